@@ -1,0 +1,211 @@
+"""The words the service and its workers exchange, and the states a trial and a study pass through.
+
+A worker claims an `Assignment`, sends a `Report` after each evaluation and obeys the `Decision` that comes
+back, and finishes with an `Outcome`. Everything after the claim carries the assignment's fencing token.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+from studies.space import Params
+from studies.spec import StudySpec
+
+
+class TrialState(StrEnum):
+    """States of an assignment, and so of a trial."""
+
+    QUEUED = "queued"  # waits for a worker: new, or given back with its checkpoint
+    RUNNING = "running"  # leased to one worker until a deadline
+    COMPLETE = "complete"  # trained to its end; its value counts
+    PRUNED = "pruned"  # ended early because it could not win, or diverged
+    FAILED = "failed"  # ended by an error; `reason` says which kind
+    CANCELLED = "cancelled"  # ended because its study was cancelled
+
+
+FINISHED = frozenset({TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.CANCELLED})
+
+
+class StudyState(StrEnum):
+    """States of a study."""
+
+    QUEUED = "queued"  # created; its model and data have not been inspected yet
+    RUNNING = "running"  # trials run, or the winner is being measured
+    PAUSED = "paused"  # no new trial starts until it is resumed
+    STOPPING = "stopping"  # running trials finish, then the winner is measured
+    COMPLETED = "completed"  # reached its budget, its target, or the end of a finite space
+    STOPPED = "stopped"  # stopped by a user; its winner was measured
+    CANCELLED = "cancelled"  # ended by a user at once
+    FAILED = "failed"  # could not run; `error` says why and what to do
+
+
+ENDED = frozenset({StudyState.COMPLETED, StudyState.STOPPED, StudyState.CANCELLED, StudyState.FAILED})
+
+
+class Reason(StrEnum):
+    """Why a trial ended other than by running to its end."""
+
+    OOM = "oom"  # did not fit in memory, even with the smallest micro-batch
+    DIVERGED = "diverged"  # loss became NaN or infinite
+    LOST_WORKER = "lost_worker"  # its workers vanished once too often
+    TIMEOUT = "timeout"  # ran longer than budget.trial_seconds
+    BAD_DATA = "bad_data"  # the model or the data cannot be used as the spec says
+    ERROR = "error"  # anything else; `error` holds a sentence
+    BUDGET = "budget"  # complete, but ended at an evaluation because the study's time was up
+
+
+class Kind(StrEnum):
+    """What an assignment asks for."""
+
+    INSPECT = "inspect"  # open model and data, check both, describe them
+    TRAIN = "train"  # one trial
+    EVALUATE = "evaluate"  # the winner on the test split, packed as a model a person can use
+
+
+class Decision(StrEnum):
+    """The answer to a report or a renewal."""
+
+    CONTINUE = "continue"  # train on
+    PRUNE = "prune"  # end now, outcome `pruned`
+    STOP = "stop"  # end now, outcome `complete` with reason `budget`: what was reported counts
+    CANCEL = "cancel"  # end now; the service has recorded the end already, so no outcome is sent
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Metrics = dict[str, FiniteFloat | None]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+
+
+class FileRef(_Message):
+    """A whole file in the assignment's folder of the service's store."""
+
+    name: Name
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+
+
+class Block(_Message):
+    """A block of the backbone, bottom first, and its parameter count."""
+
+    name: str
+    parameters: int
+
+
+class Estimates(_Message):
+    """From a probe of a few steps on this worker, at the baseline's configuration."""
+
+    seconds_per_trial: FiniteFloat
+    memory_bytes: int | None = None
+
+
+class Inspection(_Message):
+    """What `inspect` found: everything about model and data that the service and later trials need."""
+
+    blocks: list[Block]
+    trainable_parameters: list[int]  # at depth 0, 1, ... L
+    label_names: list[str]  # index = class id, the same in every trial and in the saved model
+    labels: dict[str, int]  # rows per label over all splits
+    rows: dict[str, int]  # rows per split: train, validation, test
+    fingerprint: str  # sha256 of the examples and their splits
+    estimates: Estimates | None = None
+
+
+class Evaluation(_Message):
+    """What `evaluate` measured, and the packed model (a file in the assignment's folder)."""
+
+    test: Metrics | None  # None without a test split
+    model: FileRef  # model.tar.gz
+
+
+class Problem(_Message):
+    """Why model or data cannot be used: a sentence with the cure, and the spec's path where there is one."""
+
+    message: str
+    path: list[str | int] = []
+
+
+class Checkpoint(_Message):
+    """Where an interrupted trial goes on: after evaluation `step`, with what was best so far."""
+
+    step: int = 0
+    resume: FileRef | None = None
+    best: FileRef | None = None
+    best_step: int | None = None
+    best_value: FiniteFloat | None = None
+
+
+class Assignment(_Message):
+    """Work for one worker. `params` holds every hyperparameter, defaults included, depths resolved."""
+
+    id: int
+    kind: Kind
+    token: str
+    attempt: int  # 1 for the first
+    lease_seconds: float
+    study: str
+    spec: StudySpec
+    store: str  # absolute path of the assignment's folder on the service's machine
+    store_mark: str  # content of the file `.mark` above it: a worker that reads the same shares the disk
+    number: int | None = None  # the trial's number (train, evaluate)
+    params: Params = {}
+    seed: int = 0
+    inspection: Inspection | None = None
+    checkpoint: Checkpoint = Checkpoint()  # evaluate: `best` is the winner's weights
+    provenance: dict[str, Any] = {}  # evaluate: goes into luthier.json as it is
+
+
+class Claim(_Message):
+    """A worker asks for work, and waits up to `wait_seconds` for it."""
+
+    worker: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$")
+    wait_seconds: FiniteFloat = Field(0, ge=0, le=60)
+    device: str = Field("cpu", max_length=200)  # what it computes on, for people
+    version: str = Field("", max_length=50)
+
+
+class Held(_Message):
+    """What every message about a held assignment carries."""
+
+    id: int
+    token: str
+    log: str = Field("", max_length=1_000_000)  # new log lines since the last message
+
+
+class Report(Held):
+    """One evaluation on the validation split. A repeat of a step already reported gets the same decision."""
+
+    step: int = Field(ge=1, lt=2**31)
+    metrics: Metrics
+    seconds: FiniteFloat = Field(0, ge=0)  # busy with this attempt so far
+    peak_memory_bytes: int | None = None
+    examples_per_second: FiniteFloat | None = None
+    resume: FileRef | None = None
+    best: FileRef | None = None  # set when this step's weights are the trial's best so far
+
+
+class Renewal(Held):
+    """Keeps the lease alive between reports."""
+
+
+class Outcome(Held):
+    """How the work ended. `released`: given back unharmed; `lost`: the child process died under it."""
+
+    status: Literal["complete", "pruned", "failed", "released", "lost"]
+    reason: Reason | None = None
+    problem: Problem | None = None
+    seconds: FiniteFloat = Field(0, ge=0)
+    peak_memory_bytes: int | None = None
+    examples_per_second: FiniteFloat | None = None
+    inspection: Inspection | None = None
+    evaluation: Evaluation | None = None
+
+
+class Answer(_Message):
+    """The service's answer to a report or a renewal."""
+
+    decision: Decision
+    lease_seconds: float

@@ -1,0 +1,379 @@
+"""The hyperparameters a study may search, and the space it spans over them.
+
+A dimension is written as a value (fixed), a list of choices, or ``{low, high, log, step}``.
+Every wrong value is refused with its path, as in ``space.learning_rate.low``.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, RootModel, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+Scalar = bool | int | float | str
+Params = dict[str, Scalar]
+AUTO = "auto"  # freeze_depth: the model's own block count, known once a worker has inspected it
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """One knob: its type, its closed bounds, and the value used where a space leaves it out."""
+
+    name: str
+    kind: Literal["float", "int", "choice"]
+    default: Scalar
+    about: str
+    low: float = -math.inf
+    high: float = math.inf
+    choices: tuple[str, ...] = ()
+    above_low: bool = False  # the lower bound itself is excluded
+    auto: bool = False  # accepts "auto"
+
+    def check(self, value: Any) -> Scalar:
+        """Return `value` in this hyperparameter's type; raise ValueError with what would be right."""
+        if self.kind == "choice":
+            if value not in self.choices:
+                raise ValueError(f"must be one of {', '.join(self.choices)}")
+            return str(value)
+        if self.auto and value == AUTO:
+            return AUTO
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            wanted = "a whole number" if self.kind == "int" else "a number"
+            raise ValueError(f"must be {wanted}" + (' or "auto"' if self.auto else ""))
+        if not math.isfinite(value):
+            raise ValueError("must be a finite number")
+        if self.kind == "int" and value != int(value):
+            raise ValueError("must be a whole number")
+        if value < self.low or value > self.high or (self.above_low and value == self.low):
+            raise ValueError(f"must be {self.bounds()}")
+        return int(value) if self.kind == "int" else float(value)
+
+    def bounds(self) -> str:
+        parts = []
+        if self.low > -math.inf:
+            parts.append(f"{'above' if self.above_low else 'at least'} {self.low:g}")
+        if self.high < math.inf:
+            parts.append(f"at most {self.high:g}")
+        return " and ".join(parts)
+
+    def json_schema(self) -> dict[str, Any]:
+        """JSON Schema of a dimension over this hyperparameter."""
+        value: dict[str, Any] = {"enum": list(self.choices)}
+        if self.kind != "choice":
+            value = {"type": "integer" if self.kind == "int" else "number"}
+            if self.low > -math.inf:
+                value["exclusiveMinimum" if self.above_low else "minimum"] = self.low
+            if self.high < math.inf:
+                value["maximum"] = self.high
+        if self.auto:
+            value = {"anyOf": [value, {"const": AUTO}]}
+        forms = [value, {"type": "array", "items": value, "minItems": 1, "uniqueItems": True}]
+        if self.kind != "choice":
+            forms.append(
+                {
+                    "type": "object",
+                    "properties": {
+                        "low": value,
+                        "high": value,
+                        "log": {"type": "boolean", "default": False},
+                        "step": {"type": "number", "exclusiveMinimum": 0},
+                    },
+                    "required": ["low", "high"],
+                    "additionalProperties": False,
+                }
+            )
+        return {"anyOf": forms, "description": f"{self.about} Default: {self.default}."}
+
+
+def _number(name: str, default: float, about: str, low: float, high: float, above_low: bool = False) -> Hyperparameter:
+    return Hyperparameter(name, "float", default, about, low, high, above_low=above_low)
+
+
+def _whole(name: str, default: int, about: str, low: int, high: int, auto: bool = False) -> Hyperparameter:
+    return Hyperparameter(name, "int", default, about, low, high, auto=auto)
+
+
+def _choice(name: str, default: str, about: str, *choices: str) -> Hyperparameter:
+    return Hyperparameter(name, "choice", default, about, choices=choices)
+
+
+HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
+    h.name: h
+    for h in (
+        _number("learning_rate", 5e-5, "Peak learning rate.", 0, 10, above_low=True),
+        _whole("batch_size", 32, "Examples per optimizer step.", 1, 65_536),
+        _whole("epochs", 3, "Passes over the training split.", 1, 1_000),
+        _number("weight_decay", 0.01, "Decoupled weight decay; none on biases and norms.", 0, 10),
+        _whole("freeze_depth", 0, "Bottom blocks of the backbone kept frozen; auto: all.", 0, 10_000, auto=True),
+        _choice("optimizer", "adamw", "Optimizer.", "adamw", "adam", "sgd"),
+        _choice("scheduler", "linear", "Learning-rate decay after warm-up.", "linear", "cosine", "constant"),
+        _number("warmup_ratio", 0.1, "Fraction of the steps that warm up linearly from 0.", 0, 1),
+        _number("label_smoothing", 0.0, "Cross-entropy label smoothing.", 0, 0.999),
+        _number("dropout", -1.0, "Probability in every dropout layer; -1 keeps the model's own.", -1, 0.999),
+        _number("l1", 0.0, "L1 penalty on trainable weights; none on biases and norms.", 0, 10),
+        _number("max_grad_norm", 1.0, "Gradient clipping by global norm; 0 for none.", 0, 1e6),
+        _number("layer_decay", 1.0, "Factor on the learning rate per block below the head.", 0, 1, above_low=True),
+        _choice("class_weighting", "none", "Loss weight of each class.", "none", "balanced"),
+        _whole("max_length", 128, "Tokens an input is truncated to.", 2, 1_000_000),
+        _choice("strategy", "full", "What is trained above the freeze depth.", "full"),
+    )
+}
+
+
+Path = tuple[str | int, ...]
+
+
+def _details(path: Path, text: str) -> list[InitErrorDetails]:
+    return [InitErrorDetails(type=PydanticCustomError("value", "{text}", {"text": text}), loc=path, input=None)]
+
+
+def refuse(title: str, *problems: tuple[Path, str]) -> ValidationError:
+    """A ValidationError whose problems are (path, what would be right); it nests under the caller's path."""
+    return ValidationError.from_exception_data(title, [d for path, text in problems for d in _details(path, text)])
+
+
+class Range(BaseModel):
+    """An interval, both ends included. `log` draws uniformly in the logarithm; `step` makes it a lattice."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    low: int | float
+    high: int | float | Literal["auto"]
+    log: bool = False
+    step: int | float | None = None
+
+    @property
+    def finite(self) -> bool:
+        return self.step is not None or isinstance(self.low, int)
+
+    def values(self) -> list[int | float]:
+        """Every value of a finite range, ascending."""
+        if isinstance(self.high, str) or not self.finite:
+            raise ValueError("a continuous range has no list of values")
+        step = self.step or 1
+        count = math.floor((self.high - self.low) / step + 1e-9) + 1
+        return [self.low + i * step for i in range(count)]
+
+
+Dimension = Range | tuple[Scalar, ...] | Scalar
+
+
+def _range(h: Hyperparameter, raw: dict[str, Any]) -> Range:
+    problems: list[tuple[Path, str]] = [
+        ((str(key),), "unknown key; a range has low, high, log, step") for key in raw.keys() - set(Range.model_fields)
+    ]
+    problems += [((key,), "is missing") for key in ("low", "high") if key not in raw]
+    ends: dict[str, Any] = {}
+    for key in ("low", "high"):
+        if key in raw:
+            try:
+                ends[key] = h.check(raw[key])
+            except ValueError as error:
+                problems.append(((key,), str(error)))
+    log, step = raw.get("log", False), raw.get("step")
+    if not isinstance(log, bool):
+        problems.append((("log",), "must be true or false"))
+    if step is not None:
+        if isinstance(step, bool) or not isinstance(step, int | float) or not math.isfinite(step) or step <= 0:
+            problems.append((("step",), "must be a finite number above 0"))
+        elif log is True:
+            problems.append((("step",), "cannot be combined with log: true; leave one of them out"))
+        elif h.kind == "int" and step != int(step):
+            problems.append((("step",), "must be a whole number"))
+    if not problems:
+        if ends["low"] == AUTO:
+            problems.append((("low",), "must be a number; only high may be auto"))
+        elif ends["high"] != AUTO and ends["low"] > ends["high"]:
+            problems.append((("low",), f"must be at most high ({ends['high']})"))
+        elif log and ends["low"] <= 0:
+            problems.append((("low",), "must be above 0 when log is true"))
+    if problems:
+        raise refuse(h.name, *problems)
+    if step is not None:
+        step = int(step) if h.kind == "int" else float(step)
+    return Range(low=ends["low"], high=ends["high"], log=log, step=step)
+
+
+def dimension(h: Hyperparameter, raw: Any) -> Dimension:
+    """Parse one dimension; raise pydantic's ValidationError with the path inside it, or ValueError."""
+    if isinstance(raw, Range):
+        raw = raw.model_dump()
+    if isinstance(raw, dict):
+        if h.kind == "choice":
+            raise ValueError(f"must be one of, or a list of, {', '.join(h.choices)}; a range needs numbers")
+        return _range(h, raw)
+    if isinstance(raw, list | tuple):
+        if not raw:
+            raise ValueError("must name at least one choice")
+        choices: list[Scalar] = []
+        for i, item in enumerate(raw):
+            try:
+                value = h.check(item)
+            except ValueError as error:
+                raise refuse(h.name, ((i,), str(error))) from None
+            if value in choices:
+                raise refuse(h.name, ((i,), f"{value} is listed twice"))
+            choices.append(value)
+        return tuple(choices)
+    return h.check(raw)
+
+
+class Space(RootModel[dict[str, Dimension]]):
+    """Hyperparameter name -> dimension, in the order of HYPERPARAMETERS."""
+
+    model_config = ConfigDict(frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse(cls, raw: Any) -> dict[str, Dimension]:
+        if isinstance(raw, Space):
+            return raw.root
+        if not isinstance(raw, dict):
+            raise ValueError("must map hyperparameters to values, choices or ranges")
+        problems: list[InitErrorDetails] = []
+        parsed: dict[str, Dimension] = {}
+        for name in sorted(map(str, raw), key=_order):
+            if name not in HYPERPARAMETERS:
+                problems += _details((name,), f"unknown hyperparameter; known are {', '.join(HYPERPARAMETERS)}")
+                continue
+            try:
+                parsed[name] = dimension(HYPERPARAMETERS[name], raw[name])
+            except ValidationError as error:
+                problems += [d for e in error.errors() for d in _details((name, *e["loc"]), e["msg"])]
+            except ValueError as error:
+                problems += _details((name,), str(error))
+        if problems:
+            raise ValidationError.from_exception_data("space", problems)
+        return parsed
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {name: h.json_schema() for name, h in HYPERPARAMETERS.items()},
+        }
+
+    def __iter__(self) -> Iterator[str]:  # type: ignore[override]
+        return iter(self.root)
+
+    def __getitem__(self, name: str) -> Dimension:
+        return self.root[name]
+
+    def items(self) -> Iterator[tuple[str, Dimension]]:
+        return iter(self.root.items())
+
+    def free(self) -> dict[str, Range | tuple[Scalar, ...]]:
+        """The dimensions that are searched: ranges and choices, also those with a single value."""
+        return {name: d for name, d in self.root.items() if isinstance(d, Range | tuple)}
+
+    def resolved(self, blocks: int) -> Self:
+        """The space with freeze_depth's `auto` replaced by the model's block count.
+
+        Raises ValidationError when a freeze depth is deeper than the model.
+        """
+        name = "freeze_depth"
+        if name not in self.root:
+            return self
+        d = self.root[name]
+        deepest = f"the model has {blocks} blocks, so at most {blocks}"
+
+        def settle(value: Any) -> int:
+            return blocks if value == AUTO else int(value)
+
+        if isinstance(d, Range):
+            if settle(d.high) > blocks:
+                raise refuse("space", (("space", name, "high"), deepest))
+            if d.low > blocks:
+                raise refuse("space", (("space", name, "low"), deepest))
+            new: Dimension = d.model_copy(update={"high": settle(d.high)})
+        elif isinstance(d, tuple):
+            for i, choice in enumerate(d):
+                if settle(choice) > blocks:
+                    raise refuse("space", (("space", name, i), deepest))
+            new = tuple(dict.fromkeys(settle(choice) for choice in d))
+        else:
+            new = settle(d)
+            if new > blocks:
+                raise refuse("space", (("space", name), deepest))
+        return type(self)({**self.root, name: new})
+
+    def size(self) -> int | None:
+        """How many configurations a finite space holds; None when a dimension is continuous. Resolved spaces only."""
+        total = 1
+        for d in self.free().values():
+            if isinstance(d, Range):
+                if not d.finite:
+                    return None
+                total *= len(d.values())
+            else:
+                total *= len(d)
+        return total
+
+    def largest(self, name: str) -> Scalar:
+        """The greatest value a hyperparameter can take in this space."""
+        d = self.root.get(name, HYPERPARAMETERS[name].default)
+        if isinstance(d, Range):
+            return d.high
+        return max(d, key=float) if isinstance(d, tuple) else d
+
+    def clip(self, wanted: Params) -> Params:
+        """`wanted` moved into the space: a fixed value wins, a number goes to the nearest value, a choice that is
+        not offered becomes the nearest (numbers) or the first one. Every dimension of the space is present."""
+        return {name: _nearest(d, wanted.get(name, HYPERPARAMETERS[name].default)) for name, d in self.items()}
+
+    def check(self, params: Mapping[str, Any]) -> Params:
+        """Validate a user's own configuration; fixed dimensions may be left out. Raises ValidationError."""
+        problems: list[tuple[Path, str]] = []
+        checked: Params = {}
+        for name in params:
+            if name not in self.root:
+                problems.append((("params", name), f"is not in this study's space ({', '.join(self)})"))
+        for name, d in self.items():
+            if name not in params:
+                if isinstance(d, Range | tuple):
+                    problems.append((("params", name), "is missing"))
+                else:
+                    checked[name] = d
+                continue
+            try:
+                value = HYPERPARAMETERS[name].check(params[name])
+            except ValueError as error:
+                problems.append((("params", name), str(error)))
+                continue
+            if _nearest(d, value) != value:
+                problems.append((("params", name), f"must lie in the study's space: {_describe(d)}"))
+            checked[name] = value
+        if problems:
+            raise refuse("params", *problems)
+        return checked
+
+
+def complete(params: Params, defaults: Params | None = None) -> Params:
+    """Every hyperparameter's value: the configuration over the task's defaults over the general ones."""
+    return {name: h.default for name, h in HYPERPARAMETERS.items()} | (defaults or {}) | params
+
+
+def _order(name: str) -> tuple[int, str]:
+    names = list(HYPERPARAMETERS)
+    return (names.index(name) if name in names else len(names), name)
+
+
+def _nearest(d: Dimension, value: Scalar) -> Scalar:
+    if isinstance(d, Range):
+        if d.finite:
+            return min(d.values(), key=lambda v: abs(v - float(value)))
+        assert not isinstance(d.high, str)
+        return min(max(float(value), float(d.low)), float(d.high))
+    if isinstance(d, tuple):
+        if value in d:
+            return value
+        return d[0] if isinstance(value, str) else min(d, key=lambda v: abs(float(v) - float(value)))
+    return d
+
+
+def _describe(d: Dimension) -> str:
+    if isinstance(d, Range):
+        return f"{d.low} to {d.high}" + (f" in steps of {d.step}" if d.step else "")
+    return f"one of {', '.join(map(str, d))}" if isinstance(d, tuple) else f"{d} (fixed)"

@@ -1,0 +1,257 @@
+"""A study's spec: the document a user writes, validated to the last key.
+
+Importable without Optuna or torch. `parse_spec` reads YAML or JSON; every problem names its path and the cure.
+"""
+
+import math
+import re
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
+
+from studies.space import Range, Space, refuse
+from studies.tasks import TASKS, Task
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
+SamplerName = Literal["tpe", "gp", "cmaes", "qmc", "random", "grid"]
+PrunerName = Literal["median", "hyperband", "halving", "percentile", "patient", "none"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Files(_Model):
+    """One file or folder per split, where the data comes split already."""
+
+    train: str = Field(min_length=1)
+    validation: str | None = Field(None, min_length=1)
+    test: str | None = Field(None, min_length=1)
+
+
+class Dataset(_Model):
+    """Where the examples come from. A fraction is drawn seeded and stratified by label; a string names a split."""
+
+    source: str | Files
+    subset: str | None = Field(None, description="A hub data set's configuration, as mrpc in glue.")
+    columns: dict[str, str] = Field(default_factory=dict, description="Role (text, label, ...) -> column name.")
+    validation: FiniteFloat | str = Field(0.15, description="Fraction of the training rows, or a split's name.")
+    test: FiniteFloat | str = Field(0.15, description="Likewise; 0 for none.")
+    limit: int | None = Field(None, ge=10, description="A seeded, stratified sample of so many rows.")
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _source(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return Files.model_validate(value)
+        if not isinstance(value, str) or not value.strip() or "\0" in value:
+            raise ValueError("must be a file, a folder, a hub id, or {train: ..., validation: ..., test: ...}")
+        return value
+
+    @model_validator(mode="after")
+    def _splits(self) -> Self:
+        if isinstance(self.validation, float) and not 0 < self.validation < 1:
+            raise refuse("dataset", (("validation",), "must be a fraction above 0 and below 1, or a split's name"))
+        if isinstance(self.test, float) and not 0 <= self.test < 1:
+            raise refuse("dataset", (("test",), "must be a fraction from 0 to below 1, or a split's name"))
+        if isinstance(self.validation, float) and isinstance(self.test, float) and self.validation + self.test >= 1:
+            raise refuse("dataset", (("test",), "validation and test together must leave rows to train on"))
+        return self
+
+
+class Objective(_Model):
+    """What is optimised: a metric on the validation split, at a trial's best or last evaluation."""
+
+    metric: str = "accuracy"
+    direction: Literal["maximize", "minimize"] = "maximize"
+    measurement: Literal["best", "last"] = "best"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _direction(cls, raw: Any) -> Any:
+        known = {m.name: m for task in TASKS.values() for m in task.metrics}
+        if isinstance(raw, dict) and raw.get("metric") in known and "direction" not in raw:
+            raw = {**raw, "direction": "maximize" if known[raw["metric"]].maximize else "minimize"}
+        return raw
+
+
+class Sampler(_Model):
+    """How configurations are drawn. `startup_trials` random ones come before the model (tpe, gp, cmaes)."""
+
+    name: SamplerName = "tpe"
+    startup_trials: int | None = Field(None, ge=1, le=10_000)
+
+    @model_validator(mode="after")
+    def _options(self) -> Self:
+        if self.startup_trials is not None and self.name not in ("tpe", "gp", "cmaes"):
+            raise refuse("sampler", (("startup_trials",), f"has no meaning for {self.name}; leave it out"))
+        return self
+
+
+PRUNER_OPTIONS: dict[str, tuple[str, ...]] = {
+    "median": ("startup_trials", "warmup_steps"),
+    "percentile": ("startup_trials", "warmup_steps", "percentile"),
+    "hyperband": ("reduction_factor",),
+    "halving": ("reduction_factor",),
+    "patient": ("patience", "startup_trials", "warmup_steps"),
+    "none": (),
+}
+
+
+class Pruner(_Model):
+    """Which trials end early. A step is one evaluation: the same amount of data seen in every trial."""
+
+    name: PrunerName = "hyperband"
+    startup_trials: int | None = Field(None, ge=0, le=10_000, description="Complete trials before any is pruned.")
+    warmup_steps: int | None = Field(None, ge=0, le=10_000, description="Evaluations before a trial may be pruned.")
+    percentile: FiniteFloat | None = Field(None, gt=0, lt=100, description="Best share of trials kept, in percent.")
+    patience: int | None = Field(None, ge=0, le=10_000, description="Evaluations without improvement tolerated.")
+    reduction_factor: int | None = Field(None, ge=2, le=100, description="Share of trials kept per rung: 1 in so many.")
+
+    @model_validator(mode="after")
+    def _options(self) -> Self:
+        allowed = PRUNER_OPTIONS[self.name]
+        wrong = sorted(k for k in self.model_fields_set - {"name"} - set(allowed) if getattr(self, k) is not None)
+        if wrong:
+            text = f"has no meaning for {self.name}" + (f", which takes {', '.join(allowed)}" if allowed else "")
+            raise refuse("pruner", *(((k,), text) for k in wrong))
+        return self
+
+
+class Budget(_Model):
+    """When the search ends: whichever limit comes first. Then the winner is measured on the test split."""
+
+    trials: int | None = Field(None, ge=1, le=100_000, description="Trials started, the baseline included.")
+    wall_clock_seconds: FiniteFloat | None = Field(None, gt=0, description="From the first trial's start.")
+    gpu_seconds: FiniteFloat | None = Field(None, gt=0, description="Sum of the time workers were busy with trials.")
+    target: FiniteFloat | None = Field(None, description="Stop once the objective is this good.")
+    failures: int | None = Field(None, ge=1, description="Stop as failed once so many trials have failed.")
+    trial_seconds: FiniteFloat | None = Field(None, gt=0, description="A trial running longer fails as a timeout.")
+
+
+class StudySpec(_Model):
+    """One study: a model, a data set, a search space and a budget."""
+
+    name: str = Field(pattern=NAME_PATTERN)
+    task: str
+    model: str = Field(min_length=1, max_length=4096, description="A local directory or a hub id.")
+    dataset: Dataset
+    objective: Objective = Objective()
+    space: Space
+    sampler: Sampler = Sampler()
+    pruner: Pruner = Pruner()
+    seed: int = Field(0, ge=0, lt=2**32)
+    budget: Budget = Budget(trials=30)
+    parallel: int = Field(1, ge=1, le=1024, description="Trials that may run at the same time.")
+    evaluations_per_epoch: int = Field(1, ge=1, le=100, description="Validation scores reported per epoch.")
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _one_model(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            raise ValueError("must be one model; searching over several is not supported yet")
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError("must not hold a NUL character")
+        return value
+
+    @field_validator("task")
+    @classmethod
+    def _known_task(cls, value: str) -> str:
+        if value not in TASKS:
+            raise ValueError(f"must be one of {', '.join(TASKS)}")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_pruner(cls, raw: Any) -> Any:
+        """Without a choice of the user's, nothing is pruned where trials have too few evaluations for it."""
+        if not isinstance(raw, dict) or raw.get("pruner") is not None or not isinstance(raw.get("space"), dict):
+            return raw
+        try:
+            epochs, evaluations = Space.model_validate(raw["space"]).largest("epochs"), raw.get("evaluations_per_epoch", 1)
+            single = int(epochs) * int(evaluations) == 1
+        except (ValueError, TypeError):
+            return raw
+        return {**{k: v for k, v in raw.items() if k != "pruner"}, **({"pruner": {"name": "none"}} if single else {})}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        problems: list[tuple[tuple[str | int, ...], str]] = []
+        metric = self.task_info.metric(self.objective.metric)
+        names = ", ".join(m.name for m in self.task_info.metrics)
+        if metric is None:
+            problems.append((("objective", "metric"), f"must be one of {names}"))
+        elif metric.maximize != self.maximize:
+            right = "maximize" if metric.maximize else "minimize"
+            problems.append((("objective", "direction"), f"must be {right} for {metric.name}"))
+        roles = self.task_info.columns
+        for role in self.dataset.columns:
+            if role not in roles:
+                problems.append((("dataset", "columns", role), f"unknown role; {self.task} has {', '.join(roles)}"))
+        if self.pruner.name != "none" and self.max_steps == 1:
+            problems.append(
+                (("pruner", "name"), "must be none: every trial has one evaluation; "
+                 "raise space.epochs or evaluations_per_epoch to prune")
+            )
+        if self.sampler.name == "grid":
+            for name, d in self.space.free().items():
+                if isinstance(d, Range) and not d.finite:
+                    problems.append((("space", name), "a grid needs finite choices: list them, or give a step"))
+        bounds = (self.budget.trials, self.budget.wall_clock_seconds, self.budget.gpu_seconds)
+        if all(bound is None for bound in bounds):
+            problems.append((("budget",), "must set trials, wall_clock_seconds or gpu_seconds, so that it ends"))
+        if problems:
+            raise refuse("spec", *problems)
+        return self
+
+    @property
+    def task_info(self) -> Task:
+        return TASKS[self.task]
+
+    @property
+    def maximize(self) -> bool:
+        return self.objective.direction == "maximize"
+
+    @property
+    def max_steps(self) -> int:
+        """Evaluations in the longest trial."""
+        return int(self.space.largest("epochs")) * self.evaluations_per_epoch
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose numbers are those of YAML 1.2 (1e-6 is one), and which refuses a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if isinstance(key, str) and key in seen:
+                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: {key} is given twice")
+            seen.add(key if isinstance(key, str) else repr(key))
+        return super().construct_mapping(node, deep)
+
+
+_FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))  # type: ignore[no-untyped-call]
+
+
+def load_document(text: str) -> Any:
+    """Parse YAML or JSON (a subset of it). Raises ValueError that names the line."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"not valid YAML or JSON: {' '.join(str(error).split())}") from None
+
+
+def parse_spec(text: str) -> StudySpec:
+    """A validated spec from YAML or JSON text. Raises ValueError (pydantic's ValidationError is one)."""
+    document = load_document(text)
+    if not isinstance(document, dict):
+        raise ValueError("a spec is a mapping of keys: name, task, model, dataset, space, budget, ...")
+    return StudySpec.model_validate(document)
+
+
+def is_better(a: float, b: float, maximize: bool) -> bool:
+    """Whether score `a` beats `b`; nothing beats with a number that is not finite."""
+    return math.isfinite(a) and (a > b if maximize else a < b)

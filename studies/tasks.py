@@ -1,0 +1,49 @@
+"""What can be fine-tuned: a task's columns, metrics, and its known-good defaults (trial 0 of every study)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from studies.space import Params
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score on a data split; `maximize` says which way is better."""
+
+    name: str
+    maximize: bool
+    about: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """A kind of fine-tuning. `columns` maps each role to (default column name, required)."""
+
+    name: str
+    about: str
+    columns: Mapping[str, tuple[str, bool]]
+    metrics: tuple[Metric, ...]  # the first is the default objective
+    baseline: Params  # the configuration a practitioner would try first
+
+    def metric(self, name: str) -> Metric | None:
+        return next((metric for metric in self.metrics if metric.name == name), None)
+
+
+TASKS: Mapping[str, Task] = {
+    task.name: task
+    for task in (
+        Task(
+            name="text-classification",
+            about="One label for a text or a pair of texts.",
+            columns={"text": ("text", True), "text_pair": ("text_pair", False), "label": ("label", True)},
+            metrics=(
+                Metric("accuracy", True, "Fraction of examples labelled right."),
+                Metric("macro_f1", True, "Unweighted mean of the classes' F1 scores."),
+                Metric("matthews", True, "Matthews correlation coefficient, multiclass (Gorodkin 2004)."),
+                Metric("loss", False, "Mean cross-entropy, without label smoothing or class weights."),
+            ),
+            # The middle of the grid in Devlin et al. 2019, appendix A.3.
+            baseline={"learning_rate": 5e-5, "batch_size": 32, "epochs": 3, "weight_decay": 0.01, "freeze_depth": 0},
+        ),
+    )
+}
