@@ -1,0 +1,52 @@
+"""What fine-tuning code may ask of the worker around it: a place for files, a report, a log line.
+
+The child process implements it over its pipe to the parent (`trials.run`); tests implement it in memory.
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+from studies.protocol import Decision, Metrics
+
+
+class BadData(Exception):
+    """Model or data cannot be used as the spec says. `path` is the spec's path, as ("dataset", "columns", "text")."""
+
+    def __init__(self, message: str, *path: str | int) -> None:
+        super().__init__(message)
+        self.message, self.path = message, list(path)
+
+
+class Ended(Exception):
+    """The decision on a report or a renewal was to end the trial now."""
+
+    def __init__(self, decision: Decision) -> None:
+        super().__init__(decision)
+        self.decision = decision
+
+
+class Session(Protocol):
+    """One assignment's line to its worker."""
+
+    folder: Path  # where this assignment's files are read from and written to
+
+    def report(
+        self,
+        *,
+        step: int,
+        metrics: Metrics,
+        resume: Path | None = None,
+        best: Path | None = None,
+        examples_per_second: float | None = None,
+        peak_memory_bytes: int | None = None,
+    ) -> None:
+        """Send one evaluation. Waits briefly for the decision, then returns: a service that is away stops nothing.
+
+        `resume` and `best` are whole files in `folder`. Raises Ended when the trial is to end now.
+        """
+
+    def poll(self) -> None:
+        """Raise Ended if a decision to end has arrived meanwhile. Cheap: call it every few optimizer steps."""
+
+    def log(self, text: str) -> None:
+        """Add a line to the trial's log."""
