@@ -1,0 +1,76 @@
+"""A model and a data set small enough to fine-tune in a second, made on the spot.
+
+    tiny_model(folder)            a BERT of a few narrow layers with a WordPiece tokenizer
+    tiny_csv(path, rows=240)      sentences whose label is told by one or two of their words
+
+Trained from random weights with learning_rate 3e-3, batch_size 8 and 3 epochs the model scores above 0.9.
+"""
+
+import csv
+import random
+from pathlib import Path
+
+LABELS = ("joy", "anger", "fear")
+_SIGNALS = (
+    ("lovely", "great", "superb", "happy"),
+    ("awful", "terrible", "rude", "broken"),
+    ("dark", "strange", "haunted", "scary"),
+)
+_FILLERS = "the a this that film story meal room day was is seems felt very quite rather and with for".split()
+
+
+def tiny_rows(rows: int = 240, classes: int = 2, seed: int = 0) -> list[tuple[str, str]]:
+    """(sentence, label name) pairs, classes in turn."""
+    draw = random.Random(seed)
+    made = []
+    for i in range(rows):
+        label = i % classes
+        words = draw.choices(_FILLERS, k=draw.randint(3, 10))
+        for word in draw.sample(_SIGNALS[label], k=draw.randint(1, 2)):
+            words.insert(draw.randint(0, len(words)), word)
+        made.append((" ".join(words), LABELS[label]))
+    return made
+
+
+def tiny_csv(path: str | Path, rows: int = 240, classes: int = 2, seed: int = 0) -> Path:
+    """Write `rows` sentences of 2 or 3 classes with the columns text and label."""
+    path = Path(path)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("text", "label"))
+        writer.writerows(tiny_rows(rows, classes, seed))
+    return path
+
+
+def tiny_tokenizer(folder: str | Path) -> None:
+    """Save a WordPiece tokenizer over the data's words into `folder`."""
+    from transformers import BertTokenizerFast
+
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *_FILLERS, *(w for words in _SIGNALS for w in words)]
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    vocabulary += [*letters, *(f"##{letter}" for letter in letters)]
+    vocabulary = list(dict.fromkeys(vocabulary))
+    BertTokenizerFast(vocab={word: i for i, word in enumerate(vocabulary)}, model_max_length=64).save_pretrained(folder)
+
+
+def tiny_model(folder: str | Path, layers: int = 2, hidden: int = 32, seed: int = 0) -> Path:
+    """Save a BERT with random weights (safetensors) and its tokenizer into `folder`; about 30,000 parameters."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = BertConfig(
+        vocab_size=128,
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        intermediate_size=2 * hidden,
+        max_position_embeddings=64,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = BertModel(config)
+    model.save_pretrained(folder)
+    tiny_tokenizer(folder)
+    return folder
