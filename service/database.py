@@ -1,0 +1,128 @@
+"""The database: one transaction a request, the same statements on SQLite and Postgres.
+
+SQLite runs in WAL with `BEGIN IMMEDIATE`, and writers of this process queue on a lock instead of in SQLite's
+sleeping busy handler. The clock is the database's, so that machines need not agree on the time.
+"""
+
+import fcntl
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Double, Engine, create_engine, event, select, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.expression import ColumnElement, FunctionElement
+from studies.search import init_storage
+
+ADVISORY_LOCK = 0x6C757468  # "luth": one service at a time makes or migrates the schema
+
+
+class epoch_now(FunctionElement[float]):
+    """The database's clock in seconds since the epoch, moving also inside a transaction."""
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(epoch_now, "postgresql")
+def _postgres_now(element: epoch_now, compiler: SQLCompiler, **_: Any) -> str:
+    return "extract(epoch from clock_timestamp())::double precision"
+
+
+@compiles(epoch_now, "sqlite")
+def _sqlite_now(element: epoch_now, compiler: SQLCompiler, **_: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+class Database:
+    """Connections to one database. `clock_offset` seconds are added to its clock: tests move it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.sqlite = make_url(url).get_backend_name() == "sqlite"
+        self.clock_offset = 0.0
+        self._lock = threading.RLock()
+        self.engine = self._sqlite_engine() if self.sqlite else self._postgres_engine()
+
+    def now(self) -> ColumnElement[float]:
+        return epoch_now() + self.clock_offset
+
+    def writing(self) -> AbstractContextManager[Any]:
+        """Held around every write of this process, Optuna's included, where only one can write at a time."""
+        return self._lock if self.sqlite else nullcontext()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A session whose work is committed at the end, or rolled back whole on an error."""
+        with self.writing(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session that only reads: on SQLite it waits for no writer."""
+        engine = self.engine.execution_options(luthier_read=True)
+        with Session(engine, expire_on_commit=False) as session:
+            yield session
+
+    def time(self, session: Session) -> float:
+        return float(session.scalar(select(self.now())) or 0.0)
+
+    def dispose(self) -> None:
+        self.engine.dispose()
+
+    def prepare(self) -> None:
+        """Create or migrate Optuna's tables and ours. Any number of services may start at the same moment."""
+        from service.migrations import upgrade
+
+        if self.sqlite:
+            path = Path(make_url(self.url).database or "")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.with_suffix(".lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                init_storage(self.url)
+                upgrade(self.engine)
+            return
+        with self.engine.connect() as connection:
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
+            try:
+                init_storage(self.url)
+                upgrade(self.engine)
+            finally:
+                connection.rollback()
+                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": ADVISORY_LOCK})
+
+    def _sqlite_engine(self) -> Engine:
+        engine = create_engine(self.url, connect_args={"timeout": 60, "check_same_thread": False}, pool_size=32)
+
+        @event.listens_for(engine, "connect")
+        def _connect(connection: Any, _: Any) -> None:
+            connection.isolation_level = None  # we say BEGIN ourselves
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute("PRAGMA foreign_keys=ON")
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            read = connection.get_execution_options().get("luthier_read")
+            connection.exec_driver_sql("BEGIN" if read else "BEGIN IMMEDIATE")
+
+        return engine
+
+    def _postgres_engine(self) -> Engine:
+        options = "-c statement_timeout=30000 -c lock_timeout=15000 -c idle_in_transaction_session_timeout=60000"
+        connect = {
+            "connect_timeout": 5,
+            "options": options,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 20_000,
+        }
+        return create_engine(
+            self.url, pool_pre_ping=True, pool_size=16, max_overflow=16, pool_timeout=20, connect_args=connect
+        )

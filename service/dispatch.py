@@ -1,0 +1,209 @@
+"""Work handed out: a queued assignment is leased, else a study is asked for a new trial.
+
+Asking takes turns: a study's row names the request that asks Optuna now, so that trial numbers are dense, equal
+Optuna's, and never pass the budget. A turn left behind by a crash runs out; the next one adopts what was asked.
+"""
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from service import lifecycle
+from service.core import Core
+from service.errors import Conflict, NotFound, Unavailable
+from service.leases import rows, running_trials
+from service.searches import resolved_space
+from service.tables import AssignmentRow as A
+from service.tables import ReportRow, StudyRow, WorkerRow
+from studies.protocol import Assignment, Checkpoint, Claim, Inspection, Kind, StudyState, TrialState
+from studies.space import Params, complete
+from studies.spec import StudySpec, trial_seed
+
+ASK_SECONDS = 60.0  # a turn to ask Optuna that lasts longer was left behind by a crash
+
+
+def trial_params(spec: StudySpec, params: dict[str, Any]) -> Params:
+    """Every hyperparameter of a trial: its own over the task's defaults."""
+    return complete(params, spec.task_info.baseline)
+
+
+@dataclass(frozen=True)
+class Dispatch(Core):
+    """Hands work out."""
+
+    def claim(self, claim: Claim) -> Assignment | None:
+        """Lease queued work, else ask for a new trial. None when there is nothing to do now."""
+        with self.database.transaction() as session:
+            self._seen(session, claim)
+            row = self.leases.acquire(session, claim.worker, self.only)
+            if row is not None:
+                study = session.get_one(StudyRow, row.study_id)
+                return self._assignment(session, study, row)
+            wanting = select(StudyRow.id).where(StudyRow.state == StudyState.RUNNING, StudyRow.ending.is_(None))
+            if self.only is not None:
+                wanting = wanting.where(StudyRow.name == self.only)
+            studies = list(session.scalars(wanting.order_by(StudyRow.id)))
+        for study_id in studies:
+            with self.searches.turn(study_id):
+                assignment = self._ask(study_id, claim.worker)
+            if assignment is not None:
+                return assignment
+        return None
+
+    def _ask(self, study_id: int, worker: str) -> Assignment | None:
+        """A new trial of this study: reserve the turn, ask Optuna, record the trial leased to `worker`."""
+        turn = secrets.token_hex(16)
+        with self.database.transaction() as session:
+            study = lifecycle.locked_by_id(session, study_id)
+            number = None if study is None else self._next_number(session, study)
+            if study is None or number is None or not self._take_turn(session, study, turn):
+                return None
+        params = self._ask_search(study, number)
+        with self.database.transaction() as session:
+            study = lifecycle.locked_by_id(session, study_id)
+            if study is None or study.asker != turn:
+                return None  # too slow: the turn is another's, which adopts what was asked
+            study.asker = study.asker_until = None
+            if params is None:
+                size = resolved_space(study).size()
+                text = f"The space is exhausted: all of its {size} configurations were run."
+                lifecycle.end_search(study, StudyState.COMPLETED, text)
+                lifecycle.settle(session, self.leases, study)
+                return None
+            now = self.database.time(session)
+            study.started_at = study.started_at or now
+            seed = trial_seed(StudySpec.model_validate(study.spec).seed, number)
+            row = lifecycle.new_trial(study, number, params, seed, now)
+            session.add(row)
+            session.flush()
+            if study.ending is not None or study.state != StudyState.RUNNING:
+                lifecycle.settle(session, self.leases, study)  # stopped meanwhile: the trial is cancelled, not lost
+                return None
+            session.execute(update(A).where(A.id == row.id).values(**self.leases.lease(worker), attempt=1))
+            session.refresh(row)
+            return self._assignment(session, study, row)
+
+    def enqueue(self, name: str, params: dict[str, Any]) -> int:
+        """A user's own configuration runs next, within the budget. Returns its number.
+
+        Raises NotFound, Conflict, Unavailable when the study's turn is taken, or ValidationError.
+        """
+        turn = secrets.token_hex(16)
+        with self.database.reading() as session:
+            study = session.scalar(select(StudyRow).where(StudyRow.name == name, ~StudyRow.transient))
+        if study is None:
+            raise NotFound(f"There is no study named {name}.")
+        with self.searches.turn(study.id):
+            with self.database.transaction() as session:
+                study = lifecycle.locked(session, name)
+                number = self._room(session, study)
+                params = resolved_space(study).check(params)
+                if not self._take_turn(session, study, turn):
+                    raise Unavailable("Another configuration is being drawn right now; try again.", retry_after=1)
+            search = self.searches.get(study)
+            with self.database.writing():
+                known = search.find(params)
+                if known is None:
+                    search.enqueue(number, params)
+            with self.database.transaction() as session:
+                study = lifecycle.locked(session, name)
+                if study.asker != turn:
+                    raise Unavailable("The database was too slow; try again.", retry_after=1)
+                study.asker = study.asker_until = None
+                if known is None:
+                    now = self.database.time(session)
+                    seed = trial_seed(StudySpec.model_validate(study.spec).seed, number)
+                    study.started_at = study.started_at or now
+                    session.add(lifecycle.new_trial(study, number, params, seed, now))
+        if known is not None:
+            raise Conflict(f"This configuration is trial {known} of {name} already.")
+        return number
+
+    def _room(self, session: Session, study: StudyRow) -> int:
+        """The number of a user's own trial. Raises Conflict when the study takes none."""
+        if study.state not in (StudyState.RUNNING, StudyState.PAUSED) or study.ending is not None:
+            state = "not inspected yet; try again once it runs" if study.state == StudyState.QUEUED else study.state
+            raise Conflict(f"{study.name} is {state}: no trial can be added.")
+        total = session.scalar(select(func.count()).where(A.study_id == study.id, A.kind == Kind.TRAIN)) or 0
+        trials = StudySpec.model_validate(study.spec).budget.trials
+        if trials is not None and total >= trials:
+            raise Conflict(f"{study.name} has had all {trials} trials of its budget.")
+        return total
+
+    def _ask_search(self, study: StudyRow, number: int) -> Params | None:
+        search = self.searches.get(study)
+        with self.database.writing():
+            return search.ask(number)
+
+    def _next_number(self, session: Session, study: StudyRow) -> int | None:
+        """The number of the trial to ask for; None when the study wants none now."""
+        lifecycle.settle(session, self.leases, study)
+        if study.state != StudyState.RUNNING or study.ending is not None:
+            return None
+        train = (A.study_id == study.id, A.kind == Kind.TRAIN)
+        total = session.scalar(select(func.count()).where(*train)) or 0
+        waiting = session.scalar(select(func.count()).where(*train, A.state == TrialState.QUEUED)) or 0
+        trials = StudySpec.model_validate(study.spec).budget.trials
+        if waiting or (trials is not None and total >= trials) or running_trials(session, study.id) >= study.parallel:
+            return None
+        return total
+
+    def _take_turn(self, session: Session, study: StudyRow, turn: str) -> bool:
+        free = StudyRow.asker.is_(None) | (StudyRow.asker_until < self.database.now())
+        taken = {"asker": turn, "asker_until": self.database.now() + ASK_SECONDS}
+        return rows(session, update(StudyRow).where(StudyRow.id == study.id, free).values(**taken)) == 1
+
+    def _seen(self, session: Session, claim: Claim) -> None:
+        insert = sqlite.insert if self.database.sqlite else postgresql.insert
+        values = {"device": claim.device, "version": claim.version, "seen_at": self.database.now()}
+        statement = insert(WorkerRow).values(name=claim.worker, **values)
+        session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
+
+    def _assignment(self, session: Session, study: StudyRow, row: A) -> Assignment:
+        spec = StudySpec.model_validate(study.spec)
+        kind, source = Kind(row.kind), row
+        extra: dict[str, Any] = {}
+        if kind is Kind.EVALUATE:
+            winner = (A.study_id == study.id, A.kind == Kind.TRAIN, A.number == study.winner)
+            source = session.scalars(select(A).where(*winner)).one()
+            extra = {"provenance": self._provenance(session, study, source)}
+        checkpoint = Checkpoint.model_validate(
+            {"step": source.resume_step, "resume": source.resume, "best": source.best}
+            | {"best_step": source.best_step, "best_value": source.value}
+        )
+        if kind is Kind.TRAIN and checkpoint.resume is None:
+            checkpoint = Checkpoint()  # nothing to go on from: from the start, reports of known steps are repeats
+        return Assignment(
+            id=row.id,
+            kind=kind,
+            token=row.token or "",
+            attempt=row.attempt,
+            lease_seconds=self.leases.lease_seconds,
+            study=study.name,
+            spec=spec,
+            store=str(self.store.folder(study.id, source.id)),
+            store_mark=self.store.mark,
+            number=None if kind is Kind.INSPECT else source.number,
+            params={} if kind is Kind.INSPECT else trial_params(spec, source.params),
+            seed=row.seed,
+            inspection=None if study.inspection is None else Inspection.model_validate(study.inspection),
+            checkpoint=checkpoint,
+            **extra,
+        )
+
+    def _provenance(self, session: Session, study: StudyRow, winner: A) -> dict[str, Any]:
+        """What made the winner, for luthier.json."""
+        baseline = session.scalar(select(A.value).where(A.study_id == study.id, A.kind == Kind.TRAIN, A.number == 0))
+        report = session.get(ReportRow, (winner.id, winner.best_step))
+        return {
+            "study": study.name,
+            "trial": winner.number,
+            "best_step": winner.best_step,
+            "validation": report.metrics if report else {},
+            "baseline": {"trial": 0, "value": baseline},
+            "search_params": winner.params,
+        }

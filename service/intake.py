@@ -1,0 +1,189 @@
+"""Work taken back: reports, renewals and outcomes.
+
+Our rows are written in one transaction, first; Optuna's storage follows outside of it. A crash between the two is
+mended when the study's search is next opened, or by the reaper.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from service import lifecycle
+from service.core import Core
+from service.errors import Stale, invalid
+from service.leases import already_finished
+from service.searches import resolved_space
+from service.tables import AssignmentRow as A
+from service.tables import ReportRow, StudyRow
+from studies.protocol import (
+    ENDED,
+    Answer,
+    Decision,
+    FileRef,
+    Inspection,
+    Kind,
+    Outcome,
+    Problem,
+    Reason,
+    Renewal,
+    Report,
+    StudyState,
+    TrialState,
+)
+from studies.spec import StudySpec, is_better
+
+
+@dataclass(frozen=True)
+class Intake(Core):
+    """Takes work back."""
+
+    def report(self, report: Report) -> Answer:
+        """Record an evaluation and extend the lease. A step that is known already is a repeat. Raises Stale."""
+        with self.database.transaction() as session:
+            row = self.leases.held(session, report.id, report.token)
+            study = session.get_one(StudyRow, row.study_id)
+            spec = StudySpec.model_validate(study.spec)
+            value = report.metrics.get(spec.objective.metric)
+            self._log(row, report.log)
+            columns: dict[str, Any] = {}
+            stale_files: list[FileRef] = []
+            if session.get(ReportRow, (row.id, report.step)) is None:
+                columns, stale_files = self._record(session, row, spec, report, value)
+            self.leases.extend(session, row.id, report.token, seconds=report.seconds, **columns)
+            hurry = study.hurry
+        self.store.drop(row.study_id, row.id, stale_files)
+        prune = False
+        if value is not None:
+            search = self.searches.get(study)
+            with self.database.writing():
+                prune = search.report(row.number, report.step, value)
+        decision = Decision.STOP if hurry else Decision.PRUNE if prune else Decision.CONTINUE
+        return Answer(decision=decision, lease_seconds=self.leases.lease_seconds)
+
+    def _record(
+        self, session: Session, row: A, spec: StudySpec, report: Report, value: float | None
+    ) -> tuple[dict[str, Any], list[FileRef]]:
+        """Insert the report. Returns the trial's changed columns, and the files no row names any more."""
+        for ref in (report.resume, report.best):
+            self.store.require(row.study_id, row.id, ref)
+        session.add(ReportRow(assignment_id=row.id, step=report.step, metrics=report.metrics, at=self.database.now()))
+        columns: dict[str, Any] = {
+            "step": report.step,
+            "peak_memory_bytes": report.peak_memory_bytes,
+            "examples_per_second": report.examples_per_second,
+        }
+        last = spec.objective.measurement == "last"
+        if value is not None and (row.value is None or last or is_better(value, row.value, spec.maximize)):
+            columns |= {"value": value, "best_step": report.step}
+        old = {"resume": row.resume, "best": row.best}
+        new = dict(old)
+        for key, ref in (("resume", report.resume), ("best", report.best)):
+            if ref is not None:
+                new[key] = columns[key] = ref.model_dump()
+        if report.resume is not None:
+            columns["resume_step"] = report.step
+        kept = [ref["name"] for ref in new.values() if ref]
+        gone = [FileRef.model_validate(ref) for ref in old.values() if ref and ref["name"] not in kept]
+        return columns, gone
+
+    def renew(self, renewal: Renewal) -> Answer:
+        """Extend the lease. Raises Stale."""
+        with self.database.transaction() as session:
+            row = self.leases.held(session, renewal.id, renewal.token)
+            self._log(row, renewal.log)
+            self.leases.extend(session, row.id, renewal.token)
+        return Answer(decision=Decision.CONTINUE, lease_seconds=self.leases.lease_seconds)
+
+    def finish(self, outcome: Outcome) -> None:
+        """Record how the work ended, tell Optuna, and move the study on. A repeat changes nothing. Raises Stale."""
+        with self.database.transaction() as session:
+            if already_finished(session, outcome):
+                return
+            row = self.leases.held(session, outcome.id, outcome.token)
+            study = lifecycle.locked_by_id(session, row.study_id)
+            if study is None:
+                raise Stale("The study is gone. Drop the work.")
+            self._log(row, outcome.log)
+            state = self._end(session, row, outcome)
+            session.refresh(row)
+            if row.kind == Kind.INSPECT and state in (TrialState.COMPLETE, TrialState.FAILED):
+                self._inspected(session, study, row, outcome.inspection)
+            elif row.kind == Kind.EVALUATE and state in (TrialState.COMPLETE, TrialState.FAILED):
+                self._evaluated(session, study, row, outcome)
+            lifecycle.settle(session, self.leases, study)
+            losers = [] if state is TrialState.QUEUED else self._losers(session, study)
+        if row.kind == Kind.TRAIN and state is not TrialState.QUEUED:
+            self.searches.tell(self.searches.get(study), row)
+            self._clean(row, losers)
+        if study.state in ENDED:
+            self.searches.forget(study.id)
+
+    def _end(self, session: Session, row: A, outcome: Outcome) -> TrialState:
+        problem = outcome.problem or Problem(message="The worker gave no reason.")
+        session.execute(update(A).where(A.id == row.id).values(seconds=max(row.seconds, outcome.seconds)))
+        if outcome.status in ("released", "lost"):
+            return self.leases.release(session, row, outcome.status == "lost", problem.message)
+        state, reason = TrialState(outcome.status), outcome.reason
+        error = problem.message if outcome.problem or state is TrialState.FAILED else None
+        if row.kind == Kind.TRAIN and state is TrialState.COMPLETE and row.value is None:
+            state, reason, error = TrialState.FAILED, Reason.ERROR, "The trial ended without a finite score."
+        columns: dict[str, Any] = {"reason": reason, "error": error, "problem_path": problem.path or None}
+        for key in ("peak_memory_bytes", "examples_per_second"):
+            if getattr(outcome, key) is not None:
+                columns[key] = getattr(outcome, key)
+        if row.kind == Kind.TRAIN:
+            columns["resume"] = None
+        self.leases.end(session, row.id, outcome.token, state, **columns)
+        return state
+
+    def _inspected(self, session: Session, study: StudyRow, row: A, inspection: Inspection | None) -> None:
+        """The study starts, or fails with a sentence before any trial."""
+        if inspection is None:
+            lifecycle.fail(session, self.leases, study, row.error or "The inspection found nothing.")
+            return
+        study.inspection = inspection.model_dump(mode="json")
+        try:
+            resolved_space(study)
+        except ValidationError as error:
+            problem = invalid(error)
+            row.problem_path = problem.errors[0].path.split(".")
+            row.error = problem.detail
+            lifecycle.fail(session, self.leases, study, problem.detail)
+            return
+        if study.state == StudyState.QUEUED:
+            study.state = StudyState.RUNNING
+
+    def _evaluated(self, session: Session, study: StudyRow, row: A, outcome: Outcome) -> None:
+        if outcome.evaluation is None:
+            lifecycle.fail(session, self.leases, study, f"The winner could not be measured: {row.error}")
+            return
+        winner = session.scalars(
+            select(A).where(A.study_id == study.id, A.kind == Kind.TRAIN, A.number == study.winner)
+        ).one()
+        self.store.require(study.id, winner.id, outcome.evaluation.model)
+        study.model = outcome.evaluation.model.model_dump() | {"assignment": winner.id}
+        study.test = outcome.evaluation.test
+
+    def _losers(self, session: Session, study: StudyRow) -> list[A]:
+        """Finished trials that still name a checkpoint and do not lead: their files can go."""
+        best = lifecycle.best_trial(session, study)
+        finished = select(A).where(A.study_id == study.id, A.kind == Kind.TRAIN, A.best.is_not(None))
+        losers = [
+            row
+            for row in session.scalars(finished.where(A.state.not_in(lifecycle.ACTIVE)))
+            if best is None or row.id != best.id
+        ]
+        for row in losers:
+            row.best = None
+        return losers
+
+    def _clean(self, row: A, losers: list[A]) -> None:
+        for trial in [row, *losers]:
+            refs = [FileRef.model_validate(trial.best)] if trial.best else []
+            self.store.keep_only(trial.study_id, trial.id, refs)
+
+    def _log(self, row: A, text: str) -> None:
+        self.store.append_log(row.study_id, row.id, text)

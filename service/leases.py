@@ -1,0 +1,146 @@
+"""Every statement that changes who holds an assignment, or its state.
+
+Each is one guarded UPDATE that says whether it won; zero rows means the lease is somebody else's (`Stale`).
+`queued -> running -> complete | pruned | failed | cancelled`, and `running -> queued` when a worker gives the work
+back, vanishes or lets the lease run out. The token fences: a worker that lost its lease can change nothing.
+"""
+
+import secrets
+from dataclasses import dataclass
+from typing import Any, cast
+
+from sqlalchemy import CursorResult, Update, func, select, update
+from sqlalchemy.orm import Session
+
+from service.database import Database
+from service.errors import Stale
+from service.tables import AssignmentRow as A
+from service.tables import StudyRow
+from studies.protocol import FINISHED, Kind, Outcome, Reason, StudyState, TrialState
+
+WORKING = (StudyState.QUEUED, StudyState.RUNNING, StudyState.STOPPING)
+
+
+def rows(session: Session, statement: Update) -> int:
+    """How many rows a guarded UPDATE changed."""
+    return cast(CursorResult[Any], session.execute(statement)).rowcount
+
+
+def running_trials(session: Session, study_id: int) -> int:
+    count = select(func.count()).where(A.study_id == study_id, A.kind == Kind.TRAIN, A.state == TrialState.RUNNING)
+    return session.scalar(count) or 0
+
+
+@dataclass(frozen=True)
+class Leases:
+    database: Database
+    lease_seconds: float
+    max_losses: int
+
+    def acquire(self, session: Session, worker: str, only: str | None = None) -> A | None:
+        """Lease a queued assignment: the most urgent kind first, then the oldest. None when nothing waits.
+
+        The study's row is locked while its `parallel` is checked, so that two claims can't both take its last place.
+        """
+        busy = (
+            select(func.count())
+            .select_from(A)
+            .where(A.study_id == StudyRow.id, A.kind == Kind.TRAIN, A.state == TrialState.RUNNING)
+            .scalar_subquery()
+        )
+        waiting = (
+            select(A)
+            .join(StudyRow)
+            .where(A.state == TrialState.QUEUED, StudyRow.state.in_(WORKING))
+            .where((A.kind != Kind.TRAIN) | (busy < StudyRow.parallel))
+            .order_by(A.kind == Kind.TRAIN, A.kind != Kind.INSPECT, A.id)
+            .limit(1)
+            .with_for_update(skip_locked=True, of=A)
+        )
+        if only is not None:
+            waiting = waiting.where(StudyRow.name == only)
+        row = session.scalar(waiting)
+        if row is None:
+            return None
+        if row.kind == Kind.TRAIN:
+            study = session.scalar(select(StudyRow).where(StudyRow.id == row.study_id).with_for_update())
+            if study is None or running_trials(session, row.study_id) >= study.parallel:
+                return None
+        statement = update(A).where(A.id == row.id, A.state == TrialState.QUEUED).values(**self.lease(worker))
+        statement = statement.values(attempt=A.attempt + 1, seconds_before=A.seconds_before + A.seconds, seconds=0)
+        if not rows(session, statement):
+            return None
+        session.refresh(row)
+        return row
+
+    def lease(self, worker: str) -> dict[str, Any]:
+        """The columns of a fresh lease."""
+        now = self.database.now()
+        return {
+            "state": TrialState.RUNNING,
+            "token": secrets.token_urlsafe(24),
+            "worker": worker,
+            "deadline": now + self.lease_seconds,
+            "started_at": func.coalesce(A.started_at, now),
+        }
+
+    def held(self, session: Session, assignment_id: int, token: str) -> A:
+        """The assignment this token holds, locked until the transaction's end. Raises Stale."""
+        row = session.scalar(
+            select(A).where(A.id == assignment_id, A.token == token, A.state == TrialState.RUNNING).with_for_update()
+        )
+        if row is None:
+            raise Stale("This lease is over: the assignment was given to another worker or ended. Drop the work.")
+        return row
+
+    def extend(self, session: Session, assignment_id: int, token: str, **columns: Any) -> None:
+        """Move the deadline and store what came with the message. Raises Stale."""
+        statement = update(A).where(A.id == assignment_id, A.token == token, A.state == TrialState.RUNNING)
+        if not rows(session, statement.values(deadline=self.database.now() + self.lease_seconds, **columns)):
+            raise Stale("This lease is over: the assignment was given to another worker or ended. Drop the work.")
+
+    def end(self, session: Session, assignment_id: int, token: str, state: TrialState, **columns: Any) -> None:
+        """Record how it ended. Raises Stale."""
+        statement = update(A).where(A.id == assignment_id, A.token == token, A.state == TrialState.RUNNING)
+        columns |= {"state": state, "finished_at": self.database.now(), "deadline": None}
+        if not rows(session, statement.values(**columns)):
+            raise Stale("This lease is over: the assignment was given to another worker or ended. Drop the work.")
+
+    def release(self, session: Session, row: A, lost: bool, error: str) -> TrialState:
+        """Queue it again; it goes on from its checkpoint. Lost once too often, it fails. Returns the new state."""
+        losses = row.losses + 1 if lost else row.losses
+        guard = update(A).where(A.id == row.id, A.token == row.token, A.state == TrialState.RUNNING)
+        if losses >= self.max_losses and lost:
+            sentence = f"Its worker vanished {losses} times; the last: {error}"
+            columns: dict[str, Any] = {"finished_at": self.database.now(), "reason": Reason.LOST_WORKER}
+            state, columns["error"] = TrialState.FAILED, sentence
+        else:
+            state, columns = TrialState.QUEUED, {"worker": None, "token": None}
+        rows(session, guard.values(state=state, losses=losses, deadline=None, **columns))
+        return state
+
+    def expired(self, session: Session) -> list[A]:
+        """Running assignments past their deadline, locked; other services' reapers skip them."""
+        statement = (
+            select(A)
+            .where(A.state == TrialState.RUNNING, A.deadline < self.database.now())
+            .with_for_update(skip_locked=True)
+        )
+        return list(session.scalars(statement))
+
+    def cancel(self, session: Session, study_id: int, started: bool) -> list[int]:
+        """End a study's waiting trials, and its running ones too when `started`. Returns the trials' numbers."""
+        states = [TrialState.QUEUED, TrialState.RUNNING] if started else [TrialState.QUEUED]
+        which = select(A).where(A.study_id == study_id, A.state.in_(states)).with_for_update()
+        if not started:
+            which = which.where(A.kind == Kind.TRAIN, A.attempt == 0)
+        found = list(session.scalars(which))
+        ended = {"state": TrialState.CANCELLED, "finished_at": self.database.now(), "deadline": None, "token": None}
+        rows(session, update(A).where(A.id.in_([row.id for row in found])).values(**ended))
+        return [row.number for row in found if row.kind == Kind.TRAIN]
+
+
+def already_finished(session: Session, outcome: Outcome) -> bool:
+    """Whether this very outcome was recorded before: finish is repeated when its answer got lost."""
+    row = session.get(A, outcome.id)
+    return row is not None and row.token == outcome.token and row.state in FINISHED

@@ -1,0 +1,202 @@
+"""A study's life: made, paused, resumed, stopped, cancelled, deleted, and settled after every change.
+
+`ending` is the state a study will end in once its running trials are done and its winner is measured; from the moment
+it is set no new trial starts. `settle` is the one place that moves a study on; it may be called at any time.
+"""
+
+import math
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from service.database import Database
+from service.errors import Conflict, NotFound
+from service.leases import Leases
+from service.tables import AssignmentRow as A
+from service.tables import StudyRow
+from studies.protocol import ENDED, Kind, StudyState, TrialState
+from studies.spec import StudySpec, is_better
+
+ACTIVE = (TrialState.QUEUED, TrialState.RUNNING)
+
+
+def locked(session: Session, name: str) -> StudyRow:
+    """The study's row, locked until the transaction ends. Raises NotFound."""
+    study = session.scalar(select(StudyRow).where(StudyRow.name == name, ~StudyRow.transient).with_for_update())
+    if study is None:
+        raise NotFound(f"There is no study named {name}.")
+    return study
+
+
+def locked_by_id(session: Session, study_id: int) -> StudyRow | None:
+    return session.scalar(select(StudyRow).where(StudyRow.id == study_id).with_for_update())
+
+
+def best_trial(session: Session, study: StudyRow) -> A | None:
+    """The complete trial with the best value; of equals the earliest."""
+    maximize = StudySpec.model_validate(study.spec).maximize
+    value = A.value.desc() if maximize else A.value.asc()
+    complete = select(A).where(
+        A.study_id == study.id, A.kind == Kind.TRAIN, A.state == TrialState.COMPLETE, A.value.is_not(None)
+    )
+    return session.scalar(complete.order_by(value, A.number).limit(1))
+
+
+def create(session: Session, database: Database, spec: StudySpec, name: str, transient: bool = False) -> StudyRow:
+    """A new study and its inspection, queued."""
+    now = database.time(session)
+    study = StudyRow(
+        name=name,
+        state=StudyState.QUEUED,
+        spec=spec.model_dump(mode="json"),
+        parallel=spec.parallel,
+        transient=transient,
+        created_at=now,
+    )
+    session.add(study)
+    session.flush()
+    session.add(_queued(study, Kind.INSPECT, 0, {}, spec.seed, now))
+    session.flush()
+    return study
+
+
+def pause(study: StudyRow) -> None:
+    if study.state != StudyState.RUNNING or study.ending:
+        raise Conflict(f"A study can be paused while it is running; {study.name} is {_phase(study)}.")
+    study.state = StudyState.PAUSED
+
+
+def resume(study: StudyRow) -> None:
+    if study.state != StudyState.PAUSED:
+        raise Conflict(f"Only a paused study can be resumed; {study.name} is {_phase(study)}.")
+    study.state = StudyState.RUNNING
+
+
+def stop(study: StudyRow) -> None:
+    """No new trial; running ones finish; then the winner is measured."""
+    if study.state in ENDED or study.ending:
+        raise Conflict(f"{study.name} is {_phase(study)} already; there is nothing to stop.")
+    study.state = StudyState.STOPPING
+    end_search(study, StudyState.STOPPED, "Stopped on request.")
+
+
+def cancel(session: Session, leases: Leases, study: StudyRow) -> None:
+    """End everything now. Workers learn it with their next message, which is refused as stale."""
+    if study.state in ENDED:
+        raise Conflict(f"{study.name} is {study.state} already; there is nothing to cancel.")
+    leases.cancel(session, study.id, started=True)
+    study.ending, study.message = StudyState.CANCELLED, "Cancelled on request."
+    _finish(session, leases.database, study)
+
+
+def end_search(study: StudyRow, state: StudyState, message: str, hurry: bool = False, error: str | None = None) -> None:
+    """Set how the study will end. The first reason stays."""
+    if study.ending is None:
+        study.ending, study.message, study.hurry, study.error = state, message, hurry, error
+
+
+def settle(session: Session, leases: Leases, study: StudyRow) -> None:
+    """Move a locked study on: end it, measure its winner, or leave it. Idempotent."""
+    if study.state in ENDED or study.transient or study.state == StudyState.QUEUED:
+        return
+    _check_budget(session, leases.database, study)
+    if study.ending is None:
+        return
+    leases.cancel(session, study.id, started=False)
+    active = select(func.count()).where(A.study_id == study.id, A.state.in_(ACTIVE))
+    if session.scalar(active):
+        return
+    winner = best_trial(session, study)
+    if winner is None:
+        _finish_without_winner(session, leases.database, study)
+    elif study.winner is None:
+        _measure(session, leases.database, study, winner)
+    else:
+        _finish(session, leases.database, study)
+
+
+def fail(session: Session, leases: Leases, study: StudyRow, error: str) -> None:
+    """The study cannot go on: end it as failed, with the reason."""
+    leases.cancel(session, study.id, started=True)
+    study.ending, study.error, study.message = StudyState.FAILED, error, None
+    _finish(session, leases.database, study)
+
+
+def _phase(study: StudyRow) -> str:
+    return "ending" if study.ending and study.state == StudyState.RUNNING else study.state
+
+
+def _finish(session: Session, database: Database, study: StudyRow) -> None:
+    study.state, study.finished_at = study.ending or StudyState.FAILED, database.time(session)
+
+
+def _finish_without_winner(session: Session, database: Database, study: StudyRow) -> None:
+    if study.ending == StudyState.COMPLETED:
+        last = session.scalar(
+            select(A).where(A.study_id == study.id, A.error.is_not(None)).order_by(A.finished_at.desc()).limit(1)
+        )
+        study.ending = StudyState.FAILED
+        study.error = "No trial ran to its end." + (f" The last failure: {last.error}" if last else "")
+    _finish(session, database, study)
+
+
+def _measure(session: Session, database: Database, study: StudyRow, winner: A) -> None:
+    study.winner = winner.number
+    session.add(_queued(study, Kind.EVALUATE, 0, winner.params, winner.seed, database.time(session)))
+
+
+def _check_budget(session: Session, database: Database, study: StudyRow) -> None:
+    """Set the study's ending when a limit of its budget is reached."""
+    if study.ending is not None:
+        return
+    spec = StudySpec.model_validate(study.spec)
+    budget = spec.budget
+    train = (A.study_id == study.id, A.kind == Kind.TRAIN)
+    if budget.failures is not None:
+        failures = session.scalar(select(func.count()).where(*train, A.state == TrialState.FAILED)) or 0
+        if failures >= budget.failures:
+            message = f"{failures} trials failed, which is the budget's limit."
+            end_search(study, StudyState.FAILED, message, hurry=True, error=message)
+    best = best_trial(session, study) if budget.target is not None else None
+    if best is not None and not is_better(budget.target or 0.0, best.value or math.nan, spec.maximize):
+        end_search(
+            study, StudyState.COMPLETED, f"Trial {best.number} reached the target {budget.target:g}.", hurry=True
+        )
+    elapsed = database.time(session) - (study.started_at or math.inf)
+    if budget.wall_clock_seconds is not None and elapsed >= budget.wall_clock_seconds:
+        text = f"The {budget.wall_clock_seconds:g} seconds of wall-clock time are used up."
+        end_search(study, StudyState.COMPLETED, text, hurry=True)
+    if budget.gpu_seconds is not None and gpu_seconds(session, [study.id]).get(study.id, 0.0) >= budget.gpu_seconds:
+        text = f"The {budget.gpu_seconds:g} GPU seconds are used up."
+        end_search(study, StudyState.COMPLETED, text, hurry=True)
+    if budget.trials is not None:
+        total, active = session.execute(
+            select(func.count(), func.count().filter(A.state.in_(ACTIVE))).select_from(A).where(*train)
+        ).one()
+        if total >= budget.trials and not active:
+            end_search(study, StudyState.COMPLETED, f"All {budget.trials} trials of the budget are done.")
+
+
+def gpu_seconds(session: Session, study_ids: list[int]) -> dict[int, float]:
+    """Time workers were busy with each study's assignments, over all attempts."""
+    statement = (
+        select(A.study_id, func.sum(A.seconds + A.seconds_before)).where(A.study_id.in_(study_ids)).group_by(A.study_id)
+    )
+    return {study_id: float(total or 0.0) for study_id, total in session.execute(statement)}
+
+
+def new_trial(study: StudyRow, number: int, params: dict[str, Any], seed: int, now: float) -> A:
+    return _queued(study, Kind.TRAIN, number, params, seed, now)
+
+
+def _queued(study: StudyRow, kind: Kind, number: int, params: dict[str, Any], seed: int, now: float) -> A:
+    return A(
+        study_id=study.id,
+        kind=kind,
+        number=number,
+        state=TrialState.QUEUED,
+        params=params,
+        seed=seed,
+        created_at=now,
+    )

@@ -1,0 +1,53 @@
+"""The service's settings: one environment variable each, LUTHIER_ and the name in capitals."""
+
+import ipaddress
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="LUTHIER_", extra="ignore")
+
+    home: Path = Field(Path("luthier-data"), description="Folder for the embedded database and the models.")
+    database_url: SecretStr | None = Field(None, description="Postgres URL; without one, SQLite in the home folder.")
+    host: str = Field("127.0.0.1", description="Address to listen on; anything but loopback needs a token.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    token: SecretStr | None = Field(None, description="What users and programs must present (bearer or login page).")
+    worker_token: SecretStr | None = Field(None, description="What workers from elsewhere must present.")
+    fleet: Literal["local", "none"] = Field("local", description="local: workers on this machine; none: only others.")
+    cpu_workers: int = Field(1, ge=1, le=256, description="Local workers where there is no GPU; cores are split.")
+    data_roots: str | None = Field(None, description="Folders, separated by colons, that data and models may lie in.")
+    lease_seconds: float = Field(30, ge=0.5, le=3600, description="A worker silent for so long loses its trial.")
+    max_losses: int = Field(3, ge=1, le=100, description="A trial fails once its workers vanished so many times.")
+
+    @field_validator("token", "worker_token", "database_url", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        return None if isinstance(value, str) and not value.strip() else value
+
+    @field_validator("token", "worker_token")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < 16:
+            raise ValueError("must have at least 16 characters; `openssl rand -hex 24` makes one")
+        return value
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database as an SQLAlchemy URL, with the driver that is installed."""
+        if self.database_url is None:
+            return f"sqlite:///{self.home.resolve() / 'luthier.db'}"
+        url = self.database_url.get_secret_value()
+        scheme, _, rest = url.partition("://")
+        return f"postgresql+psycopg://{rest}" if scheme in ("postgres", "postgresql") else url
+
+    @property
+    def loopback(self) -> bool:
+        """Whether the address is reachable from this machine only."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
