@@ -29,7 +29,6 @@ from pydantic import BaseModel, ValidationError
 
 from service.models import Fault, Page, PlanView, ProblemView, StudyView, TaskView, TrialView, WorkerView
 
-DEFAULT_URL = "http://127.0.0.1:8000"
 PAGE = 200  # items asked for at once
 PLAN_SECONDS = 600.0  # a plan waits for a worker to open model and data
 
@@ -59,7 +58,7 @@ class DownloadError(Exception):
 class Client:
     """The service at `url`. Not to be shared between threads that close it."""
 
-    def __init__(self, url: str = DEFAULT_URL, token: str | None = None, timeout_seconds: float = 60.0) -> None:
+    def __init__(self, url: str, token: str | None = None, timeout_seconds: float = 60.0) -> None:
         self.url = url.rstrip("/")
         with self._reaching():
             host = httpx.URL(self.url).host

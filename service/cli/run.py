@@ -1,0 +1,180 @@
+"""`luthier run` and `luthier plan`: the service embedded for one study, no server needed."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.connect import (
+    FAILURE,
+    INTERRUPTED,
+    CommandError,
+    Server,
+    Token,
+    connect,
+    load_settings,
+    read_spec,
+    read_text,
+    tell,
+)
+from service.cli.output import Format, Output, emit, facts, show, size, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from service.client import Client
+    from service.models import PlanView, StudyView
+
+PANEL = "Search on this machine"
+POLL_SECONDS = 0.5
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel=PANEL)(run)
+    app.command(rich_help_panel=PANEL)(plan)
+
+
+def run(
+    spec: Annotated[Path, typer.Argument(metavar="SPEC", help="The study, as YAML or JSON; - for stdin.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the final study as JSON on stdout.")] = False,
+    model_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Put the winner here; else under LUTHIER_HOME/models.")
+    ] = None,
+) -> None:
+    """Run one study to its end, with the service and its workers inside this process.
+
+    The same spec again goes on where it was interrupted, or shows the finished study.
+    """
+    text, parsed = read_spec(spec)
+    if model_dir is not None:
+        from service.client import check_vacant
+
+        check_vacant(model_dir)
+    settings = load_settings()
+    try:
+        with _terminated_is_interrupted():
+            from service.client import Client
+            from service.embedded import Embedded
+
+            with (
+                Embedded(settings, study=parsed.name, fleet="local") as service,
+                Client(service.url, service.token) as client,
+            ):
+                study = _search(client, text)
+                _finish(client, study, model_dir, settings.home, as_json)
+    except KeyboardInterrupt:
+        raise CommandError(
+            INTERRUPTED, "Interrupted: running trials were given back. The same command goes on from there."
+        ) from None
+    _judge(study)
+
+
+def _search(client: "Client", text: str) -> "StudyView":
+    from service.cli.follow import follow
+    from service.cli.progress import display
+    from studies.protocol import StudyState
+
+    study = client.create(text)
+    if study.state is StudyState.PAUSED:
+        tell(f"The study {study.name} was paused; it goes on now.")
+        study = client.resume(study.name)
+    return display(follow(client, study.name, POLL_SECONDS))
+
+
+def _finish(client: "Client", study: "StudyView", model_dir: Path | None, home: Path, as_json: bool) -> None:
+    """Unpack the winner and print the study."""
+    from service.cli.progress import results
+
+    folder = None
+    if study.model is not None:
+        # Named by content, so that what lies there already is this very model.
+        folder = model_dir or home / "models" / f"{study.name}-{study.model.sha256[:8]}"
+        if model_dir is not None or not folder.exists():
+            client.download_model(study.name, folder)
+    elif model_dir is not None:
+        tell(f"{model_dir} was not made: the study has no model.")
+    if as_json:
+        emit(study, Format.JSON)
+    else:
+        show(*results(study, client.trials(study.name), str(folder) if folder else None))
+        if study.message:
+            tell(study.message)
+
+
+def _judge(study: "StudyView") -> None:
+    """Raise CommandError unless the study completed."""
+    from studies.protocol import StudyState
+
+    if study.state is StudyState.COMPLETED:
+        return
+    how = f"The study {study.name} is {study.state.value}"
+    raise CommandError(FAILURE, f"{how}: {study.error}" if study.error else f"{how}.")
+
+
+@contextmanager
+def _terminated_is_interrupted() -> Iterator[None]:
+    """SIGTERM ends this command as Ctrl-C does: workers are told, and nothing is left behind."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def plan(
+    file: Annotated[
+        Path, typer.Option("--file", "-f", metavar="SPEC", help="The study, as YAML or JSON; - for stdin.")
+    ],
+    server: Server = None,
+    token: Token = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Open model and data, check both, and say what would run and how long it may take. Nothing is stored.
+
+    Without --server or LUTHIER_SERVER a worker on this machine does it.
+    """
+    if server:
+        text = read_text(file)
+        with connect(server, token) as client:
+            answer = client.plan(text)
+    else:
+        text, parsed = read_spec(file)
+        from service.client import Client
+        from service.embedded import Embedded
+
+        with (
+            _terminated_is_interrupted(),
+            Embedded(load_settings(), study=parsed.name, fleet="local") as service,
+            Client(service.url, service.token) as client,
+        ):
+            answer = client.plan(text)
+    emit(answer, output, *(_plan_tables(answer) if output is Format.TABLE else ()))
+
+
+def _plan_tables(answer: "PlanView") -> Iterator["Table"]:
+    yield facts({f"{split} rows": count for split, count in answer.data.rows.items()}, title="Data")
+    yield table(("label", ">rows"), answer.data.labels.items())
+    for model in answer.models:
+        names = ["embeddings and head", *(block.name for block in model.blocks)]
+        rows = (
+            (depth, names[depth] if depth else "-", f"{trainable:,}")
+            for depth, trainable in enumerate(model.trainable_parameters)
+        )
+        yield table((">freeze_depth", "topmost frozen block", ">trainable parameters"), rows, title=model.model)
+    estimates = answer.estimates
+    yield facts(
+        {
+            "a trial at the baseline": f"{estimates.seconds_per_trial:.1f} s" if estimates else "not estimated",
+            "the whole study": f"{estimates.seconds:.0f} s" if estimates and estimates.seconds else None,
+            "memory": size(estimates.memory_bytes) if estimates and estimates.memory_bytes else None,
+        },
+        title="Estimates",
+    )

@@ -1,0 +1,79 @@
+"""`luthier serve` and `luthier worker`: the processes that stay."""
+
+import os
+import sys
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from service.cli.connect import DEFAULT_SERVER, USAGE, CommandError, Server, load_settings
+
+PANEL = "Processes that stay"
+
+
+class Fleet(StrEnum):
+    LOCAL = "local"
+    NONE = "none"
+
+
+class _ServeCommand(TyperCommand):
+    """Its help ends with every setting; they are read only when it is asked for."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        super().format_help(ctx, formatter)
+        from service.cli.output import show
+
+        show(_settings_table())
+
+
+def register(app: typer.Typer) -> None:
+    app.command(cls=_ServeCommand, rich_help_panel=PANEL)(serve)
+    app.command(rich_help_panel=PANEL, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+        worker
+    )
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; anything but loopback needs a token.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    fleet: Annotated[Fleet | None, typer.Option(help="local: workers on this machine; none: only others.")] = None,
+) -> None:
+    """Serve the REST interface, the pages, and a fleet of workers.
+
+    Each option is a setting, too; settings come from the environment:
+    """
+    settings = load_settings(host=host, port=port, fleet=fleet.value if fleet else None)
+    from service.serve import serve as serve_forever
+
+    try:
+        serve_forever(settings)
+    except ValueError as error:
+        raise CommandError(USAGE, str(error)) from None
+
+
+def worker(ctx: typer.Context, server: Server = None) -> None:
+    """Work for a service: claim trials, fine-tune, report. Its token comes from LUTHIER_WORKER_TOKEN.
+
+    Other options go to the worker as they are; `luthier worker -- --help` lists them.
+    """
+    # Becomes the worker's own process: signals reach it directly, and none of this one stays in memory.
+    command = [sys.executable, "-m", "trials", "--server", server or DEFAULT_SERVER, *ctx.args]
+    sys.stdout.flush()
+    os.execv(sys.executable, command)  # noqa: S606 - our own interpreter, no shell
+
+
+def _settings_table() -> Any:
+    from pydantic import SecretStr
+    from pydantic_core import PydanticUndefined
+
+    from service.cli.output import table
+    from service.settings import Settings
+
+    rows = []
+    for name, field in Settings.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        unset = default is None or default is PydanticUndefined or isinstance(default, SecretStr)
+        rows.append((f"LUTHIER_{name.upper()}", "" if unset else str(default), field.description or ""))
+    return table(("setting", "default", "meaning"), rows)

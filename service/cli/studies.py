@@ -1,0 +1,181 @@
+"""Commands about studies on a service: make them, look at them, steer them, take the winner."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli.connect import FAILURE, CommandError, Name, Server, Token, connect, read_text, tell
+from service.cli.output import Format, Output, cell, configuration, emit, facts, score, scores, size, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from service.models import StudyView
+
+PANEL = "Studies on a service"
+
+
+def register(app: typer.Typer) -> None:
+    for command in (create, list_studies, get, watch, wait, best, pause, resume, stop, cancel, delete, model, schema):
+        app.command("list" if command is list_studies else None, rich_help_panel=PANEL)(command)
+
+
+def create(
+    file: Annotated[
+        Path, typer.Option("--file", "-f", metavar="SPEC", help="The study, as YAML or JSON; - for stdin.")
+    ],
+    server: Server = None,
+    token: Token = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Create a study; the same spec again returns the same study."""
+    text = read_text(file)
+    with connect(server, token) as client:
+        study = client.create(text)
+    emit(study, output, _facts(study))
+
+
+def list_studies(
+    state: Annotated[str | None, typer.Option(help="Only studies in this state.")] = None,
+    server: Server = None,
+    token: Token = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """List the studies."""
+    with connect(server, token) as client:
+        studies = list(client.list(state))
+    emit(studies, output, _studies_table(studies))
+
+
+def get(name: Name, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+    """Show a study."""
+    with connect(server, token) as client:
+        study = client.get(name)
+    emit(study, output, _facts(study))
+
+
+def watch(name: Name, server: Server = None, token: Token = None) -> None:
+    """Print what changes in a study, until it ends."""
+    from service.cli.follow import Lines, follow
+
+    lines = Lines()
+    with connect(server, token) as client:
+        for snapshot in follow(client, name):
+            for line in lines.of(snapshot):
+                print(line, flush=True)
+
+
+def wait(name: Name, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+    """Wait until a study has ended, and show it. Exit code 1 unless it completed."""
+    from service.cli.follow import follow
+    from studies.protocol import StudyState
+
+    with connect(server, token) as client:
+        for snapshot in follow(client, name):
+            study = snapshot.study
+    emit(study, output, _facts(study))
+    if study.state is not StudyState.COMPLETED:
+        raise CommandError(
+            FAILURE, f"The study {name} is {study.state.value}" + (f": {study.error}" if study.error else ".")
+        )
+
+
+def best(name: Name, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+    """Show the best trial, its configuration and its scores."""
+    with connect(server, token) as client:
+        study = client.get(name)
+    if study.best is None:
+        raise CommandError(FAILURE, f"The study {name} has no best trial yet: none has a score.")
+    emit(study.best, output, _facts(study, only_best=True))
+
+
+def pause(name: Name, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+    """Start no new trials for now."""
+    _steer("pause", name, server, token, output)
+
+
+def resume(name: Name, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+    """Go on with a paused study."""
+    _steer("resume", name, server, token, output)
+
+
+def stop(name: Name, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+    """Let running trials finish, start none, then measure the winner."""
+    _steer("stop", name, server, token, output)
+
+
+def cancel(name: Name, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+    """End a study now, running trials too."""
+    _steer("cancel", name, server, token, output)
+
+
+def _steer(verb: str, name: str, server: str | None, token: str | None, output: Format) -> None:
+    with connect(server, token) as client:
+        study: StudyView = getattr(client, verb)(name)
+    emit(study, output, _facts(study))
+
+
+def delete(name: Name, server: Server = None, token: Token = None) -> None:
+    """Delete an ended study, its trials and its model."""
+    with connect(server, token) as client:
+        client.delete(name)
+    tell(f"The study {name} was deleted.")
+
+
+def model(
+    name: Name,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where the model's directory goes.")],
+    server: Server = None,
+    token: Token = None,
+) -> None:
+    """Download the winner: a directory for `from_pretrained`, checked against its checksum."""
+    with connect(server, token) as client:
+        folder = client.download_model(name, output)
+    print(folder)
+
+
+def schema() -> None:
+    """Print the JSON Schema of a spec."""
+    from studies.spec import StudySpec
+
+    document = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | StudySpec.model_json_schema()
+    print(json.dumps(document, indent=2))
+
+
+def _facts(study: "StudyView", only_best: bool = False) -> "Table":
+    """A study for a person."""
+    from service.cli.follow import progress
+
+    head: dict[str, Any] = {
+        "study": study.name,
+        "state": study.state.value,
+        "created": study.created_at,
+        "finished": study.finished_at,
+        "trials": progress(study),
+        "busy": f"{study.gpu_seconds:.0f} s",
+        "error": study.error,
+        "message": study.message,
+    }
+    best, baseline, packed = study.best, study.baseline, study.model
+    metric = study.spec["objective"]["metric"]
+    winner: dict[str, Any] = {
+        "best": best and f"{metric} {score(best.value)} (trial {best.trial})",
+        "configuration": best and configuration(best.params),
+        "baseline": baseline and f"{metric} {score(baseline.value)} (trial {baseline.trial})",
+        "test": best and best.test and scores(best.test),
+        "model": packed and f"{size(packed.bytes)}, sha256 {packed.sha256}",
+    }
+    return facts(winner if only_best else head | winner)
+
+
+def _studies_table(studies: Iterable["StudyView"]) -> "Table":
+    from service.cli.follow import progress
+
+    rows = (
+        (s.name, s.state.value, progress(s), score(s.best.value if s.best else None), s.created_at, cell(s.error or ""))
+        for s in studies
+    )
+    return table(("study", "state", "trials", ">best", "created", "error"), rows)
