@@ -145,15 +145,24 @@ class Range(BaseModel):
 
     @property
     def finite(self) -> bool:
-        return self.step is not None or isinstance(self.low, int)
+        return self.step is not None or isinstance(self.low, int) or self.low == self.high
+
+    @property
+    def count(self) -> int:
+        """How many values a finite range holds."""
+        if isinstance(self.high, str) or not self.finite:
+            raise ValueError("a continuous range has no list of values")
+        return math.floor((self.high - self.low) / (self.step or 1) + 1e-9) + 1
+
+    def value(self, i: int) -> int | float:
+        """Value `i` of a finite range, ascending. Decimal steps give the decimals a person would write: 0.3 is the
+        third value of 0.1, 0.2, ..., not 0.30000000000000004."""
+        value = self.low + i * (self.step or 1)
+        return float(f"{value:.15g}") if i and isinstance(value, float) else value
 
     def values(self) -> list[int | float]:
         """Every value of a finite range, ascending."""
-        if isinstance(self.high, str) or not self.finite:
-            raise ValueError("a continuous range has no list of values")
-        step = self.step or 1
-        count = math.floor((self.high - self.low) / step + 1e-9) + 1
-        return [self.low + i * step for i in range(count)]
+        return [self.value(i) for i in range(self.count)]
 
 
 Dimension = Range | tuple[Scalar, ...] | Scalar
@@ -306,7 +315,7 @@ class Space(RootModel[dict[str, Dimension]]):
             if isinstance(d, Range):
                 if not d.finite:
                     return None
-                total *= len(d.values())
+                total *= d.count
             else:
                 total *= len(d)
         return total
@@ -342,9 +351,10 @@ class Space(RootModel[dict[str, Dimension]]):
             except ValueError as error:
                 problems.append((("params", name), str(error)))
                 continue
-            if _nearest(d, value) != value:
+            nearest = _nearest(d, value)
+            if nearest != value and (isinstance(value, str) or not math.isclose(float(nearest), value, rel_tol=1e-12)):
                 problems.append((("params", name), f"must lie in the study's space: {_describe(d)}"))
-            checked[name] = value
+            checked[name] = nearest
         if problems:
             raise refuse("params", *problems)
         return checked
@@ -363,7 +373,8 @@ def _order(name: str) -> tuple[int, str]:
 def _nearest(d: Dimension, value: Scalar) -> Scalar:
     if isinstance(d, Range):
         if d.finite:
-            return min(d.values(), key=lambda v: abs(v - float(value)))
+            position = math.ceil((float(value) - d.low) / (d.step or 1) - 0.5)  # between two, the lower
+            return d.value(min(max(position, 0), d.count - 1))
         assert not isinstance(d.high, str)
         return min(max(float(value), float(d.low)), float(d.high))
     if isinstance(d, tuple):

@@ -1,0 +1,268 @@
+"""The search: which configuration runs next, and which trial ends early. The only home of Optuna.
+
+    storage = open_storage(url)                   # init_storage(url) once before, in one process
+    search = Search(storage, spec, space)
+    params = search.ask(0)                        # the baseline; then 1, 2, ... until None
+    search.report(0, step=1, value=0.7)           # True: prune
+    search.tell(0, TrialState.COMPLETE, 0.7, None)
+
+A trial is created whole, in one transaction, with all its parameters. So a crash leaves a trial that can be adopted
+with `ask` by its number, or none.
+"""
+
+import copy
+import math
+import random
+import threading
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.samplers import RandomSampler
+from optuna.trial import FrozenTrial, Trial, create_trial
+from optuna.trial import TrialState as OptunaState
+
+from studies.protocol import Reason, TrialState
+from studies.search.pruners import make_pruner
+from studies.search.samplers import Draws, View, distributions, is_infeasible, missing_packages
+from studies.search.storage import Storage, init_storage, open_storage
+from studies.space import Params, Range, Scalar, Space, complete
+from studies.spec import StudySpec
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+__all__ = ["Search", "Storage", "init_storage", "missing_packages", "open_storage"]
+
+Key = tuple[Scalar, ...]  # a configuration's values of the searched dimensions, in the space's order
+RANDOM_ATTEMPTS = 1_000  # before a space without end is called exhausted
+PRUNED_AT = "luthier:pruned_at"  # the step at which a trial was told to end
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+optuna.logging.disable_default_handler()
+optuna.logging.enable_propagation()
+
+
+class Search:
+    """One study's trials in Optuna. Safe to use from many threads, and beside other processes on the same storage.
+
+    The caller sees to it that calls of `ask` and `enqueue` for one study never overlap, and that trials are numbered
+    0, 1, 2, ... in the order of those calls.
+    """
+
+    def __init__(self, storage: Storage, spec: StudySpec, space: Space) -> None:
+        """Open the study named `spec.name`, or create it. `space` is the spec's, with depths resolved."""
+        self._storage, self._spec, self._space = storage, spec, space
+        self._free = space.free()
+        self._study = optuna.create_study(
+            storage=storage,
+            study_name=spec.name,
+            direction=spec.objective.direction,
+            sampler=RandomSampler(),
+            pruner=make_pruner(spec),
+            load_if_exists=True,
+        )
+        self._study_id = self._study._study_id
+        self._keys: dict[int, Key] = {}  # by trial number; a trial's parameters never change
+        self._lock = threading.Lock()
+
+    def ask(self, number: int) -> Params | None:
+        """The configuration of trial `number`, which is running from now on; None when the space is exhausted.
+
+        Trial 0 is the baseline. A trial that exists already is adopted with the parameters it has.
+        Raises ValueError when a trial before this one does not exist.
+        """
+        trials = self._trials()
+        if number < len(trials):
+            return self._params(trials[number])
+        self._check_next(number, len(trials))
+        if number == 0:
+            params = self._space.clip(complete({}, self._spec.task_info.baseline))
+            self._create(params, {})
+            return params
+        drawn = self._draw(number, trials)
+        if drawn is None:
+            return None
+        self._create(*drawn)
+        return drawn[0]
+
+    def enqueue(self, number: int, params: Params) -> None:
+        """Create trial `number`, running, with a user's own configuration, which the space has checked.
+
+        Does nothing when the trial exists with this configuration. Raises ValueError when it has another one, or when
+        a trial before it does not exist.
+        """
+        trials = self._trials()
+        if number < len(trials):
+            if self._key(self._params(trials[number])) != self._key(params):
+                raise ValueError(f"trial {number} exists already, with another configuration; ask for its number")
+            return
+        self._check_next(number, len(trials))
+        self._create(params, {})
+
+    def find(self, params: Params) -> int | None:
+        """The number of the first trial, in any state, that has this configuration."""
+        key = self._key(params)
+        return next((number for number, known in self._known(self._trials()).items() if known == key), None)
+
+    def report(self, number: int, step: int, value: float) -> bool:
+        """Store the score of evaluation `step` (from 1); True when the trial is to end now, pruned.
+
+        A step reported before is ignored and gets the decision it got; so does a step that comes after the trial's
+        end: True. Raises ValueError for a score that is not finite, LookupError for a trial that does not exist.
+        """
+        if not math.isfinite(value):
+            raise ValueError(f"the score of trial {number} at step {step} is {value}; only finite scores are stored")
+        trial = self._trial(number)
+        if step in trial.intermediate_values:
+            return bool(trial.system_attrs.get(PRUNED_AT) == step)
+        if trial.state.is_finished():
+            return True
+        seen = copy.copy(trial)
+        seen.intermediate_values = {**trial.intermediate_values, step: value}
+        view = View(self._storage, self._study_id)
+        prune = bool(make_pruner(self._spec).prune(view.study(self._spec.name), seen))
+        try:
+            if prune:  # before the value: once that is stored, a repeat of the report reads the decision here
+                self._storage.set_trial_system_attr(trial._trial_id, PRUNED_AT, step)
+            self._storage.set_trial_intermediate_value(trial._trial_id, step, value)
+            for key, note in view.notes.items():
+                self._storage.set_trial_system_attr(trial._trial_id, key, note)
+        except UpdateFinishedTrialError:
+            return True
+        return prune
+
+    def tell(self, number: int, state: TrialState, value: float | None, reason: Reason | None) -> None:
+        """Record how trial `number` ended; a trial that has ended already stays as it is.
+
+        A trial that ran out of memory or diverged is one to learn from: pruned, and marked infeasible. Any other
+        failure says nothing about its configuration, and samplers never see it.
+        Raises ValueError for a complete trial without a finite value, LookupError for one that does not exist.
+        """
+        if state not in _ENDS:
+            raise ValueError(f"trial {number} cannot be told as {state}; it has not ended")
+        infeasible = (state, reason) in ((TrialState.FAILED, Reason.OOM), (TrialState.PRUNED, Reason.DIVERGED))
+        values: list[float] | None = None
+        if state == TrialState.COMPLETE:
+            if value is None or not math.isfinite(value):
+                raise ValueError(f"trial {number} is complete, so it needs a finite value, not {value}")
+            values = [value]
+        trial = self._trial(number)
+        if trial.state.is_finished():
+            return
+        end = OptunaState.PRUNED if infeasible else _ENDS[state]
+        if end == OptunaState.PRUNED and trial.last_step is not None:
+            values = [trial.intermediate_values[trial.last_step]]
+        try:
+            if infeasible and reason and not is_infeasible(trial):
+                Trial(self._study, trial._trial_id).set_constraint(reason, 1.0)
+            self._storage.set_trial_state_values(trial._trial_id, end, values)
+        except UpdateFinishedTrialError:
+            return
+
+    def unfinished(self) -> list[int]:
+        """Numbers of the trials that Optuna believes to be running."""
+        return [trial.number for trial in self._trials() if not trial.state.is_finished()]
+
+    def count(self) -> int:
+        """How many trials there are, in any state."""
+        return len(self._trials())
+
+    def figure(self, kind: str) -> "Figure":
+        """A plot: history, importance, parallel, slice, contour, intermediate or timeline.
+
+        Raises ValueError with a sentence for another kind, or when there is not enough to draw yet.
+        """
+        from studies.search import figures  # plotly takes half a second
+
+        searched = [name for name, d in distributions(self._space).items() if not d.single()]
+        return figures.draw(kind, self._study, searched, self._spec.objective.metric)
+
+    def delete(self) -> None:
+        """Delete the study and its trials. Does nothing when it is gone already."""
+        try:
+            self._storage.delete_study(self._study_id)
+        except KeyError:
+            return
+
+    def _trials(self) -> list[FrozenTrial]:
+        return self._storage.get_all_trials(self._study_id, deepcopy=False)
+
+    def _trial(self, number: int) -> FrozenTrial:
+        try:
+            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+        except KeyError:
+            raise LookupError(f"study {self._spec.name} has no trial {number}; ask for it first") from None
+        return self._storage.get_trial(trial_id)
+
+    def _check_next(self, number: int, count: int) -> None:
+        if number != count:
+            raise ValueError(f"study {self._spec.name} has {count} trials, so the next one is {count}, not {number}")
+
+    def _create(self, params: Params, notes: dict[str, Any]) -> None:
+        template = create_trial(
+            state=OptunaState.RUNNING,
+            params={name: params[name] for name in self._free},
+            distributions=distributions(self._space),
+            system_attrs=notes,
+        )
+        self._storage.create_new_trial(self._study_id, template_trial=template)
+
+    def _params(self, trial: FrozenTrial) -> Params:
+        return {name: trial.params[name] if name in self._free else d for name, d in self._space.items()}  # type: ignore[misc]
+
+    def _key(self, params: Params) -> Key:
+        return tuple(params[name] for name in self._free)
+
+    def _known(self, trials: list[FrozenTrial]) -> dict[int, Key]:
+        with self._lock:
+            for trial in trials[len(self._keys) :]:
+                self._keys[trial.number] = self._key(trial.params)
+            return dict(self._keys)
+
+    def _draw(self, number: int, trials: list[FrozenTrial]) -> tuple[Params, dict[str, Any]] | None:
+        """A configuration that no trial has, with the sampler's notes; None when there is none left."""
+        known = set(self._known(trials).values())
+        draws = Draws(self._spec, self._space, number, self._storage, self._study_id, trials)
+        size = self._space.size()
+        if size is not None and len(known) >= size:
+            return None
+        if self._spec.sampler.name != "grid":
+            for attempt in range(draws.attempts if size is not None else draws.attempts + RANDOM_ATTEMPTS):
+                params, notes = draws.proposal(attempt)
+                if self._key(params) not in known:
+                    return params, notes
+        if size is None:
+            return None
+        return self._unused(size, known, random.Random(draws.seed(draws.attempts))), {}  # noqa: S311 - not a secret
+
+    def _unused(self, size: int, known: set[Key], rng: random.Random) -> Params:
+        """One of the configurations of a finite space that no trial has, uniformly; there is at least one."""
+        if 2 * len(known) < size:  # then a blind choice is new every other time, however large the space
+            while self._key(params := self._configuration(rng.randrange(size))) in known:
+                pass
+            return params
+        every = (self._configuration(index) for index in range(size))
+        return rng.choice([params for params in every if self._key(params) not in known])
+
+    def _configuration(self, index: int) -> Params:
+        """Configuration `index` of a finite space: the digits of the index, a dimension a digit."""
+        params: Params = {}
+        for name, d in self._space.items():
+            if isinstance(d, Range):
+                index, digit = divmod(index, d.count)
+                params[name] = d.value(digit)
+            elif isinstance(d, tuple):
+                index, digit = divmod(index, len(d))
+                params[name] = d[digit]
+            else:
+                params[name] = d
+        return params
+
+
+_ENDS = {
+    TrialState.COMPLETE: OptunaState.COMPLETE,
+    TrialState.PRUNED: OptunaState.PRUNED,
+    TrialState.FAILED: OptunaState.FAIL,
+    TrialState.CANCELLED: OptunaState.FAIL,
+}
