@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Makes .venv and installs Luthier into it:  .ci/setup.sh EXTRAS   (worker | worker,dev)
+#
+# PYTHON   the interpreter (3.11 or newer); else the newest python3 on the PATH
+# TORCH    what pip is to install as torch; else a CPU build where there is no NVIDIA driver, the default build
+#          where there is one. Another package index is pip's own setting: PIP_EXTRA_INDEX_URL.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+extras=${1:-worker}
+tested_torch=2.13.0
+say() { printf 'setup: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+usable() { command -v "$1" >/dev/null 2>&1 && "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+complete() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }  # Debian packs both apart from python3
+
+find_python() {
+    local candidate
+    for candidate in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do
+        if usable "$candidate"; then
+            echo "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+if ! [ -x .venv/bin/python ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+    python=$(find_python) || python=
+    if { [ -z "$python" ] || ! complete "$python"; } && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say "installing python3 and python3-venv with apt-get"
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3 python3-venv >/dev/null
+        python=$(find_python) || python=
+    fi
+    [ -n "$python" ] || die "Python 3.11 or newer is needed (found: $(${PYTHON:-python3} --version 2>&1 || true)). Install it, or name one: make PYTHON=/path/to/python3.12"
+    complete "$python" || die "$python has no venv module. On Debian or Ubuntu: sudo apt-get install python3-venv"
+    say "making .venv with $("$python" --version)"
+    "$python" -m venv --clear .venv
+fi
+
+pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }
+installed_torch() { .venv/bin/python -c 'from importlib.metadata import version; print("torch==" + version("torch"))' 2>/dev/null; }
+
+if ! installed_torch >/dev/null; then
+    if [ -n "${TORCH:-}" ]; then
+        say "installing $TORCH"
+        pip install -q "$TORCH"
+    elif nvidia-smi -L >/dev/null 2>&1; then
+        say "an NVIDIA driver is here: installing torch $tested_torch with CUDA"
+        pip install -q "torch==$tested_torch"
+    else
+        say "no NVIDIA driver is here: installing the CPU build of torch $tested_torch"
+        if ! pip install -q "torch==$tested_torch+cpu" 2>/dev/null; then
+            say "pip's index has no build marked as CPU; taking its default, which on Linux can bring gigabytes of CUDA."
+            say "To avoid that: stop, set PIP_EXTRA_INDEX_URL to PyTorch's index of CPU builds, and run this again."
+            pip install -q "torch==$tested_torch"
+        fi
+    fi
+fi
+
+# Whatever else is installed, now or later by the Makefile, leaves this torch alone.
+{ cat constraints.txt; installed_torch; } >.venv/constraints.txt
+say "installing Luthier and what it needs ($extras)"
+pip install -q -e ".[$extras]" -c .venv/constraints.txt
+say "done: $(installed_torch), $(.venv/bin/python --version)"

