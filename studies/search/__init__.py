@@ -37,6 +37,7 @@ __all__ = ["Search", "Storage", "init_storage", "missing_packages", "open_storag
 Key = tuple[Scalar, ...]  # a configuration's values of the searched dimensions, in the space's order
 RANDOM_ATTEMPTS = 1_000  # before a space without end is called exhausted
 PRUNED_AT = "luthier:pruned_at"  # the step at which a trial was told to end
+_COMPARE_EACH_STEP = ("median", "percentile")  # pruners that look at the other trials at every step
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 optuna.logging.disable_default_handler()
@@ -113,14 +114,14 @@ class Search:
         """
         if not math.isfinite(value):
             raise ValueError(f"the score of trial {number} at step {step} is {value}; only finite scores are stored")
-        trial = self._trial(number)
+        view = View(self._storage, self._study_id)
+        trial = self._trial(number, view if self._spec.pruner.name in _COMPARE_EACH_STEP else None)
         if step in trial.intermediate_values:
             return bool(trial.system_attrs.get(PRUNED_AT) == step)
         if trial.state.is_finished():
             return True
         seen = copy.copy(trial)
         seen.intermediate_values = {**trial.intermediate_values, step: value}
-        view = View(self._storage, self._study_id)
         prune = bool(make_pruner(self._spec).prune(view.study(self._spec.name), seen))
         try:
             if prune:  # before the value: once that is stored, a repeat of the report reads the decision here
@@ -188,10 +189,13 @@ class Search:
     def _trials(self) -> list[FrozenTrial]:
         return self._storage.get_all_trials(self._study_id, deepcopy=False)
 
-    def _trial(self, number: int) -> FrozenTrial:
+    def _trial(self, number: int, view: View | None = None) -> FrozenTrial:
+        """The trial as it is now: from the reading of all trials where one is needed anyway, else read alone."""
         try:
+            if view:
+                return view.get_all_trials(self._study_id)[number]
             trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
-        except KeyError:
+        except LookupError:
             raise LookupError(f"study {self._spec.name} has no trial {number}; ask for it first") from None
         return self._storage.get_trial(trial_id)
 
