@@ -45,9 +45,11 @@ class Guard:
             bearer = _bearer(request)
             if self._worker_tokens and not any(_same(bearer, token) for token in self._worker_tokens):
                 raise Unauthorized("Workers present the worker token: set LUTHIER_WORKER_TOKEN on both sides.")
-        elif self._token is not None and path not in OPEN:
-            if not _same(_bearer(request), self._token) and not self._cookie_valid(request.cookies.get(COOKIE)):
-                raise Unauthorized("Send `Authorization: Bearer <token>`, or log in at /login.")
+        elif self._token is not None and path not in OPEN and not self._known(request, self._token):
+            raise Unauthorized("Send `Authorization: Bearer <token>`, or log in at /login.")
+
+    def _known(self, request: Request, token: str) -> bool:
+        return _same(_bearer(request), token) or self._cookie_valid(request.cookies.get(COOKIE))
 
     def _same_site(self, request: Request) -> None:
         host = request.headers.get("host", "")

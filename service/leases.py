@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from sqlalchemy import CursorResult, Update, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from service.database import Database
 from service.errors import Stale
@@ -42,10 +42,11 @@ class Leases:
 
         The study's row is locked while its `parallel` is checked, so that two claims can't both take its last place.
         """
+        other = aliased(A)
         busy = (
-            select(func.count())
-            .select_from(A)
-            .where(A.study_id == StudyRow.id, A.kind == Kind.TRAIN, A.state == TrialState.RUNNING)
+            select(func.count(other.id))
+            .where(other.study_id == StudyRow.id, other.kind == Kind.TRAIN, other.state == TrialState.RUNNING)
+            .correlate(StudyRow)
             .scalar_subquery()
         )
         waiting = (
@@ -58,7 +59,7 @@ class Leases:
             .with_for_update(skip_locked=True, of=A)
         )
         if only is not None:
-            waiting = waiting.where(StudyRow.name == only)
+            waiting = waiting.where((StudyRow.name == only) | StudyRow.transient)
         row = session.scalar(waiting)
         if row is None:
             return None

@@ -5,6 +5,7 @@ it is set no new trial starts. `settle` is the one place that moves a study on; 
 """
 
 import math
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import func, select
@@ -88,6 +89,28 @@ def cancel(session: Session, leases: Leases, study: StudyRow) -> None:
     leases.cancel(session, study.id, started=True)
     study.ending, study.message = StudyState.CANCELLED, "Cancelled on request."
     _finish(session, leases.database, study)
+
+
+class Action(StrEnum):
+    """What a user may ask of a study."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    STOP = "stop"
+    CANCEL = "cancel"
+
+
+def act(session: Session, leases: Leases, study: StudyRow, action: Action) -> None:
+    """Raises Conflict when the action makes no sense in the study's state."""
+    if action is Action.PAUSE:
+        pause(study)
+    elif action is Action.RESUME:
+        resume(study)
+    elif action is Action.STOP:
+        stop(study)
+    else:
+        cancel(session, leases, study)
+    settle(session, leases, study)
 
 
 def end_search(study: StudyRow, state: StudyState, message: str, hurry: bool = False, error: str | None = None) -> None:

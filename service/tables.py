@@ -18,6 +18,7 @@ class Base(DeclarativeBase):
 
 class StudyRow(Base):
     __tablename__ = "luthier_study"
+    __table_args__ = ({"sqlite_autoincrement": True},)  # an id is never used again: folders and caches go by it
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(String(64), unique=True)
@@ -77,6 +78,7 @@ class AssignmentRow(Base):
     __table_args__ = (
         UniqueConstraint("study_id", "kind", "number"),
         Index("ix_luthier_assignment_state", "state", "deadline"),
+        {"sqlite_autoincrement": True},
     )
 
 

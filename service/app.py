@@ -1,0 +1,86 @@
+"""The FastAPI factory: settings in, a service out. Nothing here is global."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio.to_thread
+from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
+
+from service import auth, dashboard, errors
+from service.context import Service
+from service.core import Core
+from service.database import Database
+from service.dispatch import Dispatch
+from service.intake import Intake
+from service.leases import Leases
+from service.reaper import Reaper, ReaperThread
+from service.routes import operations, plan, studies, trials, worker
+from service.searches import Searches
+from service.settings import Settings
+from service.store import Store
+from service.wake import Wake
+
+VERSION = "0.1.0"
+THREADS = 40  # requests worked on at the same time; the rest wait on the event loop
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What callers must present. `fleet` is made up at the start, for the workers that this service starts itself."""
+
+    user: str | None
+    worker: str | None
+    fleet: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Tokens":
+        user, worker = settings.token, settings.worker_token
+        return cls(user.get_secret_value() if user else None, worker.get_secret_value() if worker else None)
+
+    def guard(self) -> auth.Guard:
+        """Workers are asked for a token as soon as either kind is set."""
+        wanted = [self.fleet, *([self.worker] if self.worker else [])] if self.user or self.worker else []
+        return auth.Guard(self.user, wanted)
+
+
+def build_core(settings: Settings, only: str | None = None) -> Core:
+    """The service without its HTTP side. Makes or migrates the database and the store."""
+    database = Database(settings.sqlalchemy_url)
+    database.prepare()
+    leases = Leases(database, settings.lease_seconds, settings.max_losses)
+    return Core(database, leases, Searches(database), Store(settings.home / "store"), only)
+
+
+def create_app(settings: Settings, tokens: Tokens | None = None, only: str | None = None) -> FastAPI:
+    """A service on `settings`' database. `only`: hand out this study's work alone."""
+    tokens = tokens or Tokens.of(settings)
+    core = build_core(settings, only)
+    parts = (core.database, core.leases, core.searches, core.store, core.only)
+    service = Service(settings, core, Dispatch(*parts), Intake(*parts), Wake())
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+        reaper = ReaperThread(Reaper(*parts), min(1.0, settings.lease_seconds / 3), settings.lease_seconds)
+        reaper.start()
+        yield
+        service.wake.close()
+        await anyio.to_thread.run_sync(reaper.stop)
+        core.database.dispose()
+
+    app = FastAPI(title="Luthier", version=VERSION, summary="Hyperparameter search for fine-tuning.", lifespan=lifespan)
+    app.state.service = service
+    errors.install(app)
+    auth.install(app, tokens.guard())
+    for module in (plan, studies, trials, worker, operations):
+        app.include_router(module.router)
+
+    @app.get("/", include_in_schema=False)
+    def _home() -> RedirectResponse:
+        return RedirectResponse("/dashboard")
+
+    dashboard.install(app, core.database)
+    return app

@@ -1,0 +1,187 @@
+"""The local fleet: the workers that `luthier serve` and `luthier run` start on their own machine.
+
+A worker per visible GPU, else some on the CPU with the cores split among them. Workers speak HTTP like any
+others; what ties them to the service is their standard input, a pipe that ends with the service, however it ends.
+"""
+
+import contextlib
+import logging
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE_SECONDS = 1.0  # before a worker that died is started again; doubles up to:
+LONGEST_PAUSE_SECONDS = 60.0
+STEADY_SECONDS = 60.0  # a worker that lived so long starts over with the first pause
+LOOK_SECONDS = 0.5  # between looks at the workers
+
+
+@dataclass
+class _Slot:
+    """One worker's place: its name, what it runs on, and the process that fills it now."""
+
+    name: str
+    arguments: list[str]
+    process: "subprocess.Popen[bytes] | None" = None
+    started: float = 0.0
+    restart_at: float = 0.0  # monotonic seconds
+    pause: float = field(default=FIRST_PAUSE_SECONDS)
+
+
+class LocalFleet:
+    """Keeps the workers of this machine running between `start` and `stop`.
+
+    `data_roots` (folders separated by colons, None for no limit) is what their data and models may lie in; their
+    output goes to `home/logs/<name>.log`.
+    """
+
+    def __init__(self, url: str, token: str | None, *, data_roots: str | None, cpu_workers: int, home: Path) -> None:
+        self._url, self._logs = url, home / "logs"
+        self._environment = {k: v for k, v in os.environ.items() if k not in ("LUTHIER_TOKEN", "LUTHIER_DATABASE_URL")}
+        for name, value in (("LUTHIER_WORKER_TOKEN", token), ("LUTHIER_DATA_ROOTS", data_roots)):
+            self._environment.pop(name, None)
+            if value is not None:
+                self._environment[name] = value
+        self._environment["LUTHIER_HOME"] = str(home.resolve())
+        host = re.sub(r"[^A-Za-z0-9._-]", "-", platform.node()) or "localhost"
+        self._slots = [_Slot(f"local-{i}@{host}", arguments) for i, arguments in enumerate(_devices(cpu_workers))]
+        self._stopping = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, daemon=True, name="fleet")
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes of the workers that run now."""
+        return [slot.process.pid for slot in self._slots if slot.process is not None and slot.process.poll() is None]
+
+    def start(self) -> None:
+        """Start the workers; returns before they are ready. Raises OSError when no process can be started."""
+        self._logs.mkdir(parents=True, exist_ok=True)
+        for slot in self._slots:
+            self._log_file(slot).unlink(missing_ok=True)
+            self._launch(slot)
+        self._keeper.start()
+
+    def stop(self, timeout_seconds: float) -> None:
+        """Have every worker give its trial back and end; kill those that have not within `timeout_seconds`."""
+        self._stopping.set()
+        if self._keeper.ident is not None:
+            self._keeper.join()
+        processes = [slot.process for slot in self._slots if slot.process is not None]
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+        deadline = time.monotonic() + timeout_seconds
+        for process in processes:
+            try:
+                process.wait(max(deadline - time.monotonic(), 0.0))
+            except subprocess.TimeoutExpired:
+                process.kill()  # its child sees that its worker is gone, and ends
+                process.wait()
+            _close(process.stdin)
+
+    def _keep(self) -> None:
+        while not self._stopping.wait(LOOK_SECONDS):
+            for slot in self._slots:
+                self._look_after(slot, time.monotonic())
+
+    def _look_after(self, slot: _Slot, now: float) -> None:
+        """Notice a worker that died, and start it again after a pause."""
+        if slot.process is not None:
+            code = slot.process.poll()
+            if code is None:
+                return
+            _close(slot.process.stdin)
+            slot.process = None
+            slot.pause = FIRST_PAUSE_SECONDS if now - slot.started > STEADY_SECONDS else slot.pause
+            slot.restart_at = now + slot.pause
+            slot.pause = min(slot.pause * 2, LONGEST_PAUSE_SECONDS)
+            log.error("Worker %s ended with code %d; %s says why.", slot.name, code, self._log_file(slot))
+        elif now >= slot.restart_at:
+            try:
+                self._launch(slot)
+            except OSError as error:
+                slot.restart_at = now + slot.pause
+                log.error("Worker %s cannot be started: %s", slot.name, error)
+
+    def _launch(self, slot: _Slot) -> None:
+        command = [sys.executable, "-m", "trials", "--server", self._url, "--name", slot.name, "--exit-on-eof"]
+        with self._log_file(slot).open("ab") as output:
+            slot.process = subprocess.Popen(  # noqa: S603 - no shell
+                command + slot.arguments,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                env=self._environment,
+                start_new_session=True,  # Ctrl-C is for the service, which then stops its workers
+            )
+        slot.started = time.monotonic()
+
+    def _log_file(self, slot: _Slot) -> Path:
+        return self._logs / f"{slot.name.partition('@')[0]}.log"
+
+
+def _devices(cpu_workers: int) -> list[list[str]]:
+    """The arguments of each worker: a GPU of its own, or its share of the cores."""
+    gpus = visible_gpus(_list_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+    if gpus:
+        return [["--gpu", gpu] for gpu in gpus]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = max(cpu_workers, 1)
+    shares = [cores // workers + (i < cores % workers) for i in range(workers)]
+    return [["--gpu", "cpu", "--threads", str(max(share, 1))] for share in shares]
+
+
+def _list_gpus() -> str:
+    """What `nvidia-smi -L` prints; nothing where there is no driver."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return ""
+    try:
+        asked = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=30)  # noqa: S603 - no shell
+    except (OSError, subprocess.TimeoutExpired) as error:
+        log.warning("nvidia-smi does not answer (%s): trials run on the CPU.", error)
+        return ""
+    return asked.stdout if asked.returncode == 0 else ""
+
+
+def visible_gpus(listing: str, visible: str | None) -> list[str]:
+    """Identifiers of the GPUs that trials may use, out of `nvidia-smi -L`, as CUDA_VISIBLE_DEVICES would have it.
+
+    A GPU that is split into instances counts as its instances. `visible` is the variable's value: indices or
+    identifiers (or the beginnings of such), of which CUDA ignores all from the first unknown one on.
+    """
+    gpus: list[list[str]] = []  # per GPU its own identifier, then those of its instances
+    for line in listing.splitlines():
+        found = re.search(r"UUID: ([^)\s]+)", line)
+        if found and line.startswith("GPU "):
+            gpus.append([found[1]])
+        elif found and gpus:
+            gpus[-1].append(found[1])
+    if visible is None:
+        return [part for gpu in gpus for part in gpu[1:] or gpu]
+    chosen: list[str] = []
+    for entry in filter(None, (entry.strip() for entry in visible.split(","))):
+        if entry.isdigit():
+            matches = gpus[int(entry)][1:] or gpus[int(entry)] if int(entry) < len(gpus) else []
+        else:
+            matches = [part for gpu in gpus for part in gpu if part.startswith(entry)]
+        if not matches:
+            break
+        chosen += matches
+    return chosen
+
+
+def _close(pipe: IO[bytes] | None) -> None:
+    with contextlib.suppress(OSError):
+        if pipe is not None:
+            pipe.close()

@@ -1,0 +1,99 @@
+"""POST /v1/studies:plan: what a spec would run. A worker inspects model and data; nothing is stored."""
+
+import secrets
+import time
+
+from fastapi import APIRouter, Request
+from pydantic import ValidationError
+from sqlalchemy import select
+from starlette.concurrency import run_in_threadpool
+
+from service import lifecycle
+from service.context import Service, ServiceDep
+from service.errors import Invalid, Problem, TooLarge, Unavailable, invalid, responses
+from service.models import DataView, Fault, ModelPlan, PlanEstimates, PlanView
+from service.routes.body import SPEC_BODY, SpecBody
+from service.routes.studies import forget, installed
+from service.tables import AssignmentRow as A
+from service.tables import StudyRow, WorkerRow
+from studies.protocol import FINISHED, Inspection, Kind, Reason
+from studies.spec import StudySpec
+
+router = APIRouter(tags=["studies"])
+WAIT_SECONDS = 600.0  # a large model takes minutes to open the first time
+NO_WORKER_SECONDS = 20.0  # how long a plan waits for a first worker to appear
+
+
+@router.post("/v1/studies:plan", openapi_extra=SPEC_BODY, responses=responses(TooLarge, Invalid, Unavailable))
+async def plan(spec: SpecBody, service: ServiceDep, request: Request) -> PlanView:
+    """Split sizes, labels, the block table with trainable parameters at each depth, and estimates."""
+    await run_in_threadpool(installed, spec)
+    study_id = await run_in_threadpool(_start, service, spec)
+    service.wake.notify()
+    started = time.monotonic()
+    try:
+        while True:
+            study, row = await run_in_threadpool(_look, service, study_id)
+            if row.state in FINISHED:
+                return _answer(spec, study, row)
+            waited = time.monotonic() - started
+            if waited > NO_WORKER_SECONDS and not await run_in_threadpool(_any_worker, service):
+                raise Unavailable(
+                    "No worker is connected, and only a worker can open models and data: start one with "
+                    "`luthier worker --server URL`.",
+                    retry_after=10,
+                )
+            if waited > WAIT_SECONDS or service.wake.closed or await request.is_disconnected():
+                raise Unavailable("The workers are busy; try again later.", retry_after=60)
+            await service.wake.wait(1.0)
+    finally:
+        await run_in_threadpool(_remove, service, study_id)
+
+
+def _start(service: Service, spec: StudySpec) -> int:
+    with service.core.database.transaction() as session:
+        name = f"plan:{secrets.token_hex(16)}"  # no study can have this name
+        return lifecycle.create(session, service.core.database, spec, name, transient=True).id
+
+
+def _look(service: Service, study_id: int) -> tuple[StudyRow, A]:
+    with service.core.database.reading() as session:
+        inspect = select(StudyRow, A).join(A).where(StudyRow.id == study_id, A.kind == Kind.INSPECT)
+        study, row = session.execute(inspect).one()
+        return study, row
+
+
+def _any_worker(service: Service) -> bool:
+    with service.core.database.reading() as session:
+        since = service.core.database.now() - 60.0
+        return session.scalar(select(WorkerRow.name).where(WorkerRow.seen_at > since).limit(1)) is not None
+
+
+def _remove(service: Service, study_id: int) -> None:
+    with service.core.database.transaction() as session:
+        session.delete(session.get_one(StudyRow, study_id))
+    forget(service, study_id)
+
+
+def _answer(spec: StudySpec, study: StudyRow, row: A) -> PlanView:
+    if study.inspection is None:
+        message, path = row.error or "The inspection failed.", ".".join(map(str, row.problem_path or []))
+        if row.reason == Reason.BAD_DATA:
+            raise Invalid(message, [Fault(path=path, message=message)])
+        raise Problem(message)
+    found = Inspection.model_validate(study.inspection)
+    try:
+        space = spec.space.resolved(len(found.blocks))
+    except ValidationError as error:
+        raise invalid(error) from None
+    estimates = None
+    if found.estimates is not None:
+        each, trials = found.estimates.seconds_per_trial, spec.budget.trials
+        seconds = None if trials is None else each * trials / spec.parallel
+        estimates = PlanEstimates(seconds_per_trial=each, seconds=seconds, memory_bytes=found.estimates.memory_bytes)
+    return PlanView(
+        space=space.model_dump(mode="json"),
+        data=DataView(rows=found.rows, labels=found.labels),
+        models=[ModelPlan(model=spec.model, blocks=found.blocks, trainable_parameters=found.trainable_parameters)],
+        estimates=estimates,
+    )

@@ -1,0 +1,125 @@
+"""/v1/studies: made, listed, paused, resumed, stopped, cancelled, deleted; the winner's model."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import FileResponse
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from service import lifecycle, paging, views
+from service.context import Service, ServiceDep, find_study
+from service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, responses
+from service.models import Fault, Page, StudyView
+from service.routes.body import SPEC_BODY, SpecBody
+from service.tables import StudyRow
+from studies.protocol import ENDED, FileRef, StudyState
+from studies.search import missing_packages
+from studies.spec import StudySpec
+
+router = APIRouter(prefix="/v1/studies", tags=["studies"])
+
+
+@router.post(
+    "",
+    status_code=201,
+    openapi_extra=SPEC_BODY,
+    responses=responses(Conflict, TooLarge, Invalid, Unavailable) | {200: {"model": StudyView}},
+)
+def create(spec: SpecBody, service: ServiceDep, response: Response) -> StudyView:
+    """A new study (201); the same spec again is the same study (200)."""
+    installed(spec)
+    try:
+        with service.core.database.transaction() as session:
+            study = session.scalar(select(StudyRow).where(StudyRow.name == spec.name))
+            if study is None:
+                study = lifecycle.create(session, service.core.database, spec, spec.name)
+            else:
+                response.status_code = 200
+            if StudySpec.model_validate(study.spec) != spec:
+                raise Conflict(f"The name {spec.name} is taken by a study with another spec; choose another name.")
+            view = views.study_views(session, [study])[0]
+    except IntegrityError:  # another request made it between the look and the insert
+        raise Conflict(f"{spec.name} was made by another request just now; ask again.") from None
+    response.headers["Location"] = f"/v1/studies/{spec.name}"
+    service.wake.notify()
+    return view
+
+
+def installed(spec: StudySpec) -> None:
+    """Raise Invalid when the sampler needs packages that the service lacks."""
+    missing = missing_packages(spec)
+    if missing:
+        message = f"{spec.sampler.name} needs {', '.join(missing)} where the service runs: pip install it, or use tpe"
+        raise Invalid(f"sampler.name: {message}", [Fault(path="sampler.name", message=message)])
+
+
+@router.get("", responses=responses(Invalid))
+def listing(
+    service: ServiceDep,
+    state: Annotated[StudyState | None, Query(description="Only studies in this state.")] = None,
+    cursor: paging.Cursor = None,
+    limit: paging.Limit = 50,
+) -> Page[StudyView]:
+    """Studies, newest first."""
+    before = paging.decode(cursor)
+    statement = select(StudyRow).where(~StudyRow.transient).order_by(StudyRow.id.desc()).limit(limit + 1)
+    if state is not None:
+        statement = statement.where(StudyRow.state == state)
+    if before is not None:
+        statement = statement.where(StudyRow.id < before)
+    with service.core.database.reading() as session:
+        page, following = paging.cut(session.scalars(statement).all(), limit, lambda row: row.id)
+        return Page(items=views.study_views(session, page), next_cursor=following)
+
+
+@router.get("/{name}", responses=responses(NotFound))
+def get(name: str, service: ServiceDep) -> StudyView:
+    with service.core.database.reading() as session:
+        return views.study_views(session, [find_study(session, name)])[0]
+
+
+@router.post("/{name}/{action}", responses=responses(NotFound, Conflict))
+def act(name: str, action: lifecycle.Action, service: ServiceDep) -> StudyView:
+    """pause: start no new trials for now. resume. stop: let running trials finish. cancel: end running trials too."""
+    with service.core.database.transaction() as session:
+        study = lifecycle.locked(session, name)
+        lifecycle.act(session, service.core.leases, study, action)
+        view = views.study_views(session, [study])[0]
+    service.wake.notify()
+    return view
+
+
+@router.delete("/{name}", status_code=204, responses=responses(NotFound, Conflict))
+def delete(name: str, service: ServiceDep) -> None:
+    """Remove a study that has ended: its rows, its search, its files."""
+    with service.core.database.transaction() as session:
+        study = lifecycle.locked(session, name)
+        if study.state not in ENDED:
+            raise Conflict(f"{name} is {study.state}; cancel it first.")
+        if study.inspection is not None:
+            search = service.core.searches.get(study)
+        session.delete(study)
+    if study.inspection is not None:
+        with service.core.database.writing():
+            search.delete()
+    forget(service, study.id)
+
+
+def forget(service: Service, study_id: int) -> None:
+    """Drop what is kept for a study whose rows are gone."""
+    service.core.searches.forget(study_id)
+    service.core.store.remove_study(study_id)
+
+
+@router.get("/{name}/model", response_class=FileResponse, responses=responses(NotFound))
+def model(name: str, service: ServiceDep) -> FileResponse:
+    """The winner: a .tar.gz of a `save_pretrained` directory and `luthier.json`."""
+    with service.core.database.reading() as session:
+        study = find_study(session, name)
+    if study.model is None:
+        raise NotFound(f"{name} has no model yet: it is {study.state}, and the model comes when it has ended.")
+    stored = dict(study.model)
+    path = service.core.store.path(study.id, stored.pop("assignment"), FileRef.model_validate(stored))
+    headers = {"X-Content-SHA256": stored["sha256"]}
+    return FileResponse(path, media_type="application/gzip", filename=f"{name}.tar.gz", headers=headers)
