@@ -86,6 +86,18 @@ def load_settings(**given: Any) -> "Settings":
         raise CommandError(USAGE, "The settings are wrong:", *lines) from None
 
 
+@contextmanager
+def starting() -> Iterator[None]:
+    """Around a service in this process: what it refuses to start with is a usage error."""
+    from service.migrations import NewerSchema
+    from service.serve import RefusedToStart
+
+    try:
+        yield
+    except (RefusedToStart, NewerSchema) as error:
+        raise CommandError(USAGE, str(error)) from None
+
+
 def problems(error: "ValidationError") -> Iterable[str]:
     """`path: message` for each problem."""
     return (f"{path}: {message}" if path else message for path, message in _pairs(error))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from service.cli.follow import Lines, Snapshot, Tally, done, progress
 from service.cli.output import configuration, console, duration, facts, score, scores, table
-from studies.protocol import StudyState
+from studies.protocol import StudyState, TrialState
 from studies.spec import StudySpec
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _picture(snapshot: Snapshot, tally: Tally, elapsed_seconds: float) -> "Rende
     )
     parts: list[RenderableType] = [head, progress(study), _stage(study)]
     if snapshot.running:
-        parts.append(_running(snapshot.running, spec.max_steps, now))
+        parts.append(_running(snapshot.running, spec, now))
     return Group(*parts)
 
 
@@ -75,28 +75,30 @@ def _stage(study: "StudyView") -> str:
     return study.message or "the first scores are on their way"
 
 
-def _running(trials: Iterable["TrialView"], steps: int, now: datetime) -> "Table":
+def _running(trials: Iterable["TrialView"], spec: StudySpec, now: datetime) -> "Table":
     rows = []
     for trial in list(trials)[:SHOWN]:
         last = trial.values[-1] if trial.values else None
         seconds = (now - trial.started_at).total_seconds() if trial.started_at else None
-        value = next(iter(last.metrics.values()), None) if last else None
+        value = last.metrics.get(spec.objective.metric) if last else None
         rows.append(
             (trial.number, last.step if last else 0, score(value), duration(seconds), configuration(trial.params))
         )
-    return table((">trial", f">step (of {steps} at most)", ">last score", ">time", "configuration"), rows)
+    return table(
+        (">trial", f">step (of {spec.max_steps} at most)", f">{spec.objective.metric}", ">time", "configuration"), rows
+    )
 
 
 def results(study: "StudyView", trials: Iterable["TrialView"], model: str | None, shown: int = 5) -> list["Table"]:
     """Tables of an ended study: its best trials, then the winner beside the baseline, on validation and test."""
     spec = StudySpec.model_validate(study.spec)
-    scored = sorted((t for t in trials if t.value is not None), key=lambda t: t.value or 0.0, reverse=spec.maximize)
+    whole = [t for t in trials if t.state is TrialState.COMPLETE and t.value is not None]
+    scored = sorted(whole, key=lambda t: t.value or 0.0, reverse=spec.maximize)
     names = list(spec.space)
     rows = (
-        (t.number, t.state.value, score(t.value), duration(t.seconds), *(t.params.get(name) for name in names))
-        for t in scored[:shown]
+        (t.number, score(t.value), duration(t.seconds), *(t.params.get(name) for name in names)) for t in scored[:shown]
     )
-    columns = (">trial", "state", f">{spec.objective.metric}", ">time", *(f">{name}" for name in names))
+    columns = (">trial", f">{spec.objective.metric}", ">time", *(f">{name}" for name in names))
     made = [table(columns, rows, title="Best trials")] if scored else []
     best = study.best
     if best is not None:

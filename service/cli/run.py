@@ -19,6 +19,7 @@ from service.cli.connect import (
     load_settings,
     read_spec,
     read_text,
+    starting,
     tell,
 )
 from service.cli.output import Format, Output, emit, facts, show, size, table
@@ -61,6 +62,7 @@ def run(
             from service.embedded import Embedded
 
             with (
+                starting(),
                 Embedded(settings, study=parsed.name, fleet="local") as service,
                 Client(service.url, service.token) as client,
             ):
@@ -152,6 +154,7 @@ def plan(
 
         with (
             _terminated_is_interrupted(),
+            starting(),
             Embedded(load_settings(), study=parsed.name, fleet="local") as service,
             Client(service.url, service.token) as client,
         ):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from service.cli.connect import DEFAULT_SERVER, USAGE, CommandError, Server, load_settings
+from service.cli.connect import DEFAULT_SERVER, Server, load_settings, starting
 
 PANEL = "Processes that stay"
 
@@ -47,10 +47,8 @@ def serve(
     settings = load_settings(host=host, port=port, fleet=fleet.value if fleet else None)
     from service.serve import serve as serve_forever
 
-    try:
+    with starting():
         serve_forever(settings)
-    except ValueError as error:
-        raise CommandError(USAGE, str(error)) from None
 
 
 def worker(ctx: typer.Context, server: Server = None) -> None:
