@@ -1,0 +1,88 @@
+"""A child that trains nothing: the real message loop of `trials.run`, with entries that do what `params` say.
+
+    act     ok | hang | die | oom | error | bad_data | full | exit | quiet (reports nothing until it is told to end)
+    steps   evaluations reported (default 1), `pause` seconds after each
+    sleeper starts a process of its own, whose number goes to this file
+"""
+
+import errno
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from studies.protocol import Assignment, Evaluation, Inspection, Kind
+from trials import run
+from trials.session import BadData
+from trials.store import file_ref
+
+
+def train(assignment: Assignment, session: run.PipedSession, warm: dict[str, Any]) -> SimpleNamespace:
+    params = assignment.params
+    act = params.get("act", "ok")
+    warm["done"] = warm.get("done", 0) + 1
+    session.log(f"pid {os.getpid()} done {warm['done']} cuda {os.environ.get('CUDA_VISIBLE_DEVICES')}")
+    if "sleeper" in params:
+        sleeper = subprocess.Popen(["sleep", "600"])
+        Path(str(params["sleeper"])).write_text(str(sleeper.pid))
+    if assignment.checkpoint.resume is not None:
+        content = (session.folder / assignment.checkpoint.resume.name).read_bytes()
+        session.log(f"resumed from {hashlib.sha256(content).hexdigest()}")
+    for step in range(assignment.checkpoint.step + 1, int(params.get("steps", 1)) + 1):
+        resume, best = session.folder / "resume.safetensors", session.folder / "best.safetensors"
+        resume.write_bytes(b"resume %d" % step * 1000)
+        best.write_bytes(b"best %d" % step)
+        session.report(step=step, metrics={"accuracy": 0.5 + step / 100, "loss": float("nan")}, resume=resume, best=best)
+        until = time.monotonic() + float(params.get("pause", 0))
+        while time.monotonic() < until:
+            session.poll()
+            time.sleep(0.01)
+    match act:
+        case "quiet":
+            while True:
+                session.poll()
+                time.sleep(0.01)
+        case "hang":
+            print("this is no message", flush=True)
+            time.sleep(600)
+        case "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "exit":
+            os._exit(7)
+        case "oom":
+            raise MemoryError("no more")
+        case "full":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        case "bad_data":
+            raise BadData("Column text is missing; name it in dataset.columns.", "dataset", "columns", "text")
+        case "error":
+            raise ValueError(f"this went wrong with {assignment.token} \0 \udcff")
+    return SimpleNamespace(status="complete", reason=None, examples_per_second=12.5, peak_memory_bytes=99)
+
+
+def inspect(assignment: Assignment, session: run.PipedSession, warm: object) -> Inspection:
+    return Inspection(
+        blocks=[], trainable_parameters=[1], label_names=["a", "b"], labels={"a": 1, "b": 1}, rows={}, fingerprint="f"
+    )
+
+
+def evaluate(assignment: Assignment, session: run.PipedSession, warm: object) -> Evaluation:
+    model = session.folder / "model.tar.gz"
+    model.write_bytes(b"packed" * 1_000_000)
+    return Evaluation(test={"accuracy": 1.0}, model=file_ref(model))
+
+
+def prepare() -> tuple[dict[Kind, Any], dict[str, Any]]:
+    if os.environ.get("CHILD_CANNOT_START"):
+        sys.exit("nothing to train with")
+    return {Kind.TRAIN: train, Kind.INSPECT: inspect, Kind.EVALUATE: evaluate}, {}
+
+
+if __name__ == "__main__":
+    run.DECISION_SECONDS = 0.3
+    run.serve(int(sys.argv[1]), prepare)

@@ -1,0 +1,23 @@
+"""A real worker with short pauses and the stub for a child: `python -m tests.worker.worker_stub URL [--exit-on-eof]`."""
+
+import asyncio
+import logging
+import os
+import sys
+
+from trials import client, work, worker
+
+if __name__ == "__main__":
+    client.LONGEST_PAUSE_SECONDS = 0.2
+    work.CANCEL_SECONDS = worker.CANCEL_SECONDS = 0.5
+    worker.RELEASE_SECONDS = 2.0
+    worker.IDLE_SECONDS = 0.02
+    logging.basicConfig(level=logging.DEBUG)
+    one = worker.Worker(
+        sys.argv[1],
+        os.environ.get("LUTHIER_WORKER_TOKEN"),
+        name="stub",
+        exit_on_eof="--exit-on-eof" in sys.argv,
+        child_command=(sys.executable, "-m", "tests.worker.child_stub"),
+    )
+    sys.exit(asyncio.run(one.run()))

@@ -1,0 +1,92 @@
+"""`python -m trials --server URL`: a worker. Its token comes from LUTHIER_WORKER_TOKEN, never from an argument."""
+
+import argparse
+import asyncio
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+
+from trials.worker import Worker
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+CPU = "cpu"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    given = _parse(arguments)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    logging.getLogger("trials").setLevel(logging.INFO)
+    worker = Worker(
+        given.server,
+        os.environ.get("LUTHIER_WORKER_TOKEN") or None,
+        name=given.name or f"{platform.node() or 'worker'}-{os.getpid()}",
+        device=device(given.gpu),
+        environment=child_environment(given.gpu, given.threads),
+        exit_on_eof=given.exit_on_eof,
+        version=_version(),
+    )
+    return asyncio.run(worker.run())
+
+
+def child_environment(gpu: str | None, threads: int | None) -> dict[str, str]:
+    """Variables that give the child its GPU (None: those of this process; "cpu": none) and its CPU threads."""
+    environment = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    if gpu is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = "" if gpu == CPU else gpu
+    if threads is not None:
+        environment |= dict.fromkeys(THREADS, str(threads))
+    return environment
+
+
+def device(gpu: str | None) -> str:
+    """The name of the GPU that a child will use, for people; "cpu" where there is none."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") if gpu is None else gpu
+    tool = shutil.which("nvidia-smi")
+    if visible in ("", CPU, "-1") or tool is None:
+        return CPU
+    chosen = (visible or "0").split(",")[0]
+    command = [tool, "--query-gpu=name", "--format=csv,noheader", f"--id={chosen}"]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=30)  # noqa: S603 - no shell
+    except (OSError, subprocess.TimeoutExpired):
+        return CPU
+    if asked.returncode == 0 and asked.stdout.strip():
+        return asked.stdout.strip().splitlines()[0][:200]
+    return f"GPU {chosen}"[:200] if gpu is not None else CPU  # a part of a GPU has no name of its own
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m trials", description=__doc__)
+    parser.add_argument("--server", required=True, type=_url, help="the service's URL, as http://localhost:8000")
+    parser.add_argument("--name", help="this worker's name; default: the host's name and the process's number")
+    parser.add_argument("--gpu", help="a GPU's index or UUID, or cpu; default: what CUDA_VISIBLE_DEVICES shows")
+    parser.add_argument("--threads", type=_count, help="CPU threads to train with; default: one per core")
+    parser.add_argument("--exit-on-eof", action="store_true", help="end at once when standard input ends")
+    return parser.parse_args(arguments)
+
+
+def _url(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise argparse.ArgumentTypeError(f"{text} is not a URL; it starts with http:// or https://")
+    return text
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of threads; give 1 or more")
+    return int(text)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("luthier")
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,248 @@
+"""The child process: `python -m trials.run FD` does assignments that come over the socket FD, one after another.
+
+What is worth keeping between assignments stays in `Warm`. The process ends with its worker: when the socket
+closes, it and all it started are gone at once.
+"""
+
+import gc
+import logging
+import math
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from studies.protocol import Assignment, Decision, FileRef, Kind, Metrics, Outcome, Problem, Reason, Report
+from trials.pipe import Decided, End, FromChild, Logged, Ready, Reported, Start, encode, to_child
+from trials.session import BadData, Ended
+from trials.store import disk_problem, file_ref
+
+DECISION_SECONDS = 5.0  # a report waits so long for its decision, then training goes on
+ENDINGS = {Decision.PRUNE, Decision.STOP, Decision.CANCEL}
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "ALLOC_FAILED", "CUDA out of memory")
+
+
+class Line:
+    """This end of the socket pair. Threads may send; one thread receives and feeds the inbox and the session."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket, self._sending = connection, threading.Lock()
+        self.inbox: queue.SimpleQueue[Start] = queue.SimpleQueue()
+        self.session: PipedSession | None = None
+        threading.Thread(target=self._receive, daemon=True, name="worker").start()
+
+    def send(self, message: FromChild) -> None:
+        with self._sending:
+            self._socket.sendall(encode(message))
+
+    def _receive(self) -> None:
+        try:
+            with self._socket.makefile("rb") as lines:
+                for line in lines:
+                    message = to_child(line)
+                    if isinstance(message, Start):
+                        self.inbox.put(message)
+                    elif self.session is not None:
+                        self.session.decide(message)
+        finally:
+            vanish()
+
+
+class PipedSession:
+    """The assignment's line to its worker: `trials.session.Session` over the socket."""
+
+    def __init__(self, assignment: Assignment, folder: Path, line: Line) -> None:
+        self.folder = folder
+        self._assignment, self._line = assignment, line
+        self._changed = threading.Condition()
+        self._decided = 0  # the last step whose decision has come
+        self._ending: Decision | None = None
+
+    def report(
+        self,
+        *,
+        step: int,
+        metrics: Metrics,
+        resume: Path | None = None,
+        best: Path | None = None,
+        examples_per_second: float | None = None,
+        peak_memory_bytes: int | None = None,
+    ) -> None:
+        self.poll()
+        report = Report(
+            id=self._assignment.id,
+            token=self._assignment.token,
+            step=step,
+            metrics={name: _finite(value) for name, value in metrics.items()},
+            resume=self._hand_over(resume, "resume", step),
+            best=self._hand_over(best, "best", step),
+            examples_per_second=_finite(examples_per_second),
+            peak_memory_bytes=peak_memory_bytes,
+        )
+        self._line.send(Reported(report=report))
+        with self._changed:
+            self._changed.wait_for(lambda: self._decided >= step or self._ending is not None, DECISION_SECONDS)
+        self.poll()
+
+    def poll(self) -> None:
+        if self._ending is not None:
+            raise Ended(self._ending)
+
+    def log(self, text: str) -> None:
+        self._line.send(Logged(text=_clean(text)))
+
+    def decide(self, message: Decided) -> None:
+        """Take a decision, from the receiving thread."""
+        if message.id != self._assignment.id:
+            return
+        with self._changed:
+            if message.step is not None:
+                self._decided = max(self._decided, message.step)
+            if message.decision in ENDINGS:
+                self._ending = message.decision
+            self._changed.notify_all()
+
+    def _hand_over(self, path: Path | None, role: str, step: int) -> FileRef | None:
+        """Give a reported file a name of its own: the next evaluation, or a later attempt while this one is not yet
+        known to be lost, must not change what the service was told."""
+        if path is None:
+            return None
+        named = self.folder / f"{role}-{step:05d}-{self._assignment.attempt}{path.suffix}"
+        path.replace(named)
+        return file_ref(named)
+
+
+class SessionLog(logging.Handler):
+    """Libraries' warnings go to the log of the assignment under way, else to standard error."""
+
+    def __init__(self, line: Line) -> None:
+        super().__init__(logging.WARNING)
+        self._worker_line = line
+
+    def emit(self, record: logging.LogRecord) -> None:
+        session = self._worker_line.session
+        if session is None:
+            print(self.format(record), file=sys.stderr)
+        else:
+            session.log(self.format(record))
+
+
+def serve(descriptor: int, prepare: Callable[[], tuple[dict[Kind, Callable[..., Any]], Any]]) -> NoReturn:
+    """Do assignments as they come over the socket; `prepare` gives an entry per kind, and what stays warm."""
+    connection = socket.socket(fileno=descriptor)
+    connection.set_inheritable(False)
+    line = Line(connection)
+    entries, warm = prepare()
+    _logs_to(line)
+    line.send(Ready())
+    while True:
+        start = line.inbox.get()
+        session = line.session = PipedSession(start.assignment, Path(start.folder), line)
+        outcome, replace = perform(entries[start.assignment.kind], start.assignment, session, warm)
+        line.session = None
+        gc.collect()
+        line.send(End(outcome=outcome, replace=replace, resident_bytes=_resident_bytes()))
+
+
+def prepare() -> tuple[dict[Kind, Callable[..., Any]], Any]:
+    """Import what trains: seconds, spent while the worker waits for work. Returns an entry per kind, and a Warm."""
+    try:
+        from trials.evaluate import evaluate
+        from trials.inspect import inspect
+        from trials.train import train
+        from trials.warm import Warm
+    except ModuleNotFoundError as error:
+        sys.exit(f"A worker needs {error.name}, which is not installed: pip install 'luthier[worker]'")
+    return {Kind.INSPECT: inspect, Kind.TRAIN: train, Kind.EVALUATE: evaluate}, Warm()
+
+
+def perform(
+    entry: Callable[..., Any], assignment: Assignment, session: PipedSession, warm: Any
+) -> tuple[Outcome, bool]:
+    """Do one assignment; its outcome, and whether this process should be replaced after it."""
+    fields: dict[str, Any] = {"status": "complete"}
+    replace = False
+    try:
+        result = entry(assignment, session, warm)
+        if assignment.kind is Kind.TRAIN:
+            fields = {
+                "status": result.status,
+                "reason": result.reason,
+                "examples_per_second": _finite(result.examples_per_second),
+                "peak_memory_bytes": result.peak_memory_bytes,
+            }
+        else:
+            fields["inspection" if assignment.kind is Kind.INSPECT else "evaluation"] = result
+    except Ended as ended:  # a cancelled assignment's outcome goes nowhere
+        if ended.decision is Decision.STOP:
+            fields["reason"] = Reason.BUDGET
+        else:
+            fields["status"] = "pruned"
+    except BadData as error:
+        fields = _failed(Reason.BAD_DATA, error.message, error.path)
+    except Exception as error:
+        session.log(traceback.format_exc())
+        replace = _out_of_memory(error)
+        text = disk_problem(error, session.folder) or _one_line(error)
+        fields = _failed(Reason.OOM if replace else Reason.ERROR, text)
+    return Outcome(id=assignment.id, token=assignment.token, **fields), replace
+
+
+def vanish() -> None:
+    """End this process and all it started."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)
+
+
+def _failed(reason: Reason, message: str, path: list[str | int] | None = None) -> dict[str, Any]:
+    return {"status": "failed", "reason": reason, "problem": Problem(message=_clean(message), path=path or [])}
+
+
+def _out_of_memory(error: Exception) -> bool:
+    torch = sys.modules.get("torch")
+    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:1000]
+
+
+def _clean(text: str) -> str:
+    """`text` without what neither JSON nor a database can hold: lone surrogates, as of odd file names, and NUL."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "")
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _resident_bytes() -> int | None:
+    """What this process holds in memory now; None off Linux."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _logs_to(line: Line) -> None:
+    """Send what libraries log or warn about to the line; some have set up handlers of their own by now."""
+    logging.captureWarnings(True)
+    logging.basicConfig(handlers=[SessionLog(line)], format="%(levelname)s %(name)s: %(message)s", force=True)
+    for name in ("transformers", "datasets", "huggingface_hub"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]), prepare)
