@@ -1,0 +1,135 @@
+"""The two things a trial computes: the gradient of a batch, and the logits of a split.
+
+Both answer a lack of memory with smaller pieces. The result is the same up to rounding: each example keeps its
+weight in the batch.
+"""
+
+import contextlib
+import gc
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from trials.batches import evaluation_batches
+from trials.tasks import Encoded, TaskModule
+from trials.warm import Warm
+
+EVALUATION_BATCH = {"cuda": 256, "cpu": 64}
+
+Result = TypeVar("Result")
+
+
+class Computer:
+    """One trial's model on its device. `weights`: loss weight per class, or None."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: TaskModule,
+        warm: Warm,
+        smoothing: float = 0.0,
+        weights: torch.Tensor | None = None,
+    ) -> None:
+        self.model, self._task, self._warm, self._smoothing = model, task, warm, smoothing
+        self.device = next(model.parameters()).device
+        self._weights = None if weights is None else weights.to(self.device)
+        self._bf16 = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        if self.device.type == "cuda":
+            torch.set_float32_matmul_precision("high")  # TF32 where a matrix is still float32
+
+    def gradient(self, encoded: Encoded, batch: Sequence[int]) -> torch.Tensor:
+        """Add the gradient of the batch's mean loss to the parameters; the loss (), on the device."""
+
+        def whole(size: int) -> torch.Tensor:
+            self.model.zero_grad(set_to_none=True)  # what a failed attempt left
+            total = torch.zeros((), device=self.device)
+            for start in range(0, len(batch), size):
+                total += self._part(encoded, batch[start : start + size], batch)
+            return total
+
+        return self._smaller_on_oom(whole, len(batch))
+
+    def _part(self, encoded: Encoded, part: Sequence[int], batch: Sequence[int]) -> torch.Tensor:
+        labels = encoded.labels[list(part)].to(self.device, non_blocking=True)  # (part,)
+        share: float | torch.Tensor = len(batch)
+        if self._weights is not None:
+            share = self._weights[encoded.labels[list(batch)].to(self.device)].sum()
+        logits = self._logits(encoded, part)  # (part, classes)
+        loss = functional.cross_entropy(
+            logits, labels, weight=self._weights, label_smoothing=self._smoothing, reduction="sum"
+        )
+        loss = loss / share
+        loss.backward()
+        return loss.detach()
+
+    @torch.no_grad()  # not inference_mode: a model may cache a tensor (rotary tables) that training needs again
+    def predict(self, encoded: Encoded, tick: Callable[[], None] = lambda: None) -> torch.Tensor:
+        """Logits of every example, (examples, classes), float32 on the CPU. Calls `tick` before each batch."""
+        self.model.eval()
+
+        def part(rows: Sequence[int]) -> Callable[[int], torch.Tensor]:
+            return lambda size: torch.cat(
+                [self._logits(encoded, rows[i : i + size]) for i in range(0, len(rows), size)]
+            )
+
+        batches = evaluation_batches(encoded.lengths, EVALUATION_BATCH[self.device.type])
+        found = []
+        for rows in batches:
+            tick()
+            found.append(self._smaller_on_oom(part(rows), len(rows), remember=False))
+        logits = torch.cat(found).cpu()  # the evaluation's one wait for the device
+        ordered = torch.empty_like(logits)
+        ordered[torch.tensor([i for rows in batches for i in rows])] = logits
+        return ordered
+
+    def _logits(self, encoded: Encoded, rows: Sequence[int]) -> torch.Tensor:
+        inputs = self._task.collate(encoded, rows)
+        if self.device.type == "cuda":
+            inputs = {k: v.pin_memory().to(self.device, non_blocking=True) for k, v in inputs.items()}
+        with torch.autocast("cuda", torch.bfloat16) if self._bf16 else contextlib.nullcontext():
+            return self.model(**inputs).logits.float()
+
+    def _smaller_on_oom(self, compute: Callable[[int], Result], rows: int, remember: bool = True) -> Result:
+        """compute(size) with pieces half as large each time memory does not suffice. Raises OutOfMemoryError at 1."""
+        size = min(rows, self._warm.micro_batch or rows)
+        while True:
+            try:
+                return compute(size)
+            except (RuntimeError, MemoryError) as error:
+                if not _out_of_memory(error):
+                    raise
+                if size == 1:
+                    raise torch.OutOfMemoryError(str(error)) from error
+            # Outside the except clause: the traceback held the failed attempt's tensors.
+            size = (size + 1) // 2
+            if remember:
+                self._warm.micro_batch = size
+            gc.collect()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def reset_peak(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+
+    def memory(self) -> int:
+        """Bytes: the most allocated on the GPU since `reset_peak`, or what the process holds now."""
+        if self.device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated())
+        with contextlib.suppress(OSError):  # Linux
+            return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory did not suffice; on a CPU torch raises a plain RuntimeError."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return "DefaultCPUAllocator" in str(error) or "CUDA out of memory" in str(error)

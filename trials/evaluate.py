@@ -1,0 +1,98 @@
+"""The winner: its test score, measured once, and the model a person can use, packed as one file."""
+
+import gzip
+import json
+import platform
+import shutil
+import tarfile
+import tempfile
+from hashlib import file_digest
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from studies.protocol import Assignment, Evaluation, FileRef, Metrics
+from trials import checkpoint
+from trials.compute import Computer
+from trials.session import BadData, Session
+from trials.train import prepare
+from trials.warm import Opened, Warm
+
+NAME = "model.tar.gz"
+
+
+def evaluate(assignment: Assignment, session: Session, warm: Warm) -> Evaluation:
+    """Score `assignment.checkpoint.best` on the test split, if there is one, and pack its model.
+
+    Raises BadData, session.Ended, torch.OutOfMemoryError.
+    """
+    opened = warm.open(assignment)
+    model, _ = prepare(opened, assignment.params, assignment.seed)
+    best = assignment.checkpoint.best
+    if best is None:
+        raise BadData("The study has no finished trial, so there is no model to measure.")
+    tensors, _ = checkpoint.read(session.folder / best.name)
+    checkpoint.load_trained(model, tensors)
+    test: Metrics | None = None
+    if "test" in opened.data.splits:
+        encoded = opened.encoded("test", int(assignment.params["max_length"]))
+        test = opened.task.scores(Computer(model, opened.task, warm).predict(encoded, session.poll), encoded.labels)
+        session.log(f"test ({len(encoded)} rows): {', '.join(f'{k} {v}' for k, v in test.items())}")
+    packed = _pack(assignment, opened, test, session.folder)
+    with packed.open("rb") as file:
+        digest = file_digest(file, "sha256").hexdigest()
+    return Evaluation(test=test, model=FileRef(name=NAME, sha256=digest, bytes=packed.stat().st_size))
+
+
+def _pack(assignment: Assignment, opened: Opened, test: Metrics | None, folder: Path) -> Path:
+    work = Path(tempfile.mkdtemp(prefix=".pack-", dir=folder))
+    try:
+        inner = work / "model"
+        opened.pretrained.model.save_pretrained(inner)
+        opened.pretrained.processor.save_pretrained(inner)
+        about = json.dumps(_about(assignment, opened, test), indent=2, ensure_ascii=False)
+        (inner / "luthier.json").write_text(about + "\n", encoding="utf-8")
+        _tar(inner, work / NAME)
+        return (work / NAME).replace(folder / NAME)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _about(assignment: Assignment, opened: Opened, test: Metrics | None) -> dict[str, Any]:
+    """What made the model: enough to make it again."""
+    return assignment.provenance | {
+        "spec": assignment.spec.model_dump(mode="json"),
+        "params": assignment.params,
+        "seed": assignment.seed,
+        "label_names": opened.data.label_names,
+        "fingerprint": opened.data.fingerprint,
+        "test": test,
+        "versions": {
+            "luthier": version("luthier"),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
+    }
+
+
+def _tar(folder: Path, target: Path) -> None:
+    """Pack a folder's files under their own names; the same files give the same bytes."""
+
+    def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.uid = member.gid = member.mtime = 0
+        member.uname = member.gname = ""
+        member.mode = 0o644
+        return member
+
+    # Weights hardly shrink: the fastest level saves the most time for the least space lost.
+    with (
+        target.open("wb") as raw,
+        gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w") as tar,
+    ):
+        for file in sorted(f for f in folder.rglob("*") if f.is_file()):
+            tar.add(file, str(file.relative_to(folder)), filter=plain)

@@ -1,0 +1,94 @@
+"""Before a study's first trial: open model and data, check both, and say what they are and what a trial will cost."""
+
+import math
+import time
+
+from pydantic import ValidationError
+
+from studies.protocol import Assignment, Estimates, Inspection
+from studies.space import complete
+from trials import optim
+from trials.batches import derive, seed_everything, training_batches
+from trials.compute import Computer
+from trials.session import BadData, Session
+from trials.tasks import Encoded
+from trials.train import prepare
+from trials.warm import Opened, Warm
+
+PROBE_SECONDS = 2.0
+PROBE_STEPS = 20
+
+
+def inspect(assignment: Assignment, session: Session, warm: Warm) -> Inspection:
+    """Everything about model and data that the service and later trials need. Raises BadData, session.Ended."""
+    spec = assignment.spec
+    opened = warm.open(assignment)
+    opened.pretrained.reset(0)
+    rows = opened.data.rows
+    largest = int(spec.space.largest("batch_size"))
+    if math.ceil(rows["train"] / largest) < spec.evaluations_per_epoch:
+        raise BadData(
+            f"{rows['train']} training rows in batches of {largest} are fewer steps than "
+            f"evaluations_per_epoch ({spec.evaluations_per_epoch}); lower it, or the largest batch_size.",
+            "evaluations_per_epoch",
+        )
+    return Inspection(
+        blocks=opened.backbone.table(),
+        trainable_parameters=opened.backbone.trainable_parameters(),
+        label_names=opened.data.label_names,
+        labels=opened.data.labels,
+        rows=rows,
+        fingerprint=opened.data.fingerprint,
+        estimates=_estimate(assignment, opened, session, warm),
+    )
+
+
+def _estimate(assignment: Assignment, opened: Opened, session: Session, warm: Warm) -> Estimates | None:
+    """Time and memory of the baseline, from a few of its steps; None where the space does not fit the model."""
+    spec = assignment.spec
+    try:
+        space = spec.space.resolved(opened.backbone.depth)
+    except ValidationError:  # the service says so, with the path
+        return None
+    params = complete(space.clip(spec.task_info.baseline), spec.task_info.baseline)
+    training = opened.encoded("train", int(params["max_length"]))
+    validation = opened.encoded("validation", int(params["max_length"]))
+    model, backbone = prepare(opened, params, assignment.seed)
+    computer = Computer(model, opened.task, warm)
+    computer.reset_peak()
+    optimizer = optim.make_optimizer(
+        optim.parameter_groups(model, backbone.layers, backbone.depth + 1, params), params
+    )
+    batches = training_batches(training.lengths, int(params["batch_size"]), derive(assignment.seed, "probe"))
+
+    def step(batch: list[int]) -> None:
+        session.poll()
+        computer.gradient(training, batch).item()
+        optimizer.step()
+
+    seed_everything(assignment.seed)
+    backbone.train_mode()
+    step(batches[0])  # the first one allocates, and is no measure
+    started, done = time.perf_counter(), 0
+    for batch in batches[:PROBE_STEPS]:
+        step(batch)
+        done += 1
+        if time.perf_counter() - started > PROBE_SECONDS:
+            break
+    step_seconds = (time.perf_counter() - started) / done
+    memory = computer.memory()
+    sample = _sample(validation, 128)
+    started = time.perf_counter()
+    computer.predict(sample, session.poll)
+    evaluation_seconds = (time.perf_counter() - started) * len(validation) / len(sample)
+    epoch_seconds = step_seconds * len(batches) + evaluation_seconds * spec.evaluations_per_epoch
+    memory = max(memory, computer.memory())
+    return Estimates(seconds_per_trial=epoch_seconds * int(params["epochs"]), memory_bytes=memory)
+
+
+def _sample(encoded: Encoded, rows: int) -> Encoded:
+    """Some `rows` examples from all over a split."""
+    chosen = list(range(0, len(encoded), max(1, len(encoded) // rows)))[:rows]
+    columns = {name: [values[i] for i in chosen] for name, values in encoded.columns.items()}
+    lengths = [encoded.lengths[i] for i in chosen]
+    return Encoded(columns, encoded.padding, encoded.labels[chosen], lengths, encoded.longest)

@@ -1,0 +1,156 @@
+"""One trial: fine-tune a pretrained model with one configuration, and report each evaluation.
+
+The loop in `train` is the whole of it. A trial is a function of its assignment: everything random is drawn from the
+assignment's seed, anew after each evaluation, so that a resumed trial goes on exactly as an uninterrupted one.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from studies.protocol import Assignment, Reason
+from studies.spec import is_better
+from trials import checkpoint, optim
+from trials.batches import derive, seed_everything, training_batches
+from trials.compute import Computer
+from trials.session import Session
+from trials.warm import Opened, Warm
+
+CHECK_STEPS = 50  # optimizer steps between looks at the loss: each look waits for the device
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a trial ended by itself. Ended, BadData and torch.OutOfMemoryError come as exceptions."""
+
+    status: Literal["complete", "pruned"]
+    reason: Reason | None = None
+    examples_per_second: float | None = None  # training only, this attempt
+    peak_memory_bytes: int | None = None
+
+
+@dataclass
+class Progress:
+    """Where a trial is: evaluations done, and the best of them."""
+
+    step: int = 0
+    best_step: int | None = None
+    best_value: float | None = None
+
+
+def train(assignment: Assignment, session: Session, warm: Warm) -> Finished:
+    """Run a trial to its end. Raises BadData, session.Ended, torch.OutOfMemoryError."""
+    spec, params, seed = assignment.spec, assignment.params, assignment.seed
+    opened = warm.open(assignment)
+    model, backbone = prepare(opened, params, seed)
+    training = opened.encoded("train", int(params["max_length"]))
+    validation = opened.encoded("validation", int(params["max_length"]))
+
+    epochs, batch_size, per_epoch = int(params["epochs"]), int(params["batch_size"]), spec.evaluations_per_epoch
+    steps_per_epoch = math.ceil(len(training) / batch_size)
+    # Evaluation j of an epoch comes after the optimizer step by which j / per_epoch of the data has been seen.
+    evaluate_after = [math.ceil(j * steps_per_epoch / per_epoch) for j in range(per_epoch + 1)]
+
+    weights = optim.class_weights(training.labels, len(opened.data.label_names), params)
+    computer = Computer(model, opened.task, warm, float(params["label_smoothing"]), weights)
+    computer.reset_peak()
+    groups = optim.parameter_groups(model, backbone.layers, backbone.depth + 1, params)
+    optimizer = optim.make_optimizer(groups, params)
+    factor = optim.schedule(params, epochs * steps_per_epoch)
+    progress = resume(assignment, session.folder, model, optimizer)
+    seen, training_seconds, memory = 0, 0.0, computer.memory()
+
+    batches: list[list[int]] = []
+    while progress.step < epochs * per_epoch:
+        epoch, part = divmod(progress.step, per_epoch)
+        if part == 0 or not batches:
+            batches = training_batches(training.lengths, batch_size, derive(seed, f"epoch {epoch}"))
+        seed_everything(derive(seed, f"step {progress.step}"))  # dropout
+        backbone.train_mode()
+        started = time.perf_counter()
+        loss_sum, losses = torch.zeros((), device=computer.device), 0
+
+        for i in range(evaluate_after[part], evaluate_after[part + 1]):
+            session.poll()
+            loss_sum += computer.gradient(training, batches[i])
+            losses += 1
+            if params["l1"]:
+                optim.add_l1(optimizer, float(params["l1"]))
+            if params["max_grad_norm"]:
+                nn.utils.clip_grad_norm_(model.parameters(), float(params["max_grad_norm"]))
+            optim.set_rate(optimizer, float(params["learning_rate"]) * factor(epoch * steps_per_epoch + i))
+            optimizer.step()
+            seen += len(batches[i])
+            if losses % CHECK_STEPS == 0 and not math.isfinite(loss_sum.item()):
+                break
+
+        train_loss = loss_sum.item() / max(1, losses)  # waits for the device
+        training_seconds += time.perf_counter() - started
+        speed = seen / training_seconds if training_seconds > 0 else None
+        memory = max(memory, computer.memory())
+        if math.isfinite(train_loss):
+            metrics = opened.task.scores(computer.predict(validation, session.poll), validation.labels)
+            memory = max(memory, computer.memory())
+        if not math.isfinite(train_loss) or metrics["loss"] is None:
+            session.log(f"evaluation {progress.step + 1}: the loss is not finite any more; the trial ends as diverged")
+            return Finished("pruned", Reason.DIVERGED, speed, memory)
+
+        progress.step += 1
+        value = metrics[spec.objective.metric]
+        improved = spec.objective.measurement == "last" or progress.best_value is None
+        if improved or is_better(value, progress.best_value, spec.maximize):
+            progress.best_step, progress.best_value = progress.step, value
+        best = save_best(assignment, session.folder, model, progress)
+        last = progress.step == epochs * per_epoch
+        session.log(describe(progress.step, epochs * per_epoch, train_loss, metrics, speed))
+        session.report(
+            step=progress.step,
+            metrics=metrics,
+            resume=None if last else save_resume(assignment, session.folder, model, optimizer, progress),
+            best=best,
+            examples_per_second=speed,
+            peak_memory_bytes=memory,
+        )
+    return Finished("complete", None, seen / training_seconds if training_seconds > 0 else None, memory)
+
+
+def prepare(opened: Opened, params: dict[str, Any], seed: int) -> tuple[nn.Module, Any]:
+    """The pretrained model with a fresh head, frozen to the configuration's depth; and its backbone."""
+    model = opened.pretrained.reset(derive(seed, "head"), float(params["dropout"]))
+    opened.backbone.freeze(int(params["freeze_depth"]))
+    return model, opened.backbone
+
+
+def resume(assignment: Assignment, folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    """Where an interrupted attempt left off; the start for a first one."""
+    kept = assignment.checkpoint.resume
+    if kept is None:
+        return Progress()
+    about = checkpoint.read_resume(folder / kept.name, model, optimizer)
+    return Progress(about["step"], about["best_step"], about["best_value"])
+
+
+def save_best(assignment: Assignment, folder: Path, model: nn.Module, progress: Progress) -> Path | None:
+    """The weights, when this evaluation is the best so far."""
+    if progress.best_step != progress.step:
+        return None
+    path = folder / f"a{assignment.attempt}-s{progress.step}.best.safetensors"
+    return checkpoint.write(path, checkpoint.trained_tensors(model), vars(progress))
+
+
+def save_resume(
+    assignment: Assignment, folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+) -> Path:
+    path = folder / f"a{assignment.attempt}-s{progress.step}.resume.safetensors"
+    return checkpoint.write_resume(path, model, optimizer, vars(progress))
+
+
+def describe(step: int, steps: int, loss: float, metrics: dict[str, Any], speed: float | None) -> str:
+    """An evaluation as a line of the trial's log."""
+    scores = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if value is not None)
+    return f"evaluation {step}/{steps}: train loss {loss:.4f}; validation {scores}; {speed or 0:.0f} examples/s"

@@ -1,0 +1,80 @@
+"""What a worker's child keeps between trials, so that the next one of the same study starts at once."""
+
+from collections.abc import Hashable
+from pathlib import Path
+
+from studies.protocol import Assignment
+from studies.spec import Files, StudySpec
+from trials.backbone import Backbone
+from trials.data import Data, load_data
+from trials.models import Pretrained, model_folder, quieten
+from trials.session import BadData
+from trials.tasks import Encoded, TaskModule, task_module
+
+
+class Warm:
+    """One study's data, its encoded splits, and its model; another study's take their place."""
+
+    def __init__(self) -> None:
+        self.micro_batch: int | None = None  # examples that fit in memory at once, once more did not
+        self._study: Hashable = None
+        self._data: tuple[Hashable, Data] | None = None
+        self._model: tuple[Hashable, Pretrained, Backbone] | None = None
+        self._encoded: dict[tuple[str, int], Encoded] = {}
+
+    def open(self, assignment: Assignment) -> "Opened":
+        """Data and model of an assignment, checked. Raises BadData."""
+        spec = assignment.spec
+        task = task_module(spec.task)
+        quieten()
+        folder = model_folder(spec.model)
+        task.check(folder, spec.model)
+        study = (spec.task, spec.seed, spec.dataset.model_dump_json(), _stamps(spec))
+        if self._data is None or self._data[0] != study:
+            self._data = None  # not two studies' data in memory at once
+            self._encoded.clear()
+            self._data = (study, load_data(spec.dataset, spec.task, spec.seed))
+        data = self._data[1]
+        if assignment.inspection is not None and assignment.inspection.fingerprint != data.fingerprint:
+            text = "The data changed since the study began; put the old file back, or start a new study on the new one."
+            raise BadData(text, "dataset", "source")
+        model = (str(folder), _stamp(folder / "config.json"), tuple(data.label_names))
+        if self._model is None or self._model[0] != model:
+            self._model = None
+            self._encoded.clear()  # they are the old tokenizer's
+            pretrained = task.load(folder, spec.model, data.label_names)
+            self._model = (model, pretrained, Backbone.find(pretrained.model, pretrained.fresh))
+        if self._study != (study, model, assignment.study):
+            self._study, self.micro_batch = (study, model, assignment.study), None
+        return Opened(self, task, data, self._model[1], self._model[2])
+
+
+class Opened:
+    """A study's task, data and model, ready for use."""
+
+    def __init__(self, warm: Warm, task: TaskModule, data: Data, pretrained: Pretrained, backbone: Backbone) -> None:
+        self.task, self.data, self.pretrained, self.backbone = task, data, pretrained, backbone
+        self._warm = warm
+
+    def encoded(self, split: str, max_length: int) -> Encoded:
+        """A split as the model's inputs; kept for later trials."""
+        key = (split, max_length)
+        kept = self._warm._encoded
+        if key not in kept:
+            kept[key] = self.task.encode(self.pretrained, self.data.splits[split], max_length)
+        return kept[key]
+
+
+def _stamps(spec: StudySpec) -> tuple[Hashable, ...]:
+    """Sizes and times of the study's local files: a file that was written anew is read anew."""
+    source = spec.dataset.source
+    names = [v for v in source.model_dump().values() if v] if isinstance(source, Files) else [source]
+    return tuple(_stamp(Path(name).expanduser()) for name in names)
+
+
+def _stamp(path: Path) -> Hashable:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_ino, found.st_size, found.st_mtime_ns)
