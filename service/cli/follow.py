@@ -140,9 +140,9 @@ class Lines:
             left = self._tally.seconds_left(snapshot, datetime.now(UTC))
             best = f"; best {score(study.best.value)} (trial {study.best.trial})" if study.best else ""
             yield f"{progress(study)}{best}" + (f"; about {duration(left)} left" if left is not None else "")
-        if study.state != self._state:
-            self._state = study.state
-            yield f"{study.name} is {study.state.value}"
         if study.message and study.message != self._message:
             self._message = study.message
             yield cell(study.message)
+        if study.state != self._state:
+            self._state = study.state
+            yield f"{study.name} is {study.state.value}"
