@@ -8,20 +8,20 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from service import lifecycle
 from service.core import Core
 from service.errors import Conflict, NotFound, Unavailable
-from service.leases import rows, running_trials
+from service.leases import Tally, rows
 from service.searches import resolved_space
 from service.tables import AssignmentRow as A
 from service.tables import ReportRow, StudyRow, WorkerRow
-from studies.protocol import Assignment, Checkpoint, Claim, Inspection, Kind, StudyState, TrialState
+from studies.protocol import Assignment, Checkpoint, Claim, Kind, StudyState, TrialState
 from studies.space import Params, complete
-from studies.spec import StudySpec, trial_seed
+from studies.spec import StudySpec
 
 ASK_SECONDS = 60.0  # a turn to ask Optuna that lasts longer was left behind by a crash
 
@@ -76,15 +76,16 @@ class Dispatch(Core):
                 return None
             now = self.database.time(session)
             study.started_at = study.started_at or now
-            seed = trial_seed(StudySpec.model_validate(study.spec).seed, number)
-            row = lifecycle.new_trial(study, number, params, seed, now)
+            row = lifecycle.new_trial(study, number, params, now)
             session.add(row)
-            session.flush()
             if study.ending is not None or study.state != StudyState.RUNNING:
+                session.flush()
                 lifecycle.settle(session, self.leases, study)  # stopped meanwhile: the trial is cancelled, not lost
                 return None
-            session.execute(update(A).where(A.id == row.id).values(**self.leases.lease(worker), attempt=1))
-            session.refresh(row)
+            row.attempt, row.started_at = 1, now
+            for column, value in self.leases.lease(worker, now).items():
+                setattr(row, column, value)
+            session.flush()
             return self._assignment(session, study, row)
 
     def enqueue(self, name: str, params: dict[str, Any]) -> int:
@@ -116,9 +117,8 @@ class Dispatch(Core):
                 study.asker = study.asker_until = None
                 if known is None:
                     now = self.database.time(session)
-                    seed = trial_seed(StudySpec.model_validate(study.spec).seed, number)
                     study.started_at = study.started_at or now
-                    session.add(lifecycle.new_trial(study, number, params, seed, now))
+                    session.add(lifecycle.new_trial(study, number, params, now))
         if known is not None:
             raise Conflict(f"This configuration is trial {known} of {name} already.")
         return number
@@ -128,8 +128,8 @@ class Dispatch(Core):
         if study.state not in (StudyState.RUNNING, StudyState.PAUSED) or study.ending is not None:
             state = "not inspected yet; try again once it runs" if study.state == StudyState.QUEUED else study.state
             raise Conflict(f"{study.name} is {state}: no trial can be added.")
-        total = session.scalar(select(func.count()).where(A.study_id == study.id, A.kind == Kind.TRAIN)) or 0
-        trials = StudySpec.model_validate(study.spec).budget.trials
+        total = Tally.of(session, study.id).total
+        trials = study.spec.budget.trials
         if trials is not None and total >= trials:
             raise Conflict(f"{study.name} has had all {trials} trials of its budget.")
         return total
@@ -144,13 +144,9 @@ class Dispatch(Core):
         lifecycle.settle(session, self.leases, study)
         if study.state != StudyState.RUNNING or study.ending is not None:
             return None
-        train = (A.study_id == study.id, A.kind == Kind.TRAIN)
-        total = session.scalar(select(func.count()).where(*train)) or 0
-        waiting = session.scalar(select(func.count()).where(*train, A.state == TrialState.QUEUED)) or 0
-        trials = StudySpec.model_validate(study.spec).budget.trials
-        if waiting or (trials is not None and total >= trials) or running_trials(session, study.id) >= study.parallel:
-            return None
-        return total
+        tally, trials = Tally.of(session, study.id), study.spec.budget.trials
+        full = tally[TrialState.QUEUED] > 0 or tally[TrialState.RUNNING] >= study.parallel
+        return None if full or (trials is not None and tally.total >= trials) else tally.total
 
     def _take_turn(self, session: Session, study: StudyRow, turn: str) -> bool:
         free = StudyRow.asker.is_(None) | (StudyRow.asker_until < self.database.now())
@@ -164,7 +160,7 @@ class Dispatch(Core):
         session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
 
     def _assignment(self, session: Session, study: StudyRow, row: A) -> Assignment:
-        spec = StudySpec.model_validate(study.spec)
+        spec = study.spec
         kind, source = Kind(row.kind), row
         extra: dict[str, Any] = {}
         if kind is Kind.EVALUATE:
@@ -190,7 +186,7 @@ class Dispatch(Core):
             number=None if kind is Kind.INSPECT else source.number,
             params={} if kind is Kind.INSPECT else trial_params(spec, source.params),
             seed=row.seed,
-            inspection=None if study.inspection is None else Inspection.model_validate(study.inspection),
+            inspection=study.inspection,
             checkpoint=checkpoint,
             **extra,
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service import lifecycle
@@ -45,7 +45,7 @@ class Intake(Core):
         with self.database.transaction() as session:
             row = self.leases.held(session, report.id, report.token)
             study = session.get_one(StudyRow, row.study_id)
-            spec = StudySpec.model_validate(study.spec)
+            spec = study.spec
             value = report.metrics.get(spec.objective.metric)
             self._log(row, report.log)
             columns: dict[str, Any] = {}
@@ -100,15 +100,17 @@ class Intake(Core):
     def finish(self, outcome: Outcome) -> None:
         """Record how the work ended, tell Optuna, and move the study on. A repeat changes nothing. Raises Stale."""
         with self.database.transaction() as session:
-            if already_finished(session, outcome):
-                return
-            row = self.leases.held(session, outcome.id, outcome.token)
+            try:
+                row = self.leases.held(session, outcome.id, outcome.token)
+            except Stale:
+                if already_finished(session, outcome):
+                    return
+                raise
             study = lifecycle.locked_by_id(session, row.study_id)
             if study is None:
                 raise Stale("The study is gone. Drop the work.")
             self._log(row, outcome.log)
             state = self._end(session, row, outcome)
-            session.refresh(row)
             if row.kind == Kind.INSPECT and state in (TrialState.COMPLETE, TrialState.FAILED):
                 self._inspected(session, study, row, outcome.inspection)
             elif row.kind == Kind.EVALUATE and state in (TrialState.COMPLETE, TrialState.FAILED):
@@ -123,7 +125,7 @@ class Intake(Core):
 
     def _end(self, session: Session, row: A, outcome: Outcome) -> TrialState:
         problem = outcome.problem or Problem(message="The worker gave no reason.")
-        session.execute(update(A).where(A.id == row.id).values(seconds=max(row.seconds, outcome.seconds)))
+        row.seconds = max(row.seconds, outcome.seconds)
         if outcome.status in ("released", "lost"):
             return self.leases.release(session, row, outcome.status == "lost", problem.message)
         state, reason = TrialState(outcome.status), outcome.reason
@@ -144,7 +146,7 @@ class Intake(Core):
         if inspection is None:
             lifecycle.fail(session, self.leases, study, row.error or "The inspection found nothing.")
             return
-        study.inspection = inspection.model_dump(mode="json")
+        study.inspection = inspection
         try:
             resolved_space(study)
         except ValidationError as error:

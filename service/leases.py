@@ -6,6 +6,7 @@ back, vanishes or lets the lease run out. The token fences: a worker that lost i
 """
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -26,9 +27,33 @@ def rows(session: Session, statement: Update) -> int:
     return cast(CursorResult[Any], session.execute(statement)).rowcount
 
 
-def running_trials(session: Session, study_id: int) -> int:
-    count = select(func.count()).where(A.study_id == study_id, A.kind == Kind.TRAIN, A.state == TrialState.RUNNING)
-    return session.scalar(count) or 0
+@dataclass(frozen=True)
+class Tally:
+    """A study's trials by state, and the seconds workers were busy with them."""
+
+    states: Mapping[str, int]
+    busy_seconds: float
+
+    @classmethod
+    def of(cls, session: Session, study_id: int) -> "Tally":
+        by_state = (
+            select(A.state, func.count(), func.sum(A.seconds + A.seconds_before))
+            .where(A.study_id == study_id, A.kind == Kind.TRAIN)
+            .group_by(A.state)
+        )
+        found = session.execute(by_state).all()
+        return cls({state: count for state, count, _ in found}, sum(seconds for _, _, seconds in found))
+
+    def __getitem__(self, state: TrialState) -> int:
+        return self.states.get(state, 0)
+
+    @property
+    def total(self) -> int:
+        return sum(self.states.values())
+
+    @property
+    def active(self) -> int:
+        return self[TrialState.QUEUED] + self[TrialState.RUNNING]
 
 
 @dataclass(frozen=True)
@@ -65,24 +90,28 @@ class Leases:
             return None
         if row.kind == Kind.TRAIN:
             study = session.scalar(select(StudyRow).where(StudyRow.id == row.study_id).with_for_update())
-            if study is None or running_trials(session, row.study_id) >= study.parallel:
+            if study is None or Tally.of(session, row.study_id)[TrialState.RUNNING] >= study.parallel:
                 return None
-        statement = update(A).where(A.id == row.id, A.state == TrialState.QUEUED).values(**self.lease(worker))
-        statement = statement.values(attempt=A.attempt + 1, seconds_before=A.seconds_before + A.seconds, seconds=0)
+        now = self.database.now()
+        statement = update(A).where(A.id == row.id, A.state == TrialState.QUEUED).values(**self.lease(worker, now))
+        statement = statement.values(
+            attempt=A.attempt + 1,
+            seconds_before=A.seconds_before + A.seconds,
+            seconds=0,
+            started_at=func.coalesce(A.started_at, now),
+        )
         if not rows(session, statement):
             return None
         session.refresh(row)
         return row
 
-    def lease(self, worker: str) -> dict[str, Any]:
-        """The columns of a fresh lease."""
-        now = self.database.now()
+    def lease(self, worker: str, now: Any) -> dict[str, Any]:
+        """The columns of a fresh lease; `now` is the database's clock, as a number or an expression."""
         return {
             "state": TrialState.RUNNING,
             "token": secrets.token_urlsafe(24),
             "worker": worker,
             "deadline": now + self.lease_seconds,
-            "started_at": func.coalesce(A.started_at, now),
         }
 
     def held(self, session: Session, assignment_id: int, token: str) -> A:

@@ -13,11 +13,11 @@ from sqlalchemy.orm import Session
 
 from service.database import Database
 from service.errors import Conflict, NotFound
-from service.leases import Leases
+from service.leases import Leases, Tally
 from service.tables import AssignmentRow as A
 from service.tables import StudyRow
 from studies.protocol import ENDED, Kind, StudyState, TrialState
-from studies.spec import StudySpec, is_better
+from studies.spec import StudySpec, is_better, trial_seed
 
 ACTIVE = (TrialState.QUEUED, TrialState.RUNNING)
 
@@ -36,7 +36,7 @@ def locked_by_id(session: Session, study_id: int) -> StudyRow | None:
 
 def best_trial(session: Session, study: StudyRow) -> A | None:
     """The complete trial with the best value; of equals the earliest."""
-    maximize = StudySpec.model_validate(study.spec).maximize
+    maximize = study.spec.maximize
     value = A.value.desc() if maximize else A.value.asc()
     complete = select(A).where(
         A.study_id == study.id, A.kind == Kind.TRAIN, A.state == TrialState.COMPLETE, A.value.is_not(None)
@@ -50,7 +50,7 @@ def create(session: Session, database: Database, spec: StudySpec, name: str, tra
     study = StudyRow(
         name=name,
         state=StudyState.QUEUED,
-        spec=spec.model_dump(mode="json"),
+        spec=spec,
         parallel=spec.parallel,
         transient=transient,
         created_at=now,
@@ -173,32 +173,26 @@ def _check_budget(session: Session, database: Database, study: StudyRow) -> None
     """Set the study's ending when a limit of its budget is reached."""
     if study.ending is not None:
         return
-    spec = StudySpec.model_validate(study.spec)
+    spec = study.spec
     budget = spec.budget
-    train = (A.study_id == study.id, A.kind == Kind.TRAIN)
-    if budget.failures is not None:
-        failures = session.scalar(select(func.count()).where(*train, A.state == TrialState.FAILED)) or 0
-        if failures >= budget.failures:
-            message = f"{failures} trials failed, which is the budget's limit."
-            end_search(study, StudyState.FAILED, message, hurry=True, error=message)
+    tally = Tally.of(session, study.id)
+    if budget.failures is not None and tally[TrialState.FAILED] >= budget.failures:
+        message = f"{tally[TrialState.FAILED]} trials failed, which is the budget's limit."
+        end_search(study, StudyState.FAILED, message, hurry=True, error=message)
     best = best_trial(session, study) if budget.target is not None else None
     if best is not None and not is_better(budget.target or 0.0, best.value or math.nan, spec.maximize):
         end_search(
             study, StudyState.COMPLETED, f"Trial {best.number} reached the target {budget.target:g}.", hurry=True
         )
-    elapsed = database.time(session) - (study.started_at or math.inf)
-    if budget.wall_clock_seconds is not None and elapsed >= budget.wall_clock_seconds:
-        text = f"The {budget.wall_clock_seconds:g} seconds of wall-clock time are used up."
-        end_search(study, StudyState.COMPLETED, text, hurry=True)
-    if budget.gpu_seconds is not None and gpu_seconds(session, [study.id]).get(study.id, 0.0) >= budget.gpu_seconds:
+    if budget.wall_clock_seconds is not None and study.started_at is not None:
+        if database.time(session) - study.started_at >= budget.wall_clock_seconds:
+            text = f"The {budget.wall_clock_seconds:g} seconds of wall-clock time are used up."
+            end_search(study, StudyState.COMPLETED, text, hurry=True)
+    if budget.gpu_seconds is not None and tally.busy_seconds >= budget.gpu_seconds:
         text = f"The {budget.gpu_seconds:g} GPU seconds are used up."
         end_search(study, StudyState.COMPLETED, text, hurry=True)
-    if budget.trials is not None:
-        total, active = session.execute(
-            select(func.count(), func.count().filter(A.state.in_(ACTIVE))).select_from(A).where(*train)
-        ).one()
-        if total >= budget.trials and not active:
-            end_search(study, StudyState.COMPLETED, f"All {budget.trials} trials of the budget are done.")
+    if budget.trials is not None and tally.total >= budget.trials and not tally.active:
+        end_search(study, StudyState.COMPLETED, f"All {budget.trials} trials of the budget are done.")
 
 
 def gpu_seconds(session: Session, study_ids: list[int]) -> dict[int, float]:
@@ -209,8 +203,8 @@ def gpu_seconds(session: Session, study_ids: list[int]) -> dict[int, float]:
     return {study_id: float(total or 0.0) for study_id, total in session.execute(statement)}
 
 
-def new_trial(study: StudyRow, number: int, params: dict[str, Any], seed: int, now: float) -> A:
-    return _queued(study, Kind.TRAIN, number, params, seed, now)
+def new_trial(study: StudyRow, number: int, params: dict[str, Any], now: float) -> A:
+    return _queued(study, Kind.TRAIN, number, params, trial_seed(study.spec.seed, number), now)
 
 
 def _queued(study: StudyRow, kind: Kind, number: int, params: dict[str, Any], seed: int, now: float) -> A:

@@ -5,19 +5,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import select
-from studies.search import Search, open_storage
 
 from service.database import Database
 from service.tables import AssignmentRow, StudyRow
-from studies.protocol import FINISHED, Inspection, Kind, Reason, TrialState
+from studies.protocol import FINISHED, Kind, Reason, TrialState
+from studies.search import Search, open_storage
 from studies.space import Space
-from studies.spec import StudySpec
 
 
 def resolved_space(study: StudyRow) -> Space:
     """The study's space with depths resolved; call it only after the inspection."""
-    inspection = Inspection.model_validate(study.inspection)
-    return StudySpec.model_validate(study.spec).space.resolved(len(inspection.blocks))
+    if study.inspection is None:
+        raise LookupError(f"{study.name} has not been inspected yet")
+    return study.spec.space.resolved(len(study.inspection.blocks))
 
 
 class Searches:
@@ -41,7 +41,7 @@ class Searches:
             search = self._open.get(study.id)
         if search is None:
             with self._database.writing():
-                search = Search(self._storage, StudySpec.model_validate(study.spec), resolved_space(study))
+                search = Search(self._storage, study.spec, resolved_space(study))
             self.reconcile(study.id, search)
             with self._lock:
                 search = self._open.setdefault(study.id, search)

@@ -4,12 +4,51 @@ Instants are seconds since the epoch, by the database's clock. Optuna holds what
 execution, and are written first.
 """
 
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from pydantic import BaseModel
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from studies.protocol import Inspection
+from studies.spec import StudySpec
+
 Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+@lru_cache(maxsize=512)
+def _parse(model: type[BaseModel], text: str) -> BaseModel:
+    return model.model_validate_json(text)
+
+
+class Document(TypeDecorator[BaseModel]):
+    """A frozen pydantic model as JSON text. Equal texts are parsed once: a study's spec is read on every request."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, model: type[BaseModel]) -> None:
+        super().__init__()
+        self.model = model
+
+    def process_bind_param(self, value: BaseModel | None, dialect: Dialect) -> str | None:
+        return None if value is None else value.model_dump_json()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> BaseModel | None:
+        return None if value is None else _parse(self.model, value)
 
 
 class Base(DeclarativeBase):
@@ -23,10 +62,10 @@ class StudyRow(Base):
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(String(64), unique=True)
     state: Mapped[str] = mapped_column(String(16), index=True)
-    spec: Mapped[dict[str, Any]] = mapped_column(JSON)
+    spec: Mapped[StudySpec] = mapped_column(Document(StudySpec))
     parallel: Mapped[int]
     transient: Mapped[bool] = mapped_column(default=False)  # a plan's: never listed, removed after its answer
-    inspection: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    inspection: Mapped[Inspection | None] = mapped_column(Document(Inspection))
     created_at: Mapped[float] = mapped_column(Double)
     started_at: Mapped[float | None] = mapped_column(Double)  # of the first trial
     finished_at: Mapped[float | None] = mapped_column(Double)

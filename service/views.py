@@ -53,7 +53,7 @@ def _study(session: Session, study: StudyRow, counts: dict[str, int], busy: floa
         state=StudyState(study.state),
         created_at=datetime.fromtimestamp(study.created_at, UTC),
         finished_at=instant(study.finished_at),
-        spec=study.spec,
+        spec=study.spec.model_dump(mode="json"),
         counts=Counts(**counts),
         best=None
         if best is None or best.value is None

@@ -16,7 +16,7 @@ from service.routes.body import SPEC_BODY, SpecBody
 from service.routes.studies import forget, installed
 from service.tables import AssignmentRow as A
 from service.tables import StudyRow, WorkerRow
-from studies.protocol import FINISHED, Inspection, Kind, Reason
+from studies.protocol import FINISHED, Kind, Reason
 from studies.spec import StudySpec
 
 router = APIRouter(tags=["studies"])
@@ -81,7 +81,7 @@ def _answer(spec: StudySpec, study: StudyRow, row: A) -> PlanView:
         if row.reason == Reason.BAD_DATA:
             raise Invalid(message, [Fault(path=path, message=message)])
         raise Problem(message)
-    found = Inspection.model_validate(study.inspection)
+    found = study.inspection
     try:
         space = spec.space.resolved(len(found.blocks))
     except ValidationError as error:

