@@ -25,14 +25,14 @@ from optuna.trial import TrialState as OptunaState
 from studies.protocol import Reason, TrialState
 from studies.search.pruners import make_pruner
 from studies.search.samplers import Draws, View, distributions, is_infeasible, missing_packages
-from studies.search.storage import Storage, init_storage, open_storage
+from studies.search.storage import Storage, close_storage, init_storage, open_storage
 from studies.space import Params, Range, Scalar, Space, complete
 from studies.spec import StudySpec
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-__all__ = ["Search", "Storage", "init_storage", "missing_packages", "open_storage"]
+__all__ = ["Search", "Storage", "close_storage", "init_storage", "missing_packages", "open_storage"]
 
 Key = tuple[Scalar, ...]  # a configuration's values of the searched dimensions, in the space's order
 RANDOM_ATTEMPTS = 1_000  # before a space without end is called exhausted

@@ -12,6 +12,10 @@ def init_storage(url: str) -> None:
     """Create Optuna's tables, or bring an older Optuna's up to date. One process at a time may do this."""
     storage = RDBStorage(url, engine_kwargs=_engine_kwargs(url), skip_compatibility_check=True)
     try:
+        if storage.engine.dialect.name == "sqlite":
+            # The file remembers it. Switching does not wait for locks, so it is done here, where nobody else writes.
+            with storage.engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
         # Optuna's migrations set up logging anew for the whole process, so they run only where there is one to run.
         if storage.get_current_version() != storage.get_head_version():
             storage.upgrade()
@@ -32,6 +36,19 @@ def open_storage(url: str) -> Storage:
     return get_storage(storage)
 
 
+def close_storage(storage: Storage) -> None:
+    """Close its connections, once nothing uses it any more."""
+    storage._backend.engine.dispose()  # type: ignore[attr-defined]  # Optuna offers no other way
+
+
+def close_storage(storage: Storage) -> None:
+    """Close the connections of a storage that `open_storage` gave."""
+    backend = getattr(storage, "_backend", storage)  # Optuna has no public way to the engine behind its cache
+    if isinstance(backend, RDBStorage):
+        backend.remove_session()
+        backend.engine.dispose()
+
+
 def _engine_kwargs(url: str) -> dict[str, Any]:
     if url.startswith("sqlite"):
         return {"connect_args": {"timeout": 60, "check_same_thread": False}, "pool_size": 32}
@@ -48,7 +65,6 @@ def _engine_kwargs(url: str) -> dict[str, Any]:
 
 def _settings(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # the driver sends no BEGIN of its own
-    connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
 
 
