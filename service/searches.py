@@ -9,7 +9,7 @@ from sqlalchemy import select
 from service.database import Database
 from service.tables import AssignmentRow, StudyRow
 from studies.protocol import FINISHED, Kind, Reason, TrialState
-from studies.search import Search, open_storage
+from studies.search import Search, close_storage, open_storage
 from studies.space import Space
 
 
@@ -77,3 +77,6 @@ class Searches:
         with self._lock:
             self._open.pop(study_id, None)
             self._turns.pop(study_id, None)
+
+    def close(self) -> None:
+        close_storage(self._storage)

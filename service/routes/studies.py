@@ -30,20 +30,25 @@ def create(spec: SpecBody, service: ServiceDep, response: Response) -> StudyView
     """A new study (201); the same spec again is the same study (200)."""
     installed(spec)
     try:
-        with service.core.database.transaction() as session:
-            study = session.scalar(select(StudyRow).where(StudyRow.name == spec.name))
-            if study is None:
-                study = lifecycle.create(session, service.core.database, spec, spec.name)
-            else:
-                response.status_code = 200
-            if study.spec != spec:
-                raise Conflict(f"The name {spec.name} is taken by a study with another spec; choose another name.")
-            view = views.study_views(session, [study])[0]
+        made, view = _find_or_create(service, spec)
     except IntegrityError:  # another request made it between the look and the insert
-        raise Conflict(f"{spec.name} was made by another request just now; ask again.") from None
+        made, view = _find_or_create(service, spec)
+    response.status_code = 201 if made else 200
     response.headers["Location"] = f"/v1/studies/{spec.name}"
     service.wake.notify()
     return view
+
+
+def _find_or_create(service: Service, spec: StudySpec) -> tuple[bool, StudyView]:
+    """Whether the study is new, and the study. Raises Conflict when the name is taken by another spec."""
+    with service.core.database.transaction() as session:
+        study = session.scalar(select(StudyRow).where(StudyRow.name == spec.name))
+        made = study is None
+        if study is None:
+            study = lifecycle.create(session, service.core.database, spec, spec.name)
+        elif study.spec != spec:
+            raise Conflict(f"The name {spec.name} is taken by a study with another spec; choose another name.")
+        return made, views.study_views(session, [study])[0]
 
 
 def installed(spec: StudySpec) -> None:

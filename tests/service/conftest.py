@@ -1,0 +1,42 @@
+"""A service over each database, for tests of the contract."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.app import Tokens
+from service.settings import Settings
+from tests.service.harness import Running, ScriptedWorker, running
+
+
+@pytest.fixture
+def house(database_url: str, tmp_path: Path) -> Iterator[Running]:
+    """A service without a token, on an empty database."""
+    with running(tmp_path / "home", database_url) as house:
+        yield house
+
+
+@pytest.fixture
+def worker(house: Running) -> ScriptedWorker:
+    return house.worker()
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Running]:
+    """A service that asks for tokens, on SQLite: who may call does not depend on the database."""
+    tokens = Tokens("user-token-0123456789", "worker-token-0123456789")
+    with running(tmp_path / "home", None, tokens) as house:
+        yield house
+
+
+@pytest.fixture
+def settings(house: Running) -> Settings:
+    return house.settings
+
+
+@pytest.fixture(scope="module")
+def house_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One service for many tests of what is refused before the database is reached."""
+    with running(tmp_path_factory.mktemp("home"), None) as house:
+        yield house

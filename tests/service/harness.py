@@ -1,0 +1,279 @@
+"""A real service on a loopback port, and a worker that trains by formula: everything else is the real thing."""
+
+import hashlib
+import io
+import json
+import math
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from pydantic import SecretStr
+
+from service.app import Tokens, create_app
+from service.core import Core
+from service.reaper import Reaper
+from service.serve import Server, config, listen, url_of
+from service.settings import Settings
+from studies.protocol import Assignment, Checkpoint, Decision, FileRef, Inspection, Kind
+
+INSPECTION = Inspection.model_validate(
+    {
+        "blocks": [{"name": f"layer.{i}", "parameters": 100} for i in range(6)],
+        "trainable_parameters": [610 - 100 * i for i in range(7)],
+        "label_names": ["ham", "spam"],
+        "labels": {"ham": 60, "spam": 40},
+        "rows": {"train": 70, "validation": 15, "test": 15},
+        "fingerprint": "f" * 64,
+        "estimates": {"seconds_per_trial": 12.5, "memory_bytes": 1_000_000},
+    }
+)
+
+
+def spec(name: str = "s1", **changes: Any) -> dict[str, Any]:
+    """A small valid spec; nothing is pruned."""
+    return {
+        "name": name,
+        "task": "text-classification",
+        "model": "models/tiny",
+        "dataset": {"source": "data/sms.csv"},
+        "space": {
+            "learning_rate": {"low": 1e-6, "high": 1e-3, "log": True},
+            "batch_size": [8, 16, 32],
+            "epochs": {"low": 1, "high": 3},
+            "freeze_depth": {"low": 0, "high": "auto"},
+        },
+        "pruner": {"name": "none"},
+        "budget": {"trials": 4},
+        "parallel": 2,
+    } | changes
+
+
+def score(params: dict[str, Any], step: int) -> float:
+    """What "training" reaches: best near a learning rate of 1e-4, a little better at every step."""
+    return 0.5 + 0.3 * math.exp(-((math.log10(params["learning_rate"]) + 4) ** 2)) + 0.01 * step
+
+
+class Stale(Exception):
+    """The service answered 409: the lease is over."""
+
+
+class ScriptedWorker:
+    """Speaks the worker's protocol over HTTP. With `patient_seconds` it retries while no service answers."""
+
+    def __init__(self, url: str, name: str = "w1", token: str | None = None, patient_seconds: float = 0.0) -> None:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self.client = httpx.Client(base_url=url, headers=headers, timeout=60)
+        self.name, self._patient_seconds = name, patient_seconds
+        self.score: Callable[[dict[str, Any], int], float] = score
+        self.trained: list[int] = []  # numbers of the trials it finished
+
+    def send(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """The response; 409 raises Stale, other errors raise too."""
+        until = time.monotonic() + self._patient_seconds
+        while True:
+            try:
+                response = self.client.request(method, path, **request)
+                if response.status_code == 409:
+                    raise Stale(response.text)
+                if response.status_code < 500 or time.monotonic() > until:
+                    assert response.is_success, response.text
+                    return response
+            except httpx.TransportError:
+                if time.monotonic() > until:
+                    raise
+            time.sleep(0.05)
+
+    def post(self, path: str, **message: Any) -> httpx.Response:
+        return self.send("POST", f"/v1/worker/{path}", json=message)
+
+    def claim(self, wait_seconds: float = 0.0) -> Assignment | None:
+        response = self.post("claim", worker=self.name, wait_seconds=wait_seconds)
+        return None if response.status_code == 204 else Assignment.model_validate_json(response.content)
+
+    def take(self, kind: Kind = Kind.TRAIN) -> Assignment:
+        """The next assignment, which must be of this kind."""
+        assignment = self.claim()
+        assert assignment is not None, "nothing to claim"
+        assert assignment.kind is kind
+        return assignment
+
+    def report(self, a: Assignment, step: int, value: float | None, **extra: Any) -> Decision:
+        message = {"step": step, "metrics": {"accuracy": value, "loss": 0.1}, "seconds": float(step)} | extra
+        return Decision(self.post("report", **held(a), **message).json()["decision"])
+
+    def renew(self, a: Assignment) -> Decision:
+        return Decision(self.post("renew", **held(a)).json()["decision"])
+
+    def finish(self, a: Assignment, status: str = "complete", **extra: Any) -> None:
+        self.post("finish", **held(a), status=status, **extra)
+
+    def write(self, a: Assignment, name: str, content: bytes) -> dict[str, Any]:
+        """A file in the assignment's folder, as a worker on the service's machine writes it; what names it."""
+        folder = Path(a.store)
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / f".{name}.part"
+        part.write_bytes(content)
+        part.replace(folder / name)
+        return file_ref(name, content)
+
+    def inspect(self, a: Assignment) -> None:
+        self.finish(a, inspection=INSPECTION.model_dump(mode="json"))
+
+    def train(self, a: Assignment, steps: int | None = None) -> None:
+        """From the checkpoint to the last epoch, obeying decisions; `steps`: only so many, and no end."""
+        best, decision = a.checkpoint.best_value, Decision.CONTINUE
+        last = int(a.params["epochs"]) * a.spec.evaluations_per_epoch
+        todo = range(a.checkpoint.step + 1, last + 1)
+        for step in todo if steps is None else todo[:steps]:
+            value = self.score(a.params, step)
+            files = {"resume": self.write(a, f"resume-{step}", f"{a.number} {step}".encode())}
+            if best is None or value > best:
+                best = value
+                files["best"] = self.write(a, f"best-{step}", f"weights {a.number} {step}".encode())
+            decision = self.report(a, step, value, **files)
+            if decision is not Decision.CONTINUE:
+                break
+        if steps is None:
+            self.finish(a, "pruned" if decision is Decision.PRUNE else "complete", seconds=1.0)
+            self.trained.append(a.number or 0)
+
+    def evaluate(self, a: Assignment) -> None:
+        assert a.checkpoint.best is not None
+        weights = (Path(a.store) / a.checkpoint.best.name).read_bytes()
+        model = self.write(a, "model.tar.gz", model_archive(weights, a.provenance))
+        self.finish(a, evaluation={"test": {"accuracy": 0.75, "loss": 0.4}, "model": model})
+
+    def work(self, a: Assignment) -> None:
+        {Kind.INSPECT: self.inspect, Kind.TRAIN: self.train, Kind.EVALUATE: self.evaluate}[a.kind](a)
+
+    def drain(self, wait_seconds: float = 0.0) -> None:
+        """Work until there is nothing to do."""
+        while (a := self.claim(wait_seconds)) is not None:
+            self.work(a)
+
+
+def held(a: Assignment) -> dict[str, Any]:
+    return {"id": a.id, "token": a.token}
+
+
+def file_ref(name: str, content: bytes) -> dict[str, Any]:
+    return FileRef(name=name, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content)).model_dump()
+
+
+def model_archive(weights: bytes, provenance: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, content in (("model.safetensors", weights), ("luthier.json", json.dumps(provenance).encode())):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def fresh(checkpoint: Checkpoint) -> bool:
+    return checkpoint == Checkpoint()
+
+
+class Running:
+    """A service that answers, its parts, and clients of it."""
+
+    def __init__(self, settings: Settings, tokens: Tokens | None = None) -> None:
+        self.settings, self.tokens = settings, tokens or Tokens(None, None)
+        self.app = create_app(settings, self.tokens)
+        self.core: Core = self.app.state.service.core
+        self._listener = listen(settings)
+        self.url = url_of(self._listener)
+        self._ready = threading.Event()
+        server = Server(config(self.app), self._ready.set, lambda: None)
+        self._server = server
+        self._thread = threading.Thread(target=server.run, kwargs={"sockets": [self._listener]}, daemon=True)
+        self.client = httpx.Client(base_url=self.url, timeout=60)
+        if self.tokens.user:
+            self.client.headers["Authorization"] = f"Bearer {self.tokens.user}"
+        self._workers: list[ScriptedWorker] = []
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._ready.wait(30)
+
+    def stop(self) -> None:
+        for worker in self._workers:
+            worker.client.close()
+        self.client.close()
+        self._server.should_exit = True
+        self._thread.join(30)
+        self._listener.close()
+        assert not self._thread.is_alive()
+
+    def worker(self, name: str = "w1") -> ScriptedWorker:
+        self._workers.append(ScriptedWorker(self.url, name, self.tokens.fleet if self.tokens.user else None))
+        return self._workers[-1]
+
+    def move_clock(self, seconds: float) -> None:
+        """Let so much time pass, by the database's clock."""
+        self.core.database.clock_offset += seconds
+
+    def reap(self) -> None:
+        """What the service does every second."""
+        core = self.core
+        Reaper(core.database, core.leases, core.searches, core.store, core.only).tick()
+
+    def create(self, name: str = "s1", **changes: Any) -> dict[str, Any]:
+        response = self.client.post("/v1/studies", json=spec(name, **changes))
+        assert response.status_code == 201, response.text
+        return dict(response.json())
+
+    def started(self, worker: ScriptedWorker, name: str = "s1", **changes: Any) -> None:
+        """A study whose inspection is done."""
+        self.create(name, **changes)
+        worker.inspect(worker.take(Kind.INSPECT))
+
+    def finished(self, name: str = "s1", **changes: Any) -> dict[str, Any]:
+        """A study that has run to its end."""
+        self.create(name, **changes)
+        self.worker().drain()
+        return self.study(name)
+
+    def study(self, name: str = "s1") -> dict[str, Any]:
+        return self.get(f"/v1/studies/{name}")
+
+    def trials(self, name: str = "s1") -> list[dict[str, Any]]:
+        return list(self.get(f"/v1/studies/{name}/trials?limit=500")["items"])
+
+    def get(self, path: str) -> dict[str, Any]:
+        response = self.client.get(path)
+        assert response.status_code == 200, response.text
+        return dict(response.json())
+
+    def optuna(self, name: str = "s1") -> list[Any]:
+        """Optuna's own trials of the study, read afresh."""
+        return optuna_trials(self.settings.sqlalchemy_url, name)
+
+
+def optuna_trials(url: str, name: str) -> list[Any]:
+    import optuna
+
+    storage = optuna.storages.RDBStorage(url)
+    try:
+        return optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+@contextmanager
+def running(home: Path, url: str | None, tokens: Tokens | None = None, **settings: Any) -> Iterator[Running]:
+    """A service on this database until the block ends; its reaper takes no lease back by itself for 30 s."""
+    values = {"lease_seconds": 30, "port": 0, "fleet": "none"} | settings
+    house = Running(Settings(home=home, database_url=SecretStr(url) if url else None, **values), tokens)
+    house.start()
+    try:
+        yield house
+    finally:
+        house.stop()
