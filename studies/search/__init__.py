@@ -14,6 +14,7 @@ import copy
 import math
 import random
 import threading
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -37,7 +38,6 @@ __all__ = ["Search", "Storage", "close_storage", "init_storage", "missing_packag
 Key = tuple[Scalar, ...]  # a configuration's values of the searched dimensions, in the space's order
 RANDOM_ATTEMPTS = 1_000  # before a space without end is called exhausted
 PRUNED_AT = "luthier:pruned_at"  # the step at which a trial was told to end
-_COMPARE_EACH_STEP = ("median", "percentile")  # pruners that look at the other trials at every step
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 optuna.logging.disable_default_handler()
@@ -65,7 +65,13 @@ class Search:
         )
         self._study_id = self._study._study_id
         self._keys: dict[int, Key] = {}  # by trial number; a trial's parameters never change
-        self._lock = threading.Lock()
+        self._mirror: list[FrozenTrial] | None = None  # as stored, as far as this process knows; never changed in place
+        self._lock = threading.RLock()
+
+    def refresh(self) -> None:
+        """Read the storage anew at the next call: another process has written to this study since the last one."""
+        with self._lock:
+            self._mirror = None
 
     def ask(self, number: int) -> Params | None:
         """The configuration of trial `number`, which is running from now on; None when the space is exhausted.
@@ -73,10 +79,9 @@ class Search:
         Trial 0 is the baseline. A trial that exists already is adopted with the parameters it has.
         Raises ValueError when a trial before this one does not exist.
         """
-        trials = self._trials()
+        trials = self._trials_before(number)
         if number < len(trials):
             return self._params(trials[number])
-        self._check_next(number, len(trials))
         if number == 0:
             params = self._space.clip(complete({}, self._spec.task_info.baseline))
             self._create(params, {})
@@ -93,12 +98,11 @@ class Search:
         Does nothing when the trial exists with this configuration. Raises ValueError when it has another one, or when
         a trial before it does not exist.
         """
-        trials = self._trials()
+        trials = self._trials_before(number)
         if number < len(trials):
             if self._key(self._params(trials[number])) != self._key(params):
                 raise ValueError(f"trial {number} exists already, with another configuration; ask for its number")
             return
-        self._check_next(number, len(trials))
         self._create(params, {})
 
     def find(self, params: Params) -> int | None:
@@ -114,8 +118,8 @@ class Search:
         """
         if not math.isfinite(value):
             raise ValueError(f"the score of trial {number} at step {step} is {value}; only finite scores are stored")
-        view = View(self._storage, self._study_id)
-        trial = self._trial(number, view if self._spec.pruner.name in _COMPARE_EACH_STEP else None)
+        view = View(self._storage, self._study_id, self._trials())
+        trial = self._trial(number)
         if step in trial.intermediate_values:
             return bool(trial.system_attrs.get(PRUNED_AT) == step)
         if trial.state.is_finished():
@@ -130,7 +134,10 @@ class Search:
             for key, note in view.notes.items():
                 self._storage.set_trial_system_attr(trial._trial_id, key, note)
         except UpdateFinishedTrialError:
+            self.refresh()
             return True
+        notes = view.notes | ({PRUNED_AT: step} if prune else {})
+        self._change(trial, intermediate_values=seen.intermediate_values, system_attrs=trial.system_attrs | notes)
         return prune
 
     def tell(self, number: int, state: TrialState, value: float | None, reason: Reason | None) -> None:
@@ -159,7 +166,12 @@ class Search:
                 Trial(self._study, trial._trial_id).set_constraint(reason, 1.0)
             self._storage.set_trial_state_values(trial._trial_id, end, values)
         except UpdateFinishedTrialError:
+            self.refresh()
             return
+        if infeasible:
+            self.refresh()  # the constraint is the storage's to show
+        else:
+            self._change(trial, state=end, values=values, datetime_complete=datetime.now())
 
     def unfinished(self) -> list[int]:
         """Numbers of the trials that Optuna believes to be running."""
@@ -187,21 +199,41 @@ class Search:
             return
 
     def _trials(self) -> list[FrozenTrial]:
-        return self._storage.get_all_trials(self._study_id, deepcopy=False)
+        """Every trial in the order of the numbers. Reading them costs as much as all else, so our own writes are kept
+        up with here, and the storage is read when `refresh` says that somebody else wrote."""
+        with self._lock:
+            if self._mirror is None:
+                self._mirror = list(self._storage.get_all_trials(self._study_id, deepcopy=False))
+            return list(self._mirror)
 
-    def _trial(self, number: int, view: View | None = None) -> FrozenTrial:
-        """The trial as it is now: from the reading of all trials where one is needed anyway, else read alone."""
-        try:
-            if view:
-                return view.get_all_trials(self._study_id)[number]
-            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
-        except LookupError:
-            raise LookupError(f"study {self._spec.name} has no trial {number}; ask for it first") from None
-        return self._storage.get_trial(trial_id)
-
-    def _check_next(self, number: int, count: int) -> None:
-        if number != count:
+    def _trials_before(self, number: int) -> list[FrozenTrial]:
+        """The trials that trial `number` is drawn after. Raises ValueError when one of them is missing."""
+        trials = self._trials()
+        if number != len(trials):
+            self.refresh()
+            trials = self._trials()
+        if number > len(trials):
+            count = len(trials)
             raise ValueError(f"study {self._spec.name} has {count} trials, so the next one is {count}, not {number}")
+        return trials
+
+    def _trial(self, number: int) -> FrozenTrial:
+        trials = self._trials()
+        if number >= len(trials):
+            self.refresh()
+            trials = self._trials()
+        if not 0 <= number < len(trials):
+            raise LookupError(f"study {self._spec.name} has no trial {number}; ask for it first")
+        return trials[number]
+
+    def _change(self, trial: FrozenTrial, **fields: Any) -> None:
+        """Keep up with what was stored about a trial. A copy is changed: others may be reading the trial."""
+        changed = copy.copy(trial)
+        for name, value in fields.items():
+            setattr(changed, name, value)
+        with self._lock:
+            if self._mirror is not None and trial.number < len(self._mirror):
+                self._mirror[trial.number] = changed
 
     def _create(self, params: Params, notes: dict[str, Any]) -> None:
         template = create_trial(
@@ -210,7 +242,12 @@ class Search:
             distributions=distributions(self._space),
             system_attrs=notes,
         )
-        self._storage.create_new_trial(self._study_id, template_trial=template)
+        template.datetime_start = datetime.now()  # naive, as Optuna keeps them
+        template._trial_id = self._storage.create_new_trial(self._study_id, template_trial=template)
+        with self._lock:
+            if self._mirror is not None:
+                template.number = len(self._mirror)
+                self._mirror.append(template)
 
     def _params(self, trial: FrozenTrial) -> Params:
         return {name: trial.params[name] if name in self._free else d for name, d in self._space.items()}  # type: ignore[misc]
