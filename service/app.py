@@ -76,7 +76,7 @@ def create_app(settings: Settings, tokens: Tokens | None = None, only: str | Non
     app.state.service = service
     errors.install(app)
     auth.install(app, tokens.guard())
-    for module in (plan, studies, trials, worker, operations):
+    for module in (plan, trials, studies, worker, operations):
         app.include_router(module.router)
 
     @app.get("/", include_in_schema=False)

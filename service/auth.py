@@ -56,7 +56,7 @@ class Guard:
         if self._token is None and host.rsplit(":", 1)[0] not in LOCAL_HOSTS and host not in LOCAL_HOSTS:
             raise Forbidden("Without a token this service answers to localhost only; set LUTHIER_TOKEN to change that.")
         origin = request.headers.get("origin")
-        if origin not in (None, "null") and request.method not in ("GET", "HEAD") and urlsplit(origin).netloc != host:
+        if origin is not None and request.method not in ("GET", "HEAD") and urlsplit(origin).netloc != host:
             raise Forbidden("Requests from pages of other sites are refused.")
 
     def login(self, presented: str) -> str | None:

@@ -34,7 +34,8 @@ ServiceDep = Annotated[Service, Depends(_service)]
 
 def find_study(session: Session, name: str) -> StudyRow:
     """Raises NotFound."""
-    study = session.scalar(select(StudyRow).where(StudyRow.name == name, ~StudyRow.transient))
+    # NUL is in no name, and Postgres takes none in a query.
+    study = None if "\0" in name else session.scalar(select(StudyRow).where(StudyRow.name == name, ~StudyRow.transient))
     if study is None:
         raise NotFound(f"There is no study named {name}.")
     return study

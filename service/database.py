@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Double, Engine, create_engine, event, select, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ColumnElement, FunctionElement
+
 from studies.search import init_storage
 
 ADVISORY_LOCK = 0x6C757468  # "luth": one service at a time makes or migrates the schema
@@ -68,6 +70,10 @@ class Database:
         engine = self.engine.execution_options(luthier_read=True)
         with Session(engine, expire_on_commit=False) as session:
             yield session
+
+    def insert(self, table: type[Any]) -> sqlite.Insert | postgresql.Insert:
+        """An INSERT that knows ON CONFLICT."""
+        return sqlite.insert(table) if self.sqlite else postgresql.insert(table)
 
     def time(self, session: Session) -> float:
         return float(session.scalar(select(self.now())) or 0.0)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from service import lifecycle
@@ -150,13 +149,12 @@ class Dispatch(Core):
 
     def _take_turn(self, session: Session, study: StudyRow, turn: str) -> bool:
         free = StudyRow.asker.is_(None) | (StudyRow.asker_until < self.database.now())
-        taken = {"asker": turn, "asker_until": self.database.now() + ASK_SECONDS}
+        taken = {"asker": turn, "asker_until": self.database.now() + ASK_SECONDS, "writer": self.searches.me}
         return rows(session, update(StudyRow).where(StudyRow.id == study.id, free).values(**taken)) == 1
 
     def _seen(self, session: Session, claim: Claim) -> None:
-        insert = sqlite.insert if self.database.sqlite else postgresql.insert
         values = {"device": claim.device, "version": claim.version, "seen_at": self.database.now()}
-        statement = insert(WorkerRow).values(name=claim.worker, **values)
+        statement = self.database.insert(WorkerRow).values(name=claim.worker, **values)
         session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
 
     def _assignment(self, session: Session, study: StudyRow, row: A) -> Assignment:

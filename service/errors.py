@@ -19,7 +19,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
@@ -129,6 +129,8 @@ def install(app: FastAPI) -> None:
         if isinstance(error, PoolTimeout) or (isinstance(error, DBAPIError) and _passing(error)):
             log.warning("the database did not answer: %s", type(error).__name__)
             return Unavailable("The database does not answer; try again shortly.", retry_after=2).response()
+        if isinstance(error, DataError):
+            return Invalid("A value does not fit the database: a NUL character, or a number too large.").response()
         log.error("database error", exc_info=error)
         return Problem("A database error; the service's log has it.").response()
 
@@ -139,4 +141,4 @@ def install(app: FastAPI) -> None:
 
 def _passing(error: DBAPIError) -> bool:
     """Errors that a restart or a freed lock mends."""
-    return error.connection_invalidated or type(error.orig).__name__ in ("OperationalError", "AdminShutdown")
+    return error.connection_invalidated or isinstance(error, OperationalError)

@@ -5,10 +5,10 @@ mended when the study's search is next opened, or by the reaper.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
-from sqlalchemy import select
+from sqlalchemy import CursorResult, select
 from sqlalchemy.orm import Session
 
 from service import lifecycle
@@ -50,8 +50,8 @@ class Intake(Core):
             self._log(row, report.log)
             columns: dict[str, Any] = {}
             stale_files: list[FileRef] = []
-            if session.get(ReportRow, (row.id, report.step)) is None:
-                columns, stale_files = self._record(session, row, spec, report, value)
+            if self._is_new(session, report):
+                columns, stale_files = self._record(row, spec, report, value)
             self.leases.extend(session, row.id, report.token, seconds=report.seconds, **columns)
             hurry = study.hurry
         self.store.drop(row.study_id, row.id, stale_files)
@@ -63,13 +63,18 @@ class Intake(Core):
         decision = Decision.STOP if hurry else Decision.PRUNE if prune else Decision.CONTINUE
         return Answer(decision=decision, lease_seconds=self.leases.lease_seconds)
 
+    def _is_new(self, session: Session, report: Report) -> bool:
+        """Insert the report's row, unless the step is there already."""
+        insert = self.database.insert(ReportRow).on_conflict_do_nothing()
+        values = {"assignment_id": report.id, "step": report.step, "metrics": report.metrics, "at": self.database.now()}
+        return bool(cast(CursorResult[Any], session.execute(insert.values(values))).rowcount)
+
     def _record(
-        self, session: Session, row: A, spec: StudySpec, report: Report, value: float | None
+        self, row: A, spec: StudySpec, report: Report, value: float | None
     ) -> tuple[dict[str, Any], list[FileRef]]:
-        """Insert the report. Returns the trial's changed columns, and the files no row names any more."""
+        """The trial's columns that a new report changes, and the files that no row names any more."""
         for ref in (report.resume, report.best):
             self.store.require(row.study_id, row.id, ref)
-        session.add(ReportRow(assignment_id=row.id, step=report.step, metrics=report.metrics, at=self.database.now()))
         columns: dict[str, Any] = {
             "step": report.step,
             "peak_memory_bytes": report.peak_memory_bytes,
@@ -100,15 +105,15 @@ class Intake(Core):
     def finish(self, outcome: Outcome) -> None:
         """Record how the work ended, tell Optuna, and move the study on. A repeat changes nothing. Raises Stale."""
         with self.database.transaction() as session:
+            study = lifecycle.locked_of(session, outcome.id)  # before the assignment, as everywhere
+            if study is None:
+                raise Stale("The study is gone. Drop the work.")
             try:
                 row = self.leases.held(session, outcome.id, outcome.token)
             except Stale:
                 if already_finished(session, outcome):
                     return
                 raise
-            study = lifecycle.locked_by_id(session, row.study_id)
-            if study is None:
-                raise Stale("The study is gone. Drop the work.")
             self._log(row, outcome.log)
             state = self._end(session, row, outcome)
             if row.kind == Kind.INSPECT and state in (TrialState.COMPLETE, TrialState.FAILED):
@@ -119,26 +124,28 @@ class Intake(Core):
             losers = [] if state is TrialState.QUEUED else self._losers(session, study)
         if row.kind == Kind.TRAIN and state is not TrialState.QUEUED:
             self.searches.tell(self.searches.get(study), row)
-            self._clean(row, losers)
+            losers.append(row)
+        self._clean(losers)
         if study.state in ENDED:
-            self.searches.forget(study.id)
+            self.searches.ended(study)
 
     def _end(self, session: Session, row: A, outcome: Outcome) -> TrialState:
         problem = outcome.problem or Problem(message="The worker gave no reason.")
-        row.seconds = max(row.seconds, outcome.seconds)
+        seconds = max(row.seconds, outcome.seconds)
         if outcome.status in ("released", "lost"):
-            return self.leases.release(session, row, outcome.status == "lost", problem.message)
+            return self.leases.release(session, row, outcome.status == "lost", problem.message, seconds=seconds)
         state, reason = TrialState(outcome.status), outcome.reason
         error = problem.message if outcome.problem or state is TrialState.FAILED else None
         if row.kind == Kind.TRAIN and state is TrialState.COMPLETE and row.value is None:
             state, reason, error = TrialState.FAILED, Reason.ERROR, "The trial ended without a finite score."
         columns: dict[str, Any] = {"reason": reason, "error": error, "problem_path": problem.path or None}
+        columns["seconds"] = seconds
         for key in ("peak_memory_bytes", "examples_per_second"):
             if getattr(outcome, key) is not None:
                 columns[key] = getattr(outcome, key)
         if row.kind == Kind.TRAIN:
             columns["resume"] = None
-        self.leases.end(session, row.id, outcome.token, state, **columns)
+        self.leases.end(session, row, state, **columns)
         return state
 
     def _inspected(self, session: Session, study: StudyRow, row: A, inspection: Inspection | None) -> None:
@@ -151,8 +158,8 @@ class Intake(Core):
             resolved_space(study)
         except ValidationError as error:
             problem = invalid(error)
-            row.problem_path = problem.errors[0].path.split(".")
-            row.error = problem.detail
+            row.reason, row.error, row.problem_path = Reason.BAD_DATA, problem.detail, problem.errors[0].path.split(".")
+            study.inspection = None  # it is of no use: the space cannot be resolved with it
             lifecycle.fail(session, self.leases, study, problem.detail)
             return
         if study.state == StudyState.QUEUED:
@@ -182,8 +189,8 @@ class Intake(Core):
             row.best = None
         return losers
 
-    def _clean(self, row: A, losers: list[A]) -> None:
-        for trial in [row, *losers]:
+    def _clean(self, trials: list[A]) -> None:
+        for trial in trials:
             refs = [FileRef.model_validate(trial.best)] if trial.best else []
             self.store.keep_only(trial.study_id, trial.id, refs)
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from sqlalchemy import CursorResult, Update, func, select, update
 from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm.attributes import set_committed_value
 
 from service.database import Database
 from service.errors import Stale
@@ -19,12 +20,14 @@ from service.tables import AssignmentRow as A
 from service.tables import StudyRow
 from studies.protocol import FINISHED, Kind, Outcome, Reason, StudyState, TrialState
 
+STALE = "This lease is over: the assignment was given to another worker or ended. Drop the work."
 WORKING = (StudyState.QUEUED, StudyState.RUNNING, StudyState.STOPPING)
 
 
 def rows(session: Session, statement: Update) -> int:
-    """How many rows a guarded UPDATE changed."""
-    return cast(CursorResult[Any], session.execute(statement)).rowcount
+    """How many rows a guarded UPDATE changed. Objects loaded before keep their old values."""
+    result = session.execute(statement, execution_options={"synchronize_session": False})
+    return cast(CursorResult[Any], result).rowcount
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ class Leases:
     def acquire(self, session: Session, worker: str, only: str | None = None) -> A | None:
         """Lease a queued assignment: the most urgent kind first, then the oldest. None when nothing waits.
 
-        The study's row is locked while its `parallel` is checked, so that two claims can't both take its last place.
+        The study's row is locked while its `parallel` is checked, so that two claims can't both take its last place;
+        it is locked before the assignment's, as everywhere, so that no two requests wait for each other.
         """
         other = aliased(A)
         busy = (
@@ -81,7 +85,6 @@ class Leases:
             .where((A.kind != Kind.TRAIN) | (busy < StudyRow.parallel))
             .order_by(A.kind == Kind.TRAIN, A.kind != Kind.INSPECT, A.id)
             .limit(1)
-            .with_for_update(skip_locked=True, of=A)
         )
         if only is not None:
             waiting = waiting.where((StudyRow.name == only) | StudyRow.transient)
@@ -90,7 +93,9 @@ class Leases:
             return None
         if row.kind == Kind.TRAIN:
             study = session.scalar(select(StudyRow).where(StudyRow.id == row.study_id).with_for_update())
-            if study is None or Tally.of(session, row.study_id)[TrialState.RUNNING] >= study.parallel:
+            if study is None or study.state not in WORKING:
+                return None
+            if Tally.of(session, study.id)[TrialState.RUNNING] >= study.parallel:
                 return None
         now = self.database.now()
         statement = update(A).where(A.id == row.id, A.state == TrialState.QUEUED).values(**self.lease(worker, now))
@@ -120,32 +125,42 @@ class Leases:
             select(A).where(A.id == assignment_id, A.token == token, A.state == TrialState.RUNNING).with_for_update()
         )
         if row is None:
-            raise Stale("This lease is over: the assignment was given to another worker or ended. Drop the work.")
+            raise Stale(STALE)
         return row
 
     def extend(self, session: Session, assignment_id: int, token: str, **columns: Any) -> None:
         """Move the deadline and store what came with the message. Raises Stale."""
         statement = update(A).where(A.id == assignment_id, A.token == token, A.state == TrialState.RUNNING)
         if not rows(session, statement.values(deadline=self.database.now() + self.lease_seconds, **columns)):
-            raise Stale("This lease is over: the assignment was given to another worker or ended. Drop the work.")
+            raise Stale(STALE)
 
-    def end(self, session: Session, assignment_id: int, token: str, state: TrialState, **columns: Any) -> None:
-        """Record how it ended. Raises Stale."""
-        statement = update(A).where(A.id == assignment_id, A.token == token, A.state == TrialState.RUNNING)
-        columns |= {"state": state, "finished_at": self.database.now(), "deadline": None}
-        if not rows(session, statement.values(**columns)):
-            raise Stale("This lease is over: the assignment was given to another worker or ended. Drop the work.")
+    def end(self, session: Session, row: A, state: TrialState, **columns: Any) -> None:
+        """Record how a held assignment ended. Raises Stale."""
+        guard = update(A).where(A.id == row.id, A.token == row.token, A.state == TrialState.RUNNING)
+        columns |= {"state": state, "deadline": None}
+        if not rows(session, guard.values(finished_at=self.database.now(), **columns)):
+            raise Stale(STALE)
+        for column, value in columns.items():
+            set_committed_value(row, column, value)
 
-    def release(self, session: Session, row: A, lost: bool, error: str) -> TrialState:
-        """Queue it again; it goes on from its checkpoint. Lost once too often, it fails. Returns the new state."""
+    def release(
+        self, session: Session, row: A, lost: bool, error: str, expired: bool = False, **columns: Any
+    ) -> TrialState:
+        """Queue it again; it goes on from its checkpoint. Lost once too often, it fails. Returns the new state.
+
+        Only the worker that says itself how it ended may repeat that; one whose lease `expired` is fenced off.
+        """
         losses = row.losses + 1 if lost else row.losses
         guard = update(A).where(A.id == row.id, A.token == row.token, A.state == TrialState.RUNNING)
         if losses >= self.max_losses and lost:
             sentence = f"Its worker vanished {losses} times; the last: {error}"
-            columns: dict[str, Any] = {"finished_at": self.database.now(), "reason": Reason.LOST_WORKER}
-            state, columns["error"] = TrialState.FAILED, sentence
+            columns |= {"finished_at": self.database.now(), "reason": Reason.LOST_WORKER, "error": sentence}
+            state = TrialState.FAILED
+            if expired:
+                columns["token"] = None
         else:
-            state, columns = TrialState.QUEUED, {"worker": None, "token": None}
+            columns |= {"worker": None, "token": None}
+            state = TrialState.QUEUED
         rows(session, guard.values(state=state, losses=losses, deadline=None, **columns))
         return state
 

@@ -4,7 +4,6 @@
 it is set no new trial starts. `settle` is the one place that moves a study on; it may be called at any time.
 """
 
-import math
 from enum import StrEnum
 from typing import Any
 
@@ -24,7 +23,8 @@ ACTIVE = (TrialState.QUEUED, TrialState.RUNNING)
 
 def locked(session: Session, name: str) -> StudyRow:
     """The study's row, locked until the transaction ends. Raises NotFound."""
-    study = session.scalar(select(StudyRow).where(StudyRow.name == name, ~StudyRow.transient).with_for_update())
+    named = select(StudyRow).where(StudyRow.name == name, ~StudyRow.transient).with_for_update()
+    study = None if "\0" in name else session.scalar(named)
     if study is None:
         raise NotFound(f"There is no study named {name}.")
     return study
@@ -32,6 +32,12 @@ def locked(session: Session, name: str) -> StudyRow:
 
 def locked_by_id(session: Session, study_id: int) -> StudyRow | None:
     return session.scalar(select(StudyRow).where(StudyRow.id == study_id).with_for_update())
+
+
+def locked_of(session: Session, assignment_id: int) -> StudyRow | None:
+    """The locked study that an assignment belongs to."""
+    of = select(A.study_id).where(A.id == assignment_id).scalar_subquery()
+    return session.scalar(select(StudyRow).where(StudyRow.id == of).with_for_update())
 
 
 def best_trial(session: Session, study: StudyRow) -> A | None:
@@ -180,10 +186,10 @@ def _check_budget(session: Session, database: Database, study: StudyRow) -> None
         message = f"{tally[TrialState.FAILED]} trials failed, which is the budget's limit."
         end_search(study, StudyState.FAILED, message, hurry=True, error=message)
     best = best_trial(session, study) if budget.target is not None else None
-    if best is not None and not is_better(budget.target or 0.0, best.value or math.nan, spec.maximize):
-        end_search(
-            study, StudyState.COMPLETED, f"Trial {best.number} reached the target {budget.target:g}.", hurry=True
-        )
+    if best is not None and best.value is not None and budget.target is not None:
+        if not is_better(budget.target, best.value, spec.maximize):
+            text = f"Trial {best.number} reached the target {budget.target:g}."
+            end_search(study, StudyState.COMPLETED, text, hurry=True)
     if budget.wall_clock_seconds is not None and study.started_at is not None:
         if database.time(session) - study.started_at >= budget.wall_clock_seconds:
             text = f"The {budget.wall_clock_seconds:g} seconds of wall-clock time are used up."

@@ -12,7 +12,7 @@ from service import lifecycle
 from service.core import Core
 from service.tables import AssignmentRow as A
 from service.tables import StudyRow
-from studies.protocol import ENDED, Kind, StudyState, TrialState
+from studies.protocol import ENDED, Kind, TrialState
 
 log = logging.getLogger("luthier")
 
@@ -26,7 +26,7 @@ class Reaper(Core):
         if take_back:
             self._take_back()
         with self.database.reading() as session:
-            unended = select(StudyRow.id).where(StudyRow.state.not_in([*ENDED, StudyState.QUEUED]))
+            unended = select(StudyRow.id).where(StudyRow.state.not_in(ENDED), ~StudyRow.transient)
             open_ids = list(session.scalars(unended))
         for study_id in open_ids:
             self._mend(study_id)
@@ -37,7 +37,7 @@ class Reaper(Core):
     def _take_back(self) -> None:
         with self.database.transaction() as session:
             for row in self.leases.expired(session):
-                state = self.leases.release(session, row, lost=True, error="its lease ran out")
+                state = self.leases.release(session, row, lost=True, error="its lease ran out", expired=True)
                 log.warning(
                     "%s of study %d: the lease of %s ran out; now %s", row.kind, row.study_id, row.worker, state
                 )
@@ -52,7 +52,9 @@ class Reaper(Core):
                 if study.state not in ENDED:
                     lifecycle.fail(session, self.leases, study, row.error or "its inspection or evaluation failed")
             lifecycle.settle(session, self.leases, study)
-        if study.inspection is not None:
+        if study.state in ENDED:
+            self.searches.ended(study)
+        elif study.inspection is not None:
             self.searches.reconcile(study.id, self.searches.get(study))
 
 

@@ -1,5 +1,6 @@
 """The open searches of this process: one `Search` a study, mended when it is opened."""
 
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ class Searches:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._storage = open_storage(database.url)
+        self.me = secrets.token_hex(16)
         self._open: dict[int, Search] = {}
         self._turns: dict[int, threading.Lock] = {}
         self._lock = threading.Lock()
@@ -37,8 +39,11 @@ class Searches:
             yield
 
     def get(self, study: StudyRow) -> Search:
+        """The study's search. Its row says who wrote last: what another service wrote is read anew."""
         with self._lock:
             search = self._open.get(study.id)
+        if search is not None and study.writer not in (None, self.me):
+            search.refresh()
         if search is None:
             with self._database.writing():
                 search = Search(self._storage, study.spec, resolved_space(study))
@@ -72,6 +77,12 @@ class Searches:
         reason = Reason(row.reason) if row.reason else None
         with self._database.writing():
             search.tell(row.number, TrialState(row.state), row.value, reason)
+
+    def ended(self, study: StudyRow) -> None:
+        """The study has ended: tell Optuna what it has not heard of yet, and keep nothing open."""
+        if study.inspection is not None:
+            self.reconcile(study.id, self.get(study))
+        self.forget(study.id)
 
     def forget(self, study_id: int) -> None:
         with self._lock:

@@ -73,6 +73,7 @@ class StudyRow(Base):
     hurry: Mapped[bool] = mapped_column(default=False)  # running trials end at their next evaluation
     message: Mapped[str | None] = mapped_column(Text)  # why it ended
     error: Mapped[str | None] = mapped_column(Text)
+    writer: Mapped[str | None] = mapped_column(String(32))  # the service that last wrote to its Optuna study
     asker: Mapped[str | None] = mapped_column(String(64))  # token of the request that asks Optuna now
     asker_until: Mapped[float | None] = mapped_column(Double)
     winner: Mapped[int | None]  # number of the trial whose model is kept

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import FileResponse
+from sqlalchemy import delete as delete_from
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
@@ -91,6 +92,8 @@ def act(name: str, action: lifecycle.Action, service: ServiceDep) -> StudyView:
         study = lifecycle.locked(session, name)
         lifecycle.act(session, service.core.leases, study, action)
         view = views.study_views(session, [study])[0]
+    if study.state in ENDED:
+        service.core.searches.ended(study)
     service.wake.notify()
     return view
 
@@ -98,16 +101,16 @@ def act(name: str, action: lifecycle.Action, service: ServiceDep) -> StudyView:
 @router.delete("/{name}", status_code=204, responses=responses(NotFound, Conflict))
 def delete(name: str, service: ServiceDep) -> None:
     """Remove a study that has ended: its rows, its search, its files."""
-    with service.core.database.transaction() as session:
-        study = lifecycle.locked(session, name)
-        if study.state not in ENDED:
-            raise Conflict(f"{name} is {study.state}; cancel it first.")
-        if study.inspection is not None:
-            search = service.core.searches.get(study)
-        session.delete(study)
-    if study.inspection is not None:
+    with service.core.database.reading() as session:
+        study = find_study(session, name)
+    if study.state not in ENDED:
+        raise Conflict(f"{name} is {study.state}; cancel it first.")
+    if study.inspection is not None:  # Optuna's part first: a study that takes the name later must not find it
+        search = service.core.searches.get(study)
         with service.core.database.writing():
             search.delete()
+    with service.core.database.transaction() as session:
+        session.execute(delete_from(StudyRow).where(StudyRow.id == study.id))
     forget(service, study.id)
 
 

@@ -24,6 +24,7 @@ def upgrade() -> None:
         sa.Column("hurry", sa.Boolean(), nullable=False),
         sa.Column("message", sa.Text(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("writer", sa.String(length=32), nullable=True),
         sa.Column("asker", sa.String(length=64), nullable=True),
         sa.Column("asker_until", sa.Double(), nullable=True),
         sa.Column("winner", sa.Integer(), nullable=True),
