@@ -84,7 +84,9 @@ class Client:
         self._raise_for(await self._post("finish", outcome), held=True)
 
     async def upload(self, assignment: Assignment, ref: FileRef, path: Path) -> None:
-        """Stream the file `path` into the service's store. Raises Rejected when its checksum did not match there."""
+        """Stream the file `path` into the service's store. Raises Rejected when it is not what `ref` says."""
+        if path.stat().st_size != ref.bytes:
+            raise Rejected(f"{ref.name} was changed after it was reported.")
         headers = self._lease(assignment) | {"X-Content-SHA256": ref.sha256, "Content-Length": str(ref.bytes)}
         response = await self._send("PUT", self._file(assignment, ref), headers=headers, file=path)
         self._raise_for(response, held=True)
@@ -149,8 +151,6 @@ class Client:
                 options["content"] = _chunks(file)  # anew each time: a stream is read once
             try:
                 response = await self._http.request(method, path, **options)
-            except httpx.LocalProtocolError as error:  # a file that is longer or shorter than was announced
-                raise Rejected(f"The worker could not send {path}: {error}.") from error
             except httpx.TransportError as error:
                 await pause.wait(_words(error))
                 continue

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from studies.protocol import Assignment, Decision, FileRef, Kind, Metrics, Outcome, Problem, Reason, Report
+from studies.protocol import Assignment, Decision, Kind, Metrics, Outcome, Problem, Reason, Report
 from trials.pipe import Decided, End, FromChild, Logged, Ready, Reported, Start, encode, to_child
 from trials.session import BadData, Ended
 from trials.store import disk_problem, file_ref
@@ -80,8 +80,8 @@ class PipedSession:
             token=self._assignment.token,
             step=step,
             metrics={name: _finite(value) for name, value in metrics.items()},
-            resume=self._hand_over(resume, "resume", step),
-            best=self._hand_over(best, "best", step),
+            resume=file_ref(resume) if resume else None,
+            best=file_ref(best) if best else None,
             examples_per_second=_finite(examples_per_second),
             peak_memory_bytes=peak_memory_bytes,
         )
@@ -107,15 +107,6 @@ class PipedSession:
             if message.decision in ENDINGS:
                 self._ending = message.decision
             self._changed.notify_all()
-
-    def _hand_over(self, path: Path | None, role: str, step: int) -> FileRef | None:
-        """Give a reported file a name of its own: the next evaluation, or a later attempt while this one is not yet
-        known to be lost, must not change what the service was told."""
-        if path is None:
-            return None
-        named = self.folder / f"{role}-{step:05d}-{self._assignment.attempt}{path.suffix}"
-        path.replace(named)
-        return file_ref(named)
 
 
 class SessionLog(logging.Handler):

@@ -42,7 +42,8 @@ class Session(Protocol):
     ) -> None:
         """Send one evaluation. Waits briefly for the decision, then returns: a service that is away stops nothing.
 
-        `resume` and `best` are whole files in `folder`. Raises Ended when the trial is to end now.
+        `resume` and `best` are whole files in `folder`, under names that no other evaluation or attempt uses: they
+        may be sent much later. Raises Ended when the trial is to end now.
         """
 
     def poll(self) -> None:

@@ -57,13 +57,12 @@ class Place:
         self.folder = Path(assignment.store) if self.shared else temporary / f"{assignment.id}-{assignment.attempt}"
         self._assignment, self._client = assignment, client
         self._sent: set[FileRef] = set()
-        self._resume, self._best = assignment.checkpoint.resume, assignment.checkpoint.best
 
     async def open(self) -> None:
         """Make the folder, with the assignment's checkpoint in it. Raises StoreError, client.Stale."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for ref in (self._resume, self._best):
+            for ref in (self._assignment.checkpoint.resume, self._assignment.checkpoint.best):
                 if ref is not None:
                     await self._fetch(ref)
         except OSError as error:
@@ -85,13 +84,17 @@ class Place:
         self._sent.add(ref)
 
     async def send(self, refs: Iterable[FileRef | None]) -> None:
-        """Bring the named files into the service's store, each once. Raises StoreError, client.Stale."""
+        """Bring the named files into the service's store, each once; a copy is removed then.
+
+        Raises StoreError, client.Stale.
+        """
         for ref in refs:
             if ref is None or self.shared or ref in self._sent:
                 continue
+            path = self.folder / ref.name
             for attempt in range(1, UPLOAD_ATTEMPTS + 1):
                 try:
-                    await self._client.upload(self._assignment, ref, self.folder / ref.name)
+                    await self._client.upload(self._assignment, ref, path)
                     break
                 except Rejected as error:
                     if attempt == UPLOAD_ATTEMPTS:
@@ -99,13 +102,7 @@ class Place:
                 except FileNotFoundError as error:
                     raise StoreError(f"The file {ref.name} was reported, but is gone from {self.folder}.") from error
             self._sent.add(ref)
-
-    def supersede(self, resume: FileRef | None, best: FileRef | None) -> None:
-        """Remove the files that these replace, once the service has recorded these."""
-        for old, new in ((self._resume, resume), (self._best, best)):
-            if old is not None and new is not None and old.name != new.name:
-                (self.folder / old.name).unlink(missing_ok=True)
-        self._resume, self._best = resume or self._resume, best or self._best
+            path.unlink(missing_ok=True)
 
 
 class Temporary:

@@ -66,13 +66,18 @@ class Work:
             raise Dropped(str(first)) if isinstance(first, Stale) else first from None
 
     async def release(self, seconds: float) -> bool:
-        """Give the assignment back, after the reports that are still on their way. Tells whether it was in time."""
+        """Give the assignment back within `seconds`, after the reports that are still on their way, or, where those
+        take more than half of it, without them. Tells whether the service took it."""
         self._put(self._outcome("released"))
-        try:
-            await asyncio.wait_for(self._deliver(), seconds)
-        except (TimeoutError, ServiceError, Dropped):
-            return False
-        return True
+        for _ in range(2):
+            try:
+                await asyncio.wait_for(self._deliver(), seconds / 2)
+                return True
+            except TimeoutError:
+                self._pending = deque(message for message in self._pending if isinstance(message, Outcome))
+            except (ServiceError, Dropped):
+                break
+        return False
 
     def close(self) -> None:
         """Remove what was only needed here."""
@@ -134,7 +139,6 @@ class Work:
         await self._place.send((report.resume, report.best))
         answer = await self._send(self._client.report, report)
         self._obey(answer, report.step)
-        self._place.supersede(report.resume, report.best)
 
     async def _finish(self, outcome: Outcome) -> None:
         if outcome.evaluation is not None:

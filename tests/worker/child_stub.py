@@ -1,8 +1,8 @@
 """A child that trains nothing: the real message loop of `trials.run`, with entries that do what `params` say.
 
-    act     ok | hang | die | oom | error | bad_data | full | exit | quiet (reports nothing until it is told to end)
-    steps   evaluations reported (default 1), `pause` seconds after each
-    sleeper starts a process of its own, whose number goes to this file
+act     ok | hang | die | oom | error | bad_data | full | exit | quiet (reports nothing until it is told to end)
+steps   evaluations reported (default 1), `pause` seconds after each
+sleeper starts a process of its own, whose number goes to this file
 """
 
 import errno
@@ -34,10 +34,12 @@ def train(assignment: Assignment, session: run.PipedSession, warm: dict[str, Any
         content = (session.folder / assignment.checkpoint.resume.name).read_bytes()
         session.log(f"resumed from {hashlib.sha256(content).hexdigest()}")
     for step in range(assignment.checkpoint.step + 1, int(params.get("steps", 1)) + 1):
-        resume, best = session.folder / "resume.safetensors", session.folder / "best.safetensors"
+        resume, best = (session.folder / f"a{assignment.attempt}-s{step}.{role}" for role in ("resume", "best"))
         resume.write_bytes(b"resume %d" % step * 1000)
         best.write_bytes(b"best %d" % step)
-        session.report(step=step, metrics={"accuracy": 0.5 + step / 100, "loss": float("nan")}, resume=resume, best=best)
+        session.report(
+            step=step, metrics={"accuracy": 0.5 + step / 100, "loss": float("nan")}, resume=resume, best=best
+        )
         until = time.monotonic() + float(params.get("pause", 0))
         while time.monotonic() < until:
             session.poll()

@@ -39,6 +39,7 @@ class Service:
         self.down = False
         self.status: dict[str, int] = {}  # route -> an error status that it answers
         self.decide: Callable[[Report | Renewal], Decision] = lambda message: Decision.CONTINUE
+        self.stale: set[int] = set()  # assignments whose lease is lost
         self.lease_seconds = 30.0
         self.changed = threading.Condition()
         self.requests: list[tuple[str, str]] = []
@@ -100,7 +101,7 @@ class Service:
         """Wait until `what` gives something true, and return it."""
         with self.changed:
             if not self.changed.wait_for(lambda: what(self), seconds):
-                raise AssertionError(f"did not happen within {seconds} s; said was {self.said}")
+                raise AssertionError(f"did not happen within {seconds} s; said was {self.said[:9]}")
             return what(self)
 
     def outcome(self, id: int, seconds: float = 15) -> Outcome:
@@ -178,6 +179,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.refused(route):
             return
         message = MODELS[route].model_validate_json(body)
+        if route != "claim" and message.id in script.stale:
+            self.answer(409)
+            return
         with script.changed:
             if route != "claim":
                 script.said.append((route, message))

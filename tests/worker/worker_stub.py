@@ -1,4 +1,4 @@
-"""A real worker with short pauses and the stub for a child: `python -m tests.worker.worker_stub URL [--exit-on-eof]`."""
+"""A real worker with short pauses and a stub for a child: `python -m tests.worker.worker_stub URL`."""
 
 import asyncio
 import logging
