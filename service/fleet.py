@@ -131,14 +131,16 @@ class LocalFleet:
 
 
 def _devices(cpu_workers: int) -> list[list[str]]:
-    """The arguments of each worker: a GPU of its own, or its share of the cores."""
+    """The arguments of each worker: a GPU of its own, or its share of the cores, at most OMP_NUM_THREADS."""
     gpus = visible_gpus(_list_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
     if gpus:
         return [["--gpu", gpu] for gpu in gpus]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = max(cpu_workers, 1)
     shares = [cores // workers + (i < cores % workers) for i in range(workers)]
-    return [["--gpu", "cpu", "--threads", str(max(share, 1))] for share in shares]
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    most = int(limit) if limit.isdigit() else cores
+    return [["--gpu", "cpu", "--threads", str(max(min(share, most), 1))] for share in shares]
 
 
 def _list_gpus() -> str:

@@ -39,8 +39,14 @@ def test_gpus_are_those_that_cuda_would_show(visible: str | None, expected: list
     assert visible_gpus("", visible) == []
 
 
-@pytest.mark.parametrize(("workers", "threads"), [(1, ["5"]), (2, ["3", "2"]), (7, ["1"] * 7), (0, ["5"])])
-def test_cores_are_split_among_workers(monkeypatch: pytest.MonkeyPatch, workers: int, threads: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("workers", "limit", "threads"),
+    [(1, "", ["5"]), (2, "", ["3", "2"]), (7, "", ["1"] * 7), (0, "", ["5"]), (2, "1", ["1", "1"]), (1, "9", ["5"])],
+)
+def test_cores_are_split_among_workers(
+    monkeypatch: pytest.MonkeyPatch, workers: int, limit: str, threads: list[str]
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", limit)
     monkeypatch.setattr(fleet, "_list_gpus", lambda: "")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(5)))
     assert fleet._devices(workers) == [["--gpu", "cpu", "--threads", count] for count in threads]
