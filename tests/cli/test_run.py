@@ -1,0 +1,98 @@
+"""`luthier run` and `luthier plan` from end to end: a real worker fine-tunes a tiny model on tiny data."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Luthier
+from tests.tiny import tiny_csv, tiny_model
+
+SPEC = """
+name: tiny
+task: text-classification
+model: model
+dataset: {source: data.csv, validation: 0.2, test: 0.2}
+space:
+  learning_rate: {low: 1.0e-3, high: 1.0e-2, log: true}
+  batch_size: [8, 16]
+  epochs: {low: 1, high: 2}
+  freeze_depth: {low: 0, high: auto}
+pruner: {name: median}
+budget: {trials: 3}
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """A folder with a model, its data, and a spec that fits both."""
+    tiny_model(tmp_path / "model")
+    tiny_csv(tmp_path / "data.csv", rows=120)
+    (tmp_path / "tiny.yaml").write_text(SPEC)
+    return tmp_path
+
+
+def _workers_of(folder: Path) -> list[str]:
+    """Processes whose working directory is `folder`."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").readlink() == folder and (process / "stat").read_text().split(")")[1].split()[
+                0
+            ] != "Z":
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue
+    return found
+
+
+def test_a_study_interrupted_goes_on_to_a_model_a_person_can_use(luthier: Luthier, tiny: Path) -> None:
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", "from service.cli import main; main()", "run", "tiny.yaml"]
+    with subprocess.Popen(command, cwd=tiny, env=environment, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        for line in running.stderr:
+            if "trial 0 complete" in line:
+                break
+        running.send_signal(signal.SIGINT)
+        said = running.stderr.read()
+    assert running.returncode == 130 and "The same command goes on from there" in said and "Traceback" not in said
+    assert _workers_of(tiny) == []
+
+    done = luthier("run", "tiny.yaml", "--json", "--model-dir", "winner")
+    assert done.returncode == 0, done.stderr
+    study = json.loads(done.stdout)
+    assert study["state"] == "completed" and study["best"]["test"]["accuracy"] is not None
+    counts = study["counts"]
+    assert (counts["complete"] + counts["pruned"], counts["failed"], counts["running"]) == (3, 0, 0)
+    assert {"config.json", "model.safetensors", "luthier.json"} <= {path.name for path in (tiny / "winner").iterdir()}
+
+    again = luthier("run", "tiny.yaml")  # it has ended: shown, not run
+    assert again.returncode == 0, again.stderr
+    assert "Best trials" in again.stdout and f"trial {study['best']['trial']}:" in again.stdout
+    (folder,) = (tiny / "luthier-data" / "models").iterdir()
+    assert str(folder.relative_to(tiny)) in again.stdout
+    assert (folder / "model.safetensors").read_bytes() == (tiny / "winner" / "model.safetensors").read_bytes()
+    assert _workers_of(tiny) == []
+
+
+def test_bad_data_fails_before_any_trial_with_the_file_and_the_cure(luthier: Luthier, tiny: Path) -> None:
+    (tiny / "data.csv").write_text("message,label\nhello,1\n")
+    done = luthier("run", "tiny.yaml", "--json")
+    assert done.returncode == 1, done.stderr
+    study = json.loads(done.stdout)
+    assert study["state"] == "failed" and sum(study["counts"].values()) == 0
+    assert "data.csv" in done.stderr and "text" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_plan_without_a_service_says_what_would_run(luthier: Luthier, tiny: Path) -> None:
+    done = luthier("plan", "-f", "tiny.yaml", "-o", "json")
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert plan["data"]["rows"] == {"train": 72, "validation": 24, "test": 24}
+    assert plan["space"]["freeze_depth"]["high"] == len(plan["models"][0]["blocks"]) == 2
+    assert _workers_of(tiny) == []
