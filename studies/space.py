@@ -42,7 +42,7 @@ class Hyperparameter:
         if isinstance(value, bool) or not isinstance(value, int | float):
             wanted = "a whole number" if self.kind == "int" else "a number"
             raise ValueError(f"must be {wanted}" + (' or "auto"' if self.auto else ""))
-        if not math.isfinite(value):
+        if not _finite(value):
             raise ValueError("must be a finite number")
         if self.kind == "int" and value != int(value):
             raise ValueError("must be a whole number")
@@ -85,6 +85,14 @@ class Hyperparameter:
                 }
             )
         return {"anyOf": forms, "description": f"{self.about} Default: {self.default}."}
+
+
+def _finite(value: int | float) -> bool:
+    """Whether the value is a number that a float can hold."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        return False
 
 
 def _number(name: str, default: float, about: str, low: float, high: float, above_low: bool = False) -> Hyperparameter:
@@ -184,7 +192,7 @@ def _range(h: Hyperparameter, raw: dict[str, Any]) -> Range:
     if not isinstance(log, bool):
         problems.append((("log",), "must be true or false"))
     if step is not None:
-        if isinstance(step, bool) or not isinstance(step, int | float) or not math.isfinite(step) or step <= 0:
+        if isinstance(step, bool) or not isinstance(step, int | float) or not _finite(step) or step <= 0:
             problems.append((("step",), "must be a finite number above 0"))
         elif log is True:
             problems.append((("step",), "cannot be combined with log: true; leave one of them out"))

@@ -41,14 +41,6 @@ def close_storage(storage: Storage) -> None:
     storage._backend.engine.dispose()  # type: ignore[attr-defined]  # Optuna offers no other way
 
 
-def close_storage(storage: Storage) -> None:
-    """Close the connections of a storage that `open_storage` gave."""
-    backend = getattr(storage, "_backend", storage)  # Optuna has no public way to the engine behind its cache
-    if isinstance(backend, RDBStorage):
-        backend.remove_session()
-        backend.engine.dispose()
-
-
 def _engine_kwargs(url: str) -> dict[str, Any]:
     if url.startswith("sqlite"):
         return {"connect_args": {"timeout": 60, "check_same_thread": False}, "pool_size": 32}
