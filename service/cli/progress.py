@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from service.cli.follow import Lines, Snapshot, Tally, done, progress
 from service.cli.output import configuration, console, duration, facts, score, scores, table
-from studies.protocol import StudyState, TrialState
+from studies.protocol import ENDED, StudyState, TrialState
 from studies.spec import StudySpec
 
 if TYPE_CHECKING:
@@ -68,8 +68,9 @@ def _stage(study: "StudyView") -> str:
     if study.best is not None:
         metric = study.spec["objective"]["metric"]
         line = f"best so far: {metric} {score(study.best.value)} (trial {study.best.trial})"
-        finished = not study.counts.running and not study.counts.queued and done(study)
-        return line + ("; measuring the winner" if finished and study.state == StudyState.STOPPING else "")
+        idle = not study.counts.running and not study.counts.queued
+        over = study.state == StudyState.STOPPING or done(study) == study.spec["budget"]["trials"]
+        return line + ("; measuring the winner" if idle and over and study.state not in ENDED else "")
     if study.state == StudyState.QUEUED:
         return "a worker starts, and opens model and data"
     return study.message or "the first scores are on their way"
