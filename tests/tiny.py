@@ -16,7 +16,10 @@ _SIGNALS = (
     ("awful", "terrible", "rude", "broken"),
     ("dark", "strange", "haunted", "scary"),
 )
-_FILLERS = "the a this that film story meal room day was is seems felt very quite rather and with for".split()
+_FILLERS = (
+    *("the", "a", "this", "that", "film", "story", "meal", "room", "day", "was", "is", "seems", "felt"),
+    *("very", "quite", "rather", "and", "with", "for"),
+)
 
 
 def tiny_rows(rows: int = 240, classes: int = 2, seed: int = 0) -> list[tuple[str, str]]:

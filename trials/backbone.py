@@ -107,11 +107,16 @@ class Backbone:
                 yield from (child for child in module.children() if id(child) not in wrapping)
 
 
+def _holds(module: nn.Module, blocks: list[nn.Module]) -> bool:
+    inside = {id(m) for m in module.modules()}
+    return any(id(block) in inside for block in blocks)
+
+
 def _ancestors(base: nn.Module, blocks: list[nn.Module]) -> Iterator[nn.Module]:
     """Modules of the base that hold a block, the base among them."""
-    inside = {id(b) for b in blocks}
+    own = {id(block) for block in blocks}
     for module in base.modules():
-        if id(module) not in inside and any(id(m) in inside for m in module.modules()):
+        if id(module) not in own and _holds(module, blocks):
             yield module
 
 
@@ -134,9 +139,9 @@ def _layers(model: nn.Module, base: nn.Module, blocks: list[nn.Module]) -> dict[
         return below
 
     walk(base, 0)
-    for module in base.modules():
-        if isinstance(module, nn.Embedding) and id(module.weight) not in own:
-            index[id(module.weight)] = 0
+    for name, module in base.named_modules():  # BART defines the norm of its embeddings behind its blocks
+        if isinstance(module, nn.Embedding) or "embed" in name.lower():
+            index |= {id(p): 0 for p in module.parameters() if id(p) not in own and not _holds(module, blocks)}
     return {name: index.get(id(p), len(blocks) + 1) for name, p in model.named_parameters()}
 
 

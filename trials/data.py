@@ -60,11 +60,10 @@ def load_data(dataset: Dataset, task: str, seed: int) -> Data:
     roles = _roles(dataset, task)
     tables = _tables(dataset, roles)
     _check_columns(tables, roles, task)
-    label_names, ids = _labels(tables, roles.pop("label"))
-    given = {}
-    for name, table in tables.items():
-        columns = {role: _texts(table, column) for role, column in roles.items() if column in table.columns}
-        given[name] = Split(columns, ids[name])
+    label = roles.pop("label")
+    texts = {name: {role: _texts(table, column) for role, column in roles.items()} for name, table in tables.items()}
+    label_names, ids = _labels(tables, label)
+    given = {name: Split(columns, ids[name]) for name, columns in texts.items()}
     if dataset.limit is not None:
         given = _limited(given, dataset.limit, seed)
     splits = _split(given, dataset, seed)

@@ -56,9 +56,7 @@ def _estimate(assignment: Assignment, opened: Opened, session: Session, warm: Wa
     model, backbone = prepare(opened, params, assignment.seed)
     computer = Computer(model, opened.task, warm)
     computer.reset_peak()
-    optimizer = optim.make_optimizer(
-        optim.parameter_groups(model, backbone.layers, backbone.depth + 1, params), params
-    )
+    optimizer = optim.make_optimizer(optim.parameter_groups(model, backbone.layers, backbone.depth + 1, params), params)
     batches = training_batches(training.lengths, int(params["batch_size"]), derive(assignment.seed, "probe"))
 
     def step(batch: list[int]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch import nn
 
 from trials.backbone import base_of
@@ -146,7 +147,7 @@ def load(auto: Any, folder: Path, name: str, label_names: list[str], processor: 
                 dtype=torch.float32,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
         reason = " ".join(str(error).split())[:300]
@@ -154,6 +155,8 @@ def load(auto: Any, folder: Path, name: str, label_names: list[str], processor: 
         raise BadData(text, "model") from None
     parameters = {key for key, _ in model.named_parameters()}
     fresh = set(info["missing_keys"]) | {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}
+    if fresh >= {key for key in parameters if key not in _head(model)}:
+        raise BadData(f"{name}: its weights fit no layer of {type(model).__name__}; save the model anew.", "model")
     if own != names:  # a head trained for other labels is of no use
         fresh |= _head(model)
     model.to(device())

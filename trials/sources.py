@@ -160,7 +160,7 @@ def _from_records(
     header: dict[str, None] = {}
     for i, record in enumerate(records):
         if not isinstance(record, dict):
-            raise BadData(f"{name}: row {i + 1} is not an object such as {{\"text\": ..., \"label\": ...}}.", *path)
+            raise BadData(f'{name}: row {i + 1} is not an object such as {{"text": ..., "label": ...}}.', *path)
         header.update(dict.fromkeys(record))
     columns = {column: [record.get(column) for record in records] for column in header if column in wanted}
     return Table(name, path, list(header), columns, len(records), lines=lines)
