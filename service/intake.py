@@ -179,14 +179,15 @@ class Intake(Core):
     def _losers(self, session: Session, study: StudyRow) -> list[A]:
         """Finished trials that still name a checkpoint and do not lead: their files can go."""
         best = lifecycle.best_trial(session, study)
-        finished = select(A).where(A.study_id == study.id, A.kind == Kind.TRAIN, A.best.is_not(None))
+        finished = select(A).where(A.study_id == study.id, A.kind == Kind.TRAIN)
+        finished = finished.where(A.best.is_not(None) | A.resume.is_not(None))
         losers = [
             row
             for row in session.scalars(finished.where(A.state.not_in(lifecycle.ACTIVE)))
             if best is None or row.id != best.id
         ]
         for row in losers:
-            row.best = None
+            row.best = row.resume = None
         return losers
 
     def _clean(self, trials: list[A]) -> None:

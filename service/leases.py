@@ -162,6 +162,7 @@ class Leases:
             columns |= {"worker": None, "token": None}
             state = TrialState.QUEUED
         rows(session, guard.values(state=state, losses=losses, deadline=None, **columns))
+        session.refresh(row)
         return state
 
     def expired(self, session: Session) -> list[A]:

@@ -186,19 +186,22 @@ def _check_budget(session: Session, database: Database, study: StudyRow) -> None
         message = f"{tally[TrialState.FAILED]} trials failed, which is the budget's limit."
         end_search(study, StudyState.FAILED, message, hurry=True, error=message)
     best = best_trial(session, study) if budget.target is not None else None
-    if best is not None and best.value is not None and budget.target is not None:
-        if not is_better(budget.target, best.value, spec.maximize):
-            text = f"Trial {best.number} reached the target {budget.target:g}."
-            end_search(study, StudyState.COMPLETED, text, hurry=True)
-    if budget.wall_clock_seconds is not None and study.started_at is not None:
-        if database.time(session) - study.started_at >= budget.wall_clock_seconds:
-            text = f"The {budget.wall_clock_seconds:g} seconds of wall-clock time are used up."
-            end_search(study, StudyState.COMPLETED, text, hurry=True)
+    if best is not None and budget.target is not None and _reaches(best, budget.target, spec.maximize):
+        text = f"Trial {best.number} reached the target {budget.target:g}."
+        end_search(study, StudyState.COMPLETED, text, hurry=True)
+    limit, started = budget.wall_clock_seconds, study.started_at
+    if limit is not None and started is not None and database.time(session) - started >= limit:
+        text = f"The {limit:g} seconds of wall-clock time are used up."
+        end_search(study, StudyState.COMPLETED, text, hurry=True)
     if budget.gpu_seconds is not None and tally.busy_seconds >= budget.gpu_seconds:
         text = f"The {budget.gpu_seconds:g} GPU seconds are used up."
         end_search(study, StudyState.COMPLETED, text, hurry=True)
     if budget.trials is not None and tally.total >= budget.trials and not tally.active:
         end_search(study, StudyState.COMPLETED, f"All {budget.trials} trials of the budget are done.")
+
+
+def _reaches(trial: A, target: float, maximize: bool) -> bool:
+    return trial.value is not None and not is_better(target, trial.value, maximize)
 
 
 def gpu_seconds(session: Session, study_ids: list[int]) -> dict[int, float]:

@@ -7,7 +7,7 @@ back, and finishes with an `Outcome`. Everything after the claim carries the ass
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
 
 from studies.space import Params
 from studies.spec import StudySpec
@@ -76,6 +76,9 @@ class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+# Postgres stores no NUL, and what workers say often quotes their data.
+Sentence = Annotated[str, AfterValidator(lambda text: text.replace("\0", "\N{REPLACEMENT CHARACTER}"))]
+Bytes = Annotated[int, Field(ge=0, lt=2**63)]
 Metrics = dict[str, FiniteFloat | None]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
@@ -85,7 +88,7 @@ class FileRef(_Message):
 
     name: Name
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    bytes: int = Field(ge=0)
+    bytes: Bytes
 
 
 class Block(_Message):
@@ -99,7 +102,7 @@ class Estimates(_Message):
     """From a probe of a few steps on this worker, at the baseline's configuration."""
 
     seconds_per_trial: FiniteFloat
-    memory_bytes: int | None = None
+    memory_bytes: Bytes | None = None
 
 
 class Inspection(_Message):
@@ -124,7 +127,7 @@ class Evaluation(_Message):
 class Problem(_Message):
     """Why model or data cannot be used: a sentence with the cure, and the spec's path where there is one."""
 
-    message: str
+    message: Sentence
     path: list[str | int] = []
 
 
@@ -163,15 +166,15 @@ class Claim(_Message):
 
     worker: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$")
     wait_seconds: FiniteFloat = Field(0, ge=0, le=60)
-    device: str = Field("cpu", max_length=200)  # what it computes on, for people
-    version: str = Field("", max_length=50)
+    device: Sentence = Field("cpu", max_length=200)  # what it computes on, for people
+    version: Sentence = Field("", max_length=50)
 
 
 class Held(_Message):
     """What every message about a held assignment carries."""
 
-    id: int
-    token: str
+    id: int = Field(lt=2**63)
+    token: str = Field(max_length=64, pattern=r"^[A-Za-z0-9_-]*$")
     log: str = Field("", max_length=1_000_000)  # new log lines since the last message
 
 
@@ -181,7 +184,7 @@ class Report(Held):
     step: int = Field(ge=1, lt=2**31)
     metrics: Metrics
     seconds: FiniteFloat = Field(0, ge=0)  # busy with this attempt so far
-    peak_memory_bytes: int | None = None
+    peak_memory_bytes: Bytes | None = None
     examples_per_second: FiniteFloat | None = None
     resume: FileRef | None = None
     best: FileRef | None = None  # set when this step's weights are the trial's best so far
@@ -198,7 +201,7 @@ class Outcome(Held):
     reason: Reason | None = None
     problem: Problem | None = None
     seconds: FiniteFloat = Field(0, ge=0)
-    peak_memory_bytes: int | None = None
+    peak_memory_bytes: Bytes | None = None
     examples_per_second: FiniteFloat | None = None
     inspection: Inspection | None = None
     evaluation: Evaluation | None = None

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, ValidationError
 from sqlalchemy import select
@@ -16,6 +16,7 @@ from service.tables import AssignmentRow as A
 from studies.protocol import Kind, TrialState
 
 router = APIRouter(prefix="/v1/studies/{name}", tags=["trials"])
+Number = Annotated[int, Path(ge=0, lt=2**31)]
 PlotKind = Literal["history", "importance", "parallel", "slice", "contour", "intermediate", "timeline"]
 
 
@@ -56,7 +57,7 @@ def listing(
 
 
 @router.get("/trials/{number}", responses=responses(NotFound, Invalid))
-def get(name: str, number: int, service: ServiceDep) -> TrialView:
+def get(name: str, number: Number, service: ServiceDep) -> TrialView:
     with service.core.database.reading() as session:
         return views.trial_views(session, [_trial(session, name, number)])[0]
 
@@ -74,7 +75,7 @@ def enqueue(name: str, configuration: Configuration, service: ServiceDep, respon
 
 
 @router.get("/trials/{number}/logs", response_class=PlainTextResponse, responses=responses(NotFound, Invalid))
-def logs(name: str, number: int, service: ServiceDep) -> PlainTextResponse:
+def logs(name: str, number: Number, service: ServiceDep) -> PlainTextResponse:
     with service.core.database.reading() as session:
         row = _trial(session, name, number)
     return PlainTextResponse(service.core.store.read_log(row.study_id, row.id))

@@ -3,7 +3,7 @@
 import time
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.responses import FileResponse
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
@@ -16,6 +16,7 @@ from studies.protocol import Answer, Assignment, Claim, FileRef, Kind, Name, Out
 
 router = APIRouter(prefix="/v1/worker", tags=["worker"], responses=responses(Unauthorized))
 POLL_SECONDS = 1.0  # between looks at what other services of the same database changed
+Id = Annotated[int, Path(lt=2**63)]
 LeaseToken = Annotated[str, Header(alias="X-Lease-Token", max_length=64)]
 
 
@@ -70,7 +71,7 @@ def _source(service: Service, assignment_id: int, token: str) -> A:
 
 @router.put("/files/{assignment_id}/{name}", status_code=204, responses=responses(Stale, Invalid))
 async def send(
-    assignment_id: int,
+    assignment_id: Id,
     name: Name,
     service: ServiceDep,
     request: Request,
@@ -84,7 +85,7 @@ async def send(
 
 
 @router.get("/files/{assignment_id}/{name}", response_class=FileResponse, responses=responses(Stale, Invalid, NotFound))
-def fetch(assignment_id: int, name: Name, service: ServiceDep, token: LeaseToken) -> FileResponse:
+def fetch(assignment_id: Id, name: Name, service: ServiceDep, token: LeaseToken) -> FileResponse:
     """A file of the assignment's folder, under its lease."""
     row = _source(service, assignment_id, token)
     ref = FileRef(name=name, sha256="0" * 64, bytes=0)

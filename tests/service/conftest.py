@@ -40,3 +40,11 @@ def house_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One service for many tests of what is refused before the database is reached."""
     with running(tmp_path_factory.mktemp("home"), None) as house:
         yield house
+
+
+@pytest.fixture(scope="module")
+def inspected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One study that runs and has no trial yet, for many tests of what is refused."""
+    with running(tmp_path_factory.mktemp("home"), None) as house:
+        house.started(house.worker())
+        yield house

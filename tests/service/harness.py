@@ -20,7 +20,7 @@ from service.core import Core
 from service.reaper import Reaper
 from service.serve import Server, config, listen, url_of
 from service.settings import Settings
-from studies.protocol import Assignment, Checkpoint, Decision, FileRef, Inspection, Kind
+from studies.protocol import Assignment, Decision, FileRef, Inspection, Kind
 
 INSPECTION = Inspection.model_validate(
     {
@@ -176,8 +176,18 @@ def model_archive(weights: bytes, provenance: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def fresh(checkpoint: Checkpoint) -> bool:
-    return checkpoint == Checkpoint()
+def problem(response: httpx.Response, status: int) -> dict[str, Any]:
+    """The response's body, which must be a problem of this status."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    body = dict(response.json())
+    assert body["status"] == status and body["title"] and body["detail"]
+    return body
+
+
+def paths(response: httpx.Response) -> set[str]:
+    """The paths of the values that a 422 names."""
+    return {error["path"] for error in problem(response, 422)["errors"]}
 
 
 class Running:

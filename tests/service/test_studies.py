@@ -8,27 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
 from service.settings import Settings
 from studies.protocol import Kind
-from tests.service.harness import Running, ScriptedWorker, spec
-
-PROBLEM = "application/problem+json"
-
-
-def problem(response: httpx.Response, status: int) -> dict[str, Any]:
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == PROBLEM
-    body = dict(response.json())
-    assert body["status"] == status and body["title"] and body["detail"]
-    return body
-
-
-def paths(response: httpx.Response) -> set[str]:
-    return {error["path"] for error in problem(response, 422)["errors"]}
+from tests.service.harness import Running, ScriptedWorker, paths, problem, spec
 
 
 def test_a_study_is_created_once(house: Running) -> None:
