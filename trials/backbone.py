@@ -20,7 +20,7 @@ LEAST_SHARE = 0.3  # of the base's parameters without token tables, for a list o
 def base_of(model: nn.Module) -> nn.Module:
     """The backbone: the model's `base_model`, or its largest child where that is the model itself."""
     base = model.base_model
-    if base is not model:
+    if isinstance(base, nn.Module) and base is not model:
         return base
     return max(model.children(), key=_size, default=model)
 
@@ -160,9 +160,9 @@ def _stack(base: nn.Module) -> list[nn.Module]:
         return [m for _, m in found if id(m) in kept]
     total = _size(base) - sum(_size(m) for m in base.modules() if isinstance(m, nn.Embedding))
     for module in base.modules():
-        alike = isinstance(module, nn.ModuleList) and len({type(m) for m in module}) == 1
-        if alike and _size(module) >= LEAST_SHARE * total:
-            return list(module)
+        children = list(module.children()) if isinstance(module, nn.ModuleList) else []
+        if len({type(child) for child in children}) == 1 and _size(module) >= LEAST_SHARE * total:
+            return children
     return [child for child in base.children() if _size(child)]
 
 

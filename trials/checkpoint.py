@@ -56,7 +56,7 @@ def load_trained(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
 def write_resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, about: Mapping[str, Any]) -> Path:
     """Trained weights and the optimizer's state."""
     tensors = {_MODEL + name: tensor for name, tensor in trained_tensors(model).items()}
-    names = {p: name for name, p in model.named_parameters()}
+    names: dict[torch.Tensor, str] = {p: name for name, p in model.named_parameters()}
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
             if isinstance(value, torch.Tensor):  # SGD has a momentum of None before its first step

@@ -92,7 +92,8 @@ class Computer:
         if self.device.type == "cuda":
             inputs = {k: v.pin_memory().to(self.device, non_blocking=True) for k, v in inputs.items()}
         with torch.autocast("cuda", torch.bfloat16) if self._bf16 else contextlib.nullcontext():
-            return self.model(**inputs).logits.float()
+            logits: torch.Tensor = self.model(**inputs).logits
+        return logits.float()
 
     def _smaller_on_oom(self, compute: Callable[[int], Result], rows: int, remember: bool = True) -> Result:
         """compute(size) with pieces half as large each time memory does not suffice. Raises OutOfMemoryError at 1."""

@@ -161,13 +161,13 @@ def _labels(tables: Mapping[str, Table], column: str) -> tuple[list[str], dict[s
         raise BadData(text, "dataset", "columns", "label")
     class_names = train.class_names.get(column)
     if class_names is not None and kinds["train"] is int:
-        return list(class_names), values  # type: ignore[return-value]
+        return list(class_names), values
     ids = {value: i for i, value in enumerate(sorted(seen))}
     names = [str(value).lower() if isinstance(value, bool) else str(value) for value in ids]
     return names, {name: [ids[value] for value in found] for name, found in values.items()}
 
 
-def _label_values(table: Table, column: str) -> list[str] | list[int] | list[bool]:
+def _label_values(table: Table, column: str) -> list[Any]:
     """The column's labels, all of one type; whole numbers written as text (csv) become numbers."""
     values = table.columns[column]
     classes = table.class_names.get(column)

@@ -107,7 +107,7 @@ def check_tokenizer(folder: Path, name: str) -> None:
 class Pretrained:
     """A loaded model that can be set back to its pretrained state without reading a file."""
 
-    model: nn.Module
+    model: Any  # a transformers.PreTrainedModel
     processor: Any  # what turns examples into inputs: a tokenizer
     fresh: frozenset[str]  # parameters the checkpoint did not hold: the new head
     pristine: dict[str, torch.Tensor]  # parameters and buffers, on the CPU
@@ -125,7 +125,7 @@ class Pretrained:
             parameter.grad = None
         for module, attribute, own in self.dropout:
             setattr(module, attribute, own if dropout < 0 else dropout)
-        return self.model
+        return self.model  # type: ignore[no-any-return]
 
 
 def load(auto: Any, folder: Path, name: str, label_names: list[str], processor: Any) -> Pretrained:
@@ -174,10 +174,10 @@ def _head(model: nn.Module) -> set[str]:
     return {key for key, p in model.named_parameters() if id(p) not in base}
 
 
-def _draw_fresh(model: nn.Module, fresh: Iterable[str]) -> None:
+def _draw_fresh(model: Any, fresh: Iterable[str]) -> None:
     """Initialise the fresh parameters as the model's authors do, and no others."""
     for key, parameter in model.named_parameters():
-        parameter._is_hf_initialized = key not in fresh  # type: ignore[attr-defined]
+        parameter._is_hf_initialized = key not in fresh
     owners = dict.fromkeys(key.rpartition(".")[0] for key in sorted(fresh))
     for owner in owners:
         model._init_weights(model.get_submodule(owner))

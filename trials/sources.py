@@ -115,7 +115,9 @@ def _read_delimited(file: Path, name: str, wanted: set[str], path: tuple[str, ..
     text = _decode(file, name, path)
     csv.field_size_limit(_CELL_CHARACTERS)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    line, header, rows, lines = 1, [], [], []
+    line, header = 1, list[str]()
+    rows: list[list[str]] = []
+    lines: list[int] = []
     try:
         header = next(reader, [])
         _unique(header, name, path)

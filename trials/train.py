@@ -102,8 +102,8 @@ def train(assignment: Assignment, session: Session, warm: Warm) -> Finished:
 
         progress.step += 1
         value = metrics[spec.objective.metric]
-        improved = spec.objective.measurement == "last" or progress.best_value is None
-        if improved or is_better(value, progress.best_value, spec.maximize):
+        record = None if spec.objective.measurement == "last" else progress.best_value
+        if record is None or is_better(value, record, spec.maximize):
             progress.best_step, progress.best_value = progress.step, value
         best = save_best(assignment, session.folder, model, progress)
         last = progress.step == epochs * per_epoch

@@ -46,4 +46,4 @@ _MODULES = {"text-classification": "trials.tasks.text_classification"}
 
 def task_module(task: str) -> TaskModule:
     """The code of a task of studies.tasks.TASKS."""
-    return import_module(_MODULES[task])  # type: ignore[return-value]
+    return import_module(_MODULES[task])
