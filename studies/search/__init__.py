@@ -45,8 +45,9 @@ optuna.logging.enable_propagation()
 
 
 class Search:
-    """One study's trials in Optuna. Safe to use from many threads, and beside other processes on the same storage.
+    """One study's trials in Optuna. Safe to use from many threads.
 
+    Another process may use the same study: after it has written, call `refresh`, or what it wrote is not seen here.
     The caller sees to it that calls of `ask` and `enqueue` for one study never overlap, and that trials are numbered
     0, 1, 2, ... in the order of those calls.
     """

@@ -471,9 +471,14 @@ def test_reports_and_ends_arrive_from_many_threads(storage: Storage) -> None:
 
 def take_turns(url: str, mine: int, turns: Any, results: "multiprocessing.Queue[Any]") -> None:
     search = start(open_storage(url))
+
+    def count() -> int:
+        search.refresh()  # the other process has written
+        return search.count()
+
     for number in range(20):
         with turns:
-            turns.wait_for(lambda: search.count() >= number)  # noqa: B023 - used at once
+            turns.wait_for(lambda: count() >= number)  # noqa: B023 - used at once
             if number % 2 == mine:
                 results.put(search.ask(number))
             turns.notify_all()
@@ -498,6 +503,34 @@ def test_two_processes_share_a_study(database_url: str, open_again: Open) -> Non
         child.join()
     assert len(asked) == 22 and len(distinct(asked)) == 20
     assert [t.value for t in trials(open_again(database_url))] == [number / 20 for number in range(20)]
+
+
+def test_another_process_is_seen_after_a_refresh(storage: Storage, database_url: str, open_again: Open) -> None:
+    pruner = {"name": "median", "startup_trials": 1}
+    here, there = start(storage, pruner=pruner), start(open_again(database_url), pruner=pruner)
+    train(here, 0, [0.5] * 5)
+    asked = there.ask(1)
+    assert there.report(1, 1, 0.1) is True
+    here.refresh()
+    assert here.ask(1) == asked and here.unfinished() == [1]
+    assert here.report(1, 1, 0.9) is True  # the decision made there
+    here.tell(1, TrialState.PRUNED, None, None)
+    there.tell(1, TrialState.COMPLETE, 0.9, None)  # without a refresh: the storage knows better
+    there.refresh()
+    assert there.unfinished() == [] and there.count() == 2
+    assert [t.value for t in trials(storage)] == [0.5, 0.1]
+
+
+def test_a_trial_asked_elsewhere_is_adopted_also_without_a_refresh(
+    storage: Storage, database_url: str, open_again: Open
+) -> None:
+    here, there = start(storage), start(open_again(database_url))
+    here.ask(0)
+    there.ask(1)
+    asked = there.ask(2)
+    assert here.ask(2) == asked
+    with pytest.raises(LookupError, match="has no trial 3"):
+        here.report(3, 1, 0.5)
 
 
 def test_a_study_may_be_opened_by_many_at_the_same_moment(database_url: str, open_again: Open) -> None:
