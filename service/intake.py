@@ -121,11 +121,11 @@ class Intake(Core):
             elif row.kind == Kind.EVALUATE and state in (TrialState.COMPLETE, TrialState.FAILED):
                 self._evaluated(session, study, row, outcome)
             lifecycle.settle(session, self.leases, study)
-            losers = [] if state is TrialState.QUEUED else self._losers(session, study)
+            losers = [] if state is TrialState.QUEUED else self.losers(session, study)
         if row.kind == Kind.TRAIN and state is not TrialState.QUEUED:
             self.searches.tell(self.searches.get(study), row)
             losers.append(row)
-        self._clean(losers)
+        self.clean(losers)
         if study.state in ENDED:
             self.searches.ended(study)
 
@@ -176,7 +176,7 @@ class Intake(Core):
         study.model = outcome.evaluation.model.model_dump() | {"assignment": winner.id}
         study.test = outcome.evaluation.test
 
-    def _losers(self, session: Session, study: StudyRow) -> list[A]:
+    def losers(self, session: Session, study: StudyRow) -> list[A]:
         """Finished trials that still name a checkpoint and do not lead: their files can go."""
         best = lifecycle.best_trial(session, study)
         finished = select(A).where(A.study_id == study.id, A.kind == Kind.TRAIN)
@@ -190,7 +190,8 @@ class Intake(Core):
             row.best = row.resume = None
         return losers
 
-    def _clean(self, trials: list[A]) -> None:
+    def clean(self, trials: list[A]) -> None:
+        """Remove the files of these trials that no row names."""
         for trial in trials:
             refs = [FileRef.model_validate(trial.best)] if trial.best else []
             self.store.keep_only(trial.study_id, trial.id, refs)

@@ -49,8 +49,10 @@ class Store:
         if not path.is_file() or path.stat().st_size != ref.bytes:
             raise Invalid(f"{ref.name} is not whole in the service's store; send it before the message that names it.")
 
-    async def receive(self, folder: Path, name: str, sha256: str, body: AsyncIterator[bytes]) -> None:
-        """Write a file that arrives over HTTP: nothing is left of one that is cut short or does not match."""
+    @contextlib.asynccontextmanager
+    async def receive(self, folder: Path, name: str, sha256: str, body: AsyncIterator[bytes]) -> AsyncIterator[None]:
+        """Write a file that arrives over HTTP. It takes its name once the block has passed, where the lease is looked
+        at again; nothing is left of one that is cut short or does not match. Raises Invalid."""
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f".{name}.{secrets.token_hex(4)}.part"
         digest = hashlib.sha256()
@@ -61,6 +63,7 @@ class Store:
                     file.write(chunk)
             if digest.hexdigest() != sha256:
                 raise Invalid(f"{name} arrived with another checksum than announced; send it again.")
+            yield
             temporary.replace(folder / name)
         finally:
             temporary.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ back, and finishes with an `Outcome`. Everything after the claim carries the ass
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, Strict
 
 from studies.space import Params
 from studies.spec import StudySpec
@@ -79,7 +79,8 @@ class _Message(BaseModel):
 # Postgres stores no NUL, and what workers say often quotes their data.
 Sentence = Annotated[str, AfterValidator(lambda text: text.replace("\0", "\N{REPLACEMENT CHARACTER}"))]
 Bytes = Annotated[int, Field(ge=0, lt=2**63)]
-Metrics = dict[str, FiniteFloat | None]
+MetricName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@/-]{0,63}$")]
+Metrics = dict[MetricName, Annotated[FiniteFloat, Strict()] | None]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
 
@@ -173,7 +174,7 @@ class Claim(_Message):
 class Held(_Message):
     """What every message about a held assignment carries."""
 
-    id: int = Field(lt=2**63)
+    id: int = Field(ge=1, lt=2**63)
     token: str = Field(max_length=64, pattern=r"^[A-Za-z0-9_-]*$")
     log: str = Field("", max_length=1_000_000)  # new log lines since the last message
 

@@ -91,7 +91,9 @@ def act(name: str, action: lifecycle.Action, service: ServiceDep) -> StudyView:
     with service.core.database.transaction() as session:
         study = lifecycle.locked(session, name)
         lifecycle.act(session, service.core.leases, study, action)
+        losers = service.intake.losers(session, study) if study.state in ENDED else []
         view = views.study_views(session, [study])[0]
+    service.intake.clean(losers)
     if study.state in ENDED:
         service.core.searches.ended(study)
     service.wake.notify()

@@ -16,7 +16,7 @@ from studies.protocol import Answer, Assignment, Claim, FileRef, Kind, Name, Out
 
 router = APIRouter(prefix="/v1/worker", tags=["worker"], responses=responses(Unauthorized))
 POLL_SECONDS = 1.0  # between looks at what other services of the same database changed
-Id = Annotated[int, Path(lt=2**63)]
+Id = Annotated[int, Path(ge=1, lt=2**63)]
 LeaseToken = Annotated[str, Header(alias="X-Lease-Token", max_length=64)]
 
 
@@ -81,7 +81,8 @@ async def send(
     """A file from a worker on another machine, under its lease."""
     row = await run_in_threadpool(_source, service, assignment_id, token)
     folder = service.core.store.folder(row.study_id, row.id)
-    await service.core.store.receive(folder, name, sha256, request.stream())
+    async with service.core.store.receive(folder, name, sha256, request.stream()):
+        await run_in_threadpool(_source, service, assignment_id, token)  # it may have run out during a long upload
 
 
 @router.get("/files/{assignment_id}/{name}", response_class=FileResponse, responses=responses(Stale, Invalid, NotFound))

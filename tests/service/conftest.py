@@ -7,6 +7,7 @@ import pytest
 
 from service.app import Tokens
 from service.settings import Settings
+from studies.protocol import Assignment
 from tests.service.harness import Running, ScriptedWorker, running
 
 
@@ -48,3 +49,13 @@ def inspected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with running(tmp_path_factory.mktemp("home"), None) as house:
         house.started(house.worker())
         yield house
+
+
+@pytest.fixture
+def inspected_running(house_sqlite: Running) -> Iterator[tuple[Running, ScriptedWorker, Assignment]]:
+    """A running trial without a report, for tests of messages that are refused."""
+    worker = house_sqlite.worker()
+    house_sqlite.started(worker)
+    yield house_sqlite, worker, worker.take()
+    house_sqlite.client.post("/v1/studies/s1/cancel")
+    assert house_sqlite.client.delete("/v1/studies/s1").status_code == 204
