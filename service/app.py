@@ -69,7 +69,7 @@ def create_app(settings: Settings, tokens: Tokens | None = None, only: str | Non
         yield
         service.wake.close()
         await anyio.to_thread.run_sync(reaper.stop)
-        core.searches.close()
+        await anyio.to_thread.run_sync(core.searches.leave)
         core.database.dispose()
 
     app = FastAPI(title="Luthier", version=VERSION, summary="Hyperparameter search for fine-tuning.", lifespan=lifespan)

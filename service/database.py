@@ -1,7 +1,7 @@
 """The database: one transaction a request, the same statements on SQLite and Postgres.
 
-SQLite runs in WAL with `BEGIN IMMEDIATE`, and writers of this process queue on a lock instead of in SQLite's
-sleeping busy handler. The clock is the database's, so that machines need not agree on the time.
+SQLite runs in WAL (set once, by `prepare`) with `BEGIN IMMEDIATE`, and writers of this process queue on a lock
+instead of in SQLite's sleeping busy handler. The clock is the database's, so that machines need not agree on the time.
 """
 
 import fcntl
@@ -108,7 +108,6 @@ class Database:
         @event.listens_for(engine, "connect")
         def _connect(connection: Any, _: Any) -> None:
             connection.isolation_level = None  # we say BEGIN ourselves
-            connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute("PRAGMA foreign_keys=ON")
 

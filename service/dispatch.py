@@ -149,7 +149,7 @@ class Dispatch(Core):
 
     def _take_turn(self, session: Session, study: StudyRow, turn: str) -> bool:
         free = StudyRow.asker.is_(None) | (StudyRow.asker_until < self.database.now())
-        taken = {"asker": turn, "asker_until": self.database.now() + ASK_SECONDS, "writer": self.searches.me}
+        taken = {"asker": turn, "asker_until": self.database.now() + ASK_SECONDS}
         return rows(session, update(StudyRow).where(StudyRow.id == study.id, free).values(**taken)) == 1
 
     def _seen(self, session: Session, claim: Claim) -> None:

@@ -26,6 +26,7 @@ from starlette.exceptions import HTTPException
 from service.models import Fault, ProblemView
 
 log = logging.getLogger("luthier")
+PROBLEM_CONTENT = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemView"}}}
 
 
 class Problem(Exception):
@@ -95,18 +96,30 @@ def invalid(error: ValidationError | RequestValidationError, skip: int = 0) -> I
 
 def responses(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
     """For a route's OpenAPI: the problems it can answer."""
-    return {
-        p.status: {
-            "model": ProblemView,
-            "description": p.title,
-            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemView"}}},
-        }
-        for p in problems
-    }
+    return {p.status: {"model": ProblemView, "description": p.title} for p in problems}
+
+
+def describe(app: FastAPI) -> None:
+    """Have the OpenAPI document say that every error is a problem; FastAPI adds a shape of its own."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = plain()
+            for operation in (operation for item in document["paths"].values() for operation in item.values()):
+                for status, response in operation["responses"].items():
+                    if status >= "400":
+                        response["content"] = PROBLEM_CONTENT
+            for name in ("HTTPValidationError", "ValidationError"):
+                document["components"]["schemas"].pop(name, None)
+        return app.openapi_schema or {}
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def install(app: FastAPI) -> None:
     """One handler for each kind of error, all answering problem+json."""
+    describe(app)
 
     @app.exception_handler(Problem)
     def _problem(_: Request, error: Problem) -> JSONResponse:

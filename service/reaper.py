@@ -25,14 +25,14 @@ class Reaper(Core):
         """One round. Cheap when nothing is due."""
         if take_back:
             self._take_back()
-        with self.database.reading() as session:
+        with self.database.transaction() as session:
+            self.searches.look_around(session)
+            old = StudyRow.transient & (StudyRow.created_at < self.database.now() - 3600.0)
+            session.execute(delete(StudyRow).where(old))
             unended = select(StudyRow.id).where(StudyRow.state.not_in(ENDED), ~StudyRow.transient)
             open_ids = list(session.scalars(unended))
         for study_id in open_ids:
             self._mend(study_id)
-        with self.database.transaction() as session:
-            old = StudyRow.transient & (StudyRow.created_at < self.database.now() - 3600.0)
-            session.execute(delete(StudyRow).where(old))
 
     def _take_back(self) -> None:
         with self.database.transaction() as session:

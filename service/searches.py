@@ -3,15 +3,19 @@
 import secrets
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from service.database import Database
-from service.tables import AssignmentRow, StudyRow
+from service.tables import AssignmentRow, ServiceRow, StudyRow
 from studies.protocol import FINISHED, Kind, Reason, TrialState
 from studies.search import Search, close_storage, open_storage
 from studies.space import Space
+
+AWAY_SECONDS = 15.0  # a service not heard of for so long is gone
 
 
 def resolved_space(study: StudyRow) -> Space:
@@ -25,7 +29,8 @@ class Searches:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._storage = open_storage(database.url)
-        self.me = secrets.token_hex(16)
+        self._me = secrets.token_hex(16)
+        self._alone = False  # until a look around says so
         self._open: dict[int, Search] = {}
         self._turns: dict[int, threading.Lock] = {}
         self._lock = threading.Lock()
@@ -39,10 +44,10 @@ class Searches:
             yield
 
     def get(self, study: StudyRow) -> Search:
-        """The study's search. Its row says who wrote last: what another service wrote is read anew."""
+        """The study's search. Where other services write to the same database, it reads what they wrote."""
         with self._lock:
             search = self._open.get(study.id)
-        if search is not None and study.writer not in (None, self.me):
+        if search is not None and not self._alone:
             search.refresh()
         if search is None:
             with self._database.writing():
@@ -51,6 +56,25 @@ class Searches:
             with self._lock:
                 search = self._open.setdefault(study.id, search)
         return search
+
+    def look_around(self, session: Session) -> None:
+        """Say that this service is here, and see whether it is the only one. Called every second or so."""
+        now = self._database.now()
+        here = self._database.insert(ServiceRow).values(id=self._me, seen_at=now)
+        session.execute(here.on_conflict_do_update(index_elements=["id"], set_={"seen_at": now}))
+        session.execute(delete(ServiceRow).where(ServiceRow.seen_at < now - AWAY_SECONDS))
+        alone = session.scalar(select(ServiceRow.id).where(ServiceRow.id != self._me).limit(1)) is None
+        if alone and not self._alone:
+            with self._lock:
+                for search in self._open.values():
+                    search.refresh()  # the last time: what the others wrote before they went
+        self._alone = alone
+
+    def leave(self) -> None:
+        """Say that this service is gone, and close what is open."""
+        with suppress(SQLAlchemyError), self._database.transaction() as session:  # gone with the database: it runs out
+            session.execute(delete(ServiceRow).where(ServiceRow.id == self._me))
+        close_storage(self._storage)
 
     def reconcile(self, study_id: int, search: Search) -> None:
         """Tell Optuna of trials that ended in our rows only: a crash, or its storage's failure, came between.
@@ -88,6 +112,3 @@ class Searches:
         with self._lock:
             self._open.pop(study_id, None)
             self._turns.pop(study_id, None)
-
-    def close(self) -> None:
-        close_storage(self._storage)

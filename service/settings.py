@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="LUTHIER_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="LUTHIER_", extra="ignore", hide_input_in_errors=True)
 
     home: Path = Field(Path("luthier-data"), description="Folder for the embedded database and the models.")
     database_url: SecretStr | None = Field(None, description="Postgres URL; without one, SQLite in the home folder.")

@@ -73,7 +73,6 @@ class StudyRow(Base):
     hurry: Mapped[bool] = mapped_column(default=False)  # running trials end at their next evaluation
     message: Mapped[str | None] = mapped_column(Text)  # why it ended
     error: Mapped[str | None] = mapped_column(Text)
-    writer: Mapped[str | None] = mapped_column(String(32))  # the service that last wrote to its Optuna study
     asker: Mapped[str | None] = mapped_column(String(64))  # token of the request that asks Optuna now
     asker_until: Mapped[float | None] = mapped_column(Double)
     winner: Mapped[int | None]  # number of the trial whose model is kept
@@ -139,4 +138,13 @@ class WorkerRow(Base):
     name: Mapped[str] = mapped_column(String(128), primary_key=True)
     device: Mapped[str] = mapped_column(String(200))
     version: Mapped[str] = mapped_column(String(50))
+    seen_at: Mapped[float] = mapped_column(Double)
+
+
+class ServiceRow(Base):
+    """A running service. One that is alone on a database need not read back what it wrote itself."""
+
+    __tablename__ = "luthier_service"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
     seen_at: Mapped[float] = mapped_column(Double)

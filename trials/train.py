@@ -63,6 +63,8 @@ def train(assignment: Assignment, session: Session, warm: Warm) -> Finished:
     optimizer = optim.make_optimizer(groups, params)
     factor = optim.schedule(params, epochs * steps_per_epoch)
     progress = resume(assignment, session.folder, model, optimizer)
+    if progress.step:
+        session.log(f"attempt {assignment.attempt} goes on after evaluation {progress.step}")
     seen, training_seconds, memory = 0, 0.0, computer.memory()
 
     batches: list[list[int]] = []

@@ -24,7 +24,6 @@ def upgrade() -> None:
         sa.Column("hurry", sa.Boolean(), nullable=False),
         sa.Column("message", sa.Text(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
-        sa.Column("writer", sa.String(length=32), nullable=True),
         sa.Column("asker", sa.String(length=64), nullable=True),
         sa.Column("asker_until", sa.Double(), nullable=True),
         sa.Column("winner", sa.Integer(), nullable=True),
@@ -42,6 +41,12 @@ def upgrade() -> None:
         sa.Column("version", sa.String(length=50), nullable=False),
         sa.Column("seen_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
+        "luthier_service",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("seen_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
         "luthier_assignment",
