@@ -3,6 +3,7 @@
 Importable without Optuna or torch. `parse_spec` reads YAML or JSON; every problem names its path and the cure.
 """
 
+import hashlib
 import math
 import re
 from typing import Any, Literal, Self
@@ -169,7 +170,10 @@ class StudySpec(_Model):
         if not isinstance(raw, dict) or raw.get("pruner") is not None or not isinstance(raw.get("space"), dict):
             return raw
         try:
-            epochs, evaluations = Space.model_validate(raw["space"]).largest("epochs"), raw.get("evaluations_per_epoch", 1)
+            epochs, evaluations = (
+                Space.model_validate(raw["space"]).largest("epochs"),
+                raw.get("evaluations_per_epoch", 1),
+            )
             single = int(epochs) * int(evaluations) == 1
         except (ValueError, TypeError):
             return raw
@@ -191,8 +195,11 @@ class StudySpec(_Model):
                 problems.append((("dataset", "columns", role), f"unknown role; {self.task} has {', '.join(roles)}"))
         if self.pruner.name != "none" and self.max_steps == 1:
             problems.append(
-                (("pruner", "name"), "must be none: every trial has one evaluation; "
-                 "raise space.epochs or evaluations_per_epoch to prune")
+                (
+                    ("pruner", "name"),
+                    "must be none: every trial has one evaluation; "
+                    "raise space.epochs or evaluations_per_epoch to prune",
+                )
             )
         if self.sampler.name == "grid":
             for name, d in self.space.free().items():
@@ -225,7 +232,7 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if isinstance(key, str) and key in seen:
                 raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: {key} is given twice")
             seen.add(key if isinstance(key, str) else repr(key))
@@ -233,7 +240,7 @@ class _Loader(yaml.SafeLoader):
 
 
 _FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))  # type: ignore[no-untyped-call]
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
 
 
 def load_document(text: str) -> Any:
@@ -250,6 +257,11 @@ def parse_spec(text: str) -> StudySpec:
     if not isinstance(document, dict):
         raise ValueError("a spec is a mapping of keys: name, task, model, dataset, space, budget, ...")
     return StudySpec.model_validate(document)
+
+
+def trial_seed(study_seed: int, number: int) -> int:
+    """The seed of a trial: 32 bits of SHA-256 over the study's seed and the trial's number."""
+    return int.from_bytes(hashlib.sha256(f"{study_seed}/{number}".encode()).digest()[:4], "big")
 
 
 def is_better(a: float, b: float, maximize: bool) -> bool:
