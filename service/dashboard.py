@@ -10,11 +10,11 @@ from typing import Any, cast
 from a2wsgi import WSGIMiddleware
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.database import Database
+from service.errors import ReadOnly
 from studies.search import open_storage
 
 PREFIXES = ("dashboard", "static", "csv", "artifacts", "favicon.ico", "incompatible-rdb-schema")
@@ -46,7 +46,8 @@ class Dashboard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in ("GET", "HEAD"):
-            answer = JSONResponse({"title": "Read only", "status": 405}, 405, media_type="application/problem+json")
+            answer = ReadOnly("The dashboard only shows; studies are changed under /v1.").response()
+            answer.headers["Allow"] = "GET, HEAD"
             await answer(scope, receive, send)
             return
         app = await run_in_threadpool(self._build)

@@ -4,6 +4,7 @@ Problem
 ├── Unauthorized  401  no token, or a wrong one
 ├── Forbidden     403  not from this host or origin
 ├── NotFound      404
+├── ReadOnly      405  the dashboard changes nothing
 ├── Conflict      409  makes no sense in this state
 │   └── Stale     409  the lease went to somebody else: drop the work
 ├── TooLarge      413
@@ -55,6 +56,10 @@ class Forbidden(Problem):
 
 class NotFound(Problem):
     status, title = 404, "Not found"
+
+
+class ReadOnly(Problem):
+    status, title = 405, "Read only"
 
 
 class Conflict(Problem):

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from service.app import Tokens
 from service.settings import Settings
 from studies.protocol import Assignment
 from tests.service.harness import Running, ScriptedWorker, running
@@ -21,14 +20,6 @@ def house(database_url: str, tmp_path: Path) -> Iterator[Running]:
 @pytest.fixture
 def worker(house: Running) -> ScriptedWorker:
     return house.worker()
-
-
-@pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[Running]:
-    """A service that asks for tokens, on SQLite: who may call does not depend on the database."""
-    tokens = Tokens("user-token-0123456789", "worker-token-0123456789")
-    with running(tmp_path / "home", None, tokens) as house:
-        yield house
 
 
 @pytest.fixture

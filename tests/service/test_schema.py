@@ -1,0 +1,74 @@
+"""The database's schema: made once, migrated, and never touched by an older version."""
+
+import threading
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from service.database import Database
+from service.migrations import VERSION_TABLE, NewerSchema
+from service.tables import Base
+
+
+@pytest.fixture
+def database(database_url: str, tmp_path: Path) -> Database:
+    return Database(database_url)
+
+
+def test_the_migrations_make_what_the_code_expects(database: Database) -> None:
+    database.prepare()
+    with database.engine.connect() as connection:
+        options = {
+            "version_table": VERSION_TABLE,
+            "include_name": lambda name, kind, _: kind != "table" or str(name).startswith("luthier_"),
+            "compare_server_default": True,
+        }
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, Base.metadata) == []
+        tables = set(sqlalchemy.inspect(connection).get_table_names())
+    assert {"studies", "trials", "alembic_version", "luthier_study", VERSION_TABLE} <= tables
+    database.dispose()
+
+
+def test_preparing_twice_changes_nothing(database: Database) -> None:
+    database.prepare()
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO luthier_worker VALUES ('w', 'cpu', '', 1.0)")
+    database.prepare()
+    with database.engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT name FROM luthier_worker").scalar() == "w"
+    database.dispose()
+
+
+def test_many_may_prepare_at_once(database_url: str) -> None:
+    errors: list[BaseException] = []
+
+    def prepare() -> None:
+        database = Database(database_url)
+        try:
+            database.prepare()
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            database.dispose()
+
+    threads = [threading.Thread(target=prepare) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+def test_a_newer_schema_is_left_alone(database: Database) -> None:
+    database.prepare()
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
+    with pytest.raises(NewerSchema, match=r"schema 9999.*newer one wrote it"):
+        database.prepare()
+    with database.engine.connect() as connection:
+        assert connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").scalar() == "9999"
+    database.dispose()
