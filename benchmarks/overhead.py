@@ -4,8 +4,8 @@
 
 Luthier: a real service process, workers in other processes that claim, report three times and finish, over HTTP.
 Plain: one process that asks, suggests, reports, asks whether to prune and tells, on Optuna's storage of the same
-database, set up in the same way (WAL on SQLite). Both in turns in one run; the ratio is Luthier's trials per second over plain
-Optuna's. The last line of --json is one JSON object.
+database, set up in the same way (WAL on SQLite). Both in turns in one run; the ratio is Luthier's trials per second
+over plain Optuna's. The last line of --json is one JSON object.
 """
 
 import argparse

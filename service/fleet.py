@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE_SECONDS = 1.0  # before a worker that died is started again; doubles up to:
 LONGEST_PAUSE_SECONDS = 60.0
 STEADY_SECONDS = 60.0  # a worker that lived so long starts over with the first pause
+HOPELESS_DEATHS = 3  # so many in a row, and a worker is not expected to stay up any more
 LOOK_SECONDS = 0.5  # between looks at the workers
 
 
@@ -36,6 +37,7 @@ class _Slot:
     started: float = 0.0
     restart_at: float = 0.0  # monotonic seconds
     pause: float = field(default=FIRST_PAUSE_SECONDS)
+    deaths: int = 0  # in a row, each soon after a start
 
 
 class LocalFleet:
@@ -62,6 +64,15 @@ class LocalFleet:
     def pids(self) -> list[int]:
         """The processes of the workers that run now."""
         return [slot.process.pid for slot in self._slots if slot.process is not None and slot.process.poll() is None]
+
+    @property
+    def problem(self) -> str | None:
+        """A sentence when no worker stays up; None while there is hope."""
+        if any(slot.deaths < HOPELESS_DEATHS for slot in self._slots):
+            return None
+        path = self._log_file(self._slots[0])
+        lines = path.read_text(errors="replace").strip().splitlines() if path.is_file() else []
+        return f"No worker stays up; {path} says why" + (f": {lines[-1]}" if lines else ".")
 
     def start(self) -> None:
         """Start the workers; returns before they are ready. Raises OSError when no process can be started."""
@@ -102,7 +113,9 @@ class LocalFleet:
                 return
             _close(slot.process.stdin)
             slot.process = None
-            slot.pause = FIRST_PAUSE_SECONDS if now - slot.started > STEADY_SECONDS else slot.pause
+            steady = now - slot.started > STEADY_SECONDS
+            slot.deaths = 0 if steady else slot.deaths + 1
+            slot.pause = FIRST_PAUSE_SECONDS if steady else slot.pause
             slot.restart_at = now + slot.pause
             slot.pause = min(slot.pause * 2, LONGEST_PAUSE_SECONDS)
             log.error("Worker %s ended with code %d; %s says why.", slot.name, code, self._log_file(slot))

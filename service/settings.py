@@ -18,7 +18,12 @@ class Settings(BaseSettings):
     token: SecretStr | None = Field(None, description="What users and programs must present (bearer or login page).")
     worker_token: SecretStr | None = Field(None, description="What workers from elsewhere must present.")
     fleet: Literal["local", "none"] = Field("local", description="local: workers on this machine; none: only others.")
-    cpu_workers: int = Field(1, ge=1, le=256, description="Local workers where there is no GPU; cores are split.")
+    cpu_workers: int | None = Field(
+        None,
+        ge=1,
+        le=256,
+        description="Local workers where there is no GPU, sharing its cores; serve: 1, run: `parallel`.",
+    )
     data_roots: str | None = Field(None, description="Folders, separated by colons, that data and models may lie in.")
     lease_seconds: float = Field(30, ge=0.5, le=3600, description="A worker silent for so long loses its trial.")
     max_losses: int = Field(3, ge=1, le=100, description="A trial fails once its workers vanished so many times.")

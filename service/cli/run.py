@@ -1,7 +1,8 @@
 """`luthier run` and `luthier plan`: the service embedded for one study, no server needed."""
 
+import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -27,7 +28,9 @@ from service.cli.output import Format, Output, emit, facts, show, size, table
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from service.cli.follow import Snapshot
     from service.client import Client
+    from service.embedded import Embedded
     from service.models import PlanView, StudyView
 
 PANEL = "Search on this machine"
@@ -56,6 +59,9 @@ def run(
 
         check_vacant(model_dir)
     settings = load_settings()
+    if settings.cpu_workers is None:
+        workers = min(parsed.parallel, os.cpu_count() or 1)
+        settings = settings.model_copy(update={"cpu_workers": workers})
     try:
         with _terminated_is_interrupted():
             from service.client import Client
@@ -66,7 +72,7 @@ def run(
                 Embedded(settings, study=parsed.name, fleet="local") as service,
                 Client(service.url, service.token) as client,
             ):
-                study = _search(client, text)
+                study = _search(service, client, text)
                 _finish(client, study, model_dir, settings.home, as_json)
     except KeyboardInterrupt:
         raise CommandError(
@@ -75,7 +81,7 @@ def run(
     _judge(study)
 
 
-def _search(client: "Client", text: str) -> "StudyView":
+def _search(service: "Embedded", client: "Client", text: str) -> "StudyView":
     from service.cli.follow import follow
     from service.cli.progress import display
     from studies.protocol import StudyState
@@ -84,7 +90,15 @@ def _search(client: "Client", text: str) -> "StudyView":
     if study.state is StudyState.PAUSED:
         tell(f"The study {study.name} was paused; it goes on now.")
         study = client.resume(study.name)
-    return display(follow(client, study.name, POLL_SECONDS))
+    return display(_with_workers(service, follow(client, study.name, POLL_SECONDS)))
+
+
+def _with_workers(service: "Embedded", snapshots: Iterable["Snapshot"]) -> Iterator["Snapshot"]:
+    """The snapshots, as long as there is a worker to do the work. Raises CommandError."""
+    for snapshot in snapshots:
+        yield snapshot
+        if service.problem is not None:
+            raise CommandError(FAILURE, service.problem)
 
 
 def _finish(client: "Client", study: "StudyView", model_dir: Path | None, home: Path, as_json: bool) -> None:
@@ -148,14 +162,14 @@ def plan(
         with connect(server, token) as client:
             answer = client.plan(text)
     else:
-        text, parsed = read_spec(file)
+        text, _ = read_spec(file)
         from service.client import Client
         from service.embedded import Embedded
 
         with (
             _terminated_is_interrupted(),
             starting(),
-            Embedded(load_settings(), study=parsed.name, fleet="local") as service,
+            Embedded(load_settings(), study=None) as service,
             Client(service.url, service.token) as client,
         ):
             answer = client.plan(text)

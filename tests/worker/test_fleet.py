@@ -77,6 +77,22 @@ def test_a_worker_that_dies_is_started_again(service: Service, tmp_path: Path, m
     assert len(logs) == 2 and all(TOKEN not in text for text in logs)
 
 
+def test_workers_that_never_stay_up_are_told_of(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FIRST_PAUSE_SECONDS", "LONGEST_PAUSE_SECONDS", "LOOK_SECONDS"):
+        monkeypatch.setattr(fleet, name, 0.02)
+    local = LocalFleet(service.url, "not the token", data_roots=None, cpu_workers=1, home=tmp_path)
+    assert local.problem is None
+    local.start()
+    try:
+        until(lambda: local.problem)
+        assert local.problem is not None
+        assert "local-0.log says why: " in local.problem and "LUTHIER_WORKER_TOKEN" in local.problem
+    finally:
+        local.stop(5)
+
+
 def test_workers_end_with_a_service_that_is_killed(service: Service, tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from service.fleet import LocalFleet;"
