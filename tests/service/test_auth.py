@@ -37,7 +37,8 @@ def every_route(house: Running) -> list[tuple[str, str]]:
 
 
 def ask(house: Running, method: str, path: str, **headers: str) -> httpx.Response:
-    return httpx.request(method, house.url + path, headers=headers, timeout=60)
+    house.anyone.cookies.clear()
+    return house.anyone.request(method, path, headers=headers)
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -77,7 +78,7 @@ def test_the_right_token_opens(guarded: Running) -> None:
 def test_each_token_opens_its_own_routes_only(guarded: Running) -> None:
     claim = {"worker": "w1"}
     for token, status in ((WORKER, 204), (guarded.tokens.fleet, 204), (USER, 401), ("", 401)):
-        answer = httpx.post(guarded.url + "/v1/worker/claim", json=claim, headers=bearer(token))
+        answer = guarded.anyone.post("/v1/worker/claim", json=claim, headers=bearer(token))
         assert answer.status_code == status
     for method, path in every_route(guarded):
         if path.startswith("/v1/worker/"):
@@ -88,7 +89,8 @@ def test_each_token_opens_its_own_routes_only(guarded: Running) -> None:
 
 
 def login(house: Running, token: str = USER, **form: str) -> httpx.Response:
-    return httpx.post(house.url + "/login", data={"token": token, **form})
+    house.anyone.cookies.clear()
+    return house.anyone.post("/login", data={"token": token, **form})
 
 
 def test_a_browser_logs_in(guarded: Running) -> None:
@@ -100,9 +102,10 @@ def test_a_browser_logs_in(guarded: Running) -> None:
     assert answer.status_code == 303 and answer.headers["location"] == "/docs"
     flags = answer.headers["set-cookie"].lower()
     assert "httponly" in flags and "samesite=strict" in flags and USER not in flags
-    cookie = {COOKIE: answer.cookies[COOKIE]}
-    assert httpx.get(guarded.url + "/v1/studies", cookies=cookie).status_code == 200
-    assert httpx.post(guarded.url + "/v1/worker/claim", json={"worker": "w"}, cookies=cookie).status_code == 401
+    cookie = {"Cookie": f"{COOKIE}={answer.cookies[COOKIE]}"}
+    guarded.anyone.cookies.clear()
+    assert guarded.anyone.get("/v1/studies", headers=cookie).status_code == 200
+    assert guarded.anyone.post("/v1/worker/claim", json={"worker": "w"}, headers=cookie).status_code == 401
 
 
 def test_a_wrong_token_gets_no_cookie(guarded: Running) -> None:
@@ -113,6 +116,7 @@ def test_a_wrong_token_gets_no_cookie(guarded: Running) -> None:
 
 def test_a_cookie_cannot_be_forged(guarded: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     cookie = login(guarded).cookies[COOKIE]
+    guarded.anyone.cookies.clear()
     expires, signature = cookie.split(".")
     flipped = base64.urlsafe_b64encode(bytes([base64.urlsafe_b64decode(signature + "=")[0] ^ 1])).decode()[:2]
     for forged in (
@@ -123,11 +127,13 @@ def test_a_cookie_cannot_be_forged(guarded: Running, monkeypatch: pytest.MonkeyP
         ".",
         "",
     ):
-        assert httpx.get(guarded.url + "/v1/studies", cookies={COOKIE: forged}).status_code == 401, forged
-    assert httpx.get(guarded.url + "/v1/studies", cookies={COOKIE: cookie}).status_code == 200
+        assert guarded.anyone.get("/v1/studies", headers={"Cookie": f"{COOKIE}={forged}"}).status_code == 401, forged
+    assert guarded.anyone.get("/v1/studies", headers={"Cookie": f"{COOKIE}={cookie}"}).status_code == 200
     real = time.time
     monkeypatch.setattr("service.auth.time.time", lambda: real() + 12 * 3600 + 1)
-    assert httpx.get(guarded.url + "/v1/studies", cookies={COOKIE: cookie}).status_code == 401, "it has run out"
+    assert guarded.anyone.get("/v1/studies", headers={"Cookie": f"{COOKIE}={cookie}"}).status_code == 401, (
+        "it has run out"
+    )
 
 
 @pytest.mark.parametrize(
@@ -136,7 +142,7 @@ def test_a_cookie_cannot_be_forged(guarded: Running, monkeypatch: pytest.MonkeyP
 )
 def test_login_leads_to_our_own_pages_only(guarded: Running, target: str) -> None:
     assert login(guarded, next=target).headers["location"] == "/dashboard"
-    page = httpx.get(guarded.url + "/login", params={"next": target})
+    page = guarded.anyone.get("/login", params={"next": target})
     assert "evil" not in page.text and "<script" not in page.text and "javascript" not in page.text
 
 
@@ -151,10 +157,10 @@ def test_without_a_token_it_answers_to_this_machine_only(house_sqlite: Running) 
 
 def test_pages_of_other_sites_change_nothing(house_sqlite: Running) -> None:
     for origin in ("https://evil.example", "null", "http://127.0.0.1:1", "http://localhost"):
-        answer = httpx.post(house_sqlite.url + "/v1/studies", json=spec("crossed"), headers={"Origin": origin})
+        answer = house_sqlite.anyone.post("/v1/studies", json=spec("crossed"), headers={"Origin": origin})
         problem(answer, 403)
     assert house_sqlite.client.get("/v1/studies/crossed").status_code == 404
-    own = httpx.post(house_sqlite.url + "/v1/studies", json=spec("own"), headers={"Origin": house_sqlite.url})
+    own = house_sqlite.anyone.post("/v1/studies", json=spec("own"), headers={"Origin": house_sqlite.url})
     assert own.status_code == 201
 
 
@@ -180,6 +186,10 @@ def test_a_short_token_is_refused_and_not_shown(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(ValidationError, match="at least 16") as refused:
         Settings(home=tmp_path)
     assert "hunter" not in str(refused.value)
+    monkeypatch.delenv("LUTHIER_TOKEN")
+    monkeypatch.delenv("LUTHIER_WORKER_TOKEN")
+    monkeypatch.setenv("LUTHIER_DATABASE_URL", "postgresql://luthier:hunter4@db.example/luthier")
+    assert "hunter" not in repr(Settings(home=tmp_path))
 
 
 def test_secrets_are_stored_and_told_nowhere(guarded: Running, caplog: pytest.LogCaptureFixture) -> None:

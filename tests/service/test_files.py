@@ -56,14 +56,12 @@ def test_an_upload_that_outlives_its_lease_changes_nothing(
     assert files(a) == set()
 
 
-@pytest.mark.parametrize("name", ["..%2Fx", "%2Fetc%2Fpasswd", "..", ".hidden", "a%2Fb", "a%5Cb", "x" * 200, "%00"])
-def test_a_name_that_could_lead_elsewhere_is_refused(
-    house: Running, worker: ScriptedWorker, a: Assignment, name: str
-) -> None:
+def test_a_name_that_could_lead_elsewhere_is_refused(house: Running, worker: ScriptedWorker, a: Assignment) -> None:
     before = sorted(house.core.store.root.rglob("*"))
-    response = worker.client.put(f"/v1/worker/files/{a.id}/{name}", content=b"x", headers=lease(a, b"x"))
-    assert response.status_code in (404, 405, 422), response.text
-    assert sorted(house.core.store.root.rglob("*")) == before
+    for name in ("..%2Fx", "%2Fetc%2Fpasswd", "..", ".hidden", "a%2Fb", "a%5Cb", "x" * 200, "%00"):
+        response = worker.client.put(f"/v1/worker/files/{a.id}/{name}", content=b"x", headers=lease(a, b"x"))
+        assert response.status_code in (404, 405, 422), (name, response.text)
+        assert sorted(house.core.store.root.rglob("*")) == before, name
 
 
 def test_a_lease_opens_its_own_folder_only(house: Running, worker: ScriptedWorker, a: Assignment) -> None:
