@@ -140,10 +140,9 @@ class Dispatch(Core):
 
     def _next_number(self, session: Session, study: StudyRow) -> int | None:
         """The number of the trial to ask for; None when the study wants none now."""
-        lifecycle.settle(session, self.leases, study)
-        if study.state != StudyState.RUNNING or study.ending is not None:
+        tally, trials = lifecycle.settle(session, self.leases, study), study.spec.budget.trials
+        if tally is None or study.state != StudyState.RUNNING:
             return None
-        tally, trials = Tally.of(session, study.id), study.spec.budget.trials
         full = tally[TrialState.QUEUED] > 0 or tally[TrialState.RUNNING] >= study.parallel
         return None if full or (trials is not None and tally.total >= trials) else tally.total
 

@@ -121,7 +121,7 @@ class Intake(Core):
             elif row.kind == Kind.EVALUATE and state in (TrialState.COMPLETE, TrialState.FAILED):
                 self._evaluated(session, study, row, outcome)
             lifecycle.settle(session, self.leases, study)
-            losers = [] if state is TrialState.QUEUED else self.losers(session, study)
+            losers = [] if state is TrialState.QUEUED or row.best is None else self.losers(session, study)
         if row.kind == Kind.TRAIN and state is not TrialState.QUEUED:
             self.searches.tell(self.searches.get(study), row)
             losers.append(row)

@@ -8,9 +8,10 @@ back, vanishes or lets the lease run out. The token fences: a worker that lost i
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Update, func, select, update
+from sqlalchemy import CursorResult, Select, Update, func, select, update
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.orm.attributes import set_committed_value
 
@@ -59,6 +60,27 @@ class Tally:
         return self[TrialState.QUEUED] + self[TrialState.RUNNING]
 
 
+@lru_cache(maxsize=8)
+def _waiting(only: str | None) -> Select[A]:
+    """The queued assignment that comes next. Built once: every idle worker asks for it every second."""
+    other = aliased(A)
+    busy = (
+        select(func.count(other.id))
+        .where(other.study_id == StudyRow.id, other.kind == Kind.TRAIN, other.state == TrialState.RUNNING)
+        .correlate(StudyRow)
+        .scalar_subquery()
+    )
+    waiting = (
+        select(A)
+        .join(StudyRow)
+        .where(A.state == TrialState.QUEUED, StudyRow.state.in_(WORKING))
+        .where((A.kind != Kind.TRAIN) | (busy < StudyRow.parallel))
+        .order_by(A.kind == Kind.TRAIN, A.kind != Kind.INSPECT, A.id)
+        .limit(1)
+    )
+    return waiting if only is None else waiting.where((StudyRow.name == only) | StudyRow.transient)
+
+
 @dataclass(frozen=True)
 class Leases:
     database: Database
@@ -71,24 +93,7 @@ class Leases:
         The study's row is locked while its `parallel` is checked, so that two claims can't both take its last place;
         it is locked before the assignment's, as everywhere, so that no two requests wait for each other.
         """
-        other = aliased(A)
-        busy = (
-            select(func.count(other.id))
-            .where(other.study_id == StudyRow.id, other.kind == Kind.TRAIN, other.state == TrialState.RUNNING)
-            .correlate(StudyRow)
-            .scalar_subquery()
-        )
-        waiting = (
-            select(A)
-            .join(StudyRow)
-            .where(A.state == TrialState.QUEUED, StudyRow.state.in_(WORKING))
-            .where((A.kind != Kind.TRAIN) | (busy < StudyRow.parallel))
-            .order_by(A.kind == Kind.TRAIN, A.kind != Kind.INSPECT, A.id)
-            .limit(1)
-        )
-        if only is not None:
-            waiting = waiting.where((StudyRow.name == only) | StudyRow.transient)
-        row = session.scalar(waiting)
+        row = session.scalar(_waiting(only))
         if row is None:
             return None
         if row.kind == Kind.TRAIN:

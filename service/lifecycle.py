@@ -125,13 +125,24 @@ def end_search(study: StudyRow, state: StudyState, message: str, hurry: bool = F
         study.ending, study.message, study.hurry, study.error = state, message, hurry, error
 
 
-def settle(session: Session, leases: Leases, study: StudyRow) -> None:
-    """Move a locked study on: end it, measure its winner, or leave it. Idempotent."""
+def settle(session: Session, leases: Leases, study: StudyRow) -> Tally | None:
+    """Move a locked study on: end it, measure its winner, or leave it. Idempotent.
+
+    Returns its trials' tally while it wants more of them.
+    """
     if study.state in ENDED or study.transient or study.state == StudyState.QUEUED:
-        return
-    _check_budget(session, leases.database, study)
+        return None
     if study.ending is None:
-        return
+        tally = Tally.of(session, study.id)
+        _check_budget(session, leases.database, study, tally)
+        if study.ending is None:
+            return tally
+    _end(session, leases, study)
+    return None
+
+
+def _end(session: Session, leases: Leases, study: StudyRow) -> None:
+    """No new trial starts. Once nothing runs: measure the winner; once that is done, end."""
     leases.cancel(session, study.id, started=False)
     active = select(func.count()).where(A.study_id == study.id, A.state.in_(ACTIVE))
     if session.scalar(active):
@@ -175,13 +186,10 @@ def _measure(session: Session, database: Database, study: StudyRow, winner: A) -
     session.add(_queued(study, Kind.EVALUATE, 0, winner.params, winner.seed, database.time(session)))
 
 
-def _check_budget(session: Session, database: Database, study: StudyRow) -> None:
+def _check_budget(session: Session, database: Database, study: StudyRow, tally: Tally) -> None:
     """Set the study's ending when a limit of its budget is reached."""
-    if study.ending is not None:
-        return
     spec = study.spec
     budget = spec.budget
-    tally = Tally.of(session, study.id)
     if budget.failures is not None and tally[TrialState.FAILED] >= budget.failures:
         message = f"{tally[TrialState.FAILED]} trials failed, which is the budget's limit."
         end_search(study, StudyState.FAILED, message, hurry=True, error=message)
