@@ -64,4 +64,11 @@ fi
 { cat constraints.txt; installed_torch; } >.venv/constraints.txt
 say "installing Luthier and what it needs ($extras)"
 pip install -q -e ".[$extras]" -c .venv/constraints.txt
+
+# The pages are tested in a browser; where it cannot be installed, those tests say what they miss.
+if [[ $extras == *dev* && $(id -u) = 0 ]] && ! command -v chromium >/dev/null && command -v apt-get >/dev/null; then
+    say "installing chromium with apt-get, for the tests of pages"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null
+fi
 say "done: $(installed_torch), $(.venv/bin/python --version)"

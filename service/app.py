@@ -77,7 +77,7 @@ def create_app(settings: Settings, tokens: Tokens | None = None, only: str | Non
     errors.install(app)
     auth.install(app, tokens.guard())
     for module in (plan, trials, studies, worker, operations):
-        app.include_router(module.router)
+        app.include_router(module.router, max_body_size=auth.MAX_BODY_BYTES)
 
     @app.get("/", include_in_schema=False)
     def _home() -> RedirectResponse:

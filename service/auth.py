@@ -15,9 +15,10 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.errors import Forbidden, Problem, Unauthorized
+from service.errors import Forbidden, Problem, TooLarge, Unauthorized
 
 OPEN = ("/healthz", "/readyz", "/login")
+MAX_BODY_BYTES = 8 * 2**20  # of any body but workers' files; a report with a full log is the largest
 COOKIE = "luthier"
 COOKIE_SECONDS = 12 * 3600
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
@@ -98,6 +99,7 @@ class GuardMiddleware:
             request = Request(scope)
             try:
                 self.guard.check(request)
+                _check_size(request)
             except Unauthorized as problem:
                 browser = request.method == "GET" and "text/html" in request.headers.get("accept", "")
                 answer = (
@@ -106,6 +108,14 @@ class GuardMiddleware:
             except Problem as problem:
                 answer = problem.response()
         await (answer or self.app)(scope, receive, send)
+
+
+def _check_size(request: Request) -> None:
+    """Refuse a body that says itself that it is too large; the framework cuts off one that does not."""
+    announced = request.headers.get("content-length", "")
+    files = request.url.path.startswith("/v1/worker/files/")
+    if announced.isdigit() and int(announced) > MAX_BODY_BYTES and not files:
+        raise TooLarge(f"The body has {announced} bytes; at most {MAX_BODY_BYTES} are taken.")
 
 
 def install(app: FastAPI, guard: Guard) -> None:

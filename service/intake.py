@@ -5,10 +5,10 @@ mended when the study's search is next opened, or by the reaper.
 """
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import CursorResult, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service import lifecycle
@@ -47,10 +47,10 @@ class Intake(Core):
             study = session.get_one(StudyRow, row.study_id)
             spec = study.spec
             value = report.metrics.get(spec.objective.metric)
-            self._log(row, report.log)
             columns: dict[str, Any] = {}
             stale_files: list[FileRef] = []
             if self._is_new(session, report):
+                self._log(row, report.log)
                 columns, stale_files = self._record(row, spec, report, value)
             self.leases.extend(session, row.id, report.token, seconds=report.seconds, **columns)
             hurry = study.hurry
@@ -65,9 +65,9 @@ class Intake(Core):
 
     def _is_new(self, session: Session, report: Report) -> bool:
         """Insert the report's row, unless the step is there already."""
-        insert = self.database.insert(ReportRow).on_conflict_do_nothing()
+        insert = self.database.insert(ReportRow).on_conflict_do_nothing().returning(ReportRow.step)
         values = {"assignment_id": report.id, "step": report.step, "metrics": report.metrics, "at": self.database.now()}
-        return bool(cast(CursorResult[Any], session.execute(insert.values(values))).rowcount)
+        return session.scalar(insert.values(values)) is not None
 
     def _record(
         self, row: A, spec: StudySpec, report: Report, value: float | None

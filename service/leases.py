@@ -73,8 +73,8 @@ def _waiting(only: str | None) -> Select[A]:
     waiting = (
         select(A)
         .join(StudyRow)
-        .where(A.state == TrialState.QUEUED, StudyRow.state.in_(WORKING))
-        .where((A.kind != Kind.TRAIN) | (busy < StudyRow.parallel))
+        .where(A.state == TrialState.QUEUED)
+        .where(StudyRow.state.in_(WORKING) & (busy < StudyRow.parallel) | (A.kind != Kind.TRAIN))
         .order_by(A.kind == Kind.TRAIN, A.kind != Kind.INSPECT, A.id)
         .limit(1)
     )

@@ -164,7 +164,7 @@ def fail(session: Session, leases: Leases, study: StudyRow, error: str) -> None:
 
 
 def _phase(study: StudyRow) -> str:
-    return "ending" if study.ending and study.state == StudyState.RUNNING else study.state
+    return "ending" if study.ending and study.state not in ENDED else study.state
 
 
 def _finish(session: Session, database: Database, study: StudyRow) -> None:

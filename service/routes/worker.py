@@ -15,6 +15,7 @@ from service.tables import StudyRow
 from studies.protocol import Answer, Assignment, Claim, FileRef, Kind, Name, Outcome, Renewal, Report
 
 router = APIRouter(prefix="/v1/worker", tags=["worker"], responses=responses(Unauthorized))
+MAX_FILE_BYTES = 2**50  # none, in effect: models have the size they have
 POLL_SECONDS = 1.0  # between looks at what other services of the same database changed
 Id = Annotated[int, Path(ge=1, lt=2**63)]
 LeaseToken = Annotated[str, Header(alias="X-Lease-Token", max_length=64)]
@@ -69,7 +70,9 @@ def _source(service: Service, assignment_id: int, token: str) -> A:
         return session.scalars(winner.where(A.study_id == row.study_id, A.kind == Kind.TRAIN)).one()
 
 
-@router.put("/files/{assignment_id}/{name}", status_code=204, responses=responses(Stale, Invalid))
+@router.put(
+    "/files/{assignment_id}/{name}", status_code=204, responses=responses(Stale, Invalid), max_body_size=MAX_FILE_BYTES
+)
 async def send(
     assignment_id: Id,
     name: Name,

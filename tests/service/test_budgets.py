@@ -117,3 +117,14 @@ def test_a_winner_that_cannot_be_measured_fails_the_study(house: Running, worker
     study = house.study()
     assert study["state"] == "failed" and "The disk is full." in study["error"]
     assert study["best"]["trial"] == 0 and study["best"]["test"] is None
+
+
+def test_a_paused_study_whose_budget_is_used_up_still_ends(house: Running, worker: ScriptedWorker) -> None:
+    house.started(worker, budget={"trials": 1})
+    a = worker.take()
+    house.client.post("/v1/studies/s1/pause").raise_for_status()
+    worker.work(a)
+    assert "is ending already" in problem(house.client.post("/v1/studies/s1/stop"), 409)["detail"]
+    worker.drain()
+    study = house.study()
+    assert study["state"] == "completed" and study["model"] is not None

@@ -236,3 +236,12 @@ def test_a_waiting_claim_answers_when_its_time_is_up(house: Running, worker: Scr
     started = time.monotonic()
     assert worker.claim(wait_seconds=0.2) is None
     assert time.monotonic() - started >= 0.2
+
+
+def test_the_log_of_a_repeated_report_is_kept_once(house: Running, worker: ScriptedWorker) -> None:
+    house.started(worker)
+    a = worker.take()
+    for _ in range(2):
+        worker.report(a, 1, 0.6, log="a line\n")
+    worker.renew(a)
+    assert house.client.get("/v1/studies/s1/trials/0/logs").text == "a line\n"

@@ -229,3 +229,9 @@ def test_delete_leaves_nothing_and_frees_the_name(house: Running, settings: Sett
         house.optuna()
     again = house.finished(budget={"trials": 2})
     assert again["counts"]["complete"] == 2 and len(house.optuna()) == 2
+
+
+def test_a_body_that_is_too_large_is_refused(house_sqlite: Running) -> None:
+    """Except for workers' files, which have the size they have."""
+    answer = house_sqlite.client.post("/v1/worker/finish", content=b" " * (8 * 2**20 + 1))
+    assert problem(answer, 413)["title"]

@@ -1,0 +1,94 @@
+"""The pages a person sees, in a real browser: the login, the dashboard behind it, a plot."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from service.embedded import Embedded
+from service.settings import Settings
+
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+]
+INSPECTION = {
+    "blocks": [{"name": "block.0", "parameters": 10}],
+    "trainable_parameters": [12, 2],
+    "label_names": ["a", "b"],
+    "labels": {"a": 1, "b": 1},
+    "rows": {"train": 2, "validation": 1, "test": 0},
+    "fingerprint": "none",
+}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    """A service with a token, and a study of three trials that a worker of the test made up."""
+    with Embedded(Settings(home=tmp_path_factory.mktemp("home")), study="violins", fleet="none") as running:
+        user = httpx.Client(base_url=running.url, headers={"Authorization": f"Bearer {running.token}"})
+        worker = httpx.Client(base_url=running.url, headers={"Authorization": f"Bearer {running.tokens.fleet}"})
+        spec = {"name": "violins", "task": "text-classification", "model": "m", "dataset": {"source": "d.csv"}}
+        spec |= {"space": {"learning_rate": {"low": 1e-5, "high": 1e-3}, "epochs": 2}, "budget": {"trials": 3}}
+        with user, worker:
+            user.post("/v1/studies", json=spec).raise_for_status()
+            while (claimed := worker.post("/v1/worker/claim", json={"worker": "w"})).status_code == 200:
+                held = {key: claimed.json()[key] for key in ("id", "token")}
+                ends = {"inspect": {"status": "complete", "inspection": INSPECTION}, "train": {"status": "complete"}}
+                if claimed.json()["kind"] == "train":
+                    score = {"step": 1, "metrics": {"accuracy": claimed.json()["number"] / 4}}
+                    worker.post("/v1/worker/report", json=held | score).raise_for_status()
+                end = ends.get(claimed.json()["kind"], {"status": "failed", "reason": "error"})
+                worker.post("/v1/worker/finish", json=held | end).raise_for_status()
+        yield running
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Page]:
+    """A page of a browser that nobody has used; what its console calls an error fails the test."""
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        pytest.fail(
+            "No browser is here: install chromium (on Debian: apt-get install chromium), or name one in CHROMIUM."
+        )
+    errors: list[str] = []
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=path, args=FLAGS) as browser:
+        page = browser.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda m: errors.append(m.text) if "Content Security Policy" in m.text else None)
+        yield page
+    assert errors == []
+
+
+def log_in(page: Page, service: Embedded, path: str, token: str) -> None:
+    page.goto(service.url + path)
+    page.get_by_label("Token of this service").fill(token)
+    page.get_by_role("button", name="Log in").click()
+
+
+def test_a_wrong_token_is_told_and_the_right_one_leads_on(page: Page, service: Embedded) -> None:
+    log_in(page, service, "/dashboard", "not the token")
+    expect(page.get_by_role("alert")).to_have_text("That is not this service's token.")
+    log_in(page, service, "/dashboard", service.token)
+    expect(page.get_by_text("violins")).to_be_visible()
+    assert page.url.startswith(service.url + "/dashboard")
+    (cookie,) = page.context.cookies()
+    assert cookie.get("httpOnly") and cookie.get("sameSite") == "Strict"
+
+
+def test_the_dashboard_draws_a_study(page: Page, service: Embedded) -> None:
+    log_in(page, service, "/dashboard", service.token)
+    page.get_by_text("violins").click()
+    expect(page.get_by_role("heading", name="History")).to_be_visible()
+    expect(page.locator(".main-svg").first).to_be_visible()
+
+
+def test_a_plot_is_a_page_of_its_own(page: Page, service: Embedded) -> None:
+    log_in(page, service, "/dashboard", service.token)
+    page.goto(f"{service.url}/v1/studies/violins/plots/history?format=html")
+    expect(page.locator(".main-svg").first).to_be_visible()
+    expect(page.get_by_text("Trial", exact=True).first).to_be_visible()
