@@ -25,7 +25,7 @@ from studies.protocol import Answer, Assignment, Claim, FileRef, Outcome, Renewa
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 0.1  # before the first repetition; doubles up to:
-LONGEST_PAUSE_SECONDS = 5.0
+LONGEST_PAUSE_SECONDS = 1.5  # well below any lease, so that a service that was away hears of its workers in time
 LONGEST_RETRY_AFTER_SECONDS = 60.0
 READ_SECONDS = 30.0  # a service that takes longer to answer counts as away
 CHUNK_BYTES = 2**20

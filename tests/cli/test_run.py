@@ -23,7 +23,7 @@ space:
   epochs: {low: 1, high: 2}
   freeze_depth: {low: 0, high: auto}
 pruner: {name: median}
-budget: {trials: 3}
+budget: {trials: 15}
 """
 
 
@@ -68,7 +68,7 @@ def test_a_study_interrupted_goes_on_to_a_model_a_person_can_use(luthier: Luthie
     study = json.loads(done.stdout)
     assert study["state"] == "completed" and study["best"]["test"]["accuracy"] is not None
     counts = study["counts"]
-    assert (counts["complete"] + counts["pruned"], counts["failed"], counts["running"]) == (3, 0, 0)
+    assert (counts["complete"] + counts["pruned"], counts["failed"], counts["running"]) == (15, 0, 0)
     assert {"config.json", "model.safetensors", "luthier.json"} <= {path.name for path in (tiny / "winner").iterdir()}
 
     again = luthier("run", "tiny.yaml")  # it has ended: shown, not run
