@@ -18,8 +18,8 @@ from service.leases import Tally, rows
 from service.searches import resolved_space
 from service.tables import AssignmentRow as A
 from service.tables import ReportRow, StudyRow, WorkerRow
+from studies.hyperparameters import Params, complete
 from studies.protocol import Assignment, Checkpoint, Claim, Kind, StudyState, TrialState
-from studies.space import Params, complete
 from studies.spec import StudySpec
 
 ASK_SECONDS = 60.0  # a turn to ask Optuna that lasts longer was left behind by a crash

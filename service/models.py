@@ -8,8 +8,8 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, FiniteFloat
 
+from studies.hyperparameters import Params
 from studies.protocol import Block, Metrics, Reason, StudyState, TrialState
-from studies.space import Params
 
 T = TypeVar("T")
 

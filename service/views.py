@@ -25,8 +25,8 @@ from service.models import (
 )
 from service.tables import AssignmentRow as A
 from service.tables import ReportRow, StudyRow, WorkerRow
+from studies.hyperparameters import HYPERPARAMETERS
 from studies.protocol import Kind, Reason, StudyState, TrialState
-from studies.space import HYPERPARAMETERS
 from studies.tasks import Task
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, Strict
 
-from studies.space import Params
+from studies.hyperparameters import Params
 from studies.spec import StudySpec
 
 

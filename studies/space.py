@@ -1,4 +1,4 @@
-"""The hyperparameters a study may search, and the space it spans over them.
+"""The space a study spans over its hyperparameters.
 
 A dimension is written as a value (fixed), a list of choices, or ``{low, high, log, step}``.
 Every wrong value is refused with its path, as in ``space.learning_rate.low``.
@@ -6,129 +6,12 @@ Every wrong value is refused with its path, as in ``space.learning_rate.low``.
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, RootModel, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-Scalar = bool | int | float | str
-Params = dict[str, Scalar]
-AUTO = "auto"  # freeze_depth: the model's own block count, known once a worker has inspected it
-
-
-@dataclass(frozen=True)
-class Hyperparameter:
-    """One knob: its type, its closed bounds, and the value used where a space leaves it out."""
-
-    name: str
-    kind: Literal["float", "int", "choice"]
-    default: Scalar
-    about: str
-    low: float = -math.inf
-    high: float = math.inf
-    choices: tuple[str, ...] = ()
-    above_low: bool = False  # the lower bound itself is excluded
-    auto: bool = False  # accepts "auto"
-
-    def check(self, value: Any) -> Scalar:
-        """Return `value` in this hyperparameter's type; raise ValueError with what would be right."""
-        if self.kind == "choice":
-            if value not in self.choices:
-                raise ValueError(f"must be one of {', '.join(self.choices)}")
-            return str(value)
-        if self.auto and value == AUTO:
-            return AUTO
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            wanted = "a whole number" if self.kind == "int" else "a number"
-            raise ValueError(f"must be {wanted}" + (' or "auto"' if self.auto else ""))
-        if not _finite(value):
-            raise ValueError("must be a finite number")
-        if self.kind == "int" and value != int(value):
-            raise ValueError("must be a whole number")
-        if value < self.low or value > self.high or (self.above_low and value == self.low):
-            raise ValueError(f"must be {self.bounds()}")
-        return int(value) if self.kind == "int" else float(value)
-
-    def bounds(self) -> str:
-        parts = []
-        if self.low > -math.inf:
-            parts.append(f"{'above' if self.above_low else 'at least'} {self.low:g}")
-        if self.high < math.inf:
-            parts.append(f"at most {self.high:g}")
-        return " and ".join(parts)
-
-    def json_schema(self) -> dict[str, Any]:
-        """JSON Schema of a dimension over this hyperparameter."""
-        value: dict[str, Any] = {"enum": list(self.choices)}
-        if self.kind != "choice":
-            value = {"type": "integer" if self.kind == "int" else "number"}
-            if self.low > -math.inf:
-                value["exclusiveMinimum" if self.above_low else "minimum"] = self.low
-            if self.high < math.inf:
-                value["maximum"] = self.high
-        if self.auto:
-            value = {"anyOf": [value, {"const": AUTO}]}
-        forms = [value, {"type": "array", "items": value, "minItems": 1, "uniqueItems": True}]
-        if self.kind != "choice":
-            forms.append(
-                {
-                    "type": "object",
-                    "properties": {
-                        "low": value,
-                        "high": value,
-                        "log": {"type": "boolean", "default": False},
-                        "step": {"type": "number", "exclusiveMinimum": 0},
-                    },
-                    "required": ["low", "high"],
-                    "additionalProperties": False,
-                }
-            )
-        return {"anyOf": forms, "description": f"{self.about} Default: {self.default}."}
-
-
-def _finite(value: int | float) -> bool:
-    """Whether the value is a number that a float can hold."""
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # a whole number of more than 308 digits
-        return False
-
-
-def _number(name: str, default: float, about: str, low: float, high: float, above_low: bool = False) -> Hyperparameter:
-    return Hyperparameter(name, "float", default, about, low, high, above_low=above_low)
-
-
-def _whole(name: str, default: int, about: str, low: int, high: int, auto: bool = False) -> Hyperparameter:
-    return Hyperparameter(name, "int", default, about, low, high, auto=auto)
-
-
-def _choice(name: str, default: str, about: str, *choices: str) -> Hyperparameter:
-    return Hyperparameter(name, "choice", default, about, choices=choices)
-
-
-HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
-    h.name: h
-    for h in (
-        _number("learning_rate", 5e-5, "Peak learning rate.", 0, 10, above_low=True),
-        _whole("batch_size", 32, "Examples per optimizer step.", 1, 65_536),
-        _whole("epochs", 3, "Passes over the training split.", 1, 1_000),
-        _number("weight_decay", 0.01, "Decoupled weight decay; none on biases and norms.", 0, 10),
-        _whole("freeze_depth", 0, "Bottom blocks of the backbone kept frozen; auto: all.", 0, 10_000, auto=True),
-        _choice("optimizer", "adamw", "Optimizer.", "adamw", "adam", "sgd"),
-        _choice("scheduler", "linear", "Learning-rate decay after warm-up.", "linear", "cosine", "constant"),
-        _number("warmup_ratio", 0.1, "Fraction of the steps that warm up linearly from 0.", 0, 1),
-        _number("label_smoothing", 0.0, "Cross-entropy label smoothing.", 0, 0.999),
-        _number("dropout", -1.0, "Probability in every dropout layer; -1 keeps the model's own.", -1, 0.999),
-        _number("l1", 0.0, "L1 penalty on trainable weights; none on biases and norms.", 0, 10),
-        _number("max_grad_norm", 1.0, "Gradient clipping by global norm; 0 for none.", 0, 1e6),
-        _number("layer_decay", 1.0, "Factor on the learning rate per block below the head.", 0, 1, above_low=True),
-        _choice("class_weighting", "none", "Loss weight of each class.", "none", "balanced"),
-        _whole("max_length", 128, "Tokens an input is truncated to.", 2, 1_000_000),
-        _choice("strategy", "full", "What is trained above the freeze depth.", "full"),
-    )
-}
-
+from studies.hyperparameters import AUTO, HYPERPARAMETERS, Hyperparameter, Params, Scalar, is_finite
 
 Path = tuple[str | int, ...]
 
@@ -192,7 +75,7 @@ def _range(h: Hyperparameter, raw: dict[str, Any]) -> Range:
     if not isinstance(log, bool):
         problems.append((("log",), "must be true or false"))
     if step is not None:
-        if isinstance(step, bool) or not isinstance(step, int | float) or not _finite(step) or step <= 0:
+        if isinstance(step, bool) or not isinstance(step, int | float) or not is_finite(step) or step <= 0:
             problems.append((("step",), "must be a finite number above 0"))
         elif log is True:
             problems.append((("step",), "cannot be combined with log: true; leave one of them out"))
@@ -366,11 +249,6 @@ class Space(RootModel[dict[str, Dimension]]):
         if problems:
             raise refuse("params", *problems)
         return checked
-
-
-def complete(params: Params, defaults: Params | None = None) -> Params:
-    """Every hyperparameter's value: the configuration over the task's defaults over the general ones."""
-    return {name: h.default for name, h in HYPERPARAMETERS.items()} | (defaults or {}) | params
 
 
 def _order(name: str) -> tuple[int, str]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from studies.space import Params
+from studies.hyperparameters import Params
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ import time
 
 from pydantic import ValidationError
 
+from studies.hyperparameters import complete
 from studies.protocol import Assignment, Estimates, Inspection
-from studies.space import complete
 from trials import optim
 from trials.batches import derive, seed_everything, training_batches
 from trials.compute import Computer

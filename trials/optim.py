@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from studies.space import Params
+from studies.hyperparameters import Params
 
 SGD_MOMENTUM = 0.9
 

@@ -23,11 +23,12 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, Trial, create_trial
 from optuna.trial import TrialState as OptunaState
 
+from studies.hyperparameters import Params, Scalar, complete
 from studies.protocol import Reason, TrialState
 from studies.search.pruners import make_pruner
 from studies.search.samplers import Draws, View, distributions, is_infeasible, missing_packages
 from studies.search.storage import Storage, close_storage, init_storage, open_storage
-from studies.space import Params, Range, Scalar, Space, complete
+from studies.space import Range, Space
 from studies.spec import StudySpec
 
 if TYPE_CHECKING:

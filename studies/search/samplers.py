@@ -20,7 +20,8 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from studies.space import Params, Range, Space
+from studies.hyperparameters import Params
+from studies.space import Range, Space
 from studies.spec import StudySpec
 
 _NEEDS = {"gp": ("torch", "scipy"), "qmc": ("scipy",), "cmaes": ("cmaes",)}

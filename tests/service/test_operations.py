@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.models import ProblemView
-from studies.space import HYPERPARAMETERS
+from studies.hyperparameters import HYPERPARAMETERS
 from studies.tasks import TASKS
 from tests.service.harness import Running, ScriptedWorker
 

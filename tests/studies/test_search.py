@@ -16,9 +16,9 @@ import optuna
 import pytest
 from sqlalchemy import event
 
+from studies.hyperparameters import Params, complete
 from studies.protocol import Reason, TrialState
 from studies.search import Search, Storage, close_storage, init_storage, missing_packages, open_storage
-from studies.space import Params, complete
 from studies.spec import StudySpec
 from tests.specs import SPACE, spec
 

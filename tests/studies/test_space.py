@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from studies.space import HYPERPARAMETERS, Params, Range, Space, complete
+from studies.hyperparameters import HYPERPARAMETERS, Params, complete
+from studies.space import Range, Space
 
 
 def space(**dimensions: Any) -> Space:

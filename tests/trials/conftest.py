@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+from studies.hyperparameters import complete
 from studies.protocol import Assignment, Checkpoint, Decision, FileRef, Inspection, Kind, Metrics
-from studies.space import complete
 from studies.spec import StudySpec
 from tests.tiny import tiny_csv, tiny_model
 from trials.session import Ended

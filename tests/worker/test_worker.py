@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from studies.hyperparameters import HYPERPARAMETERS
 from studies.protocol import Checkpoint, Decision, Kind, Reason, Renewal, Report
-from studies.space import HYPERPARAMETERS
 from tests.tiny import tiny_csv, tiny_model
 from tests.worker.conftest import ROOT, Starts, gone
 from tests.worker.scripted import TOKEN, Service
