@@ -87,10 +87,21 @@ def _search(service: "Embedded", client: "Client", text: str) -> "StudyView":
     from studies.protocol import StudyState
 
     study = client.create(text)
+    if _never_began(study):
+        tell(f"The study {study.name} is {study.state.value} and has no trial yet; it starts over.")
+        client.delete(study.name)
+        study = client.create(text)
     if study.state is StudyState.PAUSED:
         tell(f"The study {study.name} was paused; it goes on now.")
         study = client.resume(study.name)
     return display(_with_workers(service, follow(client, study.name, POLL_SECONDS)))
+
+
+def _never_began(study: "StudyView") -> bool:
+    """Whether a study ended without a trial, as one whose data could not be read: nothing is lost by starting over."""
+    from studies.protocol import StudyState
+
+    return study.state in (StudyState.FAILED, StudyState.CANCELLED) and sum(study.counts.model_dump().values()) == 0
 
 
 def _with_workers(service: "Embedded", snapshots: Iterable["Snapshot"]) -> Iterator["Snapshot"]:
@@ -128,7 +139,15 @@ def _judge(study: "StudyView") -> None:
     if study.state is StudyState.COMPLETED:
         return
     how = f"The study {study.name} is {study.state.value}"
-    raise CommandError(FAILURE, f"{how}: {study.error}" if study.error else f"{how}.")
+    lines = [f"{how}: {study.error}" if study.error else f"{how}."]
+    if _never_began(study):
+        lines.append("Once that is mended, the same command starts it over.")
+    elif study.state in (StudyState.FAILED, StudyState.CANCELLED):
+        lines.append(
+            "To start over give the spec another name; or delete the study: `luthier serve`, "
+            f"and in another terminal `luthier delete {study.name}`."
+        )
+    raise CommandError(FAILURE, *lines)
 
 
 @contextmanager

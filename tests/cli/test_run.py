@@ -5,10 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from service.cli.connect import CommandError
+from service.cli.run import _judge
+from service.models import Counts, StudyView
+from studies.protocol import StudyState
 from tests.cli.conftest import Luthier
 from tests.tiny import tiny_csv, tiny_model
 
@@ -80,13 +85,30 @@ def test_a_study_interrupted_goes_on_to_a_model_a_person_can_use(luthier: Luthie
     assert _workers_of(tiny) == []
 
 
-def test_bad_data_fails_before_any_trial_with_the_file_and_the_cure(luthier: Luthier, tiny: Path) -> None:
+def test_bad_data_fails_before_any_trial_and_once_mended_the_same_command_goes_on(luthier: Luthier, tiny: Path) -> None:
+    (tiny / "tiny.yaml").write_text(SPEC.replace("trials: 15", "trials: 1"))
+    good = (tiny / "data.csv").read_text()
     (tiny / "data.csv").write_text("message,label\nhello,1\n")
     done = luthier("run", "tiny.yaml", "--json")
     assert done.returncode == 1, done.stderr
     study = json.loads(done.stdout)
     assert study["state"] == "failed" and sum(study["counts"].values()) == 0
     assert "data.csv" in done.stderr and "text" in done.stderr and "Traceback" not in done.stderr
+    assert "the same command starts it over" in done.stderr
+
+    (tiny / "data.csv").write_text(good)
+    done = luthier("run", "tiny.yaml", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "is failed and has no trial yet; it starts over" in done.stderr
+    assert json.loads(done.stdout)["counts"]["complete"] == 1
+
+
+@pytest.mark.parametrize("state", [StudyState.FAILED, StudyState.CANCELLED])
+def test_a_study_that_ended_badly_with_trials_says_how_to_start_over(state: StudyState) -> None:
+    study = StudyView(name="tiny", state=state, created_at=datetime.now(UTC), spec={}, counts=Counts(failed=1))
+    with pytest.raises(CommandError, match="`luthier delete tiny`") as ended:
+        _judge(study)
+    assert ended.value.code == 1 and "starts it over" not in str(ended.value)
 
 
 def test_plan_without_a_service_says_what_would_run(luthier: Luthier, tiny: Path) -> None:
