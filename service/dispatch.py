@@ -5,21 +5,25 @@ Optuna's, and never pass the budget. A turn left behind by a crash runs out; the
 """
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from service import lifecycle
 from service.core import Core
-from service.errors import Conflict, NotFound, Unavailable
+from service.errors import Conflict, Unavailable
 from service.leases import Tally, rows
 from service.searches import resolved_space
 from service.tables import AssignmentRow as A
 from service.tables import ReportRow, StudyRow, WorkerRow
 from studies.hyperparameters import Params, complete
 from studies.protocol import Assignment, Checkpoint, Claim, Kind, StudyState, TrialState
+from studies.search import Search
 from studies.spec import StudySpec
 
 ASK_SECONDS = 60.0  # a turn to ask Optuna that lasts longer was left behind by a crash
@@ -47,80 +51,112 @@ class Dispatch(Core):
                 wanting = wanting.where(StudyRow.name == self.only)
             studies = list(session.scalars(wanting.order_by(StudyRow.id)))
         for study_id in studies:
-            with self.searches.turn(study_id):
-                assignment = self._ask(study_id, claim.worker)
+            assignment = self._ask(study_id, claim.worker)
             if assignment is not None:
                 return assignment
         return None
 
     def _ask(self, study_id: int, worker: str) -> Assignment | None:
         """A new trial of this study: reserve the turn, ask Optuna, record the trial leased to `worker`."""
-        turn = secrets.token_hex(16)
-        with self.database.transaction() as session:
-            study = lifecycle.locked_by_id(session, study_id)
-            number = None if study is None else self._next_number(session, study)
-            if study is None or number is None or not self._take_turn(session, study, turn):
-                return None
-        params = self._ask_search(study, number)
-        with self.database.transaction() as session:
-            study = lifecycle.locked_by_id(session, study_id)
-            if study is None or study.asker != turn:
-                return None  # too slow: the turn is another's, which adopts what was asked
-            study.asker = study.asker_until = None
-            if params is None:
-                size = resolved_space(study).size()
-                text = f"The space is exhausted: all of its {size} configurations were run."
-                lifecycle.end_search(study, StudyState.COMPLETED, text)
-                lifecycle.settle(session, self.leases, study)
-                return None
-            now = self.database.time(session)
-            study.started_at = study.started_at or now
-            row = lifecycle.new_trial(study, number, params, now)
-            session.add(row)
-            if study.ending is not None or study.state != StudyState.RUNNING:
-                session.flush()
-                lifecycle.settle(session, self.leases, study)  # stopped meanwhile: the trial is cancelled, not lost
-                return None
-            row.attempt, row.started_at = 1, now
-            for column, value in self.leases.lease(worker, now).items():
-                setattr(row, column, value)
+        with self._turn(study_id) as turn:
+            with self.database.transaction() as session:
+                study = lifecycle.locked_by_id(session, study_id)
+                number = None if study is None else self._next_number(session, study)
+                if study is None or number is None or not self._take_turn(session, study, turn):
+                    return None
+            params = self.searches.get(study).ask(number)
+            with self.database.transaction() as session:
+                study = lifecycle.locked_by_id(session, study_id)
+                if study is None or study.asker != turn:
+                    return None  # too slow: the turn is another's, which adopts what was asked
+                study.asker = study.asker_until = None
+                return self._record(session, study, number, params, worker)
+
+    def _record(
+        self, session: Session, study: StudyRow, number: int, params: Params | None, worker: str
+    ) -> Assignment | None:
+        """The row of a trial that was asked for, leased to `worker`; without parameters the space is exhausted."""
+        if params is None:
+            size = resolved_space(study).size()
+            text = f"The space is exhausted: all of its {size} configurations were run."
+            lifecycle.end_search(study, StudyState.COMPLETED, text)
+            lifecycle.settle(session, self.leases, study)
+            return None
+        now = self.database.time(session)
+        study.started_at = study.started_at or now
+        row = lifecycle.new_trial(study, number, params, now)
+        session.add(row)
+        if study.ending is not None or study.state != StudyState.RUNNING:
             session.flush()
-            return self._assignment(session, study, row)
+            lifecycle.settle(session, self.leases, study)  # stopped meanwhile: the trial is cancelled, not lost
+            return None
+        row.attempt, row.started_at = 1, now
+        for column, value in self.leases.lease(worker, now).items():
+            setattr(row, column, value)
+        session.flush()
+        return self._assignment(session, study, row)
 
     def enqueue(self, name: str, params: dict[str, Any]) -> int:
         """A user's own configuration runs next, within the budget. Returns its number.
 
         Raises NotFound, Conflict, Unavailable when the study's turn is taken, or ValidationError.
         """
-        turn = secrets.token_hex(16)
         with self.database.reading() as session:
-            study = session.scalar(select(StudyRow).where(StudyRow.name == name, ~StudyRow.transient))
-        if study is None:
-            raise NotFound(f"There is no study named {name}.")
-        with self.searches.turn(study.id):
+            study = lifecycle.find(session, name)
+        with self._turn(study.id) as turn:
             with self.database.transaction() as session:
                 study = lifecycle.locked(session, name)
-                number = self._room(session, study)
+                first = self._room(session, study)
                 params = resolved_space(study).check(params)
                 if not self._take_turn(session, study, turn):
                     raise Unavailable("Another configuration is being drawn right now; try again.", retry_after=1)
-            search = self.searches.get(study)
-            with self.database.writing():
-                known = search.find(params)
-                if known is None:
-                    search.enqueue(number, params)
+            added, known = self._before_and(self.searches.get(study), first, params, study.spec.budget.trials)
             with self.database.transaction() as session:
                 study = lifecycle.locked(session, name)
                 if study.asker != turn:
                     raise Unavailable("The database was too slow; try again.", retry_after=1)
                 study.asker = study.asker_until = None
-                if known is None:
-                    now = self.database.time(session)
-                    study.started_at = study.started_at or now
-                    session.add(lifecycle.new_trial(study, number, params, now))
+                now = self.database.time(session)
+                study.started_at = study.started_at or now
+                for number, configuration in enumerate(added, first):
+                    session.add(lifecycle.new_trial(study, number, configuration, now))
         if known is not None:
             raise Conflict(f"This configuration is trial {known} of {name} already.")
-        return number
+        if added[-1:] != [params]:
+            raise Conflict(f"{name} has had all {study.spec.budget.trials} trials of its budget.")
+        return first + len(added) - 1
+
+    def _before_and(
+        self, search: Search, first: int, params: Params, limit: int | None
+    ) -> tuple[list[Params], int | None]:
+        """The configurations of trials `first`, `first` + 1, ...: those that must come before the user's, and the
+        user's; and the number of the trial that has it already, else None.
+
+        Before it come the baseline, which is always trial 0, and trials that a crash left in Optuna alone.
+        """
+        added: list[Params] = []
+        known = search.find(params)
+        while first + len(added) == 0 or search.count() > first + len(added):
+            added.append(search.ask(first + len(added)) or {})
+            known = search.find(params)
+        number = first + len(added)
+        if known is None and (limit is None or number < limit):
+            search.enqueue(number, params)
+            added.append(params)
+        return added, known
+
+    @contextmanager
+    def _turn(self, study_id: int) -> Iterator[str]:
+        """The token of a turn to ask on a study's behalf; one that an error ends is given back."""
+        turn = secrets.token_hex(16)
+        with self.searches.turn(study_id):
+            try:
+                yield turn
+            except BaseException:
+                with suppress(SQLAlchemyError), self.database.transaction() as session:
+                    given_back = update(StudyRow).where(StudyRow.id == study_id, StudyRow.asker == turn)
+                    rows(session, given_back.values(asker=None, asker_until=None))
+                raise
 
     def _room(self, session: Session, study: StudyRow) -> int:
         """The number of a user's own trial. Raises Conflict when the study takes none."""
@@ -132,11 +168,6 @@ class Dispatch(Core):
         if trials is not None and total >= trials:
             raise Conflict(f"{study.name} has had all {trials} trials of its budget.")
         return total
-
-    def _ask_search(self, study: StudyRow, number: int) -> Params | None:
-        search = self.searches.get(study)
-        with self.database.writing():
-            return search.ask(number)
 
     def _next_number(self, session: Session, study: StudyRow) -> int | None:
         """The number of the trial to ask for; None when the study wants none now."""

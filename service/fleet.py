@@ -50,10 +50,10 @@ class LocalFleet:
     def __init__(self, url: str, token: str | None, *, data_roots: str | None, cpu_workers: int, home: Path) -> None:
         self._url, self._logs = url, home / "logs"
         self._environment = {k: v for k, v in os.environ.items() if k not in ("LUTHIER_TOKEN", "LUTHIER_DATABASE_URL")}
-        for name, value in (("LUTHIER_WORKER_TOKEN", token), ("LUTHIER_DATA_ROOTS", data_roots)):
-            self._environment.pop(name, None)
-            if value is not None:
-                self._environment[name] = value
+        self._environment.pop("LUTHIER_WORKER_TOKEN", None)
+        if token is not None:
+            self._environment["LUTHIER_WORKER_TOKEN"] = token
+        self._environment["LUTHIER_DATA_ROOTS"] = "/" if data_roots is None else data_roots
         self._environment["LUTHIER_HOME"] = str(home.resolve())
         host = re.sub(r"[^A-Za-z0-9._-]", "-", platform.node()) or "localhost"
         self._slots = [_Slot(f"local-{i}@{host}", arguments) for i, arguments in enumerate(_devices(cpu_workers))]

@@ -57,9 +57,7 @@ class Intake(Core):
         self.store.drop(row.study_id, row.id, stale_files)
         prune = False
         if value is not None:
-            search = self.searches.get(study)
-            with self.database.writing():
-                prune = search.report(row.number, report.step, value)
+            prune = self.searches.get(study).report(row.number, report.step, value)
         decision = Decision.STOP if hurry else Decision.PRUNE if prune else Decision.CONTINUE
         return Answer(decision=decision, lease_seconds=self.leases.lease_seconds)
 
@@ -121,7 +119,11 @@ class Intake(Core):
             elif row.kind == Kind.EVALUATE and state in (TrialState.COMPLETE, TrialState.FAILED):
                 self._evaluated(session, study, row, outcome)
             lifecycle.settle(session, self.leases, study)
-            losers = [] if state is TrialState.QUEUED or row.best is None else self.losers(session, study)
+            losers = (
+                []
+                if state is TrialState.QUEUED or (row.best is None and study.state not in ENDED)
+                else self.losers(session, study)
+            )
         if row.kind == Kind.TRAIN and state is not TrialState.QUEUED:
             self.searches.tell(self.searches.get(study), row)
             losers.append(row)
@@ -167,7 +169,7 @@ class Intake(Core):
 
     def _evaluated(self, session: Session, study: StudyRow, row: A, outcome: Outcome) -> None:
         if outcome.evaluation is None:
-            lifecycle.fail(session, self.leases, study, f"The winner could not be measured: {row.error}")
+            lifecycle.unmeasured(session, self.database, study, row.error or "")
             return
         winner = session.scalars(
             select(A).where(A.study_id == study.id, A.kind == Kind.TRAIN, A.number == study.winner)

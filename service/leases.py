@@ -180,11 +180,11 @@ class Leases:
         return list(session.scalars(statement))
 
     def cancel(self, session: Session, study_id: int, started: bool) -> list[int]:
-        """End a study's waiting trials, and its running ones too when `started`. Returns the trials' numbers."""
+        """End what of a study's work has never started, or all of it when `started`. Returns the trials' numbers."""
         states = [TrialState.QUEUED, TrialState.RUNNING] if started else [TrialState.QUEUED]
         which = select(A).where(A.study_id == study_id, A.state.in_(states)).with_for_update()
         if not started:
-            which = which.where(A.kind == Kind.TRAIN, A.attempt == 0)
+            which = which.where(A.kind != Kind.EVALUATE, A.attempt == 0)
         found = list(session.scalars(which))
         ended = {"state": TrialState.CANCELLED, "finished_at": self.database.now(), "deadline": None, "token": None}
         rows(session, update(A).where(A.id.in_([row.id for row in found])).values(**ended))

@@ -7,18 +7,26 @@ it is set no new trial starts. `settle` is the one place that moves a study on; 
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from service.database import Database
 from service.errors import Conflict, NotFound
-from service.leases import Leases, Tally
+from service.leases import Leases, Tally, rows
 from service.tables import AssignmentRow as A
 from service.tables import StudyRow
 from studies.protocol import ENDED, Kind, StudyState, TrialState
 from studies.spec import StudySpec, is_better, trial_seed
 
 ACTIVE = (TrialState.QUEUED, TrialState.RUNNING)
+
+
+def find(session: Session, name: str) -> StudyRow:
+    """The study's row as it is now. Raises NotFound."""
+    study = session.scalar(select(StudyRow).where(StudyRow.name == name, ~StudyRow.transient))
+    if study is None:
+        raise NotFound(f"There is no study named {name}.")
+    return study
 
 
 def locked(session: Session, name: str) -> StudyRow:
@@ -74,9 +82,23 @@ def pause(study: StudyRow) -> None:
     study.state = StudyState.PAUSED
 
 
-def resume(study: StudyRow) -> None:
-    if study.state != StudyState.PAUSED:
+def resume(session: Session, study: StudyRow) -> None:
+    """Go on: a paused study with its trials, one whose winner could not be measured with that."""
+    unmeasured = study.state == StudyState.FAILED and study.winner is not None and study.model is None
+    if study.state != StudyState.PAUSED and not unmeasured:
         raise Conflict(f"Only a paused study can be resumed; {study.name} is {_phase(study)}.")
+    if unmeasured:
+        evaluation = update(A).where(A.study_id == study.id, A.kind == Kind.EVALUATE, A.state == TrialState.FAILED)
+        again = {
+            "state": TrialState.QUEUED,
+            "losses": 0,
+            "token": None,
+            "finished_at": None,
+            "reason": None,
+            "error": None,
+        }
+        rows(session, evaluation.values(**again))
+        study.error = study.finished_at = None
     study.state = StudyState.RUNNING
 
 
@@ -111,7 +133,7 @@ def act(session: Session, leases: Leases, study: StudyRow, action: Action) -> No
     if action is Action.PAUSE:
         pause(study)
     elif action is Action.RESUME:
-        resume(study)
+        resume(session, study)
     elif action is Action.STOP:
         stop(study)
     else:
@@ -121,6 +143,8 @@ def act(session: Session, leases: Leases, study: StudyRow, action: Action) -> No
 
 def end_search(study: StudyRow, state: StudyState, message: str, hurry: bool = False, error: str | None = None) -> None:
     """Set how the study will end. The first reason stays."""
+    if study.state == StudyState.PAUSED:
+        study.state = StudyState.RUNNING  # what was given back meanwhile has to end first
     if study.ending is None:
         study.ending, study.message, study.hurry, study.error = state, message, hurry, error
 
@@ -161,6 +185,12 @@ def fail(session: Session, leases: Leases, study: StudyRow, error: str) -> None:
     leases.cancel(session, study.id, started=True)
     study.ending, study.error, study.message = StudyState.FAILED, error, None
     _finish(session, leases.database, study)
+
+
+def unmeasured(session: Session, database: Database, study: StudyRow, error: str) -> None:
+    """The winner's evaluation failed: the study has failed, and may be resumed there."""
+    study.error = f"The winner could not be measured: {error} Its weights are kept; `resume` measures it again."
+    study.state, study.finished_at = StudyState.FAILED, database.time(session)
 
 
 def _phase(study: StudyRow) -> str:

@@ -49,8 +49,12 @@ class Reaper(Core):
                 return
             lost = select(A).where(A.study_id == study_id, A.kind != Kind.TRAIN, A.state == TrialState.FAILED)
             for row in session.scalars(lost):
-                if study.state not in ENDED:
-                    lifecycle.fail(session, self.leases, study, row.error or "its inspection or evaluation failed")
+                if study.state in ENDED:
+                    break
+                if row.kind == Kind.EVALUATE:
+                    lifecycle.unmeasured(session, self.database, study, row.error or "")
+                else:
+                    lifecycle.fail(session, self.leases, study, row.error or "its inspection failed")
             lifecycle.settle(session, self.leases, study)
         if study.state in ENDED:
             self.searches.ended(study)

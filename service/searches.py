@@ -50,8 +50,7 @@ class Searches:
         if search is not None and not self._alone:
             search.refresh()
         if search is None:
-            with self._database.writing():
-                search = Search(self._storage, study.spec, resolved_space(study))
+            search = Search(self._storage, study.spec, resolved_space(study), self._database.writing)
             self.reconcile(study.id, search)
             with self._lock:
                 search = self._open.setdefault(study.id, search)
@@ -81,8 +80,7 @@ class Searches:
 
         A trial that Optuna has and our rows lack is not touched here: the next `ask` adopts it.
         """
-        with self._database.writing():
-            unfinished = search.unfinished()
+        unfinished = search.unfinished()
         if not unfinished:
             return
         with self._database.reading() as session:
@@ -99,8 +97,7 @@ class Searches:
 
     def tell(self, search: Search, row: AssignmentRow) -> None:
         reason = Reason(row.reason) if row.reason else None
-        with self._database.writing():
-            search.tell(row.number, TrialState(row.state), row.value, reason)
+        search.tell(row.number, TrialState(row.state), row.value, reason)
 
     def ended(self, study: StudyRow) -> None:
         """The study has ended: tell Optuna what it has not heard of yet, and keep nothing open."""

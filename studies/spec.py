@@ -126,9 +126,11 @@ class Budget(_Model):
     trials: int | None = Field(None, ge=1, le=100_000, description="Trials started, the baseline included.")
     wall_clock_seconds: FiniteFloat | None = Field(None, gt=0, description="From the first trial's start.")
     gpu_seconds: FiniteFloat | None = Field(None, gt=0, description="Sum of the time workers were busy with trials.")
-    target: FiniteFloat | None = Field(None, description="Stop once the objective is this good.")
+    target: FiniteFloat | None = Field(None, description="Stop once a trial has ended with an objective this good.")
     failures: int | None = Field(None, ge=1, description="Stop as failed once so many trials have failed.")
-    trial_seconds: FiniteFloat | None = Field(None, gt=0, description="A trial running longer fails as a timeout.")
+    trial_seconds: FiniteFloat | None = Field(
+        None, gt=0, description="An attempt at a trial that runs longer fails it as a timeout."
+    )
 
 
 class StudySpec(_Model):

@@ -22,8 +22,8 @@ router = APIRouter(tags=["operations"])
 
 
 @router.get("/healthz")
-def alive() -> dict[str, str]:
-    """The process answers."""
+async def alive() -> dict[str, str]:
+    """The process answers, also while every thread is busy."""
     return {"status": "ok"}
 
 

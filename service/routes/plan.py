@@ -16,7 +16,7 @@ from service.routes.body import SPEC_BODY, SpecBody
 from service.routes.studies import forget, installed
 from service.tables import AssignmentRow as A
 from service.tables import StudyRow, WorkerRow
-from studies.protocol import FINISHED, Kind, Reason
+from studies.protocol import FINISHED, Kind, Reason, TrialState
 from studies.spec import StudySpec
 
 router = APIRouter(tags=["studies"])
@@ -66,7 +66,9 @@ def _look(service: Service, study_id: int) -> tuple[StudyRow, A]:
 def _any_worker(service: Service) -> bool:
     with service.core.database.reading() as session:
         since = service.core.database.now() - 60.0
-        return session.scalar(select(WorkerRow.name).where(WorkerRow.seen_at > since).limit(1)) is not None
+        busy = select(A.worker).where(A.state == TrialState.RUNNING, A.deadline > service.core.database.now())
+        seen = select(WorkerRow.name).where(WorkerRow.seen_at > since)
+        return session.scalar(seen.union_all(busy).limit(1)) is not None
 
 
 def _remove(service: Service, study_id: int) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from service import lifecycle, paging, views
-from service.context import Service, ServiceDep, find_study
+from service.context import Service, ServiceDep
 from service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, responses
 from service.models import Fault, Page, StudyView
 from service.routes.body import SPEC_BODY, SpecBody
@@ -82,7 +82,7 @@ def listing(
 @router.get("/{name}", responses=responses(NotFound))
 def get(name: str, service: ServiceDep) -> StudyView:
     with service.core.database.reading() as session:
-        return views.study_views(session, [find_study(session, name)])[0]
+        return views.study_views(session, [lifecycle.find(session, name)])[0]
 
 
 @router.post("/{name}/{action}", responses=responses(NotFound, Conflict))
@@ -104,13 +104,12 @@ def act(name: str, action: lifecycle.Action, service: ServiceDep) -> StudyView:
 def delete(name: str, service: ServiceDep) -> None:
     """Remove a study that has ended: its rows, its search, its files."""
     with service.core.database.reading() as session:
-        study = find_study(session, name)
+        study = lifecycle.find(session, name)
     if study.state not in ENDED:
         raise Conflict(f"{name} is {study.state}; cancel it first.")
     if study.inspection is not None:  # Optuna's part first: a study that takes the name later must not find it
         search = service.core.searches.get(study)
-        with service.core.database.writing():
-            search.delete()
+        search.delete()
     with service.core.database.transaction() as session:
         session.execute(delete_from(StudyRow).where(StudyRow.id == study.id))
     forget(service, study.id)
@@ -126,7 +125,7 @@ def forget(service: Service, study_id: int) -> None:
 def model(name: str, service: ServiceDep) -> FileResponse:
     """The winner: a .tar.gz of a `save_pretrained` directory and `luthier.json`."""
     with service.core.database.reading() as session:
-        study = find_study(session, name)
+        study = lifecycle.find(session, name)
     if study.model is None:
         raise NotFound(f"{name} has no model yet: it is {study.state}, and the model comes when it has ended.")
     stored = dict(study.model)

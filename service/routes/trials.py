@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service import paging, views
-from service.context import ServiceDep, find_study
+from service import lifecycle, paging, views
+from service.context import ServiceDep
 from service.errors import Conflict, Invalid, NotFound, Unavailable, invalid, responses
 from service.models import Page, TrialView
 from service.tables import AssignmentRow as A
@@ -28,7 +28,7 @@ class Configuration(BaseModel):
 
 
 def _trial(session: Session, name: str, number: int) -> A:
-    study = find_study(session, name)
+    study = lifecycle.find(session, name)
     row = session.scalar(select(A).where(A.study_id == study.id, A.kind == Kind.TRAIN, A.number == number))
     if row is None:
         raise NotFound(f"{name} has no trial {number}.")
@@ -46,7 +46,7 @@ def listing(
     """Trials in the order of their numbers."""
     after = paging.decode(cursor)
     with service.core.database.reading() as session:
-        study = find_study(session, name)
+        study = lifecycle.find(session, name)
         statement = select(A).where(A.study_id == study.id, A.kind == Kind.TRAIN).order_by(A.number).limit(limit + 1)
         if state is not None:
             statement = statement.where(A.state == state)
@@ -87,7 +87,7 @@ def plot(
 ) -> Response:
     """A plotly figure: a page of its own, or plotly's JSON."""
     with service.core.database.reading() as session:
-        study = find_study(session, name)
+        study = lifecycle.find(session, name)
     if study.inspection is None:
         raise Conflict(f"{name} has not started yet: there is nothing to draw.")
     try:

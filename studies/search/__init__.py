@@ -14,6 +14,8 @@ import copy
 import math
 import random
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Search", "Storage", "close_storage", "init_storage", "missing_packages", "open_storage"]
 
+Writing = AbstractContextManager[Any]
 Key = tuple[Scalar, ...]  # a configuration's values of the searched dimensions, in the space's order
 RANDOM_ATTEMPTS = 1_000  # before a space without end is called exhausted
 PRUNED_AT = "luthier:pruned_at"  # the step at which a trial was told to end
@@ -53,18 +56,24 @@ class Search:
     0, 1, 2, ... in the order of those calls.
     """
 
-    def __init__(self, storage: Storage, spec: StudySpec, space: Space) -> None:
-        """Open the study named `spec.name`, or create it. `space` is the spec's, with depths resolved."""
-        self._storage, self._spec, self._space = storage, spec, space
+    def __init__(
+        self, storage: Storage, spec: StudySpec, space: Space, writing: Callable[[], Writing] = nullcontext
+    ) -> None:
+        """Open the study named `spec.name`, or create it. `space` is the spec's, with depths resolved.
+
+        `writing` is held around each write to the storage, and around nothing else: drawing can take seconds.
+        """
+        self._storage, self._spec, self._space, self._writing = storage, spec, space, writing
         self._free = space.free()
-        self._study = optuna.create_study(
-            storage=storage,
-            study_name=spec.name,
-            direction=spec.objective.direction,
-            sampler=RandomSampler(),
-            pruner=make_pruner(spec),
-            load_if_exists=True,
-        )
+        with writing():
+            self._study = optuna.create_study(
+                storage=storage,
+                study_name=spec.name,
+                direction=spec.objective.direction,
+                sampler=RandomSampler(),
+                pruner=make_pruner(spec),
+                load_if_exists=True,
+            )
         self._study_id = self._study._study_id
         self._keys: dict[int, Key] = {}  # by trial number; a trial's parameters never change
         self._mirror: list[FrozenTrial] | None = None  # as stored, as far as this process knows; never changed in place
@@ -115,8 +124,10 @@ class Search:
     def report(self, number: int, step: int, value: float) -> bool:
         """Store the score of evaluation `step` (from 1); True when the trial is to end now, pruned.
 
-        A step reported before is ignored and gets the decision it got; so does a step that comes after the trial's
-        end: True. Raises ValueError for a score that is not finite, LookupError for a trial that does not exist.
+        Never pruned are the baseline, to which the winner is compared, and a trial at its last evaluation, which has
+        cost all it can cost. A step reported before is ignored and gets the decision it got. A step that comes after
+        the decision to prune, or after the trial's end, gets True.
+        Raises ValueError for a score that is not finite, LookupError for a trial that does not exist.
         """
         if not math.isfinite(value):
             raise ValueError(f"the score of trial {number} at step {step} is {value}; only finite scores are stored")
@@ -128,17 +139,19 @@ class Search:
             return True
         seen = copy.copy(trial)
         seen.intermediate_values = {**trial.intermediate_values, step: value}
-        prune = bool(make_pruner(self._spec).prune(view.study(self._spec.name), seen))
+        prune = bool(make_pruner(self._spec).prune(view.study(self._spec.name), seen))  # its notes serve the others too
+        prune = (prune and number != 0 and step < self._last_step(trial)) or PRUNED_AT in trial.system_attrs
+        notes = view.notes | ({PRUNED_AT: step} if prune else {})
         try:
-            if prune:  # before the value: once that is stored, a repeat of the report reads the decision here
-                self._storage.set_trial_system_attr(trial._trial_id, PRUNED_AT, step)
-            self._storage.set_trial_intermediate_value(trial._trial_id, step, value)
-            for key, note in view.notes.items():
-                self._storage.set_trial_system_attr(trial._trial_id, key, note)
+            with self._writing():
+                if prune:  # before the value: once that is stored, a repeat of the report reads the decision here
+                    self._storage.set_trial_system_attr(trial._trial_id, PRUNED_AT, step)
+                self._storage.set_trial_intermediate_value(trial._trial_id, step, value)
+                for key, note in view.notes.items():
+                    self._storage.set_trial_system_attr(trial._trial_id, key, note)
         except UpdateFinishedTrialError:
             self.refresh()
             return True
-        notes = view.notes | ({PRUNED_AT: step} if prune else {})
         self._change(trial, intermediate_values=seen.intermediate_values, system_attrs=trial.system_attrs | notes)
         return prune
 
@@ -164,9 +177,10 @@ class Search:
         if end == OptunaState.PRUNED and trial.last_step is not None:
             values = [trial.intermediate_values[trial.last_step]]
         try:
-            if infeasible and reason and not is_infeasible(trial):
-                Trial(self._study, trial._trial_id).set_constraint(reason, 1.0)
-            self._storage.set_trial_state_values(trial._trial_id, end, values)
+            with self._writing():
+                if infeasible and reason and not is_infeasible(trial):
+                    Trial(self._study, trial._trial_id).set_constraint(reason, 1.0)
+                self._storage.set_trial_state_values(trial._trial_id, end, values)
         except UpdateFinishedTrialError:
             self.refresh()
             return
@@ -195,10 +209,8 @@ class Search:
 
     def delete(self) -> None:
         """Delete the study and its trials. Does nothing when it is gone already."""
-        try:
+        with suppress(KeyError), self._writing():
             self._storage.delete_study(self._study_id)
-        except KeyError:
-            return
 
     def _trials(self) -> list[FrozenTrial]:
         """Every trial in the order of the numbers. Reading them costs as much as all else, so our own writes are kept
@@ -245,11 +257,17 @@ class Search:
             system_attrs=notes,
         )
         template.datetime_start = datetime.now()  # naive, as Optuna keeps them
-        template._trial_id = self._storage.create_new_trial(self._study_id, template_trial=template)
+        with self._writing():
+            template._trial_id = self._storage.create_new_trial(self._study_id, template_trial=template)
         with self._lock:
             if self._mirror is not None:
                 template.number = len(self._mirror)
                 self._mirror.append(template)
+
+    def _last_step(self, trial: FrozenTrial) -> int:
+        """The evaluation at the end of the trial's epochs."""
+        params = complete(self._params(trial), self._spec.task_info.baseline)
+        return int(params["epochs"]) * self._spec.evaluations_per_epoch
 
     def _params(self, trial: FrozenTrial) -> Params:
         return {name: trial.params[name] if name in self._free else d for name, d in self._space.items()}  # type: ignore[misc]

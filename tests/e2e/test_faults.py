@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
 
 from tests.e2e.conftest import Served, run, spec, wait
 from tests.e2e.workers import external_worker
+from tests.service.harness import optuna_trials
 
 Serve = Callable[..., Served]
 
@@ -38,7 +38,7 @@ def scores(trials: list[dict[str, Any]]) -> list[Any]:
 def undisturbed(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     home = tmp_path_factory.mktemp("undisturbed") / "home"
     run(home, tiny, spec(tiny, "faults"))
-    found = optuna.load_study(study_name="faults", storage=f"sqlite:///{home / 'luthier.db'}").get_trials()
+    found = optuna_trials(f"sqlite:///{home / 'luthier.db'}", "faults")
     return [(trial.params, trial.value, trial.intermediate_values) for trial in found]
 
 
@@ -66,7 +66,7 @@ def test_killed_child_worker_and_service(serve: Serve, tiny: Path, database_url:
         assert [value["step"] for value in trial["values"]] == [1, 2, 3, 4, 5, 6]
     logs = [served.client.get(f"/v1/studies/faults/trials/{n}/logs").text for n in range(4)]
     assert all("goes on after evaluation" in log for log in logs[:3]), logs
-    told = optuna.load_study(study_name="faults", storage=database_url).get_trials()
+    told = optuna_trials(database_url, "faults")
     assert [(trial.params, trial.value, trial.intermediate_values) for trial in told] == undisturbed
     assert study["best"]["test"]["accuracy"] is not None and study["model"]["bytes"] > 0
 
@@ -88,7 +88,7 @@ def test_a_service_away_for_a_while_does_not_stop_training(
     trials = served.trials("faults")
     assert [trial["attempt"] for trial in trials] == [1, 1, 1, 1], "the outage cost no trial its lease"
     storage = f"sqlite:///{served.environment['LUTHIER_HOME']}/luthier.db"
-    told = optuna.load_study(study_name="faults", storage=storage).get_trials()
+    told = optuna_trials(storage, "faults")
     assert [(trial.params, trial.value, trial.intermediate_values) for trial in told] == undisturbed
 
 

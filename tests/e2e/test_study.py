@@ -112,6 +112,20 @@ def test_a_trial_that_diverges_is_pruned_and_never_wins(shared: Served, tiny: Pa
     assert (diverged["state"], diverged["reason"]) == ("pruned", "diverged")
 
 
+def test_only_the_child_loads_torch(shared: Served, tiny: Path) -> None:
+    document = spec(tiny, "light", budget={"trials": 1})
+    shared.client.post("/v1/studies", json=document).raise_for_status()
+    assert shared.ended("light")["state"] == "completed"
+    assert shared.process is not None
+
+    def loads_torch(pid: int) -> bool:
+        return "libtorch" in Path(f"/proc/{pid}/maps").read_text()
+
+    assert not loads_torch(shared.process.pid)
+    found = {line.split("-m ")[1].split()[0]: loads_torch(pid) for pid, line in shared.processes()}
+    assert found == {"trials": False, "trials.run": True}
+
+
 @pytest.fixture(scope="module")
 def shared(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """One service with a warm worker, for studies that do not disturb each other."""

@@ -254,6 +254,9 @@ PRUNERS: list[dict[str, Any]] = [
 ]
 
 
+FIVE_EPOCHS = SPACE | {"epochs": 5}
+
+
 def train(search: Search, number: int, curve: list[float]) -> int | None:
     """Report a curve; the step at which the trial was pruned, or None."""
     search.ask(number)
@@ -267,7 +270,7 @@ def train(search: Search, number: int, curve: list[float]) -> int | None:
 
 @pytest.mark.parametrize("pruner", PRUNERS, ids=lambda p: "-".join(map(str, p.values())))
 def test_a_pruner_ends_the_hopeless_and_keeps_the_good(sqlite: Storage, pruner: dict[str, Any]) -> None:
-    search = start(sqlite, pruner=pruner, sampler={"name": "random"})
+    search = start(sqlite, space=FIVE_EPOCHS, pruner=pruner, sampler={"name": "random"})
     for number in range(8):
         train(search, number, [0.50 + 0.01 * number + 0.02 * step for step in range(5)])
     hopeless, good = [0.20, 0.18, 0.16, 0.14, 0.12], [0.70, 0.75, 0.80, 0.85, 0.90]
@@ -275,8 +278,33 @@ def test_a_pruner_ends_the_hopeless_and_keeps_the_good(sqlite: Storage, pruner: 
     assert train(search, 9, good) is None
 
 
+@pytest.mark.parametrize("pruner", PRUNERS, ids=lambda p: "-".join(map(str, p.values())))
+def test_neither_the_baseline_nor_a_trial_at_its_last_evaluation_is_pruned(
+    sqlite: Storage, pruner: dict[str, Any]
+) -> None:
+    search = start(sqlite, space=FIVE_EPOCHS, pruner=pruner, sampler={"name": "random"})
+    for number in range(9):
+        search.ask(number)
+    for number in range(1, 9):
+        for step in range(1, 6):
+            search.report(number, step, 0.6 + 0.01 * number)
+        search.tell(number, TrialState.COMPLETE, 0.6 + 0.01 * number, None)
+    assert [search.report(0, step, 0.1) for step in range(1, 6)] == [False] * 5, "the baseline, far behind"
+    search.ask(9)
+    assert not any(search.report(9, step, 0.9) for step in range(1, 5))
+    assert search.report(9, 5, 0.2) is False, "its best model may win"
+
+
+def test_a_decision_to_prune_outlives_the_worker_that_did_not_hear_it(sqlite: Storage) -> None:
+    search = start(sqlite, space=FIVE_EPOCHS, pruner={"name": "median", "startup_trials": 1})
+    train(search, 0, [0.5] * 5)
+    search.ask(1)
+    assert search.report(1, 1, 0.1) is True
+    assert search.report(1, 2, 0.9) is True  # another worker went on from the first evaluation
+
+
 def test_pruning_follows_the_direction(sqlite: Storage) -> None:
-    search = start(sqlite, objective={"metric": "loss"}, pruner={"name": "median"})
+    search = start(sqlite, space=FIVE_EPOCHS, objective={"metric": "loss"}, pruner={"name": "median"})
     for number in range(6):
         train(search, number, [0.5] * 5)
     assert train(search, 6, [0.9] * 5) == 1
@@ -284,20 +312,20 @@ def test_pruning_follows_the_direction(sqlite: Storage) -> None:
 
 
 def test_warm_up_steps_are_never_pruned(sqlite: Storage) -> None:
-    search = start(sqlite, pruner={"name": "median", "startup_trials": 1, "warmup_steps": 2})
+    search = start(sqlite, space=FIVE_EPOCHS, pruner={"name": "median", "startup_trials": 1, "warmup_steps": 2})
     train(search, 0, [0.5] * 5)
     assert train(search, 1, [0.1] * 5) == 3
 
 
 def test_without_a_pruner_nothing_is_pruned(sqlite: Storage) -> None:
-    search = start(sqlite, pruner={"name": "none"})
+    search = start(sqlite, space=FIVE_EPOCHS, pruner={"name": "none"})
     assert all(train(search, number, [0.5 - 0.05 * number] * 5) is None for number in range(8))
 
 
 def test_a_repeated_report_is_ignored_and_gets_the_same_decision(
     storage: Storage, database_url: str, open_again: Open
 ) -> None:
-    search = start(storage, pruner={"name": "median", "startup_trials": 1})
+    search = start(storage, space=FIVE_EPOCHS, pruner={"name": "median", "startup_trials": 1})
     train(search, 0, [0.5] * 5)
     search.ask(1)
     assert search.report(1, 1, 0.6) is False
@@ -307,7 +335,10 @@ def test_a_repeated_report_is_ignored_and_gets_the_same_decision(
     assert search.report(2, 1, 0.1) is True
     assert search.report(2, 1, 0.9) is True
     search.tell(2, TrialState.PRUNED, None, None)
-    for again in (search, start(open_again(database_url), pruner={"name": "median", "startup_trials": 1})):
+    for again in (
+        search,
+        start(open_again(database_url), space=FIVE_EPOCHS, pruner={"name": "median", "startup_trials": 1}),
+    ):
         assert again.report(2, 1, 0.1) is True  # also once it has ended
         assert again.report(2, 2, 0.1) is True
         assert again.report(1, 1, 0.6) is False
@@ -315,7 +346,7 @@ def test_a_repeated_report_is_ignored_and_gets_the_same_decision(
 
 @pytest.mark.parametrize("pruner", ["hyperband", "halving"])
 def test_a_decision_on_a_rung_is_repeated_too(sqlite: Storage, pruner: str) -> None:
-    search = start(sqlite, pruner={"name": pruner})
+    search = start(sqlite, space=FIVE_EPOCHS, pruner={"name": pruner})
     decisions = {}
     for number in range(12):
         search.ask(number)
