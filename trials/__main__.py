@@ -1,4 +1,7 @@
-"""`python -m trials --server URL`: a worker. Its token comes from LUTHIER_WORKER_TOKEN, never from an argument."""
+"""`python -m trials --server URL`: a worker. Its token comes from LUTHIER_WORKER_TOKEN, never from an argument.
+
+Where LUTHIER_DATA_ROOTS is unset it opens local data and models below its working directory only.
+"""
 
 import argparse
 import asyncio
@@ -9,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 from trials.worker import Worker
 
@@ -18,6 +22,7 @@ CPU = "cpu"
 
 def main(arguments: list[str] | None = None) -> int:
     given = _parse(arguments)
+    os.environ.setdefault("LUTHIER_DATA_ROOTS", str(Path.cwd()))  # else a study could name any file of this user
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("trials").setLevel(logging.INFO)
     worker = Worker(

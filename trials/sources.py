@@ -1,7 +1,7 @@
 """Tables from files and from the hub, checked so that an error names the file, the row and the cure.
 
-Local paths must lie inside the folders of LUTHIER_DATA_ROOTS (separated by colons, symlinks resolved); unset means
-anything the user may read. URLs are refused.
+Local paths must lie inside the folders of LUTHIER_DATA_ROOTS (separated by colons, symlinks resolved); `/` means
+anything the user may read, and so does no such variable, but a worker always sets it. URLs are refused.
 """
 
 import csv

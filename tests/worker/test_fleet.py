@@ -84,6 +84,7 @@ def test_workers_that_never_stay_up_are_told_of(
         monkeypatch.setattr(fleet, name, 0.02)
     local = LocalFleet(service.url, "not the token", data_roots=None, cpu_workers=1, home=tmp_path)
     assert local.problem is None
+    assert local._environment["LUTHIER_DATA_ROOTS"] == "/"  # no limit, and a worker would set one of its own
     local.start()
     try:
         until(lambda: local.problem)

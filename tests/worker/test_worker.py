@@ -244,7 +244,7 @@ def test_the_real_child_inspects_trains_and_evaluates(service: Service, start: S
     }
     params = {name: h.default for name, h in HYPERPARAMETERS.items()} | study["space"] | {"max_length": 32}
     service.assign(1, kind=Kind.INSPECT, params=params, spec=study)
-    start("--gpu", "cpu", "--threads", "1", "--name", "real", module="trials")
+    start("--gpu", "cpu", "--threads", "1", "--name", "real", module="trials", LUTHIER_DATA_ROOTS=str(tmp_path))
     inspection = service.outcome(1, 60).inspection
     assert inspection is not None and sorted(inspection.label_names) == ["anger", "joy"]
     service.assign(2, params=params, spec=study, inspection=inspection)
