@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from trials.batches import evaluation_batches
+from trials.memory import out_of_memory
 from trials.tasks import Encoded, TaskModule
 from trials.warm import Warm
 
@@ -102,7 +103,7 @@ class Computer:
             try:
                 return compute(size)
             except (RuntimeError, MemoryError) as error:
-                if not _out_of_memory(error):
+                if not out_of_memory(error):
                     raise
                 if size == 1:
                     raise torch.OutOfMemoryError(str(error)) from error
@@ -127,10 +128,3 @@ class Computer:
         import resource
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory did not suffice; on a CPU torch raises a plain RuntimeError."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return "DefaultCPUAllocator" in str(error) or "CUDA out of memory" in str(error)

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from trials.backbone import base_of
+from trials.memory import out_of_memory
 from trials.session import BadData
 from trials.sources import check_inside_roots, local_path
 
@@ -148,7 +149,7 @@ def load(auto: Any, folder: Path, name: str, label_names: list[str], processor: 
                 output_loading_info=True,
             )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
+        if out_of_memory(error):
             raise
         reason = " ".join(str(error).split())[:300]
         text = f"{name} cannot be loaded for this task: {reason}. Check that the model suits the task."

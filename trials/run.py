@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from studies.protocol import Assignment, Decision, Kind, Metrics, Outcome, Problem, Reason, Report
+from trials.memory import out_of_memory
 from trials.pipe import Decided, End, FromChild, Logged, Ready, Reported, Start, encode, to_child
 from trials.session import BadData, Ended
 from trials.store import disk_problem, file_ref
 
 DECISION_SECONDS = 5.0  # a report waits so long for its decision, then training goes on
 ENDINGS = {Decision.PRUNE, Decision.STOP, Decision.CANCEL}
-OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "ALLOC_FAILED", "CUDA out of memory")
 
 
 class Line:
@@ -179,7 +179,7 @@ def perform(
         fields = _failed(Reason.BAD_DATA, error.message, error.path)
     except Exception as error:
         session.log(traceback.format_exc())
-        replace = _out_of_memory(error)
+        replace = out_of_memory(error)
         text = disk_problem(error, session.folder) or _one_line(error)
         fields = _failed(Reason.OOM if replace else Reason.ERROR, text)
     return Outcome(id=assignment.id, token=assignment.token, **fields), replace
@@ -194,13 +194,6 @@ def vanish() -> None:
 
 def _failed(reason: Reason, message: str, path: list[str | int] | None = None) -> dict[str, Any]:
     return {"status": "failed", "reason": reason, "problem": Problem(message=_clean(message), path=path or [])}
-
-
-def _out_of_memory(error: Exception) -> bool:
-    torch = sys.modules.get("torch")
-    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 def _one_line(error: Exception) -> str:

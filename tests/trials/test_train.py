@@ -12,7 +12,9 @@ from studies.protocol import Assignment, Checkpoint, Decision, Inspection, Reaso
 from studies.spec import is_better
 from tests.tiny import tiny_csv
 from tests.trials.conftest import Memory
+from trials.memory import out_of_memory
 from trials.optim import class_weights, schedule
+from trials.run import perform
 from trials.session import BadData, Ended
 from trials.train import train
 from trials.warm import Warm
@@ -123,13 +125,25 @@ def test_frozen_blocks_stay_as_they_are_and_the_rest_moves(assign: Assign, sessi
     assert set(load_file(session.named("best"))).isdisjoint(frozen)
 
 
-def _refuse_large_batches(warm: Warm, assignment: Assignment, most: int) -> tuple[nn.Module, list[int]]:
+SHORT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+    torch.AcceleratorError("CUDA error: out of memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:116] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"),
+    MemoryError(),
+]
+
+
+def _refuse_large_batches(
+    warm: Warm, assignment: Assignment, most: int, error: Exception = SHORT_OF_MEMORY[0]
+) -> tuple[nn.Module, list[int]]:
     """Make the model's forward run out of memory above `most` rows, as a GPU would."""
     model, sizes = warm.open(assignment).pretrained.model, []
 
     def hook(module: nn.Module, args: tuple[object, ...], inputs: dict[str, torch.Tensor]) -> None:
         if len(inputs["input_ids"]) > most:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+            raise error
         sizes.append(len(inputs["input_ids"]))
 
     model.register_forward_pre_hook(hook, with_kwargs=True)
@@ -153,6 +167,21 @@ def test_too_little_memory_is_answered_by_smaller_pieces_of_the_same_batch(
     one_file, two_file = load_file(plain.named("best")), load_file(small.named("best"))
     for name, tensor in one_file.items():
         assert torch.allclose(tensor, two_file[name], atol=1e-5), name
+
+
+@pytest.mark.parametrize("error", SHORT_OF_MEMORY, ids=lambda error: type(error).__name__)
+def test_every_kind_of_too_little_memory_is_answered_alike(assign: Assign, session: Memory, error: Exception) -> None:
+    """Smaller pieces; where those do not help, the reason `oom` and a new process."""
+    warm, work = Warm(), assign(params={"epochs": 1})
+    _refuse_large_batches(warm, work, most=5, error=error)
+    assert train(work, session, warm).status == "complete" and warm.micro_batch == 4
+
+    def entry(*_: object) -> None:
+        raise error
+
+    outcome, replace = perform(entry, work, session, warm)
+    assert outcome.reason is Reason.OOM and replace
+    assert not out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
 
 
 def test_too_little_memory_for_one_example_is_a_failure(assign: Assign, session: Memory) -> None:
