@@ -1,12 +1,12 @@
 """The winner: its test score, measured once, and the model a person can use, packed as one file."""
 
 import gzip
+import hashlib
 import json
 import platform
 import shutil
 import tarfile
 import tempfile
-from hashlib import file_digest
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ def evaluate(assignment: Assignment, session: Session, warm: Warm) -> Evaluation
 
     Raises BadData, session.Ended, torch.OutOfMemoryError.
     """
+    for left in session.folder.glob(".pack-*"):  # a whole model each, of an attempt that was killed
+        shutil.rmtree(left, ignore_errors=True)
     opened = warm.open(assignment)
     model, _ = prepare(opened, assignment.params, assignment.seed)
     best = assignment.checkpoint.best
@@ -43,7 +45,7 @@ def evaluate(assignment: Assignment, session: Session, warm: Warm) -> Evaluation
         session.log(f"test ({len(encoded)} rows): {', '.join(f'{k} {v}' for k, v in test.items())}")
     packed = _pack(assignment, opened, test, session.folder)
     with packed.open("rb") as file:
-        digest = file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Evaluation(test=test, model=FileRef(name=NAME, sha256=digest, bytes=packed.stat().st_size))
 
 
@@ -65,6 +67,7 @@ def _about(assignment: Assignment, opened: Opened, test: Metrics | None) -> dict
     """What made the model: enough to make it again."""
     return assignment.provenance | {
         "spec": assignment.spec.model_dump(mode="json"),
+        "model_sha256": _weights_digest(opened.folder),
         "params": assignment.params,
         "seed": assignment.seed,
         "label_names": opened.data.label_names,
@@ -77,6 +80,15 @@ def _about(assignment: Assignment, opened: Opened, test: Metrics | None) -> dict
             "transformers": transformers.__version__,
         },
     }
+
+
+def _weights_digest(folder: Path) -> str:
+    """SHA-256 of the base model's weights: of its safetensors files one after another, by name."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.safetensors")):
+        with file.open("rb") as weights:
+            hashlib.file_digest(weights, lambda: digest)
+    return digest.hexdigest()
 
 
 def _tar(folder: Path, target: Path) -> None:

@@ -38,7 +38,8 @@ class Warm:
         if assignment.inspection is not None and assignment.inspection.fingerprint != data.fingerprint:
             text = "The data changed since the study began; put the old file back, or start a new study on the new one."
             raise BadData(text, "dataset", "source")
-        model = (str(folder), _stamp(folder / "config.json"), tuple(data.label_names))
+        files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
+        model = (str(folder), tuple((file.name, _stamp(file)) for file in files), tuple(data.label_names))
         if self._model is None or self._model[0] != model:
             self._model = None
             self._encoded.clear()  # they are the old tokenizer's
@@ -46,14 +47,17 @@ class Warm:
             self._model = (model, pretrained, Backbone.find(pretrained.model, pretrained.fresh))
         if self._study != (study, model, assignment.study):
             self._study, self.micro_batch = (study, model, assignment.study), None
-        return Opened(self, task, data, self._model[1], self._model[2])
+        return Opened(self, task, data, folder, self._model[1], self._model[2])
 
 
 class Opened:
     """A study's task, data and model, ready for use."""
 
-    def __init__(self, warm: Warm, task: TaskModule, data: Data, pretrained: Pretrained, backbone: Backbone) -> None:
+    def __init__(
+        self, warm: Warm, task: TaskModule, data: Data, folder: Path, pretrained: Pretrained, backbone: Backbone
+    ) -> None:
         self.task, self.data, self.pretrained, self.backbone = task, data, pretrained, backbone
+        self.folder = folder  # the base model's
         self._warm = warm
 
     def encoded(self, split: str, max_length: int) -> Encoded:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from studies.protocol import Assignment, Kind
 from tests.tiny import LABELS, tiny_csv, tiny_rows
@@ -33,6 +33,7 @@ def test_the_packed_model_is_whole_and_scores_the_same(
     trial = assign(params=params)
     train(trial, session, warm)
     made = {"checkpoint": session.checkpoint(), "provenance": {"study": "tiny", "trial": 3}}
+    (session.folder / ".pack-killed" / "model").mkdir(parents=True)
     work = assign(Kind.EVALUATE, params=params, **made)
     evaluation = evaluate(work, session, Warm())
     packed = session.folder / "model.tar.gz"
@@ -45,6 +46,7 @@ def test_the_packed_model_is_whole_and_scores_the_same(
     data = warm.open(trial).data
     assert about["trial"] == 3 and about["seed"] == 7 and about["fingerprint"] == data.fingerprint
     assert about["test"] == evaluation.test and about["label_names"] == ["anger", "joy"]
+    assert about["model_sha256"] == file_ref(Path(trial.spec.model) / "model.safetensors").sha256
     assert about["versions"].keys() == {"luthier", "python", "torch", "transformers"}
 
     model = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "model").eval()
@@ -61,6 +63,18 @@ def test_the_packed_model_is_whole_and_scores_the_same(
     again = Memory(tmp_path / "again")
     shutil.copy(session.named("best"), again.folder)
     assert evaluate(work, again, warm) == evaluation  # the same bytes too
+
+
+def test_weights_that_were_written_anew_are_read_anew(assign: Assign, model: Path, tmp_path: Path) -> None:
+    folder, warm = tmp_path / "base", Warm()
+    shutil.copytree(model, folder)
+    work = assign(spec={"model": str(folder)})
+    name = "bert.embeddings.word_embeddings.weight"
+    assert warm.open(work).pretrained is warm.open(work).pretrained
+    before = warm.open(work).pretrained.pristine[name]
+    weights = load_file(folder / "model.safetensors")
+    save_file({key: tensor + 1 for key, tensor in weights.items()}, folder / "model.safetensors", {"format": "pt"})
+    assert torch.equal(warm.open(work).pretrained.pristine[name], before + 1)
 
 
 def test_without_a_test_split_there_is_no_test_score(assign: Assign, session: Memory, data: Path) -> None:
