@@ -74,8 +74,11 @@ class Tally:
 
     def __init__(self) -> None:
         self._busy_seconds, self._ended = 0.0, 0
+        self._began: datetime | None = None  # when the first trial did: the wall clock's budget counts from there
 
     def add(self, snapshot: Snapshot) -> None:
+        starts = (trial.started_at for trial in (*snapshot.running, *snapshot.ended))
+        self._began = min((at for at in (self._began, *starts) if at is not None), default=None)
         self._busy_seconds += sum(trial.seconds or 0.0 for trial in snapshot.ended)
         self._ended += len(snapshot.ended)
 
@@ -94,8 +97,8 @@ class Tally:
             limits.append(left / max(1, len(snapshot.running)))
         if budget.gpu_seconds is not None:
             limits.append((budget.gpu_seconds - self._busy_seconds) / max(1, len(snapshot.running)))
-        if budget.wall_clock_seconds is not None:
-            limits.append(budget.wall_clock_seconds - (now - snapshot.study.created_at).total_seconds())
+        if budget.wall_clock_seconds is not None and self._began is not None:
+            limits.append(budget.wall_clock_seconds - (now - self._began).total_seconds())
         return max(0.0, min(limits)) if limits else None
 
 

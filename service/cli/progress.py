@@ -109,7 +109,11 @@ def results(study: "StudyView", trials: Iterable["TrialView"], model: str | None
                 {
                     "winner": f"trial {best.trial}: {configuration(best.params)}",
                     "validation": f"{spec.objective.metric} {score(best.value)}"
-                    + (f" (baseline, trial 0: {score(baseline)}, {best.value - baseline:+.4f})" if baseline else ""),
+                    + (
+                        f" (baseline, trial 0: {score(baseline)}, {best.value - baseline:+.4f})"
+                        if baseline is not None
+                        else ""
+                    ),
                     "test": scores(best.test) if best.test else "no test split",
                     "model": model,
                 },

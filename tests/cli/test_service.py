@@ -3,12 +3,14 @@
 import csv
 import io
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 
 from service.cli.follow import Snapshot, Tally, done, follow
+from service.cli.progress import results
 from service.client import Client, ServiceError
 from service.embedded import Embedded
 from service.models import StudyView
@@ -162,3 +164,24 @@ def test_the_time_left_is_the_mean_of_what_has_ended(service: Embedded, ended: S
     assert tally.seconds_left(snapshot, ended.created_at) is None
     tally.add(snapshot)
     assert tally.seconds_left(snapshot, ended.created_at) == pytest.approx(1.5)  # one trial of 1.5 s is left
+
+
+def test_the_wall_clock_counts_from_the_first_trial(service: Embedded, ended: StudyView) -> None:
+    with Client(service.url, service.token) as client:
+        trials = list(client.trials("one"))
+    began = ended.created_at + timedelta(seconds=100)  # the study waited for a worker
+    spec = ended.spec | {"budget": ended.spec["budget"] | {"trials": None, "wall_clock_seconds": 60.0}}
+    under_way = ended.model_copy(update={"state": "running", "spec": spec})
+    starts = [began + timedelta(seconds=2), began, None]
+    seen = [t.model_copy(update={"started_at": at}) for t, at in zip(trials, starts, strict=True)]
+    snapshot, tally = Snapshot(under_way, seen[2:], seen[:2]), Tally()
+    tally.add(snapshot)
+    assert tally.seconds_left(snapshot, began + timedelta(seconds=20)) == pytest.approx(40)
+
+
+def test_a_baseline_of_zero_is_shown(ended: StudyView) -> None:
+    assert ended.best is not None and ended.baseline is not None
+    study = ended.model_copy(update={"baseline": ended.baseline.model_copy(update={"value": 0.0})})
+    (table,) = results(study, [], None)
+    told = [str(cell) for column in table.columns for cell in column.cells]
+    assert any(f"(baseline, trial 0: 0.0000, {ended.best.value:+.4f})" in text for text in told)
