@@ -190,8 +190,8 @@ def _label_values(table: Table, column: str) -> list[Any]:
             raise BadData(f"{table.name}, {table.where(i)}: column {column!r} {problem}.", *table.path)
     if kind is str and all(map(_INTEGER.fullmatch, values)):
         return [int(value) for value in values]
-    if kind is str and all(map(_is_decimal, values)):
-        i = next(i for i, value in enumerate(values) if not _INTEGER.fullmatch(value))
+    if kind is str and all(map(_is_number, values)) and any(map(_is_fraction, values)):
+        i = next(i for i, value in enumerate(values) if _is_fraction(value))
         raise BadData(
             f"{table.name}, {table.where(i)}: column {column!r} holds the decimal number {values[i]}; "
             "labels are text or whole numbers.",
@@ -200,12 +200,17 @@ def _label_values(table: Table, column: str) -> list[Any]:
     return values
 
 
-def _is_decimal(text: str) -> bool:
+def _is_number(text: str) -> bool:
     try:
         float(text)
     except ValueError:
         return False
     return True
+
+
+def _is_fraction(number: str) -> bool:
+    """Whether a number's text is of a measure, not of a class: 0.5, but neither 01 nor 2.0."""
+    return ("." in number or "e" in number.lower()) and not float(number).is_integer()
 
 
 def _limited(given: Mapping[str, Split], limit: int, seed: int) -> dict[str, Split]:

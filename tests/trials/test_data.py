@@ -95,6 +95,9 @@ def test_labels_are_numbers_booleans_or_text(tmp_path: Path) -> None:
     assert load(tmp_path / "b.json").label_names == ["false", "true"]
     (tmp_path / "s.csv").write_text("text,label\n" + "".join(f"{t},{('1', 'x')[i % 2]}\n" for i, t in enumerate(texts)))
     assert load(tmp_path / "s.csv").label_names == ["1", "x"]
+    for names in (["01", "02"], ["1", "1.0"], ["0.5", "x"]):
+        (tmp_path / "s.csv").write_text("text,label\n" + "".join(f"{t},{names[i % 2]}\n" for i, t in enumerate(texts)))
+        assert load(tmp_path / "s.csv").label_names == names
 
 
 def test_names_of_integer_classes_are_kept(tmp_path: Path) -> None:
