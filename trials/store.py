@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -113,7 +114,7 @@ class Temporary:
 
     def __init__(self) -> None:
         home = os.environ.get("LUTHIER_HOME")
-        root = Path(home, "worker") if home else Path(tempfile.gettempdir(), f"luthier-worker-{os.getuid()}")
+        root = Path(home, "worker") if home else _private(f"luthier-worker-{os.getuid()}")
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         for lock in root.glob("*/.lock"):
             with contextlib.suppress(OSError), lock.open() as file:
@@ -126,3 +127,15 @@ class Temporary:
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         self._lock.close()
+
+
+def _private(name: str) -> Path:
+    """A folder that only this user can open, in the one for temporary files, which is everybody's: `name`, or where
+    somebody else has made that, another one."""
+    folder = Path(tempfile.gettempdir(), name)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and stat.S_IMODE(found.st_mode) == 0o700:
+        return folder
+    return Path(tempfile.mkdtemp(prefix=f"{name}-"))

@@ -3,6 +3,8 @@
 import asyncio
 import errno
 import hashlib
+import os
+import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -172,6 +174,29 @@ def test_what_a_killed_worker_left_is_removed(tmp_path: Path, monkeypatch: pytes
     living.remove()
     other.remove()
     assert not list((tmp_path / "worker").iterdir())
+
+
+@pytest.mark.parametrize("taken", ["free", "ours", "open to others", "another's", "a link"])
+def test_a_temporary_folder_is_this_users_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: str) -> None:
+    monkeypatch.delenv("LUTHIER_HOME", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    root = tmp_path / f"luthier-worker-{os.getuid()}"
+    if taken == "a link":
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        root.symlink_to(tmp_path / "elsewhere")
+    elif taken != "free":
+        root.mkdir(mode=0o700)
+    if taken == "open to others":
+        root.chmod(0o777)
+    if taken == "another's":
+        user = os.getuid()
+        root.rename(tmp_path / f"luthier-worker-{user + 1}")
+        monkeypatch.setattr(os, "getuid", lambda: user + 1)
+        root = tmp_path / f"luthier-worker-{user + 1}"
+    files = Temporary()
+    assert (files.folder.parent == root) == (taken in ("free", "ours"))
+    assert files.folder.parent.stat().st_mode & 0o777 == 0o700
+    files.remove()
 
 
 def test_a_full_disk_is_told_from_other_errors(tmp_path: Path) -> None:
