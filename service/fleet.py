@@ -32,12 +32,18 @@ class _Slot:
     """One worker's place: its name, what it runs on, and the process that fills it now."""
 
     name: str
-    arguments: list[str]
+    arguments: list[str]  # --gpu cpu --threads N, or --gpu and a GPU's identifier
     process: "subprocess.Popen[bytes] | None" = None
     started: float = 0.0
     restart_at: float = 0.0  # monotonic seconds
     pause: float = field(default=FIRST_PAUSE_SECONDS)
     deaths: int = 0  # in a row, each soon after a start
+
+    @property
+    def device(self) -> str:
+        """As a person would call it."""
+        _, gpu, *threads = self.arguments
+        return f"{threads[-1]} CPU thread{'' if threads[-1] == '1' else 's'}" if threads else gpu
 
 
 class LocalFleet:
@@ -80,6 +86,7 @@ class LocalFleet:
         for slot in self._slots:
             self._log_file(slot).unlink(missing_ok=True)
             self._launch(slot)
+            log.info("worker %s on %s", slot.name, slot.device)
         self._keeper.start()
 
     def stop(self, timeout_seconds: float) -> None:
@@ -173,7 +180,8 @@ def visible_gpus(listing: str, visible: str | None) -> list[str]:
     """Identifiers of the GPUs that trials may use, out of `nvidia-smi -L`, as CUDA_VISIBLE_DEVICES would have it.
 
     A GPU that is split into instances counts as its instances. `visible` is the variable's value: indices or
-    identifiers (or the beginnings of such), of which CUDA ignores all from the first unknown one on.
+    identifiers (or the beginnings of such), of which CUDA ignores all from the first unknown one on. Indices count
+    in the order of the PCI bus, as `nvidia-smi` does; workers have CUDA count so too (CUDA_DEVICE_ORDER).
     """
     gpus: list[list[str]] = []  # per GPU its own identifier, then those of its instances
     for line in listing.splitlines():

@@ -25,12 +25,16 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("LUTHIER_DATA_ROOTS", str(Path.cwd()))  # else a study could name any file of this user
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("trials").setLevel(logging.INFO)
+    found = device(given.gpu)
+    environment = child_environment(given.gpu, given.threads)
+    if gpu := (found if found != CPU else given.gpu if given.gpu != CPU else None):
+        environment["LUTHIER_GPU"] = gpu  # the child refuses to train on anything less
     worker = Worker(
         given.server,
         os.environ.get("LUTHIER_WORKER_TOKEN") or None,
         name=given.name or f"{platform.node() or 'worker'}-{os.getpid()}",
-        device=device(given.gpu),
-        environment=child_environment(given.gpu, given.threads),
+        device=found,
+        environment=environment,
         exit_on_eof=given.exit_on_eof,
         version=_version(),
     )
@@ -40,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 def child_environment(gpu: str | None, threads: int | None) -> dict[str, str]:
     """Variables that give the child its GPU (None: those of this process; "cpu": none) and its CPU threads."""
     environment = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # an index means the same GPU to CUDA as to nvidia-smi
     if gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = "" if gpu == CPU else gpu
     if threads is not None:

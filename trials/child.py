@@ -11,7 +11,7 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 
-from trials.pipe import LINE_BYTES, End, FromChild, Ready, ToChild, encode, from_child
+from trials.pipe import LINE_BYTES, End, FromChild, Ready, ToChild, Unfit, encode, from_child
 
 COMMAND = (sys.executable, "-m", "trials.run")
 SECRETS = ("LUTHIER_WORKER_TOKEN", "LUTHIER_TOKEN", "LUTHIER_DATABASE_URL")  # a child needs none of them
@@ -19,6 +19,10 @@ SECRETS = ("LUTHIER_WORKER_TOKEN", "LUTHIER_TOKEN", "LUTHIER_DATABASE_URL")  # a
 
 class ChildDied(Exception):
     """The child's process ended, or spoke nonsense. The text says how."""
+
+
+class CannotWork(ChildDied):
+    """No child can do its work on this machine. The text is a sentence with the cure."""
 
 
 class Child:
@@ -86,9 +90,13 @@ class Child:
         raise ChildDied(problem or _ending(code))
 
     async def wait_ready(self) -> None:
-        """Return once its libraries are imported. Raises ChildDied."""
+        """Return once its libraries are imported. Raises ChildDied, CannotWork."""
         while not self.ready:
-            self.ready = isinstance(await self.receive(), Ready)
+            message = await self.receive()
+            if isinstance(message, Unfit):
+                await self.kill()
+                raise CannotWork(message.problem)
+            self.ready = isinstance(message, Ready)
 
     async def settle(self, id: int, seconds: float) -> None:
         """Give the child `seconds` to end assignment `id` by itself, then kill it."""

@@ -36,6 +36,13 @@ class Ready(_Message):
     what: Literal["ready"] = "ready"
 
 
+class Unfit(_Message):
+    """From the child, which then ends: it cannot do its work on this machine, and neither could another child."""
+
+    what: Literal["unfit"] = "unfit"
+    problem: str  # a sentence
+
+
 class Reported(_Message):
     """From the child: one evaluation, whose files are whole. The worker adds `seconds` and `log`."""
 
@@ -60,7 +67,7 @@ class End(_Message):
 
 
 ToChild = Start | Decided
-FromChild = Ready | Reported | Logged | End
+FromChild = Ready | Unfit | Reported | Logged | End
 _TO_CHILD: TypeAdapter[ToChild] = TypeAdapter(Annotated[ToChild, Field(discriminator="what")])
 _FROM_CHILD: TypeAdapter[FromChild] = TypeAdapter(Annotated[FromChild, Field(discriminator="what")])
 

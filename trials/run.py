@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from studies.protocol import Assignment, Decision, Kind, Metrics, Outcome, Problem, Reason, Report
+from trials.child import CannotWork
 from trials.memory import out_of_memory
-from trials.pipe import Decided, End, FromChild, Logged, Ready, Reported, Start, encode, to_child
+from trials.pipe import Decided, End, FromChild, Logged, Ready, Reported, Start, Unfit, encode, to_child
 from trials.session import BadData, Ended
 from trials.store import disk_problem, file_ref
 
@@ -129,7 +130,11 @@ def serve(descriptor: int, prepare: Callable[[], tuple[dict[Kind, Callable[..., 
     connection = socket.socket(fileno=descriptor)
     connection.set_inheritable(False)
     line = Line(connection)
-    entries, warm = prepare()
+    try:
+        entries, warm = prepare()
+    except CannotWork as problem:
+        line.send(Unfit(problem=str(problem)))
+        sys.exit(1)
     _logs_to(line)
     line.send(Ready())
     while True:
@@ -142,15 +147,42 @@ def serve(descriptor: int, prepare: Callable[[], tuple[dict[Kind, Callable[..., 
 
 
 def prepare() -> tuple[dict[Kind, Callable[..., Any]], Any]:
-    """Import what trains: seconds, spent while the worker waits for work. Returns an entry per kind, and a Warm."""
+    """Import what trains: seconds, spent while the worker waits for work. Returns an entry per kind, and a Warm.
+
+    Raises CannotWork where a library is missing, or the GPU cannot be used that the worker was given.
+    """
     try:
         from trials.evaluate import evaluate
         from trials.inspect import inspect
         from trials.train import train
         from trials.warm import Warm
     except ModuleNotFoundError as error:
-        sys.exit(f"A worker needs {error.name}, which is not installed: pip install 'luthier[worker]'")
+        raise CannotWork(
+            f"A worker needs {error.name}, which is not installed: pip install 'luthier[worker]'"
+        ) from None
+    check_gpu(os.environ.get("LUTHIER_GPU"))
     return {Kind.INSPECT: inspect, Kind.TRAIN: train, Kind.EVALUATE: evaluate}, Warm()
+
+
+def check_gpu(given: str | None) -> None:
+    """Raise CannotWork when the worker was given a GPU and torch cannot use it: training would go on on the CPU."""
+    import torch
+
+    if not given or torch.cuda.is_available():
+        return
+    if torch.version.cuda is None:
+        why, cure = "is a build for the CPU", "Install a build for CUDA (PyTorch's install page names it)"
+    else:
+        try:
+            torch.cuda.init()
+            why = "finds none"
+        except RuntimeError as error:
+            why = f"cannot use it: {' '.join(str(error).split())[:300].rstrip('.')}"
+        cure = f"Update the NVIDIA driver, or install a torch for an older CUDA than {torch.version.cuda}"
+    raise CannotWork(
+        f"This worker was given a GPU ({given}), but its torch {torch.__version__} {why}. {cure}; or train on the CPU: "
+        "`luthier worker --gpu cpu`, or CUDA_VISIBLE_DEVICES= (empty) before `luthier serve` or `luthier run`."
+    )
 
 
 def perform(

@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from studies.protocol import Assignment, Claim, Decision
-from trials.child import COMMAND, Child, ChildDied
+from trials.child import COMMAND, CannotWork, Child, ChildDied
 from trials.client import Client, ServiceError
 from trials.pipe import Decided
 from trials.store import Temporary
@@ -120,6 +120,8 @@ class Worker:
                 if assignment is not None:
                     await self._carry(assignment)
                     continue
+            except CannotWork as problem:
+                raise CannotStart(str(problem)) from None
             except ChildDied as death:
                 self._failed_starts += 1
                 if self._failed_starts == STARTS:

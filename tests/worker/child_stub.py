@@ -18,6 +18,7 @@ from typing import Any
 
 from studies.protocol import Assignment, Evaluation, Inspection, Kind
 from trials import run
+from trials.child import CannotWork
 from trials.session import BadData
 from trials.store import file_ref
 
@@ -82,6 +83,8 @@ def evaluate(assignment: Assignment, session: run.PipedSession, warm: object) ->
 def prepare() -> tuple[dict[Kind, Any], dict[str, Any]]:
     if os.environ.get("CHILD_CANNOT_START"):
         sys.exit("nothing to train with")
+    if os.environ.get("CHILD_IS_UNFIT"):
+        raise CannotWork("This worker was given a GPU, but its torch is a build for the CPU.")
     return {Kind.TRAIN: train, Kind.INSPECT: inspect, Kind.EVALUATE: evaluate}, {}
 
 

@@ -1,6 +1,7 @@
 """The local fleet: a worker per GPU, else on the cores; kept running, and gone with the service."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -52,12 +53,21 @@ def test_cores_are_split_among_workers(
     assert fleet._devices(workers) == [["--gpu", "cpu", "--threads", count] for count in threads]
 
 
-def test_a_worker_that_dies_is_started_again(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_dies_is_started_again(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(fleet, "FIRST_PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(fleet, "LOOK_SECONDS", 0.02)
     monkeypatch.setattr(fleet, "_list_gpus", lambda: "")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(3)))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     local = LocalFleet(service.url, TOKEN, data_roots="/data", cpu_workers=2, home=tmp_path / "home")
+    caplog.set_level("INFO", "service.fleet")
     local.start()
+    assert [re.sub("@.* on", " on", text) for text in caplog.messages] == [
+        "worker local-0 on 2 CPU threads",
+        "worker local-1 on 1 CPU thread",
+    ]
     try:
         service.wait(lambda s: len(s.said) == 2)
         names = {claim.worker for _, claim in service.said}

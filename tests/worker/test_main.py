@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from trials import __main__ as command
+from trials.child import CannotWork
+from trials.run import check_gpu
 from trials.session import BadData
 from trials.sources import local_path
 from trials.worker import Worker
@@ -35,3 +37,52 @@ def test_without_data_roots_a_worker_reads_below_its_working_directory(
             local_path(str(outside))
     else:
         assert local_path(str(outside)) == outside
+
+
+@pytest.mark.parametrize(
+    ("gpu", "found", "wanted"),
+    [
+        (None, "cpu", None),
+        ("cpu", "cpu", None),
+        (None, "NVIDIA H200", "NVIDIA H200"),
+        ("1", "cpu", "1"),  # no nvidia-smi to ask
+        ("1", "NVIDIA H200", "NVIDIA H200"),
+    ],
+)
+def test_a_worker_with_a_gpu_has_its_child_insist_on_it(
+    monkeypatch: pytest.MonkeyPatch, gpu: str | None, found: str, wanted: str | None
+) -> None:
+    made: list[Worker] = []
+
+    async def run(self: Worker) -> int:
+        made.append(self)
+        return 0
+
+    monkeypatch.setenv("LUTHIER_DATA_ROOTS", "/")
+    monkeypatch.setattr(Worker, "run", run)
+    monkeypatch.setattr(command, "device", lambda given: found)
+    command.main(["--server", "http://127.0.0.1:9", *(["--gpu", gpu] if gpu else [])])
+    (worker,) = made
+    assert worker._environment.get("LUTHIER_GPU") == wanted and worker._claim.device == found
+    assert worker._environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+
+
+def test_a_gpu_that_torch_cannot_use_is_told_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    def init() -> None:
+        raise RuntimeError("The NVIDIA driver on your system is too old (found version 11040).")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    check_gpu(None)
+    with pytest.raises(CannotWork, match=r"H200.* is a build for the CPU\. Install a build for CUDA"):
+        check_gpu("NVIDIA H200")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "init", init)
+    with pytest.raises(
+        CannotWork, match=r"too old \(found version 11040\)\. Update the NVIDIA driver.* than 13\.0; or"
+    ):
+        check_gpu("NVIDIA H200")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    check_gpu("NVIDIA H200")

@@ -218,6 +218,16 @@ def test_a_child_that_cannot_start_costs_no_trial(service: Service, start: Start
     assert all(m.status == "released" for route, m in service.said if route == "finish")
 
 
+def test_a_child_that_cannot_work_here_is_started_once_and_says_why(service: Service, start: Starts) -> None:
+    service.assign(1, shared=True)
+    process = start(CHILD_IS_UNFIT="1")
+    assert process.popen.wait(15) == 4
+    said = [line for line in process.text().splitlines() if not line.startswith("DEBUG")]
+    assert "its torch is a build for the CPU." in said[-1] and "Traceback" not in process.text()
+    assert process.text().count("build for the CPU") == 1
+    assert all(m.status == "released" for route, m in service.said if route == "finish")
+
+
 def test_the_token_is_in_no_argument_and_not_with_the_child(service: Service, start: Starts) -> None:
     service.assign(1, shared=True, params={"act": "hang"})
     process = start()
