@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from studies.protocol import Assignment, Reason
-from studies.spec import is_better
+from studies.spec import StudySpec, is_better
 from trials import checkpoint, optim
 from trials.batches import derive, seed_everything, training_batches
 from trials.compute import Computer
@@ -41,6 +41,13 @@ class Progress:
     step: int = 0
     best_step: int | None = None
     best_value: float | None = None
+
+    def advance(self, value: float | None, spec: StudySpec) -> None:
+        """Count one evaluation with the objective's value; where the spec measures the last, that is the best."""
+        self.step += 1
+        record = None if spec.objective.measurement == "last" else self.best_value
+        if record is None or (value is not None and is_better(value, record, spec.maximize)):
+            self.best_step, self.best_value = self.step, value
 
 
 def train(assignment: Assignment, session: Session, warm: Warm) -> Finished:
@@ -102,19 +109,14 @@ def train(assignment: Assignment, session: Session, warm: Warm) -> Finished:
             session.log(f"evaluation {progress.step + 1}: the loss is not finite any more; the trial ends as diverged")
             return Finished("pruned", Reason.DIVERGED, speed, memory)
 
-        progress.step += 1
-        value = metrics[spec.objective.metric]
-        record = None if spec.objective.measurement == "last" else progress.best_value
-        if record is None or is_better(value, record, spec.maximize):
-            progress.best_step, progress.best_value = progress.step, value
-        best = save_best(assignment, session.folder, model, progress)
-        last = progress.step == epochs * per_epoch
+        progress.advance(metrics[spec.objective.metric], spec)
         session.log(describe(progress.step, epochs * per_epoch, train_loss, metrics, speed))
+        last = progress.step == epochs * per_epoch
         session.report(
             step=progress.step,
             metrics=metrics,
+            best=save_best(assignment, session.folder, model, progress),
             resume=None if last else save_resume(assignment, session.folder, model, optimizer, progress),
-            best=best,
             examples_per_second=speed,
             peak_memory_bytes=memory,
         )
