@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import anyio.to_thread
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 
 from service import auth, dashboard, errors
 from service.context import Service
@@ -49,7 +51,12 @@ class Tokens:
 def build_core(settings: Settings, only: str | None = None) -> Core:
     """The service without its HTTP side. Makes or migrates the database and the store."""
     database = Database(settings.sqlalchemy_url)
-    database.prepare()
+    try:
+        database.prepare()
+    except (DBAPIError, OSError) as error:
+        shown = make_url(database.url).render_as_string(hide_password=True)
+        why = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        raise errors.RefusedToStart(f"The database {shown} cannot be used: {why}") from None
     leases = Leases(database, settings.lease_seconds, settings.max_losses)
     return Core(database, leases, Searches(database), Store(settings.home / "store"), only)
 

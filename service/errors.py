@@ -30,6 +30,10 @@ log = logging.getLogger("luthier")
 PROBLEM_CONTENT = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemView"}}}
 
 
+class RefusedToStart(Exception):
+    """The settings are unsafe, the port is taken, or the database does not answer; the message says what to do."""
+
+
 class Problem(Exception):
     status, title = 500, "Internal error"
 

@@ -7,7 +7,7 @@ it is set no new trial starts. `settle` is the one place that moves a study on; 
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
 from service.database import Database
@@ -23,16 +23,17 @@ ACTIVE = (TrialState.QUEUED, TrialState.RUNNING)
 
 def find(session: Session, name: str) -> StudyRow:
     """The study's row as it is now. Raises NotFound."""
-    study = session.scalar(select(StudyRow).where(StudyRow.name == name, ~StudyRow.transient))
-    if study is None:
-        raise NotFound(f"There is no study named {name}.")
-    return study
+    return _named(session, name, select(StudyRow))
 
 
 def locked(session: Session, name: str) -> StudyRow:
     """The study's row, locked until the transaction ends. Raises NotFound."""
-    named = select(StudyRow).where(StudyRow.name == name, ~StudyRow.transient).with_for_update()
-    study = None if "\0" in name else session.scalar(named)
+    return _named(session, name, select(StudyRow).with_for_update())
+
+
+def _named(session: Session, name: str, rows_of: Select[StudyRow]) -> StudyRow:
+    # NUL is in no name, and Postgres takes none in a query.
+    study = None if "\0" in name else session.scalar(rows_of.where(StudyRow.name == name, ~StudyRow.transient))
     if study is None:
         raise NotFound(f"There is no study named {name}.")
     return study

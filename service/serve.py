@@ -10,14 +10,11 @@ from pathlib import Path
 import uvicorn
 
 from service.app import Tokens, create_app
+from service.errors import RefusedToStart
 from service.fleet import LocalFleet
 from service.settings import Settings
 
 log = logging.getLogger("luthier")
-
-
-class RefusedToStart(Exception):
-    """The settings would be unsafe, or the port is taken; the message says what to do."""
 
 
 def listen(settings: Settings) -> socket.socket:

@@ -33,6 +33,14 @@ class Settings(BaseSettings):
     def _empty_is_unset(cls, value: object) -> object:
         return None if isinstance(value, str) and not value.strip() else value
 
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: SecretStr | None) -> SecretStr | None:
+        scheme = "" if value is None else value.get_secret_value().partition("://")[0]
+        if value is not None and scheme not in ("postgres", "postgresql", "postgresql+psycopg", "sqlite"):
+            raise ValueError("must be postgresql://USER:PASSWORD@HOST/DATABASE, or sqlite:////ABSOLUTE/PATH")
+        return value
+
     @field_validator("token", "worker_token")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:

@@ -89,8 +89,8 @@ def load_settings(**given: Any) -> "Settings":
 @contextmanager
 def starting() -> Iterator[None]:
     """Around a service in this process: what it refuses to start with is a usage error."""
+    from service.errors import RefusedToStart
     from service.migrations import NewerSchema
-    from service.serve import RefusedToStart
 
     try:
         yield

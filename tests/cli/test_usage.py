@@ -117,3 +117,17 @@ def test_serve_refuses_other_machines_without_a_token(luthier: Luthier) -> None:
 def test_worker_becomes_the_workers_own_program(luthier: Luthier) -> None:
     done = luthier("worker", "--server", "nonsense")
     assert done.returncode == 2 and "python -m trials" in done.stderr and "nonsense is not a URL" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("mysql://me:hidden-word@host/db", "LUTHIER_DATABASE_URL: must be postgresql://"),
+        ("postgresql://me:hidden-word@127.0.0.1:1/db", "me:***@127.0.0.1:1/db cannot be used: connection failed"),
+        ("sqlite:////proc/none/luthier.db", "sqlite:////proc/none/luthier.db cannot be used"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_told_in_a_sentence(luthier: Luthier, url: str, words: str) -> None:
+    done = luthier("serve", "--port", "0", LUTHIER_DATABASE_URL=url)
+    assert done.returncode == 2 and words in done.stderr
+    assert "hidden-word" not in done.stderr and "Traceback" not in done.stderr

@@ -13,7 +13,8 @@ from pydantic import SecretStr, ValidationError
 
 from service.app import Tokens
 from service.auth import COOKIE, OPEN
-from service.serve import RefusedToStart, listen
+from service.errors import RefusedToStart
+from service.serve import listen
 from service.settings import Settings
 from tests.service.harness import Running, problem, running, spec
 

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.context import find_study
+from service import lifecycle
 from tests.service.harness import Running, ScriptedWorker, Stale, optuna_trials, running, spec
 
 
@@ -186,7 +186,7 @@ def test_a_trial_that_optuna_has_and_we_lack_is_adopted(house: Running, worker: 
     house.started(worker, budget={"trials": 3})
     worker.train(worker.take())
     with house.core.database.reading() as session:
-        study = find_study(session, "s1")
+        study = lifecycle.find(session, "s1")
     search = house.core.searches.get(study)
     asked = search.ask(1)
     house.core.searches.forget(study.id)

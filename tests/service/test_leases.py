@@ -133,7 +133,10 @@ def test_finish_is_repeated_and_counted_once(house: Running, worker: ScriptedWor
 
 
 def test_a_report_is_repeated_and_counted_once(house: Running, worker: ScriptedWorker) -> None:
-    house.started(worker, pruner={"name": "median", "startup_trials": 1}, parallel=1, budget={"trials": 3})
+    longer = spec()["space"] | {"epochs": 3}
+    house.started(
+        worker, space=longer, pruner={"name": "median", "startup_trials": 1}, parallel=1, budget={"trials": 3}
+    )
     first = worker.take()
     for step in (1, 2, 3):
         worker.report(first, step, 0.9)

@@ -104,7 +104,7 @@ def test_a_users_configuration_waits_for_a_place(house: Running, worker: Scripte
 def test_a_configuration_that_was_run_is_a_conflict(house: Running, worker: ScriptedWorker) -> None:
     house.started(worker)
     assert house.client.post("/v1/studies/s1/trials", json={"params": OWN}).status_code == 201
-    assert "trial 0" in problem(house.client.post("/v1/studies/s1/trials", json={"params": OWN}), 409)["detail"]
+    assert "trial 1" in problem(house.client.post("/v1/studies/s1/trials", json={"params": OWN}), 409)["detail"]
     worker.drain()
     params = [json.dumps(trial["params"], sort_keys=True) for trial in house.trials()]
     assert len(set(params)) == len(params) == 4
