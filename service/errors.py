@@ -12,6 +12,7 @@ Problem
 └── Unavailable   503  try again after `retry_after` seconds
 """
 
+import errno
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -155,6 +156,16 @@ def install(app: FastAPI) -> None:
             return Invalid("A value does not fit the database: a NUL character, or a number too large.").response()
         log.error("database error", exc_info=error)
         return Problem("A database error; the service's log has it.").response()
+
+    @app.exception_handler(OSError)
+    def _system(_: Request, error: OSError) -> JSONResponse:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            log.error("the disk of the service is full")
+            return Unavailable(
+                "The disk of the service is full; it goes on once there is room.", retry_after=5
+            ).response()
+        log.error("system error", exc_info=error)
+        return Problem("An error of the service's system; its log has it.").response()
 
     @app.exception_handler(Exception)
     def _any(_: Request, error: Exception) -> JSONResponse:

@@ -37,10 +37,9 @@ class Reaper(Core):
     def _take_back(self) -> None:
         with self.database.transaction() as session:
             for row in self.leases.expired(session):
+                worker = row.worker
                 state = self.leases.release(session, row, lost=True, error="its lease ran out", expired=True)
-                log.warning(
-                    "%s of study %d: the lease of %s ran out; now %s", row.kind, row.study_id, row.worker, state
-                )
+                log.warning("study %d: %s's lease on its %s ran out; now %s", row.study_id, worker, row.kind, state)
 
     def _mend(self, study_id: int) -> None:
         with self.database.transaction() as session:
