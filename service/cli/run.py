@@ -91,8 +91,9 @@ def _search(service: "Embedded", client: "Client", text: str) -> "StudyView":
         tell(f"The study {study.name} is {study.state.value} and has no trial yet; it starts over.")
         client.delete(study.name)
         study = client.create(text)
-    if study.state is StudyState.PAUSED:
-        tell(f"The study {study.name} was paused; it goes on now.")
+    unmeasured = study.state is StudyState.FAILED and study.best is not None and study.model is None
+    if study.state is StudyState.PAUSED or unmeasured:
+        tell(f"The study {study.name} was {'not measured' if unmeasured else 'paused'}; it goes on now.")
         study = client.resume(study.name)
     return display(_with_workers(service, follow(client, study.name, POLL_SECONDS)))
 
