@@ -69,9 +69,7 @@ def plain(url: str, trials: int) -> float:
     from studies.search import init_storage, open_storage
 
     init_storage(url)
-    study = optuna.create_study(
-        storage=open_storage(url), direction="maximize", pruner=optuna.pruners.MedianPruner(), study_name="plain"
-    )
+    study = optuna.create_study(storage=open_storage(url), direction="maximize", pruner=optuna.pruners.MedianPruner())
     start = time.perf_counter()
     for _ in range(trials):
         trial = study.ask()
@@ -202,17 +200,19 @@ def main() -> None:
     result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name, databases(Path(name)) as urls:
         for kind, (ours, theirs) in urls.items():
-            alone = plain(theirs, options.trials)
-            print(f"{kind}: plain Optuna, one process: {alone:.1f} trials/s")
-            result[kind] = {"plain_trials_per_second": alone, "luthier": {}}
+            result[kind] = {}
             with service(ours, Path(name) / f"home-{kind}") as base:
                 for workers in options.workers:
+                    # Plain Optuna before and after: a shared machine's speed drifts.
+                    before = plain(theirs, options.trials)
                     found = luthier(base, options.trials, workers)
-                    found["ratio"] = found["trials_per_second"] / alone
-                    result[kind]["luthier"][str(workers)] = found
+                    alone = (before + plain(theirs, options.trials)) / 2
+                    found |= {"plain_trials_per_second": alone, "ratio": found["trials_per_second"] / alone}
+                    result[kind][str(workers)] = found
                     print(
-                        f"{kind}: Luthier, {workers:2} workers: {found['trials_per_second']:.1f} trials/s, "
-                        f"ratio {found['ratio']:.2f}, p99 ms {found['p99_ms']}, {len(found['errors'])} errors"
+                        f"{kind}, {workers:2} workers: {found['trials_per_second']:.1f} trials/s beside {alone:.1f}, "
+                        f"ratio {found['ratio']:.2f}, p99 ms {found['p99_ms']}, {len(found['errors'])} errors",
+                        flush=True,
                     )
     if options.json:
         print(json.dumps(result))
