@@ -69,7 +69,7 @@ class Decision(StrEnum):
     CONTINUE = "continue"  # train on
     PRUNE = "prune"  # end now, outcome `pruned`
     STOP = "stop"  # end now, outcome `complete` with reason `budget`: what was reported counts
-    CANCEL = "cancel"  # end now; the service has recorded the end already, so no outcome is sent
+    CANCEL = "cancel"  # a worker's own word to its child when the lease is lost (409): drop the work, no outcome
 
 
 class _Message(BaseModel):

@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from service.settings import Settings
     from studies.spec import StudySpec
 
-OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
+FAILURE, USAGE, INTERRUPTED = 1, 2, 130
 DEFAULT_SERVER = "http://127.0.0.1:8000"
 
+SpecFile = Annotated[
+    Path, typer.Option("--file", "-f", metavar="SPEC", help="The study, as YAML or JSON; - for stdin.")
+]
 Server = Annotated[
     str | None,
     typer.Option("--server", envvar="LUTHIER_SERVER", metavar="URL", help=f"The service; else {DEFAULT_SERVER}."),

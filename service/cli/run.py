@@ -15,6 +15,7 @@ from service.cli.connect import (
     INTERRUPTED,
     CommandError,
     Server,
+    SpecFile,
     Token,
     connect,
     load_settings,
@@ -166,9 +167,7 @@ def _terminated_is_interrupted() -> Iterator[None]:
 
 
 def plan(
-    file: Annotated[
-        Path, typer.Option("--file", "-f", metavar="SPEC", help="The study, as YAML or JSON; - for stdin.")
-    ],
+    file: SpecFile,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,

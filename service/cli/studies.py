@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.connect import FAILURE, CommandError, Name, Server, Token, connect, read_text, tell
+from service.cli.connect import FAILURE, CommandError, Name, Server, SpecFile, Token, connect, read_text, tell
 from service.cli.output import Format, Output, cell, configuration, emit, facts, score, scores, size, table
 
 if TYPE_CHECKING:
@@ -24,9 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def create(
-    file: Annotated[
-        Path, typer.Option("--file", "-f", metavar="SPEC", help="The study, as YAML or JSON; - for stdin.")
-    ],
+    file: SpecFile,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,
