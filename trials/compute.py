@@ -56,11 +56,12 @@ class Computer:
         return self._smaller_on_oom(whole, len(batch))
 
     def _part(self, encoded: Encoded, part: Sequence[int], batch: Sequence[int]) -> torch.Tensor:
-        labels = encoded.labels[list(part)].to(self.device, non_blocking=True)  # (part,)
-        share: float | torch.Tensor = len(batch)
+        labels = encoded.labels[encoded.units(part)].to(self.device, non_blocking=True)  # (units,)
+        units = encoded.units(batch)
+        share: float | torch.Tensor = len(units)
         if self._weights is not None:
-            share = self._weights[encoded.labels[list(batch)].to(self.device)].sum()
-        logits = self._logits(encoded, part)  # (part, classes)
+            share = self._weights[encoded.labels[units].to(self.device)].sum()
+        logits = self._logits(encoded, part)  # (units, classes)
         loss = functional.cross_entropy(
             logits, labels, weight=self._weights, label_smoothing=self._smoothing, reduction="sum"
         )
@@ -70,7 +71,7 @@ class Computer:
 
     @torch.no_grad()  # not inference_mode: a model may cache a tensor (rotary tables) that training needs again
     def predict(self, encoded: Encoded, tick: Callable[[], None] = lambda: None) -> torch.Tensor:
-        """Logits of every example, (examples, classes), float32 on the CPU. Calls `tick` before each batch."""
+        """Logits of every unit, (units, classes), float32 on the CPU. Calls `tick` before each batch."""
         self.model.eval()
 
         def part(rows: Sequence[int]) -> Callable[[int], torch.Tensor]:
@@ -85,7 +86,7 @@ class Computer:
             found.append(self._smaller_on_oom(part(rows), len(rows), remember=False))
         logits = torch.cat(found).cpu()  # the evaluation's one wait for the device
         ordered = torch.empty_like(logits)
-        ordered[torch.tensor([i for rows in batches for i in rows])] = logits
+        ordered[torch.cat([encoded.units(rows) for rows in batches])] = logits
         return ordered
 
     def _logits(self, encoded: Encoded, rows: Sequence[int]) -> torch.Tensor:
@@ -94,7 +95,7 @@ class Computer:
             inputs = {k: v.pin_memory().to(self.device, non_blocking=True) for k, v in inputs.items()}
         with torch.autocast("cuda", torch.bfloat16) if self._bf16 else contextlib.nullcontext():
             logits: torch.Tensor = self.model(**inputs).logits
-        return logits.float()
+        return encoded.select(logits, rows).float()
 
     def _smaller_on_oom(self, compute: Callable[[int], Result], rows: int, remember: bool = True) -> Result:
         """compute(size) with pieces half as large each time memory does not suffice. Raises OutOfMemoryError at 1."""

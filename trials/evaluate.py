@@ -41,7 +41,7 @@ def evaluate(assignment: Assignment, session: Session, warm: Warm) -> Evaluation
     test: Metrics | None = None
     if "test" in opened.data.splits:
         encoded = opened.encoded("test", int(assignment.params["max_length"]))
-        test = opened.task.scores(Computer(model, opened.task, warm).predict(encoded, session.poll), encoded.labels)
+        test = opened.scores(Computer(model, opened.task, warm).predict(encoded, session.poll), encoded)
         session.log(f"test ({len(encoded)} rows): {', '.join(f'{k} {v}' for k, v in test.items())}")
     packed = _pack(assignment, opened, test, session.folder)
     with packed.open("rb") as file:

@@ -11,7 +11,6 @@ from trials import optim
 from trials.batches import derive, seed_everything, training_batches
 from trials.compute import Computer
 from trials.session import BadData, Session
-from trials.tasks import Encoded
 from trials.train import prepare
 from trials.warm import Opened, Warm
 
@@ -75,18 +74,10 @@ def _estimate(assignment: Assignment, opened: Opened, session: Session, warm: Wa
             break
     step_seconds = (time.perf_counter() - started) / done
     memory = computer.memory()
-    sample = _sample(validation, 128)
+    sample = validation.sample(range(0, len(validation), max(1, len(validation) // 128))[:128])
     started = time.perf_counter()
     computer.predict(sample, session.poll)
     evaluation_seconds = (time.perf_counter() - started) * len(validation) / len(sample)
     epoch_seconds = step_seconds * len(batches) + evaluation_seconds * spec.evaluations_per_epoch
     memory = max(memory, computer.memory())
     return Estimates(seconds_per_trial=epoch_seconds * int(params["epochs"]), memory_bytes=memory)
-
-
-def _sample(encoded: Encoded, rows: int) -> Encoded:
-    """Some `rows` examples from all over a split."""
-    chosen = list(range(0, len(encoded), max(1, len(encoded) // rows)))[:rows]
-    columns = {name: [values[i] for i in chosen] for name, values in encoded.columns.items()}
-    lengths = [encoded.lengths[i] for i in chosen]
-    return Encoded(columns, encoded.padding, encoded.labels[chosen], lengths, encoded.longest)

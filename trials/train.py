@@ -103,7 +103,7 @@ def train(assignment: Assignment, session: Session, warm: Warm) -> Finished:
         speed = seen / training_seconds if training_seconds > 0 else None
         memory = max(memory, computer.memory())
         if math.isfinite(train_loss):
-            metrics = opened.task.scores(computer.predict(validation, session.poll), validation.labels)
+            metrics = opened.scores(computer.predict(validation, session.poll), validation)
             memory = max(memory, computer.memory())
         if not math.isfinite(train_loss) or metrics["loss"] is None:
             session.log(f"evaluation {progress.step + 1}: the loss is not finite any more; the trial ends as diverged")

@@ -3,7 +3,9 @@
 from collections.abc import Hashable
 from pathlib import Path
 
-from studies.protocol import Assignment
+import torch
+
+from studies.protocol import Assignment, Metrics
 from studies.spec import Files, StudySpec
 from trials.backbone import Backbone
 from trials.data import Data, load_data
@@ -67,6 +69,10 @@ class Opened:
         if key not in kept:
             kept[key] = self.task.encode(self.pretrained, self.data.splits[split], max_length)
         return kept[key]
+
+    def scores(self, logits: torch.Tensor, encoded: Encoded) -> Metrics:
+        """Every metric of the task, from logits (units, classes) on the CPU."""
+        return self.task.scores(logits, encoded, self.data.label_names)
 
 
 def _stamps(spec: StudySpec) -> tuple[Hashable, ...]:

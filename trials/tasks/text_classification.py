@@ -8,9 +8,10 @@ import torch
 import transformers
 from torch import nn
 
+from studies.protocol import Metrics
 from trials import models
 from trials.data import Split
-from trials.metrics import classification_scores as scores
+from trials.metrics import classification_scores
 from trials.models import Pretrained
 from trials.models import check_tokenizer as check
 from trials.session import BadData
@@ -85,3 +86,8 @@ def collate(encoded: Encoded, rows: Sequence[int]) -> dict[str, torch.Tensor]:
         pad = encoded.padding[name]
         batch[name] = torch.tensor([[*values[i], *([pad] * (longest - len(values[i])))] for i in rows])
     return batch
+
+
+def scores(logits: torch.Tensor, encoded: Encoded, label_names: Sequence[str]) -> Metrics:
+    """Every metric of the task, from logits (examples, classes)."""
+    return classification_scores(logits, encoded.labels)
