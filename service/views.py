@@ -143,7 +143,7 @@ def task_views(tasks: Iterable[Task]) -> list[TaskView]:
             columns={role: ColumnView(default=name, required=needed) for role, (name, needed) in task.columns.items()},
             metrics=[MetricView(name=m.name, maximize=m.maximize, about=m.about) for m in task.metrics],
             baseline=task.baseline,
-            hyperparameters=hyperparameters,
+            hyperparameters={name: h for name, h in hyperparameters.items() if name not in task.refuses},
         )
         for task in tasks
     ]

@@ -195,6 +195,8 @@ class StudySpec(_Model):
         for role in self.dataset.columns:
             if role not in roles:
                 problems.append((("dataset", "columns", role), f"unknown role; {self.task} has {', '.join(roles)}"))
+        refuses = self.task_info.refuses
+        problems += [(("space", name), refuses[name]) for name in self.space if name in refuses]
         if self.pruner.name != "none" and self.max_steps == 1:
             problems.append(
                 (

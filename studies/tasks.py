@@ -1,7 +1,7 @@
 """What can be fine-tuned: a task's columns, metrics, and its known-good defaults (trial 0 of every study)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from studies.hyperparameters import Params
 
@@ -24,6 +24,7 @@ class Task:
     columns: Mapping[str, tuple[str, bool]]
     metrics: tuple[Metric, ...]  # the first is the default objective
     baseline: Params  # the configuration a practitioner would try first
+    refuses: Mapping[str, str] = field(default_factory=dict)  # hyperparameter without meaning here -> why, a sentence
 
     def metric(self, name: str) -> Metric | None:
         return next((metric for metric in self.metrics if metric.name == name), None)

@@ -2,7 +2,8 @@
 
 import json
 import math
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import jsonschema_rs
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from studies.spec import StudySpec, parse_spec, trial_seed
+from studies.tasks import TASKS, Task
 from tests.specs import DOCUMENT, MISSING, document
 
 LR = "space.learning_rate"
@@ -97,6 +99,14 @@ def test_a_wrong_value_is_refused_with_its_path_and_the_cure(changes: dict[str, 
 def test_every_problem_is_named_at_once() -> None:
     found = problems(StudySpec.model_validate, document({"space.learning_rate": "fast", "parallel": 0, "nmae": 1}))
     assert set(found) == {"space.learning_rate", "parallel", "nmae"}
+
+
+def test_what_makes_no_sense_for_a_task_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = replace(TASKS["text-classification"], name="smells", refuses={"max_length": "means nothing for smells."})
+    monkeypatch.setitem(cast(dict[str, Task], TASKS), "smells", task)
+    assert StudySpec.model_validate(document({"task": "smells"})).task_info is task
+    found = problems(StudySpec.model_validate, document({"task": "smells", "space.max_length": 64}))
+    assert found == {"space.max_length": "means nothing for smells."}
 
 
 def test_what_is_left_out_has_the_documented_defaults() -> None:
