@@ -56,6 +56,32 @@ def tiny_tokenizer(folder: str | Path) -> None:
     BertTokenizerFast(vocab={word: i for i, word in enumerate(vocabulary)}, model_max_length=64).save_pretrained(folder)
 
 
+def tiny_bpe(folder: str | Path, decoder: bool = False) -> None:
+    """Save a byte-level BPE tokenizer of at most 320 tokens: RoBERTa's specials, or a decoder's, which cannot pad."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    names = {"eos_token": "<|endoftext|>"} if decoder else {
+        "bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "mask_token": "<mask>",
+        "cls_token": "<s>", "sep_token": "</s>",
+    }  # fmt: skip
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        special_tokens=list(dict.fromkeys(names.values())),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator((text for text, _ in tiny_rows(classes=3)), trainer)
+    if not decoder:
+        bpe.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    inputs = ["input_ids", "attention_mask"]
+    PreTrainedTokenizerFast(
+        tokenizer_object=bpe, model_max_length=64, model_input_names=inputs, **names
+    ).save_pretrained(folder)
+
+
 def tiny_model(folder: str | Path, layers: int = 2, hidden: int = 32, seed: int = 0) -> Path:
     """Save a BERT with random weights (safetensors) and its tokenizer into `folder`; about 30,000 parameters."""
     import torch
