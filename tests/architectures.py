@@ -33,7 +33,7 @@ class Architecture:
     processor: Callable[[Path], object]
 
     def build(self, folder: Path, seed: int = 0) -> Path:
-        """Save the base model, as pretraining would have left it, and its processor. The same seed, the same weights."""
+        """Save the base model, as pretraining would have left it, and its processor. A seed gives the same weights."""
         folder.mkdir(parents=True, exist_ok=True)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
