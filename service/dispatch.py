@@ -216,6 +216,7 @@ class Dispatch(Core):
             seed=row.seed,
             inspection=study.inspection,
             checkpoint=checkpoint,
+            micro_batch=study.micro_batch,
             **extra,
         )
 

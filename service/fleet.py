@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from studies.cores import usable_cores
+
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 1.0  # before a worker that died is started again; doubles up to:
@@ -25,6 +27,7 @@ LONGEST_PAUSE_SECONDS = 60.0
 STEADY_SECONDS = 60.0  # a worker that lived so long starts over with the first pause
 HOPELESS_DEATHS = 3  # so many in a row, and a worker is not expected to stay up any more
 LOOK_SECONDS = 0.5  # between looks at the workers
+CPU = "cpu"
 
 
 @dataclass
@@ -32,7 +35,7 @@ class _Slot:
     """One worker's place: its name, what it runs on, and the process that fills it now."""
 
     name: str
-    arguments: list[str]  # --gpu cpu --threads N, or --gpu and a GPU's identifier
+    arguments: list[str]  # --gpu cpu|IDENTIFIER --threads N
     process: "subprocess.Popen[bytes] | None" = None
     started: float = 0.0
     restart_at: float = 0.0  # monotonic seconds
@@ -42,8 +45,8 @@ class _Slot:
     @property
     def device(self) -> str:
         """As a person would call it."""
-        _, gpu, *threads = self.arguments
-        return f"{threads[-1]} CPU thread{'' if threads[-1] == '1' else 's'}" if threads else gpu
+        _, gpu, _, threads = self.arguments
+        return f"{threads} CPU thread{'' if threads == '1' else 's'}" if gpu == CPU else gpu
 
 
 class LocalFleet:
@@ -151,16 +154,19 @@ class LocalFleet:
 
 
 def _devices(cpu_workers: int) -> list[list[str]]:
-    """The arguments of each worker: a GPU of its own, or its share of the cores, at most OMP_NUM_THREADS."""
+    """The arguments of each worker: a GPU or none, and its share of the cores."""
     gpus = visible_gpus(_list_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
-    if gpus:
-        return [["--gpu", gpu] for gpu in gpus]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = max(cpu_workers, 1)
-    shares = [cores // workers + (i < cores % workers) for i in range(workers)]
+    slots = gpus or [CPU] * max(cpu_workers, 1)
+    shares = map(str, _shares(len(slots)))
+    return [["--gpu", slot, "--threads", threads] for slot, threads in zip(slots, shares, strict=True)]
+
+
+def _shares(workers: int) -> list[int]:
+    """CPU threads of each worker: together no more than there are cores, where there is a core for each of them."""
+    cores = usable_cores()
     limit = os.environ.get("OMP_NUM_THREADS", "")
     most = int(limit) if limit.isdigit() else cores
-    return [["--gpu", "cpu", "--threads", str(max(min(share, most), 1))] for share in shares]
+    return [max(min(cores // workers + (i < cores % workers), most), 1) for i in range(workers)]
 
 
 def _list_gpus() -> str:

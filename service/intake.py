@@ -4,17 +4,18 @@ Our rows are written in one transaction, first; Optuna's storage follows outside
 mended when the study's search is next opened, or by the reaper.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from service import lifecycle
 from service.core import Core
 from service.errors import Stale, invalid
-from service.leases import already_finished
+from service.leases import already_finished, rows
 from service.searches import resolved_space
 from service.tables import AssignmentRow as A
 from service.tables import ReportRow, StudyRow
@@ -55,11 +56,20 @@ class Intake(Core):
             self.leases.extend(session, row.id, report.token, seconds=report.seconds, **columns)
             hurry = study.hurry
         self.store.drop(row.study_id, row.id, stale_files)
+        if report.micro_batch is not None and report.micro_batch < (study.micro_batch or math.inf):
+            self._remember(study.id, report.micro_batch)
         prune = False
         if value is not None:
             prune = self.searches.get(study).report(row.number, report.step, value)
         decision = Decision.STOP if hurry else Decision.PRUNE if prune else Decision.CONTINUE
         return Answer(decision=decision, lease_seconds=self.leases.lease_seconds)
+
+    def _remember(self, study_id: int, micro_batch: int) -> None:
+        """Hand out no larger micro-batch for this study. In a transaction of its own: a study's row is locked before
+        its assignments', and a report holds one of those."""
+        with self.database.transaction() as session:
+            lower = StudyRow.micro_batch.is_(None) | (StudyRow.micro_batch > micro_batch)
+            rows(session, update(StudyRow).where(StudyRow.id == study_id, lower).values(micro_batch=micro_batch))
 
     def _is_new(self, session: Session, report: Report) -> bool:
         """Insert the report's row, unless the step is there already."""
@@ -113,6 +123,8 @@ class Intake(Core):
                     return
                 raise
             self._log(row, outcome.log)
+            if outcome.micro_batch is not None:
+                study.micro_batch = min(study.micro_batch or outcome.micro_batch, outcome.micro_batch)
             state = self._end(session, row, outcome)
             if row.kind == Kind.INSPECT and state in (TrialState.COMPLETE, TrialState.FAILED):
                 self._inspected(session, study, row, outcome.inspection)

@@ -78,6 +78,7 @@ class StudyRow(Base):
     winner: Mapped[int | None]  # number of the trial whose model is kept
     test: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     model: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # FileRef
+    micro_batch: Mapped[int | None]  # the most examples at once that fitted in memory, once more did not
 
 
 class AssignmentRow(Base):

@@ -79,6 +79,7 @@ class _Message(BaseModel):
 # Postgres stores no NUL, and what workers say often quotes their data.
 Sentence = Annotated[str, AfterValidator(lambda text: text.replace("\0", "\N{REPLACEMENT CHARACTER}"))]
 Bytes = Annotated[int, Field(ge=0, lt=2**63)]
+MicroBatch = Annotated[int, Field(ge=1, lt=2**31)]  # examples at once that fitted in memory, after more did not
 MetricName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@/-]{0,63}$")]
 Metrics = dict[MetricName, Annotated[FiniteFloat, Strict()] | None]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
@@ -159,6 +160,7 @@ class Assignment(_Message):
     seed: int = 0
     inspection: Inspection | None = None
     checkpoint: Checkpoint = Checkpoint()  # evaluate: `best` is the winner's weights
+    micro_batch: MicroBatch | None = None  # the least of what this study's trials have told
     provenance: dict[str, Any] = {}  # evaluate: goes into luthier.json as it is
 
 
@@ -183,6 +185,7 @@ class Report(Held):
     """One evaluation on the validation split. A repeat of a step already reported gets the same decision."""
 
     step: int = Field(ge=1, lt=2**31)
+    micro_batch: MicroBatch | None = None
     metrics: Metrics
     seconds: FiniteFloat = Field(0, ge=0)  # busy with this attempt so far
     peak_memory_bytes: Bytes | None = None
@@ -201,6 +204,7 @@ class Outcome(Held):
     status: Literal["complete", "pruned", "failed", "released", "lost"]
     reason: Reason | None = None
     problem: Problem | None = None
+    micro_batch: MicroBatch | None = None
     seconds: FiniteFloat = Field(0, ge=0)
     peak_memory_bytes: Bytes | None = None
     examples_per_second: FiniteFloat | None = None

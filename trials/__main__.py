@@ -14,6 +14,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+from studies.cores import usable_cores
 from trials.worker import Worker
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
@@ -47,6 +48,8 @@ def child_environment(gpu: str | None, threads: int | None) -> dict[str, str]:
     environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # an index means the same GPU to CUDA as to nvidia-smi
     if gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = "" if gpu == CPU else gpu
+    if threads is None and "OMP_NUM_THREADS" not in os.environ:
+        threads = usable_cores()  # libraries count the machine's, also those that a container may not use
     if threads is not None:
         environment |= dict.fromkeys(THREADS, str(threads))
     return environment
@@ -74,7 +77,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--server", required=True, type=_url, help="the service's URL, as http://localhost:8000")
     parser.add_argument("--name", help="this worker's name; default: the host's name and the process's number")
     parser.add_argument("--gpu", help="a GPU's index or UUID, or cpu; default: what CUDA_VISIBLE_DEVICES shows")
-    parser.add_argument("--threads", type=_count, help="CPU threads to train with; default: one per core")
+    parser.add_argument("--threads", type=_count, help="CPU threads; default: OMP_NUM_THREADS, else all cores")
     parser.add_argument("--exit-on-eof", action="store_true", help="end at once when standard input ends")
     return parser.parse_args(arguments)
 

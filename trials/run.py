@@ -58,9 +58,9 @@ class Line:
 class PipedSession:
     """The assignment's line to its worker: `trials.session.Session` over the socket."""
 
-    def __init__(self, assignment: Assignment, folder: Path, line: Line) -> None:
+    def __init__(self, assignment: Assignment, folder: Path, line: Line, warm: Any) -> None:
         self.folder = folder
-        self._assignment, self._line = assignment, line
+        self._assignment, self._line, self._warm = assignment, line, warm
         self._changed = threading.Condition()
         self._decided = 0  # the last step whose decision has come
         self._ending: Decision | None = None
@@ -85,6 +85,7 @@ class PipedSession:
             best=file_ref(best) if best else None,
             examples_per_second=_finite(examples_per_second),
             peak_memory_bytes=peak_memory_bytes,
+            micro_batch=self._warm.micro_batch,
         )
         self._line.send(Reported(report=report))
         with self._changed:
@@ -139,7 +140,7 @@ def serve(descriptor: int, prepare: Callable[[], tuple[dict[Kind, Callable[..., 
     line.send(Ready())
     while True:
         start = line.inbox.get()
-        session = line.session = PipedSession(start.assignment, Path(start.folder), line)
+        session = line.session = PipedSession(start.assignment, Path(start.folder), line, warm)
         outcome, replace = perform(entries[start.assignment.kind], start.assignment, session, warm)
         line.session = None
         gc.collect()
@@ -214,6 +215,8 @@ def perform(
         replace = out_of_memory(error)
         text = disk_problem(error, session.folder) or _one_line(error)
         fields = _failed(Reason.OOM if replace else Reason.ERROR, text)
+    if fields["status"] != "failed":  # what was tried last before a failure need not have fitted
+        fields["micro_batch"] = warm.micro_batch
     return Outcome(id=assignment.id, token=assignment.token, **fields), replace
 
 

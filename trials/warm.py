@@ -49,6 +49,8 @@ class Warm:
             self._model = (model, pretrained, Backbone.find(pretrained.model, pretrained.fresh))
         if self._study != (study, model, assignment.study):
             self._study, self.micro_batch = (study, model, assignment.study), None
+        if assignment.micro_batch is not None:  # what other workers of this study have found
+            self.micro_batch = min(self.micro_batch or assignment.micro_batch, assignment.micro_batch)
         return Opened(self, task, data, folder, self._model[1], self._model[2])
 
 

@@ -1,6 +1,5 @@
 """`luthier run` and `luthier plan`: the service embedded for one study, no server needed."""
 
-import os
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from service.cli.connect import (
     tell,
 )
 from service.cli.output import Format, Output, emit, facts, show, size, table
+from studies.cores import usable_cores
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -61,7 +61,7 @@ def run(
         check_vacant(model_dir)
     settings = load_settings()
     if settings.cpu_workers is None:
-        workers = min(parsed.parallel, os.cpu_count() or 1)
+        workers = min(parsed.parallel, usable_cores())
         settings = settings.model_copy(update={"cpu_workers": workers})
     try:
         with _terminated_is_interrupted():

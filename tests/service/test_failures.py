@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service.store import Store
-from tests.service.harness import Running, ScriptedWorker, held, problem
+from tests.service.harness import Running, ScriptedWorker, held, problem, running
 
 
 @pytest.mark.parametrize(("status", "reason", "state"), [("pruned", "diverged", "pruned"), ("failed", "oom", "failed")])
@@ -28,6 +28,26 @@ def test_what_diverged_or_did_not_fit_is_never_best(
     told = house.optuna()[0]
     assert told.state.name == "PRUNED"
     assert any(value > 0 for key, value in told.system_attrs.items() if "constraint" in key), "infeasible for Optuna"
+
+
+def test_what_fits_in_memory_is_remembered_for_the_study(
+    house: Running, worker: ScriptedWorker, database_url: str
+) -> None:
+    house.started(worker, parallel=4, budget={"trials": 9})
+    first, second = worker.take(), worker.take()
+    assert first.micro_batch is None
+    for a, fitted, known in ((first, 8, 8), (second, 4, 4), (first, 6, 4)):
+        worker.report(a, 2 if fitted == 6 else 1, 0.5, micro_batch=fitted)
+        other = worker.take()
+        assert other.micro_batch == known
+        worker.finish(other, "released")
+    worker.finish(first, micro_batch=3)
+    worker.finish(second, "failed", reason="oom")
+    with running(house.settings.home / "later", database_url) as later:  # another service, as after a restart
+        assert later.worker("w2").take().micro_batch == 3
+    house.client.post("/v1/studies/s1/cancel")
+    house.started(worker, "other")
+    assert worker.take().micro_batch is None
 
 
 def test_a_trial_without_any_score_fails(house: Running, worker: ScriptedWorker) -> None:

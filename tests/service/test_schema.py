@@ -36,7 +36,8 @@ def test_the_migrations_make_what_the_code_expects(database: Database) -> None:
 def test_preparing_twice_changes_nothing(database: Database) -> None:
     database.prepare()
     with database.engine.begin() as connection:
-        connection.exec_driver_sql("INSERT INTO luthier_worker VALUES ('w', 'cpu', '', 1.0)")
+        insert = "INSERT INTO luthier_worker (name, device, version, seen_at)"
+        connection.exec_driver_sql(f"{insert} VALUES ('w', 'cpu', '', 1.0)")
     database.prepare()
     with database.engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT name FROM luthier_worker").scalar() == "w"

@@ -184,6 +184,17 @@ def test_every_kind_of_too_little_memory_is_answered_alike(assign: Assign, sessi
     assert not out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
 
 
+def test_what_another_worker_found_to_fit_is_where_this_one_starts(assign: Assign, session: Memory) -> None:
+    warm, work = Warm(), assign(params={"epochs": 1}, micro_batch=3)
+    _, sizes = _refuse_large_batches(warm, work, most=3)
+    train(work, session, warm)
+    assert warm.micro_batch == 3, "no larger one was tried, which would have run out of memory"
+    warm.open(assign(micro_batch=5))
+    assert warm.micro_batch == 3
+    warm.open(assign(micro_batch=2))
+    assert warm.micro_batch == 2 and max(sizes[: len(sizes) - 4]) == 3
+
+
 def test_too_little_memory_for_one_example_is_a_failure(assign: Assign, session: Memory) -> None:
     warm = Warm()
     _refuse_large_batches(warm, assign(), most=0)

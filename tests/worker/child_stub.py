@@ -2,6 +2,7 @@
 
 act     ok | hang | die | oom | error | bad_data | full | exit | quiet (reports nothing until it is told to end)
 steps   evaluations reported (default 1), `pause` seconds after each
+fits    examples that fit in memory at once, as if more had not
 sleeper starts a process of its own, whose number goes to this file
 """
 
@@ -23,11 +24,12 @@ from trials.session import BadData
 from trials.store import file_ref
 
 
-def train(assignment: Assignment, session: run.PipedSession, warm: dict[str, Any]) -> SimpleNamespace:
+def train(assignment: Assignment, session: run.PipedSession, warm: SimpleNamespace) -> SimpleNamespace:
     params = assignment.params
     act = params.get("act", "ok")
-    warm["done"] = warm.get("done", 0) + 1
-    session.log(f"pid {os.getpid()} done {warm['done']} cuda {os.environ.get('CUDA_VISIBLE_DEVICES')}")
+    warm.done += 1
+    warm.micro_batch = params.get("fits")
+    session.log(f"pid {os.getpid()} done {warm.done} cuda {os.environ.get('CUDA_VISIBLE_DEVICES')}")
     if "sleeper" in params:
         sleeper = subprocess.Popen(["sleep", "600"])
         Path(str(params["sleeper"])).write_text(str(sleeper.pid))
@@ -80,12 +82,14 @@ def evaluate(assignment: Assignment, session: run.PipedSession, warm: object) ->
     return Evaluation(test={"accuracy": 1.0}, model=file_ref(model))
 
 
-def prepare() -> tuple[dict[Kind, Any], dict[str, Any]]:
+def prepare() -> tuple[dict[Kind, Any], SimpleNamespace]:
     if os.environ.get("CHILD_CANNOT_START"):
         sys.exit("nothing to train with")
     if os.environ.get("CHILD_IS_UNFIT"):
         raise CannotWork("This worker was given a GPU, but its torch is a build for the CPU.")
-    return {Kind.TRAIN: train, Kind.INSPECT: inspect, Kind.EVALUATE: evaluate}, {}
+    return {Kind.TRAIN: train, Kind.INSPECT: inspect, Kind.EVALUATE: evaluate}, SimpleNamespace(
+        done=0, micro_batch=None
+    )
 
 
 if __name__ == "__main__":

@@ -51,6 +51,10 @@ def test_cores_are_split_among_workers(
     monkeypatch.setattr(fleet, "_list_gpus", lambda: "")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(5)))
     assert fleet._devices(workers) == [["--gpu", "cpu", "--threads", count] for count in threads]
+    monkeypatch.setattr(fleet, "_list_gpus", lambda: LISTING)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    shares = fleet._devices(workers)
+    assert sum(int(share[-1]) for share in shares) == (3 if limit == "1" else 5)
 
 
 def test_a_worker_that_dies_is_started_again(

@@ -53,6 +53,17 @@ def test_a_service_that_is_away_stops_no_training(service: Service, start: Start
     assert [r.step for r in service.reports(1)] == [1, 2, 3, 4]
 
 
+def test_what_fitted_in_memory_is_told_with_reports_and_outcomes_but_not_after_a_failure(
+    service: Service, start: Starts
+) -> None:
+    service.assign(1, shared=True, params={"fits": 4})
+    service.assign(2, shared=True, params={"fits": 1, "act": "oom"})
+    service.assign(3, shared=True, params={})
+    start()
+    assert [service.outcome(id).micro_batch for id in (1, 2, 3)] == [4, None, None]
+    assert service.reports(1)[0].micro_batch == 4
+
+
 def test_too_many_requests_are_spaced_as_the_service_asks(service: Service, start: Starts) -> None:
     service.status["claim"] = 429
     service.assign(1, shared=True)
