@@ -30,13 +30,15 @@ class Task:
         return next((metric for metric in self.metrics if metric.name == name), None)
 
 
+_GROUP = {"group": ("group", False)}  # rows with the same value stay on one side of every split
+
 TASKS: Mapping[str, Task] = {
     task.name: task
     for task in (
         Task(
             name="text-classification",
             about="One label for a text or a pair of texts.",
-            columns={"text": ("text", True), "text_pair": ("text_pair", False), "label": ("label", True)},
+            columns={"text": ("text", True), "text_pair": ("text_pair", False), "label": ("label", True), **_GROUP},
             metrics=(
                 Metric("accuracy", True, "Fraction of examples labelled right."),
                 Metric("macro_f1", True, "Unweighted mean of the classes' F1 scores."),

@@ -5,35 +5,20 @@ Everything that is wrong with them is a BadData whose sentence names the file, t
 
 import hashlib
 import json
-import random
-import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from studies.spec import Dataset, Files
 from studies.tasks import TASKS
+from trials.folders import SUFFIXES, content_digest, find_splits, media, read_folder, standard_splits
+from trials.labels import class_labels
 from trials.session import BadData
 from trials.sources import Table, local_path, read_file, read_hub
+from trials.splits import Split, drawn, limited
 
-_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
-_KINDS = {str: "text", int: "whole numbers", bool: "true or false"}
-
-
-@dataclass(frozen=True)
-class Split:
-    """Examples in the order of their source: role -> values, and each one's class id."""
-
-    columns: Mapping[str, list[Any]]
-    labels: list[int]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, rows: Sequence[int]) -> "Split":
-        columns = {role: [values[i] for i in rows] for role, values in self.columns.items()}
-        return Split(columns, [self.labels[i] for i in rows])
+__all__ = ["Data", "Split", "load_data"]
 
 
 @dataclass(frozen=True)
@@ -42,12 +27,12 @@ class Data:
 
     splits: Mapping[str, Split]
     label_names: list[str]
-    fingerprint: str  # sha256 of the examples and their splits
+    fingerprint: str  # sha256 of the examples, images and sounds by their content, and of their splits
 
     @property
     def labels(self) -> dict[str, int]:
-        """Rows per label over all splits."""
-        counts = Counter(label for split in self.splits.values() for label in split.labels)
+        """Rows per label over all splits; words per label where words are labelled."""
+        counts = Counter(label for split in self.splits.values() for label in _flat(split.labels))
         return {name: counts[i] for i, name in enumerate(self.label_names)}
 
     @property
@@ -55,19 +40,28 @@ class Data:
         return {name: len(self.splits.get(name, ())) for name in ("train", "validation", "test")}
 
 
+def _flat(labels: Iterable[Any]) -> Iterable[int]:
+    for label in labels:
+        yield from label if isinstance(label, list) else (label,)
+
+
 def load_data(dataset: Dataset, task: str, seed: int) -> Data:
     """Read, check and split. The same files, dataset and seed give the same Data. Raises BadData."""
     roles = _roles(dataset, task)
     tables = _tables(dataset, roles)
-    _check_columns(tables, roles, task)
-    label = roles.pop("label")
-    texts = {name: {role: _texts(table, column) for role, column in roles.items()} for name, table in tables.items()}
-    label_names, ids = _labels(tables, label)
-    given = {name: Split(columns, ids[name]) for name, columns in texts.items()}
+    _check_columns(tables, roles)
+    label, group = roles.pop("label"), roles.pop("group", None)
+    columns = {
+        name: {role: _READERS[role](table, column) for role, column in roles.items()} for name, table in tables.items()
+    }
+    label_names, ids = class_labels(tables, label)
+    groups = {name: _groups(table, group) if group else None for name, table in tables.items()}
+    given = {name: Split(columns[name], ids[name], groups[name]) for name in tables}
+    _check_groups(given, tables)
     if dataset.limit is not None:
-        given = _limited(given, dataset.limit, seed)
-    splits = _split(given, dataset, seed)
-    _check_splits(splits, label_names, tables)
+        given = limited(given, dataset.limit, seed)
+    splits = drawn(given, dataset, seed)
+    _check_splits(splits, tables)
     return Data(splits, label_names, _fingerprint(splits, label_names))
 
 
@@ -82,27 +76,55 @@ def _roles(dataset: Dataset, task: str) -> dict[str, str]:
 
 
 def _tables(dataset: Dataset, roles: Mapping[str, str]) -> dict[str, Table]:
-    wanted = set(roles.values())
-    source = dataset.source
+    """train and the other splits that are given -> their tables."""
+    source, path = dataset.source, ("dataset", "source")
     named = {s: v for s, v in (("validation", dataset.validation), ("test", dataset.test)) if isinstance(v, str)}
     if isinstance(source, Files):
         files = {name: text for name, text in source.model_dump().items() if text is not None}
-        chosen = {name: name for name in files} | named
-        for split, name in chosen.items():
-            if name not in files:
-                text = f"There is no file for the split {name!r}; dataset.source has {', '.join(files)}."
-                raise BadData(text, "dataset", split)
-        return {split: read_file(files[name], wanted, "dataset", "source", name) for split, name in chosen.items()}
-    if local_path(source, "dataset", "source") is None:
-        return read_hub(source, dataset.subset, {"train": "train"} | named, wanted)
+        chosen = _choose({name: name for name in files} | named, files, "file")
+        return {split: _read(files[name], roles, *path, name) for split, name in chosen.items()}
+    local = local_path(source, *path)
+    if local is None:
+        return read_hub(source, dataset.subset, {"train": "train"} | named, set(roles.values()))
+    folders = find_splits(local) if local.is_dir() and _media_role(roles) else {}
+    if folders:
+        standard = {s: name for s, name in standard_splits(folders).items() if s != "test" or dataset.test != 0}
+        chosen = _choose(standard | named, folders, "folder")
+        return {split: _read(f"{source}/{name}", roles, *path) for split, name in chosen.items()}
     if named:
         split = next(iter(named))
         text = "One file has no named splits; give a fraction, or files as {train: ..., validation: ..., test: ...}."
         raise BadData(text, "dataset", split)
-    return {"train": read_file(source, wanted, "dataset", "source")}
+    return {"train": _read(source, roles, *path)}
 
 
-def _check_columns(tables: Mapping[str, Table], roles: Mapping[str, str], task: str) -> None:
+def _choose(chosen: dict[str, str], known: Iterable[str], kind: str) -> dict[str, str]:
+    """Split -> the file or folder that serves as it. Raises BadData for one that is not there."""
+    for split, name in chosen.items():
+        if name not in known:
+            text = f"There is no {kind} for the split {name!r}; dataset.source has {', '.join(known)}."
+            raise BadData(text, "dataset", split)
+    return chosen
+
+
+def _read(text: str, roles: Mapping[str, str], *path: str) -> Table:
+    """A file's table, or that of a folder where the task is one of images or sounds."""
+    role = _media_role(roles)
+    local = local_path(text, *path)
+    if role is None or local is None or not local.is_dir():
+        return read_file(text, set(roles.values()), *path)
+    for other, column in roles.items():
+        if other not in (role, "label") or column != other:
+            text = f"{text} is a folder: its files are the {role}s, its subfolders the labels, and it has no columns; "
+            raise BadData(f"{text}remove this, or list the files in a csv.", "dataset", "columns", other)
+    return read_folder(local, text, role, *path)
+
+
+def _media_role(roles: Iterable[str]) -> str | None:
+    return next((role for role in roles if role in SUFFIXES), None)
+
+
+def _check_columns(tables: Mapping[str, Table], roles: Mapping[str, str]) -> None:
     for table in tables.values():
         if table.rows == 0:
             raise BadData(f"{table.name} has no rows; it needs examples.", *table.path)
@@ -132,155 +154,44 @@ def _texts(table: Table, column: str) -> list[str]:
     return values
 
 
-def _labels(tables: Mapping[str, Table], column: str) -> tuple[list[str], dict[str, list[int]]]:
-    """Label names (index = class id) and each table's class ids. Raises BadData."""
-    values = {name: _label_values(table, column) for name, table in tables.items()}
-    kinds = {name: type(found[0]) for name, found in values.items()}
-    for name, kind in kinds.items():
-        if kind is not kinds["train"]:
-            raise BadData(
-                f"{tables[name].name}: column {column!r} holds {_KINDS[kind]} where {tables['train'].name} holds "
-                f"{_KINDS[kinds['train']]}; write the labels alike.",
-                *tables[name].path,
-            )
-    seen = set(values["train"])
-    for name, found in values.items():
-        for i, value in enumerate(found):
-            if value not in seen:
-                raise BadData(
-                    f"{tables[name].name}, {tables[name].where(i)}: the label {value!r} of {name} does not occur in "
-                    "training; add training examples of it or remove the row.",
-                    *tables[name].path,
-                )
-    train = tables["train"]
-    if len(seen) < 2:
-        text = f"{train.name}: column {column!r} holds one label only ({next(iter(seen))!r}); it needs two or more."
-        raise BadData(text, *train.path)
-    if len(seen) == train.rows:
-        text = f"{train.name}: every row has a label of its own in column {column!r}; is it the right column?"
-        raise BadData(text, "dataset", "columns", "label")
-    class_names = train.class_names.get(column)
-    if class_names is not None and kinds["train"] is int:
-        return list(class_names), values
-    ids = {value: i for i, value in enumerate(sorted(seen))}
-    names = [str(value).lower() if isinstance(value, bool) else str(value) for value in ids]
-    return names, {name: [ids[value] for value in found] for name, found in values.items()}
+_READERS: Mapping[str, Callable[[Table, str], list[Any]]] = {
+    "text": _texts,
+    "text_pair": _texts,
+    "image": media,
+    "audio": media,
+}
 
 
-def _label_values(table: Table, column: str) -> list[Any]:
-    """The column's labels, all of one type; whole numbers written as text (csv) become numbers."""
+def _groups(table: Table, column: str) -> list[str]:
+    """What each row is related by, as text."""
     values = table.columns[column]
-    classes = table.class_names.get(column)
-    kind = type(values[0])
     for i, value in enumerate(values):
-        problem = None
-        if value is None or (isinstance(value, str) and not value.strip()):
-            problem = "is empty; label the row or remove it"
-        elif isinstance(value, float):
-            problem = f"holds the decimal number {value}; labels are text, whole numbers or true and false"
-        elif not isinstance(value, str | int):
-            problem = f"holds {type(value).__name__}; labels are text, whole numbers or true and false"
-        elif type(value) is not kind:
-            problem = f"holds {value!r} where {table.where(0)} holds {values[0]!r}; labels must be of one type"
-        elif isinstance(value, str) and not value.isprintable():
-            problem = f"holds the label {value!r} with a character that cannot be printed; remove it"
-        elif classes is not None and kind is int and not 0 <= value < len(classes):
-            problem = f"holds {value}, which is none of its {len(classes)} classes; is this split labelled?"
-        if problem:
-            raise BadData(f"{table.name}, {table.where(i)}: column {column!r} {problem}.", *table.path)
-    if kind is str and all(map(_INTEGER.fullmatch, values)):
-        return [int(value) for value in values]
-    if kind is str and all(map(_is_number, values)) and any(map(_is_fraction, values)):
-        i = next(i for i, value in enumerate(values) if _is_fraction(value))
-        raise BadData(
-            f"{table.name}, {table.where(i)}: column {column!r} holds the decimal number {values[i]}; "
-            "labels are text or whole numbers.",
-            *table.path,
-        )
-    return values
+        if not isinstance(value, str | int) or value == "":
+            problem = "is empty" if value is None or value == "" else f"holds {type(value).__name__}"
+            text = f"{table.name}, {table.where(i)}: column {column!r} {problem}; a group is text or a whole number."
+            raise BadData(text, *table.path)
+    return [str(value) for value in values]
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_fraction(number: str) -> bool:
-    """Whether a number's text is of a measure, not of a class: 0.5, but neither 01 nor 2.0."""
-    return ("." in number or "e" in number.lower()) and not float(number).is_integer()
-
-
-def _limited(given: Mapping[str, Split], limit: int, seed: int) -> dict[str, Split]:
-    """A sample of `limit` rows over all splits together, with the same share of every label of every split."""
-    groups = _grouped([(name, label) for name, split in given.items() for label in split.labels], f"{seed}:limit")
-    if limit >= sum(map(len, groups.values())):
-        return dict(given)
-    if limit < len(groups):
-        text = f"{limit} rows cannot hold each of the {len(groups)} labels of each split; raise the limit."
-        raise BadData(text, "dataset", "limit")
-    quotas = _apportion({g: len(rows) for g, rows in groups.items()}, limit, least=1)
-    chosen = sorted(i for group, rows in groups.items() for i in rows[: quotas[group]])
-    sampled, offset = {}, 0
+def _check_groups(given: Mapping[str, Split], tables: Mapping[str, Table]) -> None:
+    """Raise BadData when a group occurs in two of the splits that were given."""
+    owner: dict[str, str] = {}
     for name, split in given.items():
-        sampled[name] = split.take([i - offset for i in chosen if offset <= i < offset + len(split)])
-        offset += len(split)
-    return sampled
+        for group in split.groups or ():
+            if owner.setdefault(group, name) != name:
+                text = (
+                    f"The group {group!r} occurs in {tables[owner[group]].name} and in {tables[name].name}; "
+                    "move its rows into one of them, or leave out dataset.columns.group."
+                )
+                raise BadData(text, "dataset", "columns", "group")
 
 
-def _split(given: Mapping[str, Split], dataset: Dataset, seed: int) -> dict[str, Split]:
-    """Draw the splits that are not given from the training rows; every class keeps a row to train on."""
-    pool = given["train"]
-    groups = _grouped(pool.labels, f"{seed}:split")
-    splits = {name: split for name, split in given.items() if name != "train"}
-    for name, share in (("test", dataset.test), ("validation", dataset.validation)):
-        if name in given or isinstance(share, str) or share == 0:
-            continue
-        room = {label: len(rows) - 1 for label, rows in groups.items()}
-        quotas = _apportion(room, min(max(1, round(share * len(pool))), sum(room.values())))
-        drawn = sorted(i for label, rows in groups.items() for i in rows[: quotas[label]])
-        groups = {label: rows[quotas[label] :] for label, rows in groups.items()}
-        if not drawn:
-            text = f"{len(pool)} rows are too few to draw a {name} split from; add rows or give it a file."
-            raise BadData(text, "dataset", name)
-        splits[name] = pool.take(drawn)
-    train = pool.take(sorted(i for rows in groups.values() for i in rows))
-    return {"train": train} | {name: splits[name] for name in ("validation", "test") if name in splits}
-
-
-def _check_splits(splits: Mapping[str, Split], label_names: list[str], tables: Mapping[str, Table]) -> None:
+def _check_splits(splits: Mapping[str, Split], tables: Mapping[str, Table]) -> None:
     if "validation" not in splits:
         raise BadData("There is no validation split; give a fraction or a file.", "dataset", "validation")
-    if len(set(splits["train"].labels)) < 2:
+    if len(set(_flat(splits["train"].labels))) < 2:
         text = f"{tables['train'].name}: after the split fewer than two labels are left to train on; add rows."
         raise BadData(text, *tables["train"].path)
-
-
-def _grouped(keys: Sequence[Any], seed: str) -> dict[Any, list[int]]:
-    """Key -> its rows in a seeded random order; keys in the order of their first row."""
-    groups: dict[Any, list[int]] = {}
-    for i, key in enumerate(keys):
-        groups.setdefault(key, []).append(i)
-    draw = random.Random(seed)  # noqa: S311 - a reproducible split, not a secret
-    for rows in groups.values():
-        draw.shuffle(rows)
-    return groups
-
-
-def _apportion(sizes: Mapping[Any, int], count: int, least: int = 0) -> dict[Any, int]:
-    """Share `count` among groups in proportion to their sizes (largest remainders), each at least `least`."""
-    total = sum(sizes.values())
-    exact = {group: count * size / total if total else 0.0 for group, size in sizes.items()}
-    quotas = {group: min(max(least, int(exact[group])), size) for group, size in sizes.items()}
-    order = sorted(sizes, key=lambda group: quotas[group] - exact[group])  # the most wronged first; ties as they come
-    while (missing := count - sum(quotas.values())) != 0:
-        sign = 1 if missing > 0 else -1
-        able = [g for g in order[::sign] if (quotas[g] < sizes[g] if sign > 0 else quotas[g] > least)]
-        for group in able[: abs(missing)]:
-            quotas[group] += sign
-    return quotas
 
 
 def _fingerprint(splits: Mapping[str, Split], label_names: list[str]) -> str:
@@ -289,5 +200,5 @@ def _fingerprint(splits: Mapping[str, Split], label_names: list[str]) -> str:
         digest.update(json.dumps([name, sorted(split.columns)]).encode())
         columns = [split.columns[role] for role in sorted(split.columns)]
         for row in zip(*columns, split.labels, strict=True):
-            digest.update(json.dumps(row).encode())
+            digest.update(json.dumps(row, default=content_digest).encode())
     return digest.hexdigest()

@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,14 @@ class Table:
     rows: int
     class_names: Mapping[str, list[str]] = field(default_factory=dict)  # column -> names of its integer classes
     lines: list[int] | None = None  # of each row, for text files
+    rows_named: list[str] | None = None  # where rows are files of a folder
+    folder: Path | None = None  # that paths in the table start from
+    own_folders: tuple[Path, ...] = ()  # outside the data roots, and yet the data's own: the hub's caches
 
     def where(self, row: int) -> str:
         """How an error message names a row; rows count from 1 without the header."""
+        if self.rows_named:
+            return self.rows_named[row]
         return f"row {row + 1}" + (f" (line {self.lines[row]})" if self.lines else "")
 
 
@@ -81,7 +86,7 @@ def read_file(text: str, wanted: Iterable[str], *path: str) -> Table:
     if file is None or kind not in FORMATS:
         raise BadData(f"{text} is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file.", *path)
     try:
-        return _READERS[kind](file, text, set(wanted), path)
+        return replace(_READERS[kind](file, text, set(wanted), path), folder=file.parent)
     except OSError as error:
         raise BadData(f"{text} cannot be read: {error.strerror or error}. Check its permissions.", *path) from None
 
@@ -195,10 +200,11 @@ def _read_jsonl(file: Path, name: str, wanted: set[str], path: tuple[str, ...]) 
 
 
 def _class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
-    """Names of integer classes that the `datasets` library leaves in an Arrow schema."""
+    """Names of integer classes, or of those in lists, that the `datasets` library leaves in an Arrow schema."""
     try:
         features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
-        return {column: f["names"] for column, f in features.items() if f.get("_type") == "ClassLabel"}
+        inner = {column: f.get("feature", f) for column, f in features.items()}
+        return {column: list(f["names"]) for column, f in inner.items() if f.get("_type") == "ClassLabel"}
     except (KeyError, ValueError, TypeError, AttributeError):
         return {}
 
@@ -252,6 +258,7 @@ def read_hub(hub_id: str, subset: str | None, splits: Mapping[str, str], wanted:
     Raises BadData; no code of the data set is run.
     """
     import datasets
+    from huggingface_hub.constants import HF_HUB_CACHE
 
     path = ("dataset", "source")
     datasets.disable_progress_bars()
@@ -268,7 +275,13 @@ def read_hub(hub_id: str, subset: str | None, splits: Mapping[str, str], wanted:
             raise BadData(f"{hub_id} has no split {split!r}; it has {', '.join(map(str, found))}.", *where)
         part = found[split]
         header = list(part.column_names)
+        inner = {c: getattr(f, "feature", f) for c, f in part.features.items()}
+        names = {c: f.names for c, f in inner.items() if isinstance(f, datasets.ClassLabel)}
+        for column, feature in part.features.items():
+            if isinstance(feature, datasets.Image | datasets.Audio):
+                part = part.cast_column(column, type(feature)(decode=False))
         columns = {c: part.select_columns([c])[:][c] for c in header if c in wanted}
-        names = {c: f.names for c, f in part.features.items() if isinstance(f, datasets.ClassLabel)}
-        tables[role] = Table(f"{hub_id} ({split})", path, header, columns, len(part), names)
+        caches = (Path(datasets.config.HF_DATASETS_CACHE).resolve(), Path(HF_HUB_CACHE).resolve())
+        name = f"{hub_id} ({split})"
+        tables[role] = Table(name, path, header, columns, len(part), names, own_folders=caches)
     return tables

@@ -7,6 +7,7 @@ import torch
 
 from studies.protocol import Assignment, Metrics
 from studies.spec import Files, StudySpec
+from trials import folders
 from trials.backbone import Backbone
 from trials.data import Data, load_data
 from trials.models import Pretrained, model_folder, quieten
@@ -78,7 +79,7 @@ class Opened:
 
 
 def _stamps(spec: StudySpec) -> tuple[Hashable, ...]:
-    """Sizes and times of the study's local files: a file that was written anew is read anew."""
+    """Sizes and times of the study's local files and folders: a file that was written anew is read anew."""
     source = spec.dataset.source
     names = [v for v in source.model_dump().values() if v] if isinstance(source, Files) else [source]
     return tuple(_stamp(Path(name).expanduser()) for name in names)
@@ -87,6 +88,8 @@ def _stamps(spec: StudySpec) -> tuple[Hashable, ...]:
 def _stamp(path: Path) -> Hashable:
     try:
         found = path.stat()
+        if path.is_dir():
+            return folders.stamps(path)
     except OSError:
         return None
     return (found.st_ino, found.st_size, found.st_mtime_ns)
