@@ -147,6 +147,10 @@ class StudySpec(_Model):
     seed: int = Field(0, ge=0, lt=2**32)
     budget: Budget = Budget(trials=30)
     parallel: int = Field(1, ge=1, le=1024, description="Trials that may run at the same time.")
+    augmentation: Literal["none", "standard", "trivial"] = Field(
+        "none",
+        description="Random changes to training images: standard crops and mirrors them, trivial adds TrivialAugment.",
+    )
     evaluations_per_epoch: int = Field(1, ge=1, le=100, description="Validation scores reported per epoch.")
 
     @field_validator("model", mode="before")
@@ -197,6 +201,8 @@ class StudySpec(_Model):
                 problems.append((("dataset", "columns", role), f"unknown role; {self.task} has {', '.join(roles)}"))
         refuses = self.task_info.refuses
         problems += [(("space", name), refuses[name]) for name in self.space if name in refuses]
+        if self.augmentation != "none" and "image" not in roles:
+            problems.append((("augmentation",), f"must be none: {self.task} has no images"))
         if self.pruner.name != "none" and self.max_steps == 1:
             problems.append(
                 (

@@ -48,5 +48,18 @@ TASKS: Mapping[str, Task] = {
             # The middle of the grid in Devlin et al. 2019, appendix A.3.
             baseline={"learning_rate": 5e-5, "batch_size": 32, "epochs": 3, "weight_decay": 0.01, "freeze_depth": 0},
         ),
+        Task(
+            name="image-classification",
+            about="One label for an image.",
+            columns={"image": ("image", True), "label": ("label", True), **_GROUP},
+            metrics=(
+                Metric("accuracy", True, "Fraction of examples labelled right."),
+                Metric("top5_accuracy", True, "Fraction of examples whose label is among the five most likely."),
+                Metric("macro_f1", True, "Unweighted mean of the classes' F1 scores."),
+                Metric("loss", False, "Mean cross-entropy, without label smoothing or class weights."),
+            ),
+            baseline={"learning_rate": 2e-4, "batch_size": 32, "epochs": 5, "weight_decay": 0.01, "freeze_depth": 0},
+            refuses={"max_length": "has no meaning for images: the model's own processor resizes them; leave it out"},
+        ),
     )
 }

@@ -6,6 +6,7 @@ ARCHITECTURES[name].build(folder)   write its weights (safetensors, without a he
 tiny_data(task, folder)             24 examples for a task, as a file
 """
 
+import csv
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 import transformers as hf
 
-from tests.tiny import tiny_bpe, tiny_csv, tiny_tokenizer
+from tests.tiny import LABELS, tiny_bpe, tiny_csv, tiny_image, tiny_tokenizer
 
 HIDDEN = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
 TEXT = HIDDEN | {"vocab_size": 128, "num_hidden_layers": 3, "max_position_embeddings": 64, "pad_token_id": 0}
@@ -50,6 +51,10 @@ def _decoder(config: Callable[[], Any]) -> Architecture:
     return Architecture("text-classification", 3, config, partial(tiny_bpe, decoder=True))
 
 
+def _image(config: Callable[[], Any], blocks: int, processor: Any) -> Architecture:
+    return Architecture("image-classification", blocks, config, processor.save_pretrained)
+
+
 ARCHITECTURES: dict[str, Architecture] = {
     "bert": _encoder(lambda: hf.BertConfig(**TEXT)),
     "roberta": _encoder(
@@ -77,10 +82,48 @@ ARCHITECTURES: dict[str, Architecture] = {
     "llama": _decoder(lambda: hf.LlamaConfig(**ROTARY)),
     "qwen2": _decoder(lambda: hf.Qwen2Config(**ROTARY)),
     "qwen3": _decoder(lambda: hf.Qwen3Config(**ROTARY, head_dim=16)),
+    "resnet": _image(
+        lambda: hf.ResNetConfig(embedding_size=8, hidden_sizes=[16, 32], depths=[2, 2], layer_type="bottleneck"),
+        4,
+        hf.ConvNextImageProcessor(size={"shortest_edge": 32}, crop_pct=0.875, resample=3),
+    ),
+    "vit": _image(
+        lambda: hf.ViTConfig(**HIDDEN, num_hidden_layers=3, image_size=32, patch_size=8),
+        3,
+        hf.ViTImageProcessor(size={"height": 32, "width": 32}),
+    ),
+    "swin": _image(
+        lambda: hf.SwinConfig(embed_dim=8, depths=[2, 2], num_heads=[1, 2], image_size=32, window_size=4),
+        4,
+        hf.ViTImageProcessor(size={"height": 32, "width": 32}, resample=3),
+    ),
+    "convnext": _image(
+        lambda: hf.ConvNextConfig(hidden_sizes=[8, 16], depths=[2, 2], num_stages=2),
+        4,
+        hf.ConvNextImageProcessor(size={"shortest_edge": 32}, crop_pct=0.875),
+    ),
+    "mobilenet-v2": _image(
+        lambda: hf.MobileNetV2Config(depth_multiplier=0.1, image_size=32, tf_padding=False),
+        16,
+        hf.MobileNetV2ImageProcessor(size={"shortest_edge": 36}, crop_size={"height": 32, "width": 32}),
+    ),
+    "efficientnet": _image(
+        lambda: hf.EfficientNetConfig(
+            image_size=32, width_coefficient=0.25, depth_coefficient=0.3, hidden_dim=320, dropout_rate=0.1
+        ),
+        8,
+        hf.EfficientNetImageProcessor(size={"height": 32, "width": 32}),
+    ),
 }
 
 
 def tiny_data(task: str, folder: Path, rows: int = 24) -> Path:
     """Write examples of two classes, in turns, for a task: a csv with its default columns."""
     folder.mkdir(parents=True, exist_ok=True)
-    return tiny_csv(folder / "data.csv", rows)
+    if task == "text-classification":
+        return tiny_csv(folder / "data.csv", rows)
+    kind, write = {"image-classification": ("image", tiny_image)}[task]
+    names = [write(folder, i, i % 2).name for i in range(rows)]
+    with (folder / "data.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([(kind, "label"), *((name, LABELS[i % 2]) for i, name in enumerate(names))])
+    return folder / "data.csv"

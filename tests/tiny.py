@@ -82,6 +82,18 @@ def tiny_bpe(folder: str | Path, decoder: bool = False) -> None:
     ).save_pretrained(folder)
 
 
+def tiny_image(folder: Path, number: int, label: int) -> Path:
+    """Save a noisy image of 40 by 48 pixels whose brighter half tells its label: the upper one or the left one."""
+    import numpy
+    from PIL import Image
+
+    pixels = numpy.random.default_rng(number).integers(0, 128, (48, 40, 3), dtype=numpy.uint8)
+    bright = pixels[:24] if label else pixels[:, :20]
+    bright += 100
+    Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder / f"{number}.png"
+
+
 def tiny_model(folder: str | Path, layers: int = 2, hidden: int = 32, seed: int = 0) -> Path:
     """Save a BERT with random weights (safetensors) and its tokenizer into `folder`; about 30,000 parameters."""
     import torch

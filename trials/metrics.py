@@ -29,3 +29,9 @@ def classification_scores(logits: torch.Tensor, labels: torch.Tensor) -> Metrics
         "matthews": float(covariance / spread) if spread > 0 else 0.0,
         "loss": float(loss) if torch.isfinite(loss) else None,
     }
+
+
+def top_accuracy(logits: torch.Tensor, labels: torch.Tensor, k: int) -> float:
+    """Fraction of examples whose label is among the k highest logits; `logits` is (examples, classes)."""
+    highest = logits.topk(min(k, logits.shape[1])).indices  # (examples, k)
+    return float((highest == labels[:, None]).any(1).double().mean())

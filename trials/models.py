@@ -19,6 +19,7 @@ from trials.session import BadData
 from trials.sources import check_inside_roots, local_path
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".pkl")
+PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 _DROPOUT_ATTRIBUTE = re.compile(r"(.*_)?dropout(_p|_prob|_rate)?|(attn|resid|embd|hidden)_?p?drop")
 
@@ -102,6 +103,32 @@ def check_tokenizer(folder: Path, name: str) -> None:
     if not any(next(folder.glob(pattern), None) for pattern in TOKENIZERS):
         text = f"{name} holds no tokenizer ({', '.join(TOKENIZERS)}); save the tokenizer into the same folder."
         raise BadData(text, "model")
+
+
+def is_timm(folder: Path, name: str) -> bool:
+    """Whether the model is one of timm's, whose one configuration file also says how to prepare images."""
+    return "architecture" in _json(folder / "config.json", name)
+
+
+def check_preprocessor(folder: Path, name: str) -> None:
+    """Raise BadData when the model's folder does not say how to turn images or sounds into its inputs."""
+    if not any((folder / file).is_file() for file in PREPROCESSORS):
+        text = f"{name} holds no {PREPROCESSORS[0]}; save the model's image processor or feature extractor into it."
+        raise BadData(text, "model")
+
+
+def load_preprocessor(auto: Any, folder: Path, name: str) -> Any:
+    """What turns images or sounds into a model's inputs, of the class `auto`. Raises BadData."""
+    try:
+        return auto.from_pretrained(folder, trust_remote_code=False)
+    except ImportError as error:
+        reason = " ".join(str(error).split())[:300]
+        text = f"{name}: its {PREPROCESSORS[0]} needs a library this worker lacks; install it there: {reason}"
+        raise BadData(text, "model") from None
+    except Exception as error:  # broken files surface as whatever its own code raises
+        reason = " ".join(str(error).split())[:300]
+        text = f"{name}: its {PREPROCESSORS[0]} cannot be loaded: {reason}. Save it anew."
+        raise BadData(text, "model") from None
 
 
 @dataclass

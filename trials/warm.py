@@ -23,7 +23,7 @@ class Warm:
         self._study: Hashable = None
         self._data: tuple[Hashable, Data] | None = None
         self._model: tuple[Hashable, Pretrained, Backbone] | None = None
-        self._encoded: dict[tuple[str, int], Encoded] = {}
+        self._encoded: dict[tuple[str, int, str], Encoded] = {}
 
     def open(self, assignment: Assignment) -> "Opened":
         """Data and model of an assignment, checked. Raises BadData."""
@@ -52,25 +52,35 @@ class Warm:
             self._study, self.micro_batch = (study, model, assignment.study), None
         if assignment.micro_batch is not None:  # what other workers of this study have found
             self.micro_batch = min(self.micro_batch or assignment.micro_batch, assignment.micro_batch)
-        return Opened(self, task, data, folder, self._model[1], self._model[2])
+        return Opened(self, task, data, folder, self._model[1], self._model[2], spec.augmentation)
 
 
 class Opened:
     """A study's task, data and model, ready for use."""
 
     def __init__(
-        self, warm: Warm, task: TaskModule, data: Data, folder: Path, pretrained: Pretrained, backbone: Backbone
+        self,
+        warm: Warm,
+        task: TaskModule,
+        data: Data,
+        folder: Path,
+        pretrained: Pretrained,
+        backbone: Backbone,
+        augmentation: str,
     ) -> None:
         self.task, self.data, self.pretrained, self.backbone = task, data, pretrained, backbone
         self.folder = folder  # the base model's
-        self._warm = warm
+        self._warm, self._augmentation = warm, augmentation
 
     def encoded(self, split: str, max_length: int) -> Encoded:
-        """A split as the model's inputs; kept for later trials."""
-        key = (split, max_length)
-        kept = self._warm._encoded
-        if key not in kept:
-            kept[key] = self.task.encode(self.pretrained, self.data.splits[split], max_length)
+        """A split as the model's inputs; kept for later trials. Only the training split is augmented."""
+        augmentation = self._augmentation if split == "train" else "none"
+        key = (split, max_length, augmentation)
+        kept, examples = self._warm._encoded, self.data.splits[split]
+        if key not in kept and augmentation == "none":
+            kept[key] = self.task.encode(self.pretrained, examples, max_length)
+        elif key not in kept:
+            kept[key] = self.task.augmented(self.pretrained, examples, augmentation)
         return kept[key]
 
     def scores(self, logits: torch.Tensor, encoded: Encoded) -> Metrics:

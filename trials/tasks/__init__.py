@@ -1,7 +1,7 @@
 """What is particular to each kind of fine-tuning, one module a task, behind one small interface."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
 from itertools import accumulate
@@ -26,6 +26,7 @@ class Encoded:
     longest: int  # of them, or of the split they were sampled from
     positions: Sequence[Sequence[int]] | None = None  # labelled tokens of each example, ascending; None: one label each
     drawn: bool = False  # `collate` draws at random: the same example has other inputs in every epoch
+    constants: Mapping[str, Any] = field(default_factory=dict)  # what `collate` needs beside the rows
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -55,11 +56,15 @@ class Encoded:
         columns = {name: [values[i] for i in rows] for name, values in self.columns.items()}
         positions = None if self.positions is None else [self.positions[i] for i in rows]
         lengths, labels = [self.lengths[i] for i in rows], self.labels[self.units(rows)]
-        return Encoded(columns, self.padding, labels, lengths, self.longest, positions, self.drawn)
+        return replace(self, columns=columns, labels=labels, lengths=lengths, positions=positions)
 
 
 class TaskModule(Protocol):
-    """A module of this package."""
+    """A module of this package.
+
+    One whose task has augmentations also has `augmented(pretrained, split, augmentation)`, which encodes for training
+    with `drawn` true.
+    """
 
     check: Callable[[Path, str], None]
     """check(folder, name): raise BadData when the model's folder lacks what this task needs beside weights."""
@@ -73,7 +78,10 @@ class TaskModule(Protocol):
     """scores(logits, encoded, label_names): every metric of the task, from (units, classes) on the CPU."""
 
 
-_MODULES = {"text-classification": "trials.tasks.text_classification"}
+_MODULES = {
+    "text-classification": "trials.tasks.text_classification",
+    "image-classification": "trials.tasks.image_classification",
+}
 
 
 def task_module(task: str) -> TaskModule:

@@ -1,0 +1,71 @@
+"""Random changes to a training image that leave its label true. Draws come from `random`'s own generator.
+
+standard   a random part of the image, resized (Szegedy et al. 2015, section 6), and mirrored every other time
+trivial    standard, then one operation of a random strength (TrivialAugment, Mueller & Hutter 2021, table 1, RA)
+"""
+
+# ruff: noqa: S311 - reproducible draws, not secrets
+
+import math
+import random
+from collections.abc import Callable
+
+from PIL import Image, ImageEnhance, ImageOps
+
+AREA = (0.08, 1.0)  # share of the image's area that is kept
+RATIO = (3 / 4, 4 / 3)  # width by height of what is kept
+STRENGTHS = 30  # a strength is a whole number from 0 to this
+GREY = (128, 128, 128)  # what is shifted in from outside
+
+
+def augment(image: Image.Image, kind: str, size: tuple[int, int], resample: int) -> Image.Image:
+    """A changed copy of `size` (width, height)."""
+    changed = image.resize(size, Image.Resampling(resample), box=_part(*image.size))
+    if random.random() < 0.5:
+        changed = ImageOps.mirror(changed)
+    if kind == "trivial":
+        changed = random.choice(OPERATIONS)(changed, random.randint(0, STRENGTHS) / STRENGTHS)
+    return changed
+
+
+def _part(width: int, height: int) -> tuple[float, float, float, float]:
+    """A box of random area, shape and place; the largest central one of a fitting shape when ten draws do not fit."""
+    for _ in range(10):
+        area = width * height * random.uniform(*AREA)
+        ratio = math.exp(random.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            left, top = random.randint(0, width - w), random.randint(0, height - h)
+            return left, top, left + w, top + h
+    w, h = min(width, height * RATIO[1]), min(height, width / RATIO[0])
+    return (width - w) / 2, (height - h) / 2, (width + w) / 2, (height + h) / 2
+
+
+def _signed(strength: float) -> float:
+    return strength if random.random() < 0.5 else -strength
+
+
+def _affine(image: Image.Image, *matrix: float) -> Image.Image:
+    return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST, fillcolor=GREY)
+
+
+def _enhanced(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Callable[[Image.Image, float], Image.Image]:
+    return lambda image, strength: kind(image).enhance(1 + 0.9 * _signed(strength))
+
+
+OPERATIONS: tuple[Callable[[Image.Image, float], Image.Image], ...] = (
+    lambda image, strength: image,
+    lambda image, strength: ImageOps.autocontrast(image),
+    lambda image, strength: ImageOps.equalize(image),
+    lambda image, strength: ImageOps.solarize(image, round(256 * (1 - strength))),
+    lambda image, strength: ImageOps.posterize(image, 8 - round(4 * strength)),
+    _enhanced(ImageEnhance.Color),
+    _enhanced(ImageEnhance.Contrast),
+    _enhanced(ImageEnhance.Brightness),
+    _enhanced(ImageEnhance.Sharpness),
+    lambda image, strength: image.rotate(30 * _signed(strength), fillcolor=GREY),
+    lambda image, strength: _affine(image, 1, 0.3 * _signed(strength), 0, 0, 1, 0),
+    lambda image, strength: _affine(image, 1, 0, 0, 0.3 * _signed(strength), 1, 0),
+    lambda image, strength: _affine(image, 1, 0, image.width * 10 / 32 * _signed(strength), 0, 1, 0),
+    lambda image, strength: _affine(image, 1, 0, 0, 0, 1, image.height * 10 / 32 * _signed(strength)),
+)

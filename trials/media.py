@@ -1,0 +1,82 @@
+"""Images from files or bytes, decoded as transformers' pipelines decode them.
+
+What cannot be used is a BadData whose sentence names the file and the cure.
+"""
+
+import contextlib
+import io
+import struct
+import warnings
+from pathlib import Path
+
+import numpy
+from PIL import Image, ImageOps
+
+from trials.memory import out_of_memory
+from trials.session import BadData
+
+IMAGE_FORMATS = (
+    "BMP",
+    "GIF",
+    "JPEG",
+    "JPEG2000",
+    "PNG",
+    "PPM",
+    "TIFF",
+    "WEBP",
+)  # none that runs a program, as EPS does
+NARROWEST = 100  # times longer than wide; resized by its shorter side, a narrower image would grow without bounds
+
+
+def named(item: Path | bytes, row: int, kind: str) -> str:
+    """What to call an item of a column in a sentence."""
+    return str(item) if isinstance(item, Path) else f"The {kind} of example {row + 1}"
+
+
+def read_image(item: Path | bytes, name: str) -> Image.Image:
+    """An upright RGB image, from a file or an encoded file's bytes. Raises BadData.
+
+    Of an animation the first frame. Transparency is dropped, as `transformers.pipeline` does with what the finished
+    model will be given. 16 bits a channel are scaled to 8.
+    """
+    cure = "repair it, or remove its row"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(item) if isinstance(item, bytes) else item, formats=IMAGE_FORMATS) as image:
+                image.load()
+                found = _rgb(_upright(image))
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        text = f"{name} has more than {Image.MAX_IMAGE_PIXELS:,} pixels; scale it down, or remove its row."
+        raise BadData(text, "dataset", "source") from None
+    except Image.UnidentifiedImageError:
+        text = f"{name} is no image that can be read ({', '.join(IMAGE_FORMATS)}); {cure}."
+        raise BadData(text, "dataset", "source") from None
+    except Exception as error:  # a broken file surfaces as whatever its format's decoder raises
+        if out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise BadData(f"{name} cannot be read as an image ({reason}); {cure}.", "dataset", "source") from None
+    if max(found.size) > NARROWEST * min(found.size):
+        width, height = found.size
+        text = f"{name} is {width} by {height} pixels, too narrow for an image; crop it, or remove its row."
+        raise BadData(text, "dataset", "source")
+    return found
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as the camera's EXIF says; a broken EXIF says nothing."""
+    with contextlib.suppress(OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error):
+        return ImageOps.exif_transpose(image)
+    return image
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("its pixels are decimal numbers; save it with 8 or 16 bits")
+    if image.mode.startswith("I"):  # PIL's own conversion would clip all above 255
+        values = numpy.asarray(image).clip(0, 65_535)
+        wide = image.mode != "I" or values.max() > 255
+        image = Image.fromarray((values >> 8 if wide else values).astype(numpy.uint8))
+    return image.convert("RGB")
