@@ -16,14 +16,18 @@ import transformers as hf
 from PIL import Image, ImageDraw
 from transformers.image_utils import load_image
 
+from studies.protocol import Assignment, Decision
 from studies.spec import StudySpec
-from tests.architectures import ARCHITECTURES
+from tests.architectures import ARCHITECTURES, tiny_data
+from tests.trials.conftest import Memory
 from trials.augmentation import OPERATIONS, augment
 from trials.data import Split
 from trials.media import read_image
 from trials.models import Pretrained
-from trials.session import BadData
+from trials.session import BadData, Ended
 from trials.tasks import image_classification as task
+from trials.train import train
+from trials.warm import Warm
 
 PROCESSORS: dict[str, Any] = {
     "a square": hf.ViTImageProcessor(size={"height": 24, "width": 32}),
@@ -226,3 +230,41 @@ def test_only_images_can_be_augmented() -> None:
         with pytest.raises(ValueError) as caught:
             StudySpec.model_validate(document | changed)
         assert [error["loc"] for error in caught.value.errors()] == [path]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, assign: Callable[..., Assignment]) -> Callable[..., Assignment]:
+    """assign(...) over a tiny ConvNeXt and images of two classes."""
+    model = ARCHITECTURES["convnext"].build(tmp_path / "model")
+    source = {"source": str(tiny_data("image-classification", tmp_path / "data", rows=80)), "test": 0}
+    spec = {"task": "image-classification", "model": str(model), "dataset": source}
+
+    def make(epochs: int, augmentation: str, evaluations: int = 1, **fields: Any) -> Assignment:
+        changed = spec | {"augmentation": augmentation, "evaluations_per_epoch": evaluations}
+        params = {"epochs": epochs, "batch_size": 8, "learning_rate": 2e-3}
+        return assign(spec=changed, params=params, **fields)
+
+    return make
+
+
+def test_it_learns(pictures: Callable[..., Assignment], session: Memory) -> None:
+    train(pictures(8, "none"), session, Warm())
+    assert session.metrics[-1]["accuracy"] > 0.9 and session.metrics[-1]["top5_accuracy"] == 1
+
+
+def test_an_augmented_trial_repeats_itself_and_resumes_exactly(
+    pictures: Callable[..., Assignment], tmp_path: Path
+) -> None:
+    plain, whole, again = (Memory(tmp_path / name) for name in ("plain", "whole", "again"))
+    warm = Warm()
+    train(pictures(1, "none", 2), plain, warm)
+    train(pictures(1, "trivial", 2), whole, warm)
+    train(pictures(1, "trivial", 2), again, Warm())
+    assert whole.metrics == again.metrics != plain.metrics
+
+    first = Memory(tmp_path / "parts", lambda step: Decision.STOP)
+    with pytest.raises(Ended):
+        train(pictures(1, "trivial", 2), first, warm)
+    second = Memory(tmp_path / "parts")
+    train(pictures(1, "trivial", 2, attempt=2, checkpoint=first.checkpoint()), second, warm)
+    assert first.metrics + second.metrics == whole.metrics
