@@ -24,14 +24,13 @@ from service.tables import ReportRow, StudyRow, WorkerRow
 from studies.hyperparameters import Params, complete
 from studies.protocol import Assignment, Checkpoint, Claim, Kind, StudyState, TrialState
 from studies.search import Search
-from studies.spec import StudySpec
 
 ASK_SECONDS = 60.0  # a turn to ask Optuna that lasts longer was left behind by a crash
 
 
-def trial_params(spec: StudySpec, params: dict[str, Any]) -> Params:
-    """Every hyperparameter of a trial: its own over the task's defaults."""
-    return complete(params, spec.task_info.baseline)
+def trial_params(study: StudyRow, params: dict[str, Any]) -> Params:
+    """Every hyperparameter of a trial: its own over the task's defaults, fractions of a depth as blocks."""
+    return resolved_space(study).assigned(complete(params, study.spec.task_info.baseline))
 
 
 @dataclass(frozen=True)
@@ -212,7 +211,7 @@ class Dispatch(Core):
             store=str(self.store.folder(study.id, source.id)),
             store_mark=self.store.mark,
             number=None if kind is Kind.INSPECT else source.number,
-            params={} if kind is Kind.INSPECT else trial_params(spec, source.params),
+            params={} if kind is Kind.INSPECT else trial_params(study, source.params),
             seed=row.seed,
             inspection=study.inspection,
             checkpoint=checkpoint,

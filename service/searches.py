@@ -22,7 +22,7 @@ def resolved_space(study: StudyRow) -> Space:
     """The study's space with depths resolved; call it only after the inspection."""
     if study.inspection is None:
         raise LookupError(f"{study.name} has not been inspected yet")
-    return study.spec.space.resolved(len(study.inspection.blocks))
+    return study.spec.space.resolved(*study.inspection.depths)
 
 
 class Searches:

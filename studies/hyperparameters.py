@@ -23,6 +23,7 @@ class Hyperparameter:
     choices: tuple[str, ...] = ()
     above_low: bool = False  # the lower bound itself is excluded
     auto: bool = False  # accepts "auto"
+    unit: str = ""  # said behind the bounds
 
     def check(self, value: Any) -> Scalar:
         """Return `value` in this hyperparameter's type; raise ValueError with what would be right."""
@@ -49,13 +50,13 @@ class Hyperparameter:
             parts.append(f"{'above' if self.above_low else 'at least'} {self.low:g}")
         if self.high < math.inf:
             parts.append(f"at most {self.high:g}")
-        return " and ".join(parts)
+        return " and ".join(parts) + (f", {self.unit}" if self.unit else "")
 
     def json_schema(self) -> dict[str, Any]:
         """JSON Schema of a dimension over this hyperparameter."""
         value: dict[str, Any] = {"enum": list(self.choices)}
         if self.kind != "choice":
-            value = {"type": "integer" if self.kind == "int" else "number"}
+            value = {"type": "integer" if self.kind == "int" and not self.auto else "number"}  # a fraction of a depth
             if self.low > -math.inf:
                 value["exclusiveMinimum" if self.above_low else "minimum"] = self.low
             if self.high < math.inf:

@@ -107,16 +107,32 @@ class Estimates(_Message):
     memory_bytes: Bytes | None = None
 
 
-class Inspection(_Message):
-    """What `inspect` found: everything about model and data that the service and later trials need."""
+class Inspected(_Message):
+    """A model: its blocks, bottom first, and the parameters trained at depth 0, 1, ... L."""
 
     blocks: list[Block]
-    trainable_parameters: list[int]  # at depth 0, 1, ... L
+    trainable_parameters: list[int]
+
+
+class Inspection(Inspected):
+    """What `inspect` found: everything about model and data that the service and later trials need."""
+
+    others: list[Inspected] = []  # the spec's second model and on
     label_names: list[str]  # index = class id, the same in every trial and in the saved model
     labels: dict[str, int]  # rows per label over all splits
     rows: dict[str, int]  # rows per split: train, validation, test
     fingerprint: str  # sha256 of the examples and their splits
     estimates: Estimates | None = None
+
+    @property
+    def models(self) -> list[Inspected]:
+        """Every model, in the spec's order."""
+        return [self, *self.others]
+
+    @property
+    def depths(self) -> list[int]:
+        """Every model's number of blocks."""
+        return [len(model.blocks) for model in self.models]
 
 
 class Evaluation(_Message):
@@ -162,6 +178,11 @@ class Assignment(_Message):
     checkpoint: Checkpoint = Checkpoint()  # evaluate: `best` is the winner's weights
     micro_batch: MicroBatch | None = None  # the least of what this study's trials have told
     provenance: dict[str, Any] = {}  # evaluate: goes into luthier.json as it is
+
+    @property
+    def model(self) -> str:
+        """The model to fine-tune: the configuration's choice, or the study's only one."""
+        return str(self.params.get("model", self.spec.models[0]))
 
 
 class Claim(_Message):

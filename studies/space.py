@@ -6,7 +6,7 @@ Every wrong value is refused with its path, as in ``space.learning_rate.low``.
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, RootModel, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -123,22 +123,23 @@ class Space(RootModel[dict[str, Dimension]]):
     """Hyperparameter name -> dimension, in the order of HYPERPARAMETERS."""
 
     model_config = ConfigDict(frozen=True)
+    known: ClassVar[Mapping[str, Hyperparameter]] = HYPERPARAMETERS
 
     @model_validator(mode="before")
     @classmethod
-    def _parse(cls, raw: Any) -> dict[str, Dimension]:
+    def _parse(cls, raw: Any) -> Any:
         if isinstance(raw, Space):
-            return raw.root
+            return raw
         if not isinstance(raw, dict):
             raise ValueError("must map hyperparameters to values, choices or ranges")
         problems: list[InitErrorDetails] = []
         parsed: dict[str, Dimension] = {}
         for name in sorted(map(str, raw), key=_order):
-            if name not in HYPERPARAMETERS:
-                problems += _details((name,), f"unknown hyperparameter; known are {', '.join(HYPERPARAMETERS)}")
+            if name not in cls.known:
+                problems += _details((name,), f"unknown hyperparameter; known are {', '.join(cls.known)}")
                 continue
             try:
-                parsed[name] = dimension(HYPERPARAMETERS[name], raw[name])
+                parsed[name] = dimension(cls.known[name], raw[name])
             except ValidationError as error:
                 problems += [d for e in error.errors() for d in _details((name, *e["loc"]), e["msg"])]
             except ValueError as error:
@@ -168,12 +169,12 @@ class Space(RootModel[dict[str, Dimension]]):
         """The dimensions that are searched: ranges and choices, also those with a single value."""
         return {name: d for name, d in self.root.items() if isinstance(d, Range | tuple)}
 
-    def resolved(self, blocks: int) -> Self:
-        """The space with freeze_depth's `auto` replaced by the model's block count.
+    def resolved(self, *depths: int) -> Self:
+        """The space with freeze_depth's `auto` replaced by the block count of the study's model.
 
         Raises ValidationError when a freeze depth is deeper than the model.
         """
-        name = "freeze_depth"
+        name, (blocks,) = "freeze_depth", depths
         if name not in self.root:
             return self
         d = self.root[name]
@@ -201,7 +202,7 @@ class Space(RootModel[dict[str, Dimension]]):
 
     def size(self) -> int | None:
         """How many configurations a finite space holds; None when a dimension is continuous. Resolved spaces only."""
-        total = 1
+        total = 1  # configurations with the same `key` count once
         for d in self.free().values():
             if isinstance(d, Range):
                 if not d.finite:
@@ -221,7 +222,32 @@ class Space(RootModel[dict[str, Dimension]]):
     def clip(self, wanted: Params) -> Params:
         """`wanted` moved into the space: a fixed value wins, a number goes to the nearest value, a choice that is
         not offered becomes the nearest (numbers) or the first one. Every dimension of the space is present."""
-        return {name: _nearest(d, wanted.get(name, HYPERPARAMETERS[name].default)) for name, d in self.items()}
+        return {name: nearest(d, wanted.get(name, self._knob(name).default)) for name, d in self.items()}
+
+    def key(self, params: Mapping[str, Scalar]) -> tuple[Scalar, ...]:
+        """What tells a configuration from others: its values of the searched dimensions."""
+        return tuple(params[name] for name in self.free())
+
+    def configuration(self, index: int) -> Params:
+        """Configuration `index` of a finite space: the digits of the index, a dimension a digit."""
+        params: Params = {}
+        for name, d in self.items():
+            if isinstance(d, Range):
+                index, digit = divmod(index, d.count)
+                params[name] = d.value(digit)
+            elif isinstance(d, tuple):
+                index, digit = divmod(index, len(d))
+                params[name] = d[digit]
+            else:
+                params[name] = d
+        return params
+
+    def assigned(self, params: Params) -> Params:
+        """A complete configuration as a worker gets it."""
+        return params
+
+    def _knob(self, name: str) -> Hyperparameter:
+        return self.known[name]
 
     def check(self, params: Mapping[str, Any]) -> Params:
         """Validate a user's own configuration; fixed dimensions may be left out. Raises ValidationError."""
@@ -238,14 +264,14 @@ class Space(RootModel[dict[str, Dimension]]):
                     checked[name] = d
                 continue
             try:
-                value = HYPERPARAMETERS[name].check(params[name])
+                value = self._knob(name).check(params[name])
             except ValueError as error:
                 problems.append((("params", name), str(error)))
                 continue
-            nearest = _nearest(d, value)
-            if nearest != value and (isinstance(value, str) or not math.isclose(float(nearest), value, rel_tol=1e-12)):
+            closest = nearest(d, value)
+            if closest != value and (isinstance(value, str) or not math.isclose(float(closest), value, rel_tol=1e-12)):
                 problems.append((("params", name), f"must lie in the study's space: {_describe(d)}"))
-            checked[name] = nearest
+            checked[name] = closest
         if problems:
             raise refuse("params", *problems)
         return checked
@@ -256,7 +282,8 @@ def _order(name: str) -> tuple[int, str]:
     return (names.index(name) if name in names else len(names), name)
 
 
-def _nearest(d: Dimension, value: Scalar) -> Scalar:
+def nearest(d: Dimension, value: Scalar) -> Scalar:
+    """The dimension's value closest to `value`: the lower of two, the first choice for a word that is none."""
     if isinstance(d, Range):
         if d.finite:
             position = math.ceil((float(value) - d.low) / (d.step or 1) - 0.5)  # between two, the lower

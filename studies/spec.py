@@ -6,11 +6,22 @@ Importable without Optuna or torch. `parse_spec` reads YAML or JSON; every probl
 import hashlib
 import math
 import re
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
+from studies.models import MODEL_SCHEMA, ModelsSpace, check_models
 from studies.space import Range, Space, refuse
 from studies.tasks import TASKS, Task
 
@@ -138,7 +149,7 @@ class StudySpec(_Model):
 
     name: str = Field(pattern=NAME_PATTERN)
     task: str
-    model: str = Field(min_length=1, max_length=4096, description="A local directory or a hub id.")
+    model: Annotated[str | tuple[str, ...], BeforeValidator(check_models), WithJsonSchema(MODEL_SCHEMA)]
     dataset: Dataset
     objective: Objective = Objective()
     space: Space
@@ -153,14 +164,11 @@ class StudySpec(_Model):
     )
     evaluations_per_epoch: int = Field(1, ge=1, le=100, description="Validation scores reported per epoch.")
 
-    @field_validator("model", mode="before")
+    @field_validator("space", mode="before")
     @classmethod
-    def _one_model(cls, value: Any) -> Any:
-        if isinstance(value, list):
-            raise ValueError("must be one model; searching over several is not supported yet")
-        if isinstance(value, str) and "\0" in value:
-            raise ValueError("must not hold a NUL character")
-        return value
+    def _space(cls, value: Any, info: ValidationInfo) -> Any:
+        models = info.data.get("model")
+        return ModelsSpace.over(models, value) if isinstance(models, tuple) else value
 
     @field_validator("task")
     @classmethod
@@ -176,11 +184,8 @@ class StudySpec(_Model):
         if not isinstance(raw, dict) or raw.get("pruner") is not None or not isinstance(raw.get("space"), dict):
             return raw
         try:
-            epochs, evaluations = (
-                Space.model_validate(raw["space"]).largest("epochs"),
-                raw.get("evaluations_per_epoch", 1),
-            )
-            single = int(epochs) * int(evaluations) == 1
+            epochs = Space.model_validate({k: v for k, v in raw["space"].items() if k == "epochs"}).largest("epochs")
+            single = int(epochs) * int(raw.get("evaluations_per_epoch", 1)) == 1
         except (ValueError, TypeError):
             return raw
         return {**{k: v for k, v in raw.items() if k != "pruner"}, **({"pruner": {"name": "none"}} if single else {})}
@@ -213,7 +218,7 @@ class StudySpec(_Model):
             )
         if self.sampler.name == "grid":
             for name, d in self.space.free().items():
-                if isinstance(d, Range) and not d.finite:
+                if isinstance(d, Range) and not d.finite and name != "freeze_depth":  # blocks can be counted
                     problems.append((("space", name), "a grid needs finite choices: list them, or give a step"))
         bounds = (self.budget.trials, self.budget.wall_clock_seconds, self.budget.gpu_seconds)
         if all(bound is None for bound in bounds):
@@ -221,6 +226,11 @@ class StudySpec(_Model):
         if problems:
             raise refuse("spec", *problems)
         return self
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The model, or all that are searched; the baseline fine-tunes the first."""
+        return (self.model,) if isinstance(self.model, str) else self.model
 
     @property
     def task_info(self) -> Task:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -21,9 +22,7 @@ PROBE_STEPS = 20
 def inspect(assignment: Assignment, session: Session, warm: Warm) -> Inspection:
     """Everything about model and data that the service and later trials need. Raises BadData, session.Ended."""
     spec = assignment.spec
-    opened = warm.open(assignment)
-    opened.pretrained.reset(0)
-    rows = opened.data.rows
+    rows = warm.open(assignment).data.rows
     largest = int(spec.space.largest("batch_size"))
     if math.ceil(rows["train"] / largest) < spec.evaluations_per_epoch:
         raise BadData(
@@ -31,25 +30,44 @@ def inspect(assignment: Assignment, session: Session, warm: Warm) -> Inspection:
             f"evaluations_per_epoch ({spec.evaluations_per_epoch}); lower it, or the largest batch_size.",
             "evaluations_per_epoch",
         )
+    models: list[dict[str, Any]] = []
+    estimates: list[Estimates | None] = []
+    for name in spec.models:
+        opened = warm.open(assignment, name)
+        opened.pretrained.reset(0)
+        table, sizes = opened.backbone.table(), opened.backbone.trainable_parameters()
+        models.append({"blocks": table, "trainable_parameters": sizes})
+        estimates.append(_estimate(assignment, name, opened, session, warm))
     return Inspection(
-        blocks=opened.backbone.table(),
-        trainable_parameters=opened.backbone.trainable_parameters(),
+        **models[0],
+        others=models[1:],
         label_names=opened.data.label_names,
         labels=opened.data.labels,
         rows=rows,
         fingerprint=opened.data.fingerprint,
-        estimates=_estimate(assignment, opened, session, warm),
+        estimates=_mean(estimates),
     )
 
 
-def _estimate(assignment: Assignment, opened: Opened, session: Session, warm: Warm) -> Estimates | None:
+def _mean(models: list[Estimates | None]) -> Estimates | None:
+    """Over the models: the mean time of a trial, and the most memory."""
+    known = [estimates for estimates in models if estimates is not None]
+    if len(known) < len(models):
+        return None
+    seconds = sum(estimates.seconds_per_trial for estimates in known) / len(known)
+    memory = max((estimates.memory_bytes for estimates in known if estimates.memory_bytes is not None), default=None)
+    return known[0].model_copy(update={"seconds_per_trial": seconds, "memory_bytes": memory})
+
+
+def _estimate(assignment: Assignment, name: str, opened: Opened, session: Session, warm: Warm) -> Estimates | None:
     """Time and memory of the baseline, from a few of its steps; None where the space does not fit the model."""
     spec = assignment.spec
     try:
-        space = spec.space.resolved(opened.backbone.depth)
+        space = spec.space.resolved(*(opened.backbone.depth for _ in spec.models))  # the others' depths don't matter
     except ValidationError:  # the service says so, with the path
         return None
-    params = complete(space.clip(spec.task_info.baseline), spec.task_info.baseline)
+    baseline = spec.task_info.baseline
+    params = space.assigned(complete(space.clip({**baseline, "model": name}), baseline))
     training = opened.encoded("train", int(params["max_length"]))
     validation = opened.encoded("validation", int(params["max_length"]))
     model, backbone = prepare(opened, params, assignment.seed)

@@ -1,6 +1,7 @@
 """What a worker's child keeps between trials, so that the next one of the same study starts at once."""
 
 from collections.abc import Hashable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -10,73 +11,101 @@ from studies.spec import Files, StudySpec
 from trials import folders
 from trials.backbone import Backbone
 from trials.data import Data, load_data
-from trials.models import Pretrained, model_folder, quieten
+from trials.models import Pretrained, device, model_folder, quieten
 from trials.session import BadData
 from trials.tasks import Encoded, TaskModule, task_module
 
+KEPT_MODELS = 4
+KEPT_BYTES = 4 * 2**30  # of the pretrained weights of all kept models; each is in host memory twice
+
+
+@dataclass
+class Kept:
+    """A loaded model, and the splits as its inputs."""
+
+    name: str
+    pretrained: Pretrained
+    backbone: Backbone
+    encoded: dict[tuple[str, int, str], Encoded] = field(default_factory=dict)
+
+    @property
+    def bytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.pretrained.pristine.values())
+
 
 class Warm:
-    """One study's data, its encoded splits, and its model; another study's take their place."""
+    """One study's data and its models, least recently used first; another study's take their place."""
 
     def __init__(self) -> None:
         self.micro_batch: int | None = None  # examples that fit in memory at once, once more did not
         self._study: Hashable = None
         self._data: tuple[Hashable, Data] | None = None
-        self._model: tuple[Hashable, Pretrained, Backbone] | None = None
-        self._encoded: dict[tuple[str, int, str], Encoded] = {}
+        self._models: dict[Hashable, Kept] = {}
 
-    def open(self, assignment: Assignment) -> "Opened":
-        """Data and model of an assignment, checked. Raises BadData."""
+    def open(self, assignment: Assignment, model: str | None = None) -> "Opened":
+        """Data and model of an assignment, checked; `model`: another one of its study's. Raises BadData."""
+        models, name = assignment.spec.models, model or assignment.model
+        try:
+            return self._open(assignment, name)
+        except BadData as error:
+            if error.path == ["model"] and len(models) > 1:
+                error.path = ["model", models.index(name)]
+            raise
+
+    def _open(self, assignment: Assignment, name: str) -> "Opened":
         spec = assignment.spec
         task = task_module(spec.task)
         quieten()
-        folder = model_folder(spec.model)
-        task.check(folder, spec.model)
+        folder = model_folder(name)
+        task.check(folder, name)
         study = (spec.task, spec.seed, spec.dataset.model_dump_json(), _stamps(spec))
         if self._data is None or self._data[0] != study:
             self._data = None  # not two studies' data in memory at once
-            self._encoded.clear()
+            for kept in self._models.values():
+                kept.encoded.clear()
             self._data = (study, load_data(spec.dataset, spec.task, spec.seed))
         data = self._data[1]
         if assignment.inspection is not None and assignment.inspection.fingerprint != data.fingerprint:
             text = "The data changed since the study began; put the old file back, or start a new study on the new one."
             raise BadData(text, "dataset", "source")
         files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
-        model = (str(folder), tuple((file.name, _stamp(file)) for file in files), tuple(data.label_names))
-        if self._model is None or self._model[0] != model:
-            self._model = None
-            self._encoded.clear()  # they are the old tokenizer's
-            pretrained = task.load(folder, spec.model, data.label_names)
-            self._model = (model, pretrained, Backbone.find(pretrained.model, pretrained.fresh))
-        if self._study != (study, model, assignment.study):
-            self._study, self.micro_batch = (study, model, assignment.study), None
+        key = (str(folder), tuple((file.name, _stamp(file)) for file in files), tuple(data.label_names))
+        self._make_room(key, name, spec)
+        if key not in self._models:
+            pretrained = task.load(folder, name, data.label_names)
+            self._models[key] = Kept(name, pretrained, Backbone.find(pretrained.model, pretrained.fresh))
+        kept = self._models[key] = self._models.pop(key)  # the most recently used
+        kept.pretrained.model.to(device())
+        if self._study != (study, assignment.study, spec.model):
+            self._study, self.micro_batch = (study, assignment.study, spec.model), None
         if assignment.micro_batch is not None:  # what other workers of this study have found
             self.micro_batch = min(self.micro_batch or assignment.micro_batch, assignment.micro_batch)
-        return Opened(self, task, data, folder, self._model[1], self._model[2], spec.augmentation)
+        return Opened(task, data, folder, kept, spec.augmentation)
+
+    def _make_room(self, key: Hashable, name: str, spec: StudySpec) -> None:
+        """Leave the device to the model of this key, and keep no more of the study's others than there is room for."""
+        wanted = set(spec.models) - {name}
+        self._models = {k: kept for k, kept in self._models.items() if k == key or kept.name in wanted}
+        others = [other for other in self._models if other != key]
+        while others and (len(others) >= KEPT_MODELS or sum(self._models[o].bytes for o in others) > KEPT_BYTES):
+            del self._models[others.pop(0)]
+        for other in others:
+            self._models[other].pretrained.model.to("cpu")
 
 
 class Opened:
     """A study's task, data and model, ready for use."""
 
-    def __init__(
-        self,
-        warm: Warm,
-        task: TaskModule,
-        data: Data,
-        folder: Path,
-        pretrained: Pretrained,
-        backbone: Backbone,
-        augmentation: str,
-    ) -> None:
-        self.task, self.data, self.pretrained, self.backbone = task, data, pretrained, backbone
+    def __init__(self, task: TaskModule, data: Data, folder: Path, kept: Kept, augmentation: str) -> None:
+        self.task, self.data, self.pretrained, self.backbone = task, data, kept.pretrained, kept.backbone
         self.folder = folder  # the base model's
-        self._warm, self._augmentation = warm, augmentation
+        self._encoded, self._augmentation = kept.encoded, augmentation
 
     def encoded(self, split: str, max_length: int) -> Encoded:
         """A split as the model's inputs; kept for later trials. Only the training split is augmented."""
         augmentation = self._augmentation if split == "train" else "none"
         key = (split, max_length, augmentation)
-        kept, examples = self._warm._encoded, self.data.splits[split]
+        kept, examples = self._encoded, self.data.splits[split]
         if key not in kept and augmentation == "none":
             kept[key] = self.task.encode(self.pretrained, examples, max_length)
         elif key not in kept:

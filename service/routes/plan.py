@@ -85,7 +85,7 @@ def _answer(spec: StudySpec, study: StudyRow, row: A) -> PlanView:
         raise Problem(message)
     found = study.inspection
     try:
-        space = spec.space.resolved(len(found.blocks))
+        space = spec.space.resolved(*found.depths)
     except ValidationError as error:
         raise invalid(error) from None
     estimates = None
@@ -96,6 +96,9 @@ def _answer(spec: StudySpec, study: StudyRow, row: A) -> PlanView:
     return PlanView(
         space=space.model_dump(mode="json"),
         data=DataView(rows=found.rows, labels=found.labels),
-        models=[ModelPlan(model=spec.model, blocks=found.blocks, trainable_parameters=found.trainable_parameters)],
+        models=[
+            ModelPlan(model=name, blocks=model.blocks, trainable_parameters=model.trainable_parameters)
+            for name, model in zip(spec.models, found.models, strict=True)
+        ],
         estimates=estimates,
     )

@@ -30,7 +30,7 @@ from studies.protocol import Reason, TrialState
 from studies.search.pruners import make_pruner
 from studies.search.samplers import Draws, View, distributions, is_infeasible, missing_packages
 from studies.search.storage import Storage, close_storage, init_storage, open_storage
-from studies.space import Range, Space
+from studies.space import Space
 from studies.spec import StudySpec
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Search", "Storage", "close_storage", "init_storage", "missing_packages", "open_storage"]
 
 Writing = AbstractContextManager[Any]
-Key = tuple[Scalar, ...]  # a configuration's values of the searched dimensions, in the space's order
+Key = tuple[Scalar, ...]  # what tells a configuration from others: Space.key
 RANDOM_ATTEMPTS = 1_000  # before a space without end is called exhausted
 PRUNED_AT = "luthier:pruned_at"  # the step at which a trial was told to end
 
@@ -64,7 +64,7 @@ class Search:
         `writing` is held around each write to the storage, and around nothing else: drawing can take seconds.
         """
         self._storage, self._spec, self._space, self._writing = storage, spec, space, writing
-        self._free = space.free()
+        self._free, self._key = space.free(), space.key
         with writing():
             self._study = optuna.create_study(
                 storage=storage,
@@ -272,9 +272,6 @@ class Search:
     def _params(self, trial: FrozenTrial) -> Params:
         return {name: trial.params[name] if name in self._free else d for name, d in self._space.items()}  # type: ignore[misc]
 
-    def _key(self, params: Params) -> Key:
-        return tuple(params[name] for name in self._free)
-
     def _known(self, trials: list[FrozenTrial]) -> dict[int, Key]:
         with self._lock:
             for trial in trials[len(self._keys) :]:
@@ -300,25 +297,11 @@ class Search:
     def _unused(self, size: int, known: set[Key], rng: random.Random) -> Params:
         """One of the configurations of a finite space that no trial has, uniformly; there is at least one."""
         if 2 * len(known) < size:  # then a blind choice is new every other time, however large the space
-            while self._key(params := self._configuration(rng.randrange(size))) in known:
+            while self._key(params := self._space.configuration(rng.randrange(size))) in known:
                 pass
             return params
-        every = (self._configuration(index) for index in range(size))
+        every = (self._space.configuration(index) for index in range(size))
         return rng.choice([params for params in every if self._key(params) not in known])
-
-    def _configuration(self, index: int) -> Params:
-        """Configuration `index` of a finite space: the digits of the index, a dimension a digit."""
-        params: Params = {}
-        for name, d in self._space.items():
-            if isinstance(d, Range):
-                index, digit = divmod(index, d.count)
-                params[name] = d.value(digit)
-            elif isinstance(d, tuple):
-                index, digit = divmod(index, len(d))
-                params[name] = d[digit]
-            else:
-                params[name] = d
-        return params
 
 
 _ENDS = {

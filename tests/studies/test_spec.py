@@ -22,8 +22,17 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"name": "SMS spam"}, "name", "pattern"),
     ({"name": "a" * 64}, "name", "pattern"),
     ({"task": "poetry"}, "task", "must be one of text-classification"),
-    ({"model": ["a", "b"]}, "model", "must be one model"),
-    ({"model": ""}, "model", "at least 1"),
+    ({"model": []}, "model", "a list of 1 to 16"),
+    ({"model": [f"m{i}" for i in range(17)]}, "model", "a list of 1 to 16"),
+    ({"model": ["a", "b", "a"]}, "model.2", "a is listed twice"),
+    ({"model": ["a", ""]}, "model.1", "must be a local directory or a hub id"),
+    ({"model": ["a", "b\0"]}, "model.1", "NUL"),
+    ({"model": ["a", "b"]}, "space.freeze_depth.high", "at most 1, a fraction of each model's depth"),
+    ({"model": ["a", "b"], "space.freeze_depth": [0.5, 2]}, "space.freeze_depth.1", "at most 1, a fraction"),
+    ({"model": ["a", "b"], "space.freeze_depth": -0.1}, "space.freeze_depth", "at least 0"),
+    ({"space.freeze_depth": 0.5}, "space.freeze_depth", "must be a whole number"),
+    ({"model": ""}, "model", "must be a local directory or a hub id"),
+    ({"model": 3}, "model", "must be a local directory or a hub id"),
     ({"model": "a\0b"}, "model", "NUL"),
     ({"dataset.source": ""}, "dataset.source", "must be a file"),
     ({"dataset.source": 3}, "dataset.source", "must be a file"),
@@ -129,6 +138,12 @@ def test_a_metric_that_is_a_loss_is_minimized_without_being_told() -> None:
 def test_nothing_is_pruned_by_default_where_trials_have_one_evaluation() -> None:
     assert StudySpec.model_validate(document(ONE_STEP)).pruner.name == "none"
     assert StudySpec.model_validate(document(ONE_STEP | {"evaluations_per_epoch": 4})).pruner.name == "hyperband"
+    several = {"model": ["a", "b"], "space.freeze_depth": 0.5}
+    assert StudySpec.model_validate(document(ONE_STEP | several)).pruner.name == "none"
+
+
+def test_a_list_of_one_model_is_that_model() -> None:
+    assert StudySpec.model_validate(document({"model": ["models/minilm"]})) == StudySpec.model_validate(DOCUMENT)
 
 
 @pytest.mark.parametrize(
@@ -142,6 +157,8 @@ def test_nothing_is_pruned_by_default_where_trials_have_one_evaluation() -> None
             "pruner": {"name": "percentile", "percentile": 30},
         },
         {"dataset.source": {"train": "a.csv", "test": "b.csv"}, "sampler": {"name": "gp", "startup_trials": 4}},
+        {"model": ["a", "b"], "space.freeze_depth": {"low": 0, "high": "auto"}},
+        {"model": ["a", "b"], "space.freeze_depth": [0, 0.25, "auto"]},
     ],
 )
 def test_a_spec_survives_json_and_yaml(changes: dict[str, Any]) -> None:
@@ -181,8 +198,11 @@ def test_the_json_schema_accepts_what_the_spec_accepts_and_little_more() -> None
     validator = jsonschema_rs.validator_for(schema)
     assert validator.is_valid(DOCUMENT)
     assert validator.is_valid(document({"space.freeze_depth": {"low": 0, "high": "auto"}}))
+    assert validator.is_valid(document({"model": ["a", "b"], "space.freeze_depth": [0, 0.5, "auto"]}))
     for changes in (
         {"nmae": 1},
+        {"model": []},
+        {"model": ["a", "a"]},
         {"space.learning_rat": 1},
         {LR: []},
         {LR: {"low": 1}},
