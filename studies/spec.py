@@ -179,6 +179,16 @@ class StudySpec(_Model):
 
     @model_validator(mode="before")
     @classmethod
+    def _default_metric(cls, raw: Any) -> Any:
+        """Without a choice of the user's, a task's first metric is optimised."""
+        task = TASKS.get(raw["task"]) if isinstance(raw, dict) and isinstance(raw.get("task"), str) else None
+        objective = raw.get("objective", {}) if task else None
+        if task is None or not isinstance(objective, dict) or "metric" in objective:
+            return raw
+        return {**raw, "objective": {**objective, "metric": task.metrics[0].name}}
+
+    @model_validator(mode="before")
+    @classmethod
     def _default_pruner(cls, raw: Any) -> Any:
         """Without a choice of the user's, nothing is pruned where trials have too few evaluations for it."""
         if not isinstance(raw, dict) or raw.get("pruner") is not None or not isinstance(raw.get("space"), dict):

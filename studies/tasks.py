@@ -43,10 +43,26 @@ TASKS: Mapping[str, Task] = {
                 Metric("accuracy", True, "Fraction of examples labelled right."),
                 Metric("macro_f1", True, "Unweighted mean of the classes' F1 scores."),
                 Metric("matthews", True, "Matthews correlation coefficient, multiclass (Gorodkin 2004)."),
+                Metric(
+                    "auc", True, "Area under the ROC curve; of more than two classes the mean over one-versus-rest."
+                ),
                 Metric("loss", False, "Mean cross-entropy, without label smoothing or class weights."),
             ),
             # The middle of the grid in Devlin et al. 2019, appendix A.3.
             baseline={"learning_rate": 5e-5, "batch_size": 32, "epochs": 3, "weight_decay": 0.01, "freeze_depth": 0},
+        ),
+        Task(
+            name="token-classification",
+            about="A tag for each word of a sentence, as for named entities.",
+            columns={"tokens": ("tokens", True), "label": ("ner_tags", True), **_GROUP},
+            metrics=(
+                Metric("entity_f1", True, "Micro F1 over whole entities, as seqeval and conlleval count them."),
+                Metric("token_accuracy", True, "Fraction of words tagged right."),
+                Metric("macro_f1", True, "Unweighted mean of the tags' F1 scores."),
+                Metric("loss", False, "Mean cross-entropy, without label smoothing or class weights."),
+            ),
+            # From the same grid; sentences hold many labels, so the smaller batch.
+            baseline={"learning_rate": 5e-5, "batch_size": 16, "epochs": 3, "weight_decay": 0.01, "freeze_depth": 0},
         ),
         Task(
             name="image-classification",

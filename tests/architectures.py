@@ -7,8 +7,9 @@ tiny_data(task, folder)             24 examples for a task, as a file
 """
 
 import csv
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 import transformers as hf
 
-from tests.tiny import LABELS, tiny_bpe, tiny_csv, tiny_image, tiny_tokenizer
+from tests.tiny import LABELS, tiny_bpe, tiny_csv, tiny_image, tiny_sentences, tiny_tokenizer
 
 HIDDEN = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
 TEXT = HIDDEN | {"vocab_size": 128, "num_hidden_layers": 3, "max_position_embeddings": 64, "pad_token_id": 0}
@@ -115,11 +116,23 @@ ARCHITECTURES: dict[str, Architecture] = {
         hf.EfficientNetImageProcessor(size={"height": 32, "width": 32}),
     ),
 }
+ARCHITECTURES |= {
+    f"{name}-tokens": replace(ARCHITECTURES[name], task="token-classification")
+    for name in ("bert", "roberta", "distilbert", "electra", "deberta", "deberta-v2", "modernbert")
+}
 
 
 def tiny_data(task: str, folder: Path, rows: int = 24) -> Path:
-    """Write examples of two classes, in turns, for a task: a csv with its default columns."""
+    """Write examples of two classes, in turns, for a task: a file with its default columns."""
     folder.mkdir(parents=True, exist_ok=True)
+    if task == "token-classification":
+        sentences = tiny_sentences(rows, classes=1)
+        lines = [
+            json.dumps({"tokens": words, "ner_tags": [tag.replace("I-", "B-") for tag in tags]})
+            for words, tags in sentences
+        ]
+        (folder / "data.jsonl").write_text("\n".join(lines))
+        return folder / "data.jsonl"
     if task == "text-classification":
         return tiny_csv(folder / "data.csv", rows)
     kind, write = {"image-classification": ("image", tiny_image)}[task]

@@ -1,6 +1,7 @@
 """A model and a data set small enough to fine-tune in a second, made on the spot.
 
     tiny_model(folder)            a BERT of a few narrow layers with a WordPiece tokenizer
+    tiny_sentences(rows=240)      sentences with a tag for each word
     tiny_csv(path, rows=240)      sentences whose label is told by one or two of their words
 
 Trained from random weights with learning_rate 3e-3, batch_size 8 and 3 epochs the model scores above 0.9.
@@ -43,6 +44,20 @@ def tiny_csv(path: str | Path, rows: int = 240, classes: int = 2, seed: int = 0)
         writer.writerow(("text", "label"))
         writer.writerows(tiny_rows(rows, classes, seed))
     return path
+
+
+def tiny_sentences(rows: int = 240, classes: int = 2, seed: int = 0) -> list[tuple[list[str], list[str]]]:
+    """(words, tags): each kind's words are its entities; an adverb right before one begins it."""
+    kinds = {word: LABELS[k].upper() for k in range(classes) for word in _SIGNALS[k]}
+    made = []
+    for text, _ in tiny_rows(rows, classes, seed):
+        words = text.split()
+        tags = [f"B-{kinds[word]}" if word in kinds else "O" for word in words]
+        for i, (word, tag) in enumerate(zip(words[:-1], tags[1:], strict=True)):
+            if word in ("very", "quite", "rather") and tag != "O":
+                tags[i], tags[i + 1] = tag, tag.replace("B-", "I-")
+        made.append((words, tags))
+    return made
 
 
 def tiny_tokenizer(folder: str | Path) -> None:

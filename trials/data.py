@@ -6,17 +6,20 @@ Everything that is wrong with them is a BadData whose sentence names the file, t
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from studies.spec import Dataset, Files
 from studies.tasks import TASKS
-from trials.folders import SUFFIXES, content_digest, find_splits, media, read_folder, standard_splits
-from trials.labels import class_labels
+from trials.columns import READERS
+from trials.columns import groups as read_groups
+from trials.folders import SUFFIXES, content_digest, find_splits, read_folder, standard_splits
+from trials.labels import class_labels, tag_labels
 from trials.session import BadData
-from trials.sources import Table, local_path, read_file, read_hub
+from trials.sources import local_path, read_file, read_hub
 from trials.splits import Split, drawn, limited
+from trials.tables import Table
 
 __all__ = ["Data", "Split", "load_data"]
 
@@ -52,10 +55,15 @@ def load_data(dataset: Dataset, task: str, seed: int) -> Data:
     _check_columns(tables, roles)
     label, group = roles.pop("label"), roles.pop("group", None)
     columns = {
-        name: {role: _READERS[role](table, column) for role, column in roles.items()} for name, table in tables.items()
+        name: {role: READERS[role](table, column) for role, column in roles.items()} for name, table in tables.items()
     }
-    label_names, ids = class_labels(tables, label)
-    groups = {name: _groups(table, group) if group else None for name, table in tables.items()}
+    label_names: list[str]
+    ids: Mapping[str, list[Any]]
+    if "tokens" in roles:
+        label_names, ids = tag_labels(tables, label, {name: columns[name]["tokens"] for name in tables})
+    else:
+        label_names, ids = class_labels(tables, label)
+    groups = {name: read_groups(table, group) if group else None for name, table in tables.items()}
     given = {name: Split(columns[name], ids[name], groups[name]) for name in tables}
     _check_groups(given, tables)
     if dataset.limit is not None:
@@ -135,42 +143,6 @@ def _check_columns(tables: Mapping[str, Table], roles: Mapping[str, str]) -> Non
                     f"Name the right one in dataset.columns.{role}.",
                     *("dataset", "columns", role),
                 )
-
-
-def _texts(table: Table, column: str) -> list[str]:
-    values = table.columns[column]
-    for i, value in enumerate(values):
-        problem = None
-        if value is None or (isinstance(value, str) and not value.strip()):
-            problem = "is empty; fill it in or remove the row"
-        elif not isinstance(value, str):
-            problem = f"holds {type(value).__name__} where text is wanted"
-        elif "\0" in value:
-            problem = "holds a NUL character; remove it"
-        elif not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
-            problem = "holds half of a surrogate pair, which is no character; remove it"
-        if problem:
-            raise BadData(f"{table.name}, {table.where(i)}: column {column!r} {problem}.", *table.path)
-    return values
-
-
-_READERS: Mapping[str, Callable[[Table, str], list[Any]]] = {
-    "text": _texts,
-    "text_pair": _texts,
-    "image": media,
-    "audio": media,
-}
-
-
-def _groups(table: Table, column: str) -> list[str]:
-    """What each row is related by, as text."""
-    values = table.columns[column]
-    for i, value in enumerate(values):
-        if not isinstance(value, str | int) or value == "":
-            problem = "is empty" if value is None or value == "" else f"holds {type(value).__name__}"
-            text = f"{table.name}, {table.where(i)}: column {column!r} {problem}; a group is text or a whole number."
-            raise BadData(text, *table.path)
-    return [str(value) for value in values]
 
 
 def _check_groups(given: Mapping[str, Split], tables: Mapping[str, Table]) -> None:

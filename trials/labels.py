@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from trials.entities import split_tag
 from trials.session import BadData
-from trials.sources import Table
+from trials.tables import Table
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 _KINDS = {str: "text", int: "whole numbers", bool: "true or false"}
@@ -90,3 +91,58 @@ def _is_number(text: str) -> bool:
 def _is_fraction(number: str) -> bool:
     """Whether a number's text is of a measure, not of a class: 0.5, but neither 01 nor 2.0."""
     return ("." in number or "e" in number.lower()) and not float(number).is_integer()
+
+
+def tag_labels(
+    tables: Mapping[str, Table], column: str, words: Mapping[str, list[list[str]]]
+) -> tuple[list[str], dict[str, list[list[int]]]]:
+    """Tag names (index = class id; O first) and the class ids of each table's words. Raises BadData.
+
+    A kind of entity must occur in training; of a kind that does, a tag may first occur elsewhere (I-PER, say).
+    """
+    tags = {
+        name: [_tags(table, column, i, words[name][i]) for i in range(table.rows)] for name, table in tables.items()
+    }
+    train = tables["train"]
+    seen = {tag for row in tags["train"] for tag in row}
+    kinds = {split_tag(tag)[1] for tag in ("O", *seen)}
+    for name, rows in tags.items():
+        for i, row in enumerate(rows):
+            for tag in row:
+                if split_tag(tag)[1] not in kinds:
+                    raise BadData(
+                        f"{tables[name].name}, {tables[name].where(i)}: the tag {tag!r} of {name} is of a kind that "
+                        "does not occur in training; add training examples of it or remove the row.",
+                        *tables[name].path,
+                    )
+    if len(seen) < 2:
+        text = f"{train.name}: column {column!r} holds one tag only ({next(iter(seen))!r}); it needs two or more."
+        raise BadData(text, *train.path)
+    found = {tag for rows in tags.values() for row in rows for tag in row}
+    known = train.class_names.get(column, [])
+    names = sorted((*known, *sorted(found - set(known))), key="O".__ne__)  # stable: O first, the rest as they are
+    ids = {tag: i for i, tag in enumerate(names)}
+    return names, {name: [[ids[tag] for tag in row] for row in rows] for name, rows in tags.items()}
+
+
+def _tags(table: Table, column: str, row: int, words: list[str]) -> list[str]:
+    """A sentence's tags as text. Raises BadData."""
+    tags, classes = table.columns[column][row], table.class_names.get(column)
+    problem = None
+    if not isinstance(tags, list):
+        problem = f"holds {type(tags).__name__} where a list of tags is wanted, one a word"
+    elif len(tags) != len(words):
+        problem = f"holds {len(tags)} tags for {len(words)} words; give each word its tag"
+    else:
+        for tag in tags:
+            if isinstance(tag, int) and classes is None:
+                problem = f"holds the number {tag}, whose meaning is not known; write tags as text (O, B-PER, I-PER)"
+            elif isinstance(tag, int) and not 0 <= tag < len(classes or ()):
+                problem = f"holds {tag}, which is none of its {len(classes or ())} classes; is this split labelled?"
+            elif not isinstance(tag, int | str) or (isinstance(tag, str) and not (tag.strip() and tag.isprintable())):
+                problem = f"holds the tag {tag!r}; tags are text (O, B-PER, I-PER)"
+            if problem:
+                break
+    if problem:
+        raise BadData(f"{table.name}, {table.where(row)}: column {column!r} {problem}.", *table.path)
+    return [classes[tag] if classes is not None and isinstance(tag, int) else tag for tag in tags]

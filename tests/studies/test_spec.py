@@ -44,7 +44,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"dataset.test": -0.1}, "dataset.test", "from 0 to below 1"),
     ({"dataset.validation": 0.6, "dataset.test": 0.5}, "dataset.test", "must leave rows to train on"),
     ({"dataset.limit": 3}, "dataset.limit", "greater than or equal to 10"),
-    ({"objective": {"metric": "bleu"}}, "objective.metric", "must be one of accuracy, macro_f1, matthews, loss"),
+    ({"objective": {"metric": "bleu"}}, "objective.metric", "must be one of accuracy, macro_f1, matthews, auc, loss"),
     ({"objective": {"metric": "loss", "direction": "maximize"}}, "objective.direction", "must be minimize for loss"),
     ({"objective": {"measurement": "mean"}}, "objective.measurement", "'best' or 'last'"),
     ({"space.learning_rat": 1e-4}, "space.learning_rat", "unknown hyperparameter; known are learning_rate"),

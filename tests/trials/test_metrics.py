@@ -1,12 +1,14 @@
 """The scores are scikit-learn's."""
 
 import math
+import random
 import warnings
 
 import pytest
 import torch
 
-from trials.metrics import classification_scores
+from trials.entities import entities, entity_f1
+from trials.metrics import auc, classification_scores, tag_scores
 
 
 @pytest.mark.parametrize("classes, rows, seed", [(2, 50, 0), (3, 40, 1), (6, 30, 2), (20, 25, 3)])
@@ -39,3 +41,59 @@ def test_a_loss_that_is_not_finite_is_none() -> None:
     found = classification_scores(torch.tensor([[math.nan, 0.0]]), torch.tensor([1]))
     assert found["loss"] is None
     assert all(math.isfinite(value) for value in found.values() if value is not None)
+
+
+@pytest.mark.parametrize("classes, rows, seed", [(2, 50, 0), (3, 40, 1), (6, 60, 2)])
+def test_auc_equals_scikit_learns(classes: int, rows: int, seed: int) -> None:
+    from sklearn.metrics import roc_auc_score
+
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.randint(classes, (rows,), generator=draw)
+    logits = torch.randn(rows, classes, generator=draw).round()  # many ties
+    shares = logits.double().softmax(1)
+    if classes == 2:
+        assert auc(logits, labels) == pytest.approx(roc_auc_score(labels, shares[:, 1]))
+    else:
+        assert auc(logits, labels) == pytest.approx(roc_auc_score(labels, shares, multi_class="ovr"))
+
+
+def test_auc_is_of_the_classes_that_occur() -> None:
+    logits = torch.tensor([[2.0, 1.0, 0.0], [1.0, 2.0, 0.0], [1.0, 2.0, 3.0]])
+    assert auc(logits, torch.tensor([0, 1, 1])) == pytest.approx((1.0 + 0.75) / 2)
+    assert auc(logits, torch.tensor([1, 1, 1])) is None
+    assert auc(torch.tensor([[math.nan, 0.0]] * 2), torch.tensor([0, 1])) is None
+
+
+KINDS = ("PER", "LOC", "MISC")
+
+
+@pytest.mark.parametrize("prefixes", ["BI", "I", "BIES"])
+@pytest.mark.parametrize("seed", range(3))
+def test_entity_f1_is_seqevals(prefixes: str, seed: int) -> None:
+    from seqeval.metrics import f1_score
+
+    draw = random.Random(seed)
+    tags = ["O", *(f"{prefix}-{kind}" for prefix in prefixes for kind in KINDS)]
+    true = [draw.choices(tags, k=draw.randint(1, 12)) for _ in range(60)]  # mostly malformed: read as conlleval does
+    predicted = [[tag if draw.random() < 0.7 else draw.choice(tags) for tag in row] for row in true]
+    found = entity_f1(zip(true, predicted, strict=True))
+    assert 0.2 < found < 0.9 and found == pytest.approx(f1_score(true, predicted))
+    assert entity_f1(zip(true, true, strict=True)) == 1.0
+    assert entity_f1([(["O"], ["O"])]) == 0.0
+
+
+def test_entities_of_other_schemes() -> None:
+    assert entities(["U-PER", "B-LOC", "I-LOC", "L-LOC", "O", "U-PER", "U-PER"]) == {
+        (0, 1, "PER"), (1, 4, "LOC"), (5, 6, "PER"), (6, 7, "PER"),
+    }  # fmt: skip
+    assert entities(["noun", "noun", "verb"]) == {(0, 2, "noun"), (2, 3, "verb")}
+
+
+def test_entities_end_with_their_sentence() -> None:
+    names, labels = ["O", "B-PER", "I-PER"], torch.tensor([1, 2, 2, 0])
+    logits = torch.nn.functional.one_hot(torch.tensor([1, 2, 2, 0])).float()
+    assert tag_scores(logits, labels, [0, 4], names)["entity_f1"] == 1.0
+    wrong = torch.nn.functional.one_hot(torch.tensor([1, 2, 0, 0]), 3).float()
+    found = tag_scores(wrong, labels, [0, 4], names)
+    assert found["entity_f1"] == 0.0 and found["token_accuracy"] == 0.75
+    assert tag_scores(wrong, labels, [0, 2, 4], names)["entity_f1"] == pytest.approx(2 / 3)

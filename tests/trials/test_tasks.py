@@ -23,6 +23,7 @@ from trials.warm import Warm
 
 AUTO: dict[str, tuple[Any, Any]] = {  # task -> what loads its model and its processor
     "text-classification": (hf.AutoModelForSequenceClassification, hf.AutoTokenizer),
+    "token-classification": (hf.AutoModelForTokenClassification, hf.AutoTokenizer),
     "image-classification": (hf.AutoModelForImageClassification, hf.AutoImageProcessor),
 }
 

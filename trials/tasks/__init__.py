@@ -80,6 +80,7 @@ class TaskModule(Protocol):
 
 _MODULES = {
     "text-classification": "trials.tasks.text_classification",
+    "token-classification": "trials.tasks.token_classification",
     "image-classification": "trials.tasks.image_classification",
 }
 

@@ -2,92 +2,44 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers
-from torch import nn
 
 from studies.protocol import Metrics
-from trials import models
+from trials import text
 from trials.data import Split
-from trials.metrics import classification_scores
+from trials.metrics import auc, classification_scores
 from trials.models import Pretrained
 from trials.models import check_tokenizer as check
-from trials.session import BadData
 from trials.tasks import Encoded
+from trials.text import collate
 
 __all__ = ["check", "collate", "encode", "load", "scores"]
 
 
 def load(folder: Path, name: str, label_names: list[str]) -> Pretrained:
     """Tokenizer and sequence classifier of a checked model folder. Raises BadData."""
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # broken files surface as whatever the tokenizer's own code raises
-        reason = " ".join(str(error).split())[:300]
-        raise BadData(f"{name}: its tokenizer cannot be loaded: {reason}. Save it anew.", "model") from None
-    pretrained = models.load(
-        transformers.AutoModelForSequenceClassification, folder, name, label_names, processor=tokenizer
-    )
-    config: Any = pretrained.model.config
-    if tokenizer.pad_token is None:  # decoders: the end-of-text token pads; the attention mask hides it
-        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
-        if tokenizer.pad_token is None:
-            raise BadData(f"{name}: its tokenizer has no padding, end or unknown token; add a pad_token.", "model")
-    tokenizer.padding_side = "right"
-    for part in {id(c): c for c in (config, config.get_text_config())}.values():
-        part.pad_token_id = tokenizer.pad_token_id  # decoders look for the last token that is not padding
-        part.use_cache = False
-    config.problem_type = "single_label_classification"
+    pretrained = text.load(transformers.AutoModelForSequenceClassification, folder, name, label_names)
+    pretrained.model.config.problem_type = "single_label_classification"
     return pretrained
 
 
 def encode(pretrained: Pretrained, split: Split, max_length: int) -> Encoded:
     """Token ids, truncated to `max_length` or to what the model can take, if that is less."""
     tokenizer, texts, pairs = pretrained.processor, split.columns["text"], split.columns.get("text_pair")
-    special = tokenizer.num_special_tokens_to_add(pair=pairs is not None)
-    longest = max(min(max_length, _model_limit(pretrained.model), tokenizer.model_max_length), special + 1)
+    longest = text.longest_input(pretrained, max_length, pair=pairs is not None)
     found = tokenizer(texts, pairs, truncation=True, max_length=longest)
     columns = {name: list(found[name]) for name in tokenizer.model_input_names if name in found}
     for i, ids in enumerate(columns["input_ids"]):
         if not ids:  # a text of nothing but characters the tokenizer drops still needs a token to look at
             for name, values in columns.items():
                 values[i] = [{"input_ids": tokenizer.pad_token_id, "attention_mask": 1}.get(name, 0)]
-    padding = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
     lengths = [len(ids) for ids in columns["input_ids"]]
-    return Encoded(
-        columns,
-        {name: padding.get(name, 0) for name in columns},
-        torch.tensor(split.labels),
-        lengths,
-        max(lengths),
-    )
-
-
-def _model_limit(model: nn.Module) -> int:
-    """Tokens the position table holds; RoBERTa and its kin count positions from behind the padding's."""
-    limit = getattr(model.config, "max_position_embeddings", None)
-    if not isinstance(limit, int) or limit <= 0:
-        return 1_000_000
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
-            return limit - module.padding_idx - 1
-    return limit
-
-
-def collate(encoded: Encoded, rows: Sequence[int]) -> dict[str, torch.Tensor]:
-    """Inputs (rows, longest of them), padded on the right."""
-    longest = max(encoded.lengths[i] for i in rows)
-    if torch.cuda.is_available():
-        longest = max(longest, min(-(-longest // 8) * 8, encoded.longest))  # tensor cores want multiples of 8
-    batch = {}
-    for name, values in encoded.columns.items():
-        pad = encoded.padding[name]
-        batch[name] = torch.tensor([[*values[i], *([pad] * (longest - len(values[i])))] for i in rows])
-    return batch
+    padding = text.padding(tokenizer, list(columns))
+    return Encoded(columns, padding, torch.tensor(split.labels), lengths, max(lengths))
 
 
 def scores(logits: torch.Tensor, encoded: Encoded, label_names: Sequence[str]) -> Metrics:
     """Every metric of the task, from logits (examples, classes)."""
-    return classification_scores(logits, encoded.labels)
+    return classification_scores(logits, encoded.labels) | {"auc": auc(logits, encoded.labels)}
