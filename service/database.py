@@ -5,13 +5,14 @@ instead of in SQLite's sleeping busy handler. The clock is the database's, so th
 """
 
 import fcntl
+import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Double, Engine, create_engine, event, select, text
+from sqlalchemy import Connection, Double, Engine, create_engine, event, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.compiler import compiles
@@ -74,6 +75,12 @@ class Database:
     def insert(self, table: type[Any]) -> sqlite.Insert | postgresql.Insert:
         """An INSERT that knows ON CONFLICT."""
         return sqlite.insert(table) if self.sqlite else postgresql.insert(table)
+
+    def serialize(self, session: Session, key: str) -> None:
+        """One transaction at a time goes on from here under the same key. On SQLite there is only ever one."""
+        if not self.sqlite:
+            number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big", signed=True)
+            session.execute(select(func.pg_advisory_xact_lock(number)))
 
     def time(self, session: Session) -> float:
         return float(session.scalar(select(self.now())) or 0.0)

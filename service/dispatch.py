@@ -18,19 +18,15 @@ from service import lifecycle
 from service.core import Core
 from service.errors import Conflict, Unavailable
 from service.leases import Tally, rows
+from service.placement import Placement, trial_params
 from service.searches import resolved_space
 from service.tables import AssignmentRow as A
 from service.tables import ReportRow, StudyRow, WorkerRow
-from studies.hyperparameters import Params, complete
+from studies.hyperparameters import Params
 from studies.protocol import Assignment, Checkpoint, Claim, Kind, StudyState, TrialState
 from studies.search import Search
 
 ASK_SECONDS = 60.0  # a turn to ask Optuna that lasts longer was left behind by a crash
-
-
-def trial_params(study: StudyRow, params: dict[str, Any]) -> Params:
-    """Every hyperparameter of a trial: its own over the task's defaults, fractions of a depth as blocks."""
-    return resolved_space(study).assigned(complete(params, study.spec.task_info.baseline))
 
 
 @dataclass(frozen=True)
@@ -41,7 +37,13 @@ class Dispatch(Core):
         """Lease queued work, else ask for a new trial. None when there is nothing to do now."""
         with self.database.transaction() as session:
             self._seen(session, claim)
-            row = self.leases.acquire(session, claim.worker, self.only)
+            placement = Placement(self.database, claim.gpu)
+
+            def place(row: A, lock: bool) -> dict[str, Any] | None:
+                study = session.get_one(StudyRow, row.study_id)
+                return placement.columns(session, study, Kind(row.kind), row.params, lock)
+
+            row = self.leases.acquire(session, claim.worker, place, self.only)
             if row is not None:
                 study = session.get_one(StudyRow, row.study_id)
                 return self._assignment(session, study, row)
@@ -50,18 +52,20 @@ class Dispatch(Core):
                 wanting = wanting.where(StudyRow.name == self.only)
             studies = list(session.scalars(wanting.order_by(StudyRow.id)))
         for study_id in studies:
-            assignment = self._ask(study_id, claim.worker)
+            assignment = self._ask(study_id, claim.worker, placement)
             if assignment is not None:
                 return assignment
         return None
 
-    def _ask(self, study_id: int, worker: str) -> Assignment | None:
+    def _ask(self, study_id: int, worker: str, placement: Placement) -> Assignment | None:
         """A new trial of this study: reserve the turn, ask Optuna, record the trial leased to `worker`."""
         with self._turn(study_id) as turn:
             with self.database.transaction() as session:
                 study = lifecycle.locked_by_id(session, study_id)
                 number = None if study is None else self._next_number(session, study)
-                if study is None or number is None or not self._take_turn(session, study, turn):
+                if study is None or number is None or placement.columns(session, study, Kind.TRAIN, None) is None:
+                    return None
+                if not self._take_turn(session, study, turn):
                     return None
             params = self.searches.get(study).ask(number)
             with self.database.transaction() as session:
@@ -69,10 +73,16 @@ class Dispatch(Core):
                 if study is None or study.asker != turn:
                     return None  # too slow: the turn is another's, which adopts what was asked
                 study.asker = study.asker_until = None
-                return self._record(session, study, number, params, worker)
+                return self._record(session, study, number, params, worker, placement)
 
     def _record(
-        self, session: Session, study: StudyRow, number: int, params: Params | None, worker: str
+        self,
+        session: Session,
+        study: StudyRow,
+        number: int,
+        params: Params | None,
+        worker: str,
+        placement: Placement,
     ) -> Assignment | None:
         """The row of a trial that was asked for, leased to `worker`; without parameters the space is exhausted."""
         if params is None:
@@ -89,8 +99,11 @@ class Dispatch(Core):
             session.flush()
             lifecycle.settle(session, self.leases, study)  # stopped meanwhile: the trial is cancelled, not lost
             return None
+        where = placement.columns(session, study, Kind.TRAIN, params, lock=True)
+        if where is None:
+            return None  # it waits, queued, until a GPU has room for it
         row.attempt, row.started_at = 1, now
-        for column, value in self.leases.lease(worker, now).items():
+        for column, value in (self.leases.lease(worker, now) | where).items():
             setattr(row, column, value)
         session.flush()
         return self._assignment(session, study, row)
@@ -182,7 +195,8 @@ class Dispatch(Core):
         return rows(session, update(StudyRow).where(StudyRow.id == study.id, free).values(**taken)) == 1
 
     def _seen(self, session: Session, claim: Claim) -> None:
-        values = {"device": claim.device, "version": claim.version, "seen_at": self.database.now()}
+        gpu = {"gpu": claim.gpu and claim.gpu.id, "gpu_bytes": claim.gpu and claim.gpu.total_bytes}
+        values = {"device": claim.device, "version": claim.version, "seen_at": self.database.now()} | gpu
         statement = self.database.insert(WorkerRow).values(name=claim.worker, **values)
         session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
 
@@ -216,6 +230,7 @@ class Dispatch(Core):
             inspection=study.inspection,
             checkpoint=checkpoint,
             micro_batch=study.micro_batch,
+            memory_bytes=None if row.gpu_share is None or row.gpu_share >= 1 else row.gpu_bytes,
             **extra,
         )
 

@@ -1,6 +1,6 @@
 """The local fleet: the workers that `luthier serve` and `luthier run` start on their own machine.
 
-A worker per visible GPU, else some on the CPU with the cores split among them. Workers speak HTTP like any
+Some workers per visible GPU, else some on the CPU; the cores are split among them. Workers speak HTTP like any
 others; what ties them to the service is their standard input, a pipe that ends with the service, however it ends.
 """
 
@@ -56,7 +56,16 @@ class LocalFleet:
     output goes to `home/logs/<name>.log`.
     """
 
-    def __init__(self, url: str, token: str | None, *, data_roots: str | None, cpu_workers: int, home: Path) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str | None,
+        *,
+        data_roots: str | None,
+        cpu_workers: int,
+        home: Path,
+        workers_per_gpu: int = 1,
+    ) -> None:
         self._url, self._logs = url, home / "logs"
         self._environment = {k: v for k, v in os.environ.items() if k not in ("LUTHIER_TOKEN", "LUTHIER_DATABASE_URL")}
         self._environment.pop("LUTHIER_WORKER_TOKEN", None)
@@ -65,7 +74,8 @@ class LocalFleet:
         self._environment["LUTHIER_DATA_ROOTS"] = "/" if data_roots is None else data_roots
         self._environment["LUTHIER_HOME"] = str(home.resolve())
         host = re.sub(r"[^A-Za-z0-9._-]", "-", platform.node()) or "localhost"
-        self._slots = [_Slot(f"local-{i}@{host}", arguments) for i, arguments in enumerate(_devices(cpu_workers))]
+        devices = _devices(cpu_workers, workers_per_gpu)
+        self._slots = [_Slot(f"local-{i}@{host}", arguments) for i, arguments in enumerate(devices)]
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._keep, daemon=True, name="fleet")
 
@@ -153,10 +163,10 @@ class LocalFleet:
         return self._logs / f"{slot.name.partition('@')[0]}.log"
 
 
-def _devices(cpu_workers: int) -> list[list[str]]:
+def _devices(cpu_workers: int, workers_per_gpu: int = 1) -> list[list[str]]:
     """The arguments of each worker: a GPU or none, and its share of the cores."""
     gpus = visible_gpus(_list_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
-    slots = gpus or [CPU] * max(cpu_workers, 1)
+    slots = gpus * workers_per_gpu or [CPU] * max(cpu_workers, 1)
     shares = map(str, _shares(len(slots)))
     return [["--gpu", slot, "--threads", threads] for slot, threads in zip(slots, shares, strict=True)]
 

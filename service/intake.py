@@ -16,6 +16,7 @@ from service import lifecycle
 from service.core import Core
 from service.errors import Stale, invalid
 from service.leases import already_finished, rows
+from service.placement import shrunk
 from service.searches import resolved_space
 from service.tables import AssignmentRow as A
 from service.tables import ReportRow, StudyRow
@@ -88,6 +89,8 @@ class Intake(Core):
             "peak_memory_bytes": report.peak_memory_bytes,
             "examples_per_second": report.examples_per_second,
         }
+        if report.peak_memory_bytes is not None and spec.resources.gpus is None:
+            columns |= shrunk(row, report.peak_memory_bytes)
         last = spec.objective.measurement == "last"
         if value is not None and (row.value is None or last or is_better(value, row.value, spec.maximize)):
             columns |= {"value": value, "best_step": report.step}

@@ -6,7 +6,7 @@ back, vanishes or lets the lease run out. The token fences: a worker that lost i
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
@@ -22,7 +22,12 @@ from service.tables import StudyRow
 from studies.protocol import FINISHED, Kind, Outcome, Reason, StudyState, TrialState
 
 STALE = "This lease is over: the assignment was given to another worker or ended. Drop the work."
+WAITING_LOOKED_AT = 20  # queued assignments that a claim considers: the first ones may find no room
 WORKING = (StudyState.QUEUED, StudyState.RUNNING, StudyState.STOPPING)
+
+
+Place = Callable[[A, bool], dict[str, Any] | None]
+"""place(row, lock): the columns that say where a queued assignment would run; None when there is no room for it."""
 
 
 def rows(session: Session, statement: Update) -> int:
@@ -62,7 +67,7 @@ class Tally:
 
 @lru_cache(maxsize=8)
 def _waiting(only: str | None) -> Select[A]:
-    """The queued assignment that comes next. Built once: every idle worker asks for it every second."""
+    """The queued assignments that come next. Built once: every idle worker asks for it every second."""
     other = aliased(A)
     busy = (
         select(func.count(other.id))
@@ -76,7 +81,7 @@ def _waiting(only: str | None) -> Select[A]:
         .where(A.state == TrialState.QUEUED)
         .where(StudyRow.state.in_(WORKING) & (busy < StudyRow.parallel) | (A.kind != Kind.TRAIN))
         .order_by(A.kind == Kind.TRAIN, A.kind != Kind.INSPECT, A.id)
-        .limit(1)
+        .limit(WAITING_LOOKED_AT)
     )
     return waiting if only is None else waiting.where((StudyRow.name == only) | StudyRow.transient)
 
@@ -87,21 +92,25 @@ class Leases:
     lease_seconds: float
     max_losses: int
 
-    def acquire(self, session: Session, worker: str, only: str | None = None) -> A | None:
-        """Lease a queued assignment: the most urgent kind first, then the oldest. None when nothing waits.
+    def acquire(self, session: Session, worker: str, place: Place, only: str | None = None) -> A | None:
+        """Lease a queued assignment that has room: the most urgent kind first, then the oldest. None when none waits.
 
         The study's row is locked while its `parallel` is checked, so that two claims can't both take its last place;
         it is locked before the assignment's, as everywhere, so that no two requests wait for each other.
         """
-        row = session.scalar(_waiting(only))
+        row = next((row for row in session.scalars(_waiting(only)) if place(row, False) is not None), None)
         if row is None:
             return None
         if row.kind == Kind.TRAIN:
-            study = session.scalar(select(StudyRow).where(StudyRow.id == row.study_id).with_for_update())
+            locked = select(StudyRow).where(StudyRow.id == row.study_id).with_for_update()
+            study = session.scalar(locked, execution_options={"populate_existing": True})
             if study is None or study.state not in WORKING:
                 return None
             if Tally.of(session, study.id)[TrialState.RUNNING] >= study.parallel:
                 return None
+        where = place(row, True)
+        if where is None:
+            return None
         now = self.database.now()
         statement = update(A).where(A.id == row.id, A.state == TrialState.QUEUED).values(**self.lease(worker, now))
         statement = statement.values(
@@ -109,6 +118,7 @@ class Leases:
             seconds_before=A.seconds_before + A.seconds,
             seconds=0,
             started_at=func.coalesce(A.started_at, now),
+            **where,
         )
         if not rows(session, statement):
             return None

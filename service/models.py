@@ -141,6 +141,9 @@ class WorkerView(BaseModel):
     state: str
     study: str | None = None
     trial: int | None = None
+    gpu: str | None = None  # workers that name the same one share it
+    gpu_memory_bytes: int | None = None
+    reserved_bytes: int | None = None  # of it, by the trial that it runs
     last_seen_at: AwareDatetime
 
 

@@ -47,7 +47,12 @@ def url_of(listener: socket.socket) -> str:
 
 def local_fleet(settings: Settings, url: str, tokens: Tokens, data_roots: str | None) -> LocalFleet:
     return LocalFleet(
-        url, tokens.fleet, data_roots=data_roots, cpu_workers=settings.cpu_workers or 1, home=settings.home.resolve()
+        url,
+        tokens.fleet,
+        data_roots=data_roots,
+        cpu_workers=settings.cpu_workers or 1,
+        workers_per_gpu=settings.workers_per_gpu,
+        home=settings.home.resolve(),
     )
 
 

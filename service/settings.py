@@ -24,6 +24,9 @@ class Settings(BaseSettings):
         le=256,
         description="Local workers where there is no GPU, sharing its cores; serve: 1, run: `parallel`.",
     )
+    workers_per_gpu: int = Field(
+        4, ge=1, le=64, description="Local workers on each GPU: so many trials share it at most, as its memory allows."
+    )
     data_roots: str | None = Field(None, description="Folders, separated by colons, that data and models may lie in.")
     lease_seconds: float = Field(30, ge=0.5, le=3600, description="A worker silent for so long loses its trial.")
     max_losses: int = Field(3, ge=1, le=100, description="A trial fails once its workers vanished so many times.")

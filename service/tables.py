@@ -101,6 +101,9 @@ class AssignmentRow(Base):
     token: Mapped[str | None] = mapped_column(String(64))  # fences writes; kept at the end, so that finish can repeat
     worker: Mapped[str | None] = mapped_column(String(128))
     deadline: Mapped[float | None] = mapped_column(Double)
+    gpu: Mapped[str | None] = mapped_column(String(200))  # of the latest attempt; None: a worker without one
+    gpu_share: Mapped[float | None] = mapped_column(Double)  # of the GPU, reserved while a trial runs
+    gpu_bytes: Mapped[int | None] = mapped_column(BigInteger)  # that share in bytes, where the GPU's size is known
     reason: Mapped[str | None] = mapped_column(String(16))
     error: Mapped[str | None] = mapped_column(Text)
     problem_path: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
@@ -139,6 +142,8 @@ class WorkerRow(Base):
     name: Mapped[str] = mapped_column(String(128), primary_key=True)
     device: Mapped[str] = mapped_column(String(200))
     version: Mapped[str] = mapped_column(String(50))
+    gpu: Mapped[str | None] = mapped_column(String(200))
+    gpu_bytes: Mapped[int | None] = mapped_column(BigInteger)  # its memory
     seen_at: Mapped[float] = mapped_column(Double)
 
 

@@ -120,6 +120,9 @@ def _worker(row: WorkerRow, held: tuple[str, A] | None, now: float, away_seconds
         state=state,
         study=held[0] if held else None,
         trial=held[1].number if held and held[1].kind == Kind.TRAIN else None,
+        gpu=row.gpu,
+        gpu_memory_bytes=row.gpu_bytes,
+        reserved_bytes=held[1].gpu_bytes if held else None,
         last_seen_at=datetime.fromtimestamp(row.seen_at, UTC),
     )
 

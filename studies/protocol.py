@@ -177,6 +177,7 @@ class Assignment(_Message):
     inspection: Inspection | None = None
     checkpoint: Checkpoint = Checkpoint()  # evaluate: `best` is the winner's weights
     micro_batch: MicroBatch | None = None  # the least of what this study's trials have told
+    memory_bytes: Bytes | None = None  # train: the most it may take of its GPU, which others use too
     provenance: dict[str, Any] = {}  # evaluate: goes into luthier.json as it is
 
     @property
@@ -185,12 +186,20 @@ class Assignment(_Message):
         return str(self.params.get("model", self.spec.models[0]))
 
 
+class Gpu(_Message):
+    """The GPU that a worker computes on. Workers that name the same one share it."""
+
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}$")  # unique in the world
+    total_bytes: Annotated[int, Field(ge=1, lt=2**63)] | None = None  # None: not known, so it is not shared by bytes
+
+
 class Claim(_Message):
     """A worker asks for work, and waits up to `wait_seconds` for it."""
 
     worker: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$")
     wait_seconds: FiniteFloat = Field(0, ge=0, le=60)
     device: Sentence = Field("cpu", max_length=200)  # what it computes on, for people
+    gpu: Gpu | None = None
     version: Sentence = Field("", max_length=50)
 
 

@@ -144,6 +144,14 @@ class Budget(_Model):
     )
 
 
+class Resources(_Model):
+    """What a trial may take of a machine."""
+
+    gpus: FiniteFloat | None = Field(
+        None, gt=0, le=1, description="Share of a GPU; without it, as much as trials turn out to need."
+    )
+
+
 class StudySpec(_Model):
     """One study: a model, a data set, a search space and a budget."""
 
@@ -158,6 +166,7 @@ class StudySpec(_Model):
     seed: int = Field(0, ge=0, lt=2**32)
     budget: Budget = Budget(trials=30)
     parallel: int = Field(1, ge=1, le=1024, description="Trials that may run at the same time.")
+    resources: Resources = Resources()
     augmentation: Literal["none", "standard", "trivial"] = Field(
         "none",
         description="Random changes to training images: standard crops and mirrors them, trivial adds TrivialAugment.",

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 from studies.cores import usable_cores
+from studies.protocol import Gpu
 from trials.worker import Worker
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
@@ -26,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("LUTHIER_DATA_ROOTS", str(Path.cwd()))  # else a study could name any file of this user
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("trials").setLevel(logging.INFO)
-    found = device(given.gpu)
+    found, gpu_of = device(given.gpu)
     environment = child_environment(given.gpu, given.threads)
     if gpu := (found if found != CPU else given.gpu if given.gpu != CPU else None):
         environment["LUTHIER_GPU"] = gpu  # the child refuses to train on anything less
@@ -35,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.environ.get("LUTHIER_WORKER_TOKEN") or None,
         name=given.name or f"{platform.node() or 'worker'}-{os.getpid()}",
         device=found,
+        gpu=gpu_of,
         environment=environment,
         exit_on_eof=given.exit_on_eof,
         version=_version(),
@@ -55,21 +58,33 @@ def child_environment(gpu: str | None, threads: int | None) -> dict[str, str]:
     return environment
 
 
-def device(gpu: str | None) -> str:
-    """The name of the GPU that a child will use, for people; "cpu" where there is none."""
+def device(gpu: str | None) -> tuple[str, Gpu | None]:
+    """What a child will compute on: its name, for people, and which GPU it is; "cpu" and None where there is none."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") if gpu is None else gpu
     tool = shutil.which("nvidia-smi")
-    if visible in ("", CPU, "-1") or tool is None:
-        return CPU
+    if visible in ("", CPU, "-1"):
+        return CPU, None
     chosen = (visible or "0").split(",")[0]
-    command = [tool, "--query-gpu=name", "--format=csv,noheader", f"--id={chosen}"]
+    unknown = (f"GPU {chosen}"[:200], Gpu(id=_global_id(chosen))) if gpu is not None else (CPU, None)
+    if tool is None:
+        return unknown
+    command = [tool, "--query-gpu=uuid,memory.total,name", "--format=csv,noheader,nounits", f"--id={chosen}"]
     try:
         asked = subprocess.run(command, capture_output=True, text=True, timeout=30)  # noqa: S603 - no shell
     except (OSError, subprocess.TimeoutExpired):
-        return CPU
-    if asked.returncode == 0 and asked.stdout.strip():
-        return asked.stdout.strip().splitlines()[0][:200]
-    return f"GPU {chosen}"[:200] if gpu is not None else CPU  # a part of a GPU has no name of its own
+        return unknown
+    found = asked.stdout.strip().splitlines()[0].split(", ", 2) if asked.stdout.strip() else []
+    if asked.returncode or len(found) != 3:
+        return unknown  # a part of a GPU has no name of its own
+    identifier, mebibytes, name = found
+    total = int(mebibytes) * 2**20 if mebibytes.isdigit() and int(mebibytes) else None
+    return name[:200], Gpu(id=_global_id(identifier), total_bytes=total)
+
+
+def _global_id(chosen: str) -> str:
+    """A GPU's UUID, or its index with the machine's name before it, in the letters of an identifier."""
+    name = chosen if chosen.startswith(("GPU-", "MIG-")) else f"{platform.node() or 'worker'}/{chosen}"
+    return re.sub(r"[^A-Za-z0-9._:/@-]", "-", name)[:200]
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

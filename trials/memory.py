@@ -1,5 +1,6 @@
-"""Telling a lack of memory from other errors, in a process that may not have imported torch."""
+"""Memory that others want too, in a process that may not have imported torch."""
 
+import contextlib
 import sys
 
 # What torch says in a plain RuntimeError, or in an AcceleratorError, which is one.
@@ -19,3 +20,19 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in SAYINGS)
+
+
+def limit_gpu_memory(size: int | None) -> None:
+    """Let this process take `size` bytes of its GPU, None: all. Then it runs out itself, not whoever shares the GPU."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(1.0 if size is None else min(1.0, size / total))
+
+
+def give_back_gpu_memory() -> None:
+    """Let others have what torch keeps for its next tensor."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        with contextlib.suppress(RuntimeError):  # after an error of CUDA nothing works any more
+            torch.cuda.empty_cache()

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 from studies.protocol import Assignment, Decision, Kind, Metrics, Outcome, Problem, Reason, Report
 from trials.child import CannotWork
-from trials.memory import out_of_memory
+from trials.memory import give_back_gpu_memory, limit_gpu_memory, out_of_memory
 from trials.pipe import Decided, End, FromChild, Logged, Ready, Reported, Start, Unfit, encode, to_child
 from trials.session import BadData, Ended
 from trials.store import disk_problem, file_ref
@@ -144,6 +144,7 @@ def serve(descriptor: int, prepare: Callable[[], tuple[dict[Kind, Callable[..., 
         outcome, replace = perform(entries[start.assignment.kind], start.assignment, session, warm)
         line.session = None
         gc.collect()
+        give_back_gpu_memory()
         line.send(End(outcome=outcome, replace=replace, resident_bytes=_resident_bytes()))
 
 
@@ -193,6 +194,7 @@ def perform(
     fields: dict[str, Any] = {"status": "complete"}
     replace = False
     try:
+        limit_gpu_memory(assignment.memory_bytes)
         result = entry(assignment, session, warm)
         if assignment.kind is Kind.TRAIN:
             fields = {

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
-from studies.protocol import Assignment, Claim, Decision
+from studies.protocol import Assignment, Claim, Decision, Gpu
 from trials.child import COMMAND, CannotWork, Child, ChildDied
 from trials.client import Client, ServiceError
 from trials.pipe import Decided
@@ -49,13 +49,14 @@ class Worker:
         *,
         name: str,
         device: str = "cpu",
+        gpu: Gpu | None = None,
         environment: Mapping[str, str] | None = None,
         exit_on_eof: bool = False,
         child_command: Sequence[str] = COMMAND,
         version: str = "",
     ) -> None:
         self._server, self._token = server, token
-        self._claim = Claim(worker=name, wait_seconds=CLAIM_SECONDS, device=device, version=version)
+        self._claim = Claim(worker=name, wait_seconds=CLAIM_SECONDS, device=device, gpu=gpu, version=version)
         self._environment, self._command = dict(environment or {}), child_command
         self._exit_on_eof = exit_on_eof
         self._child: Child | None = None

@@ -60,9 +60,9 @@ def run(
 
         check_vacant(model_dir)
     settings = load_settings()
-    if settings.cpu_workers is None:
-        workers = min(parsed.parallel, usable_cores())
-        settings = settings.model_copy(update={"cpu_workers": workers})
+    workers = {"cpu_workers": settings.cpu_workers or min(parsed.parallel, usable_cores())}
+    workers["workers_per_gpu"] = min(parsed.parallel, settings.workers_per_gpu)
+    settings = settings.model_copy(update=workers)
     try:
         with _terminated_is_interrupted():
             from service.client import Client
@@ -188,7 +188,7 @@ def plan(
         with (
             _terminated_is_interrupted(),
             starting(),
-            Embedded(load_settings(), study=None) as service,
+            Embedded(load_settings().model_copy(update={"workers_per_gpu": 1}), study=None) as service,
             Client(service.url, service.token) as client,
         ):
             answer = client.plan(text)

@@ -11,8 +11,8 @@ class NewerSchema(Exception):
     """The database was written by a newer Luthier."""
 
 
-def upgrade(engine: Engine) -> None:
-    """Bring our tables to this version's schema, in one transaction. Raises NewerSchema."""
+def upgrade(engine: Engine, to: str = "head") -> None:
+    """Bring our tables to this version's schema, or an earlier one, in one transaction. Raises NewerSchema."""
     from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext
     from alembic.runtime.migration import MigrationContext
@@ -31,7 +31,7 @@ def upgrade(engine: Engine) -> None:
             )
         if current == scripts.get_current_head():
             return
-        context = EnvironmentContext(config, scripts, fn=lambda rev, _: scripts._upgrade_revs("head", rev))
+        context = EnvironmentContext(config, scripts, fn=lambda rev, _: scripts._upgrade_revs(to, rev))
         with context:
             context.configure(connection=connection, version_table=VERSION_TABLE)
             context.run_migrations()

@@ -76,6 +76,7 @@ class ScriptedWorker:
         self.client = client(url, headers=headers)
         self.name, self._patient_seconds = name, patient_seconds
         self.score: Callable[[dict[str, Any], int], float] = score
+        self.gpu: dict[str, Any] | None = None  # the one it says it has
         self.trained: list[int] = []  # numbers of the trials it finished
 
     def send(self, method: str, path: str, **request: Any) -> httpx.Response:
@@ -98,7 +99,7 @@ class ScriptedWorker:
         return self.send("POST", f"/v1/worker/{path}", json=message)
 
     def claim(self, wait_seconds: float = 0.0) -> Assignment | None:
-        response = self.post("claim", worker=self.name, wait_seconds=wait_seconds)
+        response = self.post("claim", worker=self.name, wait_seconds=wait_seconds, gpu=self.gpu)
         return None if response.status_code == 204 else Assignment.model_validate_json(response.content)
 
     def take(self, kind: Kind = Kind.TRAIN) -> Assignment:
@@ -227,8 +228,9 @@ class Running:
         self._listener.close()
         assert not self._thread.is_alive()
 
-    def worker(self, name: str = "w1") -> ScriptedWorker:
+    def worker(self, name: str = "w1", gpu: dict[str, Any] | None = None) -> ScriptedWorker:
         self._workers.append(ScriptedWorker(self.url, name, self.tokens.fleet if self.tokens.user else None))
+        self._workers[-1].gpu = gpu
         return self._workers[-1]
 
     def move_clock(self, seconds: float) -> None:

@@ -1,5 +1,6 @@
 """The database's schema: made once, migrated, and never touched by an older version."""
 
+import json
 import threading
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from service.database import Database
-from service.migrations import VERSION_TABLE, NewerSchema
-from service.tables import Base
+from service.migrations import VERSION_TABLE, NewerSchema, upgrade
+from service.tables import Base, StudyRow
+from tests.service.harness import spec
 
 
 @pytest.fixture
@@ -41,6 +43,22 @@ def test_preparing_twice_changes_nothing(database: Database) -> None:
     database.prepare()
     with database.engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT name FROM luthier_worker").scalar() == "w"
+    database.dispose()
+
+
+def test_what_an_older_version_stored_is_kept(database: Database) -> None:
+    first = "0001"
+    upgrade(database.engine, first)
+    with database.engine.begin() as connection:
+        study = "name, state, spec, parallel, transient, created_at, hurry"
+        document = json.dumps(spec(), separators=(",", ":")).replace("'", "''")
+        connection.exec_driver_sql(
+            f"INSERT INTO luthier_study ({study}) VALUES ('s1', 'running', '{document}', 1, false, 1.0, false)"
+        )
+    database.prepare()
+    with database.reading() as session:
+        row = session.scalars(sqlalchemy.select(StudyRow)).one()
+        assert row.spec.resources.gpus is None and row.micro_batch is None and row.spec.name == "s1"
     database.dispose()
 
 

@@ -55,6 +55,9 @@ def test_cores_are_split_among_workers(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     shares = fleet._devices(workers)
     assert sum(int(share[-1]) for share in shares) == (3 if limit == "1" else 5)
+    two_each = fleet._devices(workers, 2)
+    assert [share[1] for share in two_each] == ["GPU-aaaa-1", "MIG-cccc-3", "MIG-dddd-4"] * 2
+    assert {share[-1] for share in two_each} == {"1"}
 
 
 def test_a_worker_that_dies_is_started_again(

@@ -4,12 +4,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from studies.cores import usable_cores
+from studies.protocol import Gpu
 from trials import __main__ as command
 from trials.child import CannotWork
+from trials.memory import limit_gpu_memory
 from trials.run import check_gpu
 from trials.session import BadData
 from trials.sources import local_path
@@ -64,7 +67,7 @@ def test_a_worker_with_a_gpu_has_its_child_insist_on_it(
 
     monkeypatch.setenv("LUTHIER_DATA_ROOTS", "/")
     monkeypatch.setattr(Worker, "run", run)
-    monkeypatch.setattr(command, "device", lambda given: found)
+    monkeypatch.setattr(command, "device", lambda given: (found, None))
     command.main(["--server", "http://127.0.0.1:9", *(["--gpu", gpu] if gpu else [])])
     (worker,) = made
     assert worker._environment.get("LUTHIER_GPU") == wanted and worker._claim.device == found
@@ -107,6 +110,56 @@ def test_torch_obeys_the_threads_that_a_worker_gives_its_child(
     environment = os.environ | command.child_environment("cpu", given)
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert int(done.stdout) == threads
+
+
+UUID = "GPU-12345678-1234-1234-1234-123456789012"
+
+
+@pytest.mark.parametrize(
+    ("visible", "given", "said", "device", "gpu"),
+    [
+        (None, None, f"{UUID}, 81559, NVIDIA H100 80GB HBM3", "NVIDIA H100 80GB HBM3", (UUID, 81559 * 2**20)),
+        ("3", None, f"{UUID}, 24564, NVIDIA L4", "NVIDIA L4", (UUID, 24564 * 2**20)),
+        (None, "1", f"{UUID}, [N/A], NVIDIA GB10", "NVIDIA GB10", (UUID, None)),
+        (None, "MIG-1a/2", "", "GPU MIG-1a/2", ("MIG-1a/2", None)),
+        (None, "2", "", "GPU 2", ("box/2", None)),
+        (None, None, "", "cpu", None),
+        (None, "cpu", f"{UUID}, 81559, NVIDIA H100", "cpu", None),
+        ("", None, f"{UUID}, 81559, NVIDIA H100", "cpu", None),
+    ],
+)
+def test_a_worker_says_which_gpu_it_has_and_how_large_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    visible: str | None,
+    given: str | None,
+    said: str,
+    device: str,
+    gpu: tuple[str, int | None] | None,
+) -> None:
+    """`said`: what nvidia-smi prints, which fails where it prints nothing."""
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\necho '{said}'\ntest -n '{said}'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr("platform.node", lambda: "box")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert command.device(given) == (device, gpu and Gpu(id=gpu[0], total_bytes=gpu[1]))
+
+
+def test_a_trial_takes_no_more_than_its_share_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    said: list[float] = []
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=80_000))
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", said.append)
+    limit_gpu_memory(20_000)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for size in (20_000, None, 90_000):
+        limit_gpu_memory(size)
+    assert said == [0.25, 1.0, 1.0]
 
 
 def test_a_gpu_that_torch_cannot_use_is_told_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
