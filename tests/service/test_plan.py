@@ -75,9 +75,7 @@ def test_without_a_worker_a_plan_says_so(house: Running, monkeypatch: pytest.Mon
 
 
 def test_a_plan_does_not_take_its_name(house: Running) -> None:
-    house.create()
-    assert planned(house, lambda worker, a: worker.drain() if a.study == "s1" else worker.inspect(a)).status_code in (
-        200,
-        503,
-    )
+    house.started(house.worker("other"))
+    house.client.post("/v1/studies/s1/pause")
+    assert planned(house, ScriptedWorker.inspect).status_code == 200
     assert [study["name"] for study in house.get("/v1/studies")["items"]] == ["s1"]
