@@ -118,7 +118,7 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
         _number("max_grad_norm", 1.0, "Gradient clipping by global norm; 0 for none.", 0, 1e6),
         _number("layer_decay", 1.0, "Factor on the learning rate per block below the head.", 0, 1, above_low=True),
         _choice("class_weighting", "none", "Loss weight of each class.", "none", "balanced"),
-        _whole("max_length", 128, "Tokens an input is truncated to.", 2, 1_000_000),
+        _whole("max_length", 128, "Tokens an input is truncated to; milliseconds where it is a sound.", 2, 1_000_000),
         _choice("strategy", "full", "What is trained above the freeze depth.", "full"),
     )
 }

@@ -77,5 +77,24 @@ TASKS: Mapping[str, Task] = {
             baseline={"learning_rate": 2e-4, "batch_size": 32, "epochs": 5, "weight_decay": 0.01, "freeze_depth": 0},
             refuses={"max_length": "has no meaning for images: the model's own processor resizes them; leave it out"},
         ),
+        Task(
+            name="audio-classification",
+            about="One label for a sound.",
+            columns={"audio": ("audio", True), "label": ("label", True), **_GROUP},
+            metrics=(
+                Metric("accuracy", True, "Fraction of examples labelled right."),
+                Metric("macro_f1", True, "Unweighted mean of the classes' F1 scores."),
+                Metric("loss", False, "Mean cross-entropy, without label smoothing or class weights."),
+            ),
+            # Lengths are milliseconds.
+            baseline={
+                "learning_rate": 1e-4,
+                "batch_size": 16,
+                "epochs": 8,
+                "weight_decay": 0.01,
+                "freeze_depth": 0,
+                "max_length": 5000,
+            },
+        ),
     )
 }

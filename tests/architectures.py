@@ -17,11 +17,21 @@ from typing import Any
 import torch
 import transformers as hf
 
-from tests.tiny import LABELS, tiny_bpe, tiny_csv, tiny_image, tiny_sentences, tiny_tokenizer
+from tests.tiny import LABELS, tiny_bpe, tiny_csv, tiny_image, tiny_sentences, tiny_sound, tiny_tokenizer
 
 HIDDEN = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
 TEXT = HIDDEN | {"vocab_size": 128, "num_hidden_layers": 3, "max_position_embeddings": 64, "pad_token_id": 0}
 BPE = TEXT | {"vocab_size": 320}
+SPEECH = HIDDEN | {
+    "num_hidden_layers": 3,
+    "conv_dim": [16, 16, 16],
+    "conv_kernel": [10, 8, 4],
+    "conv_stride": [5, 8, 4],
+    "num_feat_extract_layers": 3,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 2,
+    "classifier_proj_size": 16,
+}
 ROTARY = BPE | {"num_key_value_heads": 1, "pad_token_id": None, "bos_token_id": 0, "eos_token_id": 0}
 
 
@@ -50,6 +60,15 @@ def _encoder(config: Callable[[], Any], tokenizer: Callable[[Path], object] = ti
 
 def _decoder(config: Callable[[], Any]) -> Architecture:
     return Architecture("text-classification", 3, config, partial(tiny_bpe, decoder=True))
+
+
+def _speech(config: Callable[[], Any], masked: bool) -> Architecture:
+    extractor = hf.Wav2Vec2FeatureExtractor(return_attention_mask=masked)
+    return Architecture("audio-classification", 3, config, extractor.save_pretrained)
+
+
+def _spectra(config: Callable[[], Any], extractor: Any) -> Architecture:
+    return Architecture("audio-classification", 3, config, extractor.save_pretrained)
 
 
 def _image(config: Callable[[], Any], blocks: int, processor: Any) -> Architecture:
@@ -115,6 +134,38 @@ ARCHITECTURES: dict[str, Architecture] = {
         8,
         hf.EfficientNetImageProcessor(size={"height": 32, "width": 32}),
     ),
+    "wav2vec2": _speech(lambda: hf.Wav2Vec2Config(**SPEECH), masked=False),
+    "hubert": _speech(
+        lambda: hf.HubertConfig(**SPEECH, feat_extract_norm="layer", do_stable_layer_norm=True), masked=True
+    ),
+    "wavlm": _speech(lambda: hf.WavLMConfig(**SPEECH, num_buckets=32, max_bucket_distance=64), masked=True),
+    "whisper": _spectra(
+        lambda: hf.WhisperConfig(
+            vocab_size=64,
+            d_model=32,
+            encoder_layers=3,
+            decoder_layers=1,
+            encoder_attention_heads=2,
+            decoder_attention_heads=2,
+            encoder_ffn_dim=64,
+            decoder_ffn_dim=64,
+            num_mel_bins=80,
+            max_source_positions=50,
+            max_target_positions=16,
+            classifier_proj_size=16,
+            pad_token_id=0,
+            bos_token_id=1,
+            eos_token_id=2,
+            decoder_start_token_id=1,
+            suppress_tokens=[],
+            begin_suppress_tokens=[],
+        ),
+        hf.WhisperFeatureExtractor(chunk_length=30),
+    ),
+    "ast": _spectra(
+        lambda: hf.ASTConfig(**HIDDEN, num_hidden_layers=3, num_mel_bins=64, max_length=48),
+        hf.ASTFeatureExtractor(num_mel_bins=64, max_length=48),
+    ),
 }
 ARCHITECTURES |= {
     f"{name}-tokens": replace(ARCHITECTURES[name], task="token-classification")
@@ -135,7 +186,7 @@ def tiny_data(task: str, folder: Path, rows: int = 24) -> Path:
         return folder / "data.jsonl"
     if task == "text-classification":
         return tiny_csv(folder / "data.csv", rows)
-    kind, write = {"image-classification": ("image", tiny_image)}[task]
+    kind, write = {"image-classification": ("image", tiny_image), "audio-classification": ("audio", tiny_sound)}[task]
     names = [write(folder, i, i % 2).name for i in range(rows)]
     with (folder / "data.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([(kind, "label"), *((name, LABELS[i % 2]) for i, name in enumerate(names))])

@@ -109,6 +109,19 @@ def tiny_image(folder: Path, number: int, label: int) -> Path:
     return folder / f"{number}.png"
 
 
+def tiny_sound(folder: Path, number: int, label: int) -> Path:
+    """Save a quarter of a second, more or less, of a noisy tone whose pitch tells its label."""
+    import numpy
+    import soundfile
+
+    draw = numpy.random.default_rng(number)
+    time = numpy.arange(8_000 * draw.uniform(0.2, 0.3)) / 8_000
+    pitch = draw.uniform(1_500, 2_000) if label else draw.uniform(200, 400)
+    sound = 0.3 * numpy.sin(2 * numpy.pi * pitch * time) + 0.02 * draw.normal(size=len(time))
+    soundfile.write(folder / f"{number}.wav", sound, 8_000)
+    return folder / f"{number}.wav"
+
+
 def tiny_model(folder: str | Path, layers: int = 2, hidden: int = 32, seed: int = 0) -> Path:
     """Save a BERT with random weights (safetensors) and its tokenizer into `folder`; about 30,000 parameters."""
     import torch

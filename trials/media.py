@@ -1,10 +1,11 @@
-"""Images from files or bytes, decoded as transformers' pipelines decode them.
+"""Images and sounds from files or bytes: images as transformers' pipelines decode them, sounds as one channel.
 
 What cannot be used is a BadData whose sentence names the file and the cure.
 """
 
 import contextlib
 import io
+import math
 import struct
 import warnings
 from pathlib import Path
@@ -25,6 +26,7 @@ IMAGE_FORMATS = (
     "TIFF",
     "WEBP",
 )  # none that runs a program, as EPS does
+RESAMPLING_SECONDS = 0.05  # by which a sound is read on beyond its wanted end
 NARROWEST = 100  # times longer than wide; resized by its shorter side, a narrower image would grow without bounds
 
 
@@ -80,3 +82,43 @@ def _rgb(image: Image.Image) -> Image.Image:
         wide = image.mode != "I" or values.max() > 255
         image = Image.fromarray((values >> 8 if wide else values).astype(numpy.uint8))
     return image.convert("RGB")
+
+
+def read_audio(item: Path | bytes, name: str, rate: int, seconds: float) -> numpy.ndarray:
+    """A sound's first `seconds`, all channels mixed to one, at `rate` samples a second, float32. Raises BadData."""
+    import soundfile
+
+    cure = "repair it, or remove its row"
+    try:
+        with soundfile.SoundFile(io.BytesIO(item) if isinstance(item, bytes) else item) as file:
+            own_rate, length = file.samplerate, len(file)
+            # A little more than wanted, so that the last sample does not feel the end.
+            wanted = math.ceil((seconds + RESAMPLING_SECONDS) * own_rate)
+            found = file.read(min(wanted, length), dtype="float32", always_2d=True).mean(1)  # (samples,)
+    except Exception as error:  # libsndfile's errors are of several kinds
+        if out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        text = f"{name} cannot be read as a sound ({reason}); {cure}, or convert it to wav, flac, mp3 or ogg."
+        raise BadData(text, "dataset", "source") from None
+    problem = None
+    if not len(found):
+        problem = "holds no sound"
+    elif not numpy.isfinite(found).all():
+        problem = "holds samples that are no finite numbers"
+    elif len(found) == length and not found.any():
+        problem = "is silent from beginning to end"
+    if problem:
+        raise BadData(f"{name} {problem}; {cure}.", "dataset", "source")
+    return _resampled(found, own_rate, rate)[: max(1, round(seconds * rate))]
+
+
+def _resampled(samples: numpy.ndarray, given: int, wanted: int) -> numpy.ndarray:
+    """Through a low-pass filter, by up- and downsampling with the rates' smallest factors."""
+    if given == wanted:
+        return samples
+    import scipy.signal
+
+    common = math.gcd(given, wanted)
+    found: numpy.ndarray = scipy.signal.resample_poly(samples, wanted // common, given // common)
+    return found.astype(numpy.float32)

@@ -14,6 +14,7 @@ import torch
 from studies.hyperparameters import complete
 from studies.protocol import Assignment, Checkpoint, Decision, FileRef, Inspection, Kind, Metrics
 from studies.spec import StudySpec
+from studies.tasks import TASKS
 from tests.tiny import tiny_csv, tiny_model
 from trials.session import Ended
 from trials.store import file_ref
@@ -97,7 +98,7 @@ def assign(model: Path, data: Path) -> Callable[..., Assignment]:
         return Assignment.model_validate(
             known
             | {"kind": kind, "spec": StudySpec.model_validate(document), "store_mark": "", "inspection": inspection}
-            | {"params": complete(chosen)}
+            | {"params": complete(chosen, TASKS[document["task"]].baseline)}
             | fields
         )
 

@@ -24,6 +24,7 @@ from trials.warm import Warm
 AUTO: dict[str, tuple[Any, Any]] = {  # task -> what loads its model and its processor
     "text-classification": (hf.AutoModelForSequenceClassification, hf.AutoTokenizer),
     "token-classification": (hf.AutoModelForTokenClassification, hf.AutoTokenizer),
+    "audio-classification": (hf.AutoModelForAudioClassification, hf.AutoFeatureExtractor),
     "image-classification": (hf.AutoModelForImageClassification, hf.AutoImageProcessor),
 }
 
@@ -65,6 +66,8 @@ def test_every_task_is_tested_with_an_architecture() -> None:
     assert {architecture.task for architecture in ARCHITECTURES.values()} == set(TASKS) == set(AUTO)
 
 
+# torch warns of how transformers' WavLM calls it.
+@pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
 def test_the_contract(study: Study, tmp_path: Path) -> None:
     _it_is_inspected(study, tmp_path)
     deepest = study.architecture.blocks

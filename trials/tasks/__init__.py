@@ -82,6 +82,7 @@ _MODULES = {
     "text-classification": "trials.tasks.text_classification",
     "token-classification": "trials.tasks.token_classification",
     "image-classification": "trials.tasks.image_classification",
+    "audio-classification": "trials.tasks.audio_classification",
 }
 
 
