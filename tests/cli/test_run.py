@@ -15,7 +15,7 @@ from service.cli.run import _judge
 from service.models import Counts, StudyView
 from studies.protocol import StudyState
 from tests.cli.conftest import Luthier
-from tests.tiny import tiny_csv, tiny_model
+from tests.tiny import tiny_csv, tiny_model, tiny_sentences
 
 SPEC = """
 name: tiny
@@ -109,6 +109,22 @@ def test_a_study_that_ended_badly_with_trials_says_how_to_start_over(state: Stud
     with pytest.raises(CommandError, match="`luthier delete tiny`") as ended:
         _judge(study)
     assert ended.value.code == 1 and "starts it over" not in str(ended.value)
+
+
+def test_a_plan_of_tagged_words(luthier: Luthier, tiny: Path) -> None:
+    sentences = ("\n".join(f"{word} {tag}" for word, tag in zip(*row, strict=True)) for row in tiny_sentences(60))
+    (tiny / "train.conll").write_text("\n\n".join(sentences))
+    spec = SPEC.replace("text-classification", "token-classification").replace("data.csv", "train.conll")
+    (tiny / "tags.yaml").write_text(spec)
+    done = luthier("plan", "-f", "tags.yaml", "-o", "json")
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert plan["data"]["rows"] == {"train": 36, "validation": 12, "test": 12}
+    assert plan["data"]["labels"]["O"] > plan["data"]["labels"]["B-JOY"] > 0
+    assert plan["estimates"]["seconds_per_trial"] > 0
+    (tiny / "train.conll").write_text("film O\nlovely\n")
+    wrong = luthier("plan", "-f", "tags.yaml")
+    assert wrong.returncode != 0 and "train.conll, line 2: 1 columns where others have 2" in wrong.stderr
 
 
 def test_plan_without_a_service_says_what_would_run(luthier: Luthier, tiny: Path) -> None:

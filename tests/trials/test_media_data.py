@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,10 @@ import pyarrow.parquet
 import pytest
 
 from studies.spec import Dataset
-from studies.tasks import TASKS, Task
 from tests.tiny import tiny_rows
 from trials.data import Data, load_data
+from trials.folders import stamps
 from trials.session import BadData
-
-
-@pytest.fixture(autouse=True)
-def tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for role in ("image", "audio"):
-        columns = {role: (role, True), "label": ("label", True), "group": ("group", False)}
-        task = Task(f"{role}-classification", "", columns, TASKS["text-classification"].metrics, {})
-        if task.name not in TASKS:
-            monkeypatch.setitem(TASKS, task.name, task)  # type: ignore[arg-type]
 
 
 def load(source: Any, task: str = "image-classification", seed: int = 0, **options: Any) -> Data:
@@ -115,6 +107,21 @@ def test_every_form_gives_the_same_data(tmp_path: Path) -> None:
     changed = next((folder / "cat").iterdir())
     changed.write_bytes(b"another picture")
     assert load(folder).fingerprint != first.fingerprint
+
+
+def test_a_folder_that_changed_is_seen(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "pets", 6)
+    (folder / "cat" / "deep").mkdir()
+    seen = [stamps(folder)]
+    for change in (
+        lambda: (folder / "cat" / "deep" / "new.png").write_bytes(b"x"),
+        lambda: (folder / "cat" / "deep" / "new.png").unlink(),
+        lambda: (folder / "dog").rename(folder / "wolf"),
+    ):
+        time.sleep(0.02)  # a file system's clock ticks
+        change()
+        seen.append(stamps(folder))
+    assert len(set(seen)) == len(seen) and stamps(folder) == seen[-1]
 
 
 def test_sounds(tmp_path: Path) -> None:

@@ -65,6 +65,14 @@ def test_every_form_gives_the_same_data(tmp_path: Path) -> None:
     assert (first.columns["tokens"][0], [NAMES[i] for i in first.labels[0]]) in rows
 
 
+def test_comments_and_blank_lines_of_conll_are_no_words(tmp_path: Path) -> None:
+    lines = "# id = 7\n\n\n#\tO\nAda \t B-PER\n   \n-DOCSTART- O\nBo\tB-PER\n"
+    (tmp_path / "d.conll").write_text(lines * 6)
+    data = load(tmp_path / "d.conll")
+    found = {tuple(words) for split in data.splits.values() for words in split.columns["tokens"]}
+    assert found == {("#", "Ada"), ("Bo",)} and data.labels == {"O": 6, "B-PER": 12}
+
+
 def test_hub_data_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
