@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
+import torch
 
 from studies.protocol import Assignment
 from studies.spec import Dataset, StudySpec
@@ -156,6 +157,17 @@ def test_no_word_is_lost(model: Path) -> None:
     ]
     assert shown == ["film", "[UNK]", "lovely", "day"] * 9 + ["the", "a", "was"]
     assert found.labels.tolist() == [i % 2 for row in words for i, _ in enumerate(row)]
+
+
+def test_an_entity_across_two_inputs_is_one(model: Path) -> None:
+    names, words = ["O", "B-X", "I-X"], ["film"] * 5
+    pretrained = token_classification.load(model, "tiny", names)
+    found = token_classification.encode(pretrained, Split({"tokens": [words]}, [[0, 1, 2, 2, 0]]), 5)
+    assert found.lengths == [5, 4]  # three words, then two
+    cut = torch.nn.functional.one_hot(torch.tensor([0, 1, 2, 0, 0])).float()
+    assert token_classification.scores(cut, found, names)["entity_f1"] == 0.0
+    whole = torch.nn.functional.one_hot(found.labels).float()
+    assert token_classification.scores(whole, found, names)["entity_f1"] == 1.0
 
 
 @pytest.mark.parametrize("decoder", [False, True])

@@ -26,7 +26,7 @@ class Encoded:
     longest: int  # of them, or of the split they were sampled from
     positions: Sequence[Sequence[int]] | None = None  # labelled tokens of each example, ascending; None: one label each
     drawn: bool = False  # `collate` draws at random: the same example has other inputs in every epoch
-    constants: Mapping[str, Any] = field(default_factory=dict)  # what `collate` needs beside the rows
+    constants: Mapping[str, Any] = field(default_factory=dict)  # what `collate` and `scores` need beside the rows
 
     def __len__(self) -> int:
         return len(self.lengths)

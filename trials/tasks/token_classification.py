@@ -5,6 +5,7 @@ that no word is lost: each of its words is trained on, and scored, exactly once.
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,9 @@ def encode(pretrained: Pretrained, split: Split, max_length: int) -> Encoded:
     lengths = [len(ids) for ids in columns["input_ids"]]
     labels = torch.tensor([label for row in split.labels for label in row])
     positions = [list(words[i].values()) for i in kept]
-    return Encoded(columns, text.padding(tokenizer, list(columns)), labels, lengths, max(lengths), positions)
+    padding = text.padding(tokenizer, list(columns))
+    starts = [0, *accumulate(map(len, sentences))]  # of each sentence's words, however many inputs it became
+    return Encoded(columns, padding, labels, lengths, max(lengths), positions, constants={"sentences": starts})
 
 
 def _windows(tokenizer: Any, sentences: list[list[str]], longest: int) -> tuple[Any, list[dict[int, int]]]:
@@ -87,5 +90,5 @@ def _visible(tokenizer: Any, sentences: list[list[str]], found: Any, words: list
 
 
 def scores(logits: torch.Tensor, encoded: Encoded, label_names: Sequence[str]) -> Metrics:
-    """Every metric of the task, from logits (words, classes)."""
-    return tag_scores(logits, encoded.labels, encoded.starts, label_names)
+    """Every metric of the task, from a whole split's logits (words, classes)."""
+    return tag_scores(logits, encoded.labels, encoded.constants["sentences"], label_names)
