@@ -119,7 +119,9 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
         _number("layer_decay", 1.0, "Factor on the learning rate per block below the head.", 0, 1, above_low=True),
         _choice("class_weighting", "none", "Loss weight of each class.", "none", "balanced"),
         _whole("max_length", 128, "Tokens an input is truncated to; milliseconds where it is a sound.", 2, 1_000_000),
-        _choice("strategy", "full", "What is trained above the freeze depth.", "full"),
+        _choice(
+            "strategy", "full", "What is trained above the freeze depth: all, or low-rank adapters.", "full", "lora"
+        ),
     )
 }
 

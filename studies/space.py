@@ -219,6 +219,11 @@ class Space(RootModel[dict[str, Dimension]]):
             return d.high
         return max(d, key=float) if isinstance(d, tuple) else d
 
+    def offers(self, name: str, choice: str) -> bool:
+        """Whether a hyperparameter of words can be `choice` in this space."""
+        d = self.root.get(name, HYPERPARAMETERS[name].default)
+        return choice in d if isinstance(d, tuple) else choice == d
+
     def clip(self, wanted: Params) -> Params:
         """`wanted` moved into the space: a fixed value wins, a number goes to the nearest value, a choice that is
         not offered becomes the nearest (numbers) or the first one. Every dimension of the space is present."""

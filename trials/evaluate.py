@@ -15,7 +15,7 @@ import torch
 import transformers
 
 from studies.protocol import Assignment, Evaluation, FileRef, Metrics
-from trials import checkpoint
+from trials import checkpoint, lora
 from trials.compute import Computer
 from trials.session import BadData, Session
 from trials.train import prepare
@@ -38,6 +38,7 @@ def evaluate(assignment: Assignment, session: Session, warm: Warm) -> Evaluation
         raise BadData("The study has no finished trial, so there is no model to measure.")
     tensors, _ = checkpoint.read(session.folder / best.name)
     checkpoint.load_trained(model, tensors)
+    lora.merge(opened.pretrained)  # from here on the model is what people will load
     test: Metrics | None = None
     if "test" in opened.data.splits:
         encoded = opened.encoded("test", int(assignment.params["max_length"]))

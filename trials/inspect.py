@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from studies.hyperparameters import complete
 from studies.protocol import Assignment, Estimates, Inspection
-from trials import optim
+from trials import lora, optim
 from trials.batches import derive, seed_everything, training_batches
 from trials.compute import Computer
 from trials.session import BadData, Session
@@ -31,13 +31,20 @@ def inspect(assignment: Assignment, session: Session, warm: Warm) -> Inspection:
             "evaluations_per_epoch",
         )
     models: list[dict[str, Any]] = []
+    dropout = spec.space.offers("strategy", "lora")  # adapters have a dropout of their own
     estimates: list[Estimates | None] = []
     for name in spec.models:
         opened = warm.open(assignment, name)
         opened.pretrained.reset(0)
+        if spec.space.offers("strategy", "lora"):
+            lora.check(opened.backbone)
+        dropout |= bool(opened.pretrained.dropout)
         table, sizes = opened.backbone.table(), opened.backbone.trainable_parameters()
         models.append({"blocks": table, "trainable_parameters": sizes})
         estimates.append(_estimate(assignment, name, opened, session, warm))
+    if not dropout and float(spec.space.largest("dropout")) >= 0:
+        text = f"{', '.join(spec.models)} has no dropout layer, so dropout changes nothing; leave it out."
+        raise BadData(text, "space", "dropout")
     return Inspection(
         **models[0],
         others=models[1:],

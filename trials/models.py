@@ -4,7 +4,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -140,9 +140,11 @@ class Pretrained:
     fresh: frozenset[str]  # parameters the checkpoint did not hold: the new head
     pristine: dict[str, torch.Tensor]  # parameters and buffers, on the CPU
     dropout: list[tuple[nn.Module, str, float]]  # module, attribute, the model's own probability
+    replaced: list[tuple[nn.Module, str, nn.Module]] = field(default_factory=list)  # parent, name, its own layer
 
     def reset(self, seed: int, dropout: float = -1.0) -> nn.Module:
         """Pretrained weights, a head drawn from `seed`, and `dropout` in every dropout layer (-1: the model's own)."""
+        self.put_back()
         with torch.no_grad():
             for name, tensor in _tensors(self.model).items():
                 tensor.copy_(self.pristine[name])
@@ -154,6 +156,12 @@ class Pretrained:
         for module, attribute, own in self.dropout:
             setattr(module, attribute, own if dropout < 0 else dropout)
         return self.model  # type: ignore[no-any-return]
+
+    def put_back(self) -> None:
+        """Give the model its own layers back where others took their place."""
+        while self.replaced:
+            parent, name, layer = self.replaced.pop()
+            setattr(parent, name, layer)
 
 
 def load(auto: Any, folder: Path, name: str, label_names: list[str], processor: Any) -> Pretrained:

@@ -15,7 +15,7 @@ from torch import nn
 
 from studies.protocol import Assignment, Reason
 from studies.spec import StudySpec, is_better
-from trials import checkpoint, optim
+from trials import checkpoint, lora, optim
 from trials.batches import derive, seed_everything, training_batches
 from trials.compute import Computer
 from trials.session import Session
@@ -126,6 +126,8 @@ def train(assignment: Assignment, session: Session, warm: Warm) -> Finished:
 def prepare(opened: Opened, params: dict[str, Any], seed: int) -> tuple[nn.Module, Any]:
     """The pretrained model with a fresh head, frozen to the configuration's depth; and its backbone."""
     model = opened.pretrained.reset(derive(seed, "head"), float(params["dropout"]))
+    if params["strategy"] == "lora":
+        return model, lora.adapt(opened.pretrained, opened.backbone, params, derive(seed, "adapters"))
     opened.backbone.freeze(int(params["freeze_depth"]))
     return model, opened.backbone
 

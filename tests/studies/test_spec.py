@@ -70,7 +70,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"space.freeze_depth": {"low": "auto", "high": "auto"}}, "space.freeze_depth.low", "only high may be auto"),
     ({"space.optimizer": "adamax"}, "space.optimizer", "must be one of adamw, adam, sgd"),
     ({"space.optimizer": {"low": 0, "high": 1}}, "space.optimizer", "a range needs numbers"),
-    ({"space.strategy": "lora"}, "space.strategy", "must be one of full"),
+    ({"space.strategy": "prefix"}, "space.strategy", "must be one of full, lora"),
     ({"space": []}, "space", "must map hyperparameters"),
     ({"sampler": {"name": "evolution"}}, "sampler.name", "'tpe', 'gp', 'cmaes', 'qmc', 'random' or 'grid'"),
     ({"sampler": {"name": "random", "startup_trials": 3}}, "sampler.startup_trials", "no meaning for random"),

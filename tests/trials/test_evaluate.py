@@ -12,6 +12,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from studies.protocol import Assignment, Kind
+from tests.architectures import ARCHITECTURES, tiny_data
 from tests.tiny import LABELS, tiny_csv, tiny_rows
 from tests.trials.conftest import Memory
 from trials.evaluate import evaluate
@@ -107,6 +108,20 @@ def test_more_evaluations_than_steps_are_refused(assign: Assign, session: Memory
     with pytest.raises(BadData, match="168 training rows in batches of 128") as refused:
         inspect(assign(Kind.INSPECT, spec=spec), session, Warm())
     assert refused.value.path == ["evaluations_per_epoch"]
+
+
+def test_dropout_is_refused_for_a_model_that_has_none(assign: Assign, session: Memory, tmp_path: Path) -> None:
+    spec = {
+        "task": "image-classification",
+        "model": str(ARCHITECTURES["resnet"].build(tmp_path / "model")),
+        "dataset": {"source": str(tiny_data("image-classification", tmp_path / "data")), "validation": 0.2},
+    }
+    for dropout in (0.1, [-1, 0.1], {"low": 0, "high": 0.5}):
+        with pytest.raises(BadData, match="no dropout layer") as refused:
+            inspect(assign(Kind.INSPECT, spec=spec | {"space": {"dropout": dropout}}), session, Warm())
+        assert refused.value.path == ["space", "dropout"]
+    for space in ({"dropout": -1}, {"dropout": [0.0, 0.1], "strategy": "lora"}, {"learning_rate": 1e-3}):
+        assert inspect(assign(Kind.INSPECT, spec=spec | {"space": space}), session, Warm()).blocks
 
 
 def test_sentence_pairs_and_a_decoder_without_padding_token(assign: Assign, tmp_path: Path, model: Path) -> None:
