@@ -74,8 +74,12 @@ def _windows(tokenizer: Any, sentences: list[list[str]], longest: int) -> tuple[
 
 
 def _spaced(tokenizer: Any, sentences: list[list[str]]) -> list[list[str]]:
-    """Words as they stand in a text: byte-level tokenizers tell a word by the space before it."""
-    if "ByteLevel" not in str(tokenizer.backend_tokenizer.pre_tokenizer):
+    """Words as they stand in a text: byte-level tokenizers, for one, tell a word by the space before it."""
+    words, plain = ["so", "film"], {"add_special_tokens": False}
+    if (
+        tokenizer(words, is_split_into_words=True, **plain)["input_ids"]
+        == tokenizer(" ".join(words), **plain)["input_ids"]
+    ):
         return sentences
     return [[f" {word}" for word in words] for words in sentences]
 
