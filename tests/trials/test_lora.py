@@ -76,7 +76,7 @@ def test_a_resumed_trial_goes_on_as_if_never_interrupted(assign: Assign, tmp_pat
 
 @pytest.mark.parametrize("depth", [0, 2])
 def test_the_winner_is_a_plain_model_that_computes_the_same(
-    assign: Assign, session: Memory, tmp_path: Path, depth: int
+    assign: Assign, session: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, depth: int
 ) -> None:
     warm, params = Warm(), LORA | {"freeze_depth": depth}
     work = assign(params=params)
@@ -89,6 +89,7 @@ def test_the_winner_is_a_plain_model_that_computes_the_same(
     folder = tmp_path / "model"
     assert not any("lora" in key or "base_layer" in key for key in keys(folder / "model.safetensors"))
     assert {file.name for file in folder.iterdir()} & {"adapter_config.json", "adapter_model.safetensors"} == set()
+    monkeypatch.setitem(sys.modules, "peft", None)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     test = opened.data.splits["test"]
