@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import AwareDatetime, BaseModel, FiniteFloat
 
 from studies.hyperparameters import Params
-from studies.protocol import Block, Metrics, Reason, StudyState, TrialState
+from studies.protocol import BatchFit, Block, Metrics, Reason, StudyState, TrialState
 
 T = TypeVar("T")
 
@@ -121,6 +121,7 @@ class PlanEstimates(BaseModel):
     seconds_per_trial: FiniteFloat
     seconds: FiniteFloat | None = None
     memory_bytes: int | None = None
+    batch_sizes: list[BatchFit] = []  # of the space, ascending
 
 
 class PlanView(BaseModel):

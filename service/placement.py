@@ -129,6 +129,11 @@ def _ratio(wanted: Mapping[str, Any] | None, known: Mapping[str, Any]) -> float:
 
 
 def _estimate(study: StudyRow, wanted: Mapping[str, Any] | None) -> int | None:
-    """What the inspection found that a trial takes."""
+    """What the inspection found that a trial of this batch size takes, or the next larger one that it looked at."""
     estimates = None if study.inspection is None else study.inspection.estimates
-    return None if estimates is None else estimates.memory_bytes
+    if estimates is None or not estimates.batch_sizes:
+        return None if estimates is None else estimates.memory_bytes
+    fits = estimates.batch_sizes
+    if wanted is None:
+        return fits[0].memory_bytes
+    return next((fit for fit in fits if fit.batch_size >= wanted["batch_size"]), fits[-1]).memory_bytes

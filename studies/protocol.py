@@ -100,11 +100,21 @@ class Block(_Message):
     parameters: int
 
 
+class BatchFit(_Message):
+    """Whether a batch size fits in memory, where a space needs the most; else in pieces of `micro_batch` examples."""
+
+    batch_size: int
+    fits: bool
+    micro_batch: int
+    memory_bytes: Bytes  # of the whole batch
+
+
 class Estimates(_Message):
     """From a probe of a few steps on this worker, at the baseline's configuration."""
 
     seconds_per_trial: FiniteFloat
     memory_bytes: Bytes | None = None
+    batch_sizes: list[BatchFit] = []  # ascending
 
 
 class Inspected(_Message):

@@ -224,6 +224,13 @@ class Space(RootModel[dict[str, Dimension]]):
         d = self.root.get(name, HYPERPARAMETERS[name].default)
         return choice in d if isinstance(d, tuple) else choice == d
 
+    def least(self, name: str) -> Scalar:
+        """The smallest value a hyperparameter can take in this space, which holds it. Resolved spaces only."""
+        d = self.root[name]
+        if isinstance(d, Range):
+            return d.low
+        return min(d, key=float) if isinstance(d, tuple) else d
+
     def clip(self, wanted: Params) -> Params:
         """`wanted` moved into the space: a fixed value wins, a number goes to the nearest value, a choice that is
         not offered becomes the nearest (numbers) or the first one. Every dimension of the space is present."""

@@ -11,6 +11,7 @@ from studies.protocol import Assignment, Estimates, Inspection
 from trials import lora, optim
 from trials.batches import derive, seed_everything, training_batches
 from trials.compute import Computer
+from trials.fits import batch_fits, most_needy
 from trials.session import BadData, Session
 from trials.train import prepare
 from trials.warm import Opened, Warm
@@ -63,7 +64,8 @@ def _mean(models: list[Estimates | None]) -> Estimates | None:
         return None
     seconds = sum(estimates.seconds_per_trial for estimates in known) / len(known)
     memory = max((estimates.memory_bytes for estimates in known if estimates.memory_bytes is not None), default=None)
-    return known[0].model_copy(update={"seconds_per_trial": seconds, "memory_bytes": memory})
+    sizes = [most_needy(fits) for fits in zip(*(estimates.batch_sizes for estimates in known), strict=True)]
+    return Estimates(seconds_per_trial=seconds, memory_bytes=memory, batch_sizes=sizes)
 
 
 def _estimate(assignment: Assignment, name: str, opened: Opened, session: Session, warm: Warm) -> Estimates | None:
@@ -75,6 +77,10 @@ def _estimate(assignment: Assignment, name: str, opened: Opened, session: Sessio
         return None
     baseline = spec.task_info.baseline
     params = space.assigned(complete(space.clip({**baseline, "model": name}), baseline))
+    sizes = batch_fits(assignment, opened, warm, space, params)
+    for size in sizes:
+        if not size.fits:  # then no trial has to find out; on the CPU it would not survive that
+            warm.micro_batch = min(warm.micro_batch or size.micro_batch, size.micro_batch)
     training = opened.encoded("train", int(params["max_length"]))
     validation = opened.encoded("validation", int(params["max_length"]))
     model, backbone = prepare(opened, params, assignment.seed)
@@ -105,4 +111,5 @@ def _estimate(assignment: Assignment, name: str, opened: Opened, session: Sessio
     evaluation_seconds = (time.perf_counter() - started) * len(validation) / len(sample)
     epoch_seconds = step_seconds * len(batches) + evaluation_seconds * spec.evaluations_per_epoch
     memory = max(memory, computer.memory())
-    return Estimates(seconds_per_trial=epoch_seconds * int(params["epochs"]), memory_bytes=memory)
+    seconds = epoch_seconds * int(params["epochs"])
+    return Estimates(seconds_per_trial=seconds, memory_bytes=memory, batch_sizes=sizes)

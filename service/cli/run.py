@@ -198,13 +198,12 @@ def plan(
 def _plan_tables(answer: "PlanView") -> Iterator["Table"]:
     yield facts({f"{split} rows": count for split, count in answer.data.rows.items()}, title="Data")
     yield table(("label", ">rows"), answer.data.labels.items())
+    columns = (">freeze_depth", "topmost frozen block", ">its parameters", ">trainable parameters")
     for model in answer.models:
-        names = ["embeddings and head", *(block.name for block in model.blocks)]
-        rows = (
-            (depth, names[depth] if depth else "-", f"{trainable:,}")
-            for depth, trainable in enumerate(model.trainable_parameters)
-        )
-        yield table((">freeze_depth", "topmost frozen block", ">trainable parameters"), rows, title=model.model)
+        names = ["-", *(block.name for block in model.blocks)]
+        sizes = ["-", *(f"{block.parameters:,}" for block in model.blocks)]
+        trainable = [f"{count:,}" for count in model.trainable_parameters]
+        yield table(columns, zip(range(len(names)), names, sizes, trainable, strict=True), title=model.model)
     estimates = answer.estimates
     yield facts(
         {
@@ -214,3 +213,9 @@ def _plan_tables(answer: "PlanView") -> Iterator["Table"]:
         },
         title="Estimates",
     )
+    if estimates and estimates.batch_sizes:
+        rows = (
+            (fit.batch_size, size(fit.memory_bytes), "yes" if fit.fits else f"in pieces of {fit.micro_batch}")
+            for fit in estimates.batch_sizes
+        )
+        yield table((">batch_size", ">memory at most", "fits"), rows)

@@ -92,7 +92,12 @@ def _answer(spec: StudySpec, study: StudyRow, row: A) -> PlanView:
     if found.estimates is not None:
         each, trials = found.estimates.seconds_per_trial, spec.budget.trials
         seconds = None if trials is None else each * trials / spec.parallel
-        estimates = PlanEstimates(seconds_per_trial=each, seconds=seconds, memory_bytes=found.estimates.memory_bytes)
+        estimates = PlanEstimates(
+            seconds_per_trial=each,
+            seconds=seconds,
+            memory_bytes=found.estimates.memory_bytes,
+            batch_sizes=found.estimates.batch_sizes,
+        )
     return PlanView(
         space=space.model_dump(mode="json"),
         data=DataView(rows=found.rows, labels=found.labels),

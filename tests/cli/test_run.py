@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from service.cli.connect import CommandError
-from service.cli.run import _judge
-from service.models import Counts, StudyView
+from service.cli.output import show
+from service.cli.run import _judge, _plan_tables
+from service.models import Counts, PlanView, StudyView
 from studies.protocol import StudyState
 from tests.cli.conftest import Luthier
+from tests.service.harness import INSPECTION
 from tests.tiny import tiny_csv, tiny_model, tiny_sentences
 
 SPEC = """
@@ -133,4 +135,26 @@ def test_plan_without_a_service_says_what_would_run(luthier: Luthier, tiny: Path
     plan = json.loads(done.stdout)
     assert plan["data"]["rows"] == {"train": 72, "validation": 24, "test": 24}
     assert plan["space"]["freeze_depth"]["high"] == len(plan["models"][0]["blocks"]) == 2
+    assert all(fit["fits"] and fit["memory_bytes"] > 0 for fit in plan["estimates"]["batch_sizes"])
     assert _workers_of(tiny) == []
+
+
+def test_a_plan_shows_blocks_with_their_parameters_and_which_batches_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    plan = PlanView.model_validate(
+        {
+            "space": {},
+            "data": {"rows": {"train": 70}, "labels": {"ham": 70}},
+            "models": [
+                {
+                    "model": "tiny",
+                    "blocks": [{"name": "layer.0", "parameters": 1_200}],
+                    "trainable_parameters": [2_500, 70],
+                }
+            ],
+            "estimates": INSPECTION.estimates.model_dump() if INSPECTION.estimates else None,
+        }
+    )
+    show(*_plan_tables(plan))
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "0 - - 2,500" in lines and "1 layer.0 1,200 70" in lines
+    assert "8 1 MB yes" in lines and "32 4 MB in pieces of 16" in lines

@@ -30,7 +30,14 @@ INSPECTION = Inspection.model_validate(
         "labels": {"ham": 60, "spam": 40},
         "rows": {"train": 70, "validation": 15, "test": 15},
         "fingerprint": "f" * 64,
-        "estimates": {"seconds_per_trial": 12.5, "memory_bytes": 1_000_000},
+        "estimates": {
+            "seconds_per_trial": 12.5,
+            "memory_bytes": 1_000_000,
+            "batch_sizes": [
+                {"batch_size": 8, "fits": True, "micro_batch": 8, "memory_bytes": 1_000_000},
+                {"batch_size": 32, "fits": False, "micro_batch": 16, "memory_bytes": 4_000_000},
+            ],
+        },
     }
 )
 

@@ -74,6 +74,24 @@ def test_an_estimate_serves_until_something_is_measured(house: Running) -> None:
     assert third.claim() is None
 
 
+def test_an_estimate_is_that_of_the_batch_size(house: Running) -> None:
+    first, second = slots(house, 2)
+    sizes = [(8, 8 * GB), (64, 40 * GB)]
+    fits = [{"batch_size": n, "fits": True, "micro_batch": n, "memory_bytes": size} for n, size in sizes]
+    started(
+        house,
+        space=ALIKE | {"batch_size": [8, 64]},
+        estimates={"seconds_per_trial": 1.0, "memory_bytes": GB, "batch_sizes": fits},
+    )
+    for batch in (64, 8):
+        params = {"learning_rate": 1e-4, "batch_size": batch}
+        assert house.client.post("/v1/studies/s1/trials", json={"params": params}).status_code == 201
+    cpu = house.worker("cpu")
+    cpu.finish(cpu.take())  # the baseline
+    found = [first.take(), second.take()]
+    assert [(a.params["batch_size"], a.memory_bytes) for a in found] == [(64, 60 * GB), (8, 12 * GB)]
+
+
 def test_the_spec_may_say_how_much_of_a_gpu_a_trial_takes(house: Running) -> None:
     """Also where nobody can tell the GPU's memory."""
     for name, gpu in (("s1", A), ("s2", {"id": "box/0"})):

@@ -41,7 +41,9 @@ def test_a_plan_tells_what_would_run(house: Running) -> None:
     (model,) = body["models"]
     assert model["model"] == "models/tiny" and len(model["blocks"]) == 6
     assert model["trainable_parameters"] == [610, 510, 410, 310, 210, 110, 10]
+    sizes = body["estimates"].pop("batch_sizes")
     assert body["estimates"] == {"seconds_per_trial": 12.5, "seconds": 62.5, "memory_bytes": 1_000_000}
+    assert sizes[1] == {"batch_size": 32, "fits": False, "micro_batch": 16, "memory_bytes": 4_000_000}
     assert nothing_stored(house)
 
 
