@@ -203,7 +203,9 @@ def _plan_tables(answer: "PlanView") -> Iterator["Table"]:
         names = ["-", *(block.name for block in model.blocks)]
         sizes = ["-", *(f"{block.parameters:,}" for block in model.blocks)]
         trainable = [f"{count:,}" for count in model.trainable_parameters]
-        yield table(columns, zip(range(len(names)), names, sizes, trainable, strict=True), title=model.model)
+        several, whole = len(answer.models) > 1, len(model.blocks)
+        depths = [f"{depth / whole:.2f}" if several else str(depth) for depth in range(whole + 1)]
+        yield table(columns, zip(depths, names, sizes, trainable, strict=True), title=model.model)
     estimates = answer.estimates
     yield facts(
         {
