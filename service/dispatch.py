@@ -37,7 +37,7 @@ class Dispatch(Core):
         """Lease queued work, else ask for a new trial. None when there is nothing to do now."""
         with self.database.transaction() as session:
             self._seen(session, claim)
-            placement = Placement(self.database, claim.gpu)
+            placement = Placement(self.database, claim.worker, claim.gpu)
 
             def place(row: A, lock: bool) -> dict[str, Any] | None:
                 study = session.get_one(StudyRow, row.study_id)

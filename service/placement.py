@@ -39,6 +39,7 @@ class Placement:
     """Room on the GPU of one claim; `gpu` None: a worker without one, on which there is always room."""
 
     database: Database
+    worker: str
     gpu: Gpu | None
 
     def columns(
@@ -58,6 +59,8 @@ class Placement:
         running = (A.gpu == self.gpu.id, A.state == TrialState.RUNNING)
         trials, taken = session.execute(select(func.count(A.gpu_share), func.sum(A.gpu_share)).where(*running)).one()
         if trials and ((taken or 0.0) + share > 1 + ROUNDING or self._another_is_idle(session)):
+            return None
+        if self._a_warm_one_waits(session, study):
             return None
         return {"gpu": self.gpu.id, "gpu_share": share, "gpu_bytes": usable and int(share * usable)}
 
@@ -83,6 +86,19 @@ class Placement:
         waiting = select(WorkerRow.name).where(WorkerRow.seen_at > self.database.now() - WAITING_SECONDS)
         waiting = waiting.where(WorkerRow.gpu.is_not(None), WorkerRow.gpu.not_in(busy))
         return session.scalar(waiting.limit(1)) is not None
+
+    def _a_warm_one_waits(self, session: Session, study: StudyRow) -> bool:
+        """Whether another worker has the study's model and data in memory, has nothing to do, and as much room: it has
+        this GPU, or one that nothing runs on. Then this one need not load them, too."""
+        done = select(A.id).where(A.study_id == study.id, A.worker == self.worker)
+        if self.gpu is None or session.scalar(done.limit(1)) is not None:
+            return False
+        running, now = A.state == TrialState.RUNNING, self.database.now()
+        busy, used = select(A.worker).where(running), select(A.gpu).where(running, A.gpu.is_not(None))
+        waits = (WorkerRow.seen_at > now - WAITING_SECONDS) | (A.finished_at > now - WAITING_SECONDS)
+        place = (WorkerRow.gpu == self.gpu.id) | (WorkerRow.gpu.is_not(None) & WorkerRow.gpu.not_in(used))
+        warm = select(A.id).join(WorkerRow, WorkerRow.name == A.worker).where(A.study_id == study.id, place, waits)
+        return session.scalar(warm.where(A.worker.not_in(busy)).limit(1)) is not None
 
 
 def needed_bytes(session: Session, study: StudyRow, params: dict[str, Any] | None) -> float | None:

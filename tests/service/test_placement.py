@@ -54,6 +54,7 @@ def test_trials_share_a_gpu_by_bytes(house: Running) -> None:
     assert [views[worker.name]["reserved_bytes"] for worker in workers] == [24 * GB] * 3 + [None] * 2
     assert house.study()["counts"]["queued"] == 0, "no configuration is drawn before there is room for it"
     workers[0].finish(running[0])
+    house.move_clock(4)  # and does not ask again
     assert workers[4].claim() is not None and workers[3].claim() is None
 
 
@@ -153,6 +154,22 @@ def test_a_gpu_with_nothing_to_do_goes_first(house: Running) -> None:
     assert house.worker("a3", A).claim() is not None
 
 
+def test_a_worker_that_holds_the_study_in_memory_goes_first(house: Running) -> None:
+    first, second = slots(house, 2)
+    elsewhere = house.worker("b1", B)
+    started(house, parallel=3, resources={"gpus": 0.25})
+    first.finish(first.take())
+    assert second.claim() is None and elsewhere.claim() is None, "the first one will ask again at once"
+    a = first.take()
+    elsewhere.finish(elsewhere.take())  # on a GPU of its own rather than beside the first
+    b = elsewhere.take()
+    assert second.claim() is not None, "whoever knows the study has something to do"
+    first.finish(a)
+    elsewhere.finish(b)
+    house.move_clock(4)
+    assert house.worker("a3", A).claim() is not None, "who knows it is away"
+
+
 def test_workers_without_a_gpu_run_one_trial_each(house: Running) -> None:
     started(house, resources={"gpus": 1.0})
     taken = [house.worker(f"cpu-{i}").take() for i in range(3)]
@@ -203,7 +220,7 @@ def test_who_is_told_that_there_is_room_keeps_it(house: Running) -> None:
     def place(pause: float) -> None:
         with database.transaction() as session:
             study = lifecycle.find(session, "s1")
-            where = Placement(database, Gpu.model_validate(A)).columns(session, study, Kind.TRAIN, {}, lock=True)
+            where = Placement(database, "w", Gpu.model_validate(A)).columns(session, study, Kind.TRAIN, {}, lock=True)
             answers.append(where)
             first_knows.set()
             time.sleep(pause)
