@@ -4,6 +4,7 @@ import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -42,6 +43,21 @@ def test_it_learns_with_adapters_and_head_alone(assign: Assign, session: Memory)
         assert adapters and all(name.startswith("bert.encoder.layer.1.") for name in adapters)
         assert {"classifier.weight", "classifier.bias"} <= names
         assert not any(".base_layer." in name or name.endswith("embeddings.weight") for name in names)
+
+
+def test_strategies_take_turns_in_one_process_and_score_as_if_alone(assign: Assign, tmp_path: Path) -> None:
+    """What a process keeps of a model (modules, caches) was seen with adapters or without, and holds for both."""
+    alone: dict[tuple[str, int], Any] = {}
+    for strategy, depth in (("full", 1), ("lora", 1), ("lora", 0), ("full", 0)):
+        session = Memory(tmp_path / f"{strategy}{depth}")
+        train(assign(params=LORA | {"strategy": strategy, "freeze_depth": depth, "epochs": 1}), session, Warm())
+        alone[strategy, depth] = session.metrics
+    for number, turn in enumerate((list(alone), list(alone)[::-1])):
+        warm = Warm()
+        for strategy, depth in turn:
+            session = Memory(tmp_path / f"{number}{strategy}{depth}")
+            train(assign(params=LORA | {"strategy": strategy, "freeze_depth": depth, "epochs": 1}), session, warm)
+            assert session.metrics == alone[strategy, depth], (strategy, depth)
 
 
 def test_a_model_is_the_pretrained_one_after_adapters(assign: Assign, tmp_path: Path) -> None:
