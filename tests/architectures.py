@@ -3,6 +3,7 @@
 ARCHITECTURES[name].task            the task it is tested with
 ARCHITECTURES[name].blocks          how many there are in its backbone
 ARCHITECTURES[name].build(folder)   write its weights (safetensors, without a head) and its processor
+TIMM                                the same for timm's models
 tiny_data(task, folder)             24 examples for a task, as a file
 """
 
@@ -43,13 +44,14 @@ class Architecture:
     blocks: int
     config: Callable[[], Any]
     processor: Callable[[Path], object]
+    auto: Any = hf.AutoModel
 
     def build(self, folder: Path, seed: int = 0) -> Path:
         """Save the base model, as pretraining would have left it, and its processor. A seed gives the same weights."""
         folder.mkdir(parents=True, exist_ok=True)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            hf.AutoModel.from_config(self.config()).save_pretrained(folder)
+            self.auto.from_config(self.config()).save_pretrained(folder)
         self.processor(folder)
         return folder
 
@@ -170,6 +172,27 @@ ARCHITECTURES: dict[str, Architecture] = {
 ARCHITECTURES |= {
     f"{name}-tokens": replace(ARCHITECTURES[name], task="token-classification")
     for name in ("bert", "roberta", "distilbert", "electra", "deberta", "deberta-v2", "modernbert")
+}
+
+
+def _timm(architecture: str, blocks: int, **options: Any) -> Architecture:
+    """One of timm's, whose configuration is its processor's too, and whose checkpoints have a head."""
+    prepared = {"input_size": [3, 64, 64], "mean": [0.5] * 3, "std": [0.5] * 3, "crop_pct": 0.9}
+
+    def config() -> Any:
+        return hf.TimmWrapperConfig(
+            architecture=architecture, num_labels=10, pretrained_cfg=prepared, model_args=options
+        )
+
+    return Architecture("image-classification", blocks, config, lambda _: None, hf.AutoModelForImageClassification)
+
+
+TIMM: dict[str, Architecture] = {  # these need timm, and torchvision, which has no build for every torch
+    "timm-vit": _timm("test_vit", 6, img_size=64),
+    "timm-resnet": _timm("test_resnet", 4),
+    "timm-convnext": _timm("test_convnext", 9),
+    "timm-efficientnet": _timm("test_efficientnet", 5),
+    "timm-vgg": _timm("vgg11", 8, mlp_ratio=0.01),
 }
 
 

@@ -25,6 +25,20 @@ def base_of(model: nn.Module) -> nn.Module:
     return max(model.children(), key=_size, default=model)
 
 
+def head_of(model: nn.Module) -> frozenset[str]:
+    """Names of the parameters outside the backbone; timm's models hold their classifier inside of it."""
+    base = base_of(model)
+    inside = {id(p) for p in base.parameters()} - _classifier(base)
+    return frozenset(name for name, p in model.named_parameters() if id(p) not in inside)
+
+
+def _classifier(base: nn.Module) -> set[int]:
+    """Ids of the parameters of the classifier that timm's models tell."""
+    told = base.get_classifier() if hasattr(base, "get_classifier") else ()
+    modules = told if isinstance(told, tuple) else (told,)  # of a distilled model two
+    return {id(p) for module in modules if isinstance(module, nn.Module) for p in module.parameters()}
+
+
 def _size(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
@@ -49,10 +63,8 @@ class Backbone:
             text = f"The layers of {type(model).__name__} cannot be told apart; choose a model built of blocks."
             raise BadData(text, "model")
         names = {id(module): name for name, module in model.named_modules()}
-        inside = {id(p) for p in base.parameters()}
         layers = _layers(model, base, blocks)
-        head = {name for name, p in model.named_parameters() if id(p) not in inside}
-        return cls(model, base, [names[id(b)] for b in blocks], blocks, layers, frozenset(head | fresh))
+        return cls(model, base, [names[id(b)] for b in blocks], blocks, layers, head_of(model) | fresh)
 
     @property
     def depth(self) -> int:
@@ -163,7 +175,26 @@ def _stack(base: nn.Module) -> list[nn.Module]:
         children = list(module.children()) if isinstance(module, nn.ModuleList) else []
         if len({type(child) for child in children}) == 1 and _size(module) >= LEAST_SHARE * total:
             return children
-    return [child for child in base.children() if _size(child)]
+    return _sequential(base, total)
+
+
+def _sequential(base: nn.Module, total: int) -> list[nn.Module]:
+    """The blocks of a model without lists, as timm writes them: several sequences (ResNet), one, or what there is."""
+    classifier = _classifier(base)
+    children = [c for c in base.children() if any(id(p) not in classifier for p in c.parameters())]
+    stages = [child for child in children if _alike(child)]
+    if len(stages) > 1 and sum(map(_size, stages)) >= LEAST_SHARE * total:
+        return stages
+    for module in base.modules():
+        if isinstance(module, nn.Sequential) and len(_alike(module)) > 1 and _size(module) >= LEAST_SHARE * total:
+            return _alike(module)
+    return [block for child in children for block in _alike(child) or [child]]
+
+
+def _alike(module: nn.Module) -> list[nn.Module]:
+    """The children of a sequence that hold parameters, where they are all of one kind; else nothing."""
+    children = [child for child in module.children() if _size(child)] if isinstance(module, nn.Sequential) else []
+    return children if len({type(child) for child in children}) == 1 else []
 
 
 def _convolutional(group: list[nn.Module]) -> bool:
@@ -184,6 +215,8 @@ def _inner(stage: nn.Module) -> list[nn.Module]:
     """The blocks of a stage: its largest direct list of like modules, when most of the stage lies in it."""
     if isinstance(stage, nn.ModuleList):  # Funnel's stages are bare lists
         return list(stage)
+    if isinstance(stage, nn.Sequential):  # those of timm's ResNet and EfficientNet are bare sequences
+        return _alike(stage)
     lists = [
         list(child)
         for child in stage.children()

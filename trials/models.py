@@ -13,7 +13,7 @@ import transformers
 from safetensors import SafetensorError
 from torch import nn
 
-from trials.backbone import base_of
+from trials.backbone import head_of
 from trials.memory import out_of_memory
 from trials.session import BadData
 from trials.sources import check_inside_roots, local_path
@@ -191,10 +191,10 @@ def load(auto: Any, folder: Path, name: str, label_names: list[str], processor: 
         raise BadData(text, "model") from None
     parameters = {key for key, _ in model.named_parameters()}
     fresh = set(info["missing_keys"]) | {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}
-    if fresh >= {key for key in parameters if key not in _head(model)}:
+    if fresh >= {key for key in parameters if key not in head_of(model)}:
         raise BadData(f"{name}: its weights fit no layer of {type(model).__name__}; save the model anew.", "model")
     if own != names:  # a head trained for other labels is of no use
-        fresh |= _head(model)
+        fresh |= head_of(model)
     model.to(device())
     pristine = {key: tensor.detach().to("cpu", copy=True) for key, tensor in _tensors(model).items()}
     return Pretrained(model, processor, frozenset(fresh & parameters), pristine, list(_dropouts(model)))
@@ -202,12 +202,6 @@ def load(auto: Any, folder: Path, name: str, label_names: list[str], processor: 
 
 def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:
     return dict(model.named_parameters()) | dict(model.named_buffers())
-
-
-def _head(model: nn.Module) -> set[str]:
-    """Parameters outside the model's base."""
-    base = {id(p) for p in base_of(model).parameters()}
-    return {key for key, p in model.named_parameters() if id(p) not in base}
 
 
 def _draw_fresh(model: Any, fresh: Iterable[str]) -> None:

@@ -159,3 +159,50 @@ def test_a_model_without_blocks_is_refused() -> None:
 
     with pytest.raises(BadData, match="cannot be told apart"):
         Backbone.find(Bare())
+
+
+class Sequences(nn.Module):
+    """Built as timm builds: sequences instead of lists, and the classifier inside of the backbone."""
+
+    def __init__(self, **parts: nn.Module) -> None:
+        super().__init__()
+        for name, part in parts.items():
+            self.add_module(name, part)
+        self.classifier = nn.Linear(4, 2)
+
+    def get_classifier(self) -> nn.Module:
+        return self.classifier
+
+
+def _conv(count: int) -> nn.Sequential:
+    return nn.Sequential(*(module for _ in range(count) for module in (nn.Conv2d(4, 4, 3), nn.ReLU())))
+
+
+@pytest.mark.parametrize(
+    ("parts", "names"),
+    [
+        (  # ResNet: a stem, then stages
+            {"stem": nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), "layer1": _conv(2), "layer2": _conv(1)},
+            ["layer1.0", "layer1.2", "layer2.0"],
+        ),
+        ({"embed": nn.Conv2d(3, 4, 2), "blocks": _conv(3)}, ["blocks.0", "blocks.2", "blocks.4"]),  # ViT
+        ({"blocks": nn.Sequential(_conv(2), _conv(1))}, ["blocks.0.0", "blocks.0.2", "blocks.1.0"]),  # EfficientNet
+        ({"features": _conv(2), "dense": nn.Conv2d(4, 100, 7)}, ["features.0", "features.2", "dense"]),  # VGG
+    ],
+)
+def test_sequences_are_blocks_and_a_classifier_inside_the_backbone_is_no_part_of_it(
+    parts: dict[str, nn.Module], names: list[str]
+) -> None:
+    class Wrapper(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.timm_model = Sequences(**parts)
+
+        @property
+        def base_model(self) -> nn.Module:
+            return self.timm_model
+
+    backbone = Backbone.find(Wrapper())
+    assert backbone.names == [f"timm_model.{name}" for name in names]
+    assert backbone.trainable_parameters()[-1] == 2 * 4 + 2, "the classifier trains at any depth"
+    assert all(more > less for more, less in pairwise(backbone.trainable_parameters()))

@@ -49,6 +49,8 @@ def load(folder: Path, name: str, label_names: list[str]) -> Pretrained:
     processor = models.load_preprocessor(transformers.AutoImageProcessor, folder, name)
     auto = transformers.AutoModelForImageClassification
     pretrained = models.load(auto, folder, name, label_names, processor=processor)
+    if models.is_timm(folder, name):
+        pretrained.model.config.label_names = label_names  # its configuration is saved with these, not with id2label
     try:
         blank = _processed(processor, Image.new("RGB", (64, 64)))  # (3, height, width)
         _colours(processor)
