@@ -16,6 +16,7 @@ from trials.session import BadData
 from trials.tasks import Encoded, TaskModule, task_module
 
 KEPT_MODELS = 4
+KEPT_SPLITS = 9  # encoded, of a model: a search over max_length has many
 KEPT_BYTES = 4 * 2**30  # of the pretrained weights of all kept models; each is in host memory twice
 
 
@@ -110,6 +111,9 @@ class Opened:
             kept[key] = self.task.encode(self.pretrained, examples, max_length)
         elif key not in kept:
             kept[key] = self.task.augmented(self.pretrained, examples, augmentation)
+        kept[key] = kept.pop(key)  # the most recently used
+        while len(kept) > KEPT_SPLITS:
+            del kept[next(iter(kept))]
         return kept[key]
 
     def scores(self, logits: torch.Tensor, encoded: Encoded) -> Metrics:

@@ -1,6 +1,8 @@
 """Sounds: decoded, mixed and resampled; the features the model's own extractor makes; refused with a sentence."""
 
+import gc
 import io
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -187,6 +189,15 @@ def test_sounds_too_short_for_the_model_are_padded(assign: Callable[..., Assignm
         model = ARCHITECTURES[name].build(tmp_path / name)
         spec = {"task": "audio-classification", "model": str(model), "dataset": {"source": str(tmp_path / "data.csv")}}
         assert train(assign(spec=spec, params={"epochs": 1}), Memory(tmp_path / "s"), Warm()).status == "complete"
+
+
+def test_a_search_over_lengths_does_not_keep_them_all(assign: Callable[..., Assignment], tmp_path: Path) -> None:
+    model = ARCHITECTURES["ast"].build(tmp_path / "model")
+    source = {"source": str(tiny_data("audio-classification", tmp_path / "data"))}
+    opened = Warm().open(assign(spec={"task": "audio-classification", "model": str(model), "dataset": source}))
+    kept = [weakref.ref(opened.encoded("validation", length)) for length in range(50, 250, 10)]
+    gc.collect()
+    assert kept[-1]() is opened.encoded("validation", 240) and sum(ref() is not None for ref in kept) < 10
 
 
 def test_it_learns(assign: Callable[..., Assignment], session: Memory, tmp_path: Path) -> None:
