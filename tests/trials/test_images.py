@@ -253,6 +253,18 @@ def test_it_learns(pictures: Callable[..., Assignment], session: Memory) -> None
     assert session.metrics[-1]["accuracy"] > 0.9 and session.metrics[-1]["top5_accuracy"] == 1
 
 
+def test_a_batch_of_one_small_image_trains(tmp_path: Path) -> None:
+    """At 32 pixels MobileNetV2's last layers see one place: one image has one value a channel."""
+    model = task.load(ARCHITECTURES["mobilenet-v2"].build(tmp_path), "m", ["a", "b"]).model
+    moved = model.get_buffer("mobilenet_v2.conv_1x1.normalization.running_mean")
+    for images, changes in ((1, False), (2, True)):
+        model.train()
+        before = moved.clone()
+        model(pixel_values=torch.randn(images, 3, 32, 32)).logits.sum().backward()
+        assert torch.equal(moved, before) != changes
+        assert all(module.training for module in model.modules())
+
+
 def test_an_augmented_trial_repeats_itself_and_resumes_exactly(
     pictures: Callable[..., Assignment], tmp_path: Path
 ) -> None:

@@ -49,6 +49,7 @@ def load(folder: Path, name: str, label_names: list[str]) -> Pretrained:
     processor = models.load_preprocessor(transformers.AutoImageProcessor, folder, name)
     auto = transformers.AutoModelForImageClassification
     pretrained = models.load(auto, folder, name, label_names, processor=processor)
+    _keep_statistics_of_lone_values(pretrained.model)
     if models.is_timm(folder, name):
         pretrained.model.config.label_names = label_names  # its configuration is saved with these, not with id2label
     try:
@@ -65,6 +66,28 @@ def load(folder: Path, name: str, label_names: list[str]) -> Pretrained:
         )
         raise BadData(text, "model") from None
     return pretrained
+
+
+def _keep_statistics_of_lone_values(model: torch.nn.Module) -> None:
+    """Let batch normalisation use its running statistics where a batch has one value a channel, for torch refuses that.
+
+    So it is with a batch of one small image: an epoch's last, or a piece of a batch for which memory did not suffice.
+    """
+
+    def before(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        if module.training and inputs[0].numel() == inputs[0].shape[1]:
+            module.training = False
+            restored.append(module)
+
+    def after(module: torch.nn.Module, inputs: object, output: object) -> None:
+        if restored and restored[-1] is module:
+            restored.pop().training = True
+
+    restored: list[torch.nn.Module] = []
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.register_forward_pre_hook(before)
+            module.register_forward_hook(after)
 
 
 def encode(pretrained: Pretrained, split: Split, max_length: int) -> Encoded:
