@@ -27,6 +27,7 @@ from studies.tasks import TASKS, Task
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
 SamplerName = Literal["tpe", "gp", "cmaes", "qmc", "random", "grid"]
+Precision = Literal["auto", "float32", "bfloat16"]
 PrunerName = Literal["median", "hyperband", "halving", "percentile", "patient", "none"]
 
 
@@ -170,6 +171,10 @@ class StudySpec(_Model):
     augmentation: Literal["none", "standard", "trivial"] = Field(
         "none",
         description="Random changes to training images: standard crops and mirrors them, trivial adds TrivialAugment.",
+    )
+    precision: Precision = Field(
+        "auto",
+        description="Of matrix products; weights stay float32. auto: bfloat16 on GPUs that have it, float32 on CPUs.",
     )
     evaluations_per_epoch: int = Field(1, ge=1, le=100, description="Validation scores reported per epoch.")
 

@@ -1,5 +1,8 @@
 """Databases for tests: SQLite files, and a real Postgres from a wheel (nothing to install, nothing skipped)."""
 
+import atexit
+import os
+import shutil
 import tempfile
 import uuid
 import warnings
@@ -9,6 +12,11 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
+
+# Workers of tests keep activations apart from those of the machine's own workers.
+os.environ["LUTHIER_CACHE_MEMORY"] = "0"
+os.environ["LUTHIER_CACHE_DIR"] = tempfile.mkdtemp(prefix="luthier-prefixes-")
+atexit.register(shutil.rmtree, os.environ["LUTHIER_CACHE_DIR"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -108,15 +108,26 @@ class Backbone:
         for module in self.base.modules():
             if id(module) in wrapping:
                 module.training = False
-        for module in self._parts():
+        for module in self.parts():
             module.train(any(p.requires_grad for p in module.parameters()))
 
-    def _parts(self) -> Iterator[nn.Module]:
+    def parts(self) -> Iterator[nn.Module]:
         """The blocks, and the largest modules of the base that neither wrap a block nor lie in one."""
         wrapping = {id(m) for m in _ancestors(self.base, self.blocks)}
         for module in self.base.modules():
             if id(module) in wrapping:
-                yield from (child for child in module.children() if id(child) not in wrapping)
+                for child in module.children():
+                    if id(child) not in wrapping:
+                        yield from _called(child)
+
+
+def _called(module: nn.Module) -> Iterator[nn.Module]:
+    """A module, or for a list, which has no forward of its own, those in it."""
+    if isinstance(module, nn.ModuleList | nn.ModuleDict):
+        for child in module.children():
+            yield from _called(child)
+    else:
+        yield module
 
 
 def _holds(module: nn.Module, blocks: list[nn.Module]) -> bool:

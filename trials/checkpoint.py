@@ -11,14 +11,23 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from trials.vocabulary import Vocabulary, expand
+
 _OPTIMIZER = "optimizer."
 _MODEL = "model."
+_ROWS = "vocabulary."  # + a parameter's name: which of its rows are there
 
 
 def trained_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
     """What training changes: trainable parameters, and buffers such as batch-norm statistics."""
     found = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
     return found | dict(model.named_buffers())
+
+
+def with_rows(model: nn.Module, vocabulary: Vocabulary | None) -> dict[str, torch.Tensor]:
+    """`trained_tensors`, and which rows of the token embeddings they hold, where not all."""
+    tensors = trained_tensors(model)
+    return tensors if vocabulary is None else tensors | {_ROWS + vocabulary.name: vocabulary.rows}
 
 
 def write(path: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> Path:
@@ -44,18 +53,30 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 
 @torch.no_grad()
-def load_trained(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Put the trained weights into a model frozen to the same depth. Raises ValueError when they do not fit it."""
-    wanted = trained_tensors(model)
+def load_trained(model: nn.Module, tensors: Mapping[str, torch.Tensor], decay: float = 1.0) -> None:
+    """Put the trained weights into a pretrained model frozen to the same depth; token embeddings that were left out
+    are multiplied by `decay`. Raises ValueError when they do not fit it."""
+    wanted, tensors = trained_tensors(model), dict(tensors)
+    for key in [key for key in tensors if key.startswith(_ROWS)]:
+        name, rows = key.removeprefix(_ROWS), tensors.pop(key)
+        if name in wanted and name in tensors and wanted[name].shape != tensors[name].shape:
+            expand(wanted[name], tensors[name], rows, decay)
+            tensors[name] = wanted[name]
     if wanted.keys() != tensors.keys() or any(wanted[name].shape != tensors[name].shape for name in wanted):
         raise ValueError("the checkpoint's weights are not those this configuration trains")
     for name, tensor in wanted.items():
         tensor.copy_(tensors[name])
 
 
-def write_resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, about: Mapping[str, Any]) -> Path:
+def write_resume(
+    path: Path,
+    tensors: Mapping[str, torch.Tensor],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    about: Mapping[str, Any],
+) -> Path:
     """Trained weights and the optimizer's state."""
-    tensors = {_MODEL + name: tensor for name, tensor in trained_tensors(model).items()}
+    tensors = {_MODEL + name: tensor for name, tensor in tensors.items()}
     names: dict[torch.Tensor, str] = {p: name for name, p in model.named_parameters()}
     for parameter, state in optimizer.state.items():
         for key, value in state.items():

@@ -7,7 +7,7 @@ weight in the batch.
 import contextlib
 import gc
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,10 +15,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from studies.hyperparameters import Params
+from studies.spec import Precision
 from trials.batches import evaluation_batches
 from trials.memory import out_of_memory
+from trials.narrow import Narrow
+from trials.prefix import Prefix, Source
+from trials.session import Session
 from trials.tasks import Encoded, TaskModule
-from trials.warm import Warm
+from trials.warm import Opened, Warm
 
 EVALUATION_BATCH = {"cuda": 256, "cpu": 64}
 
@@ -35,13 +40,46 @@ class Computer:
         warm: Warm,
         smoothing: float = 0.0,
         weights: torch.Tensor | None = None,
+        precision: Precision = "auto",
     ) -> None:
         self.model, self._task, self._warm, self._smoothing = model, task, warm, smoothing
         self.device = next(model.parameters()).device
         self._weights = None if weights is None else weights.to(self.device)
-        self._bf16 = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        self._prefix: Prefix | None = None
+        self._narrow: Narrow | None = None
+        gpu = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        self._bf16 = precision == "bfloat16" or (precision == "auto" and gpu)
+        self.precision = f"{'bfloat16' if self._bf16 else 'float32'} on {self.device.type}"
+        self._close = 3e-2 if self._bf16 else 1e-5  # by how much logits of batches composed otherwise may differ
         if self.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32 where a matrix is still float32
+
+    def speed_up(self, opened: Opened, params: Params, splits: Mapping[str, Encoded], session: Session) -> None:
+        """Take from the cache what a frozen part computes of some splits, and narrow the last block, where they can be.
+
+        The model must be frozen to the configuration's depth. It is left in evaluation mode.
+        """
+        self.model.eval()
+        source = Source(
+            key=(opened.key, opened.data.fingerprint, params["max_length"], self.precision),
+            backbone=opened.backbone,
+            forward=self.forward,
+            collate=self.collate,
+            pieces=lambda compute, rows: self._smaller_on_oom(compute, rows, remember=False),
+            tick=session.poll,
+            log=session.log,
+            close=self._close,
+        )
+        depth = int(params["freeze_depth"])
+        self._prefix = opened.prefixes.open(source, depth, splits)
+        if depth < opened.backbone.depth:
+            self._narrow = opened.prefixes.narrow(source, next(iter(splits.values())))
+
+    def close(self) -> None:
+        """Let go of the cache's files."""
+        if self._prefix is not None:
+            self._prefix.close()
+            self._prefix = None
 
     def gradient(self, encoded: Encoded, batch: Sequence[int]) -> torch.Tensor:
         """Add the gradient of the batch's mean loss to the parameters; the loss (), on the device."""
@@ -89,12 +127,28 @@ class Computer:
         ordered[torch.cat([encoded.units(rows) for rows in batches])] = logits
         return ordered
 
-    def _logits(self, encoded: Encoded, rows: Sequence[int]) -> torch.Tensor:
+    def collate(self, encoded: Encoded, rows: Sequence[int]) -> Mapping[str, torch.Tensor]:
+        """The model's inputs for some examples, on its device."""
         inputs = self._task.collate(encoded, rows)
         if self.device.type == "cuda":
             inputs = {k: v.pin_memory().to(self.device, non_blocking=True) for k, v in inputs.items()}
-        with torch.autocast("cuda", torch.bfloat16) if self._bf16 else contextlib.nullcontext():
+        return inputs
+
+    def forward(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The model's logits for its inputs."""
+        with torch.autocast(self.device.type, torch.bfloat16) if self._bf16 else contextlib.nullcontext():
             logits: torch.Tensor = self.model(**inputs).logits
+        return logits
+
+    def _narrowed(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        with self._narrow.active() if self._narrow is not None else contextlib.nullcontext():
+            return self.forward(inputs)
+
+    def _logits(self, encoded: Encoded, rows: Sequence[int]) -> torch.Tensor:
+        if self._prefix is not None and self._prefix.covers(encoded):
+            logits = self._prefix.logits(self._narrowed, self.collate, encoded, rows)
+        else:
+            logits = self._narrowed(self.collate(encoded, rows))
         return encoded.select(logits, rows).float()
 
     def _smaller_on_oom(self, compute: Callable[[int], Result], rows: int, remember: bool = True) -> Result:

@@ -36,13 +36,16 @@ def evaluate(assignment: Assignment, session: Session, warm: Warm) -> Evaluation
     best = assignment.checkpoint.best
     if best is None:
         raise BadData("The study has no finished trial, so there is no model to measure.")
-    tensors, _ = checkpoint.read(session.folder / best.name)
-    checkpoint.load_trained(model, tensors)
+    tensors, about = checkpoint.read(session.folder / best.name)
+    checkpoint.load_trained(model, tensors, about.get("decay", 1.0))
     lora.merge(opened.pretrained)  # from here on the model is what people will load
     test: Metrics | None = None
     if "test" in opened.data.splits:
         encoded = opened.encoded("test", int(assignment.params["max_length"]))
-        test = opened.scores(Computer(model, opened.task, warm).predict(encoded, session.poll), encoded)
+        computer = Computer(model, opened.task, warm, precision=assignment.spec.precision)
+        computer.speed_up(opened, assignment.params, {"test": encoded}, session)
+        test = opened.scores(computer.predict(encoded, session.poll), encoded)
+        computer.close()
         session.log(f"test ({len(encoded)} rows): {', '.join(f'{k} {v}' for k, v in test.items())}")
     packed = _pack(assignment, opened, test, session.folder)
     with packed.open("rb") as file:

@@ -19,9 +19,13 @@ from trials import checkpoint, lora, optim
 from trials.batches import derive, seed_everything, training_batches
 from trials.compute import Computer
 from trials.session import Session
+from trials.tasks import Encoded
+from trials.vocabulary import Vocabulary, compact
 from trials.warm import Opened, Warm
 
 CHECK_STEPS = 50  # optimizer steps between looks at the loss: each look waits for the device
+WRITTEN_PER_SECOND = 500e6  # bytes, checksum included, on a common disk
+RESUME_COSTS = 20  # a file for a resume may take a twentieth of the time that it saves
 
 
 @dataclass(frozen=True)
@@ -50,50 +54,78 @@ class Progress:
             self.best_step, self.best_value = self.step, value
 
 
+@dataclass(frozen=True)
+class Trial:
+    """A trial that is set up: a model frozen to its depth, and what it trains and is scored on."""
+
+    assignment: Assignment
+    session: Session
+    opened: Opened
+    model: nn.Module
+    computer: Computer
+    optimizer: torch.optim.Optimizer
+    vocabulary: Vocabulary | None
+    training: Encoded
+    validation: Encoded
+
+
 def train(assignment: Assignment, session: Session, warm: Warm) -> Finished:
     """Run a trial to its end. Raises BadData, session.Ended, torch.OutOfMemoryError."""
-    spec, params, seed = assignment.spec, assignment.params, assignment.seed
+    spec, params = assignment.spec, assignment.params
     opened = warm.open(assignment)
-    model, backbone = prepare(opened, params, seed)
-    training = opened.encoded("train", int(params["max_length"]))
-    validation = opened.encoded("validation", int(params["max_length"]))
+    model, backbone = prepare(opened, params, assignment.seed)
+    training, validation = (opened.encoded(split, int(params["max_length"])) for split in ("train", "validation"))
+    weights = optim.class_weights(training.labels, len(opened.data.label_names), params)
+    vocabulary = compact(model, (training, validation), params)
+    computer = Computer(model, opened.task, warm, float(params["label_smoothing"]), weights, spec.precision)
+    try:
+        computer.reset_peak()
+        computer.speed_up(opened, params, {"train": training, "validation": validation}, session)
+        groups = optim.parameter_groups(model, backbone.layers, backbone.depth + 1, params)
+        optimizer = optim.make_optimizer(groups, params)
+        return fit(Trial(assignment, session, opened, model, computer, optimizer, vocabulary, training, validation))
+    finally:
+        computer.close()
+        if vocabulary is not None:
+            vocabulary.restore()
 
+
+def fit(trial: Trial) -> Finished:
+    """The loop: train, and evaluate at even shares of the data seen."""
+    assignment, session, computer, optimizer = trial.assignment, trial.session, trial.computer, trial.optimizer
+    spec, params, seed = assignment.spec, assignment.params, assignment.seed
     epochs, batch_size, per_epoch = int(params["epochs"]), int(params["batch_size"]), spec.evaluations_per_epoch
-    steps_per_epoch = math.ceil(len(training) / batch_size)
+    steps_per_epoch = math.ceil(len(trial.training) / batch_size)
     # Evaluation j of an epoch comes after the optimizer step by which j / per_epoch of the data has been seen.
     evaluate_after = [math.ceil(j * steps_per_epoch / per_epoch) for j in range(per_epoch + 1)]
-
-    weights = optim.class_weights(training.labels, len(opened.data.label_names), params)
-    computer = Computer(model, opened.task, warm, float(params["label_smoothing"]), weights)
-    computer.reset_peak()
-    groups = optim.parameter_groups(model, backbone.layers, backbone.depth + 1, params)
-    optimizer = optim.make_optimizer(groups, params)
     factor = optim.schedule(params, epochs * steps_per_epoch)
-    progress = resume(assignment, session.folder, model, optimizer)
+    progress = resume(trial)
     if progress.step:
         session.log(f"attempt {assignment.attempt} goes on after evaluation {progress.step}")
-    seen, training_seconds, memory = 0, 0.0, computer.memory()
+    seen, training_seconds, memory, files = 0, 0.0, computer.memory(), Files(trial)
 
     batches: list[list[int]] = []
     while progress.step < epochs * per_epoch:
         epoch, part = divmod(progress.step, per_epoch)
         if part == 0 or not batches:
-            batches = training_batches(training.lengths, batch_size, derive(seed, f"epoch {epoch}"))
+            batches = training_batches(trial.training.lengths, batch_size, derive(seed, f"epoch {epoch}"))
         seed_everything(derive(seed, f"step {progress.step}"))  # dropout
-        backbone.train_mode()
+        trial.opened.backbone.train_mode()
         started = time.perf_counter()
         loss_sum, losses = torch.zeros((), device=computer.device), 0
 
         for i in range(evaluate_after[part], evaluate_after[part + 1]):
             session.poll()
-            loss_sum += computer.gradient(training, batches[i])
+            loss_sum += computer.gradient(trial.training, batches[i])
             losses += 1
             if params["l1"]:
                 optim.add_l1(optimizer, float(params["l1"]))
             if params["max_grad_norm"]:
-                nn.utils.clip_grad_norm_(model.parameters(), float(params["max_grad_norm"]))
+                nn.utils.clip_grad_norm_(trial.model.parameters(), float(params["max_grad_norm"]))
             optim.set_rate(optimizer, float(params["learning_rate"]) * factor(epoch * steps_per_epoch + i))
             optimizer.step()
+            if trial.vocabulary is not None:
+                trial.vocabulary.step(optimizer)
             seen += len(batches[i])
             if losses % CHECK_STEPS == 0 and not math.isfinite(loss_sum.item()):
                 break
@@ -103,7 +135,7 @@ def train(assignment: Assignment, session: Session, warm: Warm) -> Finished:
         speed = seen / training_seconds if training_seconds > 0 else None
         memory = max(memory, computer.memory())
         if math.isfinite(train_loss):
-            metrics = opened.scores(computer.predict(validation, session.poll), validation)
+            metrics = trial.opened.scores(computer.predict(trial.validation, session.poll), trial.validation)
             memory = max(memory, computer.memory())
         if not math.isfinite(train_loss) or metrics["loss"] is None:
             session.log(f"evaluation {progress.step + 1}: the loss is not finite any more; the trial ends as diverged")
@@ -111,12 +143,11 @@ def train(assignment: Assignment, session: Session, warm: Warm) -> Finished:
 
         progress.advance(metrics[spec.objective.metric], spec)
         session.log(describe(progress.step, epochs * per_epoch, train_loss, metrics, speed))
-        last = progress.step == epochs * per_epoch
         session.report(
             step=progress.step,
             metrics=metrics,
-            best=save_best(assignment, session.folder, model, progress),
-            resume=None if last else save_resume(assignment, session.folder, model, optimizer, progress),
+            best=files.best(progress),
+            resume=None if progress.step == epochs * per_epoch else files.resume(progress, training_seconds),
             examples_per_second=speed,
             peak_memory_bytes=memory,
         )
@@ -132,28 +163,50 @@ def prepare(opened: Opened, params: dict[str, Any], seed: int) -> tuple[nn.Modul
     return model, opened.backbone
 
 
-def resume(assignment: Assignment, folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+def resume(trial: Trial) -> Progress:
     """Where an interrupted attempt left off; the start for a first one."""
-    kept = assignment.checkpoint.resume
+    kept = trial.assignment.checkpoint.resume
     if kept is None:
         return Progress()
-    about = checkpoint.read_resume(folder / kept.name, model, optimizer)
+    about = checkpoint.read_resume(trial.session.folder / kept.name, trial.model, trial.optimizer)
+    if trial.vocabulary is not None:
+        trial.vocabulary.decay = about["decay"]
     return Progress(about["step"], about["best_step"], about["best_value"])
 
 
-def save_best(assignment: Assignment, folder: Path, model: nn.Module, progress: Progress) -> Path | None:
-    """The weights, when this evaluation is the best so far."""
-    if progress.best_step != progress.step:
-        return None
-    path = folder / f"a{assignment.attempt}-s{progress.step}.best.safetensors"
-    return checkpoint.write(path, checkpoint.trained_tensors(model), vars(progress))
+class Files:
+    """What a trial writes: its weights when they are the best so far, and now and then what a resume needs."""
 
+    def __init__(self, trial: Trial) -> None:
+        self._trial, self._resumable = trial, 0.0  # training seconds up to the last file
 
-def save_resume(
-    assignment: Assignment, folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
-) -> Path:
-    path = folder / f"a{assignment.attempt}-s{progress.step}.resume.safetensors"
-    return checkpoint.write_resume(path, model, optimizer, vars(progress))
+    def best(self, progress: Progress) -> Path | None:
+        """The weights, when this evaluation is the best so far."""
+        if progress.best_step != progress.step:
+            return None
+        return checkpoint.write(self._path(progress, "best"), self._tensors(), self._about(progress))
+
+    def resume(self, progress: Progress, training_seconds: float) -> Path | None:
+        """Everything to go on from here, once losing what was trained since the last such file would cost far more than
+        writing one. An interrupted trial goes on from the last, and comes to the same scores again."""
+        tensors = self._tensors()
+        states = 1 if self._trial.assignment.params["optimizer"] == "sgd" else 2
+        size = (1 + states) * sum(t.nbytes for t in tensors.values())
+        if training_seconds - self._resumable < RESUME_COSTS * size / WRITTEN_PER_SECOND:
+            return None
+        self._resumable = training_seconds
+        path, trial = self._path(progress, "resume"), self._trial
+        return checkpoint.write_resume(path, tensors, trial.model, trial.optimizer, self._about(progress))
+
+    def _path(self, progress: Progress, kind: str) -> Path:
+        return self._trial.session.folder / f"a{self._trial.assignment.attempt}-s{progress.step}.{kind}.safetensors"
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        return checkpoint.with_rows(self._trial.model, self._trial.vocabulary)
+
+    def _about(self, progress: Progress) -> dict[str, Any]:
+        vocabulary = self._trial.vocabulary
+        return vars(progress) | ({} if vocabulary is None else {"decay": vocabulary.decay})
 
 
 def describe(step: int, steps: int, loss: float, metrics: dict[str, Any], speed: float | None) -> str:

@@ -12,6 +12,7 @@ from trials import folders
 from trials.backbone import Backbone
 from trials.data import Data, load_data
 from trials.models import Pretrained, device, model_folder, quieten
+from trials.prefix import Prefixes
 from trials.session import BadData
 from trials.tasks import Encoded, TaskModule, task_module
 
@@ -25,8 +26,10 @@ class Kept:
     """A loaded model, and the splits as its inputs."""
 
     name: str
+    key: Hashable  # its files, and the label names
     pretrained: Pretrained
     backbone: Backbone
+    prefixes: Prefixes = field(default_factory=Prefixes)
     encoded: dict[tuple[str, int, str], Encoded] = field(default_factory=dict)
 
     @property
@@ -69,12 +72,12 @@ class Warm:
         if assignment.inspection is not None and assignment.inspection.fingerprint != data.fingerprint:
             text = "The data changed since the study began; put the old file back, or start a new study on the new one."
             raise BadData(text, "dataset", "source")
-        files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
+        files = sorted(file for file in folder.iterdir() if file.is_file())  # weights, configuration, processor
         key = (str(folder), tuple((file.name, _stamp(file)) for file in files), tuple(data.label_names))
         self._make_room(key, name, spec)
         if key not in self._models:
             pretrained = task.load(folder, name, data.label_names)
-            self._models[key] = Kept(name, pretrained, Backbone.find(pretrained.model, pretrained.fresh))
+            self._models[key] = Kept(name, key, pretrained, Backbone.find(pretrained.model, pretrained.fresh))
         kept = self._models[key] = self._models.pop(key)  # the most recently used
         kept.pretrained.model.to(device())
         if self._study != (study, assignment.study, spec.model):
@@ -100,6 +103,7 @@ class Opened:
     def __init__(self, task: TaskModule, data: Data, folder: Path, kept: Kept, augmentation: str) -> None:
         self.task, self.data, self.pretrained, self.backbone = task, data, kept.pretrained, kept.backbone
         self.folder = folder  # the base model's
+        self.key, self.prefixes = kept.key, kept.prefixes
         self._encoded, self._augmentation = kept.encoded, augmentation
 
     def encoded(self, split: str, max_length: int) -> Encoded:

@@ -26,6 +26,7 @@ from trials.tasks import Encoded
 __all__ = ["check", "collate", "encode", "load", "scores"]
 
 SHORTEST_SECONDS = 0.05  # a shorter sound is padded with silence: a spectrum needs a window of samples
+LEAST_FILLED = 0.5  # mean length as a share of the longest, for padding all sounds to that to be no great waste
 
 
 def load(folder: Path, name: str, label_names: list[str]) -> Pretrained:
@@ -64,7 +65,10 @@ def encode(pretrained: Pretrained, split: Split, max_length: int) -> Encoded:
         kept.append(features.astype(numpy.float16))
     lengths = [len(features) if features.ndim == 1 else 1 for features in kept]
     masked = kept[0].ndim == 1 and bool(getattr(extractor, "return_attention_mask", False))
+    # One length for all where a sound's features would hang on how far it is padded, and where most are about as long:
+    # then what a frozen part makes of each can be kept.
     alike = not masked or getattr(pretrained.model.config, "feat_extract_norm", "") == "group"
+    alike = alike or sum(lengths) >= LEAST_FILLED * max(lengths) * len(lengths)
     return Encoded(
         {key: kept},
         {key: float(extractor.padding_value), **({"attention_mask": 0} if masked else {})},

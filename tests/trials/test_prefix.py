@@ -1,0 +1,229 @@
+"""The frozen-prefix cache: the same scores as without it, within its budget, each prefix computed once on a machine."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from studies.protocol import Assignment
+from tests.tiny import tiny_csv
+from tests.trials.conftest import Memory
+from tests.trials.test_tasks import Study, study
+from trials.prefix_files import NoRoom, PrefixFiles, Tier, machine_tiers
+from trials.train import train
+from trials.warm import Warm
+
+__all__ = ["study"]  # the fixture
+
+Assign = Callable[..., Assignment]
+BUILT = re.compile(r"frozen prefix of depth (\d+): (\d+) (\w+) examples from (.*) in ")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "prefixes"
+    monkeypatch.setenv("LUTHIER_CACHE_DIR", str(folder))
+    return folder
+
+
+def built(session: Memory) -> list[tuple[str, str, str]]:
+    """(depth, split, from what) of each prefix that was computed."""
+    found = (BUILT.match(line) for line in session.lines)
+    return [(m[1], m[3], m[4]) for m in found if m]
+
+
+# torch warns of how transformers' WavLM calls it.
+@pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
+def test_scores_are_those_without_the_cache_at_every_depth(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    depths, plain = range(1, study.architecture.blocks + 1), Warm()
+    with monkeypatch.context() as without:
+        without.setenv("LUTHIER_CACHE_DISK", "0")
+        expected = {depth: study.trial(depth, plain) for depth in depths}
+    for depth in depths:
+        first, second = study.trial(depth), study.trial(depth)
+        origin = "the model's inputs" if depth == 1 else f"depth {depth - 1}"
+        assert built(first) == [(str(depth), "train", origin), (str(depth), "validation", origin)], first.lines
+        assert built(second) == [] and not any("without" in line for line in second.lines)
+        assert "LUTHIER_CACHE_DISK allow none" in expected[depth].lines[0]
+        assert second.metrics == first.metrics
+        for mine, theirs in zip(first.metrics, expected[depth].metrics, strict=True):
+            assert mine["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
+            assert mine["accuracy" if "accuracy" in mine else "token_accuracy"] in theirs.values()
+
+
+def test_a_budget_too_small_leaves_the_trial_uncached_and_its_log_says_why(
+    assign: Assign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LUTHIER_CACHE_DISK", "1000")
+    session = Memory(tmp_path / "s")
+    train(assign(params={"freeze_depth": 1, "epochs": 1}), session, Warm())
+    assert "trains without the frozen-prefix cache, because it takes" in session.lines[0]
+    assert session.reports
+
+
+def test_another_seed_data_or_length_has_prefixes_of_its_own(assign: Assign, tmp_path: Path) -> None:
+    other = tiny_csv(tmp_path / "other.csv", seed=1)
+    for number, (params, spec, count) in enumerate(
+        [
+            ({}, {}, 2),
+            ({"learning_rate": 1e-3, "batch_size": 16, "weight_decay": 0.1, "dropout": 0.3}, {}, 0),
+            ({"max_length": 5}, {}, 2),
+            ({}, {"dataset": {"source": str(other)}}, 2),
+            ({}, {"precision": "bfloat16"}, 2),
+        ]
+    ):
+        session = Memory(tmp_path / f"s{number}")
+        train(assign(params={"freeze_depth": 2, "epochs": 1} | params, spec=spec), session, Warm())
+        assert len(built(session)) == count, (number, session.lines)
+
+
+def test_bfloat16_is_close_and_keeps_float32_weights(assign: Assign, tmp_path: Path) -> None:
+    exact, half = Memory(tmp_path / "exact"), Memory(tmp_path / "half")
+    for depth in (0, 1):
+        params = {"freeze_depth": depth, "dropout": 0.0}
+        train(assign(params=params), exact, Warm())
+        train(assign(params=params, spec={"precision": "bfloat16"}), half, warm := Warm())
+        assert half.metrics[-1]["loss"] != exact.metrics[-1]["loss"]
+        assert half.metrics[-1]["loss"] == pytest.approx(exact.metrics[-1]["loss"], abs=0.05)
+        model = warm.open(assign()).pretrained.model
+        assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def files(tmp_path: Path, memory: int, disk: int) -> PrefixFiles:
+    return PrefixFiles([Tier(tmp_path / "memory", memory), Tier(tmp_path / "disk", disk)])
+
+
+def keep(files: PrefixFiles, key: str, size: int) -> None:
+    """Have a file of that key written, and let go of it."""
+
+    def write(path: Path) -> None:
+        assert path.stat().st_size == size, "its room is taken before it is written"
+        within_budget(files)
+        path.write_bytes(key[0].encode() * size)
+
+    files.build(key, size, write, lambda: None).close()
+    within_budget(files)
+    time.sleep(0.01)  # uses are told apart by their time
+
+
+def within_budget(files: PrefixFiles) -> None:
+    assert all(taken <= tier.bytes for taken, tier in zip(files.bytes(), files.tiers, strict=True))
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+
+
+def test_the_least_recently_used_goes_first_down_to_disk_and_then_for_good(tmp_path: Path) -> None:
+    kept = files(tmp_path, 300, 200)
+    for key in "abc":
+        keep(kept, key, 100)
+    assert names(tmp_path / "memory") == {"a", "b", "c"} and names(tmp_path / "disk") == set()
+    found = kept.find("a")
+    assert found is not None and found.read() == b"a" * 100
+    found.close()
+    keep(kept, "d", 100)
+    keep(kept, "e", 100)
+    assert names(tmp_path / "memory") == {"a", "d", "e"} and names(tmp_path / "disk") == {"b", "c"}
+    keep(kept, "f", 250)  # b and c make way for those that come down
+    assert names(tmp_path / "memory") == {"f"} and names(tmp_path / "disk") == {"d", "e"}
+    assert kept.find("b") is None and kept.bytes() == [250, 200]
+    with pytest.raises(NoRoom):
+        keep(kept, "g", 310)
+
+
+def test_what_is_in_use_stays(tmp_path: Path) -> None:
+    kept = files(tmp_path, 100, 0)
+    keep(kept, "a", 80)
+    used = kept.find("a")
+    with pytest.raises(NoRoom, match="may keep"):
+        keep(kept, "b", 80)
+    assert used is not None and used.read() == b"a" * 80
+    used.close()
+    keep(kept, "b", 80)
+    assert names(tmp_path / "memory") == {"b"}
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
+    kept = files(tmp_path, 100, 100)
+    with pytest.raises(ZeroDivisionError):
+        kept.build("a", 80, lambda path: 1 / 0, lambda: None)  # type: ignore[arg-type,return-value]
+    assert kept.bytes() == [0, 0]
+
+
+def test_a_folder_of_somebody_elses_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o777)
+    shared.chmod(0o777)
+    monkeypatch.setenv("LUTHIER_CACHE_DIR", str(shared))
+    assert shared not in [tier.folder for tier in machine_tiers()]
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from studies.protocol import Assignment
+from tests.trials.conftest import Memory
+from trials.train import train
+from trials.warm import Warm
+work, folder = sys.argv[1:]
+session = Memory(Path(folder))
+session.log = lambda text: print(text, flush=True)
+train(Assignment.model_validate_json(work), session, Warm())
+"""
+
+
+@pytest.fixture
+def start(assign: Assign, tmp_path: Path) -> Iterator[Callable[[str], "subprocess.Popen[str]"]]:
+    running = []
+
+    def run(folder: str) -> "subprocess.Popen[str]":
+        work = assign(params={"freeze_depth": 2, "epochs": 1}).model_dump_json()
+        command = [sys.executable, "-c", CHILD, work, str(tmp_path / folder)]
+        running.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ}))
+        return running[-1]
+
+    yield run
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def test_two_workers_compute_each_prefix_once(start: Callable[[str], "subprocess.Popen[str]"]) -> None:
+    said = [process.communicate(timeout=60)[0] for process in (start("1"), start("2"))]
+    assert all("evaluation 1/1" in text for text in said)
+    assert sorted(m[3] for text in said for m in BUILT.finditer(text)) == ["train", "validation"]
+
+
+def test_a_worker_killed_while_it_computes_blocks_nobody_and_leaves_nothing(
+    start: Callable[[str], "subprocess.Popen[str]"], own_cache: Path
+) -> None:
+    own_cache.mkdir()
+    lock = subprocess.Popen(  # stands for a worker that computes what the other one waits for
+        [sys.executable, "-c", HOLDER, str(own_cache)], stdout=subprocess.PIPE, text=True
+    )
+    assert lock.stdout is not None and lock.stdout.readline() == "writing\n"
+    os.kill(lock.pid, signal.SIGKILL)
+    lock.communicate()
+    assert len(names(own_cache)) == 1
+    assert "evaluation 1/1" in start("1").communicate(timeout=60)[0]
+    PrefixFiles([Tier(own_cache, 10**6)]).build("z", 10**6 - 1, lambda path: None, lambda: None).close()
+    assert names(own_cache) == {"z"}
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from trials.prefix_files import PrefixFiles, Tier
+def write(path):
+    print("writing", flush=True)
+    time.sleep(60)
+PrefixFiles([Tier(Path(sys.argv[1]), 10**6)]).build("half", 1000, write, lambda: None)
+"""

@@ -1,0 +1,345 @@
+"""The frozen-prefix cache: what a frozen part computes of an example is computed once, for every epoch and every trial.
+
+The bottom k blocks in evaluation mode are a fixed function of the example, so what crosses their upper edge (`Cut`) is
+kept per (model weights, data fingerprint, preprocessing, k): one row per token or per example, without padding. It lies
+in files that the workers of a machine share (`PrefixFiles`), and on the GPU as long as there is room. A deeper prefix
+is computed from the deepest shallower one there is.
+"""
+
+import hashlib
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import IO
+
+import torch
+import transformers
+
+from trials.backbone import Backbone
+from trials.batches import evaluation_batches
+from trials.cut import TOKENS, CannotCut, Cut, Field, Forward, Inputs, Probe, capture, find_cut, size
+from trials.memory import out_of_memory
+from trials.narrow import Narrow, find_narrow
+from trials.prefix_files import NoRoom, PrefixFiles, machine_tiers
+from trials.tasks import Encoded
+
+ALIGNED = 64  # bytes, at which each field's rows start
+Collate = Callable[[Encoded, Sequence[int]], Inputs]  # a batch of some examples, on the model's device
+
+GPU_SHARE = 0.25  # of the GPU's memory that is free when a prefix is first wanted
+
+
+class Rows:
+    """The fields of one split's examples, as flat tensors over an open file."""
+
+    def __init__(self, file: IO[bytes], fields: Sequence[Field], lengths: Sequence[int]) -> None:
+        self._file, self._fields, self._lengths = file, fields, lengths
+        self._starts = [0, *accumulate(lengths)]
+        self.flat = mapped(file.name, fields, lengths, write=False)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.flat)
+
+    def to(self, device: torch.device) -> None:
+        """Copy the rows to a device, and let go of the file."""
+        self.flat = [tensor.to(device) for tensor in self.flat]
+        self._file.close()
+
+    def values(self, rows: Sequence[int], inputs: Inputs) -> list[torch.Tensor]:
+        """What crosses the cut for a batch of these examples."""
+        lengths = [self._lengths[i] for i in rows]
+        device = next(iter(inputs.values())).device
+        found = []
+        for field, flat in zip(self._fields, self.flat, strict=True):
+            at = row_numbers(field, self._starts, rows).to(flat.device, non_blocking=True)
+            chosen = flat.index_select(0, at).to(device, non_blocking=True)
+            found.append(field.restored(chosen, lengths, size(inputs)[TOKENS]))
+        return found
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def row_numbers(field: Field, starts: Sequence[int], rows: Sequence[int]) -> torch.Tensor:
+    """Where a field's rows of some examples lie."""
+    if field.kind != "tokens":
+        return torch.tensor(rows)
+    return torch.cat([torch.arange(starts[i], starts[i + 1]) for i in rows])
+
+
+def row_counts(fields: Sequence[Field], lengths: Sequence[int]) -> list[int]:
+    return [sum(lengths) if field.kind == "tokens" else len(lengths) for field in fields]
+
+
+def layout(fields: Sequence[Field], lengths: Sequence[int]) -> tuple[list[int], int]:
+    """Byte at which each field's rows start, and the file's size."""
+    starts, end = [], 0
+    for field, count in zip(fields, row_counts(fields, lengths), strict=True):
+        starts.append(end)
+        row = field.shape.dtype.itemsize
+        for dim in field.row:
+            row *= dim
+        end += -(-count * row // ALIGNED) * ALIGNED
+    return starts, end
+
+
+def mapped(path: str | Path, fields: Sequence[Field], lengths: Sequence[int], write: bool) -> list[torch.Tensor]:
+    """Each field's rows, (rows, *row), in a file's memory."""
+    starts, end = layout(fields, lengths)
+    whole = torch.from_file(str(path), shared=write, size=end, dtype=torch.uint8)
+    found = []
+    for field, start, count in zip(fields, starts, row_counts(fields, lengths), strict=True):
+        shape = (count, *field.row)
+        length = torch.Size(shape).numel() * field.shape.dtype.itemsize
+        found.append(whole[start : start + length].view(field.shape.dtype).view(shape))
+    return found
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a prefix is computed of: everything its key has, save for depth and split."""
+
+    key: Hashable  # model files, data fingerprint, preprocessing, precision
+    backbone: Backbone
+    forward: Forward
+    collate: Collate
+    pieces: Callable[[Callable[[int], None], int], None]  # pieces(compute, rows): compute(size), smaller where it must
+    tick: Callable[[], None]
+    log: Callable[[str], None]
+    close: float  # by how much logits may differ between batches composed otherwise, as a share of the largest
+
+
+@dataclass(frozen=True)
+class Found:
+    """A cut, and whether the values of the model's inputs play no part above it."""
+
+    cut: Cut
+    light: bool
+
+
+class Prefix:
+    """One trial's frozen prefix, over its splits."""
+
+    def __init__(self, parts: Mapping[int, tuple[Found, Rows]]) -> None:
+        self._parts = parts  # by the Encoded's id
+
+    def covers(self, encoded: Encoded) -> bool:
+        return id(encoded) in self._parts
+
+    def logits(self, forward: Forward, collate: Collate, encoded: Encoded, rows: Sequence[int]) -> torch.Tensor:
+        """The model's logits for some examples, from what is kept of them."""
+        found, kept = self._parts[id(encoded)]
+        inputs = light_inputs(collate, encoded, len(rows)) if found.light else collate(encoded, rows)
+        with found.cut.injected(kept.values(rows, inputs), inputs):
+            return forward(inputs)
+
+    def close(self) -> None:
+        for _, rows in self._parts.values():
+            rows.close()
+
+
+def light_inputs(collate: Collate, encoded: Encoded, count: int) -> Inputs:
+    """A batch of the first example, over and over: enough where the inputs' values do not matter."""
+    one = collate(encoded, [0])
+    return {name: value.expand(count, *value.shape[1:]) for name, value in one.items()}
+
+
+class Prefixes:
+    """Every prefix of one model that a worker's child knows, kept warm with it."""
+
+    def __init__(self, files: PrefixFiles | None = None) -> None:
+        self._files = files
+        self._found: dict[tuple[int, int], Found | str] = {}  # by depth and shape of inputs; or why there is none
+        self._narrow: tuple[Narrow | None] | None = None  # in a tuple once it has been looked for
+        self._gpu: OrderedDict[str, Rows] = OrderedDict()  # least recently used first
+        self._gpu_budget: int | None = None
+
+    @property
+    def files(self) -> PrefixFiles:
+        if self._files is None:
+            self._files = PrefixFiles(machine_tiers())
+        return self._files
+
+    def open(self, source: Source, depth: int, splits: Mapping[str, Encoded]) -> Prefix | None:
+        """The prefix of a model that is frozen to `depth` and in evaluation mode; None, with the reason in the log,
+        where there can be none. Splits whose inputs are drawn anew each time are left out."""
+        if depth == 0:
+            return None
+        kept = {name: encoded for name, encoded in splits.items() if not encoded.drawn}
+        if len(kept) < len(splits):
+            source.log("trains from the pixels in every epoch: augmentation draws them anew")
+        parts: dict[int, tuple[Found, Rows]] = {}
+        try:
+            if not self.files.tiers:
+                raise NoRoom("LUTHIER_CACHE_MEMORY and LUTHIER_CACHE_DISK allow none")
+            for name, encoded in kept.items():
+                parts[id(encoded)] = self._part(source, depth, name, encoded)
+            return Prefix(parts) if parts else None
+        except BaseException as error:
+            for _, rows in parts.values():
+                rows.close()
+            reason = why_not(error)
+            if reason is None:
+                raise
+            source.log(f"trains without the frozen-prefix cache, because {reason}")
+        return None
+
+    def narrow(self, source: Source, encoded: Encoded) -> Narrow | None:
+        """How to narrow the model, which is in evaluation mode; None where it cannot be."""
+        if encoded.positions is not None:
+            return None
+        if self._narrow is None:
+            try:
+                probe = _probes(source, encoded)[2]
+                self._narrow = (find_narrow(source.backbone, source.forward, probe, source.close),)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                return None
+        return self._narrow[0]
+
+    def _part(self, source: Source, depth: int, split: str, encoded: Encoded) -> tuple[Found, Rows]:
+        found = self._find(source, depth, encoded)
+        key = self._key(source, depth, split, encoded, found.cut)
+        if key in self._gpu:
+            self._gpu.move_to_end(key)
+            return found, self._gpu[key]
+        file = self.files.find(key) or self._build(source, depth, split, encoded, found.cut, key)
+        rows = Rows(file, found.cut.fields, encoded.lengths)
+        self._onto_gpu(key, rows)
+        return found, rows
+
+    def _find(self, source: Source, depth: int, encoded: Encoded) -> Found:
+        """Where a model frozen to `depth` is cut. Raises CannotCut."""
+        shape = (depth, encoded.longest if len(set(encoded.lengths)) == 1 else 0)
+        if shape not in self._found:
+            try:
+                cut = find_cut(source.backbone, depth, source.forward, _probes(source, encoded), source.close)
+                self._found[shape] = Found(cut, _light(source, cut, encoded))
+            except CannotCut as reason:
+                self._found[shape] = str(reason)
+        found = self._found[shape]
+        if isinstance(found, str):
+            raise CannotCut(found)
+        return found
+
+    @staticmethod
+    def _key(source: Source, depth: int, split: str, encoded: Encoded, cut: Cut) -> str:
+        fields = [(f.kind, f.shape.dims, str(f.shape.dtype)) for f in cut.fields]
+        versions = (torch.__version__, transformers.__version__)
+        whole = [source.key, depth, split, encoded.longest, sum(encoded.lengths), fields, versions]
+        return hashlib.sha256(json.dumps(whole, default=str).encode()).hexdigest()
+
+    def _build(self, source: Source, depth: int, split: str, encoded: Encoded, cut: Cut, key: str) -> IO[bytes]:
+        started = time.perf_counter()
+        below = self._shallower(source, depth, split, encoded)
+
+        def write(path: Path) -> None:
+            flat = mapped(path, cut.fields, encoded.lengths, write=True)
+            starts = [0, *accumulate(encoded.lengths)]
+            for batch in evaluation_batches(encoded.lengths, 64):
+                source.tick()
+
+                def fill(size: int, batch: list[int] = batch) -> None:
+                    for i in range(0, len(batch), size):
+                        piece = batch[i : i + size]
+                        lengths = [encoded.lengths[j] for j in piece]
+                        values = start(piece, source.collate(encoded, piece))
+                        for field, rows, value in zip(cut.fields, flat, values, strict=True):
+                            found = field.stored(value, lengths)
+                            if found.shape[1:] != field.row:
+                                raise CannotCut("its inputs differ in length, and what it makes of them does otherwise")
+                            rows[row_numbers(field, starts, piece)] = found.to("cpu")
+
+                source.pieces(fill, len(batch))
+
+        def start(batch: Sequence[int], inputs: Inputs) -> list[torch.Tensor]:
+            if below is None:
+                return capture(cut, source.forward, inputs)
+            lower, rows = below[1:]
+            with lower.injected(rows.values(batch, inputs), inputs):
+                return capture(cut, source.forward, inputs)
+
+        try:
+            file = self.files.build(key, layout(cut.fields, encoded.lengths)[1], write, source.tick)
+        finally:
+            if below is not None:
+                below[2].close()
+        origin = "the model's inputs" if below is None else f"depth {below[0]}"
+        took = time.perf_counter() - started
+        source.log(f"frozen prefix of depth {depth}: {len(encoded)} {split} examples from {origin} in {took:.1f} s")
+        return file
+
+    def _shallower(self, source: Source, depth: int, split: str, encoded: Encoded) -> tuple[int, Cut, Rows] | None:
+        """The deepest prefix below that is there already."""
+        for lower in range(depth - 1, 0, -1):
+            try:
+                cut = self._find(source, lower, encoded).cut
+            except CannotCut:
+                continue
+            file = self.files.find(self._key(source, lower, split, encoded, cut))
+            if file is not None:
+                return lower, cut, Rows(file, cut.fields, encoded.lengths)
+        return None
+
+    def _onto_gpu(self, key: str, rows: Rows) -> None:
+        device = torch.device("cuda") if torch.cuda.is_available() else None
+        if device is None:
+            return
+        if self._gpu_budget is None:
+            self._gpu_budget = int(torch.cuda.mem_get_info()[0] * GPU_SHARE)
+        if rows.nbytes > self._gpu_budget:
+            return
+        while self._gpu and sum(r.nbytes for r in self._gpu.values()) + rows.nbytes > self._gpu_budget:
+            self._gpu.popitem(last=False)
+        rows.to(device)
+        self._gpu[key] = rows
+
+
+def why_not(error: BaseException) -> str | None:
+    """Why there is no prefix, where the error means that a trial can do without; None where it means something else."""
+    if isinstance(error, CannotCut | NoRoom):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"its file cannot be kept: {error.strerror or error}"
+    return "memory does not suffice to compute it" if out_of_memory(error) else None
+
+
+def _probes(source: Source, encoded: Encoded) -> list[Probe]:
+    """Batches of three, five and eight examples; the first is padded to fewer tokens, where lengths differ."""
+    order = sorted(range(len(encoded)), key=lambda i: encoded.lengths[i])
+    last = len(order) - 1
+    few = [order[0], order[last // 4], order[last // 2]]
+    if encoded.lengths[few[-1]] == encoded.lengths[order[last]]:
+        few = [order[0]] * 3
+    many = [order[last // 3], order[2 * last // 3], order[3 * last // 4], order[max(0, last - 1)], order[last]]
+    return [_probe(source, encoded, rows) for rows in (few, many, few + many)]
+
+
+def _probe(source: Source, encoded: Encoded, rows: Sequence[int]) -> Probe:
+    lengths = [encoded.lengths[i] for i in rows]
+    return Probe(source.collate(encoded, rows), lengths, lambda logits: encoded.select(logits, rows))
+
+
+def _light(source: Source, cut: Cut, encoded: Encoded) -> bool:
+    """Whether the inputs' values play no part once the cut's are there: then images need not be prepared again."""
+    if len(set(encoded.lengths)) > 1:
+        return False
+    probe = _probe(source, encoded, range(min(6, len(encoded))))
+    with torch.no_grad():
+        expected = probe.logits(source.forward)
+        values = capture(cut, source.forward, probe.inputs)
+        try:
+            light = light_inputs(source.collate, encoded, len(probe.lengths))
+            with cut.injected(values, light):
+                found = probe.select(source.forward(light))
+        except RuntimeError as error:
+            if out_of_memory(error):
+                raise
+            return False
+    return probe.agrees(found, expected, source.close)
