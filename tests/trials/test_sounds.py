@@ -125,8 +125,8 @@ def test_a_batch_is_what_the_extractor_makes(name: str, tmp_path: Path) -> None:
     encoded = task.encode(pretrained, _split(*(_bytes(s, subtype="FLOAT") for s in SOUNDS)), 450)
     batch = task.collate(encoded, [2, 0])
     sounds = [SOUNDS[i][: round(0.45 * RATE)].astype(numpy.float32) for i in (2, 0)]
-    options: dict[str, Any] = {"padding": True} if "attention_mask" in batch else {}
-    if name == "wavlm":  # normalised over time, padding included: as long as the longest of the split
+    options: dict[str, Any] = {}
+    if "attention_mask" in batch:  # as long as the longest of the split
         options = {"padding": "max_length", "max_length": round(0.45 * RATE)}
     if name == "whisper":  # 50 positions of 2 frames of 160 samples
         options = {"max_length": 16_000}
@@ -138,6 +138,13 @@ def test_a_batch_is_what_the_extractor_makes(name: str, tmp_path: Path) -> None:
     for key, made in batch.items():
         assert made.shape == wanted[key].shape and made.dtype == (torch.long if "mask" in key else torch.float32)
         assert torch.allclose(made, wanted[key].to(made.dtype), rtol=1e-3, atol=1e-3)
+
+
+def test_a_few_long_sounds_do_not_lengthen_batches_of_short_ones(tmp_path: Path) -> None:
+    sounds = [_tone(seconds) for seconds in (0.2, 0.3, 2.0, 0.25)]
+    for name, longest in (("hubert", 0.3), ("wavlm", 2.0)):  # WavLM normalises over time, padding included
+        encoded = task.encode(_load(name, tmp_path), _split(*map(_bytes, sounds)), 5_000)
+        assert task.collate(encoded, [0, 1, 3])["attention_mask"].shape == (3, round(longest * RATE))
 
 
 @pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
