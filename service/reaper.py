@@ -25,8 +25,8 @@ class Reaper(Core):
         """One round. Cheap when nothing is due."""
         if take_back:
             self._take_back()
+        self.searches.look_around()
         with self.database.transaction() as session:
-            self.searches.look_around(session)
             old = StudyRow.transient & (StudyRow.created_at < self.database.now() - 3600.0)
             session.execute(delete(StudyRow).where(old))
             unended = select(StudyRow.id).where(StudyRow.state.not_in(ENDED), ~StudyRow.transient)

@@ -7,7 +7,6 @@ from contextlib import contextmanager, suppress
 
 from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
 from service.database import Database
 from service.tables import AssignmentRow, ServiceRow, StudyRow
@@ -56,17 +55,19 @@ class Searches:
                 search = self._open.setdefault(study.id, search)
         return search
 
-    def look_around(self, session: Session) -> None:
+    def look_around(self) -> None:
         """Say that this service is here, and see whether it is the only one. Called every second or so."""
-        now = self._database.now()
-        here = self._database.insert(ServiceRow).values(id=self._me, seen_at=now)
-        session.execute(here.on_conflict_do_update(index_elements=["id"], set_={"seen_at": now}))
-        session.execute(delete(ServiceRow).where(ServiceRow.seen_at < now - AWAY_SECONDS))
-        alone = session.scalar(select(ServiceRow.id).where(ServiceRow.id != self._me).limit(1)) is None
+        with self._database.transaction() as session:
+            now = self._database.now()
+            here = self._database.insert(ServiceRow).values(id=self._me, seen_at=now)
+            session.execute(here.on_conflict_do_update(index_elements=["id"], set_={"seen_at": now}))
+            session.execute(delete(ServiceRow).where(ServiceRow.seen_at < now - AWAY_SECONDS))
+            alone = session.scalar(select(ServiceRow.id).where(ServiceRow.id != self._me).limit(1)) is None
         if alone and not self._alone:
             with self._lock:
-                for search in self._open.values():
-                    search.refresh()  # the last time: what the others wrote before they went
+                searches = list(self._open.values())
+            for search in searches:  # outside of the transaction: one that is being read waits for it
+                search.refresh()  # the last time: what the others wrote before they went
         self._alone = alone
 
     def leave(self) -> None:

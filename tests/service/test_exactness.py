@@ -226,6 +226,31 @@ def test_an_end_that_optuna_was_not_told_is_told_later(house: Running, worker: S
     assert house.optuna()[0].value == 0.6
 
 
+def test_a_service_that_finds_itself_alone_waits_for_no_search_inside_a_transaction(
+    house: Running, worker: ScriptedWorker
+) -> None:
+    """Whoever reads a study's trials holds its search, and waits for the database's writer."""
+    house.started(worker)
+    worker.take()
+    searches, database = house.core.searches, house.core.database
+    (search,) = searches._open.values()
+    searches._alone = False
+    written = threading.Event()
+
+    def write() -> None:
+        with database.transaction():
+            written.set()
+
+    with search._lock:
+        threads = [threading.Thread(target=searches.look_around), threading.Thread(target=write)]
+        threads[0].start()
+        time.sleep(0.2)
+        threads[1].start()
+        assert written.wait(10)
+    for thread in threads:
+        thread.join()
+
+
 def test_finish_and_cancel_at_the_same_moment(house: Running) -> None:
     """No two requests wait for each other's locks."""
     for i in range(4):

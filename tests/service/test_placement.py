@@ -11,6 +11,7 @@ from service.placement import Placement
 from service.tables import AssignmentRow
 from studies.protocol import Assignment, Gpu, Kind
 from tests.service.harness import INSPECTION, Running, ScriptedWorker
+from tests.service.test_exactness import Together, check_exact, create, most_at_once
 
 GB = 10**9
 A, B = ({"id": f"GPU-{letter}", "total_bytes": 80 * GB} for letter in "ab")
@@ -236,6 +237,17 @@ def test_who_is_told_that_there_is_room_keeps_it(house: Running) -> None:
     place(0)
     first.join()
     assert [where is not None for where in answers] == [True, False]
+
+
+def test_eight_workers_on_two_gpus_do_a_budget_exactly(house: Running, database_url: str) -> None:
+    """Whoever gives way to another does not wait for ever."""
+    create(house.url, budget={"trials": 16}, parallel=8, resources={"gpus": 0.5})
+    workers = Together([house.url], threads=8)
+    for i, worker in enumerate(workers._workers):
+        worker.gpu = (A, B)[i % 2]
+    study = workers.run_until_ended(house.url, "s1", seconds=60)
+    check_exact(house.url, database_url, study, 16)
+    assert 1 < most_at_once(house.url) <= 4
 
 
 @pytest.mark.parametrize("gpus", [0, -0.5, 1.5, "half"])
