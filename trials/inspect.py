@@ -83,6 +83,8 @@ def _estimate(assignment: Assignment, name: str, opened: Opened, session: Sessio
             warm.micro_batch = min(warm.micro_batch or size.micro_batch, size.micro_batch)
     training = opened.encoded("train", int(params["max_length"]))
     validation = opened.encoded("validation", int(params["max_length"]))
+    if "test" in opened.data.splits:
+        opened.encoded("test", int(params["max_length"]))  # a broken file in it shows now, not after the search
     model, backbone = prepare(opened, params, assignment.seed)
     computer = Computer(model, opened.task, warm)
     computer.reset_peak()

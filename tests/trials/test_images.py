@@ -16,12 +16,13 @@ import transformers as hf
 from PIL import Image, ImageDraw
 from transformers.image_utils import load_image
 
-from studies.protocol import Assignment, Decision
+from studies.protocol import Assignment, Decision, Kind
 from studies.spec import StudySpec
 from tests.architectures import ARCHITECTURES, tiny_data
 from tests.trials.conftest import Memory
 from trials.augmentation import OPERATIONS, augment
 from trials.data import Split
+from trials.inspect import inspect
 from trials.media import read_image
 from trials.models import Pretrained
 from trials.session import BadData, Ended
@@ -263,6 +264,21 @@ def test_a_batch_of_one_small_image_trains(tmp_path: Path) -> None:
         model(pixel_values=torch.randn(images, 3, 32, 32)).logits.sum().backward()
         assert torch.equal(moved, before) != changes
         assert all(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_a_broken_image_is_found_before_the_first_trial(
+    split: str, assign: Callable[..., Assignment], session: Memory, tmp_path: Path
+) -> None:
+    model = ARCHITECTURES["convnext"].build(tmp_path / "model")
+    files = {name: tiny_data("image-classification", tmp_path / name) for name in ("train", "validation", "test")}
+    source = {"source": {name: str(file) for name, file in files.items()}}
+    spec = {"task": "image-classification", "model": str(model), "dataset": source}
+    assert inspect(assign(Kind.INSPECT, spec=spec), session, Warm()).rows == {"train": 24, "validation": 24, "test": 24}
+    broken = tmp_path / split / "7.png"
+    broken.write_bytes(broken.read_bytes()[:200])
+    with pytest.raises(BadData, match=f"{split}/7.png cannot be read as an image"):
+        inspect(assign(Kind.INSPECT, spec=spec), session, Warm())
 
 
 def test_an_augmented_trial_repeats_itself_and_resumes_exactly(
