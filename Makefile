@@ -7,7 +7,7 @@ BASE := .venv/.installed-worker
 DEV := .venv/.installed-dev
 DEMO := .venv/.installed-demo
 
-.PHONY: help install demo serve test lint bench bench-trainer clean
+.PHONY: help install demo serve test test-slow test-learning lint bench bench-trainer clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -21,8 +21,14 @@ demo: $(DEMO) ## search over MiniLM on Rotten Tomatoes sentences: examples/quick
 serve: $(BASE) ## the service with local workers, on http://127.0.0.1:8000
 	$(BIN)/luthier serve
 
-test: $(DEV) ## the whole test suite
-	$(BIN)/python -m pytest -q
+test: $(DEV) ## the test suite, two tests at a time
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+test-slow: $(DEV) ## the tests that `make test` leaves out because they take long
+	$(BIN)/python -m pytest -q -m slow
+
+test-learning: $(DEV) ## real models on real data: a study a task reaches a known accuracy; minutes
+	$(BIN)/python -m pytest -q -m learning tests/learning
 
 lint: $(DEV) ## style, types, and the arrows between packages
 	$(BIN)/ruff check .

@@ -20,7 +20,7 @@ DOCUMENT: dict[str, Any] = {
     "space": SPACE,
     "budget": {"trials": 30},
 }
-MISSING = object()  # as a value: the key is taken out
+MISSING = ...  # as a value: the key is taken out
 
 
 def document(changes: dict[str, Any] | None = None) -> dict[str, Any]:
