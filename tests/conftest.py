@@ -19,6 +19,11 @@ os.environ["LUTHIER_CACHE_DIR"] = tempfile.mkdtemp(prefix="luthier-prefixes-")
 atexit.register(shutil.rmtree, os.environ["LUTHIER_CACHE_DIR"], ignore_errors=True)
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes get no name of their own: many hold the time, and each process must name a test alike."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[sqlalchemy.URL]:
     """The URL of a running Postgres server's own database.
