@@ -92,7 +92,7 @@ def test_a_service_away_for_a_while_does_not_stop_training(
     assert [(trial.params, trial.value, trial.intermediate_values) for trial in told] == undisturbed
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_gives_trials_back_and_leaves_no_process(serve: Serve, tiny: Path, number: signal.Signals) -> None:
     served = serve(LUTHIER_LEASE_SECONDS="600")  # nothing but giving back can free the trial
     served.client.post("/v1/studies", json=spec(tiny, "faults")).raise_for_status()
