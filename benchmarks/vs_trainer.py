@@ -73,6 +73,7 @@ def run(side: str, work: Path, seed: int, options: argparse.Namespace) -> Run:
         command += ["--precision", options.precision] if options.precision else []
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     environment["OMP_NUM_THREADS"] = str(options.threads)  # Luthier's workers share them
+    environment |= {"LUTHIER_CACHE_MEMORY": "0", "LUTHIER_CACHE_DIR": str(work / "prefixes")}  # nothing from earlier
     if options.device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
     process = subprocess.Popen(command, env=environment, stdout=sys.stderr)  # noqa: S603
