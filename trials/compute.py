@@ -19,8 +19,8 @@ from studies.hyperparameters import Params
 from studies.spec import Precision
 from trials.batches import evaluation_batches
 from trials.memory import out_of_memory
-from trials.narrow import Narrow
 from trials.prefix import Prefix, Source
+from trials.prefix.narrow import Narrow
 from trials.session import Session
 from trials.tasks import Encoded, TaskModule
 from trials.warm import Opened, Warm
@@ -74,6 +74,11 @@ class Computer:
         self._prefix = opened.prefixes.open(source, depth, splits)
         if depth < opened.backbone.depth:
             self._narrow = opened.prefixes.narrow(source, next(iter(splits.values())))
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether the last block computes only the token that the head looks at."""
+        return self._narrow is not None
 
     def close(self) -> None:
         """Let go of the cache's files."""

@@ -16,7 +16,7 @@ from studies.protocol import Assignment
 from tests.tiny import tiny_csv
 from tests.trials.conftest import Memory
 from tests.trials.test_tasks import Study, study
-from trials.prefix_files import NoRoom, PrefixFiles, Tier, machine_tiers
+from trials.prefix.files import NoRoom, PrefixFiles, Tier, machine_tiers
 from trials.train import train
 from trials.warm import Warm
 
@@ -221,7 +221,7 @@ def test_a_worker_killed_while_it_computes_blocks_nobody_and_leaves_nothing(
 HOLDER = """
 import sys, time
 from pathlib import Path
-from trials.prefix_files import PrefixFiles, Tier
+from trials.prefix.files import PrefixFiles, Tier
 def write(path):
     print("writing", flush=True)
     time.sleep(60)

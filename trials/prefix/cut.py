@@ -18,11 +18,9 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from trials.backbone import Backbone
 from trials.memory import out_of_memory
+from trials.prefix.shapes import BATCH, TOKENS, Inputs, Passed, Shape, Unlike, answering, made, size, template
 
-Inputs = Mapping[str, torch.Tensor]
 Forward = Callable[[Inputs], torch.Tensor]
-
-BATCH, TOKENS = "batch", "tokens"  # dimensions that differ from batch to batch
 
 
 @dataclass(frozen=True)
@@ -45,48 +43,6 @@ class Probe:
 
 class CannotCut(Exception):
     """The frozen part's output cannot be kept. The text says why, after "because "."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A tensor's shape, in which the batch and the tokens of the model's inputs are variables."""
-
-    dims: tuple[int | str, ...]
-    dtype: torch.dtype
-
-    @classmethod
-    def infer(cls, tensors: Sequence[torch.Tensor], inputs: Sequence[Inputs]) -> "Shape | None":
-        """From one tensor a batch, over batches of different sizes; None when they do not tell."""
-        if len({t.ndim for t in tensors}) != 1:
-            return None
-        dims: list[int | str] = []
-        for sizes in zip(*(t.shape for t in tensors), strict=True):
-            if len(set(sizes)) == 1:
-                dims.append(sizes[0])
-            elif sizes == tuple(size(i)[BATCH] for i in inputs):
-                dims.append(BATCH)
-            elif sizes == tuple(size(i)[TOKENS] for i in inputs):
-                dims.append(TOKENS)
-            else:
-                return None
-        return cls(tuple(dims), tensors[0].dtype)
-
-    def of(self, inputs: Inputs) -> tuple[int, ...]:
-        sizes = size(inputs)
-        return tuple(sizes[d] if isinstance(d, str) else d for d in self.dims)
-
-
-@dataclass(frozen=True)
-class Passed:
-    """A tensor that a module hands on as it came: which of its arguments, flattened."""
-
-    leaf: int
-
-
-def size(inputs: Inputs) -> dict[str, int]:
-    """Examples of a batch, and the length it is padded to."""
-    first = next(iter(inputs.values()))
-    return {BATCH: first.shape[0], TOKENS: first.shape[1] if first.ndim > 1 else 1}
 
 
 @dataclass(frozen=True)
@@ -153,11 +109,11 @@ class Cut:
         above = {id(part) for part in order[position:]}
         below = {id(part): part for part in order[:position] if id(part) not in above and _has_parameters(part)}
         self._check_reach(order[position:], trains)
-        shapes = {i: _template([s.outputs[i] for s in seen], [s.inputs for s in seen]) for i in below}
+        shapes = {i: template([s.outputs[i] for s in seen], [s.inputs for s in seen]) for i in below}
         self._below = [(part, shapes[i]) for i, part in below.items()]
         self._stubs: list[tuple[nn.Module, Any]] = []
         found = [s.base_output if self.part is None else s.arrived[id(self.part)] for s in seen]
-        self._template = _template(found, [s.inputs for s in seen])
+        self._template = template(found, [s.inputs for s in seen])
         self.fields: list[Field] = []
 
     def _check_reach(self, above: Sequence[nn.Module], trains: Mapping[int, str]) -> None:
@@ -211,17 +167,17 @@ class Cut:
             device = values[0].device
             replace = dict(zip([f.leaf for f in self.fields], values, strict=True))
             if self.part is None:
-                stack.enter_context(_answering(self._base, _made(self._template, inputs, device, replace)))
+                stack.enter_context(answering(self._base, made(self._template, inputs, device, replace)))
             else:
                 for part, template in self._stubs:
-                    stack.enter_context(_answering(part, _made(template, inputs, device, {})))
+                    stack.enter_context(answering(part, made(template, inputs, device, {})))
 
                 def arrive(module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
                     flat, spec = tree_flatten((args, kwargs))
                     for leaf, value in replace.items():
                         flat[leaf] = value
-                    made: tuple[Any, Any] = tree_unflatten(flat, spec)
-                    return made
+                    arrived: tuple[Any, Any] = tree_unflatten(flat, spec)
+                    return arrived
 
                 stack.callback(self.part.register_forward_pre_hook(arrive, with_kwargs=True).remove)
             yield
@@ -239,7 +195,10 @@ def find_cut(backbone: Backbone, depth: int, forward: Forward, probes: Sequence[
     """
     with torch.no_grad():
         seen = [_watch(backbone, forward, probe) for probe in probes]
-    cut = Cut(backbone, depth, seen[:2])
+    try:
+        cut = Cut(backbone, depth, seen[:2])
+    except Unlike:
+        raise CannotCut("what its frozen part gives has another form for every batch") from None
     cut.fields = _fields(cut, backbone, forward, seen[2], probes[2])
     with torch.no_grad():
         kept = [_capture(cut, forward, probe) for probe in probes[:2]]
@@ -309,7 +268,7 @@ def _fields(cut: Cut, backbone: Backbone, forward: Forward, seen: Seen, probe: P
         return [_field(cut, floats[0], "tokens")]
     leaves = {i: flat[i].detach().requires_grad_() for i in floats}
     flat = [leaves.get(i, leaf) for i, leaf in enumerate(flat)]
-    with _answering(backbone.base, tree_unflatten(flat, spec)), torch.enable_grad():
+    with answering(backbone.base, tree_unflatten(flat, spec)), torch.enable_grad():
         logits = probe.logits(forward)
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(logits.shape, generator=generator).to(logits)
@@ -347,58 +306,3 @@ def _field(cut: Cut, leaf: int, kind: str) -> Field:
 
 def _has_parameters(part: nn.Module) -> bool:
     return next(part.parameters(), None) is not None
-
-
-def _template(structures: Sequence[Any], inputs: Sequence[Inputs]) -> Any:
-    """A structure with a Shape for each tensor, None for one whose shape cannot be told, and all else as it is.
-
-    Raises CannotCut when the structure itself differs from batch to batch.
-    """
-    flats = [tree_flatten(structure) for structure in structures]
-    if any(spec != flats[0][1] for _, spec in flats):
-        raise CannotCut("what its frozen part gives has another form for every batch")
-    leaves: list[Any] = []
-    for values in zip(*(leaves for leaves, _ in flats), strict=True):
-        tensors = [v for v in values if isinstance(v, torch.Tensor)]
-        leaves.append(
-            values[0] if not tensors else Shape.infer(tensors, inputs) if len(tensors) == len(values) else None
-        )
-    return tree_unflatten(leaves, flats[0][1])
-
-
-def _made(template: Any, inputs: Inputs, device: torch.device, values: Mapping[int, torch.Tensor]) -> Any:
-    flat, spec = tree_flatten(template)
-    made = [
-        values[i]
-        if i in values
-        else torch.zeros(leaf.of(inputs), dtype=leaf.dtype, device=device)
-        if isinstance(leaf, Shape)
-        else leaf
-        for i, leaf in enumerate(flat)
-    ]
-    return tree_unflatten(made, spec)
-
-
-@contextmanager
-def _answering(module: nn.Module, answer: Any) -> Iterator[None]:
-    """Within it, the module returns `answer` whatever it is given, but for what it hands on."""
-    flat, spec = tree_flatten(answer)
-    handed = [(i, leaf.leaf) for i, leaf in enumerate(flat) if isinstance(leaf, Passed)]
-
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        if not handed:
-            return answer
-        given, made = tree_flatten((args, kwargs))[0], list(flat)
-        for i, leaf in handed:
-            made[i] = given[leaf]
-        return tree_unflatten(made, spec)
-
-    own = module.__dict__.get("forward")
-    module.forward = forward  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        if own is None:
-            del module.forward
-        else:
-            module.forward = own  # type: ignore[method-assign]

@@ -19,8 +19,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from trials.backbone import Backbone
-from trials.cut import Forward, Probe, token_kind
 from trials.memory import out_of_memory
+from trials.prefix.cut import Forward, Probe, token_kind
 
 ATTENTION = "sdpa_narrow"
 PROJECTIONS = ("key", "value", "k_lin", "v_lin", "k_proj", "v_proj")

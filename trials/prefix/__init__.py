@@ -21,83 +21,17 @@ import transformers
 
 from trials.backbone import Backbone
 from trials.batches import evaluation_batches
-from trials.cut import TOKENS, CannotCut, Cut, Field, Forward, Inputs, Probe, capture, find_cut, size
 from trials.memory import out_of_memory
-from trials.narrow import Narrow, find_narrow
-from trials.prefix_files import NoRoom, PrefixFiles, machine_tiers
+from trials.prefix.cut import CannotCut, Cut, Forward, Probe, capture, find_cut
+from trials.prefix.files import NoRoom, PrefixFiles, machine_tiers
+from trials.prefix.narrow import Narrow, find_narrow
+from trials.prefix.rows import Rows, layout, mapped, row_numbers
+from trials.prefix.shapes import Inputs
 from trials.tasks import Encoded
 
-ALIGNED = 64  # bytes, at which each field's rows start
 Collate = Callable[[Encoded, Sequence[int]], Inputs]  # a batch of some examples, on the model's device
 
 GPU_SHARE = 0.25  # of the GPU's memory that is free when a prefix is first wanted
-
-
-class Rows:
-    """The fields of one split's examples, as flat tensors over an open file."""
-
-    def __init__(self, file: IO[bytes], fields: Sequence[Field], lengths: Sequence[int]) -> None:
-        self._file, self._fields, self._lengths = file, fields, lengths
-        self._starts = [0, *accumulate(lengths)]
-        self.flat = mapped(file.name, fields, lengths, write=False)
-
-    @property
-    def nbytes(self) -> int:
-        return sum(tensor.nbytes for tensor in self.flat)
-
-    def to(self, device: torch.device) -> None:
-        """Copy the rows to a device, and let go of the file."""
-        self.flat = [tensor.to(device) for tensor in self.flat]
-        self._file.close()
-
-    def values(self, rows: Sequence[int], inputs: Inputs) -> list[torch.Tensor]:
-        """What crosses the cut for a batch of these examples."""
-        lengths = [self._lengths[i] for i in rows]
-        device = next(iter(inputs.values())).device
-        found = []
-        for field, flat in zip(self._fields, self.flat, strict=True):
-            at = row_numbers(field, self._starts, rows).to(flat.device, non_blocking=True)
-            chosen = flat.index_select(0, at).to(device, non_blocking=True)
-            found.append(field.restored(chosen, lengths, size(inputs)[TOKENS]))
-        return found
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def row_numbers(field: Field, starts: Sequence[int], rows: Sequence[int]) -> torch.Tensor:
-    """Where a field's rows of some examples lie."""
-    if field.kind != "tokens":
-        return torch.tensor(rows)
-    return torch.cat([torch.arange(starts[i], starts[i + 1]) for i in rows])
-
-
-def row_counts(fields: Sequence[Field], lengths: Sequence[int]) -> list[int]:
-    return [sum(lengths) if field.kind == "tokens" else len(lengths) for field in fields]
-
-
-def layout(fields: Sequence[Field], lengths: Sequence[int]) -> tuple[list[int], int]:
-    """Byte at which each field's rows start, and the file's size."""
-    starts, end = [], 0
-    for field, count in zip(fields, row_counts(fields, lengths), strict=True):
-        starts.append(end)
-        row = field.shape.dtype.itemsize
-        for dim in field.row:
-            row *= dim
-        end += -(-count * row // ALIGNED) * ALIGNED
-    return starts, end
-
-
-def mapped(path: str | Path, fields: Sequence[Field], lengths: Sequence[int], write: bool) -> list[torch.Tensor]:
-    """Each field's rows, (rows, *row), in a file's memory."""
-    starts, end = layout(fields, lengths)
-    whole = torch.from_file(str(path), shared=write, size=end, dtype=torch.uint8)
-    found = []
-    for field, start, count in zip(fields, starts, row_counts(fields, lengths), strict=True):
-        shape = (count, *field.row)
-        length = torch.Size(shape).numel() * field.shape.dtype.itemsize
-        found.append(whole[start : start + length].view(field.shape.dtype).view(shape))
-    return found
 
 
 @dataclass(frozen=True)
