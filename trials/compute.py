@@ -19,8 +19,7 @@ from studies.hyperparameters import Params
 from studies.spec import Precision
 from trials.batches import evaluation_batches
 from trials.memory import out_of_memory
-from trials.prefix import Prefix, Source
-from trials.prefix.narrow import Narrow
+from trials.prefix import Prefix, Shortcut, Source
 from trials.session import Session
 from trials.tasks import Encoded, TaskModule
 from trials.warm import Opened, Warm
@@ -46,7 +45,7 @@ class Computer:
         self.device = next(model.parameters()).device
         self._weights = None if weights is None else weights.to(self.device)
         self._prefix: Prefix | None = None
-        self._narrow: Narrow | None = None
+        self._shortcut = Shortcut()
         gpu = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         self._bf16 = precision == "bfloat16" or (precision == "auto" and gpu)
         self.precision = f"{'bfloat16' if self._bf16 else 'float32'} on {self.device.type}"
@@ -55,7 +54,7 @@ class Computer:
             torch.set_float32_matmul_precision("high")  # TF32 where a matrix is still float32
 
     def speed_up(self, opened: Opened, params: Params, splits: Mapping[str, Encoded], session: Session) -> None:
-        """Take from the cache what a frozen part computes of some splits, and narrow the last block, where they can be.
+        """Take from the cache what a frozen part computes of some splits, and leave out what nobody looks at above.
 
         The model must be frozen to the configuration's depth. It is left in evaluation mode.
         """
@@ -72,13 +71,12 @@ class Computer:
         )
         depth = int(params["freeze_depth"])
         self._prefix = opened.prefixes.open(source, depth, splits)
-        if depth < opened.backbone.depth:
-            self._narrow = opened.prefixes.narrow(source, next(iter(splits.values())))
+        self._shortcut = opened.prefixes.shortcut(source, depth, next(iter(splits.values())))
 
     @property
-    def narrowed(self) -> bool:
-        """Whether the last block computes only the token that the head looks at."""
-        return self._narrow is not None
+    def shortcut(self) -> Shortcut:
+        """What the blocks leave out."""
+        return self._shortcut
 
     def close(self) -> None:
         """Let go of the cache's files."""
@@ -145,15 +143,15 @@ class Computer:
             logits: torch.Tensor = self.model(**inputs).logits
         return logits
 
-    def _narrowed(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        with self._narrow.active() if self._narrow is not None else contextlib.nullcontext():
+    def _short_forward(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        with self._shortcut.taken(inputs):
             return self.forward(inputs)
 
     def _logits(self, encoded: Encoded, rows: Sequence[int]) -> torch.Tensor:
         if self._prefix is not None and self._prefix.covers(encoded):
-            logits = self._prefix.logits(self._narrowed, self.collate, encoded, rows)
+            logits = self._prefix.logits(self._short_forward, self.collate, encoded, rows)
         else:
-            logits = self._narrowed(self.collate(encoded, rows))
+            logits = self._short_forward(self.collate(encoded, rows))
         return encoded.select(logits, rows).float()
 
     def _smaller_on_oom(self, compute: Callable[[int], Result], rows: int, remember: bool = True) -> Result:

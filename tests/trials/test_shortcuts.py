@@ -14,6 +14,7 @@ from trials import checkpoint
 from trials import train as training
 from trials.compute import Computer
 from trials.evaluate import evaluate
+from trials.prefix import Shortcut
 from trials.store import file_ref
 from trials.train import prepare, train
 from trials.vocabulary import Vocabulary, compact
@@ -24,10 +25,11 @@ __all__ = ["study"]  # the fixture
 Assign = Callable[..., Assignment]
 Gradients = dict[str, torch.Tensor]
 FIRST_TOKEN = {"bert", "roberta", "distilbert", "electra", "vit"}  # whose heads look at it alone
+PACKED = {"bert", "roberta", "distilbert", "electra", "modernbert", "gpt2", "llama", "qwen2", "qwen3"}
 
 
-def gradients(opened: Opened, work: Assignment, session: Memory | None) -> tuple[float, Gradients, bool]:
-    """Loss and gradients of a batch, and whether the last block was narrowed; nothing is dropped."""
+def gradients(opened: Opened, work: Assignment, session: Memory | None) -> tuple[float, Gradients, Shortcut]:
+    """Loss and gradients of a batch, and what was left out; nothing is dropped."""
     model, backbone = prepare(opened, work.params | {"dropout": 0.0}, 0)
     encoded = opened.encoded("train", int(work.params["max_length"]))
     computer = Computer(model, opened.task, Warm())
@@ -38,7 +40,7 @@ def gradients(opened: Opened, work: Assignment, session: Memory | None) -> tuple
     loss = computer.gradient(encoded, range(8))
     computer.close()
     found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-    return float(loss), found, computer.narrowed
+    return float(loss), found, computer.shortcut
 
 
 @pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
@@ -49,8 +51,10 @@ def test_the_last_blocks_other_tokens_are_not_missed(
     opened = study.warm.open(study.work(0))
     for depth in (0, study.architecture.blocks - 1):
         loss, whole, _ = gradients(opened, study.work(depth), None)
-        same_loss, short, narrowed = gradients(opened, study.work(depth), Memory(tmp_path / "s"))
-        assert narrowed == (name in FIRST_TOKEN)
+        same_loss, short, shortcut = gradients(opened, study.work(depth), Memory(tmp_path / "s"))
+        assert (shortcut.narrow is not None) == (name in FIRST_TOKEN)
+        blocks = study.architecture.blocks - depth - (name in FIRST_TOKEN)
+        assert len(shortcut.packed) == (blocks if name.removesuffix("-tokens") in PACKED else 0)
         assert same_loss == pytest.approx(loss, abs=1e-5)
         assert short.keys() == whole.keys()
         for key, gradient in whole.items():

@@ -10,7 +10,8 @@ import hashlib
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import IO
 
 import torch
 import transformers
+from torch import nn
 
 from trials.backbone import Backbone
 from trials.batches import evaluation_batches
@@ -25,6 +27,7 @@ from trials.memory import out_of_memory
 from trials.prefix.cut import CannotCut, Cut, Forward, Probe, capture, find_cut
 from trials.prefix.files import NoRoom, PrefixFiles, machine_tiers
 from trials.prefix.narrow import Narrow, find_narrow
+from trials.prefix.packing import packed, packs
 from trials.prefix.rows import Rows, layout, mapped, row_numbers
 from trials.prefix.shapes import Inputs
 from trials.tasks import Encoded
@@ -54,6 +57,20 @@ class Found:
 
     cut: Cut
     light: bool
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """What the blocks that are computed leave out: tokens that nobody looks at, and padding."""
+
+    narrow: Narrow | None = None
+    packed: Sequence[nn.Module] = ()  # blocks
+
+    @contextmanager
+    def taken(self, inputs: Inputs) -> Iterator[None]:
+        """Within it, a forward of these inputs leaves it out."""
+        with packed(self.packed, inputs), self.narrow.active() if self.narrow is not None else nullcontext():
+            yield
 
 
 class Prefix:
@@ -89,7 +106,7 @@ class Prefixes:
     def __init__(self, files: PrefixFiles | None = None) -> None:
         self._files = files
         self._found: dict[tuple[int, int], Found | str] = {}  # by depth and shape of inputs; or why there is none
-        self._narrow: tuple[Narrow | None] | None = None  # in a tuple once it has been looked for
+        self._short: tuple[Narrow | None, bool] | None = None  # how to narrow, and whether it packs, once tried
         self._gpu: OrderedDict[str, Rows] = OrderedDict()  # least recently used first
         self._gpu_budget: int | None = None
 
@@ -123,19 +140,22 @@ class Prefixes:
             source.log(f"trains without the frozen-prefix cache, because {reason}")
         return None
 
-    def narrow(self, source: Source, encoded: Encoded) -> Narrow | None:
-        """How to narrow the model, which is in evaluation mode; None where it cannot be."""
-        if encoded.positions is not None:
-            return None
-        if self._narrow is None:
+    def shortcut(self, source: Source, depth: int, encoded: Encoded) -> Shortcut:
+        """What the blocks above `depth` of the model, which is in evaluation mode, can leave out."""
+        blocks = source.backbone.blocks[depth:]
+        if not blocks:
+            return Shortcut()
+        if self._short is None:
             try:
                 probe = _probes(source, encoded)[2]
-                self._narrow = (find_narrow(source.backbone, source.forward, probe, source.close),)
+                narrow = find_narrow(source.backbone, source.forward, probe, source.close)
+                self._short = narrow, packs(source.backbone, source.forward, probe, source.close)
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
-                return None
-        return self._narrow[0]
+                return Shortcut()
+        narrow, can_pack = self._short
+        return Shortcut(narrow, (blocks if narrow is None else blocks[:-1]) if can_pack else [])
 
     def _part(self, source: Source, depth: int, split: str, encoded: Encoded) -> tuple[Found, Rows]:
         found = self._find(source, depth, encoded)

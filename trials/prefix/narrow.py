@@ -3,8 +3,8 @@
 A classifier that looks at an encoder's first token needs of the last block that token's output alone: its query, its
 feed-forward; only keys and values are wanted of every token. That is most of a block saved, whatever the freeze depth
 below the last block. The block is given the first token; before its key and value projections the whole sequence is
-put back; and the attention function, one of ours around transformers' own, undoes the shape that the block's code
-gave the keys meanwhile. Like a cut, it is tried against the whole forward first and not used where it differs.
+put back; and the attention function undoes the shape that the block's code gave the keys meanwhile. Like a cut, it is
+tried against the whole forward first and not used where it differs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,35 +14,13 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils._pytree import tree_map
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 from trials.backbone import Backbone
 from trials.memory import out_of_memory
+from trials.prefix.attention import NAME
 from trials.prefix.cut import Forward, Probe, token_kind
 
-ATTENTION = "sdpa_narrow"
 PROJECTIONS = ("key", "value", "k_lin", "v_lin", "k_proj", "v_proj")
-
-
-def attention(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    mask: torch.Tensor | None,
-    **options: Any,
-) -> tuple[torch.Tensor, None]:
-    """Scaled-dot-product attention; for one query token, keys may come as (batch, tokens * heads, 1, head size)."""
-    batch, heads, queries, size = query.shape
-    if queries == 1 and key.shape[2] == 1 and key.shape[1] > heads:
-        key, value = (t.reshape(batch, -1, heads, size).transpose(1, 2) for t in (key, value))
-    return sdpa_attention_forward(module, query, key, value, mask, **options)
-
-
-AttentionInterface.register(ATTENTION, attention)
-AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
 class Narrow:
@@ -95,11 +73,12 @@ def find_narrow(backbone: Backbone, forward: Forward, probe: Probe, close: float
     too, or its last block is written in another way. Gives the model the attention function that it takes."""
     model, block = backbone.model, backbone.blocks[-1]
     projections = [name for name, _ in block.named_modules() if name.rpartition(".")[2] in PROJECTIONS]
-    if len(projections) != 2 or getattr(model.config, "_attn_implementation", None) not in ("sdpa", ATTENTION):
+    if len(projections) != 2 or getattr(model.config, "_attn_implementation", None) not in ("sdpa", NAME):
         return None
     if _looked_at(block, forward, probe) != "first":
         return None
-    model.set_attn_implementation(ATTENTION)
+    before = model.config._attn_implementation
+    model.set_attn_implementation(NAME)
     norms = [m for m in block.children() if "norm" in type(m).__name__.lower()]
     with torch.no_grad():
         expected = probe.logits(forward)
@@ -114,7 +93,7 @@ def find_narrow(backbone: Backbone, forward: Forward, probe: Probe, close: float
                 continue
             if probe.agrees(found, expected, close):
                 return narrow
-    model.set_attn_implementation("sdpa")
+    model.set_attn_implementation(before)
     return None
 
 
