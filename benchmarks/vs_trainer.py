@@ -164,7 +164,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--dataset", choices=("trec", "rotten_tomatoes", "both"), default="both")
     parser.add_argument("--seeds", type=int, help="default: 3, with --quick 1")
     parser.add_argument("--rows", type=int, help="training rows; default: 1,500, with --quick 300 to 400")
-    parser.add_argument("--workers", type=int, default=1, help="Luthier's workers, where there is no GPU")
+    parser.add_argument("--workers", type=int, default=2, help="Luthier's workers, where there is no GPU")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads of each side")
     parser.add_argument("--out", type=Path, help="write all that was measured there, as JSON")
     parser.add_argument("--json", action="store_true", help="the last line is the result as JSON")

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
+from trials import dropout
+
 POOL_BATCHES = 32  # batches are cut from pools of at most so many, sorted by length
 LEAST_POOLS = 4  # of an epoch, so that also a small split's batches are others in every epoch
 
@@ -22,6 +24,7 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     numpy.random.seed(seed % 2**32)  # models draw masks from the global one
     torch.manual_seed(seed)
+    dropout.seed(seed)
 
 
 def training_batches(lengths: Sequence[int], batch_size: int, seed: int) -> list[list[int]]:

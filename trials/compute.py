@@ -43,6 +43,7 @@ class Computer:
     ) -> None:
         self.model, self._task, self._warm, self._smoothing = model, task, warm, smoothing
         self.device = next(model.parameters()).device
+        self.trained = [p for p in model.parameters() if p.requires_grad]  # listed once: to look for them takes long
         self._weights = None if weights is None else weights.to(self.device)
         self._prefix: Prefix | None = None
         self._shortcut = Shortcut()
@@ -88,7 +89,8 @@ class Computer:
         """Add the gradient of the batch's mean loss to the parameters; the loss (), on the device."""
 
         def whole(size: int) -> torch.Tensor:
-            self.model.zero_grad(set_to_none=True)  # what a failed attempt left
+            for parameter in self.trained:
+                parameter.grad = None  # also what a failed attempt left
             total = torch.zeros((), device=self.device)
             for start in range(0, len(batch), size):
                 total += self._part(encoded, batch[start : start + size], batch)

@@ -13,6 +13,7 @@ import transformers
 from safetensors import SafetensorError
 from torch import nn
 
+from trials import dropout as draws
 from trials.backbone import head_of
 from trials.memory import out_of_memory
 from trials.session import BadData
@@ -196,6 +197,7 @@ def load(auto: Any, folder: Path, name: str, label_names: list[str], processor: 
     if own != names:  # a head trained for other labels is of no use
         fresh |= head_of(model)
     model.to(device())
+    draws.speed_up(model)
     pristine = {key: tensor.detach().to("cpu", copy=True) for key, tensor in _tensors(model).items()}
     return Pretrained(model, processor, frozenset(fresh & parameters), pristine, list(_dropouts(model)))
 

@@ -163,6 +163,8 @@ def prepare() -> tuple[dict[Kind, Callable[..., Any]], Any]:
             f"A worker needs {error.name}, which is not installed: pip install 'luthier[worker]'"
         ) from None
     check_gpu(os.environ.get("LUTHIER_GPU"))
+    gc.collect()
+    gc.freeze()  # the libraries' own: to look through it after each assignment would take a fifth of a second
     return {Kind.INSPECT: inspect, Kind.TRAIN: train, Kind.EVALUATE: evaluate}, Warm()
 
 

@@ -121,7 +121,7 @@ def fit(trial: Trial) -> Finished:
             if params["l1"]:
                 optim.add_l1(optimizer, float(params["l1"]))
             if params["max_grad_norm"]:
-                nn.utils.clip_grad_norm_(trial.model.parameters(), float(params["max_grad_norm"]))
+                nn.utils.clip_grad_norm_(computer.trained, float(params["max_grad_norm"]))
             optim.set_rate(optimizer, float(params["learning_rate"]) * factor(epoch * steps_per_epoch + i))
             optimizer.step()
             if trial.vocabulary is not None:

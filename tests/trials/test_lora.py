@@ -35,7 +35,7 @@ def keys(path: Path) -> set[str]:
 
 def test_it_learns_with_adapters_and_head_alone(assign: Assign, session: Memory) -> None:
     warm = Warm()
-    finished = train(assign(params=LORA | {"freeze_depth": 1}), session, warm)
+    finished = train(assign(params=LORA | {"freeze_depth": 1, "epochs": 6}), session, warm)
     assert finished.status == "complete" and session.metrics[-1]["accuracy"] > 0.8
     for kind in ("best", "resume"):
         names = {n.removeprefix("model.") for n in keys(session.named(kind)) if not n.startswith("optimizer.")}

@@ -29,7 +29,7 @@ from trials.prefix.files import NoRoom, PrefixFiles, machine_tiers
 from trials.prefix.narrow import Narrow, find_narrow
 from trials.prefix.packing import packed, packs
 from trials.prefix.rows import Rows, layout, mapped, row_numbers
-from trials.prefix.shapes import Inputs
+from trials.prefix.shapes import TOKENS, Inputs, size
 from trials.tasks import Encoded
 
 Collate = Callable[[Encoded, Sequence[int]], Inputs]  # a batch of some examples, on the model's device
@@ -282,7 +282,7 @@ def _probe(source: Source, encoded: Encoded, rows: Sequence[int]) -> Probe:
 
 def _light(source: Source, cut: Cut, encoded: Encoded) -> bool:
     """Whether the inputs' values play no part once the cut's are there: then images need not be prepared again."""
-    if len(set(encoded.lengths)) > 1:
+    if len(set(encoded.lengths)) > 1 and any(field.kind == "tokens" for field in cut.fields):
         return False
     probe = _probe(source, encoded, range(min(6, len(encoded))))
     with torch.no_grad():
@@ -290,6 +290,9 @@ def _light(source: Source, cut: Cut, encoded: Encoded) -> bool:
         values = capture(cut, source.forward, probe.inputs)
         try:
             light = light_inputs(source.collate, encoded, len(probe.lengths))
+            tokens = size(light)[TOKENS]
+            kept = [f.stored(value, probe.lengths) for f, value in zip(cut.fields, values, strict=True)]
+            values = [f.restored(rows, probe.lengths, tokens) for f, rows in zip(cut.fields, kept, strict=True)]
             with cut.injected(values, light):
                 found = probe.select(source.forward(light))
         except RuntimeError as error:

@@ -12,6 +12,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from trials.dropout import dropout
+
 NAME = "sdpa_short"
 
 
@@ -56,12 +58,35 @@ def attention(
     layout = current.layout
     if layout is not None:
         query, key, value = (layout.unpack(t.transpose(1, 2)).transpose(1, 2) for t in (query, key, value))
-        found, _ = sdpa_attention_forward(module, query, key, value, mask, **options)
-        return layout.pack(found), None
+        return layout.pack(_attend(module, query, key, value, mask, options)), None
     batch, heads, queries, size = query.shape
     if queries == 1 and key.shape[2] == 1 and key.shape[1] > heads:
         key, value = (t.reshape(batch, -1, heads, size).transpose(1, 2) for t in (key, value))
-    return sdpa_attention_forward(module, query, key, value, mask, **options)
+    return _attend(module, query, key, value, mask, options), None
+
+
+def _attend(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    options: dict[str, Any],
+) -> torch.Tensor:
+    """transformers' own; but on the CPU torch has no fused kernel with dropout, and draws slowly."""
+    dropped = float(options.get("dropout") or 0.0)
+    plain = query.shape[1] == key.shape[1] and options.get("position_bias") is None
+    causal = options.get("is_causal", getattr(module, "is_causal", True))
+    known = (mask is not None and mask.dtype == torch.bool) or (mask is None and causal is False)
+    if query.device.type != "cpu" or dropped == 0 or not plain or not known:
+        found, _ = sdpa_attention_forward(module, query, key, value, mask, **options)
+        return found
+    scaling = options.get("scaling") or query.shape[-1] ** -0.5
+    scores = torch.matmul(query * scaling, key.transpose(-1, -2))  # (batch, heads, queries, keys)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    weights = dropout(torch.softmax(scores, -1, dtype=torch.float32).to(value.dtype), dropped)
+    return torch.matmul(weights, value).transpose(1, 2)
 
 
 AttentionInterface.register(NAME, attention)
