@@ -27,6 +27,15 @@ class Settings(BaseSettings):
     workers_per_gpu: int = Field(
         4, ge=1, le=64, description="Local workers on each GPU: so many trials share it at most, as its memory allows."
     )
+    cache_memory: int | None = Field(
+        None, ge=0, description="Bytes of host memory for frozen prefixes, all local workers together; a quarter of it."
+    )
+    cache_disk: int | None = Field(
+        None,
+        ge=0,
+        description="Bytes of disk for them, once memory is full; a tenth of what is free.",
+    )
+    cache_dir: Path | None = Field(None, description="Where on disk; a folder of the user's among the temporary files.")
     data_roots: str | None = Field(None, description="Folders, separated by colons, that data and models may lie in.")
     lease_seconds: float = Field(30, ge=0.5, le=3600, description="A worker silent for so long loses its trial.")
     max_losses: int = Field(3, ge=1, le=100, description="A trial fails once its workers vanished so many times.")

@@ -13,6 +13,8 @@ SAYINGS = (
     "DefaultCPUAllocator: not enough memory",
 )
 
+_limit: int | None = None  # bytes of the GPU that this process may take
+
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error means that memory did not suffice, on a GPU or on the CPU."""
@@ -24,10 +26,21 @@ def out_of_memory(error: BaseException) -> bool:
 
 def limit_gpu_memory(size: int | None) -> None:
     """Let this process take `size` bytes of its GPU, None: all. Then it runs out itself, not whoever shares the GPU."""
+    global _limit
+    _limit = size
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         total = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(1.0 if size is None else min(1.0, size / total))
+
+
+def free_gpu_memory() -> int:
+    """Bytes that this process may still take of its GPU; 0 without one."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return 0
+    free = int(torch.cuda.mem_get_info()[0])
+    return free if _limit is None else min(free, _limit - int(torch.cuda.memory_allocated()))
 
 
 def give_back_gpu_memory() -> None:

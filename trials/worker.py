@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from studies.protocol import Assignment, Claim, Decision, Gpu
+from trials import prefix_files
 from trials.child import COMMAND, CannotWork, Child, ChildDied
 from trials.client import Client, ServiceError
 from trials.pipe import Decided
@@ -84,6 +85,7 @@ class Worker:
                 await self._child.kill()
             await self._client.close()
             self._temporary.remove()
+            prefix_files.sweep()
         return EXIT_OK
 
     def _listen_for_the_end(self, serving: "asyncio.Task[None]") -> None:
@@ -110,6 +112,7 @@ class Worker:
         if self._child is not None:
             self._child.kill_now()
         self._temporary.remove()
+        prefix_files.sweep()
         os._exit(code)
 
     async def _serve(self) -> None:

@@ -16,7 +16,8 @@ from studies.protocol import Assignment
 from tests.tiny import tiny_csv
 from tests.trials.conftest import Memory
 from tests.trials.test_tasks import Study, study
-from trials.prefix.files import NoRoom, PrefixFiles, Tier, machine_tiers
+from trials import prefix_files
+from trials.prefix_files import NoRoom, PrefixFiles, Tier, machine_tiers
 from trials.train import train
 from trials.warm import Warm
 
@@ -166,6 +167,34 @@ def test_a_folder_of_somebody_elses_is_not_used(tmp_path: Path, monkeypatch: pyt
     assert shared not in [tier.folder for tier in machine_tiers()]
 
 
+def test_what_lies_in_memory_goes_with_the_last_process_that_may_use_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / prefix_files.NAME
+    monkeypatch.setattr(prefix_files, "SHARED_MEMORY", tmp_path)
+    folder.mkdir(mode=0o700)
+    other = subprocess.Popen([sys.executable, "-c", USER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None and other.stdout.readline() == "ready\n"
+    prefix_files.sweep()
+    assert (folder / "kept").exists()
+    other.kill()
+    other.communicate()
+    prefix_files.sweep()
+    assert not folder.exists()
+
+
+USER = """
+import sys, time
+from pathlib import Path
+from trials import prefix_files
+prefix_files.SHARED_MEMORY = Path(sys.argv[1])
+import os
+os.environ["LUTHIER_CACHE_MEMORY"] = "1000"
+prefix_files.machine_files().build("kept", 10, lambda path: None, lambda: None).close()
+print("ready", flush=True)
+time.sleep(60)
+"""
+
 CHILD = """
 import sys
 from pathlib import Path
@@ -221,7 +250,7 @@ def test_a_worker_killed_while_it_computes_blocks_nobody_and_leaves_nothing(
 HOLDER = """
 import sys, time
 from pathlib import Path
-from trials.prefix.files import PrefixFiles, Tier
+from trials.prefix_files import PrefixFiles, Tier
 def write(path):
     print("writing", flush=True)
     time.sleep(60)

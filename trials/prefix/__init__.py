@@ -2,14 +2,13 @@
 
 The bottom k blocks in evaluation mode are a fixed function of the example, so what crosses their upper edge (`Cut`) is
 kept per (model weights, data fingerprint, preprocessing, k): one row per token or per example, without padding. It lies
-in files that the workers of a machine share (`PrefixFiles`), and on the GPU as long as there is room. A deeper prefix
-is computed from the deepest shallower one there is.
+in files that the workers of a machine share (`PrefixFiles`), and during a trial on the GPU, where there is room. A
+deeper prefix is computed from the deepest shallower one there is.
 """
 
 import hashlib
 import json
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -23,18 +22,18 @@ from torch import nn
 
 from trials.backbone import Backbone
 from trials.batches import evaluation_batches
-from trials.memory import out_of_memory
+from trials.memory import free_gpu_memory, out_of_memory
 from trials.prefix.cut import CannotCut, Cut, Forward, Probe, capture, find_cut
-from trials.prefix.files import NoRoom, PrefixFiles, machine_tiers
 from trials.prefix.narrow import Narrow, find_narrow
 from trials.prefix.packing import packed, packs
 from trials.prefix.rows import Rows, layout, mapped, row_numbers
 from trials.prefix.shapes import TOKENS, Inputs, size
+from trials.prefix_files import NoRoom, PrefixFiles, machine_files
 from trials.tasks import Encoded
 
 Collate = Callable[[Encoded, Sequence[int]], Inputs]  # a batch of some examples, on the model's device
 
-GPU_SHARE = 0.25  # of the GPU's memory that is free when a prefix is first wanted
+GPU_SHARE = 0.25  # of what a trial may still take of its GPU: a prefix that is smaller lies there during the trial
 
 
 @dataclass(frozen=True)
@@ -107,13 +106,11 @@ class Prefixes:
         self._files = files
         self._found: dict[tuple[int, int], Found | str] = {}  # by depth and shape of inputs; or why there is none
         self._short: tuple[Narrow | None, bool] | None = None  # how to narrow, and whether it packs, once tried
-        self._gpu: OrderedDict[str, Rows] = OrderedDict()  # least recently used first
-        self._gpu_budget: int | None = None
 
     @property
     def files(self) -> PrefixFiles:
         if self._files is None:
-            self._files = PrefixFiles(machine_tiers())
+            self._files = machine_files()
         return self._files
 
     def open(self, source: Source, depth: int, splits: Mapping[str, Encoded]) -> Prefix | None:
@@ -160,12 +157,10 @@ class Prefixes:
     def _part(self, source: Source, depth: int, split: str, encoded: Encoded) -> tuple[Found, Rows]:
         found = self._find(source, depth, encoded)
         key = self._key(source, depth, split, encoded, found.cut)
-        if key in self._gpu:
-            self._gpu.move_to_end(key)
-            return found, self._gpu[key]
         file = self.files.find(key) or self._build(source, depth, split, encoded, found.cut, key)
         rows = Rows(file, found.cut.fields, encoded.lengths)
-        self._onto_gpu(key, rows)
+        if rows.nbytes <= GPU_SHARE * free_gpu_memory():
+            rows.to(torch.device("cuda"))
         return found, rows
 
     def _find(self, source: Source, depth: int, encoded: Encoded) -> Found:
@@ -240,19 +235,6 @@ class Prefixes:
             if file is not None:
                 return lower, cut, Rows(file, cut.fields, encoded.lengths)
         return None
-
-    def _onto_gpu(self, key: str, rows: Rows) -> None:
-        device = torch.device("cuda") if torch.cuda.is_available() else None
-        if device is None:
-            return
-        if self._gpu_budget is None:
-            self._gpu_budget = int(torch.cuda.mem_get_info()[0] * GPU_SHARE)
-        if rows.nbytes > self._gpu_budget:
-            return
-        while self._gpu and sum(r.nbytes for r in self._gpu.values()) + rows.nbytes > self._gpu_budget:
-            self._gpu.popitem(last=False)
-        rows.to(device)
-        self._gpu[key] = rows
 
 
 def why_not(error: BaseException) -> str | None:

@@ -21,8 +21,13 @@ from pathlib import Path
 from typing import IO
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - made private below
+NAME = f"luthier-prefixes-{os.getuid()}"
+USERS = ".users"  # locked by every process that may use a folder
 GIBIBYTE = 2**30
 WAIT_SECONDS = 0.05  # between looks at a file that another worker computes
+
+
+_held: list[IO[str]] = []  # locks, for as long as this process lives
 
 
 class NoRoom(Exception):
@@ -180,20 +185,37 @@ class PrefixFiles:
         return about.f_bavail * about.f_frsize
 
 
+def machine_files() -> PrefixFiles:
+    """The files of this user's workers on this machine, which `sweep` leaves alone until this process has ended."""
+    files = PrefixFiles(machine_tiers())
+    for tier in files.tiers:
+        users = (tier.folder / USERS).open("w")
+        fcntl.flock(users, fcntl.LOCK_SH)
+        _held.append(users)
+    return files
+
+
+def sweep() -> None:
+    """Remove what lies in memory, once no process uses it any more: nobody would free it."""
+    folder = SHARED_MEMORY / NAME
+    with contextlib.suppress(OSError), (folder / USERS).open("r+") as users:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder)
+
+
 def machine_tiers() -> list[Tier]:
     """This user's folders and budgets: LUTHIER_CACHE_MEMORY and LUTHIER_CACHE_DISK (bytes, 0 for none), and
     LUTHIER_CACHE_DIR. By default a quarter of the machine's memory, or half of what its tmpfs has free, whichever is
     less, and a tenth of the disk's free space.
     """
-    name = f"luthier-prefixes-{os.getuid()}"
     tiers = []
     if os.access(SHARED_MEMORY, os.W_OK):
         about = os.statvfs(SHARED_MEMORY)
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         allowed = _bytes("LUTHIER_CACHE_MEMORY", min(memory // 4, about.f_blocks * about.f_frsize // 2))
-        tiers.append((SHARED_MEMORY / name, allowed))
+        tiers.append((SHARED_MEMORY / NAME, allowed))
     home = os.environ.get("LUTHIER_CACHE_DIR")
-    folder = Path(home) if home else Path(tempfile.gettempdir()) / name
+    folder = Path(home) if home else Path(tempfile.gettempdir()) / NAME
     parent = folder if folder.exists() else Path(tempfile.gettempdir())
     about = os.statvfs(parent)
     tiers.append((folder, _bytes("LUTHIER_CACHE_DISK", about.f_bavail * about.f_frsize // 10)))
