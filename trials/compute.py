@@ -145,15 +145,17 @@ class Computer:
             logits: torch.Tensor = self.model(**inputs).logits
         return logits
 
-    def _short_forward(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        with self._shortcut.taken(inputs):
-            return self.forward(inputs)
-
     def _logits(self, encoded: Encoded, rows: Sequence[int]) -> torch.Tensor:
+        lengths = [encoded.lengths[i] for i in rows]
+
+        def forward(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+            with self._shortcut.taken(inputs, lengths):
+                return self.forward(inputs)
+
         if self._prefix is not None and self._prefix.covers(encoded):
-            logits = self._prefix.logits(self._short_forward, self.collate, encoded, rows)
+            logits = self._prefix.logits(forward, self.collate, encoded, rows)
         else:
-            logits = self._short_forward(self.collate(encoded, rows))
+            logits = forward(self.collate(encoded, rows))
         return encoded.select(logits, rows).float()
 
     def _smaller_on_oom(self, compute: Callable[[int], Result], rows: int, remember: bool = True) -> Result:

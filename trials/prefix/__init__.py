@@ -66,9 +66,9 @@ class Shortcut:
     packed: Sequence[nn.Module] = ()  # blocks
 
     @contextmanager
-    def taken(self, inputs: Inputs) -> Iterator[None]:
-        """Within it, a forward of these inputs leaves it out."""
-        with packed(self.packed, inputs), self.narrow.active() if self.narrow is not None else nullcontext():
+    def taken(self, inputs: Inputs, lengths: Sequence[int]) -> Iterator[None]:
+        """Within it, a forward of these inputs, whose examples have these lengths, leaves it out."""
+        with packed(self.packed, inputs, lengths), self.narrow.active() if self.narrow is not None else nullcontext():
             yield
 
 

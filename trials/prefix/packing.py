@@ -23,13 +23,17 @@ MASK = "attention_mask"
 
 
 @contextmanager
-def packed(blocks: Sequence[nn.Module], inputs: Inputs) -> Iterator[None]:
-    """Within it, a forward of `inputs`, padded on the right, computes these consecutive blocks without padding."""
+def packed(blocks: Sequence[nn.Module], inputs: Inputs, lengths: Sequence[int]) -> Iterator[None]:
+    """Within it, a forward of `inputs`, padded on the right, computes these consecutive blocks without padding.
+
+    `lengths` are those of the batch's examples: to read them off the mask would wait for the device.
+    """
     mask = inputs.get(MASK)
-    if not blocks or mask is None or mask.ndim != 2 or bool(mask.all()):
+    if not blocks or mask is None or mask.ndim != 2 or min(lengths) == mask.shape[1]:
         yield
         return
-    layout = Layout(mask.shape[0], mask.shape[1], mask.flatten().nonzero()[:, 0])
+    rows = [torch.arange(length) + row * mask.shape[1] for row, length in enumerate(lengths)]
+    layout = Layout(mask.shape[0], mask.shape[1], torch.cat(rows).to(mask.device, non_blocking=True))
     padded = {(layout.batch, layout.tokens), (1, layout.tokens)}
 
     def pack(value: Any) -> Any:
@@ -69,7 +73,7 @@ def packs(backbone: Backbone, forward: Forward, probe: Probe, close: float) -> b
         expected = probe.logits(forward)
         model.set_attn_implementation(NAME)
         try:
-            with packed(backbone.blocks, probe.inputs):
+            with packed(backbone.blocks, probe.inputs, probe.lengths):
                 if probe.agrees(probe.logits(forward), expected, close):
                     return True
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
