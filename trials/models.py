@@ -190,12 +190,12 @@ def load(auto: Any, folder: Path, name: str, label_names: list[str], processor: 
         reason = " ".join(str(error).split())[:300]
         text = f"{name} cannot be loaded for this task: {reason}. Check that the model suits the task."
         raise BadData(text, "model") from None
-    parameters = {key for key, _ in model.named_parameters()}
+    parameters, head = {key for key, _ in model.named_parameters()}, head_of(model)
     fresh = set(info["missing_keys"]) | {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}
-    if fresh >= {key for key in parameters if key not in head_of(model)}:
+    if fresh >= parameters - head:
         raise BadData(f"{name}: its weights fit no layer of {type(model).__name__}; save the model anew.", "model")
     if own != names:  # a head trained for other labels is of no use
-        fresh |= head_of(model)
+        fresh |= head
     model.to(device())
     draws.speed_up(model)
     pristine = {key: tensor.detach().to("cpu", copy=True) for key, tensor in _tensors(model).items()}
