@@ -30,7 +30,7 @@ space:
   epochs: {low: 1, high: 2}
   freeze_depth: {low: 0, high: auto}
 pruner: {name: median}
-budget: {trials: 15}
+budget: {trials: 40}
 """
 
 
@@ -75,7 +75,7 @@ def test_a_study_interrupted_goes_on_to_a_model_a_person_can_use(luthier: Luthie
     study = json.loads(done.stdout)
     assert study["state"] == "completed" and study["best"]["test"]["accuracy"] is not None
     counts = study["counts"]
-    assert (counts["complete"] + counts["pruned"], counts["failed"], counts["running"]) == (15, 0, 0)
+    assert (counts["complete"] + counts["pruned"], counts["failed"], counts["running"]) == (40, 0, 0)
     assert {"config.json", "model.safetensors", "luthier.json"} <= {path.name for path in (tiny / "winner").iterdir()}
 
     again = luthier("run", "tiny.yaml")  # it has ended: shown, not run
@@ -88,7 +88,7 @@ def test_a_study_interrupted_goes_on_to_a_model_a_person_can_use(luthier: Luthie
 
 
 def test_bad_data_fails_before_any_trial_and_once_mended_the_same_command_goes_on(luthier: Luthier, tiny: Path) -> None:
-    (tiny / "tiny.yaml").write_text(SPEC.replace("trials: 15", "trials: 1"))
+    (tiny / "tiny.yaml").write_text(SPEC.replace("trials: 40", "trials: 1"))
     good = (tiny / "data.csv").read_text()
     (tiny / "data.csv").write_text("message,label\nhello,1\n")
     done = luthier("run", "tiny.yaml", "--json")

@@ -66,7 +66,8 @@ def packs(backbone: Backbone, forward: Forward, probe: Probe, close: float) -> b
     """Whether a model in evaluation mode computes the same on packed sequences, tried on a few examples of different
     lengths. If so, it has the attention function for it from here on."""
     model = backbone.model
-    if MASK not in probe.inputs or getattr(model.config, "_attn_implementation", None) not in ("sdpa", NAME):
+    padded = MASK in probe.inputs and min(probe.lengths) < probe.inputs[MASK].shape[1]
+    if not padded or getattr(model.config, "_attn_implementation", None) not in ("sdpa", NAME):
         return False
     before = model.config._attn_implementation
     with torch.no_grad():
