@@ -95,15 +95,19 @@ class Intake(Core):
         if value is not None and (row.value is None or last or is_better(value, row.value, spec.maximize)):
             columns |= {"value": value, "best_step": report.step}
         old = {"resume": row.resume, "best": row.best}
-        new = dict(old)
+        new, unwanted = dict(old), list[FileRef]()
         for key, ref in (("resume", report.resume), ("best", report.best)):
-            if ref is not None:
-                new[key] = columns[key] = ref.model_dump()
+            if ref is None:
+                continue
+            if key == "best" and "best_step" not in columns:  # a replay after a lost attempt may come out otherwise
+                unwanted.append(ref)
+                continue
+            new[key] = columns[key] = ref.model_dump()
         if report.resume is not None:
             columns["resume_step"] = report.step
         kept = [ref["name"] for ref in new.values() if ref]
         gone = [FileRef.model_validate(ref) for ref in old.values() if ref and ref["name"] not in kept]
-        return columns, gone
+        return columns, gone + unwanted
 
     def renew(self, renewal: Renewal) -> Answer:
         """Extend the lease. Raises Stale."""

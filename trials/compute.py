@@ -49,8 +49,6 @@ class Computer:
         self._shortcut = Shortcut()
         gpu = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         self._bf16 = precision == "bfloat16" or (precision == "auto" and gpu)
-        self.precision = f"{'bfloat16' if self._bf16 else 'float32'} on {self.device.type}"
-        self._close = 3e-2 if self._bf16 else 1e-5  # by how much logits of batches composed otherwise may differ
         if self.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32 where a matrix is still float32
 
@@ -60,19 +58,39 @@ class Computer:
         The model must be frozen to the configuration's depth. It is left in evaluation mode.
         """
         self.model.eval()
+        self.settle_precision(opened, next(iter(splits.values())), session.log)
+        precision = f"{'bfloat16' if self._bf16 else 'float32'} on {self.device.type}"
         source = Source(
-            key=(opened.key, opened.data.fingerprint, params["max_length"], self.precision),
+            key=(opened.key, opened.data.fingerprint, params["max_length"], precision),
             backbone=opened.backbone,
             forward=self.forward,
             collate=self.collate,
             pieces=lambda compute, rows: self._smaller_on_oom(compute, rows, remember=False),
             tick=session.poll,
             log=session.log,
-            close=self._close,
+            exact=self._exact,
         )
         depth = int(params["freeze_depth"])
         self._prefix = opened.prefixes.open(source, depth, splits)
         self._shortcut = opened.prefixes.shortcut(source, depth, next(iter(splits.values())))
+
+    def settle_precision(
+        self, opened: Opened, encoded: Encoded, log: Callable[[str], None] = lambda text: None
+    ) -> None:
+        """Compute in float32 where the model's own code cannot do with bfloat16 (DeBERTa's cannot)."""
+        known = opened.prefixes
+        if self._bf16 and known.rejects_bfloat16 is None:
+            try:
+                with torch.no_grad():
+                    self.forward(self.collate(encoded, range(min(2, len(encoded)))))
+                known.rejects_bfloat16 = False
+            except RuntimeError as error:
+                if out_of_memory(error):
+                    raise
+                known.rejects_bfloat16 = True
+        if self._bf16 and known.rejects_bfloat16:
+            log("computes in float32: this model's code does not work in bfloat16")
+            self._bf16 = False
 
     @property
     def shortcut(self) -> Shortcut:
@@ -143,6 +161,16 @@ class Computer:
         """The model's logits for its inputs."""
         with torch.autocast(self.device.type, torch.bfloat16) if self._bf16 else contextlib.nullcontext():
             logits: torch.Tensor = self.model(**inputs).logits
+        return logits
+
+    def _exact(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Logits in plain float32, also on a GPU."""
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")
+        try:
+            logits: torch.Tensor = self.model(**inputs).logits
+        finally:
+            torch.set_float32_matmul_precision(before)
         return logits
 
     def _logits(self, encoded: Encoded, rows: Sequence[int]) -> torch.Tensor:

@@ -65,7 +65,7 @@ def batch_fits(assignment: Assignment, opened: Opened, warm: Warm, space: Space,
     where = ("this worker's GPU" if gpus == 1 else f"{gpus:g} of this worker's GPU") if on_gpu else "this worker"
     cure = "choose a smaller model or max_length, freeze more blocks, or use a larger machine."
     try:
-        need = measure(opened, warm, space.assigned(costliest), assignment.seed)
+        need = measure(opened, warm, space.assigned(costliest), assignment)
     except torch.OutOfMemoryError:
         raise BadData(f"Not even one training example fits in the memory of {where}: {cure}", *path) from None
     room = _gpu_room(gpus) if on_gpu else _cpu_room(need.weights)
@@ -97,12 +97,13 @@ def _fit(size: int, need: Need, room: Room) -> BatchFit:
     return BatchFit(batch_size=size, fits=piece == size, micro_batch=piece, memory_bytes=need.bytes(size))
 
 
-def measure(opened: Opened, warm: Warm, params: Params, seed: int) -> Need:
+def measure(opened: Opened, warm: Warm, params: Params, assignment: Assignment) -> Need:
     """What training steps hold, from batches of the longest examples. Raises torch.OutOfMemoryError."""
-    model, backbone = prepare(opened, params, seed)
+    model, backbone = prepare(opened, params, assignment.seed)
     encoded = opened.encoded("train", int(params["max_length"]))
     longest = sorted(range(len(encoded)), key=lambda i: -encoded.lengths[i])[: PROBES[-1]]
-    computer = Computer(model, opened.task, warm)
+    computer = Computer(model, opened.task, warm, precision=assignment.spec.precision)
+    computer.settle_precision(opened, encoded)
     weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
     trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)
     held = weights + trained * (1 + STATES[str(params["optimizer"])])  # 1: the gradients
@@ -120,7 +121,7 @@ def measure(opened: Opened, warm: Warm, params: Params, seed: int) -> Need:
             optimizer.step()
         return computer.memory()
 
-    seed_everything(seed)
+    seed_everything(assignment.seed)
     before, warm.micro_batch = warm.micro_batch, None
     few = min(PROBES[0], len(longest))
     try:

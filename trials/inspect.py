@@ -86,7 +86,8 @@ def _estimate(assignment: Assignment, name: str, opened: Opened, session: Sessio
     if "test" in opened.data.splits:
         opened.encoded("test", int(params["max_length"]))  # a broken file in it shows now, not after the search
     model, backbone = prepare(opened, params, assignment.seed)
-    computer = Computer(model, opened.task, warm)
+    computer = Computer(model, opened.task, warm, precision=spec.precision)
+    computer.settle_precision(opened, training, session.log)
     computer.reset_peak()
     optimizer = optim.make_optimizer(optim.parameter_groups(model, backbone.layers, backbone.depth + 1, params), params)
     batches = training_batches(training.lengths, int(params["batch_size"]), derive(assignment.seed, "probe"))

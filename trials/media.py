@@ -8,6 +8,7 @@ import io
 import math
 import struct
 import warnings
+from fractions import Fraction
 from pathlib import Path
 
 import numpy
@@ -27,6 +28,8 @@ IMAGE_FORMATS = (
     "WEBP",
 )  # none that runs a program, as EPS does
 RESAMPLING_SECONDS = 0.05  # by which a sound is read on beyond its wanted end
+LEAST_RATE, MOST_RATE = 1_000, 768_000  # samples a second; a header may claim anything
+FINEST = 2_000  # terms of a resampling ratio: a rate is met to a ten-thousandth and better
 NARROWEST = 100  # times longer than wide; resized by its shorter side, a narrower image would grow without bounds
 
 
@@ -102,7 +105,9 @@ def read_audio(item: Path | bytes, name: str, rate: int, seconds: float) -> nump
         text = f"{name} cannot be read as a sound ({reason}); {cure}, or convert it to wav, flac, mp3 or ogg."
         raise BadData(text, "dataset", "source") from None
     problem = None
-    if not len(found):
+    if not LEAST_RATE <= own_rate <= MOST_RATE:
+        problem = f"has a sampling rate of {own_rate} Hz"
+    elif not len(found):
         problem = "holds no sound"
     elif not numpy.isfinite(found).all():
         problem = "holds samples that are no finite numbers"
@@ -119,6 +124,6 @@ def _resampled(samples: numpy.ndarray, given: int, wanted: int) -> numpy.ndarray
         return samples
     import scipy.signal
 
-    common = math.gcd(given, wanted)
-    found: numpy.ndarray = scipy.signal.resample_poly(samples, wanted // common, given // common)
+    ratio = Fraction(wanted, given).limit_denominator(FINEST)  # an odd rate's own factors would take an endless filter
+    found: numpy.ndarray = scipy.signal.resample_poly(samples, ratio.numerator, ratio.denominator)
     return found.astype(numpy.float32)

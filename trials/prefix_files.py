@@ -27,7 +27,7 @@ GIBIBYTE = 2**30
 WAIT_SECONDS = 0.05  # between looks at a file that another worker computes
 
 
-_held: list[IO[str]] = []  # locks, for as long as this process lives
+_held: dict[Path, IO[str]] = {}  # locks, for as long as this process lives
 
 
 class NoRoom(Exception):
@@ -90,7 +90,7 @@ class PrefixFiles:
 
     @contextmanager
     def _turn(self, key: str, tick: Callable[[], None]) -> Iterator[None]:
-        with (self.tiers[-1].folder / f".{key[:16]}.turn").open("w") as lock:
+        with (self.tiers[-1].folder / f".{key[:2]}.turn").open("w") as lock:
             while True:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -143,7 +143,7 @@ class PrefixFiles:
                 below = self.tiers[i + 1].folder / path.name
                 partial = below.with_name(f"{path.name}.{os.getpid()}")
                 try:
-                    shutil.copyfile(path, partial)
+                    shutil.copy2(path, partial)  # with the time of its last use
                     partial.replace(below)
                 except OSError:
                     partial.unlink(missing_ok=True)
@@ -187,20 +187,40 @@ class PrefixFiles:
 
 def machine_files() -> PrefixFiles:
     """The files of this user's workers on this machine, which `sweep` leaves alone until this process has ended."""
-    files = PrefixFiles(machine_tiers())
-    for tier in files.tiers:
-        users = (tier.folder / USERS).open("w")
-        fcntl.flock(users, fcntl.LOCK_SH)
-        _held.append(users)
-    return files
+    tiers = machine_tiers()
+    for tier in tiers:
+        if tier.folder not in _held:
+            _held[tier.folder] = _use(tier.folder)
+    return PrefixFiles(tiers)
 
 
-def sweep() -> None:
-    """Remove what lies in memory, once no process uses it any more: nobody would free it."""
-    folder = SHARED_MEMORY / NAME
+def _use(folder: Path) -> IO[str]:
+    """A folder's lock, shared with all that use it. One that was swept meanwhile is made anew."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with contextlib.suppress(FileNotFoundError):
+            users = (folder / USERS).open("w")
+            fcntl.flock(users, fcntl.LOCK_SH)
+            if (folder / USERS).exists() and (folder / USERS).stat().st_ino == os.fstat(users.fileno()).st_ino:
+                return users
+            users.close()
+
+
+def sweep(patience: float = 0.0) -> None:
+    """Remove what lies in memory, once no process uses it any more: nobody would free it.
+
+    `patience`: seconds to wait for a process that is being killed.
+    """
+    folder, until = SHARED_MEMORY / NAME, time.monotonic() + patience
     with contextlib.suppress(OSError), (folder / USERS).open("r+") as users:
-        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(folder)
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+                return
+            if time.monotonic() >= until:
+                return
+            time.sleep(WAIT_SECONDS)
 
 
 def machine_tiers() -> list[Tier]:
@@ -216,8 +236,7 @@ def machine_tiers() -> list[Tier]:
         tiers.append((SHARED_MEMORY / NAME, allowed))
     home = os.environ.get("LUTHIER_CACHE_DIR")
     folder = Path(home) if home else Path(tempfile.gettempdir()) / NAME
-    parent = folder if folder.exists() else Path(tempfile.gettempdir())
-    about = os.statvfs(parent)
+    about = os.statvfs(next(parent for parent in (folder, *folder.resolve().parents) if parent.exists()))
     tiers.append((folder, _bytes("LUTHIER_CACHE_DISK", about.f_bavail * about.f_frsize // 10)))
     return [Tier(folder, allowed) for folder, allowed in tiers if allowed > 0 and _is_private(folder)]
 
@@ -232,7 +251,10 @@ def _allocate(descriptor: int, size: int) -> None:
 
 def _bytes(name: str, default: int) -> int:
     text = os.environ.get(name)
-    return default if text is None else int(float(text))
+    try:
+        return default if text is None else int(float(text))
+    except (ValueError, OverflowError):
+        raise NoRoom(f"{name} must be a number of bytes, not {text!r}") from None
 
 
 def _is_private(folder: Path) -> bool:

@@ -62,7 +62,9 @@ class Warm:
         quieten()
         folder = model_folder(name)
         task.check(folder, name)
-        study = (spec.task, spec.seed, spec.dataset.model_dump_json(), _stamps(spec))
+        # Images and sounds may be written anew without a trace in what names them: a new study reads them again.
+        named = assignment.study if {"image", "audio"} & set(spec.task_info.columns) else None
+        study = (spec.task, spec.seed, spec.dataset.model_dump_json(), _stamps(spec), named)
         if self._data is None or self._data[0] != study:
             self._data = None  # not two studies' data in memory at once
             for kept in self._models.values():
@@ -73,7 +75,7 @@ class Warm:
             text = "The data changed since the study began; put the old file back, or start a new study on the new one."
             raise BadData(text, "dataset", "source")
         files = sorted(file for file in folder.iterdir() if file.is_file())  # weights, configuration, processor
-        key = (str(folder), tuple((file.name, _stamp(file)) for file in files), tuple(data.label_names))
+        key = (spec.task, str(folder), tuple((file.name, _stamp(file)) for file in files), tuple(data.label_names))
         self._make_room(key, name, spec)
         if key not in self._models:
             pretrained = task.load(folder, name, data.label_names)

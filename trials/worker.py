@@ -112,7 +112,7 @@ class Worker:
         if self._child is not None:
             self._child.kill_now()
         self._temporary.remove()
-        prefix_files.sweep()
+        prefix_files.sweep(patience=1.0)
         os._exit(code)
 
     async def _serve(self) -> None:

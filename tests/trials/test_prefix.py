@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,15 +11,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 
 from studies.protocol import Assignment
-from tests.tiny import tiny_csv
+from tests.architectures import ARCHITECTURES, tiny_data
+from tests.tiny import tiny_csv, tiny_sound
 from tests.trials.conftest import Memory
 from tests.trials.test_tasks import Study, study
 from trials import prefix_files
+from trials.compute import Computer
 from trials.prefix_files import NoRoom, PrefixFiles, Tier, machine_tiers
-from trials.train import train
+from trials.train import prepare, train
 from trials.warm import Warm
 
 __all__ = ["study"]  # the fixture
@@ -97,6 +101,47 @@ def test_bfloat16_is_close_and_keeps_float32_weights(assign: Assign, tmp_path: P
         assert {p.dtype for p in model.parameters()} == {torch.float32}
 
 
+@pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
+def test_every_architecture_trains_in_bfloat16_or_says_that_it_cannot(study: Study) -> None:
+    study.spec["precision"] = "bfloat16"
+    for depth in (0, 1):
+        session = study.trial(depth)
+        assert None not in session.metrics[0].values()
+        said = any("does not work in bfloat16" in line for line in session.lines)
+        assert said == (study.architecture.config().model_type == "deberta")
+
+
+@pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
+def test_sounds_padded_alike_keep_their_own_masks(assign: Assign, tmp_path: Path) -> None:
+    """The first ones fill the window, which would let one's mask pass for all."""
+    names = [tiny_sound(tmp_path, i, i % 2) for i in range(24)]
+    for i, path in enumerate(names):
+        samples, rate = soundfile.read(path)
+        soundfile.write(path, samples[: len(samples) // 3] if i % 5 == 4 else samples, rate)
+    rows = "".join(f"{path.name},{i % 2}\n" for i, path in enumerate(names))
+    (tmp_path / "sounds.csv").write_text("audio,label\n" + rows)
+    folder = ARCHITECTURES["hubert"].build(tmp_path / "model")
+    spec = {"task": "audio-classification", "model": str(folder), "dataset": {"source": str(tmp_path / "sounds.csv")}}
+    for depth in (1, 2, 3):
+        work, warm = assign(params={"freeze_depth": depth, "max_length": 500}, spec=spec), Warm()
+        opened = warm.open(work)
+        model, _ = prepare(opened, work.params, 0)
+        encoded = opened.encoded("train", 500)
+        computer = Computer(model, opened.task, warm)
+        plain = computer.predict(encoded)
+        computer.speed_up(opened, work.params, {"train": encoded}, session := Memory(tmp_path / f"s{depth}"))
+        assert built(session) and torch.allclose(computer.predict(encoded), plain, atol=1e-4 * float(plain.abs().max()))
+        computer.close()
+
+
+def test_a_model_serves_two_tasks_in_one_process(tmp_path: Path, assign: Assign) -> None:
+    warm, model = Warm(), ARCHITECTURES["bert"].build(tmp_path / "model")
+    for task in ("text-classification", "token-classification"):
+        data = tiny_data(task, tmp_path / task)
+        spec = {"task": task, "model": str(model), "dataset": {"source": str(data)}}
+        train(assign(params={"epochs": 1, "freeze_depth": 1}, spec=spec), Memory(tmp_path / f"s-{task}"), warm)
+
+
 def files(tmp_path: Path, memory: int, disk: int) -> PrefixFiles:
     return PrefixFiles([Tier(tmp_path / "memory", memory), Tier(tmp_path / "disk", disk)])
 
@@ -138,6 +183,42 @@ def test_the_least_recently_used_goes_first_down_to_disk_and_then_for_good(tmp_p
     assert kept.find("b") is None and kept.bytes() == [250, 200]
     with pytest.raises(NoRoom):
         keep(kept, "g", 310)
+
+
+def test_what_was_moved_down_keeps_the_time_of_its_last_use(tmp_path: Path) -> None:
+    kept = files(tmp_path, 200, 200)
+    for key in "abc":
+        keep(kept, key, 100)  # a goes down
+    keep(kept, "big", 150)  # so do b and c, the latest used of the three; a goes for good
+    assert names(tmp_path / "disk") == {"b", "c"}
+
+
+def test_a_folder_swept_between_opening_and_locking_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefix_files, "SHARED_MEMORY", tmp_path)
+    monkeypatch.setenv("LUTHIER_CACHE_MEMORY", "1000")
+    folder, lock = tmp_path / prefix_files.NAME, prefix_files.fcntl.flock
+    swept = []
+
+    def sweep_first(file: object, how: int) -> None:
+        if not swept:
+            swept.append(shutil.rmtree(folder))
+        lock(file, how)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as racing:
+        racing.setattr(prefix_files.fcntl, "flock", sweep_first)
+        kept = prefix_files.machine_files()
+    assert swept
+    keep(kept, "a", 100)
+    prefix_files._held.pop(folder).close()
+
+
+def test_a_setting_that_is_no_number_is_said(assign: Assign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUTHIER_CACHE_DISK", "4GB")
+    session = Memory(tmp_path / "s")
+    train(assign(params={"freeze_depth": 1, "epochs": 1}), session, Warm())
+    assert "because LUTHIER_CACHE_DISK must be a number of bytes, not '4GB'" in session.lines[0]
 
 
 def test_what_is_in_use_stays(tmp_path: Path) -> None:

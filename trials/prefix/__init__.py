@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import accumulate
 from pathlib import Path
 from typing import IO
 
 import torch
-import transformers
 from torch import nn
 
 from trials.backbone import Backbone
@@ -25,9 +25,9 @@ from trials.batches import evaluation_batches
 from trials.memory import free_gpu_memory, out_of_memory
 from trials.prefix.cut import CannotCut, Cut, Forward, Probe, capture, find_cut
 from trials.prefix.narrow import Narrow, find_narrow
-from trials.prefix.packing import packed, packs
+from trials.prefix.packing import MASK, has_padding, packed, packs
 from trials.prefix.rows import Rows, layout, mapped, row_numbers
-from trials.prefix.shapes import TOKENS, Inputs, size
+from trials.prefix.shapes import BATCH, TOKENS, Inputs, size
 from trials.prefix_files import NoRoom, PrefixFiles, machine_files
 from trials.tasks import Encoded
 
@@ -47,7 +47,7 @@ class Source:
     pieces: Callable[[Callable[[int], None], int], None]  # pieces(compute, rows): compute(size), smaller where it must
     tick: Callable[[], None]
     log: Callable[[str], None]
-    close: float  # by how much logits may differ between batches composed otherwise, as a share of the largest
+    exact: Forward  # in float32, to try things with
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,7 @@ class Prefixes:
     def __init__(self, files: PrefixFiles | None = None) -> None:
         self._files = files
         self._found: dict[tuple[int, int], Found | str] = {}  # by depth and shape of inputs; or why there is none
+        self.rejects_bfloat16: bool | None = None  # whether the model's code cannot compute in it, once tried
         self._short: tuple[Narrow | None, bool] | None = None  # how to narrow, and whether it packs, once tried
 
     @property
@@ -145,12 +146,14 @@ class Prefixes:
         if self._short is None:
             try:
                 probe = _probes(source, encoded)[2]
-                narrow = find_narrow(source.backbone, source.forward, probe, source.close)
-                self._short = narrow, packs(source.backbone, source.forward, probe, source.close)
+                found = find_narrow(source.backbone, source.exact, probe), packs(source.backbone, source.exact, probe)
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
                 return Shortcut()
+            if not has_padding(probe):  # that tells nothing about other examples
+                return Shortcut(found[0])
+            self._short = found
         narrow, can_pack = self._short
         return Shortcut(narrow, (blocks if narrow is None else blocks[:-1]) if can_pack else [])
 
@@ -168,7 +171,7 @@ class Prefixes:
         shape = (depth, encoded.longest if len(set(encoded.lengths)) == 1 else 0)
         if shape not in self._found:
             try:
-                cut = find_cut(source.backbone, depth, source.forward, _probes(source, encoded), source.close)
+                cut = find_cut(source.backbone, depth, source.exact, _probes(source, encoded))
                 self._found[shape] = Found(cut, _light(source, cut, encoded))
             except CannotCut as reason:
                 self._found[shape] = str(reason)
@@ -180,7 +183,7 @@ class Prefixes:
     @staticmethod
     def _key(source: Source, depth: int, split: str, encoded: Encoded, cut: Cut) -> str:
         fields = [(f.kind, f.shape.dims, str(f.shape.dtype)) for f in cut.fields]
-        versions = (torch.__version__, transformers.__version__)
+        versions = [version(name) for name in ("luthier", "torch", "transformers", "tokenizers", "numpy")]
         whole = [source.key, depth, split, encoded.longest, sum(encoded.lengths), fields, versions]
         return hashlib.sha256(json.dumps(whole, default=str).encode()).hexdigest()
 
@@ -203,7 +206,7 @@ class Prefixes:
                             found = field.stored(value, lengths)
                             if found.shape[1:] != field.row:
                                 raise CannotCut("its inputs differ in length, and what it makes of them does otherwise")
-                            rows[row_numbers(field, starts, piece)] = found.to("cpu")
+                            rows[row_numbers(field, starts, piece)] = found.to("cpu", rows.dtype)
 
                 source.pieces(fill, len(batch))
 
@@ -251,10 +254,12 @@ def _probes(source: Source, encoded: Encoded) -> list[Probe]:
     order = sorted(range(len(encoded)), key=lambda i: encoded.lengths[i])
     last = len(order) - 1
     few = [order[0], order[last // 4], order[last // 2]]
-    if encoded.lengths[few[-1]] == encoded.lengths[order[last]]:
-        few = [order[0]] * 3
     many = [order[last // 3], order[2 * last // 3], order[3 * last // 4], order[max(0, last - 1)], order[last]]
-    return [_probe(source, encoded, rows) for rows in (few, many, few + many)]
+    probes = [_probe(source, encoded, rows) for rows in (few, many, few + many)]
+    if size(probes[0].inputs) | {BATCH: 0} == size(probes[1].inputs) | {BATCH: 0}:  # as if there were no padding
+        probes[0] = _probe(source, encoded, [order[0]] * 3)
+        probes[2] = _probe(source, encoded, [order[0]] * 3 + many)
+    return probes
 
 
 def _probe(source: Source, encoded: Encoded, rows: Sequence[int]) -> Probe:
@@ -266,19 +271,21 @@ def _light(source: Source, cut: Cut, encoded: Encoded) -> bool:
     """Whether the inputs' values play no part once the cut's are there: then images need not be prepared again."""
     if len(set(encoded.lengths)) > 1 and any(field.kind == "tokens" for field in cut.fields):
         return False
-    probe = _probe(source, encoded, range(min(6, len(encoded))))
+    if MASK in encoded.padding and "input_ids" not in encoded.columns:  # sounds of one length, differently masked
+        return False
+    probe = _probes(source, encoded)[2]
     with torch.no_grad():
-        expected = probe.logits(source.forward)
-        values = capture(cut, source.forward, probe.inputs)
+        expected = probe.logits(source.exact)
+        values = capture(cut, source.exact, probe.inputs)
         try:
             light = light_inputs(source.collate, encoded, len(probe.lengths))
             tokens = size(light)[TOKENS]
             kept = [f.stored(value, probe.lengths) for f, value in zip(cut.fields, values, strict=True)]
             values = [f.restored(rows, probe.lengths, tokens) for f, rows in zip(cut.fields, kept, strict=True)]
             with cut.injected(values, light):
-                found = probe.select(source.forward(light))
+                found = probe.select(source.exact(light))
         except RuntimeError as error:
             if out_of_memory(error):
                 raise
             return False
-    return probe.agrees(found, expected, source.close)
+    return probe.agrees(found, expected)

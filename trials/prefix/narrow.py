@@ -68,7 +68,7 @@ class Narrow:
             yield
 
 
-def find_narrow(backbone: Backbone, forward: Forward, probe: Probe, close: float) -> Narrow | None:
+def find_narrow(backbone: Backbone, forward: Forward, probe: Probe) -> Narrow | None:
     """How to narrow a model in evaluation mode, tried on a few examples; None where its head looks at other tokens
     too, or its last block is written in another way. Gives the model the attention function that it takes."""
     model, block = backbone.model, backbone.blocks[-1]
@@ -87,11 +87,11 @@ def find_narrow(backbone: Backbone, forward: Forward, probe: Probe, close: float
             try:
                 with narrow.active():
                     found = probe.logits(forward)
-            except (RuntimeError, ValueError, TypeError, IndexError, StopIteration) as error:
+            except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, StopIteration) as error:
                 if out_of_memory(error):
                     raise
                 continue
-            if probe.agrees(found, expected, close):
+            if probe.agrees(found, expected):
                 return narrow
     model.set_attn_implementation(before)
     return None
