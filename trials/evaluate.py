@@ -1,5 +1,6 @@
 """The winner: its test score, measured once, and the model a person can use, packed as one file."""
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -43,9 +44,9 @@ def evaluate(assignment: Assignment, session: Session, warm: Warm) -> Evaluation
     if "test" in opened.data.splits:
         encoded = opened.encoded("test", int(assignment.params["max_length"]))
         computer = Computer(model, opened.task, warm, precision=assignment.spec.precision)
-        computer.speed_up(opened, assignment.params, {"test": encoded}, session)
-        test = opened.scores(computer.predict(encoded, session.poll), encoded)
-        computer.close()
+        with contextlib.closing(computer):
+            computer.speed_up(opened, assignment.params, {"test": encoded}, session)
+            test = opened.scores(computer.predict(encoded, session.poll), encoded)
         session.log(f"test ({len(encoded)} rows): {', '.join(f'{k} {v}' for k, v in test.items())}")
     packed = _pack(assignment, opened, test, session.folder)
     with packed.open("rb") as file:

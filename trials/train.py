@@ -4,6 +4,7 @@ The loop in `train` is the whole of it. A trial is a function of its assignment:
 assignment's seed, anew after each evaluation, so that a resumed trial goes on exactly as an uninterrupted one.
 """
 
+import contextlib
 import math
 import time
 from dataclasses import dataclass
@@ -76,18 +77,17 @@ def train(assignment: Assignment, session: Session, warm: Warm) -> Finished:
     model, backbone = prepare(opened, params, assignment.seed)
     training, validation = (opened.encoded(split, int(params["max_length"])) for split in ("train", "validation"))
     weights = optim.class_weights(training.labels, len(opened.data.label_names), params)
-    vocabulary = compact(model, (training, validation), params)
-    computer = Computer(model, opened.task, warm, float(params["label_smoothing"]), weights, spec.precision)
-    try:
+    with contextlib.ExitStack() as stack:
+        vocabulary = compact(model, (training, validation), params)
+        if vocabulary is not None:
+            stack.callback(vocabulary.restore)
+        computer = Computer(model, opened.task, warm, float(params["label_smoothing"]), weights, spec.precision)
+        stack.callback(computer.close)
         computer.reset_peak()
         computer.speed_up(opened, params, {"train": training, "validation": validation}, session)
         groups = optim.parameter_groups(model, backbone.layers, backbone.depth + 1, params)
         optimizer = optim.make_optimizer(groups, params)
         return fit(Trial(assignment, session, opened, model, computer, optimizer, vocabulary, training, validation))
-    finally:
-        computer.close()
-        if vocabulary is not None:
-            vocabulary.restore()
 
 
 def fit(trial: Trial) -> Finished:

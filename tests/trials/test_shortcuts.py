@@ -96,8 +96,6 @@ def test_embeddings_that_no_example_uses_come_out_as_if_trained(
 def test_where_leaving_embeddings_out_would_change_or_save_nothing_all_are_trained(
     assign: Assign, params: dict[str, object]
 ) -> None:
-    if "strategy" in params:
-        pytest.importorskip("peft")
     work = assign(params=params)
     opened = Warm().open(work)
     model, _ = prepare(opened, work.params, 0)
