@@ -102,8 +102,8 @@ def light_inputs(collate: Collate, encoded: Encoded, count: int) -> Inputs:
 class Prefixes:
     """Every prefix of one model that a worker's child knows, kept warm with it."""
 
-    def __init__(self, files: PrefixFiles | None = None) -> None:
-        self._files = files
+    def __init__(self) -> None:
+        self._files: PrefixFiles | None = None  # opened when first wanted
         self._found: dict[tuple[int, int], Found | str] = {}  # by depth and shape of inputs; or why there is none
         self.rejects_bfloat16: bool | None = None  # whether the model's code cannot compute in it, once tried
         self._short: tuple[Narrow | None, bool] | None = None  # how to narrow, and whether it packs, once tried
