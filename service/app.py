@@ -18,14 +18,16 @@ from service.database import Database
 from service.dispatch import Dispatch
 from service.intake import Intake
 from service.leases import Leases
-from service.reaper import Reaper, ReaperThread
-from service.routes import operations, plan, studies, trials, worker
+from service.reaper import Every, Reaper
+from service.routes import operations, plan, schedules, studies, trials, worker
+from service.schedules.scheduler import Scheduler
 from service.searches import Searches
 from service.settings import Settings
 from service.store import Store
 from service.wake import Wake
 
 VERSION = "0.1.0"
+SCHEDULER_SECONDS = 1.0  # between looks at what is due
 THREADS = 40  # requests worked on at the same time; the rest wait on the event loop
 
 
@@ -66,16 +68,25 @@ def create_app(settings: Settings, tokens: Tokens | None = None, only: str | Non
     tokens = tokens or Tokens.of(settings)
     core = build_core(settings, only)
     parts = (core.database, core.leases, core.searches, core.store, core.only)
-    service = Service(settings, core, Dispatch(*parts), Intake(*parts), Wake())
+    dispatch, intake = Dispatch(*parts), Intake(*parts)
+    scheduler = Scheduler(core, dispatch, intake, settings.webhook)
+    service = Service(settings, core, dispatch, intake, scheduler, Wake())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
-        reaper = ReaperThread(Reaper(*parts), min(1.0, settings.lease_seconds / 3), settings.lease_seconds)
-        reaper.start()
+        threads = [Every("reaper", min(1.0, settings.lease_seconds / 3), Reaper(*parts).ticks(settings.lease_seconds))]
+        if only is None:  # an embedded service does one study's work
+            threads.append(Every("scheduler", SCHEDULER_SECONDS, service.scheduler.tick))
+            threads.append(Every("webhook", SCHEDULER_SECONDS, service.scheduler.deliver))
+        for thread in threads:
+            thread.start()
         yield
         service.wake.close()
-        await anyio.to_thread.run_sync(reaper.stop)
+        for thread in threads:
+            thread.stop()
+        for thread in threads:
+            await anyio.to_thread.run_sync(thread.join, 10)
         await anyio.to_thread.run_sync(core.searches.leave)
         core.database.dispose()
 
@@ -83,7 +94,7 @@ def create_app(settings: Settings, tokens: Tokens | None = None, only: str | Non
     app.state.service = service
     errors.install(app)
     auth.install(app, tokens.guard())
-    for module in (plan, trials, studies, worker, operations):
+    for module in (plan, trials, studies, schedules, worker, operations):
         app.include_router(module.router, max_body_size=auth.MAX_BODY_BYTES)
 
     @app.get("/", include_in_schema=False)

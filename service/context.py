@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from service.core import Core
 from service.dispatch import Dispatch
 from service.intake import Intake
+from service.schedules.scheduler import Scheduler
 from service.settings import Settings
 from service.wake import Wake
 
@@ -18,6 +19,7 @@ class Service:
     core: Core
     dispatch: Dispatch
     intake: Intake
+    scheduler: Scheduler
     wake: Wake
 
 

@@ -14,16 +14,17 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from service import lifecycle
+from service import confirm, lifecycle
 from service.core import Core
 from service.errors import Conflict, Unavailable
 from service.leases import Tally, rows
 from service.placement import Placement, trial_params
+from service.schedules import champions
 from service.searches import resolved_space
 from service.tables import AssignmentRow as A
 from service.tables import ReportRow, StudyRow, WorkerRow
 from studies.hyperparameters import Params
-from studies.protocol import Assignment, Checkpoint, Claim, Kind, StudyState, TrialState
+from studies.protocol import TRAINING, Assignment, Checkpoint, Claim, Kind, StudyState, TrialState
 from studies.search import Search
 
 ASK_SECONDS = 60.0  # a turn to ask Optuna that lasts longer was left behind by a crash
@@ -205,14 +206,15 @@ class Dispatch(Core):
         kind, source = Kind(row.kind), row
         extra: dict[str, Any] = {}
         if kind is Kind.EVALUATE:
-            winner = (A.study_id == study.id, A.kind == Kind.TRAIN, A.number == study.winner)
-            source = session.scalars(select(A).where(*winner)).one()
+            source = lifecycle.winning(session, study)
             extra = {"provenance": self._provenance(session, study, source)}
+        elif kind is Kind.COMPARE:
+            extra = champions.rivals(session, study, row)
         checkpoint = Checkpoint.model_validate(
             {"step": source.resume_step, "resume": source.resume, "best": source.best}
             | {"best_step": source.best_step, "best_value": source.value}
         )
-        if kind is Kind.TRAIN and checkpoint.resume is None:
+        if kind in TRAINING and checkpoint.resume is None:
             checkpoint = Checkpoint()  # nothing to go on from: from the start, reports of known steps are repeats
         return Assignment(
             id=row.id,
@@ -240,9 +242,13 @@ class Dispatch(Core):
         report = session.get(ReportRow, (winner.id, winner.best_step))
         return {
             "study": study.name,
-            "trial": winner.number,
+            "trial": study.winner,
             "best_step": winner.best_step,
             "validation": report.metrics if report else {},
             "baseline": {"trial": 0, "value": baseline},
             "search_params": winner.params,
+            "confirmed": [
+                {"trial": candidate.trial.number, "values": candidate.values}
+                for candidate in confirm.candidates(session, study)
+            ],
         }

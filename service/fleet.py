@@ -28,6 +28,9 @@ STEADY_SECONDS = 60.0  # a worker that lived so long starts over with the first 
 HOPELESS_DEATHS = 3  # so many in a row, and a worker is not expected to stay up any more
 LOOK_SECONDS = 0.5  # between looks at the workers
 CPU = "cpu"
+SECRETS = frozenset(  # of the service; its workers need none of them
+    f"LUTHIER_{name}" for name in ("TOKEN", "WORKER_TOKEN", "DATABASE_URL", "WEBHOOK_URL", "WEBHOOK_SECRET")
+)
 
 
 @dataclass
@@ -67,8 +70,7 @@ class LocalFleet:
         workers_per_gpu: int = 1,
     ) -> None:
         self._url, self._logs = url, home / "logs"
-        self._environment = {k: v for k, v in os.environ.items() if k not in ("LUTHIER_TOKEN", "LUTHIER_DATABASE_URL")}
-        self._environment.pop("LUTHIER_WORKER_TOKEN", None)
+        self._environment = {k: v for k, v in os.environ.items() if k not in SECRETS}
         if token is not None:
             self._environment["LUTHIER_WORKER_TOKEN"] = token
         self._environment["LUTHIER_DATA_ROOTS"] = "/" if data_roots is None else data_roots

@@ -22,6 +22,7 @@ from service.tables import AssignmentRow as A
 from service.tables import ReportRow, StudyRow
 from studies.protocol import (
     ENDED,
+    TRAINING,
     Answer,
     Decision,
     FileRef,
@@ -59,6 +60,8 @@ class Intake(Core):
         self.store.drop(row.study_id, row.id, stale_files)
         if report.micro_batch is not None and report.micro_batch < (study.micro_batch or math.inf):
             self._remember(study.id, report.micro_batch)
+        if row.kind != Kind.TRAIN:  # a repetition runs to its end: the search is over
+            return Answer(decision=Decision.CONTINUE, lease_seconds=self.leases.lease_seconds)
         prune = False
         if value is not None:
             prune = self.searches.get(study).report(row.number, report.step, value)
@@ -145,6 +148,7 @@ class Intake(Core):
             )
         if row.kind == Kind.TRAIN and state is not TrialState.QUEUED:
             self.searches.tell(self.searches.get(study), row)
+        if row.kind in TRAINING and state is not TrialState.QUEUED:
             losers.append(row)
         self.clean(losers)
         if study.state in ENDED:
@@ -157,15 +161,18 @@ class Intake(Core):
             return self.leases.release(session, row, outcome.status == "lost", problem.message, seconds=seconds)
         state, reason = TrialState(outcome.status), outcome.reason
         error = problem.message if outcome.problem or state is TrialState.FAILED else None
-        if row.kind == Kind.TRAIN and state is TrialState.COMPLETE and row.value is None:
+        if row.kind in TRAINING and state is TrialState.COMPLETE and row.value is None:
             state, reason, error = TrialState.FAILED, Reason.ERROR, "The trial ended without a finite score."
         columns: dict[str, Any] = {"reason": reason, "error": error, "problem_path": problem.path or None}
         columns["seconds"] = seconds
         for key in ("peak_memory_bytes", "examples_per_second"):
             if getattr(outcome, key) is not None:
                 columns[key] = getattr(outcome, key)
-        if row.kind == Kind.TRAIN:
+        if row.kind in TRAINING:
             columns["resume"] = None
+        if outcome.comparison is not None:
+            self.store.require(row.study_id, row.id, outcome.comparison.predictions)
+            columns["comparison"] = outcome.comparison
         self.leases.end(session, row, state, **columns)
         return state
 
@@ -184,32 +191,35 @@ class Intake(Core):
             lifecycle.fail(session, self.leases, study, problem.detail)
             return
         if study.state == StudyState.QUEUED:
-            study.state = StudyState.RUNNING
+            study.state = StudyState.PAUSED if study.hold else StudyState.RUNNING
 
     def _evaluated(self, session: Session, study: StudyRow, row: A, outcome: Outcome) -> None:
         if outcome.evaluation is None:
             lifecycle.unmeasured(session, self.database, study, row.error or "")
             return
-        winner = session.scalars(
-            select(A).where(A.study_id == study.id, A.kind == Kind.TRAIN, A.number == study.winner)
-        ).one()
+        winner = lifecycle.winning(session, study)
         self.store.require(study.id, winner.id, outcome.evaluation.model)
         study.model = outcome.evaluation.model.model_dump() | {"assignment": winner.id}
         study.test = outcome.evaluation.test
 
     def losers(self, session: Session, study: StudyRow) -> list[A]:
         """Finished trials that still name a checkpoint and do not lead: their files can go."""
-        best = lifecycle.best_trial(session, study)
-        finished = select(A).where(A.study_id == study.id, A.kind == Kind.TRAIN)
+        keeping = lifecycle.keeping(session, study)
+        finished = select(A).where(A.study_id == study.id, A.kind.in_(TRAINING))
         finished = finished.where(A.best.is_not(None) | A.resume.is_not(None))
         losers = [
-            row
-            for row in session.scalars(finished.where(A.state.not_in(lifecycle.ACTIVE)))
-            if best is None or row.id != best.id
+            row for row in session.scalars(finished.where(A.state.not_in(lifecycle.ACTIVE))) if row.id not in keeping
         ]
         for row in losers:
             row.best = row.resume = None
         return losers
+
+    def ended(self, study: StudyRow) -> None:
+        """A study was ended by a user: its losers' files go, and Optuna hears of it."""
+        with self.database.transaction() as session:
+            losers = self.losers(session, session.get_one(StudyRow, study.id))
+        self.clean(losers)
+        self.searches.ended(study)
 
     def clean(self, trials: list[A]) -> None:
         """Remove the files of these trials that no row names."""

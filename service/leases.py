@@ -19,7 +19,7 @@ from service.database import Database
 from service.errors import Stale
 from service.tables import AssignmentRow as A
 from service.tables import StudyRow
-from studies.protocol import FINISHED, Kind, Outcome, Reason, StudyState, TrialState
+from studies.protocol import FINISHED, TRAINING, Kind, Outcome, Reason, StudyState, TrialState
 
 STALE = "This lease is over: the assignment was given to another worker or ended. Drop the work."
 WAITING_LOOKED_AT = 20  # queued assignments that a claim considers: the first ones may find no room
@@ -71,7 +71,7 @@ def _waiting(only: str | None) -> Select[A]:
     other = aliased(A)
     busy = (
         select(func.count(other.id))
-        .where(other.study_id == StudyRow.id, other.kind == Kind.TRAIN, other.state == TrialState.RUNNING)
+        .where(other.study_id == StudyRow.id, other.kind.in_(TRAINING), other.state == TrialState.RUNNING)
         .correlate(StudyRow)
         .scalar_subquery()
     )
@@ -79,8 +79,8 @@ def _waiting(only: str | None) -> Select[A]:
         select(A)
         .join(StudyRow)
         .where(A.state == TrialState.QUEUED)
-        .where(StudyRow.state.in_(WORKING) & (busy < StudyRow.parallel) | (A.kind != Kind.TRAIN))
-        .order_by(A.kind == Kind.TRAIN, A.kind != Kind.INSPECT, A.id)
+        .where(StudyRow.state.in_(WORKING) & (busy < StudyRow.parallel) | A.kind.not_in(TRAINING))
+        .order_by(A.kind.in_(TRAINING), A.kind != Kind.INSPECT, A.id)
         .limit(WAITING_LOOKED_AT)
     )
     return waiting if only is None else waiting.where((StudyRow.name == only) | StudyRow.transient)
@@ -101,12 +101,13 @@ class Leases:
         row = next((row for row in session.scalars(_waiting(only)) if place(row, False) is not None), None)
         if row is None:
             return None
-        if row.kind == Kind.TRAIN:
+        if row.kind in TRAINING:
             locked = select(StudyRow).where(StudyRow.id == row.study_id).with_for_update()
             study = session.scalar(locked, execution_options={"populate_existing": True})
             if study is None or study.state not in WORKING:
                 return None
-            if Tally.of(session, study.id)[TrialState.RUNNING] >= study.parallel:
+            busy = (A.study_id == study.id, A.kind.in_(TRAINING), A.state == TrialState.RUNNING)
+            if (session.scalar(select(func.count()).where(*busy)) or 0) >= study.parallel:
                 return None
         where = place(row, True)
         if where is None:
@@ -194,7 +195,7 @@ class Leases:
         states = [TrialState.QUEUED, TrialState.RUNNING] if started else [TrialState.QUEUED]
         which = select(A).where(A.study_id == study_id, A.state.in_(states)).with_for_update()
         if not started:
-            which = which.where(A.kind != Kind.EVALUATE, A.attempt == 0)
+            which = which.where(A.kind.not_in((Kind.CONFIRM, Kind.EVALUATE)), A.attempt == 0)
         found = list(session.scalars(which))
         ended = {"state": TrialState.CANCELLED, "finished_at": self.database.now(), "deadline": None, "token": None}
         rows(session, update(A).where(A.id.in_([row.id for row in found])).values(**ended))

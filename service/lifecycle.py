@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
+from service import confirm
 from service.database import Database
 from service.errors import Conflict, NotFound
 from service.leases import Leases, Tally, rows
@@ -51,16 +52,13 @@ def locked_of(session: Session, assignment_id: int) -> StudyRow | None:
 
 def best_trial(session: Session, study: StudyRow) -> A | None:
     """The complete trial with the best value; of equals the earliest."""
-    maximize = study.spec.maximize
-    value = A.value.desc() if maximize else A.value.asc()
-    complete = select(A).where(
-        A.study_id == study.id, A.kind == Kind.TRAIN, A.state == TrialState.COMPLETE, A.value.is_not(None)
-    )
-    return session.scalar(complete.order_by(value, A.number).limit(1))
+    return next(iter(confirm.ranked(session, study, 1)), None)
 
 
-def create(session: Session, database: Database, spec: StudySpec, name: str, transient: bool = False) -> StudyRow:
-    """A new study and its inspection, queued."""
+def create(
+    session: Session, database: Database, spec: StudySpec, name: str, transient: bool = False, hold: bool = False
+) -> StudyRow:
+    """A new study and its inspection, queued. `hold`: once inspected it waits, paused, for who made it."""
     now = database.time(session)
     study = StudyRow(
         name=name,
@@ -68,6 +66,7 @@ def create(session: Session, database: Database, spec: StudySpec, name: str, tra
         spec=spec,
         parallel=spec.parallel,
         transient=transient,
+        hold=hold,
         created_at=now,
     )
     session.add(study)
@@ -172,13 +171,13 @@ def _end(session: Session, leases: Leases, study: StudyRow) -> None:
     active = select(func.count()).where(A.study_id == study.id, A.state.in_(ACTIVE))
     if session.scalar(active):
         return
-    winner = best_trial(session, study)
-    if winner is None:
+    best = best_trial(session, study)
+    if best is None:
         _finish_without_winner(session, leases.database, study)
-    elif study.winner is None:
-        _measure(session, leases.database, study, winner)
-    else:
+    elif study.winner is not None:
         _finish(session, leases.database, study)
+    elif not _confirm(session, leases.database, study):
+        _measure(session, leases.database, study, best)
 
 
 def fail(session: Session, leases: Leases, study: StudyRow, error: str) -> None:
@@ -212,9 +211,43 @@ def _finish_without_winner(session: Session, database: Database, study: StudyRow
     _finish(session, database, study)
 
 
-def _measure(session: Session, database: Database, study: StudyRow, winner: A) -> None:
+def _confirm(session: Session, database: Database, study: StudyRow) -> bool:
+    """Queue the repetitions of the best configurations; False where there are none, or they are done."""
+    wanted, found = study.spec.confirm, confirm.candidates(session, study)
+    if wanted is None or any(candidate.again for candidate in found):
+        return False
+    now = database.time(session)
+    for rank, candidate in enumerate(found):
+        for i in range(wanted.seeds):
+            trial = candidate.trial
+            seed = trial_seed(study.spec.seed, trial.number, again=i + 1)
+            session.add(_queued(study, Kind.CONFIRM, rank * wanted.seeds + i, trial.params, seed, now))
+    return True
+
+
+def _measure(session: Session, database: Database, study: StudyRow, best: A) -> None:
+    picked = confirm.pick(confirm.candidates(session, study), study.spec.maximize)
+    winner = source = best
+    if picked is not None:
+        winner, source = picked[0].trial, picked[1]
+        study.winner_again = source.number
     study.winner = winner.number
-    session.add(_queued(study, Kind.EVALUATE, 0, winner.params, winner.seed, database.time(session)))
+    session.add(_queued(study, Kind.EVALUATE, 0, source.params, source.seed, database.time(session)))
+
+
+def winning(session: Session, study: StudyRow) -> A:
+    """The assignment whose weights are the winner's: the trial, or a repetition of it."""
+    kind, number = (Kind.TRAIN, study.winner) if study.winner_again is None else (Kind.CONFIRM, study.winner_again)
+    return session.scalars(select(A).where(A.study_id == study.id, A.kind == kind, A.number == number)).one()
+
+
+def keeping(session: Session, study: StudyRow) -> set[int]:
+    """Ids of the assignments whose weights are, or may yet become, the winner's."""
+    if study.winner is not None:
+        return {winning(session, study).id}
+    best = best_trial(session, study)
+    repetitions = [candidate.best(study.spec.maximize) for candidate in confirm.candidates(session, study)]
+    return {row.id for row in (best, *repetitions) if row is not None}
 
 
 def _check_budget(session: Session, database: Database, study: StudyRow, tally: Tally) -> None:
@@ -249,6 +282,17 @@ def gpu_seconds(session: Session, study_ids: list[int]) -> dict[int, float]:
         select(A.study_id, func.sum(A.seconds + A.seconds_before)).where(A.study_id.in_(study_ids)).group_by(A.study_id)
     )
     return {study_id: float(total or 0.0) for study_id, total in session.execute(statement)}
+
+
+def compare(session: Session, database: Database, study: StudyRow, champion: int) -> A:
+    """Queue the comparison of an ended study's winner with a champion, whose id numbers it. Its files come before the
+    transaction's end."""
+    row = _queued(
+        study, Kind.COMPARE, champion, winning(session, study).params, study.spec.seed, database.time(session)
+    )
+    session.add(row)
+    session.flush()
+    return row
 
 
 def new_trial(study: StudyRow, number: int, params: dict[str, Any], now: float) -> A:

@@ -4,12 +4,13 @@ Times are aware and UTC; numbers are finite or null, with a reason beside them. 
 not know, so a newer service stays readable.
 """
 
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, FiniteFloat
 
 from studies.hyperparameters import Params
 from studies.protocol import BatchFit, Block, Metrics, Reason, StudyState, TrialState
+from studies.schedule import RunOutcome, RunState, SkipReason
 
 T = TypeVar("T")
 
@@ -48,6 +49,14 @@ class BaselineView(BaseModel):
     value: FiniteFloat | None = None
 
 
+class ConfirmedView(BaseModel):
+    """A configuration that was trained again on fresh seeds: its validation scores, and their mean, which decides."""
+
+    trial: int
+    values: list[FiniteFloat]
+    mean: FiniteFloat
+
+
 class ModelView(BaseModel):
     """The winner's packed model: a .tar.gz at `url`, relative to the service."""
 
@@ -66,6 +75,7 @@ class StudyView(BaseModel):
     spec: dict[str, Any]
     counts: Counts
     best: BestView | None = None
+    confirmed: list[ConfirmedView] = []
     baseline: BaselineView | None = None
     model: ModelView | None = None
     gpu_seconds: FiniteFloat = 0.0
@@ -98,6 +108,55 @@ class TrialView(BaseModel):
     seed: int | None = None
     peak_memory_bytes: int | None = None
     examples_per_second: FiniteFloat | None = None
+
+
+class ChampionView(BaseModel):
+    """A schedule's model in use, and its scores on the test split of the day it was promoted."""
+
+    run: int
+    study: str
+    trial: int
+    params: Params
+    test: Metrics
+    promoted_at: AwareDatetime
+    url: str
+    sha256: str
+    bytes: int
+
+
+class RunView(BaseModel):
+    """A due time of a schedule and what came of it. `score`: of the model in use after it, on that day's test data.
+
+    `warm_start` says of each configuration of the run before what became of it; `decision` holds both models' scores on
+    the same examples, the test, and the reason.
+    """
+
+    id: int
+    due_at: AwareDatetime
+    trigger: Literal["schedule", "manual"]
+    state: RunState
+    reason: SkipReason | None = None
+    outcome: RunOutcome | None = None
+    message: str | None = None
+    study: str | None = None
+    fingerprint: str | None = None
+    warm_start: list[dict[str, Any]] = []
+    decision: dict[str, Any] | None = None
+    score: FiniteFloat | None = None
+    created_at: AwareDatetime
+    finished_at: AwareDatetime | None = None
+
+
+class ScheduleView(BaseModel):
+    """A schedule. `state`: active, paused, or ended (it has had its `max_runs`). `next`: the next due times."""
+
+    name: str
+    state: Literal["active", "paused", "ended"]
+    created_at: AwareDatetime
+    spec: dict[str, Any]
+    next: list[AwareDatetime]
+    champion: ChampionView | None = None
+    last_runs: list[RunView]
 
 
 class DataView(BaseModel):

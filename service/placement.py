@@ -17,7 +17,7 @@ from service.searches import resolved_space
 from service.tables import AssignmentRow as A
 from service.tables import StudyRow, WorkerRow
 from studies.hyperparameters import Params, complete
-from studies.protocol import Gpu, Kind, TrialState
+from studies.protocol import TRAINING, Gpu, Kind, TrialState
 
 USABLE = 0.95  # of a GPU's memory; the driver and the display take some
 CONTEXT_BYTES = 512 * 2**20  # what a process that uses CUDA holds before its first tensor, and also while idle
@@ -50,7 +50,7 @@ class Placement:
         `params` None: the least that any trial of the study may need. With `lock` the answer holds until the
         transaction's end; take it after the study's lock. Inspections and evaluations never wait.
         """
-        if self.gpu is None or kind is not Kind.TRAIN:
+        if self.gpu is None or kind not in TRAINING:
             return {"gpu": self.gpu and self.gpu.id, "gpu_share": None, "gpu_bytes": None}
         if lock:
             self.database.serialize(session, self.gpu.id)
@@ -111,7 +111,7 @@ def needed_bytes(session: Session, study: StudyRow, params: dict[str, Any] | Non
         return {**params, "batch_size": min(int(params["batch_size"]), study.micro_batch or int(params["batch_size"]))}
 
     wanted = None if params is None else whole(params)
-    of_study = (A.study_id == study.id, A.kind == Kind.TRAIN, A.gpu.is_not(None), A.peak_memory_bytes.is_not(None))
+    of_study = (A.study_id == study.id, A.kind.in_(TRAINING), A.gpu.is_not(None), A.peak_memory_bytes.is_not(None))
     latest = select(A.params, A.peak_memory_bytes).where(*of_study).order_by(A.id.desc()).limit(TRIALS_LOOKED_AT)
     measured = [(whole(own), peak) for own, peak in session.execute(latest)]
     alike = [peak for known, peak in measured if wanted is None or _needs_no_less(known, wanted)]

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import delete, select
@@ -46,7 +47,8 @@ class Reaper(Core):
             study = lifecycle.locked_by_id(session, study_id)
             if study is None:
                 return
-            lost = select(A).where(A.study_id == study_id, A.kind != Kind.TRAIN, A.state == TrialState.FAILED)
+            once = (Kind.INSPECT, Kind.EVALUATE)
+            lost = select(A).where(A.study_id == study_id, A.kind.in_(once), A.state == TrialState.FAILED)
             for row in session.scalars(lost):
                 if study.state in ENDED:
                     break
@@ -60,24 +62,29 @@ class Reaper(Core):
         elif study.inspection is not None:
             self.searches.reconcile(study.id, self.searches.get(study))
 
+    def ticks(self, grace_seconds: float) -> Callable[[], None]:
+        """`tick`, which takes leases back only from `grace_seconds` after now: workers of a service that was away
+        renew first."""
+        grace_until = time.monotonic() + grace_seconds
+        return lambda: self.tick(take_back=time.monotonic() >= grace_until)
 
-class ReaperThread(threading.Thread):
-    """Ticks every `seconds`, from `grace_seconds` after the start: workers of a service that was away renew first."""
 
-    def __init__(self, reaper: Reaper, seconds: float, grace_seconds: float) -> None:
-        super().__init__(name="luthier-reaper", daemon=True)
-        self._reaper, self._seconds, self._grace_until = reaper, seconds, time.monotonic() + grace_seconds
-        self._stopped = threading.Event()
+class Every(threading.Thread):
+    """Calls `tick` every `seconds` until it is stopped; what one call raises does not end it."""
+
+    def __init__(self, name: str, seconds: float, tick: Callable[[], None]) -> None:
+        super().__init__(name=f"luthier-{name}", daemon=True)
+        self._seconds, self._tick, self._stopped = seconds, tick, threading.Event()
 
     def run(self) -> None:
         while not self._stopped.wait(self._seconds):
             try:
-                self._reaper.tick(take_back=time.monotonic() >= self._grace_until)
+                self._tick()
             except SQLAlchemyError as error:
-                log.warning("the reaper could not reach the database: %s", type(error).__name__)
+                log.warning("%s: the database could not be reached: %s", self.name, type(error).__name__)
             except Exception:
-                log.exception("the reaper's tick failed; the next one tries again")
+                log.exception("%s failed; the next round tries again", self.name)
 
     def stop(self) -> None:
+        """Ask it to end."""
         self._stopped.set()
-        self.join(timeout=10)

@@ -3,9 +3,12 @@
 import ipaddress
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.schedules.webhook import Webhook
 
 
 class Settings(BaseSettings):
@@ -37,10 +40,12 @@ class Settings(BaseSettings):
     )
     cache_dir: Path | None = Field(None, description="Where on disk; a folder of the user's among the temporary files.")
     data_roots: str | None = Field(None, description="Folders, separated by colons, that data and models may lie in.")
+    webhook_url: SecretStr | None = Field(None, description="Where schedules tell of their runs, by HTTP POST.")
+    webhook_secret: SecretStr | None = Field(None, description="Signs what goes there (Standard Webhooks).")
     lease_seconds: float = Field(30, ge=0.5, le=3600, description="A worker silent for so long loses its trial.")
     max_losses: int = Field(3, ge=1, le=100, description="A trial fails once its workers vanished so many times.")
 
-    @field_validator("token", "worker_token", "database_url", mode="before")
+    @field_validator("token", "worker_token", "database_url", "webhook_url", "webhook_secret", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return None if isinstance(value, str) and not value.strip() else value
@@ -53,7 +58,15 @@ class Settings(BaseSettings):
             raise ValueError("must be postgresql://USER:PASSWORD@HOST/DATABASE, or sqlite:////ABSOLUTE/PATH")
         return value
 
-    @field_validator("token", "worker_token")
+    @field_validator("webhook_url")
+    @classmethod
+    def _web_address(cls, value: SecretStr | None) -> SecretStr | None:
+        parts = urlsplit("" if value is None else value.get_secret_value())
+        if value is not None and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ValueError("must be an http or https URL")
+        return value
+
+    @field_validator("token", "worker_token", "webhook_secret")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < 16:
@@ -68,6 +81,13 @@ class Settings(BaseSettings):
         url = self.database_url.get_secret_value()
         scheme, _, rest = url.partition("://")
         return f"postgresql+psycopg://{rest}" if scheme in ("postgres", "postgresql") else url
+
+    @property
+    def webhook(self) -> Webhook | None:
+        if self.webhook_url is None:
+            return None
+        secret = self.webhook_secret
+        return Webhook(self.webhook_url.get_secret_value(), secret.get_secret_value() if secret else None)
 
     @property
     def loopback(self) -> bool:

@@ -1,10 +1,12 @@
 """Files of the service: checkpoints of trials, logs, and the winners' models, under `<home>/store`.
 
-One folder an assignment. Workers on this machine write there directly (each file to a temporary name, then
-renamed); others send their files over HTTP. A row names a file only after the file is whole.
+One folder an assignment, and one a schedule, for the models of its champions. Workers on this machine write there
+directly (each file to a temporary name, then renamed); others send their files over HTTP. A row names a file only after
+the file is whole.
 """
 
 import contextlib
+import errno
 import hashlib
 import secrets
 import shutil
@@ -92,6 +94,27 @@ class Store:
     def read_log(self, study_id: int, assignment_id: int) -> str:
         path = self.folder(study_id, assignment_id) / LOG
         return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+    def schedule_folder(self, schedule_id: int) -> Path:
+        return self.root / f"schedule-{schedule_id}"
+
+    def link(self, source: Path, target: Path) -> None:
+        """Give a whole file another place; one that goes leaves the other be. The target is whole or not there."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+        try:
+            try:
+                temporary.hardlink_to(source)
+            except OSError as error:
+                if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
+                    raise
+                shutil.copyfile(source, temporary)  # a disk without hard links
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def remove_schedule(self, schedule_id: int) -> None:
+        shutil.rmtree(self.schedule_folder(schedule_id), ignore_errors=True)
 
     def remove_study(self, study_id: int) -> None:
         for folder in self.root.glob(f"{study_id}-*"):

@@ -23,7 +23,9 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from studies.protocol import Inspection
+from studies.promotion import Judgement
+from studies.protocol import Comparison, Inspection
+from studies.schedule import ScheduleSpec
 from studies.spec import StudySpec
 
 Id = BigInteger().with_variant(Integer, "sqlite")
@@ -78,18 +80,20 @@ class StudyRow(Base):
     winner: Mapped[int | None]  # number of the trial whose model is kept
     test: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     model: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # FileRef
+    winner_again: Mapped[int | None]  # number of its repetition whose weights are kept; None: the trial's own
+    hold: Mapped[bool | None]  # once inspected it waits, paused, for the schedule's run that made it
     micro_batch: Mapped[int | None]  # the most examples at once that fitted in memory, once more did not
 
 
 class AssignmentRow(Base):
-    """Work for one worker: a trial (kind train), the inspection or the evaluation of a study."""
+    """Work for one worker: a trial (kind train), or something else about a study (the other kinds)."""
 
     __tablename__ = "luthier_assignment"
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("luthier_study.id", ondelete="CASCADE"))
     kind: Mapped[str] = mapped_column(String(16))
-    number: Mapped[int]  # the trial's, which is Optuna's too; 0 for the other kinds
+    number: Mapped[int]  # train: the trial's, which is Optuna's too; compare: the champion's id; else counted from 0
     state: Mapped[str] = mapped_column(String(16))
     params: Mapped[dict[str, Any]] = mapped_column(JSON)  # the space's dimensions
     seed: Mapped[int] = mapped_column(BigInteger)
@@ -117,6 +121,7 @@ class AssignmentRow(Base):
     resume: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # FileRef
     resume_step: Mapped[int] = mapped_column(default=0)  # the evaluation it goes on from
     best: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # FileRef
+    comparison: Mapped[Comparison | None] = mapped_column(Document(Comparison))
 
     __table_args__ = (
         UniqueConstraint("study_id", "kind", "number"),
@@ -154,3 +159,82 @@ class ServiceRow(Base):
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     seen_at: Mapped[float] = mapped_column(Double)
+
+
+class ScheduleRow(Base):
+    __tablename__ = "luthier_schedule"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    spec: Mapped[ScheduleSpec] = mapped_column(Document(ScheduleSpec))
+    created_at: Mapped[float] = mapped_column(Double)
+    dealt_until: Mapped[float] = mapped_column(Double)  # every due time up to here is a run's row
+    next_at: Mapped[float | None] = mapped_column(Double, index=True)  # the next due time; None: max_runs is reached
+    fired: Mapped[int] = mapped_column(default=0)  # runs so far, without the skipped ones
+    champion_id: Mapped[int | None] = mapped_column(BigInteger)  # the model in use
+
+
+class RunRow(Base):
+    """A due time of a schedule: a run, or why there was none. The pair is unique, so that it happens once."""
+
+    __tablename__ = "luthier_run"
+    __table_args__ = (UniqueConstraint("schedule_id", "due_at"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    schedule_id: Mapped[int] = mapped_column(ForeignKey("luthier_schedule.id", ondelete="CASCADE"))
+    due_at: Mapped[float] = mapped_column(Double)
+    manual: Mapped[bool] = mapped_column(default=False)  # triggered by a user
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    reason: Mapped[str | None] = mapped_column(String(16))  # of a skipped one
+    outcome: Mapped[str | None] = mapped_column(String(16))  # of a finished one
+    message: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[float] = mapped_column(Double)
+    finished_at: Mapped[float | None] = mapped_column(Double)
+    study: Mapped[str | None] = mapped_column(String(64))  # its name; it may be gone
+    study_id: Mapped[int | None] = mapped_column(BigInteger)
+    template: Mapped[str] = mapped_column(String(64))  # digest of what is searched
+    fingerprint: Mapped[str | None] = mapped_column(String(64))  # of the data
+    started: Mapped[bool] = mapped_column(default=False)  # the data was looked at, the search is warm
+    warm_start: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # what became of old configurations
+    top: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # its best configurations, for the next run
+    judgement: Mapped[Judgement | None] = mapped_column(Document(Judgement))
+    rival_id: Mapped[int | None] = mapped_column(BigInteger)  # the champion it was compared with
+    turn: Mapped[str | None] = mapped_column(String(64))  # token of the service that moves it on now
+    turn_until: Mapped[float | None] = mapped_column(Double)
+
+
+class ChampionRow(Base):
+    """A model that was, or is, in use. Its file lies apart from its study's, which may go."""
+
+    __tablename__ = "luthier_champion"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    schedule_id: Mapped[int] = mapped_column(ForeignKey("luthier_schedule.id", ondelete="CASCADE"), index=True)
+    run_id: Mapped[int] = mapped_column(BigInteger, unique=True)
+    study: Mapped[str] = mapped_column(String(64))
+    trial: Mapped[int]
+    params: Mapped[dict[str, Any]] = mapped_column(JSON)
+    test: Mapped[dict[str, Any]] = mapped_column(JSON)  # its scores on the day it was promoted
+    model: Mapped[dict[str, Any]] = mapped_column(JSON)  # FileRef
+    previous_id: Mapped[int | None] = mapped_column(BigInteger)  # the champion before it
+    promoted_at: Mapped[float] = mapped_column(Double)
+    withdrawn_at: Mapped[float | None] = mapped_column(Double)  # rolled back
+
+
+class DeliveryRow(Base):
+    """A notification that the service's webhook has not taken yet, or did not take."""
+
+    __tablename__ = "luthier_delivery"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    schedule_id: Mapped[int] = mapped_column(ForeignKey("luthier_schedule.id", ondelete="CASCADE"), index=True)
+    event: Mapped[str] = mapped_column(String(16))
+    body: Mapped[str] = mapped_column(Text)  # JSON, as it is sent and signed
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_at: Mapped[float | None] = mapped_column(Double, index=True)  # None: delivered, or given up
+    delivered_at: Mapped[float | None] = mapped_column(Double)
+    error: Mapped[str | None] = mapped_column(Text)  # of the last attempt
+    created_at: Mapped[float] = mapped_column(Double)

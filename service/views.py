@@ -3,16 +3,18 @@
 import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from statistics import fmean
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from service import lifecycle
+from service import confirm, lifecycle
 from service.models import (
     BaselineView,
     BestView,
     ColumnView,
+    ConfirmedView,
     Counts,
     HyperparameterView,
     MetricView,
@@ -46,6 +48,8 @@ def study_views(session: Session, studies: Sequence[StudyRow]) -> list[StudyView
 
 def _study(session: Session, study: StudyRow, counts: dict[str, int], busy: float) -> StudyView:
     best = lifecycle.best_trial(session, study)
+    if study.winner is not None and best is not None and best.number != study.winner:  # its repetitions did better
+        best = session.scalar(select(A).where(A.study_id == study.id, A.kind == Kind.TRAIN, A.number == study.winner))
     baseline = session.scalar(select(A).where(A.study_id == study.id, A.kind == Kind.TRAIN, A.number == 0))
     model = study.model
     return StudyView(
@@ -63,6 +67,11 @@ def _study(session: Session, study: StudyRow, counts: dict[str, int], busy: floa
             params=best.params,
             test=study.test if best.number == study.winner else None,
         ),
+        confirmed=[
+            ConfirmedView(trial=candidate.trial.number, values=candidate.values, mean=fmean(candidate.values))
+            for candidate in confirm.candidates(session, study)
+            if candidate.values
+        ],
         baseline=None if baseline is None else BaselineView(trial=0, value=baseline.value),
         model=None
         if model is None

@@ -60,7 +60,12 @@ class Kind(StrEnum):
 
     INSPECT = "inspect"  # open model and data, check both, describe them
     TRAIN = "train"  # one trial
+    CONFIRM = "confirm"  # a trial's configuration again, on a fresh seed
     EVALUATE = "evaluate"  # the winner on the test split, packed as a model a person can use
+    COMPARE = "compare"  # two packed models, champion and challenger, on the same test examples
+
+
+TRAINING = frozenset({Kind.TRAIN, Kind.CONFIRM})
 
 
 class Decision(StrEnum):
@@ -152,6 +157,21 @@ class Evaluation(_Message):
     model: FileRef  # model.tar.gz
 
 
+class Comparison(_Message):
+    """What `compare` measured: a schedule's champion and its challenger on the same examples."""
+
+    examples: int = Field(ge=0)
+    left_out: int = Field(ge=0)  # of the test split: examples that the champion has seen
+    units: int = Field(ge=0)  # what gets one label each: examples, or words
+    independent: bool  # every unit is an example of its own, related to no other
+    champion: Metrics
+    challenger: Metrics
+    gained: int = Field(ge=0)  # units that only the challenger has right
+    lost: int = Field(ge=0)  # units that only the champion has right
+    differences: list[FiniteFloat] = []  # of the objective, more is better, on resamples of the examples
+    predictions: FileRef  # what both said of each unit (a file in the assignment's folder)
+
+
 class Problem(_Message):
     """Why model or data cannot be used: a sentence with the cure, and the spec's path where there is one."""
 
@@ -181,7 +201,7 @@ class Assignment(_Message):
     spec: StudySpec
     store: str  # absolute path of the assignment's folder on the service's machine
     store_mark: str  # content of the file `.mark` above it: a worker that reads the same shares the disk
-    number: int | None = None  # the trial's number (train, evaluate)
+    number: int | None = None  # the trial's number (train, evaluate), else that of the kind's
     params: Params = {}
     seed: int = 0
     inspection: Inspection | None = None
@@ -189,6 +209,8 @@ class Assignment(_Message):
     micro_batch: MicroBatch | None = None  # the least of what this study's trials have told
     memory_bytes: Bytes | None = None  # train: the most it may take of its GPU, which others use too
     provenance: dict[str, Any] = {}  # evaluate: goes into luthier.json as it is
+    champion: FileRef | None = None  # compare: the model in use, packed
+    challenger: FileRef | None = None  # compare: the study's winner, packed
 
     @property
     def model(self) -> str:
@@ -250,6 +272,7 @@ class Outcome(Held):
     examples_per_second: FiniteFloat | None = None
     inspection: Inspection | None = None
     evaluation: Evaluation | None = None
+    comparison: Comparison | None = None
 
 
 class Answer(_Message):

@@ -5,14 +5,10 @@ Importable without Optuna or torch. `parse_spec` reads YAML or JSON; every probl
 
 import hashlib
 import math
-import re
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     FiniteFloat,
     ValidationInfo,
@@ -21,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from studies.documents import Document, load_document
 from studies.models import MODEL_SCHEMA, ModelsSpace, check_models
 from studies.space import Range, Space, refuse
 from studies.tasks import TASKS, Task
@@ -31,11 +28,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 PrunerName = Literal["median", "hyperband", "halving", "percentile", "patient", "none"]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Files(_Model):
+class Files(Document):
     """One file or folder per split, where the data comes split already."""
 
     train: str = Field(min_length=1)
@@ -43,7 +36,7 @@ class Files(_Model):
     test: str | None = Field(None, min_length=1)
 
 
-class Dataset(_Model):
+class Dataset(Document):
     """Where the examples come from. A fraction is drawn seeded and stratified by label; a string names a split."""
 
     source: str | Files
@@ -52,6 +45,10 @@ class Dataset(_Model):
     validation: FiniteFloat | str = Field(0.15, description="Fraction of the training rows, or a split's name.")
     test: FiniteFloat | str = Field(0.15, description="Likewise; 0 for none.")
     limit: int | None = Field(None, ge=10, description="A seeded, stratified sample of so many rows.")
+    draw: Literal["random", "stable"] = Field(
+        "random",
+        description="How splits are drawn. stable: by each row's content, so that it keeps its side as rows are added.",
+    )
 
     @field_validator("source", mode="before")
     @classmethod
@@ -73,7 +70,7 @@ class Dataset(_Model):
         return self
 
 
-class Objective(_Model):
+class Objective(Document):
     """What is optimised: a metric on the validation split, at a trial's best or last evaluation."""
 
     metric: str = "accuracy"
@@ -89,7 +86,7 @@ class Objective(_Model):
         return raw
 
 
-class Sampler(_Model):
+class Sampler(Document):
     """How configurations are drawn. `startup_trials` random ones come before the model (tpe, gp, cmaes)."""
 
     name: SamplerName = "tpe"
@@ -112,7 +109,7 @@ PRUNER_OPTIONS: dict[str, tuple[str, ...]] = {
 }
 
 
-class Pruner(_Model):
+class Pruner(Document):
     """Which trials end early. A step is one evaluation: the same amount of data seen in every trial."""
 
     name: PrunerName = "hyperband"
@@ -132,7 +129,7 @@ class Pruner(_Model):
         return self
 
 
-class Budget(_Model):
+class Budget(Document):
     """When the search ends: whichever limit comes first. Then the winner is measured on the test split."""
 
     trials: int | None = Field(None, ge=1, le=100_000, description="Trials started, the baseline included.")
@@ -145,7 +142,7 @@ class Budget(_Model):
     )
 
 
-class Resources(_Model):
+class Resources(Document):
     """What a trial may take of a machine."""
 
     gpus: FiniteFloat | None = Field(
@@ -153,7 +150,14 @@ class Resources(_Model):
     )
 
 
-class StudySpec(_Model):
+class Confirm(Document):
+    """The best configurations are trained again, on fresh seeds, before one wins: so that a lucky run does not."""
+
+    candidates: int = Field(3, ge=1, le=20, description="Configurations: those with the best scores.")
+    seeds: int = Field(3, ge=1, le=20, description="Times each is trained again; the best mean wins.")
+
+
+class StudySpec(Document):
     """One study: a model, a data set, a search space and a budget."""
 
     name: str = Field(pattern=NAME_PATTERN)
@@ -167,6 +171,7 @@ class StudySpec(_Model):
     seed: int = Field(0, ge=0, lt=2**32)
     budget: Budget = Budget(trials=30)
     parallel: int = Field(1, ge=1, le=1024, description="Trials that may run at the same time.")
+    confirm: Confirm | None = Field(None, description="Train the best again on fresh seeds; left out: the best wins.")
     resources: Resources = Resources()
     augmentation: Literal["none", "standard", "trivial"] = Field(
         "none",
@@ -270,31 +275,6 @@ class StudySpec(_Model):
         return int(self.space.largest("epochs")) * self.evaluations_per_epoch
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML whose numbers are those of YAML 1.2 (1e-6 is one), and which refuses a key given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str) and key in seen:
-                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: {key} is given twice")
-            seen.add(key if isinstance(key, str) else repr(key))
-        return super().construct_mapping(node, deep)
-
-
-_FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
-
-
-def load_document(text: str) -> Any:
-    """Parse YAML or JSON (a subset of it). Raises ValueError that names the line."""
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"not valid YAML or JSON: {' '.join(str(error).split())}") from None
-
-
 def parse_spec(text: str) -> StudySpec:
     """A validated spec from YAML or JSON text. Raises ValueError (pydantic's ValidationError is one)."""
     document = load_document(text)
@@ -303,9 +283,11 @@ def parse_spec(text: str) -> StudySpec:
     return StudySpec.model_validate(document)
 
 
-def trial_seed(study_seed: int, number: int) -> int:
-    """The seed of a trial: 32 bits of SHA-256 over the study's seed and the trial's number."""
-    return int.from_bytes(hashlib.sha256(f"{study_seed}/{number}".encode()).digest()[:4], "big")
+def trial_seed(study_seed: int, number: int, again: int = 0) -> int:
+    """The seed of a trial: 32 bits of SHA-256 over the study's seed and the trial's number; `again`: of its n-th
+    repetition."""
+    text = f"{study_seed}/{number}" + (f"/{again}" if again else "")
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
 
 def is_better(a: float, b: float, maximize: bool) -> bool:

@@ -67,7 +67,7 @@ def load_data(dataset: Dataset, task: str, seed: int) -> Data:
     given = {name: Split(columns[name], ids[name], groups[name]) for name in tables}
     _check_groups(given, tables)
     if dataset.limit is not None:
-        given = limited(given, dataset.limit, seed)
+        given = limited(given, dataset.limit, seed, by_content=dataset.draw == "stable")
     splits = drawn(given, dataset, seed)
     _check_splits(splits, tables)
     return Data(splits, label_names, _fingerprint(splits, label_names))

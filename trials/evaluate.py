@@ -15,10 +15,13 @@ from typing import Any
 import torch
 import transformers
 
-from studies.protocol import Assignment, Evaluation, FileRef, Metrics
+from studies.protocol import Assignment, Evaluation, Metrics
 from trials import checkpoint, lora
+from trials.compare import SEEN
 from trials.compute import Computer
+from trials.marks import marks, packed
 from trials.session import BadData, Session
+from trials.store import file_ref
 from trials.train import prepare
 from trials.warm import Opened, Warm
 
@@ -48,10 +51,7 @@ def evaluate(assignment: Assignment, session: Session, warm: Warm) -> Evaluation
             computer.speed_up(opened, assignment.params, {"test": encoded}, session)
             test = opened.scores(computer.predict(encoded, session.poll), encoded)
         session.log(f"test ({len(encoded)} rows): {', '.join(f'{k} {v}' for k, v in test.items())}")
-    packed = _pack(assignment, opened, test, session.folder)
-    with packed.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Evaluation(test=test, model=FileRef(name=NAME, sha256=digest, bytes=packed.stat().st_size))
+    return Evaluation(test=test, model=file_ref(_pack(assignment, opened, test, session.folder)))
 
 
 def _pack(assignment: Assignment, opened: Opened, test: Metrics | None, folder: Path) -> Path:
@@ -62,6 +62,8 @@ def _pack(assignment: Assignment, opened: Opened, test: Metrics | None, folder: 
         opened.pretrained.processor.save_pretrained(inner)
         about = json.dumps(_about(assignment, opened, test), indent=2, ensure_ascii=False)
         (inner / "luthier.json").write_text(about + "\n", encoding="utf-8")
+        seen = (marks(opened.data.splits[name].columns) for name in ("train", "validation"))
+        (inner / SEEN).write_bytes(packed([mark for rows in seen for mark in rows]))
         _tar(inner, work / NAME)
         return (work / NAME).replace(folder / NAME)
     finally:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from studies.protocol import Assignment, Decision, Kind, Metrics, Outcome, Problem, Reason, Report
+from studies.protocol import TRAINING, Assignment, Decision, Kind, Metrics, Outcome, Problem, Reason, Report
 from trials.child import CannotWork
 from trials.memory import give_back_gpu_memory, limit_gpu_memory, out_of_memory
 from trials.pipe import Decided, End, FromChild, Logged, Ready, Reported, Start, Unfit, encode, to_child
@@ -26,6 +26,7 @@ from trials.session import BadData, Ended
 from trials.store import disk_problem, file_ref
 
 DECISION_SECONDS = 5.0  # a report waits so long for its decision, then training goes on
+RESULTS = {Kind.INSPECT: "inspection", Kind.EVALUATE: "evaluation", Kind.COMPARE: "comparison"}  # an outcome's fields
 ENDINGS = {Decision.PRUNE, Decision.STOP, Decision.CANCEL}
 
 
@@ -154,6 +155,7 @@ def prepare() -> tuple[dict[Kind, Callable[..., Any]], Any]:
     Raises CannotWork where a library is missing, or the GPU cannot be used that the worker was given.
     """
     try:
+        from trials.compare import compare
         from trials.evaluate import evaluate
         from trials.inspect import inspect
         from trials.train import train
@@ -165,7 +167,8 @@ def prepare() -> tuple[dict[Kind, Callable[..., Any]], Any]:
     check_gpu(os.environ.get("LUTHIER_GPU"))
     gc.collect()
     gc.freeze()  # the libraries' own: to look through it after each assignment would take a fifth of a second
-    return {Kind.INSPECT: inspect, Kind.TRAIN: train, Kind.EVALUATE: evaluate}, Warm()
+    training = dict.fromkeys(TRAINING, train)
+    return {Kind.INSPECT: inspect, Kind.EVALUATE: evaluate, Kind.COMPARE: compare, **training}, Warm()
 
 
 def check_gpu(given: str | None) -> None:
@@ -198,7 +201,7 @@ def perform(
     try:
         limit_gpu_memory(assignment.memory_bytes)
         result = entry(assignment, session, warm)
-        if assignment.kind is Kind.TRAIN:
+        if assignment.kind in TRAINING:
             fields = {
                 "status": result.status,
                 "reason": result.reason,
@@ -206,7 +209,7 @@ def perform(
                 "peak_memory_bytes": result.peak_memory_bytes,
             }
         else:
-            fields["inspection" if assignment.kind is Kind.INSPECT else "evaluation"] = result
+            fields[RESULTS[assignment.kind]] = result
     except Ended as ended:  # a cancelled assignment's outcome goes nowhere
         if ended.decision is Decision.STOP:
             fields["reason"] = Reason.BUDGET

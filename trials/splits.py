@@ -2,6 +2,9 @@
 
 Without groups each label is shared out exactly (largest remainders). With them whole groups are dealt, largest first,
 each to the side whose labels are then nearest to what is wanted: the sizes are as near as the groups allow.
+
+A stable draw orders rows and groups by their content instead of by chance. So a row keeps its side when others are
+added, but for the few at the edge of a share, and a model of last month was not trained on the test rows of today.
 """
 
 import random
@@ -11,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from studies.spec import Dataset
+from trials.marks import MARK_BYTES, mark, marks
 from trials.session import BadData
 
 Key = Hashable
@@ -44,10 +48,11 @@ def _most_frequent(labels: Sequence[int]) -> int:
     return min(counts, key=lambda label: (-counts[label], label)) if counts else 0
 
 
-def limited(given: Mapping[str, Split], limit: int, seed: int) -> dict[str, Split]:
+def limited(given: Mapping[str, Split], limit: int, seed: int, by_content: bool = False) -> dict[str, Split]:
     """A sample of `limit` rows over all splits together, with the same share of every label of every split.
 
-    Whole groups are taken where rows are grouped: about `limit` rows then. Raises BadData.
+    Whole groups are taken where rows are grouped: about `limit` rows then. `by_content`: the same rows again when
+    others were added, as far as they still fit. Raises BadData.
     """
     keys = [(name, stratum) for name, split in given.items() for stratum in split.strata]
     if limit >= len(keys):
@@ -60,6 +65,9 @@ def limited(given: Mapping[str, Split], limit: int, seed: int) -> dict[str, Spli
         chosen = _deal(groups, keys, {"kept": limit / len(keys)}, "dropped", "kept", f"{seed}:limit")["kept"]
     else:
         strata = _shuffled(keys, f"{seed}:limit")
+        if by_content:
+            place = [mark for split in given.values() for mark in marks(split.columns, f"{seed}")]
+            strata = {key: sorted(rows, key=place.__getitem__) for key, rows in strata.items()}
         quotas = _apportion({key: len(rows) for key, rows in strata.items()}, limit, least=1)
         chosen = sorted(i for key, rows in strata.items() for i in rows[: quotas[key]])
     sampled, offset = {}, 0
@@ -81,7 +89,13 @@ def drawn(given: Mapping[str, Split], dataset: Dataset, seed: int) -> dict[str, 
         if name not in given and not isinstance(share, str) and share > 0
     }
     if pool.groups is None:
-        rows = _draw_rows(pool.strata, shares, f"{seed}:split")
+        strata, by_content = _shuffled(pool.strata, f"{seed}:split"), dataset.draw == "stable"
+        if by_content:
+            place = marks(pool.columns, f"{seed}")
+            strata = {key: sorted(rows, key=place.__getitem__) for key, rows in strata.items()}
+        rows = _draw_rows(strata, shares, both_ends=by_content)
+    elif dataset.draw == "stable":
+        rows = _deal_by_name(pool.groups, pool.strata, shares, f"{seed}")
     else:
         rows = _deal(pool.groups, pool.strata, shares, "train", "train", f"{seed}:split")
     for name in shares:
@@ -94,15 +108,35 @@ def drawn(given: Mapping[str, Split], dataset: Dataset, seed: int) -> dict[str, 
     return {name: splits[name] for name in ("train", "validation", "test") if name in splits}
 
 
-def _draw_rows(keys: Sequence[Key], shares: Mapping[str, float], seed: str) -> dict[str, list[int]]:
-    """Side -> its rows, ascending; what no share takes is "train", and a row of each stratum at least."""
-    strata, sides = _shuffled(keys, seed), {}
+def _draw_rows(strata: dict[Key, list[int]], shares: Mapping[str, float], both_ends: bool) -> dict[str, list[int]]:
+    """Side -> its rows, ascending; what no share takes is "train", and a row of each stratum at least.
+
+    Shares take the first rows of each stratum. With `both_ends` the second takes the last: neither moves the other.
+    """
+    count, sides = sum(map(len, strata.values())), dict[str, list[int]]()
     for name, share in shares.items():
         room = {key: len(rows) - 1 for key, rows in strata.items()}
-        quotas = _apportion(room, min(max(1, round(share * len(keys))), sum(room.values())))
+        quotas = _apportion(room, min(max(1, round(share * count)), sum(room.values())))
         sides[name] = sorted(i for key, rows in strata.items() for i in rows[: quotas[key]])
-        strata = {key: rows[quotas[key] :] for key, rows in strata.items()}
+        strata = {key: rows[quotas[key] :][:: -1 if both_ends else 1] for key, rows in strata.items()}
     return sides | {"train": sorted(i for rows in strata.values() for i in rows)}
+
+
+def _deal_by_name(
+    groups: Sequence[str], keys: Sequence[Key], shares: Mapping[str, float], seed: str
+) -> dict[str, list[int]]:
+    """Side -> its rows, ascending: a group's name alone decides. Training keeps a row of each stratum."""
+    members = _shuffled(groups, seed)
+    place = {group: int.from_bytes(mark(group, seed)) / 256**MARK_BYTES for group in members}  # in [0, 1)
+    order = sorted(members, key=lambda group: -place[group])
+    counts = {group: Counter(keys[i] for i in members[group]) for group in order}
+    kept, sides, edge = _covering(order, counts, Counter(keys)), dict[str, list[int]](), 0.0
+    for name, share in shares.items():
+        inside = [group for group in order if edge <= place[group] < edge + share and group not in kept]
+        sides[name] = sorted(i for group in inside for i in members[group])
+        edge += share
+    taken = {i for rows in sides.values() for i in rows}
+    return sides | {"train": [i for i in range(len(groups)) if i not in taken]}
 
 
 def _deal(

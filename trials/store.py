@@ -63,7 +63,8 @@ class Place:
         """Make the folder, with the assignment's checkpoint in it. Raises StoreError, client.Stale."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for ref in (self._assignment.checkpoint.resume, self._assignment.checkpoint.best):
+            kept, rivals = self._assignment.checkpoint, (self._assignment.champion, self._assignment.challenger)
+            for ref in (kept.resume, kept.best, *rivals):
                 if ref is not None:
                     await self._fetch(ref)
         except OSError as error:
@@ -81,7 +82,7 @@ class Place:
             except Rejected as error:
                 raise StoreError(str(error)) from error
         elif not path.is_file() or await asyncio.to_thread(file_ref, path) != ref:
-            raise StoreError(f"The checkpoint {path} is missing or does not match its checksum; it cannot be used.")
+            raise StoreError(f"The file {path} is missing or does not match its checksum; it cannot be used.")
         self._sent.add(ref)
 
     async def send(self, refs: Iterable[FileRef | None]) -> None:

@@ -62,6 +62,25 @@ class Warm:
         quieten()
         folder = model_folder(name)
         task.check(folder, name)
+        data = self.data(assignment)
+        files = sorted(file for file in folder.iterdir() if file.is_file())  # weights, configuration, processor
+        key = (spec.task, str(folder), tuple((file.name, _stamp(file)) for file in files), tuple(data.label_names))
+        self._make_room(key, name, spec)
+        if key not in self._models:
+            pretrained = task.load(folder, name, data.label_names)
+            self._models[key] = Kept(name, key, pretrained, Backbone.find(pretrained.model, pretrained.fresh))
+        kept = self._models[key] = self._models.pop(key)  # the most recently used
+        kept.pretrained.model.to(device())
+        study = (self._data and self._data[0], assignment.study, spec.model)
+        if self._study != study:
+            self._study, self.micro_batch = study, None
+        if assignment.micro_batch is not None:  # what other workers of this study have found
+            self.micro_batch = min(self.micro_batch or assignment.micro_batch, assignment.micro_batch)
+        return Opened(task, data, folder, kept, spec.augmentation)
+
+    def data(self, assignment: Assignment) -> Data:
+        """The assignment's examples, checked and split. Raises BadData."""
+        spec = assignment.spec
         # Images and sounds may be written anew without a trace in what names them: a new study reads them again.
         named = assignment.study if {"image", "audio"} & set(spec.task_info.columns) else None
         study = (spec.task, spec.seed, spec.dataset.model_dump_json(), _stamps(spec), named)
@@ -74,19 +93,7 @@ class Warm:
         if assignment.inspection is not None and assignment.inspection.fingerprint != data.fingerprint:
             text = "The data changed since the study began; put the old file back, or start a new study on the new one."
             raise BadData(text, "dataset", "source")
-        files = sorted(file for file in folder.iterdir() if file.is_file())  # weights, configuration, processor
-        key = (spec.task, str(folder), tuple((file.name, _stamp(file)) for file in files), tuple(data.label_names))
-        self._make_room(key, name, spec)
-        if key not in self._models:
-            pretrained = task.load(folder, name, data.label_names)
-            self._models[key] = Kept(name, key, pretrained, Backbone.find(pretrained.model, pretrained.fresh))
-        kept = self._models[key] = self._models.pop(key)  # the most recently used
-        kept.pretrained.model.to(device())
-        if self._study != (study, assignment.study, spec.model):
-            self._study, self.micro_batch = (study, assignment.study, spec.model), None
-        if assignment.micro_batch is not None:  # what other workers of this study have found
-            self.micro_batch = min(self.micro_batch or assignment.micro_batch, assignment.micro_batch)
-        return Opened(task, data, folder, kept, spec.augmentation)
+        return data
 
     def _make_room(self, key: Hashable, name: str, spec: StudySpec) -> None:
         """Leave the device to the model of this key, and keep no more of the study's others than there is room for."""

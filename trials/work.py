@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from studies.protocol import Answer, Assignment, Decision, Kind, Outcome, Problem, Reason, Renewal, Report
+from studies.protocol import TRAINING, Answer, Assignment, Decision, Outcome, Problem, Reason, Renewal, Report
 from trials.child import Child, ChildDied
 from trials.client import Client, Rejected, ServiceError, Stale
 from trials.pipe import Decided, End, Logged, Reported, Start
@@ -84,7 +84,7 @@ class Work:
         self._place.close()
 
     async def _attend(self, child: Child) -> None:
-        limit = self.assignment.spec.budget.trial_seconds if self.assignment.kind is Kind.TRAIN else None
+        limit = self.assignment.spec.budget.trial_seconds if self.assignment.kind in TRAINING else None
         try:
             await self._place.open()
             await child.wait_ready()
@@ -143,6 +143,8 @@ class Work:
     async def _finish(self, outcome: Outcome) -> None:
         if outcome.evaluation is not None:
             await self._place.send((outcome.evaluation.model,))
+        if outcome.comparison is not None:
+            await self._place.send((outcome.comparison.predictions,))
         await self._send(self._client.finish, outcome)
 
     async def _renew(self) -> None:

@@ -8,12 +8,12 @@ from pydantic import ValidationError
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
-from service import lifecycle
+from service import erase, lifecycle
 from service.context import Service, ServiceDep
 from service.errors import Invalid, Problem, TooLarge, Unavailable, invalid, responses
 from service.models import DataView, Fault, ModelPlan, PlanEstimates, PlanView
 from service.routes.body import SPEC_BODY, SpecBody
-from service.routes.studies import forget, installed
+from service.routes.studies import installed
 from service.tables import AssignmentRow as A
 from service.tables import StudyRow, WorkerRow
 from studies.protocol import FINISHED, Kind, Reason, TrialState
@@ -74,7 +74,7 @@ def _any_worker(service: Service) -> bool:
 def _remove(service: Service, study_id: int) -> None:
     with service.core.database.transaction() as session:
         session.delete(session.get_one(StudyRow, study_id))
-    forget(service, study_id)
+    erase.forget(service.core, study_id)
 
 
 def _answer(spec: StudySpec, study: StudyRow, row: A) -> PlanView:

@@ -4,11 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import FileResponse
-from sqlalchemy import delete as delete_from
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from service import lifecycle, paging, views
+from service import erase, lifecycle, paging, views
 from service.context import Service, ServiceDep
 from service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, responses
 from service.models import Fault, Page, StudyView
@@ -52,12 +51,13 @@ def _find_or_create(service: Service, spec: StudySpec) -> tuple[bool, StudyView]
         return made, views.study_views(session, [study])[0]
 
 
-def installed(spec: StudySpec) -> None:
-    """Raise Invalid when the sampler needs packages that the service lacks."""
+def installed(spec: StudySpec, *inside: str) -> None:
+    """Raise Invalid when the sampler needs packages that the service lacks. `inside`: the path of the spec."""
     missing = missing_packages(spec)
     if missing:
         message = f"{spec.sampler.name} needs {', '.join(missing)} where the service runs: pip install it, or use tpe"
-        raise Invalid(f"sampler.name: {message}", [Fault(path="sampler.name", message=message)])
+        path = ".".join((*inside, "sampler.name"))
+        raise Invalid(f"{path}: {message}", [Fault(path=path, message=message)])
 
 
 @router.get("", responses=responses(Invalid))
@@ -91,11 +91,9 @@ def act(name: str, action: lifecycle.Action, service: ServiceDep) -> StudyView:
     with service.core.database.transaction() as session:
         study = lifecycle.locked(session, name)
         lifecycle.act(session, service.core.leases, study, action)
-        losers = service.intake.losers(session, study) if study.state in ENDED else []
         view = views.study_views(session, [study])[0]
-    service.intake.clean(losers)
     if study.state in ENDED:
-        service.core.searches.ended(study)
+        service.intake.ended(study)
     service.wake.notify()
     return view
 
@@ -107,18 +105,7 @@ def delete(name: str, service: ServiceDep) -> None:
         study = lifecycle.find(session, name)
     if study.state not in ENDED:
         raise Conflict(f"{name} is {study.state}; cancel it first.")
-    if study.inspection is not None:  # Optuna's part first: a study that takes the name later must not find it
-        search = service.core.searches.get(study)
-        search.delete()
-    with service.core.database.transaction() as session:
-        session.execute(delete_from(StudyRow).where(StudyRow.id == study.id))
-    forget(service, study.id)
-
-
-def forget(service: Service, study_id: int) -> None:
-    """Drop what is kept for a study whose rows are gone."""
-    service.core.searches.forget(study_id)
-    service.core.store.remove_study(study_id)
+    erase.study(service.core, study)
 
 
 @router.get("/{name}/model", response_class=FileResponse, responses=responses(NotFound))

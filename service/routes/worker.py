@@ -5,9 +5,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.responses import FileResponse
-from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
+from service import lifecycle
 from service.context import Service, ServiceDep
 from service.errors import Invalid, NotFound, Stale, Unauthorized, responses
 from service.tables import AssignmentRow as A
@@ -66,8 +66,7 @@ def _source(service: Service, assignment_id: int, token: str) -> A:
         row = service.core.leases.held(session, assignment_id, token)
         if row.kind != Kind.EVALUATE:
             return row
-        winner = select(A).join(StudyRow, StudyRow.id == A.study_id).where(A.number == StudyRow.winner)
-        return session.scalars(winner.where(A.study_id == row.study_id, A.kind == Kind.TRAIN)).one()
+        return lifecycle.winning(session, session.get_one(StudyRow, row.study_id))
 
 
 @router.put(

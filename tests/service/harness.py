@@ -15,12 +15,15 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
+from service import app
 from service.app import Tokens, create_app
 from service.core import Core
 from service.reaper import Reaper
 from service.serve import Server, config, listen, url_of
 from service.settings import Settings
 from studies.protocol import Assignment, Decision, FileRef, Inspection, Kind
+
+app.SCHEDULER_SECONDS = 3600.0  # tests tick themselves, at the time they want it to be
 
 INSPECTION = Inspection.model_validate(
     {
@@ -84,6 +87,8 @@ class ScriptedWorker:
         self.name, self._patient_seconds = name, patient_seconds
         self.score: Callable[[dict[str, Any], int], float] = score
         self.gpu: dict[str, Any] | None = None  # the one it says it has
+        self.inspection = INSPECTION  # what it finds
+        self.comparison: dict[str, Any] = {}  # what it finds, where that differs from a draw
         self.trained: list[int] = []  # numbers of the trials it finished
 
     def send(self, method: str, path: str, **request: Any) -> httpx.Response:
@@ -136,7 +141,7 @@ class ScriptedWorker:
         return file_ref(name, content)
 
     def inspect(self, a: Assignment) -> None:
-        self.finish(a, inspection=INSPECTION.model_dump(mode="json"))
+        self.finish(a, inspection=self.inspection.model_dump(mode="json"))
 
     def train(self, a: Assignment, steps: int | None = None) -> None:
         """From the checkpoint to the last epoch, obeying decisions; `steps`: only so many, and no end."""
@@ -154,7 +159,8 @@ class ScriptedWorker:
                 break
         if steps is None:
             self.finish(a, "pruned" if decision is Decision.PRUNE else "complete", seconds=1.0)
-            self.trained.append(a.number or 0)
+            if a.kind is Kind.TRAIN:
+                self.trained.append(a.number or 0)
 
     def evaluate(self, a: Assignment) -> None:
         assert a.checkpoint.best is not None
@@ -162,8 +168,17 @@ class ScriptedWorker:
         model = self.write(a, "model.tar.gz", model_archive(weights, a.provenance))
         self.finish(a, evaluation={"test": {"accuracy": 0.75, "loss": 0.4}, "model": model})
 
+    def compare(self, a: Assignment) -> None:
+        """Both models are there, whole; each is right on the same 80 of 100 examples, unless `comparison` differs."""
+        for ref in (a.champion, a.challenger):
+            assert ref is not None and file_ref(ref.name, (Path(a.store) / ref.name).read_bytes()) == ref.model_dump()
+        found = {"examples": 100, "left_out": 0, "units": 100, "independent": True, "gained": 0, "lost": 0}
+        found |= {side: {"accuracy": 0.8, "loss": 0.4} for side in ("champion", "challenger")} | self.comparison
+        self.finish(a, comparison=found | {"predictions": self.write(a, "predictions.csv.gz", b"said")})
+
     def work(self, a: Assignment) -> None:
-        {Kind.INSPECT: self.inspect, Kind.TRAIN: self.train, Kind.EVALUATE: self.evaluate}[a.kind](a)
+        known = {Kind.INSPECT: self.inspect, Kind.EVALUATE: self.evaluate, Kind.COMPARE: self.compare}
+        known.get(a.kind, self.train)(a)
 
     def drain(self, wait_seconds: float = 0.0) -> None:
         """Work until there is nothing to do."""
@@ -248,6 +263,10 @@ class Running:
         """What the service does every second."""
         core = self.core
         Reaper(core.database, core.leases, core.searches, core.store, core.only).tick()
+
+    def tick(self, now: float | None = None) -> None:
+        """What the service does every second about schedules."""
+        self.app.state.service.scheduler.tick(now)
 
     def create(self, name: str = "s1", **changes: Any) -> dict[str, Any]:
         response = self.client.post("/v1/studies", json=spec(name, **changes))

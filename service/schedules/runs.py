@@ -1,0 +1,238 @@
+"""A run, moved on: its study is inspected, the data looked at, the search warmed; its winner is compared and judged.
+
+Everything a run has come to is in its row, and each step may be repeated: a service that is killed in one leaves the
+run to whichever looks at it next. Steps that go outside of a transaction (Optuna, files) are one service's at a time,
+which holds the run's turn.
+"""
+
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import select, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from service import confirm, erase, lifecycle
+from service.core import Core
+from service.dispatch import Dispatch
+from service.errors import Conflict, Problem, Unavailable
+from service.leases import rows
+from service.schedules import champions, retention, ticks, webhook
+from service.searches import resolved_space
+from service.tables import AssignmentRow as A
+from service.tables import RunRow, ScheduleRow, StudyRow
+from studies.promotion import Judgement, judge
+from studies.protocol import Kind, StudyState, TrialState
+from studies.schedule import Event, RunOutcome, RunState, SkipReason, adapt
+
+log = logging.getLogger("luthier")
+TURN_SECONDS = 60.0  # a turn that lasts longer was left behind by a crash
+TOP = 50  # best configurations that a run remembers for the next one
+WITH_WINNER = (StudyState.COMPLETED, StudyState.STOPPED)
+Step = Callable[["Runs", int], None]
+
+
+@dataclass(frozen=True)
+class Runs:
+    core: Core
+    dispatch: Dispatch
+    notifies: bool  # whether there is a webhook to tell
+
+    def advance(self) -> None:
+        """Move every run on that waits for nothing else. One that cannot be moved fails; the others go on."""
+        with self.core.database.reading() as session:
+            waiting = list(session.scalars(select(RunRow.id).where(RunRow.state == RunState.RUNNING)))
+            steps = [(run_id, self._next(session, run_id)) for run_id in waiting]
+        for run_id, step in steps:
+            if step is None or not self._take_turn(run_id, turn := secrets.token_hex(16)):
+                continue
+            try:
+                step(self, run_id)
+            except Unavailable:
+                pass  # the next round tries again
+            except Problem as problem:
+                log.warning("run %d failed: %s", run_id, problem.detail)
+                self._end(run_id, RunState.FAILED, problem.detail)
+            except (OSError, SQLAlchemyError):
+                log.exception("run %d could not be moved on; the next round tries again", run_id)
+            finally:
+                self._give_back(run_id, turn)
+
+    def _next(self, session: Session, run_id: int) -> Step | None:
+        """The step that is possible now; None while the run waits for its study or its comparison."""
+        run = session.get_one(RunRow, run_id)
+        study = None if run.study_id is None else session.get(StudyRow, run.study_id)
+        if run.reason == SkipReason.UNCHANGED:
+            return Runs.drop
+        if study is None or study.state in (StudyState.CANCELLED, StudyState.FAILED):
+            return Runs.lose
+        if study.state in WITH_WINNER:
+            return Runs.conclude if _compared(session, run, study) else None
+        return Runs.begin if study.inspection is not None and not run.started else None
+
+    def _take_turn(self, run_id: int, turn: str) -> bool:
+        with self.core.database.transaction() as session:
+            now = self.core.database.now()
+            free = RunRow.turn.is_(None) | (RunRow.turn_until < now)
+            mine = update(RunRow).where(RunRow.id == run_id, RunRow.state == RunState.RUNNING, free)
+            return rows(session, mine.values(turn=turn, turn_until=now + TURN_SECONDS)) == 1
+
+    def _give_back(self, run_id: int, turn: str) -> None:
+        with self.core.database.transaction() as session:
+            mine = update(RunRow).where(RunRow.id == run_id, RunRow.turn == turn)
+            rows(session, mine.values(turn=None, turn_until=None))
+
+    def begin(self, run_id: int) -> None:
+        """The data is known: skip it as unchanged, or warm the search with the best of the last run and let it go."""
+        with self.core.database.transaction() as session:
+            run, schedule, study = _rows(session, run_id)
+            before = _last_finished(session, schedule)
+            run.fingerprint = None if study.inspection is None else study.inspection.fingerprint
+            same = before is not None and (before.fingerprint, before.template) == (run.fingerprint, run.template)
+            if same and schedule.spec.skip_if_unchanged and not run.manual:
+                run.reason = SkipReason.UNCHANGED
+                return
+            known = [] if before is None else (before.top or [])[: schedule.spec.warm_start.top]
+        tried = [self._warm(study, entry) for entry in known]
+        with self.core.database.transaction() as session:
+            run, _, study = _rows(session, run_id)
+            run.started, run.warm_start, study.hold = True, tried, False
+            if study.state == StudyState.PAUSED:
+                lifecycle.resume(session, study)
+
+    def _warm(self, study: StudyRow, entry: dict[str, Any]) -> dict[str, Any]:
+        """Have an old configuration tried first, on the new data; what became of it."""
+        adapted = adapt(entry["params"], resolved_space(study))
+        told = {"from_trial": entry["trial"], "params": adapted.params, "changes": list(adapted.changes)}
+        if adapted.params is None:
+            return told | {"trial": None}
+        free = study.spec.space.free()
+        wanted = {name: value for name, value in adapted.params.items() if name in free}
+        try:
+            return told | {"trial": self.dispatch.enqueue(study.name, wanted)}
+        except (Conflict, ValidationError) as refused:  # it is a trial already, or the budget has no room for it
+            why = refused.detail if isinstance(refused, Conflict) else "it does not fit the space"
+            return told | {"trial": None, "changes": [*adapted.changes, why]}
+
+    def drop(self, run_id: int) -> None:
+        """Nothing has changed: the study goes, and the run counts as skipped."""
+        with self.core.database.reading() as session:
+            run = session.get_one(RunRow, run_id)
+            study = session.get(StudyRow, run.study_id)
+        if study is not None:
+            erase.study(self.core, study)
+        with self.core.database.transaction() as session:
+            run, schedule = session.get_one(RunRow, run_id), _locked(session, run.schedule_id)
+            run.state, run.finished_at = RunState.SKIPPED, self.core.database.time(session)
+            run.study = run.study_id = None
+            schedule.fired -= 1
+            ticks.plan_next(schedule)
+
+    def lose(self, run_id: int) -> None:
+        """The study came to nothing: so does the run, and the champion stays."""
+        with self.core.database.reading() as session:
+            run = session.get_one(RunRow, run_id)
+            study = None if run.study_id is None else session.get(StudyRow, run.study_id)
+        if study is None:
+            self._end(run_id, RunState.FAILED, "Its study was deleted.")
+        elif study.state == StudyState.CANCELLED:
+            self._end(run_id, RunState.CANCELLED, study.message)
+        else:
+            self._end(run_id, RunState.FAILED, study.error)
+
+    def conclude(self, run_id: int) -> None:
+        """The search is over: have the winner compared with the champion, or decide by what was found."""
+        with self.core.database.transaction() as session:
+            run, schedule, study = _rows(session, run_id)
+            if study.winner is None:
+                raise Conflict(study.message or "Its study ended without a winner.")
+            rival = champions.current(session, schedule)
+            run.rival_id = None if rival is None else rival.id
+            if rival is None:
+                self._decide(session, run, schedule, study, RunOutcome.FIRST, None)
+            elif (found := _comparison(session, run, study)) is None:
+                made = lifecycle.compare(session, self.core.database, study, rival.id)
+                champions.place_rivals(session, self.core.store, study, made)
+            else:
+                champions.remove_rivals(self.core.store, study.id, found.id)
+                if found.comparison is None:
+                    why = found.error or "it was cancelled."
+                    raise Conflict(f"Champion and challenger could not be compared: {why}")
+                judgement = judge(found.comparison, study.spec.objective, schedule.spec.promote)
+                outcome = RunOutcome.PROMOTED if judgement.promoted else RunOutcome.KEPT
+                self._decide(session, run, schedule, study, outcome, judgement)
+        if run.state != RunState.RUNNING:
+            retention.sweep(self.core, schedule.id)
+
+    def _decide(
+        self,
+        session: Session,
+        run: RunRow,
+        schedule: ScheduleRow,
+        study: StudyRow,
+        outcome: RunOutcome,
+        judgement: Judgement | None,
+    ) -> None:
+        now = self.core.database.time(session)
+        if outcome is not RunOutcome.KEPT:
+            model = champions.keep_file(session, self.core.store, run, study)
+            champions.crown(session, schedule, run, study, model, now)
+        run.state, run.outcome, run.finished_at, run.judgement = RunState.FINISHED, outcome, now, judgement
+        run.message = "The first champion." if judgement is None else judgement.reason
+        best = sorted(confirm.ranked(session, study, TOP), key=lambda trial: trial.number != study.winner)
+        run.top = [{"trial": trial.number, "value": trial.value, "params": trial.params} for trial in best]
+        self._tell(session, schedule, run, Event.FINISHED)
+        if outcome is not RunOutcome.KEPT:
+            self._tell(session, schedule, run, Event.PROMOTED)
+
+    def _end(self, run_id: int, state: RunState, message: str | None) -> None:
+        with self.core.database.transaction() as session:
+            run = session.get_one(RunRow, run_id)
+            schedule = _locked(session, run.schedule_id)
+            run.state, run.message = state, message or "No reason was given."
+            run.finished_at = self.core.database.time(session)
+            if state is RunState.FAILED:
+                self._tell(session, schedule, run, Event.FAILED)
+        retention.sweep(self.core, schedule.id)
+
+    def _tell(self, session: Session, schedule: ScheduleRow, run: RunRow, event: Event) -> None:
+        if self.notifies and event in schedule.spec.notify:
+            webhook.queue(session, schedule, run, event, self.core.database.time(session))
+
+
+def _rows(session: Session, run_id: int) -> tuple[RunRow, ScheduleRow, StudyRow]:
+    """A run, its schedule and its study, both locked. Raises Conflict when the study is gone."""
+    run = session.get_one(RunRow, run_id)
+    schedule = _locked(session, run.schedule_id)
+    study = None if run.study_id is None else lifecycle.locked_by_id(session, run.study_id)
+    if study is None:
+        raise Conflict("Its study was deleted.")
+    return run, schedule, study
+
+
+def _locked(session: Session, schedule_id: int) -> ScheduleRow:
+    return session.scalars(select(ScheduleRow).where(ScheduleRow.id == schedule_id).with_for_update()).one()
+
+
+def _last_finished(session: Session, schedule: ScheduleRow) -> RunRow | None:
+    finished = select(RunRow).where(RunRow.schedule_id == schedule.id, RunRow.state == RunState.FINISHED)
+    return session.scalar(finished.order_by(RunRow.due_at.desc()).limit(1))
+
+
+def _comparison(session: Session, run: RunRow, study: StudyRow) -> A | None:
+    """The comparison of a study's winner with the run's rival."""
+    wanted = (A.study_id == study.id, A.kind == Kind.COMPARE, A.number == run.rival_id)
+    return session.scalar(select(A).where(*wanted))
+
+
+def _compared(session: Session, run: RunRow, study: StudyRow) -> bool:
+    """Whether no comparison is under way."""
+    schedule = session.get_one(ScheduleRow, run.schedule_id)
+    if run.rival_id is None or run.rival_id != schedule.champion_id:
+        return True  # not begun, or another model is in use meanwhile
+    found = _comparison(session, run, study)
+    return found is None or found.state not in (TrialState.QUEUED, TrialState.RUNNING)

@@ -1,0 +1,30 @@
+"""Schedules kept: due times fire, runs move on, notifications go out. Any number of services may do it at once."""
+
+from service.core import Core
+from service.dispatch import Dispatch
+from service.intake import Intake
+from service.schedules import ticks
+from service.schedules.runs import Runs
+from service.schedules.webhook import Webhook
+from service.tables import StudyRow
+
+
+class Scheduler:
+    def __init__(self, core: Core, dispatch: Dispatch, intake: Intake, webhook: Webhook | None) -> None:
+        self._core, self._intake, self._webhook = core, intake, webhook
+        self._runs = Runs(core, dispatch, webhook is not None)
+
+    def tick(self, now: float | None = None) -> None:
+        """One round; `now`: seconds since the epoch, else the database's clock. Cheap when nothing is due."""
+        self.ended(ticks.fire(self._core, now))
+        self._runs.advance()
+
+    def ended(self, studies: list[StudyRow]) -> None:
+        """Clean up after studies that were cancelled for another run."""
+        for study in studies:
+            self._intake.ended(study)
+
+    def deliver(self) -> None:
+        """Send the notifications that are due."""
+        if self._webhook is not None:
+            self._webhook.deliver(self._core.database)

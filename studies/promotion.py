@@ -1,0 +1,148 @@
+"""Champion and challenger: whether a new model is really better than the one in use.
+
+Both are scored on the same examples, so the test is a paired one. Where every example is either right or wrong and
+stands for itself, the exact form of McNemar's test; for any other metric, and where examples come in groups, the
+paired bootstrap. A challenger is promoted when it is better at the confidence that was asked for, and by more than
+the margin. So a model that is only as good as the champion is promoted in at most 1 - confidence of all runs.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field, FiniteFloat
+
+from studies.documents import Document
+from studies.protocol import Comparison, Metrics
+from studies.spec import Objective
+
+MCNEMAR = (
+    "McNemar's test, exact, one-sided (Q. McNemar 1947, Psychometrika 12, 153-157; the interval after C. J. Clopper "
+    "and E. S. Pearson 1934, Biometrika 26, 404-413)"
+)
+BOOTSTRAP = (
+    "paired bootstrap, one-sided (B. Efron and R. J. Tibshirani 1993, An Introduction to the Bootstrap, chapters 13 "
+    "and 16; T. Berg-Kirkpatrick, D. Burkett and D. Klein 2012, EMNLP-CoNLL, 995-1005)"
+)
+ACCURACIES = ("accuracy", "token_accuracy")  # means of right or wrong
+
+
+class Promote(Document):
+    """When a challenger takes the champion's place, and how many candidates contend for being the challenger."""
+
+    margin: FiniteFloat = Field(0.0, ge=0, description="It must be better by more than this.")
+    confidence: FiniteFloat = Field(0.95, ge=0.5, lt=1, description="At most 1 - confidence are promoted by luck.")
+    candidates: int = Field(3, ge=1, le=20, description="Best configurations of a study that are trained again.")
+    seeds: int = Field(3, ge=0, le=20, description="Fresh seeds for each of them, best mean wins; 0: not again.")
+
+
+class PairedTest(Document):
+    """A paired test. `interval`: the difference lies above its lower end at the confidence asked for, one-sided, and
+    below its upper end likewise; `p_value`: how often a challenger no better would look as good."""
+
+    name: Literal["mcnemar", "bootstrap"]
+    source: str
+    p_value: FiniteFloat
+    interval: tuple[FiniteFloat, FiniteFloat]
+
+
+class Judgement(Document):
+    """Why a challenger was promoted or not, for a person and for a program. Differences are the challenger's score
+    minus the champion's, turned so that more is better."""
+
+    promoted: bool
+    reason: str
+    metric: str
+    maximize: bool
+    champion: Metrics  # every metric of the task, on the examples below
+    challenger: Metrics
+    difference: FiniteFloat | None
+    margin: FiniteFloat
+    confidence: FiniteFloat
+    test: PairedTest | None  # None where there was nothing to compare
+    examples: int
+    left_out: int  # examples of the test split that the champion has seen in training or when it was chosen
+    gained: int  # units (examples, or words) that only the challenger has right
+    lost: int  # that only the champion has right
+
+
+def mcnemar(gained: int, lost: int, units: int, confidence: float) -> PairedTest:
+    """Whether the challenger is right more often. Of the `gained` + `lost` units that one of them alone has right, each
+    is the challenger's with probability 1/2 if both are equally good: P(X >= gained), X ~ Binomial(gained + lost, 1/2).
+
+    Raises ValueError without units.
+    """
+    from scipy.stats import beta, binom
+
+    if units <= 0:
+        raise ValueError("there are no units to compare on")
+    apart, tail = gained + lost, 1 - confidence
+    p_value = float(binom.sf(gained - 1, apart, 0.5)) if apart else 1.0
+    low = float(beta.ppf(tail, gained, lost + 1)) if gained else 0.0
+    high = float(beta.ppf(confidence, gained + 1, lost)) if lost else 1.0
+    ends = [(2 * share - 1) * apart / units + 0.0 for share in (low, high)]  # + 0.0: no negative zero
+    return PairedTest(name="mcnemar", source=MCNEMAR, p_value=p_value, interval=(ends[0], ends[1]))
+
+
+def bootstrap(difference: float, replicates: Sequence[float], confidence: float) -> PairedTest:
+    """Whether `difference` is more than chance, by its values on resamples of the examples. As often as those lie above
+    twice the difference, so often would a challenger no better look as good (the replicates moved to a mean of 0).
+
+    Raises ValueError without replicates.
+    """
+    if not replicates:
+        raise ValueError("there are no replicates")
+    as_good = sum(1 for value in replicates if value - difference >= difference)
+    ordered, tail = sorted(replicates), 1 - confidence
+    low = ordered[max(0, math.ceil(tail * len(ordered)) - 1)]
+    high = ordered[min(len(ordered) - 1, math.floor(confidence * len(ordered)))]
+    p_value = (as_good + 1) / (len(ordered) + 1)
+    return PairedTest(name="bootstrap", source=BOOTSTRAP, p_value=p_value, interval=(low, high))
+
+
+def judge(found: Comparison, objective: Objective, promote: Promote) -> Judgement:
+    """The decision over what was measured."""
+    champion, challenger = (scores.get(objective.metric) for scores in (found.champion, found.challenger))
+    difference, test = None, None
+    if champion is not None and challenger is not None and found.examples:
+        difference = challenger - champion if objective.direction == "maximize" else champion - challenger
+        if found.independent and objective.metric in ACCURACIES:
+            test = mcnemar(found.gained, found.lost, found.units, promote.confidence)
+        elif found.differences:
+            test = bootstrap(difference, found.differences, promote.confidence)
+    promoted, reason = _verdict(found, objective, promote, difference, test)
+    return Judgement(
+        promoted=promoted,
+        reason=reason,
+        metric=objective.metric,
+        maximize=objective.direction == "maximize",
+        champion=found.champion,
+        challenger=found.challenger,
+        difference=difference,
+        margin=promote.margin,
+        confidence=promote.confidence,
+        test=test,
+        examples=found.examples,
+        left_out=found.left_out,
+        gained=found.gained,
+        lost=found.lost,
+    )
+
+
+def _verdict(
+    found: Comparison, objective: Objective, promote: Promote, difference: float | None, test: PairedTest | None
+) -> tuple[bool, str]:
+    """Whether to promote, and the sentence that says why."""
+    if difference is None or test is None:
+        if not found.examples:
+            return False, "Kept: the champion has seen every example of the test split, so nothing tells the two apart."
+        champion = found.champion.get(objective.metric)
+        if champion is None and found.challenger.get(objective.metric) is not None:
+            return True, f"Promoted: the champion has no finite {objective.metric} on this data any more."
+        return False, f"Kept: the challenger has no finite {objective.metric} to compare."
+    by = f"{difference:+.4f} {objective.metric} on {found.examples} examples (p = {test.p_value:.4f})"
+    if test.p_value > 1 - promote.confidence:
+        return False, f"Kept: {by} may be chance; promotion asks for p <= {1 - promote.confidence:.4g}."
+    if difference <= promote.margin:
+        return False, f"Kept: {by} is not more than the margin of {promote.margin:g}."
+    return True, f"Promoted: {by} is better than the champion."
