@@ -11,7 +11,7 @@ from fastapi.responses import RedirectResponse
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
-from service import auth, dashboard, errors
+from service import auth, dashboard, errors, pages
 from service.context import Service
 from service.core import Core
 from service.database import Database
@@ -94,7 +94,7 @@ def create_app(settings: Settings, tokens: Tokens | None = None, only: str | Non
     app.state.service = service
     errors.install(app)
     auth.install(app, tokens.guard())
-    for module in (plan, trials, studies, schedules, worker, operations):
+    for module in (plan, trials, studies, schedules, worker, operations, pages):
         app.include_router(module.router, max_body_size=auth.MAX_BODY_BYTES)
 
     @app.get("/", include_in_schema=False)

@@ -14,12 +14,10 @@ Errors:
 
 import hashlib
 import ipaddress
-import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from shutil import copyfileobj
+from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeVar
 from urllib.parse import quote
@@ -27,7 +25,19 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from service.models import Fault, Page, PlanView, ProblemView, StudyView, TaskView, TrialView, WorkerView
+from service.download import DownloadError, check_vacant, unpack
+from service.models import (
+    Fault,
+    Page,
+    PlanView,
+    ProblemView,
+    RunView,
+    ScheduleView,
+    StudyView,
+    TaskView,
+    TrialView,
+    WorkerView,
+)
 
 PAGE = 200  # items asked for at once
 PLAN_SECONDS = 600.0  # a plan waits for a worker to open model and data
@@ -49,10 +59,6 @@ class Unreachable(ServiceError):
 
     def __init__(self, detail: str) -> None:
         super().__init__(0, "Unreachable", detail)
-
-
-class DownloadError(Exception):
-    """The downloaded model is damaged, or its archive holds what no model does."""
 
 
 class Client:
@@ -131,6 +137,38 @@ class Client:
         """Have this configuration run next. Raises ServiceError 422 when it lies outside the study's space."""
         return self._model(TrialView, "POST", _study(name, "trials"), json={"params": dict(params)})
 
+    # Schedules
+
+    def create_schedule(self, spec: Spec) -> ScheduleView:
+        """Create a schedule, or return it where the same made it before. Raises ServiceError: 422, 409."""
+        return self._model(ScheduleView, "POST", "/v1/schedules", **_body(spec))
+
+    def schedules(self) -> Iterator[ScheduleView]:
+        return self._pages(Page[ScheduleView], "/v1/schedules")
+
+    def schedule(self, name: str) -> ScheduleView:
+        return self._model(ScheduleView, "GET", _schedule(name))
+
+    def change_schedule(self, name: str, changes: Mapping[str, Any]) -> ScheduleView:
+        """Replace some of its keys; None puts one back to its default."""
+        return self._model(ScheduleView, "PATCH", _schedule(name), json=dict(changes))
+
+    def trigger(self, name: str) -> RunView:
+        """Run now, also on unchanged data. Raises ServiceError 409 while another run forbids it."""
+        return self._model(RunView, "POST", _schedule(name, "trigger"))
+
+    def runs(self, name: str) -> Iterator[RunView]:
+        """Every due time and what came of it, newest first."""
+        return self._pages(Page[RunView], _schedule(name, "runs"))
+
+    def rollback(self, name: str) -> ScheduleView:
+        """Put the champion before the present one back into use."""
+        return self._model(ScheduleView, "POST", _schedule(name, "rollback"))
+
+    def delete_schedule(self, name: str) -> None:
+        """Delete a schedule, its runs and its champions; the studies of its runs stay."""
+        self._request("DELETE", _schedule(name))
+
     # Fleet and tasks
 
     def tasks(self) -> Iterator[TaskView]:
@@ -150,29 +188,39 @@ class Client:
         model = self.get(name).model
         if model is None:
             raise ServiceError(409, "No model", f"The study {name} has no model yet; `luthier get {name}` shows why.")
+        return self._download(_study(name, "model"), model.sha256, into)
+
+    def download_champion(self, name: str, into: Path) -> Path:
+        """Likewise for the model that a schedule has in use now."""
+        check_vacant(into)
+        return self._download(_schedule(name, "champion"), None, into)
+
+    def _download(self, path: str, sha256: str | None, into: Path) -> Path:
         into.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=into.parent, prefix=f".{into.name}.") as scratch:
             archive, unpacked = Path(scratch, "model.tar.gz"), Path(scratch, "model")
             with archive.open("w+b") as file:
-                self._fetch(_study(name, "model"), file, model.sha256)
+                self._fetch(path, file, sha256)
                 file.seek(0)
                 unpack(file, unpacked)
             unpacked.replace(into)
         return into
 
-    def _fetch(self, path: str, file: BinaryIO, sha256: str) -> None:
+    def _fetch(self, path: str, file: BinaryIO, sha256: str | None) -> None:
+        """Download into `file`. Without `sha256` the answer itself says what it must be. Raises DownloadError."""
         digest = hashlib.sha256()
         with self._reaching(), self._http.stream("GET", path) as response:
             if response.is_error:
                 response.read()
             _check(response)
+            wanted = sha256 or response.headers.get("X-Content-SHA256")
             for chunk in response.iter_bytes():
                 digest.update(chunk)
                 file.write(chunk)
-        if digest.hexdigest() != sha256:
+        if digest.hexdigest() != wanted:
             raise DownloadError(
                 f"The model from {self.url}{path} is damaged: its SHA-256 is {digest.hexdigest()}, "
-                f"the study says {sha256}. Download it again."
+                f"the service says {wanted}. Download it again."
             )
 
     # The wire
@@ -213,41 +261,12 @@ class Client:
             raise Unreachable(f"No service can be reached at {self.url}: {error or type(error).__name__}.") from None
 
 
-def check_vacant(folder: Path) -> None:
-    """Raise FileExistsError unless `folder` can become a model's directory: absent, or empty."""
-    if folder.is_dir() and not any(folder.iterdir()):
-        return
-    if folder.exists() or folder.is_symlink():
-        raise FileExistsError(f"{folder} exists and is not an empty directory; name another, or remove it first.")
-
-
-def unpack(archive: BinaryIO, folder: Path) -> None:
-    """Unpack a .tar.gz of regular files into the new `folder`. Raises DownloadError, having written nothing outside.
-
-    tarfile's own `data` filter came with Python 3.11.4; Debian 12 has 3.11.2. A model needs only files.
-    """
-    folder.mkdir()
-    try:
-        with tarfile.open(fileobj=archive, mode="r:gz") as tar:
-            for member in tar:
-                path = PurePosixPath(member.name)
-                if path.is_absolute() or ".." in path.parts or "\\" in member.name:
-                    raise DownloadError(f"The model's archive is unsafe: {member.name!r} lies outside of it.")
-                if member.isdir():
-                    (folder / path).mkdir(parents=True, exist_ok=True)
-                    continue
-                source = tar.extractfile(member) if member.isreg() else None
-                if source is None:
-                    raise DownloadError(f"The model's archive is unsafe: {member.name!r} is not a regular file.")
-                (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                with source, (folder / path).open("xb") as target:
-                    copyfileobj(source, target)
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise DownloadError(f"The model's archive cannot be unpacked: {error}.") from error
-
-
 def _study(name: str, *rest: str) -> str:
     return "/".join(("/v1/studies", *(quote(part, safe="") for part in (name, *rest))))
+
+
+def _schedule(name: str, *rest: str) -> str:
+    return "/".join(("/v1/schedules", *(quote(part, safe="") for part in (name, *rest))))
 
 
 def _body(spec: Spec) -> dict[str, Any]:

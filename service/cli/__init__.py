@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from service.cli import run, serve, studies, trials
+from service.cli import run, schedules, serve, studies, trials
 from service.cli.connect import explain, tell
 
 app = typer.Typer(
@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for noun in (run, serve, studies, trials):
+for noun in (run, serve, studies, trials, schedules):
     noun.register(app)
 
 

@@ -120,7 +120,8 @@ def tell(*lines: str) -> None:
 
 def explain(error: Exception) -> tuple[int, list[str]]:
     """The exit code of an error that ended a command, and the sentences for stderr."""
-    from service.client import DownloadError, ServiceError, Unreachable
+    from service.client import ServiceError, Unreachable
+    from service.download import DownloadError
 
     if isinstance(error, CommandError):
         return error.code, list(error.lines)

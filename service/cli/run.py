@@ -56,7 +56,7 @@ def run(
     """
     text, parsed = read_spec(spec)
     if model_dir is not None:
-        from service.client import check_vacant
+        from service.download import check_vacant
 
         check_vacant(model_dir)
     settings = load_settings()

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from service.client import Client, DownloadError, ServiceError
+from service.client import Client, ServiceError
+from service.download import DownloadError
 from service.models import Counts, ModelView, StudyView
 from studies.protocol import StudyState
 from tests.cli.play import packed

@@ -116,9 +116,7 @@ def test_every_answer_shows_the_next_due_times(nightly: Callable[..., Nightly]) 
     house = nightly(cron="0 3 * * mon", timezone="Europe/Berlin").house
     view = house.get("/v1/schedules/nightly")
     times = [datetime.fromisoformat(text) for text in view["next"]]
-    assert len(times) == 5 and all(
-        b - a in (timedelta(days=7), timedelta(days=7, hours=1)) for a, b in pairwise(times)
-    )
+    assert len(times) == 5 and all(b - a in (timedelta(days=7), timedelta(days=7, hours=1)) for a, b in pairwise(times))
     assert {t.weekday() for t in times} == {0} and view["state"] == "active"
     house.client.patch("/v1/schedules/nightly", json={"paused": True})
     assert house.get("/v1/schedules/nightly")["state"] == "paused"

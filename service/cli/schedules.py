@@ -1,0 +1,170 @@
+"""`luthier schedule ...`: scheduled retuning on a service."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.connect import USAGE, CommandError, Server, Token, connect, read_text, tell
+from service.cli.output import Format, Output, cell, configuration, emit, facts, score, scores, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from service.models import RunView, ScheduleView
+
+BARS = "▁▂▃▄▅▆▇█"
+
+ScheduleFile = Annotated[
+    Path, typer.Option("--file", "-f", metavar="SCHEDULE", help="The schedule, as YAML or JSON; - for stdin.")
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
+schedule = typer.Typer(no_args_is_help=True, help="Tune again on a schedule, and keep the better model.")
+
+
+def register(app: typer.Typer) -> None:
+    for command in (create, list_schedules, get, update, pause, resume, trigger, runs, model, rollback, delete, schema):
+        schedule.command("list" if command is list_schedules else None)(command)
+    app.add_typer(schedule, name="schedule", rich_help_panel="Schedules on a service")
+
+
+def create(file: ScheduleFile, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+    """Create a schedule; the same again returns the same one."""
+    text = read_text(file)
+    with connect(server, token) as client:
+        view = client.create_schedule(text)
+    emit(view, output, *_tables(view))
+
+
+def list_schedules(server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+    """List the schedules."""
+    with connect(server, token) as client:
+        views = list(client.schedules())
+    rows = ((v.name, v.state, v.spec["cron"], v.next[0] if v.next else None, *_last(v)) for v in views)
+    emit(views, output, table(("schedule", "state", "cron", "next (UTC)", "last run", ">score"), rows))
+
+
+def get(name: Name, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+    """Show a schedule: when it is due, its last runs, and its champion's score over time."""
+    with connect(server, token) as client:
+        view = client.schedule(name)
+    emit(view, output, *_tables(view))
+
+
+def update(
+    name: Name, file: ScheduleFile, server: Server = None, token: Token = None, output: Output = Format.TABLE
+) -> None:
+    """Replace the keys that the file names; null puts one back to its default."""
+    from studies.documents import load_document
+
+    try:
+        changes = load_document(read_text(file))
+    except ValueError as error:
+        raise CommandError(USAGE, f"{file}: {error}") from None
+    if not isinstance(changes, dict):
+        raise CommandError(USAGE, f"{file}: changes are a mapping of a schedule's keys to their new values.")
+    _change(name, changes, server, token, output)
+
+
+def pause(name: Name, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+    """Skip due times from now on."""
+    _change(name, {"paused": True}, server, token, output)
+
+
+def resume(name: Name, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+    """Run at due times again."""
+    _change(name, {"paused": False}, server, token, output)
+
+
+def _change(name: str, changes: dict[str, object], server: str | None, token: str | None, output: Format) -> None:
+    with connect(server, token) as client:
+        view = client.change_schedule(name, changes)
+    emit(view, output, *_tables(view))
+
+
+def trigger(name: Name, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+    """Run now, also on unchanged data."""
+    with connect(server, token) as client:
+        run = client.trigger(name)
+    emit(run, output, _runs_table([run]))
+
+
+def runs(name: Name, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+    """List every due time and what came of it, newest first."""
+    with connect(server, token) as client:
+        found = list(client.runs(name))
+    emit(found, output, _runs_table(found))
+
+
+def model(
+    name: Name,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where the model's directory goes.")],
+    server: Server = None,
+    token: Token = None,
+) -> None:
+    """Download the champion: a directory for `from_pretrained`, checked against its checksum."""
+    with connect(server, token) as client:
+        folder = client.download_champion(name, output)
+    print(folder)
+
+
+def rollback(name: Name, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+    """Put the champion before the present one back into use."""
+    with connect(server, token) as client:
+        view = client.rollback(name)
+    emit(view, output, *_tables(view))
+
+
+def delete(name: Name, server: Server = None, token: Token = None) -> None:
+    """Delete a schedule, its runs and its champions; the studies of its runs stay."""
+    with connect(server, token) as client:
+        client.delete_schedule(name)
+    tell(f"The schedule {name} was deleted.")
+
+
+def schema() -> None:
+    """Print the JSON Schema of a schedule."""
+    from studies.schedule import ScheduleSpec
+
+    document = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | ScheduleSpec.model_json_schema()
+    print(json.dumps(document, indent=2))
+
+
+def _tables(view: "ScheduleView") -> tuple["Table", "Table"]:
+    """A schedule for a person: what it is, and its last runs."""
+    champion, drawn = view.champion, [run.score for run in reversed(view.last_runs) if run.score is not None]
+    known = {
+        "schedule": view.name,
+        "state": view.state,
+        "cron": f"{view.spec['cron']} ({view.spec['timezone']})",
+        "next (UTC)": ", ".join(cell(due) for due in view.next) or None,
+        "champion": champion and f"trial {champion.trial} of {champion.study}, since {cell(champion.promoted_at)}",
+        "configuration": champion and configuration(champion.params),
+        "test": champion and scores(champion.test),
+        "score over time": f"{sparkline(drawn)}  {score(min(drawn))} to {score(max(drawn))}" if drawn else None,
+    }
+    return facts(known), _runs_table(view.last_runs)
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Values as a line of bars, the least lowest."""
+    low, span = min(values), (max(values) - min(values)) or 1.0
+    return "".join(BARS[round((value - low) / span * (len(BARS) - 1))] for value in values)
+
+
+def _last(view: "ScheduleView") -> tuple[str | None, str]:
+    found = next((run.score for run in view.last_runs if run.score is not None), None)
+    return (_outcome(view.last_runs[0]) if view.last_runs else None), score(found)
+
+
+def _outcome(run: "RunView") -> str:
+    if run.reason is not None:
+        return f"{run.state.value}: {run.reason.value}"
+    return run.outcome.value if run.outcome else run.state.value
+
+
+def _runs_table(found: Sequence["RunView"]) -> "Table":
+    rows = ((run.id, run.due_at, _outcome(run), score(run.score), run.study, run.message) for run in found)
+    return table((">run", "due (UTC)", "outcome", ">score", "study", "why"), rows)

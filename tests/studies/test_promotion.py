@@ -1,0 +1,82 @@
+"""The paired tests, against other implementations and by hand; what is promoted and what is not."""
+
+import random
+from typing import Any
+
+import pytest
+from scipy.stats import binomtest
+
+from studies.promotion import Judgement, Promote, bootstrap, judge, mcnemar
+from studies.protocol import Comparison
+from studies.spec import Objective
+
+
+def comparison(**found: Any) -> Comparison:
+    known = {"examples": 100, "left_out": 3, "units": 100, "independent": True, "gained": 0, "lost": 0}
+    known |= {"champion": {"accuracy": 0.8, "loss": 0.5}, "challenger": {"accuracy": 0.8, "loss": 0.5}}
+    known["predictions"] = {"name": "p", "sha256": "0" * 64, "bytes": 1}
+    return Comparison.model_validate(known | found)
+
+
+def judged(promote: dict[str, Any] | None = None, metric: str = "accuracy", **found: Any) -> Judgement:
+    objective = Objective.model_validate({"metric": metric})
+    return judge(comparison(**found), objective, Promote.model_validate(promote or {}))
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0, 0), (1, 0), (0, 1), (5, 0), (9, 2), (30, 15), (15, 30), (400, 380)])
+def test_mcnemar_is_the_binomial_test_and_its_interval_agrees_with_it(gained: int, lost: int) -> None:
+    found = mcnemar(gained, lost, 1000, 0.95)
+    if gained + lost:
+        theirs = binomtest(gained, gained + lost, 0.5, alternative="greater")
+        assert found.p_value == pytest.approx(theirs.pvalue)
+        low = theirs.proportion_ci(0.95, "exact").low
+        assert found.interval[0] == pytest.approx((2 * low - 1) * (gained + lost) / 1000)
+    low, high = found.interval
+    assert low <= (gained - lost) / 1000 <= high
+    assert (low > 0) == (found.p_value < 0.05)
+
+
+def test_mcnemar_by_hand() -> None:
+    assert mcnemar(5, 0, 50, 0.95).p_value == pytest.approx(1 / 32)
+    assert mcnemar(4, 1, 50, 0.95).p_value == pytest.approx(6 / 32)
+    with pytest.raises(ValueError, match="no units"):
+        mcnemar(0, 0, 0, 0.95)
+
+
+def test_the_bootstrap_agrees_with_the_normal_test_where_both_hold() -> None:
+    draw = random.Random(0)
+    replicates = [0.02 + draw.gauss(0, 0.01) for _ in range(20_000)]
+    found = bootstrap(0.02, replicates, 0.95)
+    assert found.p_value == pytest.approx(0.0228, abs=0.003)  # two standard errors
+    assert found.interval[0] == pytest.approx(0.02 - 1.645 * 0.01, abs=0.001)
+    assert bootstrap(0.0, replicates, 0.95).p_value > 0.9
+    assert bootstrap(1.0, [1.0] * 99, 0.95).p_value == 0.01  # never 0: so many resamples cannot tell more
+
+
+@pytest.mark.parametrize(
+    ("found", "promote", "promoted", "says"),
+    [
+        ({"gained": 12, "lost": 2, "challenger": {"accuracy": 0.9}}, {}, True, "Promoted"),
+        ({"gained": 2, "lost": 12, "challenger": {"accuracy": 0.7}}, {}, False, "may be chance"),
+        ({"gained": 3, "lost": 2, "challenger": {"accuracy": 0.81}}, {}, False, "may be chance"),
+        ({"gained": 12, "lost": 2, "challenger": {"accuracy": 0.9}}, {"margin": 0.1}, False, "margin"),
+        ({"gained": 12, "lost": 2, "challenger": {"accuracy": 0.9}}, {"margin": 0.09}, True, "Promoted"),
+        ({"gained": 12, "lost": 2, "challenger": {"accuracy": 0.9}}, {"confidence": 0.999}, False, "may be chance"),
+        ({"examples": 0, "units": 0, "champion": {}, "challenger": {}}, {}, False, "has seen every example"),
+        ({"challenger": {"accuracy": None}}, {}, False, "no finite accuracy"),
+        ({"champion": {"accuracy": None}}, {}, True, "no finite accuracy"),
+    ],
+)
+def test_what_is_promoted(found: dict[str, Any], promote: dict[str, Any], promoted: bool, says: str) -> None:
+    decision = judged(promote, **found)
+    assert decision.promoted is promoted and says in decision.reason and decision.left_out == 3
+
+
+def test_a_metric_that_is_minimized_and_words_that_are_related_go_by_the_bootstrap() -> None:
+    fewer = {"challenger": {"accuracy": 0.8, "loss": 0.4}, "differences": [0.09, 0.1, 0.11] * 30}
+    decision = judged(metric="loss", **fewer)
+    assert decision.promoted and decision.difference == pytest.approx(0.1) and not decision.maximize
+    assert decision.test is not None and decision.test.name == "bootstrap"
+    grouped = {"independent": False, "gained": 12, "lost": 2, "differences": [0.0, 0.1, 0.2] * 30}
+    decision = judged(**grouped, challenger={"accuracy": 0.9})
+    assert decision.test is not None and decision.test.name == "bootstrap" and not decision.promoted
