@@ -1,0 +1,93 @@
+"""How often a schedule replaces its champion: when nothing is better (A/A), and when something is.
+
+    python benchmarks/promotion.py [--runs N] [--json]
+
+Each run draws a fresh test split, on which champion and challenger are right or wrong, and decides by the same code as
+the service (`studies.promotion.judge`). They agree on most examples, as two models trained on the same data do; `apart` of
+them one alone has right. A/A: both have the same true accuracy, so every promotion is a false one. Power: the
+challenger's true accuracy is higher by a gain.
+
+The last line of --json: {"false_promotions": {...}, "power": {...}}, shares of the runs.
+"""
+
+import argparse
+import json
+import math
+from typing import Any
+
+import numpy
+
+from studies.promotion import Promote, judge
+from studies.protocol import Comparison
+from studies.spec import Objective
+
+SIZES, GAINS = (200, 1_000, 5_000), (0.01, 0.02, 0.05)
+ACCURACY, APART = 0.85, 0.10  # the champion's true accuracy; share of examples that only one of the two has right
+REPLICATES = 400
+CONFIDENCE = 0.95
+
+
+def drawn(draw: numpy.random.Generator, size: int, gain: float) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Which examples of a fresh test split champion and challenger have right: (size,) booleans each."""
+    only_new, only_old = (APART + gain) / 2, (APART - gain) / 2
+    kind = draw.choice(3, size, p=[only_new, only_old, 1 - APART])
+    both = draw.random(size) < (ACCURACY - only_old) / (1 - APART)
+    return (kind == 1) | ((kind == 2) & both), (kind == 0) | ((kind == 2) & both)
+
+
+def compared(draw: numpy.random.Generator, champion: numpy.ndarray, challenger: numpy.ndarray, resample: bool) -> Any:
+    """What a worker would find."""
+    differences = []
+    if resample:
+        gains = challenger.astype(int) - champion.astype(int)
+        counts = draw.multinomial(len(gains), [numpy.mean(gains == value) for value in (-1, 0, 1)], REPLICATES)
+        differences = ((counts[:, 2] - counts[:, 0]) / len(gains)).tolist()
+    return Comparison.model_validate(
+        {
+            "examples": len(champion),
+            "left_out": 0,
+            "units": len(champion),
+            "independent": not resample,
+            "champion": {"accuracy": float(champion.mean())},
+            "challenger": {"accuracy": float(challenger.mean())},
+            "gained": int((challenger & ~champion).sum()),
+            "lost": int((champion & ~challenger).sum()),
+            "differences": differences,
+            "predictions": {"name": "none", "sha256": "0" * 64, "bytes": 0},
+        }
+    )
+
+
+def promoted(runs: int, size: int, gain: float, resample: bool, seed: int) -> float:
+    """The share of runs whose challenger was promoted."""
+    draw, promote, objective = numpy.random.default_rng(seed), Promote(confidence=CONFIDENCE), Objective()
+    won = 0
+    for _ in range(runs):
+        found = compared(draw, *drawn(draw, size, gain), resample)
+        won += judge(found, objective, promote).promoted
+    return won / runs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=2_000, help="simulated runs of each kind")
+    parser.add_argument("--json", action="store_true", help="the last line is the result as JSON")
+    options = parser.parse_args()
+    result: dict[str, dict[str, float]] = {"false_promotions": {}, "power": {}}
+    error = math.sqrt((1 - CONFIDENCE) * CONFIDENCE / options.runs)
+    print(f"{options.runs} runs each; confidence {CONFIDENCE}; champion's accuracy {ACCURACY}, {APART:.0%} apart")
+    print(f"at most {1 - CONFIDENCE:.0%} false promotions; standard error {error:.2%}\n")
+    print("test      gain      mcnemar   bootstrap")
+    for gain in (0.0, *GAINS):
+        for size in SIZES:
+            shares = [promoted(options.runs, size, gain, resample, seed=size) for resample in (False, True)]
+            kind = "power" if gain else "false_promotions"
+            for name, share in zip(("mcnemar", "bootstrap"), shares, strict=True):
+                result[kind][f"{name}, {size} examples" + (f", +{gain:g}" if gain else "")] = share
+            print(f"{size:5}     {gain:+.2f}     {shares[0]:7.1%}   {shares[1]:7.1%}")
+    if options.json:
+        print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
