@@ -25,7 +25,7 @@ from trials.pipe import Decided, End, FromChild, Logged, Ready, Reported, Start,
 from trials.session import BadData, Ended
 from trials.store import disk_problem, file_ref
 
-DECISION_SECONDS = 5.0  # a report waits so long for its decision, then training goes on
+DECISION_SECONDS = 5.0  # a report waits so long for the decision on the one before, then training goes on
 RESULTS = {Kind.INSPECT: "inspection", Kind.EVALUATE: "evaluation", Kind.COMPARE: "comparison"}  # an outcome's fields
 ENDINGS = {Decision.PRUNE, Decision.STOP, Decision.CANCEL}
 
@@ -63,7 +63,7 @@ class PipedSession:
         self.folder = folder
         self._assignment, self._line, self._warm = assignment, line, warm
         self._changed = threading.Condition()
-        self._decided = 0  # the last step whose decision has come
+        self._reported = self._decided = 0  # the last steps that were reported, and whose decision has come
         self._ending: Decision | None = None
 
     def report(
@@ -76,6 +76,10 @@ class PipedSession:
         examples_per_second: float | None = None,
         peak_memory_bytes: int | None = None,
     ) -> None:
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._decided >= self._reported or self._ending is not None, DECISION_SECONDS
+            )
         self.poll()
         report = Report(
             id=self._assignment.id,
@@ -88,10 +92,8 @@ class PipedSession:
             peak_memory_bytes=peak_memory_bytes,
             micro_batch=self._warm.micro_batch,
         )
+        self._reported = step
         self._line.send(Reported(report=report))
-        with self._changed:
-            self._changed.wait_for(lambda: self._decided >= step or self._ending is not None, DECISION_SECONDS)
-        self.poll()
 
     def poll(self) -> None:
         if self._ending is not None:

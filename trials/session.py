@@ -40,7 +40,10 @@ class Session(Protocol):
         examples_per_second: float | None = None,
         peak_memory_bytes: int | None = None,
     ) -> None:
-        """Send one evaluation. Waits briefly for the decision, then returns: a service that is away stops nothing.
+        """Send one evaluation, once the decision on the one before has come: what an evaluation led to never depends on
+        how long the service took. Waits for it briefly only: a service that is away stops nothing.
+
+        The decision on this one comes while training goes on; `poll` and the next report raise it.
 
         `resume` and `best` are whole files in `folder`, under names that no other evaluation or attempt uses: they
         may be sent much later. Raises Ended when the trial is to end now.
