@@ -3,8 +3,8 @@
     python benchmarks/promotion.py [--runs N] [--json]
 
 Each run draws a fresh test split, on which champion and challenger are right or wrong, and decides by the same code as
-the service (`studies.promotion.judge`). They agree on most examples, as two models trained on the same data do; `apart` of
-them one alone has right. A/A: both have the same true accuracy, so every promotion is a false one. Power: the
+the service (`studies.promotion.judge`). They agree on most examples, as two models trained on the same data do; a tenth
+of them one alone has right. A/A: both have the same true accuracy, so every promotion is a false one. Power: the
 challenger's true accuracy is higher by a gain.
 
 The last line of --json: {"false_promotions": {...}, "power": {...}}, shares of the runs.
@@ -23,7 +23,7 @@ from studies.spec import Objective
 
 SIZES, GAINS = (200, 1_000, 5_000), (0.01, 0.02, 0.05)
 ACCURACY, APART = 0.85, 0.10  # the champion's true accuracy; share of examples that only one of the two has right
-REPLICATES = 400
+REPLICATES = 1_000
 CONFIDENCE = 0.95
 
 
@@ -35,35 +35,32 @@ def drawn(draw: numpy.random.Generator, size: int, gain: float) -> tuple[numpy.n
     return (kind == 1) | ((kind == 2) & both), (kind == 0) | ((kind == 2) & both)
 
 
-def compared(draw: numpy.random.Generator, champion: numpy.ndarray, challenger: numpy.ndarray, resample: bool) -> Any:
-    """What a worker would find."""
-    differences = []
-    if resample:
+def compared(draw: numpy.random.Generator, champion: numpy.ndarray, challenger: numpy.ndarray, replicate: bool) -> Any:
+    """What a worker would find; with `replicate` by what it does for a metric that is no mean."""
+    size, replicates = len(champion), {}
+    if replicate:  # only examples that the two answer differently move the difference
         gains = challenger.astype(int) - champion.astype(int)
-        counts = draw.multinomial(len(gains), [numpy.mean(gains == value) for value in (-1, 0, 1)], REPLICATES)
-        differences = ((counts[:, 2] - counts[:, 0]) / len(gains)).tolist()
+        counts = draw.multinomial(size, [numpy.mean(gains == value) for value in (-1, 0, 1)], REPLICATES)
+        heads = draw.binomial(int(abs(gains).sum()), 0.5, REPLICATES)
+        replicates["resampled"] = ((counts[:, 2] - counts[:, 0]) / size).tolist()
+        replicates["exchanged"] = ((2 * heads - abs(gains).sum()) / size).tolist()
+    known = {"examples": size, "left_out": 0, "units": size, "independent": not replicate}
+    sides = {"champion": champion, "challenger": challenger}
     return Comparison.model_validate(
-        {
-            "examples": len(champion),
-            "left_out": 0,
-            "units": len(champion),
-            "independent": not resample,
-            "champion": {"accuracy": float(champion.mean())},
-            "challenger": {"accuracy": float(challenger.mean())},
-            "gained": int((challenger & ~champion).sum()),
-            "lost": int((champion & ~challenger).sum()),
-            "differences": differences,
-            "predictions": {"name": "none", "sha256": "0" * 64, "bytes": 0},
-        }
+        known
+        | {name: {"accuracy": float(side.mean())} for name, side in sides.items()}
+        | {"gained": int((challenger & ~champion).sum()), "lost": int((champion & ~challenger).sum())}
+        | {"predictions": {"name": "none", "sha256": "0" * 64, "bytes": 0}}
+        | replicates
     )
 
 
-def promoted(runs: int, size: int, gain: float, resample: bool, seed: int) -> float:
+def promoted(runs: int, size: int, gain: float, replicate: bool, seed: int) -> float:
     """The share of runs whose challenger was promoted."""
     draw, promote, objective = numpy.random.default_rng(seed), Promote(confidence=CONFIDENCE), Objective()
     won = 0
     for _ in range(runs):
-        found = compared(draw, *drawn(draw, size, gain), resample)
+        found = compared(draw, *drawn(draw, size, gain), replicate)
         won += judge(found, objective, promote).promoted
     return won / runs
 
@@ -77,12 +74,12 @@ def main() -> None:
     error = math.sqrt((1 - CONFIDENCE) * CONFIDENCE / options.runs)
     print(f"{options.runs} runs each; confidence {CONFIDENCE}; champion's accuracy {ACCURACY}, {APART:.0%} apart")
     print(f"at most {1 - CONFIDENCE:.0%} false promotions; standard error {error:.2%}\n")
-    print("test      gain      mcnemar   bootstrap")
+    print("test      gain      mcnemar   randomization")
     for gain in (0.0, *GAINS):
         for size in SIZES:
-            shares = [promoted(options.runs, size, gain, resample, seed=size) for resample in (False, True)]
+            shares = [promoted(options.runs, size, gain, replicate, seed=size) for replicate in (False, True)]
             kind = "power" if gain else "false_promotions"
-            for name, share in zip(("mcnemar", "bootstrap"), shares, strict=True):
+            for name, share in zip(("mcnemar", "randomization"), shares, strict=True):
                 result[kind][f"{name}, {size} examples" + (f", +{gain:g}" if gain else "")] = share
             print(f"{size:5}     {gain:+.2f}     {shares[0]:7.1%}   {shares[1]:7.1%}")
     if options.json:

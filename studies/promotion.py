@@ -2,8 +2,9 @@
 
 Both are scored on the same examples, so the test is a paired one. Where every example is either right or wrong and
 stands for itself, the exact form of McNemar's test; for any other metric, and where examples come in groups, the
-paired bootstrap. A challenger is promoted when it is better at the confidence that was asked for, and by more than
-the margin. So a model that is only as good as the champion is promoted in at most 1 - confidence of all runs.
+randomization test, with an interval by the bootstrap. A challenger is promoted when it is better at the confidence that
+was asked for, and by more than the margin. So a model that is only as good as the champion is promoted in at most
+1 - confidence of all runs.
 """
 
 import math
@@ -20,10 +21,12 @@ MCNEMAR = (
     "McNemar's test, exact, one-sided (Q. McNemar 1947, Psychometrika 12, 153-157; the interval after C. J. Clopper "
     "and E. S. Pearson 1934, Biometrika 26, 404-413)"
 )
-BOOTSTRAP = (
-    "paired bootstrap, one-sided (B. Efron and R. J. Tibshirani 1993, An Introduction to the Bootstrap, chapters 13 "
-    "and 16; T. Berg-Kirkpatrick, D. Burkett and D. Klein 2012, EMNLP-CoNLL, 995-1005)"
+RANDOMIZATION = (
+    "approximate randomization, one-sided (E. W. Noreen 1989, Computer-Intensive Methods for Testing Hypotheses; "
+    "A. Yeh 2000, COLING, 947-953; the interval by the percentile bootstrap, B. Efron and R. J. Tibshirani 1993, "
+    "An Introduction to the Bootstrap, chapter 13)"
 )
+ROUNDING = 1e-12  # sums in another order differ by so little
 ACCURACIES = ("accuracy", "token_accuracy")  # means of right or wrong
 
 
@@ -40,7 +43,7 @@ class PairedTest(Document):
     """A paired test. `interval`: the difference lies above its lower end at the confidence asked for, one-sided, and
     below its upper end likewise; `p_value`: how often a challenger no better would look as good."""
 
-    name: Literal["mcnemar", "bootstrap"]
+    name: Literal["mcnemar", "randomization"]
     source: str
     p_value: FiniteFloat
     interval: tuple[FiniteFloat, FiniteFloat]
@@ -84,20 +87,23 @@ def mcnemar(gained: int, lost: int, units: int, confidence: float) -> PairedTest
     return PairedTest(name="mcnemar", source=MCNEMAR, p_value=p_value, interval=(ends[0], ends[1]))
 
 
-def bootstrap(difference: float, replicates: Sequence[float], confidence: float) -> PairedTest:
-    """Whether `difference` is more than chance, by its values on resamples of the examples. As often as those lie above
-    twice the difference, so often would a challenger no better look as good (the replicates moved to a mean of 0).
+def randomization(
+    difference: float, exchanged: Sequence[float], resampled: Sequence[float], confidence: float
+) -> PairedTest:
+    """Whether `difference` is more than chance. Were both models equally good, it would not matter which of them gave
+    which answer to an example: `exchanged` are the differences with the two answers exchanged or not, by a coin for
+    each example (or group of them). `resampled` are those on resamples of the examples, for the interval.
 
-    Raises ValueError without replicates.
+    Raises ValueError without either.
     """
-    if not replicates:
+    if not exchanged or not resampled:
         raise ValueError("there are no replicates")
-    as_good = sum(1 for value in replicates if value - difference >= difference)
-    ordered, tail = sorted(replicates), 1 - confidence
+    as_good = sum(1 for value in exchanged if value >= difference - ROUNDING)
+    ordered, tail = sorted(resampled), 1 - confidence
     low = ordered[max(0, math.ceil(tail * len(ordered)) - 1)]
     high = ordered[min(len(ordered) - 1, math.floor(confidence * len(ordered)))]
-    p_value = (as_good + 1) / (len(ordered) + 1)
-    return PairedTest(name="bootstrap", source=BOOTSTRAP, p_value=p_value, interval=(low, high))
+    p_value = (as_good + 1) / (len(exchanged) + 1)
+    return PairedTest(name="randomization", source=RANDOMIZATION, p_value=p_value, interval=(low, high))
 
 
 def judge(found: Comparison, objective: Objective, promote: Promote) -> Judgement:
@@ -108,8 +114,8 @@ def judge(found: Comparison, objective: Objective, promote: Promote) -> Judgemen
         difference = challenger - champion if objective.direction == "maximize" else champion - challenger
         if found.independent and objective.metric in ACCURACIES:
             test = mcnemar(found.gained, found.lost, found.units, promote.confidence)
-        elif found.differences:
-            test = bootstrap(difference, found.differences, promote.confidence)
+        elif found.exchanged and found.resampled:
+            test = randomization(difference, found.exchanged, found.resampled, promote.confidence)
     promoted, reason = _verdict(found, objective, promote, difference, test)
     return Judgement(
         promoted=promoted,

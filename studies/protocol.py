@@ -168,7 +168,8 @@ class Comparison(_Message):
     challenger: Metrics
     gained: int = Field(ge=0)  # units that only the challenger has right
     lost: int = Field(ge=0)  # units that only the champion has right
-    differences: list[FiniteFloat] = []  # of the objective, more is better, on resamples of the examples
+    exchanged: list[FiniteFloat] = []  # differences of the objective, more is better, were the answers exchanged
+    resampled: list[FiniteFloat] = []  # and on resamples of the examples
     predictions: FileRef  # what both said of each unit (a file in the assignment's folder)
 
 

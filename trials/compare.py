@@ -89,10 +89,12 @@ class _Side:
         found: Sequence[int] = self.encoded.constants.get("sentences", range(len(self.encoded.labels) + 1))
         return found
 
-    def scores(self, label_names: Sequence[str], rows: Sequence[int] | None = None) -> Metrics:
-        """Every metric of the task; of some of the examples, also of the same one twice."""
+    def scores(
+        self, label_names: Sequence[str], rows: Sequence[int] | None = None, logits: torch.Tensor | None = None
+    ) -> Metrics:
+        """Every metric of the task; of some of the examples, also of the same one twice, or of other `logits`."""
         if rows is None:
-            return self.task.scores(self.logits, self.encoded, label_names)
+            return self.task.scores(self.logits if logits is None else logits, self.encoded, label_names)
         starts = self.starts
         if isinstance(starts, range):
             units, constants = torch.tensor(rows), self.encoded.constants
@@ -138,10 +140,10 @@ def _comparison(
         return Comparison(units=0, independent=False, champion={}, challenger={}, gained=0, lost=0, **known)
     champion, challenger = sides
     single = test.groups is None and isinstance(champion.starts, range)
-    metric, differences = assignment.spec.objective.metric, list[float]()
-    if not (single and metric in ACCURACIES):
+    replicates = {}
+    if not (single and assignment.spec.objective.metric in ACCURACIES):
         groups = None if test.groups is None else [test.groups[i] for i in kept]
-        differences = _resampled(assignment, session, data.label_names, champion, challenger, groups)
+        replicates = _Replicates(assignment, session, data.label_names, champion, challenger, groups).drawn()
     return Comparison(
         units=len(champion.encoded.labels),
         independent=single,
@@ -149,40 +151,62 @@ def _comparison(
         challenger=challenger.scores(data.label_names),
         gained=int((challenger.right & ~champion.right).sum()),
         lost=int((champion.right & ~challenger.right).sum()),
-        differences=differences,
+        **replicates,
         **known,
     )
 
 
-def _resampled(
-    assignment: Assignment,
-    session: Session,
-    label_names: Sequence[str],
-    champion: _Side,
-    challenger: _Side,
-    groups: Sequence[str] | None,
-) -> list[float]:
-    """The objective's difference, challenger minus champion and more is better, on resamples of the examples, whole
-    groups where rows are related. Resamples on which the metric is undefined are left out."""
-    count = len(champion.starts) - 1
-    clusters = [[i] for i in range(count)]
-    if groups is not None:
+@dataclass(frozen=True)
+class _Replicates:
+    """Differences of the objective, challenger minus champion and more is better, as they might have come out: by
+    `groups` of examples where some are related. Those for which the metric is undefined are left out."""
+
+    assignment: Assignment
+    session: Session
+    label_names: Sequence[str]
+    champion: _Side
+    challenger: _Side
+    groups: Sequence[str] | None
+
+    def drawn(self) -> dict[str, list[float]]:
+        draw, clusters = torch.Generator().manual_seed(self.assignment.seed), self._clusters()
+        exchanged, resampled = list[float](), list[float]()
+        for i in range(REPLICATES):
+            if i % POLL_REPLICATES == 0:
+                self.session.poll()
+            exchanged += self._exchanged(clusters, draw)
+            resampled += self._resampled(clusters, draw)
+        return {"exchanged": exchanged, "resampled": resampled}
+
+    def _clusters(self) -> list[list[int]]:
+        """Examples that belong together."""
         members: dict[str, list[int]] = {}
-        for i, group in enumerate(groups):
-            members.setdefault(group, []).append(i)
-        clusters = list(members.values())
-    metric, sign = assignment.spec.objective.metric, 1 if assignment.spec.maximize else -1
-    draw = torch.Generator().manual_seed(assignment.seed)
-    differences = []
-    for i in range(REPLICATES):
-        if i % POLL_REPLICATES == 0:
-            session.poll()
+        for i in range(len(self.champion.starts) - 1):
+            members.setdefault(str(i) if self.groups is None else self.groups[i], []).append(i)
+        return list(members.values())
+
+    def _resampled(self, clusters: list[list[int]], draw: torch.Generator) -> list[float]:
         drawn = torch.randint(len(clusters), (len(clusters),), generator=draw).tolist()
         rows = [row for cluster in drawn for row in clusters[cluster]]
-        ours, theirs = (side.scores(label_names, rows)[metric] for side in (challenger, champion))
-        if ours is not None and theirs is not None:
-            differences.append(sign * (ours - theirs))
-    return differences
+        sides = (side.scores(self.label_names, rows) for side in (self.champion, self.challenger))
+        return self._difference(*sides)
+
+    def _exchanged(self, clusters: list[list[int]], draw: torch.Generator) -> list[float]:
+        coins, starts = torch.randint(2, (len(clusters),), generator=draw).tolist(), self.champion.starts
+        swapped = torch.zeros(len(self.champion.logits), 1, dtype=torch.bool)  # (units, 1)
+        for cluster, coin in zip(clusters, coins, strict=True):
+            for i in cluster if coin else ():
+                swapped[starts[i] : starts[i + 1]] = True
+        first, second = self.champion.logits, self.challenger.logits
+        return self._difference(
+            self.champion.scores(self.label_names, logits=torch.where(swapped, second, first)),
+            self.challenger.scores(self.label_names, logits=torch.where(swapped, first, second)),
+        )
+
+    def _difference(self, champion: Metrics, challenger: Metrics) -> list[float]:
+        spec = self.assignment.spec
+        before, after = (scores[spec.objective.metric] for scores in (champion, challenger))
+        return [] if before is None or after is None else [(after - before) * (1 if spec.maximize else -1)]
 
 
 def _write(path: Path, data: Data, kept: list[int], sides: list[_Side]) -> None:

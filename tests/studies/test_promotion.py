@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from scipy.stats import binomtest
 
-from studies.promotion import Judgement, Promote, bootstrap, judge, mcnemar
+from studies.promotion import Judgement, Promote, judge, mcnemar, randomization
 from studies.protocol import Comparison
 from studies.spec import Objective
 
@@ -43,14 +43,16 @@ def test_mcnemar_by_hand() -> None:
         mcnemar(0, 0, 0, 0.95)
 
 
-def test_the_bootstrap_agrees_with_the_normal_test_where_both_hold() -> None:
+def test_randomization_agrees_with_the_normal_test_where_both_hold() -> None:
     draw = random.Random(0)
-    replicates = [0.02 + draw.gauss(0, 0.01) for _ in range(20_000)]
-    found = bootstrap(0.02, replicates, 0.95)
+    exchanged = [draw.gauss(0, 0.01) for _ in range(20_000)]
+    found = randomization(0.02, exchanged, [0.02 + value for value in exchanged], 0.95)
     assert found.p_value == pytest.approx(0.0228, abs=0.003)  # two standard errors
     assert found.interval[0] == pytest.approx(0.02 - 1.645 * 0.01, abs=0.001)
-    assert bootstrap(0.0, replicates, 0.95).p_value > 0.9
-    assert bootstrap(1.0, [1.0] * 99, 0.95).p_value == 0.01  # never 0: so many resamples cannot tell more
+    assert randomization(0.0, [0.0] * 99, [0.0] * 99, 0.95).p_value == 1
+    assert randomization(1.0, [0.0] * 99, [1.0] * 99, 0.95).p_value == 0.01  # so many replicates cannot tell more
+    with pytest.raises(ValueError, match="no replicates"):
+        randomization(0.1, [], [], 0.95)
 
 
 @pytest.mark.parametrize(
@@ -72,11 +74,13 @@ def test_what_is_promoted(found: dict[str, Any], promote: dict[str, Any], promot
     assert decision.promoted is promoted and says in decision.reason and decision.left_out == 3
 
 
-def test_a_metric_that_is_minimized_and_words_that_are_related_go_by_the_bootstrap() -> None:
-    fewer = {"challenger": {"accuracy": 0.8, "loss": 0.4}, "differences": [0.09, 0.1, 0.11] * 30}
-    decision = judged(metric="loss", **fewer)
+def test_a_metric_that_is_minimized_and_words_that_are_related_are_randomized() -> None:
+    replicates = {"exchanged": [-0.02, 0.0, 0.02] * 30, "resampled": [0.09, 0.1, 0.11] * 30}
+    decision = judged(metric="loss", challenger={"accuracy": 0.8, "loss": 0.4}, **replicates)
     assert decision.promoted and decision.difference == pytest.approx(0.1) and not decision.maximize
-    assert decision.test is not None and decision.test.name == "bootstrap"
-    grouped = {"independent": False, "gained": 12, "lost": 2, "differences": [0.0, 0.1, 0.2] * 30}
-    decision = judged(**grouped, challenger={"accuracy": 0.9})
-    assert decision.test is not None and decision.test.name == "bootstrap" and not decision.promoted
+    assert (
+        decision.test is not None and decision.test.name == "randomization" and decision.test.interval == (0.09, 0.11)
+    )
+    grouped = {"independent": False, "gained": 12, "lost": 2, "resampled": [0.0, 0.1, 0.2] * 30}
+    decision = judged(**grouped, exchanged=[-0.1, 0.0, 0.1] * 30, challenger={"accuracy": 0.9})
+    assert decision.test is not None and decision.test.name == "randomization" and not decision.promoted

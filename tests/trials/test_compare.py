@@ -65,7 +65,7 @@ def test_both_are_scored_on_what_the_champion_has_not_seen(assign: Assign, tmp_p
     fresh = [i for i, sentence in enumerate(test.columns["text"]) if sentence not in known]
     assert 0 < len(fresh) < len(test)
     assert (found.examples, found.left_out, found.units) == (len(fresh), len(test) - len(fresh), len(fresh))
-    assert found.independent and found.differences == []
+    assert found.independent and found.exchanged == found.resampled == []
 
     rows = said(found, tmp_path / "c")
     assert [int(row["example"]) for row in rows] == fresh
@@ -87,8 +87,9 @@ def test_a_metric_that_is_no_mean_is_resampled(assign: Assign, tmp_path: Path) -
     champion = packed(assign, Memory(tmp_path / "a"), params={"epochs": 1}, spec=spec)
     challenger = packed(assign, Memory(tmp_path / "b"), spec=spec)
     found, again = (compared(assign, tmp_path / name, champion, challenger, spec=spec) for name in "cd")
-    assert len(found.differences) == REPLICATES and found == again
-    mean = sum(found.differences) / REPLICATES
+    assert len(found.exchanged) == len(found.resampled) == REPLICATES and found == again
+    mean = sum(found.resampled) / REPLICATES
+    assert abs(sum(found.exchanged) / REPLICATES) < 0.01  # as if both were equally good
     champions, challengers = found.champion["macro_f1"], found.challenger["macro_f1"]
     assert champions is not None and challengers is not None
     assert mean == pytest.approx(challengers - champions, abs=0.03)
@@ -106,7 +107,7 @@ def test_words_are_resampled_by_sentence(assign: Assign, tmp_path: Path) -> None
     champion = packed(assign, Memory(tmp_path / "a"), spec=spec, params=params)
     found = compared(assign, tmp_path / "c", champion, champion, spec=spec, params=params)
     assert not found.independent and found.units > found.examples > 0
-    assert set(found.differences) == {0.0} and (found.gained, found.lost) == (0, 0)
+    assert set(found.resampled) == set(found.exchanged) == {0.0} and (found.gained, found.lost) == (0, 0)
     assert len(said(found, tmp_path / "c")) == found.units
 
 
@@ -118,7 +119,7 @@ def test_groups_are_resampled_whole(assign: Assign, tmp_path: Path) -> None:
     spec = {"dataset": {"source": str(path), "columns": {"group": "group"}, "draw": "stable", "test": 0.3}}
     champion = packed(assign, Memory(tmp_path / "a"), params={"epochs": 1}, spec=spec)
     found = compared(assign, tmp_path / "c", champion, champion, spec=spec)
-    assert not found.independent and len(found.differences) == REPLICATES
+    assert not found.independent and len(found.resampled) == len(found.exchanged) == REPLICATES
 
 
 def test_labels_are_matched_by_their_names() -> None:
