@@ -7,7 +7,7 @@ BASE := .venv/.installed-worker
 DEV := .venv/.installed-dev
 DEMO := .venv/.installed-demo
 
-.PHONY: help install demo serve test test-slow test-learning lint bench bench-trainer clean
+.PHONY: help install demo serve test test-slow test-learning lint bench bench-trainer bench-promotion clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -41,6 +41,9 @@ bench: $(DEV) ## what the service costs beside plain Optuna
 
 bench-trainer: $(DEV) ## the same trials through the Trainer's own search and through Luthier
 	$(BIN)/python benchmarks/vs_trainer.py --quick --json
+
+bench-promotion: $(DEV) ## how often a schedule replaces its champion, simulated
+	$(BIN)/python benchmarks/promotion.py --json
 
 clean: ## remove .venv and the caches; studies stay
 	rm -rf .venv *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -9,6 +9,7 @@ import yaml
 
 from service.cli import app
 from service.settings import Settings
+from studies.schedule import parse_schedule
 from studies.spec import parse_spec
 
 ROOT = Path(__file__).parent.parent
@@ -54,6 +55,11 @@ def test_its_make_targets_exist() -> None:
 
 def test_it_names_every_setting() -> None:
     assert [name for name in Settings.model_fields if f"`LUTHIER_{name.upper()}`" not in README] == []
+
+
+def test_the_schedule_is_valid_and_the_one_that_is_explained() -> None:
+    text = (ROOT / "examples" / "schedules" / "nightly.yaml").read_text()
+    assert parse_schedule(text).name == "nightly" and text in (ROOT / "docs" / "schedules.md").read_text()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.name)
