@@ -1,0 +1,61 @@
+"""Two services on one Postgres, their clock moved, one of them killed: every due time is there exactly once."""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.service.harness import client
+from tests.service.test_exactness import Together, processes
+from tests.service.test_schedules import schedule
+
+DUE = 200
+
+
+def runs(caller: httpx.Client) -> list[dict[str, Any]]:
+    return list(caller.get("/v1/schedules/nightly/runs?limit=500").raise_for_status().json()["items"])
+
+
+def test_every_due_time_is_there_exactly_once(postgres_url: Callable[[], str], tmp_path: Path) -> None:
+    draw, home = random.Random(1), tmp_path / "home"
+    with processes(home, postgres_url(), 2) as (first, second), client(first.url) as caller:
+        made = caller.post("/v1/schedules", json=schedule(promote={"seeds": 0})).raise_for_status().json()
+        start = datetime.fromisoformat(made["next"][0]).timestamp()
+        workers = Together([first.url, second.url], 2)
+        moved = 0.0
+
+        def move(seconds: float) -> None:
+            nonlocal moved
+            moved += seconds
+            part = home / "clock.part"
+            part.write_text(str(moved))
+            part.replace(home / "clock")
+
+        move(start - time.time() + 1)
+        due = 1
+        with workers:
+            while due < DUE:
+                if due == 60:
+                    second.kill()
+                if due == 140:
+                    second.start()
+                step = 1 if draw.random() < 0.7 else min(draw.randint(2, 9), DUE - due)
+                step = min(step, 60 - due if due < 60 else 140 - due if due < 140 else DUE - due)
+                move(60.0 * step)
+                due += step
+                until = time.monotonic() + 30
+                while len(runs(caller)) < due and time.monotonic() < until:
+                    time.sleep(0.02)
+        every = runs(caller)
+        found = [datetime.fromisoformat(run["due_at"]).timestamp() for run in every]
+        assert sorted(found) == [start + 60 * i for i in range(DUE)]
+        states = Counter(run["reason"] or run["state"] for run in every)
+        assert states["too_late"] > 20 and states["too_late"] + states["still_running"] < DUE
+        studies = [run["study"] for run in every if run["study"]]
+        stored = caller.get("/v1/studies?limit=500").json()["items"]
+        assert len(studies) == len(set(studies)) and {s["name"] for s in stored} <= set(studies)
