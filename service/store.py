@@ -17,6 +17,7 @@ from service.errors import Invalid, NotFound
 from studies.protocol import FileRef
 
 LOG = "log.txt"
+MODEL = "model.tar.gz"  # the winner's, in the folder of its trial
 MAX_LOG_BYTES = 16 * 2**20
 
 
@@ -75,11 +76,12 @@ class Store:
             (self.folder(study_id, assignment_id) / ref.name).unlink(missing_ok=True)
 
     def keep_only(self, study_id: int, assignment_id: int, refs: list[FileRef]) -> None:
-        """Remove every file of a finished assignment that no row names, save its log."""
-        folder, names = self.folder(study_id, assignment_id), {ref.name for ref in refs} | {LOG}
+        """Remove every file of a finished assignment that no row names, save its log and what an evaluation, which may
+        have begun meanwhile, writes there: the model, and files that are not whole yet."""
+        folder, names = self.folder(study_id, assignment_id), {ref.name for ref in refs} | {LOG, MODEL}
         if folder.is_dir():
             for path in folder.iterdir():
-                if path.name not in names and path.is_file():
+                if path.name not in names and not path.name.startswith(".") and path.is_file():
                     path.unlink(missing_ok=True)
 
     def append_log(self, study_id: int, assignment_id: int, text: str) -> None:

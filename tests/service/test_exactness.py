@@ -80,26 +80,33 @@ class Together:
         except BaseException as error:  # the test's thread raises it
             self.errors.append(error)
 
-    def run_until_ended(self, url: str, name: str, seconds: float) -> dict[str, Any]:
-        """The study, once it has ended."""
+    def __enter__(self) -> "Together":
         for thread in self._threads:
             thread.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._done.set()
+        for thread in self._threads:
+            thread.join(45)
+        for worker in self._workers:
+            worker.client.close()
+        assert not self.errors, self.errors
+
+    def run_until_ended(self, url: str, name: str, seconds: float) -> dict[str, Any]:
+        """The study, once it has ended."""
         watcher, until = ScriptedWorker(url, patient_seconds=40), time.monotonic() + seconds
         try:
-            while True:
-                study = dict(watcher.send("GET", f"/v1/studies/{name}").json())
-                if study["finished_at"] is not None:
-                    return study
-                assert not self.errors, self.errors
-                assert time.monotonic() < until, study
-                time.sleep(0.05)
+            with self:
+                while True:
+                    study = dict(watcher.send("GET", f"/v1/studies/{name}").json())
+                    if study["finished_at"] is not None:
+                        return study
+                    assert not self.errors, self.errors
+                    assert time.monotonic() < until, study
+                    time.sleep(0.05)
         finally:
-            self._done.set()
-            for thread in self._threads:
-                thread.join(45)
-            for worker in [*self._workers, watcher]:
-                worker.client.close()
-            assert not self.errors, self.errors
+            watcher.client.close()
 
 
 def create(url: str, **changes: Any) -> None:
