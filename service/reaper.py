@@ -59,7 +59,7 @@ class Reaper(Core):
             lifecycle.settle(session, self.leases, study)
         if study.state in ENDED:
             self.searches.ended(study)
-        elif study.inspection is not None:
+        elif study.inspection is not None and study.started_at is not None:  # before, there is nothing to tell
             self.searches.reconcile(study.id, self.searches.get(study))
 
     def ticks(self, grace_seconds: float) -> Callable[[], None]:
