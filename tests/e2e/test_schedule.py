@@ -26,7 +26,11 @@ def write(path: Path, rows: list[tuple[str, str]]) -> None:
 
 def schedule(tiny: Path, source: Path) -> dict[str, Any]:
     template = {key: value for key, value in spec(tiny, "none").items() if key != "name"}
-    template |= {"dataset": {"source": str(source), "validation": 0.2, "test": 0.3}, "budget": {"trials": 2}, "evaluations_per_epoch": 1}
+    template |= {
+        "dataset": {"source": str(source), "validation": 0.2, "test": 0.3},
+        "budget": {"trials": 2},
+        "evaluations_per_epoch": 1,
+    }
     template["space"] = {"learning_rate": {"low": 2e-3, "high": 4e-3}, "batch_size": 8, "epochs": 3, "freeze_depth": 0}
     promote = {"candidates": 1, "seeds": 1}
     return {"name": "nightly", "cron": "0 0 1 1 *", "study": template, "promote": promote}
