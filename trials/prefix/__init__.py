@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from itertools import accumulate
 from pathlib import Path
@@ -77,6 +78,7 @@ class Prefix:
 
     def __init__(self, parts: Mapping[int, tuple[Found, Rows]]) -> None:
         self._parts = parts  # by the Encoded's id
+        self._light: dict[tuple[int, int], Inputs] = {}  # by the Encoded's id and a batch's size
 
     def covers(self, encoded: Encoded) -> bool:
         return id(encoded) in self._parts
@@ -84,7 +86,11 @@ class Prefix:
     def logits(self, forward: Forward, collate: Collate, encoded: Encoded, rows: Sequence[int]) -> torch.Tensor:
         """The model's logits for some examples, from what is kept of them."""
         found, kept = self._parts[id(encoded)]
-        inputs = light_inputs(collate, encoded, len(rows)) if found.light else collate(encoded, rows)
+        if found.light:
+            key = (id(encoded), len(rows))
+            inputs = self._light[key] = self._light.get(key) or light_inputs(collate, encoded, len(rows))
+        else:
+            inputs = collate(encoded, rows)
         with found.cut.injected(kept.values(rows, inputs), inputs):
             return forward(inputs)
 
@@ -97,6 +103,12 @@ def light_inputs(collate: Collate, encoded: Encoded, count: int) -> Inputs:
     """A batch of the first example, over and over: enough where the inputs' values do not matter."""
     one = collate(encoded, [0])
     return {name: value.expand(count, *value.shape[1:]) for name, value in one.items()}
+
+
+@cache
+def _versions() -> list[str]:
+    """Of what decides what a frozen part computes."""
+    return [version(name) for name in ("luthier", "torch", "transformers", "tokenizers", "numpy")]
 
 
 class Prefixes:
@@ -183,8 +195,7 @@ class Prefixes:
     @staticmethod
     def _key(source: Source, depth: int, split: str, encoded: Encoded, cut: Cut) -> str:
         fields = [(f.kind, f.shape.dims, str(f.shape.dtype)) for f in cut.fields]
-        versions = [version(name) for name in ("luthier", "torch", "transformers", "tokenizers", "numpy")]
-        whole = [source.key, depth, split, encoded.longest, sum(encoded.lengths), fields, versions]
+        whole = [source.key, depth, split, encoded.longest, sum(encoded.lengths), fields, _versions()]
         return hashlib.sha256(json.dumps(whole, default=str).encode()).hexdigest()
 
     def _build(self, source: Source, depth: int, split: str, encoded: Encoded, cut: Cut, key: str) -> IO[bytes]:
