@@ -7,7 +7,7 @@ BASE := .venv/.installed-worker
 DEV := .venv/.installed-dev
 DEMO := .venv/.installed-demo
 
-.PHONY: help install demo serve test test-slow test-learning lint bench bench-trainer bench-promotion clean
+.PHONY: help install demo serve test test-slow test-learning test-docker lint lock bench bench-trainer bench-promotion clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -30,11 +30,22 @@ test-slow: $(DEV) ## the tests that `make test` leaves out because they take lon
 test-learning: $(DEV) ## real models on real data: a study a task reaches a known accuracy; minutes
 	$(BIN)/python -m pytest -q -m learning tests/learning
 
-lint: $(DEV) ## style, types, and the arrows between packages
+test-docker: $(DEV) $(DEMO) ## the images and `docker compose up`, on an engine of its own where it finds none; minutes
+	docker/ci/run.sh
+
+lint: $(DEV) ## style, types, the arrows between packages, the Dockerfiles and compose files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	docker/ci/lint.sh
+
+# Without torch, whose build is chosen where it is installed, and what belongs to one build of it; with what any needs.
+lock: $(DEV) ## requirements.lock anew, after a change of pyproject.toml; UPGRADE=--upgrade takes newer versions
+	echo "torch ; sys_platform == 'never'" >.venv/override.txt
+	$(BIN)/uv pip compile pyproject.toml -o requirements.lock --all-extras --universal --python-version 3.11 --generate-hashes \
+	  --override .venv/override.txt --no-emit-package torch --no-annotate --custom-compile-command "make lock" --quiet $(UPGRADE)
+	sed -i "s/ ; sys_platform == 'never'//" requirements.lock
 
 bench: $(DEV) ## what the service costs beside plain Optuna
 	$(BIN)/python benchmarks/overhead.py --json
@@ -48,7 +59,7 @@ bench-promotion: $(DEV) ## how often a schedule replaces its champion, simulated
 clean: ## remove .venv and the caches; studies stay
 	rm -rf .venv *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
-$(BASE): pyproject.toml constraints.txt .ci/setup.sh
+$(BASE): pyproject.toml requirements.lock .ci/setup.sh
 	.ci/setup.sh worker
 	@touch $@
 

@@ -60,8 +60,9 @@ if ! installed_torch >/dev/null; then
     fi
 fi
 
-# Whatever else is installed, now or later by the Makefile, leaves this torch alone.
-{ cat constraints.txt; installed_torch; } >.venv/constraints.txt
+# The lock's versions without its hashes, which pip would then ask of our own folder, too. Whatever else is installed,
+# now or later by the Makefile, leaves this torch alone.
+{ sed -n 's/^\([a-z0-9].*\) \\$/\1/p' requirements.lock; installed_torch; } >.venv/constraints.txt
 say "installing Luthier and what it needs ($extras)"
 pip install -q -e ".[$extras]" -c .venv/constraints.txt
 

@@ -54,6 +54,7 @@ def build_core(settings: Settings, only: str | None = None) -> Core:
     """The service without its HTTP side. Makes or migrates the database and the store."""
     database = Database(settings.sqlalchemy_url)
     try:
+        database.wait(settings.database_wait_seconds)
         database.prepare()
     except (DBAPIError, OSError) as error:
         shown = make_url(database.url).render_as_string(hide_password=True)

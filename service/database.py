@@ -6,7 +6,9 @@ instead of in SQLite's sleeping busy handler. The clock is the database's, so th
 
 import fcntl
 import hashlib
+import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -15,12 +17,15 @@ from typing import Any
 from sqlalchemy import Connection, Double, Engine, create_engine, event, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ColumnElement, FunctionElement
 
 from studies.search import init_storage
+
+log = logging.getLogger("luthier")
 
 ADVISORY_LOCK = 0x6C757468  # "luth": one service at a time makes or migrates the schema
 
@@ -87,6 +92,22 @@ class Database:
 
     def dispose(self) -> None:
         self.engine.dispose()
+
+    def wait(self, seconds: float) -> None:
+        """Return once the database takes connections. Raises OperationalError when it does not within so long."""
+        until, said = time.monotonic() + seconds, ""
+        while True:
+            try:
+                with self.engine.connect():
+                    return
+            except OperationalError as error:
+                if time.monotonic() >= until:
+                    raise
+                why = str(error.orig).strip().splitlines()[0]
+                if why != said:
+                    log.warning("The database does not answer yet (%s); trying for up to %g s.", why, seconds)
+                said = why
+            time.sleep(1.0)
 
     def prepare(self) -> None:
         """Create or migrate Optuna's tables and ours. Any number of services may start at the same moment."""

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -56,7 +57,7 @@ class LocalFleet:
     """Keeps the workers of this machine running between `start` and `stop`.
 
     `data_roots` (folders separated by colons, None for no limit) is what their data and models may lie in; their
-    output goes to `home/logs/<name>.log`.
+    output goes to `home/logs/<name>.log`, or without `logs` where this process's own goes.
     """
 
     def __init__(
@@ -68,8 +69,9 @@ class LocalFleet:
         cpu_workers: int,
         home: Path,
         workers_per_gpu: int = 1,
+        logs: bool = True,
     ) -> None:
-        self._url, self._logs = url, home / "logs"
+        self._url, self._logs = url, home / "logs" if logs else None
         self._environment = {k: v for k, v in os.environ.items() if k not in SECRETS}
         if token is not None:
             self._environment["LUTHIER_WORKER_TOKEN"] = token
@@ -92,14 +94,18 @@ class LocalFleet:
         if any(slot.deaths < HOPELESS_DEATHS for slot in self._slots):
             return None
         path = self._log_file(self._slots[0])
+        if path is None:
+            return "No worker stays up; its own words say why."
         lines = path.read_text(errors="replace").strip().splitlines() if path.is_file() else []
         return f"No worker stays up; {path} says why" + (f": {lines[-1]}" if lines else ".")
 
     def start(self) -> None:
         """Start the workers; returns before they are ready. Raises OSError when no process can be started."""
-        self._logs.mkdir(parents=True, exist_ok=True)
         for slot in self._slots:
-            self._log_file(slot).unlink(missing_ok=True)
+            path = self._log_file(slot)
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.unlink(missing_ok=True)
             self._launch(slot)
             log.info("worker %s on %s", slot.name, slot.device)
         self._keeper.start()
@@ -140,7 +146,8 @@ class LocalFleet:
             slot.pause = FIRST_PAUSE_SECONDS if steady else slot.pause
             slot.restart_at = now + slot.pause
             slot.pause = min(slot.pause * 2, LONGEST_PAUSE_SECONDS)
-            log.error("Worker %s ended with code %d; %s says why.", slot.name, code, self._log_file(slot))
+            why = self._log_file(slot) or "its last line"
+            log.error("Worker %s ended with code %d; %s says why.", slot.name, code, why)
         elif now >= slot.restart_at:
             try:
                 self._launch(slot)
@@ -150,7 +157,8 @@ class LocalFleet:
 
     def _launch(self, slot: _Slot) -> None:
         command = [sys.executable, "-m", "trials", "--server", self._url, "--name", slot.name, "--exit-on-eof"]
-        with self._log_file(slot).open("ab") as output:
+        path = self._log_file(slot)
+        with path.open("ab") if path else nullcontext() as output:
             slot.process = subprocess.Popen(  # noqa: S603 - no shell
                 command + slot.arguments,
                 stdin=subprocess.PIPE,
@@ -161,14 +169,13 @@ class LocalFleet:
             )
         slot.started = time.monotonic()
 
-    def _log_file(self, slot: _Slot) -> Path:
-        return self._logs / f"{slot.name.partition('@')[0]}.log"
+    def _log_file(self, slot: _Slot) -> Path | None:
+        return None if self._logs is None else self._logs / f"{slot.name.partition('@')[0]}.log"
 
 
 def _devices(cpu_workers: int, workers_per_gpu: int = 1) -> list[list[str]]:
     """The arguments of each worker: a GPU or none, and its share of the cores."""
-    gpus = visible_gpus(_list_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
-    slots = gpus * workers_per_gpu or [CPU] * max(cpu_workers, 1)
+    slots = gpus() * workers_per_gpu or [CPU] * max(cpu_workers, 1)
     shares = map(str, _shares(len(slots)))
     return [["--gpu", slot, "--threads", threads] for slot, threads in zip(slots, shares, strict=True)]
 
@@ -179,6 +186,11 @@ def _shares(workers: int) -> list[int]:
     limit = os.environ.get("OMP_NUM_THREADS", "")
     most = int(limit) if limit.isdigit() else cores
     return [max(min(cores // workers + (i < cores % workers), most), 1) for i in range(workers)]
+
+
+def gpus() -> list[str]:
+    """Identifiers of the GPUs that workers of this machine may use."""
+    return visible_gpus(_list_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
 def _list_gpus() -> str:

@@ -1,12 +1,14 @@
 """The service's settings: one environment variable each, LUTHIER_ and the name in capitals."""
 
 import ipaddress
+import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SecretsSettingsSource, SettingsConfigDict
+from pydantic_settings.sources import PydanticBaseSettingsSource
 
 from service.schedules.webhook import Webhook
 
@@ -16,6 +18,12 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path("luthier-data"), description="Folder for the embedded database and the models.")
     database_url: SecretStr | None = Field(None, description="Postgres URL; without one, SQLite in the home folder.")
+    database_wait_seconds: float = Field(
+        0, ge=0, le=3600, description="At the start, a database that does not answer yet is waited for so long."
+    )
+    secrets_dir: str | None = Field(
+        None, description="Folders, separated by colons, of files with settings: luthier_token, luthier_database_url, ..."
+    )
     host: str = Field("127.0.0.1", description="Address to listen on; anything but loopback needs a token.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     token: SecretStr | None = Field(None, description="What users and programs must present (bearer or login page).")
@@ -44,6 +52,19 @@ class Settings(BaseSettings):
     webhook_secret: SecretStr | None = Field(None, description="Signs what goes there (Standard Webhooks).")
     lease_seconds: float = Field(30, ge=0.5, le=3600, description="A worker silent for so long loses its trial.")
     max_losses: int = Field(3, ge=1, le=100, description="A trial fails once its workers vanished so many times.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        *_: Any,
+        **__: Any,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Options given, then the environment, then the files of LUTHIER_SECRETS_DIR."""
+        folders = [Path(folder) for folder in os.environ.get("LUTHIER_SECRETS_DIR", "").split(":") if folder]
+        return init_settings, env_settings, SecretsSettingsSource(settings_cls, secrets_dir=folders)
 
     @field_validator("token", "worker_token", "database_url", "webhook_url", "webhook_secret", mode="before")
     @classmethod

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -33,6 +34,7 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel=PANEL, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
         worker
     )
+    app.command(rich_help_panel=PANEL)(workers)
 
 
 def serve(
@@ -60,6 +62,23 @@ def worker(ctx: typer.Context, server: Server = None) -> None:
     command = [sys.executable, "-m", "trials", "--server", server or DEFAULT_SERVER, *ctx.args]
     sys.stdout.flush()
     os.execv(sys.executable, command)  # noqa: S606 - our own interpreter, no shell
+
+
+def workers(
+    server: Server = None,
+    cpu: Annotated[bool, typer.Option("--cpu", help="Work on the CPU: LUTHIER_CPU_WORKERS processes.")] = False,
+    alive: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Touched every few seconds while workers stay up.")
+    ] = None,
+) -> None:
+    """Keep workers for a service elsewhere running: LUTHIER_WORKERS_PER_GPU on each GPU, and none without a GPU.
+
+    Their token, and other settings, are those of `luthier serve --help`.
+    """
+    settings = load_settings()
+    from service.workers import keep
+
+    keep(settings, server or DEFAULT_SERVER, cpu=cpu, alive=alive)
 
 
 def _settings_table() -> Any:
