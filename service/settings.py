@@ -22,7 +22,8 @@ class Settings(BaseSettings):
         0, ge=0, le=3600, description="At the start, a database that does not answer yet is waited for so long."
     )
     secrets_dir: str | None = Field(
-        None, description="Folders, separated by colons, of files with settings: luthier_token, luthier_database_url, ..."
+        None,
+        description="Folders, separated by colons, of files with settings: luthier_token, luthier_database_url, ...",
     )
     host: str = Field("127.0.0.1", description="Address to listen on; anything but loopback needs a token.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")

@@ -1,0 +1,284 @@
+"""The life of one stack, in the order of the file: begun by an older version, updated, killed, stopped, backed up.
+
+Each test takes the stack as the one before left it; the study in it is the quickstart's, made smaller, with real
+fine-tuning.
+"""
+
+import hashlib
+import io
+import json
+import os
+import re
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.docker.stack import CPU, GPU, OLDER, ROOT, Stack, build, sh, tree, until
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(420)]
+
+NAME, TRIALS, EVALUATIONS = "quickstart", 6, 8
+SERVICES = ("postgres", "service", "worker")
+VOLUMES = {  # all that a container may write to
+    "postgres": {"/var/lib/postgresql/data"},
+    "service": {"/var/lib/luthier"},
+    "worker": {"/var/lib/luthier", "/var/cache/huggingface", "/var/cache/luthier"},
+}
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    made = Stack("luthier-test", "test", CPU)
+    made.compose("down", "--volumes", "--timeout", "5")
+    try:
+        yield made
+    finally:
+        made.files = CPU
+        print(made.compose("logs", "--tail", "60", check=False))
+        made.compose("down", "--volumes", "--timeout", "5", check=False)
+
+
+@pytest.fixture(scope="module")
+def older(tmp_path_factory: pytest.TempPathFactory) -> str | None:
+    """The tag of images of the code before the latest migration; None where this clone has no such history."""
+    latest = max(path.name for path in (ROOT / "service" / "migrations" / "versions").glob("[0-9]*.py"))
+    added = ["git", "log", "--diff-filter=A", "--format=%H", "-1", "--", f"service/migrations/versions/{latest}"]
+    commit = sh(*added, check=False).strip()
+    context = tree(tmp_path_factory.mktemp("older"))
+    for name in ("service", "studies", "trials"):
+        sh("rm", "-r", name, cwd=context)
+    archive = ["git", "-C", str(ROOT), "archive", f"{commit}^", "service", "studies", "trials"]
+    done = subprocess.run(archive, capture_output=True)
+    if done.returncode:
+        return None
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as code:
+        code.extractall(context, filter="data")
+    assert not (context / "service" / "migrations" / "versions" / latest).exists()
+    build(context, "older")
+    return "older"
+
+
+def quickstart() -> dict[str, Any]:
+    """The README's study with fewer rows and trials, each long enough to be killed in the middle."""
+    spec = yaml.safe_load((ROOT / "examples" / "quickstart.yaml").read_text())
+    spec["dataset"]["limit"] = 240
+    spec["space"] |= {"epochs": 2, "freeze_depth": {"low": 0, "high": 2}, "batch_size": [8, 16]}
+    return dict(
+        spec | {"budget": {"trials": TRIALS}, "parallel": 1, "evaluations_per_epoch": 4, "pruner": {"name": "none"}}
+    )
+
+
+def under_way(stack: Stack) -> dict[str, Any] | None:
+    """The trial that has been evaluated and has not come to its end; the study has trials left after it."""
+    for trial in stack.trials(NAME):
+        if trial["state"] == "running" and 1 <= len(trial["values"]) < EVALUATIONS - 2 and trial["number"] < TRIALS - 1:
+            return trial
+    return None
+
+
+def ended_trials(stack: Stack) -> int:
+    return sum(trial["state"] == "complete" for trial in stack.trials(NAME))
+
+
+def test_the_first_start_makes_a_token_and_shows_it_once(stack: Stack, older: str | None) -> None:
+    stack.tag, stack.files = (older, OLDER) if older else ("test", CPU)
+    stack.up()
+    (stack.token,) = re.findall(r"shown once: ([0-9a-f]{48})$", stack.logs("secrets"), flags=re.MULTILINE)
+    for service in SERVICES:
+        assert stack.token not in stack.logs(service)
+        assert stack.token not in json.dumps(stack.about(service)), "in no container's environment"
+
+
+def test_the_study_begins(stack: Stack) -> None:
+    assert stack.request("POST", "/v1/studies", json=quickstart()).status_code == 201
+    until(lambda: ended_trials(stack) >= 1 and under_way(stack), 150)
+
+
+def test_a_newer_image_migrates_the_database_and_goes_on(stack: Stack, older: str | None) -> None:
+    if older is None:
+        pytest.skip("this clone does not reach back to a commit before the latest migration")
+    before = stack.sql("SELECT version_num FROM luthier_alembic_version")
+    stack.compose("stop")
+    stack.tag, stack.files = "test", CPU
+    stack.up()
+    assert stack.sql("SELECT version_num FROM luthier_alembic_version") > before
+    assert stack.logs("secrets").count("shown once") <= 1, "the token is not made anew"
+    assert stack.get(f"/v1/studies/{NAME}")["state"] == "running"
+    assert stack.sql("SELECT sum(losses) FROM luthier_assignment") == [["0"]]
+
+
+def test_tokens_are_asked_for(stack: Stack) -> None:
+    for path in ("/v1/studies", "/v1/workers", "/dashboard/", "/docs", "/openapi.json", "/metrics"):
+        assert stack.request("GET", path, token="").status_code == 401, path
+        assert stack.request("GET", path, token="0" * 48).status_code == 401, path
+        assert stack.request("GET", path).is_success, path
+    claim = {"worker": "stranger", "wait_seconds": 0, "device": "cpu"}
+    assert stack.request("POST", "/v1/worker/claim", token="", json=claim).status_code == 401
+    assert stack.request("POST", "/v1/worker/claim", json=claim).status_code == 401, "users are no workers"
+    assert stack.request("GET", "/readyz", token="").is_success
+    (bound,) = stack.about("service")["NetworkSettings"]["Ports"]["8000/tcp"]
+    assert bound["HostIp"] == "127.0.0.1"
+    assert not stack.about("postgres")["NetworkSettings"]["Ports"].get("5432/tcp"), "published to nobody"
+
+
+def test_containers_are_confined(stack: Stack) -> None:
+    for service in SERVICES:
+        about = stack.about(service)
+        host = about["HostConfig"]
+        assert host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"] and not host["Privileged"]
+        assert host["SecurityOpt"] == ["no-new-privileges:true"]
+        writable = {mount["Destination"] for mount in about["Mounts"] if mount["RW"]}
+        assert writable == VOLUMES[service]
+        mounted = {mount["Destination"] for mount in about["Mounts"]}
+        places = mounted | {"/usr/sbin/docker-init"} | {str(up) for path in mounted for up in Path(path).parents}
+        changed = {line.split()[1] for line in sh("docker", "diff", about["Id"]).splitlines()}
+        assert changed <= places | {"/usr", "/usr/sbin"}, "only the places of the mounts themselves"
+        users = sh("docker", "top", about["Id"], "-eo", "uid,args").splitlines()[1:]
+        assert users and all(line.split()[0] in ("999", "10001") for line in users), users
+        status = Path(f"/proc/{about['State']['Pid']}/status").read_text()
+        assert "CapEff:\t0000000000000000" in status and "NoNewPrivs:\t1" in status
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_main_process_that_is_killed_comes_back_and_nothing_is_lost(stack: Stack, service: str) -> None:
+    trial = until(lambda: under_way(stack), 120)
+    done = ended_trials(stack)
+    stack.crash(service)
+    until(lambda: stack.about(service)["State"]["Health"]["Status"] == "healthy", 60)
+    until(lambda: ended_trials(stack) >= done, 60)
+    until(lambda: stack.trials(NAME)[trial["number"]]["state"] == "complete", 120)
+    (after,) = [t for t in stack.trials(NAME) if t["number"] == trial["number"]]
+    assert [value["step"] for value in after["values"]] == list(range(1, EVALUATIONS + 1))
+    assert after["attempt"] == trial["attempt"] + (service == "worker"), (
+        "only a worker's death costs the trial its lease"
+    )
+
+
+def test_stopping_gives_the_trial_back_and_up_goes_on(stack: Stack) -> None:
+    trial = until(lambda: under_way(stack), 120)
+    losses = f"SELECT losses, state FROM luthier_assignment WHERE kind = 'train' AND number = {trial['number']}"
+    ((lost, _),) = stack.sql(losses)
+    began = time.monotonic()
+    stack.compose("stop")
+    assert time.monotonic() - began < 30, "within the grace period"
+    for service in SERVICES:
+        state = stack.about(service)["State"]
+        assert (state["Status"], state["OOMKilled"]) == ("exited", False) and state["ExitCode"] in (0, 143), service
+    stack.up("postgres")
+    assert stack.sql(losses) == [[lost, "queued"]], "given back, and not counted as a loss"
+    stack.up()
+
+
+def test_the_budget_is_met_exactly_and_nothing_is_told_twice(stack: Stack) -> None:
+    until(lambda: stack.get(f"/v1/studies/{NAME}").get("finished_at"), 300)
+    study = stack.get(f"/v1/studies/{NAME}")
+    assert study["state"] == "completed" and study["error"] is None
+    assert study["counts"] == {"queued": 0, "running": 0, "complete": TRIALS, "pruned": 0, "failed": 0, "cancelled": 0}
+    trials = stack.trials(NAME)
+    assert [trial["number"] for trial in trials] == list(range(TRIALS))
+    for trial in trials:
+        assert [value["step"] for value in trial["values"]] == list(range(1, EVALUATIONS + 1))
+    told = stack.sql(
+        "SELECT t.number, t.state, v.value FROM trials t JOIN trial_values v USING (trial_id) ORDER BY 1, 3"
+    )
+    assert [(int(number), state, float(value)) for number, state, value in told] == [
+        (trial["number"], "COMPLETE", pytest.approx(trial["value"])) for trial in trials
+    ]
+    reported = stack.sql(
+        "SELECT t.number, i.step FROM trials t JOIN trial_intermediate_values i USING (trial_id) ORDER BY 1, 2"
+    )
+    assert reported == [[str(n), str(step)] for n in range(TRIALS) for step in range(1, EVALUATIONS + 1)]
+
+
+def test_nothing_restarted_by_itself(stack: Stack) -> None:
+    """`compose stop` and `up` start counting anew."""
+    for service in SERVICES:
+        about = stack.about(service)
+        assert about["RestartCount"] == 0 and about["State"]["Health"]["Status"] == "healthy", service
+    assert stack.about("secrets")["State"]["ExitCode"] == 0
+
+
+def test_the_winner_can_be_downloaded_and_loaded(stack: Stack, tmp_path: Path) -> None:
+    from transformers import pipeline
+
+    study = stack.get(f"/v1/studies/{NAME}")
+    content = stack.request("GET", study["model"]["url"]).content
+    assert hashlib.sha256(content).hexdigest() == study["model"]["sha256"]
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        archive.extractall(tmp_path, filter="data")
+    folder = next(path.parent for path in tmp_path.rglob("config.json"))
+    made = json.loads((folder / "luthier.json").read_text())
+    assert made["test"] == study["best"]["test"] and made["trial"] == study["best"]["trial"]
+    (answer,) = pipeline("text-classification", str(folder))("a gripping, beautiful film")
+    assert answer["label"] in ("negative", "positive")
+
+
+def test_a_back_up_restores_an_empty_machine(stack: Stack, tmp_path: Path) -> None:
+    study, trials = stack.get(f"/v1/studies/{NAME}"), stack.trials(NAME)
+    stack.run("docker/backup.sh", str(tmp_path / "copy"))
+    until(lambda: stack.get(f"/v1/studies/{NAME}") == study, 60)
+    assert stack.token.encode() not in b"".join(path.read_bytes() for path in (tmp_path / "copy").iterdir())
+    stack.compose("down", "--volumes", "--timeout", "5")
+
+    stack.run("docker/restore.sh", str(tmp_path / "copy"))
+    (stack.token,) = re.findall(r"shown once: ([0-9a-f]{48})$", stack.logs("secrets"), flags=re.MULTILINE)
+    until(lambda: stack.get(f"/v1/studies/{NAME}") == study, 60)
+    assert stack.trials(NAME) == trials
+    content = stack.request("GET", study["model"]["url"]).content
+    assert hashlib.sha256(content).hexdigest() == study["model"]["sha256"]
+
+
+def test_an_older_image_refuses_the_newer_schema(stack: Stack, older: str | None) -> None:
+    if older is None:
+        pytest.skip("this clone does not reach back to a commit before the latest migration")
+    version = stack.sql("SELECT version_num FROM luthier_alembic_version")
+    stack.tag, stack.files = older, OLDER
+    stack.compose("up", "-d", "--no-deps", "service")
+    until(lambda: "a newer one wrote it. Start that version, or restore a back-up" in stack.logs("service"), 30)
+    assert "Traceback" not in stack.logs("service")
+    stack.tag, stack.files = "test", CPU
+    stack.up()
+    assert stack.sql("SELECT version_num FROM luthier_alembic_version") == version
+    assert stack.get(f"/v1/studies/{NAME}")["state"] == "completed"
+
+
+def test_workers_scale(stack: Stack) -> None:
+    stack.compose("up", "-d", "--wait", "--no-recreate", "--scale", "worker=2")
+    until(lambda: len([w for w in stack.get("/v1/workers")["items"] if w["state"] != "away"]) >= 2, 60)
+
+
+@pytest.mark.skipif(
+    "DOCKER_LAB" not in os.environ, reason="needs the stand-in for NVIDIA's hook of docker/ci/engine.sh"
+)
+def test_the_gpu_file_comes_up_and_trains_on_nothing_less_than_a_gpu(stack: Stack) -> None:
+    stack.files = GPU
+    asked = Path(os.environ["DOCKER_LAB"], "gpu-requests.log")
+    asked.unlink(missing_ok=True)
+    stack.compose("up", "-d")
+    until(lambda: "No GPU can be used here" in stack.logs("worker"), 60)
+    assert "NVIDIA_VISIBLE_DEVICES=all" in asked.read_text()
+    about = stack.about("worker")
+    (request,) = about["HostConfig"]["DeviceRequests"]
+    assert request["Count"] == -1 and request["Capabilities"] == [["gpu", "compute", "utility"]]
+    assert about["State"]["Running"] and about["RestartCount"] == 0
+    assert stack.about("service")["State"]["Health"]["Status"] == "healthy"
+
+
+def test_the_service_is_small_and_code_rebuilds_in_seconds(tmp_path: Path) -> None:
+    size = int(sh("docker", "image", "inspect", "-f", "{{.Size}}", "luthier-service:test"))
+    changed = tree(tmp_path / "changed")
+    with (changed / "service" / "__init__.py").open("a") as file:
+        file.write("# changed\n")
+    began = time.monotonic()
+    build(changed, "changed")
+    seconds = time.monotonic() - began
+    sh("docker", "rmi", "luthier-service:changed", "luthier-worker:changed")
+    print(f"service image {size / 1e6:.0f} MB, both images after a change of code {seconds:.1f} s")
+    assert size < 600e6
+    assert seconds < 60
