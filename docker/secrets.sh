@@ -7,6 +7,7 @@ folder=/run/luthier
 
 random() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 put() { printf '%s' "$2" >"$1.new" && mv "$1.new" "$1"; } # whole, or not at all
+given() { if [ -n "$2" ]; then put "$1" "$2"; else rm -f "$1"; fi; } # as .env says now
 long_enough() {
     [ "${#2}" -ge 16 ] && return
     echo "$1 must have at least 16 characters; \`openssl rand -hex 24\` makes one." >&2
@@ -25,7 +26,9 @@ if [ -n "${LUTHIER_WORKER_TOKEN:-}" ]; then
 elif ! [ -s "$folder/workers/luthier_worker_token" ]; then
     put "$folder/workers/luthier_worker_token" "$(random)"
 fi
-[ -z "${HF_TOKEN:-}" ] || put "$folder/workers/hf_token" "$HF_TOKEN"
+given "$folder/workers/hf_token" "${HF_TOKEN:-}"
+given "$folder/users/luthier_webhook_url" "${LUTHIER_WEBHOOK_URL:-}"
+given "$folder/users/luthier_webhook_secret" "${LUTHIER_WEBHOOK_SECRET:-}"
 
 if [ -n "${LUTHIER_TOKEN:-}" ]; then
     long_enough LUTHIER_TOKEN "$LUTHIER_TOKEN"
