@@ -139,8 +139,8 @@ def test_containers_are_confined(stack: Stack) -> None:
         places = mounted | {"/usr/sbin/docker-init"} | {str(up) for path in mounted for up in Path(path).parents}
         changed = {line.split()[1] for line in sh("docker", "diff", about["Id"]).splitlines()}
         assert changed <= places | {"/usr", "/usr/sbin"}, "only the places of the mounts themselves"
-        users = sh("docker", "top", about["Id"], "-eo", "uid,args").splitlines()[1:]
-        assert users and all(line.split()[0] in ("999", "10001") for line in users), users
+        users = sh("docker", "top", about["Id"], "-eo", "pid,uid,args").splitlines()[1:]
+        assert users and all(line.split()[1] in ("999", "10001") for line in users), users
         status = Path(f"/proc/{about['State']['Pid']}/status").read_text()
         assert "CapEff:\t0000000000000000" in status and "NoNewPrivs:\t1" in status
 
