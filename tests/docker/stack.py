@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import httpx
 
 ROOT = Path(__file__).parents[2]
-GPU, CPU = ("compose.yaml",), ("compose.yaml", "docker/compose.cpu.yaml")
+GPU, CPU = ("compose.yaml",), ("compose.yaml", "docker/compose.cpu.yaml", "tests/docker/one-core.yaml")
 OLDER = (*CPU, "tests/docker/older.yaml")
 Value = TypeVar("Value")
 
