@@ -94,7 +94,9 @@ class Database:
         self.engine.dispose()
 
     def wait(self, seconds: float) -> None:
-        """Return once the database takes connections. Raises OperationalError when it does not within so long."""
+        """Return once the server takes connections. Raises OperationalError when it does not within so long."""
+        if self.sqlite:
+            return  # a file, which `prepare` makes
         until, said = time.monotonic() + seconds, ""
         while True:
             try:
