@@ -64,7 +64,7 @@ class Intake(Core):
             return Answer(decision=Decision.CONTINUE, lease_seconds=self.leases.lease_seconds)
         prune = False
         if value is not None:
-            prune = self.searches.get(study).report(row.number, report.step, value)
+            prune = self.searches.report(self.searches.get(study), row, report.step, value)
         decision = Decision.STOP if hurry else Decision.PRUNE if prune else Decision.CONTINUE
         return Answer(decision=decision, lease_seconds=self.leases.lease_seconds)
 

@@ -9,7 +9,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.database import Database
-from service.tables import AssignmentRow, ServiceRow, StudyRow
+from service.tables import AssignmentRow, ReportRow, ServiceRow, StudyRow
 from studies.protocol import FINISHED, Kind, Reason, TrialState
 from studies.search import Search, close_storage, open_storage
 from studies.space import Space
@@ -96,7 +96,26 @@ class Searches:
         for row in ended:
             self.tell(search, row)
 
+    def report(self, search: Search, row: AssignmentRow, step: int, value: float) -> bool:
+        """Tell Optuna of a trial's evaluation; whether the trial is to end now, pruned."""
+        self._catch_up(search, row, step - 1)
+        return search.report(row.number, step, value)
+
+    def _catch_up(self, search: Search, row: AssignmentRow, last: int) -> None:
+        """Tell Optuna of the evaluations up to `last` that are in our rows only: a service ended between the two, and
+        the trial went on from a checkpoint that came with them."""
+        if last < 1 or search.heard(row.number, last):
+            return
+        with self._database.reading() as session:
+            made = select(ReportRow).where(ReportRow.assignment_id == row.id, ReportRow.step <= last)
+            reports = session.scalars(made.order_by(ReportRow.step)).all()
+        for report in reports:
+            value = report.metrics.get(search.spec.objective.metric)
+            if value is not None:
+                search.report(row.number, report.step, value)
+
     def tell(self, search: Search, row: AssignmentRow) -> None:
+        self._catch_up(search, row, row.step)
         reason = Reason(row.reason) if row.reason else None
         search.tell(row.number, TrialState(row.state), row.value, reason)
 

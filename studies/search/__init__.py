@@ -63,7 +63,7 @@ class Search:
 
         `writing` is held around each write to the storage, and around nothing else: drawing can take seconds.
         """
-        self._storage, self._spec, self._space, self._writing = storage, spec, space, writing
+        self._storage, self.spec, self._space, self._writing = storage, spec, space, writing
         self._free, self._key = space.free(), space.key
         with writing():
             self._study = optuna.create_study(
@@ -94,7 +94,7 @@ class Search:
         if number < len(trials):
             return self._params(trials[number])
         if number == 0:
-            params = self._space.clip(complete({}, self._spec.task_info.baseline))
+            params = self._space.clip(complete({}, self.spec.task_info.baseline))
             self._create(params, {})
             return params
         drawn = self._draw(number, trials)
@@ -139,7 +139,7 @@ class Search:
             return True
         seen = copy.copy(trial)
         seen.intermediate_values = {**trial.intermediate_values, step: value}
-        prune = bool(make_pruner(self._spec).prune(view.study(self._spec.name), seen))  # its notes serve the others too
+        prune = bool(make_pruner(self.spec).prune(view.study(self.spec.name), seen))  # its notes serve the others too
         prune = (prune and number != 0 and step < self._last_step(trial)) or PRUNED_AT in trial.system_attrs
         notes = view.notes | ({PRUNED_AT: step} if prune else {})
         try:
@@ -154,6 +154,10 @@ class Search:
             return True
         self._change(trial, intermediate_values=seen.intermediate_values, system_attrs=trial.system_attrs | notes)
         return prune
+
+    def heard(self, number: int, step: int) -> bool:
+        """Whether the score of evaluation `step` is stored. Raises LookupError for a trial that does not exist."""
+        return step in self._trial(number).intermediate_values
 
     def tell(self, number: int, state: TrialState, value: float | None, reason: Reason | None) -> None:
         """Record how trial `number` ended; a trial that has ended already stays as it is.
@@ -205,7 +209,7 @@ class Search:
         from studies.search import figures  # plotly takes half a second
 
         searched = [name for name, d in distributions(self._space).items() if not d.single()]
-        return figures.draw(kind, self._study, searched, self._spec.objective.metric)
+        return figures.draw(kind, self._study, searched, self.spec.objective.metric)
 
     def delete(self) -> None:
         """Delete the study and its trials. Does nothing when it is gone already."""
@@ -228,7 +232,7 @@ class Search:
             trials = self._trials()
         if number > len(trials):
             count = len(trials)
-            raise ValueError(f"study {self._spec.name} has {count} trials, so the next one is {count}, not {number}")
+            raise ValueError(f"study {self.spec.name} has {count} trials, so the next one is {count}, not {number}")
         return trials
 
     def _trial(self, number: int) -> FrozenTrial:
@@ -237,7 +241,7 @@ class Search:
             self.refresh()
             trials = self._trials()
         if not 0 <= number < len(trials):
-            raise LookupError(f"study {self._spec.name} has no trial {number}; ask for it first")
+            raise LookupError(f"study {self.spec.name} has no trial {number}; ask for it first")
         return trials[number]
 
     def _change(self, trial: FrozenTrial, **fields: Any) -> None:
@@ -266,8 +270,8 @@ class Search:
 
     def _last_step(self, trial: FrozenTrial) -> int:
         """The evaluation at the end of the trial's epochs."""
-        params = complete(self._params(trial), self._spec.task_info.baseline)
-        return int(params["epochs"]) * self._spec.evaluations_per_epoch
+        params = complete(self._params(trial), self.spec.task_info.baseline)
+        return int(params["epochs"]) * self.spec.evaluations_per_epoch
 
     def _params(self, trial: FrozenTrial) -> Params:
         return {name: trial.params[name] if name in self._free else d for name, d in self._space.items()}  # type: ignore[misc]
@@ -281,11 +285,11 @@ class Search:
     def _draw(self, number: int, trials: list[FrozenTrial]) -> tuple[Params, dict[str, Any]] | None:
         """A configuration that no trial has, with the sampler's notes; None when there is none left."""
         known = set(self._known(trials).values())
-        draws = Draws(self._spec, self._space, number, self._storage, self._study_id, trials)
+        draws = Draws(self.spec, self._space, number, self._storage, self._study_id, trials)
         size = self._space.size()
         if size is not None and len(known) >= size:
             return None
-        if self._spec.sampler.name != "grid":
+        if self.spec.sampler.name != "grid":
             for attempt in range(draws.attempts if size is not None else draws.attempts + RANDOM_ATTEMPTS):
                 params, notes = draws.proposal(attempt)
                 if self._key(params) not in known:

@@ -72,6 +72,29 @@ def test_a_turn_that_an_error_ends_is_given_back(
     assert house.study()["state"] == "completed"
 
 
+@pytest.mark.parametrize("step", [2, 4])
+def test_optuna_hears_of_an_evaluation_that_a_crash_kept_from_it(
+    house: Running, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """The service ended between our row and Optuna's, and the worker with it: the next attempt goes on after it."""
+    house.started(worker, budget={"trials": 1}, evaluations_per_epoch=2, space={**spec()["space"], "epochs": 2})
+    a = worker.take()
+    worker.train(a, steps=step - 1)
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("the service ends here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Search, "report", broken)
+        with pytest.raises(AssertionError, match="500"):
+            worker.train(a.model_copy(update={"checkpoint": a.checkpoint.model_copy(update={"step": step - 1})}), steps=1)
+    other = house.worker("other")
+    other.finish(a, "lost")
+    other.drain()
+    assert [value["step"] for value in house.trials()[0]["values"]] == [1, 2, 3, 4]
+    assert sorted(house.optuna()[0].intermediate_values) == [1, 2, 3, 4]
+
+
 def test_a_paused_study_out_of_time_waits_for_nobody(house: Running, worker: ScriptedWorker) -> None:
     """Its trial was given back while it was paused; that trial has to end before the study does."""
     house.started(worker, budget={"wall_clock_seconds": 100})
