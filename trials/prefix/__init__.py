@@ -220,6 +220,9 @@ class Prefixes:
                             rows[row_numbers(field, starts, piece)] = found.to("cpu", rows.dtype)
 
                 source.pieces(fill, len(batch))
+            origin = "the model's inputs" if below is None else f"depth {below[0]}"
+            took = time.perf_counter() - started
+            source.log(f"frozen prefix of depth {depth}: {len(encoded)} {split} examples from {origin} in {took:.1f} s")
 
         def start(batch: Sequence[int], inputs: Inputs) -> list[torch.Tensor]:
             if below is None:
@@ -229,14 +232,10 @@ class Prefixes:
                 return capture(cut, source.forward, inputs)
 
         try:
-            file = self.files.build(key, layout(cut.fields, encoded.lengths)[1], write, source.tick)
+            return self.files.build(key, layout(cut.fields, encoded.lengths)[1], write, source.tick)
         finally:
             if below is not None:
                 below[2].close()
-        origin = "the model's inputs" if below is None else f"depth {below[0]}"
-        took = time.perf_counter() - started
-        source.log(f"frozen prefix of depth {depth}: {len(encoded)} {split} examples from {origin} in {took:.1f} s")
-        return file
 
     def _shallower(self, source: Source, depth: int, split: str, encoded: Encoded) -> tuple[int, Cut, Rows] | None:
         """The deepest prefix below that is there already."""
