@@ -83,8 +83,14 @@ class Settings(BaseSettings):
     @field_validator("webhook_url")
     @classmethod
     def _web_address(cls, value: SecretStr | None) -> SecretStr | None:
-        parts = urlsplit("" if value is None else value.get_secret_value())
-        if value is not None and (parts.scheme not in ("http", "https") or not parts.hostname):
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value.get_secret_value())
+            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # its text holds a part of the address
+            usable = False
+        if not usable:
             raise ValueError("must be an http or https URL")
         return value
 

@@ -8,8 +8,8 @@ was asked for, and by more than the margin. So a model that is only as good as t
 """
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from pydantic import Field, FiniteFloat
 
@@ -34,7 +34,7 @@ class Promote(Document):
     """When a challenger takes the champion's place, and how many candidates contend for being the challenger."""
 
     margin: FiniteFloat = Field(0.0, ge=0, description="It must be better by more than this.")
-    confidence: FiniteFloat = Field(0.95, ge=0.5, lt=1, description="At most 1 - confidence are promoted by luck.")
+    confidence: FiniteFloat = Field(0.95, ge=0.5, le=0.999, description="At most 1 - confidence are promoted by luck.")
     candidates: int = Field(3, ge=1, le=20, description="Best configurations of a study that are trained again.")
     seeds: int = Field(3, ge=0, le=20, description="Fresh seeds for each of them, best mean wins; 0: not again.")
 
@@ -47,6 +47,54 @@ class PairedTest(Document):
     source: str
     p_value: FiniteFloat
     interval: tuple[FiniteFloat, FiniteFloat]
+
+
+class Contender(Document):
+    """A model that was compared: which trial of a run's study it is."""
+
+    run: int
+    study: str
+    trial: int
+    params: dict[str, Any]
+
+
+class DataSeen(Document):
+    """What a run's inspection found. Without rows and labels where its study is not kept any more."""
+
+    fingerprint: str | None
+    rows: dict[str, int]  # split -> examples
+    labels: dict[str, int]  # label -> examples, over all splits
+
+
+class Contest(Document):
+    """Who was compared with whom, and what is different from when the champion was made."""
+
+    champion: Contender
+    challenger: Contender
+    data: DataSeen
+    data_before: DataSeen  # the champion's
+    changed: tuple[str, ...]  # a sentence each
+
+    @classmethod
+    def of(cls, champion: Contender, challenger: Contender, data: DataSeen, data_before: DataSeen) -> "Contest":
+        changed = _changes("", champion.params, challenger.params)
+        if data.fingerprint == data_before.fingerprint:
+            changed.append("the data is the same")
+        else:
+            changed.append("the data is another")
+            changed += _changes("rows for ", data_before.rows, data.rows)
+            changed += _changes("rows labelled ", data_before.labels, data.labels)
+        return cls(champion=champion, challenger=challenger, data=data, data_before=data_before, changed=tuple(changed))
+
+
+def _changes(prefix: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """A sentence for each value that both have and that differs."""
+    both = [name for name in after if name in before and before[name] != after[name]]
+    return [f"{prefix}{name}: {_short(before[name])} became {_short(after[name])}" for name in both]
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 class Judgement(Document):
@@ -64,9 +112,10 @@ class Judgement(Document):
     confidence: FiniteFloat
     test: PairedTest | None  # None where there was nothing to compare
     examples: int
-    left_out: int  # examples of the test split that the champion has seen in training or when it was chosen
+    left_out: int  # examples of the test split that one of them has seen in training or when it was chosen
     gained: int  # units (examples, or words) that only the challenger has right
     lost: int  # that only the champion has right
+    contest: Contest | None = None
 
 
 def mcnemar(gained: int, lost: int, units: int, confidence: float) -> PairedTest:
@@ -141,7 +190,10 @@ def _verdict(
     """Whether to promote, and the sentence that says why."""
     if difference is None or test is None:
         if not found.examples:
-            return False, "Kept: the champion has seen every example of the test split, so nothing tells the two apart."
+            return (
+                False,
+                "Kept: every example of the test split is known to one of the two, so nothing tells them apart.",
+            )
         champion = found.champion.get(objective.metric)
         if champion is None and found.challenger.get(objective.metric) is not None:
             return True, f"Promoted: the champion has no finite {objective.metric} on this data any more."
@@ -149,6 +201,6 @@ def _verdict(
     by = f"{difference:+.4f} {objective.metric} on {found.examples} examples (p = {test.p_value:.4f})"
     if test.p_value > 1 - promote.confidence:
         return False, f"Kept: {by} may be chance; promotion asks for p <= {1 - promote.confidence:.4g}."
-    if difference <= promote.margin:
+    if difference <= promote.margin + ROUNDING:
         return False, f"Kept: {by} is not more than the margin of {promote.margin:g}."
     return True, f"Promoted: {by} is better than the champion."

@@ -161,7 +161,7 @@ class Comparison(_Message):
     """What `compare` measured: a schedule's champion and its challenger on the same examples."""
 
     examples: int = Field(ge=0)
-    left_out: int = Field(ge=0)  # of the test split: examples that the champion has seen
+    left_out: int = Field(ge=0)  # of the test split: examples that one of the two has seen
     units: int = Field(ge=0)  # what gets one label each: examples, or words
     independent: bool  # every unit is an example of its own, related to no other
     champion: Metrics

@@ -109,7 +109,7 @@ class ScheduleSpec(Document):
         "forbid", description="While a run goes on, the next due time is skipped, replaces it, or runs beside it."
     )
     starting_deadline_seconds: FiniteFloat | None = Field(
-        None, gt=0, description="A due time that could not start for so long is skipped."
+        None, gt=0, description="A due time that could not start for so long is skipped; with catch_up none: 60."
     )
     catch_up: Literal["one", "none"] = Field(
         "one", description="After an absence the latest missed due time runs (one), or none does."
@@ -118,7 +118,9 @@ class ScheduleSpec(Document):
     warm_start: WarmStart = WarmStart()
     promote: Promote = Promote()
     keep_runs: int = Field(20, ge=1, le=10_000, description="Runs whose studies and files are kept.")
-    max_runs: int | None = Field(None, ge=1, description="Runs after which it ends; skipped ones don't count.")
+    max_runs: int | None = Field(
+        None, ge=1, description="Runs after which it ends; skipped ones and those of `trigger` don't count."
+    )
     paused: bool = Field(False, description="Due times are skipped until it is false again.")
     notify: tuple[Annotated[Event, Field(strict=False)], ...] = Field(
         tuple(Event), description="Events that go to the service's webhook, if it has one.", strict=False

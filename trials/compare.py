@@ -1,7 +1,8 @@
 """A schedule's champion and its challenger on the same test examples: what a promotion is decided by.
 
-Both are packed models. Examples that the champion was trained or chosen on are left out for both; the challenger has
-seen none, since the splits are its own. Where the metric is no mean over examples, it is computed on resamples, too.
+Both are packed models. Examples that either of them was trained or chosen on are left out for both: splits that a user
+made, and rows that repeat, may have the challenger's own among them. Where the metric is no mean over examples, it is
+computed on resamples, too.
 """
 
 import csv
@@ -50,11 +51,11 @@ def compare(assignment: Assignment, session: Session, warm: Warm) -> Comparison:
     work = Path(tempfile.mkdtemp(prefix=".rival-", dir=session.folder))
     try:
         folders = [_unpack(session.folder, ref, work) for ref in (assignment.champion, assignment.challenger)]
-        kept = _unseen(test, folders[0])
+        kept = _unseen(test, folders)
         sides = [_Side.of(folder, test.take(kept), data, assignment, session, warm) for folder in folders if kept]
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    session.log(f"compared on {len(kept)} of {len(test)} test examples; the champion has seen the others")
+    session.log(f"compared on {len(kept)} of {len(test)} test examples; a model has seen the others")
     return _comparison(assignment, session, data, test, kept, sides)
 
 
@@ -122,10 +123,9 @@ def _unpack(folder: Path, ref: FileRef, work: Path) -> Path:
     return target
 
 
-def _unseen(test: Split, champion: Path) -> list[int]:
-    """The test examples that the champion was neither trained nor chosen on."""
-    file = champion / SEEN
-    seen = unpacked(file.read_bytes()) if file.is_file() else set()
+def _unseen(test: Split, models: Sequence[Path]) -> list[int]:
+    """The test examples that none of the models was trained or chosen on."""
+    seen = set[bytes]().union(*(unpacked((model / SEEN).read_bytes()) for model in models if (model / SEEN).is_file()))
     return [i for i, mark in enumerate(marks(test.columns)) if mark not in seen]
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 _TAG = re.compile(r"([BIESLUM])(?:-(.*))?", re.DOTALL)
 Entity = tuple[int, int, str]  # first word, word behind the last, kind
@@ -20,11 +21,16 @@ def split_tag(tag: str) -> tuple[str, str]:
     return {"L": "E", "U": "S"}.get(found[1], found[1]), found[2] or ""
 
 
-def entities(tags: Sequence[str]) -> set[Entity]:
+def entities(tags: Sequence[str]) -> frozenset[Entity]:
     """The entities of one sentence. BIO, IOB1 and IOBES are read alike: what is malformed is read as conlleval does.
 
     Within tagged words a new entity starts at B and S, after E and S, and where the kind changes.
     """
+    return _entities(tuple(tags))
+
+
+@lru_cache(maxsize=2**16)  # resamples of a test split score the same sentences thousands of times
+def _entities(tags: tuple[str, ...]) -> frozenset[Entity]:
     found: set[Entity] = set()
     start, before = 0, ("O", "")
     for i, tag in enumerate((*map(split_tag, tags), ("O", ""))):
@@ -34,7 +40,7 @@ def entities(tags: Sequence[str]) -> set[Entity]:
         if tag[0] != "O" and (before[0] == "O" or boundary):
             start = i
         before = tag
-    return found
+    return frozenset(found)
 
 
 def entity_f1(sentences: Iterable[tuple[Sequence[str], Sequence[str]]]) -> float:

@@ -67,6 +67,7 @@ def get(name: str, service: ServiceDep) -> ScheduleView:
 @router.patch("/{name}", responses=responses(NotFound, Invalid))
 def change(name: str, changes: Annotated[dict[str, Any], Body()], service: ServiceDep) -> ScheduleView:
     """Replace some keys, each as a whole; null puts one back to its default. `{"paused": true}` pauses."""
+    service.scheduler.ended(ticks.fire(service.core))  # what has come due came due by what it was
     try:
         with service.core.database.transaction() as session:
             schedule = rows.locked(session, name)

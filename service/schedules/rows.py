@@ -62,5 +62,5 @@ def remove(session: Session, schedule: ScheduleRow) -> None:
     """Remove the schedule with its runs and champions; its studies stay. Raises Conflict while a run goes on."""
     active: list[RunRow] = ticks.running(session, schedule)
     if active:
-        raise Conflict(f"A run of {schedule.name} goes on: {active[0].study}. Cancel that study first.")
+        raise Conflict(f"A run of {schedule.name} goes on. First {ticks.how_to_end(session, active[0])}.")
     session.delete(schedule)

@@ -2,15 +2,16 @@
 
 Everything a run has come to is in its row, and each step may be repeated: a service that is killed in one leaves the
 run to whichever looks at it next. Steps that go outside of a transaction (Optuna, files) are one service's at a time,
-which holds the run's turn.
+which holds the run's turn; what they come to is written only while the run goes on and the turn is still theirs.
 """
 
 import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from optuna.exceptions import StorageInternalError
 from pydantic import ValidationError
 from sqlalchemy import select, update
 from sqlalchemy.exc import SQLAlchemyError
@@ -24,16 +25,31 @@ from service.leases import rows
 from service.schedules import champions, retention, ticks, webhook
 from service.searches import resolved_space
 from service.tables import AssignmentRow as A
-from service.tables import RunRow, ScheduleRow, StudyRow
-from studies.promotion import Judgement, judge
+from service.tables import ChampionRow, RunRow, ScheduleRow, StudyRow
+from studies.promotion import Contender, Contest, DataSeen, Judgement, judge
 from studies.protocol import Kind, StudyState, TrialState
 from studies.schedule import Event, RunOutcome, RunState, SkipReason, adapt
 
 log = logging.getLogger("luthier")
 TURN_SECONDS = 60.0  # a turn that lasts longer was left behind by a crash
 TOP = 50  # best configurations that a run remembers for the next one
+DELETED = "Its study was deleted."
 WITH_WINNER = (StudyState.COMPLETED, StudyState.STOPPED)
-Step = Callable[["Runs", int], None]
+TRANSIENT = (Unavailable, OSError, SQLAlchemyError, StorageInternalError)  # the next round may do better
+
+
+class Turn(NamedTuple):
+    """What a service holds that moves a run on: nobody else does meanwhile."""
+
+    run_id: int
+    token: str
+
+
+Step = Callable[["Runs", Turn], None]
+
+
+class Lost(Exception):
+    """The run was ended meanwhile, or the turn took too long and has passed to another service."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +64,31 @@ class Runs:
             waiting = list(session.scalars(select(RunRow.id).where(RunRow.state == RunState.RUNNING)))
             steps = [(run_id, self._next(session, run_id)) for run_id in waiting]
         for run_id, step in steps:
-            if step is None or not self._take_turn(run_id, turn := secrets.token_hex(16)):
+            turn = Turn(run_id, secrets.token_hex(16))
+            if step is None or not self._take(turn):
                 continue
             try:
-                step(self, run_id)
-            except Unavailable:
-                pass  # the next round tries again
-            except Problem as problem:
-                log.warning("run %d failed: %s", run_id, problem.detail)
-                self._end(run_id, RunState.FAILED, problem.detail)
-            except (OSError, SQLAlchemyError):
+                self._move(turn, step)
+            except (Lost, Unavailable):
+                pass
+            except Exception:
                 log.exception("run %d could not be moved on; the next round tries again", run_id)
             finally:
-                self._give_back(run_id, turn)
+                self._give_back(turn)
+
+    def _move(self, turn: Turn, step: Step) -> None:
+        """One step; what it refuses fails the run. Raises Lost, and what the next round may not meet again."""
+        try:
+            step(self, turn)
+        except (Lost, *TRANSIENT):
+            raise
+        except Problem as problem:
+            log.warning("run %d failed: %s", turn.run_id, problem.detail)
+            self._end(turn, RunState.FAILED, problem.detail)
+        except Exception as error:
+            log.exception("run %d failed", turn.run_id)
+            text = f"The service met an error that it does not know ({type(error).__name__}); its log has the rest."
+            self._end(turn, RunState.FAILED, text)
 
     def _next(self, session: Session, run_id: int) -> Step | None:
         """The step that is possible now; None while the run waits for its study or its comparison."""
@@ -74,22 +102,22 @@ class Runs:
             return Runs.conclude if _compared(session, run, study) else None
         return Runs.begin if study.inspection is not None and not run.started else None
 
-    def _take_turn(self, run_id: int, turn: str) -> bool:
+    def _take(self, turn: Turn) -> bool:
         with self.core.database.transaction() as session:
             now = self.core.database.now()
             free = RunRow.turn.is_(None) | (RunRow.turn_until < now)
-            mine = update(RunRow).where(RunRow.id == run_id, RunRow.state == RunState.RUNNING, free)
-            return rows(session, mine.values(turn=turn, turn_until=now + TURN_SECONDS)) == 1
+            mine = update(RunRow).where(RunRow.id == turn.run_id, RunRow.state == RunState.RUNNING, free)
+            return rows(session, mine.values(turn=turn.token, turn_until=now + TURN_SECONDS)) == 1
 
-    def _give_back(self, run_id: int, turn: str) -> None:
+    def _give_back(self, turn: Turn) -> None:
         with self.core.database.transaction() as session:
-            mine = update(RunRow).where(RunRow.id == run_id, RunRow.turn == turn)
+            mine = update(RunRow).where(RunRow.id == turn.run_id, RunRow.turn == turn.token)
             rows(session, mine.values(turn=None, turn_until=None))
 
-    def begin(self, run_id: int) -> None:
+    def begin(self, turn: Turn) -> None:
         """The data is known: skip it as unchanged, or warm the search with the best of the last run and let it go."""
         with self.core.database.transaction() as session:
-            run, schedule, study = _rows(session, run_id)
+            run, schedule, study = _rows(session, turn)
             before = _last_finished(session, schedule)
             run.fingerprint = None if study.inspection is None else study.inspection.fingerprint
             same = before is not None and (before.fingerprint, before.template) == (run.fingerprint, run.template)
@@ -99,7 +127,7 @@ class Runs:
             known = [] if before is None else (before.top or [])[: schedule.spec.warm_start.top]
         tried = [self._warm(study, entry) for entry in known]
         with self.core.database.transaction() as session:
-            run, _, study = _rows(session, run_id)
+            run, _, study = _rows(session, turn)
             run.started, run.warm_start, study.hold = True, tried, False
             if study.state == StudyState.PAUSED:
                 lifecycle.resume(session, study)
@@ -112,42 +140,45 @@ class Runs:
             return told | {"trial": None}
         free = study.spec.space.free()
         wanted = {name: value for name, value in adapted.params.items() if name in free}
+        known = self.core.searches.get(study).find(resolved_space(study).check(wanted))
+        if known is not None:  # of the same configuration before it, or this was done before and cut off
+            return told | {"trial": known}
         try:
             return told | {"trial": self.dispatch.enqueue(study.name, wanted)}
-        except (Conflict, ValidationError) as refused:  # it is a trial already, or the budget has no room for it
+        except (Conflict, ValidationError) as refused:  # the budget has no room for it
             why = refused.detail if isinstance(refused, Conflict) else "it does not fit the space"
             return told | {"trial": None, "changes": [*adapted.changes, why]}
 
-    def drop(self, run_id: int) -> None:
+    def drop(self, turn: Turn) -> None:
         """Nothing has changed: the study goes, and the run counts as skipped."""
         with self.core.database.reading() as session:
-            run = session.get_one(RunRow, run_id)
+            run = session.get_one(RunRow, turn.run_id)
             study = session.get(StudyRow, run.study_id)
         if study is not None:
             erase.study(self.core, study)
         with self.core.database.transaction() as session:
-            run, schedule = session.get_one(RunRow, run_id), _locked(session, run.schedule_id)
+            run, schedule = _mine(session, turn)
             run.state, run.finished_at = RunState.SKIPPED, self.core.database.time(session)
             run.study = run.study_id = None
             schedule.fired -= 1
             ticks.plan_next(schedule)
 
-    def lose(self, run_id: int) -> None:
+    def lose(self, turn: Turn) -> None:
         """The study came to nothing: so does the run, and the champion stays."""
         with self.core.database.reading() as session:
-            run = session.get_one(RunRow, run_id)
+            run = session.get_one(RunRow, turn.run_id)
             study = None if run.study_id is None else session.get(StudyRow, run.study_id)
         if study is None:
-            self._end(run_id, RunState.FAILED, "Its study was deleted.")
+            self._end(turn, RunState.FAILED, run.message or DELETED)
         elif study.state == StudyState.CANCELLED:
-            self._end(run_id, RunState.CANCELLED, study.message)
+            self._end(turn, RunState.CANCELLED, study.message)
         else:
-            self._end(run_id, RunState.FAILED, study.error)
+            self._end(turn, RunState.FAILED, study.error)
 
-    def conclude(self, run_id: int) -> None:
+    def conclude(self, turn: Turn) -> None:
         """The search is over: have the winner compared with the champion, or decide by what was found."""
         with self.core.database.transaction() as session:
-            run, schedule, study = _rows(session, run_id)
+            run, schedule, study = _rows(session, turn)
             if study.winner is None:
                 raise Conflict(study.message or "Its study ended without a winner.")
             rival = champions.current(session, schedule)
@@ -163,6 +194,7 @@ class Runs:
                     why = found.error or "it was cancelled."
                     raise Conflict(f"Champion and challenger could not be compared: {why}")
                 judgement = judge(found.comparison, study.spec.objective, schedule.spec.promote)
+                judgement = judgement.model_copy(update={"contest": _contest(session, run, study, rival)})
                 outcome = RunOutcome.PROMOTED if judgement.promoted else RunOutcome.KEPT
                 self._decide(session, run, schedule, study, outcome, judgement)
         if run.state != RunState.RUNNING:
@@ -189,10 +221,9 @@ class Runs:
         if outcome is not RunOutcome.KEPT:
             self._tell(session, schedule, run, Event.PROMOTED)
 
-    def _end(self, run_id: int, state: RunState, message: str | None) -> None:
+    def _end(self, turn: Turn, state: RunState, message: str | None) -> None:
         with self.core.database.transaction() as session:
-            run = session.get_one(RunRow, run_id)
-            schedule = _locked(session, run.schedule_id)
+            run, schedule = _mine(session, turn)
             run.state, run.message = state, message or "No reason was given."
             run.finished_at = self.core.database.time(session)
             if state is RunState.FAILED:
@@ -204,18 +235,43 @@ class Runs:
             webhook.queue(session, schedule, run, event, self.core.database.time(session))
 
 
-def _rows(session: Session, run_id: int) -> tuple[RunRow, ScheduleRow, StudyRow]:
-    """A run, its schedule and its study, both locked. Raises Conflict when the study is gone."""
-    run = session.get_one(RunRow, run_id)
-    schedule = _locked(session, run.schedule_id)
+def _mine(session: Session, turn: Turn) -> tuple[RunRow, ScheduleRow]:
+    """The run, as it is once its schedule is locked, and the schedule. Raises Lost."""
+    run = session.get_one(RunRow, turn.run_id)
+    schedule = session.scalars(select(ScheduleRow).where(ScheduleRow.id == run.schedule_id).with_for_update()).one()
+    session.refresh(run)
+    if run.state != RunState.RUNNING or run.turn != turn.token:
+        raise Lost
+    return run, schedule
+
+
+def _rows(session: Session, turn: Turn) -> tuple[RunRow, ScheduleRow, StudyRow]:
+    """The run, its schedule and its study, both locked. Raises Lost, Conflict when the study is gone."""
+    run, schedule = _mine(session, turn)
     study = None if run.study_id is None else lifecycle.locked_by_id(session, run.study_id)
     if study is None:
-        raise Conflict("Its study was deleted.")
+        raise Conflict(DELETED)
     return run, schedule, study
 
 
-def _locked(session: Session, schedule_id: int) -> ScheduleRow:
-    return session.scalars(select(ScheduleRow).where(ScheduleRow.id == schedule_id).with_for_update()).one()
+def _contest(session: Session, run: RunRow, study: StudyRow, rival: ChampionRow) -> Contest:
+    """Who was compared with whom, on which data."""
+    made = session.get_one(RunRow, rival.run_id)
+    study_then = None if made.study_id is None else session.get(StudyRow, made.study_id)
+    return Contest.of(
+        Contender(run=rival.run_id, study=rival.study, trial=rival.trial, params=rival.params),
+        Contender(
+            run=run.id, study=study.name, trial=study.winner or 0, params=lifecycle.winning(session, study).params
+        ),
+        _data_seen(run, study),
+        _data_seen(made, study_then),
+    )
+
+
+def _data_seen(run: RunRow, study: StudyRow | None) -> DataSeen:
+    found = None if study is None else study.inspection
+    counts = ({}, {}) if found is None else (found.rows, found.labels)
+    return DataSeen(fingerprint=run.fingerprint, rows=counts[0], labels=counts[1])
 
 
 def _last_finished(session: Session, schedule: ScheduleRow) -> RunRow | None:

@@ -1,9 +1,10 @@
 """Due times become rows. The schedule's row is locked meanwhile, and (schedule, due time) is unique: so with any number
 of services, and after any absence, each due time is there exactly once."""
 
+import logging
 from itertools import islice, takewhile
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from service import lifecycle
@@ -13,6 +14,8 @@ from service.tables import RunRow, ScheduleRow, StudyRow
 from studies.protocol import ENDED
 from studies.schedule import Due, RunState, decide
 
+log = logging.getLogger("luthier")
+SKIPPED_KEPT = 10_000  # rows of due times that did not run
 BATCH = 500  # due times dealt with in one transaction, after a long absence
 
 
@@ -26,11 +29,14 @@ def fire(core: Core, now: float | None = None) -> list[StudyRow]:
         now = core.database.time(session) if now is None else now
         due = list(session.scalars(select(ScheduleRow.id).where(ScheduleRow.next_at <= now)))
     for schedule_id in due:
-        while True:
-            with core.database.transaction() as session:
-                more = _deal(core, session, schedule_id, now, ended)
-            if not more:
-                break
+        more = True
+        while more:
+            try:
+                with core.database.transaction() as session:
+                    more = _deal(core, session, schedule_id, now, ended)
+            except Exception:
+                log.exception("the due times of schedule %d are left to the next round", schedule_id)
+                more = False
     return ended
 
 
@@ -48,6 +54,7 @@ def _deal(core: Core, session: Session, schedule_id: int, now: float, ended: lis
         _record(core, session, schedule, due, now)
     schedule.dealt_until = times[-1]
     plan_next(schedule)
+    _forget(session, schedule)
     return not latest and schedule.next_at is not None
 
 
@@ -78,22 +85,30 @@ def _record(core: Core, session: Session, schedule: ScheduleRow, due: Due, now: 
     session.add(run)
 
 
+def _forget(session: Session, schedule: ScheduleRow) -> None:
+    """Remove the oldest rows of due times that did not run."""
+    skipped = (RunRow.schedule_id == schedule.id, RunRow.state == RunState.SKIPPED)
+    newest = select(RunRow.due_at).where(*skipped).order_by(RunRow.due_at.desc()).offset(SKIPPED_KEPT).limit(1)
+    session.execute(delete(RunRow).where(*skipped, RunRow.due_at <= newest.scalar_subquery()))
+
+
 def _row(schedule: ScheduleRow, due: float, now: float, manual: bool = False) -> RunRow:
     template = schedule.spec.template_digest
     return RunRow(schedule_id=schedule.id, due_at=due, manual=manual, created_at=now, template=template)
 
 
 def start(core: Core, session: Session, schedule: ScheduleRow, due: float, now: float, manual: bool = False) -> RunRow:
-    """A run and its study, which waits once it is inspected. A study of that name that exists already fails the run."""
+    """A run and its study, which waits once it is inspected. Where a study has that name already, the run has none, and
+    fails when it is moved on."""
     spec = schedule.spec.run_spec(due)
     run = _row(schedule, due, now, manual)
-    schedule.fired += 1
+    run.state = RunState.RUNNING
+    schedule.fired += 0 if manual else 1
     if session.scalar(select(func.count()).where(StudyRow.name == spec.name)):
-        run.state, run.finished_at = RunState.FAILED, now
         run.message = f"There is a study named {spec.name} already; delete it, or rename the schedule."
     else:
         study = lifecycle.create(session, core.database, spec, spec.name, hold=True)
-        run.state, run.study, run.study_id = RunState.RUNNING, study.name, study.id
+        run.study, run.study_id = study.name, study.id
     session.add(run)
     session.flush()
     return run
@@ -104,12 +119,20 @@ def trigger(core: Core, session: Session, schedule: ScheduleRow, now: float) -> 
     active = running(session, schedule)
     ended: list[StudyRow] = []
     if active and schedule.spec.concurrency == "forbid":
-        raise Conflict(f"A run of {schedule.name} goes on: {active[0].study}. Wait for it, or cancel that study.")
+        raise Conflict(f"A run of {schedule.name} goes on. Wait for it, or {how_to_end(session, active[0])}.")
     if session.scalar(select(func.count()).where(StudyRow.name == schedule.spec.run_spec(now).name)):
         raise Conflict(f"{schedule.name} has just started a run; try again in a second.")
     if schedule.spec.concurrency == "replace":
         ended = _replace(core, session, active)
     return start(core, session, schedule, now, now, manual=True), ended
+
+
+def how_to_end(session: Session, run: RunRow) -> str:
+    """What a user may do to end a run that goes on."""
+    study = None if run.study_id is None else session.get(StudyRow, run.study_id)
+    if study is None or study.state not in ENDED:
+        return f"cancel its study {run.study}"
+    return f"delete its study {run.study}, whose winner is being compared with the champion"
 
 
 def _replace(core: Core, session: Session, active: list[RunRow]) -> list[StudyRow]:
@@ -122,4 +145,6 @@ def _replace(core: Core, session: Session, active: list[RunRow]) -> list[StudyRo
         if study is not None and study.state not in ENDED:
             lifecycle.cancel(session, core.leases, study)
             ended.append(study)
+        elif study is not None:
+            core.leases.cancel(session, study.id, started=True)  # its comparison
     return ended

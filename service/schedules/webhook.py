@@ -4,6 +4,7 @@ Where they go and what signs them are the service's settings, so neither is ever
 `webhook-signature` holds `v1,` and the base64 of HMAC-SHA256 over `{webhook-id}.{webhook-timestamp}.{body}`.
 """
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -24,8 +25,9 @@ from service.tables import DeliveryRow, RunRow, ScheduleRow
 from studies.schedule import Event
 
 log = logging.getLogger("luthier")
-TIMEOUT_SECONDS = 10.0
-PAUSES_SECONDS = (10.0, 60.0, 300.0, 1800.0, 7200.0)  # after each attempt that failed; after the last it is given up
+logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole addresses, and many a hook's is a secret
+TIMEOUT_SECONDS = 10.0  # for the whole of an attempt
+PAUSES_SECONDS = (20.0, 60.0, 300.0, 1800.0, 7200.0)  # after each attempt that failed; after the last it is given up
 AT_ONCE = 20
 
 
@@ -81,13 +83,24 @@ class Webhook:
         body = delivery.body.encode()
         headers = self.headers(f"delivery-{delivery.id}", int(datetime.now(UTC).timestamp()), body)
         try:
-            with httpx.stream("POST", self.url, content=body, headers=headers, timeout=TIMEOUT_SECONDS) as response:
-                problem = None if response.is_success else f"It answered {response.status_code}."
-        except httpx.HTTPError as error:
+            status = asyncio.run(self._post(body, headers))
+            problem = None if 200 <= status < 300 else f"It answered {status}."
+        except TimeoutError:
+            problem = f"It did not answer within {TIMEOUT_SECONDS:g} seconds."
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             problem = f"It could not be reached: {type(error).__name__}."
         if problem is not None:
             log.warning("the webhook did not take %s (attempt %d): %s", delivery.event, delivery.attempts, problem)
         return problem
+
+    async def _post(self, body: bytes, headers: dict[str, str]) -> int:
+        """The answer's status, once its headers are there; redirects are not followed."""
+        async with (
+            asyncio.timeout(TIMEOUT_SECONDS),
+            httpx.AsyncClient(timeout=None) as client,  # noqa: S113 - the line before is its timeout
+            client.stream("POST", self.url, content=body, headers=headers) as response,
+        ):
+            return response.status_code
 
     def headers(self, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
         found = {"Content-Type": "application/json", "webhook-id": message_id, "webhook-timestamp": str(timestamp)}

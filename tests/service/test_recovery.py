@@ -87,7 +87,9 @@ def test_optuna_hears_of_an_evaluation_that_a_crash_kept_from_it(
     with monkeypatch.context() as patch:
         patch.setattr(Search, "report", broken)
         with pytest.raises(AssertionError, match="500"):
-            worker.train(a.model_copy(update={"checkpoint": a.checkpoint.model_copy(update={"step": step - 1})}), steps=1)
+            worker.train(
+                a.model_copy(update={"checkpoint": a.checkpoint.model_copy(update={"step": step - 1})}), steps=1
+            )
     other = house.worker("other")
     other.finish(a, "lost")
     other.drain()

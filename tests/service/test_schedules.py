@@ -1,6 +1,11 @@
 """Schedules over REST: what is refused, what a due time becomes, runs, champions, rollback, retention."""
 
+import io
 import json
+import signal
+import subprocess
+import sys
+import tarfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -8,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from service.schedules import retention
 from service.schedules import runs as moving
 from service.store import Store
-from studies.protocol import Kind
+from studies.protocol import Assignment, Kind
 from tests.service.harness import INSPECTION, Running, ScriptedWorker, paths, problem, spec
 
 BETTER = {"gained": 12, "lost": 2, "challenger": {"accuracy": 0.9, "loss": 0.3}}
@@ -58,6 +64,17 @@ class Nightly:
         self.due()
         self.settle()
         return self.runs()[0]
+
+    def until_compared(self, fingerprint: str) -> Assignment:
+        """The next due time, on this data, until its winner is to be compared with the champion."""
+        self.data(fingerprint)
+        self.due()
+        while True:
+            self.house.tick(self.now)
+            while (a := self.worker.claim()) is not None:
+                if a.kind is Kind.COMPARE:
+                    return a
+                self.worker.work(a)
 
     def runs(self) -> list[dict[str, Any]]:
         return list(self.house.get("/v1/schedules/nightly/runs?limit=500")["items"])
@@ -146,6 +163,11 @@ def test_a_schedule_finds_a_champion_skips_what_is_unchanged_and_promotes_what_i
     assert decision["test"]["name"] == "mcnemar" and decision["test"]["p_value"] == pytest.approx(106 / 2**14)
     assert decision["difference"] == pytest.approx(0.1) and decision["promoted"] and better["score"] == 0.9
     assert it.view()["champion"]["run"] == better["id"]
+    contest, now = decision["contest"], it.view()["champion"]
+    assert [contest[side]["run"] for side in ("champion", "challenger")] == [first["id"], better["id"]]
+    assert contest["challenger"] == {key: now[key] for key in ("run", "study", "trial", "params")}
+    assert [contest[key]["fingerprint"][0] for key in ("data_before", "data")] == ["a", "b"]
+    assert contest["data"]["labels"] == INSPECTION.labels and "the data is another" in contest["changed"]
     promoted = it.champion()
 
     worker.comparison = {}
@@ -265,6 +287,14 @@ def test_a_user_may_run_it_now_also_of_unchanged_data_and_while_it_is_paused(nig
     assert it.runs()[0]["outcome"] == "kept"
 
 
+def test_runs_by_hand_do_not_count(nightly: Callable[..., Nightly]) -> None:
+    it = nightly(max_runs=1, concurrency="allow")
+    for _ in range(2):
+        assert it.house.client.post("/v1/schedules/nightly/trigger").status_code == 201
+        it.house.move_clock(2)
+    assert it.view()["state"] == "active" and len(it.view()["next"]) == 1
+
+
 def test_it_ends_after_its_last_run_and_goes_on_when_it_is_given_more(nightly: Callable[..., Nightly]) -> None:
     it = nightly(max_runs=1)
     it.run("a")
@@ -330,16 +360,7 @@ def test_a_challenger_is_compared_with_the_model_in_use_when_it_is_judged(nightl
     first = it.run("a")
     it.worker.comparison = BETTER
     it.run("b")
-    it.data("c")
-    it.due()
-    compared = None
-    while compared is None:
-        it.house.tick(it.now)
-        while (a := it.worker.claim()) is not None:
-            if a.kind == "compare":
-                compared = a
-                break
-            it.worker.work(a)
+    compared = it.until_compared("c")
     it.house.client.post("/v1/schedules/nightly/rollback")
     it.worker.compare(compared)
     it.house.tick(it.now)
@@ -348,26 +369,145 @@ def test_a_challenger_is_compared_with_the_model_in_use_when_it_is_judged(nightl
     assert it.runs()[0]["outcome"] == "promoted"
 
 
-def test_a_promotion_that_is_cut_off_leaves_the_old_champion_or_makes_the_new_one(
-    nightly: Callable[..., Nightly], monkeypatch: pytest.MonkeyPatch
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from pydantic import SecretStr
+from service.app import create_app
+from service.schedules import champions, retention
+from service.settings import Settings
+home, url, module, name, now = sys.argv[1:]
+setattr({"champions": champions, "retention": retention}[module], name, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+create_app(Settings(home=Path(home), database_url=SecretStr(url))).state.service.scheduler.tick(float(now))
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "is_old"),
+    [
+        ("champions", "keep_file", True),
+        ("champions", "crown", True),  # its file is in its place, its row is not written
+        ("retention", "sweep", False),  # all is written, nothing is cleaned up
+    ],
+)
+def test_a_service_killed_in_a_promotion_leaves_the_old_champion_or_the_new_one_whole(
+    nightly: Callable[..., Nightly], module: str, name: str, is_old: bool
 ) -> None:
     it = nightly()
     it.run("a")
     old = it.champion()
     it.worker.comparison = BETTER
+    it.worker.compare(it.until_compared("b"))
+    settings = it.house.settings
+    where = [str(settings.home), settings.sqlalchemy_url]
+    done = subprocess.run([sys.executable, "-c", KILLED, *where, module, name, str(it.now)], timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    assert (it.champion() == old) == is_old
+    it.house.move_clock(moving.TURN_SECONDS + 1)
+    it.settle()
+    assert it.runs()[0]["outcome"] == "promoted" and it.champion() != old
+    with tarfile.open(fileobj=io.BytesIO(it.champion())) as archive:
+        assert {"model.safetensors", "luthier.json"} <= set(archive.getnames())
+
+
+def test_a_rollback_while_old_models_go_keeps_the_one_it_goes_back_to(
+    nightly: Callable[..., Nightly], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = nightly(keep_runs=2)
+    it.run("a")
+    first = it.champion()
+    it.worker.comparison = BETTER
+    it.run("b")
+    remove = retention.erase.study
+
+    def meanwhile(*known: Any) -> None:
+        it.house.client.post("/v1/schedules/nightly/rollback").raise_for_status()
+        remove(*known)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(retention.erase, "study", meanwhile)
+        it.run("c")  # whose end has the first run's study removed
+    it.house.client.post("/v1/schedules/nightly/rollback").raise_for_status()
+    assert it.champion() == first
+
+
+def test_a_run_that_is_replaced_while_it_is_being_decided_makes_no_champion(
+    nightly: Callable[..., Nightly], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = nightly(concurrency="replace")
+    first = it.run("a")
+    it.worker.comparison = BETTER
+    it.worker.compare(it.until_compared("b"))
+    conclude = moving.Runs.conclude
+
+    def late(*known: Any) -> None:
+        it.house.client.post("/v1/schedules/nightly/trigger").raise_for_status()
+        conclude(*known)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(moving.Runs, "conclude", late)
+        it.house.tick(it.now)
+    assert [run["state"] for run in it.runs()[:2]] == ["running", "cancelled"]
+    assert it.view()["champion"]["run"] == first["id"]
+
+
+def test_an_error_in_one_run_stops_no_other(nightly: Callable[..., Nightly], monkeypatch: pytest.MonkeyPatch) -> None:
+    it = nightly(concurrency="allow")
+    it.due()
+    it.due()
+    broken, begin = it.runs()[1]["id"], moving.Runs.begin
+
+    def begins(self: moving.Runs, turn: moving.Turn) -> None:
+        if turn.run_id == broken:
+            raise RuntimeError("out of luck")
+        begin(self, turn)
+
+    monkeypatch.setattr(moving.Runs, "begin", begins)
+    it.settle()
+    later, earlier = it.runs()
+    assert (later["state"], earlier["state"]) == ("finished", "failed") and "RuntimeError" in earlier["message"]
+
+
+def test_a_start_that_is_cut_off_is_done_once(nightly: Callable[..., Nightly], monkeypatch: pytest.MonkeyPatch) -> None:
+    it = nightly()
+    it.run("a")
     it.data("b")
     it.due()
+    it.worker.inspect(it.worker.take(Kind.INSPECT))
 
-    def killed(*_: Any, **__: Any) -> None:
+    def killed(*_: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(moving.champions, "crown", killed)  # the file is in its place, the row is not written
+        patch.setattr(moving.lifecycle, "resume", killed)  # the old configurations are in the queue
         with pytest.raises(KeyboardInterrupt):
-            it.settle()
-    assert it.champion() == old
+            it.house.tick(it.now)
     it.settle()
-    assert it.runs()[0]["outcome"] == "promoted" and it.champion() != old
+    tried, trials = it.runs()[0]["warm_start"], it.house.trials(it.runs()[0]["study"])
+    assert [trials[one["trial"]]["params"] for one in tried] == [one["params"] for one in tried] and len(trials) == 3
+
+
+def test_a_run_whose_winner_waits_for_its_comparison_can_be_ended(nightly: Callable[..., Nightly]) -> None:
+    it = nightly()
+    it.run("a")
+    it.until_compared("b")
+    name = it.runs()[0]["study"]
+    for answer in (
+        it.house.client.delete("/v1/schedules/nightly"),
+        it.house.client.post("/v1/schedules/nightly/trigger"),
+    ):
+        assert f"delete its study {name}" in problem(answer, 409)["detail"]
+    assert it.house.client.delete(f"/v1/studies/{name}").status_code == 204
+    it.house.tick(it.now)
+    assert it.runs()[0]["state"] == "failed"
+    assert it.house.client.delete("/v1/schedules/nightly").status_code == 204
+
+
+def test_times_that_came_due_before_a_change_are_there(nightly: Callable[..., Nightly]) -> None:
+    it = nightly()
+    it.house.move_clock(300)
+    it.house.client.patch("/v1/schedules/nightly", json={"cron": "0 0 1 1 *"}).raise_for_status()
+    assert len(it.runs()) == 5
 
 
 def test_a_name_that_a_users_study_has_fails_the_run(nightly: Callable[..., Nightly]) -> None:

@@ -4,8 +4,11 @@ import base64
 import hashlib
 import hmac
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import pytest
 import sqlalchemy
 from pydantic import SecretStr, ValidationError
 
+from service.schedules import webhook
 from service.schedules.webhook import PAUSES_SECONDS
 from service.settings import Settings
 from service.tables import DeliveryRow
@@ -120,7 +124,7 @@ def test_one_that_cannot_be_reached_is_told_later(told: Running, receiver: Recei
     receiver.status = 503
     deliver(told)
     receiver.status = 200
-    told.move_clock(11)
+    told.move_clock(21)
     deliver(told)
     assert receiver.types() == ["run.failed", "run.failed"]
     assert json.loads(receiver.taken[1][1])["data"]["run"]["message"] == "It is gone."
@@ -129,8 +133,11 @@ def test_one_that_cannot_be_reached_is_told_later(told: Running, receiver: Recei
 def test_neither_address_nor_secret_is_in_the_database_or_the_log(
     told: Running, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")  # as `luthier serve` has it
     it = Nightly(told, told.worker())
     it.run("a")
+    deliver(told)
+    it.run("b")
     receiver.status = 500
     deliver(told)
     secrets = ("hook-1234", base64.b64encode(KEY).decode())
@@ -141,6 +148,33 @@ def test_neither_address_nor_secret_is_in_the_database_or_the_log(
     assert "did not take" in caplog.text and not any(secret in caplog.text for secret in secrets)
 
 
+def test_one_that_answers_without_end_is_left(
+    house: Running, monkeypatch: pytest.MonkeyPatch, database_url: str, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(webhook, "TIMEOUT_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\n")
+                for i in range(40):
+                    connection.sendall(f"X-{i}: x\r\n".encode())
+                    time.sleep(0.1)
+                connection.sendall(b"\r\n")
+
+        threading.Thread(target=drip, daemon=True).start()
+        hook = webhook.Webhook(f"http://127.0.0.1:{server.getsockname()[1]}/hook-1234", None)
+        it = Nightly(house, house.worker())
+        it.run("a")
+        with house.core.database.transaction() as session:
+            session.add(DeliveryRow(schedule_id=1, event="finished", body="{}", next_at=0.0, created_at=0.0))
+        hook.deliver(house.core.database)
+    with house.core.database.reading() as session:
+        row = session.scalars(sqlalchemy.select(DeliveryRow)).one()
+    assert row.error == "It did not answer within 0.5 seconds." and row.next_at is not None
+
+
 def test_without_a_webhook_nothing_is_queued(house: Running) -> None:
     it = Nightly(house, house.worker())
     it.run("a")
@@ -148,7 +182,7 @@ def test_without_a_webhook_nothing_is_queued(house: Running) -> None:
         assert session.scalars(sqlalchemy.select(DeliveryRow)).all() == []
 
 
-@pytest.mark.parametrize("url", ["ftp://example.org", "example.org/hook", "http://"])
+@pytest.mark.parametrize("url", ["ftp://example.org", "example.org/hook", "http://", "http://host:abc/x", "http://[/x"])
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(ValidationError, match="http or https URL"):
         Settings(webhook_url=SecretStr(url))

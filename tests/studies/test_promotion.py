@@ -64,7 +64,12 @@ def test_randomization_agrees_with_the_normal_test_where_both_hold() -> None:
         ({"gained": 12, "lost": 2, "challenger": {"accuracy": 0.9}}, {"margin": 0.1}, False, "margin"),
         ({"gained": 12, "lost": 2, "challenger": {"accuracy": 0.9}}, {"margin": 0.09}, True, "Promoted"),
         ({"gained": 12, "lost": 2, "challenger": {"accuracy": 0.9}}, {"confidence": 0.999}, False, "may be chance"),
-        ({"examples": 0, "units": 0, "champion": {}, "challenger": {}}, {}, False, "has seen every example"),
+        (
+            {"examples": 0, "units": 0, "champion": {}, "challenger": {}},
+            {},
+            False,
+            "every example of the test split is known",
+        ),
         ({"challenger": {"accuracy": None}}, {}, False, "no finite accuracy"),
         ({"champion": {"accuracy": None}}, {}, True, "no finite accuracy"),
     ],

@@ -82,6 +82,24 @@ def test_both_are_scored_on_what_the_champion_has_not_seen(assign: Assign, tmp_p
     assert (found.gained, found.lost) == (hits.count((False, True)), hits.count((True, False)))
 
 
+def test_rows_that_the_challenger_was_trained_on_are_left_out(assign: Assign, tmp_path: Path) -> None:
+    """This month's training file has taken in some rows of the fixed test file."""
+    paths = {name: tmp_path / f"{name}.csv" for name in ("old", "train", "validation", "test")}
+    for seed, path in enumerate(paths.values()):
+        tiny_csv(path, rows=80, seed=seed)
+    header, *rows = paths["test"].read_text().splitlines()
+    with paths["train"].open("a") as file:
+        file.writelines(f"{row}\n" for row in rows[:30])
+    before = {"spec": {"dataset": {"source": str(paths["old"])}}}
+    after = {"spec": {"dataset": {"source": {name: str(paths[name]) for name in ("train", "validation", "test")}}}}
+    champion = packed(assign, Memory(tmp_path / "a"), params={"epochs": 1}, **before)
+    challenger = packed(assign, Memory(tmp_path / "b"), params={"epochs": 1}, **after)
+    found = compared(assign, tmp_path / "c", champion, challenger, **after)
+    known = {row for name in ("old", "train", "validation") for row in paths[name].read_text().splitlines()}
+    fresh = [i for i, row in enumerate(rows) if row not in known]
+    assert [int(row["example"]) for row in said(found, tmp_path / "c")] == fresh and len(fresh) <= 50
+
+
 def test_a_metric_that_is_no_mean_is_resampled(assign: Assign, tmp_path: Path) -> None:
     spec = {"objective": {"metric": "macro_f1"}}
     champion = packed(assign, Memory(tmp_path / "a"), params={"epochs": 1}, spec=spec)
