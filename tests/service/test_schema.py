@@ -16,8 +16,8 @@ from tests.service.harness import spec
 
 
 @pytest.fixture
-def database(database_url: str, tmp_path: Path) -> Database:
-    return Database(database_url)
+def database(empty_url: str, tmp_path: Path) -> Database:
+    return Database(empty_url)
 
 
 def test_the_migrations_make_what_the_code_expects(database: Database) -> None:
@@ -62,11 +62,11 @@ def test_what_an_older_version_stored_is_kept(database: Database) -> None:
     database.dispose()
 
 
-def test_many_may_prepare_at_once(database_url: str) -> None:
+def test_many_may_prepare_at_once(empty_url: str) -> None:
     errors: list[BaseException] = []
 
     def prepare() -> None:
-        database = Database(database_url)
+        database = Database(empty_url)
         try:
             database.prepare()
         except BaseException as error:

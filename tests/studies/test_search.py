@@ -42,15 +42,7 @@ def open_again() -> Iterator[Open]:
 
 @pytest.fixture
 def storage(database_url: str, open_again: Open) -> Storage:
-    init_storage(database_url)
     return open_again(database_url)
-
-
-@pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
-    url = f"sqlite:///{tmp_path / 'luthier.db'}"
-    init_storage(url)
-    return url
 
 
 @pytest.fixture
@@ -520,7 +512,6 @@ def take_turns(url: str, mine: int, turns: Any, results: "multiprocessing.Queue[
 
 
 def test_two_processes_share_a_study(database_url: str, open_again: Open) -> None:
-    init_storage(database_url)
     spawn = multiprocessing.get_context("spawn")
     results: multiprocessing.Queue[Any] = spawn.Queue()
     turns = spawn.Condition()
@@ -565,7 +556,6 @@ def test_a_trial_asked_elsewhere_is_adopted_also_without_a_refresh(
 
 
 def test_a_study_may_be_opened_by_many_at_the_same_moment(database_url: str, open_again: Open) -> None:
-    init_storage(database_url)
     storages = [open_again(database_url) for _ in range(4)]
     barrier, searches = threading.Barrier(4), []
 
@@ -582,11 +572,11 @@ def test_a_study_may_be_opened_by_many_at_the_same_moment(database_url: str, ope
     assert [search.count() for search in searches] == [1, 1, 1, 1]
 
 
-def test_initialising_twice_keeps_what_is_there(database_url: str, open_again: Open) -> None:
-    init_storage(database_url)
-    start(open_again(database_url)).ask(0)
-    init_storage(database_url)
-    assert start(open_again(database_url)).count() == 1
+def test_initialising_twice_keeps_what_is_there(empty_url: str, open_again: Open) -> None:
+    init_storage(empty_url)
+    start(open_again(empty_url)).ask(0)
+    init_storage(empty_url)
+    assert start(open_again(empty_url)).count() == 1
 
 
 def test_sqlite_waits_for_other_writers(sqlite: Storage) -> None:
