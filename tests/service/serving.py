@@ -1,10 +1,10 @@
-"""A service in a process of its own, on a socket that outlives it: `python -m tests.service.serving HOME URL FD`.
+"""A service in a process of its own, on a socket that outlives it.
 
-Its clock is the database's plus the seconds that the file HOME/clock holds, if there is one.
+Its clock is the database's plus the seconds that the file `clock` in its home holds, if there is one.
 """
 
+import os
 import socket
-import sys
 import threading
 import time
 from pathlib import Path
@@ -26,15 +26,14 @@ def follow(clock: Path, database: Database) -> None:
         time.sleep(0.02)
 
 
-def main(home: str, url: str, descriptor: str) -> None:
+def main(home: Path, url: str, listener: socket.socket) -> None:
+    """Serve until this process is killed; what it prints goes to `service.log` in its home."""
+    with (home / "service.log").open("ab") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
     dispatch.ASK_SECONDS = 2.0  # how long a turn lies idle that a killed service left behind
-    settings = Settings(home=Path(home), database_url=SecretStr(url), lease_seconds=3, max_losses=100)
+    settings = Settings(home=home, database_url=SecretStr(url), lease_seconds=3, max_losses=100)
     app.SCHEDULER_SECONDS = 0.05
     served = create_app(settings)
-    threading.Thread(target=follow, args=[Path(home, "clock"), served.state.service.core.database], daemon=True).start()
-    server = Server(config(served), lambda: None, lambda: None)
-    server.run(sockets=[socket.socket(fileno=int(descriptor))])
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    threading.Thread(target=follow, args=[home / "clock", served.state.service.core.database], daemon=True).start()
+    Server(config(served), lambda: None, lambda: None).run(sockets=[listener])

@@ -2,16 +2,15 @@
 
 import itertools
 import json
+import multiprocessing
 import random
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,11 @@ import httpx
 import pytest
 
 from service import lifecycle
+from tests.service import serving
 from tests.service.harness import Running, ScriptedWorker, Stale, optuna_trials, running, spec
+
+FORKS = multiprocessing.get_context("forkserver")  # what a service imports takes seconds: it is imported once
+FORKS.set_forkserver_preload(["tests.service.serving"])
 
 
 class Process:
@@ -28,24 +31,22 @@ class Process:
     def __init__(self, home: Path, url: str) -> None:
         self._home, self._database_url = home, url
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self._log = (home / "service.log").open("ab")
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: BaseProcess | None = None
 
     def start(self) -> None:
-        descriptor = self._listener.fileno()
-        command = [sys.executable, "-m", "tests.service.serving", str(self._home), self._database_url, str(descriptor)]
-        self._process = subprocess.Popen(command, pass_fds=[descriptor], stdout=self._log, stderr=self._log)
+        given = (self._home, self._database_url, self._listener)
+        self._process = FORKS.Process(target=serving.main, args=given, daemon=True)
+        self._process.start()
 
     def kill(self) -> None:
         if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.wait()
+            self._process.kill()
+            self._process.join()
 
     def close(self) -> None:
         self.kill()
         self._listener.close()
-        self._log.close()
 
 
 @contextmanager
@@ -142,13 +143,13 @@ def most_at_once(url: str) -> int:
     return max(itertools.accumulate(change for _, change in sorted(changes)))
 
 
-def test_two_services_and_eight_workers(database_url: str, tmp_path: Path) -> None:
+def test_two_services_and_eight_workers(empty_url: str, tmp_path: Path) -> None:
     """They start on an empty database at the same moment."""
-    with processes(tmp_path / "home", database_url, 2) as services:
+    with processes(tmp_path / "home", empty_url, 2) as services:
         urls = [service.url for service in services]
         create(urls[0], budget={"trials": 30}, parallel=3)
         study = Together(urls, threads=8).run_until_ended(urls[1], "s1", seconds=60)
-        check_exact(urls[0], database_url, study, 30)
+        check_exact(urls[0], empty_url, study, 30)
         assert most_at_once(urls[0]) <= 3
 
 
