@@ -24,19 +24,19 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `model` and `data.csv`."""
     folder = tmp_path_factory.mktemp("tiny")
     tiny_model(folder / "model", layers=3)
-    tiny_csv(folder / "data.csv", rows=1200)
+    tiny_csv(folder / "data.csv", rows=400)
     return folder
 
 
 def spec(tiny: Path, name: str, **changes: Any) -> dict[str, Any]:
-    """A study whose trials take a second or two and report six times."""
+    """A study whose trials take a second or two, less where more is frozen, and report six times."""
     return {
         "name": name,
         "task": "text-classification",
         "model": str(tiny / "model"),
         "dataset": {"source": str(tiny / "data.csv"), "validation": 0.2, "test": 0.2},
         "space": {
-            "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
+            "learning_rate": {"low": 5e-4, "high": 5e-3, "log": True},
             "batch_size": [4, 8],
             "epochs": {"low": 3, "high": 3},
             "weight_decay": {"low": 0.0, "high": 0.3},
@@ -157,6 +157,16 @@ def serve(tmp_path: Path, tiny: Path) -> Iterator[Callable[..., Served]]:
         if served.process.poll() is None:
             served.kill(signal.SIGTERM)
         served.client.close()
+
+
+@pytest.fixture(scope="session")
+def shared(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One service with a warm worker, for studies that do not disturb each other."""
+    served = Served(environment(tmp_path_factory.mktemp("shared") / "home", tiny))
+    served.start()
+    yield served
+    served.kill(signal.SIGTERM)
+    served.client.close()
 
 
 def run(home: Path, tiny: Path, document: dict[str, Any]) -> dict[str, Any]:

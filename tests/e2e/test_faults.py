@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Served, run, spec, wait
+from tests.e2e.conftest import Served, spec, wait
 from tests.e2e.workers import external_worker
 from tests.service.harness import optuna_trials
 
@@ -34,18 +34,25 @@ def scores(trials: list[dict[str, Any]]) -> list[Any]:
     return [(trial["params"], trial["value"], trial["values"]) for trial in trials]
 
 
+def document(tiny: Path) -> dict[str, Any]:
+    """Its trials last long enough to be disturbed while they run, also on a machine that trains fast."""
+    changed = spec(tiny, "faults")
+    changed["space"] |= {"batch_size": 4, "freeze_depth": [0, 1]}
+    return changed
+
+
 @pytest.fixture(scope="module")
-def undisturbed(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    home = tmp_path_factory.mktemp("undisturbed") / "home"
-    run(home, tiny, spec(tiny, "faults"))
-    found = optuna_trials(f"sqlite:///{home / 'luthier.db'}", "faults")
+def undisturbed(shared: Served, tiny: Path) -> list[Any]:
+    shared.client.post("/v1/studies", json=document(tiny)).raise_for_status()
+    assert shared.ended("faults")["state"] == "completed"
+    found = optuna_trials(f"sqlite:///{shared.environment['LUTHIER_HOME']}/luthier.db", "faults")
     return [(trial.params, trial.value, trial.intermediate_values) for trial in found]
 
 
 @pytest.mark.timeout(240)
-def test_killed_child_worker_and_service(serve: Serve, tiny: Path, database_url: str, undisturbed: list[Any]) -> None:
-    served = serve(LUTHIER_DATABASE_URL=database_url)
-    served.client.post("/v1/studies", json=spec(tiny, "faults")).raise_for_status()
+def test_killed_child_worker_and_service(serve: Serve, tiny: Path, empty_url: str, undisturbed: list[Any]) -> None:
+    served = serve(LUTHIER_DATABASE_URL=empty_url)
+    served.client.post("/v1/studies", json=document(tiny)).raise_for_status()
 
     wait(lambda: in_flight(served, "faults", 0), 60)
     os.kill(child_of(served), signal.SIGKILL)
@@ -66,7 +73,7 @@ def test_killed_child_worker_and_service(serve: Serve, tiny: Path, database_url:
         assert [value["step"] for value in trial["values"]] == [1, 2, 3, 4, 5, 6]
     logs = [served.client.get(f"/v1/studies/faults/trials/{n}/logs").text for n in range(4)]
     assert all("goes on after evaluation" in log for log in logs[:3]), logs
-    told = optuna_trials(database_url, "faults")
+    told = optuna_trials(empty_url, "faults")
     assert [(trial.params, trial.value, trial.intermediate_values) for trial in told] == undisturbed
     assert study["best"]["test"]["accuracy"] is not None and study["model"]["bytes"] > 0
 
@@ -78,7 +85,7 @@ def test_a_service_away_for_a_while_does_not_stop_training(
     """An external worker trains on while the service is gone, and delivers in order when it is back."""
     served = serve(LUTHIER_FLEET="none")
     with external_worker(served):
-        served.client.post("/v1/studies", json=spec(tiny, "faults")).raise_for_status()
+        served.client.post("/v1/studies", json=document(tiny)).raise_for_status()
         wait(lambda: in_flight(served, "faults", 0), 60)
         served.kill()
         time.sleep(6)  # two leases: long enough to train on to the trial's end
@@ -95,7 +102,7 @@ def test_a_service_away_for_a_while_does_not_stop_training(
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_gives_trials_back_and_leaves_no_process(serve: Serve, tiny: Path, number: signal.Signals) -> None:
     served = serve(LUTHIER_LEASE_SECONDS="600")  # nothing but giving back can free the trial
-    served.client.post("/v1/studies", json=spec(tiny, "faults")).raise_for_status()
+    served.client.post("/v1/studies", json=document(tiny)).raise_for_status()
     wait(lambda: in_flight(served, "faults", 0), 60)
     below = served.processes()
     assert len(below) >= 2

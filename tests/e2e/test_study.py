@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Served, environment, run, spec
+from tests.e2e.conftest import Served, run, spec
 from tests.e2e.workers import external_worker
 from tests.tiny import LABELS, tiny_rows
 
@@ -22,7 +22,7 @@ def essence(served: Served, name: str) -> list[Any]:
 
 @pytest.mark.timeout(240)
 def test_the_same_seed_gives_the_same_study_by_run_and_by_rest(serve: Serve, tiny: Path, tmp_path: Path) -> None:
-    pruned = spec(tiny, "same", pruner={"name": "median", "startup_trials": 2}, budget={"trials": 7})
+    pruned = spec(tiny, "same", pruner={"name": "median", "startup_trials": 2}, budget={"trials": 6})
     first = run(tmp_path / "first", tiny, pruned)
     looked = serve("first", LUTHIER_FLEET="none")
     by_run = essence(looked, "same")
@@ -37,16 +37,15 @@ def test_the_same_seed_gives_the_same_study_by_run_and_by_rest(serve: Serve, tin
     assert again.status_code == 200 and again.json()["finished_at"] == study["finished_at"]
 
 
-def test_the_winner_loads_and_reproduces_its_test_score(serve: Serve, tiny: Path, tmp_path: Path) -> None:
+def test_the_winner_loads_and_reproduces_its_test_score(shared: Served, tiny: Path, tmp_path: Path) -> None:
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    served = serve()
     document = spec(tiny, "winner", budget={"trials": 2})
     document["space"] |= {"learning_rate": 3e-3, "freeze_depth": [0, 1]}
-    served.client.post("/v1/studies", json=document).raise_for_status()
-    study = served.ended("winner")
-    answer = served.client.get(study["model"]["url"])
+    shared.client.post("/v1/studies", json=document).raise_for_status()
+    study = shared.ended("winner")
+    answer = shared.client.get(study["model"]["url"])
     assert len(answer.content) == study["model"]["bytes"]
     with tarfile.open(fileobj=io.BytesIO(answer.content)) as archive:
         archive.extractall(tmp_path / "model", filter="data")
@@ -124,13 +123,3 @@ def test_only_the_child_loads_torch(shared: Served, tiny: Path) -> None:
     assert not loads_torch(shared.process.pid)
     found = {line.split("-m ")[1].split()[0]: loads_torch(pid) for pid, line in shared.processes()}
     assert found == {"trials": False, "trials.run": True}
-
-
-@pytest.fixture(scope="module")
-def shared(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """One service with a warm worker, for studies that do not disturb each other."""
-    served = Served(environment(tmp_path_factory.mktemp("shared") / "home", tiny))
-    served.start()
-    yield served
-    served.kill(15)
-    served.client.close()
