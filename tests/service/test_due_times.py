@@ -14,7 +14,7 @@ from tests.service.harness import client
 from tests.service.test_exactness import Together, processes
 from tests.service.test_schedules import schedule
 
-DUE, KILLED, STARTED = 120, 40, 80  # due times; those at which one service is killed, and started again
+DUE, KILLED, STARTED = 200, 60, 140  # due times; those at which one service is killed, and started again
 
 
 def runs(caller: httpx.Client, limit: int = 500) -> list[dict[str, Any]]:
