@@ -87,7 +87,7 @@ def test_rows_that_the_challenger_was_trained_on_are_left_out(assign: Assign, tm
     paths = {name: tmp_path / f"{name}.csv" for name in ("old", "train", "validation", "test")}
     for seed, path in enumerate(paths.values()):
         tiny_csv(path, rows=80, seed=seed)
-    header, *rows = paths["test"].read_text().splitlines()
+    _, *rows = paths["test"].read_text().splitlines()
     with paths["train"].open("a") as file:
         file.writelines(f"{row}\n" for row in rows[:30])
     before = {"spec": {"dataset": {"source": str(paths["old"])}}}
