@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # tests start hundreds of processes, which would compile our files anew
+
 # Workers of tests keep activations apart from those of the machine's own workers.
 os.environ["LUTHIER_CACHE_MEMORY"] = "0"
 os.environ["LUTHIER_CACHE_DIR"] = tempfile.mkdtemp(prefix="luthier-prefixes-")
@@ -27,6 +29,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # set before any test module imports the lib
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Bytes get no name of their own: many hold the time, and each process must name a test alike."""
     return argname if isinstance(val, bytes) else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first: at the end, short tests are left for whichever process is free."""
+    items.sort(key=lambda item: "e2e" not in item.path.parts)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from optuna.exceptions import StorageInternalError
 from pydantic import ValidationError
 from sqlalchemy import select, update
 from sqlalchemy.exc import SQLAlchemyError
@@ -29,13 +28,14 @@ from service.tables import ChampionRow, RunRow, ScheduleRow, StudyRow
 from studies.promotion import Contender, Contest, DataSeen, Judgement, judge
 from studies.protocol import Kind, StudyState, TrialState
 from studies.schedule import Event, RunOutcome, RunState, SkipReason, adapt
+from studies.search import StorageError
 
 log = logging.getLogger("luthier")
 TURN_SECONDS = 60.0  # a turn that lasts longer was left behind by a crash
 TOP = 50  # best configurations that a run remembers for the next one
 DELETED = "Its study was deleted."
 WITH_WINNER = (StudyState.COMPLETED, StudyState.STOPPED)
-TRANSIENT = (Unavailable, OSError, SQLAlchemyError, StorageInternalError)  # the next round may do better
+TRANSIENT = (Unavailable, OSError, SQLAlchemyError, StorageError)  # the next round may do better
 
 
 class Turn(NamedTuple):

@@ -29,14 +29,14 @@ from studies.hyperparameters import Params, Scalar, complete
 from studies.protocol import Reason, TrialState
 from studies.search.pruners import make_pruner
 from studies.search.samplers import Draws, View, distributions, is_infeasible, missing_packages
-from studies.search.storage import Storage, close_storage, init_storage, open_storage
+from studies.search.storage import Storage, StorageError, close_storage, init_storage, open_storage
 from studies.space import Space
 from studies.spec import StudySpec
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-__all__ = ["Search", "Storage", "close_storage", "init_storage", "missing_packages", "open_storage"]
+__all__ = ["Search", "Storage", "StorageError", "close_storage", "init_storage", "missing_packages", "open_storage"]
 
 Writing = AbstractContextManager[Any]
 Key = tuple[Scalar, ...]  # what tells a configuration from others: Space.key

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage, get_storage
 from sqlalchemy import Connection, event
 
 Storage = BaseStorage
+StorageError = StorageInternalError  # its database did not answer
 
 
 def init_storage(url: str) -> None:

@@ -117,6 +117,7 @@ def test_a_study_that_ended_badly_with_trials_says_how_to_start_over(state: Stud
     assert ended.value.code == 1 and "starts it over" not in str(ended.value)
 
 
+@pytest.mark.slow
 def test_a_plan_of_tagged_words(luthier: Luthier, tiny: Path) -> None:
     sentences = ("\n".join(f"{word} {tag}" for word, tag in zip(*row, strict=True)) for row in tiny_sentences(60))
     (tiny / "train.conll").write_text("\n\n".join(sentences))

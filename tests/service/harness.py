@@ -1,9 +1,11 @@
 """A real service on a loopback port, and a worker that trains by formula: everything else is the real thing."""
 
+import asyncio
 import hashlib
 import io
 import json
 import math
+import socket
 import tarfile
 import threading
 import time
@@ -218,6 +220,22 @@ def paths(response: httpx.Response) -> set[str]:
     return {error["path"] for error in problem(response, 422)["errors"]}
 
 
+class PromptServer(Server):
+    """Ends as soon as it is asked to, instead of looking ten times a second."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop, self._asked = asyncio.get_running_loop(), asyncio.Event()
+        await super().startup(sockets)
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self._asked.wait()
+
+    def end(self) -> None:
+        self.should_exit = True
+        self._loop.call_soon_threadsafe(self._asked.set)
+
+
 class Running:
     """A service that answers, its parts, and clients of it."""
 
@@ -228,7 +246,7 @@ class Running:
         self._listener = listen(settings)
         self.url = url_of(self._listener)
         self._ready = threading.Event()
-        server = Server(config(self.app), self._ready.set, lambda: None)
+        server = PromptServer(config(self.app), self._ready.set, lambda: None)
         self._server = server
         self._thread = threading.Thread(target=server.run, kwargs={"sockets": [self._listener]}, daemon=True)
         self.client, self.anyone = client(self.url), client(self.url)
@@ -245,7 +263,7 @@ class Running:
             worker.client.close()
         self.client.close()
         self.anyone.close()
-        self._server.should_exit = True
+        self._server.end()
         self._thread.join(30)
         self._listener.close()
         assert not self._thread.is_alive()
