@@ -40,11 +40,13 @@ lint: $(DEV) ## style, types, the arrows between packages, the Dockerfiles and c
 	$(BIN)/lint-imports
 	docker/ci/lint.sh
 
-# Without torch, whose build is chosen where it is installed, and what belongs to one build of it; with what any needs.
+# Without torch, whose build is chosen where it is installed, and what belongs to one build of it; with what any needs:
+# torch 2.11 and 2.12 take no setuptools from 82 on.
 lock: $(DEV) ## requirements.lock anew, after a change of pyproject.toml; UPGRADE=--upgrade takes newer versions
 	echo "torch ; sys_platform == 'never'" >.venv/override.txt
+	echo "setuptools<82" >.venv/bounds.txt
 	$(BIN)/uv pip compile pyproject.toml -o requirements.lock --all-extras --universal --python-version 3.11 --generate-hashes \
-	  --override .venv/override.txt --no-emit-package torch --no-annotate --custom-compile-command "make lock" --quiet $(UPGRADE)
+	  --override .venv/override.txt --constraint .venv/bounds.txt --no-emit-package torch --no-annotate --custom-compile-command "make lock" --quiet $(UPGRADE)
 	sed -i "s/ ; sys_platform == 'never'//" requirements.lock
 
 bench: $(DEV) ## what the service costs beside plain Optuna
