@@ -57,7 +57,8 @@ class LocalFleet:
     """Keeps the workers of this machine running between `start` and `stop`.
 
     `data_roots` (folders separated by colons, None for no limit) is what their data and models may lie in; their
-    output goes to `home/logs/<name>.log`, or without `logs` where this process's own goes.
+    output goes to `home/logs/<name>.log`, or without `logs` where this process's own goes. `found` are the GPUs to
+    work on, the CPU where it is empty; without it the fleet looks for itself.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class LocalFleet:
         home: Path,
         workers_per_gpu: int = 1,
         logs: bool = True,
+        found: list[str] | None = None,
     ) -> None:
         self._url, self._logs = url, home / "logs" if logs else None
         self._environment = {k: v for k, v in os.environ.items() if k not in SECRETS}
@@ -78,7 +80,7 @@ class LocalFleet:
         self._environment["LUTHIER_DATA_ROOTS"] = "/" if data_roots is None else data_roots
         self._environment["LUTHIER_HOME"] = str(home.resolve())
         host = re.sub(r"[^A-Za-z0-9._-]", "-", platform.node()) or "localhost"
-        devices = _devices(cpu_workers, workers_per_gpu)
+        devices = _devices(cpu_workers, workers_per_gpu, found)
         self._slots = [_Slot(f"local-{i}@{host}", arguments) for i, arguments in enumerate(devices)]
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._keep, daemon=True, name="fleet")
@@ -173,9 +175,9 @@ class LocalFleet:
         return None if self._logs is None else self._logs / f"{slot.name.partition('@')[0]}.log"
 
 
-def _devices(cpu_workers: int, workers_per_gpu: int = 1) -> list[list[str]]:
+def _devices(cpu_workers: int, workers_per_gpu: int = 1, found: list[str] | None = None) -> list[list[str]]:
     """The arguments of each worker: a GPU or none, and its share of the cores."""
-    slots = gpus() * workers_per_gpu or [CPU] * max(cpu_workers, 1)
+    slots = (gpus() if found is None else found) * workers_per_gpu or [CPU] * max(cpu_workers, 1)
     shares = map(str, _shares(len(slots)))
     return [["--gpu", slot, "--threads", threads] for slot, threads in zip(slots, shares, strict=True)]
 

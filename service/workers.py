@@ -31,9 +31,10 @@ def keep(settings: Settings, server: str, *, cpu: bool, alive: Path | None) -> N
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
+    found: list[str] = []
     if cpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    elif not _found_a_gpu(stopped):
+    elif not (found := _wait_for_gpus(stopped)):
         return
     fleet = LocalFleet(
         server,
@@ -41,6 +42,7 @@ def keep(settings: Settings, server: str, *, cpu: bool, alive: Path | None) -> N
         data_roots=settings.data_roots or str(Path.cwd()),
         cpu_workers=settings.cpu_workers or 1,
         workers_per_gpu=settings.workers_per_gpu,
+        found=found,
         home=settings.home,
         logs=False,
     )
@@ -51,13 +53,13 @@ def keep(settings: Settings, server: str, *, cpu: bool, alive: Path | None) -> N
     fleet.stop(STOP_SECONDS)
 
 
-def _found_a_gpu(stopped: threading.Event) -> bool:
-    """Wait for a GPU; False when a signal came first. A driver that is being updated may take a while."""
+def _wait_for_gpus(stopped: threading.Event) -> list[str]:
+    """The GPUs, once there is one; none when a signal came first. A driver that is being updated may take a while."""
     said = False
-    while not gpus():
+    while not (found := gpus()):
         if not said:
             log.error(NO_GPU, LOOK_SECONDS)
         said = True
         if stopped.wait(LOOK_SECONDS):
-            return False
-    return True
+            return []
+    return found

@@ -13,7 +13,7 @@ from typing import Any
 from studies.protocol import Answer, Assignment, Claim, Decision, FileRef, Kind, Outcome, Renewal, Report
 from studies.spec import StudySpec
 
-TOKEN = "worker-secret"
+TOKEN = "the-workers-secret"
 MODELS = {"claim": Claim, "report": Report, "renew": Renewal, "finish": Outcome}
 
 
