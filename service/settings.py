@@ -14,7 +14,9 @@ from service.schedules.webhook import Webhook
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="LUTHIER_", extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="LUTHIER_", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
+    )
 
     home: Path = Field(Path("luthier-data"), description="Folder for the embedded database and the models.")
     database_url: SecretStr | None = Field(None, description="Postgres URL; without one, SQLite in the home folder.")

@@ -2,6 +2,8 @@
 
 import json
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,25 @@ def test_the_migrations_make_what_the_code_expects(database: Database) -> None:
         assert compare_metadata(context, Base.metadata) == []
         tables = set(sqlalchemy.inspect(connection).get_table_names())
     assert {"studies", "trials", "alembic_version", "luthier_study", VERSION_TABLE} <= tables
+    database.dispose()
+
+
+def test_a_server_that_does_not_answer_yet_is_waited_for(
+    postgres_url: Callable[[], str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = sqlalchemy.make_url(postgres_url())
+    later = tmp_path / "later"  # where its socket will lie
+    database = Database(url.update_query_dict({"host": str(later)}).render_as_string(hide_password=False))
+    began = time.monotonic()
+    with pytest.raises(sqlalchemy.exc.OperationalError):
+        database.wait(0)
+    assert time.monotonic() - began < 5
+    up = threading.Timer(0.3, lambda: later.symlink_to(str(url.query["host"])))
+    up.start()
+    database.wait(30)
+    assert later.exists() and time.monotonic() - began < 15
+    assert [message.partition(" (")[0] for message in caplog.messages] == ["The database does not answer yet"]
+    up.join()
     database.dispose()
 
 

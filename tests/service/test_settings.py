@@ -1,8 +1,10 @@
 """Settings from the environment and from files; the stack's list of them."""
 
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from service.settings import Settings
 
@@ -25,6 +27,28 @@ def test_secrets_travel_as_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ]
 
 
+def test_what_is_empty_is_unset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "luthier_token").write_text("a-token-from-a-file")
+    monkeypatch.setenv("LUTHIER_SECRETS_DIR", str(tmp_path))
+    for name in Settings.model_fields:
+        if name != "secrets_dir":
+            monkeypatch.setenv(f"LUTHIER_{name.upper()}", "")
+    settings = Settings()
+    assert settings.token and settings.token.get_secret_value() == "a-token-from-a-file"
+    assert settings.model_fields_set == {"secrets_dir", "token"}
+
+
 def test_the_stacks_example_lists_every_setting() -> None:
+    """Those that the compose file takes, each as a line of its own; the others of the service, as the stack's own."""
+    text = (ROOT / "docker" / "compose.yaml").read_text()
+    services = yaml.safe_load(text)["services"].values()
+    environments = [service.get("environment", {}) for service in services]
+    taken = set(re.findall(r"\$\{(\w+)", text))
+    taken |= {name for each in environments for name, value in each.items() if value is None}
+    taken |= {name for service in services for name in service.get("build", {}).get("args", [])}
+
     example = (ROOT / ".env.example").read_text()
-    assert [name for name in Settings.model_fields if f"LUTHIER_{name.upper()}" not in example] == []
+    lines = re.findall(r"^# ([A-Z_]+)=", example, flags=re.MULTILINE)
+    assert sorted(lines) == sorted(taken | {"COMPOSE_FILE"})
+    own = set(re.findall(r"LUTHIER_\w+", example.partition("Set by the stack itself")[2])) - set(lines)
+    assert {f"LUTHIER_{name.upper()}" for name in Settings.model_fields} - set(lines) == own
