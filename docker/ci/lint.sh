@@ -14,9 +14,12 @@ if ! docker compose version >/dev/null 2>&1; then
     exit
 fi
 export WHEELS_DIR=$PWD
+every=$(mktemp) # the example with every setting in use, empty or as shown
+trap 'rm -f "$every"' EXIT
+sed -E '/^# COMPOSE_FILE=/d; s/^# ([A-Z_]+=)/\1/' .env.example >"$every"
 for files in compose.yaml "compose.yaml:docker/compose.cpu.yaml" "compose.yaml:docker/ci/compose.ci.yaml" \
     "compose.yaml:docker/compose.cpu.yaml:docker/ci/compose.ci.yaml"; do
-    for settings in /dev/null .env.example; do
+    for settings in /dev/null "$every"; do
         COMPOSE_FILE=$files docker compose --env-file "$settings" config -q || { echo "in $files with $settings" >&2; exit 1; }
     done
 done

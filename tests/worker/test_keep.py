@@ -1,4 +1,4 @@
-"""`luthier workers` as a machine runs it: workers on the GPUs it found or on none, a sign of life, an end by a signal."""
+"""`luthier workers` as a machine runs it: on the GPUs it found or on none, with a sign of life, until a signal."""
 
 import os
 import re
