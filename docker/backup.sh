@@ -12,13 +12,14 @@ if [ -e "$folder" ]; then
     exit 2
 fi
 
+docker compose run --rm --no-deps -T service true >&2 # builds a missing image now, and not into the copy below
 mapfile -t stopped < <(docker compose ps --services --status running | grep -xE 'service|worker')
 mkdir -p "$folder.partial"
 if [ ${#stopped[@]} -gt 0 ]; then
     trap 'docker compose start "${stopped[@]}"' EXIT
     docker compose stop "${stopped[@]}"
 fi
-docker compose up -d --wait postgres
+docker compose up -d --wait --no-deps --no-recreate postgres # as it is, whatever .env says by now
 docker compose exec -T postgres pg_dump -U luthier -Fc luthier >"$folder.partial/database.dump"
 docker compose run --rm --no-deps -T service tar -C /var/lib/luthier --exclude=./worker -cf - . >"$folder.partial/home.tar"
 mv "$folder.partial" "$folder"
