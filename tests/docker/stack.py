@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 import httpx
 
 ROOT = Path(__file__).parents[2]
-GPU, CPU = ("compose.yaml",), ("compose.yaml", "docker/compose.cpu.yaml", "tests/docker/one-core.yaml")
+GPU = ("compose.yaml", "tests/docker/impatient.yaml")
+CPU = ("compose.yaml", "docker/compose.cpu.yaml", "tests/docker/one-core.yaml")
 OLDER = (*CPU, "tests/docker/older.yaml")
 Value = TypeVar("Value")
 
@@ -42,7 +43,8 @@ def until(what: Callable[[], Value], seconds: float) -> Value:
 class Stack:
     """One Compose project. `tag` is that of the images, `files` the compose files: both may change between calls."""
 
-    def __init__(self, project: str, tag: str, files: Sequence[str]) -> None:
+    def __init__(self, project: str, tag: str, files: Sequence[str], docker_config: Path) -> None:
+        self._docker_config = docker_config
         self.tag, self.files, self.token = tag, files, ""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -56,6 +58,7 @@ class Stack:
             "COMPOSE_FILE": ":".join(self.files),
             "COMPOSE_ENV_FILES": "/dev/null",  # not the .env of whoever runs the tests
             "COMPOSE_PROGRESS": "quiet",
+            "DOCKER_CONFIG": str(self._docker_config),
             "LUTHIER_TAG": self.tag,
             "LUTHIER_PORT": str(self.port),
             "LUTHIER_LEASE_SECONDS": "6",
@@ -105,6 +108,19 @@ class Stack:
 
     def trials(self, name: str) -> list[dict[str, Any]]:
         return list(self.get(f"/v1/studies/{name}/trials?limit=100").get("items", []))
+
+
+def behind_a_proxy(folder: Path) -> Path:
+    """Docker's own configuration, and a proxy for containers that nobody listens at: inside the stack none is used."""
+    own = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+    for path in own.glob("*"):
+        if path.name != "config.json":
+            (folder / path.name).symlink_to(path)
+    config = json.loads((own / "config.json").read_text()) if (own / "config.json").exists() else {}
+    dead = "http://127.0.0.1:9"
+    config["proxies"] = {"default": {"httpProxy": dead, "httpsProxy": dead}}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
 
 
 def build(context: Path, tag: str) -> None:

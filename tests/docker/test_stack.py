@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import tarfile
 import time
@@ -19,11 +20,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.docker.stack import CPU, GPU, OLDER, ROOT, Stack, build, sh, tree, until
+from tests.docker.stack import CPU, GPU, OLDER, ROOT, Stack, behind_a_proxy, build, sh, tree, until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(420)]
 
-NAME, TRIALS, EVALUATIONS = "quickstart", 6, 8
+NAME, TRIALS, EVALUATIONS = "quickstart", 5, 6  # a trial for each disturbance, if each takes as long as one
 SERVICES = ("postgres", "service", "worker")
 VOLUMES = {  # all that a container may write to
     "postgres": {"/var/lib/postgresql/data"},
@@ -33,8 +34,8 @@ VOLUMES = {  # all that a container may write to
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    made = Stack("luthier-test", "test", CPU)
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    made = Stack("luthier-test", "test", CPU, behind_a_proxy(tmp_path_factory.mktemp("docker-config")))
     made.compose("down", "--volumes", "--timeout", "5")
     try:
         yield made
@@ -70,7 +71,7 @@ def quickstart() -> dict[str, Any]:
     spec["dataset"]["limit"] = 120
     spec["space"] |= {"epochs": 2, "freeze_depth": {"low": 0, "high": 2}, "batch_size": [8, 16]}
     return dict(
-        spec | {"budget": {"trials": TRIALS}, "parallel": 1, "evaluations_per_epoch": 4, "pruner": {"name": "none"}}
+        spec | {"budget": {"trials": TRIALS}, "parallel": 1, "evaluations_per_epoch": EVALUATIONS // 2, "pruner": {"name": "none"}}
     )
 
 
@@ -115,14 +116,16 @@ def test_the_study_begins(stack: Stack) -> None:
 def test_a_newer_image_migrates_the_database_and_goes_on(stack: Stack, older: str | None) -> None:
     if older is None:
         pytest.skip("this clone does not reach back to a commit before the latest migration")
-    before = stack.sql("SELECT version_num FROM luthier_alembic_version")
-    stack.compose("stop")
+    before, trials = stack.sql("SELECT version_num FROM luthier_alembic_version"), stack.trials(NAME)
     stack.tag, stack.files = "test", CPU
+    stack.compose("stop", "worker")
     stack.up()
     assert stack.sql("SELECT version_num FROM luthier_alembic_version") > before
     assert stack.logs("secrets").count("shown once") <= 1, "the token is not made anew"
     assert stack.get(f"/v1/studies/{NAME}")["state"] == "paused"
     assert stack.sql("SELECT sum(losses) FROM luthier_assignment") == [["0"]]
+    kept = {trial["number"]: trial["values"] for trial in stack.trials(NAME)}
+    assert all(kept[trial["number"]][: len(trial["values"])] == trial["values"] for trial in trials)
 
 
 def test_tokens_are_asked_for(stack: Stack) -> None:
@@ -236,19 +239,56 @@ def test_the_winner_can_be_downloaded_and_loaded(stack: Stack, tmp_path: Path) -
     assert answer["label"] in ("negative", "positive")
 
 
-def test_a_back_up_restores_an_empty_machine(stack: Stack, tmp_path: Path) -> None:
-    study, trials = stack.get(f"/v1/studies/{NAME}"), stack.trials(NAME)
-    stack.run("docker/backup.sh", str(tmp_path / "copy"))
+@pytest.fixture(scope="module")
+def copy(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A back-up of the finished study, made while `.env` names images already that have not been built."""
+    study, folder = stack.get(f"/v1/studies/{NAME}"), tmp_path_factory.mktemp("back-up") / "copy"
+    stack.tag = "next"
+    stack.run("docker/backup.sh", str(folder))
+    stack.tag = "test"
     until(lambda: stack.get(f"/v1/studies/{NAME}") == study, 60)
-    assert stack.token.encode() not in b"".join(path.read_bytes() for path in (tmp_path / "copy").iterdir())
-    stack.compose("down", "--volumes", "--timeout", "5")
+    assert stack.about("service")["Config"]["Image"] == "luthier-service:test", "a back-up updates nothing"
+    sh("docker", "rmi", "luthier-service:next")
+    assert stack.token.encode() not in b"".join(path.read_bytes() for path in folder.iterdir())
+    return folder
 
-    stack.run("docker/restore.sh", str(tmp_path / "copy"))
+
+def model_is_whole(stack: Stack) -> bool:
+    model = stack.get(f"/v1/studies/{NAME}")["model"]
+    return hashlib.sha256(stack.request("GET", model["url"]).content).hexdigest() == model["sha256"]
+
+
+def test_a_back_up_is_restored_in_place_or_not_at_all(stack: Stack, copy: Path, tmp_path: Path) -> None:
+    study, trials = stack.get(f"/v1/studies/{NAME}"), stack.trials(NAME)
+    stack.request("POST", "/v1/studies", json=quickstart() | {"name": "later"}).raise_for_status()
+    stack.request("POST", "/v1/studies/later/cancel").raise_for_status()
+    stack.compose("exec", "-T", "service", "touch", "/var/lib/luthier/later")
+
+    shutil.copytree(copy, tmp_path / "cut")
+    os.truncate(tmp_path / "cut" / "home.tar", (copy / "home.tar").stat().st_size // 2)
+    said = sh("docker/restore.sh", str(tmp_path / "cut"), env=stack.environment, check=False)
+    assert "Nothing was replaced. To go on with what was there: docker compose up -d" in said, said
+    assert "Restored" not in said
+    stack.up()
+    assert stack.get("/v1/studies/later")["name"] == "later" and model_is_whole(stack)
+    stack.compose("exec", "-T", "service", "ls", "/var/lib/luthier/later")
+
+    assert "Restored from" in stack.run("docker/restore.sh", str(copy))
+    until(lambda: stack.get(f"/v1/studies/{NAME}") == study, 60)
+    assert stack.trials(NAME) == trials and model_is_whole(stack)
+    assert stack.request("GET", "/v1/studies/later").status_code == 404
+    assert "later" not in stack.compose("exec", "-T", "service", "ls", "-A", "/var/lib/luthier").split()
+
+
+def test_a_back_up_restores_a_new_machine(stack: Stack, copy: Path) -> None:
+    study, trials = stack.get(f"/v1/studies/{NAME}"), stack.trials(NAME)
+    stack.compose("down", "--volumes", "--timeout", "5")
+    sh("docker", "rmi", "luthier-service:test")
+
+    stack.run("docker/restore.sh", str(copy))
     (stack.token,) = re.findall(r"shown once: ([0-9a-f]{48})$", stack.logs("secrets"), flags=re.MULTILINE)
     until(lambda: stack.get(f"/v1/studies/{NAME}") == study, 60)
-    assert stack.trials(NAME) == trials
-    content = stack.request("GET", study["model"]["url"]).content
-    assert hashlib.sha256(content).hexdigest() == study["model"]["sha256"]
+    assert stack.trials(NAME) == trials and model_is_whole(stack)
 
 
 def test_an_older_image_refuses_the_newer_schema(stack: Stack, older: str | None) -> None:
@@ -267,7 +307,14 @@ def test_an_older_image_refuses_the_newer_schema(stack: Stack, older: str | None
 
 def test_workers_scale(stack: Stack) -> None:
     stack.compose("up", "-d", "--wait", "--no-recreate", "--scale", "worker=2")
-    until(lambda: len([w for w in stack.get("/v1/workers")["items"] if w["state"] != "away"]) >= 2, 60)
+    containers = {container[:12] for container in stack.compose("ps", "-q", "worker").split()}
+    assert len(containers) == 2
+
+    def at_work() -> set[str]:
+        workers = stack.get("/v1/workers").get("items", [])
+        return {worker["name"].partition("@")[2] for worker in workers if worker["state"] != "away"}
+
+    until(lambda: containers <= at_work(), 60)
 
 
 @pytest.mark.skipif(
@@ -279,11 +326,25 @@ def test_the_gpu_file_comes_up_and_trains_on_nothing_less_than_a_gpu(stack: Stac
     asked.unlink(missing_ok=True)
     stack.compose("up", "-d")
     until(lambda: "No GPU can be used here" in stack.logs("worker"), 60)
+    until(lambda: stack.about("worker")["State"]["Health"]["Status"] == "unhealthy", 30)
     assert "NVIDIA_VISIBLE_DEVICES=all" in asked.read_text()
     about = stack.about("worker")
     (request,) = about["HostConfig"]["DeviceRequests"]
     assert request["Count"] == -1 and request["Capabilities"] == [["gpu", "compute", "utility"]]
     assert about["State"]["Running"] and about["RestartCount"] == 0
+    assert stack.about("service")["State"]["Health"]["Status"] == "healthy"
+
+
+def test_without_the_toolkit_the_engine_says_what_the_page_says(stack: Stack, tmp_path: Path) -> None:
+    """The same file, but for a driver that no engine has."""
+    stack.files = GPU
+    file = tmp_path / "compose.json"
+    config = stack.compose("config", "--format", "json")
+    assert config.count('"driver": "nvidia"') == 1
+    file.write_text(config.replace('"driver": "nvidia"', '"driver": "absent"'))
+    said = stack.compose("-f", str(file), "up", "-d", "--no-deps", "worker", check=False)
+    (sentence,) = re.findall(r"Error response from daemon: .*", said)
+    assert sentence.replace("absent", "nvidia") in (ROOT / "docs" / "docker.md").read_text().splitlines()
     assert stack.about("service")["State"]["Health"]["Status"] == "healthy"
 
 
