@@ -61,7 +61,7 @@ class Stack:
             "DOCKER_CONFIG": str(self._docker_config),
             "LUTHIER_TAG": self.tag,
             "LUTHIER_PORT": str(self.port),
-            "LUTHIER_LEASE_SECONDS": "6",
+            "LUTHIER_LEASE_SECONDS": "10",  # more than a busy machine takes to bring Postgres back
             "HF_HUB_OFFLINE": "1",
         }
 

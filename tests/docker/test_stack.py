@@ -70,9 +70,8 @@ def quickstart() -> dict[str, Any]:
     spec = yaml.safe_load((ROOT / "examples" / "quickstart.yaml").read_text())
     spec["dataset"]["limit"] = 120
     spec["space"] |= {"epochs": 2, "freeze_depth": {"low": 0, "high": 2}, "batch_size": [8, 16]}
-    return dict(
-        spec | {"budget": {"trials": TRIALS}, "parallel": 1, "evaluations_per_epoch": EVALUATIONS // 2, "pruner": {"name": "none"}}
-    )
+    spec |= {"budget": {"trials": TRIALS}, "evaluations_per_epoch": EVALUATIONS // spec["space"]["epochs"]}
+    return dict(spec | {"parallel": 1, "pruner": {"name": "none"}})
 
 
 def under_way(stack: Stack) -> dict[str, Any]:
@@ -171,6 +170,7 @@ def test_a_main_process_that_is_killed_comes_back_and_nothing_is_lost(stack: Sta
 
     def gone_on() -> dict[str, Any] | None:
         (after,) = [t for t in stack.trials(NAME) if t["number"] == trial["number"]] or [trial]
+        assert service == "worker" or after["state"] != "queued", "its lease ran out, and a paused study starts nothing"
         return after if len(after["values"]) > len(trial["values"]) else None
 
     after = until(gone_on, 120)

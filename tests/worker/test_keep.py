@@ -70,7 +70,7 @@ def nvidia_smi(folder: Path, script: str) -> str:
 def test_workers_stay_up_until_a_signal(service: Service, keep: Keeps, tmp_path: Path) -> None:
     kept = keep("--cpu", path=str(tmp_path))
     service.wait(lambda s: any(route == "claim" for route, _ in s.said))
-    until(kept.alive.exists)
+    until(kept.alive.exists, 30)
     workers = kept.workers()
     kept.process.send_signal(signal.SIGTERM)
     assert kept.process.wait(15) == 0
@@ -80,7 +80,7 @@ def test_workers_stay_up_until_a_signal(service: Service, keep: Keeps, tmp_path:
 def test_without_a_gpu_nothing_works_and_nothing_looks_alive(service: Service, keep: Keeps, tmp_path: Path) -> None:
     quick = "import service.workers as w; w.ALIVE_SECONDS = w.LOOK_SECONDS = 0.1; "
     kept = keep(path=nvidia_smi(tmp_path / "bin", f"echo >>{tmp_path}/looks"), code=quick + LUTHIER)
-    until(lambda: (tmp_path / "looks").exists() and (tmp_path / "looks").stat().st_size >= 3)
+    until(lambda: (tmp_path / "looks").exists() and (tmp_path / "looks").stat().st_size >= 3, 30)
     assert kept.text().count("No GPU can be used here") == 1
     assert not kept.workers() and not kept.alive.exists() and not service.said
     kept.process.send_signal(signal.SIGTERM)
@@ -91,5 +91,5 @@ def test_the_gpus_that_were_found_are_those_that_work(keep: Keeps, tmp_path: Pat
     """However `nvidia-smi` answers the next time: nothing is trained on the CPU instead."""
     once = f"[ -e {tmp_path}/asked ] && exit 1\n: >{tmp_path}/asked\necho 'GPU 0: NVIDIA H200 (UUID: GPU-aaaa-1)'"
     kept = keep(path=nvidia_smi(tmp_path / "bin", once))
-    until(lambda: re.search(r"worker local-0@\S+ on ", kept.text()))
+    until(lambda: re.search(r"worker local-0@\S+ on ", kept.text()), 30)
     assert re.findall(r"worker local-\d+@\S+ on (.*)", kept.text()) == ["GPU-aaaa-1"]
