@@ -1,6 +1,7 @@
 """What happens without a request: expired leases are taken back, budgets of time end, crashes are mended."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from service.tables import StudyRow
 from studies.protocol import ENDED, Kind, TrialState
 
 log = logging.getLogger("luthier")
+AWAY_SECONDS = 5.0  # a round that comes so late was kept from coming
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,23 @@ class Reaper(Core):
             self.searches.reconcile(study.id, self.searches.get(study))
 
     def ticks(self, grace_seconds: float) -> Callable[[], None]:
-        """`tick`, which takes leases back only from `grace_seconds` after now: workers of a service that was away
-        renew first."""
-        grace_until = time.monotonic() + grace_seconds
-        return lambda: self.tick(take_back=time.monotonic() >= grace_until)
+        """`tick`, which takes no lease back for `grace_seconds` after it was kept from looking: by a service or a
+        database that was away, so that nobody could renew."""
+        looked, grace_until = -math.inf, -math.inf
+
+        def tick() -> None:
+            nonlocal looked, grace_until
+            now, before = time.monotonic(), looked
+            if now - before > max(AWAY_SECONDS, grace_seconds / 2):
+                grace_until = now + grace_seconds
+            looked = now
+            try:
+                self.tick(take_back=now >= grace_until)
+            except SQLAlchemyError:
+                looked = before
+                raise
+
+        return tick
 
 
 class Every(threading.Thread):

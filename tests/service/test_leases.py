@@ -2,10 +2,15 @@
 
 import threading
 import time
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
+from service import reaper
+from service.reaper import Reaper
 from studies.protocol import Assignment, Decision, Kind
 from tests.service.harness import Running, ScriptedWorker, held, problem, spec
 
@@ -32,6 +37,40 @@ def refused(house: Running, worker: ScriptedWorker, a: Assignment) -> None:
     problem(worker.client.put(url, content=b"x", headers=lease), 409)
     problem(worker.client.get(url, headers=lease), 409)
     assert everything(house) == before
+
+
+def test_nobody_loses_a_lease_to_a_service_or_a_database_that_was_away(
+    house: Running, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.started(worker)
+    a, core, clock = worker.take(), house.core, SimpleNamespace(monotonic=lambda: now)
+    monkeypatch.setattr(reaper, "time", clock)
+    now = 0.0
+    look = Reaper(core.database, core.leases, core.searches, core.store, core.only).ticks(LEASE)
+
+    def later(seconds: float, looks: Callable[[], None] = look) -> str:
+        nonlocal now
+        now += seconds
+        house.move_clock(seconds)
+        looks()
+        return str(house.trials()[0]["state"])
+
+    def away() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(core.database, "transaction", gone)
+            with pytest.raises(OperationalError):
+                look()
+
+    def gone() -> None:
+        raise OperationalError("select 1", None, Exception("connection refused"))
+
+    assert later(LEASE + 5) == "running"  # the first look of a service that has just started
+    worker.renew(a)
+    assert [later(1) for _ in range(10)] == ["running"] * 10
+    assert [later(10, away) for _ in range(4)] == ["running"] * 4 and later(1) == "running"  # the database is back
+    worker.renew(a)
+    assert [later(10) for _ in range(2)] == ["running"] * 2
+    assert later(12) == "queued"  # nobody was away, and nobody renewed
 
 
 def test_at_the_deadline_it_is_owned_and_a_second_later_free(house: Running, worker: ScriptedWorker) -> None:
