@@ -10,7 +10,7 @@ import yaml
 from service.cli.schedules import sparkline
 from tests.cli.conftest import Luthier
 from tests.service.harness import Running, running
-from tests.service.test_schedules import BETTER, Nightly, schedule
+from tests.service.nightly import BETTER, Nightly, schedule
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.service.harness import Running, running
-from tests.service.test_schedules import BETTER, Nightly
+from tests.service.nightly import BETTER, Nightly
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """A service over each database, for tests of the contract."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +8,7 @@ import pytest
 from service.settings import Settings
 from studies.protocol import Assignment
 from tests.service.harness import Running, ScriptedWorker, running
+from tests.service.nightly import Nightly
 
 
 @pytest.fixture
@@ -20,6 +21,11 @@ def house(database_url: str, tmp_path: Path) -> Iterator[Running]:
 @pytest.fixture
 def worker(house: Running) -> ScriptedWorker:
     return house.worker()
+
+
+@pytest.fixture
+def nightly(house: Running, worker: ScriptedWorker) -> Callable[..., Nightly]:
+    return lambda **changes: Nightly(house, worker, **changes)
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 
 from tests.service.harness import client
+from tests.service.nightly import schedule
 from tests.service.test_exactness import Together, processes
-from tests.service.test_schedules import schedule
 
 DUE, KILLED, STARTED = 200, 60, 140  # due times; those at which one service is killed, and started again
 

@@ -22,7 +22,7 @@ from service.schedules.webhook import PAUSES_SECONDS
 from service.settings import Settings
 from service.tables import DeliveryRow
 from tests.service.harness import Running, running
-from tests.service.test_schedules import Nightly
+from tests.service.nightly import Nightly
 
 KEY = b"a secret of thirty-two characters"
 SECRET = f"whsec_{base64.b64encode(KEY).decode()}"
