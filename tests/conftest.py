@@ -1,6 +1,7 @@
 """Databases for tests: SQLite files, and a real Postgres from a wheel (nothing to install, nothing skipped).
 
-Each test has a database of its own: a copy of one whose tables were made once for the whole run.
+Each test has a database of its own, whose tables were made once for the whole run: a copy of an SQLite file, or a
+Postgres database that was emptied.
 """
 
 import atexit
@@ -71,10 +72,10 @@ def _execute(server: sqlalchemy.URL, statement: str) -> None:
 
 
 @contextmanager
-def _postgres(server: sqlalchemy.URL, template: str = "template1") -> Iterator[sqlalchemy.URL]:
-    """A database that is a copy of the template; dropped at the end, with whoever is connected."""
+def _postgres(server: sqlalchemy.URL) -> Iterator[sqlalchemy.URL]:
+    """A database without tables; dropped at the end, with whoever is connected."""
     name = f"test_{uuid.uuid4().hex}"
-    _execute(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    _execute(server, f"CREATE DATABASE {name}")
     yield server.set(database=name)
     _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -96,24 +97,41 @@ def _prepared_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def _prepared_postgres(postgres_server: sqlalchemy.URL) -> Iterator[str]:
-    """The name of a database with this version's tables."""
-    with _postgres(postgres_server) as url:
-        _prepare(url.render_as_string(hide_password=False))
-        assert url.database is not None
-        yield url.database
+def _prepared_postgres(postgres_server: sqlalchemy.URL) -> Iterator[Callable[[], sqlalchemy.URL]]:
+    """A factory of databases with this version's tables, which lie free in a list between tests."""
+    with ExitStack() as stack:
+
+        def make() -> sqlalchemy.URL:
+            url = stack.enter_context(_postgres(postgres_server))
+            _prepare(url.render_as_string(hide_password=False))
+            return url
+
+        yield make
+
+
+EMPTY = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid();
+DO $$ BEGIN
+    EXECUTE (SELECT 'TRUNCATE ' || string_agg(quote_ident(tablename), ', ') || ' RESTART IDENTITY CASCADE'
+        FROM pg_tables WHERE schemaname = 'public' AND tablename !~ 'alembic_version$|^version_info$');
+END $$
+"""
+_free: list[sqlalchemy.URL] = []
 
 
 @pytest.fixture
-def postgres_url(postgres_server: sqlalchemy.URL, _prepared_postgres: str) -> Iterator[Callable[[], str]]:
-    """A factory of databases that have the tables and no row; all are dropped at the test's end."""
-    with ExitStack() as stack:
+def postgres_url(_prepared_postgres: Callable[[], sqlalchemy.URL]) -> Iterator[Callable[[], str]]:
+    """A factory of databases that have the tables and no row; at the test's end whoever is connected is cut off."""
+    used: list[sqlalchemy.URL] = []
 
-        def make() -> str:
-            url = stack.enter_context(_postgres(postgres_server, _prepared_postgres))
-            return url.render_as_string(hide_password=False)
+    def make() -> str:
+        used.append(_free.pop() if _free else _prepared_postgres())
+        return used[-1].render_as_string(hide_password=False)
 
-        yield make
+    yield make
+    for url in used:
+        _execute(url, EMPTY)
+    _free.extend(used)
 
 
 @pytest.fixture
