@@ -140,12 +140,12 @@ class Runs:
             return told | {"trial": None}
         free = study.spec.space.free()
         wanted = {name: value for name, value in adapted.params.items() if name in free}
-        known = self.core.searches.get(study).find(resolved_space(study).check(wanted))
-        if known is not None:  # of the same configuration before it, or this was done before and cut off
-            return told | {"trial": known}
         try:
+            known = self.core.searches.get(study).find(resolved_space(study).check(wanted))
+            if known is not None:  # of the same configuration before it, or this was done before and cut off
+                return told | {"trial": known}
             return told | {"trial": self.dispatch.enqueue(study.name, wanted)}
-        except (Conflict, ValidationError) as refused:  # the budget has no room for it
+        except (Conflict, ValidationError) as refused:  # no room in the budget, or none in the space
             why = refused.detail if isinstance(refused, Conflict) else "it does not fit the space"
             return told | {"trial": None, "changes": [*adapted.changes, why]}
 
