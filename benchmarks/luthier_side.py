@@ -19,13 +19,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from mix import CONFIGURATIONS, FIXED, MAX_LENGTH, MIX, NAMES, cpu_seconds, trial  # noqa: E402
 
-from service.client import Client  # noqa: E402
-from service.dispatch import Dispatch  # noqa: E402
-from service.embedded import Embedded  # noqa: E402
-from service.models import StudyView, TrialView  # noqa: E402
-from service.settings import Settings  # noqa: E402
-from studies.protocol import StudyState, TrialState  # noqa: E402
-from studies.spec import StudySpec  # noqa: E402
+from luthier.service.client import Client  # noqa: E402
+from luthier.service.dispatch.claims import Dispatch  # noqa: E402
+from luthier.service.schemas import StudyView, TrialView  # noqa: E402
+from luthier.service.server.embedded import Embedded  # noqa: E402
+from luthier.service.settings import Settings  # noqa: E402
+from luthier.studies.protocol import StudyState, TrialState  # noqa: E402
+from luthier.studies.spec import StudySpec  # noqa: E402
 
 NAME = "fixed"
 ENDED = {StudyState.COMPLETED, StudyState.STOPPED, StudyState.CANCELLED, StudyState.FAILED}

@@ -66,7 +66,7 @@ def spec(name: str, trials: int, workers: int) -> dict[str, Any]:
 
 def plain(url: str, trials: int) -> float:
     """Trials per second of ask, report and tell in this process."""
-    from studies.search import init_storage, open_storage
+    from luthier.studies.search.storage import init_storage, open_storage
 
     init_storage(url)
     study = optuna.create_study(storage=open_storage(url), direction="maximize", pruner=optuna.pruners.MedianPruner())
@@ -99,7 +99,7 @@ def service(url: str, home: Path) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     env = os.environ | {"LUTHIER_DATABASE_URL": url, "LUTHIER_HOME": str(home), "LUTHIER_FLEET": "none"}
-    command = [sys.executable, "-c", "from service.cli import main; main()", "serve", "--port", str(port)]
+    command = [sys.executable, "-c", "from luthier.service.cli import main; main()", "serve", "--port", str(port)]
     process = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)  # noqa: S603
     base = f"http://127.0.0.1:{port}"
     try:

@@ -3,7 +3,7 @@
     python benchmarks/promotion.py [--runs N] [--json]
 
 Each run draws a fresh test split, on which champion and challenger are right or wrong, and decides by the same code as
-the service (`studies.promotion.judge`). They agree on most examples, as two models trained on the same data do; a tenth
+the service (`studies/promotion.py`). They agree on most examples, as two models trained on the same data do; a tenth
 of them one alone has right. A/A: both have the same true accuracy, so every promotion is a false one. Power: the
 challenger's true accuracy is higher by a gain.
 
@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy
 
-from studies.promotion import Promote, judge
-from studies.protocol import Comparison
-from studies.spec import Objective
+from luthier.studies.promotion import Promote, judge
+from luthier.studies.protocol import Comparison
+from luthier.studies.spec import Objective
 
 SIZES, GAINS = (200, 1_000, 5_000), (0.01, 0.02, 0.05)
 ACCURACY, APART = 0.85, 0.10  # the champion's true accuracy; share of examples that only one of the two has right

@@ -25,8 +25,8 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from service.download import DownloadError, check_vacant, unpack
-from service.models import (
+from luthier.service.download import DownloadError, check_vacant, unpack
+from luthier.service.schemas import (
     Fault,
     Page,
     PlanView,

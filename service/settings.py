@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SecretsSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import PydanticBaseSettingsSource
 
-from service.schedules.webhook import Webhook
+from luthier.service.schedules.webhook import Webhook
 
 
 class Settings(BaseSettings):

@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from pydantic import Field, FiniteFloat
 
-from studies.documents import Document
-from studies.protocol import Comparison, Metrics
-from studies.spec import Objective
+from luthier.studies.documents import Document
+from luthier.studies.protocol import Comparison, Metrics
+from luthier.studies.spec import Objective
 
 MCNEMAR = (
     "McNemar's test, exact, one-sided (Q. McNemar 1947, Psychometrika 12, 153-157; the interval after C. J. Clopper "

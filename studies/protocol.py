@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, Strict
 
-from studies.hyperparameters import Params
-from studies.spec import StudySpec
+from luthier.studies.hyperparameters import Params
+from luthier.studies.spec import StudySpec
 
 
 class TrialState(StrEnum):

@@ -15,11 +15,11 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 from pydantic import BeforeValidator, Field, FiniteFloat, WithJsonSchema, field_validator, model_validator
 
-from studies.documents import Document, load_document
-from studies.hyperparameters import Params
-from studies.promotion import Promote
-from studies.space import Space, refuse
-from studies.spec import Confirm, StudySpec
+from luthier.studies.documents import Document, load_document
+from luthier.studies.hyperparameters import Params
+from luthier.studies.promotion import Promote
+from luthier.studies.space import Space, refuse
+from luthier.studies.spec import Confirm, StudySpec
 
 SCHEDULE_PATTERN = r"^[a-z0-9][a-z0-9-]{0,45}$"  # leaves room for a run's time in its study's name
 PLACEHOLDER = "scheduled"  # a template's name, until a run gives it one

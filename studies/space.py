@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, RootModel, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from studies.hyperparameters import AUTO, HYPERPARAMETERS, Hyperparameter, Params, Scalar, is_finite
+from luthier.studies.hyperparameters import AUTO, HYPERPARAMETERS, Hyperparameter, Params, Scalar, is_finite
 
 Path = tuple[str | int, ...]
 

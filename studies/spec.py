@@ -17,10 +17,10 @@ from pydantic import (
     model_validator,
 )
 
-from studies.documents import Document, load_document
-from studies.models import MODEL_SCHEMA, ModelsSpace, check_models
-from studies.space import Range, Space, refuse
-from studies.tasks import TASKS, Task
+from luthier.studies.documents import Document, load_document
+from luthier.studies.model_space import MODEL_SCHEMA, ModelsSpace, check_models
+from luthier.studies.space import Range, Space, refuse
+from luthier.studies.tasks import TASKS, Task
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
 SamplerName = Literal["tpe", "gp", "cmaes", "qmc", "random", "grid"]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from studies.hyperparameters import Params
+from luthier.studies.hyperparameters import Params
 
 
 @dataclass(frozen=True)

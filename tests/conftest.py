@@ -81,7 +81,7 @@ def _postgres(server: sqlalchemy.URL) -> Iterator[sqlalchemy.URL]:
 
 
 def _prepare(url: str) -> None:
-    from service.database import Database  # an import that takes longer than many a test
+    from luthier.service.storage.database import Database  # an import that takes longer than many a test
 
     database = Database(url)
     database.prepare()

@@ -3,7 +3,7 @@
 import copy
 from typing import Any
 
-from studies.spec import StudySpec
+from luthier.studies.spec import StudySpec
 
 SPACE = {
     "learning_rate": {"low": 1e-6, "high": 1e-3, "log": True},

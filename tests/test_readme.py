@@ -7,10 +7,10 @@ import pytest
 import typer.main
 import yaml
 
-from service.cli import app
-from service.settings import Settings
-from studies.schedule import parse_schedule
-from studies.spec import parse_spec
+from luthier.service.cli import app
+from luthier.service.settings import Settings
+from luthier.studies.schedule import parse_schedule
+from luthier.studies.spec import parse_spec
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

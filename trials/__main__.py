@@ -1,4 +1,4 @@
-"""`python -m trials --server URL`: a worker. Its token comes from LUTHIER_WORKER_TOKEN, never from an argument.
+"""`python -m luthier.trials --server URL`: a worker. Its token comes from LUTHIER_WORKER_TOKEN, never from an argument.
 
 Where LUTHIER_DATA_ROOTS is unset it opens local data and models below its working directory only.
 """
@@ -15,9 +15,9 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from studies.cores import usable_cores
-from studies.protocol import Gpu
-from trials.worker import Worker
+from luthier.studies.host import usable_cores
+from luthier.studies.protocol import Gpu
+from luthier.trials.worker.loop import Worker
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 CPU = "cpu"
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parse(arguments)
     os.environ.setdefault("LUTHIER_DATA_ROOTS", str(Path.cwd()))  # else a study could name any file of this user
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
-    logging.getLogger("trials").setLevel(logging.INFO)
+    logging.getLogger("luthier.trials").setLevel(logging.INFO)
     found, gpu_of = device(given.gpu)
     environment = child_environment(given.gpu, given.threads)
     if gpu := (found if found != CPU else given.gpu if given.gpu != CPU else None):
@@ -88,7 +88,7 @@ def _global_id(chosen: str) -> str:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m trials", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m luthier.trials", description=__doc__)
     parser.add_argument("--server", required=True, type=_url, help="the service's URL, as http://localhost:8000")
     parser.add_argument("--name", help="this worker's name; default: the host's name and the process's number")
     parser.add_argument("--gpu", help="a GPU's index or UUID, or cpu; default: what CUDA_VISIBLE_DEVICES shows")

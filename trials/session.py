@@ -1,12 +1,12 @@
 """What fine-tuning code may ask of the worker around it: a place for files, a report, a log line.
 
-The child process implements it over its pipe to the parent (`trials.run`); tests implement it in memory.
+The child process implements it over its pipe to the parent (`luthier.trials.child`); tests implement it in memory.
 """
 
 from pathlib import Path
 from typing import Protocol
 
-from studies.protocol import Decision, Metrics
+from luthier.studies.protocol import Decision, Metrics
 
 
 class BadData(Exception):

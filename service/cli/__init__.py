@@ -5,8 +5,8 @@ import sys
 
 import typer
 
-from service.cli import run, schedules, serve, studies, trials
-from service.cli.connect import explain, tell
+from luthier.service.cli import run, schedules, serve, studies, trials
+from luthier.service.cli.connect import explain, tell
 
 app = typer.Typer(
     name="luthier",

@@ -11,9 +11,9 @@ import typer
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-    from service.client import Client
-    from service.settings import Settings
-    from studies.spec import StudySpec
+    from luthier.service.client import Client
+    from luthier.service.settings import Settings
+    from luthier.studies.spec import StudySpec
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
 DEFAULT_SERVER = "http://127.0.0.1:8000"
@@ -43,7 +43,7 @@ class CommandError(Exception):
 @contextmanager
 def connect(server: str | None, token: str | None) -> Iterator["Client"]:
     """A client of the service the options name."""
-    from service.client import Client
+    from luthier.service.client import Client
 
     with Client(server or DEFAULT_SERVER, token or None) as client:
         yield client
@@ -65,7 +65,7 @@ def read_spec(path: Path) -> tuple[str, "StudySpec"]:
     """The spec at `path`, as text and validated. Raises CommandError with one line for each problem."""
     from pydantic import ValidationError
 
-    from studies.spec import parse_spec
+    from luthier.studies.spec import parse_spec
 
     text = read_text(path)
     try:
@@ -80,7 +80,7 @@ def load_settings(**given: Any) -> "Settings":
     """Settings from the environment, under the options that were given. Raises CommandError."""
     from pydantic import ValidationError
 
-    from service.settings import Settings
+    from luthier.service.settings import Settings
 
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
@@ -92,8 +92,8 @@ def load_settings(**given: Any) -> "Settings":
 @contextmanager
 def starting() -> Iterator[None]:
     """Around a service in this process: what it refuses to start with is a usage error."""
-    from service.errors import RefusedToStart
-    from service.migrations import NewerSchema
+    from luthier.service.errors import RefusedToStart
+    from luthier.service.storage.migrations import NewerSchema
 
     try:
         yield
@@ -120,8 +120,8 @@ def tell(*lines: str) -> None:
 
 def explain(error: Exception) -> tuple[int, list[str]]:
     """The exit code of an error that ended a command, and the sentences for stderr."""
-    from service.client import ServiceError, Unreachable
-    from service.download import DownloadError
+    from luthier.service.client import ServiceError, Unreachable
+    from luthier.service.download import DownloadError
 
     if isinstance(error, CommandError):
         return error.code, list(error.lines)

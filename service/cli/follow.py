@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from service.cli.output import cell, duration, score
-from service.models import StudyView, TrialView
-from studies.protocol import ENDED, FINISHED
-from studies.spec import StudySpec
+from luthier.service.cli.output import cell, duration, score
+from luthier.service.schemas import StudyView, TrialView
+from luthier.studies.protocol import ENDED, FINISHED
+from luthier.studies.spec import StudySpec
 
 if TYPE_CHECKING:
-    from service.client import Client
+    from luthier.service.client import Client
 
 PATIENCE_SECONDS = 60.0  # a service that restarts is waited for
 
@@ -31,7 +31,7 @@ def follow(client: "Client", name: str, interval_seconds: float = 1.0) -> Iterat
 
     Raises ServiceError; a service that is away is asked again for PATIENCE_SECONDS.
     """
-    from service.client import ServiceError
+    from luthier.service.client import ServiceError
 
     open_trials: set[int] = set()  # numbers below `known` that have not been seen ended
     known, answered = 0, time.monotonic()

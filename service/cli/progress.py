@@ -6,16 +6,16 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from service.cli.follow import Lines, Snapshot, Tally, done, progress
-from service.cli.output import configuration, console, duration, facts, score, scores, table
-from studies.protocol import ENDED, StudyState, TrialState
-from studies.spec import StudySpec
+from luthier.service.cli.follow import Lines, Snapshot, Tally, done, progress
+from luthier.service.cli.output import configuration, console, duration, facts, score, scores, table
+from luthier.studies.protocol import ENDED, StudyState, TrialState
+from luthier.studies.spec import StudySpec
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from service.models import StudyView, TrialView
+    from luthier.service.schemas import StudyView, TrialView
 
 SHOWN = 8  # running trials on display
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.connect import (
+from luthier.service.cli.connect import (
     FAILURE,
     INTERRUPTED,
     CommandError,
@@ -23,16 +23,16 @@ from service.cli.connect import (
     starting,
     tell,
 )
-from service.cli.output import Format, Output, emit, facts, show, size, table
-from studies.cores import usable_cores
+from luthier.service.cli.output import Format, Output, emit, facts, show, size, table
+from luthier.studies.host import usable_cores
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from service.cli.follow import Snapshot
-    from service.client import Client
-    from service.embedded import Embedded
-    from service.models import PlanView, StudyView
+    from luthier.service.cli.follow import Snapshot
+    from luthier.service.client import Client
+    from luthier.service.schemas import PlanView, StudyView
+    from luthier.service.server.embedded import Embedded
 
 PANEL = "Search on this machine"
 POLL_SECONDS = 0.5
@@ -56,7 +56,7 @@ def run(
     """
     text, parsed = read_spec(spec)
     if model_dir is not None:
-        from service.download import check_vacant
+        from luthier.service.download import check_vacant
 
         check_vacant(model_dir)
     settings = load_settings()
@@ -65,8 +65,8 @@ def run(
     settings = settings.model_copy(update=workers)
     try:
         with _terminated_is_interrupted():
-            from service.client import Client
-            from service.embedded import Embedded
+            from luthier.service.client import Client
+            from luthier.service.server.embedded import Embedded
 
             with (
                 starting(),
@@ -83,9 +83,9 @@ def run(
 
 
 def _search(service: "Embedded", client: "Client", text: str) -> "StudyView":
-    from service.cli.follow import follow
-    from service.cli.progress import display
-    from studies.protocol import StudyState
+    from luthier.service.cli.follow import follow
+    from luthier.service.cli.progress import display
+    from luthier.studies.protocol import StudyState
 
     study = client.create(text)
     if _never_began(study):
@@ -101,7 +101,7 @@ def _search(service: "Embedded", client: "Client", text: str) -> "StudyView":
 
 def _never_began(study: "StudyView") -> bool:
     """Whether a study ended without a trial, as one whose data could not be read: nothing is lost by starting over."""
-    from studies.protocol import StudyState
+    from luthier.studies.protocol import StudyState
 
     return study.state in (StudyState.FAILED, StudyState.CANCELLED) and sum(study.counts.model_dump().values()) == 0
 
@@ -116,7 +116,7 @@ def _with_workers(service: "Embedded", snapshots: Iterable["Snapshot"]) -> Itera
 
 def _finish(client: "Client", study: "StudyView", model_dir: Path | None, home: Path, as_json: bool) -> None:
     """Unpack the winner and print the study."""
-    from service.cli.progress import results
+    from luthier.service.cli.progress import results
 
     folder = None
     if study.model is not None:
@@ -136,7 +136,7 @@ def _finish(client: "Client", study: "StudyView", model_dir: Path | None, home: 
 
 def _judge(study: "StudyView") -> None:
     """Raise CommandError unless the study completed."""
-    from studies.protocol import StudyState
+    from luthier.studies.protocol import StudyState
 
     if study.state is StudyState.COMPLETED:
         return
@@ -182,8 +182,8 @@ def plan(
             answer = client.plan(text)
     else:
         text, _ = read_spec(file)
-        from service.client import Client
-        from service.embedded import Embedded
+        from luthier.service.client import Client
+        from luthier.service.server.embedded import Embedded
 
         with (
             _terminated_is_interrupted(),

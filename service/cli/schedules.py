@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.connect import USAGE, CommandError, Server, Token, connect, read_text, tell
-from service.cli.output import Format, Output, cell, configuration, emit, facts, score, scores, table
+from luthier.service.cli.connect import USAGE, CommandError, Server, Token, connect, read_text, tell
+from luthier.service.cli.output import Format, Output, cell, configuration, emit, facts, score, scores, table
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from service.models import RunView, ScheduleView
+    from luthier.service.schemas import RunView, ScheduleView
 
 BARS = "▁▂▃▄▅▆▇█"
 
@@ -57,7 +57,7 @@ def update(
     name: Name, file: ScheduleFile, server: Server = None, token: Token = None, output: Output = Format.TABLE
 ) -> None:
     """Replace the keys that the file names; null puts one back to its default."""
-    from studies.documents import load_document
+    from luthier.studies.documents import load_document
 
     try:
         changes = load_document(read_text(file))
@@ -126,7 +126,7 @@ def delete(name: Name, server: Server = None, token: Token = None) -> None:
 
 def schema() -> None:
     """Print the JSON Schema of a schedule."""
-    from studies.schedule import ScheduleSpec
+    from luthier.studies.schedule import ScheduleSpec
 
     document = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | ScheduleSpec.model_json_schema()
     print(json.dumps(document, indent=2))

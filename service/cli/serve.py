@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from service.cli.connect import DEFAULT_SERVER, Server, load_settings, starting
+from luthier.service.cli.connect import DEFAULT_SERVER, Server, load_settings, starting
 
 PANEL = "Processes that stay"
 
@@ -24,7 +24,7 @@ class _ServeCommand(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         super().format_help(ctx, formatter)
-        from service.cli.output import show
+        from luthier.service.cli.output import show
 
         show(_settings_table())
 
@@ -47,7 +47,7 @@ def serve(
     Each option is a setting, too; settings come from the environment:
     """
     settings = load_settings(host=host, port=port, fleet=fleet.value if fleet else None)
-    from service.serve import serve as serve_forever
+    from luthier.service.server.serve import serve as serve_forever
 
     with starting():
         serve_forever(settings)
@@ -59,7 +59,7 @@ def worker(ctx: typer.Context, server: Server = None) -> None:
     Other options go to the worker as they are; `luthier worker -- --help` lists them.
     """
     # Becomes the worker's own process: signals reach it directly, and none of this one stays in memory.
-    command = [sys.executable, "-m", "trials", "--server", server or DEFAULT_SERVER, *ctx.args]
+    command = [sys.executable, "-m", "luthier.trials", "--server", server or DEFAULT_SERVER, *ctx.args]
     sys.stdout.flush()
     os.execv(sys.executable, command)  # noqa: S606 - our own interpreter, no shell
 
@@ -76,7 +76,7 @@ def workers(
     Their token, and other settings, are those of `luthier serve --help`.
     """
     settings = load_settings()
-    from service.workers import keep
+    from luthier.service.fleet.keeper import keep
 
     keep(settings, server or DEFAULT_SERVER, cpu=cpu, alive=alive)
 
@@ -85,8 +85,8 @@ def _settings_table() -> Any:
     from pydantic import SecretStr
     from pydantic_core import PydanticUndefined
 
-    from service.cli.output import table
-    from service.settings import Settings
+    from luthier.service.cli.output import table
+    from luthier.service.settings import Settings
 
     rows = []
     for name, field in Settings.model_fields.items():

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.connect import FAILURE, CommandError, Name, Server, SpecFile, Token, connect, read_text, tell
-from service.cli.output import Format, Output, cell, configuration, emit, facts, score, scores, size, table
+from luthier.service.cli.connect import FAILURE, CommandError, Name, Server, SpecFile, Token, connect, read_text, tell
+from luthier.service.cli.output import Format, Output, cell, configuration, emit, facts, score, scores, size, table
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from service.models import StudyView
+    from luthier.service.schemas import StudyView
 
 PANEL = "Studies on a service"
 
@@ -57,7 +57,7 @@ def get(name: Name, server: Server = None, token: Token = None, output: Output =
 
 def watch(name: Name, server: Server = None, token: Token = None) -> None:
     """Print what changes in a study, until it ends."""
-    from service.cli.follow import Lines, follow
+    from luthier.service.cli.follow import Lines, follow
 
     lines = Lines()
     with connect(server, token) as client:
@@ -68,8 +68,8 @@ def watch(name: Name, server: Server = None, token: Token = None) -> None:
 
 def wait(name: Name, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
     """Wait until a study has ended, and show it. Exit code 1 unless it completed."""
-    from service.cli.follow import follow
-    from studies.protocol import StudyState
+    from luthier.service.cli.follow import follow
+    from luthier.studies.protocol import StudyState
 
     with connect(server, token) as client:
         for snapshot in follow(client, name):
@@ -137,7 +137,7 @@ def model(
 
 def schema() -> None:
     """Print the JSON Schema of a spec."""
-    from studies.spec import StudySpec
+    from luthier.studies.spec import StudySpec
 
     document = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | StudySpec.model_json_schema()
     print(json.dumps(document, indent=2))
@@ -145,7 +145,7 @@ def schema() -> None:
 
 def _facts(study: "StudyView", only_best: bool = False) -> "Table":
     """A study for a person."""
-    from service.cli.follow import progress
+    from luthier.service.cli.follow import progress
 
     head: dict[str, Any] = {
         "study": study.name,
@@ -170,7 +170,7 @@ def _facts(study: "StudyView", only_best: bool = False) -> "Table":
 
 
 def _studies_table(studies: Iterable["StudyView"]) -> "Table":
-    from service.cli.follow import progress
+    from luthier.service.cli.follow import progress
 
     rows = (
         (s.name, s.state.value, progress(s), score(s.best.value if s.best else None), s.created_at, cell(s.error or ""))

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.connect import Name, Server, Token, connect
-from service.cli.output import Format, Output, clean, configuration, duration, emit, score, table
+from luthier.service.cli.connect import Name, Server, Token, connect
+from luthier.service.cli.output import Format, Output, clean, configuration, duration, emit, score, table
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from service.models import TrialView
+    from luthier.service.schemas import TrialView
 
 PANEL = "Trials"
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service import lifecycle
-from service.errors import Conflict, NotFound
-from service.store import Store
-from service.tables import AssignmentRow as A
-from service.tables import ChampionRow, RunRow, ScheduleRow, StudyRow
-from studies.protocol import FileRef
+from luthier.service.errors import Conflict, NotFound
+from luthier.service.lifecycle import transitions as lifecycle
+from luthier.service.storage.file_store import Store
+from luthier.service.storage.tables import AssignmentRow as A
+from luthier.service.storage.tables import ChampionRow, RunRow, ScheduleRow, StudyRow
+from luthier.studies.protocol import FileRef
 
 CHAMPION, CHALLENGER = "champion.tar.gz", "challenger.tar.gz"  # in the folder of a comparison
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from service.models import RunView
-from studies.schedule import RunOutcome
+from luthier.service.schemas import RunView
+from luthier.studies.schedule import RunOutcome
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

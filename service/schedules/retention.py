@@ -3,12 +3,12 @@
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from service import erase
-from service.core import Core
-from service.schedules import champions
-from service.tables import ChampionRow, DeliveryRow, RunRow, ScheduleRow, StudyRow
-from studies.protocol import ENDED
-from studies.schedule import RunState
+from luthier.service.dispatch import deletion as erase
+from luthier.service.dispatch.core import Core
+from luthier.service.schedules import champions
+from luthier.service.storage.tables import ChampionRow, DeliveryRow, RunRow, ScheduleRow, StudyRow
+from luthier.studies.protocol import ENDED
+from luthier.studies.schedule import RunState
 
 TOLD_SECONDS = 30 * 86400.0  # how long it is known what became of a notification
 

@@ -16,19 +16,22 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from service import confirm, erase, lifecycle
-from service.core import Core
-from service.dispatch import Dispatch
-from service.errors import Conflict, Problem, Unavailable
-from service.leases import rows
-from service.schedules import champions, retention, ticks, webhook
-from service.searches import resolved_space
-from service.tables import AssignmentRow as A
-from service.tables import ChampionRow, RunRow, ScheduleRow, StudyRow
-from studies.promotion import Contender, Contest, DataSeen, Judgement, judge
-from studies.protocol import Kind, StudyState, TrialState
-from studies.schedule import Event, RunOutcome, RunState, SkipReason, adapt
-from studies.search import StorageError
+from luthier.service.dispatch import deletion as erase
+from luthier.service.dispatch.claims import Dispatch
+from luthier.service.dispatch.core import Core
+from luthier.service.dispatch.search_pool import resolved_space
+from luthier.service.errors import Conflict, Problem, Unavailable
+from luthier.service.lifecycle import confirmation as confirm
+from luthier.service.lifecycle import transitions as lifecycle
+from luthier.service.schedules import champions, retention, webhook
+from luthier.service.schedules import due_times as ticks
+from luthier.service.storage.leases import rows
+from luthier.service.storage.tables import AssignmentRow as A
+from luthier.service.storage.tables import ChampionRow, RunRow, ScheduleRow, StudyRow
+from luthier.studies.promotion import Contender, Contest, DataSeen, Judgement, judge
+from luthier.studies.protocol import Kind, StudyState, TrialState
+from luthier.studies.schedule import Event, RunOutcome, RunState, SkipReason, adapt
+from luthier.studies.search.storage import StorageError
 
 log = logging.getLogger("luthier")
 TURN_SECONDS = 60.0  # a turn that lasts longer was left behind by a crash

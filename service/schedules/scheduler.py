@@ -1,12 +1,12 @@
 """Schedules kept: due times fire, runs move on, notifications go out. Any number of services may do it at once."""
 
-from service.core import Core
-from service.dispatch import Dispatch
-from service.intake import Intake
-from service.schedules import ticks
-from service.schedules.runs import Runs
-from service.schedules.webhook import Webhook
-from service.tables import StudyRow
+from luthier.service.dispatch.claims import Dispatch
+from luthier.service.dispatch.core import Core
+from luthier.service.dispatch.reports import Intake
+from luthier.service.schedules import due_times as ticks
+from luthier.service.schedules.runs import Runs
+from luthier.service.schedules.webhook import Webhook
+from luthier.service.storage.tables import StudyRow
 
 
 class Scheduler:

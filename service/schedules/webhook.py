@@ -18,11 +18,11 @@ import httpx
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from service.database import Database
-from service.leases import rows
-from service.schedules import shown
-from service.tables import DeliveryRow, RunRow, ScheduleRow
-from studies.schedule import Event
+from luthier.service.schedules import views as shown
+from luthier.service.storage.database import Database
+from luthier.service.storage.leases import rows
+from luthier.service.storage.tables import DeliveryRow, RunRow, ScheduleRow
+from luthier.studies.schedule import Event
 
 log = logging.getLogger("luthier")
 logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole addresses, and many a hook's is a secret

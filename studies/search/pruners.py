@@ -14,7 +14,7 @@ from optuna.pruners import (
     SuccessiveHalvingPruner,
 )
 
-from studies.spec import StudySpec
+from luthier.studies.spec import StudySpec
 
 
 def make_pruner(spec: StudySpec) -> BasePruner:

@@ -20,9 +20,9 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from studies.hyperparameters import Params
-from studies.space import Range, Space
-from studies.spec import StudySpec
+from luthier.studies.hyperparameters import Params
+from luthier.studies.space import Range, Space
+from luthier.studies.spec import StudySpec
 
 _NEEDS = {"gp": ("torch", "scipy"), "qmc": ("scipy",), "cmaes": ("cmaes",)}
 CONSTRAINT = "constraints:"  # Optuna's prefix of a constraint among a trial's system attributes; above 0: infeasible

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from service.embedded import Embedded
-from service.settings import Settings
+from luthier.service.server.embedded import Embedded
+from luthier.service.settings import Settings
 
 Luthier = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -30,7 +30,7 @@ def luthier(tmp_path: Path) -> Luthier:
     def run(*arguments: object, stdin: str = "", **environment: str) -> "subprocess.CompletedProcess[str]":
         kept = {key: value for key, value in os.environ.items() if not key.startswith("LUTHIER_")}
         return subprocess.run(
-            [sys.executable, "-c", "from service.cli import main; main()", *map(str, arguments)],
+            [sys.executable, "-c", "from luthier.service.cli import main; main()", *map(str, arguments)],
             input=stdin,
             cwd=tmp_path,
             env=kept | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "200"} | environment,

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import httpx
 
-from service.embedded import Embedded
-from studies.protocol import Assignment, Block, Claim, Evaluation, FileRef, Inspection, Kind, Outcome, Report
+from luthier.service.server.embedded import Embedded
+from luthier.studies.protocol import Assignment, Block, Claim, Evaluation, FileRef, Inspection, Kind, Outcome, Report
 
 MODEL = {"config.json": b'{"model_type": "bert"}', "luthier.json": b"{}", "weights/part.bin": b"\0" * 10_000}
 

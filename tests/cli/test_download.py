@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from service.client import Client, ServiceError
-from service.download import DownloadError
-from service.models import Counts, ModelView, StudyView
-from studies.protocol import StudyState
+from luthier.service.client import Client, ServiceError
+from luthier.service.download import DownloadError
+from luthier.service.schemas import Counts, ModelView, StudyView
+from luthier.studies.protocol import StudyState
 from tests.cli.play import packed
 
 Serve = Callable[..., str]

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.connect import CommandError
-from service.cli.output import show
-from service.cli.run import _judge, _plan_tables
-from service.models import Counts, PlanView, StudyView
-from studies.protocol import StudyState
+from luthier.service.cli.connect import CommandError
+from luthier.service.cli.output import show
+from luthier.service.cli.run import _judge, _plan_tables
+from luthier.service.schemas import Counts, PlanView, StudyView
+from luthier.studies.protocol import StudyState
 from tests.cli.conftest import Luthier
 from tests.service.harness import INSPECTION
 from tests.tiny import tiny_csv, tiny_model, tiny_sentences
@@ -60,7 +60,7 @@ def _workers_of(folder: Path) -> list[str]:
 
 def test_a_study_interrupted_goes_on_to_a_model_a_person_can_use(luthier: Luthier, tiny: Path) -> None:
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", "from service.cli import main; main()", "run", "tiny.yaml"]
+    command = [sys.executable, "-c", "from luthier.service.cli import main; main()", "run", "tiny.yaml"]
     heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a suite in the background hands on that it is not
     with subprocess.Popen(
         command, cwd=tiny, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heard

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from service.cli.schedules import sparkline
+from luthier.service.cli.schedules import sparkline
 from tests.cli.conftest import Luthier
 from tests.service.harness import Running, running
 from tests.service.nightly import BETTER, Nightly, schedule

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from service.cli.follow import Snapshot, Tally, done, follow
-from service.cli.progress import results
-from service.client import Client, ServiceError
-from service.embedded import Embedded
-from service.models import StudyView
-from service.settings import Settings
+from luthier.service.cli.follow import Snapshot, Tally, done, follow
+from luthier.service.cli.progress import results
+from luthier.service.client import Client, ServiceError
+from luthier.service.schemas import StudyView
+from luthier.service.server.embedded import Embedded
+from luthier.service.settings import Settings
 from tests.cli.conftest import SPEC, Luthier
 from tests.cli.play import MODEL, packed, play
 
@@ -123,7 +123,7 @@ def test_the_model_comes_down_whole(served: Luthier, ended: StudyView, tmp_path:
 
 
 def test_every_page_of_a_list_is_read(service: Embedded, ended: StudyView, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.client.PAGE", 2)
+    monkeypatch.setattr("luthier.service.client.PAGE", 2)
     with Client(service.url, service.token) as client:
         assert [trial.number for trial in client.trials("one")] == [0, 1, 2]
         assert next(client.tasks()).hyperparameters["learning_rate"].default == 5e-5

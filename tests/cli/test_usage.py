@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service.settings import Settings
+from luthier.service.settings import Settings
 from tests.cli.conftest import SPEC, Luthier
 
 NOUNS = "run plan serve worker create list get watch wait best pause resume stop cancel delete model schema"
@@ -16,7 +16,7 @@ NOUNS = "run plan serve worker create list get watch wait best pause resume stop
 
 def test_help_lists_every_command_and_imports_nothing_heavy() -> None:
     program = (
-        "import sys\nfrom service.cli import app\n"
+        "import sys\nfrom luthier.service.cli import app\n"
         "try: app(['--help'])\nexcept SystemExit: pass\n"
         "heavy = {'torch', 'transformers', 'optuna', 'sqlalchemy', 'fastapi', 'httpx', 'pandas'} & set(sys.modules)\n"
         "assert not heavy, heavy"
@@ -116,7 +116,7 @@ def test_serve_refuses_other_machines_without_a_token(luthier: Luthier) -> None:
 
 def test_worker_becomes_the_workers_own_program(luthier: Luthier) -> None:
     done = luthier("worker", "--server", "nonsense")
-    assert done.returncode == 2 and "python -m trials" in done.stderr and "nonsense is not a URL" in done.stderr
+    assert done.returncode == 2 and "python -m luthier.trials" in done.stderr and "nonsense is not a URL" in done.stderr
 
 
 @pytest.mark.parametrize(

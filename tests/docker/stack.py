@@ -133,8 +133,8 @@ def build(context: Path, tag: str) -> None:
 
 def tree(folder: Path) -> Path:
     """A copy of all that the images are made of."""
-    for name in ("service", "studies", "trials", "docker"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("service", "studies", "trials", "src", "docker"):
+        shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "requirements.lock", "README.md", ".dockerignore"):
         shutil.copy(ROOT / name, folder / name)
     return folder

@@ -48,19 +48,18 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture(scope="module")
 def older(tmp_path_factory: pytest.TempPathFactory) -> str | None:
     """The tag of images of the code before the latest migration; None where this clone has no such history."""
-    latest = max(path.name for path in (ROOT / "service" / "migrations" / "versions").glob("[0-9]*.py"))
-    added = ["git", "log", "--diff-filter=A", "--format=%H", "-1", "--", f"service/migrations/versions/{latest}"]
+    latest = max((ROOT / "service" / "storage" / "migrations" / "versions").glob("[0-9]*.py")).relative_to(ROOT)
+    added = ["git", "log", "--follow", "--diff-filter=A", "--format=%H", "-1", "--", str(latest)]
     commit = sh(*added, check=False).strip()
     context = tree(tmp_path_factory.mktemp("older"))
-    for name in ("service", "studies", "trials"):
-        sh("rm", "-r", name, cwd=context)
-    archive = ["git", "-C", str(ROOT), "archive", f"{commit}^", "service", "studies", "trials"]
+    sh("find", ".", "-mindepth", "1", "-delete", cwd=context)
+    archive = ["git", "-C", str(ROOT), "archive", f"{commit}^"]
     done = subprocess.run(archive, capture_output=True)
     if done.returncode:
         return None
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as code:
         code.extractall(context, filter="data")
-    assert not (context / "service" / "migrations" / "versions" / latest).exists()
+    assert not list(context.glob(f"service/**/{latest.name}"))
     build(context, "older")
     return "older"
 

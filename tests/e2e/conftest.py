@@ -16,7 +16,7 @@ import pytest
 
 from tests.tiny import tiny_csv, tiny_model
 
-COMMAND = [sys.executable, "-c", "from service.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from luthier.service.cli import main; main()"]
 
 
 @pytest.fixture(scope="session")

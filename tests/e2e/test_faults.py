@@ -17,11 +17,11 @@ Serve = Callable[..., Served]
 
 
 def worker_of(served: Served) -> int:
-    return next(pid for pid, line in served.processes() if "-m trials " in line)
+    return next(pid for pid, line in served.processes() if "-m luthier.trials " in line)
 
 
 def child_of(served: Served) -> int:
-    return next(pid for pid, line in served.processes() if "trials.run" in line)
+    return next(pid for pid, line in served.processes() if "-m luthier.trials.child " in line)
 
 
 def in_flight(served: Served, name: str, number: int) -> bool:

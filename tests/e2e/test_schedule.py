@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import transformers
 
-from studies.promotion import mcnemar
+from luthier.studies.promotion import mcnemar
 from tests.e2e.conftest import Served, spec, wait
 from tests.tiny import tiny_rows
 

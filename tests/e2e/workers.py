@@ -12,7 +12,7 @@ from tests.e2e.conftest import Served
 @contextlib.contextmanager
 def external_worker(served: Served, folder: Path | None = None, **more: str) -> Iterator["subprocess.Popen[bytes]"]:
     """`luthier worker --server URL`, ended with SIGTERM."""
-    command = [sys.executable, "-c", "from service.cli import main; main()", "worker", "--server"]
+    command = [sys.executable, "-c", "from luthier.service.cli import main; main()", "worker", "--server"]
     process = subprocess.Popen([*command, str(served.client.base_url)], env=served.environment | more, cwd=folder)
     try:
         yield process

@@ -64,7 +64,7 @@ def test_it_learns(name: str, spec: dict[str, Any], needs: list[str], accuracy: 
     subprocess.run([sys.executable, str(ROOT / "examples" / "fetch.py"), *needs], check=True)
     file = tmp_path / "study.json"
     file.write_text(json.dumps({"name": name, "budget": {"trials": 3}, "pruner": {"name": "none"}} | spec))
-    command = [sys.executable, "-c", "from service.cli import main; main()", "run", str(file), "--json"]
+    command = [sys.executable, "-c", "from luthier.service.cli import main; main()", "run", str(file), "--json"]
     environment = os.environ | {"LUTHIER_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
     ran = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True, text=True)
     best = json.loads(ran.stdout)["best"]

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from studies.promotion import mcnemar
+from luthier.studies.promotion import mcnemar
 from tests.e2e.conftest import wait
 from tests.service.harness import Running, running
 
@@ -59,7 +59,14 @@ def house(tmp_path: Path) -> Iterator[Running]:
     """A service, and a worker in a process of its own."""
     subprocess.run([sys.executable, str(ROOT / "examples" / "fetch.py"), "minilm", "rotten_tomatoes"], check=True)
     with running(tmp_path / "home", None) as house:
-        command = [sys.executable, "-c", "from service.cli import main; main()", "worker", "--server", house.url]
+        command = [
+            sys.executable,
+            "-c",
+            "from luthier.service.cli import main; main()",
+            "worker",
+            "--server",
+            house.url,
+        ]
         environment = os.environ | {"LUTHIER_DATA_ROOTS": f"{ROOT}:{tmp_path}", "HF_HUB_OFFLINE": "1"}
         worker = subprocess.Popen([*command, "--gpu", "cpu"], cwd=ROOT, env=environment)
         try:

@@ -6,8 +6,8 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from service.embedded import Embedded
-from service.settings import Settings
+from luthier.service.server.embedded import Embedded
+from luthier.service.settings import Settings
 
 INSPECTION = {
     "blocks": [{"name": "block.0", "parameters": 10}],

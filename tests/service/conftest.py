@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from service.settings import Settings
-from studies.protocol import Assignment
+from luthier.service.settings import Settings
+from luthier.studies.protocol import Assignment
 from tests.service.harness import Running, ScriptedWorker, running
 from tests.service.nightly import Nightly
 

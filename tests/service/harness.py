@@ -17,13 +17,13 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
-from service import app
-from service.app import Tokens, create_app
-from service.core import Core
-from service.reaper import Reaper
-from service.serve import Server, config, listen, url_of
-from service.settings import Settings
-from studies.protocol import Assignment, Decision, FileRef, Inspection, Kind
+from luthier.service.dispatch.core import Core
+from luthier.service.dispatch.reaper import Reaper
+from luthier.service.server import app
+from luthier.service.server.app import Tokens, create_app
+from luthier.service.server.serve import Server, config, listen, url_of
+from luthier.service.settings import Settings
+from luthier.studies.protocol import Assignment, Decision, FileRef, Inspection, Kind
 
 app.SCHEDULER_SECONDS = 3600.0  # tests tick themselves, at the time they want it to be
 

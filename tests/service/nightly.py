@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from studies.protocol import Assignment, Kind
+from luthier.studies.protocol import Assignment, Kind
 from tests.service.harness import INSPECTION, Running, ScriptedWorker, spec
 
 BETTER = {"gained": 12, "lost": 2, "challenger": {"accuracy": 0.9, "loss": 0.3}}

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from service import app, dispatch
-from service.app import create_app
-from service.database import Database
-from service.serve import Server, config
-from service.settings import Settings
+from luthier.service.dispatch import claims as dispatch
+from luthier.service.server import app
+from luthier.service.server.app import create_app
+from luthier.service.server.serve import Server, config
+from luthier.service.settings import Settings
+from luthier.service.storage.database import Database
 
 
 def follow(clock: Path, database: Database) -> None:

@@ -11,11 +11,11 @@ import pytest
 from fastapi.routing import iter_route_contexts
 from pydantic import SecretStr, ValidationError
 
-from service.app import Tokens
-from service.auth import COOKIE, OPEN
-from service.errors import RefusedToStart
-from service.serve import listen
-from service.settings import Settings
+from luthier.service.api.auth import COOKIE, OPEN
+from luthier.service.errors import RefusedToStart
+from luthier.service.server.app import Tokens
+from luthier.service.server.serve import listen
+from luthier.service.settings import Settings
 from tests.service.harness import Running, problem, running, spec
 
 USER, WORKER = "user-token-0123456789", "worker-token-0123456789"
@@ -131,7 +131,7 @@ def test_a_cookie_cannot_be_forged(guarded: Running, monkeypatch: pytest.MonkeyP
         assert guarded.anyone.get("/v1/studies", headers={"Cookie": f"{COOKIE}={forged}"}).status_code == 401, forged
     assert guarded.anyone.get("/v1/studies", headers={"Cookie": f"{COOKIE}={cookie}"}).status_code == 200
     real = time.time
-    monkeypatch.setattr("service.auth.time.time", lambda: real() + 12 * 3600 + 1)
+    monkeypatch.setattr("luthier.service.api.auth.time.time", lambda: real() + 12 * 3600 + 1)
     assert guarded.anyone.get("/v1/studies", headers={"Cookie": f"{COOKIE}={cookie}"}).status_code == 401, (
         "it has run out"
     )

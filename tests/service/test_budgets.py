@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from studies.protocol import Decision, Kind
+from luthier.studies.protocol import Decision, Kind
 from tests.service.harness import Running, ScriptedWorker, held, problem
 
 

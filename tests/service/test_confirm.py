@@ -5,8 +5,8 @@ import json
 import tarfile
 from typing import Any
 
-from studies.protocol import Kind
-from studies.spec import trial_seed
+from luthier.studies.protocol import Kind
+from luthier.studies.spec import trial_seed
 from tests.service.harness import Running, ScriptedWorker
 
 CONFIRM = {"confirm": {"candidates": 2, "seeds": 2}, "budget": {"trials": 4}, "parallel": 1}

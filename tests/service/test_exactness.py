@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service import lifecycle
+from luthier.service.lifecycle import transitions as lifecycle
 from tests.service import serving
 from tests.service.harness import Running, ScriptedWorker, Stale, optuna_trials, running, spec
 

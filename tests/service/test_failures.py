@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.store import Store
+from luthier.service.storage.file_store import Store
 from tests.service.harness import Running, ScriptedWorker, held, problem, running
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from studies.protocol import Assignment, Kind
+from luthier.studies.protocol import Assignment, Kind
 from tests.service.harness import Running, ScriptedWorker, file_ref, held, problem
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from service import reaper
-from service.reaper import Reaper
-from studies.protocol import Assignment, Decision, Kind
+from luthier.service.dispatch import reaper
+from luthier.service.dispatch.reaper import Reaper
+from luthier.studies.protocol import Assignment, Decision, Kind
 from tests.service.harness import Running, ScriptedWorker, held, problem, spec
 
 LEASE = 30.0  # the service's default in these tests

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from studies.protocol import Kind
+from luthier.studies.protocol import Kind
 from tests.service.harness import INSPECTION, Running, ScriptedWorker, paths, problem, spec
 
 SMALL = {

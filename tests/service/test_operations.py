@@ -7,9 +7,9 @@ import jsonschema_rs
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.models import ProblemView
-from studies.hyperparameters import HYPERPARAMETERS
-from studies.tasks import TASKS
+from luthier.service.schemas import ProblemView
+from luthier.studies.hyperparameters import HYPERPARAMETERS
+from luthier.studies.tasks import TASKS
 from tests.service.harness import Running, ScriptedWorker
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from service import lifecycle
-from service.placement import Placement
-from service.tables import AssignmentRow
-from studies.protocol import Assignment, Gpu, Kind
+from luthier.service.dispatch.placement import Placement
+from luthier.service.lifecycle import transitions as lifecycle
+from luthier.service.storage.tables import AssignmentRow
+from luthier.studies.protocol import Assignment, Gpu, Kind
 from tests.service.harness import INSPECTION, Running, ScriptedWorker
 from tests.service.test_exactness import Together, check_exact, create, most_at_once
 

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from service.routes import plan
-from studies.protocol import Assignment, Kind
+from luthier.service.api import plan
+from luthier.studies.protocol import Assignment, Kind
 from tests.service.harness import INSPECTION, Running, ScriptedWorker, paths, problem, spec
 from tests.service.test_leases import everything
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from service import lifecycle
-from service.routes import plan
-from studies.protocol import Kind
-from studies.search import Search
+from luthier.service.api import plan
+from luthier.service.lifecycle import transitions as lifecycle
+from luthier.studies.protocol import Kind
+from luthier.studies.search.search import Search
 from tests.service.harness import Running, ScriptedWorker, problem, spec
 
 MINE = {"learning_rate": 3e-4, "batch_size": 16, "epochs": 2, "weight_decay": 0.1, "freeze_depth": 2}

@@ -1,6 +1,6 @@
 """A trial that was lost and goes on from an earlier evaluation: what is kept is what was measured."""
 
-from studies.protocol import Kind
+from luthier.studies.protocol import Kind
 from tests.service.harness import Running
 
 

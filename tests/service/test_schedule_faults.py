@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from service.schedules import retention
-from service.schedules import runs as moving
-from studies.protocol import Kind
+from luthier.service.schedules import retention
+from luthier.service.schedules import runs as moving
+from luthier.studies.protocol import Kind
 from tests.service.harness import problem
 from tests.service.nightly import BETTER, Nightly
 
@@ -21,9 +21,9 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from pydantic import SecretStr
-from service.app import create_app
-from service.schedules import champions, retention
-from service.settings import Settings
+from luthier.service.server.app import create_app
+from luthier.service.schedules import champions, retention
+from luthier.service.settings import Settings
 home, url, module, name, now = sys.argv[1:]
 setattr({"champions": champions, "retention": retention}[module], name, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
 create_app(Settings(home=Path(home), database_url=SecretStr(url))).state.service.scheduler.tick(float(now))

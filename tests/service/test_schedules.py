@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from service.store import Store
-from studies.protocol import Kind
+from luthier.service.storage.file_store import Store
+from luthier.studies.protocol import Kind
 from tests.service.harness import INSPECTION, Running, paths, problem, spec
 from tests.service.nightly import BETTER, Nightly, schedule, template
 

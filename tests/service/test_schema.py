@@ -11,9 +11,9 @@ import sqlalchemy
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from service.database import Database
-from service.migrations import VERSION_TABLE, NewerSchema, upgrade
-from service.tables import Base, StudyRow
+from luthier.service.storage.database import Database
+from luthier.service.storage.migrations import VERSION_TABLE, NewerSchema, upgrade
+from luthier.service.storage.tables import Base, StudyRow
 from tests.service.harness import spec
 
 

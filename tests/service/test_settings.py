@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from service.settings import Settings
+from luthier.service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 

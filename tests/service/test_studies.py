@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from service.settings import Settings
-from studies.protocol import Kind
+from luthier.service.settings import Settings
+from luthier.studies.protocol import Kind
 from tests.service.harness import Running, ScriptedWorker, paths, problem, spec
 
 

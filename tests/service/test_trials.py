@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from studies.protocol import Kind
+from luthier.studies.protocol import Kind
 from tests.service.harness import Running, ScriptedWorker, held, paths, problem
 
 OWN = {"learning_rate": 2e-4, "batch_size": 8, "epochs": 2, "freeze_depth": 6}

@@ -17,10 +17,10 @@ import pytest
 import sqlalchemy
 from pydantic import SecretStr, ValidationError
 
-from service.schedules import webhook
-from service.schedules.webhook import PAUSES_SECONDS
-from service.settings import Settings
-from service.tables import DeliveryRow
+from luthier.service.schedules import webhook
+from luthier.service.schedules.webhook import PAUSES_SECONDS
+from luthier.service.settings import Settings
+from luthier.service.storage.tables import DeliveryRow
 from tests.service.harness import Running, running
 from tests.service.nightly import Nightly
 

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from studies.hyperparameters import complete
-from studies.models import frozen_blocks
-from studies.protocol import TrialState
-from studies.search import Search, close_storage, init_storage, open_storage
-from studies.space import Space
+from luthier.studies.hyperparameters import complete
+from luthier.studies.model_space import frozen_blocks
+from luthier.studies.protocol import TrialState
+from luthier.studies.search.search import Search
+from luthier.studies.search.storage import close_storage, init_storage, open_storage
+from luthier.studies.space import Space
 from tests.specs import spec
 
 MODELS = ["small", "large"]

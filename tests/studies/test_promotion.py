@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from scipy.stats import binomtest
 
-from studies.promotion import Judgement, Promote, judge, mcnemar, randomization
-from studies.protocol import Comparison
-from studies.spec import Objective
+from luthier.studies.promotion import Judgement, Promote, judge, mcnemar, randomization
+from luthier.studies.protocol import Comparison
+from luthier.studies.spec import Objective
 
 
 def comparison(**found: Any) -> Comparison:

@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import ValidationError
 
-from studies.schedule import Due, ScheduleSpec, SkipReason, adapt, changed, decide, due_times, parse_schedule
-from studies.space import Space
+from luthier.studies.schedule import Due, ScheduleSpec, SkipReason, adapt, changed, decide, due_times, parse_schedule
+from luthier.studies.space import Space
 from tests.specs import document
 
 

@@ -16,10 +16,12 @@ import optuna
 import pytest
 from sqlalchemy import event
 
-from studies.hyperparameters import Params, complete
-from studies.protocol import Reason, TrialState
-from studies.search import Search, Storage, close_storage, init_storage, missing_packages, open_storage
-from studies.spec import StudySpec
+from luthier.studies.hyperparameters import Params, complete
+from luthier.studies.protocol import Reason, TrialState
+from luthier.studies.search.samplers import missing_packages
+from luthier.studies.search.search import Search
+from luthier.studies.search.storage import Storage, close_storage, init_storage, open_storage
+from luthier.studies.spec import StudySpec
 from tests.specs import SPACE, spec
 
 GRID = {"batch_size": [8, 16, 32], "epochs": {"low": 1, "high": 4}, "optimizer": ["adamw", "sgd"]}  # 24 points
@@ -639,8 +641,8 @@ def test_nothing_heavy_is_imported_for_what_does_not_need_it(sqlite_url: str) ->
         import sys
         for name in ("torch", "sklearn", "scipy", "cmaes", "pandas"):
             sys.modules[name] = None
-        from studies.protocol import TrialState
-        from studies.search import Search, missing_packages, open_storage
+        from luthier.studies.protocol import TrialState
+        from luthier.studies.search.search import Search, missing_packages, open_storage
         from tests.specs import spec
         search = Search(open_storage({sqlite_url!r}), spec(), spec().space)
         for number in range(14):
@@ -659,7 +661,7 @@ def test_missing_packages_are_named_without_importing_any(monkeypatch: pytest.Mo
         return missing_packages(spec(sampler={"name": name}, space=GRID))
 
     assert [of(name) for name in [*SAMPLERS, "gp"]] == [[]] * 6
-    monkeypatch.setattr("studies.search.samplers.find_spec", lambda name: None)
+    monkeypatch.setattr("luthier.studies.search.samplers.find_spec", lambda name: None)
     assert {name: of(name) for name in [*SAMPLERS, "gp"]} == {
         "tpe": [],
         "cmaes": ["cmaes"],

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from studies.hyperparameters import HYPERPARAMETERS, Params, complete
-from studies.space import Range, Space
+from luthier.studies.hyperparameters import HYPERPARAMETERS, Params, complete
+from luthier.studies.space import Range, Space
 
 
 def space(**dimensions: Any) -> Space:

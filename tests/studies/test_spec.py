@@ -10,8 +10,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from studies.spec import StudySpec, parse_spec, trial_seed
-from studies.tasks import TASKS, Task
+from luthier.studies.spec import StudySpec, parse_spec, trial_seed
+from luthier.studies.tasks import TASKS, Task
 from tests.specs import DOCUMENT, MISSING, document
 
 LR = "space.learning_rate"

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from studies.hyperparameters import complete
-from studies.protocol import Assignment, Checkpoint, Decision, FileRef, Inspection, Kind, Metrics
-from studies.spec import StudySpec
-from studies.tasks import TASKS
+from luthier.studies.hyperparameters import complete
+from luthier.studies.protocol import Assignment, Checkpoint, Decision, FileRef, Inspection, Kind, Metrics
+from luthier.studies.spec import StudySpec
+from luthier.studies.tasks import TASKS
+from luthier.trials.session import Ended
+from luthier.trials.worker.assignment_files import file_ref
 from tests.tiny import tiny_csv, tiny_model
-from trials.session import Ended
-from trials.store import file_ref
 
 
 class Memory:

@@ -13,15 +13,15 @@ import pytest
 import torch
 import transformers
 
-from studies.protocol import Assignment, Comparison, Kind
+from luthier.studies.protocol import Assignment, Comparison, Kind
+from luthier.trials.jobs.compare import REPLICATES, by_label, compare
+from luthier.trials.jobs.evaluate import evaluate
+from luthier.trials.jobs.train import train
+from luthier.trials.training.warm import Warm
+from luthier.trials.worker.assignment_files import file_ref
 from tests.architectures import ARCHITECTURES, tiny_data
 from tests.tiny import tiny_csv
 from tests.trials.conftest import Memory
-from trials.compare import REPLICATES, by_label, compare
-from trials.evaluate import evaluate
-from trials.store import file_ref
-from trials.train import train
-from trials.warm import Warm
 
 Assign = Callable[..., Assignment]
 

@@ -9,10 +9,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from studies.spec import Dataset
+from luthier.studies.spec import Dataset
+from luthier.trials.data.load import Data, load_data
+from luthier.trials.session import BadData
 from tests.tiny import tiny_csv, tiny_rows
-from trials.data import Data, load_data
-from trials.session import BadData
 
 GOOD = "text,label\n" + "".join(f"{text},{label}\n" for text, label in tiny_rows(12))
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from trials import dropout
-from trials.batches import seed_everything
+from luthier.trials.data.batches import seed_everything
+from luthier.trials.model import dropout
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.5, 0.999])

@@ -11,17 +11,17 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from studies.protocol import Assignment, Kind
+from luthier.studies.protocol import Assignment, Kind
+from luthier.trials.jobs.evaluate import evaluate
+from luthier.trials.jobs.inspect import inspect
+from luthier.trials.jobs.train import train
+from luthier.trials.model.pretrained import model_folder
+from luthier.trials.session import BadData
+from luthier.trials.training.warm import Warm
+from luthier.trials.worker.assignment_files import file_ref
 from tests.architectures import ARCHITECTURES, tiny_data
 from tests.tiny import LABELS, tiny_csv, tiny_rows
 from tests.trials.conftest import Memory
-from trials.evaluate import evaluate
-from trials.inspect import inspect
-from trials.models import model_folder
-from trials.session import BadData
-from trials.store import file_ref
-from trials.train import train
-from trials.warm import Warm
 
 Assign = Callable[..., Assignment]
 

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from studies.protocol import Assignment, Kind
-from studies.space import Space
+from luthier.studies.protocol import Assignment, Kind
+from luthier.studies.space import Space
+from luthier.trials.jobs import batch_fits as fits
+from luthier.trials.jobs.batch_fits import Room, batch_sizes, measure
+from luthier.trials.jobs.inspect import inspect
+from luthier.trials.jobs.train import train
+from luthier.trials.session import BadData
+from luthier.trials.training.warm import Warm
 from tests.trials.conftest import Memory
-from trials import fits
-from trials.fits import Room, batch_sizes, measure
-from trials.inspect import inspect
-from trials.session import BadData
-from trials.train import train
-from trials.warm import Warm
 
 Assign = Callable[..., Assignment]
 SIZES = {"space": {"batch_size": [32, 8], "epochs": 1}}

@@ -16,19 +16,19 @@ import transformers as hf
 from PIL import Image, ImageDraw
 from transformers.image_utils import load_image
 
-from studies.protocol import Assignment, Decision, Kind
-from studies.spec import StudySpec
+from luthier.studies.protocol import Assignment, Decision, Kind
+from luthier.studies.spec import StudySpec
+from luthier.trials.data.augmentation import OPERATIONS, augment
+from luthier.trials.data.load import Split
+from luthier.trials.data.media import read_image
+from luthier.trials.jobs.inspect import inspect
+from luthier.trials.jobs.train import train
+from luthier.trials.model.pretrained import Pretrained
+from luthier.trials.session import BadData, Ended
+from luthier.trials.tasks import image_classification as task
+from luthier.trials.training.warm import Warm
 from tests.architectures import ARCHITECTURES, tiny_data
 from tests.trials.conftest import Memory
-from trials.augmentation import OPERATIONS, augment
-from trials.data import Split
-from trials.inspect import inspect
-from trials.media import read_image
-from trials.models import Pretrained
-from trials.session import BadData, Ended
-from trials.tasks import image_classification as task
-from trials.train import train
-from trials.warm import Warm
 
 PROCESSORS: dict[str, Any] = {
     "a square": hf.ViTImageProcessor(size={"height": 24, "width": 32}),

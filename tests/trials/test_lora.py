@@ -12,17 +12,18 @@ import transformers
 from safetensors import safe_open
 from torch import nn
 
-from studies.protocol import Assignment, Decision, Kind
+from luthier.studies.protocol import Assignment, Decision, Kind
+from luthier.trials.jobs.evaluate import evaluate
+from luthier.trials.jobs.inspect import inspect
+from luthier.trials.jobs.train import prepare, train
+from luthier.trials.model import lora
+from luthier.trials.model.backbone import Backbone
+from luthier.trials.session import BadData, Ended
+from luthier.trials.training import optim
+from luthier.trials.training.engine import Computer
+from luthier.trials.training.warm import Warm
 from tests.architectures import ARCHITECTURES, tiny_data
 from tests.trials.conftest import Memory
-from trials import lora, optim
-from trials.backbone import Backbone
-from trials.compute import Computer
-from trials.evaluate import evaluate
-from trials.inspect import inspect
-from trials.session import BadData, Ended
-from trials.train import prepare, train
-from trials.warm import Warm
 
 Assign = Callable[..., Assignment]
 LORA = {"strategy": "lora", "learning_rate": 1e-2}

@@ -12,11 +12,11 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from studies.spec import Dataset
+from luthier.studies.spec import Dataset
+from luthier.trials.data.load import Data, load_data
+from luthier.trials.data.media_folders import stamps
+from luthier.trials.session import BadData
 from tests.tiny import tiny_rows
-from trials.data import Data, load_data
-from trials.folders import stamps
-from trials.session import BadData
 
 
 def load(source: Any, task: str = "image-classification", seed: int = 0, **options: Any) -> Data:

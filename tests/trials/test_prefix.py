@@ -14,16 +14,16 @@ import pytest
 import soundfile
 import torch
 
-from studies.protocol import Assignment
+from luthier.studies.protocol import Assignment
+from luthier.trials.jobs.train import prepare, train
+from luthier.trials.prefix import shared_files as prefix_files
+from luthier.trials.prefix.shared_files import NoRoom, PrefixFiles, Tier, machine_tiers
+from luthier.trials.training.engine import Computer
+from luthier.trials.training.warm import Warm
 from tests.architectures import ARCHITECTURES, tiny_data
 from tests.tiny import tiny_csv, tiny_sound
 from tests.trials.conftest import Memory
 from tests.trials.test_tasks import Study, study
-from trials import prefix_files
-from trials.compute import Computer
-from trials.prefix_files import NoRoom, PrefixFiles, Tier, machine_tiers
-from trials.train import prepare, train
-from trials.warm import Warm
 
 __all__ = ["study"]  # the fixture
 
@@ -279,10 +279,10 @@ time.sleep(60)
 CHILD = """
 import sys
 from pathlib import Path
-from studies.protocol import Assignment
+from luthier.studies.protocol import Assignment
 from tests.trials.conftest import Memory
-from trials.train import train
-from trials.warm import Warm
+from luthier.trials.jobs.train import train
+from luthier.trials.training.warm import Warm
 work, folder = sys.argv[1:]
 session = Memory(Path(folder))
 session.log = lambda text: print(text, flush=True)
@@ -331,7 +331,7 @@ def test_a_worker_killed_while_it_computes_blocks_nobody_and_leaves_nothing(
 HOLDER = """
 import sys, time
 from pathlib import Path
-from trials.prefix_files import PrefixFiles, Tier
+from luthier.trials.prefix.shared_files import PrefixFiles, Tier
 def write(path):
     print("writing", flush=True)
     time.sleep(60)

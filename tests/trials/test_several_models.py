@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from studies.protocol import Assignment, Kind
+from luthier.studies.protocol import Assignment, Kind
+from luthier.trials.jobs.evaluate import evaluate
+from luthier.trials.jobs.inspect import inspect
+from luthier.trials.jobs.train import train
+from luthier.trials.session import BadData
+from luthier.trials.training import warm as warm_module
+from luthier.trials.training.warm import Warm
 from tests.tiny import tiny_model
 from tests.trials.conftest import Memory
-from trials import warm as warm_module
-from trials.evaluate import evaluate
-from trials.inspect import inspect
-from trials.session import BadData
-from trials.train import train
-from trials.warm import Warm
 
 Assign = Callable[..., Assignment]
 SPACE = {"learning_rate": {"low": 1e-5, "high": 1e-1, "log": True}, "freeze_depth": {"low": 0, "high": "auto"}}

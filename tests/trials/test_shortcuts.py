@@ -7,18 +7,18 @@ import pytest
 import torch
 from torch import nn
 
-from studies.protocol import Assignment, Checkpoint, Kind
+from luthier.studies.protocol import Assignment, Checkpoint, Kind
+from luthier.trials.jobs import train as training
+from luthier.trials.jobs.evaluate import evaluate
+from luthier.trials.jobs.train import prepare, train
+from luthier.trials.prefix.cache import Shortcut
+from luthier.trials.training import checkpoint
+from luthier.trials.training.compact_embeddings import Vocabulary, compact
+from luthier.trials.training.engine import Computer
+from luthier.trials.training.warm import Opened, Warm
+from luthier.trials.worker.assignment_files import file_ref
 from tests.trials.conftest import Memory
 from tests.trials.test_tasks import Study, study
-from trials import checkpoint
-from trials import train as training
-from trials.compute import Computer
-from trials.evaluate import evaluate
-from trials.prefix import Shortcut
-from trials.store import file_ref
-from trials.train import prepare, train
-from trials.vocabulary import Vocabulary, compact
-from trials.warm import Opened, Warm
 
 __all__ = ["study"]  # the fixture
 

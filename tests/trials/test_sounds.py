@@ -13,18 +13,18 @@ import soundfile
 import torch
 import transformers as hf
 
-from studies.protocol import Assignment
+from luthier.studies.protocol import Assignment
+from luthier.trials.data.batches import seed_everything
+from luthier.trials.data.load import Split
+from luthier.trials.data.media import read_audio
+from luthier.trials.jobs.train import train
+from luthier.trials.model.backbone import Backbone
+from luthier.trials.model.pretrained import Pretrained
+from luthier.trials.session import BadData
+from luthier.trials.tasks import audio_classification as task
+from luthier.trials.training.warm import Warm
 from tests.architectures import ARCHITECTURES, tiny_data
 from tests.trials.conftest import Memory
-from trials.backbone import Backbone
-from trials.batches import seed_everything
-from trials.data import Split
-from trials.media import read_audio
-from trials.models import Pretrained
-from trials.session import BadData
-from trials.tasks import audio_classification as task
-from trials.train import train
-from trials.warm import Warm
 
 RATE = 16_000
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from studies.spec import Dataset
+from luthier.studies.spec import Dataset
+from luthier.trials.data.load import Data, load_data
 from tests.tiny import tiny_rows
-from trials.data import Data, load_data
 
 ROWS = list(dict.fromkeys(tiny_rows(1300, seed=5)))  # distinct sentences
 Row = tuple[str, ...]

@@ -11,15 +11,15 @@ import pytest
 import torch
 import transformers as hf
 
-from studies.protocol import Assignment, Checkpoint, Kind, Metrics
-from studies.tasks import TASKS
+from luthier.studies.protocol import Assignment, Checkpoint, Kind, Metrics
+from luthier.studies.tasks import TASKS
+from luthier.trials.jobs.evaluate import NAME, evaluate
+from luthier.trials.jobs.inspect import inspect
+from luthier.trials.jobs.train import train
+from luthier.trials.training.warm import Warm
+from luthier.trials.worker.assignment_files import file_ref
 from tests.architectures import ARCHITECTURES, TIMM, Architecture, tiny_data
 from tests.trials.conftest import Memory
-from trials.evaluate import NAME, evaluate
-from trials.inspect import inspect
-from trials.store import file_ref
-from trials.train import train
-from trials.warm import Warm
 
 AUTO: dict[str, tuple[Any, Any]] = {  # task -> what loads its model and its processor
     "text-classification": (hf.AutoModelForSequenceClassification, hf.AutoTokenizer),

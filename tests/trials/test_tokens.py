@@ -10,16 +10,17 @@ import pyarrow.parquet
 import pytest
 import torch
 
-from studies.protocol import Assignment
-from studies.spec import Dataset, StudySpec
+from luthier.studies.protocol import Assignment
+from luthier.studies.spec import Dataset, StudySpec
+from luthier.trials.data.load import Data, Split, load_data
+from luthier.trials.jobs.train import train
+from luthier.trials.model.pretrained import Pretrained
+from luthier.trials.session import BadData
+from luthier.trials.tasks import token_classification
+from luthier.trials.tasks.registry import Encoded
+from luthier.trials.training.warm import Warm
 from tests.tiny import tiny_bpe, tiny_sentences
 from tests.trials.conftest import Memory
-from trials.data import Data, Split, load_data
-from trials.models import Pretrained
-from trials.session import BadData
-from trials.tasks import Encoded, token_classification
-from trials.train import train
-from trials.warm import Warm
 
 NAMES = ["O", "B-ANGER", "B-JOY", "I-ANGER", "I-JOY"]
 

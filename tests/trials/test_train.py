@@ -8,16 +8,16 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from studies.protocol import Assignment, Checkpoint, Decision, Inspection, Reason
-from studies.spec import is_better
+from luthier.studies.protocol import Assignment, Checkpoint, Decision, Inspection, Reason
+from luthier.studies.spec import is_better
+from luthier.trials.child.__main__ import perform
+from luthier.trials.jobs.train import train
+from luthier.trials.memory import out_of_memory
+from luthier.trials.session import BadData, Ended
+from luthier.trials.training.optim import class_weights, schedule
+from luthier.trials.training.warm import Warm
 from tests.tiny import tiny_csv
 from tests.trials.conftest import Memory
-from trials.memory import out_of_memory
-from trials.optim import class_weights, schedule
-from trials.run import perform
-from trials.session import BadData, Ended
-from trials.train import train
-from trials.warm import Warm
 
 Assign = Callable[..., Assignment]
 EVERY_OPTION = {

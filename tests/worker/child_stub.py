@@ -1,4 +1,4 @@
-"""A child that trains nothing: the real message loop of `trials.run`, with entries that do what `params` say.
+"""A child that trains nothing: the real message loop of `luthier.trials.child`, with entries that do what `params` say.
 
 act     ok | hang | die | oom | error | bad_data | full | exit | quiet (reports nothing until it is told to end)
 steps   evaluations reported (default 1), `pause` seconds after each
@@ -17,11 +17,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from studies.protocol import Assignment, Evaluation, Inspection, Kind
-from trials import run
-from trials.child import CannotWork
-from trials.session import BadData
-from trials.store import file_ref
+from luthier.studies.protocol import Assignment, Evaluation, Inspection, Kind
+from luthier.trials.child import __main__ as run
+from luthier.trials.session import BadData
+from luthier.trials.worker.assignment_files import file_ref
+from luthier.trials.worker.child_process import CannotWork
 
 
 def train(assignment: Assignment, session: run.PipedSession, warm: SimpleNamespace) -> SimpleNamespace:

@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from studies.protocol import Answer, Assignment, Claim, Decision, FileRef, Kind, Outcome, Renewal, Report
-from studies.spec import StudySpec
+from luthier.studies.protocol import Answer, Assignment, Claim, Decision, FileRef, Kind, Outcome, Renewal, Report
+from luthier.studies.spec import StudySpec
 
 TOKEN = "the-workers-secret"
 MODELS = {"claim": Claim, "report": Report, "renew": Renewal, "finish": Outcome}

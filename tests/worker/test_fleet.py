@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from service import fleet
-from service.fleet import LocalFleet, visible_gpus
+from luthier.service.fleet import local as fleet
+from luthier.service.fleet.local import LocalFleet, visible_gpus
 from tests.worker.conftest import ROOT, gone
 from tests.worker.scripted import TOKEN, Service
 
@@ -69,7 +69,7 @@ def test_a_worker_that_dies_is_started_again(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(3)))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     local = LocalFleet(service.url, TOKEN, data_roots="/data", cpu_workers=2, home=tmp_path / "home")
-    caplog.set_level("INFO", "service.fleet")
+    caplog.set_level("INFO", "luthier.service.fleet.local")
     local.start()
     assert [re.sub("@.* on", " on", text) for text in caplog.messages] == [
         "worker local-0 on 2 CPU threads",
@@ -113,7 +113,7 @@ def test_workers_that_never_stay_up_are_told_of(
 
 def test_workers_end_with_a_service_that_is_killed(service: Service, tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from service.fleet import LocalFleet;"
+        "import sys, time; from pathlib import Path; from luthier.service.fleet.local import LocalFleet;"
         f"f = LocalFleet({service.url!r}, {TOKEN!r}, data_roots=None, cpu_workers=2, home=Path(sys.argv[1]));"
         "f.start(); print(*f.pids, flush=True); time.sleep(600)"
     )
@@ -152,6 +152,6 @@ def until(what: Callable[[], object], seconds: float = 10) -> None:
 
 
 def test_the_fleet_needs_no_trial_code() -> None:
-    code = "import sys, service.fleet; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    code = "import sys, luthier.service.fleet.local; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert not {"trials", "torch", "optuna"} & set(done.stdout.split())
+    assert not {"luthier.trials", "torch", "optuna"} & set(done.stdout.split())

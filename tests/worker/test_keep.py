@@ -14,7 +14,7 @@ from tests.worker.conftest import ROOT, gone
 from tests.worker.scripted import TOKEN, Service
 from tests.worker.test_fleet import until
 
-LUTHIER = "from service.cli import main; main()"
+LUTHIER = "from luthier.service.cli import main; main()"
 
 
 class Kept:
@@ -78,7 +78,7 @@ def test_workers_stay_up_until_a_signal(service: Service, keep: Keeps, tmp_path:
 
 
 def test_without_a_gpu_nothing_works_and_nothing_looks_alive(service: Service, keep: Keeps, tmp_path: Path) -> None:
-    quick = "import service.workers as w; w.ALIVE_SECONDS = w.LOOK_SECONDS = 0.1; "
+    quick = "import luthier.service.fleet.keeper as w; w.ALIVE_SECONDS = w.LOOK_SECONDS = 0.1; "
     kept = keep(path=nvidia_smi(tmp_path / "bin", f"echo >>{tmp_path}/looks"), code=quick + LUTHIER)
     until(lambda: (tmp_path / "looks").exists() and (tmp_path / "looks").stat().st_size >= 3, 30)
     assert kept.text().count("No GPU can be used here") == 1

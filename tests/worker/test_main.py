@@ -8,15 +8,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from studies.cores import usable_cores
-from studies.protocol import Gpu
-from trials import __main__ as command
-from trials.child import CannotWork
-from trials.memory import limit_gpu_memory
-from trials.run import check_gpu
-from trials.session import BadData
-from trials.sources import local_path
-from trials.worker import Worker
+from luthier.studies.host import usable_cores
+from luthier.studies.protocol import Gpu
+from luthier.trials import __main__ as command
+from luthier.trials.child.__main__ import check_gpu
+from luthier.trials.data.sources import local_path
+from luthier.trials.memory import limit_gpu_memory
+from luthier.trials.session import BadData
+from luthier.trials.worker.child_process import CannotWork
+from luthier.trials.worker.loop import Worker
 
 
 @pytest.mark.parametrize("roots", [None, "/"])

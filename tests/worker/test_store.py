@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from studies.protocol import Checkpoint, Kind, Reason
+from luthier.studies.protocol import Checkpoint, Kind, Reason
+from luthier.trials.worker.assignment_files import Place, StoreError, Temporary, disk_problem, file_ref, shares_disk
+from luthier.trials.worker.client import Client, Stale
 from tests.worker.conftest import Starts
 from tests.worker.scripted import TOKEN, Service
-from trials.client import Client, Stale
-from trials.store import Place, StoreError, Temporary, disk_problem, file_ref, shares_disk
 
 RESUME = b"weights and more" * 200_000
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from studies.hyperparameters import HYPERPARAMETERS
-from studies.protocol import Checkpoint, Decision, Kind, Reason, Renewal, Report
+from luthier.studies.hyperparameters import HYPERPARAMETERS
+from luthier.studies.protocol import Checkpoint, Decision, Kind, Reason, Renewal, Report
 from tests.tiny import tiny_csv, tiny_model
 from tests.worker.conftest import ROOT, Starts, gone
 from tests.worker.scripted import TOKEN, Service
@@ -250,9 +250,19 @@ def test_the_token_is_in_no_argument_and_not_with_the_child(service: Service, st
 
 
 def test_the_worker_needs_neither_torch_nor_the_service() -> None:
-    code = "import sys, trials.__main__; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    code = "import sys, luthier.trials.__main__; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    forbidden = {"torch", "transformers", "datasets", "service", "optuna", "sqlalchemy", "fastapi", "numpy", "scipy"}
+    forbidden = {
+        "torch",
+        "transformers",
+        "datasets",
+        "luthier.service",
+        "optuna",
+        "sqlalchemy",
+        "fastapi",
+        "numpy",
+        "scipy",
+    }
     assert not forbidden & set(done.stdout.split())
     assert "httpx" in done.stdout.split()
 
@@ -265,7 +275,7 @@ def test_the_real_child_inspects_trains_and_evaluates(service: Service, start: S
     }
     params = {name: h.default for name, h in HYPERPARAMETERS.items()} | study["space"] | {"max_length": 32}
     service.assign(1, kind=Kind.INSPECT, params=params, spec=study)
-    start("--gpu", "cpu", "--threads", "1", "--name", "real", module="trials", LUTHIER_DATA_ROOTS=str(tmp_path))
+    start("--gpu", "cpu", "--threads", "1", "--name", "real", module="luthier.trials", LUTHIER_DATA_ROOTS=str(tmp_path))
     inspection = service.outcome(1, 60).inspection
     assert inspection is not None and sorted(inspection.label_names) == ["anger", "joy"]
     service.assign(2, params=params, spec=study, inspection=inspection)

@@ -5,7 +5,9 @@ import logging
 import os
 import sys
 
-from trials import client, work, worker
+from luthier.trials.worker import client
+from luthier.trials.worker import loop as worker
+from luthier.trials.worker import relay as work
 
 if __name__ == "__main__":
     client.LONGEST_PAUSE_SECONDS = 0.2

@@ -12,7 +12,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from trials.dropout import dropout
+from luthier.trials.model.dropout import dropout
 
 NAME = "sdpa_short"
 

@@ -16,9 +16,9 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from trials.backbone import Backbone
-from trials.memory import out_of_memory
-from trials.prefix.shapes import BATCH, TOKENS, Inputs, Passed, Shape, Unlike, answering, made, size, template
+from luthier.trials.memory import out_of_memory
+from luthier.trials.model.backbone import Backbone
+from luthier.trials.prefix.shapes import BATCH, TOKENS, Inputs, Passed, Shape, Unlike, answering, made, size, template
 
 Forward = Callable[[Inputs], torch.Tensor]
 

@@ -15,10 +15,10 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_map
 
-from trials.backbone import Backbone
-from trials.memory import out_of_memory
-from trials.prefix.attention import NAME
-from trials.prefix.cut import Forward, Probe, token_kind
+from luthier.trials.memory import out_of_memory
+from luthier.trials.model.backbone import Backbone
+from luthier.trials.prefix.attention import NAME
+from luthier.trials.prefix.cut import Forward, Probe, token_kind
 
 PROJECTIONS = ("key", "value", "k_lin", "v_lin", "k_proj", "v_proj")
 

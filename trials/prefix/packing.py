@@ -13,11 +13,11 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_map
 
-from trials.backbone import Backbone
-from trials.memory import out_of_memory
-from trials.prefix.attention import NAME, Layout, current
-from trials.prefix.cut import Forward, Probe
-from trials.prefix.shapes import Inputs
+from luthier.trials.memory import out_of_memory
+from luthier.trials.model.backbone import Backbone
+from luthier.trials.prefix.attention import NAME, Layout, current
+from luthier.trials.prefix.cut import Forward, Probe
+from luthier.trials.prefix.shapes import Inputs
 
 MASK = "attention_mask"
 

@@ -7,8 +7,8 @@ from typing import IO
 
 import torch
 
-from trials.prefix.cut import Field
-from trials.prefix.shapes import TOKENS, Inputs, size
+from luthier.trials.prefix.cut import Field
+from luthier.trials.prefix.shapes import TOKENS, Inputs, size
 
 ALIGNED = 64  # bytes, at which each field's rows start
 

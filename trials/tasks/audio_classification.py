@@ -11,17 +11,17 @@ import numpy
 import torch
 import transformers
 
-from studies.protocol import Metrics
-from studies.tasks import TASKS
-from trials import models
-from trials.data import Split
-from trials.media import named, read_audio
-from trials.memory import out_of_memory
-from trials.metrics import classification_scores
-from trials.models import Pretrained
-from trials.models import check_preprocessor as check
-from trials.session import BadData
-from trials.tasks import Encoded
+from luthier.studies.protocol import Metrics
+from luthier.studies.tasks import TASKS
+from luthier.trials.data.load import Split
+from luthier.trials.data.media import named, read_audio
+from luthier.trials.memory import out_of_memory
+from luthier.trials.model import pretrained as models
+from luthier.trials.model.pretrained import Pretrained
+from luthier.trials.model.pretrained import check_preprocessor as check
+from luthier.trials.session import BadData
+from luthier.trials.tasks.metrics import classification_scores
+from luthier.trials.tasks.registry import Encoded
 
 __all__ = ["check", "collate", "encode", "load", "scores"]
 

@@ -14,17 +14,17 @@ import torch
 import transformers
 from PIL import Image
 
-from studies.protocol import Metrics
-from studies.tasks import TASKS
-from trials import models
-from trials.augmentation import augment
-from trials.data import Split
-from trials.media import named, read_image
-from trials.memory import out_of_memory
-from trials.metrics import classification_scores, top_accuracy
-from trials.models import Pretrained
-from trials.session import BadData
-from trials.tasks import Encoded
+from luthier.studies.protocol import Metrics
+from luthier.studies.tasks import TASKS
+from luthier.trials.data.augmentation import augment
+from luthier.trials.data.load import Split
+from luthier.trials.data.media import named, read_image
+from luthier.trials.memory import out_of_memory
+from luthier.trials.model import pretrained as models
+from luthier.trials.model.pretrained import Pretrained
+from luthier.trials.session import BadData
+from luthier.trials.tasks.metrics import classification_scores, top_accuracy
+from luthier.trials.tasks.registry import Encoded
 
 __all__ = ["augmented", "check", "collate", "encode", "load", "scores"]
 

@@ -12,15 +12,15 @@ from typing import Any
 import torch
 import transformers
 
-from studies.protocol import Metrics
-from trials import text
-from trials.data import Split
-from trials.metrics import tag_scores
-from trials.models import Pretrained
-from trials.models import check_tokenizer as check
-from trials.session import BadData
-from trials.tasks import Encoded
-from trials.text import collate
+from luthier.studies.protocol import Metrics
+from luthier.trials.data.load import Split
+from luthier.trials.model.pretrained import Pretrained
+from luthier.trials.model.pretrained import check_tokenizer as check
+from luthier.trials.session import BadData
+from luthier.trials.tasks import text
+from luthier.trials.tasks.metrics import tag_scores
+from luthier.trials.tasks.registry import Encoded
+from luthier.trials.tasks.text import collate
 
 __all__ = ["check", "collate", "encode", "load", "scores"]
 

@@ -1,0 +1,45 @@
+"""Bodies that are YAML or JSON: a study's spec, a schedule."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Request
+from pydantic import ValidationError
+
+from luthier.service.errors import Invalid, TooLarge, invalid
+from luthier.studies.schedule import ScheduleSpec, parse_schedule
+from luthier.studies.spec import StudySpec, parse_spec
+
+MAX_SPEC_BYTES = 2**20
+T = TypeVar("T")
+
+
+def _described(text: str) -> dict[str, Any]:
+    kinds = ("application/json", "application/yaml")
+    content = {kind: {"schema": {"type": "object", "description": text}} for kind in kinds}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _body(parse: Callable[[str], T]) -> Callable[[Request], Awaitable[T]]:
+    async def parsed(request: Request) -> T:
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_SPEC_BYTES:
+                raise TooLarge(f"A spec may have {MAX_SPEC_BYTES} bytes.")
+        try:
+            return parse(body.decode("utf-8"))
+        except ValidationError as error:
+            raise invalid(error) from None
+        except UnicodeDecodeError:
+            raise Invalid("A spec is UTF-8 text.") from None
+        except ValueError as error:
+            raise Invalid(str(error)) from None
+
+    return parsed
+
+
+SPEC_BODY = _described("A study's spec; `luthier schema` prints its schema.")
+SpecBody = Annotated[StudySpec, Depends(_body(parse_spec))]
+SCHEDULE_BODY = _described("A schedule; `luthier schedule schema` prints its schema.")
+ScheduleBody = Annotated[ScheduleSpec, Depends(_body(parse_schedule))]

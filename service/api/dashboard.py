@@ -1,0 +1,71 @@
+"""optuna-dashboard, read only, behind our auth.
+
+Its paths are absolute and can't be prefixed, so exactly those are routed to its WSGI app; its write routes are open to
+anyone, so only GET and HEAD pass. It is built on the first request: importing it takes seconds.
+"""
+
+import threading
+from typing import Any, cast
+
+from a2wsgi import WSGIMiddleware
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from luthier.service.errors import ReadOnly
+from luthier.service.storage.database import Database
+from luthier.studies.search.storage import open_storage
+
+PREFIXES = ("dashboard", "static", "csv", "artifacts", "favicon.ico", "incompatible-rdb-schema")
+API = ("meta", "studies", "trials", "artifacts")
+SAFE_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (
+        b"content-security-policy",
+        b"default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+        b"img-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; frame-ancestors 'none'",
+    ),
+)
+
+
+class Dashboard:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._app: ASGIApp | None = None
+        self._lock = threading.Lock()
+
+    def _build(self) -> ASGIApp:
+        with self._lock:
+            if self._app is None:
+                from optuna_dashboard import wsgi
+
+                self._app = cast(ASGIApp, WSGIMiddleware(wsgi(open_storage(self._database.url))))
+            return self._app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] not in ("GET", "HEAD"):
+            answer = ReadOnly("The dashboard only shows; studies are changed under /v1.").response()
+            answer.headers["Allow"] = "GET, HEAD"
+            await answer(scope, receive, send)
+            return
+        app = await run_in_threadpool(self._build)
+        headers = list(scope["headers"])
+        if not any(name == b"accept-encoding" for name, _ in headers):
+            headers.append((b"accept-encoding", b"identity"))  # without one its /static answers 500
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *SAFE_HEADERS]
+            await send(message)
+
+        await app({**scope, "headers": headers}, receive, guarded)
+
+
+def install(app: FastAPI, database: Database) -> None:
+    """Add the dashboard's paths; call it after our own routes."""
+    dashboard: Any = Dashboard(database)
+    for prefix in (*PREFIXES, *(f"api/{name}" for name in API)):
+        app.router.routes.append(Route(f"/{prefix}", dashboard, include_in_schema=False))
+        app.router.routes.append(Route(f"/{prefix}/{{path:path}}", dashboard, include_in_schema=False))

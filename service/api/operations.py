@@ -1,0 +1,87 @@
+"""Health, metrics, the fleet, the tasks."""
+
+from collections.abc import Iterable
+
+from fastapi import APIRouter, Response
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from luthier.service.api import views
+from luthier.service.api.context import Service, ServiceDep
+from luthier.service.errors import Unavailable, responses
+from luthier.service.schemas import Page, TaskView, WorkerView
+from luthier.service.storage.tables import AssignmentRow as A
+from luthier.service.storage.tables import StudyRow
+from luthier.studies.protocol import Kind
+from luthier.studies.tasks import TASKS
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/healthz")
+async def alive() -> dict[str, str]:
+    """The process answers, also while every thread is busy."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", responses=responses(Unavailable))
+def ready(service: ServiceDep) -> dict[str, str]:
+    """The database answers too."""
+    with service.core.database.reading() as session:
+        session.execute(text("SELECT 1"))
+    return {"status": "ok"}
+
+
+@router.get("/v1/tasks")
+def tasks() -> Page[TaskView]:
+    """What can be fine-tuned, with every hyperparameter's default."""
+    return Page(items=views.task_views(TASKS.values()))
+
+
+@router.get("/v1/workers")
+def workers(service: ServiceDep) -> Page[WorkerView]:
+    """The workers of the last day."""
+    with service.core.database.reading() as session:
+        return Page(items=_workers(service, session))
+
+
+def _workers(service: Service, session: Session) -> list[WorkerView]:
+    now = service.core.database.time(session)
+    return views.worker_views(session, now, away_seconds=60.0 + service.settings.lease_seconds)
+
+
+@router.get("/metrics", response_class=Response)
+def metrics(service: ServiceDep) -> Response:
+    """Prometheus text format, from the rows: the same from every service on one database."""
+    registry = CollectorRegistry()
+    registry.register(_Rows(service))
+    return Response(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+class _Rows(Collector):
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def collect(self) -> Iterable[Metric]:
+        studies = GaugeMetricFamily("luthier_studies", "Studies by state.", labels=["state"])
+        trials = GaugeMetricFamily("luthier_trials", "Trials by state and reason.", labels=["state", "reason"])
+        workers = GaugeMetricFamily("luthier_workers", "Workers by state.", labels=["state"])
+        losses = CounterMetricFamily("luthier_lost_leases", "Leases that ended because a worker vanished.")
+        busy = CounterMetricFamily("luthier_worker_busy_seconds", "Time workers spent on assignments.")
+        with self._service.core.database.reading() as session:
+            by_state = select(StudyRow.state, func.count()).where(~StudyRow.transient).group_by(StudyRow.state)
+            for state, count in session.execute(by_state):
+                studies.add_metric([state], count)
+            by_reason = select(A.state, A.reason, func.count()).where(A.kind == Kind.TRAIN).group_by(A.state, A.reason)
+            for state, reason, count in session.execute(by_reason):
+                trials.add_metric([state, reason or ""], count)
+            lost, seconds = session.execute(select(func.sum(A.losses), func.sum(A.seconds + A.seconds_before))).one()
+            losses.add_metric([], lost or 0)
+            busy.add_metric([], seconds or 0.0)
+            states = [worker.state for worker in _workers(self._service, session)]
+            for state in sorted(set(states)):
+                workers.add_metric([state], states.count(state))
+        return [studies, trials, workers, losses, busy]

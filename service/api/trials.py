@@ -1,0 +1,100 @@
+"""/v1/studies/{name}/trials: listed, added by users, their logs; and a study's plots."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query, Response
+from fastapi.responses import PlainTextResponse
+from pydantic import BaseModel, ConfigDict, ValidationError
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from luthier.service.api import paging, views
+from luthier.service.api.context import ServiceDep
+from luthier.service.errors import Conflict, Invalid, NotFound, Unavailable, invalid, responses
+from luthier.service.lifecycle import transitions as lifecycle
+from luthier.service.schemas import Page, TrialView
+from luthier.service.storage.tables import AssignmentRow as A
+from luthier.studies.protocol import Kind, TrialState
+
+router = APIRouter(prefix="/v1/studies/{name}", tags=["trials"])
+Number = Annotated[int, Path(ge=0, lt=2**31)]
+PlotKind = Literal["history", "importance", "parallel", "slice", "contour", "intermediate", "timeline"]
+
+
+class Configuration(BaseModel):
+    """A user's own configuration: every searched dimension of the study's space, inside its bounds."""
+
+    model_config = ConfigDict(extra="forbid")
+    params: dict[str, bool | int | float | str]
+
+
+def _trial(session: Session, name: str, number: int) -> A:
+    study = lifecycle.find(session, name)
+    row = session.scalar(select(A).where(A.study_id == study.id, A.kind == Kind.TRAIN, A.number == number))
+    if row is None:
+        raise NotFound(f"{name} has no trial {number}.")
+    return row
+
+
+@router.get("/trials", responses=responses(NotFound, Invalid))
+def listing(
+    name: str,
+    service: ServiceDep,
+    state: Annotated[TrialState | None, Query(description="Only trials in this state.")] = None,
+    cursor: paging.Cursor = None,
+    limit: paging.Limit = 100,
+) -> Page[TrialView]:
+    """Trials in the order of their numbers."""
+    after = paging.decode(cursor)
+    with service.core.database.reading() as session:
+        study = lifecycle.find(session, name)
+        statement = select(A).where(A.study_id == study.id, A.kind == Kind.TRAIN).order_by(A.number).limit(limit + 1)
+        if state is not None:
+            statement = statement.where(A.state == state)
+        if after is not None:
+            statement = statement.where(A.number > after)
+        page, following = paging.cut(session.scalars(statement).all(), limit, lambda row: row.number)
+        return Page(items=views.trial_views(session, page), next_cursor=following)
+
+
+@router.get("/trials/{number}", responses=responses(NotFound, Invalid))
+def get(name: str, number: Number, service: ServiceDep) -> TrialView:
+    with service.core.database.reading() as session:
+        return views.trial_views(session, [_trial(session, name, number)])[0]
+
+
+@router.post("/trials", status_code=201, responses=responses(NotFound, Conflict, Invalid, Unavailable))
+def enqueue(name: str, configuration: Configuration, service: ServiceDep, response: Response) -> TrialView:
+    """This configuration runs next, within the study's budget of trials."""
+    try:
+        number = service.dispatch.enqueue(name, configuration.params)
+    except ValidationError as error:
+        raise invalid(error) from None
+    service.wake.notify()
+    response.headers["Location"] = f"/v1/studies/{name}/trials/{number}"
+    return get(name, number, service)
+
+
+@router.get("/trials/{number}/logs", response_class=PlainTextResponse, responses=responses(NotFound, Invalid))
+def logs(name: str, number: Number, service: ServiceDep) -> PlainTextResponse:
+    with service.core.database.reading() as session:
+        row = _trial(session, name, number)
+    return PlainTextResponse(service.core.store.read_log(row.study_id, row.id))
+
+
+@router.get("/plots/{kind}", responses=responses(NotFound, Conflict, Invalid))
+def plot(
+    name: str, kind: PlotKind, service: ServiceDep, format: Annotated[Literal["html", "json"], Query()] = "html"
+) -> Response:
+    """A plotly figure: a page of its own, or plotly's JSON."""
+    with service.core.database.reading() as session:
+        study = lifecycle.find(session, name)
+    if study.inspection is None:
+        raise Conflict(f"{name} has not started yet: there is nothing to draw.")
+    try:
+        figure: Any = service.core.searches.get(study).figure(kind)
+    except ValueError as error:
+        raise Conflict(str(error)) from None
+    if format == "json":
+        return Response(figure.to_json(), media_type="application/json")
+    return Response(figure.to_html(include_plotlyjs=True, full_html=True), media_type="text/html")

@@ -1,0 +1,162 @@
+"""Rows -> what the REST interface answers. Pure functions of rows."""
+
+import math
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from statistics import fmean
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from luthier.service.lifecycle import confirmation as confirm
+from luthier.service.lifecycle import transitions as lifecycle
+from luthier.service.schemas import (
+    BaselineView,
+    BestView,
+    ColumnView,
+    ConfirmedView,
+    Counts,
+    HyperparameterView,
+    MetricView,
+    ModelView,
+    StepView,
+    StudyView,
+    TaskView,
+    TrialView,
+    WorkerView,
+)
+from luthier.service.storage.tables import AssignmentRow as A
+from luthier.service.storage.tables import ReportRow, StudyRow, WorkerRow
+from luthier.studies.hyperparameters import HYPERPARAMETERS
+from luthier.studies.protocol import Kind, Reason, StudyState, TrialState
+from luthier.studies.tasks import Task
+
+
+def instant(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def study_views(session: Session, studies: Sequence[StudyRow]) -> list[StudyView]:
+    ids = [study.id for study in studies]
+    counts: dict[int, dict[str, int]] = {study_id: {} for study_id in ids}
+    by_state = select(A.study_id, A.state, func.count()).where(A.study_id.in_(ids), A.kind == Kind.TRAIN)
+    for study_id, state, count in session.execute(by_state.group_by(A.study_id, A.state)):
+        counts[study_id][state] = count
+    busy = lifecycle.gpu_seconds(session, ids)
+    return [_study(session, study, counts[study.id], busy.get(study.id, 0.0)) for study in studies]
+
+
+def _study(session: Session, study: StudyRow, counts: dict[str, int], busy: float) -> StudyView:
+    best = lifecycle.best_trial(session, study)
+    if study.winner is not None and best is not None and best.number != study.winner:  # its repetitions did better
+        best = session.scalar(select(A).where(A.study_id == study.id, A.kind == Kind.TRAIN, A.number == study.winner))
+    baseline = session.scalar(select(A).where(A.study_id == study.id, A.kind == Kind.TRAIN, A.number == 0))
+    model = study.model
+    return StudyView(
+        name=study.name,
+        state=StudyState(study.state),
+        created_at=datetime.fromtimestamp(study.created_at, UTC),
+        finished_at=instant(study.finished_at),
+        spec=study.spec.model_dump(mode="json"),
+        counts=Counts(**counts),
+        best=None
+        if best is None or best.value is None
+        else BestView(
+            trial=best.number,
+            value=best.value,
+            params=best.params,
+            test=study.test if best.number == study.winner else None,
+        ),
+        confirmed=[
+            ConfirmedView(trial=candidate.trial.number, values=candidate.values, mean=fmean(candidate.values))
+            for candidate in confirm.candidates(session, study)
+            if candidate.values
+        ],
+        baseline=None if baseline is None else BaselineView(trial=0, value=baseline.value),
+        model=None
+        if model is None
+        else ModelView(url=f"/v1/studies/{study.name}/model", sha256=model["sha256"], bytes=model["bytes"]),
+        gpu_seconds=round(busy, 3),
+        error=study.error,
+        message=study.message,
+    )
+
+
+def trial_views(session: Session, trials: Sequence[A]) -> list[TrialView]:
+    reports: dict[int, list[StepView]] = {row.id: [] for row in trials}
+    statement = select(ReportRow).where(ReportRow.assignment_id.in_(reports)).order_by(ReportRow.step)
+    for report in session.scalars(statement):
+        reports[report.assignment_id].append(StepView(step=report.step, metrics=report.metrics))
+    return [_trial(row, reports[row.id]) for row in trials]
+
+
+def _trial(row: A, values: list[StepView]) -> TrialView:
+    return TrialView(
+        number=row.number,
+        state=TrialState(row.state),
+        params=row.params,
+        value=row.value,
+        values=values,
+        reason=Reason(row.reason) if row.reason else None,
+        error=row.error,
+        attempt=row.attempt,
+        worker=row.worker,
+        started_at=instant(row.started_at),
+        finished_at=instant(row.finished_at),
+        seconds=round(row.seconds + row.seconds_before, 3),
+        seed=row.seed,
+        peak_memory_bytes=row.peak_memory_bytes,
+        examples_per_second=row.examples_per_second,
+    )
+
+
+def worker_views(session: Session, now: float, away_seconds: float) -> list[WorkerView]:
+    """Every worker of the last day; `away` when it has not been heard of for `away_seconds`."""
+    held: dict[str, tuple[str, A]] = {}
+    running = select(A, StudyRow.name).join(StudyRow).where(A.state == TrialState.RUNNING)
+    for row, name in session.execute(running):
+        held[row.worker or ""] = (name, row)
+    workers = session.scalars(select(WorkerRow).where(WorkerRow.seen_at > now - 86_400).order_by(WorkerRow.name))
+    return [_worker(row, held.get(row.name), now, away_seconds) for row in workers]
+
+
+def _worker(row: WorkerRow, held: tuple[str, A] | None, now: float, away_seconds: float) -> WorkerView:
+    state = "busy" if held else "idle" if now - row.seen_at < away_seconds else "away"
+    return WorkerView(
+        name=row.name,
+        device=row.device,
+        version=row.version,
+        state=state,
+        study=held[0] if held else None,
+        trial=held[1].number if held and held[1].kind == Kind.TRAIN else None,
+        gpu=row.gpu,
+        gpu_memory_bytes=row.gpu_bytes,
+        reserved_bytes=held[1].gpu_bytes if held else None,
+        last_seen_at=datetime.fromtimestamp(row.seen_at, UTC),
+    )
+
+
+def task_views(tasks: Iterable[Task]) -> list[TaskView]:
+    hyperparameters: dict[str, Any] = {
+        h.name: HyperparameterView(
+            default=h.default,
+            about=h.about,
+            kind=h.kind,
+            low=h.low if math.isfinite(h.low) else None,
+            high=h.high if math.isfinite(h.high) else None,
+            choices=list(h.choices),
+        )
+        for h in HYPERPARAMETERS.values()
+    }
+    return [
+        TaskView(
+            name=task.name,
+            about=task.about,
+            columns={role: ColumnView(default=name, required=needed) for role, (name, needed) in task.columns.items()},
+            metrics=[MetricView(name=m.name, maximize=m.maximize, about=m.about) for m in task.metrics],
+            baseline=task.baseline,
+            hyperparameters={name: h for name, h in hyperparameters.items() if name not in task.refuses},
+        )
+        for task in tasks
+    ]

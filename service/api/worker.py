@@ -1,0 +1,95 @@
+"""/v1/worker: the protocol between the service and its workers (worker token)."""
+
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi.responses import FileResponse
+from starlette.concurrency import run_in_threadpool
+
+from luthier.service.api.context import Service, ServiceDep
+from luthier.service.errors import Invalid, NotFound, Stale, Unauthorized, responses
+from luthier.service.lifecycle import transitions as lifecycle
+from luthier.service.storage.tables import AssignmentRow as A
+from luthier.service.storage.tables import StudyRow
+from luthier.studies.protocol import Answer, Assignment, Claim, FileRef, Kind, Name, Outcome, Renewal, Report
+
+router = APIRouter(prefix="/v1/worker", tags=["worker"], responses=responses(Unauthorized))
+MAX_FILE_BYTES = 2**50  # none, in effect: models have the size they have
+POLL_SECONDS = 1.0  # between looks at what other services of the same database changed
+Id = Annotated[int, Path(ge=1, lt=2**63)]
+LeaseToken = Annotated[str, Header(alias="X-Lease-Token", max_length=64)]
+
+
+@router.post(
+    "/claim",
+    response_model=Assignment,
+    responses=responses(Invalid) | {204: {"description": "No work within wait_seconds."}},
+)
+async def claim(claim: Claim, service: ServiceDep, request: Request) -> Response:
+    """Work for this worker: waits for it up to `wait_seconds`. The one route that is not a thread: many wait here."""
+    until = time.monotonic() + claim.wait_seconds
+    while True:
+        assignment = await run_in_threadpool(service.dispatch.claim, claim)
+        if assignment is not None:
+            return Response(assignment.model_dump_json(), media_type="application/json")
+        left = until - time.monotonic()
+        if left <= 0 or service.wake.closed:
+            return Response(status_code=204)
+        await service.wake.wait(min(left, POLL_SECONDS))
+        if await request.is_disconnected():
+            return Response(status_code=204)
+
+
+@router.post("/report", responses=responses(Stale, Invalid))
+def report(report: Report, service: ServiceDep) -> Answer:
+    """An evaluation; the answer says whether to train on."""
+    return service.intake.report(report)
+
+
+@router.post("/renew", responses=responses(Stale, Invalid))
+def renew(renewal: Renewal, service: ServiceDep) -> Answer:
+    """Keeps the lease alive."""
+    return service.intake.renew(renewal)
+
+
+@router.post("/finish", status_code=204, responses=responses(Stale, Invalid))
+def finish(outcome: Outcome, service: ServiceDep) -> None:
+    """How the work ended. The same outcome again changes nothing."""
+    service.intake.finish(outcome)
+    service.wake.notify()
+
+
+def _source(service: Service, assignment_id: int, token: str) -> A:
+    """The assignment whose folder a lease opens: its own, or the winner's for an evaluation. Raises Stale."""
+    with service.core.database.transaction() as session:
+        row = service.core.leases.held(session, assignment_id, token)
+        if row.kind != Kind.EVALUATE:
+            return row
+        return lifecycle.winning(session, session.get_one(StudyRow, row.study_id))
+
+
+@router.put(
+    "/files/{assignment_id}/{name}", status_code=204, responses=responses(Stale, Invalid), max_body_size=MAX_FILE_BYTES
+)
+async def send(
+    assignment_id: Id,
+    name: Name,
+    service: ServiceDep,
+    request: Request,
+    token: LeaseToken,
+    sha256: Annotated[str, Header(alias="X-Content-SHA256", pattern="^[0-9a-f]{64}$")],
+) -> None:
+    """A file from a worker on another machine, under its lease."""
+    row = await run_in_threadpool(_source, service, assignment_id, token)
+    folder = service.core.store.folder(row.study_id, row.id)
+    async with service.core.store.receive(folder, name, sha256, request.stream()):
+        await run_in_threadpool(_source, service, assignment_id, token)  # it may have run out during a long upload
+
+
+@router.get("/files/{assignment_id}/{name}", response_class=FileResponse, responses=responses(Stale, Invalid, NotFound))
+def fetch(assignment_id: Id, name: Name, service: ServiceDep, token: LeaseToken) -> FileResponse:
+    """A file of the assignment's folder, under its lease."""
+    row = _source(service, assignment_id, token)
+    ref = FileRef(name=name, sha256="0" * 64, bytes=0)
+    return FileResponse(service.core.store.path(row.study_id, row.id, ref), media_type="application/octet-stream")

@@ -1,0 +1,1 @@
+"""The life of a study: its states, its budget, its winner."""

@@ -1,1 +1,0 @@
-"""The REST interface, a file a noun."""

@@ -1,0 +1,95 @@
+"""Schedules, runs and champions as the REST interface answers them. Pure functions of rows."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from luthier.service.api.views import instant
+from luthier.service.schedules import champions
+from luthier.service.schemas import ChampionView, RunView, ScheduleView
+from luthier.service.storage.tables import ChampionRow, RunRow, ScheduleRow
+from luthier.studies.schedule import RunOutcome, RunState, SkipReason
+
+NEXT = 5  # due times ahead
+LAST = 10  # runs back
+
+
+def schedule_view(session: Session, schedule: ScheduleRow) -> ScheduleView:
+    champion = champions.current(session, schedule)
+    last = select(RunRow).where(RunRow.schedule_id == schedule.id).order_by(RunRow.due_at.desc()).limit(LAST)
+    return ScheduleView(
+        name=schedule.name,
+        state="ended" if schedule.next_at is None else "paused" if schedule.spec.paused else "active",
+        created_at=_at(schedule.created_at),
+        spec=schedule.spec.shown(),
+        next=[_at(due) for due in next_due(schedule)],
+        champion=None if champion is None else champion_view(schedule, champion),
+        last_runs=run_views(session, schedule, session.scalars(last).all()),
+    )
+
+
+def next_due(schedule: ScheduleRow) -> list[float]:
+    """The next due times; none where the schedule has ended."""
+    if schedule.next_at is None:
+        return []
+    limit = schedule.spec.max_runs
+    count = NEXT if limit is None else min(NEXT, limit - schedule.fired)
+    return list(islice(schedule.spec.due_times(schedule.dealt_until), count))
+
+
+def champion_view(schedule: ScheduleRow, champion: ChampionRow) -> ChampionView:
+    return ChampionView(
+        run=champion.run_id,
+        study=champion.study,
+        trial=champion.trial,
+        params=champion.params,
+        test=champion.test,
+        promoted_at=_at(champion.promoted_at),
+        url=f"/v1/schedules/{schedule.name}/champion",
+        sha256=champion.model["sha256"],
+        bytes=champion.model["bytes"],
+    )
+
+
+def run_views(session: Session, schedule: ScheduleRow, runs: Sequence[RunRow]) -> list[RunView]:
+    made = champions.by_run(session, [run.id for run in runs])
+    return [_run(run, score(schedule, run, made.get(run.id))) for run in runs]
+
+
+def score(schedule: ScheduleRow, run: RunRow, made: ChampionRow | None) -> float | None:
+    """The objective of the model that was in use after a run, on that day's test data."""
+    metric, scores = schedule.spec.study.objective.metric, dict[str, Any]()
+    if run.judgement is not None:
+        metric = run.judgement.metric
+        scores = run.judgement.challenger if run.judgement.promoted else run.judgement.champion
+    elif made is not None:
+        scores = made.test
+    value = scores.get(metric)
+    return None if value is None else float(value)
+
+
+def _run(run: RunRow, score: float | None) -> RunView:
+    return RunView(
+        id=run.id,
+        due_at=_at(run.due_at),
+        trigger="manual" if run.manual else "schedule",
+        state=RunState(run.state),
+        reason=SkipReason(run.reason) if run.reason else None,
+        outcome=RunOutcome(run.outcome) if run.outcome else None,
+        message=run.message,
+        study=run.study,
+        fingerprint=run.fingerprint,
+        warm_start=run.warm_start or [],
+        decision=None if run.judgement is None else run.judgement.model_dump(mode="json"),
+        score=score,
+        created_at=_at(run.created_at),
+        finished_at=instant(run.finished_at),
+    )
+
+
+def _at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

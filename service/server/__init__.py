@@ -1,0 +1,1 @@
+"""The running service: the FastAPI application, the foreground server and the embedded one."""

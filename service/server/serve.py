@@ -1,0 +1,107 @@
+"""`luthier serve`: the service in the foreground, with its fleet."""
+
+import asyncio
+import logging
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+
+from luthier.service.errors import RefusedToStart
+from luthier.service.fleet.local import LocalFleet
+from luthier.service.server.app import Tokens, create_app
+from luthier.service.settings import Settings
+
+log = logging.getLogger("luthier")
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The listening socket. Raises RefusedToStart: no token beyond loopback, or the port is taken."""
+    if not settings.loopback and settings.token is None:
+        raise RefusedToStart(
+            f"{settings.host} can be reached from other machines, and no token is set: set LUTHIER_TOKEN "
+            "(`openssl rand -hex 24` makes one), or listen on 127.0.0.1."
+        )
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY only so
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+        listener.listen(512)
+    except OSError as error:
+        listener.close()
+        raise RefusedToStart(
+            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. Choose another with --port."
+        ) from None
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Where workers of this machine reach it."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def local_fleet(settings: Settings, url: str, tokens: Tokens, data_roots: str | None) -> LocalFleet:
+    return LocalFleet(
+        url,
+        tokens.fleet,
+        data_roots=data_roots,
+        cpu_workers=settings.cpu_workers or 1,
+        workers_per_gpu=settings.workers_per_gpu,
+        home=settings.home.resolve(),
+    )
+
+
+class Server(uvicorn.Server):
+    """Tells when it answers, and gives the fleet's trials back while it still can: before it stops listening."""
+
+    def __init__(self, config: uvicorn.Config, on_start: Callable[[], None], on_stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_start, self._on_stop = on_start, on_stop
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await asyncio.get_running_loop().run_in_executor(None, self._on_stop)
+        await super().shutdown(sockets)
+
+
+def config(app: object) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=10,
+        timeout_keep_alive=75,  # longer than a worker's pause between messages
+        server_header=False,
+    )
+
+
+def serve(settings: Settings) -> None:
+    """Run until SIGTERM or Ctrl-C. Raises RefusedToStart, NewerSchema."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    listener = listen(settings)
+    with listener:
+        tokens = Tokens.of(settings)
+        app = create_app(settings, tokens)
+        url = url_of(listener)
+        roots = settings.data_roots or f"{settings.home.resolve() / 'data'}:{Path.cwd()}"
+        fleet = local_fleet(settings, url, tokens, roots) if settings.fleet == "local" else None
+
+        def start() -> None:
+            log.info("serving on %s; docs at %s/docs, dashboard at %s/dashboard", url, url, url)
+            if fleet is not None:
+                fleet.start()
+
+        def stop() -> None:
+            if fleet is not None:
+                fleet.stop(timeout_seconds=8.0)
+
+        Server(config(app), start, stop).run(sockets=[listener])

@@ -1,0 +1,240 @@
+"""Our tables. Optuna owns `studies`, `trials`, `alembic_version` and others in the same database.
+
+Instants are seconds since the epoch, by the database's clock. Optuna holds what the sampler needs; these rows hold
+execution, and are written first.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+from pydantic import BaseModel
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from luthier.studies.promotion import Judgement
+from luthier.studies.protocol import Comparison, Inspection
+from luthier.studies.schedule import ScheduleSpec
+from luthier.studies.spec import StudySpec
+
+Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+@lru_cache(maxsize=512)
+def _parse(model: type[BaseModel], text: str) -> BaseModel:
+    return model.model_validate_json(text)
+
+
+class Document(TypeDecorator[BaseModel]):
+    """A frozen pydantic model as JSON text. Equal texts are parsed once: a study's spec is read on every request."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, model: type[BaseModel]) -> None:
+        super().__init__()
+        self.model = model
+
+    def process_bind_param(self, value: BaseModel | None, dialect: Dialect) -> str | None:
+        return None if value is None else value.model_dump_json()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> BaseModel | None:
+        return None if value is None else _parse(self.model, value)
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class StudyRow(Base):
+    __tablename__ = "luthier_study"
+    __table_args__ = ({"sqlite_autoincrement": True},)  # an id is never used again: folders and caches go by it
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    spec: Mapped[StudySpec] = mapped_column(Document(StudySpec))
+    parallel: Mapped[int]
+    transient: Mapped[bool] = mapped_column(default=False)  # a plan's: never listed, removed after its answer
+    inspection: Mapped[Inspection | None] = mapped_column(Document(Inspection))
+    created_at: Mapped[float] = mapped_column(Double)
+    started_at: Mapped[float | None] = mapped_column(Double)  # of the first trial
+    finished_at: Mapped[float | None] = mapped_column(Double)
+    ending: Mapped[str | None] = mapped_column(String(16))  # the state it will end in; set: no new trial starts
+    hurry: Mapped[bool] = mapped_column(default=False)  # running trials end at their next evaluation
+    message: Mapped[str | None] = mapped_column(Text)  # why it ended
+    error: Mapped[str | None] = mapped_column(Text)
+    asker: Mapped[str | None] = mapped_column(String(64))  # token of the request that asks Optuna now
+    asker_until: Mapped[float | None] = mapped_column(Double)
+    winner: Mapped[int | None]  # number of the trial whose model is kept
+    test: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    model: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # FileRef
+    winner_again: Mapped[int | None]  # number of its repetition whose weights are kept; None: the trial's own
+    hold: Mapped[bool | None]  # once inspected it waits, paused, for the schedule's run that made it
+    micro_batch: Mapped[int | None]  # the most examples at once that fitted in memory, once more did not
+
+
+class AssignmentRow(Base):
+    """Work for one worker: a trial (kind train), or something else about a study (the other kinds)."""
+
+    __tablename__ = "luthier_assignment"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("luthier_study.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(16))
+    number: Mapped[int]  # train: the trial's, which is Optuna's too; compare: the champion's id; else counted from 0
+    state: Mapped[str] = mapped_column(String(16))
+    params: Mapped[dict[str, Any]] = mapped_column(JSON)  # the space's dimensions
+    seed: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[float] = mapped_column(Double)
+    started_at: Mapped[float | None] = mapped_column(Double)  # of the first attempt
+    finished_at: Mapped[float | None] = mapped_column(Double)
+    attempt: Mapped[int] = mapped_column(default=0)
+    losses: Mapped[int] = mapped_column(default=0)  # attempts whose worker vanished
+    token: Mapped[str | None] = mapped_column(String(64))  # fences writes; kept at the end, so that finish can repeat
+    worker: Mapped[str | None] = mapped_column(String(128))
+    deadline: Mapped[float | None] = mapped_column(Double)
+    gpu: Mapped[str | None] = mapped_column(String(200))  # of the latest attempt; None: a worker without one
+    gpu_share: Mapped[float | None] = mapped_column(Double)  # of the GPU, reserved while a trial runs
+    gpu_bytes: Mapped[int | None] = mapped_column(BigInteger)  # that share in bytes, where the GPU's size is known
+    reason: Mapped[str | None] = mapped_column(String(16))
+    error: Mapped[str | None] = mapped_column(Text)
+    problem_path: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
+    seconds_before: Mapped[float] = mapped_column(Double, default=0.0)  # of earlier attempts
+    seconds: Mapped[float] = mapped_column(Double, default=0.0)  # of this one
+    peak_memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    examples_per_second: Mapped[float | None] = mapped_column(Double)
+    step: Mapped[int] = mapped_column(default=0)  # last evaluation reported
+    value: Mapped[float | None] = mapped_column(Double)  # best or last, as the objective says
+    best_step: Mapped[int | None]
+    resume: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # FileRef
+    resume_step: Mapped[int] = mapped_column(default=0)  # the evaluation it goes on from
+    best: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # FileRef
+    comparison: Mapped[Comparison | None] = mapped_column(Document(Comparison))
+
+    __table_args__ = (
+        UniqueConstraint("study_id", "kind", "number"),
+        Index("ix_luthier_assignment_state", "state", "deadline"),
+        {"sqlite_autoincrement": True},
+    )
+
+
+class ReportRow(Base):
+    __tablename__ = "luthier_report"
+
+    assignment_id: Mapped[int] = mapped_column(
+        ForeignKey("luthier_assignment.id", ondelete="CASCADE"), primary_key=True
+    )
+    step: Mapped[int] = mapped_column(primary_key=True)
+    metrics: Mapped[dict[str, Any]] = mapped_column(JSON)
+    at: Mapped[float] = mapped_column(Double)
+
+
+class WorkerRow(Base):
+    __tablename__ = "luthier_worker"
+
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    device: Mapped[str] = mapped_column(String(200))
+    version: Mapped[str] = mapped_column(String(50))
+    gpu: Mapped[str | None] = mapped_column(String(200))
+    gpu_bytes: Mapped[int | None] = mapped_column(BigInteger)  # its memory
+    seen_at: Mapped[float] = mapped_column(Double)
+
+
+class ServiceRow(Base):
+    """A running service. One that is alone on a database need not read back what it wrote itself."""
+
+    __tablename__ = "luthier_service"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    seen_at: Mapped[float] = mapped_column(Double)
+
+
+class ScheduleRow(Base):
+    __tablename__ = "luthier_schedule"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    spec: Mapped[ScheduleSpec] = mapped_column(Document(ScheduleSpec))
+    created_at: Mapped[float] = mapped_column(Double)
+    dealt_until: Mapped[float] = mapped_column(Double)  # every due time up to here is a run's row
+    next_at: Mapped[float | None] = mapped_column(Double, index=True)  # the next due time; None: max_runs is reached
+    fired: Mapped[int] = mapped_column(default=0)  # runs so far, without the skipped ones
+    champion_id: Mapped[int | None] = mapped_column(BigInteger)  # the model in use
+
+
+class RunRow(Base):
+    """A due time of a schedule: a run, or why there was none. The pair is unique, so that it happens once."""
+
+    __tablename__ = "luthier_run"
+    __table_args__ = (UniqueConstraint("schedule_id", "due_at"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    schedule_id: Mapped[int] = mapped_column(ForeignKey("luthier_schedule.id", ondelete="CASCADE"))
+    due_at: Mapped[float] = mapped_column(Double)
+    manual: Mapped[bool] = mapped_column(default=False)  # triggered by a user
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    reason: Mapped[str | None] = mapped_column(String(16))  # of a skipped one
+    outcome: Mapped[str | None] = mapped_column(String(16))  # of a finished one
+    message: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[float] = mapped_column(Double)
+    finished_at: Mapped[float | None] = mapped_column(Double)
+    study: Mapped[str | None] = mapped_column(String(64))  # its name; it may be gone
+    study_id: Mapped[int | None] = mapped_column(BigInteger)
+    template: Mapped[str] = mapped_column(String(64))  # digest of what is searched
+    fingerprint: Mapped[str | None] = mapped_column(String(64))  # of the data
+    started: Mapped[bool] = mapped_column(default=False)  # the data was looked at, the search is warm
+    warm_start: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # what became of old configurations
+    top: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # its best configurations, for the next run
+    judgement: Mapped[Judgement | None] = mapped_column(Document(Judgement))
+    rival_id: Mapped[int | None] = mapped_column(BigInteger)  # the champion it was compared with
+    turn: Mapped[str | None] = mapped_column(String(64))  # token of the service that moves it on now
+    turn_until: Mapped[float | None] = mapped_column(Double)
+
+
+class ChampionRow(Base):
+    """A model that was, or is, in use. Its file lies apart from its study's, which may go."""
+
+    __tablename__ = "luthier_champion"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    schedule_id: Mapped[int] = mapped_column(ForeignKey("luthier_schedule.id", ondelete="CASCADE"), index=True)
+    run_id: Mapped[int] = mapped_column(BigInteger, unique=True)
+    study: Mapped[str] = mapped_column(String(64))
+    trial: Mapped[int]
+    params: Mapped[dict[str, Any]] = mapped_column(JSON)
+    test: Mapped[dict[str, Any]] = mapped_column(JSON)  # its scores on the day it was promoted
+    model: Mapped[dict[str, Any]] = mapped_column(JSON)  # FileRef
+    previous_id: Mapped[int | None] = mapped_column(BigInteger)  # the champion before it
+    promoted_at: Mapped[float] = mapped_column(Double)
+    withdrawn_at: Mapped[float | None] = mapped_column(Double)  # rolled back
+
+
+class DeliveryRow(Base):
+    """A notification that the service's webhook has not taken yet, or did not take."""
+
+    __tablename__ = "luthier_delivery"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    schedule_id: Mapped[int] = mapped_column(ForeignKey("luthier_schedule.id", ondelete="CASCADE"), index=True)
+    event: Mapped[str] = mapped_column(String(16))
+    body: Mapped[str] = mapped_column(Text)  # JSON, as it is sent and signed
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_at: Mapped[float | None] = mapped_column(Double, index=True)  # None: delivered, or given up
+    delivered_at: Mapped[float | None] = mapped_column(Double)
+    error: Mapped[str | None] = mapped_column(Text)  # of the last attempt
+    created_at: Mapped[float] = mapped_column(Double)

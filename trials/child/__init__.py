@@ -1,0 +1,1 @@
+"""The child process, which imports torch and does assignments; and its messages to the worker."""

@@ -1,0 +1,68 @@
+"""Columns of a table as a task's inputs, checked. Every BadData names the file, the row, and the cure."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from luthier.trials.data.media_folders import media
+from luthier.trials.data.tabular import Table
+from luthier.trials.session import BadData
+
+
+def _fault(text: Any, thing: str = "row") -> str | None:
+    """What is wrong with a text, as the rest of a sentence."""
+    if text is None or (isinstance(text, str) and not text.strip()):
+        return f"is empty; fill it in or remove the {thing}"
+    if not isinstance(text, str):
+        return f"holds {type(text).__name__} where text is wanted"
+    if "\0" in text:
+        return "holds a NUL character; remove it"
+    if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+        return "holds half of a surrogate pair, which is no character; remove it"
+    return None
+
+
+def _texts(table: Table, column: str) -> list[str]:
+    values = table.columns[column]
+    for i, value in enumerate(values):
+        if problem := _fault(value):
+            raise BadData(f"{table.name}, {table.where(i)}: column {column!r} {problem}.", *table.path)
+    return values
+
+
+def _words(table: Table, column: str) -> list[list[str]]:
+    values = table.columns[column]
+    for i, value in enumerate(values):
+        problem = None
+        if not isinstance(value, list):
+            problem = (
+                f"holds {type(value).__name__} where a list of words is wanted; "
+                "write the data as jsonl, parquet or CoNLL"
+            )
+        elif not value:
+            problem = "holds no words; remove the row"
+        elif wrong := next(((k, fault) for k, word in enumerate(value, 1) if (fault := _fault(word, "word"))), None):
+            problem = f"has a word, number {wrong[0]}, that {wrong[1]}"
+        if problem:
+            raise BadData(f"{table.name}, {table.where(i)}: column {column!r} {problem}.", *table.path)
+    return values
+
+
+READERS: Mapping[str, Callable[[Table, str], list[Any]]] = {
+    "text": _texts,
+    "text_pair": _texts,
+    "tokens": _words,
+    "image": media,
+    "audio": media,
+}
+"""Role -> what reads its column."""
+
+
+def groups(table: Table, column: str) -> list[str]:
+    """What each row is related by, as text."""
+    values = table.columns[column]
+    for i, value in enumerate(values):
+        if not isinstance(value, str | int) or value == "":
+            problem = "is empty" if value is None or value == "" else f"holds {type(value).__name__}"
+            text = f"{table.name}, {table.where(i)}: column {column!r} {problem}; a group is text or a whole number."
+            raise BadData(text, *table.path)
+    return [str(value) for value in values]

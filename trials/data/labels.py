@@ -1,0 +1,148 @@
+"""Labels: what a column holds, checked, as class ids and their names."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from luthier.trials.data.tabular import Table
+from luthier.trials.data.tags import split_tag
+from luthier.trials.session import BadData
+
+_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
+_KINDS = {str: "text", int: "whole numbers", bool: "true or false"}
+
+
+def class_labels(tables: Mapping[str, Table], column: str) -> tuple[list[str], dict[str, list[int]]]:
+    """Label names (index = class id) and each table's class ids. Raises BadData."""
+    values = {name: _label_values(table, column) for name, table in tables.items()}
+    kinds = {name: type(found[0]) for name, found in values.items()}
+    for name, kind in kinds.items():
+        if kind is not kinds["train"]:
+            raise BadData(
+                f"{tables[name].name}: column {column!r} holds {_KINDS[kind]} where {tables['train'].name} holds "
+                f"{_KINDS[kinds['train']]}; write the labels alike.",
+                *tables[name].path,
+            )
+    seen = set(values["train"])
+    for name, found in values.items():
+        for i, value in enumerate(found):
+            if value not in seen:
+                raise BadData(
+                    f"{tables[name].name}, {tables[name].where(i)}: the label {value!r} of {name} does not occur in "
+                    "training; add training examples of it or remove the row.",
+                    *tables[name].path,
+                )
+    train = tables["train"]
+    if len(seen) < 2:
+        text = f"{train.name}: column {column!r} holds one label only ({next(iter(seen))!r}); it needs two or more."
+        raise BadData(text, *train.path)
+    if len(seen) == train.rows:
+        text = f"{train.name}: every row has a label of its own in column {column!r}; is it the right column?"
+        raise BadData(text, "dataset", "columns", "label")
+    class_names = train.class_names.get(column)
+    if class_names is not None and kinds["train"] is int:
+        return list(class_names), values
+    ids = {value: i for i, value in enumerate(sorted(seen))}
+    names = [str(value).lower() if isinstance(value, bool) else str(value) for value in ids]
+    return names, {name: [ids[value] for value in found] for name, found in values.items()}
+
+
+def _label_values(table: Table, column: str) -> list[Any]:
+    """The column's labels, all of one type; whole numbers written as text (csv) become numbers."""
+    values = table.columns[column]
+    classes = table.class_names.get(column)
+    kind = type(values[0])
+    for i, value in enumerate(values):
+        problem = None
+        if value is None or (isinstance(value, str) and not value.strip()):
+            problem = "is empty; label the row or remove it"
+        elif isinstance(value, float):
+            problem = f"holds the decimal number {value}; labels are text, whole numbers or true and false"
+        elif not isinstance(value, str | int):
+            problem = f"holds {type(value).__name__}; labels are text, whole numbers or true and false"
+        elif type(value) is not kind:
+            problem = f"holds {value!r} where {table.where(0)} holds {values[0]!r}; labels must be of one type"
+        elif isinstance(value, str) and not value.isprintable():
+            problem = f"holds the label {value!r} with a character that cannot be printed; remove it"
+        elif classes is not None and kind is int and not 0 <= value < len(classes):
+            problem = f"holds {value}, which is none of its {len(classes)} classes; is this split labelled?"
+        if problem:
+            raise BadData(f"{table.name}, {table.where(i)}: column {column!r} {problem}.", *table.path)
+    if kind is str and all(map(_INTEGER.fullmatch, values)):
+        return [int(value) for value in values]
+    if kind is str and all(map(_is_number, values)) and any(map(_is_fraction, values)):
+        i = next(i for i, value in enumerate(values) if _is_fraction(value))
+        raise BadData(
+            f"{table.name}, {table.where(i)}: column {column!r} holds the decimal number {values[i]}; "
+            "labels are text or whole numbers.",
+            *table.path,
+        )
+    return values
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_fraction(number: str) -> bool:
+    """Whether a number's text is of a measure, not of a class: 0.5, but neither 01 nor 2.0."""
+    return ("." in number or "e" in number.lower()) and not float(number).is_integer()
+
+
+def tag_labels(
+    tables: Mapping[str, Table], column: str, words: Mapping[str, list[list[str]]]
+) -> tuple[list[str], dict[str, list[list[int]]]]:
+    """Tag names (index = class id; O first) and the class ids of each table's words. Raises BadData.
+
+    A kind of entity must occur in training; of a kind that does, a tag may first occur elsewhere (I-PER, say).
+    """
+    tags = {
+        name: [_tags(table, column, i, words[name][i]) for i in range(table.rows)] for name, table in tables.items()
+    }
+    train = tables["train"]
+    seen = {tag for row in tags["train"] for tag in row}
+    kinds = {split_tag(tag)[1] for tag in ("O", *seen)}
+    for name, rows in tags.items():
+        for i, row in enumerate(rows):
+            for tag in row:
+                if split_tag(tag)[1] not in kinds:
+                    raise BadData(
+                        f"{tables[name].name}, {tables[name].where(i)}: the tag {tag!r} of {name} is of a kind that "
+                        "does not occur in training; add training examples of it or remove the row.",
+                        *tables[name].path,
+                    )
+    if len(seen) < 2:
+        text = f"{train.name}: column {column!r} holds one tag only ({next(iter(seen))!r}); it needs two or more."
+        raise BadData(text, *train.path)
+    found = {tag for rows in tags.values() for row in rows for tag in row}
+    known = train.class_names.get(column, [])
+    names = sorted((*known, *sorted(found - set(known))), key="O".__ne__)  # stable: O first, the rest as they are
+    ids = {tag: i for i, tag in enumerate(names)}
+    return names, {name: [[ids[tag] for tag in row] for row in rows] for name, rows in tags.items()}
+
+
+def _tags(table: Table, column: str, row: int, words: list[str]) -> list[str]:
+    """A sentence's tags as text. Raises BadData."""
+    tags, classes = table.columns[column][row], table.class_names.get(column)
+    problem = None
+    if not isinstance(tags, list):
+        problem = f"holds {type(tags).__name__} where a list of tags is wanted, one a word"
+    elif len(tags) != len(words):
+        problem = f"holds {len(tags)} tags for {len(words)} words; give each word its tag"
+    else:
+        for tag in tags:
+            if isinstance(tag, int) and classes is None:
+                problem = f"holds the number {tag}, whose meaning is not known; write tags as text (O, B-PER, I-PER)"
+            elif isinstance(tag, int) and not 0 <= tag < len(classes or ()):
+                problem = f"holds {tag}, which is none of its {len(classes or ())} classes; is this split labelled?"
+            elif not isinstance(tag, int | str) or (isinstance(tag, str) and not (tag.strip() and tag.isprintable())):
+                problem = f"holds the tag {tag!r}; tags are text (O, B-PER, I-PER)"
+            if problem:
+                break
+    if problem:
+        raise BadData(f"{table.name}, {table.where(row)}: column {column!r} {problem}.", *table.path)
+    return [classes[tag] if classes is not None and isinstance(tag, int) else tag for tag in tags]

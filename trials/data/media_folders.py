@@ -1,0 +1,122 @@
+"""Images and sounds: folders of them as tables, and columns of paths or bytes as what is safe to open.
+
+A folder holds a subfolder per class, or train and validation (val, valid, dev) and test folders that do. Names with a
+dot in front and files of other kinds are passed over; so are links to folders within a class.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from luthier.trials.data.sources import check_inside_roots
+from luthier.trials.data.tabular import Table
+from luthier.trials.session import BadData
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+AUDIO_SUFFIXES = frozenset({".aif", ".aiff", ".au", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav"})
+SUFFIXES: Mapping[str, frozenset[str]] = {"image": IMAGE_SUFFIXES, "audio": AUDIO_SUFFIXES}  # by role
+_SPLITS = {"train": "train", "test": "test"} | dict.fromkeys(("validation", "val", "valid", "dev"), "validation")
+
+
+def find_splits(folder: Path) -> dict[str, Path]:
+    """Name -> folder where `folder` holds a folder per split instead of one per class; else nothing."""
+    found = {child.name: child for child in _subfolders(folder)}
+    return found if "train" in found and len(found) > 1 and set(found) <= set(_SPLITS) else {}
+
+
+def standard_splits(names: Mapping[str, Path]) -> dict[str, str]:
+    """train, validation, test -> which of the folders serves as it."""
+    return {_SPLITS[name]: name for name in names}
+
+
+def read_folder(folder: Path, name: str, role: str, *path: str) -> Table:
+    """A table of the columns `role` (paths) and label (the subfolder's name). Raises BadData."""
+    try:
+        classes = _subfolders(folder)
+        files = {child.name: list(_files(child, SUFFIXES[role])) for child in classes}
+    except OSError as error:
+        raise BadData(f"{name} cannot be read: {error.strerror or error}. Check its permissions.", *path) from None
+    if not classes:
+        text = f"{name} holds no folders; put the {role} files of each class into a folder with the class's name."
+        raise BadData(text, *path)
+    for label, found in files.items():
+        if not found:
+            endings = ", ".join(sorted(SUFFIXES[role]))
+            raise BadData(f"{name}/{label} holds no {role} file ({endings}); add some or remove the folder.", *path)
+    paths = [file for found in files.values() for file in found]
+    labels = [label for label, found in files.items() for _ in found]
+    names = [str(file.relative_to(folder)) for file in paths]
+    return Table(name, path, [role, "label"], {role: paths, "label": labels}, len(paths), rows_named=names)
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
+def _files(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
+    for here, inner, names in os.walk(folder):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and Path(name).suffix.lower() in suffixes:
+                yield Path(here, name)
+
+
+def media(table: Table, column: str) -> list[Path | bytes]:
+    """The column's files: resolved paths that exist and lie where data may be read, or bytes. Raises BadData."""
+
+    def refuse(row: int, text: str) -> BadData:
+        return BadData(f"{table.name}, {table.where(row)}: column {column!r} {text}", *table.path)
+
+    made = []
+    for i, value in enumerate(table.columns[column]):
+        if isinstance(value, dict):  # as the `datasets` library writes images and sounds
+            value = value.get("path") if value.get("bytes") is None else value["bytes"]
+        if isinstance(value, Path | str) and str(value).strip():
+            try:
+                value = _checked(str(value), table)
+            except (BadData, OSError, RuntimeError, ValueError) as error:
+                raise refuse(i, f"names {value}: {_reason(error)}") from None
+        elif isinstance(value, bytes | bytearray) and value:
+            value = bytes(value)
+        elif value is None or value in ("", b"") or (isinstance(value, str) and not value.strip()):
+            raise refuse(i, "is empty; fill it in or remove the row.")
+        else:
+            raise refuse(i, f"holds {type(value).__name__} where a path or a file's bytes are wanted.")
+        made.append(value)
+    return made
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, BadData):
+        return error.message
+    return f"it cannot be opened ({getattr(error, 'strerror', None) or error}). Check the path and its permissions."
+
+
+def _checked(path: str, table: Table) -> Path:
+    if "://" in path:
+        raise BadData("URLs are not fetched; download the files and name their paths.")
+    file = (table.folder / path if table.folder else Path(path)).resolve()
+    if not any(file.is_relative_to(folder) for folder in table.own_folders):
+        check_inside_roots(file, "it")
+    found = file.stat()  # FileNotFoundError names what is wrong
+    if not file.is_file():
+        raise BadData("it is no file. Name a file.")
+    if found.st_size == 0:
+        raise BadData("the file is empty. Replace it or remove the row.")
+    if not os.access(file, os.R_OK):
+        raise BadData("it cannot be read. Check its permissions.")
+    return file
+
+
+def content_digest(value: Path | bytes) -> str:
+    """SHA-256 of a file's content."""
+    if isinstance(value, bytes):
+        return hashlib.sha256(value).hexdigest()
+    with value.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def stamps(folder: Path) -> tuple[tuple[str, int], ...]:
+    """Changes when a file below the folder is added, removed or renamed: each folder's time."""
+    return tuple((here, Path(here).stat().st_mtime_ns) for here, _, _ in os.walk(folder))

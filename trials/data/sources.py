@@ -1,0 +1,100 @@
+"""Where data comes from: local files inside the data roots, and the hub.
+
+Local paths must lie inside the folders of LUTHIER_DATA_ROOTS (separated by colons, symlinks resolved); `/` means
+anything the user may read, and so does no such variable, but a worker always sets it. URLs are refused.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from luthier.trials.data.tabular import READERS, Table
+from luthier.trials.session import BadData
+
+FORMATS = tuple(READERS)
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+
+def local_path(text: str, *path: str) -> Path | None:
+    """The resolved local path `text` names, or None when there is none but it may be a hub id.
+
+    Raises BadData for a URL, for a path outside the data roots, and for one that does not exist.
+    """
+    if "://" in text:
+        raise BadData(f"{text}: URLs are not fetched; download it and give its path.", *path)
+    if "\0" in text:
+        raise BadData("The path holds a NUL character; remove it.", *path)
+    try:
+        here = Path(text).expanduser()
+        resolved, exists = here.resolve(), here.exists()
+    except (OSError, RuntimeError) as error:
+        raise BadData(f"{text} cannot be opened: {error}. Check the path.", *path) from None
+    hub = _HUB_ID.fullmatch(text) is not None and here.suffix.lstrip(".").lower() not in FORMATS
+    if hub and not exists:
+        return None
+    check_inside_roots(resolved, text, *path)
+    if not exists:
+        raise BadData(f"{text} does not exist on this worker; check the path ({resolved}).", *path)
+    return resolved
+
+
+def check_inside_roots(resolved: Path, text: str, *path: str) -> None:
+    """Raise BadData when LUTHIER_DATA_ROOTS is set and `resolved` lies in none of its folders."""
+    roots = os.environ.get("LUTHIER_DATA_ROOTS")
+    if roots is None:
+        return
+    folders = [Path(root).expanduser().resolve() for root in roots.split(":") if root]
+    if not any(resolved.is_relative_to(folder) for folder in folders):
+        listed = ", ".join(map(str, folders)) or "none"
+        raise BadData(f"{text} lies outside the folders data may be read from (LUTHIER_DATA_ROOTS: {listed}).", *path)
+
+
+def read_file(text: str, wanted: Iterable[str], *path: str) -> Table:
+    """Read the wanted columns of a local file. Raises BadData."""
+    file = local_path(text, *path)
+    kind = Path(text).suffix.lstrip(".").lower()
+    if file is not None and file.is_dir():
+        raise BadData(f"{text} is a folder; give a file, or one file per split as train, validation and test.", *path)
+    if file is None or kind not in FORMATS:
+        raise BadData(f"{text} is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file.", *path)
+    try:
+        return replace(READERS[kind](file, text, set(wanted), path), folder=file.parent)
+    except OSError as error:
+        raise BadData(f"{text} cannot be read: {error.strerror or error}. Check its permissions.", *path) from None
+
+
+def read_hub(hub_id: str, subset: str | None, splits: Mapping[str, str], wanted: Iterable[str]) -> dict[str, Table]:
+    """Splits of a hub data set. `splits` maps train, validation, test to the data set's own split names.
+
+    Raises BadData; no code of the data set is run.
+    """
+    import datasets
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    path = ("dataset", "source")
+    datasets.disable_progress_bars()
+    try:
+        found = datasets.load_dataset(hub_id, name=subset)
+    except Exception as error:  # the library raises dozens of kinds, its own and the network's
+        reason = " ".join(str(error).split())[:300]
+        text = f"{hub_id} is neither a file on this worker nor a data set that could be loaded from the hub: {reason}"
+        raise BadData(text, *path) from None
+    wanted, tables = set(wanted), {}
+    for role, split in splits.items():
+        if split not in found:
+            where = ("dataset", role) if role != "train" else path
+            raise BadData(f"{hub_id} has no split {split!r}; it has {', '.join(map(str, found))}.", *where)
+        part = found[split]
+        header = list(part.column_names)
+        inner = {c: getattr(f, "feature", f) for c, f in part.features.items()}
+        names = {c: f.names for c, f in inner.items() if isinstance(f, datasets.ClassLabel)}
+        for column, feature in part.features.items():
+            if isinstance(feature, datasets.Image | datasets.Audio):
+                part = part.cast_column(column, type(feature)(decode=False))
+        columns = {c: part.select_columns([c])[:][c] for c in header if c in wanted}
+        caches = (Path(datasets.config.HF_DATASETS_CACHE).resolve(), Path(HF_HUB_CACHE).resolve())
+        name = f"{hub_id} ({split})"
+        tables[role] = Table(name, path, header, columns, len(part), names, own_folders=caches)
+    return tables

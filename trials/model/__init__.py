@@ -1,0 +1,1 @@
+"""Pretrained models: loading, blocks and freeze depth, low-rank adapters, dropout."""

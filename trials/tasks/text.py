@@ -1,0 +1,70 @@
+"""What the tasks on text share: a tokenizer that fits its model, and padded batches of token ids."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+
+from luthier.trials.model import pretrained as models
+from luthier.trials.model.pretrained import Pretrained
+from luthier.trials.session import BadData
+from luthier.trials.tasks.registry import Encoded
+
+
+def load(auto: Any, folder: Path, name: str, label_names: list[str]) -> Pretrained:
+    """Tokenizer and model, of the class `auto`, of a checked model folder. Raises BadData."""
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # broken files surface as whatever the tokenizer's own code raises
+        reason = " ".join(str(error).split())[:300]
+        raise BadData(f"{name}: its tokenizer cannot be loaded: {reason}. Save it anew.", "model") from None
+    pretrained = models.load(auto, folder, name, label_names, processor=tokenizer)
+    config: Any = pretrained.model.config
+    if tokenizer.pad_token is None:  # decoders: the end-of-text token pads; the attention mask hides it
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+        if tokenizer.pad_token is None:
+            raise BadData(f"{name}: its tokenizer has no padding, end or unknown token; add a pad_token.", "model")
+    tokenizer.padding_side = "right"
+    for part in {id(c): c for c in (config, config.get_text_config())}.values():
+        part.pad_token_id = tokenizer.pad_token_id  # decoders look for the last token that is not padding
+        part.use_cache = False
+    return pretrained
+
+
+def longest_input(pretrained: Pretrained, max_length: int, pair: bool = False) -> int:
+    """Tokens of an input at most: `max_length`, or what the model can take, if that is less."""
+    tokenizer = pretrained.processor
+    room = min(max_length, _model_limit(pretrained.model), tokenizer.model_max_length)
+    return max(room, tokenizer.num_special_tokens_to_add(pair=pair) + 1)
+
+
+def padding(tokenizer: Any, names: Sequence[str]) -> dict[str, float]:
+    """What pads each of the model's inputs."""
+    own = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
+    return {name: own.get(name, 0) for name in names}
+
+
+def _model_limit(model: nn.Module) -> int:
+    """Tokens the position table holds; RoBERTa and its kin count positions from behind the padding's."""
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if not isinstance(limit, int) or limit <= 0:
+        return 1_000_000
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            return limit - module.padding_idx - 1
+    return limit
+
+
+def collate(encoded: Encoded, rows: Sequence[int]) -> dict[str, torch.Tensor]:
+    """Inputs (rows, longest of them), padded on the right."""
+    longest = max(encoded.lengths[i] for i in rows)
+    if torch.cuda.is_available():
+        longest = max(longest, min(-(-longest // 8) * 8, encoded.longest))  # tensor cores want multiples of 8
+    batch = {}
+    for name, values in encoded.columns.items():
+        pad = encoded.padding[name]
+        batch[name] = torch.tensor([[*values[i], *([pad] * (longest - len(values[i])))] for i in rows])
+    return batch

@@ -1,0 +1,1 @@
+"""The training engine: model cache, optimizer, checkpoints, gradients and predictions."""

@@ -1,0 +1,1 @@
+"""The worker process: claims assignments and relays messages. Never imports torch."""

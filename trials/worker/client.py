@@ -1,0 +1,225 @@
+"""The worker's side of the HTTP protocol. A service that is away is waited for; nothing else is repeated.
+
+Its exceptions:
+
+    ServiceError
+      Stale       the lease is lost, or the service no longer knows the assignment: drop everything
+      Forbidden   the service refuses this worker, or is no Luthier service: end the worker
+      Rejected    the service refuses this one message: repeating it would not help
+"""
+
+import asyncio
+import hashlib
+import logging
+import random
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+from pydantic import BaseModel
+
+from luthier.studies.protocol import Answer, Assignment, Claim, FileRef, Outcome, Renewal, Report
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE_SECONDS = 0.1  # before the first repetition; doubles up to:
+LONGEST_PAUSE_SECONDS = 1.5  # well below any lease, so that a service that was away hears of its workers in time
+LONGEST_RETRY_AFTER_SECONDS = 60.0
+READ_SECONDS = 30.0  # a service that takes longer to answer counts as away
+CHUNK_BYTES = 2**20
+Parsed = TypeVar("Parsed", bound=BaseModel)
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+class ServiceError(Exception):
+    """The service's answer was an error. The text is a sentence for people."""
+
+
+class Stale(ServiceError):
+    """The lease is lost: someone else holds the assignment, or it has ended."""
+
+
+class Forbidden(ServiceError):
+    """This worker may not work for this service."""
+
+
+class Rejected(ServiceError):
+    """The service refuses this message."""
+
+
+class Client:
+    """HTTP calls to one service. Every call waits for as long as the service is away; cancel it to give up."""
+
+    def __init__(self, server: str, token: str | None = None) -> None:
+        host = urlsplit(server).hostname
+        self.server = server.rstrip("/")
+        self._http = httpx.AsyncClient(
+            base_url=self.server,
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            timeout=httpx.Timeout(READ_SECONDS, connect=5.0),
+            trust_env=host not in LOOPBACK,  # no proxy between a service and its own fleet
+        )
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def claim(self, claim: Claim) -> Assignment | None:
+        """Wait up to `claim.wait_seconds` for work. Raises Forbidden, also for what is no Luthier service."""
+        timeout = httpx.Timeout(claim.wait_seconds + READ_SECONDS, connect=5.0)
+        response = await self._post("claim", claim, timeout=timeout)
+        if response.status_code == 404:
+            raise Forbidden(f"{self.server} is not a Luthier server: it has no /v1/worker/claim. Check --server.")
+        self._raise_for(response)
+        return None if response.status_code == 204 else self._parse(Assignment, response)
+
+    async def report(self, report: Report) -> Answer:
+        return await self._answer("report", report)
+
+    async def renew(self, renewal: Renewal) -> Answer:
+        return await self._answer("renew", renewal)
+
+    async def finish(self, outcome: Outcome) -> None:
+        self._raise_for(await self._post("finish", outcome), held=True)
+
+    async def upload(self, assignment: Assignment, ref: FileRef, path: Path) -> None:
+        """Stream the file `path` into the service's store. Raises Rejected when it is not what `ref` says."""
+        if path.stat().st_size != ref.bytes:
+            raise Rejected(f"{ref.name} was changed after it was reported.")
+        headers = self._lease(assignment) | {"X-Content-SHA256": ref.sha256, "Content-Length": str(ref.bytes)}
+        response = await self._send("PUT", self._file(assignment, ref), headers=headers, file=path)
+        self._raise_for(response, held=True)
+
+    async def download(self, assignment: Assignment, ref: FileRef, path: Path) -> None:
+        """Stream a file of the assignment into `path`, which is whole or absent. Raises Rejected when it does not
+        have the bytes that `ref` promises."""
+        pause = _Pause()
+        part = path.with_name(path.name + ".part")
+        while True:
+            try:
+                async with self._http.stream(
+                    "GET", self._file(assignment, ref), headers=self._lease(assignment)
+                ) as response:
+                    if not _is_away(response):
+                        if response.status_code != 404:
+                            self._raise_for(response, held=True)
+                        await self._write(response, ref, part)
+                        part.replace(path)
+                        return
+                    problem = f"it answered {response.status_code}"
+            except httpx.TransportError as error:
+                response, problem = None, _words(error)
+            finally:
+                part.unlink(missing_ok=True)
+            await pause.wait(problem, response)
+
+    async def _write(self, response: httpx.Response, ref: FileRef, part: Path) -> None:
+        if response.status_code == 404:
+            raise Rejected(f"The service has no file {ref.name} for this assignment, though it names one.")
+        digest, size = hashlib.sha256(), 0
+        with part.open("wb") as file:
+            async for chunk in response.aiter_bytes(CHUNK_BYTES):
+                digest.update(chunk)
+                size += len(chunk)
+                file.write(chunk)
+        if (digest.hexdigest(), size) != (ref.sha256, ref.bytes):
+            raise Rejected(f"The service's file {ref.name} does not match its checksum: it was changed or damaged.")
+
+    async def _answer(self, route: str, message: BaseModel) -> Answer:
+        response = await self._post(route, message)
+        self._raise_for(response, held=True)
+        return self._parse(Answer, response)
+
+    def _parse(self, kind: type[Parsed], response: httpx.Response) -> Parsed:
+        try:
+            return kind.model_validate_json(response.content)
+        except ValueError as error:
+            text = f"{self.server} sent no {kind.__name__} that this worker understands. Are both of the same version?"
+            raise Forbidden(text) from error
+
+    async def _post(self, route: str, message: BaseModel, **options: Any) -> httpx.Response:
+        headers = {"Content-Type": "application/json"}
+        content = message.model_dump_json().encode()
+        return await self._send("POST", f"/v1/worker/{route}", headers=headers, content=content, **options)
+
+    async def _send(self, method: str, path: str, file: Path | None = None, **options: Any) -> httpx.Response:
+        """Send until the service answers: it is away while it refuses, is silent, or answers 429 or 5xx."""
+        pause = _Pause()
+        while True:
+            if file is not None:
+                options["content"] = _chunks(file)  # anew each time: a stream is read once
+            try:
+                response = await self._http.request(method, path, **options)
+            except httpx.TransportError as error:
+                await pause.wait(_words(error))
+                continue
+            if not _is_away(response):
+                return response
+            await pause.wait(f"it answered {response.status_code}", response)
+
+    def _raise_for(self, response: httpx.Response, held: bool = False) -> None:
+        """Raise for an error answer. About a `held` assignment 404 means that the service forgot it."""
+        status = response.status_code
+        if status in (401, 403):
+            why = "needs a worker token" if status == 401 else "does not accept this token for workers"
+            raise Forbidden(f"{self.server} {why}: set LUTHIER_WORKER_TOKEN to the service's worker token.")
+        if held and status in (404, 409):
+            raise Stale("The service has given this assignment to another worker, or it has ended.")
+        if not response.is_success:
+            raise Rejected(f"The service refused the worker's message ({status}): {_detail(response)}")
+
+    @staticmethod
+    def _file(assignment: Assignment, ref: FileRef) -> str:
+        return f"/v1/worker/files/{assignment.id}/{ref.name}"
+
+    @staticmethod
+    def _lease(assignment: Assignment) -> dict[str, str]:
+        return {"X-Lease-Token": assignment.token}
+
+
+class _Pause:
+    """Waits between repetitions: doubling, capped, jittered; says once that the service is away."""
+
+    def __init__(self) -> None:
+        self.seconds = FIRST_PAUSE_SECONDS
+
+    async def wait(self, problem: str, response: httpx.Response | None = None) -> None:
+        level = logging.WARNING if self.seconds == FIRST_PAUSE_SECONDS else logging.DEBUG
+        log.log(level, "The service is away (%s); trying again until it is back.", problem)
+        asked = _retry_after(response.headers) if response is not None else 0.0
+        jitter = random.uniform(0.5, 1.0)  # noqa: S311 - spreads many workers, guards nothing
+        await asyncio.sleep(max(asked, self.seconds * jitter))
+        self.seconds = min(self.seconds * 2, LONGEST_PAUSE_SECONDS)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    """Seconds of a Retry-After header; 0 without one, or where it holds a date."""
+    try:
+        return min(max(float(headers.get("Retry-After", "0")), 0.0), LONGEST_RETRY_AFTER_SECONDS)
+    except ValueError:
+        return 0.0
+
+
+def _is_away(response: httpx.Response) -> bool:
+    return response.status_code in (408, 425, 429) or response.status_code >= 500
+
+
+def _words(error: httpx.TransportError) -> str:
+    return str(error) or type(error).__name__
+
+
+def _detail(response: httpx.Response) -> str:
+    """The sentence in a problem+json answer, with the path of a refused field."""
+    try:
+        body = response.json()
+        errors = body.get("errors") or body["detail"]
+        return " ".join(str(errors).split())[:500]
+    except (ValueError, LookupError, AttributeError, httpx.ResponseNotRead):
+        return response.reason_phrase
+
+
+async def _chunks(path: Path) -> AsyncIterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
