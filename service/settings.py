@@ -10,8 +10,6 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SecretsSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import PydanticBaseSettingsSource
 
-from luthier.service.schedules.webhook import Webhook
-
 
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
@@ -111,13 +109,6 @@ class Settings(BaseSettings):
         url = self.database_url.get_secret_value()
         scheme, _, rest = url.partition("://")
         return f"postgresql+psycopg://{rest}" if scheme in ("postgres", "postgresql") else url
-
-    @property
-    def webhook(self) -> Webhook | None:
-        if self.webhook_url is None:
-            return None
-        secret = self.webhook_secret
-        return Webhook(self.webhook_url.get_secret_value(), secret.get_secret_value() if secret else None)
 
     @property
     def loopback(self) -> bool:

@@ -6,23 +6,7 @@ The child process implements it over its pipe to the parent (`luthier.trials.chi
 from pathlib import Path
 from typing import Protocol
 
-from luthier.studies.protocol import Decision, Metrics
-
-
-class BadData(Exception):
-    """Model or data cannot be used as the spec says. `path` is the spec's path, as ("dataset", "columns", "text")."""
-
-    def __init__(self, message: str, *path: str | int) -> None:
-        super().__init__(message)
-        self.message, self.path = message, list(path)
-
-
-class Ended(Exception):
-    """The decision on a report or a renewal was to end the trial now."""
-
-    def __init__(self, decision: Decision) -> None:
-        super().__init__(decision)
-        self.decision = decision
+from luthier.studies.protocol import Metrics
 
 
 class Session(Protocol):

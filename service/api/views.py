@@ -28,13 +28,10 @@ from luthier.service.schemas import (
 )
 from luthier.service.storage.tables import AssignmentRow as A
 from luthier.service.storage.tables import ReportRow, StudyRow, WorkerRow
+from luthier.service.times import instant
 from luthier.studies.hyperparameters import HYPERPARAMETERS
 from luthier.studies.protocol import Kind, Reason, StudyState, TrialState
 from luthier.studies.tasks import Task
-
-
-def instant(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 def study_views(session: Session, studies: Sequence[StudyRow]) -> list[StudyView]:

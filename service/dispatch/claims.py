@@ -5,9 +5,9 @@ Optuna's, and never pass the budget. A turn left behind by a crash runs out; the
 """
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import select, update
@@ -20,20 +20,25 @@ from luthier.service.dispatch.search_pool import resolved_space
 from luthier.service.errors import Conflict, Unavailable
 from luthier.service.lifecycle import confirmation as confirm
 from luthier.service.lifecycle import transitions as lifecycle
-from luthier.service.schedules import champions
 from luthier.service.storage.leases import Tally, rows
 from luthier.service.storage.tables import AssignmentRow as A
 from luthier.service.storage.tables import ReportRow, StudyRow, WorkerRow
 from luthier.studies.hyperparameters import Params
-from luthier.studies.protocol import TRAINING, Assignment, Checkpoint, Claim, Kind, StudyState, TrialState
+from luthier.studies.protocol import TRAINING, Assignment, Checkpoint, Claim, FileRef, Kind, StudyState, TrialState
 from luthier.studies.search.search import Search
 
 ASK_SECONDS = 60.0  # a turn to ask Optuna that lasts longer was left behind by a crash
 
 
+Payload = Callable[[Session, StudyRow, A], Mapping[str, FileRef]]
+"""payload(session, study, assignment): fields of the message of an assignment that only its kind has."""
+
+
 @dataclass(frozen=True)
 class Dispatch(Core):
-    """Hands work out."""
+    """Hands work out. `payloads` adds what a kind of assignment needs beside what all of them have."""
+
+    payloads: Mapping[Kind, Payload] = field(default_factory=dict)
 
     def claim(self, claim: Claim) -> Assignment | None:
         """Lease queued work, else ask for a new trial. None when there is nothing to do now."""
@@ -209,8 +214,8 @@ class Dispatch(Core):
         if kind is Kind.EVALUATE:
             source = lifecycle.winning(session, study)
             extra = {"provenance": self._provenance(session, study, source)}
-        elif kind is Kind.COMPARE:
-            extra = champions.rivals(session, study, row)
+        elif kind in self.payloads:
+            extra = dict(self.payloads[kind](session, study, row))
         checkpoint = Checkpoint.model_validate(
             {"step": source.resume_step, "resume": source.resume, "best": source.best}
             | {"best_step": source.best_step, "best_value": source.value}

@@ -8,10 +8,10 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from luthier.service.api.views import instant
 from luthier.service.schedules import champions
 from luthier.service.schemas import ChampionView, RunView, ScheduleView
 from luthier.service.storage.tables import ChampionRow, RunRow, ScheduleRow
+from luthier.service.times import instant
 from luthier.studies.schedule import RunOutcome, RunState, SkipReason
 
 NEXT = 5  # due times ahead

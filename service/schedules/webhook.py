@@ -19,6 +19,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from luthier.service.schedules import views as shown
+from luthier.service.settings import Settings
 from luthier.service.storage.database import Database
 from luthier.service.storage.leases import rows
 from luthier.service.storage.tables import DeliveryRow, RunRow, ScheduleRow
@@ -50,6 +51,14 @@ class Webhook:
 
     url: str
     secret: str | None
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Webhook | None":
+        """Return the webhook that the settings name, or None where they name none."""
+        if settings.webhook_url is None:
+            return None
+        secret = settings.webhook_secret
+        return cls(settings.webhook_url.get_secret_value(), secret.get_secret_value() if secret else None)
 
     def deliver(self, database: Database) -> None:
         """Send what is due, each attempt by one service; what is not taken is tried again later."""

@@ -16,16 +16,20 @@ from luthier.service.api import auth, dashboard, operations, plan, schedules, st
 from luthier.service.api import schedule_pages as pages
 from luthier.service.api.context import Service
 from luthier.service.api.notifier import Wake
+from luthier.service.background import Every
 from luthier.service.dispatch.claims import Dispatch
 from luthier.service.dispatch.core import Core
-from luthier.service.dispatch.reaper import Every, Reaper
+from luthier.service.dispatch.reaper import Reaper
 from luthier.service.dispatch.reports import Intake
 from luthier.service.dispatch.search_pool import Searches
+from luthier.service.schedules import champions
 from luthier.service.schedules.scheduler import Scheduler
+from luthier.service.schedules.webhook import Webhook
 from luthier.service.settings import Settings
 from luthier.service.storage.database import Database
 from luthier.service.storage.file_store import Store
 from luthier.service.storage.leases import Leases
+from luthier.studies.protocol import Kind
 
 VERSION = "0.1.0"
 SCHEDULER_SECONDS = 1.0  # between looks at what is due
@@ -70,8 +74,9 @@ def create_app(settings: Settings, tokens: Tokens | None = None, only: str | Non
     tokens = tokens or Tokens.of(settings)
     core = build_core(settings, only)
     parts = (core.database, core.leases, core.searches, core.store, core.only)
-    dispatch, intake = Dispatch(*parts), Intake(*parts)
-    scheduler = Scheduler(core, dispatch, intake, settings.webhook)
+    dispatch = Dispatch(*parts, payloads={Kind.COMPARE: champions.rivals})
+    intake = Intake(*parts)
+    scheduler = Scheduler(core, dispatch, intake, Webhook.of(settings))
     service = Service(settings, core, dispatch, intake, scheduler, Wake())
 
     @asynccontextmanager

@@ -11,8 +11,8 @@ from luthier.studies.hyperparameters import complete
 from luthier.studies.protocol import Assignment, Checkpoint, Decision, FileRef, Inspection, Kind, Metrics
 from luthier.studies.spec import StudySpec
 from luthier.studies.tasks import TASKS
-from luthier.trials.session import Ended
-from luthier.trials.worker.assignment_files import file_ref
+from luthier.trials.errors import Ended
+from luthier.trials.files import file_ref
 from tests.tiny import tiny_csv, tiny_model
 
 

@@ -9,8 +9,8 @@ import torch
 import transformers as hf
 from torch import nn
 
+from luthier.trials.errors import BadData
 from luthier.trials.model.backbone import Backbone
-from luthier.trials.session import BadData
 
 SIZES: dict[str, Any] = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
 TEXT: dict[str, Any] = SIZES | {"vocab_size": 50, "num_hidden_layers": 3}

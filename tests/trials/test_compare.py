@@ -14,11 +14,11 @@ import torch
 import transformers
 
 from luthier.studies.protocol import Assignment, Comparison, Kind
+from luthier.trials.files import file_ref
 from luthier.trials.jobs.compare import REPLICATES, by_label, compare
 from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.train import train
 from luthier.trials.training.warm import Warm
-from luthier.trials.worker.assignment_files import file_ref
 from tests.architectures import ARCHITECTURES, tiny_data
 from tests.tiny import tiny_csv
 from tests.trials.conftest import Memory

@@ -11,7 +11,7 @@ import pytest
 
 from luthier.studies.spec import Dataset
 from luthier.trials.data.load import Data, load_data
-from luthier.trials.session import BadData
+from luthier.trials.errors import BadData
 from tests.tiny import tiny_csv, tiny_rows
 
 GOOD = "text,label\n" + "".join(f"{text},{label}\n" for text, label in tiny_rows(12))

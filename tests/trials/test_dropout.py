@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from luthier.trials.data.batches import seed_everything
 from luthier.trials.model import dropout
+from luthier.trials.training.seeding import seed_everything
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.5, 0.999])

@@ -12,13 +12,13 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from luthier.studies.protocol import Assignment, Kind
+from luthier.trials.errors import BadData
+from luthier.trials.files import file_ref
 from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.inspect import inspect
 from luthier.trials.jobs.train import train
 from luthier.trials.model.pretrained import model_folder
-from luthier.trials.session import BadData
 from luthier.trials.training.warm import Warm
-from luthier.trials.worker.assignment_files import file_ref
 from tests.architectures import ARCHITECTURES, tiny_data
 from tests.tiny import LABELS, tiny_csv, tiny_rows
 from tests.trials.conftest import Memory

@@ -8,11 +8,11 @@ import pytest
 
 from luthier.studies.protocol import Assignment, Kind
 from luthier.studies.space import Space
+from luthier.trials.errors import BadData
 from luthier.trials.jobs import batch_fits as fits
 from luthier.trials.jobs.batch_fits import Room, batch_sizes, measure
 from luthier.trials.jobs.inspect import inspect
 from luthier.trials.jobs.train import train
-from luthier.trials.session import BadData
 from luthier.trials.training.warm import Warm
 from tests.trials.conftest import Memory
 

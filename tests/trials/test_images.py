@@ -21,10 +21,10 @@ from luthier.studies.spec import StudySpec
 from luthier.trials.data.augmentation import OPERATIONS, augment
 from luthier.trials.data.load import Split
 from luthier.trials.data.media import read_image
+from luthier.trials.errors import BadData, Ended
 from luthier.trials.jobs.inspect import inspect
 from luthier.trials.jobs.train import train
 from luthier.trials.model.pretrained import Pretrained
-from luthier.trials.session import BadData, Ended
 from luthier.trials.tasks import image_classification as task
 from luthier.trials.training.warm import Warm
 from tests.architectures import ARCHITECTURES, tiny_data

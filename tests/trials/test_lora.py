@@ -13,14 +13,15 @@ from safetensors import safe_open
 from torch import nn
 
 from luthier.studies.protocol import Assignment, Decision, Kind
+from luthier.trials.errors import BadData, Ended
 from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.inspect import inspect
-from luthier.trials.jobs.train import prepare, train
+from luthier.trials.jobs.train import train
 from luthier.trials.model import lora
 from luthier.trials.model.backbone import Backbone
-from luthier.trials.session import BadData, Ended
 from luthier.trials.training import optim
 from luthier.trials.training.engine import Computer
+from luthier.trials.training.setup import prepare
 from luthier.trials.training.warm import Warm
 from tests.architectures import ARCHITECTURES, tiny_data
 from tests.trials.conftest import Memory

@@ -15,7 +15,7 @@ import pytest
 from luthier.studies.spec import Dataset
 from luthier.trials.data.load import Data, load_data
 from luthier.trials.data.media_folders import stamps
-from luthier.trials.session import BadData
+from luthier.trials.errors import BadData
 from tests.tiny import tiny_rows
 
 

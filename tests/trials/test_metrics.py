@@ -7,8 +7,8 @@ import warnings
 import pytest
 import torch
 
-from luthier.trials.data.tags import entities, entity_f1
-from luthier.trials.tasks.metrics import auc, classification_scores, tag_scores
+from luthier.trials.data.tags import entities
+from luthier.trials.tasks.metrics import auc, classification_scores, entity_f1, tag_scores
 
 
 @pytest.mark.parametrize("classes, rows, seed", [(2, 50, 0), (3, 40, 1), (6, 30, 2), (20, 25, 3)])

@@ -15,10 +15,11 @@ import soundfile
 import torch
 
 from luthier.studies.protocol import Assignment
-from luthier.trials.jobs.train import prepare, train
+from luthier.trials.jobs.train import train
 from luthier.trials.prefix import shared_files as prefix_files
 from luthier.trials.prefix.shared_files import NoRoom, PrefixFiles, Tier, machine_tiers
 from luthier.trials.training.engine import Computer
+from luthier.trials.training.setup import prepare
 from luthier.trials.training.warm import Warm
 from tests.architectures import ARCHITECTURES, tiny_data
 from tests.tiny import tiny_csv, tiny_sound

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from luthier.studies.protocol import Assignment, Kind
+from luthier.trials.errors import BadData
 from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.inspect import inspect
 from luthier.trials.jobs.train import train
-from luthier.trials.session import BadData
 from luthier.trials.training import warm as warm_module
 from luthier.trials.training.warm import Warm
 from tests.tiny import tiny_model

@@ -8,15 +8,16 @@ import torch
 from torch import nn
 
 from luthier.studies.protocol import Assignment, Checkpoint, Kind
+from luthier.trials.files import file_ref
 from luthier.trials.jobs import train as training
 from luthier.trials.jobs.evaluate import evaluate
-from luthier.trials.jobs.train import prepare, train
+from luthier.trials.jobs.train import train
 from luthier.trials.prefix.cache import Shortcut
 from luthier.trials.training import checkpoint
 from luthier.trials.training.compact_embeddings import Vocabulary, compact
 from luthier.trials.training.engine import Computer
+from luthier.trials.training.setup import prepare
 from luthier.trials.training.warm import Opened, Warm
-from luthier.trials.worker.assignment_files import file_ref
 from tests.trials.conftest import Memory
 from tests.trials.test_tasks import Study, study
 

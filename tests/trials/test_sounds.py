@@ -14,14 +14,14 @@ import torch
 import transformers as hf
 
 from luthier.studies.protocol import Assignment
-from luthier.trials.data.batches import seed_everything
 from luthier.trials.data.load import Split
 from luthier.trials.data.media import read_audio
+from luthier.trials.errors import BadData
 from luthier.trials.jobs.train import train
 from luthier.trials.model.backbone import Backbone
 from luthier.trials.model.pretrained import Pretrained
-from luthier.trials.session import BadData
 from luthier.trials.tasks import audio_classification as task
+from luthier.trials.training.seeding import seed_everything
 from luthier.trials.training.warm import Warm
 from tests.architectures import ARCHITECTURES, tiny_data
 from tests.trials.conftest import Memory

@@ -13,11 +13,12 @@ import transformers as hf
 
 from luthier.studies.protocol import Assignment, Checkpoint, Kind, Metrics
 from luthier.studies.tasks import TASKS
-from luthier.trials.jobs.evaluate import NAME, evaluate
+from luthier.trials.files import file_ref
+from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.inspect import inspect
+from luthier.trials.jobs.packed_model import NAME
 from luthier.trials.jobs.train import train
 from luthier.trials.training.warm import Warm
-from luthier.trials.worker.assignment_files import file_ref
 from tests.architectures import ARCHITECTURES, TIMM, Architecture, tiny_data
 from tests.trials.conftest import Memory
 

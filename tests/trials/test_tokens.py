@@ -12,12 +12,12 @@ import torch
 
 from luthier.studies.protocol import Assignment
 from luthier.studies.spec import Dataset, StudySpec
+from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.load import Data, Split, load_data
+from luthier.trials.errors import BadData
 from luthier.trials.jobs.train import train
 from luthier.trials.model.pretrained import Pretrained
-from luthier.trials.session import BadData
 from luthier.trials.tasks import token_classification
-from luthier.trials.tasks.registry import Encoded
 from luthier.trials.training.warm import Warm
 from tests.tiny import tiny_bpe, tiny_sentences
 from tests.trials.conftest import Memory

@@ -11,9 +11,9 @@ from torch import nn
 from luthier.studies.protocol import Assignment, Checkpoint, Decision, Inspection, Reason
 from luthier.studies.spec import is_better
 from luthier.trials.child.__main__ import perform
+from luthier.trials.errors import BadData, Ended
 from luthier.trials.jobs.train import train
 from luthier.trials.memory import out_of_memory
-from luthier.trials.session import BadData, Ended
 from luthier.trials.training.optim import class_weights, schedule
 from luthier.trials.training.warm import Warm
 from tests.tiny import tiny_csv

@@ -19,9 +19,8 @@ from typing import Any
 
 from luthier.studies.protocol import Assignment, Evaluation, Inspection, Kind
 from luthier.trials.child import __main__ as run
-from luthier.trials.session import BadData
-from luthier.trials.worker.assignment_files import file_ref
-from luthier.trials.worker.child_process import CannotWork
+from luthier.trials.errors import BadData, CannotWork
+from luthier.trials.files import file_ref
 
 
 def train(assignment: Assignment, session: run.PipedSession, warm: SimpleNamespace) -> SimpleNamespace:

@@ -12,10 +12,9 @@ from luthier.studies.host import usable_cores
 from luthier.studies.protocol import Gpu
 from luthier.trials import __main__ as command
 from luthier.trials.child.__main__ import check_gpu
-from luthier.trials.data.sources import local_path
+from luthier.trials.errors import BadData, CannotWork
 from luthier.trials.memory import limit_gpu_memory
-from luthier.trials.session import BadData
-from luthier.trials.worker.child_process import CannotWork
+from luthier.trials.paths import local_path
 from luthier.trials.worker.loop import Worker
 
 

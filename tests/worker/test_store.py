@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from luthier.studies.protocol import Checkpoint, Kind, Reason
-from luthier.trials.worker.assignment_files import Place, StoreError, Temporary, disk_problem, file_ref, shares_disk
+from luthier.trials.files import disk_problem, file_ref
+from luthier.trials.worker.assignment_files import Place, StoreError, Temporary, shares_disk
 from luthier.trials.worker.client import Client, Stale
 from tests.worker.conftest import Starts
 from tests.worker.scripted import TOKEN, Service

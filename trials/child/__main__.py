@@ -31,10 +31,9 @@ from luthier.trials.child.messages import (
     encode,
     to_child,
 )
+from luthier.trials.errors import BadData, CannotWork, Ended
+from luthier.trials.files import disk_problem, file_ref
 from luthier.trials.memory import give_back_gpu_memory, limit_gpu_memory, out_of_memory
-from luthier.trials.session import BadData, Ended
-from luthier.trials.worker.assignment_files import disk_problem, file_ref
-from luthier.trials.worker.child_process import CannotWork
 
 DECISION_SECONDS = 5.0  # a report waits so long for the decision on the one before, then training goes on
 RESULTS = {Kind.INSPECT: "inspection", Kind.EVALUATE: "evaluation", Kind.COMPARE: "comparison"}  # an outcome's fields

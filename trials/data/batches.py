@@ -1,30 +1,12 @@
 """Which examples go into which batch: seeded, alike in length, and always the same number of batches."""
 
-import hashlib
 import random
 from collections.abc import Sequence
 
 import torch
 
-from luthier.trials.model import dropout
-
 POOL_BATCHES = 32  # batches are cut from pools of at most so many, sorted by length
 LEAST_POOLS = 4  # of an epoch, so that also a small split's batches are others in every epoch
-
-
-def derive(seed: int, purpose: str) -> int:
-    """A seed of 63 bits for one purpose of a trial, independent of those for others."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}".encode()).digest()[:8]) >> 1
-
-
-def seed_everything(seed: int) -> None:
-    """Seed every generator a model may draw from."""
-    import numpy
-
-    random.seed(seed)
-    numpy.random.seed(seed % 2**32)  # models draw masks from the global one
-    torch.manual_seed(seed)
-    dropout.seed(seed)
 
 
 def training_batches(lengths: Sequence[int], batch_size: int, seed: int) -> list[list[int]]:

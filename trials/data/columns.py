@@ -5,7 +5,7 @@ from typing import Any
 
 from luthier.trials.data.media_folders import media
 from luthier.trials.data.tabular import Table
-from luthier.trials.session import BadData
+from luthier.trials.errors import BadData
 
 
 def _fault(text: Any, thing: str = "row") -> str | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from luthier.trials.data.tabular import Table
 from luthier.trials.data.tags import split_tag
-from luthier.trials.session import BadData
+from luthier.trials.errors import BadData
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 _KINDS = {str: "text", int: "whole numbers", bool: "true or false"}

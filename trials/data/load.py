@@ -16,10 +16,11 @@ from luthier.trials.data.columns import READERS
 from luthier.trials.data.columns import groups as read_groups
 from luthier.trials.data.labels import class_labels, tag_labels
 from luthier.trials.data.media_folders import SUFFIXES, content_digest, find_splits, read_folder, standard_splits
-from luthier.trials.data.sources import local_path, read_file, read_hub
+from luthier.trials.data.sources import read_file, read_hub
 from luthier.trials.data.splits import Split, drawn, limited
 from luthier.trials.data.tabular import Table
-from luthier.trials.session import BadData
+from luthier.trials.errors import BadData
+from luthier.trials.paths import local_path
 
 __all__ = ["Data", "Split", "load_data"]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy
 from PIL import Image, ImageOps
 
+from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory
-from luthier.trials.session import BadData
 
 IMAGE_FORMATS = (
     "BMP",

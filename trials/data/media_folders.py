@@ -9,9 +9,9 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from luthier.trials.data.sources import check_inside_roots
 from luthier.trials.data.tabular import Table
-from luthier.trials.session import BadData
+from luthier.trials.errors import BadData
+from luthier.trials.paths import check_inside_roots
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 AUDIO_SUFFIXES = frozenset({".aif", ".aiff", ".au", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav"})

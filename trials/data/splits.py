@@ -15,7 +15,7 @@ from typing import Any
 
 from luthier.studies.spec import Dataset
 from luthier.trials.data.row_digests import MARK_BYTES, mark, marks
-from luthier.trials.session import BadData
+from luthier.trials.errors import BadData
 
 Key = Hashable
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from luthier.trials.session import BadData
+from luthier.trials.errors import BadData
 
 _CELL_CHARACTERS = 1 << 27  # the csv module's own limit of 128 KiB is shorter than many a document
 _BLANKS = re.compile(r"[ \t]+")

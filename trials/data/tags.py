@@ -1,7 +1,7 @@
 """Entities in a sequence of tags, by the rules of the CoNLL shared tasks' conlleval."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 _TAG = re.compile(r"([BIESLUM])(?:-(.*))?", re.DOTALL)
@@ -41,13 +41,3 @@ def _entities(tags: tuple[str, ...]) -> frozenset[Entity]:
             start = i
         before = tag
     return frozenset(found)
-
-
-def entity_f1(sentences: Iterable[tuple[Sequence[str], Sequence[str]]]) -> float:
-    """Micro F1 over the entities of (true tags, predicted tags): seqeval's f1_score. 0 where there is no entity."""
-    right = total = 0
-    for true, predicted in sentences:
-        wanted, got = entities(true), entities(predicted)
-        right += len(wanted & got)
-        total += len(wanted) + len(got)
-    return 2 * right / total if total else 0.0

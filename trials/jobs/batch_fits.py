@@ -18,11 +18,11 @@ from torch import nn
 from luthier.studies.hyperparameters import Params
 from luthier.studies.protocol import Assignment, BatchFit
 from luthier.studies.space import Range, Space
-from luthier.trials.data.batches import seed_everything
-from luthier.trials.jobs.train import prepare
-from luthier.trials.session import BadData
+from luthier.trials.errors import BadData
 from luthier.trials.training import optim
 from luthier.trials.training.engine import Computer
+from luthier.trials.training.seeding import seed_everything
+from luthier.trials.training.setup import prepare
 from luthier.trials.training.warm import Opened, Warm
 
 PROBES = (1, 4)  # examples

@@ -10,7 +10,6 @@ import gzip
 import io
 import json
 import shutil
-import tarfile
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,17 +20,19 @@ from typing import Any
 import torch
 
 from luthier.studies.promotion import ACCURACIES
-from luthier.studies.protocol import Assignment, Comparison, FileRef, Metrics
+from luthier.studies.protocol import Assignment, Comparison, Metrics
+from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.load import Data, Split
 from luthier.trials.data.row_digests import marks, unpacked
-from luthier.trials.session import BadData, Session
-from luthier.trials.tasks.registry import Encoded, TaskModule, task_module
+from luthier.trials.errors import BadData
+from luthier.trials.files import file_ref
+from luthier.trials.jobs.packed_model import SEEN, unpack
+from luthier.trials.session import Session
+from luthier.trials.tasks.registry import TaskModule, task_module
 from luthier.trials.training.engine import Computer
 from luthier.trials.training.warm import Warm
-from luthier.trials.worker.assignment_files import file_ref
 
 PREDICTIONS = "predictions.csv.gz"
-SEEN = "luthier-seen.bin"  # in a packed model: the marks of the rows that it was trained or chosen on
 REPLICATES = 1_000
 UNKNOWN = 1e4  # below a model's lowest logit: a label that it does not know
 POLL_REPLICATES = 50
@@ -50,7 +51,7 @@ def compare(assignment: Assignment, session: Session, warm: Warm) -> Comparison:
         raise BadData("There is no test split to compare models on; give dataset.test.", "dataset", "test")
     work = Path(tempfile.mkdtemp(prefix=".rival-", dir=session.folder))
     try:
-        folders = [_unpack(session.folder, ref, work) for ref in (assignment.champion, assignment.challenger)]
+        folders = [unpack(session.folder, ref, work) for ref in (assignment.champion, assignment.challenger)]
         kept = _unseen(test, folders)
         sides = [_Side.of(folder, test.take(kept), data, assignment, session, warm) for folder in folders if kept]
     finally:
@@ -113,14 +114,6 @@ def by_label(logits: torch.Tensor, own: Sequence[str], names: Sequence[str]) -> 
     lowest = logits.min(1).values - UNKNOWN
     columns = dict(zip(own, logits.unbind(1), strict=True))
     return torch.stack([columns.get(name, lowest) for name in names], 1)
-
-
-def _unpack(folder: Path, ref: FileRef, work: Path) -> Path:
-    """A packed model's folder. The service packed it; members other than plain files do not come out all the same."""
-    target = work / ref.name.partition(".")[0]
-    with tarfile.open(folder / ref.name) as tar:
-        tar.extractall(target, filter="data")
-    return target
 
 
 def _unseen(test: Split, models: Sequence[Path]) -> list[int]:

@@ -1,32 +1,18 @@
 """The winner: its test score, measured once, and the model a person can use, packed as one file."""
 
 import contextlib
-import gzip
-import hashlib
-import json
-import platform
 import shutil
-import tarfile
-import tempfile
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any
-
-import torch
-import transformers
 
 from luthier.studies.protocol import Assignment, Evaluation, Metrics
-from luthier.trials.data.row_digests import marks, packed
-from luthier.trials.jobs.compare import SEEN
-from luthier.trials.jobs.train import prepare
+from luthier.trials.errors import BadData
+from luthier.trials.files import file_ref
+from luthier.trials.jobs.packed_model import pack
 from luthier.trials.model import lora
-from luthier.trials.session import BadData, Session
+from luthier.trials.session import Session
 from luthier.trials.training import checkpoint
 from luthier.trials.training.engine import Computer
-from luthier.trials.training.warm import Opened, Warm
-from luthier.trials.worker.assignment_files import file_ref
-
-NAME = "model.tar.gz"
+from luthier.trials.training.setup import prepare
+from luthier.trials.training.warm import Warm
 
 
 def evaluate(assignment: Assignment, session: Session, warm: Warm) -> Evaluation:
@@ -52,67 +38,4 @@ def evaluate(assignment: Assignment, session: Session, warm: Warm) -> Evaluation
             computer.speed_up(opened, assignment.params, {"test": encoded}, session)
             test = opened.scores(computer.predict(encoded, session.poll), encoded)
         session.log(f"test ({len(encoded)} rows): {', '.join(f'{k} {v}' for k, v in test.items())}")
-    return Evaluation(test=test, model=file_ref(_pack(assignment, opened, test, session.folder)))
-
-
-def _pack(assignment: Assignment, opened: Opened, test: Metrics | None, folder: Path) -> Path:
-    work = Path(tempfile.mkdtemp(prefix=".pack-", dir=folder))
-    try:
-        inner = work / "model"
-        opened.pretrained.model.save_pretrained(inner)
-        opened.pretrained.processor.save_pretrained(inner)
-        about = json.dumps(_about(assignment, opened, test), indent=2, ensure_ascii=False)
-        (inner / "luthier.json").write_text(about + "\n", encoding="utf-8")
-        seen = (marks(opened.data.splits[name].columns) for name in ("train", "validation"))
-        (inner / SEEN).write_bytes(packed([mark for rows in seen for mark in rows]))
-        _tar(inner, work / NAME)
-        return (work / NAME).replace(folder / NAME)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _about(assignment: Assignment, opened: Opened, test: Metrics | None) -> dict[str, Any]:
-    """What made the model: enough to make it again."""
-    return assignment.provenance | {
-        "spec": assignment.spec.model_dump(mode="json"),
-        "model_sha256": _weights_digest(opened.folder),
-        "params": assignment.params,
-        "seed": assignment.seed,
-        "label_names": opened.data.label_names,
-        "fingerprint": opened.data.fingerprint,
-        "test": test,
-        "versions": {
-            "luthier": version("luthier"),
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
-    }
-
-
-def _weights_digest(folder: Path) -> str:
-    """SHA-256 of the base model's weights: of its safetensors files one after another, by name."""
-    digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
-        with file.open("rb") as weights:
-            hashlib.file_digest(weights, lambda: digest)
-    return digest.hexdigest()
-
-
-def _tar(folder: Path, target: Path) -> None:
-    """Pack a folder's files under their own names; the same files give the same bytes."""
-
-    def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
-        member.uid = member.gid = member.mtime = 0
-        member.uname = member.gname = ""
-        member.mode = 0o644
-        return member
-
-    # Weights hardly shrink: the fastest level saves the most time for the least space lost.
-    with (
-        target.open("wb") as raw,
-        gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed,
-        tarfile.open(fileobj=packed, mode="w") as tar,
-    ):
-        for file in sorted(f for f in folder.rglob("*") if f.is_file()):
-            tar.add(file, str(file.relative_to(folder)), filter=plain)
+    return Evaluation(test=test, model=file_ref(pack(assignment, opened, test, session.folder)))

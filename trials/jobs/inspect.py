@@ -8,13 +8,15 @@ from pydantic import ValidationError
 
 from luthier.studies.hyperparameters import complete
 from luthier.studies.protocol import Assignment, Estimates, Inspection
-from luthier.trials.data.batches import derive, seed_everything, training_batches
+from luthier.trials.data.batches import training_batches
+from luthier.trials.errors import BadData
 from luthier.trials.jobs.batch_fits import batch_fits, most_needy
-from luthier.trials.jobs.train import prepare
 from luthier.trials.model import lora
-from luthier.trials.session import BadData, Session
+from luthier.trials.session import Session
 from luthier.trials.training import optim
 from luthier.trials.training.engine import Computer
+from luthier.trials.training.seeding import derive, seed_everything
+from luthier.trials.training.setup import prepare
 from luthier.trials.training.warm import Opened, Warm
 
 PROBE_SECONDS = 2.0

@@ -16,13 +16,14 @@ from torch import nn
 
 from luthier.studies.protocol import Assignment, Reason
 from luthier.studies.spec import StudySpec, is_better
-from luthier.trials.data.batches import derive, seed_everything, training_batches
-from luthier.trials.model import lora
+from luthier.trials.data.batches import training_batches
+from luthier.trials.data.encoded import Encoded
 from luthier.trials.session import Session
-from luthier.trials.tasks.registry import Encoded
 from luthier.trials.training import checkpoint, optim
 from luthier.trials.training.compact_embeddings import Vocabulary, compact
 from luthier.trials.training.engine import Computer
+from luthier.trials.training.seeding import derive, seed_everything
+from luthier.trials.training.setup import prepare
 from luthier.trials.training.warm import Opened, Warm
 
 CHECK_STEPS = 50  # optimizer steps between looks at the loss: each look waits for the device
@@ -153,15 +154,6 @@ def fit(trial: Trial) -> Finished:
             peak_memory_bytes=memory,
         )
     return Finished("complete", None, seen / training_seconds if training_seconds > 0 else None, memory)
-
-
-def prepare(opened: Opened, params: dict[str, Any], seed: int) -> tuple[nn.Module, Any]:
-    """The pretrained model with a fresh head, frozen to the configuration's depth; and its backbone."""
-    model = opened.pretrained.reset(derive(seed, "head"), float(params["dropout"]))
-    if params["strategy"] == "lora":
-        return model, lora.adapt(opened.pretrained, opened.backbone, params, derive(seed, "adapters"))
-    opened.backbone.freeze(int(params["freeze_depth"]))
-    return model, opened.backbone
 
 
 def resume(trial: Trial) -> Progress:

@@ -12,7 +12,7 @@ from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from luthier.studies.protocol import Block
-from luthier.trials.session import BadData
+from luthier.trials.errors import BadData
 
 LEAST_SHARE = 0.3  # of the base's parameters without token tables, for a list of modules to count as its blocks
 

@@ -18,9 +18,9 @@ from torch.nn.utils import parametrize
 from transformers.pytorch_utils import Conv1D
 
 from luthier.studies.hyperparameters import Params
+from luthier.trials.errors import BadData
 from luthier.trials.model.backbone import Backbone
 from luthier.trials.model.pretrained import Pretrained
-from luthier.trials.session import BadData
 
 RANK = 8
 ALPHA = 16  # adapters count with ALPHA / RANK

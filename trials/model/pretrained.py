@@ -13,11 +13,11 @@ import transformers
 from safetensors import SafetensorError
 from torch import nn
 
-from luthier.trials.data.sources import check_inside_roots, local_path
+from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory
 from luthier.trials.model import dropout as draws
 from luthier.trials.model.backbone import head_of
-from luthier.trials.session import BadData
+from luthier.trials.paths import check_inside_roots, local_path
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".pkl")
 PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")

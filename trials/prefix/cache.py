@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from luthier.trials.data.batches import evaluation_batches
+from luthier.trials.data.encoded import Encoded
 from luthier.trials.memory import free_gpu_memory, out_of_memory
 from luthier.trials.model.backbone import Backbone
 from luthier.trials.prefix.cut import CannotCut, Cut, Forward, Probe, capture, find_cut
@@ -30,7 +31,6 @@ from luthier.trials.prefix.packing import MASK, has_padding, packed, packs
 from luthier.trials.prefix.rows import Rows, layout, mapped, row_numbers
 from luthier.trials.prefix.shapes import BATCH, TOKENS, Inputs, size
 from luthier.trials.prefix.shared_files import NoRoom, PrefixFiles, machine_files
-from luthier.trials.tasks.registry import Encoded
 
 Collate = Callable[[Encoded, Sequence[int]], Inputs]  # a batch of some examples, on the model's device
 

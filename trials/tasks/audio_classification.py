@@ -13,15 +13,15 @@ import transformers
 
 from luthier.studies.protocol import Metrics
 from luthier.studies.tasks import TASKS
+from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.load import Split
 from luthier.trials.data.media import named, read_audio
+from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory
 from luthier.trials.model import pretrained as models
 from luthier.trials.model.pretrained import Pretrained
 from luthier.trials.model.pretrained import check_preprocessor as check
-from luthier.trials.session import BadData
 from luthier.trials.tasks.metrics import classification_scores
-from luthier.trials.tasks.registry import Encoded
 
 __all__ = ["check", "collate", "encode", "load", "scores"]
 

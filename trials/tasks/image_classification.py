@@ -17,14 +17,14 @@ from PIL import Image
 from luthier.studies.protocol import Metrics
 from luthier.studies.tasks import TASKS
 from luthier.trials.data.augmentation import augment
+from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.load import Split
 from luthier.trials.data.media import named, read_image
+from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory
 from luthier.trials.model import pretrained as models
 from luthier.trials.model.pretrained import Pretrained
-from luthier.trials.session import BadData
 from luthier.trials.tasks.metrics import classification_scores, top_accuracy
-from luthier.trials.tasks.registry import Encoded
 
 __all__ = ["augmented", "check", "collate", "encode", "load", "scores"]
 

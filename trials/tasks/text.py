@@ -8,10 +8,10 @@ import torch
 import transformers
 from torch import nn
 
+from luthier.trials.data.encoded import Encoded
+from luthier.trials.errors import BadData
 from luthier.trials.model import pretrained as models
 from luthier.trials.model.pretrained import Pretrained
-from luthier.trials.session import BadData
-from luthier.trials.tasks.registry import Encoded
 
 
 def load(auto: Any, folder: Path, name: str, label_names: list[str]) -> Pretrained:

@@ -7,12 +7,12 @@ import torch
 import transformers
 
 from luthier.studies.protocol import Metrics
+from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.load import Split
 from luthier.trials.model.pretrained import Pretrained
 from luthier.trials.model.pretrained import check_tokenizer as check
 from luthier.trials.tasks import text
 from luthier.trials.tasks.metrics import auc, classification_scores
-from luthier.trials.tasks.registry import Encoded
 from luthier.trials.tasks.text import collate
 
 __all__ = ["check", "collate", "encode", "load", "scores"]

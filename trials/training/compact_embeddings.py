@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from luthier.studies.hyperparameters import Params
-from luthier.trials.tasks.registry import Encoded
+from luthier.trials.data.encoded import Encoded
 
 LEAST_SAVED = 0.5  # of the rows, for it to be worth while
 

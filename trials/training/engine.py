@@ -18,10 +18,11 @@ from torch.nn import functional
 from luthier.studies.hyperparameters import Params
 from luthier.studies.spec import Precision
 from luthier.trials.data.batches import evaluation_batches
+from luthier.trials.data.encoded import Encoded
 from luthier.trials.memory import out_of_memory
 from luthier.trials.prefix.cache import Prefix, Shortcut, Source
 from luthier.trials.session import Session
-from luthier.trials.tasks.registry import Encoded, TaskModule
+from luthier.trials.tasks.registry import TaskModule
 from luthier.trials.training.warm import Opened, Warm
 
 EVALUATION_BATCH = {"cuda": 256, "cpu": 64}

@@ -9,12 +9,13 @@ import torch
 from luthier.studies.protocol import Assignment, Metrics
 from luthier.studies.spec import Files, StudySpec
 from luthier.trials.data import media_folders as folders
+from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.load import Data, load_data
+from luthier.trials.errors import BadData
 from luthier.trials.model.backbone import Backbone
 from luthier.trials.model.pretrained import Pretrained, device, model_folder, quieten
 from luthier.trials.prefix.cache import Prefixes
-from luthier.trials.session import BadData
-from luthier.trials.tasks.registry import Encoded, TaskModule, task_module
+from luthier.trials.tasks.registry import TaskModule, task_module
 
 KEPT_MODELS = 4
 KEPT_SPLITS = 9  # encoded, of a model: a search over max_length has many

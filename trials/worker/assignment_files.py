@@ -5,9 +5,7 @@ A report or an outcome names a file only after the file is whole in the store.
 
 import asyncio
 import contextlib
-import errno
 import fcntl
-import hashlib
 import os
 import shutil
 import stat
@@ -16,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from luthier.studies.protocol import Assignment, FileRef
+from luthier.trials.files import disk_problem, file_ref
 from luthier.trials.worker.client import Client, Rejected
 
 UPLOAD_ATTEMPTS = 3  # a checksum that did not match at the other end is tried again
@@ -23,21 +22,6 @@ UPLOAD_ATTEMPTS = 3  # a checksum that did not match at the other end is tried a
 
 class StoreError(Exception):
     """A file of the assignment cannot be had, or not be kept. The text is a sentence with the cure."""
-
-
-def file_ref(path: Path) -> FileRef:
-    """Name, SHA-256 and size of a whole file. Raises OSError."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return FileRef(name=path.name, sha256=digest, bytes=os.fstat(file.fileno()).st_size)
-
-
-def disk_problem(error: BaseException, folder: Path) -> str | None:
-    """A sentence for an error that means a full disk, also where a library has wrapped it; else None."""
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full or "No space left on device" in str(error) or "os error 28" in str(error):
-        return f"The worker's disk is full: free some space for {folder}, or give LUTHIER_HOME another disk."
-    return None
 
 
 def shares_disk(assignment: Assignment) -> bool:

@@ -12,17 +12,10 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from luthier.trials.child.messages import LINE_BYTES, End, FromChild, Ready, ToChild, Unfit, encode, from_child
+from luthier.trials.errors import CannotWork, ChildDied
 
 COMMAND = (sys.executable, "-m", "luthier.trials.child")
 SECRETS = ("LUTHIER_WORKER_TOKEN", "LUTHIER_TOKEN", "LUTHIER_DATABASE_URL")  # a child needs none of them
-
-
-class ChildDied(Exception):
-    """The child's process ended, or spoke nonsense. The text says how."""
-
-
-class CannotWork(ChildDied):
-    """No child can do its work on this machine. The text is a sentence with the cure."""
 
 
 class Child:

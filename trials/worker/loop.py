@@ -15,9 +15,10 @@ from collections.abc import Mapping, Sequence
 
 from luthier.studies.protocol import Assignment, Claim, Decision, Gpu
 from luthier.trials.child.messages import Decided
+from luthier.trials.errors import CannotWork, ChildDied
 from luthier.trials.prefix import shared_files as prefix_files
 from luthier.trials.worker.assignment_files import Temporary
-from luthier.trials.worker.child_process import COMMAND, CannotWork, Child, ChildDied
+from luthier.trials.worker.child_process import COMMAND, Child
 from luthier.trials.worker.client import Client, ServiceError
 from luthier.trials.worker.relay import CANCEL_SECONDS, Dropped, Work
 

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 
 from luthier.studies.protocol import TRAINING, Answer, Assignment, Decision, Outcome, Problem, Reason, Renewal, Report
 from luthier.trials.child.messages import Decided, End, Logged, Reported, Start
+from luthier.trials.errors import ChildDied
 from luthier.trials.worker.assignment_files import Place, StoreError
-from luthier.trials.worker.child_process import Child, ChildDied
+from luthier.trials.worker.child_process import Child
 from luthier.trials.worker.client import Client, Rejected, ServiceError, Stale
 
 log = logging.getLogger(__name__)
