@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from mix import CONFIGURATIONS, FIXED, MAX_LENGTH, MIX, NAMES, cpu_seconds, trial  # noqa: E402
 
 from luthier.service.client import Client  # noqa: E402
-from luthier.service.dispatch.claims import Dispatch  # noqa: E402
+from luthier.service.dispatch.claims import Claims  # noqa: E402
 from luthier.service.schemas import StudyView, TrialView  # noqa: E402
 from luthier.service.server.embedded import Embedded  # noqa: E402
 from luthier.service.settings import Settings  # noqa: E402
@@ -66,12 +66,12 @@ def precision(wanted: str | None) -> dict[str, str]:
 @contextlib.contextmanager
 def nothing_drawn() -> Iterator[None]:
     """Within this no worker is given a trial of the sampler's: what runs is what is posted."""
-    draw = Dispatch._ask
-    Dispatch._ask = lambda *_: None  # type: ignore[assignment, method-assign]
+    draw = Claims._draw_trial
+    Claims._draw_trial = lambda *_: None  # type: ignore[assignment, method-assign]
     try:
         yield
     finally:
-        Dispatch._ask = draw  # type: ignore[method-assign]
+        Claims._draw_trial = draw  # type: ignore[method-assign]
 
 
 def wait(client: Client, done: Any) -> StudyView:

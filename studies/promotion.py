@@ -49,7 +49,7 @@ class PairedTest(Document):
     interval: tuple[FiniteFloat, FiniteFloat]
 
 
-class Contender(Document):
+class ComparedModel(Document):
     """A model that was compared: which trial of a run's study it is."""
 
     run: int
@@ -66,17 +66,19 @@ class DataSeen(Document):
     labels: dict[str, int]  # label -> examples, over all splits
 
 
-class Contest(Document):
+class ComparisonContext(Document):
     """Who was compared with whom, and what is different from when the champion was made."""
 
-    champion: Contender
-    challenger: Contender
+    champion: ComparedModel
+    challenger: ComparedModel
     data: DataSeen
     data_before: DataSeen  # the champion's
     changed: tuple[str, ...]  # a sentence each
 
     @classmethod
-    def of(cls, champion: Contender, challenger: Contender, data: DataSeen, data_before: DataSeen) -> "Contest":
+    def of(
+        cls, champion: ComparedModel, challenger: ComparedModel, data: DataSeen, data_before: DataSeen
+    ) -> "ComparisonContext":
         changed = _changes("", champion.params, challenger.params)
         if data.fingerprint == data_before.fingerprint:
             changed.append("the data is the same")
@@ -97,7 +99,7 @@ def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-class Judgement(Document):
+class PromotionDecision(Document):
     """Why a challenger was promoted or not, for a person and for a program. Differences are the challenger's score
     minus the champion's, turned so that more is better."""
 
@@ -115,7 +117,7 @@ class Judgement(Document):
     left_out: int  # examples of the test split that one of them has seen in training or when it was chosen
     gained: int  # units (examples, or words) that only the challenger has right
     lost: int  # that only the champion has right
-    contest: Contest | None = None
+    contest: ComparisonContext | None = None
 
 
 def mcnemar(gained: int, lost: int, units: int, confidence: float) -> PairedTest:
@@ -155,7 +157,7 @@ def randomization(
     return PairedTest(name="randomization", source=RANDOMIZATION, p_value=p_value, interval=(low, high))
 
 
-def judge(found: Comparison, objective: Objective, promote: Promote) -> Judgement:
+def judge(found: Comparison, objective: Objective, promote: Promote) -> PromotionDecision:
     """The decision over what was measured."""
     champion, challenger = (scores.get(objective.metric) for scores in (found.champion, found.challenger))
     difference, test = None, None
@@ -166,7 +168,7 @@ def judge(found: Comparison, objective: Objective, promote: Promote) -> Judgemen
         elif found.exchanged and found.resampled:
             test = randomization(difference, found.exchanged, found.resampled, promote.confidence)
     promoted, reason = _verdict(found, objective, promote, difference, test)
-    return Judgement(
+    return PromotionDecision(
         promoted=promoted,
         reason=reason,
         metric=objective.metric,

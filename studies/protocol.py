@@ -55,7 +55,7 @@ class Reason(StrEnum):
     BUDGET = "budget"  # complete, but ended at an evaluation because the study's time was up
 
 
-class Kind(StrEnum):
+class AssignmentKind(StrEnum):
     """What an assignment asks for."""
 
     INSPECT = "inspect"  # open model and data, check both, describe them
@@ -65,7 +65,7 @@ class Kind(StrEnum):
     COMPARE = "compare"  # two packed models, champion and challenger, on the same test examples
 
 
-TRAINING = frozenset({Kind.TRAIN, Kind.CONFIRM})
+TRAINING = frozenset({AssignmentKind.TRAIN, AssignmentKind.CONFIRM})
 
 
 class Decision(StrEnum):
@@ -87,13 +87,13 @@ Bytes = Annotated[int, Field(ge=0, lt=2**63)]
 MicroBatch = Annotated[int, Field(ge=1, lt=2**31)]  # examples at once that fitted in memory, after more did not
 MetricName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@/-]{0,63}$")]
 Metrics = dict[MetricName, Annotated[FiniteFloat, Strict()] | None]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
 
 class FileRef(_Message):
     """A whole file in the assignment's folder of the service's store."""
 
-    name: Name
+    name: FileName
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     bytes: Bytes
 
@@ -122,17 +122,17 @@ class Estimates(_Message):
     batch_sizes: list[BatchFit] = []  # ascending
 
 
-class Inspected(_Message):
+class ModelSummary(_Message):
     """A model: its blocks, bottom first, and the parameters trained at depth 0, 1, ... L."""
 
     blocks: list[Block]
     trainable_parameters: list[int]
 
 
-class Inspection(Inspected):
+class Inspection(ModelSummary):
     """What `inspect` found: everything about model and data that the service and later trials need."""
 
-    others: list[Inspected] = []  # the spec's second model and on
+    others: list[ModelSummary] = []  # the spec's second model and on
     label_names: list[str]  # index = class id, the same in every trial and in the saved model
     labels: dict[str, int]  # rows per label over all splits
     rows: dict[str, int]  # rows per split: train, validation, test
@@ -140,7 +140,7 @@ class Inspection(Inspected):
     estimates: Estimates | None = None
 
     @property
-    def models(self) -> list[Inspected]:
+    def models(self) -> list[ModelSummary]:
         """Every model, in the spec's order."""
         return [self, *self.others]
 
@@ -194,7 +194,7 @@ class Assignment(_Message):
     """Work for one worker. `params` holds every hyperparameter, defaults included, depths resolved."""
 
     id: int
-    kind: Kind
+    kind: AssignmentKind
     token: str
     attempt: int  # 1 for the first
     lease_seconds: float
@@ -236,7 +236,7 @@ class Claim(_Message):
     version: Sentence = Field("", max_length=50)
 
 
-class Held(_Message):
+class LeaseMessage(_Message):
     """What every message about a held assignment carries."""
 
     id: int = Field(ge=1, lt=2**63)
@@ -244,7 +244,7 @@ class Held(_Message):
     log: str = Field("", max_length=1_000_000)  # new log lines since the last message
 
 
-class Report(Held):
+class Report(LeaseMessage):
     """One evaluation on the validation split. A repeat of a step already reported gets the same decision."""
 
     step: int = Field(ge=1, lt=2**31)
@@ -257,11 +257,11 @@ class Report(Held):
     best: FileRef | None = None  # set when this step's weights are the trial's best so far
 
 
-class Renewal(Held):
+class Renewal(LeaseMessage):
     """Keeps the lease alive between reports."""
 
 
-class Outcome(Held):
+class Outcome(LeaseMessage):
     """How the work ended. `released`: given back unharmed; `lost`: the child process died under it."""
 
     status: Literal["complete", "pruned", "failed", "released", "lost"]

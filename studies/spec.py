@@ -28,7 +28,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 PrunerName = Literal["median", "hyperband", "halving", "percentile", "patient", "none"]
 
 
-class Files(Document):
+class SplitFiles(Document):
     """One file or folder per split, where the data comes split already."""
 
     train: str = Field(min_length=1)
@@ -39,7 +39,7 @@ class Files(Document):
 class Dataset(Document):
     """Where the examples come from. A fraction is drawn seeded and stratified by label; a string names a split."""
 
-    source: str | Files
+    source: str | SplitFiles
     subset: str | None = Field(None, description="A hub data set's configuration, as mrpc in glue.")
     columns: dict[str, str] = Field(default_factory=dict, description="Role (text, label, ...) -> column name.")
     validation: FiniteFloat | str = Field(0.15, description="Fraction of the training rows, or a split's name.")
@@ -54,7 +54,7 @@ class Dataset(Document):
     @classmethod
     def _source(cls, value: Any) -> Any:
         if isinstance(value, dict):
-            return Files.model_validate(value)
+            return SplitFiles.model_validate(value)
         if not isinstance(value, str) or not value.strip() or "\0" in value:
             raise ValueError("must be a file, a folder, a hub id, or {train: ..., validation: ..., test: ...}")
         return value

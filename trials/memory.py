@@ -4,7 +4,7 @@ import contextlib
 import sys
 
 # What torch says in a plain RuntimeError, or in an AcceleratorError, which is one.
-SAYINGS = (
+OOM_MESSAGES = (
     "CUDA out of memory",
     "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
@@ -21,7 +21,7 @@ def out_of_memory(error: BaseException) -> bool:
     torch = sys.modules.get("torch")
     if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in SAYINGS)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in OOM_MESSAGES)
 
 
 def limit_gpu_memory(size: int | None) -> None:

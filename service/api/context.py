@@ -5,10 +5,10 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from luthier.service.api.notifier import Wake
-from luthier.service.dispatch.claims import Dispatch
+from luthier.service.api.notifier import Notifier
+from luthier.service.dispatch.claims import Claims
 from luthier.service.dispatch.core import Core
-from luthier.service.dispatch.reports import Intake
+from luthier.service.dispatch.reports import Reports
 from luthier.service.schedules.scheduler import Scheduler
 from luthier.service.settings import Settings
 
@@ -17,10 +17,10 @@ from luthier.service.settings import Settings
 class Service:
     settings: Settings
     core: Core
-    dispatch: Dispatch
-    intake: Intake
+    dispatch: Claims
+    reports: Reports
     scheduler: Scheduler
-    wake: Wake
+    notifier: Notifier
 
 
 def _service(request: Request) -> Service:

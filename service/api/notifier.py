@@ -4,7 +4,7 @@ import asyncio
 import threading
 
 
-class Wake:
+class Notifier:
     """`notify` from any thread; `wait` on the event loop."""
 
     def __init__(self) -> None:

@@ -13,9 +13,8 @@ from luthier.service.api import views
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.errors import Unavailable, responses
 from luthier.service.schemas import Page, TaskView, WorkerView
-from luthier.service.storage.tables import AssignmentRow as A
-from luthier.service.storage.tables import StudyRow
-from luthier.studies.protocol import Kind
+from luthier.service.storage.tables import AssignmentRow, StudyRow
+from luthier.studies.protocol import AssignmentKind
 from luthier.studies.tasks import TASKS
 
 router = APIRouter(tags=["operations"])
@@ -75,10 +74,16 @@ class _Rows(Collector):
             by_state = select(StudyRow.state, func.count()).where(~StudyRow.transient).group_by(StudyRow.state)
             for state, count in session.execute(by_state):
                 studies.add_metric([state], count)
-            by_reason = select(A.state, A.reason, func.count()).where(A.kind == Kind.TRAIN).group_by(A.state, A.reason)
+            by_reason = (
+                select(AssignmentRow.state, AssignmentRow.reason, func.count())
+                .where(AssignmentRow.kind == AssignmentKind.TRAIN)
+                .group_by(AssignmentRow.state, AssignmentRow.reason)
+            )
             for state, reason, count in session.execute(by_reason):
                 trials.add_metric([state, reason or ""], count)
-            lost, seconds = session.execute(select(func.sum(A.losses), func.sum(A.seconds + A.seconds_before))).one()
+            lost, seconds = session.execute(
+                select(func.sum(AssignmentRow.losses), func.sum(AssignmentRow.seconds + AssignmentRow.seconds_before))
+            ).one()
             losses.add_metric([], lost or 0)
             busy.add_metric([], seconds or 0.0)
             states = [worker.state for worker in _workers(self._service, session)]

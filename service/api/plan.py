@@ -15,9 +15,8 @@ from luthier.service.dispatch import deletion as erase
 from luthier.service.errors import Invalid, Problem, TooLarge, Unavailable, invalid, responses
 from luthier.service.lifecycle import transitions as lifecycle
 from luthier.service.schemas import DataView, Fault, ModelPlan, PlanEstimates, PlanView
-from luthier.service.storage.tables import AssignmentRow as A
-from luthier.service.storage.tables import StudyRow, WorkerRow
-from luthier.studies.protocol import FINISHED, Kind, Reason, TrialState
+from luthier.service.storage.tables import AssignmentRow, StudyRow, WorkerRow
+from luthier.studies.protocol import FINISHED, AssignmentKind, Reason, TrialState
 from luthier.studies.spec import StudySpec
 
 router = APIRouter(tags=["studies"])
@@ -30,7 +29,7 @@ async def plan(spec: SpecBody, service: ServiceDep, request: Request) -> PlanVie
     """Split sizes, labels, the block table with trainable parameters at each depth, and estimates."""
     await run_in_threadpool(installed, spec)
     study_id = await run_in_threadpool(_start, service, spec)
-    service.wake.notify()
+    service.notifier.notify()
     started = time.monotonic()
     try:
         while True:
@@ -44,9 +43,9 @@ async def plan(spec: SpecBody, service: ServiceDep, request: Request) -> PlanVie
                     "`luthier worker --server URL`.",
                     retry_after=10,
                 )
-            if waited > WAIT_SECONDS or service.wake.closed or await request.is_disconnected():
+            if waited > WAIT_SECONDS or service.notifier.closed or await request.is_disconnected():
                 raise Unavailable("The workers are busy; try again later.", retry_after=60)
-            await service.wake.wait(1.0)
+            await service.notifier.wait(1.0)
     finally:
         await run_in_threadpool(_remove, service, study_id)
 
@@ -57,9 +56,13 @@ def _start(service: Service, spec: StudySpec) -> int:
         return lifecycle.create(session, service.core.database, spec, name, transient=True).id
 
 
-def _look(service: Service, study_id: int) -> tuple[StudyRow, A]:
+def _look(service: Service, study_id: int) -> tuple[StudyRow, AssignmentRow]:
     with service.core.database.reading() as session:
-        inspect = select(StudyRow, A).join(A).where(StudyRow.id == study_id, A.kind == Kind.INSPECT)
+        inspect = (
+            select(StudyRow, AssignmentRow)
+            .join(AssignmentRow)
+            .where(StudyRow.id == study_id, AssignmentRow.kind == AssignmentKind.INSPECT)
+        )
         study, row = session.execute(inspect).one()
         return study, row
 
@@ -67,7 +70,9 @@ def _look(service: Service, study_id: int) -> tuple[StudyRow, A]:
 def _any_worker(service: Service) -> bool:
     with service.core.database.reading() as session:
         since = service.core.database.now() - 60.0
-        busy = select(A.worker).where(A.state == TrialState.RUNNING, A.deadline > service.core.database.now())
+        busy = select(AssignmentRow.worker).where(
+            AssignmentRow.state == TrialState.RUNNING, AssignmentRow.deadline > service.core.database.now()
+        )
         seen = select(WorkerRow.name).where(WorkerRow.seen_at > since)
         return session.scalar(seen.union_all(busy).limit(1)) is not None
 
@@ -78,7 +83,7 @@ def _remove(service: Service, study_id: int) -> None:
     erase.forget(service.core, study_id)
 
 
-def _answer(spec: StudySpec, study: StudyRow, row: A) -> PlanView:
+def _answer(spec: StudySpec, study: StudyRow, row: AssignmentRow) -> PlanView:
     if study.inspection is None:
         message, path = row.error or "The inspection failed.", ".".join(map(str, row.problem_path or []))
         if row.reason == Reason.BAD_DATA:

@@ -98,7 +98,7 @@ def trigger(name: str, service: ServiceDep) -> RunView:
         run, ended = ticks.trigger(service.core, session, schedule, service.core.database.time(session))
         view = shown.run_views(session, schedule, [run])[0]
     service.scheduler.ended(ended)
-    service.wake.notify()
+    service.notifier.notify()
     return view
 
 

@@ -37,7 +37,7 @@ def create(spec: SpecBody, service: ServiceDep, response: Response) -> StudyView
         made, view = _find_or_create(service, spec)
     response.status_code = 201 if made else 200
     response.headers["Location"] = f"/v1/studies/{spec.name}"
-    service.wake.notify()
+    service.notifier.notify()
     return view
 
 
@@ -95,8 +95,8 @@ def act(name: str, action: lifecycle.Action, service: ServiceDep) -> StudyView:
         lifecycle.act(session, service.core.leases, study, action)
         view = views.study_views(session, [study])[0]
     if study.state in ENDED:
-        service.intake.ended(study)
-    service.wake.notify()
+        service.reports.ended(study)
+    service.notifier.notify()
     return view
 
 

@@ -13,8 +13,8 @@ from luthier.service.api.context import ServiceDep
 from luthier.service.errors import Conflict, Invalid, NotFound, Unavailable, invalid, responses
 from luthier.service.lifecycle import transitions as lifecycle
 from luthier.service.schemas import Page, TrialView
-from luthier.service.storage.tables import AssignmentRow as A
-from luthier.studies.protocol import Kind, TrialState
+from luthier.service.storage.tables import AssignmentRow
+from luthier.studies.protocol import AssignmentKind, TrialState
 
 router = APIRouter(prefix="/v1/studies/{name}", tags=["trials"])
 Number = Annotated[int, Path(ge=0, lt=2**31)]
@@ -28,9 +28,15 @@ class Configuration(BaseModel):
     params: dict[str, bool | int | float | str]
 
 
-def _trial(session: Session, name: str, number: int) -> A:
+def _trial(session: Session, name: str, number: int) -> AssignmentRow:
     study = lifecycle.find(session, name)
-    row = session.scalar(select(A).where(A.study_id == study.id, A.kind == Kind.TRAIN, A.number == number))
+    row = session.scalar(
+        select(AssignmentRow).where(
+            AssignmentRow.study_id == study.id,
+            AssignmentRow.kind == AssignmentKind.TRAIN,
+            AssignmentRow.number == number,
+        )
+    )
     if row is None:
         raise NotFound(f"{name} has no trial {number}.")
     return row
@@ -48,11 +54,16 @@ def listing(
     after = paging.decode(cursor)
     with service.core.database.reading() as session:
         study = lifecycle.find(session, name)
-        statement = select(A).where(A.study_id == study.id, A.kind == Kind.TRAIN).order_by(A.number).limit(limit + 1)
+        statement = (
+            select(AssignmentRow)
+            .where(AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.TRAIN)
+            .order_by(AssignmentRow.number)
+            .limit(limit + 1)
+        )
         if state is not None:
-            statement = statement.where(A.state == state)
+            statement = statement.where(AssignmentRow.state == state)
         if after is not None:
-            statement = statement.where(A.number > after)
+            statement = statement.where(AssignmentRow.number > after)
         page, following = paging.cut(session.scalars(statement).all(), limit, lambda row: row.number)
         return Page(items=views.trial_views(session, page), next_cursor=following)
 
@@ -70,7 +81,7 @@ def enqueue(name: str, configuration: Configuration, service: ServiceDep, respon
         number = service.dispatch.enqueue(name, configuration.params)
     except ValidationError as error:
         raise invalid(error) from None
-    service.wake.notify()
+    service.notifier.notify()
     response.headers["Location"] = f"/v1/studies/{name}/trials/{number}"
     return get(name, number, service)
 

@@ -26,19 +26,20 @@ from luthier.service.schemas import (
     TrialView,
     WorkerView,
 )
-from luthier.service.storage.tables import AssignmentRow as A
-from luthier.service.storage.tables import ReportRow, StudyRow, WorkerRow
+from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow, WorkerRow
 from luthier.service.times import instant
 from luthier.studies.hyperparameters import HYPERPARAMETERS
-from luthier.studies.protocol import Kind, Reason, StudyState, TrialState
+from luthier.studies.protocol import AssignmentKind, Reason, StudyState, TrialState
 from luthier.studies.tasks import Task
 
 
 def study_views(session: Session, studies: Sequence[StudyRow]) -> list[StudyView]:
     ids = [study.id for study in studies]
     counts: dict[int, dict[str, int]] = {study_id: {} for study_id in ids}
-    by_state = select(A.study_id, A.state, func.count()).where(A.study_id.in_(ids), A.kind == Kind.TRAIN)
-    for study_id, state, count in session.execute(by_state.group_by(A.study_id, A.state)):
+    by_state = select(AssignmentRow.study_id, AssignmentRow.state, func.count()).where(
+        AssignmentRow.study_id.in_(ids), AssignmentRow.kind == AssignmentKind.TRAIN
+    )
+    for study_id, state, count in session.execute(by_state.group_by(AssignmentRow.study_id, AssignmentRow.state)):
         counts[study_id][state] = count
     busy = lifecycle.gpu_seconds(session, ids)
     return [_study(session, study, counts[study.id], busy.get(study.id, 0.0)) for study in studies]
@@ -47,8 +48,18 @@ def study_views(session: Session, studies: Sequence[StudyRow]) -> list[StudyView
 def _study(session: Session, study: StudyRow, counts: dict[str, int], busy: float) -> StudyView:
     best = lifecycle.best_trial(session, study)
     if study.winner is not None and best is not None and best.number != study.winner:  # its repetitions did better
-        best = session.scalar(select(A).where(A.study_id == study.id, A.kind == Kind.TRAIN, A.number == study.winner))
-    baseline = session.scalar(select(A).where(A.study_id == study.id, A.kind == Kind.TRAIN, A.number == 0))
+        best = session.scalar(
+            select(AssignmentRow).where(
+                AssignmentRow.study_id == study.id,
+                AssignmentRow.kind == AssignmentKind.TRAIN,
+                AssignmentRow.number == study.winner,
+            )
+        )
+    baseline = session.scalar(
+        select(AssignmentRow).where(
+            AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.TRAIN, AssignmentRow.number == 0
+        )
+    )
     model = study.model
     return StudyView(
         name=study.name,
@@ -80,7 +91,7 @@ def _study(session: Session, study: StudyRow, counts: dict[str, int], busy: floa
     )
 
 
-def trial_views(session: Session, trials: Sequence[A]) -> list[TrialView]:
+def trial_views(session: Session, trials: Sequence[AssignmentRow]) -> list[TrialView]:
     reports: dict[int, list[StepView]] = {row.id: [] for row in trials}
     statement = select(ReportRow).where(ReportRow.assignment_id.in_(reports)).order_by(ReportRow.step)
     for report in session.scalars(statement):
@@ -88,7 +99,7 @@ def trial_views(session: Session, trials: Sequence[A]) -> list[TrialView]:
     return [_trial(row, reports[row.id]) for row in trials]
 
 
-def _trial(row: A, values: list[StepView]) -> TrialView:
+def _trial(row: AssignmentRow, values: list[StepView]) -> TrialView:
     return TrialView(
         number=row.number,
         state=TrialState(row.state),
@@ -110,15 +121,15 @@ def _trial(row: A, values: list[StepView]) -> TrialView:
 
 def worker_views(session: Session, now: float, away_seconds: float) -> list[WorkerView]:
     """Every worker of the last day; `away` when it has not been heard of for `away_seconds`."""
-    held: dict[str, tuple[str, A]] = {}
-    running = select(A, StudyRow.name).join(StudyRow).where(A.state == TrialState.RUNNING)
+    held: dict[str, tuple[str, AssignmentRow]] = {}
+    running = select(AssignmentRow, StudyRow.name).join(StudyRow).where(AssignmentRow.state == TrialState.RUNNING)
     for row, name in session.execute(running):
         held[row.worker or ""] = (name, row)
     workers = session.scalars(select(WorkerRow).where(WorkerRow.seen_at > now - 86_400).order_by(WorkerRow.name))
     return [_worker(row, held.get(row.name), now, away_seconds) for row in workers]
 
 
-def _worker(row: WorkerRow, held: tuple[str, A] | None, now: float, away_seconds: float) -> WorkerView:
+def _worker(row: WorkerRow, held: tuple[str, AssignmentRow] | None, now: float, away_seconds: float) -> WorkerView:
     state = "busy" if held else "idle" if now - row.seen_at < away_seconds else "away"
     return WorkerView(
         name=row.name,
@@ -126,7 +137,7 @@ def _worker(row: WorkerRow, held: tuple[str, A] | None, now: float, away_seconds
         version=row.version,
         state=state,
         study=held[0] if held else None,
-        trial=held[1].number if held and held[1].kind == Kind.TRAIN else None,
+        trial=held[1].number if held and held[1].kind == AssignmentKind.TRAIN else None,
         gpu=row.gpu,
         gpu_memory_bytes=row.gpu_bytes,
         reserved_bytes=held[1].gpu_bytes if held else None,

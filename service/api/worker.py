@@ -10,9 +10,18 @@ from starlette.concurrency import run_in_threadpool
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.errors import Invalid, NotFound, Stale, Unauthorized, responses
 from luthier.service.lifecycle import transitions as lifecycle
-from luthier.service.storage.tables import AssignmentRow as A
-from luthier.service.storage.tables import StudyRow
-from luthier.studies.protocol import Answer, Assignment, Claim, FileRef, Kind, Name, Outcome, Renewal, Report
+from luthier.service.storage.tables import AssignmentRow, StudyRow
+from luthier.studies.protocol import (
+    Answer,
+    Assignment,
+    AssignmentKind,
+    Claim,
+    FileName,
+    FileRef,
+    Outcome,
+    Renewal,
+    Report,
+)
 
 router = APIRouter(prefix="/v1/worker", tags=["worker"], responses=responses(Unauthorized))
 MAX_FILE_BYTES = 2**50  # none, in effect: models have the size they have
@@ -34,9 +43,9 @@ async def claim(claim: Claim, service: ServiceDep, request: Request) -> Response
         if assignment is not None:
             return Response(assignment.model_dump_json(), media_type="application/json")
         left = until - time.monotonic()
-        if left <= 0 or service.wake.closed:
+        if left <= 0 or service.notifier.closed:
             return Response(status_code=204)
-        await service.wake.wait(min(left, POLL_SECONDS))
+        await service.notifier.wait(min(left, POLL_SECONDS))
         if await request.is_disconnected():
             return Response(status_code=204)
 
@@ -44,27 +53,27 @@ async def claim(claim: Claim, service: ServiceDep, request: Request) -> Response
 @router.post("/report", responses=responses(Stale, Invalid))
 def report(report: Report, service: ServiceDep) -> Answer:
     """An evaluation; the answer says whether to train on."""
-    return service.intake.report(report)
+    return service.reports.report(report)
 
 
 @router.post("/renew", responses=responses(Stale, Invalid))
 def renew(renewal: Renewal, service: ServiceDep) -> Answer:
     """Keeps the lease alive."""
-    return service.intake.renew(renewal)
+    return service.reports.renew(renewal)
 
 
 @router.post("/finish", status_code=204, responses=responses(Stale, Invalid))
 def finish(outcome: Outcome, service: ServiceDep) -> None:
     """How the work ended. The same outcome again changes nothing."""
-    service.intake.finish(outcome)
-    service.wake.notify()
+    service.reports.finish(outcome)
+    service.notifier.notify()
 
 
-def _source(service: Service, assignment_id: int, token: str) -> A:
+def _source(service: Service, assignment_id: int, token: str) -> AssignmentRow:
     """The assignment whose folder a lease opens: its own, or the winner's for an evaluation. Raises Stale."""
     with service.core.database.transaction() as session:
         row = service.core.leases.held(session, assignment_id, token)
-        if row.kind != Kind.EVALUATE:
+        if row.kind != AssignmentKind.EVALUATE:
             return row
         return lifecycle.winning(session, session.get_one(StudyRow, row.study_id))
 
@@ -74,7 +83,7 @@ def _source(service: Service, assignment_id: int, token: str) -> A:
 )
 async def send(
     assignment_id: Id,
-    name: Name,
+    name: FileName,
     service: ServiceDep,
     request: Request,
     token: LeaseToken,
@@ -88,7 +97,7 @@ async def send(
 
 
 @router.get("/files/{assignment_id}/{name}", response_class=FileResponse, responses=responses(Stale, Invalid, NotFound))
-def fetch(assignment_id: Id, name: Name, service: ServiceDep, token: LeaseToken) -> FileResponse:
+def fetch(assignment_id: Id, name: FileName, service: ServiceDep, token: LeaseToken) -> FileResponse:
     """A file of the assignment's folder, under its lease."""
     row = _source(service, assignment_id, token)
     ref = FileRef(name=name, sha256="0" * 64, bytes=0)

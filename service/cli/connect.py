@@ -29,7 +29,7 @@ Token = Annotated[
     str | None,
     typer.Option("--token", envvar="LUTHIER_TOKEN", metavar="TOKEN", help="The service's token."),
 ]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The study's name.")]
+StudyName = Annotated[str, typer.Argument(metavar="NAME", help="The study's name.")]
 
 
 class CommandError(Exception):

@@ -69,7 +69,7 @@ def _ended(client: "Client", name: str, numbers: Sequence[int]) -> list[TrialVie
     return [trial for trial in trials if trial.state in FINISHED]
 
 
-class Tally:
+class ProgressEstimate:
     """What a stream of snapshots adds up to: how much is done, and how long the rest may take."""
 
     def __init__(self) -> None:
@@ -132,7 +132,7 @@ class Lines:
     """Snapshots as lines of text: one for each trial that ended and each change of the study's state."""
 
     def __init__(self) -> None:
-        self._tally, self._state, self._message = Tally(), "", ""
+        self._tally, self._state, self._message = ProgressEstimate(), "", ""
 
     def of(self, snapshot: Snapshot) -> Iterator[str]:
         study = snapshot.study

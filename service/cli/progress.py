@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from luthier.service.cli.follow import Lines, Snapshot, Tally, done, progress
+from luthier.service.cli.follow import Lines, ProgressEstimate, Snapshot, done, progress
 from luthier.service.cli.output import configuration, console, duration, facts, score, scores, table
 from luthier.studies.protocol import ENDED, StudyState, TrialState
 from luthier.studies.spec import StudySpec
@@ -26,7 +26,7 @@ def display(snapshots: Iterable[Snapshot]) -> "StudyView":
         return _plain(snapshots)
     from rich.live import Live
 
-    tally, began, last = Tally(), time.monotonic(), None
+    tally, began, last = ProgressEstimate(), time.monotonic(), None
     with Live(console=console(sys.stderr), refresh_per_second=4, transient=True) as live:
         for last in snapshots:
             tally.add(last)
@@ -44,7 +44,7 @@ def _plain(snapshots: Iterable[Snapshot]) -> "StudyView":
     return last.study
 
 
-def _picture(snapshot: Snapshot, tally: Tally, elapsed_seconds: float) -> "RenderableType":
+def _picture(snapshot: Snapshot, tally: ProgressEstimate, elapsed_seconds: float) -> "RenderableType":
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table

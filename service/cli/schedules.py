@@ -20,7 +20,7 @@ BARS = "▁▂▃▄▅▆▇█"
 ScheduleFile = Annotated[
     Path, typer.Option("--file", "-f", metavar="SCHEDULE", help="The schedule, as YAML or JSON; - for stdin.")
 ]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
+ScheduleName = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
 schedule = typer.Typer(no_args_is_help=True, help="Tune again on a schedule, and keep the better model.")
 
 
@@ -46,7 +46,7 @@ def list_schedules(server: Server = None, token: Token = None, output: Output = 
     emit(views, output, table(("schedule", "state", "cron", "next (UTC)", "last run", ">score"), rows))
 
 
-def get(name: Name, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+def get(name: ScheduleName, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
     """Show a schedule: when it is due, its last runs, and its champion's score over time."""
     with connect(server, token) as client:
         view = client.schedule(name)
@@ -54,7 +54,7 @@ def get(name: Name, server: Server = None, token: Token = None, output: Output =
 
 
 def update(
-    name: Name, file: ScheduleFile, server: Server = None, token: Token = None, output: Output = Format.TABLE
+    name: ScheduleName, file: ScheduleFile, server: Server = None, token: Token = None, output: Output = Format.TABLE
 ) -> None:
     """Replace the keys that the file names; null puts one back to its default."""
     from luthier.studies.documents import load_document
@@ -68,12 +68,12 @@ def update(
     _change(name, changes, server, token, output)
 
 
-def pause(name: Name, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+def pause(name: ScheduleName, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
     """Skip due times from now on."""
     _change(name, {"paused": True}, server, token, output)
 
 
-def resume(name: Name, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+def resume(name: ScheduleName, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
     """Run at due times again."""
     _change(name, {"paused": False}, server, token, output)
 
@@ -84,14 +84,14 @@ def _change(name: str, changes: dict[str, object], server: str | None, token: st
     emit(view, output, *_tables(view))
 
 
-def trigger(name: Name, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+def trigger(name: ScheduleName, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
     """Run now, also on unchanged data."""
     with connect(server, token) as client:
         run = client.trigger(name)
     emit(run, output, _runs_table([run]))
 
 
-def runs(name: Name, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+def runs(name: ScheduleName, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
     """List every due time and what came of it, newest first."""
     with connect(server, token) as client:
         found = list(client.runs(name))
@@ -99,7 +99,7 @@ def runs(name: Name, server: Server = None, token: Token = None, output: Output 
 
 
 def model(
-    name: Name,
+    name: ScheduleName,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where the model's directory goes.")],
     server: Server = None,
     token: Token = None,
@@ -110,14 +110,14 @@ def model(
     print(folder)
 
 
-def rollback(name: Name, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+def rollback(name: ScheduleName, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
     """Put the champion before the present one back into use."""
     with connect(server, token) as client:
         view = client.rollback(name)
     emit(view, output, *_tables(view))
 
 
-def delete(name: Name, server: Server = None, token: Token = None) -> None:
+def delete(name: ScheduleName, server: Server = None, token: Token = None) -> None:
     """Delete a schedule, its runs and its champions; the studies of its runs stay."""
     with connect(server, token) as client:
         client.delete_schedule(name)

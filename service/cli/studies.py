@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from luthier.service.cli.connect import FAILURE, CommandError, Name, Server, SpecFile, Token, connect, read_text, tell
+from luthier.service.cli.connect import (
+    FAILURE,
+    CommandError,
+    Server,
+    SpecFile,
+    StudyName,
+    Token,
+    connect,
+    read_text,
+    tell,
+)
 from luthier.service.cli.output import Format, Output, cell, configuration, emit, facts, score, scores, size, table
 
 if TYPE_CHECKING:
@@ -48,14 +58,14 @@ def list_studies(
     emit(studies, output, _studies_table(studies))
 
 
-def get(name: Name, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+def get(name: StudyName, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
     """Show a study."""
     with connect(server, token) as client:
         study = client.get(name)
     emit(study, output, _facts(study))
 
 
-def watch(name: Name, server: Server = None, token: Token = None) -> None:
+def watch(name: StudyName, server: Server = None, token: Token = None) -> None:
     """Print what changes in a study, until it ends."""
     from luthier.service.cli.follow import Lines, follow
 
@@ -66,7 +76,7 @@ def watch(name: Name, server: Server = None, token: Token = None) -> None:
                 print(line, flush=True)
 
 
-def wait(name: Name, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+def wait(name: StudyName, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
     """Wait until a study has ended, and show it. Exit code 1 unless it completed."""
     from luthier.service.cli.follow import follow
     from luthier.studies.protocol import StudyState
@@ -81,7 +91,7 @@ def wait(name: Name, server: Server = None, token: Token = None, output: Output 
         )
 
 
-def best(name: Name, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+def best(name: StudyName, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
     """Show the best trial, its configuration and its scores."""
     with connect(server, token) as client:
         study = client.get(name)
@@ -90,22 +100,22 @@ def best(name: Name, server: Server = None, token: Token = None, output: Output 
     emit(study.best, output, _facts(study, only_best=True))
 
 
-def pause(name: Name, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+def pause(name: StudyName, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
     """Start no new trials for now."""
     _steer("pause", name, server, token, output)
 
 
-def resume(name: Name, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+def resume(name: StudyName, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
     """Go on with a paused study."""
     _steer("resume", name, server, token, output)
 
 
-def stop(name: Name, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+def stop(name: StudyName, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
     """Let running trials finish, start none, then measure the winner."""
     _steer("stop", name, server, token, output)
 
 
-def cancel(name: Name, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+def cancel(name: StudyName, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
     """End a study now, running trials too."""
     _steer("cancel", name, server, token, output)
 
@@ -116,7 +126,7 @@ def _steer(verb: str, name: str, server: str | None, token: str | None, output: 
     emit(study, output, _facts(study))
 
 
-def delete(name: Name, server: Server = None, token: Token = None) -> None:
+def delete(name: StudyName, server: Server = None, token: Token = None) -> None:
     """Delete an ended study, its trials and its model."""
     with connect(server, token) as client:
         client.delete(name)
@@ -124,7 +134,7 @@ def delete(name: Name, server: Server = None, token: Token = None) -> None:
 
 
 def model(
-    name: Name,
+    name: StudyName,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where the model's directory goes.")],
     server: Server = None,
     token: Token = None,

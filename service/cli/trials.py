@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from luthier.service.cli.connect import Name, Server, Token, connect
+from luthier.service.cli.connect import Server, StudyName, Token, connect
 from luthier.service.cli.output import Format, Output, clean, configuration, duration, emit, score, table
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 
 def trials(
-    name: Name,
+    name: StudyName,
     state: Annotated[str | None, typer.Option(help="Only trials in this state.")] = None,
     server: Server = None,
     token: Token = None,
@@ -44,7 +44,7 @@ def trials(
 
 
 def logs(
-    name: Name,
+    name: StudyName,
     number: Annotated[int, typer.Argument(metavar="N", help="The trial's number.", min=0)],
     server: Server = None,
     token: Token = None,
@@ -56,7 +56,7 @@ def logs(
 
 
 def export(
-    name: Name,
+    name: StudyName,
     form: Annotated[Sheet, typer.Option("--format", help="csv: a row a trial; jsonl: an object a line.")] = Sheet.CSV,
     server: Server = None,
     token: Token = None,

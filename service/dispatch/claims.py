@@ -20,35 +20,43 @@ from luthier.service.dispatch.search_pool import resolved_space
 from luthier.service.errors import Conflict, Unavailable
 from luthier.service.lifecycle import confirmation as confirm
 from luthier.service.lifecycle import transitions as lifecycle
-from luthier.service.storage.leases import Tally, rows
-from luthier.service.storage.tables import AssignmentRow as A
-from luthier.service.storage.tables import ReportRow, StudyRow, WorkerRow
+from luthier.service.storage.leases import TrialCounts, changed_rows
+from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow, WorkerRow
 from luthier.studies.hyperparameters import Params
-from luthier.studies.protocol import TRAINING, Assignment, Checkpoint, Claim, FileRef, Kind, StudyState, TrialState
+from luthier.studies.protocol import (
+    TRAINING,
+    Assignment,
+    AssignmentKind,
+    Checkpoint,
+    Claim,
+    FileRef,
+    StudyState,
+    TrialState,
+)
 from luthier.studies.search.search import Search
 
 ASK_SECONDS = 60.0  # a turn to ask Optuna that lasts longer was left behind by a crash
 
 
-Payload = Callable[[Session, StudyRow, A], Mapping[str, FileRef]]
+Payload = Callable[[Session, StudyRow, AssignmentRow], Mapping[str, FileRef]]
 """payload(session, study, assignment): fields of the message of an assignment that only its kind has."""
 
 
 @dataclass(frozen=True)
-class Dispatch(Core):
+class Claims(Core):
     """Hands work out. `payloads` adds what a kind of assignment needs beside what all of them have."""
 
-    payloads: Mapping[Kind, Payload] = field(default_factory=dict)
+    payloads: Mapping[AssignmentKind, Payload] = field(default_factory=dict)
 
     def claim(self, claim: Claim) -> Assignment | None:
         """Lease queued work, else ask for a new trial. None when there is nothing to do now."""
         with self.database.transaction() as session:
-            self._seen(session, claim)
+            self._touch_worker(session, claim)
             placement = Placement(self.database, claim.worker, claim.gpu)
 
-            def place(row: A, lock: bool) -> dict[str, Any] | None:
+            def place(row: AssignmentRow, lock: bool) -> dict[str, Any] | None:
                 study = session.get_one(StudyRow, row.study_id)
-                return placement.columns(session, study, Kind(row.kind), row.params, lock)
+                return placement.columns(session, study, AssignmentKind(row.kind), row.params, lock)
 
             row = self.leases.acquire(session, claim.worker, place, self.only)
             if row is not None:
@@ -59,18 +67,22 @@ class Dispatch(Core):
                 wanting = wanting.where(StudyRow.name == self.only)
             studies = list(session.scalars(wanting.order_by(StudyRow.id)))
         for study_id in studies:
-            assignment = self._ask(study_id, claim.worker, placement)
+            assignment = self._draw_trial(study_id, claim.worker, placement)
             if assignment is not None:
                 return assignment
         return None
 
-    def _ask(self, study_id: int, worker: str, placement: Placement) -> Assignment | None:
+    def _draw_trial(self, study_id: int, worker: str, placement: Placement) -> Assignment | None:
         """A new trial of this study: reserve the turn, ask Optuna, record the trial leased to `worker`."""
         with self._turn(study_id) as turn:
             with self.database.transaction() as session:
                 study = lifecycle.locked_by_id(session, study_id)
                 number = None if study is None else self._next_number(session, study)
-                if study is None or number is None or placement.columns(session, study, Kind.TRAIN, None) is None:
+                if (
+                    study is None
+                    or number is None
+                    or placement.columns(session, study, AssignmentKind.TRAIN, None) is None
+                ):
                     return None
                 if not self._take_turn(session, study, turn):
                     return None
@@ -106,7 +118,7 @@ class Dispatch(Core):
             session.flush()
             lifecycle.settle(session, self.leases, study)  # stopped meanwhile: the trial is cancelled, not lost
             return None
-        where = placement.columns(session, study, Kind.TRAIN, params, lock=True)
+        where = placement.columns(session, study, AssignmentKind.TRAIN, params, lock=True)
         if where is None:
             return None  # it waits, queued, until a GPU has room for it
         row.attempt, row.started_at = 1, now
@@ -125,11 +137,11 @@ class Dispatch(Core):
         with self._turn(study.id) as turn:
             with self.database.transaction() as session:
                 study = lifecycle.locked(session, name)
-                first = self._room(session, study)
+                first = self._next_free_number(session, study)
                 params = resolved_space(study).check(params)
                 if not self._take_turn(session, study, turn):
                     raise Unavailable("Another configuration is being drawn right now; try again.", retry_after=1)
-            added, known = self._before_and(self.searches.get(study), first, params, study.spec.budget.trials)
+            added, known = self._missing_trials_then(self.searches.get(study), first, params, study.spec.budget.trials)
             with self.database.transaction() as session:
                 study = lifecycle.locked(session, name)
                 if study.asker != turn:
@@ -145,7 +157,7 @@ class Dispatch(Core):
             raise Conflict(f"{name} has had all {study.spec.budget.trials} trials of its budget.")
         return first + len(added) - 1
 
-    def _before_and(
+    def _missing_trials_then(
         self, search: Search, first: int, params: Params, limit: int | None
     ) -> tuple[list[Params], int | None]:
         """The configurations of trials `first`, `first` + 1, ...: those that must come before the user's, and the
@@ -174,15 +186,15 @@ class Dispatch(Core):
             except BaseException:
                 with suppress(SQLAlchemyError), self.database.transaction() as session:
                     given_back = update(StudyRow).where(StudyRow.id == study_id, StudyRow.asker == turn)
-                    rows(session, given_back.values(asker=None, asker_until=None))
+                    changed_rows(session, given_back.values(asker=None, asker_until=None))
                 raise
 
-    def _room(self, session: Session, study: StudyRow) -> int:
+    def _next_free_number(self, session: Session, study: StudyRow) -> int:
         """The number of a user's own trial. Raises Conflict when the study takes none."""
         if study.state not in (StudyState.RUNNING, StudyState.PAUSED) or study.ending is not None:
             state = "not inspected yet; try again once it runs" if study.state == StudyState.QUEUED else study.state
             raise Conflict(f"{study.name} is {state}: no trial can be added.")
-        total = Tally.of(session, study.id).total
+        total = TrialCounts.of(session, study.id).total
         trials = study.spec.budget.trials
         if trials is not None and total >= trials:
             raise Conflict(f"{study.name} has had all {trials} trials of its budget.")
@@ -199,19 +211,19 @@ class Dispatch(Core):
     def _take_turn(self, session: Session, study: StudyRow, turn: str) -> bool:
         free = StudyRow.asker.is_(None) | (StudyRow.asker_until < self.database.now())
         taken = {"asker": turn, "asker_until": self.database.now() + ASK_SECONDS}
-        return rows(session, update(StudyRow).where(StudyRow.id == study.id, free).values(**taken)) == 1
+        return changed_rows(session, update(StudyRow).where(StudyRow.id == study.id, free).values(**taken)) == 1
 
-    def _seen(self, session: Session, claim: Claim) -> None:
+    def _touch_worker(self, session: Session, claim: Claim) -> None:
         gpu = {"gpu": claim.gpu and claim.gpu.id, "gpu_bytes": claim.gpu and claim.gpu.total_bytes}
         values = {"device": claim.device, "version": claim.version, "seen_at": self.database.now()} | gpu
         statement = self.database.insert(WorkerRow).values(name=claim.worker, **values)
         session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
 
-    def _assignment(self, session: Session, study: StudyRow, row: A) -> Assignment:
+    def _assignment(self, session: Session, study: StudyRow, row: AssignmentRow) -> Assignment:
         spec = study.spec
-        kind, source = Kind(row.kind), row
+        kind, source = AssignmentKind(row.kind), row
         extra: dict[str, Any] = {}
-        if kind is Kind.EVALUATE:
+        if kind is AssignmentKind.EVALUATE:
             source = lifecycle.winning(session, study)
             extra = {"provenance": self._provenance(session, study, source)}
         elif kind in self.payloads:
@@ -232,8 +244,8 @@ class Dispatch(Core):
             spec=spec,
             store=str(self.store.folder(study.id, source.id)),
             store_mark=self.store.mark,
-            number=None if kind is Kind.INSPECT else source.number,
-            params={} if kind is Kind.INSPECT else trial_params(study, source.params),
+            number=None if kind is AssignmentKind.INSPECT else source.number,
+            params={} if kind is AssignmentKind.INSPECT else trial_params(study, source.params),
             seed=row.seed,
             inspection=study.inspection,
             checkpoint=checkpoint,
@@ -242,9 +254,15 @@ class Dispatch(Core):
             **extra,
         )
 
-    def _provenance(self, session: Session, study: StudyRow, winner: A) -> dict[str, Any]:
+    def _provenance(self, session: Session, study: StudyRow, winner: AssignmentRow) -> dict[str, Any]:
         """What made the winner, for luthier.json."""
-        baseline = session.scalar(select(A.value).where(A.study_id == study.id, A.kind == Kind.TRAIN, A.number == 0))
+        baseline = session.scalar(
+            select(AssignmentRow.value).where(
+                AssignmentRow.study_id == study.id,
+                AssignmentRow.kind == AssignmentKind.TRAIN,
+                AssignmentRow.number == 0,
+            )
+        )
         report = session.get(ReportRow, (winner.id, winner.best_step))
         return {
             "study": study.name,

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from luthier.service.dispatch.search_pool import Searches
+from luthier.service.dispatch.search_pool import SearchPool
 from luthier.service.storage.database import Database
-from luthier.service.storage.file_store import Store
+from luthier.service.storage.file_store import FileStore
 from luthier.service.storage.leases import Leases
 
 
@@ -14,6 +14,6 @@ class Core:
 
     database: Database
     leases: Leases
-    searches: Searches
-    store: Store
+    searches: SearchPool
+    store: FileStore
     only: str | None = None  # hand out this study's work alone: an embedded service leaves unfinished others be

@@ -14,10 +14,9 @@ from sqlalchemy.orm import Session
 
 from luthier.service.dispatch.search_pool import resolved_space
 from luthier.service.storage.database import Database
-from luthier.service.storage.tables import AssignmentRow as A
-from luthier.service.storage.tables import StudyRow, WorkerRow
+from luthier.service.storage.tables import AssignmentRow, StudyRow, WorkerRow
 from luthier.studies.hyperparameters import Params, complete
-from luthier.studies.protocol import TRAINING, Gpu, Kind, TrialState
+from luthier.studies.protocol import TRAINING, AssignmentKind, Gpu, TrialState
 
 USABLE = 0.95  # of a GPU's memory; the driver and the display take some
 CONTEXT_BYTES = 512 * 2**20  # what a process that uses CUDA holds before its first tensor, and also while idle
@@ -43,7 +42,7 @@ class Placement:
     gpu: Gpu | None
 
     def columns(
-        self, session: Session, study: StudyRow, kind: Kind, params: dict[str, Any] | None, lock: bool = False
+        self, session: Session, study: StudyRow, kind: AssignmentKind, params: dict[str, Any] | None, lock: bool = False
     ) -> dict[str, Any] | None:
         """An assignment's columns that say where it runs; None when it has to wait, or to run elsewhere.
 
@@ -56,8 +55,10 @@ class Placement:
             self.database.serialize(session, self.gpu.id)
         usable = self._usable(session)
         share = self._share(session, study, params, usable)
-        running = (A.gpu == self.gpu.id, A.state == TrialState.RUNNING)
-        trials, taken = session.execute(select(func.count(A.gpu_share), func.sum(A.gpu_share)).where(*running)).one()
+        running = (AssignmentRow.gpu == self.gpu.id, AssignmentRow.state == TrialState.RUNNING)
+        trials, taken = session.execute(
+            select(func.count(AssignmentRow.gpu_share), func.sum(AssignmentRow.gpu_share)).where(*running)
+        ).one()
         if trials and ((taken or 0.0) + share > 1 + ROUNDING or self._another_is_idle(session)):
             return None
         if self._a_warm_one_waits(session, study):
@@ -68,7 +69,9 @@ class Placement:
         """Bytes that trials may share: without what each worker's process holds by merely being there."""
         if self.gpu is None or self.gpu.total_bytes is None:
             return None
-        busy = select(A.worker).where(A.state == TrialState.RUNNING, A.gpu == self.gpu.id)
+        busy = select(AssignmentRow.worker).where(
+            AssignmentRow.state == TrialState.RUNNING, AssignmentRow.gpu == self.gpu.id
+        )
         there = (WorkerRow.seen_at > self.database.now() - AWAY_SECONDS) | WorkerRow.name.in_(busy)
         processes = session.scalar(select(func.count()).where(WorkerRow.gpu == self.gpu.id, there)) or 1
         return max(self.gpu.total_bytes * USABLE - processes * CONTEXT_BYTES, 1.0)
@@ -82,7 +85,9 @@ class Placement:
 
     def _another_is_idle(self, session: Session) -> bool:
         """Whether a worker waits on a GPU that nothing runs on: a trial alone on its GPU is faster."""
-        busy = select(A.gpu).where(A.state == TrialState.RUNNING, A.gpu.is_not(None))
+        busy = select(AssignmentRow.gpu).where(
+            AssignmentRow.state == TrialState.RUNNING, AssignmentRow.gpu.is_not(None)
+        )
         waiting = select(WorkerRow.name).where(WorkerRow.seen_at > self.database.now() - WAITING_SECONDS)
         waiting = waiting.where(WorkerRow.gpu.is_not(None), WorkerRow.gpu.not_in(busy))
         return session.scalar(waiting.limit(1)) is not None
@@ -90,15 +95,22 @@ class Placement:
     def _a_warm_one_waits(self, session: Session, study: StudyRow) -> bool:
         """Whether another worker has the study's model and data in memory, has nothing to do, and as much room: it has
         this GPU, or one that nothing runs on. Then this one need not load them, too."""
-        done = select(A.id).where(A.study_id == study.id, A.worker == self.worker)
+        done = select(AssignmentRow.id).where(AssignmentRow.study_id == study.id, AssignmentRow.worker == self.worker)
         if self.gpu is None or session.scalar(done.limit(1)) is not None:
             return False
-        running, now = A.state == TrialState.RUNNING, self.database.now()
-        busy, used = select(A.worker).where(running), select(A.gpu).where(running, A.gpu.is_not(None))
-        waits = (WorkerRow.seen_at > now - WAITING_SECONDS) | (A.finished_at > now - WAITING_SECONDS)
+        running, now = AssignmentRow.state == TrialState.RUNNING, self.database.now()
+        busy, used = (
+            select(AssignmentRow.worker).where(running),
+            select(AssignmentRow.gpu).where(running, AssignmentRow.gpu.is_not(None)),
+        )
+        waits = (WorkerRow.seen_at > now - WAITING_SECONDS) | (AssignmentRow.finished_at > now - WAITING_SECONDS)
         place = (WorkerRow.gpu == self.gpu.id) | (WorkerRow.gpu.is_not(None) & WorkerRow.gpu.not_in(used))
-        warm = select(A.id).join(WorkerRow, WorkerRow.name == A.worker).where(A.study_id == study.id, place, waits)
-        return session.scalar(warm.where(A.worker.not_in(busy)).limit(1)) is not None
+        warm = (
+            select(AssignmentRow.id)
+            .join(WorkerRow, WorkerRow.name == AssignmentRow.worker)
+            .where(AssignmentRow.study_id == study.id, place, waits)
+        )
+        return session.scalar(warm.where(AssignmentRow.worker.not_in(busy)).limit(1)) is not None
 
 
 def needed_bytes(session: Session, study: StudyRow, params: dict[str, Any] | None) -> float | None:
@@ -111,8 +123,18 @@ def needed_bytes(session: Session, study: StudyRow, params: dict[str, Any] | Non
         return {**params, "batch_size": min(int(params["batch_size"]), study.micro_batch or int(params["batch_size"]))}
 
     wanted = None if params is None else whole(params)
-    of_study = (A.study_id == study.id, A.kind.in_(TRAINING), A.gpu.is_not(None), A.peak_memory_bytes.is_not(None))
-    latest = select(A.params, A.peak_memory_bytes).where(*of_study).order_by(A.id.desc()).limit(TRIALS_LOOKED_AT)
+    of_study = (
+        AssignmentRow.study_id == study.id,
+        AssignmentRow.kind.in_(TRAINING),
+        AssignmentRow.gpu.is_not(None),
+        AssignmentRow.peak_memory_bytes.is_not(None),
+    )
+    latest = (
+        select(AssignmentRow.params, AssignmentRow.peak_memory_bytes)
+        .where(*of_study)
+        .order_by(AssignmentRow.id.desc())
+        .limit(TRIALS_LOOKED_AT)
+    )
     measured = [(whole(own), peak) for own, peak in session.execute(latest)]
     alike = [peak for known, peak in measured if wanted is None or _needs_no_less(known, wanted)]
     if alike:
@@ -122,7 +144,7 @@ def needed_bytes(session: Session, study: StudyRow, params: dict[str, Any] | Non
     return max(most, default=None) if estimate is None else max([estimate * ESTIMATE_MARGIN, *most])
 
 
-def shrunk(row: A, peak: int) -> dict[str, Any]:
+def shrunk(row: AssignmentRow, peak: int) -> dict[str, Any]:
     """The columns of a running trial that has reserved more than it turns out to take."""
     if row.gpu_share is None or row.gpu_bytes is None or peak * MEASURED_MARGIN >= row.gpu_bytes:
         return {}

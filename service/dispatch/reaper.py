@@ -11,9 +11,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from luthier.service.dispatch.core import Core
 from luthier.service.lifecycle import transitions as lifecycle
-from luthier.service.storage.tables import AssignmentRow as A
-from luthier.service.storage.tables import StudyRow
-from luthier.studies.protocol import ENDED, Kind, TrialState
+from luthier.service.storage.tables import AssignmentRow, StudyRow
+from luthier.studies.protocol import ENDED, AssignmentKind, TrialState
 
 log = logging.getLogger("luthier")
 AWAY_SECONDS = 5.0  # a round that comes so late was kept from coming
@@ -27,7 +26,7 @@ class Reaper(Core):
         """One round. Cheap when nothing is due."""
         if take_back:
             self._take_back()
-        self.searches.look_around()
+        self.searches.heartbeat()
         with self.database.transaction() as session:
             old = StudyRow.transient & (StudyRow.created_at < self.database.now() - 3600.0)
             session.execute(delete(StudyRow).where(old))
@@ -48,12 +47,16 @@ class Reaper(Core):
             study = lifecycle.locked_by_id(session, study_id)
             if study is None:
                 return
-            once = (Kind.INSPECT, Kind.EVALUATE)
-            lost = select(A).where(A.study_id == study_id, A.kind.in_(once), A.state == TrialState.FAILED)
+            once = (AssignmentKind.INSPECT, AssignmentKind.EVALUATE)
+            lost = select(AssignmentRow).where(
+                AssignmentRow.study_id == study_id,
+                AssignmentRow.kind.in_(once),
+                AssignmentRow.state == TrialState.FAILED,
+            )
             for row in session.scalars(lost):
                 if study.state in ENDED:
                     break
-                if row.kind == Kind.EVALUATE:
+                if row.kind == AssignmentKind.EVALUATE:
                     lifecycle.unmeasured(session, self.database, study, row.error or "")
                 else:
                     lifecycle.fail(session, self.leases, study, row.error or "its inspection failed")

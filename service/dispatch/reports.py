@@ -17,17 +17,16 @@ from luthier.service.dispatch.placement import shrunk
 from luthier.service.dispatch.search_pool import resolved_space
 from luthier.service.errors import Stale, invalid
 from luthier.service.lifecycle import transitions as lifecycle
-from luthier.service.storage.leases import already_finished, rows
-from luthier.service.storage.tables import AssignmentRow as A
-from luthier.service.storage.tables import ReportRow, StudyRow
+from luthier.service.storage.leases import already_finished, changed_rows
+from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
 from luthier.studies.protocol import (
     ENDED,
     TRAINING,
     Answer,
+    AssignmentKind,
     Decision,
     FileRef,
     Inspection,
-    Kind,
     Outcome,
     Problem,
     Reason,
@@ -40,7 +39,7 @@ from luthier.studies.spec import StudySpec, is_better
 
 
 @dataclass(frozen=True)
-class Intake(Core):
+class Reports(Core):
     """Takes work back."""
 
     def report(self, report: Report) -> Answer:
@@ -59,8 +58,8 @@ class Intake(Core):
             hurry = study.hurry
         self.store.drop(row.study_id, row.id, stale_files)
         if report.micro_batch is not None and report.micro_batch < (study.micro_batch or math.inf):
-            self._remember(study.id, report.micro_batch)
-        if row.kind != Kind.TRAIN:  # a repetition runs to its end: the search is over
+            self._lower_micro_batch(study.id, report.micro_batch)
+        if row.kind != AssignmentKind.TRAIN:  # a repetition runs to its end: the search is over
             return Answer(decision=Decision.CONTINUE, lease_seconds=self.leases.lease_seconds)
         prune = False
         if value is not None:
@@ -68,12 +67,14 @@ class Intake(Core):
         decision = Decision.STOP if hurry else Decision.PRUNE if prune else Decision.CONTINUE
         return Answer(decision=decision, lease_seconds=self.leases.lease_seconds)
 
-    def _remember(self, study_id: int, micro_batch: int) -> None:
+    def _lower_micro_batch(self, study_id: int, micro_batch: int) -> None:
         """Hand out no larger micro-batch for this study. In a transaction of its own: a study's row is locked before
         its assignments', and a report holds one of those."""
         with self.database.transaction() as session:
             lower = StudyRow.micro_batch.is_(None) | (StudyRow.micro_batch > micro_batch)
-            rows(session, update(StudyRow).where(StudyRow.id == study_id, lower).values(micro_batch=micro_batch))
+            changed_rows(
+                session, update(StudyRow).where(StudyRow.id == study_id, lower).values(micro_batch=micro_batch)
+            )
 
     def _is_new(self, session: Session, report: Report) -> bool:
         """Insert the report's row, unless the step is there already."""
@@ -82,7 +83,7 @@ class Intake(Core):
         return session.scalar(insert.values(values)) is not None
 
     def _record(
-        self, row: A, spec: StudySpec, report: Report, value: float | None
+        self, row: AssignmentRow, spec: StudySpec, report: Report, value: float | None
     ) -> tuple[dict[str, Any], list[FileRef]]:
         """The trial's columns that a new report changes, and the files that no row names any more."""
         for ref in (report.resume, report.best):
@@ -136,25 +137,25 @@ class Intake(Core):
             if outcome.micro_batch is not None:
                 study.micro_batch = min(study.micro_batch or outcome.micro_batch, outcome.micro_batch)
             state = self._end(session, row, outcome)
-            if row.kind == Kind.INSPECT and state in (TrialState.COMPLETE, TrialState.FAILED):
+            if row.kind == AssignmentKind.INSPECT and state in (TrialState.COMPLETE, TrialState.FAILED):
                 self._inspected(session, study, row, outcome.inspection)
-            elif row.kind == Kind.EVALUATE and state in (TrialState.COMPLETE, TrialState.FAILED):
+            elif row.kind == AssignmentKind.EVALUATE and state in (TrialState.COMPLETE, TrialState.FAILED):
                 self._evaluated(session, study, row, outcome)
             lifecycle.settle(session, self.leases, study)
-            losers = (
+            superseded = (
                 []
                 if state is TrialState.QUEUED or (row.best is None and study.state not in ENDED)
-                else self.losers(session, study)
+                else self.superseded(session, study)
             )
-        if row.kind == Kind.TRAIN and state is not TrialState.QUEUED:
+        if row.kind == AssignmentKind.TRAIN and state is not TrialState.QUEUED:
             self.searches.tell(self.searches.get(study), row)
         if row.kind in TRAINING and state is not TrialState.QUEUED:
-            losers.append(row)
-        self.clean(losers)
+            superseded.append(row)
+        self.remove_files(superseded)
         if study.state in ENDED:
             self.searches.ended(study)
 
-    def _end(self, session: Session, row: A, outcome: Outcome) -> TrialState:
+    def _end(self, session: Session, row: AssignmentRow, outcome: Outcome) -> TrialState:
         problem = outcome.problem or Problem(message="The worker gave no reason.")
         seconds = max(row.seconds, outcome.seconds)
         if outcome.status in ("released", "lost"):
@@ -176,7 +177,7 @@ class Intake(Core):
         self.leases.end(session, row, state, **columns)
         return state
 
-    def _inspected(self, session: Session, study: StudyRow, row: A, inspection: Inspection | None) -> None:
+    def _inspected(self, session: Session, study: StudyRow, row: AssignmentRow, inspection: Inspection | None) -> None:
         """The study starts, or fails with a sentence before any trial."""
         if inspection is None:
             lifecycle.fail(session, self.leases, study, row.error or "The inspection found nothing.")
@@ -193,7 +194,7 @@ class Intake(Core):
         if study.state == StudyState.QUEUED:
             study.state = StudyState.PAUSED if study.hold else StudyState.RUNNING
 
-    def _evaluated(self, session: Session, study: StudyRow, row: A, outcome: Outcome) -> None:
+    def _evaluated(self, session: Session, study: StudyRow, row: AssignmentRow, outcome: Outcome) -> None:
         if outcome.evaluation is None:
             lifecycle.unmeasured(session, self.database, study, row.error or "")
             return
@@ -202,30 +203,32 @@ class Intake(Core):
         study.model = outcome.evaluation.model.model_dump() | {"assignment": winner.id}
         study.test = outcome.evaluation.test
 
-    def losers(self, session: Session, study: StudyRow) -> list[A]:
+    def superseded(self, session: Session, study: StudyRow) -> list[AssignmentRow]:
         """Finished trials that still name a checkpoint and do not lead: their files can go."""
         keeping = lifecycle.keeping(session, study)
-        finished = select(A).where(A.study_id == study.id, A.kind.in_(TRAINING))
-        finished = finished.where(A.best.is_not(None) | A.resume.is_not(None))
-        losers = [
-            row for row in session.scalars(finished.where(A.state.not_in(lifecycle.ACTIVE))) if row.id not in keeping
+        finished = select(AssignmentRow).where(AssignmentRow.study_id == study.id, AssignmentRow.kind.in_(TRAINING))
+        finished = finished.where(AssignmentRow.best.is_not(None) | AssignmentRow.resume.is_not(None))
+        superseded = [
+            row
+            for row in session.scalars(finished.where(AssignmentRow.state.not_in(lifecycle.ACTIVE)))
+            if row.id not in keeping
         ]
-        for row in losers:
+        for row in superseded:
             row.best = row.resume = None
-        return losers
+        return superseded
 
     def ended(self, study: StudyRow) -> None:
-        """A study was ended by a user: its losers' files go, and Optuna hears of it."""
+        """A study was ended by a user: its superseded' files go, and Optuna hears of it."""
         with self.database.transaction() as session:
-            losers = self.losers(session, session.get_one(StudyRow, study.id))
-        self.clean(losers)
+            superseded = self.superseded(session, session.get_one(StudyRow, study.id))
+        self.remove_files(superseded)
         self.searches.ended(study)
 
-    def clean(self, trials: list[A]) -> None:
+    def remove_files(self, trials: list[AssignmentRow]) -> None:
         """Remove the files of these trials that no row names."""
         for trial in trials:
             refs = [FileRef.model_validate(trial.best)] if trial.best else []
             self.store.keep_only(trial.study_id, trial.id, refs)
 
-    def _log(self, row: A, text: str) -> None:
+    def _log(self, row: AssignmentRow, text: str) -> None:
         self.store.append_log(row.study_id, row.id, text)

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from luthier.service.storage.database import Database
 from luthier.service.storage.tables import AssignmentRow, ReportRow, ServiceRow, StudyRow
-from luthier.studies.protocol import FINISHED, Kind, Reason, TrialState
+from luthier.studies.protocol import FINISHED, AssignmentKind, Reason, TrialState
 from luthier.studies.search.search import Search
 from luthier.studies.search.storage import close_storage, open_storage
 from luthier.studies.space import Space
@@ -25,7 +25,7 @@ def resolved_space(study: StudyRow) -> Space:
     return study.spec.space.resolved(*study.inspection.depths)
 
 
-class Searches:
+class SearchPool:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._storage = open_storage(database.url)
@@ -56,7 +56,7 @@ class Searches:
                 search = self._open.setdefault(study.id, search)
         return search
 
-    def look_around(self) -> None:
+    def heartbeat(self) -> None:
         """Say that this service is here, and see whether it is the only one. Called every second or so."""
         with self._database.transaction() as session:
             now = self._database.now()
@@ -71,7 +71,7 @@ class Searches:
                 search.refresh()  # the last time: what the others wrote before they went
         self._alone = alone
 
-    def leave(self) -> None:
+    def close(self) -> None:
         """Say that this service is gone, and close what is open."""
         with suppress(SQLAlchemyError), self._database.transaction() as session:  # gone with the database: it runs out
             session.execute(delete(ServiceRow).where(ServiceRow.id == self._me))
@@ -89,7 +89,7 @@ class Searches:
             ended = session.scalars(
                 select(AssignmentRow).where(
                     AssignmentRow.study_id == study_id,
-                    AssignmentRow.kind == Kind.TRAIN,
+                    AssignmentRow.kind == AssignmentKind.TRAIN,
                     AssignmentRow.number.in_(unfinished),
                     AssignmentRow.state.in_(FINISHED),
                 )
@@ -99,13 +99,13 @@ class Searches:
 
     def report(self, search: Search, row: AssignmentRow, step: int, value: float) -> bool:
         """Tell Optuna of a trial's evaluation; whether the trial is to end now, pruned."""
-        self._catch_up(search, row, step - 1)
+        self._replay_reports(search, row, step - 1)
         return search.report(row.number, step, value)
 
-    def _catch_up(self, search: Search, row: AssignmentRow, last: int) -> None:
+    def _replay_reports(self, search: Search, row: AssignmentRow, last: int) -> None:
         """Tell Optuna of the evaluations up to `last` that are in our rows only: a service ended between the two, and
         the trial went on from a checkpoint that came with them."""
-        if last < 1 or search.heard(row.number, last):
+        if last < 1 or search.has_report(row.number, last):
             return
         with self._database.reading() as session:
             made = select(ReportRow).where(ReportRow.assignment_id == row.id, ReportRow.step <= last)
@@ -116,12 +116,12 @@ class Searches:
                 search.report(row.number, report.step, value)
 
     def tell(self, search: Search, row: AssignmentRow) -> None:
-        self._catch_up(search, row, row.step)
+        self._replay_reports(search, row, row.step)
         reason = Reason(row.reason) if row.reason else None
         search.tell(row.number, TrialState(row.state), row.value, reason)
 
     def ended(self, study: StudyRow) -> None:
-        """The study has ended: tell Optuna what it has not heard of yet, and keep nothing open."""
+        """The study has ended: tell Optuna what it has not has_report of yet, and keep nothing open."""
         if study.inspection is not None:
             self.reconcile(study.id, self.get(study))
         self.forget(study.id)

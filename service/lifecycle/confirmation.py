@@ -12,35 +12,43 @@ from statistics import fmean
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from luthier.service.storage.tables import AssignmentRow as A
-from luthier.service.storage.tables import StudyRow
-from luthier.studies.protocol import Kind, TrialState
+from luthier.service.storage.tables import AssignmentRow, StudyRow
+from luthier.studies.protocol import AssignmentKind, TrialState
 
 
 @dataclass(frozen=True)
 class Candidate:
     """A trial and its repetitions, in their order."""
 
-    trial: A
-    again: Sequence[A]
+    trial: AssignmentRow
+    again: Sequence[AssignmentRow]
 
     @property
     def values(self) -> list[float]:
         """The scores of the repetitions that ran to their end."""
         return [row.value for row in self.again if row.state == TrialState.COMPLETE and row.value is not None]
 
-    def best(self, maximize: bool) -> A | None:
+    def best(self, maximize: bool) -> AssignmentRow | None:
         """The repetition with the best score; of equals the earliest."""
         sign = 1 if maximize else -1
         done = [row for row in self.again if row.state == TrialState.COMPLETE and row.best is not None]
         return max(done, key=lambda row: (sign * (row.value or 0.0), -row.number), default=None)
 
 
-def ranked(session: Session, study: StudyRow, limit: int) -> list[A]:
+def ranked(session: Session, study: StudyRow, limit: int) -> list[AssignmentRow]:
     """The complete trials with the best values, best first; of equals the earlier."""
-    value = A.value.desc() if study.spec.maximize else A.value.asc()
-    complete = (A.kind == Kind.TRAIN, A.state == TrialState.COMPLETE, A.value.is_not(None))
-    found = select(A).where(A.study_id == study.id, *complete).order_by(value, A.number).limit(limit)
+    value = AssignmentRow.value.desc() if study.spec.maximize else AssignmentRow.value.asc()
+    complete = (
+        AssignmentRow.kind == AssignmentKind.TRAIN,
+        AssignmentRow.state == TrialState.COMPLETE,
+        AssignmentRow.value.is_not(None),
+    )
+    found = (
+        select(AssignmentRow)
+        .where(AssignmentRow.study_id == study.id, *complete)
+        .order_by(value, AssignmentRow.number)
+        .limit(limit)
+    )
     return list(session.scalars(found))
 
 
@@ -49,7 +57,11 @@ def candidates(session: Session, study: StudyRow) -> list[Candidate]:
     wanted = study.spec.confirm
     if wanted is None:
         return []
-    repetitions = select(A).where(A.study_id == study.id, A.kind == Kind.CONFIRM).order_by(A.number)
+    repetitions = (
+        select(AssignmentRow)
+        .where(AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.CONFIRM)
+        .order_by(AssignmentRow.number)
+    )
     rows = {row.number: row for row in session.scalars(repetitions)}
     return [
         Candidate(trial, [rows[n] for n in range(rank * wanted.seeds, (rank + 1) * wanted.seeds) if n in rows])
@@ -57,12 +69,12 @@ def candidates(session: Session, study: StudyRow) -> list[Candidate]:
     ]
 
 
-def pick(candidates: Sequence[Candidate], maximize: bool) -> tuple[Candidate, A] | None:
+def pick(candidates: Sequence[Candidate], maximize: bool) -> tuple[Candidate, AssignmentRow] | None:
     """The candidate with the best mean, and its repetition whose weights are kept; None where none has a score.
 
     One with a repetition that diverged or failed comes after those without.
     """
-    found: tuple[Candidate, A] | None = None
+    found: tuple[Candidate, AssignmentRow] | None = None
     rank = (False, -math.inf)
     for candidate in candidates:
         best = candidate.best(maximize)

@@ -13,10 +13,9 @@ from sqlalchemy.orm import Session
 from luthier.service.errors import Conflict, NotFound
 from luthier.service.lifecycle import confirmation as confirm
 from luthier.service.storage.database import Database
-from luthier.service.storage.leases import Leases, Tally, rows
-from luthier.service.storage.tables import AssignmentRow as A
-from luthier.service.storage.tables import StudyRow
-from luthier.studies.protocol import ENDED, Kind, StudyState, TrialState
+from luthier.service.storage.leases import Leases, TrialCounts, changed_rows
+from luthier.service.storage.tables import AssignmentRow, StudyRow
+from luthier.studies.protocol import ENDED, AssignmentKind, StudyState, TrialState
 from luthier.studies.spec import StudySpec, is_better, trial_seed
 
 ACTIVE = (TrialState.QUEUED, TrialState.RUNNING)
@@ -46,11 +45,11 @@ def locked_by_id(session: Session, study_id: int) -> StudyRow | None:
 
 def locked_of(session: Session, assignment_id: int) -> StudyRow | None:
     """The locked study that an assignment belongs to."""
-    of = select(A.study_id).where(A.id == assignment_id).scalar_subquery()
+    of = select(AssignmentRow.study_id).where(AssignmentRow.id == assignment_id).scalar_subquery()
     return session.scalar(select(StudyRow).where(StudyRow.id == of).with_for_update())
 
 
-def best_trial(session: Session, study: StudyRow) -> A | None:
+def best_trial(session: Session, study: StudyRow) -> AssignmentRow | None:
     """The complete trial with the best value; of equals the earliest."""
     return next(iter(confirm.ranked(session, study, 1)), None)
 
@@ -71,7 +70,7 @@ def create(
     )
     session.add(study)
     session.flush()
-    session.add(_queued(study, Kind.INSPECT, 0, {}, spec.seed, now))
+    session.add(_queued(study, AssignmentKind.INSPECT, 0, {}, spec.seed, now))
     session.flush()
     return study
 
@@ -88,7 +87,11 @@ def resume(session: Session, study: StudyRow) -> None:
     if study.state != StudyState.PAUSED and not unmeasured:
         raise Conflict(f"Only a paused study can be resumed; {study.name} is {_phase(study)}.")
     if unmeasured:
-        evaluation = update(A).where(A.study_id == study.id, A.kind == Kind.EVALUATE, A.state == TrialState.FAILED)
+        evaluation = update(AssignmentRow).where(
+            AssignmentRow.study_id == study.id,
+            AssignmentRow.kind == AssignmentKind.EVALUATE,
+            AssignmentRow.state == TrialState.FAILED,
+        )
         again = {
             "state": TrialState.QUEUED,
             "losses": 0,
@@ -97,7 +100,7 @@ def resume(session: Session, study: StudyRow) -> None:
             "reason": None,
             "error": None,
         }
-        rows(session, evaluation.values(**again))
+        changed_rows(session, evaluation.values(**again))
         study.error = study.finished_at = None
     study.state = StudyState.RUNNING
 
@@ -149,7 +152,7 @@ def end_search(study: StudyRow, state: StudyState, message: str, hurry: bool = F
         study.ending, study.message, study.hurry, study.error = state, message, hurry, error
 
 
-def settle(session: Session, leases: Leases, study: StudyRow) -> Tally | None:
+def settle(session: Session, leases: Leases, study: StudyRow) -> TrialCounts | None:
     """Move a locked study on: end it, measure its winner, or leave it. Idempotent.
 
     Returns its trials' tally while it wants more of them.
@@ -157,7 +160,7 @@ def settle(session: Session, leases: Leases, study: StudyRow) -> Tally | None:
     if study.state in ENDED or study.transient or study.state == StudyState.QUEUED:
         return None
     if study.ending is None:
-        tally = Tally.of(session, study.id)
+        tally = TrialCounts.of(session, study.id)
         _check_budget(session, leases.database, study, tally)
         if study.ending is None:
             return tally
@@ -168,7 +171,7 @@ def settle(session: Session, leases: Leases, study: StudyRow) -> Tally | None:
 def _end(session: Session, leases: Leases, study: StudyRow) -> None:
     """No new trial starts. Once nothing runs: measure the winner; once that is done, end."""
     leases.cancel(session, study.id, started=False)
-    active = select(func.count()).where(A.study_id == study.id, A.state.in_(ACTIVE))
+    active = select(func.count()).where(AssignmentRow.study_id == study.id, AssignmentRow.state.in_(ACTIVE))
     if session.scalar(active):
         return
     best = best_trial(session, study)
@@ -204,7 +207,10 @@ def _finish(session: Session, database: Database, study: StudyRow) -> None:
 def _finish_without_winner(session: Session, database: Database, study: StudyRow) -> None:
     if study.ending == StudyState.COMPLETED:
         last = session.scalar(
-            select(A).where(A.study_id == study.id, A.error.is_not(None)).order_by(A.finished_at.desc()).limit(1)
+            select(AssignmentRow)
+            .where(AssignmentRow.study_id == study.id, AssignmentRow.error.is_not(None))
+            .order_by(AssignmentRow.finished_at.desc())
+            .limit(1)
         )
         study.ending = StudyState.FAILED
         study.error = "No trial ran to its end." + (f" The last failure: {last.error}" if last else "")
@@ -221,24 +227,32 @@ def _confirm(session: Session, database: Database, study: StudyRow) -> bool:
         for i in range(wanted.seeds):
             trial = candidate.trial
             seed = trial_seed(study.spec.seed, trial.number, again=i + 1)
-            session.add(_queued(study, Kind.CONFIRM, rank * wanted.seeds + i, trial.params, seed, now))
+            session.add(_queued(study, AssignmentKind.CONFIRM, rank * wanted.seeds + i, trial.params, seed, now))
     return True
 
 
-def _measure(session: Session, database: Database, study: StudyRow, best: A) -> None:
+def _measure(session: Session, database: Database, study: StudyRow, best: AssignmentRow) -> None:
     picked = confirm.pick(confirm.candidates(session, study), study.spec.maximize)
     winner = source = best
     if picked is not None:
         winner, source = picked[0].trial, picked[1]
         study.winner_again = source.number
     study.winner = winner.number
-    session.add(_queued(study, Kind.EVALUATE, 0, source.params, source.seed, database.time(session)))
+    session.add(_queued(study, AssignmentKind.EVALUATE, 0, source.params, source.seed, database.time(session)))
 
 
-def winning(session: Session, study: StudyRow) -> A:
+def winning(session: Session, study: StudyRow) -> AssignmentRow:
     """The assignment whose weights are the winner's: the trial, or a repetition of it."""
-    kind, number = (Kind.TRAIN, study.winner) if study.winner_again is None else (Kind.CONFIRM, study.winner_again)
-    return session.scalars(select(A).where(A.study_id == study.id, A.kind == kind, A.number == number)).one()
+    kind, number = (
+        (AssignmentKind.TRAIN, study.winner)
+        if study.winner_again is None
+        else (AssignmentKind.CONFIRM, study.winner_again)
+    )
+    return session.scalars(
+        select(AssignmentRow).where(
+            AssignmentRow.study_id == study.id, AssignmentRow.kind == kind, AssignmentRow.number == number
+        )
+    ).one()
 
 
 def keeping(session: Session, study: StudyRow) -> set[int]:
@@ -250,7 +264,7 @@ def keeping(session: Session, study: StudyRow) -> set[int]:
     return {row.id for row in (best, *repetitions) if row is not None}
 
 
-def _check_budget(session: Session, database: Database, study: StudyRow, tally: Tally) -> None:
+def _check_budget(session: Session, database: Database, study: StudyRow, tally: TrialCounts) -> None:
     """Set the study's ending when a limit of its budget is reached."""
     spec = study.spec
     budget = spec.budget
@@ -272,35 +286,39 @@ def _check_budget(session: Session, database: Database, study: StudyRow, tally: 
         end_search(study, StudyState.COMPLETED, f"All {budget.trials} trials of the budget are done.")
 
 
-def _reaches(trial: A, target: float, maximize: bool) -> bool:
+def _reaches(trial: AssignmentRow, target: float, maximize: bool) -> bool:
     return trial.value is not None and not is_better(target, trial.value, maximize)
 
 
 def gpu_seconds(session: Session, study_ids: list[int]) -> dict[int, float]:
     """Time workers were busy with each study's assignments, over all attempts."""
     statement = (
-        select(A.study_id, func.sum(A.seconds + A.seconds_before)).where(A.study_id.in_(study_ids)).group_by(A.study_id)
+        select(AssignmentRow.study_id, func.sum(AssignmentRow.seconds + AssignmentRow.seconds_before))
+        .where(AssignmentRow.study_id.in_(study_ids))
+        .group_by(AssignmentRow.study_id)
     )
     return {study_id: float(total or 0.0) for study_id, total in session.execute(statement)}
 
 
-def compare(session: Session, database: Database, study: StudyRow, champion: int) -> A:
+def compare(session: Session, database: Database, study: StudyRow, champion: int) -> AssignmentRow:
     """Queue the comparison of an ended study's winner with a champion, whose id numbers it. Its files come before the
     transaction's end."""
     row = _queued(
-        study, Kind.COMPARE, champion, winning(session, study).params, study.spec.seed, database.time(session)
+        study, AssignmentKind.COMPARE, champion, winning(session, study).params, study.spec.seed, database.time(session)
     )
     session.add(row)
     session.flush()
     return row
 
 
-def new_trial(study: StudyRow, number: int, params: dict[str, Any], now: float) -> A:
-    return _queued(study, Kind.TRAIN, number, params, trial_seed(study.spec.seed, number), now)
+def new_trial(study: StudyRow, number: int, params: dict[str, Any], now: float) -> AssignmentRow:
+    return _queued(study, AssignmentKind.TRAIN, number, params, trial_seed(study.spec.seed, number), now)
 
 
-def _queued(study: StudyRow, kind: Kind, number: int, params: dict[str, Any], seed: int, now: float) -> A:
-    return A(
+def _queued(
+    study: StudyRow, kind: AssignmentKind, number: int, params: dict[str, Any], seed: int, now: float
+) -> AssignmentRow:
+    return AssignmentRow(
         study_id=study.id,
         kind=kind,
         number=number,

@@ -11,9 +11,8 @@ from sqlalchemy.orm import Session
 
 from luthier.service.errors import Conflict, NotFound
 from luthier.service.lifecycle import transitions as lifecycle
-from luthier.service.storage.file_store import Store
-from luthier.service.storage.tables import AssignmentRow as A
-from luthier.service.storage.tables import ChampionRow, RunRow, ScheduleRow, StudyRow
+from luthier.service.storage.file_store import FileStore
+from luthier.service.storage.tables import AssignmentRow, ChampionRow, RunRow, ScheduleRow, StudyRow
 from luthier.studies.protocol import FileRef
 
 CHAMPION, CHALLENGER = "champion.tar.gz", "challenger.tar.gz"  # in the folder of a comparison
@@ -23,7 +22,7 @@ def current(session: Session, schedule: ScheduleRow) -> ChampionRow | None:
     return None if schedule.champion_id is None else session.get(ChampionRow, schedule.champion_id)
 
 
-def file(store: Store, champion: ChampionRow) -> Path:
+def file(store: FileStore, champion: ChampionRow) -> Path:
     """A champion's packed model."""
     return store.schedule_folder(champion.schedule_id) / FileRef.model_validate(champion.model).name
 
@@ -33,7 +32,7 @@ def packed(study: StudyRow) -> FileRef:
     return FileRef.model_validate({key: value for key, value in (study.model or {}).items() if key != "assignment"})
 
 
-def rivals(session: Session, study: StudyRow, comparison: A) -> dict[str, FileRef]:
+def comparison_files(session: Session, study: StudyRow, comparison: AssignmentRow) -> dict[str, FileRef]:
     """The files that a comparison is given, as they are called in its folder."""
     champion = session.get_one(ChampionRow, comparison.number)
     known = FileRef.model_validate(champion.model)
@@ -43,7 +42,7 @@ def rivals(session: Session, study: StudyRow, comparison: A) -> dict[str, FileRe
     }
 
 
-def place_rivals(session: Session, store: Store, study: StudyRow, comparison: A) -> None:
+def place_comparison_files(session: Session, store: FileStore, study: StudyRow, comparison: AssignmentRow) -> None:
     """Put both models into the comparison's folder. Raises NotFound when one is gone."""
     folder = store.folder(study.id, comparison.id)
     champion = file(store, session.get_one(ChampionRow, comparison.number))
@@ -53,24 +52,24 @@ def place_rivals(session: Session, store: Store, study: StudyRow, comparison: A)
     store.link(_winner_file(session, store, study), folder / CHALLENGER)
 
 
-def remove_rivals(store: Store, study_id: int, comparison_id: int) -> None:
+def remove_comparison_files(store: FileStore, study_id: int, comparison_id: int) -> None:
     """Take both models out of a comparison's folder; what was found stays."""
     for name in (CHAMPION, CHALLENGER):
         (store.folder(study_id, comparison_id) / name).unlink(missing_ok=True)
 
 
-def keep_file(session: Session, store: Store, run: RunRow, study: StudyRow) -> FileRef:
+def keep_file(session: Session, store: FileStore, run: RunRow, study: StudyRow) -> FileRef:
     """Give the winner's packed model a place of its own, apart from its study's. Repeating it changes nothing."""
     ref = packed(study).model_copy(update={"name": f"run-{run.id}.tar.gz"})
     store.link(_winner_file(session, store, study), store.schedule_folder(run.schedule_id) / ref.name)
     return ref
 
 
-def _winner_file(session: Session, store: Store, study: StudyRow) -> Path:
+def _winner_file(session: Session, store: FileStore, study: StudyRow) -> Path:
     return store.path(study.id, lifecycle.winning(session, study).id, packed(study))
 
 
-def crown(session: Session, schedule: ScheduleRow, run: RunRow, study: StudyRow, model: FileRef, now: float) -> None:
+def promote(session: Session, schedule: ScheduleRow, run: RunRow, study: StudyRow, model: FileRef, now: float) -> None:
     """Make a run's winner the champion of a locked schedule."""
     winner = lifecycle.winning(session, study)
     made = ChampionRow(
@@ -89,7 +88,7 @@ def crown(session: Session, schedule: ScheduleRow, run: RunRow, study: StudyRow,
     schedule.champion_id = made.id
 
 
-def roll_back(session: Session, store: Store, schedule: ScheduleRow, now: float) -> ChampionRow:
+def roll_back(session: Session, store: FileStore, schedule: ScheduleRow, now: float) -> ChampionRow:
     """Put the champion before the present one back in its place. Raises Conflict when there is none."""
     present = current(session, schedule)
     before = None if present is None or present.previous_id is None else session.get(ChampionRow, present.previous_id)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from luthier.service.dispatch import deletion as erase
-from luthier.service.dispatch.claims import Dispatch
+from luthier.service.dispatch.claims import Claims
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.search_pool import resolved_space
 from luthier.service.errors import Conflict, Problem, Unavailable
@@ -25,11 +25,10 @@ from luthier.service.lifecycle import confirmation as confirm
 from luthier.service.lifecycle import transitions as lifecycle
 from luthier.service.schedules import champions, retention, webhook
 from luthier.service.schedules import due_times as ticks
-from luthier.service.storage.leases import rows
-from luthier.service.storage.tables import AssignmentRow as A
-from luthier.service.storage.tables import ChampionRow, RunRow, ScheduleRow, StudyRow
-from luthier.studies.promotion import Contender, Contest, DataSeen, Judgement, judge
-from luthier.studies.protocol import Kind, StudyState, TrialState
+from luthier.service.storage.leases import changed_rows
+from luthier.service.storage.tables import AssignmentRow, ChampionRow, RunRow, ScheduleRow, StudyRow
+from luthier.studies.promotion import ComparedModel, ComparisonContext, DataSeen, PromotionDecision, judge
+from luthier.studies.protocol import AssignmentKind, StudyState, TrialState
 from luthier.studies.schedule import Event, RunOutcome, RunState, SkipReason, adapt
 from luthier.studies.search.storage import StorageError
 
@@ -51,14 +50,14 @@ class Turn(NamedTuple):
 Step = Callable[["Runs", Turn], None]
 
 
-class Lost(Exception):
+class TurnLost(Exception):
     """The run was ended meanwhile, or the turn took too long and has passed to another service."""
 
 
 @dataclass(frozen=True)
 class Runs:
     core: Core
-    dispatch: Dispatch
+    dispatch: Claims
     notifies: bool  # whether there is a webhook to tell
 
     def advance(self) -> None:
@@ -72,7 +71,7 @@ class Runs:
                 continue
             try:
                 self._move(turn, step)
-            except (Lost, Unavailable):
+            except (TurnLost, Unavailable):
                 pass
             except Exception:
                 log.exception("run %d could not be moved on; the next round tries again", run_id)
@@ -80,10 +79,10 @@ class Runs:
                 self._give_back(turn)
 
     def _move(self, turn: Turn, step: Step) -> None:
-        """One step; what it refuses fails the run. Raises Lost, and what the next round may not meet again."""
+        """One step; what it refuses fails the run. Raises TurnLost, and what the next round may not meet again."""
         try:
             step(self, turn)
-        except (Lost, *TRANSIENT):
+        except (TurnLost, *TRANSIENT):
             raise
         except Problem as problem:
             log.warning("run %d failed: %s", turn.run_id, problem.detail)
@@ -110,12 +109,12 @@ class Runs:
             now = self.core.database.now()
             free = RunRow.turn.is_(None) | (RunRow.turn_until < now)
             mine = update(RunRow).where(RunRow.id == turn.run_id, RunRow.state == RunState.RUNNING, free)
-            return rows(session, mine.values(turn=turn.token, turn_until=now + TURN_SECONDS)) == 1
+            return changed_rows(session, mine.values(turn=turn.token, turn_until=now + TURN_SECONDS)) == 1
 
     def _give_back(self, turn: Turn) -> None:
         with self.core.database.transaction() as session:
             mine = update(RunRow).where(RunRow.id == turn.run_id, RunRow.turn == turn.token)
-            rows(session, mine.values(turn=None, turn_until=None))
+            changed_rows(session, mine.values(turn=None, turn_until=None))
 
     def begin(self, turn: Turn) -> None:
         """The data is known: skip it as unchanged, or warm the search with the best of the last run and let it go."""
@@ -190,9 +189,9 @@ class Runs:
                 self._decide(session, run, schedule, study, RunOutcome.FIRST, None)
             elif (found := _comparison(session, run, study)) is None:
                 made = lifecycle.compare(session, self.core.database, study, rival.id)
-                champions.place_rivals(session, self.core.store, study, made)
+                champions.place_comparison_files(session, self.core.store, study, made)
             else:
-                champions.remove_rivals(self.core.store, study.id, found.id)
+                champions.remove_comparison_files(self.core.store, study.id, found.id)
                 if found.comparison is None:
                     why = found.error or "it was cancelled."
                     raise Conflict(f"Champion and challenger could not be compared: {why}")
@@ -210,12 +209,12 @@ class Runs:
         schedule: ScheduleRow,
         study: StudyRow,
         outcome: RunOutcome,
-        judgement: Judgement | None,
+        judgement: PromotionDecision | None,
     ) -> None:
         now = self.core.database.time(session)
         if outcome is not RunOutcome.KEPT:
             model = champions.keep_file(session, self.core.store, run, study)
-            champions.crown(session, schedule, run, study, model, now)
+            champions.promote(session, schedule, run, study, model, now)
         run.state, run.outcome, run.finished_at, run.judgement = RunState.FINISHED, outcome, now, judgement
         run.message = "The first champion." if judgement is None else judgement.reason
         best = sorted(confirm.ranked(session, study, TOP), key=lambda trial: trial.number != study.winner)
@@ -239,17 +238,17 @@ class Runs:
 
 
 def _mine(session: Session, turn: Turn) -> tuple[RunRow, ScheduleRow]:
-    """The run, as it is once its schedule is locked, and the schedule. Raises Lost."""
+    """The run, as it is once its schedule is locked, and the schedule. Raises TurnLost."""
     run = session.get_one(RunRow, turn.run_id)
     schedule = session.scalars(select(ScheduleRow).where(ScheduleRow.id == run.schedule_id).with_for_update()).one()
     session.refresh(run)
     if run.state != RunState.RUNNING or run.turn != turn.token:
-        raise Lost
+        raise TurnLost
     return run, schedule
 
 
 def _rows(session: Session, turn: Turn) -> tuple[RunRow, ScheduleRow, StudyRow]:
-    """The run, its schedule and its study, both locked. Raises Lost, Conflict when the study is gone."""
+    """The run, its schedule and its study, both locked. Raises TurnLost, Conflict when the study is gone."""
     run, schedule = _mine(session, turn)
     study = None if run.study_id is None else lifecycle.locked_by_id(session, run.study_id)
     if study is None:
@@ -257,13 +256,13 @@ def _rows(session: Session, turn: Turn) -> tuple[RunRow, ScheduleRow, StudyRow]:
     return run, schedule, study
 
 
-def _contest(session: Session, run: RunRow, study: StudyRow, rival: ChampionRow) -> Contest:
+def _contest(session: Session, run: RunRow, study: StudyRow, rival: ChampionRow) -> ComparisonContext:
     """Who was compared with whom, on which data."""
     made = session.get_one(RunRow, rival.run_id)
     study_then = None if made.study_id is None else session.get(StudyRow, made.study_id)
-    return Contest.of(
-        Contender(run=rival.run_id, study=rival.study, trial=rival.trial, params=rival.params),
-        Contender(
+    return ComparisonContext.of(
+        ComparedModel(run=rival.run_id, study=rival.study, trial=rival.trial, params=rival.params),
+        ComparedModel(
             run=run.id, study=study.name, trial=study.winner or 0, params=lifecycle.winning(session, study).params
         ),
         _data_seen(run, study),
@@ -282,10 +281,14 @@ def _last_finished(session: Session, schedule: ScheduleRow) -> RunRow | None:
     return session.scalar(finished.order_by(RunRow.due_at.desc()).limit(1))
 
 
-def _comparison(session: Session, run: RunRow, study: StudyRow) -> A | None:
+def _comparison(session: Session, run: RunRow, study: StudyRow) -> AssignmentRow | None:
     """The comparison of a study's winner with the run's rival."""
-    wanted = (A.study_id == study.id, A.kind == Kind.COMPARE, A.number == run.rival_id)
-    return session.scalar(select(A).where(*wanted))
+    wanted = (
+        AssignmentRow.study_id == study.id,
+        AssignmentRow.kind == AssignmentKind.COMPARE,
+        AssignmentRow.number == run.rival_id,
+    )
+    return session.scalar(select(AssignmentRow).where(*wanted))
 
 
 def _compared(session: Session, run: RunRow, study: StudyRow) -> bool:

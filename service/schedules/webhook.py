@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from luthier.service.schedules import views as shown
 from luthier.service.settings import Settings
 from luthier.service.storage.database import Database
-from luthier.service.storage.leases import rows
+from luthier.service.storage.leases import changed_rows
 from luthier.service.storage.tables import DeliveryRow, RunRow, ScheduleRow
 from luthier.studies.schedule import Event
 
@@ -72,7 +72,7 @@ class Webhook:
             problem = self._send(delivery)
             with database.transaction() as session:
                 done = {"error": problem} | ({} if problem else {"next_at": None, "delivered_at": database.now()})
-                rows(session, update(DeliveryRow).where(DeliveryRow.id == delivery_id).values(**done))
+                changed_rows(session, update(DeliveryRow).where(DeliveryRow.id == delivery_id).values(**done))
 
     def _claim(self, database: Database, delivery_id: int) -> DeliveryRow | None:
         """Count an attempt and set when the next one is due, should this one fail; None: another service has it."""

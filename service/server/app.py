@@ -15,21 +15,21 @@ from luthier.service import errors
 from luthier.service.api import auth, dashboard, operations, plan, schedules, studies, trials, worker
 from luthier.service.api import schedule_pages as pages
 from luthier.service.api.context import Service
-from luthier.service.api.notifier import Wake
+from luthier.service.api.notifier import Notifier
 from luthier.service.background import Every
-from luthier.service.dispatch.claims import Dispatch
+from luthier.service.dispatch.claims import Claims
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.reaper import Reaper
-from luthier.service.dispatch.reports import Intake
-from luthier.service.dispatch.search_pool import Searches
+from luthier.service.dispatch.reports import Reports
+from luthier.service.dispatch.search_pool import SearchPool
 from luthier.service.schedules import champions
 from luthier.service.schedules.scheduler import Scheduler
 from luthier.service.schedules.webhook import Webhook
 from luthier.service.settings import Settings
 from luthier.service.storage.database import Database
-from luthier.service.storage.file_store import Store
+from luthier.service.storage.file_store import FileStore
 from luthier.service.storage.leases import Leases
-from luthier.studies.protocol import Kind
+from luthier.studies.protocol import AssignmentKind
 
 VERSION = "0.1.0"
 SCHEDULER_SECONDS = 1.0  # between looks at what is due
@@ -66,7 +66,7 @@ def build_core(settings: Settings, only: str | None = None) -> Core:
         why = str(getattr(error, "orig", error)).strip().splitlines()[0]
         raise errors.RefusedToStart(f"The database {shown} cannot be used: {why}") from None
     leases = Leases(database, settings.lease_seconds, settings.max_losses)
-    return Core(database, leases, Searches(database), Store(settings.home / "store"), only)
+    return Core(database, leases, SearchPool(database), FileStore(settings.home / "store"), only)
 
 
 def create_app(settings: Settings, tokens: Tokens | None = None, only: str | None = None) -> FastAPI:
@@ -74,10 +74,10 @@ def create_app(settings: Settings, tokens: Tokens | None = None, only: str | Non
     tokens = tokens or Tokens.of(settings)
     core = build_core(settings, only)
     parts = (core.database, core.leases, core.searches, core.store, core.only)
-    dispatch = Dispatch(*parts, payloads={Kind.COMPARE: champions.rivals})
-    intake = Intake(*parts)
-    scheduler = Scheduler(core, dispatch, intake, Webhook.of(settings))
-    service = Service(settings, core, dispatch, intake, scheduler, Wake())
+    dispatch = Claims(*parts, payloads={AssignmentKind.COMPARE: champions.comparison_files})
+    reports = Reports(*parts)
+    scheduler = Scheduler(core, dispatch, reports, Webhook.of(settings))
+    service = Service(settings, core, dispatch, reports, scheduler, Notifier())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -89,12 +89,12 @@ def create_app(settings: Settings, tokens: Tokens | None = None, only: str | Non
         for thread in threads:
             thread.start()
         yield
-        service.wake.close()
+        service.notifier.close()
         for thread in threads:
             thread.stop()
         for thread in threads:
             await anyio.to_thread.run_sync(thread.join, 10)
-        await anyio.to_thread.run_sync(core.searches.leave)
+        await anyio.to_thread.run_sync(core.searches.close)
         core.database.dispose()
 
     app = FastAPI(title="Luthier", version=VERSION, summary="Hyperparameter search for fine-tuning.", lifespan=lifespan)

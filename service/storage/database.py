@@ -61,7 +61,7 @@ class Database:
         return epoch_now() + self.clock_offset
 
     def writing(self) -> AbstractContextManager[Any]:
-        """Held around every write of this process, Optuna's included, where only one can write at a time."""
+        """LeaseMessage around every write of this process, Optuna's included, where only one can write at a time."""
         return self._lock if self.sqlite else nullcontext()
 
     @contextmanager

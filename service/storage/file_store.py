@@ -21,7 +21,7 @@ MODEL = "model.tar.gz"  # the winner's, in the folder of its trial
 MAX_LOG_BYTES = 16 * 2**20
 
 
-class Store:
+class FileStore:
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
         self.root.mkdir(parents=True, exist_ok=True)

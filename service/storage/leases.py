@@ -17,38 +17,37 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from luthier.service.errors import Stale
 from luthier.service.storage.database import Database
-from luthier.service.storage.tables import AssignmentRow as A
-from luthier.service.storage.tables import StudyRow
-from luthier.studies.protocol import FINISHED, TRAINING, Kind, Outcome, Reason, StudyState, TrialState
+from luthier.service.storage.tables import AssignmentRow, StudyRow
+from luthier.studies.protocol import FINISHED, TRAINING, AssignmentKind, Outcome, Reason, StudyState, TrialState
 
 STALE = "This lease is over: the assignment was given to another worker or ended. Drop the work."
 WAITING_LOOKED_AT = 20  # queued assignments that a claim considers: the first ones may find no room
 WORKING = (StudyState.QUEUED, StudyState.RUNNING, StudyState.STOPPING)
 
 
-Place = Callable[[A, bool], dict[str, Any] | None]
+Place = Callable[[AssignmentRow, bool], dict[str, Any] | None]
 """place(row, lock): the columns that say where a queued assignment would run; None when there is no room for it."""
 
 
-def rows(session: Session, statement: Update) -> int:
+def changed_rows(session: Session, statement: Update) -> int:
     """How many rows a guarded UPDATE changed. Objects loaded before keep their old values."""
     result = session.execute(statement, execution_options={"synchronize_session": False})
     return cast(CursorResult[Any], result).rowcount
 
 
 @dataclass(frozen=True)
-class Tally:
+class TrialCounts:
     """A study's trials by state, and the seconds workers were busy with them."""
 
     states: Mapping[str, int]
     busy_seconds: float
 
     @classmethod
-    def of(cls, session: Session, study_id: int) -> "Tally":
+    def of(cls, session: Session, study_id: int) -> "TrialCounts":
         by_state = (
-            select(A.state, func.count(), func.sum(A.seconds + A.seconds_before))
-            .where(A.study_id == study_id, A.kind == Kind.TRAIN)
-            .group_by(A.state)
+            select(AssignmentRow.state, func.count(), func.sum(AssignmentRow.seconds + AssignmentRow.seconds_before))
+            .where(AssignmentRow.study_id == study_id, AssignmentRow.kind == AssignmentKind.TRAIN)
+            .group_by(AssignmentRow.state)
         )
         found = session.execute(by_state).all()
         return cls({state: count for state, count, _ in found}, sum(seconds for _, _, seconds in found))
@@ -66,9 +65,9 @@ class Tally:
 
 
 @lru_cache(maxsize=8)
-def _waiting(only: str | None) -> Select[A]:
+def _waiting(only: str | None) -> Select[AssignmentRow]:
     """The queued assignments that come next. Built once: every idle worker asks for it every second."""
-    other = aliased(A)
+    other = aliased(AssignmentRow)
     busy = (
         select(func.count(other.id))
         .where(other.study_id == StudyRow.id, other.kind.in_(TRAINING), other.state == TrialState.RUNNING)
@@ -76,11 +75,11 @@ def _waiting(only: str | None) -> Select[A]:
         .scalar_subquery()
     )
     waiting = (
-        select(A)
+        select(AssignmentRow)
         .join(StudyRow)
-        .where(A.state == TrialState.QUEUED)
-        .where(StudyRow.state.in_(WORKING) & (busy < StudyRow.parallel) | A.kind.not_in(TRAINING))
-        .order_by(A.kind.in_(TRAINING), A.kind != Kind.INSPECT, A.id)
+        .where(AssignmentRow.state == TrialState.QUEUED)
+        .where(StudyRow.state.in_(WORKING) & (busy < StudyRow.parallel) | AssignmentRow.kind.not_in(TRAINING))
+        .order_by(AssignmentRow.kind.in_(TRAINING), AssignmentRow.kind != AssignmentKind.INSPECT, AssignmentRow.id)
         .limit(WAITING_LOOKED_AT)
     )
     return waiting if only is None else waiting.where((StudyRow.name == only) | StudyRow.transient)
@@ -92,7 +91,7 @@ class Leases:
     lease_seconds: float
     max_losses: int
 
-    def acquire(self, session: Session, worker: str, place: Place, only: str | None = None) -> A | None:
+    def acquire(self, session: Session, worker: str, place: Place, only: str | None = None) -> AssignmentRow | None:
         """Lease a queued assignment that has room: the most urgent kind first, then the oldest. None when none waits.
 
         The study's row is locked while its `parallel` is checked, so that two claims can't both take its last place;
@@ -106,22 +105,30 @@ class Leases:
             study = session.scalar(locked, execution_options={"populate_existing": True})
             if study is None or study.state not in WORKING:
                 return None
-            busy = (A.study_id == study.id, A.kind.in_(TRAINING), A.state == TrialState.RUNNING)
+            busy = (
+                AssignmentRow.study_id == study.id,
+                AssignmentRow.kind.in_(TRAINING),
+                AssignmentRow.state == TrialState.RUNNING,
+            )
             if (session.scalar(select(func.count()).where(*busy)) or 0) >= study.parallel:
                 return None
         where = place(row, True)
         if where is None:
             return None
         now = self.database.now()
-        statement = update(A).where(A.id == row.id, A.state == TrialState.QUEUED).values(**self.lease(worker, now))
+        statement = (
+            update(AssignmentRow)
+            .where(AssignmentRow.id == row.id, AssignmentRow.state == TrialState.QUEUED)
+            .values(**self.lease(worker, now))
+        )
         statement = statement.values(
-            attempt=A.attempt + 1,
-            seconds_before=A.seconds_before + A.seconds,
+            attempt=AssignmentRow.attempt + 1,
+            seconds_before=AssignmentRow.seconds_before + AssignmentRow.seconds,
             seconds=0,
-            started_at=func.coalesce(A.started_at, now),
+            started_at=func.coalesce(AssignmentRow.started_at, now),
             **where,
         )
-        if not rows(session, statement):
+        if not changed_rows(session, statement):
             return None
         session.refresh(row)
         return row
@@ -135,10 +142,16 @@ class Leases:
             "deadline": now + self.lease_seconds,
         }
 
-    def held(self, session: Session, assignment_id: int, token: str) -> A:
+    def held(self, session: Session, assignment_id: int, token: str) -> AssignmentRow:
         """The assignment this token holds, locked until the transaction's end. Raises Stale."""
         row = session.scalar(
-            select(A).where(A.id == assignment_id, A.token == token, A.state == TrialState.RUNNING).with_for_update()
+            select(AssignmentRow)
+            .where(
+                AssignmentRow.id == assignment_id,
+                AssignmentRow.token == token,
+                AssignmentRow.state == TrialState.RUNNING,
+            )
+            .with_for_update()
         )
         if row is None:
             raise Stale(STALE)
@@ -146,28 +159,34 @@ class Leases:
 
     def extend(self, session: Session, assignment_id: int, token: str, **columns: Any) -> None:
         """Move the deadline and store what came with the message. Raises Stale."""
-        statement = update(A).where(A.id == assignment_id, A.token == token, A.state == TrialState.RUNNING)
-        if not rows(session, statement.values(deadline=self.database.now() + self.lease_seconds, **columns)):
+        statement = update(AssignmentRow).where(
+            AssignmentRow.id == assignment_id, AssignmentRow.token == token, AssignmentRow.state == TrialState.RUNNING
+        )
+        if not changed_rows(session, statement.values(deadline=self.database.now() + self.lease_seconds, **columns)):
             raise Stale(STALE)
 
-    def end(self, session: Session, row: A, state: TrialState, **columns: Any) -> None:
+    def end(self, session: Session, row: AssignmentRow, state: TrialState, **columns: Any) -> None:
         """Record how a held assignment ended. Raises Stale."""
-        guard = update(A).where(A.id == row.id, A.token == row.token, A.state == TrialState.RUNNING)
+        guard = update(AssignmentRow).where(
+            AssignmentRow.id == row.id, AssignmentRow.token == row.token, AssignmentRow.state == TrialState.RUNNING
+        )
         columns |= {"state": state, "deadline": None}
-        if not rows(session, guard.values(finished_at=self.database.now(), **columns)):
+        if not changed_rows(session, guard.values(finished_at=self.database.now(), **columns)):
             raise Stale(STALE)
         for column, value in columns.items():
             set_committed_value(row, column, value)
 
     def release(
-        self, session: Session, row: A, lost: bool, error: str, expired: bool = False, **columns: Any
+        self, session: Session, row: AssignmentRow, lost: bool, error: str, expired: bool = False, **columns: Any
     ) -> TrialState:
         """Queue it again; it goes on from its checkpoint. Lost once too often, it fails. Returns the new state.
 
         Only the worker that says itself how it ended may repeat that; one whose lease `expired` is fenced off.
         """
         losses = row.losses + 1 if lost else row.losses
-        guard = update(A).where(A.id == row.id, A.token == row.token, A.state == TrialState.RUNNING)
+        guard = update(AssignmentRow).where(
+            AssignmentRow.id == row.id, AssignmentRow.token == row.token, AssignmentRow.state == TrialState.RUNNING
+        )
         if losses >= self.max_losses and lost:
             sentence = f"Its worker vanished {losses} times; the last: {error}"
             columns |= {"finished_at": self.database.now(), "reason": Reason.LOST_WORKER, "error": sentence}
@@ -177,15 +196,15 @@ class Leases:
         else:
             columns |= {"worker": None, "token": None}
             state = TrialState.QUEUED
-        rows(session, guard.values(state=state, losses=losses, deadline=None, **columns))
+        changed_rows(session, guard.values(state=state, losses=losses, deadline=None, **columns))
         session.refresh(row)
         return state
 
-    def expired(self, session: Session) -> list[A]:
+    def expired(self, session: Session) -> list[AssignmentRow]:
         """Running assignments past their deadline, locked; other services' reapers skip them."""
         statement = (
-            select(A)
-            .where(A.state == TrialState.RUNNING, A.deadline < self.database.now())
+            select(AssignmentRow)
+            .where(AssignmentRow.state == TrialState.RUNNING, AssignmentRow.deadline < self.database.now())
             .with_for_update(skip_locked=True)
         )
         return list(session.scalars(statement))
@@ -193,16 +212,24 @@ class Leases:
     def cancel(self, session: Session, study_id: int, started: bool) -> list[int]:
         """End what of a study's work has never started, or all of it when `started`. Returns the trials' numbers."""
         states = [TrialState.QUEUED, TrialState.RUNNING] if started else [TrialState.QUEUED]
-        which = select(A).where(A.study_id == study_id, A.state.in_(states)).with_for_update()
+        which = (
+            select(AssignmentRow)
+            .where(AssignmentRow.study_id == study_id, AssignmentRow.state.in_(states))
+            .with_for_update()
+        )
         if not started:
-            which = which.where(A.kind.not_in((Kind.CONFIRM, Kind.EVALUATE)), A.attempt == 0)
+            which = which.where(
+                AssignmentRow.kind.not_in((AssignmentKind.CONFIRM, AssignmentKind.EVALUATE)), AssignmentRow.attempt == 0
+            )
         found = list(session.scalars(which))
         ended = {"state": TrialState.CANCELLED, "finished_at": self.database.now(), "deadline": None, "token": None}
-        rows(session, update(A).where(A.id.in_([row.id for row in found])).values(**ended))
-        return [row.number for row in found if row.kind == Kind.TRAIN]
+        changed_rows(
+            session, update(AssignmentRow).where(AssignmentRow.id.in_([row.id for row in found])).values(**ended)
+        )
+        return [row.number for row in found if row.kind == AssignmentKind.TRAIN]
 
 
 def already_finished(session: Session, outcome: Outcome) -> bool:
     """Whether this very outcome was recorded before: finish is repeated when its answer got lost."""
-    row = session.get(A, outcome.id)
+    row = session.get(AssignmentRow, outcome.id)
     return row is not None and row.token == outcome.token and row.state in FINISHED

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from luthier.studies.promotion import Judgement
+from luthier.studies.promotion import PromotionDecision
 from luthier.studies.protocol import Comparison, Inspection
 from luthier.studies.schedule import ScheduleSpec
 from luthier.studies.spec import StudySpec
@@ -36,7 +36,7 @@ def _parse(model: type[BaseModel], text: str) -> BaseModel:
     return model.model_validate_json(text)
 
 
-class Document(TypeDecorator[BaseModel]):
+class PydanticText(TypeDecorator[BaseModel]):
     """A frozen pydantic model as JSON text. Equal texts are parsed once: a study's spec is read on every request."""
 
     impl = Text
@@ -64,10 +64,10 @@ class StudyRow(Base):
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(String(64), unique=True)
     state: Mapped[str] = mapped_column(String(16), index=True)
-    spec: Mapped[StudySpec] = mapped_column(Document(StudySpec))
+    spec: Mapped[StudySpec] = mapped_column(PydanticText(StudySpec))
     parallel: Mapped[int]
     transient: Mapped[bool] = mapped_column(default=False)  # a plan's: never listed, removed after its answer
-    inspection: Mapped[Inspection | None] = mapped_column(Document(Inspection))
+    inspection: Mapped[Inspection | None] = mapped_column(PydanticText(Inspection))
     created_at: Mapped[float] = mapped_column(Double)
     started_at: Mapped[float | None] = mapped_column(Double)  # of the first trial
     finished_at: Mapped[float | None] = mapped_column(Double)
@@ -121,7 +121,7 @@ class AssignmentRow(Base):
     resume: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # FileRef
     resume_step: Mapped[int] = mapped_column(default=0)  # the evaluation it goes on from
     best: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # FileRef
-    comparison: Mapped[Comparison | None] = mapped_column(Document(Comparison))
+    comparison: Mapped[Comparison | None] = mapped_column(PydanticText(Comparison))
 
     __table_args__ = (
         UniqueConstraint("study_id", "kind", "number"),
@@ -167,7 +167,7 @@ class ScheduleRow(Base):
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(String(64), unique=True)
-    spec: Mapped[ScheduleSpec] = mapped_column(Document(ScheduleSpec))
+    spec: Mapped[ScheduleSpec] = mapped_column(PydanticText(ScheduleSpec))
     created_at: Mapped[float] = mapped_column(Double)
     dealt_until: Mapped[float] = mapped_column(Double)  # every due time up to here is a run's row
     next_at: Mapped[float | None] = mapped_column(Double, index=True)  # the next due time; None: max_runs is reached
@@ -198,7 +198,7 @@ class RunRow(Base):
     started: Mapped[bool] = mapped_column(default=False)  # the data was looked at, the search is warm
     warm_start: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # what became of old configurations
     top: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # its best configurations, for the next run
-    judgement: Mapped[Judgement | None] = mapped_column(Document(Judgement))
+    judgement: Mapped[PromotionDecision | None] = mapped_column(PydanticText(PromotionDecision))
     rival_id: Mapped[int | None] = mapped_column(BigInteger)  # the champion it was compared with
     turn: Mapped[str | None] = mapped_column(String(64))  # token of the service that moves it on now
     turn_until: Mapped[float | None] = mapped_column(Double)

@@ -76,13 +76,15 @@ class Search:
             )
         self._study_id = self._study._study_id
         self._keys: dict[int, Key] = {}  # by trial number; a trial's parameters never change
-        self._mirror: list[FrozenTrial] | None = None  # as stored, as far as this process knows; never changed in place
+        self._trial_cache: list[FrozenTrial] | None = (
+            None  # as stored, as far as this process knows; never changed in place
+        )
         self._lock = threading.RLock()
 
     def refresh(self) -> None:
         """Read the storage anew at the next call: another process has written to this study since the last one."""
         with self._lock:
-            self._mirror = None
+            self._trial_cache = None
 
     def ask(self, number: int) -> Params | None:
         """The configuration of trial `number`, which is running from now on; None when the space is exhausted.
@@ -155,7 +157,7 @@ class Search:
         self._change(trial, intermediate_values=seen.intermediate_values, system_attrs=trial.system_attrs | notes)
         return prune
 
-    def heard(self, number: int, step: int) -> bool:
+    def has_report(self, number: int, step: int) -> bool:
         """Whether the score of evaluation `step` is stored. Raises LookupError for a trial that does not exist."""
         return step in self._trial(number).intermediate_values
 
@@ -220,9 +222,9 @@ class Search:
         """Every trial in the order of the numbers. Reading them costs as much as all else, so our own writes are kept
         up with here, and the storage is read when `refresh` says that somebody else wrote."""
         with self._lock:
-            if self._mirror is None:
-                self._mirror = list(self._storage.get_all_trials(self._study_id, deepcopy=False))
-            return list(self._mirror)
+            if self._trial_cache is None:
+                self._trial_cache = list(self._storage.get_all_trials(self._study_id, deepcopy=False))
+            return list(self._trial_cache)
 
     def _trials_before(self, number: int) -> list[FrozenTrial]:
         """The trials that trial `number` is drawn after. Raises ValueError when one of them is missing."""
@@ -250,8 +252,8 @@ class Search:
         for name, value in fields.items():
             setattr(changed, name, value)
         with self._lock:
-            if self._mirror is not None and trial.number < len(self._mirror):
-                self._mirror[trial.number] = changed
+            if self._trial_cache is not None and trial.number < len(self._trial_cache):
+                self._trial_cache[trial.number] = changed
 
     def _create(self, params: Params, notes: dict[str, Any]) -> None:
         template = create_trial(
@@ -264,9 +266,9 @@ class Search:
         with self._writing():
             template._trial_id = self._storage.create_new_trial(self._study_id, template_trial=template)
         with self._lock:
-            if self._mirror is not None:
-                template.number = len(self._mirror)
-                self._mirror.append(template)
+            if self._trial_cache is not None:
+                template.number = len(self._trial_cache)
+                self._trial_cache.append(template)
 
     def _last_step(self, trial: FrozenTrial) -> int:
         """The evaluation at the end of the trial's epochs."""

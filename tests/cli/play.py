@@ -8,7 +8,17 @@ from collections.abc import Mapping, Sequence
 import httpx
 
 from luthier.service.server.embedded import Embedded
-from luthier.studies.protocol import Assignment, Block, Claim, Evaluation, FileRef, Inspection, Kind, Outcome, Report
+from luthier.studies.protocol import (
+    Assignment,
+    AssignmentKind,
+    Block,
+    Claim,
+    Evaluation,
+    FileRef,
+    Inspection,
+    Outcome,
+    Report,
+)
 
 MODEL = {"config.json": b'{"model_type": "bert"}', "luthier.json": b"{}", "weights/part.bin": b"\0" * 10_000}
 
@@ -38,7 +48,7 @@ def play(service: Embedded, scores: Sequence[Sequence[float]], archive: bytes, p
 def _work(http: httpx.Client, work: Assignment, scores: Sequence[Sequence[float]], archive: bytes) -> None:
     held = {"id": work.id, "token": work.token}
     outcome = Outcome(**held, status="complete", seconds=1.5)
-    if work.kind is Kind.INSPECT:
+    if work.kind is AssignmentKind.INSPECT:
         rows = {"train": 70, "validation": 15, "test": 15}
         found = Inspection(
             blocks=[Block(name="layer.0", parameters=50), Block(name="layer.1", parameters=50)],
@@ -49,7 +59,7 @@ def _work(http: httpx.Client, work: Assignment, scores: Sequence[Sequence[float]
             fingerprint="f" * 64,
         )
         outcome = outcome.model_copy(update={"inspection": found})
-    elif work.kind is Kind.TRAIN:
+    elif work.kind is AssignmentKind.TRAIN:
         assert work.number is not None
         for step, value in enumerate(scores[work.number], start=1):
             best = _send(http, work, "best.safetensors", b"weights")

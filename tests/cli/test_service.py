@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from luthier.service.cli.follow import Snapshot, Tally, done, follow
+from luthier.service.cli.follow import ProgressEstimate, Snapshot, done, follow
 from luthier.service.cli.progress import results
 from luthier.service.client import Client, ServiceError
 from luthier.service.schemas import StudyView
@@ -160,7 +160,7 @@ def test_the_time_left_is_the_mean_of_what_has_ended(service: Embedded, ended: S
         trials = list(client.trials("one"))
     under_way = ended.model_copy(update={"state": "running", "counts": ended.counts.model_copy(update={"complete": 2})})
     snapshot = Snapshot(under_way, [], trials[:2])
-    tally = Tally()
+    tally = ProgressEstimate()
     assert tally.seconds_left(snapshot, ended.created_at) is None
     tally.add(snapshot)
     assert tally.seconds_left(snapshot, ended.created_at) == pytest.approx(1.5)  # one trial of 1.5 s is left
@@ -174,7 +174,7 @@ def test_the_wall_clock_counts_from_the_first_trial(service: Embedded, ended: St
     under_way = ended.model_copy(update={"state": "running", "spec": spec})
     starts = [began + timedelta(seconds=2), began, None]
     seen = [t.model_copy(update={"started_at": at}) for t, at in zip(trials, starts, strict=True)]
-    snapshot, tally = Snapshot(under_way, seen[2:], seen[:2]), Tally()
+    snapshot, tally = Snapshot(under_way, seen[2:], seen[:2]), ProgressEstimate()
     tally.add(snapshot)
     assert tally.seconds_left(snapshot, began + timedelta(seconds=20)) == pytest.approx(40)
 

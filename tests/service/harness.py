@@ -23,7 +23,7 @@ from luthier.service.server import app
 from luthier.service.server.app import Tokens, create_app
 from luthier.service.server.serve import Server, config, listen, url_of
 from luthier.service.settings import Settings
-from luthier.studies.protocol import Assignment, Decision, FileRef, Inspection, Kind
+from luthier.studies.protocol import Assignment, AssignmentKind, Decision, FileRef, Inspection
 
 app.SCHEDULER_SECONDS = 3600.0  # tests tick themselves, at the time they want it to be
 
@@ -116,7 +116,7 @@ class ScriptedWorker:
         response = self.post("claim", worker=self.name, wait_seconds=wait_seconds, gpu=self.gpu)
         return None if response.status_code == 204 else Assignment.model_validate_json(response.content)
 
-    def take(self, kind: Kind = Kind.TRAIN) -> Assignment:
+    def take(self, kind: AssignmentKind = AssignmentKind.TRAIN) -> Assignment:
         """The next assignment, which must be of this kind."""
         assignment = self.claim()
         assert assignment is not None, "nothing to claim"
@@ -161,7 +161,7 @@ class ScriptedWorker:
                 break
         if steps is None:
             self.finish(a, "pruned" if decision is Decision.PRUNE else "complete", seconds=1.0)
-            if a.kind is Kind.TRAIN:
+            if a.kind is AssignmentKind.TRAIN:
                 self.trained.append(a.number or 0)
 
     def evaluate(self, a: Assignment) -> None:
@@ -179,7 +179,11 @@ class ScriptedWorker:
         self.finish(a, comparison=found | {"predictions": self.write(a, "predictions.csv.gz", b"said")})
 
     def work(self, a: Assignment) -> None:
-        known = {Kind.INSPECT: self.inspect, Kind.EVALUATE: self.evaluate, Kind.COMPARE: self.compare}
+        known = {
+            AssignmentKind.INSPECT: self.inspect,
+            AssignmentKind.EVALUATE: self.evaluate,
+            AssignmentKind.COMPARE: self.compare,
+        }
         known.get(a.kind, self.train)(a)
 
     def drain(self, wait_seconds: float = 0.0) -> None:
@@ -294,7 +298,7 @@ class Running:
     def started(self, worker: ScriptedWorker, name: str = "s1", **changes: Any) -> None:
         """A study whose inspection is done."""
         self.create(name, **changes)
-        worker.inspect(worker.take(Kind.INSPECT))
+        worker.inspect(worker.take(AssignmentKind.INSPECT))
 
     def finished(self, name: str = "s1", **changes: Any) -> dict[str, Any]:
         """A study that has run to its end."""

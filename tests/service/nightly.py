@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from luthier.studies.protocol import Assignment, Kind
+from luthier.studies.protocol import Assignment, AssignmentKind
 from tests.service.harness import INSPECTION, Running, ScriptedWorker, spec
 
 BETTER = {"gained": 12, "lost": 2, "challenger": {"accuracy": 0.9, "loss": 0.3}}
@@ -59,7 +59,7 @@ class Nightly:
         while True:
             self.house.tick(self.now)
             while (a := self.worker.claim()) is not None:
-                if a.kind is Kind.COMPARE:
+                if a.kind is AssignmentKind.COMPARE:
                     return a
                 self.worker.work(a)
 

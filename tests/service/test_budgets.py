@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from luthier.studies.protocol import Decision, Kind
+from luthier.studies.protocol import AssignmentKind, Decision
 from tests.service.harness import Running, ScriptedWorker, held, problem
 
 
@@ -31,7 +31,7 @@ def test_wall_clock_time(house: Running, worker: ScriptedWorker) -> None:
     worker.finish(a, reason="budget")
     trial = house.trials()[0]
     assert trial["state"] == "complete" and trial["reason"] == "budget" and trial["value"] == 0.7
-    a = worker.take(Kind.EVALUATE)
+    a = worker.take(AssignmentKind.EVALUATE)
     worker.finish(a, evaluation={"test": {"accuracy": 0.5}, "model": worker.write(a, "model.tar.gz", b"x")})
     study = house.study()
     assert study["state"] == "completed" and "100 seconds of wall-clock" in study["message"]
@@ -43,7 +43,7 @@ def test_gpu_seconds(house: Running, worker: ScriptedWorker) -> None:
         a = worker.take()
         worker.report(a, 1, 0.6)
         worker.finish(a, seconds=seconds)
-    assert worker.take(Kind.EVALUATE)
+    assert worker.take(AssignmentKind.EVALUATE)
     study = house.study()
     assert study["counts"]["complete"] == 3 and study["gpu_seconds"] == pytest.approx(12.0)
     assert "10 GPU seconds" in study["message"]
@@ -67,7 +67,7 @@ def test_the_target(
         a = worker.take()
         worker.post("report", **held(a), step=1, metrics={objective["metric"]: value})
         worker.finish(a)
-    assert worker.take(Kind.EVALUATE)
+    assert worker.take(AssignmentKind.EVALUATE)
     study = house.study()
     assert f"reached the target {target:g}" in study["message"]
     assert study["best"]["trial"] == study["counts"]["complete"] - 1
@@ -81,7 +81,7 @@ def test_the_budget_of_failures(house: Running, worker: ScriptedWorker, complete
     for i in (1, 2):
         worker.finish(worker.take(), "failed", reason="error", problem={"message": f"The disk is full ({i})."})
     if completed:
-        worker.evaluate(worker.take(Kind.EVALUATE))
+        worker.evaluate(worker.take(AssignmentKind.EVALUATE))
     assert worker.claim() is None
     study = house.study()
     assert study["state"] == "failed" and study["error"] == "2 trials failed, which is the budget's limit."
@@ -112,7 +112,7 @@ def test_an_exhausted_space_completes_early(house: Running, sampler: str) -> Non
 def test_a_winner_that_cannot_be_measured_fails_the_study(house: Running, worker: ScriptedWorker) -> None:
     house.started(worker, budget={"trials": 1})
     worker.train(worker.take())
-    a = worker.take(Kind.EVALUATE)
+    a = worker.take(AssignmentKind.EVALUATE)
     worker.finish(a, "failed", reason="error", problem={"message": "The disk is full."})
     study = house.study()
     assert study["state"] == "failed" and "The disk is full." in study["error"]

@@ -5,7 +5,7 @@ import json
 import tarfile
 from typing import Any
 
-from luthier.studies.protocol import Kind
+from luthier.studies.protocol import AssignmentKind
 from luthier.studies.spec import trial_seed
 from tests.service.harness import Running, ScriptedWorker
 
@@ -16,9 +16,9 @@ def play(house: Running, worker: ScriptedWorker, first: list[float], again: dict
     """Trials score as `first` says; repetitions, by their seed, as `again` does for their trial. -1: it diverges."""
     seeds = {trial_seed(0, n, i + 1): value for n, values in again.items() for i, value in enumerate(values)}
     while (a := worker.claim()) is not None:
-        value = first[a.number or 0] if a.kind is Kind.TRAIN else seeds.get(a.seed, 0.0)
+        value = first[a.number or 0] if a.kind is AssignmentKind.TRAIN else seeds.get(a.seed, 0.0)
         worker.score = lambda params, step, value=value: value  # type: ignore[misc]
-        if a.kind is Kind.CONFIRM and value < 0:
+        if a.kind is AssignmentKind.CONFIRM and value < 0:
             worker.finish(a, "pruned", reason="diverged")
         else:
             worker.work(a)
@@ -60,16 +60,16 @@ def test_repetitions_run_beside_each_other_and_are_given_to_another_when_their_w
     house: Running, worker: ScriptedWorker
 ) -> None:
     house.create(**CONFIRM | {"parallel": 2})
-    while (a := worker.claim()) is not None and a.kind is not Kind.CONFIRM:
+    while (a := worker.claim()) is not None and a.kind is not AssignmentKind.CONFIRM:
         worker.work(a)
     assert a is not None
-    second = house.worker("w2").take(Kind.CONFIRM)
+    second = house.worker("w2").take(AssignmentKind.CONFIRM)
     assert house.worker("w3").claim() is None  # `parallel` holds for them, too
     worker.train(second)
     house.move_clock(31)
     house.reap()
     again = house.worker("w4")
-    retried = again.take(Kind.CONFIRM)
+    retried = again.take(AssignmentKind.CONFIRM)
     assert (retried.number, retried.seed, retried.attempt) == (a.number, a.seed, 2)
     again.work(retried)
     again.drain()

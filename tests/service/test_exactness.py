@@ -249,7 +249,7 @@ def test_a_service_that_finds_itself_alone_waits_for_no_search_inside_a_transact
             written.set()
 
     with search._lock:
-        threads = [threading.Thread(target=searches.look_around), threading.Thread(target=write)]
+        threads = [threading.Thread(target=searches.heartbeat), threading.Thread(target=write)]
         threads[0].start()
         time.sleep(0.2)
         threads[1].start()

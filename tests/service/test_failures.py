@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from luthier.service.storage.file_store import Store
+from luthier.service.storage.file_store import FileStore
 from tests.service.harness import Running, ScriptedWorker, held, problem, running
 
 
@@ -132,7 +132,7 @@ def test_a_full_disk_is_waited_for(house_sqlite: Running, monkeypatch: pytest.Mo
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "append_log", full)
+        patch.setattr(FileStore, "append_log", full)
         answer = worker.client.post("/v1/worker/report", json=held(a) | {"step": 1, "metrics": {"accuracy": 0.5}})
     assert "disk of the service is full" in problem(answer, 503)["detail"] and answer.headers["Retry-After"]
     assert house_sqlite.trials("full")[0]["values"] == []

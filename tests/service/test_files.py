@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from luthier.studies.protocol import Assignment, Kind
+from luthier.studies.protocol import Assignment, AssignmentKind
 from tests.service.harness import Running, ScriptedWorker, file_ref, held, problem
 
 
@@ -104,7 +104,7 @@ def test_the_losers_checkpoints_go_and_the_winners_stays(house: Running, worker:
         worker.score = lambda params, step, value=value: value - 0.01 * step  # type: ignore[misc]
         worker.train(trials[-1])
     assert [files(a) for a in trials] == [set(), {"best-1"}, set(), set()]
-    worker.evaluate(worker.take(Kind.EVALUATE))
+    worker.evaluate(worker.take(AssignmentKind.EVALUATE))
     assert house.study()["best"]["trial"] == 1
     assert [files(a) for a in trials] == [set(), {"best-1", "model.tar.gz"}, set(), set()]
 
@@ -132,7 +132,7 @@ def test_a_cancelled_trials_checkpoints_go(house: Running, worker: ScriptedWorke
 def test_an_evaluation_reads_the_winners_folder(house: Running, worker: ScriptedWorker) -> None:
     house.started(worker, budget={"trials": 1})
     worker.train(worker.take())
-    a = worker.take(Kind.EVALUATE)
+    a = worker.take(AssignmentKind.EVALUATE)
     assert a.checkpoint.best is not None
     content = worker.client.get(f"/v1/worker/files/{a.id}/{a.checkpoint.best.name}", headers=lease(a)).content
     assert content == b"weights 0 3"

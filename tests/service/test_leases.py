@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from luthier.service.dispatch import reaper
 from luthier.service.dispatch.reaper import Reaper
-from luthier.studies.protocol import Assignment, Decision, Kind
+from luthier.studies.protocol import Assignment, AssignmentKind, Decision
 from tests.service.harness import Running, ScriptedWorker, held, problem, spec
 
 LEASE = 30.0  # the service's default in these tests
@@ -221,10 +221,10 @@ def test_queued_retries_respect_parallel(house: Running, worker: ScriptedWorker)
     assert house.study()["counts"]["running"] == 2
 
 
-@pytest.mark.parametrize("kind", [Kind.INSPECT, Kind.EVALUATE])
+@pytest.mark.parametrize("kind", [AssignmentKind.INSPECT, AssignmentKind.EVALUATE])
 @pytest.mark.parametrize("how", ["expired", "reported"])
 def test_a_study_fails_when_nobody_survives_its_side_work(
-    house: Running, worker: ScriptedWorker, kind: Kind, how: str
+    house: Running, worker: ScriptedWorker, kind: AssignmentKind, how: str
 ) -> None:
     house.create(budget={"trials": 1})
     while (a := worker.claim()) is not None and a.kind is not kind:
@@ -245,7 +245,7 @@ def test_a_study_fails_when_nobody_survives_its_side_work(
 def test_an_inspection_that_finds_bad_data_fails_the_study(house: Running, worker: ScriptedWorker) -> None:
     house.create()
     sentence = "data/sms.csv: row 7 has no label; add one or take the row out\x00"
-    a = worker.take(Kind.INSPECT)
+    a = worker.take(AssignmentKind.INSPECT)
     worker.finish(a, "failed", reason="bad_data", problem={"message": sentence, "path": ["dataset", "source"]})
     study = house.study()
     assert study["state"] == "failed" and "row 7 has no label" in study["error"]
@@ -254,7 +254,7 @@ def test_an_inspection_that_finds_bad_data_fails_the_study(house: Running, worke
 
 def test_a_depth_below_the_model_fails_the_study(house: Running, worker: ScriptedWorker) -> None:
     house.create(space={"learning_rate": [1e-4, 1e-3], "freeze_depth": {"low": 0, "high": 9}})
-    worker.inspect(worker.take(Kind.INSPECT))
+    worker.inspect(worker.take(AssignmentKind.INSPECT))
     study = house.study()
     assert study["state"] == "failed"
     assert "space.freeze_depth.high" in study["error"] and "6 blocks" in study["error"]
@@ -270,7 +270,7 @@ def test_a_waiting_claim_wakes_when_work_appears(house: Running, worker: Scripte
         time.sleep(0.01)
     house.client.post("/v1/studies", json=spec())
     waiting.join(15)
-    assert found and found[0] is not None and found[0].kind is Kind.INSPECT
+    assert found and found[0] is not None and found[0].kind is AssignmentKind.INSPECT
     assert time.monotonic() - started < 10
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from luthier.studies.protocol import Kind
+from luthier.studies.protocol import AssignmentKind
 from tests.service.harness import INSPECTION, Running, ScriptedWorker, paths, problem, spec
 
 SMALL = {
@@ -22,7 +22,7 @@ OWN = {"model": "models/small", "learning_rate": 1e-4, "freeze_depth": 0.6}
 def study(house: Running, worker: ScriptedWorker) -> Running:
     """A study over a model of six blocks and one of two, inspected."""
     house.create(model=MODELS, space=SPACE, budget={"trials": 3})
-    worker.finish(worker.take(Kind.INSPECT), inspection=FOUND)
+    worker.finish(worker.take(AssignmentKind.INSPECT), inspection=FOUND)
     return house
 
 
@@ -39,7 +39,7 @@ def test_users_see_fractions_and_workers_get_blocks(study: Running, worker: Scri
     third = worker.take()
     assert isinstance(third.params["freeze_depth"], int)
     worker.finish(third, "pruned")
-    measured = worker.take(Kind.EVALUATE)
+    measured = worker.take(AssignmentKind.EVALUATE)
     winner = study.trials()[measured.number or 0]
     assert measured.params["model"] == winner["params"]["model"] == measured.model
     assert measured.provenance["search_params"] == winner["params"]
@@ -83,5 +83,5 @@ def test_a_plan_has_every_model(house: Running) -> None:
 def test_the_model_that_cannot_be_used_is_named(house: Running, worker: ScriptedWorker) -> None:
     house.create(model=MODELS, space=SPACE)
     told = {"message": "models/small holds no weights.", "path": ["model", 1]}
-    worker.finish(worker.take(Kind.INSPECT), "failed", reason="bad_data", problem=told)
+    worker.finish(worker.take(AssignmentKind.INSPECT), "failed", reason="bad_data", problem=told)
     assert house.study()["state"] == "failed" and "models/small" in house.study()["error"]

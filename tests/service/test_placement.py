@@ -9,7 +9,7 @@ import pytest
 from luthier.service.dispatch.placement import Placement
 from luthier.service.lifecycle import transitions as lifecycle
 from luthier.service.storage.tables import AssignmentRow
-from luthier.studies.protocol import Assignment, Gpu, Kind
+from luthier.studies.protocol import Assignment, AssignmentKind, Gpu
 from tests.service.harness import INSPECTION, Running, ScriptedWorker
 from tests.service.test_exactness import Together, check_exact, create, most_at_once
 
@@ -24,7 +24,7 @@ def started(house: Running, name: str = "s1", estimates: dict[str, Any] | None =
     house.create(name, **(MANY | {"space": ALIKE} | changes))
     worker = house.worker("inspector")
     found = INSPECTION.model_dump(mode="json") | {"estimates": estimates}
-    worker.finish(worker.take(Kind.INSPECT), inspection=found)
+    worker.finish(worker.take(AssignmentKind.INSPECT), inspection=found)
 
 
 def measured(worker: ScriptedWorker, peak: int) -> Assignment:
@@ -36,7 +36,7 @@ def measured(worker: ScriptedWorker, peak: int) -> Assignment:
 
 
 def slots(house: Running, count: int, gpu: dict[str, Any] = A) -> list[ScriptedWorker]:
-    """So many workers on one GPU, all heard of."""
+    """So many workers on one GPU, all has_report of."""
     found = [house.worker(f"{gpu['id'].replace('/', '-')}-{i}", gpu) for i in range(count)]
     for worker in found:
         assert worker.claim() is None
@@ -182,7 +182,7 @@ def test_an_inspection_does_not_wait_for_room(house: Running) -> None:
     started(house)
     first.take()
     house.create("s2", space=ALIKE)
-    second.inspect(second.take(Kind.INSPECT))
+    second.inspect(second.take(AssignmentKind.INSPECT))
 
 
 @pytest.mark.parametrize("retried", [False, True])
@@ -221,12 +221,14 @@ def test_who_is_told_that_there_is_room_keeps_it(house: Running) -> None:
     def place(pause: float) -> None:
         with database.transaction() as session:
             study = lifecycle.find(session, "s1")
-            where = Placement(database, "w", Gpu.model_validate(A)).columns(session, study, Kind.TRAIN, {}, lock=True)
+            where = Placement(database, "w", Gpu.model_validate(A)).columns(
+                session, study, AssignmentKind.TRAIN, {}, lock=True
+            )
             answers.append(where)
             first_knows.set()
             time.sleep(pause)
             if where is not None:
-                row = session.query(AssignmentRow).filter_by(kind=Kind.TRAIN).one()
+                row = session.query(AssignmentRow).filter_by(kind=AssignmentKind.TRAIN).one()
                 row.state = "running"
                 for column, value in where.items():
                     setattr(row, column, value)

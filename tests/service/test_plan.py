@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from luthier.service.api import plan
-from luthier.studies.protocol import Assignment, Kind
+from luthier.studies.protocol import Assignment, AssignmentKind
 from tests.service.harness import INSPECTION, Running, ScriptedWorker, paths, problem, spec
 from tests.service.test_leases import everything
 
@@ -19,7 +19,7 @@ def planned(house: Running, answer: Callable[[ScriptedWorker, Assignment], None]
 
     def inspect() -> None:
         a = worker.claim(wait_seconds=20)
-        assert a is not None and a.kind is Kind.INSPECT
+        assert a is not None and a.kind is AssignmentKind.INSPECT
         answer(worker, a)
 
     thread = threading.Thread(target=inspect)

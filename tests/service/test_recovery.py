@@ -7,7 +7,7 @@ import pytest
 
 from luthier.service.api import plan
 from luthier.service.lifecycle import transitions as lifecycle
-from luthier.studies.protocol import Kind
+from luthier.studies.protocol import AssignmentKind
 from luthier.studies.search.search import Search
 from tests.service.harness import Running, ScriptedWorker, problem, spec
 
@@ -116,11 +116,11 @@ def test_a_winner_that_could_not_be_measured_is_measured_again(house: Running, w
     for _ in range(2):
         worker.work(worker.take())
     full = {"message": "The disk is full: free some space."}
-    worker.finish(worker.take(Kind.EVALUATE), "failed", reason="error", problem=full)
+    worker.finish(worker.take(AssignmentKind.EVALUATE), "failed", reason="error", problem=full)
     study = house.study()
     assert study["state"] == "failed" and "disk is full" in study["error"] and "`resume`" in study["error"]
     assert house.client.post("/v1/studies/s1/resume").json()["state"] == "running"
-    worker.evaluate(worker.take(Kind.EVALUATE))
+    worker.evaluate(worker.take(AssignmentKind.EVALUATE))
     study = house.study()
     assert study["state"] == "completed" and study["error"] is None and study["model"] is not None
     assert study["best"]["test"] is not None
@@ -141,7 +141,7 @@ def test_the_last_trials_files_go_too(house: Running, worker: ScriptedWorker) ->
     for _ in range(house.settings.max_losses):
         worker.finish(second, "lost", problem={"message": "killed"})
         second = worker.claim() or second
-    if second.kind is Kind.EVALUATE:
+    if second.kind is AssignmentKind.EVALUATE:
         worker.evaluate(second)
     worker.drain()
     assert house.study()["state"] == "completed"

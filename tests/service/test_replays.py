@@ -1,6 +1,6 @@
 """A trial that was lost and goes on from an earlier evaluation: what is kept is what was measured."""
 
-from luthier.studies.protocol import Kind
+from luthier.studies.protocol import AssignmentKind
 from tests.service.harness import Running
 
 
@@ -18,6 +18,6 @@ def test_a_replay_that_comes_out_otherwise_takes_no_better_ones_place(house: Run
     second.report(again, 3, 0.895, best=second.write(again, "a2-s3.best", b"4"))
     second.finish(again)
     assert house.trials()[0]["value"] == 0.90
-    winner = second.take(Kind.EVALUATE)
+    winner = second.take(AssignmentKind.EVALUATE)
     assert winner.checkpoint.best is not None
     assert (winner.checkpoint.best.name, winner.checkpoint.best_step) == ("a1-s2.best", 2)

@@ -13,7 +13,7 @@ import pytest
 
 from luthier.service.schedules import retention
 from luthier.service.schedules import runs as moving
-from luthier.studies.protocol import Kind
+from luthier.studies.protocol import AssignmentKind
 from tests.service.harness import problem
 from tests.service.nightly import BETTER, Nightly
 
@@ -34,7 +34,7 @@ create_app(Settings(home=Path(home), database_url=SecretStr(url))).state.service
     ("module", "name", "is_old"),
     [
         ("champions", "keep_file", True),
-        ("champions", "crown", True),  # its file is in its place, its row is not written
+        ("champions", "promote", True),  # its file is in its place, its row is not written
         ("retention", "sweep", False),  # all is written, nothing is cleaned up
     ],
 )
@@ -121,7 +121,7 @@ def test_a_start_that_is_cut_off_is_done_once(nightly: Callable[..., Nightly], m
     it.run("a")
     it.data("b")
     it.due()
-    it.worker.inspect(it.worker.take(Kind.INSPECT))
+    it.worker.inspect(it.worker.take(AssignmentKind.INSPECT))
 
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt

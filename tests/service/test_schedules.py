@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from luthier.service.storage.file_store import Store
-from luthier.studies.protocol import Kind
+from luthier.service.storage.file_store import FileStore
+from luthier.studies.protocol import AssignmentKind
 from tests.service.harness import INSPECTION, Running, paths, problem, spec
 from tests.service.nightly import BETTER, Nightly, schedule, template
 
@@ -127,7 +127,7 @@ def test_a_study_that_fails_fails_the_run_and_the_next_due_time_tries_again(nigh
     it.run("a")
     model = it.champion()
     it.due()
-    gone = it.worker.take(Kind.INSPECT)
+    gone = it.worker.take(AssignmentKind.INSPECT)
     it.worker.finish(gone, "failed", reason="bad_data", problem={"message": "data/sms.csv does not exist."})
     it.house.tick(it.now)
     failed = it.runs()[0]
@@ -242,7 +242,7 @@ def test_old_studies_go_and_the_champion_stays(nightly: Callable[..., Nightly]) 
     assert names == [it.runs()[0]["study"]] and it.champion() == model
     it.worker.comparison = BETTER
     it.run("e")
-    store = Store(it.house.settings.home / "store")
+    store = FileStore(it.house.settings.home / "store")
     assert len(list(store.schedule_folder(1).iterdir())) == 2  # the champion's, and that of the one before
     it.house.client.post("/v1/schedules/nightly/rollback")
     assert it.champion() == model

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from luthier.service.settings import Settings
-from luthier.studies.protocol import Kind
+from luthier.studies.protocol import AssignmentKind
 from tests.service.harness import Running, ScriptedWorker, paths, problem, spec
 
 
@@ -154,7 +154,7 @@ def test_a_stopped_study_measures_its_winner(house: Running, worker: ScriptedWor
     assert stopping.status_code == 200 and stopping.json()["state"] == "stopping"
     assert worker.claim() is None, "a stopping study starts no trial"
     worker.train(running)
-    worker.evaluate(worker.take(Kind.EVALUATE))
+    worker.evaluate(worker.take(AssignmentKind.EVALUATE))
     study = house.study()
     assert study["state"] == "stopped" and study["counts"]["complete"] == 1
     assert study["model"] and study["best"]["test"] == {"accuracy": 0.75, "loss": 0.4}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from luthier.studies.protocol import Kind
+from luthier.studies.protocol import AssignmentKind
 from tests.service.harness import Running, ScriptedWorker, held, paths, problem
 
 OWN = {"learning_rate": 2e-4, "batch_size": 8, "epochs": 2, "freeze_depth": 6}
@@ -185,6 +185,6 @@ def test_a_plot_with_nothing_to_draw_is_a_conflict_or_empty(house: Running, work
     house.create()
     for kind in PLOTS:
         problem(house.client.get(f"/v1/studies/s1/plots/{kind}"), 409)
-    worker.inspect(worker.take(Kind.INSPECT))
+    worker.inspect(worker.take(AssignmentKind.INSPECT))
     for kind in PLOTS:
         assert house.client.get(f"/v1/studies/s1/plots/{kind}?format=json").status_code in (200, 409), kind

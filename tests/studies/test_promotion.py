@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from scipy.stats import binomtest
 
-from luthier.studies.promotion import Judgement, Promote, judge, mcnemar, randomization
+from luthier.studies.promotion import Promote, PromotionDecision, judge, mcnemar, randomization
 from luthier.studies.protocol import Comparison
 from luthier.studies.spec import Objective
 
@@ -18,7 +18,7 @@ def comparison(**found: Any) -> Comparison:
     return Comparison.model_validate(known | found)
 
 
-def judged(promote: dict[str, Any] | None = None, metric: str = "accuracy", **found: Any) -> Judgement:
+def judged(promote: dict[str, Any] | None = None, metric: str = "accuracy", **found: Any) -> PromotionDecision:
     objective = Objective.model_validate({"metric": metric})
     return judge(comparison(**found), objective, Promote.model_validate(promote or {}))
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from luthier.studies.hyperparameters import complete
-from luthier.studies.protocol import Assignment, Checkpoint, Decision, FileRef, Inspection, Kind, Metrics
+from luthier.studies.protocol import Assignment, AssignmentKind, Checkpoint, Decision, FileRef, Inspection, Metrics
 from luthier.studies.spec import StudySpec
 from luthier.studies.tasks import TASKS
 from luthier.trials.errors import Ended
@@ -75,7 +75,7 @@ def assign(model: Path, data: Path) -> Callable[..., Assignment]:
     """assign(kind, params={...}, spec={...}, **assignment fields)"""
 
     def make(
-        kind: Kind = Kind.TRAIN,
+        kind: AssignmentKind = AssignmentKind.TRAIN,
         *,
         params: dict[str, Any] | None = None,
         spec: dict[str, Any] | None = None,

@@ -13,12 +13,12 @@ import pytest
 import torch
 import transformers
 
-from luthier.studies.protocol import Assignment, Comparison, Kind
+from luthier.studies.protocol import Assignment, AssignmentKind, Comparison
 from luthier.trials.files import file_ref
 from luthier.trials.jobs.compare import REPLICATES, by_label, compare
 from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.train import train
-from luthier.trials.training.warm import Warm
+from luthier.trials.training.model_cache import ModelCache
 from tests.architectures import ARCHITECTURES, tiny_data
 from tests.tiny import tiny_csv
 from tests.trials.conftest import Memory
@@ -26,11 +26,11 @@ from tests.trials.conftest import Memory
 Assign = Callable[..., Assignment]
 
 
-def packed(assign: Assign, session: Memory, warm: Warm | None = None, **assignment: Any) -> Path:
+def packed(assign: Assign, session: Memory, warm: ModelCache | None = None, **assignment: Any) -> Path:
     """A trained model, as the service keeps it."""
-    warm = warm or Warm()
+    warm = warm or ModelCache()
     train(assign(**assignment), session, warm)
-    evaluate(assign(Kind.EVALUATE, checkpoint=session.checkpoint(), **assignment), session, warm)
+    evaluate(assign(AssignmentKind.EVALUATE, checkpoint=session.checkpoint(), **assignment), session, warm)
     return session.folder / "model.tar.gz"
 
 
@@ -39,7 +39,7 @@ def compared(assign: Assign, folder: Path, champion: Path, challenger: Path, **a
     refs = {}
     for name, model in (("champion", champion), ("challenger", challenger)):
         refs[name] = file_ref(Path(shutil.copy(model, folder / f"{name}.tar.gz")))
-    found = compare(assign(Kind.COMPARE, **refs, **assignment), session, Warm())
+    found = compare(assign(AssignmentKind.COMPARE, **refs, **assignment), session, ModelCache())
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
     return found
 
@@ -59,8 +59,8 @@ def test_both_are_scored_on_what_the_champion_has_not_seen(assign: Assign, tmp_p
     champion = packed(assign, Memory(tmp_path / "a"), params={"epochs": 1}, **before)
     challenger = packed(assign, Memory(tmp_path / "b"), **after)
     found = compared(assign, tmp_path / "c", champion, challenger, **after)
-    test = Warm().data(assign(**after)).splits["test"]
-    seen = Warm().data(assign(**before)).splits
+    test = ModelCache().data(assign(**after)).splits["test"]
+    seen = ModelCache().data(assign(**before)).splits
     known = {sentence for name in ("train", "validation") for sentence in seen[name].columns["text"]}
     fresh = [i for i, sentence in enumerate(test.columns["text"]) if sentence not in known]
     assert 0 < len(fresh) < len(test)

@@ -20,7 +20,7 @@ def test_the_share_and_the_mean_are_right(probability: float) -> None:
 
 def test_layers_draw_in_training_only_and_a_seed_repeats_it() -> None:
     model = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5))
-    dropout.speed_up(model)
+    dropout.enable_shortcuts(model)
     inputs, found = torch.randn(32, 8), []
     for value in (3, 3, 4):
         seed_everything(value)

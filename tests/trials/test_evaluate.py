@@ -11,14 +11,14 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from luthier.studies.protocol import Assignment, Kind
+from luthier.studies.protocol import Assignment, AssignmentKind
 from luthier.trials.errors import BadData
 from luthier.trials.files import file_ref
 from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.inspect import inspect
 from luthier.trials.jobs.train import train
 from luthier.trials.model.pretrained import model_folder
-from luthier.trials.training.warm import Warm
+from luthier.trials.training.model_cache import ModelCache
 from tests.architectures import ARCHITECTURES, tiny_data
 from tests.tiny import LABELS, tiny_csv, tiny_rows
 from tests.trials.conftest import Memory
@@ -30,13 +30,13 @@ Assign = Callable[..., Assignment]
 def test_the_packed_model_is_whole_and_scores_the_same(
     assign: Assign, session: Memory, tmp_path: Path, depth: int
 ) -> None:
-    warm, params = Warm(), {"freeze_depth": depth}
+    warm, params = ModelCache(), {"freeze_depth": depth}
     trial = assign(params=params)
     train(trial, session, warm)
     made = {"checkpoint": session.checkpoint(), "provenance": {"study": "tiny", "trial": 3}}
     (session.folder / ".pack-killed" / "model").mkdir(parents=True)
-    work = assign(Kind.EVALUATE, params=params, **made)
-    evaluation = evaluate(work, session, Warm())
+    work = assign(AssignmentKind.EVALUATE, params=params, **made)
+    evaluation = evaluate(work, session, ModelCache())
     packed = session.folder / "model.tar.gz"
     assert evaluation.model == file_ref(packed)
     assert [file.name for file in session.folder.iterdir() if file.name.startswith(".")] == []
@@ -67,7 +67,7 @@ def test_the_packed_model_is_whole_and_scores_the_same(
 
 
 def test_weights_that_were_written_anew_are_read_anew(assign: Assign, model: Path, tmp_path: Path) -> None:
-    folder, warm = tmp_path / "base", Warm()
+    folder, warm = tmp_path / "base", ModelCache()
     shutil.copytree(model, folder)
     work = assign(spec={"model": str(folder)})
     name = "bert.embeddings.word_embeddings.weight"
@@ -80,13 +80,13 @@ def test_weights_that_were_written_anew_are_read_anew(assign: Assign, model: Pat
 
 def test_without_a_test_split_there_is_no_test_score(assign: Assign, session: Memory, data: Path) -> None:
     spec = {"dataset": {"source": str(data), "test": 0}}
-    train(assign(spec=spec, params={"epochs": 1}), session, Warm())
-    work = assign(Kind.EVALUATE, spec=spec, params={"epochs": 1}, checkpoint=session.checkpoint())
-    assert evaluate(work, session, Warm()).test is None
+    train(assign(spec=spec, params={"epochs": 1}), session, ModelCache())
+    work = assign(AssignmentKind.EVALUATE, spec=spec, params={"epochs": 1}, checkpoint=session.checkpoint())
+    assert evaluate(work, session, ModelCache()).test is None
 
 
 def test_inspection_says_what_model_and_data_are(assign: Assign, session: Memory) -> None:
-    found = inspect(assign(Kind.INSPECT), session, Warm())
+    found = inspect(assign(AssignmentKind.INSPECT), session, ModelCache())
     assert [block.name for block in found.blocks] == ["bert.encoder.layer.0", "bert.encoder.layer.1"]
     assert len(found.trainable_parameters) == 3 and found.trainable_parameters[2] == 2 * 32 + 2
     assert found.rows == {"train": 168, "validation": 36, "test": 36}
@@ -96,17 +96,17 @@ def test_inspection_says_what_model_and_data_are(assign: Assign, session: Memory
 
 
 def test_an_inspected_process_trains_like_a_fresh_one(assign: Assign, tmp_path: Path) -> None:
-    warm, first, second = Warm(), Memory(tmp_path / "1"), Memory(tmp_path / "2")
-    inspection = inspect(assign(Kind.INSPECT), first, warm)
+    warm, first, second = ModelCache(), Memory(tmp_path / "1"), Memory(tmp_path / "2")
+    inspection = inspect(assign(AssignmentKind.INSPECT), first, warm)
     train(assign(inspection=inspection), first, warm)
-    train(assign(inspection=inspection), second, Warm())
+    train(assign(inspection=inspection), second, ModelCache())
     assert first.metrics == second.metrics
 
 
 def test_more_evaluations_than_steps_are_refused(assign: Assign, session: Memory) -> None:
     spec = {"space": {"batch_size": [8, 128], "epochs": 2}, "evaluations_per_epoch": 3}
     with pytest.raises(BadData, match="168 training rows in batches of 128") as refused:
-        inspect(assign(Kind.INSPECT, spec=spec), session, Warm())
+        inspect(assign(AssignmentKind.INSPECT, spec=spec), session, ModelCache())
     assert refused.value.path == ["evaluations_per_epoch"]
 
 
@@ -118,10 +118,10 @@ def test_dropout_is_refused_for_a_model_that_has_none(assign: Assign, session: M
     }
     for dropout in (0.1, [-1, 0.1], {"low": 0, "high": 0.5}):
         with pytest.raises(BadData, match="no dropout layer") as refused:
-            inspect(assign(Kind.INSPECT, spec=spec | {"space": {"dropout": dropout}}), session, Warm())
+            inspect(assign(AssignmentKind.INSPECT, spec=spec | {"space": {"dropout": dropout}}), session, ModelCache())
         assert refused.value.path == ["space", "dropout"]
     for space in ({"dropout": -1}, {"dropout": [0.0, 0.1], "strategy": "lora"}, {"learning_rate": 1e-3}):
-        assert inspect(assign(Kind.INSPECT, spec=spec | {"space": space}), session, Warm()).blocks
+        assert inspect(assign(AssignmentKind.INSPECT, spec=spec | {"space": space}), session, ModelCache()).blocks
 
 
 def test_sentence_pairs_and_a_decoder_without_padding_token(assign: Assign, tmp_path: Path, model: Path) -> None:
@@ -141,7 +141,7 @@ def test_sentence_pairs_and_a_decoder_without_padding_token(assign: Assign, tmp_
     )
     columns = {"text": "a", "text_pair": "b", "label": "same"}
     spec = {"model": str(folder), "dataset": {"source": str(tmp_path / "pairs.jsonl"), "columns": columns}}
-    session, warm = Memory(tmp_path / "s"), Warm()
+    session, warm = Memory(tmp_path / "s"), ModelCache()
     assert train(assign(spec=spec, params={"epochs": 1}), session, warm).status == "complete"
     opened = warm.open(assign(spec=spec))
     assert opened.pretrained.processor.pad_token == "[SEP]"
@@ -152,7 +152,7 @@ def test_sentence_pairs_and_a_decoder_without_padding_token(assign: Assign, tmp_
 
 def test_three_classes(assign: Assign, tmp_path: Path) -> None:
     spec = {"dataset": {"source": str(tiny_csv(tmp_path / "three.csv", rows=360, classes=3))}}
-    session, warm = Memory(tmp_path / "s"), Warm()
+    session, warm = Memory(tmp_path / "s"), ModelCache()
     train(assign(spec=spec), session, warm)
     assert warm.open(assign(spec=spec)).data.label_names == sorted(LABELS)
     assert session.metrics[-1]["accuracy"] > 0.6
@@ -209,7 +209,7 @@ def test_models_that_cannot_be_used_are_refused(
     shutil.copytree(model, folder)
     broken(name, folder)
     with pytest.raises(BadData, match=said) as refused:
-        inspect(assign(Kind.INSPECT, spec={"model": str(folder)}), session, Warm())
+        inspect(assign(AssignmentKind.INSPECT, spec={"model": str(folder)}), session, ModelCache())
     assert refused.value.path == ["model"] and str(folder) in refused.value.message
 
 

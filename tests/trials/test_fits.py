@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from luthier.studies.protocol import Assignment, Kind
+from luthier.studies.protocol import Assignment, AssignmentKind
 from luthier.studies.space import Space
 from luthier.trials.errors import BadData
 from luthier.trials.jobs import batch_fits as fits
-from luthier.trials.jobs.batch_fits import Room, batch_sizes, measure
+from luthier.trials.jobs.batch_fits import MemoryLimit, batch_sizes, measure
 from luthier.trials.jobs.inspect import inspect
 from luthier.trials.jobs.train import train
-from luthier.trials.training.warm import Warm
+from luthier.trials.training.model_cache import ModelCache
 from tests.trials.conftest import Memory
 
 Assign = Callable[..., Assignment]
@@ -39,7 +39,7 @@ def test_the_sizes_looked_at_are_the_choices_or_a_ranges_ends_and_powers_of_two(
 
 
 def test_an_inspection_says_what_each_batch_size_takes(assign: Assign, session: Memory) -> None:
-    found = inspect(assign(Kind.INSPECT, spec=SIZES), session, Warm())
+    found = inspect(assign(AssignmentKind.INSPECT, spec=SIZES), session, ModelCache())
     assert found.estimates is not None
     small, large = found.estimates.batch_sizes
     assert [(fit.batch_size, fit.fits, fit.micro_batch) for fit in (small, large)] == [(8, True, 8), (32, True, 32)]
@@ -48,7 +48,7 @@ def test_an_inspection_says_what_each_batch_size_takes(assign: Assign, session: 
 
 
 def test_two_small_batches_tell_of_a_large_one(assign: Assign, monkeypatch: pytest.MonkeyPatch) -> None:
-    work, warm = assign(), Warm()
+    work, warm = assign(), ModelCache()
     opened = warm.open(work)
     told = measure(opened, warm, work.params, work)
     monkeypatch.setattr(fits, "PROBES", (32, 64))
@@ -62,10 +62,10 @@ def test_two_small_batches_tell_of_a_large_one(assign: Assign, monkeypatch: pyte
 def test_what_does_not_fit_trains_in_pieces_that_do(
     assign: Assign, session: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    warm, work = Warm(), assign(Kind.INSPECT, spec=SIZES)
+    warm, work = ModelCache(), assign(AssignmentKind.INSPECT, spec=SIZES)
     opened = warm.open(work)
     need = measure(opened, warm, {**work.params, "freeze_depth": 0}, work)
-    monkeypatch.setattr(fits, "_cpu_room", lambda weights: Room(now=need.bytes(11), ever=1e18))
+    monkeypatch.setattr(fits, "_cpu_room", lambda weights: MemoryLimit(now=need.bytes(11), ever=1e18))
     found = inspect(work, session, warm).estimates
     assert found is not None
     assert [(fit.fits, fit.micro_batch) for fit in found.batch_sizes] == [(True, 8), (False, 8)]
@@ -81,9 +81,9 @@ def test_what_does_not_fit_trains_in_pieces_that_do(
 def test_a_model_that_no_batch_fits_is_refused(
     assign: Assign, session: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fits, "_cpu_room", lambda weights: Room(now=1000, ever=1000))
+    monkeypatch.setattr(fits, "_cpu_room", lambda weights: MemoryLimit(now=1000, ever=1000))
     with pytest.raises(BadData, match=r"one example at a time takes about .* GB, and this worker has 0\.0 GB") as error:
-        inspect(assign(Kind.INSPECT), session, Warm())
+        inspect(assign(AssignmentKind.INSPECT), session, ModelCache())
     assert error.value.path == ["model"]
 
 
@@ -95,4 +95,4 @@ def test_room_is_what_the_machine_and_the_container_leave(tmp_path: Path, monkey
     assert fits._cpu_room(weights=5).ever == machine.ever
     (tmp_path / "memory.max").write_text("1000000\n")
     (tmp_path / "memory.current").write_text("400000\n")
-    assert fits._cpu_room(weights=5) == Room(now=600_005, ever=1_000_000)
+    assert fits._cpu_room(weights=5) == MemoryLimit(now=600_005, ever=1_000_000)

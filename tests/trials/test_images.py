@@ -16,7 +16,7 @@ import transformers as hf
 from PIL import Image, ImageDraw
 from transformers.image_utils import load_image
 
-from luthier.studies.protocol import Assignment, Decision, Kind
+from luthier.studies.protocol import Assignment, AssignmentKind, Decision
 from luthier.studies.spec import StudySpec
 from luthier.trials.data.augmentation import OPERATIONS, augment
 from luthier.trials.data.load import Split
@@ -26,7 +26,7 @@ from luthier.trials.jobs.inspect import inspect
 from luthier.trials.jobs.train import train
 from luthier.trials.model.pretrained import Pretrained
 from luthier.trials.tasks import image_classification as task
-from luthier.trials.training.warm import Warm
+from luthier.trials.training.model_cache import ModelCache
 from tests.architectures import ARCHITECTURES, tiny_data
 from tests.trials.conftest import Memory
 
@@ -250,7 +250,7 @@ def pictures(tmp_path: Path, assign: Callable[..., Assignment]) -> Callable[...,
 
 
 def test_it_learns(pictures: Callable[..., Assignment], session: Memory) -> None:
-    train(pictures(8, "none"), session, Warm())
+    train(pictures(8, "none"), session, ModelCache())
     assert session.metrics[-1]["accuracy"] > 0.9 and session.metrics[-1]["top5_accuracy"] == 1
 
 
@@ -274,21 +274,25 @@ def test_a_broken_image_is_found_before_the_first_trial(
     files = {name: tiny_data("image-classification", tmp_path / name) for name in ("train", "validation", "test")}
     source = {"source": {name: str(file) for name, file in files.items()}}
     spec = {"task": "image-classification", "model": str(model), "dataset": source}
-    assert inspect(assign(Kind.INSPECT, spec=spec), session, Warm()).rows == {"train": 24, "validation": 24, "test": 24}
+    assert inspect(assign(AssignmentKind.INSPECT, spec=spec), session, ModelCache()).rows == {
+        "train": 24,
+        "validation": 24,
+        "test": 24,
+    }
     broken = tmp_path / split / "7.png"
     broken.write_bytes(broken.read_bytes()[:200])
     with pytest.raises(BadData, match=f"{split}/7.png cannot be read as an image"):
-        inspect(assign(Kind.INSPECT, spec=spec), session, Warm())
+        inspect(assign(AssignmentKind.INSPECT, spec=spec), session, ModelCache())
 
 
 def test_an_augmented_trial_repeats_itself_and_resumes_exactly(
     pictures: Callable[..., Assignment], tmp_path: Path
 ) -> None:
     plain, whole, again = (Memory(tmp_path / name) for name in ("plain", "whole", "again"))
-    warm = Warm()
+    warm = ModelCache()
     train(pictures(1, "none", 2), plain, warm)
     train(pictures(1, "trivial", 2), whole, warm)
-    train(pictures(1, "trivial", 2), again, Warm())
+    train(pictures(1, "trivial", 2), again, ModelCache())
     assert whole.metrics == again.metrics != plain.metrics
 
     first = Memory(tmp_path / "parts", lambda step: Decision.STOP)

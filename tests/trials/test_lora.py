@@ -12,7 +12,7 @@ import transformers
 from safetensors import safe_open
 from torch import nn
 
-from luthier.studies.protocol import Assignment, Decision, Kind
+from luthier.studies.protocol import Assignment, AssignmentKind, Decision
 from luthier.trials.errors import BadData, Ended
 from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.inspect import inspect
@@ -20,9 +20,9 @@ from luthier.trials.jobs.train import train
 from luthier.trials.model import lora
 from luthier.trials.model.backbone import Backbone
 from luthier.trials.training import optim
-from luthier.trials.training.engine import Computer
+from luthier.trials.training.engine import Engine
+from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.setup import prepare
-from luthier.trials.training.warm import Warm
 from tests.architectures import ARCHITECTURES, tiny_data
 from tests.trials.conftest import Memory
 
@@ -36,7 +36,7 @@ def keys(path: Path) -> set[str]:
 
 
 def test_it_learns_with_adapters_and_head_alone(assign: Assign, session: Memory) -> None:
-    warm = Warm()
+    warm = ModelCache()
     finished = train(assign(params=LORA | {"freeze_depth": 1, "epochs": 6}), session, warm)
     assert finished.status == "complete" and session.metrics[-1]["accuracy"] > 0.8
     for kind in ("best", "resume"):
@@ -52,10 +52,10 @@ def test_strategies_take_turns_in_one_process_and_score_as_if_alone(assign: Assi
     alone: dict[tuple[str, int], Any] = {}
     for strategy, depth in (("full", 1), ("lora", 1), ("lora", 0), ("full", 0)):
         session = Memory(tmp_path / f"{strategy}{depth}")
-        train(assign(params=LORA | {"strategy": strategy, "freeze_depth": depth, "epochs": 1}), session, Warm())
+        train(assign(params=LORA | {"strategy": strategy, "freeze_depth": depth, "epochs": 1}), session, ModelCache())
         alone[strategy, depth] = session.metrics
     for number, turn in enumerate((list(alone), list(alone)[::-1])):
-        warm = Warm()
+        warm = ModelCache()
         for strategy, depth in turn:
             session = Memory(tmp_path / f"{number}{strategy}{depth}")
             train(assign(params=LORA | {"strategy": strategy, "freeze_depth": depth, "epochs": 1}), session, warm)
@@ -63,13 +63,13 @@ def test_strategies_take_turns_in_one_process_and_score_as_if_alone(assign: Assi
 
 
 def test_a_model_is_the_pretrained_one_after_adapters(assign: Assign, tmp_path: Path) -> None:
-    warm = Warm()
+    warm = ModelCache()
     full, cold, again = Memory(tmp_path / "full"), Memory(tmp_path / "cold"), Memory(tmp_path / "again")
     train(assign(params=LORA | {"epochs": 1, "dropout": 0.3}), full, warm)
     train(assign(params={"epochs": 1}), again, warm)
-    train(assign(params={"epochs": 1}), cold, Warm())
+    train(assign(params={"epochs": 1}), cold, ModelCache())
     assert again.metrics == cold.metrics
-    one, other = warm.open(assign()).pretrained, Warm().open(assign()).pretrained
+    one, other = warm.open(assign()).pretrained, ModelCache().open(assign()).pretrained
     one.reset(3)
     other.reset(3)
     found, expected = dict(one.model.named_parameters()), dict(other.model.named_parameters())
@@ -82,9 +82,9 @@ def test_a_model_is_the_pretrained_one_after_adapters(assign: Assign, tmp_path: 
 def test_a_resumed_trial_goes_on_as_if_never_interrupted(assign: Assign, tmp_path: Path, stop: int) -> None:
     given = {"params": LORA | {"epochs": 2, "dropout": 0.1, "layer_decay": 0.9}, "spec": {"evaluations_per_epoch": 2}}
     whole, folder = Memory(tmp_path / "whole"), tmp_path / "parts"
-    train(assign(**given), whole, Warm())
+    train(assign(**given), whole, ModelCache())
     first = Memory(folder, lambda step: Decision.STOP if step == stop else Decision.CONTINUE)
-    warm = Warm()
+    warm = ModelCache()
     with pytest.raises(Ended):
         train(assign(**given), first, warm)
     second = Memory(folder)
@@ -96,12 +96,14 @@ def test_a_resumed_trial_goes_on_as_if_never_interrupted(assign: Assign, tmp_pat
 def test_the_winner_is_a_plain_model_that_computes_the_same(
     assign: Assign, session: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, depth: int
 ) -> None:
-    warm, params = Warm(), LORA | {"freeze_depth": depth}
+    warm, params = ModelCache(), LORA | {"freeze_depth": depth}
     work = assign(params=params)
     train(work, session, warm)
     opened = warm.open(work)
-    adapted = Computer(opened.pretrained.model, opened.task, warm).predict(opened.encoded("test", 128))
-    evaluation = evaluate(assign(Kind.EVALUATE, params=params, checkpoint=session.checkpoint()), session, Warm())
+    adapted = Engine(opened.pretrained.model, opened.task, warm).predict(opened.encoded("test", 128))
+    evaluation = evaluate(
+        assign(AssignmentKind.EVALUATE, params=params, checkpoint=session.checkpoint()), session, ModelCache()
+    )
     with tarfile.open(session.folder / "model.tar.gz") as tar:
         tar.extractall(tmp_path / "model", filter="data")
     folder = tmp_path / "model"
@@ -130,7 +132,7 @@ def test_every_architecture_is_adapted_above_the_freeze_depth_merged_and_put_bac
     model = str(architecture.build(tmp_path / "model"))
     depth = architecture.blocks // 2
     params = LORA | {"freeze_depth": depth}
-    work, warm = assign(spec={"task": architecture.task, "model": model, "dataset": data}, params=params), Warm()
+    work, warm = assign(spec={"task": architecture.task, "model": model, "dataset": data}, params=params), ModelCache()
     opened = warm.open(work)
     before = [id(module) for module in opened.pretrained.model.modules()]
     lora.check(opened.backbone)
@@ -147,7 +149,7 @@ def test_every_architecture_is_adapted_above_the_freeze_depth_merged_and_put_bac
     for key, parameter in trained.items():
         if ".lora_B." in key:  # zero at first: an adapter changes nothing before it is trained
             torch.nn.init.normal_(parameter, std=0.05)
-    rows, computer = opened.encoded("test", 128), Computer(adapted, opened.task, warm)
+    rows, computer = opened.encoded("test", 128), Engine(adapted, opened.task, warm)
     for module in adapted.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0  # statistics of an untrained model's first batch, or its logits are all but zero
@@ -169,9 +171,12 @@ def test_without_peft_the_cure_is_named(assign: Assign, session: Memory, monkeyp
     monkeypatch.setitem(sys.modules, "peft", None)
     spec = {"space": {"strategy": ["full", "lora"]}}
     with pytest.raises(BadData, match=r"pip install 'luthier\[lora\]'") as refused:
-        inspect(assign(Kind.INSPECT, spec=spec), session, Warm())
+        inspect(assign(AssignmentKind.INSPECT, spec=spec), session, ModelCache())
     assert refused.value.path == ["space", "strategy"]
-    assert inspect(assign(Kind.INSPECT, spec={"space": {"strategy": "full"}}), session, Warm()).estimates is not None
+    assert (
+        inspect(assign(AssignmentKind.INSPECT, spec={"space": {"strategy": "full"}}), session, ModelCache()).estimates
+        is not None
+    )
 
 
 def test_blocks_without_a_layer_to_adapt_are_refused() -> None:
@@ -191,7 +196,9 @@ def test_blocks_without_a_layer_to_adapt_are_refused() -> None:
 
 
 def test_a_study_of_adapters_is_inspected_with_them(assign: Assign, session: Memory) -> None:
-    warm = Warm()
-    found = inspect(assign(Kind.INSPECT, spec={"space": {"strategy": "lora", "dropout": [0.0, 0.1]}}), session, warm)
+    warm = ModelCache()
+    found = inspect(
+        assign(AssignmentKind.INSPECT, spec={"space": {"strategy": "lora", "dropout": [0.0, 0.1]}}), session, warm
+    )
     assert found.estimates is not None
-    assert found.trainable_parameters == inspect(assign(Kind.INSPECT), session, warm).trainable_parameters
+    assert found.trainable_parameters == inspect(assign(AssignmentKind.INSPECT), session, warm).trainable_parameters

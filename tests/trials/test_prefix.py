@@ -18,9 +18,9 @@ from luthier.studies.protocol import Assignment
 from luthier.trials.jobs.train import train
 from luthier.trials.prefix import shared_files as prefix_files
 from luthier.trials.prefix.shared_files import NoRoom, PrefixFiles, Tier, machine_tiers
-from luthier.trials.training.engine import Computer
+from luthier.trials.training.engine import Engine
+from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.setup import prepare
-from luthier.trials.training.warm import Warm
 from tests.architectures import ARCHITECTURES, tiny_data
 from tests.tiny import tiny_csv, tiny_sound
 from tests.trials.conftest import Memory
@@ -48,7 +48,7 @@ def built(session: Memory) -> list[tuple[str, str, str]]:
 # torch warns of how transformers' WavLM calls it.
 @pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
 def test_scores_are_those_without_the_cache_at_every_depth(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    depths, plain = range(1, study.architecture.blocks + 1), Warm()
+    depths, plain = range(1, study.architecture.blocks + 1), ModelCache()
     with monkeypatch.context() as without:
         without.setenv("LUTHIER_CACHE_DISK", "0")
         expected = {depth: study.trial(depth, plain) for depth in depths}
@@ -69,7 +69,7 @@ def test_a_budget_too_small_leaves_the_trial_uncached_and_its_log_says_why(
 ) -> None:
     monkeypatch.setenv("LUTHIER_CACHE_DISK", "1000")
     session = Memory(tmp_path / "s")
-    train(assign(params={"freeze_depth": 1, "epochs": 1}), session, Warm())
+    train(assign(params={"freeze_depth": 1, "epochs": 1}), session, ModelCache())
     assert "trains without the frozen-prefix cache, because it takes" in session.lines[0]
     assert session.reports
 
@@ -86,7 +86,7 @@ def test_another_seed_data_or_length_has_prefixes_of_its_own(assign: Assign, tmp
         ]
     ):
         session = Memory(tmp_path / f"s{number}")
-        train(assign(params={"freeze_depth": 2, "epochs": 1} | params, spec=spec), session, Warm())
+        train(assign(params={"freeze_depth": 2, "epochs": 1} | params, spec=spec), session, ModelCache())
         assert len(built(session)) == count, (number, session.lines)
 
 
@@ -94,8 +94,8 @@ def test_bfloat16_is_close_and_keeps_float32_weights(assign: Assign, tmp_path: P
     exact, half = Memory(tmp_path / "exact"), Memory(tmp_path / "half")
     for depth in (0, 1):
         params = {"freeze_depth": depth, "dropout": 0.0}
-        train(assign(params=params), exact, Warm())
-        train(assign(params=params, spec={"precision": "bfloat16"}), half, warm := Warm())
+        train(assign(params=params), exact, ModelCache())
+        train(assign(params=params, spec={"precision": "bfloat16"}), half, warm := ModelCache())
         assert half.metrics[-1]["loss"] != exact.metrics[-1]["loss"]
         assert half.metrics[-1]["loss"] == pytest.approx(exact.metrics[-1]["loss"], abs=0.05)
         model = warm.open(assign()).pretrained.model
@@ -124,19 +124,19 @@ def test_sounds_padded_alike_keep_their_own_masks(assign: Assign, tmp_path: Path
     folder = ARCHITECTURES["hubert"].build(tmp_path / "model")
     spec = {"task": "audio-classification", "model": str(folder), "dataset": {"source": str(tmp_path / "sounds.csv")}}
     for depth in (1, 2, 3):
-        work, warm = assign(params={"freeze_depth": depth, "max_length": 500}, spec=spec), Warm()
+        work, warm = assign(params={"freeze_depth": depth, "max_length": 500}, spec=spec), ModelCache()
         opened = warm.open(work)
         model, _ = prepare(opened, work.params, 0)
         encoded = opened.encoded("train", 500)
-        computer = Computer(model, opened.task, warm)
+        computer = Engine(model, opened.task, warm)
         plain = computer.predict(encoded)
-        computer.speed_up(opened, work.params, {"train": encoded}, session := Memory(tmp_path / f"s{depth}"))
+        computer.enable_shortcuts(opened, work.params, {"train": encoded}, session := Memory(tmp_path / f"s{depth}"))
         assert built(session) and torch.allclose(computer.predict(encoded), plain, atol=1e-4 * float(plain.abs().max()))
         computer.close()
 
 
 def test_a_model_serves_two_tasks_in_one_process(tmp_path: Path, assign: Assign) -> None:
-    warm, model = Warm(), ARCHITECTURES["bert"].build(tmp_path / "model")
+    warm, model = ModelCache(), ARCHITECTURES["bert"].build(tmp_path / "model")
     for task in ("text-classification", "token-classification"):
         data = tiny_data(task, tmp_path / task)
         spec = {"task": task, "model": str(model), "dataset": {"source": str(data)}}
@@ -218,7 +218,7 @@ def test_a_folder_swept_between_opening_and_locking_is_made_anew(
 def test_a_setting_that_is_no_number_is_said(assign: Assign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LUTHIER_CACHE_DISK", "4GB")
     session = Memory(tmp_path / "s")
-    train(assign(params={"freeze_depth": 1, "epochs": 1}), session, Warm())
+    train(assign(params={"freeze_depth": 1, "epochs": 1}), session, ModelCache())
     assert "because LUTHIER_CACHE_DISK must be a number of bytes, not '4GB'" in session.lines[0]
 
 
@@ -283,11 +283,11 @@ from pathlib import Path
 from luthier.studies.protocol import Assignment
 from tests.trials.conftest import Memory
 from luthier.trials.jobs.train import train
-from luthier.trials.training.warm import Warm
+from luthier.trials.training.model_cache import ModelCache
 work, folder = sys.argv[1:]
 session = Memory(Path(folder))
 session.log = lambda text: print(text, flush=True)
-train(Assignment.model_validate_json(work), session, Warm())
+train(Assignment.model_validate_json(work), session, ModelCache())
 """
 
 

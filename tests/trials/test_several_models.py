@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from luthier.studies.protocol import Assignment, Kind
+from luthier.studies.protocol import Assignment, AssignmentKind
 from luthier.trials.errors import BadData
 from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.inspect import inspect
 from luthier.trials.jobs.train import train
-from luthier.trials.training import warm as warm_module
-from luthier.trials.training.warm import Warm
+from luthier.trials.training import model_cache as warm_module
+from luthier.trials.training.model_cache import ModelCache
 from tests.tiny import tiny_model
 from tests.trials.conftest import Memory
 
@@ -34,7 +34,7 @@ def several(model: Path, deep: Path) -> dict[str, Any]:
 
 
 def test_every_model_is_inspected(assign: Assign, session: Memory, several: dict[str, Any]) -> None:
-    found = inspect(assign(Kind.INSPECT, spec=several), session, Warm())
+    found = inspect(assign(AssignmentKind.INSPECT, spec=several), session, ModelCache())
     assert found.depths == [2, 4]
     assert [len(model.trainable_parameters) for model in found.models] == [3, 5]
     assert found.estimates is not None and found.estimates.memory_bytes is not None
@@ -47,14 +47,18 @@ def test_the_model_that_cannot_be_used_is_named(
     shutil.copytree(deep, bad)
     (bad / "model.safetensors").unlink()
     with pytest.raises(BadData, match="holds no weights") as refused:
-        inspect(assign(Kind.INSPECT, spec=several | {"model": [*several["model"], str(bad)]}), session, Warm())
+        inspect(
+            assign(AssignmentKind.INSPECT, spec=several | {"model": [*several["model"], str(bad)]}),
+            session,
+            ModelCache(),
+        )
     assert refused.value.path == ["model", 2] and str(bad) in refused.value.message
 
 
 def test_models_that_take_turns_stay_warm_and_score_as_if_alone(
     assign: Assign, several: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    warm, opened, scores = Warm(), {}, {}
+    warm, opened, scores = ModelCache(), {}, {}
     for turn in range(2):
         for name in several["model"]:
             work = assign(spec=several, params={"model": name, "epochs": 1, "freeze_depth": 1})
@@ -65,7 +69,7 @@ def test_models_that_take_turns_stay_warm_and_score_as_if_alone(
             assert one.encoded("train", 128) is opened.setdefault(name + "/train", one.encoded("train", 128))
             assert scores.setdefault(name, session.metrics) == session.metrics
     alone = Memory(tmp_path / "alone")
-    train(assign(spec={"model": several["model"][1]}, params={"epochs": 1, "freeze_depth": 1}), alone, Warm())
+    train(assign(spec={"model": several["model"][1]}, params={"epochs": 1, "freeze_depth": 1}), alone, ModelCache())
     assert alone.metrics == scores[several["model"][1]]
 
     monkeypatch.setattr(warm_module, "KEPT_BYTES", 0)
@@ -78,10 +82,12 @@ def test_models_that_take_turns_stay_warm_and_score_as_if_alone(
 
 def test_the_winners_model_is_packed(assign: Assign, several: dict[str, Any], session: Memory, tmp_path: Path) -> None:
     params = {"model": several["model"][1], "epochs": 1, "freeze_depth": 3}
-    warm = Warm()
+    warm = ModelCache()
     train(assign(spec=several, params=params), session, warm)
     made = {"search_params": {"model": several["model"][1], "freeze_depth": 0.8}}
-    work = assign(Kind.EVALUATE, spec=several, params=params, checkpoint=session.checkpoint(), provenance=made)
+    work = assign(
+        AssignmentKind.EVALUATE, spec=several, params=params, checkpoint=session.checkpoint(), provenance=made
+    )
     evaluation = evaluate(work, session, warm)
     assert evaluation.test is not None
     with tarfile.open(session.folder / evaluation.model.name) as tar:

@@ -7,17 +7,17 @@ import pytest
 import torch
 from torch import nn
 
-from luthier.studies.protocol import Assignment, Checkpoint, Kind
+from luthier.studies.protocol import Assignment, AssignmentKind, Checkpoint
 from luthier.trials.files import file_ref
 from luthier.trials.jobs import train as training
 from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.train import train
 from luthier.trials.prefix.cache import Shortcut
 from luthier.trials.training import checkpoint
-from luthier.trials.training.compact_embeddings import Vocabulary, compact
-from luthier.trials.training.engine import Computer
+from luthier.trials.training.compact_embeddings import CompactEmbedding, compact_embeddings
+from luthier.trials.training.engine import Engine
+from luthier.trials.training.model_cache import ModelCache, OpenStudy
 from luthier.trials.training.setup import prepare
-from luthier.trials.training.warm import Opened, Warm
 from tests.trials.conftest import Memory
 from tests.trials.test_tasks import Study, study
 
@@ -29,13 +29,13 @@ FIRST_TOKEN = {"bert", "roberta", "distilbert", "electra", "vit"}  # whose heads
 PACKED = {"bert", "roberta", "distilbert", "electra", "modernbert", "gpt2", "llama", "qwen2", "qwen3"}
 
 
-def gradients(opened: Opened, work: Assignment, session: Memory | None) -> tuple[float, Gradients, Shortcut]:
+def gradients(opened: OpenStudy, work: Assignment, session: Memory | None) -> tuple[float, Gradients, Shortcut]:
     """Loss and gradients of a batch, and what was left out; nothing is dropped."""
     model, backbone = prepare(opened, work.params | {"dropout": 0.0}, 0)
     encoded = opened.encoded("train", int(work.params["max_length"]))
-    computer = Computer(model, opened.task, Warm())
+    computer = Engine(model, opened.task, ModelCache())
     if session is not None:
-        computer.speed_up(opened, work.params, {"train": encoded}, session)
+        computer.enable_shortcuts(opened, work.params, {"train": encoded}, session)
     backbone.train_mode()
     model.eval()
     loss = computer.gradient(encoded, range(8))
@@ -74,10 +74,10 @@ def test_embeddings_that_no_example_uses_come_out_as_if_trained(
     short, whole = Memory(tmp_path / "short"), Memory(tmp_path / "whole")
     weights = []
     for session in (short, whole):
-        warm = Warm()
+        warm = ModelCache()
         train(assign(params=params), session, warm)
         best = Checkpoint(best=file_ref(session.named("best")))
-        winner = assign(Kind.EVALUATE, params=params, checkpoint=best)
+        winner = assign(AssignmentKind.EVALUATE, params=params, checkpoint=best)
         evaluate(winner, session, warm)
         opened = warm.open(winner)
         weights.append({name: p.detach().clone() for name, p in opened.pretrained.model.named_parameters()})
@@ -98,17 +98,17 @@ def test_where_leaving_embeddings_out_would_change_or_save_nothing_all_are_train
     assign: Assign, params: dict[str, object]
 ) -> None:
     work = assign(params=params)
-    opened = Warm().open(work)
+    opened = ModelCache().open(work)
     model, _ = prepare(opened, work.params, 0)
-    assert compact(model, [opened.encoded("train", 64)], work.params) is None
-    assert isinstance(compact_of(assign), Vocabulary)
+    assert compact_embeddings(model, [opened.encoded("train", 64)], work.params) is None
+    assert isinstance(compact_of(assign), CompactEmbedding)
 
 
-def compact_of(assign: Assign) -> Vocabulary | None:
+def compact_of(assign: Assign) -> CompactEmbedding | None:
     work = assign()
-    opened = Warm().open(work)
+    opened = ModelCache().open(work)
     model, _ = prepare(opened, work.params, 0)
-    return compact(model, [opened.encoded("train", 64)], work.params)
+    return compact_embeddings(model, [opened.encoded("train", 64)], work.params)
 
 
 def test_a_file_for_a_resume_is_written_once_it_is_worth_its_time(
@@ -116,9 +116,9 @@ def test_a_file_for_a_resume_is_written_once_it_is_worth_its_time(
 ) -> None:
     often, seldom = Memory(tmp_path / "often"), Memory(tmp_path / "seldom")
     monkeypatch.setattr(training, "RESUME_COSTS", 0)
-    train(assign(params={"epochs": 4}), often, Warm())
+    train(assign(params={"epochs": 4}), often, ModelCache())
     monkeypatch.setattr(training, "RESUME_COSTS", 1e9)
-    train(assign(params={"epochs": 4}), seldom, Warm())
+    train(assign(params={"epochs": 4}), seldom, ModelCache())
     assert [told["resume"] is not None for told in often.reports] == [True, True, True, False]
     assert not any(told["resume"] for told in seldom.reports)
     assert often.metrics == seldom.metrics
@@ -126,7 +126,7 @@ def test_a_file_for_a_resume_is_written_once_it_is_worth_its_time(
 
 def test_a_checkpoint_of_other_rows_is_refused(assign: Assign) -> None:
     work = assign()
-    opened = Warm().open(work)
+    opened = ModelCache().open(work)
     model, _ = prepare(opened, work.params, 0)
     tensors = checkpoint.trained_tensors(model)
     name = next(name for name in tensors if "word_embeddings" in name)

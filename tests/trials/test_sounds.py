@@ -21,8 +21,8 @@ from luthier.trials.jobs.train import train
 from luthier.trials.model.backbone import Backbone
 from luthier.trials.model.pretrained import Pretrained
 from luthier.trials.tasks import audio_classification as task
+from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.seeding import seed_everything
-from luthier.trials.training.warm import Warm
 from tests.architectures import ARCHITECTURES, tiny_data
 from tests.trials.conftest import Memory
 
@@ -195,13 +195,13 @@ def test_sounds_too_short_for_the_model_are_padded(assign: Callable[..., Assignm
     for name in ("wav2vec2", "ast"):
         model = ARCHITECTURES[name].build(tmp_path / name)
         spec = {"task": "audio-classification", "model": str(model), "dataset": {"source": str(tmp_path / "data.csv")}}
-        assert train(assign(spec=spec, params={"epochs": 1}), Memory(tmp_path / "s"), Warm()).status == "complete"
+        assert train(assign(spec=spec, params={"epochs": 1}), Memory(tmp_path / "s"), ModelCache()).status == "complete"
 
 
 def test_a_search_over_lengths_does_not_keep_them_all(assign: Callable[..., Assignment], tmp_path: Path) -> None:
     model = ARCHITECTURES["ast"].build(tmp_path / "model")
     source = {"source": str(tiny_data("audio-classification", tmp_path / "data"))}
-    opened = Warm().open(assign(spec={"task": "audio-classification", "model": str(model), "dataset": source}))
+    opened = ModelCache().open(assign(spec={"task": "audio-classification", "model": str(model), "dataset": source}))
     kept = [weakref.ref(opened.encoded("validation", length)) for length in range(50, 250, 10)]
     gc.collect()
     assert kept[-1]() is opened.encoded("validation", 240) and sum(ref() is not None for ref in kept) < 10
@@ -211,7 +211,7 @@ def test_it_learns(assign: Callable[..., Assignment], session: Memory, tmp_path:
     model = ARCHITECTURES["whisper"].build(tmp_path / "model")
     source = {"source": str(tiny_data("audio-classification", tmp_path / "data", rows=80)), "test": 0}
     spec = {"task": "audio-classification", "model": str(model), "dataset": source}
-    train(assign(spec=spec, params={"epochs": 5, "learning_rate": 2e-3}), session, Warm())
+    train(assign(spec=spec, params={"epochs": 5, "learning_rate": 2e-3}), session, ModelCache())
     assert session.metrics[-1]["accuracy"] > 0.9
 
 

@@ -11,14 +11,14 @@ import pytest
 import torch
 import transformers as hf
 
-from luthier.studies.protocol import Assignment, Checkpoint, Kind, Metrics
+from luthier.studies.protocol import Assignment, AssignmentKind, Checkpoint, Metrics
 from luthier.studies.tasks import TASKS
 from luthier.trials.files import file_ref
 from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.inspect import inspect
 from luthier.trials.jobs.packed_model import NAME
 from luthier.trials.jobs.train import train
-from luthier.trials.training.warm import Warm
+from luthier.trials.training.model_cache import ModelCache
 from tests.architectures import ARCHITECTURES, TIMM, Architecture, tiny_data
 from tests.trials.conftest import Memory
 
@@ -38,15 +38,15 @@ class Study:
     spec: dict[str, Any]
     folder: Path
     assign: Callable[..., Assignment]
-    warm: Warm
+    warm: ModelCache
 
-    def trial(self, depth: int, warm: Warm | None = None) -> Memory:
+    def trial(self, depth: int, warm: ModelCache | None = None) -> Memory:
         """A trial of one epoch, in a folder of its own."""
         session = Memory(self.folder / f"{len(list(self.folder.iterdir()))}")
         assert train(self.work(depth), session, warm or self.warm).status == "complete"
         return session
 
-    def work(self, depth: int, kind: Kind = Kind.TRAIN, **fields: Any) -> Assignment:
+    def work(self, depth: int, kind: AssignmentKind = AssignmentKind.TRAIN, **fields: Any) -> Assignment:
         params = {"freeze_depth": depth, "epochs": 1, "batch_size": 6, "learning_rate": 1e-3}
         return self.assign(kind, params=params, spec=self.spec, **fields)
 
@@ -71,7 +71,7 @@ def study(request: pytest.FixtureRequest, tmp_path: Path, assign: Callable[..., 
         "dataset": {"source": str(tiny_data(architecture.task, tmp_path / "data")), "validation": 0.2, "test": 0.2},
     }
     (tmp_path / "trials").mkdir()
-    return Study(architecture, spec, tmp_path / "trials", assign, Warm())
+    return Study(architecture, spec, tmp_path / "trials", assign, ModelCache())
 
 
 def test_every_task_is_tested_with_an_architecture() -> None:
@@ -85,12 +85,12 @@ def test_the_contract(study: Study, tmp_path: Path) -> None:
     deepest = study.architecture.blocks
     scores = {depth: _scores(study, depth) for depth in (0, deepest // 2, deepest)}
     assert study.trial(0).metrics == scores[0], "a warm trial repeats the first one"
-    assert study.trial(deepest, Warm()).metrics == scores[deepest], "a cold one does"
+    assert study.trial(deepest, ModelCache()).metrics == scores[deepest], "a cold one does"
     _the_winner_is_a_model_people_can_use(study, deepest // 2)
 
 
 def _it_is_inspected(study: Study, tmp_path: Path) -> None:
-    found = inspect(study.work(0, Kind.INSPECT), Memory(tmp_path / "inspection"), study.warm)
+    found = inspect(study.work(0, AssignmentKind.INSPECT), Memory(tmp_path / "inspection"), study.warm)
     assert len(found.blocks) == study.architecture.blocks
     assert all(block.parameters > 0 for block in found.blocks)
     assert all(above < below for below, above in pairwise(found.trainable_parameters))
@@ -109,7 +109,7 @@ def _scores(study: Study, depth: int) -> list[Metrics]:
 
 def _the_winner_is_a_model_people_can_use(study: Study, depth: int) -> None:
     session = study.trial(depth)
-    work = study.work(depth, Kind.EVALUATE, checkpoint=Checkpoint(best=file_ref(session.named("best"))))
+    work = study.work(depth, AssignmentKind.EVALUATE, checkpoint=Checkpoint(best=file_ref(session.named("best"))))
     evaluation = evaluate(work, session, study.warm)
     assert evaluation.test is not None and evaluation.model is not None
     folder = session.folder / "winner"

@@ -18,7 +18,7 @@ from luthier.trials.errors import BadData
 from luthier.trials.jobs.train import train
 from luthier.trials.model.pretrained import Pretrained
 from luthier.trials.tasks import token_classification
-from luthier.trials.training.warm import Warm
+from luthier.trials.training.model_cache import ModelCache
 from tests.tiny import tiny_bpe, tiny_sentences
 from tests.trials.conftest import Memory
 
@@ -197,7 +197,7 @@ def test_it_learns(
     session = Memory(tmp_path / "session")
     assignment = assign(params=params, spec=spec)
     assert assignment.spec.objective.metric == "entity_f1"
-    assert train(assignment, session, Warm()).status == "complete"
+    assert train(assignment, session, ModelCache()).status == "complete"
     assert session.metrics[-1]["entity_f1"] > least < session.metrics[-1]["token_accuracy"]
 
 

@@ -14,8 +14,8 @@ from luthier.trials.child.__main__ import perform
 from luthier.trials.errors import BadData, Ended
 from luthier.trials.jobs.train import train
 from luthier.trials.memory import out_of_memory
+from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.optim import class_weights, schedule
-from luthier.trials.training.warm import Warm
 from tests.tiny import tiny_csv
 from tests.trials.conftest import Memory
 
@@ -34,7 +34,7 @@ EVERY_OPTION = {
 
 
 def test_it_learns(assign: Assign, session: Memory) -> None:
-    finished = train(assign(), session, Warm())
+    finished = train(assign(), session, ModelCache())
     assert (finished.status, finished.reason) == ("complete", None)
     assert session.metrics[-1]["accuracy"] > 0.9  # two classes, alike in number
     assert [told["step"] for told in session.reports] == [1, 2, 3]
@@ -44,8 +44,8 @@ def test_it_learns(assign: Assign, session: Memory) -> None:
 
 def test_the_same_assignment_gives_the_same_scores_cold_and_warm(assign: Assign, tmp_path: Path) -> None:
     first, second, other = Memory(tmp_path / "1"), Memory(tmp_path / "2"), Memory(tmp_path / "3")
-    warm = Warm()
-    train(assign(), first, Warm())
+    warm = ModelCache()
+    train(assign(), first, ModelCache())
     train(assign(params={**EVERY_OPTION, "freeze_depth": 2, "dropout": 0.5}, seed=8), other, warm)
     train(assign(), second, warm)
     assert first.metrics == second.metrics != other.metrics
@@ -55,8 +55,8 @@ def test_the_same_assignment_gives_the_same_scores_cold_and_warm(assign: Assign,
 
 def test_another_seed_gives_another_trial(assign: Assign, tmp_path: Path) -> None:
     first, second = Memory(tmp_path / "1"), Memory(tmp_path / "2")
-    train(assign(params={"epochs": 1}), first, Warm())
-    train(assign(params={"epochs": 1}, seed=8), second, Warm())
+    train(assign(params={"epochs": 1}), first, ModelCache())
+    train(assign(params={"epochs": 1}, seed=8), second, ModelCache())
     assert first.metrics != second.metrics
 
 
@@ -68,14 +68,14 @@ def test_a_resumed_trial_goes_on_as_if_never_interrupted(
     spec = {"evaluations_per_epoch": 2}
     params = {**params, "epochs": 2}
     whole = Memory(tmp_path / "whole")
-    train(assign(params=params, spec=spec), whole, Warm())
+    train(assign(params=params, spec=spec), whole, ModelCache())
 
     folder = tmp_path / "parts"
     first = Memory(folder, lambda step: Decision.STOP if step == stop else Decision.CONTINUE)
     with pytest.raises(Ended):
-        train(assign(params=params, spec=spec), first, Warm())
+        train(assign(params=params, spec=spec), first, ModelCache())
     second = Memory(folder)
-    train(assign(params=params, spec=spec, attempt=2, checkpoint=first.checkpoint()), second, Warm())
+    train(assign(params=params, spec=spec, attempt=2, checkpoint=first.checkpoint()), second, ModelCache())
 
     assert [told["step"] for told in second.reports] == list(range(stop + 1, 5))
     assert first.metrics + second.metrics == whole.metrics
@@ -88,9 +88,9 @@ def test_a_resumed_trial_goes_on_as_if_never_interrupted(
 
 def test_best_keeps_the_best_evaluation_and_last_the_latest(assign: Assign, tmp_path: Path) -> None:
     best, last = Memory(tmp_path / "best"), Memory(tmp_path / "last")
-    train(assign(spec={"objective": {"metric": "loss"}}), best, Warm())
+    train(assign(spec={"objective": {"metric": "loss"}}), best, ModelCache())
     spec = {"objective": {"metric": "loss", "direction": "minimize", "measurement": "last"}}
-    train(assign(spec=spec), last, Warm())
+    train(assign(spec=spec), last, ModelCache())
     record: float | None = None
     for told in best.reports:
         better = record is None or is_better(told["metrics"]["loss"], record, maximize=False)
@@ -107,13 +107,13 @@ def test_divergence_ends_the_trial_as_pruned(assign: Assign, session: Memory, op
     if optimizer == "adamw":
         params["learning_rate"] = 1e30
     assignment = assign()
-    finished = train(assignment.model_copy(update={"params": assignment.params | params}), session, Warm())
+    finished = train(assignment.model_copy(update={"params": assignment.params | params}), session, ModelCache())
     assert (finished.status, finished.reason) == ("pruned", Reason.DIVERGED)
     assert all(value is not None for metrics in session.metrics for value in metrics.values())
 
 
 def test_frozen_blocks_stay_as_they_are_and_the_rest_moves(assign: Assign, session: Memory) -> None:
-    warm = Warm()
+    warm = ModelCache()
     opened = warm.open(assign())
     train(assign(params={"freeze_depth": 1, "weight_decay": 0.5}), session, warm)
     now = dict(opened.pretrained.model.named_parameters())
@@ -136,7 +136,7 @@ SHORT_OF_MEMORY = [
 
 
 def _refuse_large_batches(
-    warm: Warm, assignment: Assignment, most: int, error: Exception = SHORT_OF_MEMORY[0]
+    warm: ModelCache, assignment: Assignment, most: int, error: Exception = SHORT_OF_MEMORY[0]
 ) -> tuple[nn.Module, list[int]]:
     """Make the model's forward run out of memory above `most` rows, as a GPU would."""
     model, sizes = warm.open(assignment).pretrained.model, []
@@ -157,8 +157,8 @@ def test_too_little_memory_is_answered_by_smaller_pieces_of_the_same_batch(
     params = {"dropout": 0.0, "batch_size": 12, "class_weighting": weighting, "label_smoothing": 0.1}
     params |= {"optimizer": "sgd", "learning_rate": 0.05}
     plain, small = Memory(tmp_path / "plain"), Memory(tmp_path / "small")
-    train(assign(params=params), plain, Warm())
-    warm = Warm()
+    train(assign(params=params), plain, ModelCache())
+    warm = ModelCache()
     _, sizes = _refuse_large_batches(warm, assign(), most=5)
     train(assign(params=params), small, warm)
     assert warm.micro_batch == 3 and max(sizes) <= 5
@@ -171,8 +171,8 @@ def test_too_little_memory_is_answered_by_smaller_pieces_of_the_same_batch(
 
 @pytest.mark.parametrize("error", SHORT_OF_MEMORY, ids=lambda error: type(error).__name__)
 def test_every_kind_of_too_little_memory_is_answered_alike(assign: Assign, session: Memory, error: Exception) -> None:
-    """Smaller pieces; where those do not help, the reason `oom` and a new process."""
-    warm, work = Warm(), assign(params={"epochs": 1})
+    """Smaller run_halving; where those do not help, the reason `oom` and a new process."""
+    warm, work = ModelCache(), assign(params={"epochs": 1})
     _refuse_large_batches(warm, work, most=5, error=error)
     assert train(work, session, warm).status == "complete" and warm.micro_batch == 4
 
@@ -185,7 +185,7 @@ def test_every_kind_of_too_little_memory_is_answered_alike(assign: Assign, sessi
 
 
 def test_what_another_worker_found_to_fit_is_where_this_one_starts(assign: Assign, session: Memory) -> None:
-    warm, work = Warm(), assign(params={"epochs": 1}, micro_batch=3)
+    warm, work = ModelCache(), assign(params={"epochs": 1}, micro_batch=3)
     _, sizes = _refuse_large_batches(warm, work, most=3)
     train(work, session, warm)
     assert warm.micro_batch == 3, "no larger one was tried, which would have run out of memory"
@@ -196,7 +196,7 @@ def test_what_another_worker_found_to_fit_is_where_this_one_starts(assign: Assig
 
 
 def test_too_little_memory_for_one_example_is_a_failure(assign: Assign, session: Memory) -> None:
-    warm = Warm()
+    warm = ModelCache()
     _refuse_large_batches(warm, assign(), most=0)
     with pytest.raises(torch.OutOfMemoryError):
         train(assign(), session, warm)
@@ -204,27 +204,27 @@ def test_too_little_memory_for_one_example_is_a_failure(assign: Assign, session:
 
 
 def test_more_evaluations_per_epoch_come_at_even_shares_of_the_data(assign: Assign, session: Memory) -> None:
-    train(assign(params={"epochs": 1, "batch_size": 16}, spec={"evaluations_per_epoch": 4}), session, Warm())
+    train(assign(params={"epochs": 1, "batch_size": 16}, spec={"evaluations_per_epoch": 4}), session, ModelCache())
     assert [told["step"] for told in session.reports] == [1, 2, 3, 4]
     assert session.reports[-1]["resume"] is None
 
 
 def test_data_that_changed_since_the_inspection_is_refused(assign: Assign, session: Memory, tmp_path: Path) -> None:
     path = tiny_csv(tmp_path / "mine.csv")
-    spec, warm = {"dataset": {"source": str(path)}}, Warm()
+    spec, warm = {"dataset": {"source": str(path)}}, ModelCache()
     found = warm.open(assign(spec=spec)).data.fingerprint
     inspection = Inspection(blocks=[], trainable_parameters=[], label_names=[], labels={}, rows={}, fingerprint=found)
     assignment = assign(spec=spec, inspection=inspection, params={"epochs": 1})
     train(assignment, session, warm)
     tiny_csv(path, rows=120)
-    for process in (warm, Warm()):
+    for process in (warm, ModelCache()):
         with pytest.raises(BadData, match="changed since the study began"):
             train(assignment, session, process)
     path.write_text(path.read_text())  # a new time, but the same content
 
 
 def test_a_first_attempt_that_left_no_file_starts_anew(assign: Assign, session: Memory) -> None:
-    train(assign(params={"epochs": 1}, attempt=2, checkpoint=Checkpoint(step=1)), session, Warm())
+    train(assign(params={"epochs": 1}, attempt=2, checkpoint=Checkpoint(step=1)), session, ModelCache())
     assert [told["step"] for told in session.reports] == [1]
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from luthier.studies.protocol import Assignment, Evaluation, Inspection, Kind
+from luthier.studies.protocol import Assignment, AssignmentKind, Evaluation, Inspection
 from luthier.trials.child import __main__ as run
 from luthier.trials.errors import BadData, CannotWork
 from luthier.trials.files import file_ref
@@ -81,14 +81,16 @@ def evaluate(assignment: Assignment, session: run.PipedSession, warm: object) ->
     return Evaluation(test={"accuracy": 1.0}, model=file_ref(model))
 
 
-def prepare() -> tuple[dict[Kind, Any], SimpleNamespace]:
+def prepare() -> tuple[dict[AssignmentKind, Any], SimpleNamespace]:
     if os.environ.get("CHILD_CANNOT_START"):
         sys.exit("nothing to train with")
     if os.environ.get("CHILD_IS_UNFIT"):
         raise CannotWork("This worker was given a GPU, but its torch is a build for the CPU.")
-    return {Kind.TRAIN: train, Kind.INSPECT: inspect, Kind.EVALUATE: evaluate}, SimpleNamespace(
-        done=0, micro_batch=None
-    )
+    return {
+        AssignmentKind.TRAIN: train,
+        AssignmentKind.INSPECT: inspect,
+        AssignmentKind.EVALUATE: evaluate,
+    }, SimpleNamespace(done=0, micro_batch=None)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from luthier.studies.protocol import Answer, Assignment, Claim, Decision, FileRef, Kind, Outcome, Renewal, Report
+from luthier.studies.protocol import (
+    Answer,
+    Assignment,
+    AssignmentKind,
+    Claim,
+    Decision,
+    FileRef,
+    Outcome,
+    Renewal,
+    Report,
+)
 from luthier.studies.spec import StudySpec
 
 TOKEN = "the-workers-secret"
@@ -70,7 +80,9 @@ class Service:
             self.thread.join()
             self.server = None
 
-    def assign(self, id: int, *, kind: Kind = Kind.TRAIN, shared: bool = False, **fields: Any) -> Assignment:
+    def assign(
+        self, id: int, *, kind: AssignmentKind = AssignmentKind.TRAIN, shared: bool = False, **fields: Any
+    ) -> Assignment:
         """Queue an assignment, whose folder is on a disk that the worker shares or, as far as it can see, not."""
         mark = "mark of this store"
         self.store.mkdir(exist_ok=True)

@@ -10,21 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from luthier.studies.protocol import Checkpoint, Kind, Reason
+from luthier.studies.protocol import AssignmentKind, Checkpoint, Reason
 from luthier.trials.files import disk_problem, file_ref
-from luthier.trials.worker.assignment_files import Place, StoreError, Temporary, shares_disk
-from luthier.trials.worker.client import Client, Stale
+from luthier.trials.worker.assignment_files import AssignmentFolder, StoreError, Temporary, shares_disk
+from luthier.trials.worker.client import LeaseLost, WorkerClient
 from tests.worker.conftest import Starts
 from tests.worker.scripted import TOKEN, Service
 
 RESUME = b"weights and more" * 200_000
 
 
-def with_client(service: Service, do: Callable[[Client], Awaitable[None]]) -> None:
+def with_client(service: Service, do: Callable[[WorkerClient], Awaitable[None]]) -> None:
     """Run `do` with a client, which is closed afterwards."""
 
     async def run() -> None:
-        client = Client(service.url, TOKEN)
+        client = WorkerClient(service.url, TOKEN)
         try:
             await do(client)
         finally:
@@ -42,7 +42,7 @@ def test_a_disk_is_shared_when_its_mark_is_the_services(service: Service) -> Non
 
 def test_on_a_shared_disk_files_stay_where_they_are(service: Service, start: Starts) -> None:
     service.assign(1, shared=True, params={"steps": 3})
-    service.assign(2, shared=True, kind=Kind.EVALUATE)
+    service.assign(2, shared=True, kind=AssignmentKind.EVALUATE)
     start()
     evaluation = service.outcome(2).evaluation
     assert evaluation is not None and file_ref(service.store / "a2" / "model.tar.gz") == evaluation.model
@@ -54,7 +54,7 @@ def test_on_a_shared_disk_files_stay_where_they_are(service: Service, start: Sta
 
 def test_a_remote_worker_sends_files_before_it_names_them(service: Service, start: Starts, tmp_path: Path) -> None:
     service.assign(1, params={"steps": 2})
-    service.assign(2, kind=Kind.EVALUATE)
+    service.assign(2, kind=AssignmentKind.EVALUATE)
     process = start()
     outcome = service.outcome(2)
     assert outcome.evaluation is not None
@@ -103,8 +103,8 @@ def test_a_damaged_checkpoint_is_refused(service: Service, start: Starts, shared
 
 
 def test_a_file_that_changed_on_its_way_is_not_kept(service: Service, tmp_path: Path) -> None:
-    async def send(client: Client) -> None:
-        place = Place(service.assign(1), client, tmp_path / "files")
+    async def send(client: WorkerClient) -> None:
+        place = AssignmentFolder(service.assign(1), client, tmp_path / "files")
         await place.open()
         path = place.folder / "best.safetensors"
         path.write_bytes(b"what was reported")
@@ -125,12 +125,12 @@ def test_a_file_that_changed_on_its_way_is_not_kept(service: Service, tmp_path: 
 
 
 def test_files_need_the_lease(service: Service, tmp_path: Path) -> None:
-    async def send(client: Client) -> None:
+    async def send(client: WorkerClient) -> None:
         assignment = service.assign(1).model_copy(update={"token": "lease-0-secret"})
-        place = Place(assignment, client, tmp_path / "files")
+        place = AssignmentFolder(assignment, client, tmp_path / "files")
         await place.open()
         (place.folder / "best").write_bytes(b"best")
-        with pytest.raises(Stale):
+        with pytest.raises(LeaseLost):
             await place.send([file_ref(place.folder / "best")])
 
     with_client(service, send)
@@ -150,9 +150,9 @@ def test_a_download_that_breaks_off_starts_again(service: Service, start: Starts
     ref = service.keep(1, "resume", RESUME)
     service.down = True
 
-    async def fetch(client: Client) -> None:
+    async def fetch(client: WorkerClient) -> None:
         assignment = service.assign(1, checkpoint=Checkpoint(step=1, resume=ref))
-        place = Place(assignment, client, service.store.parent / "files")
+        place = AssignmentFolder(assignment, client, service.store.parent / "files")
         opening = asyncio.create_task(place.open())
         await asyncio.sleep(0.3)
         service.down = False

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from luthier.studies.hyperparameters import HYPERPARAMETERS
-from luthier.studies.protocol import Checkpoint, Decision, Kind, Reason, Renewal, Report
+from luthier.studies.protocol import AssignmentKind, Checkpoint, Decision, Reason, Renewal, Report
 from tests.tiny import tiny_csv, tiny_model
 from tests.worker.conftest import ROOT, Starts, gone
 from tests.worker.scripted import TOKEN, Service
@@ -23,7 +23,7 @@ def child_of(service: Service, id: int) -> int:
 
 def test_an_assignment_from_claim_to_finish(service: Service, start: Starts) -> None:
     service.assign(1, shared=True, params={"steps": 3})
-    service.assign(2, shared=True, kind=Kind.INSPECT)
+    service.assign(2, shared=True, kind=AssignmentKind.INSPECT)
     service.assign(3, shared=True, params={"steps": 1})
     start()
     outcome = service.outcome(3)
@@ -274,7 +274,7 @@ def test_the_real_child_inspects_trains_and_evaluates(service: Service, start: S
         "space": {"learning_rate": 3e-3, "batch_size": 8, "epochs": 2},
     }
     params = {name: h.default for name, h in HYPERPARAMETERS.items()} | study["space"] | {"max_length": 32}
-    service.assign(1, kind=Kind.INSPECT, params=params, spec=study)
+    service.assign(1, kind=AssignmentKind.INSPECT, params=params, spec=study)
     start("--gpu", "cpu", "--threads", "1", "--name", "real", module="luthier.trials", LUTHIER_DATA_ROOTS=str(tmp_path))
     inspection = service.outcome(1, 60).inspection
     assert inspection is not None and sorted(inspection.label_names) == ["anger", "joy"]
@@ -289,7 +289,7 @@ def test_the_real_child_inspects_trains_and_evaluates(service: Service, start: S
     assert service.outcome(3, 30).status == "complete"
     assert [(r.step, r.metrics) for r in service.reports(3)] == [(2, last.metrics)]  # as if never interrupted
     best = Checkpoint(best=service.keep(4, winner.name, service.files[2, winner.name]))
-    service.assign(4, kind=Kind.EVALUATE, params=params, spec=study, inspection=inspection, checkpoint=best)
+    service.assign(4, kind=AssignmentKind.EVALUATE, params=params, spec=study, inspection=inspection, checkpoint=best)
     evaluation = service.outcome(4, 30).evaluation
     assert evaluation is not None and evaluation.test is not None
     assert len(service.files[4, "model.tar.gz"]) == evaluation.model.bytes

@@ -1,6 +1,6 @@
 """The child process: `python -m luthier.trials.child FD` does assignments that come over the socket FD, in turn.
 
-What is worth keeping between assignments stays in `Warm`. The process ends with its worker: when the socket
+What is worth keeping between assignments stays in `ModelCache`. The process ends with its worker: when the socket
 closes, it and all it started are gone at once.
 """
 
@@ -18,7 +18,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from luthier.studies.protocol import TRAINING, Assignment, Decision, Kind, Metrics, Outcome, Problem, Reason, Report
+from luthier.studies.protocol import (
+    TRAINING,
+    Assignment,
+    AssignmentKind,
+    Decision,
+    Metrics,
+    Outcome,
+    Problem,
+    Reason,
+    Report,
+)
 from luthier.trials.child.messages import (
     Decided,
     End,
@@ -36,7 +46,11 @@ from luthier.trials.files import disk_problem, file_ref
 from luthier.trials.memory import give_back_gpu_memory, limit_gpu_memory, out_of_memory
 
 DECISION_SECONDS = 5.0  # a report waits so long for the decision on the one before, then training goes on
-RESULTS = {Kind.INSPECT: "inspection", Kind.EVALUATE: "evaluation", Kind.COMPARE: "comparison"}  # an outcome's fields
+RESULTS = {
+    AssignmentKind.INSPECT: "inspection",
+    AssignmentKind.EVALUATE: "evaluation",
+    AssignmentKind.COMPARE: "comparison",
+}  # an outcome's fields
 ENDINGS = {Decision.PRUNE, Decision.STOP, Decision.CANCEL}
 
 
@@ -139,7 +153,7 @@ class SessionLog(logging.Handler):
             session.log(self.format(record))
 
 
-def serve(descriptor: int, prepare: Callable[[], tuple[dict[Kind, Callable[..., Any]], Any]]) -> NoReturn:
+def serve(descriptor: int, prepare: Callable[[], tuple[dict[AssignmentKind, Callable[..., Any]], Any]]) -> NoReturn:
     """Do assignments as they come over the socket; `prepare` gives an entry per kind, and what stays warm."""
     connection = socket.socket(fileno=descriptor)
     connection.set_inheritable(False)
@@ -161,8 +175,8 @@ def serve(descriptor: int, prepare: Callable[[], tuple[dict[Kind, Callable[..., 
         line.send(End(outcome=outcome, replace=replace, resident_bytes=_resident_bytes()))
 
 
-def prepare() -> tuple[dict[Kind, Callable[..., Any]], Any]:
-    """Import what trains: seconds, spent while the worker waits for work. Returns an entry per kind, and a Warm.
+def prepare() -> tuple[dict[AssignmentKind, Callable[..., Any]], Any]:
+    """Import what trains: seconds, spent while the worker waits for work. Returns an entry per kind, and a ModelCache.
 
     Raises CannotWork where a library is missing, or the GPU cannot be used that the worker was given.
     """
@@ -172,7 +186,7 @@ def prepare() -> tuple[dict[Kind, Callable[..., Any]], Any]:
         from luthier.trials.jobs.evaluate import evaluate
         from luthier.trials.jobs.inspect import inspect
         from luthier.trials.jobs.train import train
-        from luthier.trials.training.warm import Warm
+        from luthier.trials.training.model_cache import ModelCache
     except ModuleNotFoundError as error:
         raise CannotWork(
             f"A worker needs {error.name}, which is not installed: pip install 'luthier[worker]'"
@@ -182,7 +196,12 @@ def prepare() -> tuple[dict[Kind, Callable[..., Any]], Any]:
     gc.collect()
     gc.freeze()  # the libraries' own: to look through it after each assignment would take a fifth of a second
     training = dict.fromkeys(TRAINING, train)
-    return {Kind.INSPECT: inspect, Kind.EVALUATE: evaluate, Kind.COMPARE: compare, **training}, Warm()
+    return {
+        AssignmentKind.INSPECT: inspect,
+        AssignmentKind.EVALUATE: evaluate,
+        AssignmentKind.COMPARE: compare,
+        **training,
+    }, ModelCache()
 
 
 def check_gpu(given: str | None) -> None:

@@ -47,7 +47,7 @@ def _words(table: Table, column: str) -> list[list[str]]:
     return values
 
 
-READERS: Mapping[str, Callable[[Table, str], list[Any]]] = {
+COLUMN_READERS: Mapping[str, Callable[[Table, str], list[Any]]] = {
     "text": _texts,
     "text_pair": _texts,
     "tokens": _words,

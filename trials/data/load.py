@@ -10,14 +10,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from luthier.studies.spec import Dataset, Files
+from luthier.studies.spec import Dataset, SplitFiles
 from luthier.studies.tasks import TASKS
-from luthier.trials.data.columns import READERS
+from luthier.trials.data.columns import COLUMN_READERS
 from luthier.trials.data.columns import groups as read_groups
 from luthier.trials.data.labels import class_labels, tag_labels
 from luthier.trials.data.media_folders import SUFFIXES, content_digest, find_splits, read_folder, standard_splits
 from luthier.trials.data.sources import read_file, read_hub
-from luthier.trials.data.splits import Split, drawn, limited
+from luthier.trials.data.splits import Split, draw_splits, sample
 from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
 from luthier.trials.paths import local_path
@@ -56,7 +56,8 @@ def load_data(dataset: Dataset, task: str, seed: int) -> Data:
     _check_columns(tables, roles)
     label, group = roles.pop("label"), roles.pop("group", None)
     columns = {
-        name: {role: READERS[role](table, column) for role, column in roles.items()} for name, table in tables.items()
+        name: {role: COLUMN_READERS[role](table, column) for role, column in roles.items()}
+        for name, table in tables.items()
     }
     label_names: list[str]
     ids: Mapping[str, list[Any]]
@@ -68,8 +69,8 @@ def load_data(dataset: Dataset, task: str, seed: int) -> Data:
     given = {name: Split(columns[name], ids[name], groups[name]) for name in tables}
     _check_groups(given, tables)
     if dataset.limit is not None:
-        given = limited(given, dataset.limit, seed, by_content=dataset.draw == "stable")
-    splits = drawn(given, dataset, seed)
+        given = sample(given, dataset.limit, seed, by_content=dataset.draw == "stable")
+    splits = draw_splits(given, dataset, seed)
     _check_splits(splits, tables)
     return Data(splits, label_names, _fingerprint(splits, label_names))
 
@@ -88,7 +89,7 @@ def _tables(dataset: Dataset, roles: Mapping[str, str]) -> dict[str, Table]:
     """train and the other splits that are given -> their tables."""
     source, path = dataset.source, ("dataset", "source")
     named = {s: v for s, v in (("validation", dataset.validation), ("test", dataset.test)) if isinstance(v, str)}
-    if isinstance(source, Files):
+    if isinstance(source, SplitFiles):
         files = {name: text for name, text in source.model_dump().items() if text is not None}
         chosen = _choose({name: name for name in files} | named, files, "file")
         return {split: _read(files[name], roles, *path, name) for split, name in chosen.items()}

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from luthier.trials.data.tabular import READERS, Table
+from luthier.trials.data.tabular import FILE_READERS, Table
 from luthier.trials.errors import BadData
 from luthier.trials.paths import FORMATS, local_path
 
@@ -22,7 +22,7 @@ def read_file(text: str, wanted: Iterable[str], *path: str) -> Table:
     if file is None or kind not in FORMATS:
         raise BadData(f"{text} is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file.", *path)
     try:
-        return replace(READERS[kind](file, text, set(wanted), path), folder=file.parent)
+        return replace(FILE_READERS[kind](file, text, set(wanted), path), folder=file.parent)
     except OSError as error:
         raise BadData(f"{text} cannot be read: {error.strerror or error}. Check its permissions.", *path) from None
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from luthier.studies.spec import Dataset
-from luthier.trials.data.row_digests import MARK_BYTES, mark, marks
+from luthier.trials.data.row_digests import DIGEST_BYTES, row_digest, row_digests
 from luthier.trials.errors import BadData
 
 Key = Hashable
@@ -48,7 +48,7 @@ def _most_frequent(labels: Sequence[int]) -> int:
     return min(counts, key=lambda label: (-counts[label], label)) if counts else 0
 
 
-def limited(given: Mapping[str, Split], limit: int, seed: int, by_content: bool = False) -> dict[str, Split]:
+def sample(given: Mapping[str, Split], limit: int, seed: int, by_content: bool = False) -> dict[str, Split]:
     """A sample of `limit` rows over all splits together, with the same share of every label of every split.
 
     Whole groups are taken where rows are grouped: about `limit` rows then. `by_content`: the same rows again when
@@ -66,7 +66,7 @@ def limited(given: Mapping[str, Split], limit: int, seed: int, by_content: bool 
     else:
         strata = _shuffled(keys, f"{seed}:limit")
         if by_content:
-            place = [mark for split in given.values() for mark in marks(split.columns, f"{seed}")]
+            place = [row_digest for split in given.values() for row_digest in row_digests(split.columns, f"{seed}")]
             strata = {key: sorted(rows, key=place.__getitem__) for key, rows in strata.items()}
         quotas = _apportion({key: len(rows) for key, rows in strata.items()}, limit, least=1)
         chosen = sorted(i for key, rows in strata.items() for i in rows[: quotas[key]])
@@ -77,7 +77,7 @@ def limited(given: Mapping[str, Split], limit: int, seed: int, by_content: bool 
     return sampled
 
 
-def drawn(given: Mapping[str, Split], dataset: Dataset, seed: int) -> dict[str, Split]:
+def draw_splits(given: Mapping[str, Split], dataset: Dataset, seed: int) -> dict[str, Split]:
     """Draw the splits that are not given from the training rows; every class keeps a row to train on.
 
     Raises BadData where rows or groups are too few.
@@ -91,7 +91,7 @@ def drawn(given: Mapping[str, Split], dataset: Dataset, seed: int) -> dict[str, 
     if pool.groups is None:
         strata, by_content = _shuffled(pool.strata, f"{seed}:split"), dataset.draw == "stable"
         if by_content:
-            place = marks(pool.columns, f"{seed}")
+            place = row_digests(pool.columns, f"{seed}")
             strata = {key: sorted(rows, key=place.__getitem__) for key, rows in strata.items()}
         rows = _draw_rows(strata, shares, both_ends=by_content)
     elif dataset.draw == "stable":
@@ -127,7 +127,7 @@ def _deal_by_name(
 ) -> dict[str, list[int]]:
     """Side -> its rows, ascending: a group's name alone decides. Training keeps a row of each stratum."""
     members = _shuffled(groups, seed)
-    place = {group: int.from_bytes(mark(group, seed)) / 256**MARK_BYTES for group in members}  # in [0, 1)
+    place = {group: int.from_bytes(row_digest(group, seed)) / 256**DIGEST_BYTES for group in members}  # in [0, 1)
     order = sorted(members, key=lambda group: -place[group])
     counts = {group: Counter(keys[i] for i in members[group]) for group in order}
     kept, sides, edge = _covering(order, counts, Counter(keys)), dict[str, list[int]](), 0.0

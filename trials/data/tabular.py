@@ -218,7 +218,7 @@ def _read_conll(file: Path, name: str, wanted: set[str], path: tuple[str, ...]) 
     return Table(name, path, list(columns), kept, count, lines=lines[:count])
 
 
-READERS: Mapping[str, Callable[[Path, str, set[str], tuple[str, ...]], Table]] = {
+FILE_READERS: Mapping[str, Callable[[Path, str, set[str], tuple[str, ...]], Table]] = {
     "csv": _read_delimited,
     "tsv": _read_tsv,
     "json": _read_json,

@@ -20,10 +20,10 @@ from luthier.studies.protocol import Assignment, BatchFit
 from luthier.studies.space import Range, Space
 from luthier.trials.errors import BadData
 from luthier.trials.training import optim
-from luthier.trials.training.engine import Computer
+from luthier.trials.training.engine import Engine
+from luthier.trials.training.model_cache import ModelCache, OpenStudy
 from luthier.trials.training.seeding import seed_everything
 from luthier.trials.training.setup import prepare
-from luthier.trials.training.warm import Opened, Warm
 
 PROBES = (1, 4)  # examples
 USABLE = 0.95  # of a GPU's memory
@@ -33,7 +33,7 @@ STATES = {"adamw": 2, "adam": 2, "sgd": 1}  # numbers an optimizer keeps for eac
 
 
 @dataclass(frozen=True)
-class Need:
+class MemoryModel:
     """Bytes that a step holds, and those of the weights among them."""
 
     fixed: float
@@ -45,14 +45,16 @@ class Need:
 
 
 @dataclass(frozen=True)
-class Room:
+class MemoryLimit:
     """Bytes that a trial may hold now, and those it could hold if nothing else ran."""
 
     now: float
     ever: float
 
 
-def batch_fits(assignment: Assignment, opened: Opened, warm: Warm, space: Space, params: Params) -> list[BatchFit]:
+def batch_fits(
+    assignment: Assignment, opened: OpenStudy, warm: ModelCache, space: Space, params: Params
+) -> list[BatchFit]:
     """Each batch size of the resolved space. Raises BadData when not even one example fits."""
     costliest = dict(params)
     for name, pick in (("max_length", space.largest), ("freeze_depth", space.least)):
@@ -84,25 +86,25 @@ def batch_sizes(space: Space, params: Params) -> list[int]:
     return sorted(map(int, d)) if isinstance(d, tuple) else [int(d)]
 
 
-def most_needy(fits: Sequence[BatchFit]) -> BatchFit:
+def largest(fits: Sequence[BatchFit]) -> BatchFit:
     """Of what several models say of one batch size."""
     return max(fits, key=lambda fit: fit.memory_bytes)
 
 
-def _fit(size: int, need: Need, room: Room) -> BatchFit:
-    """The batch in one piece, or in pieces halved as often as training would halve them."""
+def _fit(size: int, need: MemoryModel, room: MemoryLimit) -> BatchFit:
+    """The batch in one piece, or in run_halving halved as often as training would halve them."""
     piece = size
     while piece > 1 and need.bytes(piece) > room.now:
         piece = (piece + 1) // 2
     return BatchFit(batch_size=size, fits=piece == size, micro_batch=piece, memory_bytes=need.bytes(size))
 
 
-def measure(opened: Opened, warm: Warm, params: Params, assignment: Assignment) -> Need:
+def measure(opened: OpenStudy, warm: ModelCache, params: Params, assignment: Assignment) -> MemoryModel:
     """What training steps hold, from batches of the longest examples. Raises torch.OutOfMemoryError."""
     model, backbone = prepare(opened, params, assignment.seed)
     encoded = opened.encoded("train", int(params["max_length"]))
     longest = sorted(range(len(encoded)), key=lambda i: -encoded.lengths[i])[: PROBES[-1]]
-    computer = Computer(model, opened.task, warm, precision=assignment.spec.precision)
+    computer = Engine(model, opened.task, warm, precision=assignment.spec.precision)
     computer.settle_precision(opened, encoded)
     weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
     trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)
@@ -129,7 +131,7 @@ def measure(opened: Opened, warm: Warm, params: Params, assignment: Assignment) 
         slope = (most - least) / (len(longest) - few) if len(longest) > few else 0.0
         if slope <= 0 or warm.micro_batch is not None:  # nothing to compare, or only pieces of the larger batch fitted
             slope = max(least - held, 0.0) / few
-        return Need(least - slope * few, slope, weights)
+        return MemoryModel(least - slope * few, slope, weights)
     finally:
         warm.micro_batch = before
         model.zero_grad(set_to_none=True)
@@ -151,19 +153,19 @@ def _saved(model: nn.Module) -> Iterator[dict[int, int]]:
         yield found
 
 
-def _gpu_room(gpus: float) -> Room:
+def _gpu_room(gpus: float) -> MemoryLimit:
     size = torch.cuda.mem_get_info()[1] * USABLE * gpus
-    return Room(size, size)
+    return MemoryLimit(size, size)
 
 
-def _cpu_room(weights: int) -> Room:
+def _cpu_room(weights: int) -> MemoryLimit:
     """What the machine and the container leave. The weights are loaded already, and so are not in what is free."""
     machine = _meminfo()
     total, free = machine.get("MemTotal", math.inf), machine.get("MemAvailable", math.inf)
     limit, used = (_number(CGROUP / f"memory.{name}") for name in ("max", "current"))
     if limit is not None:
         total, free = min(total, limit), min(free, limit - (used or 0))
-    return Room(free + weights, total)
+    return MemoryLimit(free + weights, total)
 
 
 def _meminfo() -> dict[str, int]:

@@ -23,14 +23,14 @@ from luthier.studies.promotion import ACCURACIES
 from luthier.studies.protocol import Assignment, Comparison, Metrics
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.load import Data, Split
-from luthier.trials.data.row_digests import marks, unpacked
+from luthier.trials.data.row_digests import row_digests, split_digests
 from luthier.trials.errors import BadData
 from luthier.trials.files import file_ref
 from luthier.trials.jobs.packed_model import SEEN, unpack
 from luthier.trials.session import Session
 from luthier.trials.tasks.registry import TaskModule, task_module
-from luthier.trials.training.engine import Computer
-from luthier.trials.training.warm import Warm
+from luthier.trials.training.engine import Engine
+from luthier.trials.training.model_cache import ModelCache
 
 PREDICTIONS = "predictions.csv.gz"
 REPLICATES = 1_000
@@ -38,7 +38,7 @@ UNKNOWN = 1e4  # below a model's lowest logit: a label that it does not know
 POLL_REPLICATES = 50
 
 
-def compare(assignment: Assignment, session: Session, warm: Warm) -> Comparison:
+def compare(assignment: Assignment, session: Session, warm: ModelCache) -> Comparison:
     """Score `assignment.champion` and `assignment.challenger`, in that order, on the test split.
 
     Raises BadData, session.Ended, torch.OutOfMemoryError.
@@ -70,14 +70,14 @@ class _Side:
 
     @classmethod
     def of(
-        cls, folder: Path, examples: Split, data: Data, assignment: Assignment, session: Session, warm: Warm
+        cls, folder: Path, examples: Split, data: Data, assignment: Assignment, session: Session, warm: ModelCache
     ) -> "_Side":
         task = task_module(assignment.spec.task)
         about = json.loads((folder / "luthier.json").read_text(encoding="utf-8"))
         task.check(folder, folder.name)
         pretrained = task.load(folder, folder.name, about["label_names"])
         encoded = task.encode(pretrained, examples, int(about["params"]["max_length"]))
-        found = Computer(pretrained.model, task, warm, precision="float32").predict(encoded, session.poll)
+        found = Engine(pretrained.model, task, warm, precision="float32").predict(encoded, session.poll)
         return cls(task, encoded, by_label(found, about["label_names"], data.label_names))
 
     @property
@@ -118,8 +118,10 @@ def by_label(logits: torch.Tensor, own: Sequence[str], names: Sequence[str]) -> 
 
 def _unseen(test: Split, models: Sequence[Path]) -> list[int]:
     """The test examples that none of the models was trained or chosen on."""
-    seen = set[bytes]().union(*(unpacked((model / SEEN).read_bytes()) for model in models if (model / SEEN).is_file()))
-    return [i for i, mark in enumerate(marks(test.columns)) if mark not in seen]
+    seen = set[bytes]().union(
+        *(split_digests((model / SEEN).read_bytes()) for model in models if (model / SEEN).is_file())
+    )
+    return [i for i, mark in enumerate(row_digests(test.columns)) if mark not in seen]
 
 
 def _comparison(

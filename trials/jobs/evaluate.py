@@ -10,12 +10,12 @@ from luthier.trials.jobs.packed_model import pack
 from luthier.trials.model import lora
 from luthier.trials.session import Session
 from luthier.trials.training import checkpoint
-from luthier.trials.training.engine import Computer
+from luthier.trials.training.engine import Engine
+from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.setup import prepare
-from luthier.trials.training.warm import Warm
 
 
-def evaluate(assignment: Assignment, session: Session, warm: Warm) -> Evaluation:
+def evaluate(assignment: Assignment, session: Session, warm: ModelCache) -> Evaluation:
     """Score `assignment.checkpoint.best` on the test split, if there is one, and pack its model.
 
     Raises BadData, session.Ended, torch.OutOfMemoryError.
@@ -33,9 +33,9 @@ def evaluate(assignment: Assignment, session: Session, warm: Warm) -> Evaluation
     test: Metrics | None = None
     if "test" in opened.data.splits:
         encoded = opened.encoded("test", int(assignment.params["max_length"]))
-        computer = Computer(model, opened.task, warm, precision=assignment.spec.precision)
+        computer = Engine(model, opened.task, warm, precision=assignment.spec.precision)
         with contextlib.closing(computer):
-            computer.speed_up(opened, assignment.params, {"test": encoded}, session)
+            computer.enable_shortcuts(opened, assignment.params, {"test": encoded}, session)
             test = opened.scores(computer.predict(encoded, session.poll), encoded)
         session.log(f"test ({len(encoded)} rows): {', '.join(f'{k} {v}' for k, v in test.items())}")
     return Evaluation(test=test, model=file_ref(pack(assignment, opened, test, session.folder)))

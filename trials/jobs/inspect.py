@@ -10,20 +10,20 @@ from luthier.studies.hyperparameters import complete
 from luthier.studies.protocol import Assignment, Estimates, Inspection
 from luthier.trials.data.batches import training_batches
 from luthier.trials.errors import BadData
-from luthier.trials.jobs.batch_fits import batch_fits, most_needy
+from luthier.trials.jobs.batch_fits import batch_fits, largest
 from luthier.trials.model import lora
 from luthier.trials.session import Session
 from luthier.trials.training import optim
-from luthier.trials.training.engine import Computer
+from luthier.trials.training.engine import Engine
+from luthier.trials.training.model_cache import ModelCache, OpenStudy
 from luthier.trials.training.seeding import derive, seed_everything
 from luthier.trials.training.setup import prepare
-from luthier.trials.training.warm import Opened, Warm
 
 PROBE_SECONDS = 2.0
 PROBE_STEPS = 20
 
 
-def inspect(assignment: Assignment, session: Session, warm: Warm) -> Inspection:
+def inspect(assignment: Assignment, session: Session, warm: ModelCache) -> Inspection:
     """Everything about model and data that the service and later trials need. Raises BadData, session.Ended."""
     spec = assignment.spec
     rows = warm.open(assignment).data.rows
@@ -67,11 +67,13 @@ def _mean(models: list[Estimates | None]) -> Estimates | None:
         return None
     seconds = sum(estimates.seconds_per_trial for estimates in known) / len(known)
     memory = max((estimates.memory_bytes for estimates in known if estimates.memory_bytes is not None), default=None)
-    sizes = [most_needy(fits) for fits in zip(*(estimates.batch_sizes for estimates in known), strict=True)]
+    sizes = [largest(fits) for fits in zip(*(estimates.batch_sizes for estimates in known), strict=True)]
     return Estimates(seconds_per_trial=seconds, memory_bytes=memory, batch_sizes=sizes)
 
 
-def _estimate(assignment: Assignment, name: str, opened: Opened, session: Session, warm: Warm) -> Estimates | None:
+def _estimate(
+    assignment: Assignment, name: str, opened: OpenStudy, session: Session, warm: ModelCache
+) -> Estimates | None:
     """Time and memory of the baseline, from a few of its steps; None where the space does not fit the model."""
     spec = assignment.spec
     try:
@@ -89,7 +91,7 @@ def _estimate(assignment: Assignment, name: str, opened: Opened, session: Sessio
     if "test" in opened.data.splits:
         opened.encoded("test", int(params["max_length"]))  # a broken file in it shows now, not after the search
     model, backbone = prepare(opened, params, assignment.seed)
-    computer = Computer(model, opened.task, warm, precision=spec.precision)
+    computer = Engine(model, opened.task, warm, precision=spec.precision)
     computer.settle_precision(opened, training, session.log)
     computer.reset_peak()
     optimizer = optim.make_optimizer(optim.parameter_groups(model, backbone.layers, backbone.depth + 1, params), params)

@@ -15,8 +15,8 @@ import torch
 import transformers
 
 from luthier.studies.protocol import Assignment, FileRef, Metrics
-from luthier.trials.data.row_digests import marks, packed
-from luthier.trials.training.warm import Opened
+from luthier.trials.data.row_digests import packed, row_digests
+from luthier.trials.training.model_cache import OpenStudy
 
 SEEN = "luthier-seen.bin"  # in a packed model: the marks of the rows that it was trained or chosen on
 
@@ -32,7 +32,7 @@ def unpack(folder: Path, ref: FileRef, work: Path) -> Path:
 NAME = "model.tar.gz"
 
 
-def pack(assignment: Assignment, opened: Opened, test: Metrics | None, folder: Path) -> Path:
+def pack(assignment: Assignment, opened: OpenStudy, test: Metrics | None, folder: Path) -> Path:
     work = Path(tempfile.mkdtemp(prefix=".pack-", dir=folder))
     try:
         inner = work / "model"
@@ -40,7 +40,7 @@ def pack(assignment: Assignment, opened: Opened, test: Metrics | None, folder: P
         opened.pretrained.processor.save_pretrained(inner)
         about = json.dumps(_about(assignment, opened, test), indent=2, ensure_ascii=False)
         (inner / "luthier.json").write_text(about + "\n", encoding="utf-8")
-        seen = (marks(opened.data.splits[name].columns) for name in ("train", "validation"))
+        seen = (row_digests(opened.data.splits[name].columns) for name in ("train", "validation"))
         (inner / SEEN).write_bytes(packed([mark for rows in seen for mark in rows]))
         _tar(inner, work / NAME)
         return (work / NAME).replace(folder / NAME)
@@ -48,7 +48,7 @@ def pack(assignment: Assignment, opened: Opened, test: Metrics | None, folder: P
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _about(assignment: Assignment, opened: Opened, test: Metrics | None) -> dict[str, Any]:
+def _about(assignment: Assignment, opened: OpenStudy, test: Metrics | None) -> dict[str, Any]:
     """What made the model: enough to make it again."""
     return assignment.provenance | {
         "spec": assignment.spec.model_dump(mode="json"),

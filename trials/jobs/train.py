@@ -20,11 +20,11 @@ from luthier.trials.data.batches import training_batches
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.session import Session
 from luthier.trials.training import checkpoint, optim
-from luthier.trials.training.compact_embeddings import Vocabulary, compact
-from luthier.trials.training.engine import Computer
+from luthier.trials.training.compact_embeddings import CompactEmbedding, compact_embeddings
+from luthier.trials.training.engine import Engine
+from luthier.trials.training.model_cache import ModelCache, OpenStudy
 from luthier.trials.training.seeding import derive, seed_everything
 from luthier.trials.training.setup import prepare
-from luthier.trials.training.warm import Opened, Warm
 
 CHECK_STEPS = 50  # optimizer steps between looks at the loss: each look waits for the device
 WRITTEN_PER_SECOND = 500e6  # bytes, checksum included, on a common disk
@@ -63,16 +63,16 @@ class Trial:
 
     assignment: Assignment
     session: Session
-    opened: Opened
+    opened: OpenStudy
     model: nn.Module
-    computer: Computer
+    computer: Engine
     optimizer: torch.optim.Optimizer
-    vocabulary: Vocabulary | None
+    vocabulary: CompactEmbedding | None
     training: Encoded
     validation: Encoded
 
 
-def train(assignment: Assignment, session: Session, warm: Warm) -> Finished:
+def train(assignment: Assignment, session: Session, warm: ModelCache) -> Finished:
     """Run a trial to its end. Raises BadData, session.Ended, torch.OutOfMemoryError."""
     spec, params = assignment.spec, assignment.params
     opened = warm.open(assignment)
@@ -80,13 +80,13 @@ def train(assignment: Assignment, session: Session, warm: Warm) -> Finished:
     training, validation = (opened.encoded(split, int(params["max_length"])) for split in ("train", "validation"))
     weights = optim.class_weights(training.labels, len(opened.data.label_names), params)
     with contextlib.ExitStack() as stack:
-        vocabulary = compact(model, (training, validation), params)
+        vocabulary = compact_embeddings(model, (training, validation), params)
         if vocabulary is not None:
             stack.callback(vocabulary.restore)
-        computer = Computer(model, opened.task, warm, float(params["label_smoothing"]), weights, spec.precision)
+        computer = Engine(model, opened.task, warm, float(params["label_smoothing"]), weights, spec.precision)
         stack.callback(computer.close)
         computer.reset_peak()
-        computer.speed_up(opened, params, {"train": training, "validation": validation}, session)
+        computer.enable_shortcuts(opened, params, {"train": training, "validation": validation}, session)
         groups = optim.parameter_groups(model, backbone.layers, backbone.depth + 1, params)
         optimizer = optim.make_optimizer(groups, params)
         return fit(Trial(assignment, session, opened, model, computer, optimizer, vocabulary, training, validation))
@@ -104,7 +104,7 @@ def fit(trial: Trial) -> Finished:
     progress = resume(trial)
     if progress.step:
         session.log(f"attempt {assignment.attempt} goes on after evaluation {progress.step}")
-    seen, training_seconds, memory, files = 0, 0.0, computer.memory(), Files(trial)
+    seen, training_seconds, memory, files = 0, 0.0, computer.memory(), CheckpointWriter(trial)
 
     batches: list[list[int]] = []
     while progress.step < epochs * per_epoch:
@@ -167,7 +167,7 @@ def resume(trial: Trial) -> Progress:
     return Progress(about["step"], about["best_step"], about["best_value"])
 
 
-class Files:
+class CheckpointWriter:
     """What a trial writes: its weights when they are the best so far, and now and then what a resume needs."""
 
     def __init__(self, trial: Trial) -> None:

@@ -27,7 +27,7 @@ def dropout(values: torch.Tensor, probability: float) -> torch.Tensor:
     return values * kept.to(values.dtype).mul_(_LEVELS / (_LEVELS - dropped))
 
 
-def speed_up(model: nn.Module) -> None:
+def enable_shortcuts(model: nn.Module) -> None:
     """Have every dropout layer of a model draw in this way, where it is on the CPU."""
     for module in model.modules():
         if type(module) is nn.Dropout and not module.inplace:

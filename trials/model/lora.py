@@ -25,7 +25,7 @@ from luthier.trials.model.pretrained import Pretrained
 RANK = 8
 ALPHA = 16  # adapters count with ALPHA / RANK
 
-Place = tuple[nn.Module, str, nn.Module]  # a layer, its parent, and its name there: (parent, name, layer)
+LayerSite = tuple[nn.Module, str, nn.Module]  # a layer, its parent, and its name there: (parent, name, layer)
 
 
 def check(backbone: Backbone) -> None:
@@ -71,7 +71,7 @@ def merge(pretrained: Pretrained) -> None:
     pretrained.put_back()
 
 
-def _places(backbone: Backbone, number: int) -> Iterator[Place]:
+def _places(backbone: Backbone, number: int) -> Iterator[LayerSite]:
     """The layers of block `number` (from 1) that can be adapted."""
     whole = {id(p) for name, p in backbone.model.named_parameters() if name in backbone.unfrozen}
     seen: set[int] = set()
@@ -95,7 +95,7 @@ def _calls_no_layer(kind: type[nn.Module]) -> bool:
         return False
 
 
-def _wrapped(places: list[Place], dropout: float, transposed: bool) -> list[nn.Module]:
+def _wrapped(places: list[LayerSite], dropout: float, transposed: bool) -> list[nn.Module]:
     """The layers with adapters around them."""
     if not places:
         return []

@@ -197,7 +197,7 @@ def load(auto: Any, folder: Path, name: str, label_names: list[str], processor: 
     if own != names:  # a head trained for other labels is of no use
         fresh |= head
     model.to(device())
-    draws.speed_up(model)
+    draws.enable_shortcuts(model)
     pristine = {key: tensor.detach().to("cpu", copy=True) for key, tensor in _tensors(model).items()}
     return Pretrained(model, processor, frozenset(fresh & parameters), pristine, list(_dropouts(model)))
 

@@ -38,25 +38,27 @@ GPU_SHARE = 0.25  # of what a trial may still take of its GPU: a prefix that is 
 
 
 @dataclass(frozen=True)
-class Source:
+class PrefixContext:
     """What a prefix is computed of: everything its key has, save for depth and split."""
 
     key: Hashable  # model files, data fingerprint, preprocessing, precision
     backbone: Backbone
     forward: Forward
     collate: Collate
-    pieces: Callable[[Callable[[int], None], int], None]  # pieces(compute, rows): compute(size), smaller where it must
+    run_halving: Callable[
+        [Callable[[int], None], int], None
+    ]  # run_halving(compute, rows): compute(size), smaller if it must
     tick: Callable[[], None]
     log: Callable[[str], None]
     exact: Forward  # in float32, to try things with
 
 
 @dataclass(frozen=True)
-class Found:
+class CutPlan:
     """A cut, and whether the values of the model's inputs play no part above it."""
 
     cut: Cut
-    light: bool
+    ignores_inputs: bool
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Shortcut:
 class Prefix:
     """One trial's frozen prefix, over its splits."""
 
-    def __init__(self, parts: Mapping[int, tuple[Found, Rows]]) -> None:
+    def __init__(self, parts: Mapping[int, tuple[CutPlan, Rows]]) -> None:
         self._parts = parts  # by the Encoded's id
         self._light: dict[tuple[int, int], Inputs] = {}  # by the Encoded's id and a batch's size
 
@@ -86,9 +88,9 @@ class Prefix:
     def logits(self, forward: Forward, collate: Collate, encoded: Encoded, rows: Sequence[int]) -> torch.Tensor:
         """The model's logits for some examples, from what is kept of them."""
         found, kept = self._parts[id(encoded)]
-        if found.light:
+        if found.ignores_inputs:
             key = (id(encoded), len(rows))
-            inputs = self._light[key] = self._light.get(key) or light_inputs(collate, encoded, len(rows))
+            inputs = self._light[key] = self._light.get(key) or repeated_inputs(collate, encoded, len(rows))
         else:
             inputs = collate(encoded, rows)
         with found.cut.injected(kept.values(rows, inputs), inputs):
@@ -99,7 +101,7 @@ class Prefix:
             rows.close()
 
 
-def light_inputs(collate: Collate, encoded: Encoded, count: int) -> Inputs:
+def repeated_inputs(collate: Collate, encoded: Encoded, count: int) -> Inputs:
     """A batch of the first example, over and over: enough where the inputs' values do not matter."""
     one = collate(encoded, [0])
     return {name: value.expand(count, *value.shape[1:]) for name, value in one.items()}
@@ -116,7 +118,7 @@ class Prefixes:
 
     def __init__(self) -> None:
         self._files: PrefixFiles | None = None  # opened when first wanted
-        self._found: dict[tuple[int, int], Found | str] = {}  # by depth and shape of inputs; or why there is none
+        self._found: dict[tuple[int, int], CutPlan | str] = {}  # by depth and shape of inputs; or why there is none
         self.rejects_bfloat16: bool | None = None  # whether the model's code cannot compute in it, once tried
         self._short: tuple[Narrow | None, bool] | None = None  # how to narrow, and whether it packs, once tried
 
@@ -126,7 +128,7 @@ class Prefixes:
             self._files = machine_files()
         return self._files
 
-    def open(self, source: Source, depth: int, splits: Mapping[str, Encoded]) -> Prefix | None:
+    def open(self, source: PrefixContext, depth: int, splits: Mapping[str, Encoded]) -> Prefix | None:
         """The prefix of a model that is frozen to `depth` and in evaluation mode; None, with the reason in the log,
         where there can be none. Splits whose inputs are drawn anew each time are left out."""
         if depth == 0:
@@ -134,7 +136,7 @@ class Prefixes:
         kept = {name: encoded for name, encoded in splits.items() if not encoded.drawn}
         if len(kept) < len(splits):
             source.log("trains from the pixels in every epoch: augmentation draws them anew")
-        parts: dict[int, tuple[Found, Rows]] = {}
+        parts: dict[int, tuple[CutPlan, Rows]] = {}
         try:
             if not self.files.tiers:
                 raise NoRoom("LUTHIER_CACHE_MEMORY and LUTHIER_CACHE_DISK allow none")
@@ -150,7 +152,7 @@ class Prefixes:
             source.log(f"trains without the frozen-prefix cache, because {reason}")
         return None
 
-    def shortcut(self, source: Source, depth: int, encoded: Encoded) -> Shortcut:
+    def shortcut(self, source: PrefixContext, depth: int, encoded: Encoded) -> Shortcut:
         """What the blocks above `depth` of the model, which is in evaluation mode, can leave out."""
         blocks = source.backbone.blocks[depth:]
         if not blocks:
@@ -169,7 +171,7 @@ class Prefixes:
         narrow, can_pack = self._short
         return Shortcut(narrow, (blocks if narrow is None else blocks[:-1]) if can_pack else [])
 
-    def _part(self, source: Source, depth: int, split: str, encoded: Encoded) -> tuple[Found, Rows]:
+    def _part(self, source: PrefixContext, depth: int, split: str, encoded: Encoded) -> tuple[CutPlan, Rows]:
         found = self._find(source, depth, encoded)
         key = self._key(source, depth, split, encoded, found.cut)
         file = self.files.find(key) or self._build(source, depth, split, encoded, found.cut, key)
@@ -178,13 +180,13 @@ class Prefixes:
             rows.to(torch.device("cuda"))
         return found, rows
 
-    def _find(self, source: Source, depth: int, encoded: Encoded) -> Found:
+    def _find(self, source: PrefixContext, depth: int, encoded: Encoded) -> CutPlan:
         """Where a model frozen to `depth` is cut. Raises CannotCut."""
         shape = (depth, encoded.longest if len(set(encoded.lengths)) == 1 else 0)
         if shape not in self._found:
             try:
                 cut = find_cut(source.backbone, depth, source.exact, _probes(source, encoded))
-                self._found[shape] = Found(cut, _light(source, cut, encoded))
+                self._found[shape] = CutPlan(cut, _light(source, cut, encoded))
             except CannotCut as reason:
                 self._found[shape] = str(reason)
         found = self._found[shape]
@@ -193,12 +195,12 @@ class Prefixes:
         return found
 
     @staticmethod
-    def _key(source: Source, depth: int, split: str, encoded: Encoded, cut: Cut) -> str:
+    def _key(source: PrefixContext, depth: int, split: str, encoded: Encoded, cut: Cut) -> str:
         fields = [(f.kind, f.shape.dims, str(f.shape.dtype)) for f in cut.fields]
         whole = [source.key, depth, split, encoded.longest, sum(encoded.lengths), fields, _versions()]
         return hashlib.sha256(json.dumps(whole, default=str).encode()).hexdigest()
 
-    def _build(self, source: Source, depth: int, split: str, encoded: Encoded, cut: Cut, key: str) -> IO[bytes]:
+    def _build(self, source: PrefixContext, depth: int, split: str, encoded: Encoded, cut: Cut, key: str) -> IO[bytes]:
         started = time.perf_counter()
         below = self._shallower(source, depth, split, encoded)
 
@@ -219,7 +221,7 @@ class Prefixes:
                                 raise CannotCut("its inputs differ in length, and what it makes of them does otherwise")
                             rows[row_numbers(field, starts, piece)] = found.to("cpu", rows.dtype)
 
-                source.pieces(fill, len(batch))
+                source.run_halving(fill, len(batch))
             origin = "the model's inputs" if below is None else f"depth {below[0]}"
             took = time.perf_counter() - started
             source.log(f"frozen prefix of depth {depth}: {len(encoded)} {split} examples from {origin} in {took:.1f} s")
@@ -237,7 +239,9 @@ class Prefixes:
             if below is not None:
                 below[2].close()
 
-    def _shallower(self, source: Source, depth: int, split: str, encoded: Encoded) -> tuple[int, Cut, Rows] | None:
+    def _shallower(
+        self, source: PrefixContext, depth: int, split: str, encoded: Encoded
+    ) -> tuple[int, Cut, Rows] | None:
         """The deepest prefix below that is there already."""
         for lower in range(depth - 1, 0, -1):
             try:
@@ -259,7 +263,7 @@ def why_not(error: BaseException) -> str | None:
     return "memory does not suffice to compute it" if out_of_memory(error) else None
 
 
-def _probes(source: Source, encoded: Encoded) -> list[Probe]:
+def _probes(source: PrefixContext, encoded: Encoded) -> list[Probe]:
     """Batches of three, five and eight examples; the first is padded to fewer tokens, where lengths differ."""
     order = sorted(range(len(encoded)), key=lambda i: encoded.lengths[i])
     last = len(order) - 1
@@ -272,12 +276,12 @@ def _probes(source: Source, encoded: Encoded) -> list[Probe]:
     return probes
 
 
-def _probe(source: Source, encoded: Encoded, rows: Sequence[int]) -> Probe:
+def _probe(source: PrefixContext, encoded: Encoded, rows: Sequence[int]) -> Probe:
     lengths = [encoded.lengths[i] for i in rows]
     return Probe(source.collate(encoded, rows), lengths, lambda logits: encoded.select(logits, rows))
 
 
-def _light(source: Source, cut: Cut, encoded: Encoded) -> bool:
+def _light(source: PrefixContext, cut: Cut, encoded: Encoded) -> bool:
     """Whether the inputs' values play no part once the cut's are there: then images need not be prepared again."""
     if len(set(encoded.lengths)) > 1 and any(field.kind == "tokens" for field in cut.fields):
         return False
@@ -288,12 +292,12 @@ def _light(source: Source, cut: Cut, encoded: Encoded) -> bool:
         expected = probe.logits(source.exact)
         values = capture(cut, source.exact, probe.inputs)
         try:
-            light = light_inputs(source.collate, encoded, len(probe.lengths))
-            tokens = size(light)[TOKENS]
+            ignores_inputs = repeated_inputs(source.collate, encoded, len(probe.lengths))
+            tokens = size(ignores_inputs)[TOKENS]
             kept = [f.stored(value, probe.lengths) for f, value in zip(cut.fields, values, strict=True)]
             values = [f.restored(rows, probe.lengths, tokens) for f, rows in zip(cut.fields, kept, strict=True)]
-            with cut.injected(values, light):
-                found = probe.select(source.exact(light))
+            with cut.injected(values, ignores_inputs):
+                found = probe.select(source.exact(ignores_inputs))
         except RuntimeError as error:
             if out_of_memory(error):
                 raise

@@ -18,7 +18,18 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from luthier.trials.memory import out_of_memory
 from luthier.trials.model.backbone import Backbone
-from luthier.trials.prefix.shapes import BATCH, TOKENS, Inputs, Passed, Shape, Unlike, answering, made, size, template
+from luthier.trials.prefix.shapes import (
+    BATCH,
+    TOKENS,
+    Inputs,
+    PassThrough,
+    Shape,
+    StructureMismatch,
+    instantiate,
+    size,
+    stubbed,
+    template,
+)
 
 Forward = Callable[[Inputs], torch.Tensor]
 
@@ -88,7 +99,7 @@ class Field:
 
 
 @dataclass
-class Seen:
+class ForwardTrace:
     """What one whole forward showed."""
 
     inputs: Inputs
@@ -102,7 +113,7 @@ class Seen:
 class Cut:
     """One model frozen to one depth. Valid as long as the model's modules are those it was made for."""
 
-    def __init__(self, backbone: Backbone, depth: int, seen: Sequence[Seen]) -> None:
+    def __init__(self, backbone: Backbone, depth: int, seen: Sequence[ForwardTrace]) -> None:
         self._backbone, self._base = backbone, backbone.base
         frozen = backbone.frozen(depth)
         trains = {id(p): name for name, p in backbone.model.named_parameters() if name not in frozen}
@@ -126,7 +137,7 @@ class Cut:
             if id(p) in trains and id(p) not in reached:
                 raise CannotCut(f"{trains[id(p)]} is trained and lies below the frozen blocks")
 
-    def rungs(self) -> Iterator[None]:
+    def stub_plans(self) -> Iterator[None]:
         """Set up one plan after another for what the parts below do, the cheapest first."""
         blocks = {id(b) for b in self._backbone.blocks}
         bottom = id(self._backbone.blocks[0])
@@ -144,12 +155,12 @@ class Cut:
 
     @contextmanager
     def capturing(self) -> Iterator[list[torch.Tensor]]:
-        """Within it, a forward stops at the cut: the list then holds the fields' tensors, and `Reached` was raised."""
+        """Within it, a forward stops at the cut; the list holds the fields' tensors, and `CutReached` was raised."""
         found: list[torch.Tensor] = []
 
         def stop(structure: Any) -> None:
             found[:] = [tensor.detach() for tensor in self.leaves(structure)]
-            raise Reached
+            raise CutReached
 
         if self.part is None:
             handle = self._base.register_forward_hook(lambda module, args, output: stop(output))
@@ -159,7 +170,7 @@ class Cut:
             )
         try:
             yield found
-        except Reached:
+        except CutReached:
             pass
         finally:
             handle.remove()
@@ -171,10 +182,10 @@ class Cut:
             device = values[0].device
             replace = dict(zip([f.leaf for f in self.fields], values, strict=True))
             if self.part is None:
-                stack.enter_context(answering(self._base, made(self._template, inputs, device, replace)))
+                stack.enter_context(stubbed(self._base, instantiate(self._template, inputs, device, replace)))
             else:
                 for part, template in self._stubs:
-                    stack.enter_context(answering(part, made(template, inputs, device, {})))
+                    stack.enter_context(stubbed(part, instantiate(template, inputs, device, {})))
 
                 def arrive(module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
                     flat, spec = tree_flatten((args, kwargs))
@@ -187,7 +198,7 @@ class Cut:
             yield
 
 
-class Reached(Exception):
+class CutReached(Exception):
     """A capturing forward has come to the cut."""
 
 
@@ -201,7 +212,7 @@ def find_cut(backbone: Backbone, depth: int, forward: Forward, probes: Sequence[
         seen = [_watch(backbone, forward, probe) for probe in probes]
     try:
         cut = Cut(backbone, depth, seen[:2])
-    except Unlike:
+    except StructureMismatch:
         raise CannotCut("what its frozen part gives has another form for every batch") from None
     cut.fields = _fields(cut, backbone, forward, seen[2], probes[2])
     with torch.no_grad():
@@ -211,7 +222,7 @@ def find_cut(backbone: Backbone, depth: int, forward: Forward, probes: Sequence[
             field.restored(torch.cat([kept[0][i], kept[1][i]]), lengths, size(inputs)[TOKENS])
             for i, field in enumerate(cut.fields)
         ]
-        for _ in cut.rungs():
+        for _ in cut.stub_plans():
             try:
                 with cut.injected(values, inputs):
                     found = probes[2].logits(forward)
@@ -236,8 +247,8 @@ def _capture(cut: Cut, forward: Forward, probe: Probe) -> list[torch.Tensor]:
     return [field.stored(value, probe.lengths) for field, value in zip(cut.fields, found, strict=True)]
 
 
-def _watch(backbone: Backbone, forward: Forward, probe: Probe) -> Seen:
-    seen = Seen(probe.inputs, torch.empty(0), [], {}, {}, None)
+def _watch(backbone: Backbone, forward: Forward, probe: Probe) -> ForwardTrace:
+    seen = ForwardTrace(probe.inputs, torch.empty(0), [], {}, {}, None)
 
     def before(part: nn.Module, args: Any, kwargs: Any) -> None:
         seen.order.append(part)
@@ -246,7 +257,9 @@ def _watch(backbone: Backbone, forward: Forward, probe: Probe) -> Seen:
     def after(part: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         arguments = {id(leaf): i for i, leaf in reversed([*enumerate(tree_flatten((args, kwargs))[0])])}
         flat, spec = tree_flatten(output)
-        passed = [Passed(arguments[id(x)]) if isinstance(x, torch.Tensor) and id(x) in arguments else x for x in flat]
+        passed = [
+            PassThrough(arguments[id(x)]) if isinstance(x, torch.Tensor) and id(x) in arguments else x for x in flat
+        ]
         seen.outputs.setdefault(id(part), tree_unflatten(passed, spec))
 
     def end(base: nn.Module, args: Any, output: Any) -> None:
@@ -261,7 +274,7 @@ def _watch(backbone: Backbone, forward: Forward, probe: Probe) -> Seen:
     return seen
 
 
-def _fields(cut: Cut, backbone: Backbone, forward: Forward, seen: Seen, probe: Probe) -> list[Field]:
+def _fields(cut: Cut, backbone: Backbone, forward: Forward, seen: ForwardTrace, probe: Probe) -> list[Field]:
     """What crosses the cut: of a part's arguments the first tensor, of the base's output what the head looks at."""
     structure = seen.base_output if cut.part is None else seen.arrived[id(cut.part)]
     flat, spec = tree_flatten(structure)
@@ -272,7 +285,7 @@ def _fields(cut: Cut, backbone: Backbone, forward: Forward, seen: Seen, probe: P
         return [_field(cut, floats[0], "tokens")]
     leaves = {i: flat[i].detach().requires_grad_() for i in floats}
     flat = [leaves.get(i, leaf) for i, leaf in enumerate(flat)]
-    with answering(backbone.base, tree_unflatten(flat, spec)), torch.enable_grad():
+    with stubbed(backbone.base, tree_unflatten(flat, spec)), torch.enable_grad():
         logits = probe.logits(forward)
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(logits.shape, generator=generator).to(logits)

@@ -23,7 +23,7 @@ MASK = "attention_mask"
 
 
 @contextmanager
-def packed(blocks: Sequence[nn.Module], inputs: Inputs, lengths: Sequence[int]) -> Iterator[None]:
+def without_padding(blocks: Sequence[nn.Module], inputs: Inputs, lengths: Sequence[int]) -> Iterator[None]:
     """Within it, a forward of `inputs`, padded on the right, computes these consecutive blocks without padding.
 
     `lengths` are those of the batch's examples: to read them off the mask would wait for the device.
@@ -68,7 +68,7 @@ def has_padding(probe: Probe) -> bool:
 
 
 def packs(backbone: Backbone, forward: Forward, probe: Probe) -> bool:
-    """Whether a model in evaluation mode computes the same on packed sequences, tried on a few examples of different
+    """Whether a model in evaluation mode computes the same on sequences without padding, tried on examples of different
     lengths. If so, it has the attention function for it from here on."""
     model = backbone.model
     if not has_padding(probe) or getattr(model.config, "_attn_implementation", None) not in ("sdpa", NAME):
@@ -78,7 +78,7 @@ def packs(backbone: Backbone, forward: Forward, probe: Probe) -> bool:
         expected = probe.logits(forward)
         model.set_attn_implementation(NAME)
         try:
-            with packed(backbone.blocks, probe.inputs, probe.lengths):
+            with without_padding(backbone.blocks, probe.inputs, probe.lengths):
                 if probe.agrees(probe.logits(forward), expected):
                     return True
         except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:

@@ -14,7 +14,7 @@ Inputs = Mapping[str, torch.Tensor]  # a batch of the model's inputs
 BATCH, TOKENS = "batch", "tokens"  # dimensions that differ from batch to batch
 
 
-class Unlike(Exception):
+class StructureMismatch(Exception):
     """Structures of several batches are not of one form."""
 
 
@@ -48,7 +48,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Passed:
+class PassThrough:
     """A tensor that a module hands on as it came: which of its arguments, flattened."""
 
     leaf: int
@@ -63,11 +63,11 @@ def size(inputs: Inputs) -> dict[str, int]:
 def template(structures: Sequence[Any], inputs: Sequence[Inputs]) -> Any:
     """A structure with a Shape for each tensor, None for one whose shape cannot be told, and all else as it is.
 
-    Raises Unlike when the structure itself differs from batch to batch.
+    Raises StructureMismatch when the structure itself differs from batch to batch.
     """
     flats = [tree_flatten(structure) for structure in structures]
     if any(spec != flats[0][1] for _, spec in flats):
-        raise Unlike
+        raise StructureMismatch
     leaves: list[Any] = []
     for values in zip(*(leaves for leaves, _ in flats), strict=True):
         tensors = [v for v in values if isinstance(v, torch.Tensor)]
@@ -77,7 +77,7 @@ def template(structures: Sequence[Any], inputs: Sequence[Inputs]) -> Any:
     return tree_unflatten(leaves, flats[0][1])
 
 
-def made(template: Any, inputs: Inputs, device: torch.device, values: Mapping[int, torch.Tensor]) -> Any:
+def instantiate(template: Any, inputs: Inputs, device: torch.device, values: Mapping[int, torch.Tensor]) -> Any:
     flat, spec = tree_flatten(template)
     leaves = [
         values[i]
@@ -91,18 +91,18 @@ def made(template: Any, inputs: Inputs, device: torch.device, values: Mapping[in
 
 
 @contextmanager
-def answering(module: nn.Module, answer: Any) -> Iterator[None]:
+def stubbed(module: nn.Module, answer: Any) -> Iterator[None]:
     """Within it, the module returns `answer` whatever it is given, but for what it hands on."""
     flat, spec = tree_flatten(answer)
-    handed = [(i, leaf.leaf) for i, leaf in enumerate(flat) if isinstance(leaf, Passed)]
+    handed = [(i, leaf.leaf) for i, leaf in enumerate(flat) if isinstance(leaf, PassThrough)]
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         if not handed:
             return answer
-        given, made = tree_flatten((args, kwargs))[0], list(flat)
+        given, answered = tree_flatten((args, kwargs))[0], list(flat)
         for i, leaf in handed:
-            made[i] = given[leaf]
-        return tree_unflatten(made, spec)
+            answered[i] = given[leaf]
+        return tree_unflatten(answered, spec)
 
     own = module.__dict__.get("forward")
     module.forward = forward  # type: ignore[method-assign]

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from luthier.trials.training.compact_embeddings import Vocabulary, expand
+from luthier.trials.training.compact_embeddings import CompactEmbedding, restore_rows
 
 _OPTIMIZER = "optimizer."
 _MODEL = "model."
@@ -24,7 +24,7 @@ def trained_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
     return found | dict(model.named_buffers())
 
 
-def with_rows(model: nn.Module, vocabulary: Vocabulary | None) -> dict[str, torch.Tensor]:
+def with_rows(model: nn.Module, vocabulary: CompactEmbedding | None) -> dict[str, torch.Tensor]:
     """`trained_tensors`, and which rows of the token embeddings they hold, where not all."""
     tensors = trained_tensors(model)
     return tensors if vocabulary is None else tensors | {_ROWS + vocabulary.name: vocabulary.rows}
@@ -60,7 +60,7 @@ def load_trained(model: nn.Module, tensors: Mapping[str, torch.Tensor], decay: f
     for key in [key for key in tensors if key.startswith(_ROWS)]:
         name, rows = key.removeprefix(_ROWS), tensors.pop(key)
         if name in wanted and name in tensors and wanted[name].shape != tensors[name].shape:
-            expand(wanted[name], tensors[name], rows, decay)
+            restore_rows(wanted[name], tensors[name], rows, decay)
             tensors[name] = wanted[name]
     if wanted.keys() != tensors.keys() or any(wanted[name].shape != tensors[name].shape for name in wanted):
         raise ValueError("the checkpoint's weights are not those this configuration trains")

@@ -18,7 +18,7 @@ from luthier.trials.data.encoded import Encoded
 LEAST_SAVED = 0.5  # of the rows, for it to be worth while
 
 
-class Vocabulary:
+class CompactEmbedding:
     """A model whose token embeddings are, until `restore`, only those of some rows."""
 
     def __init__(self, embedding: nn.Embedding, name: str, rows: torch.Tensor) -> None:
@@ -43,7 +43,7 @@ class Vocabulary:
         self._embedding.weight = self._whole
 
 
-def compact(model: Any, splits: Iterable[Encoded], params: Params) -> Vocabulary | None:
+def compact_embeddings(model: Any, splits: Iterable[Encoded], params: Params) -> CompactEmbedding | None:
     """Reduce a trainable model to the tokens that occur in `splits`; None where that would change or save nothing."""
     splits = list(splits)
     if any("input_ids" not in encoded.columns for encoded in splits):
@@ -66,11 +66,11 @@ def compact(model: Any, splits: Iterable[Encoded], params: Params) -> Vocabulary
         used.update(*encoded.columns["input_ids"])
     if len(used) > (1 - LEAST_SAVED) * embedding.num_embeddings:
         return None
-    return Vocabulary(embedding, names[0], torch.tensor(sorted(used), device=embedding.weight.device))
+    return CompactEmbedding(embedding, names[0], torch.tensor(sorted(used), device=embedding.weight.device))
 
 
 @torch.no_grad()
-def expand(whole: torch.Tensor, kept: torch.Tensor, rows: torch.Tensor, decay: float) -> None:
+def restore_rows(whole: torch.Tensor, kept: torch.Tensor, rows: torch.Tensor, decay: float) -> None:
     """Make of pretrained embeddings (tokens, size) what training made of them: `kept` at `rows`, decayed elsewhere."""
     whole.mul_(decay)
     whole[rows.to(whole.device)] = kept.to(whole.device)

@@ -1,6 +1,6 @@
 """The two things a trial computes: the gradient of a batch, and the logits of a split.
 
-Both answer a lack of memory with smaller pieces. The result is the same up to rounding: each example keeps its
+Both answer a lack of memory with smaller run_halving. The result is the same up to rounding: each example keeps its
 weight in the batch.
 """
 
@@ -20,24 +20,24 @@ from luthier.studies.spec import Precision
 from luthier.trials.data.batches import evaluation_batches
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.memory import out_of_memory
-from luthier.trials.prefix.cache import Prefix, Shortcut, Source
+from luthier.trials.prefix.cache import Prefix, PrefixContext, Shortcut
 from luthier.trials.session import Session
 from luthier.trials.tasks.registry import TaskModule
-from luthier.trials.training.warm import Opened, Warm
+from luthier.trials.training.model_cache import ModelCache, OpenStudy
 
 EVALUATION_BATCH = {"cuda": 256, "cpu": 64}
 
 Result = TypeVar("Result")
 
 
-class Computer:
+class Engine:
     """One trial's model on its device. `weights`: loss weight per class, or None."""
 
     def __init__(
         self,
         model: nn.Module,
         task: TaskModule,
-        warm: Warm,
+        warm: ModelCache,
         smoothing: float = 0.0,
         weights: torch.Tensor | None = None,
         precision: Precision = "auto",
@@ -53,7 +53,9 @@ class Computer:
         if self.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32 where a matrix is still float32
 
-    def speed_up(self, opened: Opened, params: Params, splits: Mapping[str, Encoded], session: Session) -> None:
+    def enable_shortcuts(
+        self, opened: OpenStudy, params: Params, splits: Mapping[str, Encoded], session: Session
+    ) -> None:
         """Take from the cache what a frozen part computes of some splits, and leave out what nobody looks at above.
 
         The model must be frozen to the configuration's depth. It is left in evaluation mode.
@@ -61,12 +63,12 @@ class Computer:
         self.model.eval()
         self.settle_precision(opened, next(iter(splits.values())), session.log)
         precision = f"{'bfloat16' if self._bf16 else 'float32'} on {self.device.type}"
-        source = Source(
+        source = PrefixContext(
             key=(opened.key, opened.data.fingerprint, params["max_length"], precision),
             backbone=opened.backbone,
             forward=self.forward,
             collate=self.collate,
-            pieces=lambda compute, rows: self._smaller_on_oom(compute, rows, remember=False),
+            run_halving=lambda compute, rows: self._smaller_on_oom(compute, rows, remember=False),
             tick=session.poll,
             log=session.log,
             exact=self._exact,
@@ -76,7 +78,7 @@ class Computer:
         self._shortcut = opened.prefixes.shortcut(source, depth, next(iter(splits.values())))
 
     def settle_precision(
-        self, opened: Opened, encoded: Encoded, log: Callable[[str], None] = lambda text: None
+        self, opened: OpenStudy, encoded: Encoded, log: Callable[[str], None] = lambda text: None
     ) -> None:
         """Compute in float32 where the model's own code cannot do with bfloat16 (DeBERTa's cannot)."""
         known = opened.prefixes

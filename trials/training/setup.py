@@ -5,11 +5,11 @@ from typing import Any
 from torch import nn
 
 from luthier.trials.model import lora
+from luthier.trials.training.model_cache import OpenStudy
 from luthier.trials.training.seeding import derive
-from luthier.trials.training.warm import Opened
 
 
-def prepare(opened: Opened, params: dict[str, Any], seed: int) -> tuple[nn.Module, Any]:
+def prepare(opened: OpenStudy, params: dict[str, Any], seed: int) -> tuple[nn.Module, Any]:
     """The pretrained model with a fresh head, frozen to the configuration's depth; and its backbone."""
     model = opened.pretrained.reset(derive(seed, "head"), float(params["dropout"]))
     if params["strategy"] == "lora":

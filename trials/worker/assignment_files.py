@@ -15,7 +15,7 @@ from pathlib import Path
 
 from luthier.studies.protocol import Assignment, FileRef
 from luthier.trials.files import disk_problem, file_ref
-from luthier.trials.worker.client import Client, Rejected
+from luthier.trials.worker.client import Rejected, WorkerClient
 
 UPLOAD_ATTEMPTS = 3  # a checksum that did not match at the other end is tried again
 
@@ -34,17 +34,17 @@ def shares_disk(assignment: Assignment) -> bool:
     return mark != "" and mark == assignment.store_mark.strip() and os.access(root, os.W_OK)
 
 
-class Place:
+class AssignmentFolder:
     """The folder of one assignment on this machine. `open` makes it, `close` removes it where it is a copy."""
 
-    def __init__(self, assignment: Assignment, client: Client, temporary: Path) -> None:
+    def __init__(self, assignment: Assignment, client: WorkerClient, temporary: Path) -> None:
         self.shared = shares_disk(assignment)
         self.folder = Path(assignment.store) if self.shared else temporary / f"{assignment.id}-{assignment.attempt}"
         self._assignment, self._client = assignment, client
         self._sent: set[FileRef] = set()
 
     async def open(self) -> None:
-        """Make the folder, with the assignment's checkpoint in it. Raises StoreError, client.Stale."""
+        """Make the folder, with the assignment's checkpoint in it. Raises StoreError, client.LeaseLost."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             kept, rivals = self._assignment.checkpoint, (self._assignment.champion, self._assignment.challenger)
@@ -72,7 +72,7 @@ class Place:
     async def send(self, refs: Iterable[FileRef | None]) -> None:
         """Bring the named files into the service's store, each once; a copy is removed then.
 
-        Raises StoreError, client.Stale.
+        Raises StoreError, client.LeaseLost.
         """
         for ref in refs:
             if ref is None or self.shared or ref in self._sent:

@@ -2,9 +2,9 @@
 
 Its exceptions:
 
-    ServiceError
-      Stale       the lease is lost, or the service no longer knows the assignment: drop everything
-      Forbidden   the service refuses this worker, or is no Luthier service: end the worker
+    ProtocolError
+      LeaseLost       the lease is lost, or the service no longer knows the assignment: drop everything
+      WorkerRefused   the service refuses this worker, or is no Luthier service: end the worker
       Rejected    the service refuses this one message: repeating it would not help
 """
 
@@ -33,23 +33,23 @@ Parsed = TypeVar("Parsed", bound=BaseModel)
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
-class ServiceError(Exception):
+class ProtocolError(Exception):
     """The service's answer was an error. The text is a sentence for people."""
 
 
-class Stale(ServiceError):
+class LeaseLost(ProtocolError):
     """The lease is lost: someone else holds the assignment, or it has ended."""
 
 
-class Forbidden(ServiceError):
+class WorkerRefused(ProtocolError):
     """This worker may not work for this service."""
 
 
-class Rejected(ServiceError):
+class Rejected(ProtocolError):
     """The service refuses this message."""
 
 
-class Client:
+class WorkerClient:
     """HTTP calls to one service. Every call waits for as long as the service is away; cancel it to give up."""
 
     def __init__(self, server: str, token: str | None = None) -> None:
@@ -66,11 +66,11 @@ class Client:
         await self._http.aclose()
 
     async def claim(self, claim: Claim) -> Assignment | None:
-        """Wait up to `claim.wait_seconds` for work. Raises Forbidden, also for what is no Luthier service."""
+        """Wait up to `claim.wait_seconds` for work. Raises WorkerRefused, also for what is no Luthier service."""
         timeout = httpx.Timeout(claim.wait_seconds + READ_SECONDS, connect=5.0)
         response = await self._post("claim", claim, timeout=timeout)
         if response.status_code == 404:
-            raise Forbidden(f"{self.server} is not a Luthier server: it has no /v1/worker/claim. Check --server.")
+            raise WorkerRefused(f"{self.server} is not a Luthier server: it has no /v1/worker/claim. Check --server.")
         self._raise_for(response)
         return None if response.status_code == 204 else self._parse(Assignment, response)
 
@@ -136,7 +136,7 @@ class Client:
             return kind.model_validate_json(response.content)
         except ValueError as error:
             text = f"{self.server} sent no {kind.__name__} that this worker understands. Are both of the same version?"
-            raise Forbidden(text) from error
+            raise WorkerRefused(text) from error
 
     async def _post(self, route: str, message: BaseModel, **options: Any) -> httpx.Response:
         headers = {"Content-Type": "application/json"}
@@ -163,9 +163,9 @@ class Client:
         status = response.status_code
         if status in (401, 403):
             why = "needs a worker token" if status == 401 else "does not accept this token for workers"
-            raise Forbidden(f"{self.server} {why}: set LUTHIER_WORKER_TOKEN to the service's worker token.")
+            raise WorkerRefused(f"{self.server} {why}: set LUTHIER_WORKER_TOKEN to the service's worker token.")
         if held and status in (404, 409):
-            raise Stale("The service has given this assignment to another worker, or it has ended.")
+            raise LeaseLost("The service has given this assignment to another worker, or it has ended.")
         if not response.is_success:
             raise Rejected(f"The service refused the worker's message ({status}): {_detail(response)}")
 

@@ -19,8 +19,8 @@ from luthier.trials.errors import CannotWork, ChildDied
 from luthier.trials.prefix import shared_files as prefix_files
 from luthier.trials.worker.assignment_files import Temporary
 from luthier.trials.worker.child_process import COMMAND, Child
-from luthier.trials.worker.client import Client, ServiceError
-from luthier.trials.worker.relay import CANCEL_SECONDS, Dropped, Work
+from luthier.trials.worker.client import ProtocolError, WorkerClient
+from luthier.trials.worker.relay import CANCEL_SECONDS, AssignmentRelay, Dropped
 
 log = logging.getLogger(__name__)
 
@@ -66,16 +66,16 @@ class Worker:
         self._stopping = False
 
     async def run(self) -> int:
-        """Work until SIGTERM or SIGINT; the process's exit code."""
+        """AssignmentRelay until SIGTERM or SIGINT; the process's exit code."""
         self._temporary = Temporary()
-        self._client = Client(self._server, self._token)
+        self._client = WorkerClient(self._server, self._token)
         serving = asyncio.create_task(self._serve())
         self._listen_for_the_end(serving)
         try:
             await serving
         except asyncio.CancelledError:
             log.info("Stopped.")
-        except ServiceError as error:
+        except ProtocolError as error:
             log.error("%s", error)
             return EXIT_REFUSED
         except CannotStart as error:
@@ -117,7 +117,7 @@ class Worker:
         os._exit(code)
 
     async def _serve(self) -> None:
-        """Claim and work for ever. Raises ServiceError, CannotStart."""
+        """Claim and work for ever. Raises ProtocolError, CannotStart."""
         while not self._stopping:
             asked = time.monotonic()
             try:
@@ -162,7 +162,7 @@ class Worker:
         """Do one assignment, and leave a child that can do the next or none. Raises ChildDied when none can start."""
         number = "" if assignment.number is None else f" {assignment.number}"
         log.info("%s%s of %s, attempt %d.", assignment.kind, number, assignment.study, assignment.attempt)
-        work = Work(assignment, self._client, self._temporary.folder)
+        work = AssignmentRelay(assignment, self._client, self._temporary.folder)
         try:
             child = await self._living_child()
             await work.run(child)

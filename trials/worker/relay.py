@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 from luthier.studies.protocol import TRAINING, Answer, Assignment, Decision, Outcome, Problem, Reason, Renewal, Report
 from luthier.trials.child.messages import Decided, End, Logged, Reported, Start
 from luthier.trials.errors import ChildDied
-from luthier.trials.worker.assignment_files import Place, StoreError
+from luthier.trials.worker.assignment_files import AssignmentFolder, StoreError
 from luthier.trials.worker.child_process import Child
-from luthier.trials.worker.client import Client, Rejected, ServiceError, Stale
+from luthier.trials.worker.client import LeaseLost, ProtocolError, Rejected, WorkerClient
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +34,13 @@ class Dropped(Exception):
     """The service wants no outcome: it has given the assignment away, or has ended it."""
 
 
-class Work:
+class AssignmentRelay:
     """Carries `assignment` to its outcome. After `run`, `end` holds what the child said at its end."""
 
-    def __init__(self, assignment: Assignment, client: Client, temporary: Path) -> None:
+    def __init__(self, assignment: Assignment, client: WorkerClient, temporary: Path) -> None:
         self.assignment, self._client = assignment, client
         self._child: Child | None = None
-        self._place = Place(assignment, client, temporary)
+        self._place = AssignmentFolder(assignment, client, temporary)
         self._started = time.monotonic()
         self._lease_seconds = assignment.lease_seconds
         self._pending: deque[Report | Outcome] = deque()  # not yet acknowledged, in order; an outcome is the last
@@ -53,7 +53,7 @@ class Work:
         """Have `child` do it; return once the outcome is delivered. When cancelled, `release` may follow; `close` must.
 
         Raises Dropped when the service wants no outcome, ChildDied when the child could not even start,
-        client.Forbidden.
+        client.WorkerRefused.
         """
         self._child = child
         try:
@@ -64,7 +64,7 @@ class Work:
                 renewing.cancel()
         except ExceptionGroup as group:
             first = group.exceptions[0]
-            raise Dropped(str(first)) if isinstance(first, Stale) else first from None
+            raise Dropped(str(first)) if isinstance(first, LeaseLost) else first from None
 
     async def release(self, seconds: float) -> bool:
         """Give the assignment back within `seconds`, after the reports that are still on their way, or, where those
@@ -76,7 +76,7 @@ class Work:
                 return True
             except TimeoutError:
                 self._pending = deque(message for message in self._pending if isinstance(message, Outcome))
-            except (ServiceError, Dropped):
+            except (ProtocolError, Dropped):
                 break
         return False
 

@@ -23,7 +23,7 @@ KEPT_BYTES = 4 * 2**30  # of the pretrained weights of all kept models; each is 
 
 
 @dataclass
-class Kept:
+class CachedModel:
     """A loaded model, and the splits as its inputs."""
 
     name: str
@@ -38,16 +38,16 @@ class Kept:
         return sum(tensor.nbytes for tensor in self.pretrained.pristine.values())
 
 
-class Warm:
+class ModelCache:
     """One study's data and its models, least recently used first; another study's take their place."""
 
     def __init__(self) -> None:
         self.micro_batch: int | None = None  # examples that fit in memory at once, once more did not
         self._study: Hashable = None
         self._data: tuple[Hashable, Data] | None = None
-        self._models: dict[Hashable, Kept] = {}
+        self._models: dict[Hashable, CachedModel] = {}
 
-    def open(self, assignment: Assignment, model: str | None = None) -> "Opened":
+    def open(self, assignment: Assignment, model: str | None = None) -> "OpenStudy":
         """Data and model of an assignment, checked; `model`: another one of its study's. Raises BadData."""
         models, name = assignment.spec.models, model or assignment.model
         try:
@@ -57,7 +57,7 @@ class Warm:
                 error.path = ["model", models.index(name)]
             raise
 
-    def _open(self, assignment: Assignment, name: str) -> "Opened":
+    def _open(self, assignment: Assignment, name: str) -> "OpenStudy":
         spec = assignment.spec
         task = task_module(spec.task)
         quieten()
@@ -69,7 +69,7 @@ class Warm:
         self._make_room(key, name, spec)
         if key not in self._models:
             pretrained = task.load(folder, name, data.label_names)
-            self._models[key] = Kept(name, key, pretrained, Backbone.find(pretrained.model, pretrained.fresh))
+            self._models[key] = CachedModel(name, key, pretrained, Backbone.find(pretrained.model, pretrained.fresh))
         kept = self._models[key] = self._models.pop(key)  # the most recently used
         kept.pretrained.model.to(device())
         study = (self._data and self._data[0], assignment.study, spec.model)
@@ -77,7 +77,7 @@ class Warm:
             self._study, self.micro_batch = study, None
         if assignment.micro_batch is not None:  # what other workers of this study have found
             self.micro_batch = min(self.micro_batch or assignment.micro_batch, assignment.micro_batch)
-        return Opened(task, data, folder, kept, spec.augmentation)
+        return OpenStudy(task, data, folder, kept, spec.augmentation)
 
     def data(self, assignment: Assignment) -> Data:
         """The assignment's examples, checked and split. Raises BadData."""
@@ -107,10 +107,10 @@ class Warm:
             self._models[other].pretrained.model.to("cpu")
 
 
-class Opened:
+class OpenStudy:
     """A study's task, data and model, ready for use."""
 
-    def __init__(self, task: TaskModule, data: Data, folder: Path, kept: Kept, augmentation: str) -> None:
+    def __init__(self, task: TaskModule, data: Data, folder: Path, kept: CachedModel, augmentation: str) -> None:
         self.task, self.data, self.pretrained, self.backbone = task, data, kept.pretrained, kept.backbone
         self.folder = folder  # the base model's
         self.key, self.prefixes = kept.key, kept.prefixes
