@@ -28,7 +28,7 @@ test-slow: $(DEV) ## the tests that `make test` leaves out because they take lon
 	$(BIN)/python -m pytest -q -m slow
 
 test-learning: $(DEV) ## real models on real data: a study a task reaches a known accuracy; minutes
-	$(BIN)/python -m pytest -q -m learning tests/learning
+	$(BIN)/python -m pytest -q -m learning tests/acceptance/learning
 
 test-docker: $(DEV) $(DEMO) ## the images and `docker compose up`, on an engine of its own where it finds none; minutes
 	docker/ci/run.sh

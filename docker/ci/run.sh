@@ -21,4 +21,4 @@ fi
 WHEELS_DIR=${WHEELS_DIR:-${PIP_FIND_LINKS:-$PWD/docker/ci}}
 export WHEELS_DIR LUTHIER_TAG=test
 timed docker compose -f compose.yaml -f docker/ci/compose.ci.yaml build -q
-.venv/bin/python -m pytest -q -m docker tests/docker "$@"
+.venv/bin/python -m pytest -q -m docker tests/acceptance/docker "$@"

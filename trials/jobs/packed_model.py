@@ -15,7 +15,7 @@ import torch
 import transformers
 
 from luthier.studies.protocol import Assignment, FileRef, Metrics
-from luthier.trials.data.row_digests import packed, row_digests
+from luthier.trials.data.row_digests import join_digests, row_digests
 from luthier.trials.training.model_cache import OpenStudy
 
 SEEN = "luthier-seen.bin"  # in a packed model: the marks of the rows that it was trained or chosen on
@@ -41,7 +41,7 @@ def pack(assignment: Assignment, opened: OpenStudy, test: Metrics | None, folder
         about = json.dumps(_about(assignment, opened, test), indent=2, ensure_ascii=False)
         (inner / "luthier.json").write_text(about + "\n", encoding="utf-8")
         seen = (row_digests(opened.data.splits[name].columns) for name in ("train", "validation"))
-        (inner / SEEN).write_bytes(packed([mark for rows in seen for mark in rows]))
+        (inner / SEEN).write_bytes(join_digests([mark for rows in seen for mark in rows]))
         _tar(inner, work / NAME)
         return (work / NAME).replace(folder / NAME)
     finally:

@@ -27,7 +27,7 @@ from luthier.trials.memory import free_gpu_memory, out_of_memory
 from luthier.trials.model.backbone import Backbone
 from luthier.trials.prefix.cut import CannotCut, Cut, Forward, Probe, capture, find_cut
 from luthier.trials.prefix.narrow import Narrow, find_narrow
-from luthier.trials.prefix.packing import MASK, has_padding, packed, packs
+from luthier.trials.prefix.packing import MASK, has_padding, packs, without_padding
 from luthier.trials.prefix.rows import Rows, layout, mapped, row_numbers
 from luthier.trials.prefix.shapes import BATCH, TOKENS, Inputs, size
 from luthier.trials.prefix.shared_files import NoRoom, PrefixFiles, machine_files
@@ -71,7 +71,10 @@ class Shortcut:
     @contextmanager
     def taken(self, inputs: Inputs, lengths: Sequence[int]) -> Iterator[None]:
         """Within it, a forward of these inputs, whose examples have these lengths, leaves it out."""
-        with packed(self.packed, inputs, lengths), self.narrow.active() if self.narrow is not None else nullcontext():
+        with (
+            without_padding(self.packed, inputs, lengths),
+            self.narrow.active() if self.narrow is not None else nullcontext(),
+        ):
             yield
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from luthier.studies.protocol import Assignment, Metrics
-from luthier.studies.spec import Files, StudySpec
+from luthier.studies.spec import SplitFiles, StudySpec
 from luthier.trials.data import media_folders as folders
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.load import Data, load_data
@@ -138,7 +138,7 @@ class OpenStudy:
 def _stamps(spec: StudySpec) -> tuple[Hashable, ...]:
     """Sizes and times of the study's local files and folders: a file that was written anew is read anew."""
     source = spec.dataset.source
-    names = [v for v in source.model_dump().values() if v] if isinstance(source, Files) else [source]
+    names = [v for v in source.model_dump().values() if v] if isinstance(source, SplitFiles) else [source]
     return tuple(_stamp(Path(name).expanduser()) for name in names)
 
 

@@ -1,0 +1,133 @@
+"""What the command line says and how it exits when nothing runs yet: help, schema, bad specs, no service."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from luthier.service.settings import Settings
+from tests.acceptance.cli.conftest import SPEC, Luthier
+
+NOUNS = "run plan serve worker create list get watch wait best pause resume stop cancel delete model schema"
+
+
+def test_help_lists_every_command_and_imports_nothing_heavy() -> None:
+    program = (
+        "import sys\nfrom luthier.service.cli import app\n"
+        "try: app(['--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'transformers', 'optuna', 'sqlalchemy', 'fastapi', 'httpx', 'pandas'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    for command in (*NOUNS.split(), "trials", "logs", "export"):
+        assert f" {command} " in done.stdout
+
+
+def test_serve_help_lists_every_setting_with_its_default(luthier: Luthier) -> None:
+    printed = luthier("serve", "--help").stdout
+    for name, field in Settings.model_fields.items():
+        assert f"LUTHIER_{name.upper()}" in printed
+        assert (field.description or "") in printed
+    assert "luthier-data" in printed
+
+
+def test_schema_describes_the_spec(luthier: Luthier) -> None:
+    schema = json.loads(luthier("schema").stdout)
+    assert {"name", "task", "model", "dataset", "space"} <= set(schema["required"])
+    assert "learning_rate" in json.dumps(schema)
+
+
+@pytest.mark.parametrize("command", [("run",), ("plan", "-f")])
+def test_a_bad_spec_is_refused_with_every_path_before_anything_starts(
+    luthier: Luthier, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    bad = SPEC.format(name="one").replace("low: 1e-5", "low: 1").replace("budget:", "bugdet: 1\nbudget:")
+    (tmp_path / "bad.yaml").write_text(bad)
+    done = luthier(*command, "bad.yaml")
+    assert done.returncode == 2
+    assert "space.learning_rate.low: must be at most high (0.001)" in done.stderr
+    assert "bugdet: unknown key" in done.stderr
+    assert "Traceback" not in done.stderr and done.stdout == ""
+    assert not (tmp_path / "luthier-data").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "spec.yaml does not exist"),
+        (b"name: [", "not valid YAML"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b"just words", "a spec is a mapping"),
+    ],
+)
+def test_a_file_that_is_no_spec_is_told_in_a_sentence(
+    luthier: Luthier, tmp_path: Path, content: bytes | None, said: str
+) -> None:
+    if content is not None:
+        (tmp_path / "spec.yaml").write_bytes(content)
+    done = luthier("run", "spec.yaml")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_full_model_directory_is_refused_before_the_search(luthier: Luthier, tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(SPEC.format(name="one"))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    done = luthier("run", "spec.yaml", "--model-dir", "mine")
+    assert done.returncode == 2 and "mine exists and is not an empty directory" in done.stderr
+    assert (tmp_path / "mine" / "thesis.txt").exists() and not (tmp_path / "luthier-data").exists()
+
+
+def test_no_service_is_a_sentence_with_the_url_and_the_cure(luthier: Luthier) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
+        url = f"http://127.0.0.1:{held.getsockname()[1]}"
+        done = luthier("list", "--server", url)
+    assert done.returncode == 1 and done.stdout == ""
+    assert url in done.stderr and "luthier serve" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://localhost", "http://[::1"])
+def test_a_wrong_url_is_a_sentence(luthier: Luthier, url: str) -> None:
+    done = luthier("list", "--server", url)
+    assert done.returncode == 1 and url in done.stderr and "Traceback" not in done.stderr
+
+
+def test_wrong_usage_exits_2(luthier: Luthier) -> None:
+    assert luthier("get").returncode == 2
+    assert luthier("list", "-o", "xml").returncode == 2
+    assert luthier("frobnicate").returncode == 2
+
+
+def test_wrong_settings_are_told_by_their_variable(luthier: Luthier) -> None:
+    done = luthier("serve", LUTHIER_PORT="many")
+    assert done.returncode == 2 and "LUTHIER_PORT" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_serve_refuses_other_machines_without_a_token(luthier: Luthier) -> None:
+    done = luthier("serve", "--host", "0.0.0.0", "--port", 0)
+    assert done.returncode == 2 and "LUTHIER_TOKEN" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_worker_becomes_the_workers_own_program(luthier: Luthier) -> None:
+    done = luthier("worker", "--server", "nonsense")
+    assert done.returncode == 2 and "python -m luthier.trials" in done.stderr and "nonsense is not a URL" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("mysql://me:hidden-word@host/db", "LUTHIER_DATABASE_URL: must be postgresql://"),
+        ("postgresql://me:hidden-word@127.0.0.1:1/db", "me:***@127.0.0.1:1/db cannot be used: connection failed"),
+        ("sqlite:////proc/none/luthier.db", "sqlite:////proc/none/luthier.db cannot be used"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_told_in_a_sentence(luthier: Luthier, url: str, words: str) -> None:
+    done = luthier("serve", "--port", "0", LUTHIER_DATABASE_URL=url)
+    assert done.returncode == 2 and words in done.stderr
+    assert "hidden-word" not in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,361 @@
+"""The life of one stack, in the order of the file: begun by an older version, updated, killed, stopped, backed up.
+
+Each test takes the stack as the one before left it; the study in it is the quickstart's, made smaller, with real
+fine-tuning.
+"""
+
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.stack import CPU, GPU, OLDER, ROOT, Stack, behind_a_proxy, build, sh, tree, until
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(420)]
+
+NAME, TRIALS, EVALUATIONS = "quickstart", 5, 6  # a trial for each disturbance, if each takes as long as one
+SERVICES = ("postgres", "service", "worker")
+VOLUMES = {  # all that a container may write to
+    "postgres": {"/var/lib/postgresql/data"},
+    "service": {"/var/lib/luthier"},
+    "worker": {"/var/lib/luthier", "/var/cache/huggingface", "/var/cache/luthier"},
+}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    made = Stack("luthier-test", "test", CPU, behind_a_proxy(tmp_path_factory.mktemp("docker-config")))
+    made.compose("down", "--volumes", "--timeout", "5")
+    try:
+        yield made
+    finally:
+        made.files = CPU
+        print(made.compose("logs", "--tail", "60", check=False))
+        made.compose("down", "--volumes", "--timeout", "5", check=False)
+
+
+@pytest.fixture(scope="module")
+def older(tmp_path_factory: pytest.TempPathFactory) -> str | None:
+    """The tag of images of the code before the latest migration; None where this clone has no such history."""
+    latest = max((ROOT / "service" / "storage" / "migrations" / "versions").glob("[0-9]*.py")).relative_to(ROOT)
+    added = ["git", "log", "--follow", "--diff-filter=A", "--format=%H", "-1", "--", str(latest)]
+    commit = sh(*added, check=False).strip()
+    context = tree(tmp_path_factory.mktemp("older"))
+    sh("find", ".", "-mindepth", "1", "-delete", cwd=context)
+    archive = ["git", "-C", str(ROOT), "archive", f"{commit}^"]
+    done = subprocess.run(archive, capture_output=True)
+    if done.returncode:
+        return None
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as code:
+        code.extractall(context, filter="data")
+    assert not list(context.glob(f"service/**/{latest.name}"))
+    build(context, "older")
+    return "older"
+
+
+def quickstart() -> dict[str, Any]:
+    """The README's study with fewer rows and trials, each long enough to be killed in the middle."""
+    spec = yaml.safe_load((ROOT / "examples" / "quickstart.yaml").read_text())
+    spec["dataset"]["limit"] = 120
+    spec["space"] |= {"epochs": 2, "freeze_depth": {"low": 0, "high": 2}, "batch_size": [8, 16]}
+    spec |= {"budget": {"trials": TRIALS}, "evaluations_per_epoch": EVALUATIONS // spec["space"]["epochs"]}
+    return dict(spec | {"parallel": 1, "pruner": {"name": "none"}})
+
+
+def under_way(stack: Stack) -> dict[str, Any]:
+    """A trial that has been evaluated and has not come to its end. The study is paused: however fast the machine is,
+    no trial starts while something is done to this one."""
+
+    def found() -> dict[str, Any] | None:
+        trials = (trial for trial in stack.trials(NAME) if trial["state"] == "running")
+        return next((trial for trial in trials if 1 <= len(trial["values"]) <= EVALUATIONS / 2), None)
+
+    resume(stack)
+    trial = until(found, 120)
+    stack.request("POST", f"/v1/studies/{NAME}/pause").raise_for_status()
+    return trial
+
+
+def resume(stack: Stack) -> None:
+    """Also where it runs already."""
+    assert stack.request("POST", f"/v1/studies/{NAME}/resume").status_code in (200, 409)
+
+
+def ended_trials(stack: Stack) -> int:
+    return sum(trial["state"] == "complete" for trial in stack.trials(NAME))
+
+
+def test_the_first_start_makes_a_token_and_shows_it_once(stack: Stack, older: str | None) -> None:
+    stack.tag, stack.files = (older, OLDER) if older else ("test", CPU)
+    stack.up()
+    (stack.token,) = re.findall(r"shown once: ([0-9a-f]{48})$", stack.logs("secrets"), flags=re.MULTILINE)
+    for service in SERVICES:
+        assert stack.token not in stack.logs(service)
+        assert stack.token not in json.dumps(stack.about(service)), "in no container's environment"
+
+
+def test_the_study_begins(stack: Stack) -> None:
+    assert stack.request("POST", "/v1/studies", json=quickstart()).status_code == 201
+    until(lambda: stack.get(f"/v1/studies/{NAME}")["state"] == "running", 150)
+    under_way(stack)
+
+
+def test_a_newer_image_migrates_the_database_and_goes_on(stack: Stack, older: str | None) -> None:
+    if older is None:
+        pytest.skip("this clone does not reach back to a commit before the latest migration")
+    before, trials = stack.sql("SELECT version_num FROM luthier_alembic_version"), stack.trials(NAME)
+    stack.tag, stack.files = "test", CPU
+    stack.compose("stop", "worker")
+    stack.up()
+    assert stack.sql("SELECT version_num FROM luthier_alembic_version") > before
+    assert stack.logs("secrets").count("shown once") <= 1, "the token is not made anew"
+    assert stack.get(f"/v1/studies/{NAME}")["state"] == "paused"
+    assert stack.sql("SELECT sum(losses) FROM luthier_assignment") == [["0"]]
+    kept = {trial["number"]: trial["values"] for trial in stack.trials(NAME)}
+    assert all(kept[trial["number"]][: len(trial["values"])] == trial["values"] for trial in trials)
+
+
+def test_tokens_are_asked_for(stack: Stack) -> None:
+    for path in ("/v1/studies", "/v1/workers", "/dashboard/", "/docs", "/openapi.json", "/metrics"):
+        assert stack.request("GET", path, token="").status_code == 401, path
+        assert stack.request("GET", path, token="0" * 48).status_code == 401, path
+        assert stack.request("GET", path).is_success, path
+    claim = {"worker": "stranger", "wait_seconds": 0, "device": "cpu"}
+    assert stack.request("POST", "/v1/worker/claim", token="", json=claim).status_code == 401
+    assert stack.request("POST", "/v1/worker/claim", json=claim).status_code == 401, "users are no workers"
+    assert stack.request("GET", "/readyz", token="").is_success
+    (bound,) = stack.about("service")["NetworkSettings"]["Ports"]["8000/tcp"]
+    assert bound["HostIp"] == "127.0.0.1"
+    assert not stack.about("postgres")["NetworkSettings"]["Ports"].get("5432/tcp"), "published to nobody"
+
+
+def test_containers_are_confined(stack: Stack) -> None:
+    for service in SERVICES:
+        about = stack.about(service)
+        host = about["HostConfig"]
+        assert host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"] and not host["Privileged"]
+        assert host["SecurityOpt"] == ["no-new-privileges:true"]
+        writable = {mount["Destination"] for mount in about["Mounts"] if mount["RW"]}
+        assert writable == VOLUMES[service]
+        mounted = {mount["Destination"] for mount in about["Mounts"]}
+        places = mounted | {"/usr/sbin/docker-init"} | {str(up) for path in mounted for up in Path(path).parents}
+        changed = {line.split()[1] for line in sh("docker", "diff", about["Id"]).splitlines()}
+        assert changed <= places | {"/usr", "/usr/sbin"}, "only the places of the mounts themselves"
+        users = sh("docker", "top", about["Id"], "-eo", "pid,uid,args").splitlines()[1:]
+        assert users and all(line.split()[1] in ("999", "10001") for line in users), users
+        status = Path(f"/proc/{about['State']['Pid']}/status").read_text()
+        assert "CapEff:\t0000000000000000" in status and "NoNewPrivs:\t1" in status
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_main_process_that_is_killed_comes_back_and_nothing_is_lost(stack: Stack, service: str) -> None:
+    trial, done = under_way(stack), ended_trials(stack)
+    stack.crash(service)
+    until(lambda: stack.about(service)["State"]["Health"]["Status"] == "healthy", 60)
+    until(lambda: ended_trials(stack) >= done, 60)
+    if service == "worker":
+        resume(stack)
+
+    def gone_on() -> dict[str, Any] | None:
+        (after,) = [t for t in stack.trials(NAME) if t["number"] == trial["number"]] or [trial]
+        assert service == "worker" or after["state"] != "queued", "its lease ran out, and a paused study starts nothing"
+        return after if len(after["values"]) > len(trial["values"]) else None
+
+    after = until(gone_on, 120)
+    assert after["attempt"] == trial["attempt"] + (service == "worker"), "only a worker's death costs the lease"
+
+
+def test_stopping_gives_the_trial_back_and_up_goes_on(stack: Stack) -> None:
+    losses = "SELECT sum(losses) FROM luthier_assignment"
+    lost = stack.sql(losses)
+    trial = under_way(stack)
+    began = time.monotonic()
+    stack.compose("stop")
+    assert time.monotonic() - began < 30, "within the grace period"
+    for service in SERVICES:
+        state = stack.about(service)["State"]
+        assert (state["Status"], state["OOMKilled"]) == ("exited", False) and state["ExitCode"] in (0, 143), service
+    stack.up("postgres")
+    state = f"SELECT state FROM luthier_assignment WHERE kind = 'train' AND number = {trial['number']}"
+    assert stack.sql(state) == [["queued"]], "given back"
+    assert stack.sql(losses) == lost, "which counts as no loss"
+    stack.up()
+
+
+def test_the_budget_is_met_exactly_and_nothing_is_told_twice(stack: Stack) -> None:
+    resume(stack)
+    until(lambda: stack.get(f"/v1/studies/{NAME}").get("finished_at"), 300)
+    study = stack.get(f"/v1/studies/{NAME}")
+    assert study["state"] == "completed" and study["error"] is None
+    assert study["counts"] == {"queued": 0, "running": 0, "complete": TRIALS, "pruned": 0, "failed": 0, "cancelled": 0}
+    trials = stack.trials(NAME)
+    assert [trial["number"] for trial in trials] == list(range(TRIALS))
+    for trial in trials:
+        assert [value["step"] for value in trial["values"]] == list(range(1, EVALUATIONS + 1))
+    told = stack.sql(
+        "SELECT t.number, t.state, v.value FROM trials t JOIN trial_values v USING (trial_id) ORDER BY 1, 3"
+    )
+    assert [(int(number), state, float(value)) for number, state, value in told] == [
+        (trial["number"], "COMPLETE", pytest.approx(trial["value"])) for trial in trials
+    ]
+    reported = stack.sql(
+        "SELECT t.number, i.step FROM trials t JOIN trial_intermediate_values i USING (trial_id) ORDER BY 1, 2"
+    )
+    assert reported == [[str(n), str(step)] for n in range(TRIALS) for step in range(1, EVALUATIONS + 1)]
+
+
+def test_nothing_restarted_by_itself(stack: Stack) -> None:
+    """`compose stop` and `up` start counting anew."""
+    for service in SERVICES:
+        about = stack.about(service)
+        assert about["RestartCount"] == 0 and about["State"]["Health"]["Status"] == "healthy", service
+    assert stack.about("secrets")["State"]["ExitCode"] == 0
+
+
+def test_the_winner_can_be_downloaded_and_loaded(stack: Stack, tmp_path: Path) -> None:
+    from transformers import pipeline
+
+    study = stack.get(f"/v1/studies/{NAME}")
+    content = stack.request("GET", study["model"]["url"]).content
+    assert hashlib.sha256(content).hexdigest() == study["model"]["sha256"]
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        archive.extractall(tmp_path, filter="data")
+    folder = next(path.parent for path in tmp_path.rglob("config.json"))
+    made = json.loads((folder / "luthier.json").read_text())
+    assert made["test"] == study["best"]["test"] and made["trial"] == study["best"]["trial"]
+    (answer,) = pipeline("text-classification", str(folder))("a gripping, beautiful film")
+    assert answer["label"] in ("negative", "positive")
+
+
+@pytest.fixture(scope="module")
+def copy(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A back-up of the finished study, made while `.env` names images already that have not been built."""
+    study, folder = stack.get(f"/v1/studies/{NAME}"), tmp_path_factory.mktemp("back-up") / "copy"
+    stack.tag = "next"
+    stack.run("docker/backup.sh", str(folder))
+    stack.tag = "test"
+    until(lambda: stack.get(f"/v1/studies/{NAME}") == study, 60)
+    assert stack.about("service")["Config"]["Image"] == "luthier-service:test", "a back-up updates nothing"
+    sh("docker", "rmi", "luthier-service:next")
+    assert stack.token.encode() not in b"".join(path.read_bytes() for path in folder.iterdir())
+    return folder
+
+
+def model_is_whole(stack: Stack) -> bool:
+    model = stack.get(f"/v1/studies/{NAME}")["model"]
+    return hashlib.sha256(stack.request("GET", model["url"]).content).hexdigest() == model["sha256"]
+
+
+def test_a_back_up_is_restored_in_place_or_not_at_all(stack: Stack, copy: Path, tmp_path: Path) -> None:
+    study, trials = stack.get(f"/v1/studies/{NAME}"), stack.trials(NAME)
+    stack.request("POST", "/v1/studies", json=quickstart() | {"name": "later"}).raise_for_status()
+    stack.request("POST", "/v1/studies/later/cancel").raise_for_status()
+    stack.compose("exec", "-T", "service", "touch", "/var/lib/luthier/later")
+
+    shutil.copytree(copy, tmp_path / "cut")
+    os.truncate(tmp_path / "cut" / "home.tar", (copy / "home.tar").stat().st_size // 2)
+    said = sh("docker/restore.sh", str(tmp_path / "cut"), env=stack.environment, check=False)
+    assert "Nothing was replaced. To go on with what was there: docker compose up -d" in said, said
+    assert "Restored" not in said
+    stack.up()
+    assert stack.get("/v1/studies/later")["name"] == "later" and model_is_whole(stack)
+    stack.compose("exec", "-T", "service", "ls", "/var/lib/luthier/later")
+
+    assert "Restored from" in stack.run("docker/restore.sh", str(copy))
+    until(lambda: stack.get(f"/v1/studies/{NAME}") == study, 60)
+    assert stack.trials(NAME) == trials and model_is_whole(stack)
+    assert stack.request("GET", "/v1/studies/later").status_code == 404
+    assert "later" not in stack.compose("exec", "-T", "service", "ls", "-A", "/var/lib/luthier").split()
+
+
+def test_a_back_up_restores_a_new_machine(stack: Stack, copy: Path) -> None:
+    study, trials = stack.get(f"/v1/studies/{NAME}"), stack.trials(NAME)
+    stack.compose("down", "--volumes", "--timeout", "5")
+    sh("docker", "rmi", "luthier-service:test")
+
+    stack.run("docker/restore.sh", str(copy))
+    (stack.token,) = re.findall(r"shown once: ([0-9a-f]{48})$", stack.logs("secrets"), flags=re.MULTILINE)
+    until(lambda: stack.get(f"/v1/studies/{NAME}") == study, 60)
+    assert stack.trials(NAME) == trials and model_is_whole(stack)
+
+
+def test_an_older_image_refuses_the_newer_schema(stack: Stack, older: str | None) -> None:
+    if older is None:
+        pytest.skip("this clone does not reach back to a commit before the latest migration")
+    version = stack.sql("SELECT version_num FROM luthier_alembic_version")
+    stack.tag, stack.files = older, OLDER
+    stack.compose("up", "-d", "--no-deps", "service")
+    until(lambda: "a newer one wrote it. Start that version, or restore a back-up" in stack.logs("service"), 30)
+    assert "Traceback" not in stack.logs("service")
+    stack.tag, stack.files = "test", CPU
+    stack.up()
+    assert stack.sql("SELECT version_num FROM luthier_alembic_version") == version
+    assert stack.get(f"/v1/studies/{NAME}")["state"] == "completed"
+
+
+def test_workers_scale(stack: Stack) -> None:
+    stack.compose("up", "-d", "--wait", "--no-recreate", "--scale", "worker=2")
+    containers = {container[:12] for container in stack.compose("ps", "-q", "worker").split()}
+    assert len(containers) == 2
+
+    def at_work() -> set[str]:
+        workers = stack.get("/v1/workers").get("items", [])
+        return {worker["name"].partition("@")[2] for worker in workers if worker["state"] != "away"}
+
+    until(lambda: containers <= at_work(), 60)
+
+
+@pytest.mark.skipif(
+    "DOCKER_LAB" not in os.environ, reason="needs the stand-in for NVIDIA's hook of docker/ci/engine.sh"
+)
+def test_the_gpu_file_comes_up_and_trains_on_nothing_less_than_a_gpu(stack: Stack) -> None:
+    stack.files = GPU
+    asked = Path(os.environ["DOCKER_LAB"], "gpu-requests.log")
+    asked.unlink(missing_ok=True)
+    stack.compose("up", "-d")
+    until(lambda: "No GPU can be used here" in stack.logs("worker"), 60)
+    until(lambda: stack.about("worker")["State"]["Health"]["Status"] == "unhealthy", 30)
+    assert "NVIDIA_VISIBLE_DEVICES=all" in asked.read_text()
+    about = stack.about("worker")
+    (request,) = about["HostConfig"]["DeviceRequests"]
+    assert request["Count"] == -1 and request["Capabilities"] == [["gpu", "compute", "utility"]]
+    assert about["State"]["Running"] and about["RestartCount"] == 0
+    assert stack.about("service")["State"]["Health"]["Status"] == "healthy"
+
+
+def test_without_the_toolkit_the_engine_says_what_the_page_says(stack: Stack, tmp_path: Path) -> None:
+    """The same file, but for a driver that no engine has."""
+    stack.files = GPU
+    file = tmp_path / "compose.json"
+    config = stack.compose("config", "--format", "json")
+    assert config.count('"driver": "nvidia"') == 1
+    file.write_text(config.replace('"driver": "nvidia"', '"driver": "absent"'))
+    said = stack.compose("-f", str(file), "up", "-d", "--no-deps", "worker", check=False)
+    (sentence,) = re.findall(r"Error response from daemon: .*", said)
+    assert sentence.replace("absent", "nvidia") in (ROOT / "docs" / "docker.md").read_text().splitlines()
+    assert stack.about("service")["State"]["Health"]["Status"] == "healthy"
+
+
+def test_the_service_is_small_and_code_rebuilds_in_seconds(tmp_path: Path) -> None:
+    size = int(sh("docker", "image", "inspect", "-f", "{{.Size}}", "luthier-service:test"))
+    changed = tree(tmp_path / "changed")
+    with (changed / "service" / "__init__.py").open("a") as file:
+        file.write(f"# changed at {time.time_ns()}\n")
+    began = time.monotonic()
+    build(changed, "changed")
+    seconds = time.monotonic() - began
+    sh("docker", "rmi", "luthier-service:changed", "luthier-worker:changed")
+    print(f"service image {size / 1e6:.0f} MB, both images after a change of code {seconds:.1f} s")
+    assert size < 600e6
+    assert seconds < 60

@@ -1,0 +1,125 @@
+"""One study from spec to model, by `luthier run` and by REST, with real fine-tuning."""
+
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.e2e.conftest import Served, run, spec
+from tests.support.external_workers import external_worker
+from tests.support.tiny import LABELS, tiny_rows
+
+Serve = Callable[..., Served]
+
+
+def essence(served: Served, name: str) -> list[Any]:
+    return [(t["number"], t["state"], t["params"], t["seed"], t["value"], t["values"]) for t in served.trials(name)]
+
+
+@pytest.mark.timeout(240)
+def test_the_same_seed_gives_the_same_study_by_run_and_by_rest(serve: Serve, tiny: Path, tmp_path: Path) -> None:
+    pruned = spec(tiny, "same", pruner={"name": "median", "startup_trials": 2}, budget={"trials": 6})
+    first = run(tmp_path / "first", tiny, pruned)
+    looked = serve("first", LUTHIER_FLEET="none")
+    by_run = essence(looked, "same")
+    served = serve("second")
+    assert served.client.post("/v1/studies", json=pruned).status_code == 201
+    study = served.ended("same")
+    assert essence(served, "same") == by_run
+    assert {state for _, state, *_ in by_run} == {"complete", "pruned"}
+    assert study["best"] == first["best"] and study["counts"] == first["counts"]
+    assert study["best"]["test"]["accuracy"] > 0.8 and study["baseline"]["value"] is not None
+    again = served.client.post("/v1/studies", json=pruned)
+    assert again.status_code == 200 and again.json()["finished_at"] == study["finished_at"]
+
+
+def test_the_winner_loads_and_reproduces_its_test_score(shared: Served, tiny: Path, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    document = spec(tiny, "winner", budget={"trials": 2})
+    document["space"] |= {"learning_rate": 3e-3, "freeze_depth": [0, 1]}
+    shared.client.post("/v1/studies", json=document).raise_for_status()
+    study = shared.ended("winner")
+    answer = shared.client.get(study["model"]["url"])
+    assert len(answer.content) == study["model"]["bytes"]
+    with tarfile.open(fileobj=io.BytesIO(answer.content)) as archive:
+        archive.extractall(tmp_path / "model", filter="data")
+    folder = next(path.parent for path in (tmp_path / "model").rglob("config.json"))
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert sorted(model.config.label2id) == sorted(LABELS[:2])
+    rows = tiny_rows(200, seed=7)
+    with torch.inference_mode():
+        logits = model(**tokenizer([text for text, _ in rows], padding=True, return_tensors="pt")).logits
+    right = [model.config.id2label[int(i)] == label for i, (_, label) in zip(logits.argmax(-1), rows, strict=True)]
+    assert sum(right) / len(right) > 0.8
+    made = json.loads((folder / "luthier.json").read_text())
+    assert made["test"] == study["best"]["test"] and made["trial"] == study["best"]["trial"]
+
+
+@pytest.mark.timeout(180)
+def test_a_worker_that_shares_no_disk_trains_and_delivers(serve: Serve, tiny: Path, tmp_path: Path) -> None:
+    """The store's mark is changed for the worker alone, so every file goes over HTTP under the lease."""
+    served = serve(LUTHIER_FLEET="none", LUTHIER_WORKER_TOKEN="worker-token-of-the-test")
+    mark = Path(served.environment["LUTHIER_HOME"]) / "store" / ".mark"
+    mark.write_text("another machine's")
+    with external_worker(served, folder=tmp_path):
+        document = spec(tiny, "remote", budget={"trials": 2})
+        served.client.post("/v1/studies", json=document).raise_for_status()
+        study = served.ended("remote")
+    assert study["state"] == "completed" and study["counts"]["complete"] == 2
+    assert len(served.client.get(study["model"]["url"]).content) == study["model"]["bytes"]
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "words"),
+    [
+        ({"dataset": {"source": "/etc/passwd"}}, "dataset.source", "passwd"),
+        ({"dataset": {"source": "http://127.0.0.1/x.csv"}}, "dataset.source", "http"),
+        ({"model": "no/such/model"}, "model", "no/such/model"),
+        ({"space": {"freeze_depth": {"low": 0, "high": 9}}}, "space.freeze_depth.high", "3 blocks"),
+    ],
+)
+def test_what_cannot_run_fails_before_any_trial(
+    shared: Served, tiny: Path, change: dict[str, Any], path: str, words: str
+) -> None:
+    document = spec(tiny, "bad-" + path.replace(".", "-").replace("_", "-") + words[:2].lower()) | change
+    document["name"] = "".join(c for c in document["name"] if c.isalnum() or c == "-")
+    answer = shared.client.post("/v1/studies:plan", json=document, timeout=60)
+    assert answer.status_code == 422, answer.text
+    assert [error["path"] for error in answer.json()["errors"]] == [path]
+    assert words in answer.json()["detail"]
+    shared.client.post("/v1/studies", json=document).raise_for_status()
+    study = shared.ended(document["name"], 60)
+    assert study["state"] == "failed" and words in study["error"] and sum(study["counts"].values()) == 0
+
+
+def test_a_trial_that_diverges_is_pruned_and_never_wins(shared: Served, tiny: Path) -> None:
+    space = {"learning_rate": 10.0, "optimizer": "sgd", "epochs": 2, "batch_size": 4, "max_grad_norm": 0}
+    space |= {"scheduler": "constant", "warmup_ratio": 0, "weight_decay": [0.01, 10.0]}
+    document = spec(tiny, "diverges", space=space, sampler={"name": "grid"}, budget={"trials": 5})
+    shared.client.post("/v1/studies", json=document).raise_for_status()
+    study = shared.ended("diverges")
+    assert study["state"] == "completed" and "exhausted" in study["message"]
+    assert study["counts"]["complete"] == 1 and study["best"]["params"]["weight_decay"] == 0.01
+    diverged = next(t for t in shared.trials("diverges") if t["params"]["weight_decay"] == 10.0)
+    assert (diverged["state"], diverged["reason"]) == ("pruned", "diverged")
+
+
+def test_only_the_child_loads_torch(shared: Served, tiny: Path) -> None:
+    document = spec(tiny, "light", budget={"trials": 1})
+    shared.client.post("/v1/studies", json=document).raise_for_status()
+    assert shared.ended("light")["state"] == "completed"
+    assert shared.process is not None
+
+    def loads_torch(pid: int) -> bool:
+        return "libtorch" in Path(f"/proc/{pid}/maps").read_text()
+
+    assert not loads_torch(shared.process.pid)
+    found = {line.split("-m ")[1].split()[0]: loads_torch(pid) for pid, line in shared.processes()}
+    assert found == {"trials": False, "luthier.trials.child.__main__": True}

@@ -1,0 +1,130 @@
+"""When a study ends, and what it says then."""
+
+from typing import Any
+
+import pytest
+
+from luthier.studies.protocol import AssignmentKind, Decision
+from tests.support.harness import Running, ScriptedWorker, held, problem
+
+
+def test_the_budget_of_trials_is_met_exactly(house: Running) -> None:
+    study = house.finished(budget={"trials": 3}, parallel=5)
+    assert study["counts"]["complete"] == 3 and study["message"] == "All 3 trials of the budget are done."
+
+
+def test_wall_clock_time(house: Running, worker: ScriptedWorker) -> None:
+    house.started(worker, budget={"wall_clock_seconds": 100})
+    a = worker.take()
+    assert worker.report(a, 1, 0.6) is Decision.CONTINUE
+    house.move_clock(25)
+    house.reap()
+    assert worker.renew(a) is Decision.CONTINUE
+    house.move_clock(29)
+    worker.renew(a)
+    house.move_clock(29)
+    worker.renew(a)
+    house.move_clock(20)
+    house.reap()
+    assert worker.claim() is None, "no new trial"
+    assert worker.report(a, 2, 0.7) is Decision.STOP, "what runs ends at its next evaluation"
+    worker.finish(a, reason="budget")
+    trial = house.trials()[0]
+    assert trial["state"] == "complete" and trial["reason"] == "budget" and trial["value"] == 0.7
+    a = worker.take(AssignmentKind.EVALUATE)
+    worker.finish(a, evaluation={"test": {"accuracy": 0.5}, "model": worker.write(a, "model.tar.gz", b"x")})
+    study = house.study()
+    assert study["state"] == "completed" and "100 seconds of wall-clock" in study["message"]
+
+
+def test_gpu_seconds(house: Running, worker: ScriptedWorker) -> None:
+    house.started(worker, budget={"gpu_seconds": 10}, parallel=1)
+    for seconds in (4.0, 5.0, 3.0):
+        a = worker.take()
+        worker.report(a, 1, 0.6)
+        worker.finish(a, seconds=seconds)
+    assert worker.take(AssignmentKind.EVALUATE)
+    study = house.study()
+    assert study["counts"]["complete"] == 3 and study["gpu_seconds"] == pytest.approx(12.0)
+    assert "10 GPU seconds" in study["message"]
+
+
+@pytest.mark.parametrize(
+    ("objective", "target", "values"),
+    [
+        ({"metric": "accuracy"}, 0.8, (0.7, 0.79, 0.8)),
+        ({"metric": "loss"}, 0.2, (0.5, 0.0, None)),
+        ({"metric": "matthews"}, 0.5, (-0.1, 0.0, 0.5)),
+    ],
+)
+def test_the_target(
+    house: Running, worker: ScriptedWorker, objective: dict[str, Any], target: float, values: tuple[Any, ...]
+) -> None:
+    house.started(worker, budget={"trials": 9, "target": target}, objective=objective, parallel=1)
+    for value in values:
+        if value is None:
+            break
+        a = worker.take()
+        worker.post("report", **held(a), step=1, metrics={objective["metric"]: value})
+        worker.finish(a)
+    assert worker.take(AssignmentKind.EVALUATE)
+    study = house.study()
+    assert f"reached the target {target:g}" in study["message"]
+    assert study["best"]["trial"] == study["counts"]["complete"] - 1
+
+
+@pytest.mark.parametrize("completed", [0, 1])
+def test_the_budget_of_failures(house: Running, worker: ScriptedWorker, completed: int) -> None:
+    house.started(worker, budget={"trials": 9, "failures": 2})
+    if completed:
+        worker.train(worker.take())
+    for i in (1, 2):
+        worker.finish(worker.take(), "failed", reason="error", problem={"message": f"The disk is full ({i})."})
+    if completed:
+        worker.evaluate(worker.take(AssignmentKind.EVALUATE))
+    assert worker.claim() is None
+    study = house.study()
+    assert study["state"] == "failed" and study["error"] == "2 trials failed, which is the budget's limit."
+    assert bool(study["model"]) == bool(completed)
+    assert house.client.get("/v1/studies/s1/model").status_code == (200 if completed else 404)
+
+
+def test_no_complete_trial_is_a_failure_with_the_last_error(house: Running, worker: ScriptedWorker) -> None:
+    house.started(worker, budget={"trials": 2}, parallel=1)
+    for i in (1, 2):
+        worker.finish(worker.take(), "failed", reason="error", problem={"message": f"The disk is full ({i})."})
+    study = house.study()
+    assert study["state"] == "failed" and study["best"] is None and study["model"] is None
+    assert study["error"] == "No trial ran to its end. The last failure: The disk is full (2)."
+    problem(house.client.get("/v1/studies/s1/model"), 404)
+
+
+@pytest.mark.parametrize("sampler", ["grid", "random", "tpe"])
+def test_an_exhausted_space_completes_early(house: Running, sampler: str) -> None:
+    space = {"learning_rate": [1e-4, 1e-3], "batch_size": [8, 16], "epochs": 2}
+    study = house.finished(space=space, sampler={"name": sampler}, budget={"trials": 30})
+    assert study["state"] == "completed" and study["counts"]["complete"] == 4
+    assert study["message"] == "The space is exhausted: all of its 4 configurations were run."
+    configurations = {(trial["params"]["learning_rate"], trial["params"]["batch_size"]) for trial in house.trials()}
+    assert len(configurations) == 4
+
+
+def test_a_winner_that_cannot_be_measured_fails_the_study(house: Running, worker: ScriptedWorker) -> None:
+    house.started(worker, budget={"trials": 1})
+    worker.train(worker.take())
+    a = worker.take(AssignmentKind.EVALUATE)
+    worker.finish(a, "failed", reason="error", problem={"message": "The disk is full."})
+    study = house.study()
+    assert study["state"] == "failed" and "The disk is full." in study["error"]
+    assert study["best"]["trial"] == 0 and study["best"]["test"] is None
+
+
+def test_a_paused_study_whose_budget_is_used_up_still_ends(house: Running, worker: ScriptedWorker) -> None:
+    house.started(worker, budget={"trials": 1})
+    a = worker.take()
+    house.client.post("/v1/studies/s1/pause").raise_for_status()
+    worker.work(a)
+    assert "is ending already" in problem(house.client.post("/v1/studies/s1/stop"), 409)["detail"]
+    worker.drain()
+    study = house.study()
+    assert study["state"] == "completed" and study["model"] is not None

@@ -1,0 +1,73 @@
+"""optuna-dashboard: shown, and nothing else."""
+
+import http.client
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.support.harness import Running, problem, running
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(tmp_path_factory.mktemp("home"), None) as house:
+        house.finished(budget={"trials": 2})
+        yield house
+
+
+def test_it_shows_our_studies(shown: Running) -> None:
+    page = shown.client.get("/dashboard")
+    assert page.status_code == 200 and "text/html" in page.headers["content-type"]
+    assert shown.client.get("/").headers["location"] == "/dashboard"
+    summaries = shown.get("/api/studies")["study_summaries"]
+    assert [summary["study_name"] for summary in summaries] == ["s1"]
+    detail = shown.get(f"/api/studies/{summaries[0]['study_id']}?after=0")
+    assert [trial["state"] for trial in detail["trials"]] == ["Complete"] * 2
+
+
+def test_it_changes_nothing(shown: Running) -> None:
+    before = shown.optuna()
+    study_id = shown.get("/api/studies")["study_summaries"][0]["study_id"]
+    for path in (
+        f"/api/studies/{study_id}",
+        "/api/studies",
+        f"/api/studies/{study_id}/rename",
+        f"/api/trials/{before[0]._trial_id}/tell",
+        f"/api/trials/{before[0]._trial_id}/user-attrs",
+        f"/api/artifacts/{study_id}/{before[0]._trial_id}",
+        "/dashboard",
+    ):
+        for method in ("POST", "PUT", "DELETE", "PATCH"):
+            problem(shown.client.request(method, path, json={"state": "Complete", "values": [1.0]}), 405)
+    assert shown.optuna() == before
+    for path in ("/api/llm/x", "/api", "/v1/api/studies"):
+        assert shown.client.post(path).status_code in (404, 405)
+
+
+def test_its_pages_are_kept_in_their_place(shown: Running) -> None:
+    for path in ("/dashboard", "/api/studies", "/static/bundle.js"):
+        headers = shown.client.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff" and headers["x-frame-options"] == "DENY", path
+        assert "default-src 'self'" in headers["content-security-policy"], path
+        assert "frame-ancestors 'none'" in headers["content-security-policy"], path
+
+
+def test_its_files_come_without_accept_encoding(shown: Running) -> None:
+    address = urlsplit(shown.url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port)
+    connection.putrequest("GET", "/static/bundle.js", skip_accept_encoding=True)
+    connection.endheaders()
+    response = connection.getresponse()
+    assert response.status == 200 and len(response.read()) > 100_000
+    connection.close()
+
+
+@pytest.mark.parametrize("path", ["/static/../../../etc/passwd", "/static/%2e%2e/%2e%2e/etc/passwd", "/artifacts/1/2"])
+def test_it_serves_no_other_file(shown: Running, path: str) -> None:
+    address = urlsplit(shown.url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port)
+    connection.request("GET", path)
+    response = connection.getresponse()
+    assert response.status in (400, 403, 404) and b"root:" not in response.read()
+    connection.close()

@@ -1,0 +1,83 @@
+"""POST /v1/studies:plan: what would run, and nothing stored."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from luthier.service.api import plan
+from luthier.studies.protocol import Assignment, AssignmentKind
+from tests.integration.service.test_leases import everything
+from tests.support.harness import INSPECTION, Running, ScriptedWorker, paths, problem, spec
+
+
+def planned(house: Running, answer: Callable[[ScriptedWorker, Assignment], None], **changes: Any) -> httpx.Response:
+    """The answer to a plan that a worker inspects."""
+    worker = house.worker()
+
+    def inspect() -> None:
+        a = worker.claim(wait_seconds=20)
+        assert a is not None and a.kind is AssignmentKind.INSPECT
+        answer(worker, a)
+
+    thread = threading.Thread(target=inspect)
+    thread.start()
+    response = house.client.post("/v1/studies:plan", json=spec(**changes))
+    thread.join()
+    return response
+
+
+def nothing_stored(house: Running) -> bool:
+    stored = [path for path in house.core.store.root.iterdir() if path.is_dir()]
+    return everything(house) == [[], [], []] and stored == [] and house.get("/v1/studies")["items"] == []
+
+
+def test_a_plan_tells_what_would_run(house: Running) -> None:
+    body = planned(house, ScriptedWorker.inspect, budget={"trials": 10}, parallel=2).json()
+    assert body["space"]["freeze_depth"]["high"] == 6, "auto is resolved"
+    assert body["data"] == {"rows": INSPECTION.rows, "labels": INSPECTION.labels}
+    (model,) = body["models"]
+    assert model["model"] == "models/tiny" and len(model["blocks"]) == 6
+    assert model["trainable_parameters"] == [610, 510, 410, 310, 210, 110, 10]
+    sizes = body["estimates"].pop("batch_sizes")
+    assert body["estimates"] == {"seconds_per_trial": 12.5, "seconds": 62.5, "memory_bytes": 1_000_000}
+    assert sizes[1] == {"batch_size": 32, "fits": False, "micro_batch": 16, "memory_bytes": 4_000_000}
+    assert nothing_stored(house)
+
+
+def test_a_plan_of_bad_data_names_the_path(house: Running) -> None:
+    def refuse(worker: ScriptedWorker, a: Assignment) -> None:
+        message = {"message": "data/sms.csv: no column text; it has a, b", "path": ["dataset", "columns", "text"]}
+        worker.finish(a, "failed", reason="bad_data", problem=message)
+
+    response = planned(house, refuse)
+    assert paths(response) == {"dataset.columns.text"} and "no column text" in response.json()["detail"]
+    assert nothing_stored(house)
+
+
+def test_a_plan_deeper_than_the_model_names_the_path(house: Running) -> None:
+    space = {"learning_rate": [1e-4, 1e-3], "freeze_depth": {"low": 0, "high": 9}}
+    response = planned(house, ScriptedWorker.inspect, space=space)
+    assert paths(response) == {"space.freeze_depth.high"}
+    assert nothing_stored(house)
+
+
+def test_a_plan_of_a_wrong_spec_reaches_no_worker(house: Running) -> None:
+    assert paths(house.client.post("/v1/studies:plan", json=spec(parallel=0))) == {"parallel"}
+    assert nothing_stored(house)
+
+
+def test_without_a_worker_a_plan_says_so(house: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "NO_WORKER_SECONDS", 0.1)
+    response = house.client.post("/v1/studies:plan", json=spec())
+    assert "luthier worker" in problem(response, 503)["detail"] and response.headers["retry-after"]
+    assert nothing_stored(house)
+
+
+def test_a_plan_does_not_take_its_name(house: Running) -> None:
+    house.started(house.worker("other"))
+    house.client.post("/v1/studies/s1/pause")
+    assert planned(house, ScriptedWorker.inspect).status_code == 200
+    assert [study["name"] for study in house.get("/v1/studies")["items"]] == ["s1"]

@@ -1,0 +1,114 @@
+"""The database's schema: made once, migrated, and never touched by an older version."""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from luthier.service.storage.database import Database
+from luthier.service.storage.migrations import VERSION_TABLE, NewerSchema, upgrade
+from luthier.service.storage.tables import Base, StudyRow
+from tests.support.harness import spec
+
+
+@pytest.fixture
+def database(empty_url: str, tmp_path: Path) -> Database:
+    return Database(empty_url)
+
+
+def test_the_migrations_make_what_the_code_expects(database: Database) -> None:
+    database.prepare()
+    with database.engine.connect() as connection:
+        options = {
+            "version_table": VERSION_TABLE,
+            "include_name": lambda name, kind, _: kind != "table" or str(name).startswith("luthier_"),
+            "compare_server_default": True,
+        }
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, Base.metadata) == []
+        tables = set(sqlalchemy.inspect(connection).get_table_names())
+    assert {"studies", "trials", "alembic_version", "luthier_study", VERSION_TABLE} <= tables
+    database.dispose()
+
+
+def test_a_server_that_does_not_answer_yet_is_waited_for(
+    postgres_url: Callable[[], str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = sqlalchemy.make_url(postgres_url())
+    later = tmp_path / "later"  # where its socket will lie
+    database = Database(url.update_query_dict({"host": str(later)}).render_as_string(hide_password=False))
+    began = time.monotonic()
+    with pytest.raises(sqlalchemy.exc.OperationalError):
+        database.wait(0)
+    assert time.monotonic() - began < 5
+    up = threading.Timer(0.3, lambda: later.symlink_to(str(url.query["host"])))
+    up.start()
+    database.wait(30)
+    assert later.exists() and time.monotonic() - began < 15
+    assert [message.partition(" (")[0] for message in caplog.messages] == ["The database does not answer yet"]
+    up.join()
+    database.dispose()
+
+
+def test_preparing_twice_changes_nothing(database: Database) -> None:
+    database.prepare()
+    with database.engine.begin() as connection:
+        insert = "INSERT INTO luthier_worker (name, device, version, seen_at)"
+        connection.exec_driver_sql(f"{insert} VALUES ('w', 'cpu', '', 1.0)")
+    database.prepare()
+    with database.engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT name FROM luthier_worker").scalar() == "w"
+    database.dispose()
+
+
+def test_what_an_older_version_stored_is_kept(database: Database) -> None:
+    first = "0001"
+    upgrade(database.engine, first)
+    with database.engine.begin() as connection:
+        study = "name, state, spec, parallel, transient, created_at, hurry"
+        document = json.dumps(spec(), separators=(",", ":")).replace("'", "''")
+        connection.exec_driver_sql(
+            f"INSERT INTO luthier_study ({study}) VALUES ('s1', 'running', '{document}', 1, false, 1.0, false)"
+        )
+    database.prepare()
+    with database.reading() as session:
+        row = session.scalars(sqlalchemy.select(StudyRow)).one()
+        assert row.spec.resources.gpus is None and row.micro_batch is None and row.spec.name == "s1"
+    database.dispose()
+
+
+def test_many_may_prepare_at_once(empty_url: str) -> None:
+    errors: list[BaseException] = []
+
+    def prepare() -> None:
+        database = Database(empty_url)
+        try:
+            database.prepare()
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            database.dispose()
+
+    threads = [threading.Thread(target=prepare) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+def test_a_newer_schema_is_left_alone(database: Database) -> None:
+    database.prepare()
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
+    with pytest.raises(NewerSchema, match=r"schema 9999.*newer one wrote it"):
+        database.prepare()
+    with database.engine.connect() as connection:
+        assert connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").scalar() == "9999"
+    database.dispose()

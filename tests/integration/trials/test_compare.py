@@ -1,0 +1,174 @@
+"""Champion and challenger on the same examples: what is compared, and that it is right by recomputation."""
+
+import csv
+import gzip
+import json
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from luthier.studies.protocol import Assignment, AssignmentKind, Comparison
+from luthier.trials.files import file_ref
+from luthier.trials.jobs.compare import REPLICATES, by_label, compare
+from luthier.trials.jobs.evaluate import evaluate
+from luthier.trials.jobs.train import train
+from luthier.trials.training.model_cache import ModelCache
+from tests.support.architectures import ARCHITECTURES, tiny_data
+from tests.support.tiny import tiny_csv
+from tests.support.trials import Memory
+
+Assign = Callable[..., Assignment]
+
+
+def packed(assign: Assign, session: Memory, warm: ModelCache | None = None, **assignment: Any) -> Path:
+    """A trained model, as the service keeps it."""
+    warm = warm or ModelCache()
+    train(assign(**assignment), session, warm)
+    evaluate(assign(AssignmentKind.EVALUATE, checkpoint=session.checkpoint(), **assignment), session, warm)
+    return session.folder / "model.tar.gz"
+
+
+def compared(assign: Assign, folder: Path, champion: Path, challenger: Path, **assignment: Any) -> Comparison:
+    session = Memory(folder)
+    refs = {}
+    for name, model in (("champion", champion), ("challenger", challenger)):
+        refs[name] = file_ref(Path(shutil.copy(model, folder / f"{name}.tar.gz")))
+    found = compare(assign(AssignmentKind.COMPARE, **refs, **assignment), session, ModelCache())
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+    return found
+
+
+def said(found: Comparison, folder: Path) -> list[dict[str, str]]:
+    assert file_ref(folder / found.predictions.name) == found.predictions
+    with gzip.open(folder / found.predictions.name, "rt") as file:
+        return list(csv.DictReader(file))
+
+
+def test_both_are_scored_on_what_the_champion_has_not_seen(assign: Assign, tmp_path: Path) -> None:
+    old, new = tiny_csv(tmp_path / "old.csv", rows=240), tmp_path / "new.csv"
+    more = tiny_csv(tmp_path / "more.csv", rows=160, seed=9).read_text().partition("\n")[2]
+    new.write_text(old.read_text() + more)
+    before = {"spec": {"dataset": {"source": str(old)}}}
+    after = {"spec": {"dataset": {"source": str(new)}}}  # drawn at random: most old rows were seen by the champion
+    champion = packed(assign, Memory(tmp_path / "a"), params={"epochs": 1}, **before)
+    challenger = packed(assign, Memory(tmp_path / "b"), **after)
+    found = compared(assign, tmp_path / "c", champion, challenger, **after)
+    test = ModelCache().data(assign(**after)).splits["test"]
+    seen = ModelCache().data(assign(**before)).splits
+    known = {sentence for name in ("train", "validation") for sentence in seen[name].columns["text"]}
+    fresh = [i for i, sentence in enumerate(test.columns["text"]) if sentence not in known]
+    assert 0 < len(fresh) < len(test)
+    assert (found.examples, found.left_out, found.units) == (len(fresh), len(test) - len(fresh), len(fresh))
+    assert found.independent and found.exchanged == found.resampled == []
+
+    rows = said(found, tmp_path / "c")
+    assert [int(row["example"]) for row in rows] == fresh
+    names = ["anger", "joy"]
+    assert [row["label"] for row in rows] == [names[test.labels[i]] for i in fresh]
+    for side, model in (("champion", champion), ("challenger", challenger)):
+        folder = tmp_path / f"unpacked-{side}"
+        shutil.unpack_archive(model, folder, "gztar", filter="data")
+        pipeline = transformers.pipeline("text-classification", str(folder), device="cpu")
+        assert [p["label"] for p in pipeline([test.columns["text"][i] for i in fresh])] == [r[side] for r in rows]
+        right = sum(row[side] == row["label"] for row in rows)
+        assert getattr(found, side)["accuracy"] == pytest.approx(right / len(rows))
+    hits = [(row["champion"] == row["label"], row["challenger"] == row["label"]) for row in rows]
+    assert (found.gained, found.lost) == (hits.count((False, True)), hits.count((True, False)))
+
+
+def test_rows_that_the_challenger_was_trained_on_are_left_out(assign: Assign, tmp_path: Path) -> None:
+    """This month's training file has taken in some rows of the fixed test file."""
+    paths = {name: tmp_path / f"{name}.csv" for name in ("old", "train", "validation", "test")}
+    for seed, path in enumerate(paths.values()):
+        tiny_csv(path, rows=80, seed=seed)
+    _, *rows = paths["test"].read_text().splitlines()
+    with paths["train"].open("a") as file:
+        file.writelines(f"{row}\n" for row in rows[:30])
+    before = {"spec": {"dataset": {"source": str(paths["old"])}}}
+    after = {"spec": {"dataset": {"source": {name: str(paths[name]) for name in ("train", "validation", "test")}}}}
+    champion = packed(assign, Memory(tmp_path / "a"), params={"epochs": 1}, **before)
+    challenger = packed(assign, Memory(tmp_path / "b"), params={"epochs": 1}, **after)
+    found = compared(assign, tmp_path / "c", champion, challenger, **after)
+    known = {row for name in ("old", "train", "validation") for row in paths[name].read_text().splitlines()}
+    fresh = [i for i, row in enumerate(rows) if row not in known]
+    assert [int(row["example"]) for row in said(found, tmp_path / "c")] == fresh and len(fresh) <= 50
+
+
+def test_a_metric_that_is_no_mean_is_resampled(assign: Assign, tmp_path: Path) -> None:
+    spec = {"objective": {"metric": "macro_f1"}}
+    champion = packed(assign, Memory(tmp_path / "a"), params={"epochs": 1}, spec=spec)
+    challenger = packed(assign, Memory(tmp_path / "b"), spec=spec)
+    found, again = (compared(assign, tmp_path / name, champion, challenger, spec=spec) for name in "cd")
+    assert len(found.exchanged) == len(found.resampled) == REPLICATES and found == again
+    mean = sum(found.resampled) / REPLICATES
+    assert abs(sum(found.exchanged) / REPLICATES) < 0.01  # as if both were equally good
+    champions, challengers = found.champion["macro_f1"], found.challenger["macro_f1"]
+    assert champions is not None and challengers is not None
+    assert mean == pytest.approx(challengers - champions, abs=0.03)
+
+
+def test_words_are_resampled_by_sentence(assign: Assign, tmp_path: Path) -> None:
+    task = "token-classification"
+    model = next(model for model in ARCHITECTURES.values() if model.task == task)
+    spec = {
+        "task": task,
+        "model": str(model.build(tmp_path / "model")),
+        "dataset": {"source": str(tiny_data(task, tmp_path / "data")), "validation": 0.25, "test": 0.25},
+    }
+    params = {"epochs": 1, "batch_size": 8}
+    champion = packed(assign, Memory(tmp_path / "a"), spec=spec, params=params)
+    found = compared(assign, tmp_path / "c", champion, champion, spec=spec, params=params)
+    assert not found.independent and found.units > found.examples > 0
+    assert set(found.resampled) == set(found.exchanged) == {0.0} and (found.gained, found.lost) == (0, 0)
+    assert len(said(found, tmp_path / "c")) == found.units
+
+
+def test_groups_are_resampled_whole(assign: Assign, tmp_path: Path) -> None:
+    path = tmp_path / "grouped.csv"
+    with tiny_csv(tmp_path / "plain.csv", rows=240).open() as plain, path.open("w", newline="") as file:
+        header, *rows = csv.reader(plain)
+        csv.writer(file).writerows([[*header, "group"], *([*row, f"g{i // 8}"] for i, row in enumerate(rows))])
+    spec = {"dataset": {"source": str(path), "columns": {"group": "group"}, "draw": "stable", "test": 0.3}}
+    champion = packed(assign, Memory(tmp_path / "a"), params={"epochs": 1}, spec=spec)
+    found = compared(assign, tmp_path / "c", champion, champion, spec=spec)
+    assert not found.independent and len(found.resampled) == len(found.exchanged) == REPLICATES
+
+
+def test_labels_are_matched_by_their_names() -> None:
+    logits = torch.tensor([[1.0, 3.0, 2.0], [5.0, 0.0, 1.0]])
+    matched = by_label(logits, ["c", "a", "b"], ["a", "b", "d"])
+    assert matched[:, :2].tolist() == [[3.0, 2.0], [0.0, 1.0]]
+    assert (matched[:, 2] < -1_000).all() and torch.isfinite(matched).all()  # unknown to the model: its last choice
+
+
+def test_a_label_the_champion_does_not_know_is_one_it_gets_wrong(assign: Assign, tmp_path: Path) -> None:
+    two = {"spec": {"dataset": {"source": str(tiny_csv(tmp_path / "two.csv", rows=120))}}}
+    three = {"spec": {"dataset": {"source": str(tiny_csv(tmp_path / "three.csv", rows=180, classes=3, seed=4))}}}
+    champion = packed(assign, Memory(tmp_path / "a"), **two)
+    challenger = packed(assign, Memory(tmp_path / "b"), **three)
+    found = compared(assign, tmp_path / "c", champion, challenger, **three)
+    rows = said(found, tmp_path / "c")
+    assert {row["champion"] for row in rows} <= {"anger", "joy"} and "fear" in {row["label"] for row in rows}
+    about = json.loads(_member(champion, "luthier.json"))
+    assert about["label_names"] == ["anger", "joy"]
+
+
+def _member(archive: Path, name: str) -> bytes:
+    with tarfile.open(archive) as tar:
+        file = tar.extractfile(name)
+        assert file is not None
+        return file.read()
+
+
+def test_a_champion_that_has_seen_everything_leaves_nothing_to_compare_on(assign: Assign, tmp_path: Path) -> None:
+    source = str(tiny_csv(tmp_path / "data.csv", rows=80))
+    first = {"spec": {"dataset": {"source": {"train": source, "validation": source, "test": source}}}}
+    champion = packed(assign, Memory(tmp_path / "a"), params={"epochs": 1}, **first)
+    found = compared(assign, tmp_path / "c", champion, champion, **first)
+    assert (found.examples, found.left_out) == (0, 80) and found.champion == {}

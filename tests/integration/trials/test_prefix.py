@@ -1,0 +1,340 @@
+"""The frozen-prefix cache: the same scores as without it, within its budget, each prefix computed once on a machine."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+
+from luthier.studies.protocol import Assignment
+from luthier.trials.jobs.train import train
+from luthier.trials.prefix import shared_files as prefix_files
+from luthier.trials.prefix.shared_files import NoRoom, PrefixFiles, Tier, machine_tiers
+from luthier.trials.training.engine import Engine
+from luthier.trials.training.model_cache import ModelCache
+from luthier.trials.training.setup import prepare
+from tests.integration.trials.test_tasks import Study, study
+from tests.support.architectures import ARCHITECTURES, tiny_data
+from tests.support.tiny import tiny_csv, tiny_sound
+from tests.support.trials import Memory
+
+__all__ = ["study"]  # the fixture
+
+Assign = Callable[..., Assignment]
+BUILT = re.compile(r"frozen prefix of depth (\d+): (\d+) (\w+) examples from (.*) in ")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "prefixes"
+    monkeypatch.setenv("LUTHIER_CACHE_DIR", str(folder))
+    return folder
+
+
+def built(session: Memory) -> list[tuple[str, str, str]]:
+    """(depth, split, from what) of each prefix that was computed."""
+    found = (BUILT.match(line) for line in session.lines)
+    return [(m[1], m[3], m[4]) for m in found if m]
+
+
+# torch warns of how transformers' WavLM calls it.
+@pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
+def test_scores_are_those_without_the_cache_at_every_depth(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    depths, plain = range(1, study.architecture.blocks + 1), ModelCache()
+    with monkeypatch.context() as without:
+        without.setenv("LUTHIER_CACHE_DISK", "0")
+        expected = {depth: study.trial(depth, plain) for depth in depths}
+    for depth in depths:
+        first, second = study.trial(depth), study.trial(depth)
+        origin = "the model's inputs" if depth == 1 else f"depth {depth - 1}"
+        assert built(first) == [(str(depth), "train", origin), (str(depth), "validation", origin)], first.lines
+        assert built(second) == [] and not any("without" in line for line in second.lines)
+        assert "LUTHIER_CACHE_DISK allow none" in expected[depth].lines[0]
+        assert second.metrics == first.metrics
+        for mine, theirs in zip(first.metrics, expected[depth].metrics, strict=True):
+            assert mine["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
+            assert mine["accuracy" if "accuracy" in mine else "token_accuracy"] in theirs.values()
+
+
+def test_a_budget_too_small_leaves_the_trial_uncached_and_its_log_says_why(
+    assign: Assign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LUTHIER_CACHE_DISK", "1000")
+    session = Memory(tmp_path / "s")
+    train(assign(params={"freeze_depth": 1, "epochs": 1}), session, ModelCache())
+    assert "trains without the frozen-prefix cache, because it takes" in session.lines[0]
+    assert session.reports
+
+
+def test_another_seed_data_or_length_has_prefixes_of_its_own(assign: Assign, tmp_path: Path) -> None:
+    other = tiny_csv(tmp_path / "other.csv", seed=1)
+    for number, (params, spec, count) in enumerate(
+        [
+            ({}, {}, 2),
+            ({"learning_rate": 1e-3, "batch_size": 16, "weight_decay": 0.1, "dropout": 0.3}, {}, 0),
+            ({"max_length": 5}, {}, 2),
+            ({}, {"dataset": {"source": str(other)}}, 2),
+            ({}, {"precision": "bfloat16"}, 2),
+        ]
+    ):
+        session = Memory(tmp_path / f"s{number}")
+        train(assign(params={"freeze_depth": 2, "epochs": 1} | params, spec=spec), session, ModelCache())
+        assert len(built(session)) == count, (number, session.lines)
+
+
+def test_bfloat16_is_close_and_keeps_float32_weights(assign: Assign, tmp_path: Path) -> None:
+    exact, half = Memory(tmp_path / "exact"), Memory(tmp_path / "half")
+    for depth in (0, 1):
+        params = {"freeze_depth": depth, "dropout": 0.0}
+        train(assign(params=params), exact, ModelCache())
+        train(assign(params=params, spec={"precision": "bfloat16"}), half, warm := ModelCache())
+        assert half.metrics[-1]["loss"] != exact.metrics[-1]["loss"]
+        assert half.metrics[-1]["loss"] == pytest.approx(exact.metrics[-1]["loss"], abs=0.05)
+        model = warm.open(assign()).pretrained.model
+        assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
+def test_every_architecture_trains_in_bfloat16_or_says_that_it_cannot(study: Study) -> None:
+    study.spec["precision"] = "bfloat16"
+    for depth in (0, 1):
+        session = study.trial(depth)
+        assert None not in session.metrics[0].values()
+        said = any("does not work in bfloat16" in line for line in session.lines)
+        assert said == (study.architecture.config().model_type == "deberta")
+
+
+@pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
+def test_sounds_padded_alike_keep_their_own_masks(assign: Assign, tmp_path: Path) -> None:
+    """The first ones fill the window, which would let one's mask pass for all."""
+    names = [tiny_sound(tmp_path, i, i % 2) for i in range(24)]
+    for i, path in enumerate(names):
+        samples, rate = soundfile.read(path)
+        soundfile.write(path, samples[: len(samples) // 3] if i % 5 == 4 else samples, rate)
+    rows = "".join(f"{path.name},{i % 2}\n" for i, path in enumerate(names))
+    (tmp_path / "sounds.csv").write_text("audio,label\n" + rows)
+    folder = ARCHITECTURES["hubert"].build(tmp_path / "model")
+    spec = {"task": "audio-classification", "model": str(folder), "dataset": {"source": str(tmp_path / "sounds.csv")}}
+    for depth in (1, 2, 3):
+        work, warm = assign(params={"freeze_depth": depth, "max_length": 500}, spec=spec), ModelCache()
+        opened = warm.open(work)
+        model, _ = prepare(opened, work.params, 0)
+        encoded = opened.encoded("train", 500)
+        computer = Engine(model, opened.task, warm)
+        plain = computer.predict(encoded)
+        computer.enable_shortcuts(opened, work.params, {"train": encoded}, session := Memory(tmp_path / f"s{depth}"))
+        assert built(session) and torch.allclose(computer.predict(encoded), plain, atol=1e-4 * float(plain.abs().max()))
+        computer.close()
+
+
+def test_a_model_serves_two_tasks_in_one_process(tmp_path: Path, assign: Assign) -> None:
+    warm, model = ModelCache(), ARCHITECTURES["bert"].build(tmp_path / "model")
+    for task in ("text-classification", "token-classification"):
+        data = tiny_data(task, tmp_path / task)
+        spec = {"task": task, "model": str(model), "dataset": {"source": str(data)}}
+        train(assign(params={"epochs": 1, "freeze_depth": 1}, spec=spec), Memory(tmp_path / f"s-{task}"), warm)
+
+
+def files(tmp_path: Path, memory: int, disk: int) -> PrefixFiles:
+    return PrefixFiles([Tier(tmp_path / "memory", memory), Tier(tmp_path / "disk", disk)])
+
+
+def keep(files: PrefixFiles, key: str, size: int) -> None:
+    """Have a file of that key written, and let go of it."""
+
+    def write(path: Path) -> None:
+        assert path.stat().st_size == size, "its room is taken before it is written"
+        within_budget(files)
+        path.write_bytes(key[0].encode() * size)
+
+    files.build(key, size, write, lambda: None).close()
+    within_budget(files)
+    time.sleep(0.01)  # uses are told apart by their time
+
+
+def within_budget(files: PrefixFiles) -> None:
+    assert all(taken <= tier.bytes for taken, tier in zip(files.bytes(), files.tiers, strict=True))
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+
+
+def test_the_least_recently_used_goes_first_down_to_disk_and_then_for_good(tmp_path: Path) -> None:
+    kept = files(tmp_path, 300, 200)
+    for key in "abc":
+        keep(kept, key, 100)
+    assert names(tmp_path / "memory") == {"a", "b", "c"} and names(tmp_path / "disk") == set()
+    found = kept.find("a")
+    assert found is not None and found.read() == b"a" * 100
+    found.close()
+    keep(kept, "d", 100)
+    keep(kept, "e", 100)
+    assert names(tmp_path / "memory") == {"a", "d", "e"} and names(tmp_path / "disk") == {"b", "c"}
+    keep(kept, "f", 250)  # b and c make way for those that come down
+    assert names(tmp_path / "memory") == {"f"} and names(tmp_path / "disk") == {"d", "e"}
+    assert kept.find("b") is None and kept.bytes() == [250, 200]
+    with pytest.raises(NoRoom):
+        keep(kept, "g", 310)
+
+
+def test_what_was_moved_down_keeps_the_time_of_its_last_use(tmp_path: Path) -> None:
+    kept = files(tmp_path, 200, 200)
+    for key in "abc":
+        keep(kept, key, 100)  # a goes down
+    keep(kept, "big", 150)  # so do b and c, the latest used of the three; a goes for good
+    assert names(tmp_path / "disk") == {"b", "c"}
+
+
+def test_a_folder_swept_between_opening_and_locking_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefix_files, "SHARED_MEMORY", tmp_path)
+    monkeypatch.setenv("LUTHIER_CACHE_MEMORY", "1000")
+    folder, lock = tmp_path / prefix_files.NAME, prefix_files.fcntl.flock
+    swept = []
+
+    def sweep_first(file: object, how: int) -> None:
+        if not swept:
+            swept.append(shutil.rmtree(folder))
+        lock(file, how)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as racing:
+        racing.setattr(prefix_files.fcntl, "flock", sweep_first)
+        kept = prefix_files.machine_files()
+    assert swept
+    keep(kept, "a", 100)
+    prefix_files._held.pop(folder).close()
+
+
+def test_a_setting_that_is_no_number_is_said(assign: Assign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUTHIER_CACHE_DISK", "4GB")
+    session = Memory(tmp_path / "s")
+    train(assign(params={"freeze_depth": 1, "epochs": 1}), session, ModelCache())
+    assert "because LUTHIER_CACHE_DISK must be a number of bytes, not '4GB'" in session.lines[0]
+
+
+def test_what_is_in_use_stays(tmp_path: Path) -> None:
+    kept = files(tmp_path, 100, 0)
+    keep(kept, "a", 80)
+    used = kept.find("a")
+    with pytest.raises(NoRoom, match="may keep"):
+        keep(kept, "b", 80)
+    assert used is not None and used.read() == b"a" * 80
+    used.close()
+    keep(kept, "b", 80)
+    assert names(tmp_path / "memory") == {"b"}
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
+    kept = files(tmp_path, 100, 100)
+    with pytest.raises(ZeroDivisionError):
+        kept.build("a", 80, lambda path: 1 / 0, lambda: None)  # type: ignore[arg-type,return-value]
+    assert kept.bytes() == [0, 0]
+
+
+def test_a_folder_of_somebody_elses_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o777)
+    shared.chmod(0o777)
+    monkeypatch.setenv("LUTHIER_CACHE_DIR", str(shared))
+    assert shared not in [tier.folder for tier in machine_tiers()]
+
+
+def test_what_lies_in_memory_goes_with_the_last_process_that_may_use_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / prefix_files.NAME
+    monkeypatch.setattr(prefix_files, "SHARED_MEMORY", tmp_path)
+    folder.mkdir(mode=0o700)
+    other = subprocess.Popen([sys.executable, "-c", USER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None and other.stdout.readline() == "ready\n"
+    prefix_files.sweep()
+    assert (folder / "kept").exists()
+    other.kill()
+    other.communicate()
+    prefix_files.sweep()
+    assert not folder.exists()
+
+
+USER = """
+import sys, time
+from pathlib import Path
+from trials import prefix_files
+prefix_files.SHARED_MEMORY = Path(sys.argv[1])
+import os
+os.environ["LUTHIER_CACHE_MEMORY"] = "1000"
+prefix_files.machine_files().build("kept", 10, lambda path: None, lambda: None).close()
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+CHILD = """
+import sys
+from pathlib import Path
+from luthier.studies.protocol import Assignment
+from tests.support.trials import Memory
+from luthier.trials.jobs.train import train
+from luthier.trials.training.model_cache import ModelCache
+work, folder = sys.argv[1:]
+session = Memory(Path(folder))
+session.log = lambda text: print(text, flush=True)
+train(Assignment.model_validate_json(work), session, ModelCache())
+"""
+
+
+@pytest.fixture
+def start(assign: Assign, tmp_path: Path) -> Iterator[Callable[[str], "subprocess.Popen[str]"]]:
+    running = []
+
+    def run(folder: str) -> "subprocess.Popen[str]":
+        work = assign(params={"freeze_depth": 2, "epochs": 1}).model_dump_json()
+        command = [sys.executable, "-c", CHILD, work, str(tmp_path / folder)]
+        running.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ}))
+        return running[-1]
+
+    yield run
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def test_two_workers_compute_each_prefix_once(start: Callable[[str], "subprocess.Popen[str]"]) -> None:
+    said = [process.communicate(timeout=60)[0] for process in (start("1"), start("2"))]
+    assert all("evaluation 1/1" in text for text in said)
+    assert sorted(m[3] for text in said for m in BUILT.finditer(text)) == ["train", "validation"]
+
+
+def test_a_worker_killed_while_it_computes_blocks_nobody_and_leaves_nothing(
+    start: Callable[[str], "subprocess.Popen[str]"], own_cache: Path
+) -> None:
+    own_cache.mkdir()
+    lock = subprocess.Popen(  # stands for a worker that computes what the other one waits for
+        [sys.executable, "-c", HOLDER, str(own_cache)], stdout=subprocess.PIPE, text=True
+    )
+    assert lock.stdout is not None and lock.stdout.readline() == "writing\n"
+    os.kill(lock.pid, signal.SIGKILL)
+    lock.communicate()
+    assert len(names(own_cache)) == 1
+    assert "evaluation 1/1" in start("1").communicate(timeout=60)[0]
+    PrefixFiles([Tier(own_cache, 10**6)]).build("z", 10**6 - 1, lambda path: None, lambda: None).close()
+    assert names(own_cache) == {"z"}
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from luthier.trials.prefix.shared_files import PrefixFiles, Tier
+def write(path):
+    print("writing", flush=True)
+    time.sleep(60)
+PrefixFiles([Tier(Path(sys.argv[1]), 10**6)]).build("half", 1000, write, lambda: None)
+"""

@@ -1,0 +1,206 @@
+"""Files between a worker and the service's store: on a shared disk, and over HTTP."""
+
+import asyncio
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from luthier.studies.protocol import AssignmentKind, Checkpoint, Reason
+from luthier.trials.files import disk_problem, file_ref
+from luthier.trials.worker.assignment_files import AssignmentFolder, StoreError, Temporary, shares_disk
+from luthier.trials.worker.client import LeaseLost, WorkerClient
+from tests.integration.worker.conftest import Starts
+from tests.support.scripted import TOKEN, Service
+
+RESUME = b"weights and more" * 200_000
+
+
+def with_client(service: Service, do: Callable[[WorkerClient], Awaitable[None]]) -> None:
+    """Run `do` with a client, which is closed afterwards."""
+
+    async def run() -> None:
+        client = WorkerClient(service.url, TOKEN)
+        try:
+            await do(client)
+        finally:
+            await client.close()
+
+    asyncio.run(run())
+
+
+def test_a_disk_is_shared_when_its_mark_is_the_services(service: Service) -> None:
+    assert shares_disk(service.assign(1, shared=True))
+    assert not shares_disk(service.assign(2, shared=False))
+    (service.store / ".mark").unlink()
+    assert not shares_disk(service.assign(3, shared=True).model_copy(update={"store": str(service.store / "no" / "a")}))
+
+
+def test_on_a_shared_disk_files_stay_where_they_are(service: Service, start: Starts) -> None:
+    service.assign(1, shared=True, params={"steps": 3})
+    service.assign(2, shared=True, kind=AssignmentKind.EVALUATE)
+    start()
+    evaluation = service.outcome(2).evaluation
+    assert evaluation is not None and file_ref(service.store / "a2" / "model.tar.gz") == evaluation.model
+    named = [ref for report in service.reports(1) for ref in (report.best, report.resume)]
+    assert len(named) == 6
+    assert all(ref is not None and file_ref(service.store / "a1" / ref.name) == ref for ref in named)
+    assert not service.files and not [r for r in service.requests if r[0] != "POST"]
+
+
+def test_a_remote_worker_sends_files_before_it_names_them(service: Service, start: Starts, tmp_path: Path) -> None:
+    service.assign(1, params={"steps": 2})
+    service.assign(2, kind=AssignmentKind.EVALUATE)
+    process = start()
+    outcome = service.outcome(2)
+    assert outcome.evaluation is not None
+    named = [(1, ref) for report in service.reports(1) for ref in (report.resume, report.best)]
+    for id, ref in [*named, (2, outcome.evaluation.model)]:
+        assert ref is not None
+        content = service.files[id, ref.name]
+        assert (hashlib.sha256(content).hexdigest(), len(content)) == (ref.sha256, ref.bytes)
+    order = [path.rpartition("/")[2] for method, path in service.requests if "claim" not in path]
+    assert order[:3] == ["a1-s1.resume", "a1-s1.best", "report"]
+    assert order[-2:] == ["model.tar.gz", "finish"]
+    assert not (service.store / "a1").exists()
+    process.popen.terminate()
+    process.popen.wait(5)
+    assert not list((tmp_path / "home" / "worker").iterdir())
+
+
+def test_a_remote_worker_goes_on_from_the_checkpoint(service: Service, start: Starts) -> None:
+    checkpoint = Checkpoint(step=2, resume=service.keep(1, "a1-s2.resume", RESUME))
+    service.assign(1, attempt=2, params={"steps": 3}, checkpoint=checkpoint)
+    start()
+    assert service.outcome(1).status == "complete"
+    assert [report.step for report in service.reports(1)] == [3]
+    assert f"resumed from {hashlib.sha256(RESUME).hexdigest()}" in service.log(1)
+    assert (1, "a2-s3.resume") in service.files
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("harm", ["changed", "cut", "missing"])
+def test_a_damaged_checkpoint_is_refused(service: Service, start: Starts, shared: bool, harm: str) -> None:
+    ref = service.keep(1, "a1-s2.resume", RESUME)
+    broken = {"changed": b"W" + RESUME[1:], "cut": RESUME[:-1], "missing": None}[harm]
+    folder = service.store / "a1"
+    folder.mkdir(parents=True)
+    if broken is None:
+        del service.files[1, ref.name]
+    else:
+        service.files[1, ref.name] = broken
+        (folder / ref.name).write_bytes(broken)
+    service.assign(1, shared=shared, params={"steps": 3}, checkpoint=Checkpoint(step=2, resume=ref))
+    start()
+    outcome = service.outcome(1)
+    assert (outcome.status, outcome.reason) == ("failed", Reason.ERROR)
+    assert outcome.problem is not None and ref.name in outcome.problem.message
+    assert not service.reports(1)
+
+
+def test_a_file_that_changed_on_its_way_is_not_kept(service: Service, tmp_path: Path) -> None:
+    async def send(client: WorkerClient) -> None:
+        place = AssignmentFolder(service.assign(1), client, tmp_path / "files")
+        await place.open()
+        path = place.folder / "best.safetensors"
+        path.write_bytes(b"what was reported")
+        ref = file_ref(path)
+        for later in (b"what came after it", b"what came then ...", b"longer than what was reported"):
+            path.write_bytes(later)
+            with pytest.raises(StoreError, match=r"did not take the file best\.safetensors"):
+                await place.send([ref])
+        assert not service.files
+        path.write_bytes(b"what was reported")
+        await place.send([ref, None, ref])
+        assert not path.exists()
+        with pytest.raises(StoreError, match="gone"):
+            await place.send([ref.model_copy(update={"sha256": "0" * 64})])
+
+    with_client(service, send)
+    assert service.files == {(1, "best.safetensors"): b"what was reported"}
+
+
+def test_files_need_the_lease(service: Service, tmp_path: Path) -> None:
+    async def send(client: WorkerClient) -> None:
+        assignment = service.assign(1).model_copy(update={"token": "lease-0-secret"})
+        place = AssignmentFolder(assignment, client, tmp_path / "files")
+        await place.open()
+        (place.folder / "best").write_bytes(b"best")
+        with pytest.raises(LeaseLost):
+            await place.send([file_ref(place.folder / "best")])
+
+    with_client(service, send)
+
+
+def test_an_upload_waits_for_a_service_that_is_away(service: Service, start: Starts) -> None:
+    service.status["files"] = 503
+    service.assign(1, params={"steps": 1})
+    start()
+    service.wait(lambda s: len([r for r in s.requests if r[0] == "PUT"]) > 2)
+    assert not service.reports(1)
+    service.status.clear()
+    assert service.outcome(1).status == "complete" and len(service.files) == 2
+
+
+def test_a_download_that_breaks_off_starts_again(service: Service, start: Starts) -> None:
+    ref = service.keep(1, "resume", RESUME)
+    service.down = True
+
+    async def fetch(client: WorkerClient) -> None:
+        assignment = service.assign(1, checkpoint=Checkpoint(step=1, resume=ref))
+        place = AssignmentFolder(assignment, client, service.store.parent / "files")
+        opening = asyncio.create_task(place.open())
+        await asyncio.sleep(0.3)
+        service.down = False
+        await opening
+        assert (place.folder / "resume").read_bytes() == RESUME
+        place.close()
+        assert not place.folder.exists()
+
+    with_client(service, fetch)
+
+
+def test_what_a_killed_worker_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUTHIER_HOME", str(tmp_path))
+    living, dead = Temporary(), tmp_path / "worker" / "files-dead"
+    dead.mkdir()
+    (dead / ".lock").touch()
+    (dead / "resume").write_bytes(b"weights")
+    other = Temporary()
+    assert living.folder.exists() and other.folder.exists() and not dead.exists()
+    living.remove()
+    other.remove()
+    assert not list((tmp_path / "worker").iterdir())
+
+
+@pytest.mark.parametrize("taken", ["free", "ours", "open to others", "another's", "a link"])
+def test_a_temporary_folder_is_this_users_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: str) -> None:
+    monkeypatch.delenv("LUTHIER_HOME", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    root = tmp_path / f"luthier-worker-{os.getuid()}"
+    if taken == "a link":
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        root.symlink_to(tmp_path / "elsewhere")
+    elif taken != "free":
+        root.mkdir(mode=0o700)
+    if taken == "open to others":
+        root.chmod(0o777)
+    if taken == "another's":
+        user = os.getuid()
+        root.rename(tmp_path / f"luthier-worker-{user + 1}")
+        monkeypatch.setattr(os, "getuid", lambda: user + 1)
+        root = tmp_path / f"luthier-worker-{user + 1}"
+    files = Temporary()
+    assert (files.folder.parent == root) == (taken in ("free", "ours"))
+    assert files.folder.parent.stat().st_mode & 0o777 == 0o700
+    files.remove()
+
+
+def test_a_full_disk_is_told_from_other_errors(tmp_path: Path) -> None:
+    assert disk_problem(OSError(errno.ENOSPC, "No space left on device"), tmp_path) is not None
+    assert disk_problem(RuntimeError("I/O error: No space left on device (os error 28)"), tmp_path) is not None
+    assert disk_problem(OSError(errno.EACCES, "Permission denied"), tmp_path) is None

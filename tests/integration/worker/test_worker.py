@@ -1,0 +1,295 @@
+"""What a worker does with an assignment, and when the service, its child or itself comes to harm."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from luthier.studies.hyperparameters import HYPERPARAMETERS
+from luthier.studies.protocol import AssignmentKind, Checkpoint, Decision, Reason, Renewal, Report
+from tests.integration.worker.conftest import ROOT, Starts, gone
+from tests.support.scripted import TOKEN, Service
+from tests.support.tiny import tiny_csv, tiny_model
+
+
+def child_of(service: Service, id: int) -> int:
+    """The process that does assignment `id`, from its log."""
+    return int(service.wait(lambda s: re.search(r"pid (\d+)", s.log(id)))[1])
+
+
+def test_an_assignment_from_claim_to_finish(service: Service, start: Starts) -> None:
+    service.assign(1, shared=True, params={"steps": 3})
+    service.assign(2, shared=True, kind=AssignmentKind.INSPECT)
+    service.assign(3, shared=True, params={"steps": 1})
+    start()
+    outcome = service.outcome(3)
+    assert (outcome.status, outcome.examples_per_second, outcome.peak_memory_bytes) == ("complete", 12.5, 99)
+    assert [r.step for r in service.reports(1)] == [1, 2, 3]
+    assert service.reports(1)[0].metrics == {"accuracy": 0.51, "loss": None}  # what is not finite never leaves
+    seconds = [r.seconds for r in service.reports(1)]
+    assert 0 < seconds[0] <= seconds[1] <= seconds[2] <= service.outcome(1).seconds
+    inspection = service.outcome(2).inspection
+    assert inspection is not None and inspection.label_names == ["a", "b"]
+    assert "done 1" in service.log(1) and "done 2" in service.log(3)  # one child did both, and stayed warm
+    assert service.said[0][1].worker == "stub" and service.said[0][1].wait_seconds == 20
+
+
+def test_a_service_that_is_away_stops_no_training(service: Service, start: Starts) -> None:
+    service.assign(1, shared=True, params={"steps": 4, "pause": 0.2})
+    start()
+    service.wait(lambda s: len(s.reports(1)) == 1)
+    service.down = True
+    service.wait(lambda s: len([r for r in s.requests if r[1].endswith("report")]) > 3)
+    service.close()
+    time.sleep(4)  # longer than the rest of the training takes
+    service.down = False
+    service.open()
+    outcome = service.outcome(1)
+    assert outcome.status == "complete" and outcome.seconds < 4  # it ended while the service was away
+    assert [r.step for r in service.reports(1)] == [1, 2, 3, 4]
+
+
+def test_what_fitted_in_memory_is_told_with_reports_and_outcomes_but_not_after_a_failure(
+    service: Service, start: Starts
+) -> None:
+    service.assign(1, shared=True, params={"fits": 4})
+    service.assign(2, shared=True, params={"fits": 1, "act": "oom"})
+    service.assign(3, shared=True, params={})
+    start()
+    assert [service.outcome(id).micro_batch for id in (1, 2, 3)] == [4, None, None]
+    assert service.reports(1)[0].micro_batch == 4
+
+
+def test_too_many_requests_are_spaced_as_the_service_asks(service: Service, start: Starts) -> None:
+    service.status["claim"] = 429
+    service.assign(1, shared=True)
+    start()
+    service.wait(lambda s: len(s.requests) > 2)
+    service.status.clear()
+    assert service.outcome(1).status == "complete"
+
+
+@pytest.mark.parametrize("route", ["report", "renew"])
+@pytest.mark.parametrize("act", ["quiet", "hang"])
+def test_a_lost_lease_ends_the_work(service: Service, start: Starts, route: str, act: str) -> None:
+    service.lease_seconds = 0.3
+    service.assign(1, shared=True, params={"steps": 1, "act": act})
+    if route == "report":
+        service.stale.add(1)
+    start()
+    if route == "renew":
+        pid = child_of(service, 1)
+        service.stale.add(1)
+    service.assign(2, shared=True)
+    assert service.outcome(2).status == "complete"
+    assert not [m for r, m in service.said if r == "finish" and m.id == 1]
+    if route == "renew":
+        same = f"pid {pid} " in service.log(2)
+        assert same == (act == "quiet")  # a child that ends by itself is kept, one that hangs is killed
+        assert same or gone(pid)
+
+
+@pytest.mark.parametrize(
+    ("decision", "status", "reason"), [(Decision.PRUNE, "pruned", None), (Decision.STOP, "complete", Reason.BUDGET)]
+)
+@pytest.mark.parametrize("on", [Report, Renewal])
+def test_a_decision_to_end_is_obeyed(
+    service: Service, start: Starts, decision: Decision, status: str, reason: Reason | None, on: type
+) -> None:
+    service.lease_seconds = 0.3
+    due = {Report: 1, Renewal: 3}[on]  # reports after which the decision falls
+    service.decide = lambda m: decision if isinstance(m, on) and len(service.reports(1)) == due else Decision.CONTINUE
+    service.assign(1, shared=True, params={"steps": 3, "act": "quiet"})
+    start()
+    outcome = service.outcome(1)
+    assert (outcome.status, outcome.reason) == (status, reason)
+    assert len(service.reports(1)) == due
+
+
+def test_a_cancelled_assignment_has_no_outcome(service: Service, start: Starts) -> None:
+    service.decide = lambda m: Decision.CANCEL if m.id == 1 else Decision.CONTINUE
+    service.assign(1, shared=True, params={"act": "quiet"})
+    service.assign(2, shared=True)
+    start()
+    assert service.outcome(2).status == "complete"
+    assert not [m for r, m in service.said if r == "finish" and m.id == 1]
+
+
+@pytest.mark.parametrize("act", ["die", "exit"])
+def test_a_dead_child_is_told_of_and_replaced(service: Service, start: Starts, act: str) -> None:
+    service.assign(1, shared=True, params={"steps": 2, "act": act})
+    service.assign(2, shared=True)
+    start()
+    outcome = service.outcome(1)
+    assert outcome.status == "lost" and outcome.problem is not None
+    assert ("SIGKILL" if act == "die" else "code 7") in outcome.problem.message
+    assert [r.step for r in service.reports(1)] == [1, 2]
+    assert service.outcome(2).status == "complete" and "done 1" in service.log(2)
+
+
+def test_failures_are_named(service: Service, start: Starts) -> None:
+    for id, act in enumerate(["bad_data", "error", "full", "oom", "ok"], 1):
+        service.assign(id, shared=True, params={"act": act})
+    process = start()
+    outcomes = {id: service.outcome(id) for id in range(1, 6)}
+    assert [o.reason for o in outcomes.values()] == ["bad_data", "error", "error", "oom", None]
+    problems = [o.problem for o in outcomes.values()]
+    assert problems[0] is not None and problems[0].path == ["dataset", "columns", "text"]
+    assert problems[1] is not None and problems[1].message.startswith("ValueError: this went wrong")
+    assert "\n" not in problems[1].message and "Traceback" in service.log(2)
+    assert "lease-2-secret" not in service.log(2)
+    assert problems[2] is not None and "disk is full" in problems[2].message
+    assert "done 4" in service.log(4) and "done 1" in service.log(5)  # replaced after it ran out of memory
+    assert TOKEN not in process.text() and "lease-" not in process.text()
+
+
+def test_a_trial_that_takes_too_long_is_ended(service: Service, start: Starts) -> None:
+    limit = {"trials": 1, "trial_seconds": 0.5}
+    service.assign(1, shared=True, params={"act": "hang"}, spec={"budget": limit})
+    service.assign(2, shared=True)
+    start()
+    outcome = service.outcome(1)
+    assert (outcome.status, outcome.reason) == ("failed", "timeout")
+    assert outcome.problem is not None and "trial_seconds" in outcome.problem.message
+    assert service.outcome(2).status == "complete"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_gives_the_work_back(service: Service, start: Starts, tmp_path: Path, number: int) -> None:
+    service.assign(1, params={"steps": 2, "act": "hang", "sleeper": str(tmp_path / "sleeper")})
+    process = start()
+    service.wait(lambda s: len(s.reports(1)) == 2)
+    pid = child_of(service, 1)
+    process.popen.send_signal(number)
+    assert process.popen.wait(10) == 0
+    assert service.outcome(1, 0).status == "released"
+    assert gone(pid) and gone(int((tmp_path / "sleeper").read_text()))
+    assert not list((tmp_path / "home" / "worker").iterdir())
+
+
+def test_an_idle_worker_ends_on_a_signal(service: Service, start: Starts) -> None:
+    process = start()
+    service.wait(lambda s: s.said)
+    children = process.children()
+    process.popen.terminate()
+    assert process.popen.wait(5) == 0
+    assert children and all(gone(pid) for pid in children)
+
+
+def test_a_second_signal_does_not_wait_for_the_service(service: Service, start: Starts) -> None:
+    service.assign(1, shared=True, params={"act": "hang"})
+    process = start()
+    pid = child_of(service, 1)
+    service.down, before = True, len(service.requests)
+    process.popen.terminate()
+    service.wait(lambda s: len(s.requests) > before)
+    process.popen.terminate()
+    assert process.popen.wait(3) == 130  # to give the work back takes five
+    assert gone(pid)
+
+
+def test_nothing_outlives_a_killed_worker(service: Service, start: Starts, tmp_path: Path) -> None:
+    service.assign(1, shared=True, params={"act": "hang", "sleeper": str(tmp_path / "sleeper")})
+    process = start()
+    pid = child_of(service, 1)
+    process.popen.kill()
+    assert gone(pid) and gone(int((tmp_path / "sleeper").read_text()))
+
+
+def test_a_worker_ends_with_what_started_it(service: Service, start: Starts) -> None:
+    service.assign(1, shared=True, params={"act": "hang"})
+    process = start("--exit-on-eof")
+    pid = child_of(service, 1)
+    assert process.popen.stdin is not None
+    process.popen.stdin.close()
+    assert process.popen.wait(5) == 0
+    assert gone(pid)
+    assert not [m for route, m in service.said if route == "finish"]
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [(401, "LUTHIER_WORKER_TOKEN"), (403, "LUTHIER_WORKER_TOKEN"), (404, "not a Luthier server")]
+)
+def test_a_worker_that_is_not_wanted_says_so(service: Service, start: Starts, status: int, words: str) -> None:
+    service.status["claim"] = status
+    process = start()
+    assert process.popen.wait(10) == 3
+    assert words in process.text() and "Traceback" not in process.text()
+
+
+def test_a_child_that_cannot_start_costs_no_trial(service: Service, start: Starts) -> None:
+    service.assign(1, shared=True)
+    process = start(CHILD_CANNOT_START="1")
+    assert process.popen.wait(15) == 4
+    assert "nothing to train with" in process.text() and "cannot start" in process.text()
+    assert all(m.status == "released" for route, m in service.said if route == "finish")
+
+
+def test_a_child_that_cannot_work_here_is_started_once_and_says_why(service: Service, start: Starts) -> None:
+    service.assign(1, shared=True)
+    process = start(CHILD_IS_UNFIT="1")
+    assert process.popen.wait(15) == 4
+    said = [line for line in process.text().splitlines() if not line.startswith("DEBUG")]
+    assert "its torch is a build for the CPU." in said[-1] and "Traceback" not in process.text()
+    assert process.text().count("build for the CPU") == 1
+    assert all(m.status == "released" for route, m in service.said if route == "finish")
+
+
+def test_the_token_is_in_no_argument_and_not_with_the_child(service: Service, start: Starts) -> None:
+    service.assign(1, shared=True, params={"act": "hang"})
+    process = start()
+    pid = child_of(service, 1)
+    for one in (process.popen.pid, pid):
+        assert TOKEN.encode() not in Path(f"/proc/{one}/cmdline").read_bytes()
+    assert TOKEN.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
+    assert TOKEN.encode() in Path(f"/proc/{process.popen.pid}/environ").read_bytes()
+
+
+def test_the_worker_needs_neither_torch_nor_the_service() -> None:
+    code = "import sys, luthier.trials.__main__; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    forbidden = {
+        "torch",
+        "transformers",
+        "datasets",
+        "luthier.service",
+        "optuna",
+        "sqlalchemy",
+        "fastapi",
+        "numpy",
+        "scipy",
+    }
+    assert not forbidden & set(done.stdout.split())
+    assert "httpx" in done.stdout.split()
+
+
+def test_the_real_child_inspects_trains_and_evaluates(service: Service, start: Starts, tmp_path: Path) -> None:
+    study = {
+        "model": str(tiny_model(tmp_path / "model")),
+        "dataset": {"source": str(tiny_csv(tmp_path / "rows.csv"))},
+        "space": {"learning_rate": 3e-3, "batch_size": 8, "epochs": 2},
+    }
+    params = {name: h.default for name, h in HYPERPARAMETERS.items()} | study["space"] | {"max_length": 32}
+    service.assign(1, kind=AssignmentKind.INSPECT, params=params, spec=study)
+    start("--gpu", "cpu", "--threads", "1", "--name", "real", module="luthier.trials", LUTHIER_DATA_ROOTS=str(tmp_path))
+    inspection = service.outcome(1, 60).inspection
+    assert inspection is not None and sorted(inspection.label_names) == ["anger", "joy"]
+    service.assign(2, params=params, spec=study, inspection=inspection)
+    outcome = service.outcome(2, 30)
+    assert outcome.status == "complete", outcome.problem
+    first, last = service.reports(2)
+    winner = last.best or first.best
+    assert first.resume is not None and winner is not None and last.metrics["accuracy"] is not None
+    resume = Checkpoint(step=1, resume=service.keep(3, first.resume.name, service.files[2, first.resume.name]))
+    service.assign(3, attempt=2, params=params, spec=study, inspection=inspection, checkpoint=resume)
+    assert service.outcome(3, 30).status == "complete"
+    assert [(r.step, r.metrics) for r in service.reports(3)] == [(2, last.metrics)]  # as if never interrupted
+    best = Checkpoint(best=service.keep(4, winner.name, service.files[2, winner.name]))
+    service.assign(4, kind=AssignmentKind.EVALUATE, params=params, spec=study, inspection=inspection, checkpoint=best)
+    evaluation = service.outcome(4, 30).evaluation
+    assert evaluation is not None and evaluation.test is not None
+    assert len(service.files[4, "model.tar.gz"]) == evaluation.model.bytes

@@ -1,0 +1,216 @@
+"""Every architecture that is promised to work, as a tiny pretrained model made on the spot.
+
+ARCHITECTURES[name].task            the task it is tested with
+ARCHITECTURES[name].blocks          how many there are in its backbone
+ARCHITECTURES[name].build(folder)   write its weights (safetensors, without a head) and its processor
+TIMM                                the same for timm's models
+tiny_data(task, folder)             24 examples for a task, as a file
+"""
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers as hf
+
+from tests.support.tiny import LABELS, tiny_bpe, tiny_csv, tiny_image, tiny_sentences, tiny_sound, tiny_tokenizer
+
+HIDDEN = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
+TEXT = HIDDEN | {"vocab_size": 128, "num_hidden_layers": 3, "max_position_embeddings": 64, "pad_token_id": 0}
+BPE = TEXT | {"vocab_size": 320}
+SPEECH = HIDDEN | {
+    "num_hidden_layers": 3,
+    "conv_dim": [16, 16, 16],
+    "conv_kernel": [10, 8, 4],
+    "conv_stride": [5, 8, 4],
+    "num_feat_extract_layers": 3,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 2,
+    "classifier_proj_size": 16,
+}
+ROTARY = BPE | {"num_key_value_heads": 1, "pad_token_id": None, "bos_token_id": 0, "eos_token_id": 0}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A tiny model: its task, its configuration, and what turns examples into its inputs."""
+
+    task: str
+    blocks: int
+    config: Callable[[], Any]
+    processor: Callable[[Path], object]
+    auto: Any = hf.AutoModel
+
+    def build(self, folder: Path, seed: int = 0) -> Path:
+        """Save the base model, as pretraining would have left it, and its processor. A seed gives the same weights."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.auto.from_config(self.config()).save_pretrained(folder)
+        self.processor(folder)
+        return folder
+
+
+def _encoder(config: Callable[[], Any], tokenizer: Callable[[Path], object] = tiny_tokenizer) -> Architecture:
+    return Architecture("text-classification", 3, config, tokenizer)
+
+
+def _decoder(config: Callable[[], Any]) -> Architecture:
+    return Architecture("text-classification", 3, config, partial(tiny_bpe, decoder=True))
+
+
+def _speech(config: Callable[[], Any], masked: bool) -> Architecture:
+    extractor = hf.Wav2Vec2FeatureExtractor(return_attention_mask=masked)
+    return Architecture("audio-classification", 3, config, extractor.save_pretrained)
+
+
+def _spectra(config: Callable[[], Any], extractor: Any) -> Architecture:
+    return Architecture("audio-classification", 3, config, extractor.save_pretrained)
+
+
+def _image(config: Callable[[], Any], blocks: int, processor: Any) -> Architecture:
+    return Architecture("image-classification", blocks, config, processor.save_pretrained)
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "bert": _encoder(lambda: hf.BertConfig(**TEXT)),
+    "roberta": _encoder(
+        lambda: hf.RobertaConfig(**BPE | {"max_position_embeddings": 66, "pad_token_id": 1, "type_vocab_size": 1}),
+        tiny_bpe,
+    ),
+    "distilbert": _encoder(
+        lambda: hf.DistilBertConfig(
+            dim=32, n_heads=2, n_layers=3, hidden_dim=64, vocab_size=128, max_position_embeddings=64
+        )
+    ),
+    "electra": _encoder(lambda: hf.ElectraConfig(**TEXT, embedding_size=16)),
+    "deberta": _encoder(lambda: hf.DebertaConfig(**TEXT, relative_attention=True, pos_att_type=["c2p", "p2c"])),
+    "deberta-v2": _encoder(
+        lambda: hf.DebertaV2Config(**TEXT, relative_attention=True, pos_att_type=["c2p", "p2c"], position_buckets=16)
+    ),
+    "modernbert": _encoder(
+        lambda: hf.ModernBertConfig(**TEXT, bos_token_id=2, eos_token_id=3, cls_token_id=2, sep_token_id=3)
+    ),
+    "gpt2": _decoder(
+        lambda: hf.GPT2Config(
+            n_embd=32, n_head=2, n_layer=3, vocab_size=320, n_positions=64, bos_token_id=0, eos_token_id=0
+        )
+    ),
+    "llama": _decoder(lambda: hf.LlamaConfig(**ROTARY)),
+    "qwen2": _decoder(lambda: hf.Qwen2Config(**ROTARY)),
+    "qwen3": _decoder(lambda: hf.Qwen3Config(**ROTARY, head_dim=16)),
+    "resnet": _image(
+        lambda: hf.ResNetConfig(embedding_size=8, hidden_sizes=[16, 32], depths=[2, 2], layer_type="bottleneck"),
+        4,
+        hf.ConvNextImageProcessor(size={"shortest_edge": 32}, crop_pct=0.875, resample=3),
+    ),
+    "vit": _image(
+        lambda: hf.ViTConfig(**HIDDEN, num_hidden_layers=3, image_size=32, patch_size=8),
+        3,
+        hf.ViTImageProcessor(size={"height": 32, "width": 32}),
+    ),
+    "swin": _image(
+        lambda: hf.SwinConfig(embed_dim=8, depths=[2, 2], num_heads=[1, 2], image_size=32, window_size=4),
+        4,
+        hf.ViTImageProcessor(size={"height": 32, "width": 32}, resample=3),
+    ),
+    "convnext": _image(
+        lambda: hf.ConvNextConfig(hidden_sizes=[8, 16], depths=[2, 2], num_stages=2),
+        4,
+        hf.ConvNextImageProcessor(size={"shortest_edge": 32}, crop_pct=0.875),
+    ),
+    "mobilenet-v2": _image(
+        lambda: hf.MobileNetV2Config(depth_multiplier=0.1, image_size=32, tf_padding=False),
+        16,
+        hf.MobileNetV2ImageProcessor(size={"shortest_edge": 36}, crop_size={"height": 32, "width": 32}),
+    ),
+    "efficientnet": _image(
+        lambda: hf.EfficientNetConfig(
+            image_size=32, width_coefficient=0.25, depth_coefficient=0.3, hidden_dim=320, dropout_rate=0.1
+        ),
+        8,
+        hf.EfficientNetImageProcessor(size={"height": 32, "width": 32}),
+    ),
+    "wav2vec2": _speech(lambda: hf.Wav2Vec2Config(**SPEECH), masked=False),
+    "hubert": _speech(
+        lambda: hf.HubertConfig(**SPEECH, feat_extract_norm="layer", do_stable_layer_norm=True), masked=True
+    ),
+    "wavlm": _speech(lambda: hf.WavLMConfig(**SPEECH, num_buckets=32, max_bucket_distance=64), masked=True),
+    "whisper": _spectra(
+        lambda: hf.WhisperConfig(
+            vocab_size=64,
+            d_model=32,
+            encoder_layers=3,
+            decoder_layers=1,
+            encoder_attention_heads=2,
+            decoder_attention_heads=2,
+            encoder_ffn_dim=64,
+            decoder_ffn_dim=64,
+            num_mel_bins=80,
+            max_source_positions=50,
+            max_target_positions=16,
+            classifier_proj_size=16,
+            pad_token_id=0,
+            bos_token_id=1,
+            eos_token_id=2,
+            decoder_start_token_id=1,
+            suppress_tokens=[],
+            begin_suppress_tokens=[],
+        ),
+        hf.WhisperFeatureExtractor(chunk_length=30),
+    ),
+    "ast": _spectra(
+        lambda: hf.ASTConfig(**HIDDEN, num_hidden_layers=3, num_mel_bins=64, max_length=48),
+        hf.ASTFeatureExtractor(num_mel_bins=64, max_length=48),
+    ),
+}
+ARCHITECTURES |= {
+    f"{name}-tokens": replace(ARCHITECTURES[name], task="token-classification")
+    for name in ("bert", "roberta", "distilbert", "electra", "deberta", "deberta-v2", "modernbert")
+}
+
+
+def _timm(architecture: str, blocks: int, **options: Any) -> Architecture:
+    """One of timm's, whose configuration is its processor's too, and whose checkpoints have a head."""
+    prepared = {"input_size": [3, 64, 64], "mean": [0.5] * 3, "std": [0.5] * 3, "crop_pct": 0.9}
+
+    def config() -> Any:
+        return hf.TimmWrapperConfig(
+            architecture=architecture, num_labels=10, pretrained_cfg=prepared, model_args=options
+        )
+
+    return Architecture("image-classification", blocks, config, lambda _: None, hf.AutoModelForImageClassification)
+
+
+TIMM: dict[str, Architecture] = {  # these need timm, and torchvision, which has no build for every torch
+    "timm-vit": _timm("test_vit", 6, img_size=64),
+    "timm-resnet": _timm("test_resnet", 4),
+    "timm-convnext": _timm("test_convnext", 9),
+    "timm-efficientnet": _timm("test_efficientnet", 5),
+    "timm-vgg": _timm("vgg11", 8, mlp_ratio=0.01),
+}
+
+
+def tiny_data(task: str, folder: Path, rows: int = 24) -> Path:
+    """Write examples of two classes, in turns, for a task: a file with its default columns."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if task == "token-classification":
+        sentences = tiny_sentences(rows, classes=1)
+        lines = [
+            json.dumps({"tokens": words, "ner_tags": [tag.replace("I-", "B-") for tag in tags]})
+            for words, tags in sentences
+        ]
+        (folder / "data.jsonl").write_text("\n".join(lines))
+        return folder / "data.jsonl"
+    if task == "text-classification":
+        return tiny_csv(folder / "data.csv", rows)
+    kind, write = {"image-classification": ("image", tiny_image), "audio-classification": ("audio", tiny_sound)}[task]
+    names = [write(folder, i, i % 2).name for i in range(rows)]
+    with (folder / "data.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([(kind, "label"), *((name, LABELS[i % 2]) for i, name in enumerate(names))])
+    return folder / "data.csv"

@@ -1,0 +1,21 @@
+"""Workers that join from outside."""
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.acceptance.e2e.conftest import Served
+
+
+@contextlib.contextmanager
+def external_worker(served: Served, folder: Path | None = None, **more: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """`luthier worker --server URL`, ended with SIGTERM."""
+    command = [sys.executable, "-c", "from luthier.service.cli import main; main()", "worker", "--server"]
+    process = subprocess.Popen([*command, str(served.client.base_url)], env=served.environment | more, cwd=folder)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(20)

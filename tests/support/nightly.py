@@ -1,0 +1,75 @@
+"""A schedule whose clock is the test's."""
+
+from datetime import datetime
+from typing import Any
+
+from luthier.studies.protocol import Assignment, AssignmentKind
+from tests.support.harness import INSPECTION, Running, ScriptedWorker, spec
+
+BETTER = {"gained": 12, "lost": 2, "challenger": {"accuracy": 0.9, "loss": 0.3}}
+
+
+def template(**changes: Any) -> dict[str, Any]:
+    return {key: value for key, value in spec(**changes).items() if key != "name"} | {"budget": {"trials": 3}}
+
+
+def schedule(**changes: Any) -> dict[str, Any]:
+    """Every minute; the best two configurations are trained twice more."""
+    promote = {"candidates": 2, "seeds": 2}
+    return {"name": "nightly", "cron": "* * * * *", "study": template(), "promote": promote} | changes
+
+
+class Nightly:
+    """A schedule whose clock is moved from one due time to the next."""
+
+    def __init__(self, house: Running, worker: ScriptedWorker, **changes: Any) -> None:
+        self.house, self.worker = house, worker
+        answer = house.client.post("/v1/schedules", json=schedule(**changes))
+        assert answer.status_code == 201, answer.text
+        self.now = datetime.fromisoformat(answer.json()["next"][0]).timestamp() - 60
+
+    def data(self, fingerprint: str) -> None:
+        """Other data from now on."""
+        self.worker.inspection = INSPECTION.model_copy(update={"fingerprint": fingerprint * 64})
+
+    def due(self, minutes: int = 1) -> None:
+        self.now += 60 * minutes
+        self.house.tick(self.now)
+
+    def settle(self) -> None:
+        """Work until nothing is left to do, for workers or for the schedule."""
+        for _ in range(20):
+            self.worker.drain()
+            self.house.tick(self.now)
+            if all(run["state"] != "running" for run in self.runs()):
+                return
+        raise AssertionError(f"it never ends: {self.runs()[0]}")
+
+    def run(self, fingerprint: str) -> dict[str, Any]:
+        """The next due time, on this data, to its end."""
+        self.data(fingerprint)
+        self.due()
+        self.settle()
+        return self.runs()[0]
+
+    def until_compared(self, fingerprint: str) -> Assignment:
+        """The next due time, on this data, until its winner is to be compared with the champion."""
+        self.data(fingerprint)
+        self.due()
+        while True:
+            self.house.tick(self.now)
+            while (a := self.worker.claim()) is not None:
+                if a.kind is AssignmentKind.COMPARE:
+                    return a
+                self.worker.work(a)
+
+    def runs(self) -> list[dict[str, Any]]:
+        return list(self.house.get("/v1/schedules/nightly/runs?limit=500")["items"])
+
+    def view(self) -> dict[str, Any]:
+        return self.house.get("/v1/schedules/nightly")
+
+    def champion(self) -> bytes:
+        answer = self.house.client.get("/v1/schedules/nightly/champion")
+        assert answer.status_code == 200, answer.text
+        return answer.content

@@ -1,0 +1,274 @@
+"""Images and sounds as data: folders, tables of paths, and bytes in tables; related rows stay together."""
+
+import json
+import random
+import shutil
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from luthier.studies.spec import Dataset
+from luthier.trials.data.load import Data, load_data
+from luthier.trials.data.media_folders import stamps
+from luthier.trials.errors import BadData
+from tests.support.tiny import tiny_rows
+
+
+def load(source: Any, task: str = "image-classification", seed: int = 0, **options: Any) -> Data:
+    source = {k: str(v) for k, v in source.items()} if isinstance(source, dict) else str(source)
+    return load_data(Dataset.model_validate({"source": source, **options}), task, seed)
+
+
+def picture(number: int) -> bytes:
+    """A PNG's head, and what makes it a file of its own: data is never decoded here."""
+    return b"\x89PNG\r\n\x1a\n" + number.to_bytes(4, "big")
+
+
+def fill(folder: Path, files: int = 12, start: int = 0, classes: tuple[str, ...] = ("cat", "dog")) -> Path:
+    for i in range(files):
+        file = folder / classes[i % len(classes)] / f"{i}.PNG"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(picture(start + i))
+    return folder
+
+
+def contents(data: Data, split: str) -> set[bytes]:
+    values = data.splits[split].columns["image"]
+    return {value if isinstance(value, bytes) else value.read_bytes() for value in values}
+
+
+def test_a_folder_per_class(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "pets", 20)
+    (folder / ".DS_Store").write_text("x")
+    (folder / ".hidden").mkdir()
+    (folder / "cat" / ".DS_Store").write_text("x")
+    (folder / "cat" / "notes.txt").write_text("not an image")
+    (folder / "cat" / "old").mkdir()
+    (folder / "cat" / "old" / "deep.jpg").write_bytes(b"jpeg")
+    data = load(folder, validation=0.2, test=0.2)
+    assert data.label_names == ["cat", "dog"] and data.labels == {"cat": 11, "dog": 10}
+    assert all(path.is_absolute() and path.is_file() for path in data.splits["train"].columns["image"])
+    for split in data.splits.values():
+        for path, label in zip(split.columns["image"], split.labels, strict=True):
+            assert data.label_names[label] in path.parts
+    assert set(data.splits["train"].columns) == {"image"}
+
+
+def test_folders_for_splits(tmp_path: Path) -> None:
+    root = tmp_path / "pets"
+    fill(root / "train", 12), fill(root / "val", 4, 100), fill(root / "test", 2, 200)
+    found = load(root)
+    assert found.rows == {"train": 12, "validation": 4, "test": 2}
+    assert contents(found, "validation") == {picture(100 + i) for i in range(4)}
+    assert load(root, test=0).rows == {"train": 12, "validation": 4, "test": 0}
+    assert load(root, validation="test", test=0).rows["validation"] == 2
+    named = load({"train": root / "train", "validation": root / "val", "test": root / "test"})
+    assert named == found
+    with pytest.raises(BadData, match=r"no folder for the split 'dev'; dataset\.source has test, train, val"):
+        load(root, validation="dev")
+
+
+def test_every_form_gives_the_same_data(tmp_path: Path) -> None:
+    import datasets
+
+    folder = fill(tmp_path / "pets", 20)
+    rows = [{"image": f"pets/{c}/{i}.PNG", "label": c} for c in ("cat", "dog") for i in range(20)]
+    rows = sorted(
+        (row for row in rows if (tmp_path / row["image"]).exists()), key=lambda row: (row["label"], Path(row["image"]))
+    )
+    (tmp_path / "d.csv").write_text("image,label\n" + "".join(f"{r['image']},{r['label']}\n" for r in rows))
+    (tmp_path / "d.jsonl").write_text(
+        "".join(json.dumps({**r, "image": str(tmp_path / r["image"])}) + "\n" for r in rows)
+    )
+    binary = [(tmp_path / row["image"]).read_bytes() for row in rows]
+    labels = [row["label"] for row in rows]
+    pyarrow.parquet.write_table(pyarrow.table({"image": binary, "label": labels}), tmp_path / "plain.parquet")
+    features = datasets.Features(
+        {"image": datasets.Image(decode=False), "label": datasets.ClassLabel(names=["cat", "dog"])}
+    )
+    made = datasets.Dataset.from_dict(
+        {"image": [{"bytes": b, "path": None} for b in binary], "label": [["cat", "dog"].index(c) for c in labels]},
+        features=features,
+    )
+    made.to_parquet(tmp_path / "struct.parquet")
+    shutil.copy(tmp_path / "d.csv", tmp_path / "pets" / "beside.csv")  # a file beside the class folders is no class
+    found = {name: load(tmp_path / name) for name in ("pets", "d.csv", "d.jsonl", "plain.parquet", "struct.parquet")}
+    first = found["pets"]
+    assert {data.fingerprint for data in found.values()} == {first.fingerprint}
+    for data in found.values():
+        assert data.label_names == ["cat", "dog"]
+        assert {name: contents(data, name) for name in data.splits} == {n: contents(first, n) for n in first.splits}
+    assert all(isinstance(value, bytes) for value in found["struct.parquet"].splits["test"].columns["image"])
+    changed = next((folder / "cat").iterdir())
+    changed.write_bytes(b"another picture")
+    assert load(folder).fingerprint != first.fingerprint
+
+
+def test_a_folder_that_changed_is_seen(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "pets", 6)
+    (folder / "cat" / "deep").mkdir()
+    seen = [stamps(folder)]
+    for change in (
+        lambda: (folder / "cat" / "deep" / "new.png").write_bytes(b"x"),
+        lambda: (folder / "cat" / "deep" / "new.png").unlink(),
+        lambda: (folder / "dog").rename(folder / "wolf"),
+    ):
+        time.sleep(0.02)  # a file system's clock ticks
+        change()
+        seen.append(stamps(folder))
+    assert len(set(seen)) == len(seen) and stamps(folder) == seen[-1]
+
+
+def test_sounds(tmp_path: Path) -> None:
+    for i in range(12):
+        file = tmp_path / "drums" / ("kick", "snare")[i % 2] / f"{i}.{('wav', 'flac', 'mp3')[i % 3]}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(bytes([i + 1]))
+    (tmp_path / "drums" / "kick" / "cover.png").write_bytes(b"no sound")
+    data = load(tmp_path / "drums", "audio-classification")
+    assert sum(data.rows.values()) == 12 and data.label_names == ["kick", "snare"]
+    with pytest.raises(BadData, match=r"drums/snare holds no image file .*\.png"):
+        load(tmp_path / "drums")
+
+
+def test_hub_data_sets_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    for role, kind in (("image", datasets.Image), ("audio", datasets.Audio)):
+        names = datasets.ClassLabel(names=["no", "yes"])
+        values = [{"bytes": picture(i), "path": "x.png"} for i in range(20)]
+        made = datasets.Dataset(pyarrow.table({role: values, "label": [i % 2 for i in range(20)]}))
+        made = made.cast_column("label", names).cast_column(role, kind())
+        monkeypatch.setattr(
+            datasets, "load_dataset", lambda path, name=None, made=made: datasets.DatasetDict(train=made)
+        )
+        data = load("someone/something", f"{role}-classification")
+        assert data.label_names == ["no", "yes"] and data.splits["train"].columns[role][0].startswith(b"\x89PNG")
+
+
+def test_faults_of_folders(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    (flat / "a.png").write_bytes(b"x")
+    for folder in ("empty", "flat"):
+        with pytest.raises(BadData, match=f"{folder} holds no folders; put the image files of each class"):
+            load(tmp_path / folder)
+    folder = fill(tmp_path / "pets")
+    with pytest.raises(BadData, match="it has no columns") as refused:
+        load(folder, columns={"group": "owner"})
+    assert refused.value.path == ["dataset", "columns", "group"]
+    with pytest.raises(BadData, match="pets is a folder; give a file"):
+        load(folder, "text-classification")
+    with pytest.raises(BadData, match="no named splits"):
+        load(folder, validation="dev")
+    (folder / "cat" / "0.PNG").write_bytes(b"")
+    with pytest.raises(BadData, match=r"pets, cat/0.PNG: .*the file is empty"):
+        load(folder)
+    (folder / "bird").mkdir()
+    with pytest.raises(BadData, match="pets/bird holds no image file"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    "value, said",
+    [
+        ("absent.png", "No such file"),
+        ("../out/secret.png", "LUTHIER_DATA_ROOTS"),
+        ("link.png", "LUTHIER_DATA_ROOTS"),
+        ("/etc/hostname", "LUTHIER_DATA_ROOTS"),
+        ("http://localhost/a.png", "URLs are not fetched"),
+        ("pets", "it is no file"),
+        ("a\\u0000b.png", "cannot be opened"),
+        ("", "is empty"),
+        ("nothing.png", "the file is empty"),
+    ],
+)
+def test_paths_in_a_table_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, said: str) -> None:
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    fill(inside / "pets")
+    outside.mkdir()
+    (outside / "secret.png").write_bytes(b"x")
+    (inside / "link.png").symlink_to(outside / "secret.png")
+    (inside / "nothing.png").touch()
+    rows = [{"image": f"pets/{('cat', 'dog')[i % 2]}/{i}.PNG", "label": i % 2} for i in range(12)]
+    lines = [json.dumps(row) for row in rows]
+    lines[3] = f'{{"image": "{value}", "label": 1}}'
+    (inside / "d.jsonl").write_text("\n".join(lines))
+    monkeypatch.setenv("LUTHIER_DATA_ROOTS", str(inside))
+    with pytest.raises(BadData) as refused:
+        load(inside / "d.jsonl")
+    assert "d.jsonl, row 4 (line 4): column 'image'" in refused.value.message and said in refused.value.message
+    assert refused.value.path == ["dataset", "source"]
+
+
+def test_links_out_of_a_folder_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = fill(tmp_path / "in" / "pets")
+    (tmp_path / "secret.png").write_bytes(b"x")
+    (folder / "cat" / "link.png").symlink_to(tmp_path / "secret.png")
+    monkeypatch.setenv("LUTHIER_DATA_ROOTS", str(tmp_path / "in"))
+    with pytest.raises(BadData, match=r"pets, cat/link.png: .*LUTHIER_DATA_ROOTS"):
+        load(folder)
+
+
+def grouped_csv(path: Path, groups: int, seed: int = 0) -> Path:
+    """Groups of 1 to 8 rows of mixed labels; the text holds the group's name."""
+    draw, lines = random.Random(seed), []
+    for g in range(groups):
+        for text, label in draw.sample(tiny_rows(60, 3), draw.randint(1, 8)):
+            lines.append(f"{text} g{g},{label},g{g}\n")
+    draw.shuffle(lines)
+    path.write_text("text,label,who\n" + "".join(lines))
+    return path
+
+
+def owners(data: Data) -> dict[str, set[str]]:
+    """Group -> the splits it occurs in."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for name, split in data.splits.items():
+        assert set(split.columns) == {"text"}
+        for text in split.columns["text"]:
+            found[text.split()[-1]].add(name)
+    return found
+
+
+@pytest.mark.parametrize("groups", [4, 12, 120])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_related_rows_stay_on_one_side(tmp_path: Path, groups: int, seed: int) -> None:
+    path = grouped_csv(tmp_path / "d.csv", groups)
+    options: dict[str, Any] = {"columns": {"group": "who"}, "validation": 0.2, "test": 0.2}
+    data = load(path, "text-classification", seed, **options)
+    assert all(len(splits) == 1 for splits in owners(data).values()) and len(owners(data)) == groups
+    assert set(data.splits["train"].labels) == {0, 1, 2} and all(data.rows.values())
+    assert data == load(path, "text-classification", seed, **options)
+    if groups == 120:
+        total = sum(data.rows.values())
+        assert all(abs(data.rows[name] / total - 0.2) < 0.02 for name in ("validation", "test"))
+        for name in ("validation", "test"):
+            for label, count in enumerate(data.labels.values()):
+                assert abs(data.splits[name].labels.count(label) / count - 0.2) < 0.05
+        sample = load(path, "text-classification", seed, limit=150, **options)
+        assert all(len(splits) == 1 for splits in owners(sample).values())
+        whole = {group: sum(group == text.split()[-1] for s in data.splits.values() for text in s.columns["text"])
+                 for group in owners(sample)}  # fmt: skip
+        assert abs(sum(sample.rows.values()) - 150) <= 8 and sum(whole.values()) == sum(sample.rows.values())
+        assert data != load(path, "text-classification", seed + 1, **options)
+
+
+def test_groups_that_cannot_be_kept_apart_are_refused(tmp_path: Path) -> None:
+    path = grouped_csv(tmp_path / "d.csv", 2)
+    with pytest.raises(BadData, match="2 groups are too few to draw a"):
+        load(path, "text-classification", columns={"group": "who"})
+    other = tmp_path / "e.csv"
+    other.write_text(path.read_text().replace("g0", "g7"))
+    with pytest.raises(BadData, match=r"The group 'g1' occurs in .*d.csv and in .*e.csv") as refused:
+        load({"train": path, "test": other}, "text-classification", columns={"group": "who"})
+    assert refused.value.path == ["dataset", "columns", "group"]
+    path.write_text(path.read_text() + "who is it,joy,\n")
+    with pytest.raises(BadData, match="column 'who' is empty"):
+        load(path, "text-classification", columns={"group": "who"})
