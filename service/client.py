@@ -199,10 +199,9 @@ class Client:
         into.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=into.parent, prefix=f".{into.name}.") as scratch:
             archive, unpacked = Path(scratch, "model.tar.gz"), Path(scratch, "model")
-            with archive.open("w+b") as file:
+            with archive.open("wb") as file:
                 self._fetch(path, file, sha256)
-                file.seek(0)
-                unpack(file, unpacked)
+            unpack(archive, unpacked)
             unpacked.replace(into)
         return into
 
