@@ -15,6 +15,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from luthier.service.api.pages import render
 from luthier.service.errors import Forbidden, Problem, TooLarge, Unauthorized
 
 OPEN = ("/healthz", "/readyz", "/login")
@@ -22,13 +23,6 @@ MAX_BODY_BYTES = 8 * 2**20  # of any body but workers' files; a report with a fu
 COOKIE = "luthier"
 COOKIE_SECONDS = 12 * 3600
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
-
-LOGIN = """<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Luthier: log in</title><style>body{{font:16px system-ui;display:grid;place-items:center;min-height:90vh}}
-form{{display:grid;gap:.8rem;width:20rem}}input,button{{font:inherit;padding:.5rem}}p{{color:#b00;min-height:1.2em}}</style>
-<form method="post" action="/login"><h1>Luthier</h1><label for="token">Token of this service</label>
-<input id="token" name="token" type="password" autocomplete="current-password" autofocus required>
-<input type="hidden" name="next" value="{next}"><button>Log in</button><p role="alert">{message}</p></form>"""
 
 
 class Guard:
@@ -123,13 +117,13 @@ def install(app: FastAPI, guard: Guard) -> None:
 
     @app.get("/login", include_in_schema=False)
     def _page(next: str = "/dashboard") -> HTMLResponse:
-        return HTMLResponse(LOGIN.format(next=_local(next), message=""))
+        return render("login.html", next=_local(next), message="")
 
     @app.post("/login", include_in_schema=False)
     def _login(request: Request, token: str = Form(max_length=1000), next: str = Form("/dashboard")) -> Response:
         cookie = guard.login(token)
         if cookie is None:
-            return HTMLResponse(LOGIN.format(next=_local(next), message="That is not this service's token."), 401)
+            return render("login.html", 401, next=_local(next), message="That is not this service's token.")
         response = RedirectResponse(_local(next), 303)
         secure = request.url.scheme == "https"
         response.set_cookie(COOKIE, cookie, COOKIE_SECONDS, httponly=True, samesite="strict", secure=secure)
