@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import luthier
 from tests.support.paths import ROOT
 
 FOLDERS = ("service", "studies", "trials")
@@ -39,6 +40,10 @@ def test_every_file_of_the_folders_is_in_the_wheel(content: set[str]) -> None:
     assert len(names) > 100
     assert names - content == set()
     assert {"luthier/__init__.py", "luthier/py.typed"} <= content
+
+
+def test_its_version_is_the_packages(content: set[str]) -> None:
+    assert f"luthier-{luthier.__version__}.dist-info/METADATA" in content
 
 
 def test_nothing_else_is(content: set[str]) -> None:
