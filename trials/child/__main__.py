@@ -18,18 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from luthier.studies.protocol import (
-    TRAINING,
-    Assignment,
-    AssignmentKind,
-    Decision,
-    Metrics,
-    Outcome,
-    Problem,
-    Reason,
-    Report,
-)
+from luthier.studies.protocol import TRAINING, Assignment, AssignmentKind, Decision, Outcome, Problem, Reason, Report
 from luthier.studies.text import one_line
+from luthier.studies.wire import Metrics
 from luthier.trials.child.messages import (
     Decided,
     End,

@@ -17,7 +17,8 @@ from torch import nn
 
 from luthier.studies.host import CGROUP, memory_limit, memory_usage
 from luthier.studies.hyperparameters import Params
-from luthier.studies.protocol import Assignment, BatchFit
+from luthier.studies.protocol import Assignment
+from luthier.studies.results import BatchFit
 from luthier.studies.space import Range, Space
 from luthier.trials.errors import BadData
 from luthier.trials.training import optim

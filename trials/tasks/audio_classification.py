@@ -11,9 +11,9 @@ import numpy
 import torch
 import transformers
 
-from luthier.studies.protocol import Metrics
 from luthier.studies.tasks import TASKS
 from luthier.studies.text import one_line
+from luthier.studies.wire import Metrics
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.load import Split
 from luthier.trials.data.media import named, read_audio

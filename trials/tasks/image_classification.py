@@ -14,9 +14,9 @@ import torch
 import transformers
 from PIL import Image
 
-from luthier.studies.protocol import Metrics
 from luthier.studies.tasks import TASKS
 from luthier.studies.text import one_line
+from luthier.studies.wire import Metrics
 from luthier.trials.data.augmentation import augment
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.load import Split

@@ -21,8 +21,9 @@ import httpx
 from pydantic import BaseModel
 
 from luthier.studies.host import is_loopback
-from luthier.studies.protocol import Answer, Assignment, Claim, FileRef, Outcome, Renewal, Report
+from luthier.studies.protocol import Answer, Assignment, Claim, Outcome, Renewal, Report
 from luthier.studies.text import one_line
+from luthier.studies.wire import FileRef
 
 log = logging.getLogger(__name__)
 
