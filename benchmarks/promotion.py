@@ -18,7 +18,7 @@ from typing import Any
 import numpy
 
 from luthier.studies.promotion import Promote, judge
-from luthier.studies.protocol import Comparison
+from luthier.studies.results import Comparison
 from luthier.studies.spec import Objective
 
 SIZES, GAINS = (200, 1_000, 5_000), (0.01, 0.02, 0.05)

@@ -6,6 +6,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict
 
+from luthier.studies.text import one_line
+
 
 class Document(BaseModel):
     """What a user writes: unknown keys are refused, and nothing is changed once it is read."""
@@ -35,4 +37,4 @@ def load_document(text: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"not valid YAML or JSON: {' '.join(str(error).split())}") from None
+        raise ValueError(f"not valid YAML or JSON: {one_line(error, None)}") from None

@@ -232,7 +232,9 @@ class Due:
     skip: SkipReason | None
 
 
-def decide(spec: ScheduleSpec, due: Sequence[float], now: float, latest: bool, running: bool) -> list[Due]:
+def decide(
+    spec: ScheduleSpec, due: Sequence[float], now: float, is_last_batch: bool, has_active_run: bool
+) -> list[Due]:
     """What becomes of each of some due times that have come, ascending. `latest`: the last of them is the last that has
     come. `running`: a run goes on."""
     deadline = spec.starting_deadline_seconds
@@ -241,12 +243,12 @@ def decide(spec: ScheduleSpec, due: Sequence[float], now: float, latest: bool, r
     decided = []
     for i, at in enumerate(due):
         skip = None
-        late, missed = now - at, not latest or i < len(due) - 1
+        late, missed = now - at, not is_last_batch or i < len(due) - 1
         if spec.paused:
             skip = SkipReason.PAUSED
         elif missed or (deadline is not None and late > deadline):
             skip = SkipReason.TOO_LATE
-        elif running and spec.concurrency == "forbid":
+        elif has_active_run and spec.concurrency == "forbid":
             skip = SkipReason.STILL_RUNNING
         decided.append(Due(at, skip))
     return decided

@@ -80,12 +80,13 @@ def load_settings(**given: Any) -> "Settings":
     """Settings from the environment, under the options that were given. Raises CommandError."""
     from pydantic import ValidationError
 
+    from luthier.service.schemas import faults_of
     from luthier.service.settings import Settings
 
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        lines = (f"LUTHIER_{line[0].upper()}: {line[1]}" for line in _pairs(error))
+        lines = (f"LUTHIER_{fault.path.upper()}: {fault.message}" for fault in faults_of(error.errors()))
         raise CommandError(USAGE, "The settings are wrong:", *lines) from None
 
 
@@ -103,13 +104,9 @@ def starting() -> Iterator[None]:
 
 def problems(error: "ValidationError") -> Iterable[str]:
     """`path: message` for each problem."""
-    return (f"{path}: {message}" if path else message for path, message in _pairs(error))
+    from luthier.service.schemas import faults_of
 
-
-def _pairs(error: "ValidationError") -> Iterable[tuple[str, str]]:
-    for item in error.errors(include_url=False, include_context=False, include_input=False):
-        message = "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
-        yield ".".join(map(str, item["loc"])), message
+    return map(str, faults_of(error.errors()))
 
 
 def tell(*lines: str) -> None:
@@ -129,7 +126,7 @@ def explain(error: Exception) -> tuple[int, list[str]]:
         return FAILURE, [str(error), "Start one with `luthier serve`, or name another with --server or LUTHIER_SERVER."]
     if isinstance(error, ServiceError):
         code = USAGE if error.status in (400, 413, 422) else FAILURE
-        return code, [f"{e.path}: {e.message}" if e.path else e.message for e in error.errors] or [str(error)]
+        return code, [str(fault) for fault in error.errors] or [str(error)]
     if isinstance(error, DownloadError):
         return FAILURE, [str(error)]
     if isinstance(error, FileExistsError) and error.errno is None:

@@ -46,16 +46,16 @@ def _deal(core: Core, session: Session, schedule_id: int, now: float, ended: lis
     if schedule is None or schedule.next_at is None or schedule.next_at > now:
         return False  # another service was faster
     times = _until(schedule, now)
-    latest, times = len(times) <= BATCH, times[:BATCH]
+    is_last_batch, times = len(times) <= BATCH, times[:BATCH]
     active = running(session, schedule)
-    for due in decide(schedule.spec, times, now, latest, bool(active)):
+    for due in decide(schedule.spec, times, now, is_last_batch, has_active_run=bool(active)):
         if due.skip is None and schedule.spec.concurrency == "replace":
             ended += _replace(core, session, active)
         _record(core, session, schedule, due, now)
     schedule.dealt_until = times[-1]
     plan_next(schedule)
     _forget(session, schedule)
-    return not latest and schedule.next_at is not None
+    return not is_last_batch and schedule.next_at is not None
 
 
 def _until(schedule: ScheduleRow, now: float) -> list[float]:
