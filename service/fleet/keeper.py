@@ -7,8 +7,9 @@ import sys
 import threading
 from pathlib import Path
 
-from luthier.service.fleet.local import LocalFleet, gpus
+from luthier.service.fleet.local import LocalFleet
 from luthier.service.settings import Settings
+from luthier.studies.gpus import usable_gpus
 
 log = logging.getLogger("luthier")
 
@@ -56,7 +57,7 @@ def keep(settings: Settings, server: str, *, cpu: bool, alive: Path | None) -> N
 def _wait_for_gpus(stopped: threading.Event) -> list[str]:
     """The GPUs, once there is one; none when a signal came first. A driver that is being updated may take a while."""
     said = False
-    while not (found := gpus()):
+    while not (found := usable_gpus()):
         if not said:
             log.error(NO_GPU, LOOK_SECONDS)
         said = True

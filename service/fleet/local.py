@@ -9,7 +9,6 @@ import logging
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from luthier.studies.gpus import usable_gpus
 from luthier.studies.host import usable_cores
 
 log = logging.getLogger(__name__)
@@ -177,7 +177,7 @@ class LocalFleet:
 
 def _devices(cpu_workers: int, workers_per_gpu: int = 1, found: list[str] | None = None) -> list[list[str]]:
     """The arguments of each worker: a GPU or none, and its share of the cores."""
-    slots = (gpus() if found is None else found) * workers_per_gpu or [CPU] * max(cpu_workers, 1)
+    slots = (usable_gpus() if found is None else found) * workers_per_gpu or [CPU] * max(cpu_workers, 1)
     shares = map(str, _shares(len(slots)))
     return [["--gpu", slot, "--threads", threads] for slot, threads in zip(slots, shares, strict=True)]
 
@@ -188,52 +188,6 @@ def _shares(workers: int) -> list[int]:
     limit = os.environ.get("OMP_NUM_THREADS", "")
     most = int(limit) if limit.isdigit() else cores
     return [max(min(cores // workers + (i < cores % workers), most), 1) for i in range(workers)]
-
-
-def gpus() -> list[str]:
-    """Identifiers of the GPUs that workers of this machine may use."""
-    return visible_gpus(_list_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
-
-
-def _list_gpus() -> str:
-    """What `nvidia-smi -L` prints; nothing where there is no driver."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return ""
-    try:
-        asked = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=30)  # noqa: S603 - no shell
-    except (OSError, subprocess.TimeoutExpired) as error:
-        log.warning("nvidia-smi does not answer (%s): trials run on the CPU.", error)
-        return ""
-    return asked.stdout if asked.returncode == 0 else ""
-
-
-def visible_gpus(listing: str, visible: str | None) -> list[str]:
-    """Identifiers of the GPUs that trials may use, out of `nvidia-smi -L`, as CUDA_VISIBLE_DEVICES would have it.
-
-    A GPU that is split into instances counts as its instances. `visible` is the variable's value: indices or
-    identifiers (or the beginnings of such), of which CUDA ignores all from the first unknown one on. Indices count
-    in the order of the PCI bus, as `nvidia-smi` does; workers have CUDA count so too (CUDA_DEVICE_ORDER).
-    """
-    gpus: list[list[str]] = []  # per GPU its own identifier, then those of its instances
-    for line in listing.splitlines():
-        found = re.search(r"UUID: ([^)\s]+)", line)
-        if found and line.startswith("GPU "):
-            gpus.append([found[1]])
-        elif found and gpus:
-            gpus[-1].append(found[1])
-    if visible is None:
-        return [part for gpu in gpus for part in gpu[1:] or gpu]
-    chosen: list[str] = []
-    for entry in filter(None, (entry.strip() for entry in visible.split(","))):
-        if entry.isdigit():
-            matches = gpus[int(entry)][1:] or gpus[int(entry)] if int(entry) < len(gpus) else []
-        else:
-            matches = [part for gpu in gpus for part in gpu if part.startswith(entry)]
-        if not matches:
-            break
-        chosen += matches
-    return chosen
 
 
 def _close(pipe: IO[bytes] | None) -> None:
