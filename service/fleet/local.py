@@ -20,6 +20,7 @@ from typing import IO
 
 from luthier.studies.gpus import usable_gpus
 from luthier.studies.host import usable_cores
+from luthier.studies.protocol import SECRET_SETTINGS
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +30,6 @@ STEADY_SECONDS = 60.0  # a worker that lived so long starts over with the first 
 HOPELESS_DEATHS = 3  # so many in a row, and a worker is not expected to stay up any more
 LOOK_SECONDS = 0.5  # between looks at the workers
 CPU = "cpu"
-SECRETS = frozenset(  # of the service; its workers need none of them
-    f"LUTHIER_{name}" for name in ("TOKEN", "WORKER_TOKEN", "DATABASE_URL", "WEBHOOK_URL", "WEBHOOK_SECRET")
-)
 
 
 @dataclass
@@ -74,7 +72,7 @@ class LocalFleet:
         found: list[str] | None = None,
     ) -> None:
         self._url, self._logs = url, home / "logs" if logs else None
-        self._environment = {k: v for k, v in os.environ.items() if k not in SECRETS}
+        self._environment = {k: v for k, v in os.environ.items() if k not in SECRET_SETTINGS}
         if token is not None:
             self._environment["LUTHIER_WORKER_TOKEN"] = token
         self._environment["LUTHIER_DATA_ROOTS"] = "/" if data_roots is None else data_roots

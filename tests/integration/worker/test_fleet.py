@@ -130,3 +130,25 @@ def test_the_fleet_needs_no_trial_code() -> None:
     code = "import sys, luthier.service.fleet.local; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"luthier.trials", "torch", "optuna"} & set(done.stdout.split())
+
+
+def test_the_workers_command_loads_no_database_and_no_search(tmp_path: Path) -> None:
+    """The command's whole way, up to where it would start its workers."""
+    code = (
+        "import sys\n"
+        "from luthier.service.cli import app\n"
+        "from luthier.service.fleet import keeper\n"
+        "class Started(Exception): pass\n"
+        "def start(*_, **given): raise Started(given['home'])\n"
+        "keeper.LocalFleet = start\n"
+        "try: app(['workers', '--cpu'], standalone_mode=False)\n"
+        "except Started as started: print(started, *sys.modules)"
+    )
+    environment = os.environ | {"LUTHIER_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    home, *modules = done.stdout.split()
+    assert home == str(tmp_path)
+    assert "luthier.service.settings" in modules
+    assert not {"luthier.service.storage", "luthier.trials", "sqlalchemy", "optuna", "fastapi", "torch"} & set(modules)
