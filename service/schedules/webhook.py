@@ -1,7 +1,7 @@
 """Notifications of runs, as signed HTTP POSTs after the Standard Webhooks specification (version 1.0.0).
 
-`runs.py` and `steps.py` queue them within their own transactions, the scheduler delivers them. The package
-standardwebhooks signs. Delivery and the retry timer are our own: the package has neither, and a notification must be a
+`steps.py` queues them within its own transactions, the scheduler delivers them. The package standardwebhooks signs.
+Delivery and the retry timer are our own: the package has neither, and a notification must be a
 row that is committed together with what it tells. The URL and the secret are settings; never write them to the
 database or to the log. A receiver checks that `webhook-signature` holds `v1,` and the base64 of HMAC-SHA256 over
 `{webhook-id}.{webhook-timestamp}.{body}` (standardwebhooks.com).
