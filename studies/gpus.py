@@ -1,4 +1,4 @@
-"""The GPUs of this machine, from NVIDIA's management library (NVML), or from `nvidia-smi` where it finds no driver.
+"""The GPUs of this machine, from NVIDIA's library (NVML), or from `nvidia-smi` where it finds no driver.
 
 The service's local fleet and the worker's command line call it: both count GPUs alike, and share nothing else. Nothing
 here opens a CUDA context or needs torch, and a worker without the package nvidia-ml-py can run it.
@@ -16,6 +16,7 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
+CPU = "cpu"  # the device of a worker that works on no GPU
 ANSWER_SECONDS = 30.0  # a driver that takes longer to answer hangs
 MEBIBYTE = 2**20
 _LISTED = re.compile(r"(?P<kind>GPU|\s+MIG)\s+(?P<name>.*?)\s*\(UUID: (?P<uuid>[^)\s]+)\)")

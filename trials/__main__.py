@@ -13,13 +13,12 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from luthier.studies.gpus import find_gpu
+from luthier.studies.gpus import CPU, find_gpu
 from luthier.studies.host import usable_cores
 from luthier.studies.protocol import Gpu
 from luthier.trials.worker.loop import Worker
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
-CPU = "cpu"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -115,8 +115,8 @@ def test_a_worker_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytes
     until(lambda: (tmp_path / "logs" / "local-0.log").read_text())
     began = time.monotonic()
     local.stop(0.2)
-    assert 0.2 <= time.monotonic() - began < 2
-    assert len(pids) == 1 and gone(pids[0])
+    assert time.monotonic() - began >= 0.2  # it was given the time
+    assert len(pids) == 1 and gone(pids[0])  # only SIGKILL ends it
 
 
 def until(what: Callable[[], object], seconds: float = 10) -> None:
