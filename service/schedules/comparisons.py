@@ -14,12 +14,12 @@ from luthier.studies.protocol import AssignmentKind, TrialState
 
 def find_comparison(session: Session, run: RunRow, study: StudyRow) -> AssignmentRow | None:
     """Return the assignment that compares the study's winner with the run's rival, or None before it is queued."""
-    wanted = (
+    conditions = (
         AssignmentRow.study_id == study.id,
         AssignmentRow.kind == AssignmentKind.COMPARE,
         AssignmentRow.number == run.rival_id,
     )
-    return session.scalar(select(AssignmentRow).where(*wanted))
+    return session.scalar(select(AssignmentRow).where(*conditions))
 
 
 def is_comparison_open(session: Session, run: RunRow, study: StudyRow) -> bool:
