@@ -29,8 +29,9 @@ from luthier.service.storage.leases import changed_rows
 from luthier.service.storage.tables import AssignmentRow, ChampionRow, RunRow, ScheduleRow, StudyRow
 from luthier.studies.promotion import ComparedModel, ComparisonContext, DataSeen, PromotionDecision, judge
 from luthier.studies.protocol import AssignmentKind, StudyState, TrialState
-from luthier.studies.schedule import Event, RunOutcome, RunState, SkipReason, adapt
+from luthier.studies.schedule import Event, RunOutcome, RunState, SkipReason
 from luthier.studies.search.storage import StorageError
+from luthier.studies.warm_start import adapt
 
 log = logging.getLogger("luthier")
 TURN_SECONDS = 60.0  # a turn that lasts longer was left behind by a crash
