@@ -9,8 +9,10 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import AwareDatetime, BaseModel, FiniteFloat
 
 from luthier.studies.hyperparameters import Params
-from luthier.studies.protocol import BatchFit, Block, Metrics, Reason, StudyState, TrialState
+from luthier.studies.protocol import Reason, StudyState, TrialState
+from luthier.studies.results import BatchFit, Block
 from luthier.studies.schedule import RunOutcome, RunState, SkipReason
+from luthier.studies.wire import Metrics
 
 T = TypeVar("T")
 

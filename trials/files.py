@@ -5,7 +5,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from luthier.studies.protocol import FileRef
+from luthier.studies.wire import FileRef
 
 
 def file_ref(path: Path) -> FileRef:

@@ -7,6 +7,7 @@ page elsewhere can reach it neither by DNS rebinding nor by a cross-site request
 import base64
 import hashlib
 import hmac
+import re
 import time
 from urllib.parse import urlsplit
 
@@ -16,12 +17,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from luthier.service.errors import Forbidden, Problem, TooLarge, Unauthorized
+from luthier.studies.host import is_loopback
 
 OPEN = ("/healthz", "/readyz", "/login")
 MAX_BODY_BYTES = 8 * 2**20  # of any body but workers' files; a report with a full log is the largest
 COOKIE = "luthier"
 COOKIE_SECONDS = 12 * 3600
-LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(:[0-9]*)?")  # a Host header: name or address, then perhaps a port
 
 LOGIN = """<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Luthier: log in</title><style>body{{font:16px system-ui;display:grid;place-items:center;min-height:90vh}}
@@ -54,7 +56,7 @@ class Guard:
 
     def _same_site(self, request: Request) -> None:
         host = request.headers.get("host", "")
-        if self._token is None and host.rsplit(":", 1)[0] not in LOCAL_HOSTS and host not in LOCAL_HOSTS:
+        if self._token is None and not _names_this_machine(host):
             raise Forbidden("Without a token this service answers to localhost only; set LUTHIER_TOKEN to change that.")
         origin = request.headers.get("origin")
         if origin is not None and request.method not in ("GET", "HEAD") and urlsplit(origin).netloc != host:
@@ -81,6 +83,12 @@ class Guard:
 def _bearer(request: Request) -> str:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _names_this_machine(host: str) -> bool:
+    """Whether a Host header names the loopback: by its address or as `localhost`, with or without a port."""
+    match = HOST.fullmatch(host)
+    return match is not None and is_loopback(match[1].strip("[]"))
 
 
 def _same(presented: str, token: str) -> bool:

@@ -19,8 +19,8 @@ from luthier.service.schedules import due_times as ticks
 from luthier.service.schedules import views as shown
 from luthier.service.schemas import Page, RunView, ScheduleView
 from luthier.service.storage.tables import RunRow, ScheduleRow
-from luthier.studies.protocol import FileRef
 from luthier.studies.schedule import RunState, ScheduleSpec
+from luthier.studies.wire import FileRef
 
 router = APIRouter(prefix="/v1/schedules", tags=["schedules"])
 

@@ -15,7 +15,7 @@ from luthier.service.errors import Conflict, NotFound
 from luthier.service.lifecycle import transitions as lifecycle
 from luthier.service.storage.file_store import FileStore
 from luthier.service.storage.tables import AssignmentRow, ChampionRow, RunRow, ScheduleRow, StudyRow
-from luthier.studies.protocol import FileRef
+from luthier.studies.wire import FileRef
 
 CHAMPION, CHALLENGER = "champion.tar.gz", "challenger.tar.gz"  # in the folder of a comparison
 

@@ -23,7 +23,8 @@ from luthier.service.schedules.run_rows import DELETED, Turn, last_finished, loc
 from luthier.service.storage.tables import AssignmentRow, ChampionRow, RunRow, ScheduleRow, StudyRow
 from luthier.studies.promotion import PromotionDecision, judge
 from luthier.studies.protocol import StudyState
-from luthier.studies.schedule import Event, RunOutcome, RunState, SkipReason, adapt
+from luthier.studies.schedule import Event, RunOutcome, RunState, SkipReason
+from luthier.studies.warm_start import adapt
 
 TOP = 50  # best configurations that a run remembers for the next one
 

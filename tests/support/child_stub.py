@@ -17,7 +17,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from luthier.studies.protocol import Assignment, AssignmentKind, Evaluation, Inspection
+from luthier.studies.protocol import Assignment, AssignmentKind
+from luthier.studies.results import Evaluation, Inspection
 from luthier.trials.child import __main__ as run
 from luthier.trials.errors import BadData, CannotWork
 from luthier.trials.files import file_ref

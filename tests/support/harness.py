@@ -23,7 +23,9 @@ from luthier.service.server import app
 from luthier.service.server.app import Tokens, create_app
 from luthier.service.server.serve import Server, config, listen, url_of
 from luthier.service.settings import Settings
-from luthier.studies.protocol import Assignment, AssignmentKind, Decision, FileRef, Inspection
+from luthier.studies.protocol import Assignment, AssignmentKind, Decision
+from luthier.studies.results import Inspection
+from luthier.studies.wire import FileRef
 
 app.SCHEDULER_SECONDS = 3600.0  # tests tick themselves, at the time they want it to be
 

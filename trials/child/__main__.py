@@ -18,17 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from luthier.studies.protocol import (
-    TRAINING,
-    Assignment,
-    AssignmentKind,
-    Decision,
-    Metrics,
-    Outcome,
-    Problem,
-    Reason,
-    Report,
-)
+from luthier.studies.protocol import TRAINING, Assignment, AssignmentKind, Decision, Outcome, Problem, Reason, Report
+from luthier.studies.text import one_line
+from luthier.studies.wire import Metrics
 from luthier.trials.child.messages import (
     Decided,
     End,
@@ -217,7 +209,7 @@ def check_gpu(given: str | None) -> None:
             torch.cuda.init()
             why = "finds none"
         except RuntimeError as error:
-            why = f"cannot use it: {' '.join(str(error).split())[:300].rstrip('.')}"
+            why = f"cannot use it: {one_line(error).rstrip('.')}"
         cure = f"Update the NVIDIA driver, or install a torch for an older CUDA than {torch.version.cuda}"
     raise CannotWork(
         f"This worker was given a GPU ({given}), but its torch {torch.__version__} {why}. {cure}; or train on the CPU: "
@@ -272,7 +264,7 @@ def _failed(reason: Reason, message: str, path: list[str | int] | None = None) -
 
 
 def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:1000]
+    return f"{type(error).__name__}: {one_line(error, None)}"[:1000]
 
 
 def _clean(text: str) -> str:

@@ -2,18 +2,15 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from luthier.studies.protocol import Assignment, Decision, Outcome, Report
+from luthier.studies.wire import Message
 
 LINE_BYTES = 64 * 2**20  # the longest line: an assignment whose inspection lists very many labels
 
 
-class _Message(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Start(_Message):
+class Start(Message):
     """To the child: do this. Its files are read from and written to `folder`."""
 
     what: Literal["start"] = "start"
@@ -21,7 +18,7 @@ class Start(_Message):
     folder: str
 
 
-class Decided(_Message):
+class Decided(Message):
     """To the child: the service's answer to the report of `step`, or, without a step, to a renewal."""
 
     what: Literal["decided"] = "decided"
@@ -30,34 +27,34 @@ class Decided(_Message):
     decision: Decision
 
 
-class Ready(_Message):
+class Ready(Message):
     """From the child: its libraries are imported, it can start."""
 
     what: Literal["ready"] = "ready"
 
 
-class Unfit(_Message):
+class Unfit(Message):
     """From the child, which then ends: it cannot do its work on this machine, and neither could another child."""
 
     what: Literal["unfit"] = "unfit"
     problem: str  # a sentence
 
 
-class Reported(_Message):
+class Reported(Message):
     """From the child: one evaluation, whose files are whole. The worker adds `seconds` and `log`."""
 
     what: Literal["report"] = "report"
     report: Report
 
 
-class Logged(_Message):
+class Logged(Message):
     """From the child: a line for the assignment's log."""
 
     what: Literal["log"] = "log"
     text: str
 
 
-class End(_Message):
+class End(Message):
     """From the child: the assignment's outcome. The child waits for the next one, unless it asks to be replaced."""
 
     what: Literal["end"] = "end"

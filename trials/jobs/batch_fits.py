@@ -15,9 +15,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from luthier.studies.dimensions import Range
+from luthier.studies.host import CGROUP, memory_limit, memory_usage
 from luthier.studies.hyperparameters import Params
-from luthier.studies.protocol import Assignment, BatchFit
-from luthier.studies.space import Range, Space
+from luthier.studies.protocol import Assignment
+from luthier.studies.results import BatchFit
+from luthier.studies.space import Space
 from luthier.trials.errors import BadData
 from luthier.trials.training import optim
 from luthier.trials.training.engine import Engine
@@ -27,7 +30,6 @@ from luthier.trials.training.setup import prepare
 
 PROBES = (1, 4)  # examples
 USABLE = 0.95  # of a GPU's memory
-CGROUP = Path("/sys/fs/cgroup")
 CPU_TRANSIENT = 1.4  # a process's real growth over what is saved for the backward pass: 1.1 (BERT) to 1.4 (ResNet)
 STATES = {"adamw": 2, "adam": 2, "sgd": 1}  # numbers an optimizer keeps for each trained one
 
@@ -162,9 +164,9 @@ def _cpu_room(weights: int) -> MemoryLimit:
     """What the machine and the container leave. The weights are loaded already, and so are not in what is free."""
     machine = _meminfo()
     total, free = machine.get("MemTotal", math.inf), machine.get("MemAvailable", math.inf)
-    limit, used = (_number(CGROUP / f"memory.{name}") for name in ("max", "current"))
+    limit = memory_limit(CGROUP)
     if limit is not None:
-        total, free = min(total, limit), min(free, limit - (used or 0))
+        total, free = min(total, limit), min(free, limit - (memory_usage(CGROUP) or 0))
     return MemoryLimit(free + weights, total)
 
 
@@ -175,13 +177,6 @@ def _meminfo() -> dict[str, int]:
     except OSError:
         return {}
     return {name: int(value.split()[0]) * 1024 for name, _, value in (line.partition(":") for line in lines)}
-
-
-def _number(file: Path) -> int | None:
-    try:
-        return int(file.read_text(encoding="ascii"))
-    except (OSError, ValueError):  # "max": no limit
-        return None
 
 
 def _gb(size: float) -> str:

@@ -20,7 +20,9 @@ from typing import Any
 import torch
 
 from luthier.studies.promotion import ACCURACIES
-from luthier.studies.protocol import Assignment, Comparison, Metrics
+from luthier.studies.protocol import Assignment
+from luthier.studies.results import Comparison
+from luthier.studies.wire import Metrics
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.load import Data, Split
 from luthier.trials.data.row_digests import row_digests, split_digests
@@ -127,12 +129,12 @@ def _unseen(test: Split, models: Sequence[Path]) -> list[int]:
 def _comparison(
     assignment: Assignment, session: Session, data: Data, test: Split, kept: list[int], sides: list[_Side]
 ) -> Comparison:
-    known: dict[str, Any] = {"examples": len(kept), "left_out": len(test) - len(kept)}
+    known: dict[str, Any] = {"examples": len(kept), "excluded": len(test) - len(kept)}
     predictions = session.folder / PREDICTIONS
     _write(predictions, data, kept, sides)
     known["predictions"] = file_ref(predictions)
     if not sides:
-        return Comparison(units=0, independent=False, champion={}, challenger={}, gained=0, lost=0, **known)
+        return Comparison(labelled_units=0, independent=False, champion={}, challenger={}, gained=0, lost=0, **known)
     champion, challenger = sides
     single = test.groups is None and isinstance(champion.starts, range)
     replicates = {}
@@ -140,7 +142,7 @@ def _comparison(
         groups = None if test.groups is None else [test.groups[i] for i in kept]
         replicates = _Replicates(assignment, session, data.label_names, champion, challenger, groups).drawn()
     return Comparison(
-        units=len(champion.encoded.labels),
+        labelled_units=len(champion.encoded.labels),
         independent=single,
         champion=champion.scores(data.label_names),
         challenger=challenger.scores(data.label_names),

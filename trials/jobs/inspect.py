@@ -7,7 +7,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from luthier.studies.hyperparameters import complete
-from luthier.studies.protocol import Assignment, Estimates, Inspection
+from luthier.studies.protocol import Assignment
+from luthier.studies.results import Estimates, Inspection
 from luthier.trials.data.batches import training_batches
 from luthier.trials.errors import BadData
 from luthier.trials.jobs.batch_fits import batch_fits, largest
@@ -51,7 +52,7 @@ def inspect(assignment: Assignment, session: Session, warm: ModelCache) -> Inspe
         raise BadData(text, "space", "dropout")
     return Inspection(
         **models[0],
-        others=models[1:],
+        further_models=models[1:],
         label_names=opened.data.label_names,
         labels=opened.data.labels,
         rows=rows,

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 import transformers
 
-from luthier.studies.protocol import Assignment, FileRef, Metrics
+from luthier.studies.protocol import Assignment
+from luthier.studies.wire import FileRef, Metrics
 from luthier.trials.data.row_digests import join_digests, row_digests
 from luthier.trials.training.model_cache import OpenStudy
 

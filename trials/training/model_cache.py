@@ -6,8 +6,10 @@ from pathlib import Path
 
 import torch
 
-from luthier.studies.protocol import Assignment, Metrics
-from luthier.studies.spec import SplitFiles, StudySpec
+from luthier.studies.dataset import SplitFiles
+from luthier.studies.protocol import Assignment
+from luthier.studies.spec import StudySpec
+from luthier.studies.wire import Metrics
 from luthier.trials.data import media_folders as folders
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.load import Data, load_data

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from luthier.studies.protocol import SECRET_SETTINGS
+from luthier.studies.text import one_line
 from luthier.trials.child.messages import LINE_BYTES, End, FromChild, Ready, ToChild, Unfit, encode, from_child
 from luthier.trials.errors import CannotWork, ChildDied
 
@@ -74,7 +75,7 @@ class Child:
                 return from_child(line)
             problem = None
         except (OSError, ValueError) as error:  # ValueError: a line too long, or no message
-            problem = f"it sent what the worker cannot read ({' '.join(str(error).split())[:200]})"
+            problem = f"it sent what the worker cannot read ({one_line(error, 200)})"
         if problem is None:
             with contextlib.suppress(TimeoutError):  # its socket is closed: it is about to end by itself
                 await asyncio.wait_for(self._process.wait(), 2)

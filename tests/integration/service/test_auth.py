@@ -149,7 +149,7 @@ def test_login_leads_to_our_own_pages_only(guarded: Running, target: str) -> Non
 
 def test_without_a_token_it_answers_to_this_machine_only(house_sqlite: Running) -> None:
     port = house_sqlite.url.rpartition(":")[2]
-    for host in (f"127.0.0.1:{port}", f"localhost:{port}", "localhost", f"[::1]:{port}"):
+    for host in (f"127.0.0.1:{port}", f"localhost:{port}", "localhost", f"[::1]:{port}", "127.0.0.2"):
         assert ask(house_sqlite, "GET", "/v1/studies", Host=host).status_code == 200, host
     for host in ("evil.example", f"evil.example:{port}", "127.0.0.1.evil.example", "localhost.evil.example:80", ""):
         problem(ask(house_sqlite, "GET", "/v1/studies", Host=host), 403)
