@@ -22,13 +22,14 @@ from luthier.studies.results import Evaluation, Inspection
 from luthier.trials.child import __main__ as run
 from luthier.trials.errors import BadData, CannotWork
 from luthier.trials.files import file_ref
+from luthier.trials.training.micro_batch import MicroBatch
 
 
 def train(assignment: Assignment, session: run.PipedSession, warm: SimpleNamespace) -> SimpleNamespace:
     params = assignment.params
     act = params.get("act", "ok")
     warm.done += 1
-    warm.micro_batch = params.get("fits")
+    warm.micro_batch.limit = params.get("fits")
     session.log(f"pid {os.getpid()} done {warm.done} cuda {os.environ.get('CUDA_VISIBLE_DEVICES')}")
     if "sleeper" in params:
         sleeper = subprocess.Popen(["sleep", "600"])
@@ -91,7 +92,7 @@ def prepare() -> tuple[dict[AssignmentKind, Any], SimpleNamespace]:
         AssignmentKind.TRAIN: train,
         AssignmentKind.INSPECT: inspect,
         AssignmentKind.EVALUATE: evaluate,
-    }, SimpleNamespace(done=0, micro_batch=None)
+    }, SimpleNamespace(done=0, micro_batch=MicroBatch())
 
 
 if __name__ == "__main__":

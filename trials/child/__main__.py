@@ -106,7 +106,7 @@ class PipedSession:
             best=file_ref(best) if best else None,
             examples_per_second=_finite(examples_per_second),
             peak_memory_bytes=peak_memory_bytes,
-            micro_batch=self._warm.micro_batch,
+            micro_batch=self._warm.micro_batch.limit,
         )
         self._reported = step
         self._line.send(Reported(report=report))
@@ -248,7 +248,7 @@ def perform(
         text = disk_problem(error, session.folder) or _one_line(error)
         fields = _failed(Reason.OOM if replace else Reason.ERROR, text)
     if fields["status"] != "failed":  # what was tried last before a failure need not have fitted
-        fields["micro_batch"] = warm.micro_batch
+        fields["micro_batch"] = warm.micro_batch.limit
     return Outcome(id=assignment.id, token=assignment.token, **fields), replace
 
 
