@@ -25,6 +25,7 @@ from luthier.trials.child import connection
 from luthier.trials.errors import BadData, CannotWork
 from luthier.trials.files import file_ref
 from luthier.trials.session import Session
+from luthier.trials.training.micro_batch import MicroBatch
 
 # The first letters stand in brackets, so that the pattern does not match itself.
 SECRETS = re.compile(rb"[l]ease-[0-9]+-secret|[t]he-workers-secret|[m]ark of another store")
@@ -51,7 +52,7 @@ def train(assignment: Assignment, session: Session, warm: SimpleNamespace) -> Si
     params = assignment.params
     act = params.get("act", "ok")
     warm.done += 1
-    warm.micro_batch = params.get("fits")
+    warm.micro_batch.limit = params.get("fits")
     session.log(f"pid {os.getpid()} done {warm.done} cuda {os.environ.get('CUDA_VISIBLE_DEVICES')}")
     if "sleeper" in params:
         sleeper = subprocess.Popen(["sleep", "600"])
@@ -116,7 +117,7 @@ def prepare() -> tuple[dict[AssignmentKind, Any], SimpleNamespace]:
         AssignmentKind.TRAIN: train,
         AssignmentKind.INSPECT: inspect,
         AssignmentKind.EVALUATE: evaluate,
-    }, SimpleNamespace(done=0, micro_batch=None)
+    }, SimpleNamespace(done=0, micro_batch=MicroBatch())
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def serve(descriptor: int, prepare: "Callable[[], tuple[Jobs, ModelCache]]") -> 
     connection.send(Ready())
     while True:
         start = connection.inbox.get()
-        session = PipedSession(start.assignment.id, Path(start.folder), connection, lambda: warm.micro_batch)
+        session = PipedSession(start.assignment.id, Path(start.folder), connection, warm.micro_batch)
         connection.session = session
         result, replace = perform(jobs[start.assignment.kind], start.assignment, session, warm)
         connection.session = None
@@ -159,7 +159,7 @@ def perform(job: "Job", assignment: Assignment, session: Session, warm: "ModelCa
         text = disk_problem(error, session.folder) or f"{type(error).__name__}: {' '.join(str(error).split())}"[:1000]
         result = _failed(Reason.OOM if replace else Reason.ERROR, text)
     if result.status != "failed":  # the size that was tried last before a failure need not have fitted
-        result = result.model_copy(update={"micro_batch": warm.micro_batch})
+        result = result.model_copy(update={"micro_batch": warm.micro_batch.limit})
     return result, replace
 
 

@@ -11,13 +11,13 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 from luthier.studies.protocol import Decision, Metrics
 from luthier.trials.child.messages import Decided, Evaluated, FromChild, Logged, Start, encode, to_child
 from luthier.trials.errors import Ended
 from luthier.trials.files import file_ref
+from luthier.trials.training.micro_batch import MicroBatch
 
 DECISION_SECONDS = 5.0  # how long a report waits for the decision on the one before
 ENDINGS = {Decision.PRUNE, Decision.STOP, Decision.CANCEL}
@@ -66,12 +66,10 @@ class PipedSession:
         assignment: The assignment's id.
         folder: The folder of its files.
         connection: The socket to the worker.
-        micro_batch: Gives the number of examples that fit in memory at once; None as long as every batch did.
+        micro_batch: How many examples fit in memory at once; every report says it.
     """
 
-    def __init__(
-        self, assignment: int, folder: Path, connection: WorkerConnection, micro_batch: Callable[[], int | None]
-    ) -> None:
+    def __init__(self, assignment: int, folder: Path, connection: WorkerConnection, micro_batch: MicroBatch) -> None:
         self.folder = folder
         self._assignment = assignment
         self._connection = connection
@@ -104,7 +102,7 @@ class PipedSession:
             best=file_ref(best) if best else None,
             examples_per_second=finite(examples_per_second),
             peak_memory_bytes=peak_memory_bytes,
-            micro_batch=self._micro_batch(),
+            micro_batch=self._micro_batch.limit,
         )
         self._reported = step
         self._connection.send(evaluated)

@@ -21,7 +21,8 @@ from luthier.studies.space import Range, Space
 from luthier.trials.errors import BadData
 from luthier.trials.training import optim
 from luthier.trials.training.engine import Engine
-from luthier.trials.training.model_cache import ModelCache, OpenStudy
+from luthier.trials.training.micro_batch import MicroBatch
+from luthier.trials.training.model_cache import OpenStudy
 from luthier.trials.training.seeding import seed_everything
 from luthier.trials.training.setup import prepare
 
@@ -53,7 +54,7 @@ class MemoryLimit:
 
 
 def batch_fits(
-    assignment: Assignment, opened: OpenStudy, warm: ModelCache, space: Space, params: Params
+    assignment: Assignment, opened: OpenStudy, micro_batch: MicroBatch, space: Space, params: Params
 ) -> list[BatchFit]:
     """Each batch size of the resolved space. Raises BadData when not even one example fits."""
     costliest = dict(params)
@@ -67,7 +68,7 @@ def batch_fits(
     where = ("this worker's GPU" if gpus == 1 else f"{gpus:g} of this worker's GPU") if on_gpu else "this worker"
     cure = "choose a smaller model or max_length, freeze more blocks, or use a larger machine."
     try:
-        need = measure(opened, warm, space.assigned(costliest), assignment)
+        need = measure(opened, micro_batch, space.assigned(costliest), assignment)
     except torch.OutOfMemoryError:
         raise BadData(f"Not even one training example fits in the memory of {where}: {cure}", *path) from None
     room = _gpu_room(gpus) if on_gpu else _cpu_room(need.weights)
@@ -99,12 +100,12 @@ def _fit(size: int, need: MemoryModel, room: MemoryLimit) -> BatchFit:
     return BatchFit(batch_size=size, fits=piece == size, micro_batch=piece, memory_bytes=need.bytes(size))
 
 
-def measure(opened: OpenStudy, warm: ModelCache, params: Params, assignment: Assignment) -> MemoryModel:
+def measure(opened: OpenStudy, micro_batch: MicroBatch, params: Params, assignment: Assignment) -> MemoryModel:
     """What training steps hold, from batches of the longest examples. Raises torch.OutOfMemoryError."""
     model, backbone = prepare(opened, params, assignment.seed)
     encoded = opened.encoded("train", int(params["max_length"]))
     longest = sorted(range(len(encoded)), key=lambda i: -encoded.lengths[i])[: PROBES[-1]]
-    computer = Engine(model, opened.task, warm, precision=assignment.spec.precision)
+    computer = Engine(model, opened.task, micro_batch, precision=assignment.spec.precision)
     computer.settle_precision(opened, encoded)
     weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
     trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)
@@ -124,17 +125,17 @@ def measure(opened: OpenStudy, warm: ModelCache, params: Params, assignment: Ass
         return computer.memory()
 
     seed_everything(assignment.seed)
-    before, warm.micro_batch = warm.micro_batch, None
     few = min(PROBES[0], len(longest))
     try:
-        least, most = step(longest[:few]), step(longest)
-        slope = (most - least) / (len(longest) - few) if len(longest) > few else 0.0
-        if slope <= 0 or warm.micro_batch is not None:  # nothing to compare, or only pieces of the larger batch fitted
-            slope = max(least - held, 0.0) / few
-        return MemoryModel(least - slope * few, slope, weights)
+        with micro_batch.without():
+            least, most = step(longest[:few]), step(longest)
+            in_pieces = micro_batch.limit is not None
     finally:
-        warm.micro_batch = before
         model.zero_grad(set_to_none=True)
+    slope = (most - least) / (len(longest) - few) if len(longest) > few else 0.0
+    if slope <= 0 or in_pieces:  # nothing to compare, or only pieces of the larger batch fitted
+        slope = max(least - held, 0.0) / few
+    return MemoryModel(least - slope * few, slope, weights)
 
 
 @contextlib.contextmanager

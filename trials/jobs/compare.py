@@ -77,7 +77,7 @@ class _Side:
         task.check(folder, folder.name)
         pretrained = task.load(folder, folder.name, about["label_names"])
         encoded = task.encode(pretrained, examples, int(about["params"]["max_length"]))
-        found = Engine(pretrained.model, task, warm, precision="float32").predict(encoded, session.poll)
+        found = Engine(pretrained.model, task, warm.micro_batch, precision="float32").predict(encoded, session.poll)
         return cls(task, encoded, by_label(found, about["label_names"], data.label_names))
 
     @property

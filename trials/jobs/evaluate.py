@@ -33,7 +33,7 @@ def evaluate(assignment: Assignment, session: Session, warm: ModelCache) -> Eval
     test: Metrics | None = None
     if "test" in opened.data.splits:
         encoded = opened.encoded("test", int(assignment.params["max_length"]))
-        computer = Engine(model, opened.task, warm, precision=assignment.spec.precision)
+        computer = Engine(model, opened.task, warm.micro_batch, precision=assignment.spec.precision)
         with contextlib.closing(computer):
             computer.enable_shortcuts(opened, assignment.params, {"test": encoded}, session)
             test = opened.scores(computer.predict(encoded, session.poll), encoded)

@@ -82,16 +82,16 @@ def _estimate(
         return None
     baseline = spec.task_info.baseline
     params = space.assigned(complete(space.clip({**baseline, "model": name}), baseline))
-    sizes = batch_fits(assignment, opened, warm, space, params)
+    sizes = batch_fits(assignment, opened, warm.micro_batch, space, params)
     for size in sizes:
         if not size.fits:  # then no trial has to find out; on the CPU it would not survive that
-            warm.micro_batch = min(warm.micro_batch or size.micro_batch, size.micro_batch)
+            warm.micro_batch.lower(size.micro_batch)
     training = opened.encoded("train", int(params["max_length"]))
     validation = opened.encoded("validation", int(params["max_length"]))
     if "test" in opened.data.splits:
         opened.encoded("test", int(params["max_length"]))  # a broken file in it shows now, not after the search
     model, backbone = prepare(opened, params, assignment.seed)
-    computer = Engine(model, opened.task, warm, precision=spec.precision)
+    computer = Engine(model, opened.task, warm.micro_batch, precision=spec.precision)
     computer.settle_precision(opened, training, session.log)
     computer.reset_peak()
     optimizer = optim.make_optimizer(optim.parameter_groups(model, backbone.layers, backbone.depth + 1, params), params)

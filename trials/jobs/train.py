@@ -83,7 +83,8 @@ def train(assignment: Assignment, session: Session, warm: ModelCache) -> Finishe
         vocabulary = compact_embeddings(model, (training, validation), params)
         if vocabulary is not None:
             stack.callback(vocabulary.restore)
-        computer = Engine(model, opened.task, warm, float(params["label_smoothing"]), weights, spec.precision)
+        smoothing = float(params["label_smoothing"])
+        computer = Engine(model, opened.task, warm.micro_batch, smoothing, weights, spec.precision)
         stack.callback(computer.close)
         computer.reset_peak()
         computer.enable_shortcuts(opened, params, {"train": training, "validation": validation}, session)

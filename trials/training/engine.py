@@ -23,7 +23,8 @@ from luthier.trials.memory import out_of_memory
 from luthier.trials.prefix.cache import Prefix, PrefixContext, Shortcut
 from luthier.trials.session import Session
 from luthier.trials.tasks.registry import TaskModule
-from luthier.trials.training.model_cache import ModelCache, OpenStudy
+from luthier.trials.training.micro_batch import MicroBatch
+from luthier.trials.training.model_cache import OpenStudy
 
 EVALUATION_BATCH = {"cuda": 256, "cpu": 64}
 
@@ -37,12 +38,12 @@ class Engine:
         self,
         model: nn.Module,
         task: TaskModule,
-        warm: ModelCache,
+        micro_batch: MicroBatch,
         smoothing: float = 0.0,
         weights: torch.Tensor | None = None,
         precision: Precision = "auto",
     ) -> None:
-        self.model, self._task, self._warm, self._smoothing = model, task, warm, smoothing
+        self.model, self._task, self._micro_batch, self._smoothing = model, task, micro_batch, smoothing
         self.device = next(model.parameters()).device
         self.trained = [p for p in model.parameters() if p.requires_grad]  # listed once: to look for them takes long
         self._weights = None if weights is None else weights.to(self.device)
@@ -191,7 +192,7 @@ class Engine:
 
     def _smaller_on_oom(self, compute: Callable[[int], Result], rows: int, remember: bool = True) -> Result:
         """compute(size) with pieces half as large each time memory does not suffice. Raises OutOfMemoryError at 1."""
-        size = min(rows, self._warm.micro_batch or rows)
+        size = self._micro_batch.within(rows)
         while True:
             try:
                 return compute(size)
@@ -203,7 +204,7 @@ class Engine:
             # Outside the except clause: the traceback held the failed attempt's tensors.
             size = (size + 1) // 2
             if remember:
-                self._warm.micro_batch = size
+                self._micro_batch.lower(size)
             gc.collect()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()

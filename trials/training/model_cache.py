@@ -16,6 +16,7 @@ from luthier.trials.model.backbone import Backbone
 from luthier.trials.model.pretrained import Pretrained, device, model_folder, quieten
 from luthier.trials.prefix.cache import Prefixes
 from luthier.trials.tasks.registry import TaskModule, task_module
+from luthier.trials.training.micro_batch import MicroBatch
 
 KEPT_MODELS = 4
 KEPT_SPLITS = 9  # encoded, of a model: a search over max_length has many
@@ -42,7 +43,7 @@ class ModelCache:
     """One study's data and its models, least recently used first; another study's take their place."""
 
     def __init__(self) -> None:
-        self.micro_batch: int | None = None  # examples that fit in memory at once, once more did not
+        self.micro_batch = MicroBatch()  # of the study
         self._study: Hashable = None
         self._data: tuple[Hashable, Data] | None = None
         self._models: dict[Hashable, CachedModel] = {}
@@ -74,9 +75,10 @@ class ModelCache:
         kept.pretrained.model.to(device())
         study = (self._data and self._data[0], assignment.study, spec.model)
         if self._study != study:
-            self._study, self.micro_batch = study, None
+            self._study = study
+            self.micro_batch.limit = None
         if assignment.micro_batch is not None:  # what other workers of this study have found
-            self.micro_batch = min(self.micro_batch or assignment.micro_batch, assignment.micro_batch)
+            self.micro_batch.lower(assignment.micro_batch)
         return OpenStudy(task, data, folder, kept, spec.augmentation)
 
     def data(self, assignment: Assignment) -> Data:

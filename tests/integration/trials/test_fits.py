@@ -50,12 +50,12 @@ def test_an_inspection_says_what_each_batch_size_takes(assign: Assign, session: 
 def test_two_small_batches_tell_of_a_large_one(assign: Assign, monkeypatch: pytest.MonkeyPatch) -> None:
     work, warm = assign(), ModelCache()
     opened = warm.open(work)
-    told = measure(opened, warm, work.params, work)
+    told = measure(opened, warm.micro_batch, work.params, work)
     monkeypatch.setattr(fits, "PROBES", (32, 64))
-    real = measure(opened, warm, work.params, work)
+    real = measure(opened, warm.micro_batch, work.params, work)
     for examples in (32, 64):  # the longest ones differ a little in length
         assert real.bytes(examples) * 0.97 < told.bytes(examples) < real.bytes(examples) * 1.2
-    frozen = measure(opened, warm, {**work.params, "freeze_depth": 2}, work)
+    frozen = measure(opened, warm.micro_batch, {**work.params, "freeze_depth": 2}, work)
     assert frozen.bytes(32) < 0.5 * told.bytes(32)
 
 
@@ -64,7 +64,7 @@ def test_what_does_not_fit_trains_in_pieces_that_do(
 ) -> None:
     warm, work = ModelCache(), assign(AssignmentKind.INSPECT, spec=SIZES)
     opened = warm.open(work)
-    need = measure(opened, warm, {**work.params, "freeze_depth": 0}, work)
+    need = measure(opened, warm.micro_batch, {**work.params, "freeze_depth": 0}, work)
     monkeypatch.setattr(fits, "_cpu_room", lambda weights: MemoryLimit(now=need.bytes(11), ever=1e18))
     found = inspect(work, session, warm).estimates
     assert found is not None

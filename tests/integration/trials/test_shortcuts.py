@@ -16,6 +16,7 @@ from luthier.trials.prefix.cache import Shortcut
 from luthier.trials.training import checkpoint
 from luthier.trials.training.compact_embeddings import CompactEmbedding, compact_embeddings
 from luthier.trials.training.engine import Engine
+from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.model_cache import ModelCache, OpenStudy
 from luthier.trials.training.setup import prepare
 from tests.integration.trials.test_tasks import Study, study
@@ -33,7 +34,7 @@ def gradients(opened: OpenStudy, work: Assignment, session: Memory | None) -> tu
     """Loss and gradients of a batch, and what was left out; nothing is dropped."""
     model, backbone = prepare(opened, work.params | {"dropout": 0.0}, 0)
     encoded = opened.encoded("train", int(work.params["max_length"]))
-    computer = Engine(model, opened.task, ModelCache())
+    computer = Engine(model, opened.task, MicroBatch())
     if session is not None:
         computer.enable_shortcuts(opened, work.params, {"train": encoded}, session)
     backbone.train_mode()
@@ -63,7 +64,7 @@ def test_the_last_blocks_other_tokens_are_not_missed(
 
 
 def without_compaction(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "compact", lambda *_: None)
+    monkeypatch.setattr(training, "compact_embeddings", lambda *_: None)
 
 
 @pytest.mark.parametrize("params", [{}, {"weight_decay": 0.3, "epochs": 2}, {"weight_decay": 0.0, "optimizer": "sgd"}])
