@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from luthier.studies.host import memory_limit, memory_usage
+from luthier.studies.host import CGROUP, memory_limit, memory_usage
 
 USABLE = 0.95
 """Share of a GPU's memory that trials may take."""
@@ -43,10 +43,10 @@ def cpu_limit(weights: int) -> MemoryLimit:
     machine = _meminfo()
     total = machine.get("MemTotal", math.inf)
     free = machine.get("MemAvailable", math.inf)
-    container = memory_limit()
+    container = memory_limit(CGROUP)
     if container is not None:
         total = min(total, container)
-        free = min(free, container - (memory_usage() or 0))
+        free = min(free, container - (memory_usage(CGROUP) or 0))
     return MemoryLimit(free + weights, total)
 
 
