@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from luthier.service.errors import Conflict, NotFound
-from luthier.service.lifecycle import transitions as lifecycle
+from luthier.service.lifecycle import winner
 from luthier.service.storage.file_store import FileStore
 from luthier.service.storage.tables import AssignmentRow, ChampionRow, RunRow, ScheduleRow, StudyRow
 from luthier.studies.protocol import FileRef
@@ -24,20 +24,21 @@ def current(session: Session, schedule: ScheduleRow) -> ChampionRow | None:
 
 def file(store: FileStore, champion: ChampionRow) -> Path:
     """A champion's packed model."""
-    return store.schedule_folder(champion.schedule_id) / FileRef.model_validate(champion.model).name
+    return store.schedule_folder(champion.schedule_id) / champion.model.name
 
 
 def packed(study: StudyRow) -> FileRef:
     """The packed model of a study's winner, in the folder of the winning assignment."""
-    return FileRef.model_validate({key: value for key, value in (study.model or {}).items() if key != "assignment"})
+    if study.model is None:
+        raise NotFound(f"{study.name} has no packed model.")
+    return study.model.file
 
 
 def comparison_files(session: Session, study: StudyRow, comparison: AssignmentRow) -> dict[str, FileRef]:
     """The files that a comparison is given, as they are called in its folder."""
-    champion = session.get_one(ChampionRow, comparison.number)
-    known = FileRef.model_validate(champion.model)
+    champion = session.get_one(ChampionRow, comparison.champion_id)
     return {
-        "champion": known.model_copy(update={"name": CHAMPION}),
+        "champion": champion.model.model_copy(update={"name": CHAMPION}),
         "challenger": packed(study).model_copy(update={"name": CHALLENGER}),
     }
 
@@ -45,7 +46,7 @@ def comparison_files(session: Session, study: StudyRow, comparison: AssignmentRo
 def place_comparison_files(session: Session, store: FileStore, study: StudyRow, comparison: AssignmentRow) -> None:
     """Put both models into the comparison's folder. Raises NotFound when one is gone."""
     folder = store.folder(study.id, comparison.id)
-    champion = file(store, session.get_one(ChampionRow, comparison.number))
+    champion = file(store, session.get_one(ChampionRow, comparison.champion_id))
     if not champion.is_file():
         raise NotFound(f"The champion's file {champion.name} is not in the service's store any more.")
     store.link(champion, folder / CHAMPION)
@@ -66,20 +67,20 @@ def keep_file(session: Session, store: FileStore, run: RunRow, study: StudyRow) 
 
 
 def _winner_file(session: Session, store: FileStore, study: StudyRow) -> Path:
-    return store.path(study.id, lifecycle.winning(session, study).id, packed(study))
+    return store.path(study.id, winner.winning_assignment(session, study).id, packed(study))
 
 
 def promote(session: Session, schedule: ScheduleRow, run: RunRow, study: StudyRow, model: FileRef, now: float) -> None:
     """Make a run's winner the champion of a locked schedule."""
-    winner = lifecycle.winning(session, study)
+    source = winner.winning_assignment(session, study)
     made = ChampionRow(
         schedule_id=schedule.id,
         run_id=run.id,
         study=study.name,
         trial=study.winner,
-        params=winner.params,
+        params=source.params,
         test=study.test or {},
-        model=model.model_dump(),
+        model=model,
         previous_id=schedule.champion_id,
         promoted_at=now,
     )

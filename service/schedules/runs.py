@@ -6,34 +6,33 @@ which holds the run's turn; what they come to is written only while the run goes
 """
 
 import logging
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from luthier.service.dispatch import deletion as erase
+from luthier.service.dispatch import deletion
 from luthier.service.dispatch.claims import Claims
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.search_pool import resolved_space
 from luthier.service.errors import Conflict, Problem, Unavailable
 from luthier.service.lifecycle import confirmation as confirm
+from luthier.service.lifecycle import study_rows, winner
 from luthier.service.lifecycle import transitions as lifecycle
 from luthier.service.schedules import champions, retention, webhook
 from luthier.service.schedules import due_times as ticks
-from luthier.service.storage.leases import changed_rows
 from luthier.service.storage.tables import AssignmentRow, ChampionRow, RunRow, ScheduleRow, StudyRow
+from luthier.service.storage.turns import Turns
 from luthier.studies.promotion import ComparedModel, ComparisonContext, DataSeen, PromotionDecision, judge
 from luthier.studies.protocol import AssignmentKind, StudyState, TrialState
 from luthier.studies.schedule import Event, RunOutcome, RunState, SkipReason, adapt
 from luthier.studies.search.storage import StorageError
 
 log = logging.getLogger("luthier")
-TURN_SECONDS = 60.0  # a turn that lasts longer was left behind by a crash
 TOP = 50  # best configurations that a run remembers for the next one
 DELETED = "Its study was deleted."
 WITH_WINNER = (StudyState.COMPLETED, StudyState.STOPPED)
@@ -66,8 +65,8 @@ class Runs:
             waiting = list(session.scalars(select(RunRow.id).where(RunRow.state == RunState.RUNNING)))
             steps = [(run_id, self._next(session, run_id)) for run_id in waiting]
         for run_id, step in steps:
-            turn = Turn(run_id, secrets.token_hex(16))
-            if step is None or not self._take(turn):
+            turn = None if step is None else self._take(run_id)
+            if step is None or turn is None:
                 continue
             try:
                 self._move(turn, step)
@@ -104,17 +103,16 @@ class Runs:
             return Runs.conclude if _compared(session, run, study) else None
         return Runs.begin if study.inspection is not None and not run.started else None
 
-    def _take(self, turn: Turn) -> bool:
+    def _take(self, run_id: int) -> Turn | None:
+        """Take a running run's turn; None when another service has it."""
         with self.core.database.transaction() as session:
-            now = self.core.database.now()
-            free = RunRow.turn.is_(None) | (RunRow.turn_until < now)
-            mine = update(RunRow).where(RunRow.id == turn.run_id, RunRow.state == RunState.RUNNING, free)
-            return changed_rows(session, mine.values(turn=turn.token, turn_until=now + TURN_SECONDS)) == 1
+            turns = Turns.to_advance(self.core.database)
+            token = turns.take(session, run_id, RunRow.state == RunState.RUNNING)
+        return None if token is None else Turn(run_id, token)
 
     def _give_back(self, turn: Turn) -> None:
         with self.core.database.transaction() as session:
-            mine = update(RunRow).where(RunRow.id == turn.run_id, RunRow.turn == turn.token)
-            changed_rows(session, mine.values(turn=None, turn_until=None))
+            Turns.to_advance(self.core.database).give_back(session, turn.run_id, turn.token)
 
     def begin(self, turn: Turn) -> None:
         """The data is known: skip it as unchanged, or warm the search with the best of the last run and let it go."""
@@ -130,9 +128,9 @@ class Runs:
         tried = [self._warm(study, entry) for entry in known]
         with self.core.database.transaction() as session:
             run, _, study = _rows(session, turn)
-            run.started, run.warm_start, study.hold = True, tried, False
+            run.started, run.warm_start, study.hold_after_inspection = True, tried, False
             if study.state == StudyState.PAUSED:
-                lifecycle.resume(session, study)
+                lifecycle.resume(session, self.core.leases, study)
 
     def _warm(self, study: StudyRow, entry: dict[str, Any]) -> dict[str, Any]:
         """Have an old configuration tried first, on the new data; what became of it."""
@@ -157,7 +155,7 @@ class Runs:
             run = session.get_one(RunRow, turn.run_id)
             study = session.get(StudyRow, run.study_id)
         if study is not None:
-            erase.study(self.core, study)
+            deletion.delete_study(self.core, study)
         with self.core.database.transaction() as session:
             run, schedule = _mine(session, turn)
             run.state, run.finished_at = RunState.SKIPPED, self.core.database.time(session)
@@ -188,7 +186,7 @@ class Runs:
             if rival is None:
                 self._decide(session, run, schedule, study, RunOutcome.FIRST, None)
             elif (found := _comparison(session, run, study)) is None:
-                made = lifecycle.compare(session, self.core.database, study, rival.id)
+                made = lifecycle.queue_comparison(session, self.core.leases, study, rival.id)
                 champions.place_comparison_files(session, self.core.store, study, made)
             else:
                 champions.remove_comparison_files(self.core.store, study.id, found.id)
@@ -217,7 +215,7 @@ class Runs:
             champions.promote(session, schedule, run, study, model, now)
         run.state, run.outcome, run.finished_at, run.judgement = RunState.FINISHED, outcome, now, judgement
         run.message = "The first champion." if judgement is None else judgement.reason
-        best = sorted(confirm.ranked(session, study, TOP), key=lambda trial: trial.number != study.winner)
+        best = sorted(confirm.best_trials(session, study, TOP), key=lambda trial: trial.number != study.winner)
         run.top = [{"trial": trial.number, "value": trial.value, "params": trial.params} for trial in best]
         self._tell(session, schedule, run, Event.FINISHED)
         if outcome is not RunOutcome.KEPT:
@@ -250,7 +248,7 @@ def _mine(session: Session, turn: Turn) -> tuple[RunRow, ScheduleRow]:
 def _rows(session: Session, turn: Turn) -> tuple[RunRow, ScheduleRow, StudyRow]:
     """The run, its schedule and its study, both locked. Raises TurnLost, Conflict when the study is gone."""
     run, schedule = _mine(session, turn)
-    study = None if run.study_id is None else lifecycle.locked_by_id(session, run.study_id)
+    study = None if run.study_id is None else study_rows.lock_by_id(session, run.study_id)
     if study is None:
         raise Conflict(DELETED)
     return run, schedule, study
@@ -260,11 +258,10 @@ def _contest(session: Session, run: RunRow, study: StudyRow, rival: ChampionRow)
     """Who was compared with whom, on which data."""
     made = session.get_one(RunRow, rival.run_id)
     study_then = None if made.study_id is None else session.get(StudyRow, made.study_id)
+    source = winner.winning_assignment(session, study)
     return ComparisonContext.of(
         ComparedModel(run=rival.run_id, study=rival.study, trial=rival.trial, params=rival.params),
-        ComparedModel(
-            run=run.id, study=study.name, trial=study.winner or 0, params=lifecycle.winning(session, study).params
-        ),
+        ComparedModel(run=run.id, study=study.name, trial=study.winner or 0, params=source.params),
         _data_seen(run, study),
         _data_seen(made, study_then),
     )
@@ -286,7 +283,7 @@ def _comparison(session: Session, run: RunRow, study: StudyRow) -> AssignmentRow
     wanted = (
         AssignmentRow.study_id == study.id,
         AssignmentRow.kind == AssignmentKind.COMPARE,
-        AssignmentRow.number == run.rival_id,
+        AssignmentRow.champion_id == run.rival_id,
     )
     return session.scalar(select(AssignmentRow).where(*wanted))
 
