@@ -20,7 +20,6 @@ from luthier.service.schedules import views as shown
 from luthier.service.schemas import Page, RunView, ScheduleView
 from luthier.service.storage.tables import RunRow, ScheduleRow
 from luthier.studies.schedule import RunState, ScheduleSpec
-from luthier.studies.wire import FileRef
 
 router = APIRouter(prefix="/v1/schedules", tags=["schedules"])
 
@@ -144,7 +143,7 @@ def champion(name: str, service: ServiceDep) -> FileResponse:
     path = champions.file(service.core.store, found)
     if not path.is_file():
         raise NotFound(f"The champion's file {path.name} is not in the service's store any more.")
-    headers = {"X-Content-SHA256": FileRef.model_validate(found.model).sha256}
+    headers = {"X-Content-SHA256": found.model.sha256}
     return FileResponse(path, media_type="application/gzip", filename=f"{name}.tar.gz", headers=headers)
 
 
