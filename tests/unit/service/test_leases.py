@@ -31,7 +31,8 @@ def writes(tree: ast.AST) -> list[str]:
                 found.append(ast.unparse(node))
         if isinstance(node, ast.Assign | ast.AugAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names = [target.attr for target in targets if isinstance(target, ast.Attribute)]
+            attributes = [target for target in targets if isinstance(target, ast.Attribute)]
+            names = [target.attr for target in attributes if ast.unparse(target.value) != "self"]  # no row is `self`
             if OWN_COLUMNS.intersection(names):
                 found.append(ast.unparse(node))
     return found
