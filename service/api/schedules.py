@@ -20,7 +20,6 @@ from luthier.service.schedules import views as shown
 from luthier.service.schemas import Page, RunView, ScheduleView
 from luthier.service.storage.tables import RunRow, ScheduleRow
 from luthier.studies.schedule import RunState, ScheduleSpec
-from luthier.studies.wire import FileRef
 
 router = APIRouter(prefix="/v1/schedules", tags=["schedules"])
 
@@ -70,7 +69,7 @@ def get(name: str, service: ServiceDep) -> ScheduleView:
 @router.patch("/{name}", responses=responses(NotFound, Invalid))
 def change(name: str, changes: Annotated[dict[str, Any], Body()], service: ServiceDep) -> ScheduleView:
     """Replace some keys, each as a whole; null puts one back to its default. `{"paused": true}` pauses."""
-    service.scheduler.ended(ticks.fire(service.core))  # pending due times fire under the old cron
+    service.scheduler.clean_up_ended(ticks.fire(service.core))  # pending due times fire under the old cron
     try:
         with service.core.database.transaction() as session:
             schedule = rows.locked(session, name)
@@ -97,7 +96,7 @@ def trigger(name: str, service: ServiceDep) -> RunView:
         schedule = rows.locked(session, name)
         run, ended = ticks.trigger(service.core, session, schedule, service.core.database.time(session))
         view = shown.run_views(session, schedule, [run])[0]
-    service.scheduler.ended(ended)
+    service.scheduler.clean_up_ended(ended)
     service.notifier.notify()
     return view
 
@@ -144,7 +143,7 @@ def champion(name: str, service: ServiceDep) -> FileResponse:
     path = champions.file(service.core.store, found)
     if not path.is_file():
         raise NotFound(f"The champion's file {path.name} is not in the service's store any more.")
-    headers = {"X-Content-SHA256": FileRef.model_validate(found.model).sha256}
+    headers = {"X-Content-SHA256": found.model.sha256}
     return FileResponse(path, media_type="application/gzip", filename=f"{name}.tar.gz", headers=headers)
 
 
