@@ -32,10 +32,10 @@ def upgrade(engine: Engine, to: str = "head") -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     scripts = ScriptDirectory.from_config(config)
-    known = {script.revision for script in scripts.walk_revisions()}
+    revisions = {script.revision for script in scripts.walk_revisions()}
     with engine.begin() as connection:
         current = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
-        if current is not None and current not in known:
+        if current is not None and current not in revisions:
             raise NewerSchema(
                 f"The database has schema {current}, which this version of Luthier does not know: a newer one wrote "
                 "it. Start that version, or restore a back-up made before the update."
