@@ -4,6 +4,7 @@
 """
 
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Engine
 
@@ -26,7 +27,7 @@ def upgrade(engine: Engine, to: str = "head") -> None:
     """
     from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext
-    from alembic.runtime.migration import MigrationContext
+    from alembic.runtime.migration import MigrationContext, MigrationStep, RevisionStep
     from alembic.script import ScriptDirectory
 
     config = Config()
@@ -42,7 +43,13 @@ def upgrade(engine: Engine, to: str = "head") -> None:
             )
         if current == scripts.get_current_head():
             return
-        context = EnvironmentContext(config, scripts, fn=lambda rev, _: scripts._upgrade_revs(to, rev))
+
+        def steps(revision: Any, _: MigrationContext) -> list[RevisionStep]:
+            """Return the migrations after `revision`, the first one first."""
+            later = reversed(list(scripts.iterate_revisions(to, revision, implicit_base=True)))
+            return [MigrationStep.upgrade_from_script(scripts.revision_map, script) for script in later]
+
+        context = EnvironmentContext(config, scripts, fn=steps)
         with context:
             context.configure(connection=connection, version_table=VERSION_TABLE)
             context.run_migrations()
