@@ -12,8 +12,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import accumulate
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,8 @@ from luthier.trials.errors import BadData
 from luthier.trials.files import file_ref
 from luthier.trials.jobs.packed_model import SEEN, unpack
 from luthier.trials.session import Session
-from luthier.trials.tasks.registry import TaskModule, task_module
+from luthier.trials.tasks.base import TaskCode
+from luthier.trials.tasks.registry import task_code
 from luthier.trials.training.engine import Engine
 from luthier.trials.training.model_cache import ModelCache
 
@@ -64,7 +64,7 @@ def compare(assignment: Assignment, session: Session, warm: ModelCache) -> Compa
 class _Side:
     """What a model says of each unit: logits (units, classes of today's data), float32 on the CPU."""
 
-    task: TaskModule
+    task: TaskCode
     encoded: Encoded
     logits: torch.Tensor
 
@@ -72,7 +72,7 @@ class _Side:
     def of(
         cls, folder: Path, examples: Split, data: Data, assignment: Assignment, session: Session, warm: ModelCache
     ) -> "_Side":
-        task = task_module(assignment.spec.task)
+        task = task_code(assignment.spec.task)
         about = json.loads((folder / "luthier.json").read_text(encoding="utf-8"))
         task.check(folder, folder.name)
         pretrained = task.load(folder, folder.name, about["label_names"])
@@ -86,10 +86,9 @@ class _Side:
         return self.logits.argmax(1) == self.encoded.labels
 
     @property
-    def starts(self) -> Sequence[int]:
-        """Where each example's units start in `labels`, and at last their number."""
-        found: Sequence[int] = self.encoded.constants.get("sentences", range(len(self.encoded.labels) + 1))
-        return found
+    def sentence_offsets(self) -> Sequence[int]:
+        """The index into `labels` of each example's first unit, and last the number of units."""
+        return self.encoded.example_offsets
 
     def scores(
         self, label_names: Sequence[str], rows: Sequence[int] | None = None, logits: torch.Tensor | None = None
@@ -97,14 +96,7 @@ class _Side:
         """Every metric of the task; of some of the examples, also of the same one twice, or of other `logits`."""
         if rows is None:
             return self.task.scores(self.logits if logits is None else logits, self.encoded, label_names)
-        starts = self.starts
-        if isinstance(starts, range):
-            units, constants = torch.tensor(rows), self.encoded.constants
-        else:
-            units = torch.cat([torch.arange(starts[i], starts[i + 1]) for i in rows])
-            lengths = accumulate((starts[i + 1] - starts[i] for i in rows), initial=0)
-            constants = {**self.encoded.constants, "sentences": list(lengths)}
-        sample = replace(self.encoded, columns={}, labels=self.encoded.labels[units], constants=constants)
+        units, sample = self.encoded.labels_of(rows)
         return self.task.scores(self.logits[units], sample, label_names)
 
 
@@ -134,7 +126,7 @@ def _comparison(
     if not sides:
         return Comparison(units=0, independent=False, champion={}, challenger={}, gained=0, lost=0, **known)
     champion, challenger = sides
-    single = test.groups is None and isinstance(champion.starts, range)
+    single = test.groups is None and isinstance(champion.sentence_offsets, range)
     replicates = {}
     if not (single and assignment.spec.objective.metric in ACCURACIES):
         groups = None if test.groups is None else [test.groups[i] for i in kept]
@@ -176,7 +168,7 @@ class _Replicates:
     def _clusters(self) -> list[list[int]]:
         """Examples that belong together."""
         members: dict[str, list[int]] = {}
-        for i in range(len(self.champion.starts) - 1):
+        for i in range(len(self.champion.sentence_offsets) - 1):
             members.setdefault(str(i) if self.groups is None else self.groups[i], []).append(i)
         return list(members.values())
 
@@ -187,7 +179,7 @@ class _Replicates:
         return self._difference(*sides)
 
     def _exchanged(self, clusters: list[list[int]], draw: torch.Generator) -> list[float]:
-        coins, starts = torch.randint(2, (len(clusters),), generator=draw).tolist(), self.champion.starts
+        coins, starts = torch.randint(2, (len(clusters),), generator=draw).tolist(), self.champion.sentence_offsets
         swapped = torch.zeros(len(self.champion.logits), 1, dtype=torch.bool)  # (units, 1)
         for cluster, coin in zip(clusters, coins, strict=True):
             for i in cluster if coin else ():
@@ -211,7 +203,7 @@ def _write(path: Path, data: Data, kept: list[int], sides: list[_Side]) -> None:
     writer.writerow(("example", "label", "champion", "challenger"))
     names = data.label_names
     if sides:
-        starts, labels = sides[0].starts, sides[0].encoded.labels.tolist()
+        starts, labels = sides[0].sentence_offsets, sides[0].encoded.labels.tolist()
         said = [side.logits.argmax(1).tolist() for side in sides]
         for example, place in enumerate(kept):
             for unit in range(starts[example], starts[example + 1]):

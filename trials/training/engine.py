@@ -22,7 +22,7 @@ from luthier.trials.data.encoded import Encoded
 from luthier.trials.memory import out_of_memory
 from luthier.trials.prefix.cache import Prefix, PrefixContext, Shortcut
 from luthier.trials.session import Session
-from luthier.trials.tasks.registry import TaskModule
+from luthier.trials.tasks.base import TaskCode
 from luthier.trials.training.model_cache import ModelCache, OpenStudy
 
 EVALUATION_BATCH = {"cuda": 256, "cpu": 64}
@@ -36,7 +36,7 @@ class Engine:
     def __init__(
         self,
         model: nn.Module,
-        task: TaskModule,
+        task: TaskCode,
         warm: ModelCache,
         smoothing: float = 0.0,
         weights: torch.Tensor | None = None,

@@ -15,7 +15,8 @@ from luthier.trials.errors import BadData
 from luthier.trials.model.backbone import Backbone
 from luthier.trials.model.pretrained import Pretrained, device, model_folder, quieten
 from luthier.trials.prefix.cache import Prefixes
-from luthier.trials.tasks.registry import TaskModule, task_module
+from luthier.trials.tasks.base import TaskCode
+from luthier.trials.tasks.registry import task_code
 
 KEPT_MODELS = 4
 KEPT_SPLITS = 9  # encoded, of a model: a search over max_length has many
@@ -59,7 +60,7 @@ class ModelCache:
 
     def _open(self, assignment: Assignment, name: str) -> "OpenStudy":
         spec = assignment.spec
-        task = task_module(spec.task)
+        task = task_code(spec.task)
         quieten()
         folder = model_folder(name)
         task.check(folder, name)
@@ -110,7 +111,7 @@ class ModelCache:
 class OpenStudy:
     """A study's task, data and model, ready for use."""
 
-    def __init__(self, task: TaskModule, data: Data, folder: Path, kept: CachedModel, augmentation: str) -> None:
+    def __init__(self, task: TaskCode, data: Data, folder: Path, kept: CachedModel, augmentation: str) -> None:
         self.task, self.data, self.pretrained, self.backbone = task, data, kept.pretrained, kept.backbone
         self.folder = folder  # the base model's
         self.key, self.prefixes = kept.key, kept.prefixes
@@ -124,7 +125,7 @@ class OpenStudy:
         if key not in kept and augmentation == "none":
             kept[key] = self.task.encode(self.pretrained, examples, max_length)
         elif key not in kept:
-            kept[key] = self.task.augmented(self.pretrained, examples, augmentation)
+            kept[key] = self.task.encode_augmented(self.pretrained, examples, augmentation)
         kept[key] = kept.pop(key)  # the most recently used
         while len(kept) > KEPT_SPLITS:
             del kept[next(iter(kept))]
