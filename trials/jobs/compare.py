@@ -100,7 +100,7 @@ def _comparison(
             predictions=predictions,
         )
     champion, challenger = models
-    independent = test.groups is None and isinstance(champion.example_starts, range)
+    independent = test.groups is None and isinstance(champion.encoded.example_offsets, range)
     exchanged: list[float] = []
     resampled: list[float] = []
     if not (independent and assignment.spec.objective.metric in ACCURACIES):

@@ -136,7 +136,7 @@ class Prefixes:
         where there can be none. Splits whose inputs are drawn anew each time are left out."""
         if depth == 0:
             return None
-        kept = {name: encoded for name, encoded in splits.items() if not encoded.drawn}
+        kept = {name: encoded for name, encoded in splits.items() if not encoded.augmented}
         if len(kept) < len(splits):
             source.log("trains from the pixels in every epoch: augmentation draws them anew")
         parts: dict[int, tuple[CutPlan, Rows]] = {}

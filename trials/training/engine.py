@@ -16,7 +16,7 @@ from luthier.trials.data.batches import evaluation_batches
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.prefix.cache import Prefix, PrefixContext, Shortcut
 from luthier.trials.session import Session
-from luthier.trials.tasks.registry import TaskModule
+from luthier.trials.tasks.base import TaskCode
 from luthier.trials.training.halving import run_halving
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.model_cache import OpenStudy
@@ -49,7 +49,7 @@ class Engine:
     def __init__(
         self,
         model: nn.Module,
-        task: TaskModule,
+        task: TaskCode,
         micro_batch: MicroBatch,
         smoothing: float = 0.0,
         weights: torch.Tensor | None = None,

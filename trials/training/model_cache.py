@@ -18,7 +18,8 @@ from luthier.trials.errors import BadData
 from luthier.trials.model.backbone import Backbone
 from luthier.trials.model.pretrained import Pretrained, device, model_folder, quieten
 from luthier.trials.prefix.cache import Prefixes
-from luthier.trials.tasks.registry import TaskModule, task_module
+from luthier.trials.tasks.base import TaskCode
+from luthier.trials.tasks.registry import task_code
 from luthier.trials.training.micro_batch import MicroBatch
 
 KEPT_MODELS = 4
@@ -89,7 +90,7 @@ class ModelCache:
 
     def _open(self, assignment: Assignment, name: str) -> "OpenStudy":
         spec = assignment.spec
-        task = task_module(spec.task)
+        task = task_code(spec.task)
         quieten()
         folder = model_folder(name)
         task.check(folder, name)
@@ -161,7 +162,7 @@ class OpenStudy:
         prefixes: What is known of the model's frozen prefixes.
     """
 
-    def __init__(self, task: TaskModule, data: Data, folder: Path, cached: CachedModel, augmentation: str) -> None:
+    def __init__(self, task: TaskCode, data: Data, folder: Path, cached: CachedModel, augmentation: str) -> None:
         self.task = task
         self.data = data
         self.folder = folder
@@ -185,7 +186,7 @@ class OpenStudy:
         if key not in self._encoded and augmentation == "none":
             self._encoded[key] = self.task.encode(self.pretrained, examples, max_length)
         elif key not in self._encoded:
-            self._encoded[key] = self.task.augmented(self.pretrained, examples, augmentation)
+            self._encoded[key] = self.task.encode_augmented(self.pretrained, examples, augmentation)
         self._encoded[key] = self._encoded.pop(key)  # the most recently used
         while len(self._encoded) > KEPT_SPLITS:
             del self._encoded[next(iter(self._encoded))]
