@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 
 from luthier.studies.protocol import Assignment, Metrics
-from luthier.studies.spec import SplitFiles, StudySpec
-from luthier.trials.data import media_folders as folders
+from luthier.studies.spec import StudySpec
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.load import Data, load_data
+from luthier.trials.data.sources import path_stamp, source_stamps
 from luthier.trials.errors import BadData
 from luthier.trials.model.backbone import Backbone
 from luthier.trials.model.pretrained import Pretrained, device, model_folder, quieten
@@ -66,7 +66,7 @@ class ModelCache:
         task.check(folder, name)
         data = self.data(assignment)
         files = sorted(file for file in folder.iterdir() if file.is_file())  # weights, configuration, processor
-        key = (spec.task, str(folder), tuple((file.name, _stamp(file)) for file in files), tuple(data.label_names))
+        key = (spec.task, str(folder), tuple((file.name, path_stamp(file)) for file in files), tuple(data.label_names))
         self._make_room(key, name, spec)
         if key not in self._models:
             pretrained = task.load(folder, name, data.label_names)
@@ -85,7 +85,7 @@ class ModelCache:
         spec = assignment.spec
         # Images and sounds may be written anew without a trace in what names them: a new study reads them again.
         named = assignment.study if {"image", "audio"} & set(spec.task_info.columns) else None
-        study = (spec.task, spec.seed, spec.dataset.model_dump_json(), _stamps(spec), named)
+        study = (spec.task, spec.seed, spec.dataset.model_dump_json(), source_stamps(spec.dataset.source), named)
         if self._data is None or self._data[0] != study:
             self._data = None  # not two studies' data in memory at once
             for kept in self._models.values():
@@ -134,20 +134,3 @@ class OpenStudy:
     def scores(self, logits: torch.Tensor, encoded: Encoded) -> Metrics:
         """Every metric of the task, from logits (units, classes) on the CPU."""
         return self.task.scores(logits, encoded, self.data.label_names)
-
-
-def _stamps(spec: StudySpec) -> tuple[Hashable, ...]:
-    """Sizes and times of the study's local files and folders: a file that was written anew is read anew."""
-    source = spec.dataset.source
-    names = [v for v in source.model_dump().values() if v] if isinstance(source, SplitFiles) else [source]
-    return tuple(_stamp(Path(name).expanduser()) for name in names)
-
-
-def _stamp(path: Path) -> Hashable:
-    try:
-        found = path.stat()
-        if path.is_dir():
-            return folders.stamps(path)
-    except OSError:
-        return None
-    return (found.st_ino, found.st_size, found.st_mtime_ns)
