@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 
 from luthier.studies.protocol import Assignment, Metrics
-from luthier.studies.spec import SplitFiles, StudySpec
-from luthier.trials.data import media_folders
+from luthier.studies.spec import StudySpec
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.load import Data, load_data
+from luthier.trials.data.sources import path_stamp, source_stamps
 from luthier.trials.errors import BadData
 from luthier.trials.model.backbone import Backbone
 from luthier.trials.model.pretrained import Pretrained, device, model_folder, quieten
@@ -96,7 +96,7 @@ class ModelCache:
         task.check(folder, name)
         data = self.data(assignment)
         files = sorted(file for file in folder.iterdir() if file.is_file())  # weights, configuration, processor
-        key = (spec.task, str(folder), tuple((file.name, _stamp(file)) for file in files), tuple(data.label_names))
+        key = (spec.task, str(folder), tuple((file.name, path_stamp(file)) for file in files), tuple(data.label_names))
         self._make_room(key, name, spec)
         if key not in self._models:
             pretrained = task.load(folder, name, data.label_names)
@@ -120,7 +120,7 @@ class ModelCache:
         spec = assignment.spec
         # Files of images and sounds may be replaced without a trace in what names them: a new study reads them again.
         study = assignment.study if {"image", "audio"} & set(spec.task_info.columns) else None
-        key = (spec.task, spec.seed, spec.dataset.model_dump_json(), _stamps(spec), study)
+        key = (spec.task, spec.seed, spec.dataset.model_dump_json(), source_stamps(spec.dataset.source), study)
         if self._data is None or self._data[0] != key:
             self._data = None  # not two studies' data in memory at once
             for cached in self._models.values():
@@ -200,21 +200,3 @@ class OpenStudy:
             encoded: The split that they are of.
         """
         return self.task.scores(logits, encoded, self.data.label_names)
-
-
-def _stamps(spec: StudySpec) -> tuple[Hashable, ...]:
-    """Return sizes and times of the study's local files and folders, which change when a file is written again."""
-    source = spec.dataset.source
-    names = [v for v in source.model_dump().values() if v] if isinstance(source, SplitFiles) else [source]
-    return tuple(_stamp(Path(name).expanduser()) for name in names)
-
-
-def _stamp(path: Path) -> Hashable:
-    """Return inode, size and time of a file, or the times of the folders in a folder; None where there is neither."""
-    try:
-        status = path.stat()
-        if path.is_dir():
-            return media_folders.stamps(path)
-    except OSError:
-        return None
-    return (status.st_ino, status.st_size, status.st_mtime_ns)
