@@ -20,7 +20,9 @@ from luthier.studies.spec import Precision
 from luthier.trials.data.batches import evaluation_batches
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.memory import out_of_memory
-from luthier.trials.prefix.cache import Prefix, PrefixContext, Shortcut
+from luthier.trials.prefix.context import PrefixContext
+from luthier.trials.prefix.shortcuts import Shortcut
+from luthier.trials.prefix.trial_prefix import TrialPrefix
 from luthier.trials.session import Session
 from luthier.trials.tasks.registry import TaskModule
 from luthier.trials.training.micro_batch import MicroBatch
@@ -47,7 +49,7 @@ class Engine:
         self.device = next(model.parameters()).device
         self.trained = [p for p in model.parameters() if p.requires_grad]  # listed once: to look for them takes long
         self._weights = None if weights is None else weights.to(self.device)
-        self._prefix: Prefix | None = None
+        self._prefix: TrialPrefix | None = None
         self._shortcut = Shortcut()
         gpu = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         self._bf16 = precision == "bfloat16" or (precision == "auto" and gpu)
@@ -181,7 +183,7 @@ class Engine:
         lengths = [encoded.lengths[i] for i in rows]
 
         def forward(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-            with self._shortcut.taken(inputs, lengths):
+            with self._shortcut.active(inputs, lengths):
                 return self.forward(inputs)
 
         if self._prefix is not None and self._prefix.covers(encoded):

@@ -14,7 +14,7 @@ from luthier.trials.data.load import Data, load_data
 from luthier.trials.errors import BadData
 from luthier.trials.model.backbone import Backbone
 from luthier.trials.model.pretrained import Pretrained, device, model_folder, quieten
-from luthier.trials.prefix.cache import Prefixes
+from luthier.trials.prefix.cache import PrefixCache
 from luthier.trials.tasks.registry import TaskModule, task_module
 from luthier.trials.training.micro_batch import MicroBatch
 
@@ -31,7 +31,7 @@ class CachedModel:
     key: Hashable  # its files, and the label names
     pretrained: Pretrained
     backbone: Backbone
-    prefixes: Prefixes = field(default_factory=Prefixes)
+    prefixes: PrefixCache = field(default_factory=PrefixCache)
     encoded: dict[tuple[str, int, str], Encoded] = field(default_factory=dict)
 
     @property
