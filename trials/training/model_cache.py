@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from luthier.studies.protocol import Assignment, Metrics
 from luthier.studies.spec import StudySpec
@@ -17,7 +18,7 @@ from luthier.trials.data.sources import path_stamp, source_stamps
 from luthier.trials.errors import BadData
 from luthier.trials.model.backbone import Backbone
 from luthier.trials.model.pretrained import Pretrained, device, model_folder, quieten
-from luthier.trials.prefix.cache import Prefixes
+from luthier.trials.prefix.cache import PrefixCache
 from luthier.trials.tasks.base import TaskCode
 from luthier.trials.tasks.registry import task_code
 from luthier.trials.training.micro_batch import MicroBatch
@@ -47,7 +48,7 @@ class CachedModel:
     key: Hashable
     pretrained: Pretrained
     backbone: Backbone
-    prefixes: Prefixes = field(default_factory=Prefixes)
+    prefixes: PrefixCache = field(default_factory=PrefixCache)
     encoded: dict[tuple[str, int, str], Encoded] = field(default_factory=dict)
 
     @property
@@ -102,7 +103,7 @@ class ModelCache:
             pretrained = task.load(folder, name, data.label_names)
             self._models[key] = CachedModel(name, key, pretrained, Backbone.find(pretrained.model, pretrained.fresh))
         cached = self._models[key] = self._models.pop(key)  # the most recently used
-        cached.pretrained.model.to(device())
+        _move(cached.pretrained.model, device())
         study = (self._data and self._data[0], assignment.study, spec.model)
         if self._study != study:
             self._study = study
@@ -146,7 +147,7 @@ class ModelCache:
         while others and (len(others) >= KEPT_MODELS or sum(self._models[o].bytes for o in others) > KEPT_BYTES):
             del self._models[others.pop(0)]
         for other in others:
-            self._models[other].pretrained.model.to("cpu")
+            _move(self._models[other].pretrained.model, torch.device("cpu"))
 
 
 class OpenStudy:
@@ -200,3 +201,7 @@ class OpenStudy:
             encoded: The split that they are of.
         """
         return self.task.scores(logits, encoded, self.data.label_names)
+
+
+def _move(model: nn.Module, place: torch.device) -> None:
+    model.to(place)
