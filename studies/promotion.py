@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, FiniteFloat
 
 from luthier.studies.documents import Document
 from luthier.studies.results import Comparison
-from luthier.studies.spec import Objective
+from luthier.studies.strategy import Objective
 from luthier.studies.wire import Metrics
 
 MCNEMAR = (

@@ -49,7 +49,7 @@ def workers(service: ServiceDep) -> Page[WorkerView]:
 
 def _workers(service: Service, session: Session) -> list[WorkerView]:
     now = service.core.database.time(session)
-    return views.worker_views(session, now, away_seconds=60.0 + service.settings.lease_seconds)
+    return views.worker_views(session, now, service.core.presence.away_seconds)
 
 
 @router.get("/metrics", response_class=Response)

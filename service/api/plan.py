@@ -11,12 +11,12 @@ from starlette.concurrency import run_in_threadpool
 from luthier.service.api.body import SPEC_BODY, SpecBody
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.studies import installed
-from luthier.service.dispatch import deletion as erase
+from luthier.service.dispatch import deletion
 from luthier.service.errors import Invalid, Problem, TooLarge, Unavailable, invalid, responses
 from luthier.service.lifecycle import transitions as lifecycle
 from luthier.service.schemas import DataView, Fault, ModelPlan, PlanEstimates, PlanView
-from luthier.service.storage.tables import AssignmentRow, StudyRow, WorkerRow
-from luthier.studies.protocol import FINISHED, AssignmentKind, Reason, TrialState
+from luthier.service.storage.tables import AssignmentRow, StudyRow
+from luthier.studies.protocol import FINISHED, AssignmentKind, Reason
 from luthier.studies.spec import StudySpec
 
 router = APIRouter(tags=["studies"])
@@ -53,7 +53,7 @@ async def plan(spec: SpecBody, service: ServiceDep, request: Request) -> PlanVie
 def _start(service: Service, spec: StudySpec) -> int:
     with service.core.database.transaction() as session:
         name = f"plan:{secrets.token_hex(16)}"  # no study can have this name
-        return lifecycle.create(session, service.core.database, spec, name, transient=True).id
+        return lifecycle.create(session, service.core.leases, spec, name, transient=True).id
 
 
 def _look(service: Service, study_id: int) -> tuple[StudyRow, AssignmentRow]:
@@ -69,18 +69,13 @@ def _look(service: Service, study_id: int) -> tuple[StudyRow, AssignmentRow]:
 
 def _any_worker(service: Service) -> bool:
     with service.core.database.reading() as session:
-        since = service.core.database.now() - 60.0
-        busy = select(AssignmentRow.worker).where(
-            AssignmentRow.state == TrialState.RUNNING, AssignmentRow.deadline > service.core.database.now()
-        )
-        seen = select(WorkerRow.name).where(WorkerRow.seen_at > since)
-        return session.scalar(seen.union_all(busy).limit(1)) is not None
+        return service.core.presence.any_worker(session)
 
 
 def _remove(service: Service, study_id: int) -> None:
     with service.core.database.transaction() as session:
         session.delete(session.get_one(StudyRow, study_id))
-    erase.forget(service.core, study_id)
+    deletion.drop_leftovers(service.core, study_id)
 
 
 def _answer(spec: StudySpec, study: StudyRow, row: AssignmentRow) -> PlanView:

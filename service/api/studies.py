@@ -10,15 +10,16 @@ from sqlalchemy.exc import IntegrityError
 from luthier.service.api import paging, views
 from luthier.service.api.body import SPEC_BODY, SpecBody
 from luthier.service.api.context import Service, ServiceDep
-from luthier.service.dispatch import deletion as erase
+from luthier.service.dispatch import deletion
+from luthier.service.dispatch.checkpoints import clean_up
 from luthier.service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, responses
+from luthier.service.lifecycle import study_rows
 from luthier.service.lifecycle import transitions as lifecycle
 from luthier.service.schemas import Fault, Page, StudyView
 from luthier.service.storage.tables import StudyRow
 from luthier.studies.protocol import ENDED, StudyState
 from luthier.studies.search.samplers import missing_packages
 from luthier.studies.spec import StudySpec
-from luthier.studies.wire import FileRef
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"])
 
@@ -48,7 +49,7 @@ def _find_or_create(service: Service, spec: StudySpec) -> tuple[bool, StudyView]
         study = session.scalar(select(StudyRow).where(StudyRow.name == spec.name))
         made = study is None
         if study is None:
-            study = lifecycle.create(session, service.core.database, spec, spec.name)
+            study = lifecycle.create(session, service.core.leases, spec, spec.name)
         elif study.spec != spec:
             raise Conflict(f"The name {spec.name} is taken by a study with another spec; choose another name.")
         return made, views.study_views(session, [study])[0]
@@ -85,18 +86,18 @@ def listing(
 @router.get("/{name}", responses=responses(NotFound))
 def get(name: str, service: ServiceDep) -> StudyView:
     with service.core.database.reading() as session:
-        return views.study_views(session, [lifecycle.find(session, name)])[0]
+        return views.study_views(session, [study_rows.find(session, name)])[0]
 
 
 @router.post("/{name}/{action}", responses=responses(NotFound, Conflict))
 def act(name: str, action: lifecycle.Action, service: ServiceDep) -> StudyView:
     """pause: start no new trials for now. resume. stop: let running trials finish. cancel: end running trials too."""
     with service.core.database.transaction() as session:
-        study = lifecycle.locked(session, name)
+        study = study_rows.lock(session, name)
         lifecycle.act(session, service.core.leases, study, action)
         view = views.study_views(session, [study])[0]
     if study.state in ENDED:
-        service.reports.ended(study)
+        clean_up(service.core, study)
     service.notifier.notify()
     return view
 
@@ -105,20 +106,19 @@ def act(name: str, action: lifecycle.Action, service: ServiceDep) -> StudyView:
 def delete(name: str, service: ServiceDep) -> None:
     """Remove a study that has ended: its rows, its search, its files."""
     with service.core.database.reading() as session:
-        study = lifecycle.find(session, name)
+        study = study_rows.find(session, name)
     if study.state not in ENDED:
         raise Conflict(f"{name} is {study.state}; cancel it first.")
-    erase.study(service.core, study)
+    deletion.delete_study(service.core, study)
 
 
 @router.get("/{name}/model", response_class=FileResponse, responses=responses(NotFound))
 def model(name: str, service: ServiceDep) -> FileResponse:
     """The winner: a .tar.gz of a `save_pretrained` directory and `luthier.json`."""
     with service.core.database.reading() as session:
-        study = lifecycle.find(session, name)
+        study = study_rows.find(session, name)
     if study.model is None:
         raise NotFound(f"{name} has no model yet: it is {study.state}, and the model comes when it has ended.")
-    stored = dict(study.model)
-    path = service.core.store.path(study.id, stored.pop("assignment"), FileRef.model_validate(stored))
-    headers = {"X-Content-SHA256": stored["sha256"]}
+    path = service.core.store.path(study.id, study.model.assignment, study.model)
+    headers = {"X-Content-SHA256": study.model.sha256}
     return FileResponse(path, media_type="application/gzip", filename=f"{name}.tar.gz", headers=headers)

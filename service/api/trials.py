@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from luthier.service.api import paging, views
 from luthier.service.api.context import ServiceDep
 from luthier.service.errors import Conflict, Invalid, NotFound, Unavailable, invalid, responses
-from luthier.service.lifecycle import transitions as lifecycle
+from luthier.service.lifecycle import study_rows
 from luthier.service.schemas import Page, TrialView
 from luthier.service.storage.tables import AssignmentRow
 from luthier.studies.protocol import AssignmentKind, TrialState
@@ -29,7 +29,7 @@ class Configuration(BaseModel):
 
 
 def _trial(session: Session, name: str, number: int) -> AssignmentRow:
-    study = lifecycle.find(session, name)
+    study = study_rows.find(session, name)
     row = session.scalar(
         select(AssignmentRow).where(
             AssignmentRow.study_id == study.id,
@@ -53,7 +53,7 @@ def listing(
     """Trials in the order of their numbers."""
     after = paging.decode(cursor)
     with service.core.database.reading() as session:
-        study = lifecycle.find(session, name)
+        study = study_rows.find(session, name)
         statement = (
             select(AssignmentRow)
             .where(AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.TRAIN)
@@ -99,7 +99,7 @@ def plot(
 ) -> Response:
     """A plotly figure: a page of its own, or plotly's JSON."""
     with service.core.database.reading() as session:
-        study = lifecycle.find(session, name)
+        study = study_rows.find(session, name)
     if study.inspection is None:
         raise Conflict(f"{name} has not started yet: there is nothing to draw.")
     try:

@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from luthier.service.lifecycle import budget, winner
 from luthier.service.lifecycle import confirmation as confirm
-from luthier.service.lifecycle import transitions as lifecycle
 from luthier.service.schemas import (
     BaselineView,
     BestView,
@@ -26,6 +26,7 @@ from luthier.service.schemas import (
     TrialView,
     WorkerView,
 )
+from luthier.service.storage.presence import LISTED_SECONDS
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow, WorkerRow
 from luthier.service.times import instant
 from luthier.studies.hyperparameters import HYPERPARAMETERS
@@ -41,12 +42,12 @@ def study_views(session: Session, studies: Sequence[StudyRow]) -> list[StudyView
     )
     for study_id, state, count in session.execute(by_state.group_by(AssignmentRow.study_id, AssignmentRow.state)):
         counts[study_id][state] = count
-    busy = lifecycle.gpu_seconds(session, ids)
+    busy = budget.gpu_seconds(session, ids)
     return [_study(session, study, counts[study.id], busy.get(study.id, 0.0)) for study in studies]
 
 
 def _study(session: Session, study: StudyRow, counts: dict[str, int], busy: float) -> StudyView:
-    best = lifecycle.best_trial(session, study)
+    best = winner.best_trial(session, study)
     if study.winner is not None and best is not None and best.number != study.winner:  # its repetitions did better
         best = session.scalar(
             select(AssignmentRow).where(
@@ -84,7 +85,7 @@ def _study(session: Session, study: StudyRow, counts: dict[str, int], busy: floa
         baseline=None if baseline is None else BaselineView(trial=0, value=baseline.value),
         model=None
         if model is None
-        else ModelView(url=f"/v1/studies/{study.name}/model", sha256=model["sha256"], bytes=model["bytes"]),
+        else ModelView(url=f"/v1/studies/{study.name}/model", sha256=model.sha256, bytes=model.bytes),
         gpu_seconds=round(busy, 3),
         error=study.error,
         message=study.message,
@@ -125,7 +126,9 @@ def worker_views(session: Session, now: float, away_seconds: float) -> list[Work
     running = select(AssignmentRow, StudyRow.name).join(StudyRow).where(AssignmentRow.state == TrialState.RUNNING)
     for row, name in session.execute(running):
         held[row.worker or ""] = (name, row)
-    workers = session.scalars(select(WorkerRow).where(WorkerRow.seen_at > now - 86_400).order_by(WorkerRow.name))
+    workers = session.scalars(
+        select(WorkerRow).where(WorkerRow.seen_at > now - LISTED_SECONDS).order_by(WorkerRow.name)
+    )
     return [_worker(row, held.get(row.name), now, away_seconds) for row in workers]
 
 

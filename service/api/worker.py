@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.errors import Invalid, NotFound, Stale, Unauthorized, responses
-from luthier.service.lifecycle import transitions as lifecycle
+from luthier.service.lifecycle import winner
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import Answer, Assignment, AssignmentKind, Claim, Outcome, Renewal, Report
 from luthier.studies.wire import FileName, FileRef
@@ -63,10 +63,10 @@ def finish(outcome: Outcome, service: ServiceDep) -> None:
 def _source(service: Service, assignment_id: int, token: str) -> AssignmentRow:
     """The assignment whose folder a lease opens: its own, or the winner's for an evaluation. Raises Stale."""
     with service.core.database.transaction() as session:
-        row = service.core.leases.held(session, assignment_id, token)
+        row = service.core.leases.lock_held(session, assignment_id, token)
         if row.kind != AssignmentKind.EVALUATE:
             return row
-        return lifecycle.winning(session, session.get_one(StudyRow, row.study_id))
+        return winner.winning_assignment(session, session.get_one(StudyRow, row.study_id))
 
 
 @router.put(

@@ -30,6 +30,7 @@ from luthier.service.settings import Settings
 from luthier.service.storage.database import Database
 from luthier.service.storage.file_store import FileStore
 from luthier.service.storage.leases import Leases
+from luthier.service.storage.presence import Presence
 from luthier.studies.protocol import AssignmentKind
 
 SUMMARY = "Hyperparameter search for fine-tuning."
@@ -67,23 +68,24 @@ def build_core(settings: Settings, only: str | None = None) -> Core:
         why = str(getattr(error, "orig", error)).strip().splitlines()[0]
         raise errors.RefusedToStart(f"The database {shown} cannot be used: {why}") from None
     leases = Leases(database, settings.lease_seconds, settings.max_losses)
-    return Core(database, leases, SearchPool(database), FileStore(settings.home / "store"), only)
+    presence = Presence(database, settings.lease_seconds)
+    searches = SearchPool(database, presence)
+    return Core(database, leases, presence, searches, FileStore(settings.home / "store"), only)
 
 
 def create_app(settings: Settings, tokens: Tokens | None = None, only: str | None = None) -> FastAPI:
     """A service on `settings`' database. `only`: hand out this study's work alone."""
     tokens = tokens or Tokens.of(settings)
     core = build_core(settings, only)
-    parts = (core.database, core.leases, core.searches, core.store, core.only)
-    dispatch = Claims(*parts, payloads={AssignmentKind.COMPARE: champions.comparison_files})
-    reports = Reports(*parts)
-    scheduler = Scheduler(core, dispatch, reports, Webhook.of(settings))
+    dispatch = Claims(core, {AssignmentKind.COMPARE: champions.comparison_files})
+    reports = Reports(core)
+    scheduler = Scheduler(core, dispatch, Webhook.of(settings))
     service = Service(settings, core, dispatch, reports, scheduler, Notifier())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
-        threads = [Every("reaper", min(1.0, settings.lease_seconds / 3), Reaper(*parts).ticks(settings.lease_seconds))]
+        threads = [Every("reaper", min(1.0, settings.lease_seconds / 3), Reaper(core).guarded_tick())]
         if only is None:  # an embedded service does one study's work
             threads.append(Every("scheduler", SCHEDULER_SECONDS, service.scheduler.tick))
             threads.append(Every("webhook", SCHEDULER_SECONDS, service.scheduler.deliver))

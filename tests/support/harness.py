@@ -285,8 +285,7 @@ class Running:
 
     def reap(self) -> None:
         """What the service does every second."""
-        core = self.core
-        Reaper(core.database, core.leases, core.searches, core.store, core.only).tick()
+        Reaper(self.core).tick()
 
     def tick(self, now: float | None = None) -> None:
         """What the service does every second about schedules."""

@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from luthier.studies.dimensions import Range
 from luthier.studies.host import CGROUP, memory_limit, memory_usage
 from luthier.studies.hyperparameters import Params
 from luthier.studies.protocol import Assignment
 from luthier.studies.results import BatchFit
-from luthier.studies.space import Range, Space
+from luthier.studies.space import Space
 from luthier.trials.errors import BadData
 from luthier.trials.training import optim
 from luthier.trials.training.engine import Engine

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 
+from luthier.studies.dataset import SplitFiles
 from luthier.studies.protocol import Assignment
-from luthier.studies.spec import SplitFiles, StudySpec
+from luthier.studies.spec import StudySpec
 from luthier.studies.wire import Metrics
 from luthier.trials.data import media_folders as folders
 from luthier.trials.data.encoded import Encoded

@@ -11,12 +11,12 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 
+from luthier.studies.protocol import SECRET_SETTINGS
 from luthier.studies.text import one_line
 from luthier.trials.child.messages import LINE_BYTES, End, FromChild, Ready, ToChild, Unfit, encode, from_child
 from luthier.trials.errors import CannotWork, ChildDied
 
 COMMAND = (sys.executable, "-m", "luthier.trials.child")
-SECRETS = ("LUTHIER_WORKER_TOKEN", "LUTHIER_TOKEN", "LUTHIER_DATABASE_URL")  # a child needs none of them
 
 
 class Child:
@@ -35,7 +35,7 @@ class Child:
         """Run `command FD` with `environment` on top of this process's own. Raises OSError."""
         ours, theirs = socket.socketpair()
         try:
-            env = {key: value for key, value in os.environ.items() if key not in SECRETS} | dict(environment or {})
+            env = {key: value for key, value in os.environ.items() if key not in SECRET_SETTINGS}
             process = await asyncio.create_subprocess_exec(
                 *command,
                 str(theirs.fileno()),
@@ -44,7 +44,7 @@ class Child:
                 stderr=sys.stderr.fileno(),
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
-                env=env,
+                env=env | dict(environment or {}),
             )
         except BaseException:
             ours.close()

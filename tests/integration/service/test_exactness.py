@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from luthier.service.lifecycle import transitions as lifecycle
+from luthier.service.lifecycle import study_rows
 from tests.support import serving
 from tests.support.harness import Running, ScriptedWorker, Stale, optuna_trials, running, spec
 
@@ -194,7 +194,7 @@ def test_a_trial_that_optuna_has_and_we_lack_is_adopted(house: Running, worker: 
     house.started(worker, budget={"trials": 3})
     worker.train(worker.take())
     with house.core.database.reading() as session:
-        study = lifecycle.find(session, "s1")
+        study = study_rows.find(session, "s1")
     search = house.core.searches.get(study)
     asked = search.ask(1)
     house.core.searches.forget(study.id)

@@ -46,7 +46,7 @@ def test_nobody_loses_a_lease_to_a_service_or_a_database_that_was_away(
     a, core, clock = worker.take(), house.core, SimpleNamespace(monotonic=lambda: now)
     monkeypatch.setattr(reaper, "time", clock)
     now = 0.0
-    look = Reaper(core.database, core.leases, core.searches, core.store, core.only).ticks(LEASE)
+    look = Reaper(core).guarded_tick()
 
     def later(seconds: float, looks: Callable[[], None] = look) -> str:
         nonlocal now

@@ -50,6 +50,12 @@ class Process:
 Starts = Callable[..., Process]
 
 
+@pytest.fixture(autouse=True)
+def no_nvidia_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests put an `nvidia-smi` of their own on the PATH; the machine's driver must not answer first."""
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+
+
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
     script = Service(tmp_path / "store")

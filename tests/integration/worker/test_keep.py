@@ -14,7 +14,9 @@ from tests.integration.worker.conftest import ROOT, gone
 from tests.integration.worker.test_fleet import until
 from tests.support.scripted import TOKEN, Service
 
-LUTHIER = "from luthier.service.cli import main; main()"
+# `nvidia-smi` is the test's own; NVIDIA's library would find the machine's driver.
+NO_LIBRARY = "import sys; sys.modules['pynvml'] = None; "
+LUTHIER = NO_LIBRARY + "from luthier.service.cli import main; main()"
 
 
 class Kept:

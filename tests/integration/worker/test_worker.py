@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from luthier.studies.hyperparameters import HYPERPARAMETERS
-from luthier.studies.protocol import AssignmentKind, Checkpoint, Decision, Reason, Renewal, Report
+from luthier.studies.protocol import SECRET_SETTINGS, AssignmentKind, Checkpoint, Decision, Reason, Renewal, Report
 from tests.integration.worker.conftest import ROOT, Starts, gone
 from tests.support.scripted import TOKEN, Service
 from tests.support.tiny import tiny_csv, tiny_model
@@ -247,6 +247,19 @@ def test_the_token_is_in_no_argument_and_not_with_the_child(service: Service, st
         assert TOKEN.encode() not in Path(f"/proc/{one}/cmdline").read_bytes()
     assert TOKEN.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
     assert TOKEN.encode() in Path(f"/proc/{process.popen.pid}/environ").read_bytes()
+
+
+def test_a_child_gets_none_of_the_secret_settings(service: Service, start: Starts) -> None:
+    """Of a worker that was started by hand, in an environment that holds all of them."""
+    secrets = {name: f"{name}-at-the-worker" for name in SECRET_SETTINGS if name != "LUTHIER_WORKER_TOKEN"}
+    service.assign(1, shared=True, params={"act": "hang"})
+    process = start(**secrets)
+    child = child_of(service, 1)
+    names = {entry.partition(b"=")[0].decode() for entry in Path(f"/proc/{child}/environ").read_bytes().split(b"\0")}
+    at_the_worker = Path(f"/proc/{process.popen.pid}/environ").read_bytes()
+    assert "PATH" in names
+    assert names.isdisjoint(SECRET_SETTINGS)
+    assert all(f"{name}={value}".encode() in at_the_worker for name, value in secrets.items())
 
 
 def test_the_worker_needs_neither_torch_nor_the_service() -> None:

@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 
 from luthier.studies.promotion import Promote, PromotionDecision, judge, mcnemar, randomization
 from luthier.studies.results import Comparison
-from luthier.studies.spec import Objective
+from luthier.studies.strategy import Objective
 
 
 def comparison(**found: Any) -> Comparison:
