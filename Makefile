@@ -7,7 +7,7 @@ BASE := .venv/.installed-worker
 DEV := .venv/.installed-dev
 DEMO := .venv/.installed-demo
 
-.PHONY: help install demo serve test test-slow test-learning test-docker lint lock bench bench-trainer bench-promotion clean
+.PHONY: help install demo serve test test-slow test-learning test-docker lint docs lock bench bench-trainer bench-promotion clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -40,6 +40,10 @@ lint: $(DEV) ## style, types, the arrows between packages, the Dockerfiles and c
 	$(BIN)/lint-imports
 	docker/ci/lint.sh
 
+docs: $(DEV) ## the reference pages from the code, and the site in site/
+	$(BIN)/python docs/generate.py
+	$(BIN)/mkdocs build --quiet --strict
+
 # Without torch, whose build is chosen where it is installed, and what belongs to one build of it; with what any needs:
 # torch 2.11 and 2.12 take no setuptools from 82 on.
 lock: $(DEV) ## requirements.lock anew, after a change of pyproject.toml; UPGRADE=--upgrade takes newer versions
@@ -59,7 +63,7 @@ bench-promotion: $(DEV) ## how often a schedule replaces its champion, simulated
 	$(BIN)/python benchmarks/promotion.py --json
 
 clean: ## remove .venv and the caches; studies stay
-	rm -rf .venv *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 $(BASE): pyproject.toml requirements.lock .ci/setup.sh
 	.ci/setup.sh worker
