@@ -108,7 +108,7 @@ class Client:
         return self._transport.model(TrialView, "GET", _study(name, "trials", str(number)))
 
     def logs(self, name: str, number: int) -> str:
-        """Return what a trial has printed; empty before its first evaluation."""
+        """Return what a trial has printed, up to its worker's latest message."""
         return self._transport.request("GET", _study(name, "trials", str(number), "logs")).text
 
     def enqueue(self, name: str, params: Mapping[str, Any]) -> TrialView:
