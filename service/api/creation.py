@@ -1,4 +1,4 @@
-"""What routes share that create something by its name: studies, schedules, and plans of studies."""
+"""Creation by name, shared by the routes of studies, schedules and plans; and the check of a spec's sampler."""
 
 from collections.abc import Callable
 from typing import TypeVar

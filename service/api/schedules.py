@@ -60,7 +60,7 @@ def get(name: str, service: ServiceDep) -> ScheduleView:
 @router.patch("/{name}", responses=responses(NotFound, Invalid))
 def change(name: str, changes: Annotated[dict[str, Any], Body()], service: ServiceDep) -> ScheduleView:
     """Replace some keys, each as a whole; null puts a key back to its default. `{"paused": true}` pauses."""
-    service.scheduler.ended(ticks.fire(service.core))  # pending due times fire under the old cron
+    service.scheduler.clean_up_ended(ticks.fire(service.core))  # pending due times fire under the old cron
     try:
         with service.core.database.transaction() as session:
             schedule = rows.locked(session, name)
@@ -87,7 +87,7 @@ def trigger(name: str, service: ServiceDep) -> RunView:
         schedule = rows.locked(session, name)
         run, ended = ticks.trigger(service.core, session, schedule, service.core.database.time(session))
         view = shown.run_views(session, schedule, [run])[0]
-    service.scheduler.ended(ended)
+    service.scheduler.clean_up_ended(ended)
     service.notifier.notify()
     return view
 

@@ -144,13 +144,13 @@ class SearchPool:
                 search.report(row.number, report.step, value)
 
     def tell(self, search: Search, row: AssignmentRow) -> None:
-        """Tell Optuna how a trial ended, after the evaluations that it has not been told of."""
+        """Tell Optuna how a trial ended, after the evaluations that it lacks."""
         self._replay_reports(search, row, row.step)
         reason = Reason(row.reason) if row.reason else None
         search.tell(row.number, TrialState(row.state), row.value, reason)
 
     def close_study(self, study: StudyRow) -> None:
-        """Tell Optuna what it has not been told of a study that has ended, and keep nothing of it open."""
+        """Tell Optuna what it lacks of a study that has ended, and keep nothing of the study open."""
         if study.inspection is not None:
             self.reconcile(study.id, self.get(study))
         self.forget(study.id)

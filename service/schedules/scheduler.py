@@ -28,10 +28,10 @@ class Scheduler:
         Args:
             now: Seconds since the epoch; None for the database's clock.
         """
-        self.ended(due_times.fire(self._core, now))
+        self.clean_up_ended(due_times.fire(self._core, now))
         self._runs.advance()
 
-    def ended(self, studies: list[StudyRow]) -> None:
+    def clean_up_ended(self, studies: list[StudyRow]) -> None:
         """Clean up after studies that were cancelled because another run replaced theirs."""
         for study in studies:
             clean_up(self._core, study)

@@ -4,6 +4,7 @@
 """
 
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Engine
 
@@ -26,23 +27,29 @@ def upgrade(engine: Engine, to: str = "head") -> None:
     """
     from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext
-    from alembic.runtime.migration import MigrationContext
+    from alembic.runtime.migration import MigrationContext, MigrationStep, RevisionStep
     from alembic.script import ScriptDirectory
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     scripts = ScriptDirectory.from_config(config)
-    known = {script.revision for script in scripts.walk_revisions()}
+    revisions = {script.revision for script in scripts.walk_revisions()}
     with engine.begin() as connection:
         current = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
-        if current is not None and current not in known:
+        if current is not None and current not in revisions:
             raise NewerSchema(
                 f"The database has schema {current}, which this version of Luthier does not know: a newer one wrote "
                 "it. Start that version, or restore a back-up made before the update."
             )
         if current == scripts.get_current_head():
             return
-        context = EnvironmentContext(config, scripts, fn=lambda rev, _: scripts._upgrade_revs(to, rev))
+
+        def steps(revision: Any, _: MigrationContext) -> list[RevisionStep]:
+            """Return the migrations after `revision`, the first one first."""
+            later = reversed(list(scripts.iterate_revisions(to, revision, implicit_base=True)))
+            return [MigrationStep.upgrade_from_script(scripts.revision_map, script) for script in later]
+
+        context = EnvironmentContext(config, scripts, fn=steps)
         with context:
             context.configure(connection=connection, version_table=VERSION_TABLE)
             context.run_migrations()

@@ -234,7 +234,7 @@ def test_an_end_that_optuna_was_not_told_is_told_later(house: Running, worker: S
 
 
 def test_a_service_that_finds_itself_alone_waits_for_no_search_inside_a_transaction(
-    house: Running, worker: ScriptedWorker
+    house: Running, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever reads a study's trials holds its search, and waits for the database's writer."""
     house.started(worker)
@@ -242,18 +242,23 @@ def test_a_service_that_finds_itself_alone_waits_for_no_search_inside_a_transact
     searches, database = house.core.searches, house.core.database
     (search,) = searches._open.values()
     searches._alone = False
-    written = threading.Event()
+    waits, written, released = threading.Event(), threading.Event(), threading.Event()
+
+    def refresh() -> None:
+        waits.set()
+        assert released.wait(10)
 
     def write() -> None:
         with database.transaction():
             written.set()
 
-    with search._lock:
-        threads = [threading.Thread(target=searches.heartbeat), threading.Thread(target=write)]
-        threads[0].start()
-        time.sleep(0.2)
-        threads[1].start()
-        assert written.wait(10)
+    monkeypatch.setattr(search, "refresh", refresh)
+    threads = [threading.Thread(target=searches.heartbeat), threading.Thread(target=write)]
+    threads[0].start()
+    assert waits.wait(10)
+    threads[1].start()
+    assert written.wait(10)
+    released.set()
     for thread in threads:
         thread.join()
 

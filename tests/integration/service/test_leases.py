@@ -7,10 +7,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from luthier.service.dispatch import reaper
 from luthier.service.dispatch.reaper import Reaper
+from luthier.service.errors import Stale
+from luthier.service.storage.reservation import Reservation
+from luthier.service.storage.tables import AssignmentRow
 from luthier.studies.protocol import Assignment, AssignmentKind, Decision
 from tests.support.harness import Running, ScriptedWorker, held, problem, spec
 
@@ -83,6 +87,27 @@ def test_at_the_deadline_it_is_owned_and_a_second_later_free(house: Running, wor
     house.reap()
     assert house.trials()[0]["state"] == "queued"
     refused(house, worker, a)
+
+
+def test_a_grant_or_a_requeue_of_another_state_changes_nothing(house: Running) -> None:
+    house.create()
+    leases = house.core.leases
+    reservation = Reservation(gpu="GPU-a", share=0.5, bytes=100)
+    with house.core.database.transaction() as session:
+        row = session.scalars(select(AssignmentRow)).one()
+        assert not leases.requeue(session, row)
+        granted = leases.grant(session, row, "w1", reservation)
+        assert granted is row
+        assert (row.state, row.worker, row.attempt) == ("running", "w1", 1)
+        assert (row.gpu, row.gpu_share, row.gpu_bytes) == ("GPU-a", 0.5, 100)
+    before = everything(house)
+    with house.core.database.transaction() as session:
+        row = session.scalars(select(AssignmentRow)).one()
+        assert leases.grant(session, row, "w2", reservation) is None
+        assert not leases.requeue(session, row)
+        with pytest.raises(Stale):
+            leases.extend(session, row.id, "of another lease")
+    assert everything(house) == before
 
 
 def test_a_renewed_lease_survives(house: Running, worker: ScriptedWorker) -> None:

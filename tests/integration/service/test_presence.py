@@ -1,6 +1,7 @@
 """Presence: who counts as there, waiting or away, on each database, with a moved clock."""
 
 import pytest
+from pydantic import ValidationError
 from sqlalchemy import select
 
 from luthier.service.storage.database import Database
@@ -20,7 +21,12 @@ def test_thresholds_follow_the_lease(database: Database) -> None:
     default, short = Presence(database, 30.0), Presence(database, 3.0)
     assert (default.away_seconds, default.absence_seconds) == (90.0, 15.0)
     assert (short.away_seconds, short.absence_seconds) == (63.0, 5.0)
-    assert Claim.model_fields["wait_seconds"].metadata[-1].le == CONNECTED_SECONDS
+
+
+def test_a_worker_whose_claim_waits_is_connected() -> None:
+    assert Claim(worker="w1", wait_seconds=CONNECTED_SECONDS)
+    with pytest.raises(ValidationError):
+        Claim(worker="w1", wait_seconds=CONNECTED_SECONDS + 1)
 
 
 def test_a_worker_waits_then_is_connected_then_present_then_away(database: Database) -> None:
