@@ -1,4 +1,7 @@
-"""Rows -> what the REST interface answers. Pure functions of rows."""
+"""Studies, trials, workers and tasks as the REST interface answers them: functions from rows to schemas.
+
+Routes call them inside their transaction. They read rows, and change none. Schedules have theirs in schedules/views.py.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -35,6 +38,7 @@ from luthier.studies.tasks import Task
 
 
 def study_views(session: Session, studies: Sequence[StudyRow]) -> list[StudyView]:
+    """Return the studies with their counts, best trial, baseline and model, in the given order."""
     ids = [study.id for study in studies]
     counts: dict[int, dict[str, int]] = {study_id: {} for study_id in ids}
     by_state = select(AssignmentRow.study_id, AssignmentRow.state, func.count()).where(
@@ -47,6 +51,14 @@ def study_views(session: Session, studies: Sequence[StudyRow]) -> list[StudyView
 
 
 def _study(session: Session, study: StudyRow, counts: dict[str, int], busy: float) -> StudyView:
+    """Return one study.
+
+    Args:
+        session: the transaction to read in.
+        study: its row.
+        counts: trial state -> number of trials.
+        busy: seconds that workers have spent on its assignments.
+    """
     best = winner.best_trial(session, study)
     if study.winner is not None and best is not None and best.number != study.winner:  # its repetitions did better
         best = session.scalar(
@@ -93,6 +105,7 @@ def _study(session: Session, study: StudyRow, counts: dict[str, int], busy: floa
 
 
 def trial_views(session: Session, trials: Sequence[AssignmentRow]) -> list[TrialView]:
+    """Return the trials with their scores by step, in the given order."""
     reports: dict[int, list[StepView]] = {row.id: [] for row in trials}
     statement = select(ReportRow).where(ReportRow.assignment_id.in_(reports)).order_by(ReportRow.step)
     for report in session.scalars(statement):
@@ -121,7 +134,13 @@ def _trial(row: AssignmentRow, values: list[StepView]) -> TrialView:
 
 
 def worker_views(session: Session, now: float, away_seconds: float) -> list[WorkerView]:
-    """Every worker of the last day; `away` when it has not been heard of for `away_seconds`."""
+    """Return the workers that sent a message in the last day, by name.
+
+    Args:
+        session: the transaction to read in.
+        now: the database's time, in seconds since 1970.
+        away_seconds: a worker without a trial is `away` after so many seconds of silence.
+    """
     held: dict[str, tuple[str, AssignmentRow]] = {}
     running = select(AssignmentRow, StudyRow.name).join(StudyRow).where(AssignmentRow.state == TrialState.RUNNING)
     for row, name in session.execute(running):
@@ -149,6 +168,7 @@ def _worker(row: WorkerRow, held: tuple[str, AssignmentRow] | None, now: float, 
 
 
 def task_views(tasks: Iterable[Task]) -> list[TaskView]:
+    """Return the tasks with their columns, metrics and hyperparameters."""
     hyperparameters: dict[str, Any] = {
         h.name: HyperparameterView(
             default=h.default,
