@@ -179,7 +179,8 @@ class StudySpec(Document):
     )
     precision: Precision = Field(
         "auto",
-        description="Of matrix products; weights stay float32. auto: bfloat16 on GPUs that have it, float32 on CPUs.",
+        description="Of matrix products; weights stay float32. auto: bfloat16 on GPUs that have it, float32 on CPUs. "
+        "float32: without TF32, which auto and bfloat16 use on GPUs for products that stay float32.",
     )
     evaluations_per_epoch: int = Field(1, ge=1, le=100, description="Validation scores reported per epoch.")
 

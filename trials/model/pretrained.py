@@ -202,6 +202,11 @@ class Pretrained:
             setattr(module, attribute, own if dropout < 0 else dropout)
         return self.model
 
+    def move(self, target: torch.device | str) -> None:
+        """Move the model to a device."""
+        module: nn.Module = self.model  # the annotations of PreTrainedModel.to do not take its argument
+        module.to(target)
+
     def put_back(self) -> None:
         """Put the model's own layers back in place of adapters."""
         while self.replaced:

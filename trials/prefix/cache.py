@@ -69,7 +69,7 @@ class PrefixCache:
         """
         if depth == 0:
             return None
-        fixed = {name: encoded for name, encoded in splits.items() if not encoded.drawn}
+        fixed = {name: encoded for name, encoded in splits.items() if not encoded.augmented}
         if len(fixed) < len(splits):
             context.log("trains from the pixels in every epoch: augmentation draws them anew")
         parts: dict[int, tuple[CutPlan, ActivationRows]] = {}
