@@ -77,13 +77,7 @@ def _comparison(
 ) -> Comparison:
     """Write the predictions, score both models and return the result.
 
-    Args:
-        assignment: Objective and seed.
-        session: Its folder gets the file of predictions.
-        data: Its labels are today's.
-        test: The test split.
-        rows: The examples of it that are compared on.
-        models: Champion and challenger on these examples; none where there are no examples.
+    `rows` are the compared examples of the test split; where there are none, there are no predictions either.
     """
     predictions = file_ref(write_predictions(session.folder, data.label_names, rows, models))
     left_out = len(test) - len(rows)

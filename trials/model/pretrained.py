@@ -31,8 +31,8 @@ TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 class AutoClass(Protocol):
     """One of transformers' auto classes, such as AutoModelForSequenceClassification."""
 
-    def from_pretrained(self, folder: Path, /, **options: Any) -> Any:
-        """Load the object that a folder describes."""
+    def from_pretrained(self, *args: Any, **options: Any) -> Any:
+        """Load the object that a folder, the only argument, describes."""
 
 
 def device() -> torch.device:
@@ -201,11 +201,6 @@ class Pretrained:
         for module, attribute, own in self.dropout:
             setattr(module, attribute, own if dropout < 0 else dropout)
         return self.model
-
-    def move(self, target: torch.device | str) -> None:
-        """Move the model to a device."""
-        module: nn.Module = self.model  # the annotations of PreTrainedModel.to do not take its argument
-        module.to(target)
 
     def put_back(self) -> None:
         """Put the model's own layers back in place of adapters."""

@@ -44,7 +44,8 @@ class AudioClassification(TaskCode):
         try:
             key, features = _features(pretrained, numpy.zeros(extractor.sampling_rate, numpy.float32))
             with torch.no_grad():
-                pretrained.model.eval()(**{key: torch.from_numpy(features)[None].to(pretrained.model.device)})
+                pretrained.model.eval()  # type: ignore[no-untyped-call]
+                pretrained.model(**{key: torch.from_numpy(features)[None].to(pretrained.model.device)})
         except (ValueError, RuntimeError, TypeError, AttributeError) as error:
             if out_of_memory(error):
                 raise

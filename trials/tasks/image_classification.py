@@ -91,7 +91,8 @@ class ImageClassification(TaskCode):
             blank = _processed(processor, Image.new("RGB", (64, 64)))  # (3, height, width)
             _colours(processor)
             with torch.no_grad():
-                pretrained.model.eval()(pixel_values=blank[None].to(pretrained.model.device))
+                pretrained.model.eval()  # type: ignore[no-untyped-call]
+                pretrained.model(pixel_values=blank[None].to(pretrained.model.device))
         except (ValueError, RuntimeError, TypeError) as error:
             if out_of_memory(error):
                 raise
