@@ -4,6 +4,7 @@ act     ok | hang | die | oom | error | bad_data | full | exit | quiet (reports 
 steps   evaluations reported (default 1), `pause` seconds after each
 fits    examples that fit in memory at once, as if more had not
 sleeper starts a process of its own, whose number goes to this file
+ended   the file that it makes once it has sent its outcome's last report
 """
 
 import errno
@@ -46,6 +47,8 @@ def train(assignment: Assignment, session: run.PipedSession, warm: SimpleNamespa
         while time.monotonic() < until:
             session.poll()
             time.sleep(0.01)
+    if "ended" in params:
+        Path(str(params["ended"])).touch()
     match act:
         case "quiet":
             while True:

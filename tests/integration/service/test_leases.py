@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -13,17 +12,12 @@ from luthier.service.dispatch import reaper
 from luthier.service.dispatch.reaper import Reaper
 from luthier.studies.protocol import Assignment, AssignmentKind, Decision
 from tests.support.harness import Running, ScriptedWorker, held, problem, spec
+from tests.support.stored_rows import everything
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.both_databases
 
 LEASE = 30.0  # the service's default in these tests
-
-
-def rows(house: Running, table: str) -> list[Any]:
-    with house.core.database.engine.connect() as connection:
-        return list(connection.exec_driver_sql(f"SELECT * FROM {table} ORDER BY 1").mappings())
-
-
-def everything(house: Running) -> list[Any]:
-    return [rows(house, name) for name in ("luthier_study", "luthier_assignment", "luthier_report")]
 
 
 def refused(house: Running, worker: ScriptedWorker, a: Assignment) -> None:
@@ -263,15 +257,12 @@ def test_a_depth_below_the_model_fails_the_study(house: Running, worker: Scripte
 
 def test_a_waiting_claim_wakes_when_work_appears(house: Running, worker: ScriptedWorker) -> None:
     found: list[Assignment | None] = []
-    started = time.monotonic()
     waiting = threading.Thread(target=lambda: found.append(worker.claim(wait_seconds=20)))
     waiting.start()
-    while not house.get("/v1/workers")["items"]:
-        time.sleep(0.01)
+    until(lambda: house.get("/v1/workers")["items"])
     house.client.post("/v1/studies", json=spec())
-    waiting.join(15)
+    waiting.join(10)  # half of the time that it would wait without being woken
     assert found and found[0] is not None and found[0].kind is AssignmentKind.INSPECT
-    assert time.monotonic() - started < 10
 
 
 def test_a_waiting_claim_answers_when_its_time_is_up(house: Running, worker: ScriptedWorker) -> None:

@@ -17,6 +17,8 @@ from luthier.studies.protocol import AssignmentKind
 from tests.support.harness import problem
 from tests.support.nightly import BETTER, Nightly
 
+pytestmark = pytest.mark.both_databases
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.worker.conftest import ROOT, gone
-from tests.integration.worker.test_fleet import until
+from tests.support.paths import ROOT
 from tests.support.scripted import TOKEN, Service
+from tests.support.waiting import gone, until
 
 LUTHIER = "from luthier.service.cli import main; main()"
 
