@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
+pytest.register_assert_rewrite("tests.support")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # tests start hundreds of processes, which would compile our files anew
 
 # Workers of tests keep activations apart from those of the machine's own workers.
@@ -37,7 +38,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
     Where neither SQL nor locks differ (the test is not marked `both_databases`), Postgres is left to `make test-all`.
     """
-    if "database_url" in metafunc.fixturenames:
+    own = hasattr(metafunc.cls, "database_url")  # a contract's class for one database
+    if "database_url" in metafunc.fixturenames and not own:
         always = metafunc.definition.get_closest_marker("both_databases") is not None
         postgres = pytest.param("postgres", marks=[] if always else pytest.mark.full)
         metafunc.parametrize("database_url", ["sqlite", postgres], indirect=True)

@@ -13,8 +13,6 @@ from luthier.studies.protocol import AssignmentKind
 from tests.support.harness import INSPECTION, Running, paths, problem, spec
 from tests.support.nightly import BETTER, Nightly, schedule, template
 
-pytestmark = pytest.mark.both_databases
-
 
 @pytest.mark.parametrize(
     ("changes", "path"),
