@@ -9,7 +9,7 @@ DEMO := .venv/.installed-demo
 
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist worksteal --durations=25 --durations-min=1
 
-.PHONY: help install demo serve test test-all coverage test-learning test-docker lint lock bench bench-trainer bench-promotion clean
+.PHONY: help install demo serve test test-all coverage test-learning test-docker lint docs lock bench bench-trainer bench-promotion clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -49,6 +49,10 @@ lint: $(DEV) ## style, types, the arrows between packages, the Dockerfiles and c
 	$(BIN)/lint-imports
 	docker/ci/lint.sh
 
+docs: $(DEV) ## the reference pages from the code, and the site in site/
+	$(BIN)/python docs/generate.py
+	$(BIN)/mkdocs build --quiet --strict
+
 # Without torch, whose build is chosen where it is installed, and what belongs to one build of it; with what any needs:
 # torch 2.11 and 2.12 take no setuptools from 82 on.
 lock: $(DEV) ## requirements.lock anew, after a change of pyproject.toml; UPGRADE=--upgrade takes newer versions
@@ -68,7 +72,7 @@ bench-promotion: $(DEV) ## how often a schedule replaces its champion, simulated
 	$(BIN)/python benchmarks/promotion.py --json
 
 clean: ## remove .venv and the caches; studies stay
-	rm -rf .venv *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 $(BASE): pyproject.toml requirements.lock .ci/setup.sh
 	.ci/setup.sh worker

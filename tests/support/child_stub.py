@@ -22,6 +22,7 @@ from luthier.studies.protocol import Assignment, AssignmentKind, Evaluation, Ins
 from luthier.trials.child import __main__ as run
 from luthier.trials.errors import BadData, CannotWork
 from luthier.trials.files import file_ref
+from tests.support.coverage_data import save_before_kill
 
 
 def train(assignment: Assignment, session: run.PipedSession, warm: SimpleNamespace) -> SimpleNamespace:
@@ -85,6 +86,7 @@ def evaluate(assignment: Assignment, session: run.PipedSession, warm: object) ->
 
 
 def prepare() -> tuple[dict[AssignmentKind, Any], SimpleNamespace]:
+    save_before_kill()
     if os.environ.get("CHILD_CANNOT_START"):
         sys.exit("nothing to train with")
     if os.environ.get("CHILD_IS_UNFIT"):

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.support.coverage_data import measured
 from tests.support.paths import ROOT
 from tests.support.scripted import TOKEN, Service
 
@@ -37,7 +38,11 @@ class WorkerProcess:
         return [int(pid) for pid in Path(f"/proc/{self.popen.pid}/task/{self.popen.pid}/children").read_text().split()]
 
     def end(self) -> None:
-        """Kill the worker and its children."""
+        """Kill the worker and its children; where coverage measures, let the worker end by itself first."""
+        if measured() and self.popen.poll() is None:
+            self.popen.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.popen.wait(10)
         for pid in self.children() if self.popen.poll() is None else []:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
