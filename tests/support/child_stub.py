@@ -26,6 +26,7 @@ from tests.support.coverage_data import save_before_kill
 
 
 def train(assignment: Assignment, session: run.PipedSession, warm: SimpleNamespace) -> SimpleNamespace:
+    """Report as many evaluations as `steps` says, then do what `act` says."""
     params = assignment.params
     act = params.get("act", "ok")
     warm.done += 1
@@ -74,18 +75,21 @@ def train(assignment: Assignment, session: run.PipedSession, warm: SimpleNamespa
 
 
 def inspect(assignment: Assignment, session: run.PipedSession, warm: object) -> Inspection:
+    """Return what is the same for every model and data set."""
     return Inspection(
         blocks=[], trainable_parameters=[1], label_names=["a", "b"], labels={"a": 1, "b": 1}, rows={}, fingerprint="f"
     )
 
 
 def evaluate(assignment: Assignment, session: run.PipedSession, warm: object) -> Evaluation:
+    """Write a file in a model's place and return fixed scores."""
     model = session.folder / "model.tar.gz"
     model.write_bytes(b"packed" * 1_000_000)
     return Evaluation(test={"accuracy": 1.0}, model=file_ref(model))
 
 
 def prepare() -> tuple[dict[AssignmentKind, Any], SimpleNamespace]:
+    """Return the three functions above, as a child that has imported torch returns its own."""
     save_before_kill()
     if os.environ.get("CHILD_CANNOT_START"):
         sys.exit("nothing to train with")

@@ -198,6 +198,7 @@ class Running:
 
 
 def optuna_trials(url: str, name: str) -> list[Any]:
+    """Return Optuna's own trials of a study, read with a storage of their own."""
     import optuna
 
     storage = optuna.storages.RDBStorage(url)

@@ -62,7 +62,8 @@ class LeaseContract:
         assert later(LEASE + 5) == "running"  # the first look of a service that has just started
         worker.renew(a)
         assert [later(1) for _ in range(10)] == ["running"] * 10
-        assert [later(10, away) for _ in range(4)] == ["running"] * 4 and later(1) == "running"  # the database is back
+        assert [later(10, away) for _ in range(4)] == ["running"] * 4
+        assert later(1) == "running"
         worker.renew(a)
         assert [later(10) for _ in range(2)] == ["running"] * 2
         assert later(12) == "queued"  # nobody was away, and nobody renewed
@@ -89,7 +90,8 @@ class LeaseContract:
         house.move_clock(LEASE * 0.7)
         house.reap()  # a report renews as well
         worker.finish(a)
-        assert house.trials()[0]["state"] == "complete" and house.trials()[0]["attempt"] == 1
+        assert house.trials()[0]["state"] == "complete"
+        assert house.trials()[0]["attempt"] == 1
 
     def test_a_lost_trial_goes_on_from_its_checkpoint(self, house: Running, worker: ScriptedWorker) -> None:
         house.started(worker)
@@ -100,31 +102,43 @@ class LeaseContract:
         other = house.worker("w2")
         again = other.take()
         assert (again.id, again.number, again.attempt, again.seed) == (a.id, a.number, 2, a.seed)
-        assert again.params == a.params and again.token != a.token and again.store == a.store
+        assert again.params == a.params
+        assert again.token != a.token
+        assert again.store == a.store
         assert again.checkpoint.step == 2
-        assert again.checkpoint.resume is not None and again.checkpoint.resume.name == "resume-2"
-        assert again.checkpoint.best is not None and again.checkpoint.best.name == "best-2"
-        assert again.checkpoint.best_step == 2 and again.checkpoint.best_value == house.trials()[0]["value"]
+        assert again.checkpoint.resume is not None
+        assert again.checkpoint.resume.name == "resume-2"
+        assert again.checkpoint.best is not None
+        assert again.checkpoint.best.name == "best-2"
+        assert again.checkpoint.best_step == 2
+        assert again.checkpoint.best_value == house.trials()[0]["value"]
         refused(house, worker, a)
         other.train(again)
         trial = house.trials()[0]
         assert [value["step"] for value in trial["values"]] == [1, 2, 3]
-        assert trial["state"] == "complete" and trial["attempt"] == 2 and trial["worker"] == "w2"
+        assert trial["state"] == "complete"
+        assert trial["attempt"] == 2
+        assert trial["worker"] == "w2"
         assert trial["seconds"] == pytest.approx(2.0 + 3.0), "of both attempts"
 
     def test_a_trial_lost_too_often_fails(self, house: Running, worker: ScriptedWorker) -> None:
         house.started(worker, budget={"trials": 2})
         for attempt in (1, 2, 3):
             a = worker.take()
-            assert a.attempt == attempt and a.number == 0
+            assert a.attempt == attempt
+            assert a.number == 0
             house.move_clock(LEASE + 1)
             house.reap()
         trial = house.trials()[0]
-        assert trial["state"] == "failed" and trial["reason"] == "lost_worker" and "3 times" in trial["error"]
+        assert trial["state"] == "failed"
+        assert trial["reason"] == "lost_worker"
+        assert "3 times" in trial["error"]
         refused(house, worker, a)
         worker.drain()
         study = house.study()
-        assert study["state"] == "completed" and study["counts"]["failed"] == 1 and study["counts"]["complete"] == 1
+        assert study["state"] == "completed"
+        assert study["counts"]["failed"] == 1
+        assert study["counts"]["complete"] == 1
         assert [trial.state.name for trial in house.optuna()] == ["FAIL", "COMPLETE"]
 
     def test_work_given_back_is_not_lost(self, house: Running, worker: ScriptedWorker) -> None:
@@ -143,7 +157,8 @@ class LeaseContract:
             a = worker.take()
             worker.finish(a, "lost", problem={"message": "The child was killed by signal 9."})
         trial = house.trials()[0]
-        assert trial["reason"] == "lost_worker" and "signal 9" in trial["error"]
+        assert trial["reason"] == "lost_worker"
+        assert "signal 9" in trial["error"]
         worker.finish(a, "lost")  # the answer got lost: told again, it changes nothing
         assert house.trials()[0] == trial
 
@@ -156,7 +171,8 @@ class LeaseContract:
         worker.finish(a, seconds=99.0)
         worker.finish(a, "failed", reason="error")
         assert everything(house) == before
-        assert house.optuna()[0] == told and told.value == 0.6
+        assert house.optuna()[0] == told
+        assert told.value == 0.6
 
     def test_a_report_is_repeated_and_counted_once(self, house: Running, worker: ScriptedWorker) -> None:
         longer = spec()["space"] | {"epochs": 3}
@@ -191,7 +207,9 @@ class LeaseContract:
         house.reap()
         worker.drain()
         study = house.study()
-        assert study["state"] == "stopped" and study["counts"]["complete"] == 1 and study["model"]
+        assert study["state"] == "stopped"
+        assert study["counts"]["complete"] == 1
+        assert study["model"]
 
     def test_queued_retries_respect_parallel(self, house: Running, worker: ScriptedWorker) -> None:
         house.started(worker, parallel=2)
@@ -213,7 +231,8 @@ class LeaseContract:
         while (a := worker.claim()) is not None and a.kind is not kind:
             worker.work(a)
         for _ in range(3):
-            assert a is not None and a.kind is kind
+            assert a is not None
+            assert a.kind is kind
             if how == "expired":
                 house.move_clock(LEASE + 1)
                 house.reap()
@@ -222,7 +241,9 @@ class LeaseContract:
             a = worker.claim()
         assert a is None
         study = house.study()
-        assert study["state"] == "failed" and study["finished_at"] and "vanished 3 times" in study["error"]
+        assert study["state"] == "failed"
+        assert study["finished_at"]
+        assert "vanished 3 times" in study["error"]
 
     def test_the_log_of_a_repeated_report_is_kept_once(self, house: Running, worker: ScriptedWorker) -> None:
         house.started(worker)

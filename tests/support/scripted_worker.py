@@ -151,7 +151,8 @@ class ScriptedWorker:
     def compare(self, a: Assignment) -> None:
         """Check that both models are whole, and find them right on the same 80 of 100 examples, or `comparison`."""
         for ref in (a.champion, a.challenger):
-            assert ref is not None and file_ref(ref.name, (Path(a.store) / ref.name).read_bytes()) == ref.model_dump()
+            assert ref is not None
+            assert file_ref(ref.name, (Path(a.store) / ref.name).read_bytes()) == ref.model_dump()
         found = {"examples": 100, "left_out": 0, "units": 100, "independent": True, "gained": 0, "lost": 0}
         found |= {side: {"accuracy": 0.8, "loss": 0.4} for side in ("champion", "challenger")} | self.comparison
         self.finish(a, comparison=found | {"predictions": self.write(a, "predictions.csv.gz", b"said")})
