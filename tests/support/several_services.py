@@ -20,7 +20,7 @@ from tests.support.scripted_worker import ScriptedWorker, Stale
 from tests.support.waiting import until
 
 FORKS = multiprocessing.get_context("forkserver")  # what a service imports takes seconds: it is imported once
-FORKS.set_forkserver_preload(["tests.support.serving", "tests.support.killed_tick"])
+FORKS.set_forkserver_preload(["tests.support.serving", "tests.support.killed_tick", "scipy.stats"])
 
 
 class ServiceProcess:
