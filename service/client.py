@@ -13,7 +13,6 @@ Errors:
 """
 
 import hashlib
-import ipaddress
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,6 +37,7 @@ from luthier.service.schemas import (
     TrialView,
     WorkerView,
 )
+from luthier.studies.host import is_loopback
 
 PAGE = 200  # items asked for at once
 PLAN_SECONDS = 600.0  # a plan waits for a worker to open model and data
@@ -72,7 +72,7 @@ class Client:
             base_url=self.url,
             headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=timeout_seconds,
-            trust_env=not _is_loopback(host),  # a proxy cannot reach this machine's own loopback
+            trust_env=not is_loopback(host),  # a proxy cannot reach this machine's own loopback
         )
 
     def __enter__(self) -> Self:
@@ -199,10 +199,9 @@ class Client:
         into.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=into.parent, prefix=f".{into.name}.") as scratch:
             archive, unpacked = Path(scratch, "model.tar.gz"), Path(scratch, "model")
-            with archive.open("w+b") as file:
+            with archive.open("wb") as file:
                 self._fetch(path, file, sha256)
-                file.seek(0)
-                unpack(file, unpacked)
+            unpack(archive, unpacked)
             unpacked.replace(into)
         return into
 
@@ -288,10 +287,3 @@ def _check(response: httpx.Response) -> None:
     if response.status_code == 401:
         detail += " Give the service's token in LUTHIER_TOKEN."
     raise ServiceError(response.status_code, problem.title, detail, problem.errors)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -4,13 +4,16 @@ Times are aware and UTC; numbers are finite or null, with a reason beside them. 
 not know, so a newer service stays readable.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, FiniteFloat
 
 from luthier.studies.hyperparameters import Params
-from luthier.studies.protocol import BatchFit, Block, Metrics, Reason, StudyState, TrialState
+from luthier.studies.protocol import Reason, StudyState, TrialState
+from luthier.studies.results import BatchFit, Block
 from luthier.studies.schedule import RunOutcome, RunState, SkipReason
+from luthier.studies.wire import Metrics
 
 T = TypeVar("T")
 
@@ -249,6 +252,26 @@ class Fault(BaseModel):
 
     path: str
     message: str
+
+    def __str__(self) -> str:
+        """Return `path: message`, or the message alone where it concerns the whole document."""
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+def faults_of(errors: Iterable[Mapping[str, Any]], skip: int = 0) -> list[Fault]:
+    """Return the path and message of each of pydantic's errors; the input is not echoed.
+
+    Args:
+        errors: what `errors()` of a ValidationError returns.
+        skip: so many leading parts of each path are dropped.
+    """
+    return [
+        Fault(
+            path=".".join(str(part) for part in error["loc"][skip:]),
+            message="unknown key" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, "),
+        )
+        for error in errors
+    ]
 
 
 class ProblemView(BaseModel):

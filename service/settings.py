@@ -1,6 +1,5 @@
 """The service's settings: one environment variable each, LUTHIER_ and the name in capitals."""
 
-import ipaddress
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +8,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SecretsSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import PydanticBaseSettingsSource
+
+from luthier.studies.host import is_loopback
 
 
 class Settings(BaseSettings):
@@ -113,7 +114,4 @@ class Settings(BaseSettings):
     @property
     def loopback(self) -> bool:
         """Whether the address is reachable from this machine only."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)

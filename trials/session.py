@@ -6,7 +6,7 @@ The child process implements it over its pipe to the parent (`luthier.trials.chi
 from pathlib import Path
 from typing import Protocol
 
-from luthier.studies.protocol import Metrics
+from luthier.studies.wire import Metrics
 
 
 class Session(Protocol):

@@ -19,8 +19,8 @@ from luthier.service.schedules import due_times as ticks
 from luthier.service.schedules import views as shown
 from luthier.service.schemas import Page, RunView, ScheduleView
 from luthier.service.storage.tables import RunRow, ScheduleRow
-from luthier.studies.protocol import FileRef
 from luthier.studies.schedule import RunState, ScheduleSpec
+from luthier.studies.wire import FileRef
 
 router = APIRouter(prefix="/v1/schedules", tags=["schedules"])
 
@@ -70,7 +70,7 @@ def get(name: str, service: ServiceDep) -> ScheduleView:
 @router.patch("/{name}", responses=responses(NotFound, Invalid))
 def change(name: str, changes: Annotated[dict[str, Any], Body()], service: ServiceDep) -> ScheduleView:
     """Replace some keys, each as a whole; null puts one back to its default. `{"paused": true}` pauses."""
-    service.scheduler.ended(ticks.fire(service.core))  # what has come due came due by what it was
+    service.scheduler.ended(ticks.fire(service.core))  # pending due times fire under the old cron
     try:
         with service.core.database.transaction() as session:
             schedule = rows.locked(session, name)
@@ -165,7 +165,7 @@ def plot(name: str, service: ServiceDep, format: Annotated[Literal["html", "json
         finished = select(RunRow).where(RunRow.schedule_id == schedule.id, RunRow.state == RunState.FINISHED)
         last = session.scalars(finished.order_by(RunRow.due_at.desc()).limit(plots.RUNS)).all()
         views = shown.run_views(session, schedule, last[::-1])
-    figure = plots.champion(name, schedule.spec.study.objective.metric, views)
+    figure = plots.draw_champion(name, schedule.spec.study.objective.metric, views)
     if format == "json":
         return Response(figure.to_json(), media_type="application/json")
     return Response(figure.to_html(include_plotlyjs=True, full_html=True), media_type="text/html")

@@ -15,9 +15,10 @@ from luthier.service.errors import Conflict, Invalid, NotFound, TooLarge, Unavai
 from luthier.service.lifecycle import transitions as lifecycle
 from luthier.service.schemas import Fault, Page, StudyView
 from luthier.service.storage.tables import StudyRow
-from luthier.studies.protocol import ENDED, FileRef, StudyState
+from luthier.studies.protocol import ENDED, StudyState
 from luthier.studies.search.samplers import missing_packages
 from luthier.studies.spec import StudySpec
+from luthier.studies.wire import FileRef
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"])
 

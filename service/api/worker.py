@@ -11,17 +11,8 @@ from luthier.service.api.context import Service, ServiceDep
 from luthier.service.errors import Invalid, NotFound, Stale, Unauthorized, responses
 from luthier.service.lifecycle import transitions as lifecycle
 from luthier.service.storage.tables import AssignmentRow, StudyRow
-from luthier.studies.protocol import (
-    Answer,
-    Assignment,
-    AssignmentKind,
-    Claim,
-    FileName,
-    FileRef,
-    Outcome,
-    Renewal,
-    Report,
-)
+from luthier.studies.protocol import Answer, Assignment, AssignmentKind, Claim, Outcome, Renewal, Report
+from luthier.studies.wire import FileName, FileRef
 
 router = APIRouter(prefix="/v1/worker", tags=["worker"], responses=responses(Unauthorized))
 MAX_FILE_BYTES = 2**50  # none, in effect: models have the size they have

@@ -23,17 +23,9 @@ from luthier.service.lifecycle import transitions as lifecycle
 from luthier.service.storage.leases import TrialCounts, changed_rows
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow, WorkerRow
 from luthier.studies.hyperparameters import Params
-from luthier.studies.protocol import (
-    TRAINING,
-    Assignment,
-    AssignmentKind,
-    Checkpoint,
-    Claim,
-    FileRef,
-    StudyState,
-    TrialState,
-)
+from luthier.studies.protocol import TRAINING, Assignment, AssignmentKind, Checkpoint, Claim, StudyState, TrialState
 from luthier.studies.search.search import Search
+from luthier.studies.wire import FileRef
 
 ASK_SECONDS = 60.0  # a turn to ask Optuna that lasts longer was left behind by a crash
 

@@ -25,8 +25,6 @@ from luthier.studies.protocol import (
     Answer,
     AssignmentKind,
     Decision,
-    FileRef,
-    Inspection,
     Outcome,
     Problem,
     Reason,
@@ -35,7 +33,9 @@ from luthier.studies.protocol import (
     StudyState,
     TrialState,
 )
+from luthier.studies.results import Inspection
 from luthier.studies.spec import StudySpec, is_better
+from luthier.studies.wire import FileRef
 
 
 @dataclass(frozen=True)

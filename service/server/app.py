@@ -11,8 +11,9 @@ from fastapi.responses import RedirectResponse
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
+from luthier import __version__
 from luthier.service import errors
-from luthier.service.api import auth, dashboard, operations, plan, schedules, studies, trials, worker
+from luthier.service.api import auth, dashboard, error_handlers, operations, plan, schedules, studies, trials, worker
 from luthier.service.api import schedule_pages as pages
 from luthier.service.api.context import Service
 from luthier.service.api.notifier import Notifier
@@ -31,7 +32,7 @@ from luthier.service.storage.file_store import FileStore
 from luthier.service.storage.leases import Leases
 from luthier.studies.protocol import AssignmentKind
 
-VERSION = "0.1.0"
+SUMMARY = "Hyperparameter search for fine-tuning."
 SCHEDULER_SECONDS = 1.0  # between looks at what is due
 THREADS = 40  # requests worked on at the same time; the rest wait on the event loop
 
@@ -97,9 +98,9 @@ def create_app(settings: Settings, tokens: Tokens | None = None, only: str | Non
         await anyio.to_thread.run_sync(core.searches.close)
         core.database.dispose()
 
-    app = FastAPI(title="Luthier", version=VERSION, summary="Hyperparameter search for fine-tuning.", lifespan=lifespan)
+    app = FastAPI(title="Luthier", version=__version__, summary=SUMMARY, lifespan=lifespan)
     app.state.service = service
-    errors.install(app)
+    error_handlers.install(app)
     auth.install(app, tokens.guard())
     for module in (plan, trials, studies, schedules, worker, operations, pages):
         app.include_router(module.router, max_body_size=auth.MAX_BODY_BYTES)

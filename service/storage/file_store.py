@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from luthier.service.errors import Invalid, NotFound
-from luthier.studies.protocol import FileRef
+from luthier.studies.wire import FileRef
 
 LOG = "log.txt"
 MODEL = "model.tar.gz"  # the winner's, in the folder of its trial

@@ -24,7 +24,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from luthier.studies.promotion import PromotionDecision
-from luthier.studies.protocol import Comparison, Inspection
+from luthier.studies.results import Comparison, Inspection
 from luthier.studies.schedule import ScheduleSpec
 from luthier.studies.spec import StudySpec
 

@@ -20,8 +20,9 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from luthier.studies.dimensions import Range
 from luthier.studies.hyperparameters import Params
-from luthier.studies.space import Range, Space
+from luthier.studies.space import Space
 from luthier.studies.spec import StudySpec
 
 _NEEDS = {"gp": ("torch", "scipy"), "qmc": ("scipy",), "cmaes": ("cmaes",)}

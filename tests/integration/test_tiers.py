@@ -6,8 +6,8 @@ import sys
 import tomllib
 from collections.abc import Sequence
 
-from tests.acceptance.conftest import SHORT_SLICE
 from tests.support.paths import ROOT
+from tests.support.short_slice import SHORT_SLICE
 
 SERVICE = "tests/integration/service"
 

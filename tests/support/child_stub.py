@@ -4,12 +4,14 @@ act     ok | hang | die | oom | error | bad_data | full | exit | quiet (reports 
 steps   evaluations reported (default 1), `pause` seconds after each
 fits    examples that fit in memory at once, as if more had not
 sleeper starts a process of its own, whose number goes to this file
-ended   the file that it makes once it has sent its outcome's last report
+ended   the file that it makes after its last report
+secrets writes to this file which tokens this process's memory holds, and the store's mark, which it does hold
 """
 
 import errno
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,23 +20,49 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from luthier.studies.protocol import Assignment, AssignmentKind, Evaluation, Inspection
+from luthier.studies.protocol import Assignment, AssignmentKind
+from luthier.studies.results import Evaluation, Inspection
 from luthier.trials.child import __main__ as run
+from luthier.trials.child import connection
 from luthier.trials.errors import BadData, CannotWork
 from luthier.trials.files import file_ref
+from luthier.trials.session import Session
+from luthier.trials.training.micro_batch import MicroBatch
 from tests.support.coverage_data import save_before_kill
 
+# The first letters stand in brackets, so that the pattern does not match itself.
+SECRETS = re.compile(rb"[l]ease-[0-9]+-secret|[t]he-workers-secret|[m]ark of another store")
 
-def train(assignment: Assignment, session: run.PipedSession, warm: SimpleNamespace) -> SimpleNamespace:
+
+def secrets_in_memory() -> list[str]:
+    """Return every match of SECRETS in the writable memory of this process: its heap, its stack and its environment."""
+    matches: set[bytes] = set()
+    with Path("/proc/self/maps").open() as maps, Path("/proc/self/mem").open("rb", buffering=0) as memory:
+        for line in maps.read().splitlines():
+            bounds, rights, *_ = line.split()
+            if not rights.startswith("rw") or "[vv" in line:
+                continue
+            start, end = (int(bound, 16) for bound in bounds.split("-"))
+            memory.seek(start)
+            try:
+                matches.update(SECRETS.findall(memory.read(end - start)))
+            except OSError:  # a region that was unmapped meanwhile
+                continue
+    return sorted(match.decode() for match in matches)
+
+
+def train(assignment: Assignment, session: Session, warm: SimpleNamespace) -> SimpleNamespace:
     """Report as many evaluations as `steps` says, then do what `act` says."""
     params = assignment.params
     act = params.get("act", "ok")
     warm.done += 1
-    warm.micro_batch = params.get("fits")
+    warm.micro_batch.limit = params.get("fits")
     session.log(f"pid {os.getpid()} done {warm.done} cuda {os.environ.get('CUDA_VISIBLE_DEVICES')}")
     if "sleeper" in params:
         sleeper = subprocess.Popen(["sleep", "600"])
         Path(str(params["sleeper"])).write_text(str(sleeper.pid))
+    if "secrets" in params:
+        Path(str(params["secrets"])).write_text("\n".join(secrets_in_memory()))
     if assignment.checkpoint.resume is not None:
         content = (session.folder / assignment.checkpoint.resume.name).read_bytes()
         session.log(f"resumed from {hashlib.sha256(content).hexdigest()}")
@@ -70,18 +98,18 @@ def train(assignment: Assignment, session: run.PipedSession, warm: SimpleNamespa
         case "bad_data":
             raise BadData("Column text is missing; name it in dataset.columns.", "dataset", "columns", "text")
         case "error":
-            raise ValueError(f"this went wrong with {assignment.token} \0 \udcff")
+            raise ValueError("this went wrong \0 \udcff")
     return SimpleNamespace(status="complete", reason=None, examples_per_second=12.5, peak_memory_bytes=99)
 
 
-def inspect(assignment: Assignment, session: run.PipedSession, warm: object) -> Inspection:
+def inspect(assignment: Assignment, session: Session, warm: object) -> Inspection:
     """Return what is the same for every model and data set."""
     return Inspection(
         blocks=[], trainable_parameters=[1], label_names=["a", "b"], labels={"a": 1, "b": 1}, rows={}, fingerprint="f"
     )
 
 
-def evaluate(assignment: Assignment, session: run.PipedSession, warm: object) -> Evaluation:
+def evaluate(assignment: Assignment, session: Session, warm: object) -> Evaluation:
     """Write a file in a model's place and return fixed scores."""
     model = session.folder / "model.tar.gz"
     model.write_bytes(b"packed" * 1_000_000)
@@ -99,9 +127,9 @@ def prepare() -> tuple[dict[AssignmentKind, Any], SimpleNamespace]:
         AssignmentKind.TRAIN: train,
         AssignmentKind.INSPECT: inspect,
         AssignmentKind.EVALUATE: evaluate,
-    }, SimpleNamespace(done=0, micro_batch=None)
+    }, SimpleNamespace(done=0, micro_batch=MicroBatch())
 
 
 if __name__ == "__main__":
-    run.DECISION_SECONDS = 0.3
+    connection.DECISION_SECONDS = 0.3
     run.serve(int(sys.argv[1]), prepare)

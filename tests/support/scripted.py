@@ -10,18 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from luthier.studies.protocol import (
-    Answer,
-    Assignment,
-    AssignmentKind,
-    Claim,
-    Decision,
-    FileRef,
-    Outcome,
-    Renewal,
-    Report,
-)
+from luthier.studies.protocol import Answer, Assignment, AssignmentKind, Claim, Decision, Outcome, Renewal, Report
 from luthier.studies.spec import StudySpec
+from luthier.studies.wire import FileRef
 
 TOKEN = "the-workers-secret"
 MODELS = {"claim": Claim, "report": Report, "renew": Renewal, "finish": Outcome}

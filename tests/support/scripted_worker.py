@@ -12,7 +12,9 @@ from typing import Any
 
 import httpx
 
-from luthier.studies.protocol import Assignment, AssignmentKind, Decision, FileRef, Inspection
+from luthier.studies.protocol import Assignment, AssignmentKind, Decision
+from luthier.studies.results import Inspection
+from luthier.studies.wire import FileRef
 
 INSPECTION = Inspection.model_validate(
     {

@@ -49,8 +49,8 @@ def environment(home: Path, tiny: Path, **more: str) -> dict[str, str]:
 class Served:
     """One `luthier serve` on a port of its own; started, killed and started again over the same home."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
-        self.environment = environment
+    def __init__(self, environment: dict[str, str], cwd: Path | None = None) -> None:
+        self.environment, self.cwd = environment, cwd
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -62,7 +62,11 @@ class Served:
         began = time.monotonic()
         with Path(self.environment["LUTHIER_HOME"]).with_suffix(".log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*COMMAND, "serve", "--port", str(self.port)], env=self.environment, stderr=log, start_new_session=True
+                [*COMMAND, "serve", "--port", str(self.port)],
+                env=self.environment,
+                cwd=self.cwd,
+                stderr=log,
+                start_new_session=True,
             )
         until(self.answers, 30)
         return time.monotonic() - began

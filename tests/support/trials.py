@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from luthier.studies.hyperparameters import complete
-from luthier.studies.protocol import Assignment, AssignmentKind, Checkpoint, Decision, FileRef, Inspection, Metrics
+from luthier.studies.protocol import Assignment, AssignmentKind, Checkpoint, Decision
+from luthier.studies.results import Inspection
 from luthier.studies.spec import StudySpec
 from luthier.studies.tasks import TASKS
+from luthier.studies.wire import FileRef, Metrics
 from luthier.trials.errors import Ended
 from luthier.trials.files import file_ref
 from tests.support.tiny import tiny_csv, tiny_model

@@ -1,186 +1,76 @@
-"""The child process: `python -m luthier.trials.child FD` does assignments that come over the socket FD, in turn.
+"""The child process: `python -m luthier.trials.child FD` does the assignments that come over the socket FD.
 
-What is worth keeping between assignments stays in `ModelCache`. The process ends with its worker: when the socket
-closes, it and all it started are gone at once.
+A worker starts it and keeps it warm: models and data stay in `ModelCache` between assignments. It does one assignment
+at a time, never speaks to the service, and ends with its worker.
 """
 
 import gc
 import logging
-import math
 import os
-import queue
-import signal
 import socket
 import sys
-import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from luthier.studies.protocol import (
-    TRAINING,
-    Assignment,
-    AssignmentKind,
-    Decision,
-    Metrics,
-    Outcome,
-    Problem,
-    Reason,
-    Report,
-)
-from luthier.trials.child.messages import (
-    Decided,
-    End,
-    FromChild,
-    Logged,
-    Ready,
-    Reported,
-    Start,
-    Unfit,
-    encode,
-    to_child,
-)
+from luthier.studies.protocol import TRAINING, Assignment, AssignmentKind, Decision, Problem, Reason
+from luthier.studies.results import Comparison, Evaluation, Inspection
+from luthier.studies.text import one_line
+from luthier.trials.child.connection import PipedSession, SessionLog, WorkerConnection, finite, storable
+from luthier.trials.child.messages import End, Ready, Result, Unfit
 from luthier.trials.errors import BadData, CannotWork, Ended
-from luthier.trials.files import disk_problem, file_ref
+from luthier.trials.files import disk_problem
 from luthier.trials.memory import give_back_gpu_memory, limit_gpu_memory, out_of_memory
+from luthier.trials.session import Session
 
-DECISION_SECONDS = 5.0  # a report waits so long for the decision on the one before, then training goes on
-RESULTS = {
-    AssignmentKind.INSPECT: "inspection",
-    AssignmentKind.EVALUATE: "evaluation",
-    AssignmentKind.COMPARE: "comparison",
-}  # an outcome's fields
-ENDINGS = {Decision.PRUNE, Decision.STOP, Decision.CANCEL}
+if TYPE_CHECKING:  # at run time `prepare` imports them, with torch
+    from luthier.trials.jobs.train import Finished
+    from luthier.trials.training.model_cache import ModelCache
 
-
-class Line:
-    """This end of the socket pair. Threads may send; one thread receives and feeds the inbox and the session."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._socket, self._sending = connection, threading.Lock()
-        self.inbox: queue.SimpleQueue[Start] = queue.SimpleQueue()
-        self.session: PipedSession | None = None
-        threading.Thread(target=self._receive, daemon=True, name="worker").start()
-
-    def send(self, message: FromChild) -> None:
-        with self._sending:
-            self._socket.sendall(encode(message))
-
-    def _receive(self) -> None:
-        try:
-            with self._socket.makefile("rb") as lines:
-                for line in lines:
-                    message = to_child(line)
-                    if isinstance(message, Start):
-                        self.inbox.put(message)
-                    elif self.session is not None:
-                        self.session.decide(message)
-        finally:
-            vanish()
+    Job = Callable[[Assignment, Session, ModelCache], Inspection | Finished | Evaluation | Comparison]
+    Jobs = Mapping[AssignmentKind, Job]
 
 
-class PipedSession:
-    """The assignment's line to its worker: `luthier.trials.session.Session` over the socket."""
+def serve(descriptor: int, prepare: "Callable[[], tuple[Jobs, ModelCache]]") -> NoReturn:
+    """Do the assignments that arrive over a socket, one after another, until the socket closes.
 
-    def __init__(self, assignment: Assignment, folder: Path, line: Line, warm: Any) -> None:
-        self.folder = folder
-        self._assignment, self._line, self._warm = assignment, line, warm
-        self._changed = threading.Condition()
-        self._reported = self._decided = 0  # the last steps that were reported, and whose decision has come
-        self._ending: Decision | None = None
-
-    def report(
-        self,
-        *,
-        step: int,
-        metrics: Metrics,
-        resume: Path | None = None,
-        best: Path | None = None,
-        examples_per_second: float | None = None,
-        peak_memory_bytes: int | None = None,
-    ) -> None:
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._decided >= self._reported or self._ending is not None, DECISION_SECONDS
-            )
-        self.poll()
-        report = Report(
-            id=self._assignment.id,
-            token=self._assignment.token,
-            step=step,
-            metrics={name: _finite(value) for name, value in metrics.items()},
-            resume=file_ref(resume) if resume else None,
-            best=file_ref(best) if best else None,
-            examples_per_second=_finite(examples_per_second),
-            peak_memory_bytes=peak_memory_bytes,
-            micro_batch=self._warm.micro_batch,
-        )
-        self._reported = step
-        self._line.send(Reported(report=report))
-
-    def poll(self) -> None:
-        if self._ending is not None:
-            raise Ended(self._ending)
-
-    def log(self, text: str) -> None:
-        self._line.send(Logged(text=_clean(text)))
-
-    def decide(self, message: Decided) -> None:
-        """Take a decision, from the receiving thread."""
-        if message.id != self._assignment.id:
-            return
-        with self._changed:
-            if message.step is not None:
-                self._decided = max(self._decided, message.step)
-            if message.decision in ENDINGS:
-                self._ending = message.decision
-            self._changed.notify_all()
-
-
-class SessionLog(logging.Handler):
-    """Libraries' warnings go to the log of the assignment under way, else to standard error."""
-
-    def __init__(self, line: Line) -> None:
-        super().__init__(logging.WARNING)
-        self._worker_line = line
-
-    def emit(self, record: logging.LogRecord) -> None:
-        session = self._worker_line.session
-        if session is None:
-            print(self.format(record), file=sys.stderr)
-        else:
-            session.log(self.format(record))
-
-
-def serve(descriptor: int, prepare: Callable[[], tuple[dict[AssignmentKind, Callable[..., Any]], Any]]) -> NoReturn:
-    """Do assignments as they come over the socket; `prepare` gives an entry per kind, and what stays warm."""
-    connection = socket.socket(fileno=descriptor)
-    connection.set_inheritable(False)
-    line = Line(connection)
+    Args:
+        descriptor: The socket's file descriptor.
+        prepare: Imports the libraries; returns the function for each kind of assignment, and the cache that each
+            call of one gets. When it raises CannotWork, the worker is told and the process exits.
+    """
+    inherited = socket.socket(fileno=descriptor)
+    inherited.set_inheritable(False)
+    connection = WorkerConnection(inherited)
     try:
-        entries, warm = prepare()
+        jobs, warm = prepare()
     except CannotWork as problem:
-        line.send(Unfit(problem=str(problem)))
+        connection.send(Unfit(problem=str(problem)))
         sys.exit(1)
-    _logs_to(line)
-    line.send(Ready())
+    _send_logs(connection)
+    connection.send(Ready())
     while True:
-        start = line.inbox.get()
-        session = line.session = PipedSession(start.assignment, Path(start.folder), line, warm)
-        outcome, replace = perform(entries[start.assignment.kind], start.assignment, session, warm)
-        line.session = None
+        start = connection.inbox.get()
+        session = PipedSession(start.assignment.id, Path(start.folder), connection, warm.micro_batch)
+        connection.session = session
+        result, replace = perform(jobs[start.assignment.kind], start.assignment, session, warm)
+        connection.session = None
         gc.collect()
         give_back_gpu_memory()
-        line.send(End(outcome=outcome, replace=replace, resident_bytes=_resident_bytes()))
+        connection.send(End(result=result, replace=replace, resident_bytes=_resident_bytes()))
 
 
-def prepare() -> tuple[dict[AssignmentKind, Callable[..., Any]], Any]:
-    """Import what trains: seconds, spent while the worker waits for work. Returns an entry per kind, and a ModelCache.
+def prepare() -> "tuple[Jobs, ModelCache]":
+    """Import what trains; takes seconds, during which the worker waits for an assignment.
 
-    Raises CannotWork where a library is missing, or the GPU cannot be used that the worker was given.
+    Returns:
+        The function for each kind of assignment, and an empty cache.
+
+    Raises:
+        CannotWork: A library is missing, or torch cannot use the GPU that the worker was given.
     """
-    gc.disable()  # what is imported stays: to look for garbage meanwhile takes a tenth of the time
+    gc.disable()  # imported modules stay: looking for garbage meanwhile takes a tenth of the time
     try:
         from luthier.trials.jobs.compare import compare
         from luthier.trials.jobs.evaluate import evaluate
@@ -194,18 +84,25 @@ def prepare() -> tuple[dict[AssignmentKind, Callable[..., Any]], Any]:
     check_gpu(os.environ.get("LUTHIER_GPU"))
     gc.enable()
     gc.collect()
-    gc.freeze()  # the libraries' own: to look through it after each assignment would take a fifth of a second
-    training = dict.fromkeys(TRAINING, train)
-    return {
+    gc.freeze()  # the libraries' own objects: looking through them after each assignment takes a fifth of a second
+    jobs: Jobs = {
         AssignmentKind.INSPECT: inspect,
         AssignmentKind.EVALUATE: evaluate,
         AssignmentKind.COMPARE: compare,
-        **training,
-    }, ModelCache()
+        **dict.fromkeys(TRAINING, train),
+    }
+    return jobs, ModelCache()
 
 
 def check_gpu(given: str | None) -> None:
-    """Raise CannotWork when the worker was given a GPU and torch cannot use it: training would go on on the CPU."""
+    """Check that torch can use the GPU that the worker was given; else training would run on the CPU unnoticed.
+
+    Args:
+        given: The GPU's name, for the message; None when the worker was given none.
+
+    Raises:
+        CannotWork: torch finds no GPU. The message says why, and the cure.
+    """
     import torch
 
     if not given or torch.cuda.is_available():
@@ -214,10 +111,10 @@ def check_gpu(given: str | None) -> None:
         why, cure = "is a build for the CPU", "Install a build for CUDA (PyTorch's install page names it)"
     else:
         try:
-            torch.cuda.init()
+            torch.cuda.init()  # type: ignore[no-untyped-call]
             why = "finds none"
         except RuntimeError as error:
-            why = f"cannot use it: {' '.join(str(error).split())[:300].rstrip('.')}"
+            why = f"cannot use it: {one_line(error).rstrip('.')}"
         cure = f"Update the NVIDIA driver, or install a torch for an older CUDA than {torch.version.cuda}"
     raise CannotWork(
         f"This worker was given a GPU ({given}), but its torch {torch.__version__} {why}. {cure}; or train on the CPU: "
@@ -225,67 +122,61 @@ def check_gpu(given: str | None) -> None:
     )
 
 
-def perform(
-    entry: Callable[..., Any], assignment: Assignment, session: PipedSession, warm: Any
-) -> tuple[Outcome, bool]:
-    """Do one assignment; its outcome, and whether this process should be replaced after it."""
-    fields: dict[str, Any] = {"status": "complete"}
+def perform(job: "Job", assignment: Assignment, session: Session, warm: "ModelCache") -> tuple[Result, bool]:
+    """Do one assignment. Every error becomes a result; unexpected ones are written to the session's log.
+
+    Args:
+        job: The function for the assignment's kind.
+        assignment: The assignment.
+        session: The assignment's session with the worker.
+        warm: The cache that stays between assignments.
+
+    Returns:
+        The result, and whether this process should be replaced, because it ran out of memory.
+    """
     replace = False
     try:
         limit_gpu_memory(assignment.memory_bytes)
-        result = entry(assignment, session, warm)
-        if assignment.kind in TRAINING:
-            fields = {
-                "status": result.status,
-                "reason": result.reason,
-                "examples_per_second": _finite(result.examples_per_second),
-                "peak_memory_bytes": result.peak_memory_bytes,
-            }
-        else:
-            fields[RESULTS[assignment.kind]] = result
-    except Ended as ended:  # a cancelled assignment's outcome goes nowhere
+        result = _result(job(assignment, session, warm))
+    except Ended as ended:  # the result of a cancelled assignment is not used
         if ended.decision is Decision.STOP:
-            fields["reason"] = Reason.BUDGET
+            result = Result(status="complete", reason=Reason.BUDGET)
         else:
-            fields["status"] = "pruned"
+            result = Result(status="pruned")
     except BadData as error:
-        fields = _failed(Reason.BAD_DATA, error.message, error.path)
+        result = _failed(Reason.BAD_DATA, error.message, error.path)
     except Exception as error:
         session.log(traceback.format_exc())
         replace = out_of_memory(error)
-        text = disk_problem(error, session.folder) or _one_line(error)
-        fields = _failed(Reason.OOM if replace else Reason.ERROR, text)
-    if fields["status"] != "failed":  # what was tried last before a failure need not have fitted
-        fields["micro_batch"] = warm.micro_batch
-    return Outcome(id=assignment.id, token=assignment.token, **fields), replace
+        text = disk_problem(error, session.folder) or f"{type(error).__name__}: {one_line(error, None)}"[:1000]
+        result = _failed(Reason.OOM if replace else Reason.ERROR, text)
+    if result.status != "failed":  # the size that was tried last before a failure need not have fitted
+        result = result.model_copy(update={"micro_batch": warm.micro_batch.limit})
+    return result, replace
 
 
-def vanish() -> None:
-    """End this process and all it started."""
-    if os.getpgrp() == os.getpid():
-        os.killpg(os.getpid(), signal.SIGKILL)
-    os._exit(1)
+def _result(product: "Inspection | Finished | Evaluation | Comparison") -> Result:
+    match product:
+        case Inspection():
+            return Result(status="complete", inspection=product)
+        case Evaluation():
+            return Result(status="complete", evaluation=product)
+        case Comparison():
+            return Result(status="complete", comparison=product)
+    return Result(
+        status=product.status,
+        reason=product.reason,
+        examples_per_second=finite(product.examples_per_second),
+        peak_memory_bytes=product.peak_memory_bytes,
+    )
 
 
-def _failed(reason: Reason, message: str, path: list[str | int] | None = None) -> dict[str, Any]:
-    return {"status": "failed", "reason": reason, "problem": Problem(message=_clean(message), path=path or [])}
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:1000]
-
-
-def _clean(text: str) -> str:
-    """`text` without what neither JSON nor a database can hold: lone surrogates, as of odd file names, and NUL."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "")
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+def _failed(reason: Reason, message: str, path: list[str | int] | None = None) -> Result:
+    return Result(status="failed", reason=reason, problem=Problem(message=storable(message), path=path or []))
 
 
 def _resident_bytes() -> int | None:
-    """What this process holds in memory now; None off Linux."""
+    """Return the memory that this process holds now; None where there is no /proc."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:
@@ -293,10 +184,10 @@ def _resident_bytes() -> int | None:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def _logs_to(line: Line) -> None:
-    """Send what libraries log or warn about to the line; some have set up handlers of their own by now."""
+def _send_logs(connection: WorkerConnection) -> None:
+    """Send the libraries' logs and warnings to the worker; some libraries have set up handlers of their own."""
     logging.captureWarnings(True)
-    logging.basicConfig(handlers=[SessionLog(line)], format="%(levelname)s %(name)s: %(message)s", force=True)
+    logging.basicConfig(handlers=[SessionLog(connection)], format="%(levelname)s %(name)s: %(message)s", force=True)
     for name in ("transformers", "datasets", "huggingface_hub"):
         logger = logging.getLogger(name)
         logger.handlers.clear()

@@ -1,87 +1,131 @@
-"""What a worker and its child say to each other: JSON lines over a socket pair, one message a line."""
+"""Messages between a worker and its child: JSON lines over a socket pair, one message a line.
+
+The worker's relay and the child's connection call it. No message carries a lease token: only the worker, which speaks
+to the service, needs one.
+"""
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, FiniteFloat, TypeAdapter, field_validator
 
-from luthier.studies.protocol import Assignment, Decision, Outcome, Report
+from luthier.studies.protocol import Assignment, Decision, Problem, Reason
+from luthier.studies.results import Comparison, Evaluation, Inspection
+from luthier.studies.wire import Bytes, FileRef, Message, Metrics, MicroBatch
 
 LINE_BYTES = 64 * 2**20  # the longest line: an assignment whose inspection lists very many labels
 
 
-class _Message(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Start(Message):
+    """To the child: do this assignment. Its files are read from and written to `folder`.
 
-
-class Start(_Message):
-    """To the child: do this. Its files are read from and written to `folder`."""
+    The assignment's lease token is removed, whoever makes the message.
+    """
 
     what: Literal["start"] = "start"
     assignment: Assignment
     folder: str
 
+    @field_validator("assignment")
+    @classmethod
+    def _without_token(cls, assignment: Assignment) -> Assignment:
+        return assignment.model_copy(update={"token": ""})
 
-class Decided(_Message):
+
+class Decided(Message):
     """To the child: the service's answer to the report of `step`, or, without a step, to a renewal."""
 
     what: Literal["decided"] = "decided"
-    id: int
+    id: int  # of the assignment: an answer may come after the child has begun the next one
     step: int | None = None
     decision: Decision
 
 
-class Ready(_Message):
-    """From the child: its libraries are imported, it can start."""
+class Ready(Message):
+    """From the child: its libraries are imported, and it can start."""
 
     what: Literal["ready"] = "ready"
 
 
-class Unfit(_Message):
-    """From the child, which then ends: it cannot do its work on this machine, and neither could another child."""
+class Unfit(Message):
+    """From the child, which then ends: it cannot work on this machine, and neither could another child."""
 
     what: Literal["unfit"] = "unfit"
-    problem: str  # a sentence
+    problem: str  # a sentence with the cure
 
 
-class Reported(_Message):
-    """From the child: one evaluation, whose files are whole. The worker adds `seconds` and `log`."""
+class Evaluated(Message):
+    """From the child: one evaluation on the validation split, whose files are complete.
 
-    what: Literal["report"] = "report"
-    report: Report
+    The worker makes the service's `Report` of it.
+    """
+
+    what: Literal["evaluated"] = "evaluated"
+    step: int = Field(ge=1, lt=2**31)
+    metrics: Metrics
+    resume: FileRef | None = None
+    best: FileRef | None = None  # given when this step's weights are the trial's best so far
+    examples_per_second: FiniteFloat | None = None
+    peak_memory_bytes: Bytes | None = None
+    micro_batch: MicroBatch | None = None
 
 
-class Logged(_Message):
+class Logged(Message):
     """From the child: a line for the assignment's log."""
 
     what: Literal["log"] = "log"
     text: str
 
 
-class End(_Message):
-    """From the child: the assignment's outcome. The child waits for the next one, unless it asks to be replaced."""
+class Result(Message):
+    """How an assignment ended, and what it produced. The worker makes the service's `Outcome` of it.
+
+    A child's result is complete, pruned or failed; a worker itself says `released` and `lost`.
+    """
+
+    status: Literal["complete", "pruned", "failed", "released", "lost"]
+    reason: Reason | None = None
+    problem: Problem | None = None
+    micro_batch: MicroBatch | None = None
+    examples_per_second: FiniteFloat | None = None
+    peak_memory_bytes: Bytes | None = None
+    inspection: Inspection | None = None
+    evaluation: Evaluation | None = None
+    comparison: Comparison | None = None
+
+
+class End(Message):
+    """From the child: the assignment has ended. The child waits for the next one, unless it asks to be replaced."""
 
     what: Literal["end"] = "end"
-    outcome: Outcome
+    result: Result
     replace: bool = False
-    resident_bytes: int | None = None  # what the idle process holds now; None where that is not known
+    resident_bytes: int | None = None  # memory that the idle process holds now; None where that is not known
 
 
 ToChild = Start | Decided
-FromChild = Ready | Unfit | Reported | Logged | End
+FromChild = Ready | Unfit | Evaluated | Logged | End
 _TO_CHILD: TypeAdapter[ToChild] = TypeAdapter(Annotated[ToChild, Field(discriminator="what")])
 _FROM_CHILD: TypeAdapter[FromChild] = TypeAdapter(Annotated[FromChild, Field(discriminator="what")])
 
 
 def encode(message: ToChild | FromChild) -> bytes:
-    """One line. JSON escapes line ends inside texts, so the last byte is the only newline."""
+    """Return a message as one line. JSON escapes line ends inside texts, so the last byte is the only newline."""
     return message.model_dump_json().encode() + b"\n"
 
 
 def to_child(line: bytes) -> ToChild:
-    """Parse a line in the child. Raises ValueError."""
+    """Parse a line in the child.
+
+    Raises:
+        ValueError: The line is no message to a child.
+    """
     return _TO_CHILD.validate_json(line)
 
 
 def from_child(line: bytes) -> FromChild:
-    """Parse a line in the worker. Raises ValueError."""
+    """Parse a line in the worker.
+
+    Raises:
+        ValueError: The line is no message from a child.
+    """
     return _FROM_CHILD.validate_json(line)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from luthier.studies.spec import Dataset, SplitFiles
+from luthier.studies.dataset import Dataset, SplitFiles
 from luthier.studies.tasks import TASKS
 from luthier.trials.data.columns import COLUMN_READERS
 from luthier.trials.data.columns import groups as read_groups

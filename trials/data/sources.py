@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from luthier.studies.text import one_line
 from luthier.trials.data.tabular import FILE_READERS, Table
 from luthier.trials.errors import BadData
 from luthier.trials.paths import FORMATS, local_path
@@ -40,7 +41,7 @@ def read_hub(hub_id: str, subset: str | None, splits: Mapping[str, str], wanted:
     try:
         found = datasets.load_dataset(hub_id, name=subset)
     except Exception as error:  # the library raises dozens of kinds, its own and the network's
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error)
         text = f"{hub_id} is neither a file on this worker nor a data set that could be loaded from the hub: {reason}"
         raise BadData(text, *path) from None
     wanted, tables = set(wanted), {}

@@ -13,7 +13,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from luthier.studies.spec import Dataset
+from luthier.studies.dataset import Dataset
 from luthier.trials.data.row_digests import DIGEST_BYTES, row_digest, row_digests
 from luthier.trials.errors import BadData
 

@@ -1,187 +1,193 @@
-"""Which batch sizes of a space fit in memory: measured on two small batches, and drawn out to the large ones.
+"""Find which batch sizes of a space fit in memory: measure two small batches, and extrapolate to the large ones.
 
-What a step holds grows linearly with its examples: a fixed part (weights, gradients, the optimizer's states) and a
-part for each example (what the backward pass needs of the forward pass). Measured is the costliest configuration: the
-longest examples, the fewest frozen blocks.
+The memory of a step grows linearly with its examples: a fixed part (weights, gradients, the optimizer's states) and a
+part for each example (tensors of the forward pass that the backward pass needs). The costliest configuration is
+measured: the longest examples, the fewest frozen blocks. The inspection calls `batch_fits`.
 """
 
 import contextlib
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
+from luthier.studies.dimensions import Range
 from luthier.studies.hyperparameters import Params
-from luthier.studies.protocol import Assignment, BatchFit
-from luthier.studies.space import Range, Space
+from luthier.studies.protocol import Assignment
+from luthier.studies.results import BatchFit
+from luthier.studies.space import Space
 from luthier.trials.errors import BadData
-from luthier.trials.training import optim
-from luthier.trials.training.engine import Engine
-from luthier.trials.training.model_cache import ModelCache, OpenStudy
+from luthier.trials.jobs.memory_limit import MemoryLimit, cpu_limit, gpu_limit
+from luthier.trials.training.micro_batch import MicroBatch
+from luthier.trials.training.model_cache import OpenStudy
+from luthier.trials.training.optim import OPTIMIZER_STATES
 from luthier.trials.training.seeding import seed_everything
-from luthier.trials.training.setup import prepare
+from luthier.trials.training.setup import Probe, set_up_probe
 
-PROBES = (1, 4)  # examples
-USABLE = 0.95  # of a GPU's memory
-CGROUP = Path("/sys/fs/cgroup")
-CPU_TRANSIENT = 1.4  # a process's real growth over what is saved for the backward pass: 1.1 (BERT) to 1.4 (ResNet)
-STATES = {"adamw": 2, "adam": 2, "sgd": 1}  # numbers an optimizer keeps for each trained one
+PROBES = (1, 4)
+"""Examples in the two batches that are measured."""
+CPU_TRANSIENT = 1.4
+"""A process's real growth over the tensors saved for the backward pass: 1.1 (BERT) to 1.4 (ResNet)."""
+GPU_STEPS = 2
+"""Steps of which the last is measured on a GPU: the first one allocates the optimizer's states."""
+CURE = "choose a smaller model or max_length, freeze more blocks, or use a larger machine."
 
 
 @dataclass(frozen=True)
 class MemoryModel:
-    """Bytes that a step holds, and those of the weights among them."""
+    """The bytes that a training step holds, as a linear function of its examples.
+
+    Attributes:
+        fixed: Bytes that do not depend on the examples.
+        per_example: Bytes for each example.
+        weights: Bytes of the model's weights, a part of `fixed`.
+    """
 
     fixed: float
     per_example: float
     weights: int
 
     def bytes(self, examples: int) -> int:
+        """Return the bytes of a step of so many examples."""
         return int(self.fixed + self.per_example * examples)
 
 
-@dataclass(frozen=True)
-class MemoryLimit:
-    """Bytes that a trial may hold now, and those it could hold if nothing else ran."""
-
-    now: float
-    ever: float
-
-
 def batch_fits(
-    assignment: Assignment, opened: OpenStudy, warm: ModelCache, space: Space, params: Params
+    assignment: Assignment, study: OpenStudy, micro_batch: MicroBatch, space: Space, params: Params
 ) -> list[BatchFit]:
-    """Each batch size of the resolved space. Raises BadData when not even one example fits."""
+    """Return for each batch size of a space whether it fits in memory.
+
+    Args:
+        assignment: Seed, precision and share of the GPU.
+        study: Data and model, from the cache.
+        micro_batch: Left as it was.
+        space: Resolved: freeze depths are numbers of blocks.
+        params: A configuration of the space; the measured one has its other values.
+
+    Returns:
+        Batch sizes as `batch_sizes` gives them, ascending.
+
+    Raises:
+        BadData: Not even a single example fits.
+    """
     costliest = dict(params)
-    for name, pick in (("max_length", space.largest), ("freeze_depth", space.least)):
-        if name in space:
-            costliest[name] = pick(name)
+    if "max_length" in space:
+        costliest["max_length"] = space.largest("max_length")
+    if "freeze_depth" in space:
+        costliest["freeze_depth"] = space.least("freeze_depth")
     models = assignment.spec.models
     path = ("model", models.index(str(params["model"]))) if len(models) > 1 else ("model",)
-    on_gpu = next(opened.pretrained.model.parameters()).device.type == "cuda"
+    on_gpu = next(study.pretrained.model.parameters()).device.type == "cuda"
     gpus = assignment.spec.resources.gpus or 1.0
-    where = ("this worker's GPU" if gpus == 1 else f"{gpus:g} of this worker's GPU") if on_gpu else "this worker"
-    cure = "choose a smaller model or max_length, freeze more blocks, or use a larger machine."
+    place = ("this worker's GPU" if gpus == 1 else f"{gpus:g} of this worker's GPU") if on_gpu else "this worker"
     try:
-        need = measure(opened, warm, space.assigned(costliest), assignment)
+        need = measure(study, micro_batch, space.assigned(costliest), assignment)
     except torch.OutOfMemoryError:
-        raise BadData(f"Not even one training example fits in the memory of {where}: {cure}", *path) from None
-    room = _gpu_room(gpus) if on_gpu else _cpu_room(need.weights)
-    if need.bytes(1) > room.ever:
-        text = f"Training on one example at a time takes about {_gb(need.bytes(1))}, and {where} has {_gb(room.ever)}"
-        raise BadData(f"{text}: {cure}", *path)
-    return [_fit(size, need, room) for size in batch_sizes(space, params)]
+        raise BadData(f"Not even one training example fits in the memory of {place}: {CURE}", *path) from None
+    limit = gpu_limit(gpus) if on_gpu else cpu_limit(need.weights)
+    if need.bytes(1) > limit.total:
+        text = f"Training on one example at a time takes about {_gb(need.bytes(1))}, and {place} has {_gb(limit.total)}"
+        raise BadData(f"{text}: {CURE}", *path)
+    return [_fit(size, need, limit) for size in batch_sizes(space, params)]
 
 
 def batch_sizes(space: Space, params: Params) -> list[int]:
-    """Every choice; of a range both ends and the powers of two between."""
-    d: Any = space["batch_size"] if "batch_size" in space else params["batch_size"]
-    if isinstance(d, Range):
-        low, high = int(d.low), int(d.high)
-        return sorted({low, high, *(2**i for i in range(low.bit_length(), high.bit_length()) if low < 2**i < high)})
-    return sorted(map(int, d)) if isinstance(d, tuple) else [int(d)]
+    """Return the batch sizes to tell of, ascending: every choice; of a range both ends and the powers of two between.
+
+    Args:
+        space: Where it has no batch size, there is only that of `params`.
+        params: A configuration of the space.
+    """
+    dimension = space["batch_size"] if "batch_size" in space else params["batch_size"]
+    if isinstance(dimension, Range):
+        low = int(dimension.low)
+        high = int(dimension.high)
+        between = (2**i for i in range(low.bit_length(), high.bit_length()) if low < 2**i < high)
+        return sorted({low, high, *between})
+    return sorted(map(int, dimension)) if isinstance(dimension, tuple) else [int(dimension)]
 
 
 def largest(fits: Sequence[BatchFit]) -> BatchFit:
-    """Of what several models say of one batch size."""
+    """Return, of several models' answers on one batch size, the one that takes the most memory."""
     return max(fits, key=lambda fit: fit.memory_bytes)
 
 
-def _fit(size: int, need: MemoryModel, room: MemoryLimit) -> BatchFit:
-    """The batch in one piece, or in run_halving halved as often as training would halve them."""
+def _fit(size: int, need: MemoryModel, limit: MemoryLimit) -> BatchFit:
+    """Return whether a batch fits whole, or in pieces that are halved as often as training would halve them."""
     piece = size
-    while piece > 1 and need.bytes(piece) > room.now:
+    while piece > 1 and need.bytes(piece) > limit.now:
         piece = (piece + 1) // 2
     return BatchFit(batch_size=size, fits=piece == size, micro_batch=piece, memory_bytes=need.bytes(size))
 
 
-def measure(opened: OpenStudy, warm: ModelCache, params: Params, assignment: Assignment) -> MemoryModel:
-    """What training steps hold, from batches of the longest examples. Raises torch.OutOfMemoryError."""
-    model, backbone = prepare(opened, params, assignment.seed)
-    encoded = opened.encoded("train", int(params["max_length"]))
-    longest = sorted(range(len(encoded)), key=lambda i: -encoded.lengths[i])[: PROBES[-1]]
-    computer = Engine(model, opened.task, warm, precision=assignment.spec.precision)
-    computer.settle_precision(opened, encoded)
-    weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
-    trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)
-    held = weights + trained * (1 + STATES[str(params["optimizer"])])  # 1: the gradients
-    optimizer = optim.make_optimizer(optim.parameter_groups(model, backbone.layers, backbone.depth + 1, params), params)
+def measure(study: OpenStudy, micro_batch: MicroBatch, params: Params, assignment: Assignment) -> MemoryModel:
+    """Measure training steps of the longest examples, and return the memory of a step.
 
-    def step(rows: list[int]) -> float:
-        backbone.train_mode()
-        if computer.device.type == "cpu":
-            with _saved(model) as saved:
-                computer.gradient(encoded, rows)
-            return held + CPU_TRANSIENT * sum(saved.values())
-        for _ in range(2):  # the first one makes the optimizer's states
-            computer.reset_peak()
-            computer.gradient(encoded, rows)
-            optimizer.step()
-        return computer.memory()
+    Args:
+        study: Data and model, from the cache.
+        micro_batch: Left as it was; the steps run without it.
+        params: The configuration.
+        assignment: Seed and precision.
 
-    seed_everything(assignment.seed)
-    before, warm.micro_batch = warm.micro_batch, None
+    Raises:
+        torch.OutOfMemoryError: A single example does not fit.
+    """
+    probe = set_up_probe(assignment, study, params, micro_batch)
+    lengths = probe.training.lengths
+    longest = sorted(range(len(lengths)), key=lambda row: -lengths[row])[: PROBES[-1]]
     few = min(PROBES[0], len(longest))
+    weights = sum(tensor.nbytes for tensor in (*probe.model.parameters(), *probe.model.buffers()))
+    trained = sum(parameter.nbytes for parameter in probe.engine.trained)
+    held = weights + trained * (1 + OPTIMIZER_STATES[str(params["optimizer"])])  # 1: the gradients
+    seed_everything(assignment.seed)
     try:
-        least, most = step(longest[:few]), step(longest)
-        slope = (most - least) / (len(longest) - few) if len(longest) > few else 0.0
-        if slope <= 0 or warm.micro_batch is not None:  # nothing to compare, or only pieces of the larger batch fitted
-            slope = max(least - held, 0.0) / few
-        return MemoryModel(least - slope * few, slope, weights)
+        with micro_batch.without():
+            least = _step_bytes(probe, longest[:few], held)
+            most = _step_bytes(probe, longest, held)
+            in_pieces = micro_batch.limit is not None
     finally:
-        warm.micro_batch = before
-        model.zero_grad(set_to_none=True)
+        probe.model.zero_grad(set_to_none=True)
+    slope = (most - least) / (len(longest) - few) if len(longest) > few else 0.0  # bytes for each example
+    if slope <= 0 or in_pieces:  # nothing to compare, or only pieces of the larger batch fitted
+        slope = max(least - held, 0.0) / few
+    return MemoryModel(least - slope * few, slope, weights)
+
+
+def _step_bytes(probe: Probe, rows: list[int], held: int) -> float:
+    """Return the bytes that a training step of some examples holds.
+
+    Args:
+        probe: The model; on a GPU the step changes it.
+        rows: The examples' numbers in the training split.
+        held: Bytes of weights, gradients and the optimizer's states.
+    """
+    probe.backbone.train_mode()
+    if probe.engine.device.type == "cpu":
+        with _saved_bytes(probe.model) as saved:
+            probe.engine.gradient(probe.training, rows)
+        return held + CPU_TRANSIENT * sum(saved.values())
+    for _ in range(GPU_STEPS):
+        probe.meter.reset()
+        probe.engine.gradient(probe.training, rows)
+        probe.optimizer.step()
+    return probe.meter.measure()
 
 
 @contextlib.contextmanager
-def _saved(model: nn.Module) -> Iterator[dict[int, int]]:
-    """Address -> bytes of each storage that the backward pass will need, the model's own left out."""
+def _saved_bytes(model: nn.Module) -> Iterator[dict[int, int]]:
+    """Yield address -> bytes of each storage that the backward pass will need, without those of the model itself."""
     own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
-    found: dict[int, int] = {}
+    saved: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
-            found[storage.data_ptr()] = storage.nbytes()
+            saved[storage.data_ptr()] = storage.nbytes()
         return tensor.detach()  # the tensor itself would keep its own graph alive
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        yield found
-
-
-def _gpu_room(gpus: float) -> MemoryLimit:
-    size = torch.cuda.mem_get_info()[1] * USABLE * gpus
-    return MemoryLimit(size, size)
-
-
-def _cpu_room(weights: int) -> MemoryLimit:
-    """What the machine and the container leave. The weights are loaded already, and so are not in what is free."""
-    machine = _meminfo()
-    total, free = machine.get("MemTotal", math.inf), machine.get("MemAvailable", math.inf)
-    limit, used = (_number(CGROUP / f"memory.{name}") for name in ("max", "current"))
-    if limit is not None:
-        total, free = min(total, limit), min(free, limit - (used or 0))
-    return MemoryLimit(free + weights, total)
-
-
-def _meminfo() -> dict[str, int]:
-    """/proc/meminfo in bytes; empty off Linux."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return {}
-    return {name: int(value.split()[0]) * 1024 for name, _, value in (line.partition(":") for line in lines)}
-
-
-def _number(file: Path) -> int | None:
-    try:
-        return int(file.read_text(encoding="ascii"))
-    except (OSError, ValueError):  # "max": no limit
-        return None
+        yield saved
 
 
 def _gb(size: float) -> str:

@@ -1,41 +1,52 @@
-"""The winner: its test score, measured once, and the model a person can use, packed as one file."""
+"""Evaluate the winner: measure its test score, once, and pack the model that people can use as one file.
 
-import contextlib
+The child calls `evaluate` after the study's last trial.
+"""
+
 import shutil
 
-from luthier.studies.protocol import Assignment, Evaluation, Metrics
+from luthier.studies.protocol import Assignment
+from luthier.studies.results import Evaluation
+from luthier.studies.wire import Metrics
 from luthier.trials.errors import BadData
 from luthier.trials.files import file_ref
-from luthier.trials.jobs.packed_model import pack
+from luthier.trials.jobs.packed_model import WORK_PREFIX, pack
 from luthier.trials.model import lora
 from luthier.trials.session import Session
 from luthier.trials.training import checkpoint
-from luthier.trials.training.engine import Engine
 from luthier.trials.training.model_cache import ModelCache
-from luthier.trials.training.setup import prepare
+from luthier.trials.training.setup import open_engine, prepare
 
 
-def evaluate(assignment: Assignment, session: Session, warm: ModelCache) -> Evaluation:
+def evaluate(assignment: Assignment, session: Session, cache: ModelCache) -> Evaluation:
     """Score `assignment.checkpoint.best` on the test split, if there is one, and pack its model.
 
-    Raises BadData, session.Ended, torch.OutOfMemoryError.
+    Args:
+        assignment: The winner's configuration, seed and weights.
+        session: Its folder holds the weights, and gets the packed model.
+        cache: Data and models that this process keeps.
+
+    Raises:
+        BadData: Model or data cannot be used as the spec says, or there are no weights.
+        Ended: The assignment is to end now.
+        torch.OutOfMemoryError: A single example does not fit.
     """
-    for left in session.folder.glob(".pack-*"):  # a whole model each, of an attempt that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    opened = warm.open(assignment)
-    model, _ = prepare(opened, assignment.params, assignment.seed)
+    for leftover in session.folder.glob(f"{WORK_PREFIX}*"):  # a whole model each, of an attempt that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    study = cache.open(assignment)
+    model, _ = prepare(study, assignment.params, assignment.seed)
     best = assignment.checkpoint.best
     if best is None:
         raise BadData("The study has no finished trial, so there is no model to measure.")
     tensors, about = checkpoint.read(session.folder / best.name)
     checkpoint.load_trained(model, tensors, about.get("decay", 1.0))
-    lora.merge(opened.pretrained)  # from here on the model is what people will load
+    lora.merge(study.pretrained)  # from here on the model is the one that people will load
     test: Metrics | None = None
-    if "test" in opened.data.splits:
-        encoded = opened.encoded("test", int(assignment.params["max_length"]))
-        computer = Engine(model, opened.task, warm, precision=assignment.spec.precision)
-        with contextlib.closing(computer):
-            computer.enable_shortcuts(opened, assignment.params, {"test": encoded}, session)
-            test = opened.scores(computer.predict(encoded, session.poll), encoded)
-        session.log(f"test ({len(encoded)} rows): {', '.join(f'{k} {v}' for k, v in test.items())}")
-    return Evaluation(test=test, model=file_ref(pack(assignment, opened, test, session.folder)))
+    if "test" in study.data.splits:
+        encoded = study.encoded("test", int(assignment.params["max_length"]))
+        with open_engine(model, study, assignment, session, cache.micro_batch, {"test": encoded}) as engine:
+            logits = engine.predict(encoded, session.poll)  # (units, classes)
+            test = study.scores(logits, encoded)
+        scores = ", ".join(f"{name} {value}" for name, value in test.items())
+        session.log(f"test ({len(encoded)} rows): {scores}")
+    return Evaluation(test=test, model=file_ref(pack(assignment, study, test, session.folder)))

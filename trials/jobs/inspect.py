@@ -1,123 +1,185 @@
-"""Before a study's first trial: open model and data, check both, and say what they are and what a trial will cost."""
+"""Inspect a study before its first trial: open models and data, check them, and estimate what a trial costs.
+
+The child calls `inspect` once for each study. Nothing that it does changes a later trial's scores.
+"""
 
 import math
 import time
-from typing import Any
 
 from pydantic import ValidationError
 
-from luthier.studies.hyperparameters import complete
-from luthier.studies.protocol import Assignment, Estimates, Inspection
+from luthier.studies.hyperparameters import Params, complete
+from luthier.studies.protocol import Assignment
+from luthier.studies.results import BatchFit, Estimates, Inspection, ModelSummary
+from luthier.studies.space import Space
+from luthier.studies.spec import StudySpec
 from luthier.trials.data.batches import training_batches
+from luthier.trials.data.encoded import Encoded
 from luthier.trials.errors import BadData
 from luthier.trials.jobs.batch_fits import batch_fits, largest
 from luthier.trials.model import lora
 from luthier.trials.session import Session
-from luthier.trials.training import optim
 from luthier.trials.training.engine import Engine
+from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.model_cache import ModelCache, OpenStudy
 from luthier.trials.training.seeding import derive, seed_everything
-from luthier.trials.training.setup import prepare
+from luthier.trials.training.setup import Probe, set_up_probe
 
 PROBE_SECONDS = 2.0
+"""No further step is timed after so long."""
 PROBE_STEPS = 20
+"""Steps that are timed at most."""
+PROBE_EXAMPLES = 128
+"""Validation examples that a timed evaluation takes at most."""
 
 
-def inspect(assignment: Assignment, session: Session, warm: ModelCache) -> Inspection:
-    """Everything about model and data that the service and later trials need. Raises BadData, session.Ended."""
+def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Inspection:
+    """Return all of model and data that the service and later trials need to know.
+
+    Batch sizes that do not fit in memory lower the cache's micro-batch, so that no trial has to run out of memory
+    first; on the CPU a trial would not survive that.
+
+    Args:
+        assignment: The study's spec.
+        session: The line to the worker.
+        cache: Data and models that this process keeps.
+
+    Raises:
+        BadData: Model or data cannot be used as the spec says.
+        Ended: The assignment is to end now.
+    """
     spec = assignment.spec
-    rows = warm.open(assignment).data.rows
-    largest = int(spec.space.largest("batch_size"))
-    if math.ceil(rows["train"] / largest) < spec.evaluations_per_epoch:
-        raise BadData(
-            f"{rows['train']} training rows in batches of {largest} are fewer steps than "
-            f"evaluations_per_epoch ({spec.evaluations_per_epoch}); lower it, or the largest batch_size.",
-            "evaluations_per_epoch",
-        )
-    models: list[dict[str, Any]] = []
-    dropout = spec.space.offers("strategy", "lora")  # adapters have a dropout of their own
+    rows = cache.open(assignment).data.rows
+    _check_evaluations(spec, rows["train"])
+    models: list[ModelSummary] = []
     estimates: list[Estimates | None] = []
+    dropout = spec.space.offers("strategy", "lora")  # adapters have a dropout of their own
     for name in spec.models:
-        opened = warm.open(assignment, name)
-        opened.pretrained.reset(0)
-        if spec.space.offers("strategy", "lora"):
-            lora.check(opened.backbone)
-        dropout |= bool(opened.pretrained.dropout)
-        table, sizes = opened.backbone.table(), opened.backbone.trainable_parameters()
-        models.append({"blocks": table, "trainable_parameters": sizes})
-        estimates.append(_estimate(assignment, name, opened, session, warm))
+        study = cache.open(assignment, name)
+        models.append(_summary(spec, study))
+        dropout |= bool(study.pretrained.dropout)
+        space = _resolved_space(spec, study)
+        if space is None:  # the service says so, with the path
+            estimates.append(None)
+            continue
+        params = _baseline(spec, space, name)
+        fits = batch_fits(assignment, study, cache.micro_batch, space, params)
+        for fit in fits:
+            if not fit.fits:
+                cache.micro_batch.lower(fit.micro_batch)
+        estimates.append(_estimate(assignment, study, params, fits, session, cache.micro_batch))
     if not dropout and float(spec.space.largest("dropout")) >= 0:
         text = f"{', '.join(spec.models)} has no dropout layer, so dropout changes nothing; leave it out."
         raise BadData(text, "space", "dropout")
     return Inspection(
-        **models[0],
-        others=models[1:],
-        label_names=opened.data.label_names,
-        labels=opened.data.labels,
+        blocks=models[0].blocks,
+        trainable_parameters=models[0].trainable_parameters,
+        further_models=models[1:],
+        label_names=study.data.label_names,
+        labels=study.data.labels,
         rows=rows,
-        fingerprint=opened.data.fingerprint,
-        estimates=_mean(estimates),
+        fingerprint=study.data.fingerprint,
+        estimates=_over_models(estimates),
     )
 
 
-def _mean(models: list[Estimates | None]) -> Estimates | None:
-    """Over the models: the mean time of a trial, and the most memory."""
-    known = [estimates for estimates in models if estimates is not None]
-    if len(known) < len(models):
+def _check_evaluations(spec: StudySpec, training_rows: int) -> None:
+    """Raise BadData where an epoch has fewer optimizer steps than evaluations."""
+    batch_size = int(spec.space.largest("batch_size"))
+    if math.ceil(training_rows / batch_size) < spec.evaluations_per_epoch:
+        raise BadData(
+            f"{training_rows} training rows in batches of {batch_size} are fewer steps than "
+            f"evaluations_per_epoch ({spec.evaluations_per_epoch}); lower it, or the largest batch_size.",
+            "evaluations_per_epoch",
+        )
+
+
+def _summary(spec: StudySpec, study: OpenStudy) -> ModelSummary:
+    """Return a model's blocks and sizes. Raises BadData where the space has adapters and they do not fit the model."""
+    study.pretrained.reset(0)
+    if spec.space.offers("strategy", "lora"):
+        lora.check(study.backbone)
+    backbone = study.backbone
+    return ModelSummary(blocks=backbone.table(), trainable_parameters=backbone.trainable_parameters())
+
+
+def _resolved_space(spec: StudySpec, study: OpenStudy) -> Space | None:
+    """Return the space with freeze depths as numbers of this model's blocks; None where it does not fit the model."""
+    try:
+        return spec.space.resolved(*(study.backbone.depth for _ in spec.models))  # the others' depths don't matter
+    except ValidationError:
         return None
-    seconds = sum(estimates.seconds_per_trial for estimates in known) / len(known)
-    memory = max((estimates.memory_bytes for estimates in known if estimates.memory_bytes is not None), default=None)
-    sizes = [largest(fits) for fits in zip(*(estimates.batch_sizes for estimates in known), strict=True)]
+
+
+def _baseline(spec: StudySpec, space: Space, model: str) -> Params:
+    """Return the task's baseline for a model, moved into the space."""
+    baseline = spec.task_info.baseline
+    return space.assigned(complete(space.clip({**baseline, "model": model}), baseline))
+
+
+def _over_models(models: list[Estimates | None]) -> Estimates | None:
+    """Return the mean time of a trial over the models, and the most memory; None where a model has no estimate."""
+    estimates = [estimate for estimate in models if estimate is not None]
+    if len(estimates) < len(models):
+        return None
+    seconds = sum(estimate.seconds_per_trial for estimate in estimates) / len(estimates)
+    memory = max((estimate.memory_bytes for estimate in estimates if estimate.memory_bytes is not None), default=None)
+    sizes = [largest(fits) for fits in zip(*(estimate.batch_sizes for estimate in estimates), strict=True)]
     return Estimates(seconds_per_trial=seconds, memory_bytes=memory, batch_sizes=sizes)
 
 
 def _estimate(
-    assignment: Assignment, name: str, opened: OpenStudy, session: Session, warm: ModelCache
-) -> Estimates | None:
-    """Time and memory of the baseline, from a few of its steps; None where the space does not fit the model."""
-    spec = assignment.spec
-    try:
-        space = spec.space.resolved(*(opened.backbone.depth for _ in spec.models))  # the others' depths don't matter
-    except ValidationError:  # the service says so, with the path
-        return None
-    baseline = spec.task_info.baseline
-    params = space.assigned(complete(space.clip({**baseline, "model": name}), baseline))
-    sizes = batch_fits(assignment, opened, warm, space, params)
-    for size in sizes:
-        if not size.fits:  # then no trial has to find out; on the CPU it would not survive that
-            warm.micro_batch = min(warm.micro_batch or size.micro_batch, size.micro_batch)
-    training = opened.encoded("train", int(params["max_length"]))
-    validation = opened.encoded("validation", int(params["max_length"]))
-    if "test" in opened.data.splits:
-        opened.encoded("test", int(params["max_length"]))  # a broken file in it shows now, not after the search
-    model, backbone = prepare(opened, params, assignment.seed)
-    computer = Engine(model, opened.task, warm, precision=spec.precision)
-    computer.settle_precision(opened, training, session.log)
-    computer.reset_peak()
-    optimizer = optim.make_optimizer(optim.parameter_groups(model, backbone.layers, backbone.depth + 1, params), params)
-    batches = training_batches(training.lengths, int(params["batch_size"]), derive(assignment.seed, "probe"))
+    assignment: Assignment,
+    study: OpenStudy,
+    params: Params,
+    fits: list[BatchFit],
+    session: Session,
+    micro_batch: MicroBatch,
+) -> Estimates:
+    """Return time and memory of a trial with this configuration, from a few of its steps."""
+    max_length = int(params["max_length"])
+    study.encoded("train", max_length)
+    validation = study.encoded("validation", max_length)
+    if "test" in study.data.splits:
+        study.encoded("test", max_length)  # a broken file in it shows now, not after the search
+    probe = set_up_probe(assignment, study, params, micro_batch, session.log)
+    batches = training_batches(probe.training.lengths, int(params["batch_size"]), derive(assignment.seed, "probe"))
+    seed_everything(assignment.seed)
+    step_seconds = _seconds_per_step(probe, batches, session)
+    probe.meter.measure()
+    evaluation_seconds = _evaluation_seconds(probe.engine, validation, session)
+    epoch_seconds = step_seconds * len(batches) + evaluation_seconds * assignment.spec.evaluations_per_epoch
+    return Estimates(
+        seconds_per_trial=epoch_seconds * int(params["epochs"]),
+        memory_bytes=probe.meter.measure(),
+        batch_sizes=fits,
+    )
+
+
+def _seconds_per_step(probe: Probe, batches: list[list[int]], session: Session) -> float:
+    """Return the mean time of a training step."""
 
     def step(batch: list[int]) -> None:
         session.poll()
-        computer.gradient(training, batch).item()
-        optimizer.step()
+        probe.engine.gradient(probe.training, batch).item()  # waits for the device
+        probe.optimizer.step()
 
-    seed_everything(assignment.seed)
-    backbone.train_mode()
-    step(batches[0])  # the first one allocates, and is no measure
-    started, done = time.perf_counter(), 0
+    probe.backbone.train_mode()
+    step(batches[0])  # not timed: the first step also allocates memory
+    started = time.perf_counter()
+    steps = 0
     for batch in batches[:PROBE_STEPS]:
         step(batch)
-        done += 1
+        steps += 1
         if time.perf_counter() - started > PROBE_SECONDS:
             break
-    step_seconds = (time.perf_counter() - started) / done
-    memory = computer.memory()
-    sample = validation.sample(range(0, len(validation), max(1, len(validation) // 128))[:128])
+    return (time.perf_counter() - started) / steps
+
+
+def _evaluation_seconds(engine: Engine, validation: Encoded, session: Session) -> float:
+    """Return the time of an evaluation of the whole split, from one of examples at equal distances in it."""
+    distance = max(1, len(validation) // PROBE_EXAMPLES)
+    sample = validation.sample(range(0, len(validation), distance)[:PROBE_EXAMPLES])
     started = time.perf_counter()
-    computer.predict(sample, session.poll)
-    evaluation_seconds = (time.perf_counter() - started) * len(validation) / len(sample)
-    epoch_seconds = step_seconds * len(batches) + evaluation_seconds * spec.evaluations_per_epoch
-    memory = max(memory, computer.memory())
-    seconds = epoch_seconds * int(params["epochs"])
-    return Estimates(seconds_per_trial=seconds, memory_bytes=memory, batch_sizes=sizes)
+    engine.predict(sample, session.poll)
+    return (time.perf_counter() - started) * len(validation) / len(sample)

@@ -1,4 +1,8 @@
-"""A winner packed as one file: a `save_pretrained` folder with `luthier.json`, as model.tar.gz."""
+"""A winner packed as one file, model.tar.gz: a `save_pretrained` folder with luthier.json.
+
+`evaluate` packs the model, `compare` unpacks two of them. The archives' members keep their names: people and the
+service's clients rely on them.
+"""
 
 import gzip
 import hashlib
@@ -7,6 +11,7 @@ import platform
 import shutil
 import tarfile
 import tempfile
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,49 +19,107 @@ from typing import Any
 import torch
 import transformers
 
-from luthier.studies.protocol import Assignment, FileRef, Metrics
-from luthier.trials.data.row_digests import join_digests, row_digests
+from luthier.studies.archives import ArchiveError, unpack_archive
+from luthier.studies.protocol import Assignment
+from luthier.studies.wire import FileRef, Metrics
+from luthier.trials.data.row_digests import join_digests, row_digests, split_digests
+from luthier.trials.errors import BadData
 from luthier.trials.training.model_cache import OpenStudy
 
-SEEN = "luthier-seen.bin"  # in a packed model: the marks of the rows that it was trained or chosen on
-
-
-def unpack(folder: Path, ref: FileRef, work: Path) -> Path:
-    """A packed model's folder. The service packed it; members other than plain files do not come out all the same."""
-    target = work / ref.name.partition(".")[0]
-    with tarfile.open(folder / ref.name) as tar:
-        tar.extractall(target, filter="data")
-    return target
-
-
 NAME = "model.tar.gz"
+ABOUT = "luthier.json"
+"""In the archive: how the model was made."""
+SEEN = "luthier-seen.bin"
+"""In the archive: digests of the rows that the model was trained or chosen on."""
+WORK_PREFIX = ".pack-"
+"""Folders in which an archive is put together; one that is left over is of a process that was killed."""
+FASTEST = 1
+"""gzip's level. Weights hardly shrink: the fastest level saves the most time for the least space lost."""
+MODE = 0o644
+"""Permissions of the archive's members."""
 
 
-def pack(assignment: Assignment, opened: OpenStudy, test: Metrics | None, folder: Path) -> Path:
-    work = Path(tempfile.mkdtemp(prefix=".pack-", dir=folder))
+@dataclass(frozen=True)
+class PackedModel:
+    """An unpacked model.
+
+    Attributes:
+        folder: As `save_pretrained` wrote it.
+        label_names: Class id -> label.
+        max_length: What its inputs are truncated to.
+        seen: Digests of the rows that it was trained or chosen on.
+    """
+
+    folder: Path
+    label_names: list[str]
+    max_length: int
+    seen: frozenset[bytes]
+
+
+def unpack(folder: Path, ref: FileRef, work: Path) -> PackedModel:
+    """Unpack a model into a new folder in `work`.
+
+    Args:
+        folder: Holds the packed file.
+        ref: Its name.
+        work: A folder that exists. Two models in it need names that differ before the first dot.
+
+    Raises:
+        BadData: The file is damaged, or holds something else.
+    """
+    target = work / ref.name.partition(".")[0]
+    cure = "Store the model again, or leave it out of the comparison."
+    try:
+        unpack_archive(folder / ref.name, target)
+    except ArchiveError as error:
+        raise BadData(f"{ref.name} cannot be used: {error} {cure}") from None
+    try:
+        about = json.loads((target / ABOUT).read_text(encoding="utf-8"))
+        label_names = [str(name) for name in about["label_names"]]
+        max_length = int(about["params"]["max_length"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+        raise BadData(f"{ref.name} cannot be used: {ABOUT} in it is missing or damaged ({error}). {cure}") from None
+    seen = target / SEEN
+    digests = split_digests(seen.read_bytes()) if seen.is_file() else set()
+    return PackedModel(target, label_names, max_length, frozenset(digests))
+
+
+def pack(assignment: Assignment, study: OpenStudy, test: Metrics | None, folder: Path) -> Path:
+    """Pack the study's model, as it is in memory, and return the archive's path.
+
+    Args:
+        assignment: How the model was made.
+        study: The model and its data.
+        test: Its metrics on the test split, if there is one.
+        folder: Where the archive goes; its name is `NAME`, and no reader sees half of it.
+
+    Raises:
+        OSError: The files cannot be written.
+    """
+    work = Path(tempfile.mkdtemp(prefix=WORK_PREFIX, dir=folder))
     try:
         inner = work / "model"
-        opened.pretrained.model.save_pretrained(inner)
-        opened.pretrained.processor.save_pretrained(inner)
-        about = json.dumps(_about(assignment, opened, test), indent=2, ensure_ascii=False)
-        (inner / "luthier.json").write_text(about + "\n", encoding="utf-8")
-        seen = (row_digests(opened.data.splits[name].columns) for name in ("train", "validation"))
-        (inner / SEEN).write_bytes(join_digests([mark for rows in seen for mark in rows]))
+        study.pretrained.model.save_pretrained(inner)
+        study.pretrained.processor.save_pretrained(inner)
+        about = json.dumps(_about(assignment, study, test), indent=2, ensure_ascii=False)
+        (inner / ABOUT).write_text(about + "\n", encoding="utf-8")
+        digests = (row_digests(study.data.splits[name].columns) for name in ("train", "validation"))
+        (inner / SEEN).write_bytes(join_digests([digest for split in digests for digest in split]))
         _tar(inner, work / NAME)
         return (work / NAME).replace(folder / NAME)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _about(assignment: Assignment, opened: OpenStudy, test: Metrics | None) -> dict[str, Any]:
-    """What made the model: enough to make it again."""
+def _about(assignment: Assignment, study: OpenStudy, test: Metrics | None) -> dict[str, Any]:
+    """Return the content of luthier.json: enough to make the model again."""
     return assignment.provenance | {
         "spec": assignment.spec.model_dump(mode="json"),
-        "model_sha256": _weights_digest(opened.folder),
+        "model_sha256": _weights_digest(study.folder),
         "params": assignment.params,
         "seed": assignment.seed,
-        "label_names": opened.data.label_names,
-        "fingerprint": opened.data.fingerprint,
+        "label_names": study.data.label_names,
+        "fingerprint": study.data.fingerprint,
         "test": test,
         "versions": {
             "luthier": version("luthier"),
@@ -68,7 +131,7 @@ def _about(assignment: Assignment, opened: OpenStudy, test: Metrics | None) -> d
 
 
 def _weights_digest(folder: Path) -> str:
-    """SHA-256 of the base model's weights: of its safetensors files one after another, by name."""
+    """Return the SHA-256 of the base model's weights: of its safetensors files one after another, by name."""
     digest = hashlib.sha256()
     for file in sorted(folder.glob("*.safetensors")):
         with file.open("rb") as weights:
@@ -82,13 +145,12 @@ def _tar(folder: Path, target: Path) -> None:
     def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
         member.uid = member.gid = member.mtime = 0
         member.uname = member.gname = ""
-        member.mode = 0o644
+        member.mode = MODE
         return member
 
-    # Weights hardly shrink: the fastest level saves the most time for the least space lost.
     with (
         target.open("wb") as raw,
-        gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed,
+        gzip.GzipFile("", "wb", compresslevel=FASTEST, fileobj=raw, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w") as tar,
     ):
         for file in sorted(f for f in folder.rglob("*") if f.is_file()):

@@ -1,208 +1,192 @@
-"""One trial: fine-tune a pretrained model with one configuration, and report each evaluation.
+"""Train one trial: fine-tune a pretrained model with one configuration, and report each evaluation.
 
-The loop in `train` is the whole of it. A trial is a function of its assignment: everything random is drawn from the
-assignment's seed, anew after each evaluation, so that a resumed trial goes on exactly as an uninterrupted one.
+The child calls `train`; `training.setup` holds the set-up. A trial is a function of its assignment: everything random
+is drawn from the assignment's seed, and the generators are seeded again after each evaluation, so that a resumed trial
+comes to the same scores as one that was never interrupted.
 """
 
-import contextlib
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
 
 from luthier.studies.protocol import Assignment, Reason
-from luthier.studies.spec import StudySpec, is_better
+from luthier.studies.wire import Metrics
 from luthier.trials.data.batches import training_batches
-from luthier.trials.data.encoded import Encoded
 from luthier.trials.session import Session
-from luthier.trials.training import checkpoint, optim
-from luthier.trials.training.compact_embeddings import CompactEmbedding, compact_embeddings
-from luthier.trials.training.engine import Engine
-from luthier.trials.training.model_cache import ModelCache, OpenStudy
+from luthier.trials.training import optim
+from luthier.trials.training.model_cache import ModelCache
+from luthier.trials.training.progress import CheckpointWriter, resume
 from luthier.trials.training.seeding import derive, seed_everything
-from luthier.trials.training.setup import prepare
+from luthier.trials.training.setup import Trial, open_trial
 
-CHECK_STEPS = 50  # optimizer steps between looks at the loss: each look waits for the device
-WRITTEN_PER_SECOND = 500e6  # bytes, checksum included, on a common disk
-RESUME_COSTS = 20  # a file for a resume may take a twentieth of the time that it saves
+CHECK_STEPS = 50
+"""Optimizer steps between two looks at the loss; each look waits for the device."""
+DIVERGED = "the loss is not finite any more; the trial ends as diverged"
 
 
 @dataclass(frozen=True)
 class Finished:
-    """How a trial ended by itself. Ended, BadData and torch.OutOfMemoryError come as exceptions."""
+    """How a trial ended by itself. Ended, BadData and torch.OutOfMemoryError are raised instead.
+
+    Attributes:
+        status: complete, or pruned where it diverged.
+        reason: Why it was pruned.
+        examples_per_second: Of this attempt's training, without evaluations; None: it trained nothing.
+        peak_memory_bytes: The most memory that was measured.
+    """
 
     status: Literal["complete", "pruned"]
     reason: Reason | None = None
-    examples_per_second: float | None = None  # training only, this attempt
+    examples_per_second: float | None = None
     peak_memory_bytes: int | None = None
 
 
-@dataclass
-class Progress:
-    """Where a trial is: evaluations done, and the best of them."""
+def train(assignment: Assignment, session: Session, cache: ModelCache) -> Finished:
+    """Run a trial to its end.
 
-    step: int = 0
-    best_step: int | None = None
-    best_value: float | None = None
+    Args:
+        assignment: Configuration, seed, and the checkpoint to resume from.
+        session: The line to the worker, and the folder for the trial's files.
+        cache: Data and models that this process keeps.
 
-    def advance(self, value: float | None, spec: StudySpec) -> None:
-        """Count one evaluation with the objective's value; where the spec measures the last, that is the best."""
-        self.step += 1
-        record = None if spec.objective.measurement == "last" else self.best_value
-        if record is None or (value is not None and is_better(value, record, spec.maximize)):
-            self.best_step, self.best_value = self.step, value
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A trial that is set up: a model frozen to its depth, and what it trains and is scored on."""
-
-    assignment: Assignment
-    session: Session
-    opened: OpenStudy
-    model: nn.Module
-    computer: Engine
-    optimizer: torch.optim.Optimizer
-    vocabulary: CompactEmbedding | None
-    training: Encoded
-    validation: Encoded
-
-
-def train(assignment: Assignment, session: Session, warm: ModelCache) -> Finished:
-    """Run a trial to its end. Raises BadData, session.Ended, torch.OutOfMemoryError."""
-    spec, params = assignment.spec, assignment.params
-    opened = warm.open(assignment)
-    model, backbone = prepare(opened, params, assignment.seed)
-    training, validation = (opened.encoded(split, int(params["max_length"])) for split in ("train", "validation"))
-    weights = optim.class_weights(training.labels, len(opened.data.label_names), params)
-    with contextlib.ExitStack() as stack:
-        vocabulary = compact_embeddings(model, (training, validation), params)
-        if vocabulary is not None:
-            stack.callback(vocabulary.restore)
-        computer = Engine(model, opened.task, warm, float(params["label_smoothing"]), weights, spec.precision)
-        stack.callback(computer.close)
-        computer.reset_peak()
-        computer.enable_shortcuts(opened, params, {"train": training, "validation": validation}, session)
-        groups = optim.parameter_groups(model, backbone.layers, backbone.depth + 1, params)
-        optimizer = optim.make_optimizer(groups, params)
-        return fit(Trial(assignment, session, opened, model, computer, optimizer, vocabulary, training, validation))
+    Raises:
+        BadData: Model or data cannot be used as the spec says.
+        Ended: The decision on a report was to end the trial.
+        torch.OutOfMemoryError: A single example does not fit.
+    """
+    with open_trial(assignment, session, cache) as trial:
+        return fit(trial)
 
 
 def fit(trial: Trial) -> Finished:
-    """The loop: train, and evaluate at even shares of the data seen."""
-    assignment, session, computer, optimizer = trial.assignment, trial.session, trial.computer, trial.optimizer
-    spec, params, seed = assignment.spec, assignment.params, assignment.seed
-    epochs, batch_size, per_epoch = int(params["epochs"]), int(params["batch_size"]), spec.evaluations_per_epoch
-    steps_per_epoch = math.ceil(len(trial.training) / batch_size)
-    # Evaluation j of an epoch comes after the optimizer step by which j / per_epoch of the data has been seen.
-    evaluate_after = [math.ceil(j * steps_per_epoch / per_epoch) for j in range(per_epoch + 1)]
-    factor = optim.schedule(params, epochs * steps_per_epoch)
+    """Train, and evaluate after equal shares of the data, until the last evaluation or until the loss diverges."""
+    spec = trial.assignment.spec
+    seed = trial.assignment.seed
+    batch_size = int(trial.assignment.params["batch_size"])  # examples
+    parts = spec.evaluations_per_epoch
+    evaluations = int(trial.assignment.params["epochs"]) * parts  # in the whole trial
+    evaluate_after = evaluation_steps(trial.steps_per_epoch, parts)
+    files = CheckpointWriter(trial)
     progress = resume(trial)
-    if progress.step:
-        session.log(f"attempt {assignment.attempt} goes on after evaluation {progress.step}")
-    seen, training_seconds, memory, files = 0, 0.0, computer.memory(), CheckpointWriter(trial)
+    examples = 0  # trained on by this attempt
+    seconds = 0.0  # trained by this attempt, without evaluations
+    speed: float | None = None  # examples per second
+    memory = trial.meter.measure()  # bytes, the most so far
+    batches: list[list[int]] = []  # the epoch's, as examples' numbers
 
-    batches: list[list[int]] = []
-    while progress.step < epochs * per_epoch:
-        epoch, part = divmod(progress.step, per_epoch)
+    while progress.step < evaluations:
+        epoch, part = divmod(progress.step, parts)
         if part == 0 or not batches:
             batches = training_batches(trial.training.lengths, batch_size, derive(seed, f"epoch {epoch}"))
         seed_everything(derive(seed, f"step {progress.step}"))  # dropout
-        trial.opened.backbone.train_mode()
+        first, end = evaluate_after[part : part + 2]
         started = time.perf_counter()
-        loss_sum, losses = torch.zeros((), device=computer.device), 0
+        train_loss, trained = train_steps(trial, batches[first:end], epoch * trial.steps_per_epoch + first)
+        seconds += time.perf_counter() - started
+        examples += trained
+        speed = examples / seconds if seconds > 0 else None
 
-        for i in range(evaluate_after[part], evaluate_after[part + 1]):
-            session.poll()
-            loss_sum += computer.gradient(trial.training, batches[i])
-            losses += 1
-            if params["l1"]:
-                optim.add_l1(optimizer, float(params["l1"]))
-            if params["max_grad_norm"]:
-                nn.utils.clip_grad_norm_(computer.trained, float(params["max_grad_norm"]))
-            optim.set_rate(optimizer, float(params["learning_rate"]) * factor(epoch * steps_per_epoch + i))
-            optimizer.step()
-            if trial.vocabulary is not None:
-                trial.vocabulary.step(optimizer)
-            seen += len(batches[i])
-            if losses % CHECK_STEPS == 0 and not math.isfinite(loss_sum.item()):
-                break
-
-        train_loss = loss_sum.item() / max(1, losses)  # waits for the device
-        training_seconds += time.perf_counter() - started
-        speed = seen / training_seconds if training_seconds > 0 else None
-        memory = max(memory, computer.memory())
-        if math.isfinite(train_loss):
-            metrics = trial.opened.scores(computer.predict(trial.validation, session.poll), trial.validation)
-            memory = max(memory, computer.memory())
-        if not math.isfinite(train_loss) or metrics["loss"] is None:
-            session.log(f"evaluation {progress.step + 1}: the loss is not finite any more; the trial ends as diverged")
+        metrics = validate(trial, train_loss)
+        memory = trial.meter.measure()
+        if metrics["loss"] is None:
+            trial.session.log(f"evaluation {progress.step + 1}: {DIVERGED}")
             return Finished("pruned", Reason.DIVERGED, speed, memory)
 
         progress.advance(metrics[spec.objective.metric], spec)
-        session.log(describe(progress.step, epochs * per_epoch, train_loss, metrics, speed))
-        session.report(
+        trial.session.log(describe(progress.step, evaluations, train_loss, metrics, speed))
+        trial.session.report(
             step=progress.step,
             metrics=metrics,
-            best=files.best(progress),
-            resume=None if progress.step == epochs * per_epoch else files.resume(progress, training_seconds),
+            best=files.write_best(progress),
+            resume=None if progress.step == evaluations else files.write_resume(progress, seconds),
             examples_per_second=speed,
             peak_memory_bytes=memory,
         )
-    return Finished("complete", None, seen / training_seconds if training_seconds > 0 else None, memory)
+    return Finished("complete", None, speed, memory)
 
 
-def resume(trial: Trial) -> Progress:
-    """Where an interrupted attempt left off; the start for a first one."""
-    kept = trial.assignment.checkpoint.resume
-    if kept is None:
-        return Progress()
-    about = checkpoint.read_resume(trial.session.folder / kept.name, trial.model, trial.optimizer)
-    if trial.vocabulary is not None:
-        trial.vocabulary.decay = about["decay"]
-    return Progress(about["step"], about["best_step"], about["best_value"])
+def evaluation_steps(steps: int, parts: int) -> list[int]:
+    """Return the optimizer steps of an epoch after which an equal share of its data has been seen.
+
+    Args:
+        steps: Optimizer steps of the epoch.
+        parts: Evaluations of the epoch.
+
+    Returns:
+        `parts` + 1 numbers, from 0 to `steps`; evaluation j comes after step number j of them.
+    """
+    return [math.ceil(j * steps / parts) for j in range(parts + 1)]
 
 
-class CheckpointWriter:
-    """What a trial writes: its weights when they are the best so far, and now and then what a resume needs."""
+def train_steps(trial: Trial, batches: Sequence[list[int]], first_step: int) -> tuple[float, int]:
+    """Take one optimizer step for each batch; stop early where the loss is not finite.
 
-    def __init__(self, trial: Trial) -> None:
-        self._trial, self._resumable = trial, 0.0  # training seconds up to the last file
+    Args:
+        trial: Its model and optimizer are changed.
+        batches: Examples' numbers in the training split.
+        first_step: Optimizer steps of the trial before these.
 
-    def best(self, progress: Progress) -> Path | None:
-        """The weights, when this evaluation is the best so far."""
-        if progress.best_step != progress.step:
-            return None
-        return checkpoint.write(self._path(progress, "best"), self._tensors(), self._about(progress))
+    Returns:
+        The mean loss of the batches, and the number of examples trained on.
 
-    def resume(self, progress: Progress, training_seconds: float) -> Path | None:
-        """Everything to go on from here, once losing what was trained since the last such file would cost far more than
-        writing one. An interrupted trial goes on from the last, and comes to the same scores again."""
-        tensors = self._tensors()
-        states = 1 if self._trial.assignment.params["optimizer"] == "sgd" else 2
-        size = (1 + states) * sum(t.nbytes for t in tensors.values())
-        if training_seconds - self._resumable < RESUME_COSTS * size / WRITTEN_PER_SECOND:
-            return None
-        self._resumable = training_seconds
-        path, trial = self._path(progress, "resume"), self._trial
-        return checkpoint.write_resume(path, tensors, trial.model, trial.optimizer, self._about(progress))
+    Raises:
+        Ended: The trial is to end now.
+        torch.OutOfMemoryError: A single example does not fit.
+    """
+    params = trial.assignment.params
+    learning_rate = float(params["learning_rate"])  # the schedule's highest
+    l1 = float(params["l1"])  # strength of the penalty; 0: none
+    max_grad_norm = float(params["max_grad_norm"])  # L2 norm over all parameters; 0: gradients are not clipped
+    engine = trial.engine
+    optimizer = trial.optimization.optimizer
 
-    def _path(self, progress: Progress, kind: str) -> Path:
-        return self._trial.session.folder / f"a{self._trial.assignment.attempt}-s{progress.step}.{kind}.safetensors"
+    trial.study.backbone.train_mode()
+    loss_sum = torch.zeros((), device=engine.device)
+    steps = 0
+    examples = 0
+    for batch in batches:
+        trial.session.poll()
+        loss_sum += engine.gradient(trial.training, batch)
+        if l1:
+            optim.add_l1(optimizer, l1)
+        if max_grad_norm:
+            nn.utils.clip_grad_norm_(engine.trained, max_grad_norm)
+        rate = learning_rate * trial.optimization.factor(first_step + steps)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["scale"]
+        optimizer.step()
+        if trial.embedding is not None:
+            trial.embedding.step(optimizer)
+        steps += 1
+        examples += len(batch)
+        if steps % CHECK_STEPS == 0 and not math.isfinite(loss_sum.item()):
+            break
+    return loss_sum.item() / max(1, steps), examples  # .item() waits for the device
 
-    def _tensors(self) -> dict[str, torch.Tensor]:
-        return checkpoint.with_rows(self._trial.model, self._trial.vocabulary)
 
-    def _about(self, progress: Progress) -> dict[str, Any]:
-        vocabulary = self._trial.vocabulary
-        return vars(progress) | ({} if vocabulary is None else {"decay": vocabulary.decay})
+def validate(trial: Trial, train_loss: float) -> Metrics:
+    """Return the metrics of the validation split; only a `loss` of None where the training loss is not finite."""
+    trial.meter.measure()  # on the CPU prediction may hold less than training
+    if not math.isfinite(train_loss):
+        return {"loss": None}
+    logits = trial.engine.predict(trial.validation, trial.session.poll)  # (units, classes)
+    return trial.study.scores(logits, trial.validation)
 
 
-def describe(step: int, steps: int, loss: float, metrics: dict[str, Any], speed: float | None) -> str:
-    """An evaluation as a line of the trial's log."""
+def describe(step: int, steps: int, train_loss: float, metrics: Metrics, speed: float | None) -> str:
+    """Return an evaluation as a line of the trial's log.
+
+    Args:
+        step: The evaluation's number, from 1.
+        steps: Evaluations of the whole trial.
+        train_loss: Mean over the batches since the evaluation before.
+        metrics: Of the validation split.
+        speed: Examples per second.
+    """
     scores = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if value is not None)
-    return f"evaluation {step}/{steps}: train loss {loss:.4f}; validation {scores}; {speed or 0:.0f} examples/s"
+    return f"evaluation {step}/{steps}: train loss {train_loss:.4f}; validation {scores}; {speed or 0:.0f} examples/s"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from luthier.studies.protocol import Block
+from luthier.studies.results import Block
 from luthier.trials.errors import BadData
 
 LEAST_SHARE = 0.3  # of the base's parameters without token tables, for a list of modules to count as its blocks

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 
-from luthier.studies.protocol import Metrics
+from luthier.studies.wire import Metrics
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.load import Split
 from luthier.trials.model.pretrained import Pretrained

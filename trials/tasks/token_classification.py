@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import transformers
 
-from luthier.studies.protocol import Metrics
+from luthier.studies.wire import Metrics
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.load import Split
 from luthier.trials.errors import BadData

@@ -1,7 +1,9 @@
-"""A trial's checkpoints: safetensors whose header holds the rest as JSON, whole or absent."""
+"""A trial's checkpoint files: tensors as safetensors, and the rest as JSON in the header.
+
+`CheckpointWriter` writes them; training and the winner's evaluation read them. A file is complete or absent.
+"""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,42 +13,55 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from luthier.trials.files import atomic_path
 from luthier.trials.training.compact_embeddings import CompactEmbedding, restore_rows
 
-_OPTIMIZER = "optimizer."
-_MODEL = "model."
-_ROWS = "vocabulary."  # + a parameter's name: which of its rows are there
+_HEADER_KEY = "luthier"
+# Prefixes of tensor names, before a parameter's name. They stand in stored files.
+_OPTIMIZER = "optimizer."  # after it also the name of the optimizer's state, as in optimizer.exp_avg.NAME
+_MODEL = "model."  # in a file for a resume
+_ROWS = "vocabulary."  # token ids of the embedding's rows that the file holds
 
 
 def trained_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
-    """What training changes: trainable parameters, and buffers such as batch-norm statistics."""
-    found = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
-    return found | dict(model.named_buffers())
+    """Return what training changes, by name: trainable parameters, and buffers such as batch-norm statistics."""
+    parameters = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    return parameters | dict(model.named_buffers())
 
 
-def with_rows(model: nn.Module, vocabulary: CompactEmbedding | None) -> dict[str, torch.Tensor]:
-    """`trained_tensors`, and which rows of the token embeddings they hold, where not all."""
+def tensors_to_write(model: nn.Module, embedding: CompactEmbedding | None) -> dict[str, torch.Tensor]:
+    """Return `trained_tensors`, and the token ids of the embedding's rows where the model has only some of them."""
     tensors = trained_tensors(model)
-    return tensors if vocabulary is None else tensors | {_ROWS + vocabulary.name: vocabulary.rows}
+    return tensors if embedding is None else tensors | {_ROWS + embedding.name: embedding.rows}
 
 
 def write(path: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> Path:
-    """Write a checkpoint under a temporary name, then give it its own: nobody sees half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        whole = {name: t.to("cpu").clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
-        save_file(whole, temporary, {"luthier": json.dumps(about)})
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write a checkpoint and return its path; no reader sees half a file.
+
+    Args:
+        path: In a folder that exists.
+        tensors: By name, on any device.
+        about: What JSON can hold.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    contiguous = {name: t.to("cpu").clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(contiguous, temporary, {_HEADER_KEY: json.dumps(about)})
     return path
 
 
 def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Tensors and what was said about them. Raises ValueError when it is no checkpoint, FileNotFoundError."""
+    """Return a checkpoint's tensors, by name and on the CPU, and its JSON.
+
+    Raises:
+        ValueError: The file is no checkpoint.
+        FileNotFoundError: The file is not there.
+    """
     try:
         with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {})["luthier"])
+            about = json.loads((file.metadata() or {})[_HEADER_KEY])
             return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 - it is no dict
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"{path.name} is not a checkpoint of a trial: {error}") from error
@@ -54,17 +69,27 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 @torch.no_grad()
 def load_trained(model: nn.Module, tensors: Mapping[str, torch.Tensor], decay: float = 1.0) -> None:
-    """Put the trained weights into a pretrained model frozen to the same depth; token embeddings that were left out
-    are multiplied by `decay`. Raises ValueError when they do not fit it."""
-    wanted, tensors = trained_tensors(model), dict(tensors)
+    """Put trained weights into a pretrained model that is frozen to the same depth.
+
+    Args:
+        model: With all of its token embeddings, or with the same rows of them as the file.
+        tensors: As `tensors_to_write` gave them.
+        decay: Factor on the token embeddings that the file leaves out.
+
+    Raises:
+        ValueError: The tensors are not those that this model trains.
+    """
+    own = trained_tensors(model)
+    tensors = dict(tensors)
     for key in [key for key in tensors if key.startswith(_ROWS)]:
-        name, rows = key.removeprefix(_ROWS), tensors.pop(key)
-        if name in wanted and name in tensors and wanted[name].shape != tensors[name].shape:
-            restore_rows(wanted[name], tensors[name], rows, decay)
-            tensors[name] = wanted[name]
-    if wanted.keys() != tensors.keys() or any(wanted[name].shape != tensors[name].shape for name in wanted):
+        name = key.removeprefix(_ROWS)
+        rows = tensors.pop(key)
+        if name in own and name in tensors and own[name].shape != tensors[name].shape:
+            restore_rows(own[name], tensors[name], rows, decay)
+            tensors[name] = own[name]
+    if own.keys() != tensors.keys() or any(own[name].shape != tensors[name].shape for name in own):
         raise ValueError("the checkpoint's weights are not those this configuration trains")
-    for name, tensor in wanted.items():
+    for name, tensor in own.items():
         tensor.copy_(tensors[name])
 
 
@@ -75,18 +100,34 @@ def write_resume(
     optimizer: torch.optim.Optimizer,
     about: Mapping[str, Any],
 ) -> Path:
-    """Trained weights and the optimizer's state."""
-    tensors = {_MODEL + name: tensor for name, tensor in tensors.items()}
-    names: dict[torch.Tensor, str] = {p: name for name, p in model.named_parameters()}
+    """Write trained weights and the optimizer's state, and return the file's path.
+
+    Args:
+        path: In a folder that exists.
+        tensors: As `tensors_to_write` gave them.
+        model: Whose parameters the optimizer changes.
+        optimizer: After its first step.
+        about: What JSON can hold.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    named = {_MODEL + name: tensor for name, tensor in tensors.items()}
+    names: dict[torch.Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
             if isinstance(value, torch.Tensor):  # SGD has a momentum of None before its first step
-                tensors[f"{_OPTIMIZER}{key}.{names[parameter]}"] = value
-    return write(path, tensors, about)
+                named[f"{_OPTIMIZER}{key}.{names[parameter]}"] = value
+    return write(path, named, about)
 
 
 def read_resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Go back to where `write_resume` was called. Raises ValueError, FileNotFoundError."""
+    """Load what `write_resume` wrote into the model and its optimizer, and return the file's JSON.
+
+    Raises:
+        ValueError: The file is no checkpoint, or one of another configuration.
+        FileNotFoundError: The file is not there.
+    """
     tensors, about = read(path)
     load_trained(model, {n.removeprefix(_MODEL): t for n, t in tensors.items() if n.startswith(_MODEL)})
     parameters = dict(model.named_parameters())

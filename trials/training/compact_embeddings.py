@@ -1,8 +1,9 @@
-"""Only the token embeddings that the data uses.
+"""Reduce a model's token embeddings to the rows that its data uses, for the time of a trial.
 
-A trial that trains everything trains a row for each token of the vocabulary: half of a small model's parameters, most
-of them never looked at. Their gradient is zero, so all that AdamW does to them is weight decay, the same factor for
-each. So a trial keeps the rows that occur in its data, and the rest is worked out when the model is put together again.
+A trial that trains everything trains one row for each token of the vocabulary: half of a small model's parameters, and
+most of them occur in no example. Their gradient is zero, so AdamW only multiplies them by the weight decay's factor,
+the same one for all. A trial therefore keeps the rows that occur in its data, and `restore_rows` computes the others.
+Set-up calls it; `checkpoint` restores the rows.
 """
 
 from collections.abc import Iterable
@@ -15,26 +16,40 @@ from torch.nn import functional
 from luthier.studies.hyperparameters import Params
 from luthier.trials.data.encoded import Encoded
 
-LEAST_SAVED = 0.5  # of the rows, for it to be worth while
+LEAST_SAVED = 0.5
+"""Share of the rows that must be left out; with less saved, the model stays as it is."""
 
 
 class CompactEmbedding:
-    """A model whose token embeddings are, until `restore`, only those of some rows."""
+    """A model's token embedding that has only some of its rows until `restore`.
+
+    Args:
+        embedding: The model's.
+        name: Its parameter's name in the model.
+        rows: (kept tokens,) token ids, ascending, on the embedding's device.
+
+    Attributes:
+        name: The parameter's name.
+        rows: The token ids, on the CPU.
+        decay: The product of the factors that weight decay has multiplied the left-out rows by.
+    """
 
     def __init__(self, embedding: nn.Embedding, name: str, rows: torch.Tensor) -> None:
-        self.name, self.rows = name, rows.cpu()  # of the parameter; token ids, ascending
-        self.decay = 1.0  # product of the factors by which weight decay has shrunk the other rows
-        self._embedding, self._whole = embedding, embedding.weight
-        place = torch.zeros(embedding.num_embeddings, dtype=torch.long, device=rows.device)
-        place[rows] = torch.arange(len(rows), device=rows.device)
-        padding = None if embedding.padding_idx is None else int(place[embedding.padding_idx])
+        self.name = name
+        self.rows = rows.cpu()
+        self.decay = 1.0
+        self._embedding = embedding
+        self._whole = embedding.weight
+        position = torch.zeros(embedding.num_embeddings, dtype=torch.long, device=rows.device)  # token id -> row
+        position[rows] = torch.arange(len(rows), device=rows.device)
+        padding = None if embedding.padding_idx is None else int(position[embedding.padding_idx])
         embedding.weight = nn.Parameter(self._whole.detach()[rows].clone())
-        embedding.forward = lambda ids: functional.embedding(place[ids], embedding.weight, padding)  # type: ignore[method-assign]
+        embedding.forward = lambda input: functional.embedding(position[input], embedding.weight, padding)  # type: ignore[method-assign]
 
     def step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Take note of a step of AdamW."""
+        """Multiply `decay` by the factor of one step of AdamW, after it."""
         for group in optimizer.param_groups:
-            if any(p is self._embedding.weight for p in group["params"]):
+            if any(parameter is self._embedding.weight for parameter in group["params"]):
                 self.decay *= 1.0 - group["lr"] * group["weight_decay"]
 
     def restore(self) -> None:
@@ -44,33 +59,59 @@ class CompactEmbedding:
 
 
 def compact_embeddings(model: Any, splits: Iterable[Encoded], params: Params) -> CompactEmbedding | None:
-    """Reduce a trainable model to the tokens that occur in `splits`; None where that would change or save nothing."""
+    """Reduce a trainable model's token embeddings to the tokens that occur in `splits`.
+
+    Args:
+        model: Frozen to the configuration's depth. Its embedding is changed in place.
+        splits: All examples that the model will see until it is restored.
+        params: The configuration.
+
+    Returns:
+        The reduced embedding. None, and an unchanged model, where there are no token ids, where the embedding is
+        frozen or of an unusual kind, where training changes unused rows by more than one common factor (L1 penalty;
+        weight decay with Adam or SGD), or where less than `LEAST_SAVED` of the rows would be left out.
+    """
     splits = list(splits)
     if any("input_ids" not in encoded.columns for encoded in splits):
         return None
+    embedding = _trainable_embedding(model)
+    if embedding is None:
+        return None
+    names = [name for name, p in model.named_parameters(remove_duplicate=False) if p is embedding.weight]
+    # Adam's and SGD's decay is added to the gradient, as the L1 penalty is: it is no common factor.
+    common_factor = params["optimizer"] == "adamw" or not params["weight_decay"]
+    if len(names) != 1 or not common_factor or params["l1"] or params["strategy"] != "full":
+        return None
+    token_ids: set[int] = set() if embedding.padding_idx is None else {embedding.padding_idx}
+    for encoded in splits:
+        token_ids |= {int(encoded.padding["input_ids"])}
+        token_ids.update(*encoded.columns["input_ids"])
+    if len(token_ids) > (1 - LEAST_SAVED) * embedding.num_embeddings:
+        return None
+    return CompactEmbedding(embedding, names[0], torch.tensor(sorted(token_ids), device=embedding.weight.device))
+
+
+def _trainable_embedding(model: Any) -> nn.Embedding | None:
+    """Return the model's token embedding if it trains and is a plain table of rows, else None."""
     try:
         embedding = model.get_input_embeddings()
     except NotImplementedError:
         return None
     if type(embedding) is not nn.Embedding or not embedding.weight.requires_grad:
         return None
-    names = [name for name, p in model.named_parameters(remove_duplicate=False) if p is embedding.weight]
     plain = embedding.max_norm is None and not embedding.scale_grad_by_freq and not embedding.sparse
-    # Adam's and SGD's decay goes through the gradient, as the L1 penalty does: no common factor.
-    factor = params["optimizer"] == "adamw" or not params["weight_decay"]
-    if len(names) != 1 or not plain or not factor or params["l1"] or params["strategy"] != "full":
-        return None
-    used: set[int] = set() if embedding.padding_idx is None else {embedding.padding_idx}
-    for encoded in splits:
-        used |= {int(encoded.padding["input_ids"])}
-        used.update(*encoded.columns["input_ids"])
-    if len(used) > (1 - LEAST_SAVED) * embedding.num_embeddings:
-        return None
-    return CompactEmbedding(embedding, names[0], torch.tensor(sorted(used), device=embedding.weight.device))
+    return embedding if plain else None
 
 
 @torch.no_grad()
-def restore_rows(whole: torch.Tensor, kept: torch.Tensor, rows: torch.Tensor, decay: float) -> None:
-    """Make of pretrained embeddings (tokens, size) what training made of them: `kept` at `rows`, decayed elsewhere."""
+def restore_rows(whole: torch.Tensor, trained: torch.Tensor, rows: torch.Tensor, decay: float) -> None:
+    """Change pretrained embeddings in place into those that training has made of them.
+
+    Args:
+        whole: (tokens, size) the pretrained embeddings.
+        trained: (kept tokens, size) the trained rows.
+        rows: (kept tokens,) their token ids.
+        decay: Factor on all other rows.
+    """
     whole.mul_(decay)
-    whole[rows.to(whole.device)] = kept.to(whole.device)
+    whole[rows.to(whole.device)] = trained.to(whole.device)

@@ -1,4 +1,7 @@
-"""What a worker's child keeps between trials, so that the next one of the same study starts at once."""
+"""A study's data, models and encoded splits, kept in memory so that its next trial starts without loading them.
+
+A child process has one `ModelCache` and hands it to each job. It holds one study at a time.
+"""
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
@@ -6,9 +9,11 @@ from pathlib import Path
 
 import torch
 
-from luthier.studies.protocol import Assignment, Metrics
-from luthier.studies.spec import SplitFiles, StudySpec
-from luthier.trials.data import media_folders as folders
+from luthier.studies.dataset import SplitFiles
+from luthier.studies.protocol import Assignment
+from luthier.studies.spec import StudySpec
+from luthier.studies.wire import Metrics
+from luthier.trials.data import media_folders
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.load import Data, load_data
 from luthier.trials.errors import BadData
@@ -16,18 +21,31 @@ from luthier.trials.model.backbone import Backbone
 from luthier.trials.model.pretrained import Pretrained, device, model_folder, quieten
 from luthier.trials.prefix.cache import Prefixes
 from luthier.trials.tasks.registry import TaskModule, task_module
+from luthier.trials.training.micro_batch import MicroBatch
 
 KEPT_MODELS = 4
-KEPT_SPLITS = 9  # encoded, of a model: a search over max_length has many
-KEPT_BYTES = 4 * 2**30  # of the pretrained weights of all kept models; each is in host memory twice
+"""Models of one study that are kept at most, the one in use included."""
+KEPT_SPLITS = 9
+"""Encoded splits of one model that are kept at most: a search over max_length has many."""
+KEPT_BYTES = 4 * 2**30
+"""Pretrained weights, in bytes, of the models that are kept beside the one in use; each is in host memory twice."""
 
 
 @dataclass
 class CachedModel:
-    """A loaded model, and the splits as its inputs."""
+    """A loaded model, and the splits as its inputs.
+
+    Attributes:
+        name: As the spec has it.
+        key: Its files with their times, and the label names.
+        pretrained: Model and processor.
+        backbone: The model's blocks.
+        prefixes: What is known of its frozen prefixes.
+        encoded: (split, max_length, augmentation) -> the split as the model's inputs, least recently used first.
+    """
 
     name: str
-    key: Hashable  # its files, and the label names
+    key: Hashable
     pretrained: Pretrained
     backbone: Backbone
     prefixes: Prefixes = field(default_factory=Prefixes)
@@ -35,21 +53,35 @@ class CachedModel:
 
     @property
     def bytes(self) -> int:
+        """Size of the pretrained weights."""
         return sum(tensor.nbytes for tensor in self.pretrained.pristine.values())
 
 
 class ModelCache:
-    """One study's data and its models, least recently used first; another study's take their place."""
+    """One study's data and its models, least recently used first; another study's take their place.
+
+    Attributes:
+        micro_batch: How many examples of the study fit in memory at once; another study starts without a limit.
+    """
 
     def __init__(self) -> None:
-        self.micro_batch: int | None = None  # examples that fit in memory at once, once more did not
+        self.micro_batch = MicroBatch()
         self._study: Hashable = None
         self._data: tuple[Hashable, Data] | None = None
         self._models: dict[Hashable, CachedModel] = {}
 
     def open(self, assignment: Assignment, model: str | None = None) -> "OpenStudy":
-        """Data and model of an assignment, checked; `model`: another one of its study's. Raises BadData."""
-        models, name = assignment.spec.models, model or assignment.model
+        """Return data and model of an assignment, checked, with the model on the device.
+
+        Args:
+            assignment: Its `micro_batch`, which other workers of the study have found, lowers this one's.
+            model: Another model of the study; None: the configuration's.
+
+        Raises:
+            BadData: Model or data cannot be used as the spec says.
+        """
+        models = assignment.spec.models
+        name = model or assignment.model
         try:
             return self._open(assignment, name)
         except BadData as error:
@@ -70,26 +102,31 @@ class ModelCache:
         if key not in self._models:
             pretrained = task.load(folder, name, data.label_names)
             self._models[key] = CachedModel(name, key, pretrained, Backbone.find(pretrained.model, pretrained.fresh))
-        kept = self._models[key] = self._models.pop(key)  # the most recently used
-        kept.pretrained.model.to(device())
+        cached = self._models[key] = self._models.pop(key)  # the most recently used
+        cached.pretrained.model.to(device())
         study = (self._data and self._data[0], assignment.study, spec.model)
         if self._study != study:
-            self._study, self.micro_batch = study, None
-        if assignment.micro_batch is not None:  # what other workers of this study have found
-            self.micro_batch = min(self.micro_batch or assignment.micro_batch, assignment.micro_batch)
-        return OpenStudy(task, data, folder, kept, spec.augmentation)
+            self._study = study
+            self.micro_batch.limit = None
+        if assignment.micro_batch is not None:
+            self.micro_batch.lower(assignment.micro_batch)
+        return OpenStudy(task, data, folder, cached, spec.augmentation)
 
     def data(self, assignment: Assignment) -> Data:
-        """The assignment's examples, checked and split. Raises BadData."""
+        """Return the assignment's examples, checked and split.
+
+        Raises:
+            BadData: They cannot be used as the spec says, or have changed since the study's inspection.
+        """
         spec = assignment.spec
-        # Images and sounds may be written anew without a trace in what names them: a new study reads them again.
-        named = assignment.study if {"image", "audio"} & set(spec.task_info.columns) else None
-        study = (spec.task, spec.seed, spec.dataset.model_dump_json(), _stamps(spec), named)
-        if self._data is None or self._data[0] != study:
+        # Files of images and sounds may be replaced without a trace in what names them: a new study reads them again.
+        study = assignment.study if {"image", "audio"} & set(spec.task_info.columns) else None
+        key = (spec.task, spec.seed, spec.dataset.model_dump_json(), _stamps(spec), study)
+        if self._data is None or self._data[0] != key:
             self._data = None  # not two studies' data in memory at once
-            for kept in self._models.values():
-                kept.encoded.clear()
-            self._data = (study, load_data(spec.dataset, spec.task, spec.seed))
+            for cached in self._models.values():
+                cached.encoded.clear()
+            self._data = (key, load_data(spec.dataset, spec.task, spec.seed))
         data = self._data[1]
         if assignment.inspection is not None and assignment.inspection.fingerprint != data.fingerprint:
             text = "The data changed since the study began; put the old file back, or start a new study on the new one."
@@ -97,9 +134,15 @@ class ModelCache:
         return data
 
     def _make_room(self, key: Hashable, name: str, spec: StudySpec) -> None:
-        """Leave the device to the model of this key, and keep no more of the study's others than there is room for."""
-        wanted = set(spec.models) - {name}
-        self._models = {k: kept for k, kept in self._models.items() if k == key or kept.name in wanted}
+        """Move the study's other models off the device, and drop those that there is no room for in host memory.
+
+        Args:
+            key: Of the model that is about to be used.
+            name: Its name.
+            spec: Models that it does not name are dropped.
+        """
+        others_named = set(spec.models) - {name}
+        self._models = {k: cached for k, cached in self._models.items() if k == key or cached.name in others_named}
         others = [other for other in self._models if other != key]
         while others and (len(others) >= KEPT_MODELS or sum(self._models[o].bytes for o in others) > KEPT_BYTES):
             del self._models[others.pop(0)]
@@ -108,45 +151,71 @@ class ModelCache:
 
 
 class OpenStudy:
-    """A study's task, data and model, ready for use."""
+    """A study's task, data and one of its models, ready for use.
 
-    def __init__(self, task: TaskModule, data: Data, folder: Path, kept: CachedModel, augmentation: str) -> None:
-        self.task, self.data, self.pretrained, self.backbone = task, data, kept.pretrained, kept.backbone
-        self.folder = folder  # the base model's
-        self.key, self.prefixes = kept.key, kept.prefixes
-        self._encoded, self._augmentation = kept.encoded, augmentation
+    Attributes:
+        task: The task's code.
+        data: The examples, split.
+        folder: The base model's.
+        pretrained: Model and processor.
+        backbone: The model's blocks.
+        key: Of the model's files and the label names.
+        prefixes: What is known of the model's frozen prefixes.
+    """
+
+    def __init__(self, task: TaskModule, data: Data, folder: Path, cached: CachedModel, augmentation: str) -> None:
+        self.task = task
+        self.data = data
+        self.folder = folder
+        self.pretrained = cached.pretrained
+        self.backbone = cached.backbone
+        self.key = cached.key
+        self.prefixes = cached.prefixes
+        self._encoded = cached.encoded
+        self._augmentation = augmentation
 
     def encoded(self, split: str, max_length: int) -> Encoded:
-        """A split as the model's inputs; kept for later trials. Only the training split is augmented."""
+        """Return a split as the model's inputs; it is kept for later trials.
+
+        Args:
+            split: train, validation or test. Only the training split is augmented.
+            max_length: Tokens that an input is truncated to; milliseconds where it is a sound.
+        """
         augmentation = self._augmentation if split == "train" else "none"
         key = (split, max_length, augmentation)
-        kept, examples = self._encoded, self.data.splits[split]
-        if key not in kept and augmentation == "none":
-            kept[key] = self.task.encode(self.pretrained, examples, max_length)
-        elif key not in kept:
-            kept[key] = self.task.augmented(self.pretrained, examples, augmentation)
-        kept[key] = kept.pop(key)  # the most recently used
-        while len(kept) > KEPT_SPLITS:
-            del kept[next(iter(kept))]
-        return kept[key]
+        examples = self.data.splits[split]
+        if key not in self._encoded and augmentation == "none":
+            self._encoded[key] = self.task.encode(self.pretrained, examples, max_length)
+        elif key not in self._encoded:
+            self._encoded[key] = self.task.augmented(self.pretrained, examples, augmentation)
+        self._encoded[key] = self._encoded.pop(key)  # the most recently used
+        while len(self._encoded) > KEPT_SPLITS:
+            del self._encoded[next(iter(self._encoded))]
+        return self._encoded[key]
 
     def scores(self, logits: torch.Tensor, encoded: Encoded) -> Metrics:
-        """Every metric of the task, from logits (units, classes) on the CPU."""
+        """Return every metric of the task.
+
+        Args:
+            logits: (units, classes) on the CPU.
+            encoded: The split that they are of.
+        """
         return self.task.scores(logits, encoded, self.data.label_names)
 
 
 def _stamps(spec: StudySpec) -> tuple[Hashable, ...]:
-    """Sizes and times of the study's local files and folders: a file that was written anew is read anew."""
+    """Return sizes and times of the study's local files and folders, which change when a file is written again."""
     source = spec.dataset.source
     names = [v for v in source.model_dump().values() if v] if isinstance(source, SplitFiles) else [source]
     return tuple(_stamp(Path(name).expanduser()) for name in names)
 
 
 def _stamp(path: Path) -> Hashable:
+    """Return inode, size and time of a file, or the times of the folders in a folder; None where there is neither."""
     try:
-        found = path.stat()
+        status = path.stat()
         if path.is_dir():
-            return folders.stamps(path)
+            return media_folders.stamps(path)
     except OSError:
         return None
-    return (found.st_ino, found.st_size, found.st_mtime_ns)
+    return (status.st_ino, status.st_size, status.st_mtime_ns)

@@ -1,37 +1,82 @@
-"""Optimizers, learning-rate schedules and the penalties of a configuration."""
+"""A configuration's optimizer, learning-rate schedule and penalties.
+
+Set-up and the training loop call it. The schedules and balanced class weights are written out here because the
+libraries that have them (transformers' Trainer, scikit-learn) are not needed otherwise; tests compare with them.
+"""
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from luthier.studies.hyperparameters import Params
+from luthier.trials.model.backbone import Backbone
 
 SGD_MOMENTUM = 0.9
+OPTIMIZER_STATES = {"adamw": 2, "adam": 2, "sgd": 1}
+"""Tensors that an optimizer keeps for each trained one."""
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """How a trial's parameters are changed.
+
+    Attributes:
+        optimizer: Its groups have a `scale`: the factor on the learning rate for the group's layer.
+        factor: Optimizer step, from 0 -> the schedule's factor on the learning rate.
+    """
+
+    optimizer: torch.optim.Optimizer
+    factor: Callable[[int], float]
+
+
+def build(model: nn.Module, backbone: Backbone, params: Params, steps: int) -> Optimization:
+    """Return the optimizer and the learning-rate schedule of a configuration.
+
+    Args:
+        model: Frozen to the configuration's depth; the optimizer changes its trainable parameters.
+        backbone: The model's, with the layers of its adapters where it has some.
+        params: The configuration.
+        steps: Optimizer steps of the whole trial.
+    """
+    groups = parameter_groups(model, backbone.layers, backbone.depth + 1, params)
+    return Optimization(make_optimizer(groups, params), schedule(params, steps))
 
 
 def parameter_groups(model: nn.Module, layers: Mapping[str, int], top: int, params: Params) -> list[dict[str, Any]]:
-    """Trainable parameters by (layer, whether weight decay applies), each group with its `scale` on the rate.
+    """Return the trainable parameters in groups by layer and by whether weight decay applies to them.
 
-    Layer `top` is the head's; a block below it has the factor layer_decay, the next one its square, and so on (ELECTRA,
-    Clark et al. 2020, appendix B). Vectors - biases and norms - get no weight decay.
+    The head's layer has the factor 1 on the learning rate, the block below it layer_decay, the next one its square, and
+    so on (ELECTRA, Clark et al. 2020, appendix B). Vectors (biases and norms) get no weight decay.
+
+    Args:
+        model: Frozen to the configuration's depth.
+        layers: Parameter name -> layer.
+        top: The head's layer.
+        params: The configuration.
+
+    Returns:
+        Groups for a torch optimizer, each with its factor on the learning rate as `scale`.
     """
     groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             groups.setdefault((layers[name], parameter.ndim > 1), []).append(parameter)
-    decay, weight_decay = float(params["layer_decay"]), float(params["weight_decay"])
+    layer_decay = float(params["layer_decay"])
+    weight_decay = float(params["weight_decay"])
     return [
-        {"params": members, "scale": decay ** (top - layer), "weight_decay": weight_decay if decays else 0.0}
+        {"params": members, "scale": layer_decay ** (top - layer), "weight_decay": weight_decay if decays else 0.0}
         for (layer, decays), members in groups.items()
     ]
 
 
 def make_optimizer(groups: list[dict[str, Any]], params: Params) -> torch.optim.Optimizer:
-    """The optimizer of the configuration, in one fused kernel per step."""
-    rate, name = float(params["learning_rate"]), params["optimizer"]
+    """Return the configuration's optimizer over `groups`; a step is one fused kernel."""
+    rate = float(params["learning_rate"])
+    name = params["optimizer"]
     if name == "sgd":
         return torch.optim.SGD(groups, lr=rate, momentum=SGD_MOMENTUM, fused=True)
     kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
@@ -39,23 +84,23 @@ def make_optimizer(groups: list[dict[str, Any]], params: Params) -> torch.optim.
 
 
 def schedule(params: Params, steps: int) -> Callable[[int], float]:
-    """Factor on the learning rate at optimizer step 0 to `steps` - 1: linear warm-up, then the decay."""
-    warmup = round(float(params["warmup_ratio"]) * steps)
+    """Return the factor on the learning rate as a function of the optimizer step: linear warm-up, then the decay.
+
+    Args:
+        params: The configuration: `scheduler` and `warmup_ratio`.
+        steps: Optimizer steps of the whole trial; the function takes 0 to `steps` - 1.
+    """
+    warmup_steps = round(float(params["warmup_ratio"]) * steps)
 
     def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        done = (step - warmup) / max(1, steps - warmup)  # 0 to below 1
+        if step < warmup_steps:
+            return (step + 1) / (warmup_steps + 1)
+        progress = (step - warmup_steps) / max(1, steps - warmup_steps)  # from 0, below 1
         if params["scheduler"] == "constant":
             return 1.0
-        return 1.0 - done if params["scheduler"] == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
+        return 1.0 - progress if params["scheduler"] == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
 
     return factor
-
-
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group["scale"]
 
 
 @torch.no_grad()
@@ -68,7 +113,15 @@ def add_l1(optimizer: torch.optim.Optimizer, strength: float) -> None:
 
 
 def class_weights(labels: torch.Tensor, classes: int, params: Params) -> torch.Tensor | None:
-    """Loss weight of each class: rows / (classes * rows of the class) when balanced, as in scikit-learn."""
+    """Return the loss weight of each class, (classes,), or None where all count alike.
+
+    Balanced weights are units / (classes * units of the class), as scikit-learn's `compute_class_weight` has them.
+
+    Args:
+        labels: (units,) class ids of the training split.
+        classes: Number of classes.
+        params: The configuration: `class_weighting`.
+    """
     if params["class_weighting"] == "none":
         return None
     counts = torch.bincount(labels, minlength=classes)

@@ -1,4 +1,7 @@
-"""Seeds: one for each purpose, derived from the seed of the trial."""
+"""Seeds: one for each purpose, derived from the seed of the trial.
+
+The purposes' strings ("head", "epoch 3", "step 7", ...) are part of what makes results reproducible: they never change.
+"""
 
 import hashlib
 import random
@@ -9,12 +12,12 @@ from luthier.trials.model import dropout
 
 
 def derive(seed: int, purpose: str) -> int:
-    """A seed of 63 bits for one purpose of a trial, independent of those for others."""
+    """Return a seed of 63 bits for one purpose of a trial, independent of the seeds for its other purposes."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}".encode()).digest()[:8]) >> 1
 
 
 def seed_everything(seed: int) -> None:
-    """Seed every generator a model may draw from."""
+    """Seed every generator that a model may draw from: Python's, numpy's, torch's and the fast dropout's."""
     import numpy
 
     random.seed(seed)

@@ -1,18 +1,204 @@
-"""A model set up for a trial: its head or adapters drawn, its bottom blocks frozen."""
+"""All that is set up before a trial's first step: model, splits, engine and optimizer.
 
-from typing import Any
+`open_trial` is for training, `open_engine` for the winner's test score, `set_up_probe` for the inspection's few steps.
+No loop is in here.
+"""
 
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
 from torch import nn
 
+from luthier.studies.hyperparameters import Params
+from luthier.studies.protocol import Assignment
+from luthier.trials.data.encoded import Encoded
 from luthier.trials.model import lora
-from luthier.trials.training.model_cache import OpenStudy
+from luthier.trials.model.backbone import Backbone
+from luthier.trials.session import Session
+from luthier.trials.training import optim
+from luthier.trials.training.compact_embeddings import CompactEmbedding, compact_embeddings
+from luthier.trials.training.engine import Engine
+from luthier.trials.training.memory_meter import MemoryMeter
+from luthier.trials.training.micro_batch import MicroBatch
+from luthier.trials.training.model_cache import ModelCache, OpenStudy
 from luthier.trials.training.seeding import derive
 
 
-def prepare(opened: OpenStudy, params: dict[str, Any], seed: int) -> tuple[nn.Module, Any]:
-    """The pretrained model with a fresh head, frozen to the configuration's depth; and its backbone."""
-    model = opened.pretrained.reset(derive(seed, "head"), float(params["dropout"]))
+@dataclass(frozen=True)
+class Trial:
+    """A trial that is set up.
+
+    Attributes:
+        assignment: Configuration and seed.
+        session: The line to the worker.
+        study: Data and model, from the cache.
+        model: Frozen to the configuration's depth, with a fresh head or adapters.
+        engine: Computes gradients and predictions.
+        meter: Measures memory since the set-up.
+        optimization: The optimizer and the schedule of the learning rate.
+        embedding: The token embeddings that the data uses; None: the model has all of its own.
+        training: The split that is trained on.
+        validation: The split that is evaluated on.
+    """
+
+    assignment: Assignment
+    session: Session
+    study: OpenStudy
+    model: nn.Module
+    engine: Engine
+    meter: MemoryMeter
+    optimization: optim.Optimization
+    embedding: CompactEmbedding | None
+    training: Encoded
+    validation: Encoded
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps, one a batch."""
+        return steps_per_epoch(self.training, self.assignment.params)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A model set up for a few training steps, whose time and memory are measured.
+
+    Attributes:
+        model: Frozen to the configuration's depth, with a fresh head or adapters.
+        backbone: The model's.
+        engine: Computes gradients.
+        meter: Measures memory since the set-up.
+        optimizer: The configuration's.
+        training: The split that the steps' examples are of.
+    """
+
+    model: nn.Module
+    backbone: Backbone
+    engine: Engine
+    meter: MemoryMeter
+    optimizer: torch.optim.Optimizer
+    training: Encoded
+
+
+def prepare(study: OpenStudy, params: Params, seed: int) -> tuple[nn.Module, Backbone]:
+    """Return the pretrained model with a fresh head, frozen to the configuration's depth, and its backbone.
+
+    Args:
+        study: The model is its only copy: what an earlier trial did to it is undone.
+        params: The configuration.
+        seed: The trial's; head and adapters are drawn from it.
+
+    Raises:
+        BadData: The configuration has adapters, and peft is not installed.
+    """
+    model = study.pretrained.reset(derive(seed, "head"), float(params["dropout"]))
     if params["strategy"] == "lora":
-        return model, lora.adapt(opened.pretrained, opened.backbone, params, derive(seed, "adapters"))
-    opened.backbone.freeze(int(params["freeze_depth"]))
-    return model, opened.backbone
+        return model, lora.adapt(study.pretrained, study.backbone, params, derive(seed, "adapters"))
+    study.backbone.freeze(int(params["freeze_depth"]))
+    return model, study.backbone
+
+
+def steps_per_epoch(training: Encoded, params: Params) -> int:
+    """Return the number of batches, and so of optimizer steps, in an epoch."""
+    return math.ceil(len(training) / int(params["batch_size"]))
+
+
+@contextlib.contextmanager
+def open_engine(
+    model: nn.Module,
+    study: OpenStudy,
+    assignment: Assignment,
+    session: Session,
+    micro_batch: MicroBatch,
+    splits: Mapping[str, Encoded],
+    *,
+    smoothing: float = 0.0,
+    weights: torch.Tensor | None = None,
+) -> Iterator[Engine]:
+    """Make the engine of a model that is frozen to its depth, with the cache and the shortcuts for `splits`.
+
+    Args:
+        model: The study's model, in evaluation mode afterwards.
+        study: Data and model, from the cache.
+        assignment: Configuration and precision.
+        session: Polled while the cache is filled, and its log.
+        micro_batch: How many examples go through the model at once.
+        splits: Name -> examples.
+        smoothing: Label smoothing of the loss.
+        weights: (classes,) loss weight of each class; None: all alike.
+
+    Yields:
+        The engine; its files are closed afterwards.
+    """
+    engine = Engine(model, study.task, micro_batch, smoothing, weights, assignment.spec.precision)
+    with contextlib.closing(engine):
+        engine.enable_shortcuts(study, assignment.params, splits, session)
+        yield engine
+
+
+@contextlib.contextmanager
+def open_trial(assignment: Assignment, session: Session, cache: ModelCache) -> Iterator[Trial]:
+    """Set a trial up, at its start whether or not it resumes.
+
+    Yields:
+        The trial; its files are closed afterwards, and the model has its own embeddings again.
+
+    Raises:
+        BadData: Model or data cannot be used as the spec says.
+        Ended: The trial is to end now.
+        torch.OutOfMemoryError: A single example does not fit.
+    """
+    params = assignment.params
+    study = cache.open(assignment)
+    model, backbone = prepare(study, params, assignment.seed)
+    training = study.encoded("train", int(params["max_length"]))
+    validation = study.encoded("validation", int(params["max_length"]))
+    with contextlib.ExitStack() as stack:
+        embedding = compact_embeddings(model, (training, validation), params)
+        if embedding is not None:
+            stack.callback(embedding.restore)
+        meter = MemoryMeter(next(model.parameters()).device)
+        engine = stack.enter_context(
+            open_engine(
+                model,
+                study,
+                assignment,
+                session,
+                cache.micro_batch,
+                {"train": training, "validation": validation},
+                smoothing=float(params["label_smoothing"]),
+                weights=optim.class_weights(training.labels, len(study.data.label_names), params),
+            )
+        )
+        steps = int(params["epochs"]) * steps_per_epoch(training, params)
+        optimization = optim.build(model, backbone, params, steps)
+        yield Trial(assignment, session, study, model, engine, meter, optimization, embedding, training, validation)
+
+
+def set_up_probe(
+    assignment: Assignment,
+    study: OpenStudy,
+    params: Params,
+    micro_batch: MicroBatch,
+    log: Callable[[str], None] = lambda text: None,
+) -> Probe:
+    """Set a model up for a few steps that nothing is reported of.
+
+    Args:
+        assignment: Seed and precision.
+        study: Data and model, from the cache.
+        params: The configuration of the steps.
+        micro_batch: How many examples go through the model at once.
+        log: Writes a line into the assignment's log.
+
+    Raises:
+        BadData: The configuration has adapters, and peft is not installed.
+    """
+    model, backbone = prepare(study, params, assignment.seed)
+    training = study.encoded("train", int(params["max_length"]))
+    engine = Engine(model, study.task, micro_batch, precision=assignment.spec.precision)
+    engine.settle_precision(study, training, log)
+    optimizer = optim.build(model, backbone, params, steps_per_epoch(training, params)).optimizer
+    return Probe(model, backbone, engine, MemoryMeter(engine.device), optimizer, training)

@@ -1,6 +1,7 @@
-"""An assignment's files: written straight into the service's store where the disk is shared, else sent over HTTP.
+"""The files of an assignment: written into the service's store where the disk is shared, else sent over HTTP.
 
-A report or an outcome names a file only after the file is whole in the store.
+The relay calls it. A report or an outcome may name a file only after the file is complete in the store. It never reads
+what the files hold.
 """
 
 import asyncio
@@ -13,19 +14,23 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from luthier.studies.protocol import Assignment, FileRef
+from luthier.studies.protocol import Assignment
+from luthier.studies.wire import FileRef
 from luthier.trials.files import disk_problem, file_ref
 from luthier.trials.worker.client import Rejected, WorkerClient
 
 UPLOAD_ATTEMPTS = 3  # a checksum that did not match at the other end is tried again
 
 
-class StoreError(Exception):
-    """A file of the assignment cannot be had, or not be kept. The text is a sentence with the cure."""
+class AssignmentFileError(Exception):
+    """A file of the assignment cannot be read, written or sent. The text is a sentence with the cure."""
 
 
 def shares_disk(assignment: Assignment) -> bool:
-    """Whether this process reads and writes the very disk on which the service keeps the assignment's files."""
+    """Return whether this process can write to the disk on which the service keeps the assignment's files.
+
+    The service writes a random text into the file `.mark` of its store: a process that reads the same text shares it.
+    """
     root = Path(assignment.store).parent
     try:
         mark = (root / ".mark").read_text(encoding="utf-8").strip()
@@ -35,26 +40,41 @@ def shares_disk(assignment: Assignment) -> bool:
 
 
 class AssignmentFolder:
-    """The folder of one assignment on this machine. `open` makes it, `close` removes it where it is a copy."""
+    """The folder of one assignment on this machine: the one in the service's store, or a copy.
+
+    Args:
+        assignment: The assignment, with its lease token.
+        client: The connection to the service.
+        temporary: The folder for a copy, where the store's disk is not shared.
+    """
 
     def __init__(self, assignment: Assignment, client: WorkerClient, temporary: Path) -> None:
         self.shared = shares_disk(assignment)
         self.folder = Path(assignment.store) if self.shared else temporary / f"{assignment.id}-{assignment.attempt}"
-        self._assignment, self._client = assignment, client
+        self._assignment = assignment
+        self._client = client
         self._sent: set[FileRef] = set()
 
     async def open(self) -> None:
-        """Make the folder, with the assignment's checkpoint in it. Raises StoreError, client.LeaseLost."""
+        """Create the folder, and get the files that the assignment names: its checkpoint, or the models to compare.
+
+        Raises:
+            AssignmentFileError: A file is missing or damaged, or the disk is full.
+            LeaseLost: The service has given the assignment to another worker.
+        """
+        assignment, checkpoint = self._assignment, self._assignment.checkpoint
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            kept, rivals = self._assignment.checkpoint, (self._assignment.champion, self._assignment.challenger)
-            for ref in (kept.resume, kept.best, *rivals):
+            for ref in (checkpoint.resume, checkpoint.best, assignment.champion, assignment.challenger):
                 if ref is not None:
                     await self._fetch(ref)
         except OSError as error:
-            raise StoreError(disk_problem(error, self.folder) or f"Cannot write to {self.folder}: {error}.") from error
+            raise AssignmentFileError(
+                disk_problem(error, self.folder) or f"Cannot write to {self.folder}: {error}."
+            ) from error
 
     def close(self) -> None:
+        """Remove the folder where it is a copy."""
         if not self.shared:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -64,15 +84,20 @@ class AssignmentFolder:
             try:
                 await self._client.download(self._assignment, ref, path)
             except Rejected as error:
-                raise StoreError(str(error)) from error
+                raise AssignmentFileError(str(error)) from error
         elif not path.is_file() or await asyncio.to_thread(file_ref, path) != ref:
-            raise StoreError(f"The file {path} is missing or does not match its checksum; it cannot be used.")
+            raise AssignmentFileError(f"The file {path} is missing or does not match its checksum; it cannot be used.")
         self._sent.add(ref)
 
     async def send(self, refs: Iterable[FileRef | None]) -> None:
-        """Bring the named files into the service's store, each once; a copy is removed then.
+        """Send the named files to the service's store, each once; a copy that was sent is removed.
 
-        Raises StoreError, client.LeaseLost.
+        Args:
+            refs: The files; None entries are skipped.
+
+        Raises:
+            AssignmentFileError: A file is gone, or the service did not take it.
+            LeaseLost: The service has given the assignment to another worker.
         """
         for ref in refs:
             if ref is None or self.shared or ref in self._sent:
@@ -84,43 +109,46 @@ class AssignmentFolder:
                     break
                 except Rejected as error:
                     if attempt == UPLOAD_ATTEMPTS:
-                        raise StoreError(f"The service did not take the file {ref.name}: {error}") from error
+                        text = f"The service did not take the file {ref.name}: {error}"
+                        raise AssignmentFileError(text) from error
                 except FileNotFoundError as error:
-                    raise StoreError(f"The file {ref.name} was reported, but is gone from {self.folder}.") from error
+                    raise AssignmentFileError(
+                        f"The file {ref.name} was reported, but is gone from {self.folder}."
+                    ) from error
             self._sent.add(ref)
             path.unlink(missing_ok=True)
 
 
-class Temporary:
-    """This process's folder for the files of assignments whose store is elsewhere.
+class WorkerFolder:
+    """This process's folder for copies of assignments' files. A new one removes the folders that killed workers left.
 
-    A lock in it tells a living worker's folder from what a killed one left behind, which is removed.
+    A living worker holds a lock (flock) on the file `.lock` in its folder.
     """
 
     def __init__(self) -> None:
         home = os.environ.get("LUTHIER_HOME")
-        root = Path(home, "worker") if home else _private(f"luthier-worker-{os.getuid()}")
+        root = Path(home, "worker") if home else _private_folder(f"luthier-worker-{os.getuid()}")
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         for lock in root.glob("*/.lock"):
             with contextlib.suppress(OSError), lock.open() as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(lock.parent, ignore_errors=True)
-        self.folder = Path(tempfile.mkdtemp(prefix="files-", dir=root))
-        self._lock = (self.folder / ".lock").open("w")
+        self.path = Path(tempfile.mkdtemp(prefix="files-", dir=root))
+        self._lock = (self.path / ".lock").open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
 
     def remove(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove the folder and let go of its lock."""
+        shutil.rmtree(self.path, ignore_errors=True)
         self._lock.close()
 
 
-def _private(name: str) -> Path:
-    """A folder that only this user can open, in the one for temporary files, which is everybody's: `name`, or where
-    somebody else has made that, another one."""
+def _private_folder(name: str) -> Path:
+    """Return a folder that only this user can open: `name` in the temporary folder, or a new one if that is unsafe."""
     folder = Path(tempfile.gettempdir(), name)
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    found = folder.lstat()
-    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and stat.S_IMODE(found.st_mode) == 0o700:
+    status = folder.lstat()
+    if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and stat.S_IMODE(status.st_mode) == 0o700:
         return folder
     return Path(tempfile.mkdtemp(prefix=f"{name}-"))

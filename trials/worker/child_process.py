@@ -1,6 +1,7 @@
-"""The worker's handle on its child: the warm process that fine-tunes, in a session of its own.
+"""The worker's handle on its child process: starts it, exchanges messages with it, and kills it.
 
-The child is ended as a whole process group, so that nothing it started outlives it.
+The worker's loop and relay call it. The child runs in a process group of its own, which is killed as a whole, so that
+nothing that it started outlives it.
 """
 
 import asyncio
@@ -11,15 +12,16 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 
+from luthier.studies.protocol import SECRET_SETTINGS
+from luthier.studies.text import one_line
 from luthier.trials.child.messages import LINE_BYTES, End, FromChild, Ready, ToChild, Unfit, encode, from_child
 from luthier.trials.errors import CannotWork, ChildDied
 
 COMMAND = (sys.executable, "-m", "luthier.trials.child")
-SECRETS = ("LUTHIER_WORKER_TOKEN", "LUTHIER_TOKEN", "LUTHIER_DATABASE_URL")  # a child needs none of them
 
 
 class Child:
-    """A running child. `start` makes one; `receive` gives its messages in order."""
+    """A running child process. `start` starts one; `receive` returns its messages in order."""
 
     def __init__(
         self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -31,19 +33,27 @@ class Child:
 
     @classmethod
     async def start(cls, command: Sequence[str] = COMMAND, environment: Mapping[str, str] | None = None) -> "Child":
-        """Run `command FD` with `environment` on top of this process's own. Raises OSError."""
+        """Start a child process, without waiting until it is ready.
+
+        Args:
+            command: The command; the number of the socket's file descriptor is appended.
+            environment: Variables on top of this process's own, without the `SECRETS`.
+
+        Raises:
+            OSError: The process cannot be started.
+        """
         ours, theirs = socket.socketpair()
         try:
-            env = {key: value for key, value in os.environ.items() if key not in SECRETS} | dict(environment or {})
+            env = {key: value for key, value in os.environ.items() if key not in SECRET_SETTINGS}
             process = await asyncio.create_subprocess_exec(
                 *command,
                 str(theirs.fileno()),
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=sys.stderr.fileno(),  # what it prints is for the log, and never for the protocol
+                stdout=sys.stderr.fileno(),  # prints are for the log; messages have a socket of their own
                 stderr=sys.stderr.fileno(),
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
-                env=env,
+                env=env | dict(environment or {}),
             )
         except BaseException:
             ours.close()
@@ -55,26 +65,32 @@ class Child:
 
     @property
     def alive(self) -> bool:
+        """Whether the process runs and its socket is open."""
         return self._process.returncode is None and not self._reader.at_eof()
 
     @property
     def pid(self) -> int:
+        """The process's id, which is also its group's."""
         return self._process.pid
 
     def send(self, message: ToChild) -> None:
-        """Hand over a message; a child that is gone is noticed by `receive`."""
+        """Send a message. To a child that has ended nothing is sent, and the next `receive` raises."""
         if not self._writer.is_closing():
             self._writer.write(encode(message))
 
     async def receive(self) -> FromChild:
-        """The next message. Raises ChildDied, after which the child is gone."""
+        """Return the child's next message.
+
+        Raises:
+            ChildDied: The child has ended or sent something unreadable. It has been killed.
+        """
         try:
             line = await self._reader.readline()
             if line.endswith(b"\n"):
                 return from_child(line)
             problem = None
         except (OSError, ValueError) as error:  # ValueError: a line too long, or no message
-            problem = f"it sent what the worker cannot read ({' '.join(str(error).split())[:200]})"
+            problem = f"it sent what the worker cannot read ({one_line(error, 200)})"
         if problem is None:
             with contextlib.suppress(TimeoutError):  # its socket is closed: it is about to end by itself
                 await asyncio.wait_for(self._process.wait(), 2)
@@ -83,7 +99,12 @@ class Child:
         raise ChildDied(problem or _ending(code))
 
     async def wait_ready(self) -> None:
-        """Return once its libraries are imported. Raises ChildDied, CannotWork."""
+        """Return when the child has imported its libraries.
+
+        Raises:
+            CannotWork: No child can work on this machine.
+            ChildDied: The child has ended.
+        """
         while not self.ready:
             message = await self.receive()
             if isinstance(message, Unfit):
@@ -91,13 +112,13 @@ class Child:
                 raise CannotWork(message.problem)
             self.ready = isinstance(message, Ready)
 
-    async def settle(self, id: int, seconds: float) -> None:
-        """Give the child `seconds` to end assignment `id` by itself, then kill it."""
+    async def wait_end(self, seconds: float) -> None:
+        """Wait up to `seconds` for the child to end its assignment; kill it if it does not, or asks to be replaced."""
         try:
             async with asyncio.timeout(seconds):
                 while True:
                     message = await self.receive()
-                    if isinstance(message, End) and message.outcome.id == id and not message.replace:
+                    if isinstance(message, End) and not message.replace:
                         return
                     if isinstance(message, End):
                         break
@@ -106,21 +127,21 @@ class Child:
         await self.kill()
 
     async def kill(self) -> None:
-        """End the child and all it started, at once."""
+        """Kill the child and everything it started, and wait for its end."""
         self.kill_now()
         await self._process.wait()
         self._writer.close()
 
     def kill_now(self) -> None:
-        """`kill` without waiting for the end: for a worker that is about to exit."""
-        if not self._killed:  # once only: a process group's number may be given to another later
+        """Kill the child without waiting for its end: for a worker that is about to exit."""
+        if not self._killed:  # once only: a process group's number may later belong to another
             self._killed = True
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def _ending(code: int | None) -> str:
-    """How a process ended, for people."""
+    """Return how a process ended, as a clause for people."""
     if code is None:
         return "it closed its line to the worker"
     if code >= 0:

@@ -1,9 +1,10 @@
-"""The worker's side of the HTTP protocol. A service that is away is waited for; nothing else is repeated.
+"""The worker's HTTP client: claims, reports, renewals, outcomes and files of one service.
 
-Its exceptions:
+The worker's loop, relay and files call it. Every call repeats its request for as long as the service is away (it
+refuses connections, is silent, or answers 408, 425, 429 or 5xx), and repeats nothing else. Its exceptions:
 
     ProtocolError
-      LeaseLost       the lease is lost, or the service no longer knows the assignment: drop everything
+      LeaseLost       the lease is lost, or the service no longer knows the assignment: drop the work
       WorkerRefused   the service refuses this worker, or is no Luthier service: end the worker
       Rejected    the service refuses this one message: repeating it would not help
 """
@@ -20,17 +21,20 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import BaseModel
 
-from luthier.studies.protocol import Answer, Assignment, Claim, FileRef, Outcome, Renewal, Report
+from luthier.studies.host import is_loopback
+from luthier.studies.protocol import Answer, Assignment, Claim, Outcome, Renewal, Report
+from luthier.studies.text import one_line
+from luthier.studies.wire import FileRef
+from luthier.trials.files import atomic_path
 
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 0.1  # before the first repetition; doubles up to:
-LONGEST_PAUSE_SECONDS = 1.5  # well below any lease, so that a service that was away hears of its workers in time
+LONGEST_PAUSE_SECONDS = 1.5  # well below any lease: after an outage of the service a lease is renewed in time
 LONGEST_RETRY_AFTER_SECONDS = 60.0
 READ_SECONDS = 30.0  # a service that takes longer to answer counts as away
 CHUNK_BYTES = 2**20
 Parsed = TypeVar("Parsed", bound=BaseModel)
-LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class ProtocolError(Exception):
@@ -50,7 +54,12 @@ class Rejected(ProtocolError):
 
 
 class WorkerClient:
-    """HTTP calls to one service. Every call waits for as long as the service is away; cancel it to give up."""
+    """HTTP calls to one service. Every call waits for as long as the service is away; cancel it to give up.
+
+    Args:
+        server: The service's URL.
+        token: The service's worker token, or None.
+    """
 
     def __init__(self, server: str, token: str | None = None) -> None:
         host = urlsplit(server).hostname
@@ -59,14 +68,20 @@ class WorkerClient:
             base_url=self.server,
             headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=httpx.Timeout(READ_SECONDS, connect=5.0),
-            trust_env=host not in LOOPBACK,  # no proxy between a service and its own fleet
+            trust_env=host is None or not is_loopback(host),  # no proxy between a service and its own fleet
         )
 
     async def close(self) -> None:
+        """Close all connections."""
         await self._http.aclose()
 
     async def claim(self, claim: Claim) -> Assignment | None:
-        """Wait up to `claim.wait_seconds` for work. Raises WorkerRefused, also for what is no Luthier service."""
+        """Wait up to `claim.wait_seconds` for an assignment, and return it, or None.
+
+        Raises:
+            WorkerRefused: The service refuses this worker, or the server is no Luthier service.
+            Rejected: The service refuses the claim.
+        """
         timeout = httpx.Timeout(claim.wait_seconds + READ_SECONDS, connect=5.0)
         response = await self._post("claim", claim, timeout=timeout)
         if response.status_code == 404:
@@ -75,16 +90,24 @@ class WorkerClient:
         return None if response.status_code == 204 else self._parse(Assignment, response)
 
     async def report(self, report: Report) -> Answer:
+        """Send one evaluation, and return the service's decision. Raises LeaseLost, Rejected, WorkerRefused."""
         return await self._answer("report", report)
 
     async def renew(self, renewal: Renewal) -> Answer:
+        """Renew a lease, and return the service's decision. Raises LeaseLost, Rejected, WorkerRefused."""
         return await self._answer("renew", renewal)
 
     async def finish(self, outcome: Outcome) -> None:
+        """Send an outcome, which ends the lease. Raises LeaseLost, Rejected, WorkerRefused."""
         self._raise_for(await self._post("finish", outcome), held=True)
 
     async def upload(self, assignment: Assignment, ref: FileRef, path: Path) -> None:
-        """Stream the file `path` into the service's store. Raises Rejected when it is not what `ref` says."""
+        """Send the file `path` to the service's store, in pieces.
+
+        Raises:
+            Rejected: The file's size or checksum is not that of `ref`, or the service refuses the file.
+            LeaseLost: The service has given the assignment to another worker.
+        """
         if path.stat().st_size != ref.bytes:
             raise Rejected(f"{ref.name} was changed after it was reported.")
         headers = self._lease(assignment) | {"X-Content-SHA256": ref.sha256, "Content-Length": str(ref.bytes)}
@@ -92,10 +115,13 @@ class WorkerClient:
         self._raise_for(response, held=True)
 
     async def download(self, assignment: Assignment, ref: FileRef, path: Path) -> None:
-        """Stream a file of the assignment into `path`, which is whole or absent. Raises Rejected when it does not
-        have the bytes that `ref` promises."""
+        """Get a file of the assignment from the service, in pieces; `path` is complete or absent.
+
+        Raises:
+            Rejected: The service lacks the file, or its size or checksum is not that of `ref`.
+            LeaseLost: The service has given the assignment to another worker.
+        """
         pause = _Pause()
-        part = path.with_name(path.name + ".part")
         while True:
             try:
                 async with self._http.stream(
@@ -104,20 +130,20 @@ class WorkerClient:
                     if not _is_away(response):
                         if response.status_code != 404:
                             self._raise_for(response, held=True)
-                        await self._write(response, ref, part)
-                        part.replace(path)
+                        with atomic_path(path, f"{path.name}.part") as part:
+                            await self._write(response, ref, part)
                         return
                     problem = f"it answered {response.status_code}"
             except httpx.TransportError as error:
                 response, problem = None, _words(error)
-            finally:
-                part.unlink(missing_ok=True)
             await pause.wait(problem, response)
 
     async def _write(self, response: httpx.Response, ref: FileRef, part: Path) -> None:
+        """Write a response's body to `part`. Raises Rejected when it is not the file that `ref` names."""
         if response.status_code == 404:
             raise Rejected(f"The service has no file {ref.name} for this assignment, though it names one.")
-        digest, size = hashlib.sha256(), 0
+        digest = hashlib.sha256()
+        size = 0
         with part.open("wb") as file:
             async for chunk in response.aiter_bytes(CHUNK_BYTES):
                 digest.update(chunk)
@@ -144,11 +170,11 @@ class WorkerClient:
         return await self._send("POST", f"/v1/worker/{route}", headers=headers, content=content, **options)
 
     async def _send(self, method: str, path: str, file: Path | None = None, **options: Any) -> httpx.Response:
-        """Send until the service answers: it is away while it refuses, is silent, or answers 429 or 5xx."""
+        """Repeat a request until the service is no longer away, and return the response. `file`: the body, if any."""
         pause = _Pause()
         while True:
             if file is not None:
-                options["content"] = _chunks(file)  # anew each time: a stream is read once
+                options["content"] = _chunks(file)  # a new one each time: a stream is read once
             try:
                 response = await self._http.request(method, path, **options)
             except httpx.TransportError as error:
@@ -159,7 +185,7 @@ class WorkerClient:
             await pause.wait(f"it answered {response.status_code}", response)
 
     def _raise_for(self, response: httpx.Response, held: bool = False) -> None:
-        """Raise for an error answer. About a `held` assignment 404 means that the service forgot it."""
+        """Raise for an error response. About a `held` assignment, 404 means that the service no longer knows it."""
         status = response.status_code
         if status in (401, 403):
             why = "needs a worker token" if status == 401 else "does not accept this token for workers"
@@ -179,7 +205,7 @@ class WorkerClient:
 
 
 class _Pause:
-    """Waits between repetitions: doubling, capped, jittered; says once that the service is away."""
+    """The pauses between repetitions: doubling, capped, with jitter. The first one logs that the service is away."""
 
     def __init__(self) -> None:
         self.seconds = FIRST_PAUSE_SECONDS
@@ -194,7 +220,7 @@ class _Pause:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds of a Retry-After header; 0 without one, or where it holds a date."""
+    """Return the seconds of a Retry-After header; 0 without one, or if it holds a date."""
     try:
         return min(max(float(headers.get("Retry-After", "0")), 0.0), LONGEST_RETRY_AFTER_SECONDS)
     except ValueError:
@@ -210,11 +236,11 @@ def _words(error: httpx.TransportError) -> str:
 
 
 def _detail(response: httpx.Response) -> str:
-    """The sentence in a problem+json answer, with the path of a refused field."""
+    """Return the sentence of a problem+json response, with the path of a refused field."""
     try:
         body = response.json()
         errors = body.get("errors") or body["detail"]
-        return " ".join(str(errors).split())[:500]
+        return one_line(str(errors), 500)
     except (ValueError, LookupError, AttributeError, httpx.ResponseNotRead):
         return response.reason_phrase
 

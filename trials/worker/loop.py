@@ -1,7 +1,7 @@
-"""The worker: claims assignments, has a warm child do them, and tells the service how they ended.
+"""The worker's main loop: claims assignments and has a warm child process do them.
 
-The parent process knows nothing of torch. It outlives its children: one that crashed, ran out of memory or does
-not give memory back is replaced. A signal gives the running assignment back and leaves no process behind.
+`python -m luthier.trials` runs it. It never imports torch. A child that crashed, ran out of memory or does not give
+memory back is replaced. A signal gives the running assignment back to the service and leaves no process behind.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from luthier.studies.protocol import Assignment, Claim, Decision, Gpu
 from luthier.trials.child.messages import Decided
 from luthier.trials.errors import CannotWork, ChildDied
-from luthier.trials.prefix import shared_files as prefix_files
-from luthier.trials.worker.assignment_files import Temporary
+from luthier.trials.prefix.shared_files import sweep
+from luthier.trials.worker.assignment_files import WorkerFolder
 from luthier.trials.worker.child_process import COMMAND, Child
 from luthier.trials.worker.client import ProtocolError, WorkerClient
 from luthier.trials.worker.relay import CANCEL_SECONDS, AssignmentRelay, Dropped
@@ -27,21 +27,30 @@ log = logging.getLogger(__name__)
 CLAIM_SECONDS = 20.0  # one long poll
 IDLE_SECONDS = 0.5  # between polls of a service that answers "nothing" at once
 RELEASE_SECONDS = 5.0  # to give an assignment back on a signal
-STARTS = 3  # a child that cannot start is tried so often in a row
-SPARE_BYTES = 2 * 2**30  # on top of half as much again: what an idle child may grow by over its life
+STARTS = 3  # attempts to start a child, in a row
+GROWTH_FACTOR = 1.5  # a child is replaced once its idle memory (RSS) exceeds its first idle memory times this,
+GROWTH_BYTES = 2 * 2**30  # plus this
 
 EXIT_OK, EXIT_REFUSED, EXIT_NO_CHILD, EXIT_SIGNAL = 0, 3, 4, 130
 
 
 class CannotStart(Exception):
-    """No child can be started here. The text is a sentence."""
+    """No child can be started on this machine. The text is a sentence with the cure."""
 
 
 class Worker:
-    """One slot: does one assignment at a time for the service at `server`, until a signal.
+    """A worker process: does one assignment at a time for one service, until a signal.
 
-    `environment` is added to the child's. `exit_on_eof`: end at once when standard input ends, because whoever
-    started the worker has died.
+    Args:
+        server: The service's URL.
+        token: The service's worker token, or None.
+        name: The worker's name, unique for the service.
+        device: The name of the device that the child computes on, for people.
+        gpu: The GPU that the child computes on, if any; workers on one GPU share it.
+        environment: Variables for the child, on top of this process's own.
+        exit_on_eof: Whether to exit at once when standard input ends: the process that started this one has died.
+        child_command: The command that starts a child.
+        version: The installed version of Luthier, for people.
     """
 
     def __init__(
@@ -57,20 +66,22 @@ class Worker:
         child_command: Sequence[str] = COMMAND,
         version: str = "",
     ) -> None:
-        self._server, self._token = server, token
+        self._server = server
+        self._token = token
         self._claim = Claim(worker=name, wait_seconds=CLAIM_SECONDS, device=device, gpu=gpu, version=version)
-        self._environment, self._command = dict(environment or {}), child_command
+        self._environment = dict(environment or {})
+        self._command = child_command
         self._exit_on_eof = exit_on_eof
         self._child: Child | None = None
         self._failed_starts = 0
         self._stopping = False
 
     async def run(self) -> int:
-        """AssignmentRelay until SIGTERM or SIGINT; the process's exit code."""
-        self._temporary = Temporary()
+        """Work until SIGTERM or SIGINT, and return the process's exit code."""
+        self._folder = WorkerFolder()
         self._client = WorkerClient(self._server, self._token)
         serving = asyncio.create_task(self._serve())
-        self._listen_for_the_end(serving)
+        self._watch_signals(serving)
         try:
             await serving
         except asyncio.CancelledError:
@@ -85,45 +96,45 @@ class Worker:
             if self._child is not None:
                 await self._child.kill()
             await self._client.close()
-            self._temporary.remove()
-            prefix_files.sweep()
+            self._folder.remove()
+            sweep()
         return EXIT_OK
 
-    def _listen_for_the_end(self, serving: "asyncio.Task[None]") -> None:
+    def _watch_signals(self, serving: "asyncio.Task[None]") -> None:
         loop = asyncio.get_running_loop()
 
         def stop() -> None:
             if self._stopping:
-                self._vanish(EXIT_SIGNAL)
+                self._exit_now(EXIT_SIGNAL)
             self._stopping = True
             serving.cancel()
 
         def watch_input() -> None:
             while os.read(sys.stdin.fileno(), 4096):
                 pass
-            loop.call_soon_threadsafe(self._vanish, EXIT_OK)
+            loop.call_soon_threadsafe(self._exit_now, EXIT_OK)
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
         if self._exit_on_eof:
             threading.Thread(target=watch_input, daemon=True, name="stdin").start()
 
-    def _vanish(self, code: int) -> None:
-        """Exit at once, leaving no process and no file."""
+    def _exit_now(self, code: int) -> None:
+        """Exit at once; no process and no temporary file is left."""
         if self._child is not None:
             self._child.kill_now()
-        self._temporary.remove()
-        prefix_files.sweep(patience=1.0)
+        self._folder.remove()
+        sweep(patience=1.0)
         os._exit(code)
 
     async def _serve(self) -> None:
-        """Claim and work for ever. Raises ProtocolError, CannotStart."""
+        """Claim and do assignments until a signal. Raises ProtocolError, CannotStart."""
         while not self._stopping:
             asked = time.monotonic()
             try:
-                assignment = await self._next(await self._living_child())
+                assignment = await self._claim_assignment(await self._ensure_child())
                 if assignment is not None:
-                    await self._carry(assignment)
+                    await self._do(assignment)
                     continue
             except CannotWork as problem:
                 raise CannotStart(str(problem)) from None
@@ -136,16 +147,16 @@ class Worker:
             if time.monotonic() - asked < IDLE_SECONDS:
                 await asyncio.sleep(IDLE_SECONDS)
 
-    async def _living_child(self) -> Child:
-        """The warm child, or a new one where it is gone. Raises ChildDied when none can be started."""
+    async def _ensure_child(self) -> Child:
+        """Return the warm child, or start a new one if it has ended. Raises OSError."""
         if self._child is None or not self._child.alive:
             if self._child is not None:
                 await self._child.kill()
             self._child = await Child.start(self._command, self._environment)
         return self._child
 
-    async def _next(self, child: Child) -> Assignment | None:
-        """Claim while the child imports its libraries. Raises ChildDied when it dies over that."""
+    async def _claim_assignment(self, child: Child) -> Assignment | None:
+        """Claim an assignment while the child imports its libraries. Raises ChildDied, CannotWork, ProtocolError."""
         claiming = asyncio.create_task(self._client.claim(self._claim))
         starting = asyncio.create_task(child.wait_ready())
         try:
@@ -158,37 +169,37 @@ class Worker:
             starting.cancel()
             await asyncio.gather(claiming, starting, return_exceptions=True)
 
-    async def _carry(self, assignment: Assignment) -> None:
-        """Do one assignment, and leave a child that can do the next or none. Raises ChildDied when none can start."""
+    async def _do(self, assignment: Assignment) -> None:
+        """Do one assignment. Afterwards the child can do the next one, or has been killed. Raises ChildDied."""
         number = "" if assignment.number is None else f" {assignment.number}"
         log.info("%s%s of %s, attempt %d.", assignment.kind, number, assignment.study, assignment.attempt)
-        work = AssignmentRelay(assignment, self._client, self._temporary.folder)
+        relay = AssignmentRelay(assignment, self._client, self._folder.path)
         try:
-            child = await self._living_child()
-            await work.run(child)
+            child = await self._ensure_child()
+            await relay.run(child)
         except Dropped as dropped:
             log.info("Dropped: %s", dropped)
-            if work.end is None and child.alive:
+            if relay.end is None and child.alive:
                 child.send(Decided(id=assignment.id, decision=Decision.CANCEL))
-                await child.settle(assignment.id, CANCEL_SECONDS)
+                await child.wait_end(CANCEL_SECONDS)
         except (ChildDied, asyncio.CancelledError):
             if self._child is not None:
                 await self._child.kill()
-            given_back = await work.release(RELEASE_SECONDS)
+            given_back = await relay.release(RELEASE_SECONDS)
             log.info("Given back." if given_back else "Not given back: the service did not answer; its lease expires.")
             raise
         finally:
-            work.close()
+            relay.close()
         self._failed_starts = 0
-        if work.end is not None and (work.end.replace or self._has_grown(child, work.end.resident_bytes)):
+        if relay.end is not None and (relay.end.replace or self._has_grown(child, relay.end.resident_bytes)):
             log.info("The child is replaced, to give its memory back.")
             await child.kill()
 
     @staticmethod
     def _has_grown(child: Child, resident_bytes: int | None) -> bool:
-        """Whether the idle child holds far more memory than after its first assignment."""
+        """Return whether the idle child holds far more memory than after its first assignment."""
         if resident_bytes is None:
             return False
         if child.idle_bytes is None:
             child.idle_bytes = resident_bytes
-        return resident_bytes > 1.5 * child.idle_bytes + SPARE_BYTES
+        return resident_bytes > GROWTH_FACTOR * child.idle_bytes + GROWTH_BYTES

@@ -122,4 +122,4 @@ def test_only_the_child_loads_torch(shared: Served, tiny: Path) -> None:
 
     assert not loads_torch(shared.process.pid)
     found = {line.split("-m ")[1].split()[0]: loads_torch(pid) for pid, line in shared.processes()}
-    assert found == {"trials": False, "luthier.trials.child.__main__": True}
+    assert found == {"luthier.trials": False, "luthier.trials.child": True}

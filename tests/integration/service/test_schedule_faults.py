@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from luthier.service.schedules import retention
-from luthier.service.schedules import runs as moving
+from luthier.service.schedules import retention, runs, steps
+from luthier.service.schedules.run_rows import Turn
+from luthier.service.schedules.steps import Steps
 from luthier.studies.protocol import AssignmentKind
 from tests.support.harness import problem
 from tests.support.killed_tick import exit_code_of_tick
@@ -38,7 +39,7 @@ def test_a_service_killed_in_a_promotion_leaves_the_old_champion_or_the_new_one_
     settings = it.house.settings
     assert exit_code_of_tick(settings.home, settings.sqlalchemy_url, module, name, it.now) == -signal.SIGKILL
     assert (it.champion() == old) == is_old
-    it.house.move_clock(moving.TURN_SECONDS + 1)
+    it.house.move_clock(runs.TURN_SECONDS + 1)
     it.settle()
     assert it.runs()[0]["outcome"] == "promoted" and it.champion() != old
     with tarfile.open(fileobj=io.BytesIO(it.champion())) as archive:
@@ -73,14 +74,14 @@ def test_a_run_that_is_replaced_while_it_is_being_decided_makes_no_champion(
     first = it.run("a")
     it.worker.comparison = BETTER
     it.worker.compare(it.until_compared("b"))
-    conclude = moving.Runs.conclude
+    conclude = Steps.conclude
 
     def late(*known: Any) -> None:
         it.house.client.post("/v1/schedules/nightly/trigger").raise_for_status()
         conclude(*known)
 
     with monkeypatch.context() as patch:
-        patch.setattr(moving.Runs, "conclude", late)
+        patch.setattr(Steps, "conclude", late)
         it.house.tick(it.now)
     assert [run["state"] for run in it.runs()[:2]] == ["running", "cancelled"]
     assert it.view()["champion"]["run"] == first["id"]
@@ -90,14 +91,14 @@ def test_an_error_in_one_run_stops_no_other(nightly: Callable[..., Nightly], mon
     it = nightly(concurrency="allow")
     it.due()
     it.due()
-    broken, begin = it.runs()[1]["id"], moving.Runs.begin
+    broken, begin = it.runs()[1]["id"], Steps.begin
 
-    def begins(self: moving.Runs, turn: moving.Turn) -> None:
+    def begins(self: Steps, turn: Turn) -> None:
         if turn.run_id == broken:
             raise RuntimeError("out of luck")
         begin(self, turn)
 
-    monkeypatch.setattr(moving.Runs, "begin", begins)
+    monkeypatch.setattr(Steps, "begin", begins)
     it.settle()
     later, earlier = it.runs()
     assert (later["state"], earlier["state"]) == ("finished", "failed") and "RuntimeError" in earlier["message"]
@@ -114,7 +115,7 @@ def test_a_start_that_is_cut_off_is_done_once(nightly: Callable[..., Nightly], m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(moving.lifecycle, "resume", killed)  # the old configurations are in the queue
+        patch.setattr(steps.lifecycle, "resume", killed)  # the old configurations are in the queue
         with pytest.raises(KeyboardInterrupt):
             it.house.tick(it.now)
     it.settle()

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import io
 import json
 import shutil
 import tarfile
@@ -13,12 +14,19 @@ import pytest
 import torch
 import transformers
 
-from luthier.studies.protocol import Assignment, AssignmentKind, Comparison
+from luthier.studies.protocol import Assignment, AssignmentKind
+from luthier.studies.results import Comparison
+from luthier.studies.spec import Precision as PrecisionName
+from luthier.trials.errors import BadData
 from luthier.trials.files import file_ref
-from luthier.trials.jobs.compare import REPLICATES, by_label, compare
+from luthier.trials.jobs.compare import compare
 from luthier.trials.jobs.evaluate import evaluate
+from luthier.trials.jobs.predictions import by_label
+from luthier.trials.jobs.replicates import REPLICATES
 from luthier.trials.jobs.train import train
+from luthier.trials.training import engine
 from luthier.trials.training.model_cache import ModelCache
+from luthier.trials.training.precision import Precision
 from tests.support.architectures import ARCHITECTURES, tiny_data
 from tests.support.tiny import tiny_csv
 from tests.support.trials import Memory
@@ -64,7 +72,7 @@ def test_both_are_scored_on_what_the_champion_has_not_seen(assign: Assign, tmp_p
     known = {sentence for name in ("train", "validation") for sentence in seen[name].columns["text"]}
     fresh = [i for i, sentence in enumerate(test.columns["text"]) if sentence not in known]
     assert 0 < len(fresh) < len(test)
-    assert (found.examples, found.left_out, found.units) == (len(fresh), len(test) - len(fresh), len(fresh))
+    assert (found.examples, found.excluded, found.labelled_units) == (len(fresh), len(test) - len(fresh), len(fresh))
     assert found.independent and found.exchanged == found.resampled == []
 
     rows = said(found, tmp_path / "c")
@@ -124,9 +132,9 @@ def test_words_are_resampled_by_sentence(assign: Assign, tmp_path: Path) -> None
     params = {"epochs": 1, "batch_size": 8}
     champion = packed(assign, Memory(tmp_path / "a"), spec=spec, params=params)
     found = compared(assign, tmp_path / "c", champion, champion, spec=spec, params=params)
-    assert not found.independent and found.units > found.examples > 0
+    assert not found.independent and found.labelled_units > found.examples > 0
     assert set(found.resampled) == set(found.exchanged) == {0.0} and (found.gained, found.lost) == (0, 0)
-    assert len(said(found, tmp_path / "c")) == found.units
+    assert len(said(found, tmp_path / "c")) == found.labelled_units
 
 
 def test_groups_are_resampled_whole(assign: Assign, tmp_path: Path) -> None:
@@ -171,4 +179,45 @@ def test_a_champion_that_has_seen_everything_leaves_nothing_to_compare_on(assign
     first = {"spec": {"dataset": {"source": {"train": source, "validation": source, "test": source}}}}
     champion = packed(assign, Memory(tmp_path / "a"), params={"epochs": 1}, **first)
     found = compared(assign, tmp_path / "c", champion, champion, **first)
-    assert (found.examples, found.left_out) == (0, 80) and found.champion == {}
+    assert (found.examples, found.excluded) == (0, 80) and found.champion == {}
+
+
+@pytest.mark.parametrize("damage", ["half a file", "no archive", "a link", "no luthier.json", "broken luthier.json"])
+def test_a_damaged_model_is_refused_with_a_sentence(assign: Assign, tmp_path: Path, damage: str) -> None:
+    good = packed(assign, Memory(tmp_path / "a"), params={"epochs": 1})
+    bad = tmp_path / "bad.tar.gz"
+    if damage == "half a file":
+        bad.write_bytes(good.read_bytes()[: good.stat().st_size // 2])
+    elif damage == "no archive":
+        bad.write_bytes(b"nothing")
+    else:
+        with tarfile.open(bad, "w:gz") as tar:
+            if damage == "a link":
+                link = tarfile.TarInfo("config.json")
+                link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+                tar.addfile(link)
+            elif damage == "broken luthier.json":
+                member = tarfile.TarInfo("luthier.json")
+                member.size = 9
+                tar.addfile(member, io.BytesIO(b"[1, 2, 3]"))
+    with pytest.raises(BadData, match=r"challenger\.tar\.gz cannot be used: .*\. Store the model again"):
+        compared(assign, tmp_path / "c", good, bad)
+    assert [path.name for path in (tmp_path / "c").iterdir() if path.name.startswith(".")] == []
+
+
+def test_both_models_are_computed_in_plain_float32(
+    assign: Assign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the spec's precision: on a GPU that means without TF32 (test_precision)."""
+    spec = {"precision": "bfloat16"}
+    champion = packed(assign, Memory(tmp_path / "a"), params={"epochs": 1}, spec=spec)
+    names: list[str] = []
+
+    class Recorded(Precision):
+        def __init__(self, name: PrecisionName, device: torch.device) -> None:
+            names.append(name)
+            super().__init__(name, device)
+
+    monkeypatch.setattr(engine, "Precision", Recorded)
+    compared(assign, tmp_path / "c", champion, champion, spec=spec)
+    assert names == ["float32", "float32"]

@@ -10,8 +10,10 @@ from luthier.studies.protocol import Assignment, AssignmentKind
 from luthier.studies.space import Space
 from luthier.trials.errors import BadData
 from luthier.trials.jobs import batch_fits as fits
-from luthier.trials.jobs.batch_fits import MemoryLimit, batch_sizes, measure
+from luthier.trials.jobs import memory_limit
+from luthier.trials.jobs.batch_fits import batch_sizes, measure
 from luthier.trials.jobs.inspect import inspect
+from luthier.trials.jobs.memory_limit import MemoryLimit, cpu_limit
 from luthier.trials.jobs.train import train
 from luthier.trials.training.model_cache import ModelCache
 from tests.support.trials import Memory
@@ -50,12 +52,12 @@ def test_an_inspection_says_what_each_batch_size_takes(assign: Assign, session: 
 def test_two_small_batches_tell_of_a_large_one(assign: Assign, monkeypatch: pytest.MonkeyPatch) -> None:
     work, warm = assign(), ModelCache()
     opened = warm.open(work)
-    told = measure(opened, warm, work.params, work)
+    told = measure(opened, warm.micro_batch, work.params, work)
     monkeypatch.setattr(fits, "PROBES", (32, 64))
-    real = measure(opened, warm, work.params, work)
+    real = measure(opened, warm.micro_batch, work.params, work)
     for examples in (32, 64):  # the longest ones differ a little in length
         assert real.bytes(examples) * 0.97 < told.bytes(examples) < real.bytes(examples) * 1.2
-    frozen = measure(opened, warm, {**work.params, "freeze_depth": 2}, work)
+    frozen = measure(opened, warm.micro_batch, {**work.params, "freeze_depth": 2}, work)
     assert frozen.bytes(32) < 0.5 * told.bytes(32)
 
 
@@ -64,8 +66,8 @@ def test_what_does_not_fit_trains_in_pieces_that_do(
 ) -> None:
     warm, work = ModelCache(), assign(AssignmentKind.INSPECT, spec=SIZES)
     opened = warm.open(work)
-    need = measure(opened, warm, {**work.params, "freeze_depth": 0}, work)
-    monkeypatch.setattr(fits, "_cpu_room", lambda weights: MemoryLimit(now=need.bytes(11), ever=1e18))
+    need = measure(opened, warm.micro_batch, {**work.params, "freeze_depth": 0}, work)
+    monkeypatch.setattr(fits, "cpu_limit", lambda weights: MemoryLimit(now=need.bytes(11), total=1e18))
     found = inspect(work, session, warm).estimates
     assert found is not None
     assert [(fit.fits, fit.micro_batch) for fit in found.batch_sizes] == [(True, 8), (False, 8)]
@@ -81,18 +83,18 @@ def test_what_does_not_fit_trains_in_pieces_that_do(
 def test_a_model_that_no_batch_fits_is_refused(
     assign: Assign, session: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fits, "_cpu_room", lambda weights: MemoryLimit(now=1000, ever=1000))
+    monkeypatch.setattr(fits, "cpu_limit", lambda weights: MemoryLimit(now=1000, total=1000))
     with pytest.raises(BadData, match=r"one example at a time takes about .* GB, and this worker has 0\.0 GB") as error:
         inspect(assign(AssignmentKind.INSPECT), session, ModelCache())
     assert error.value.path == ["model"]
 
 
 def test_room_is_what_the_machine_and_the_container_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fits, "CGROUP", tmp_path)
-    machine = fits._cpu_room(weights=5)
-    assert 2**20 < machine.now < machine.ever
+    monkeypatch.setattr(memory_limit, "CGROUP", tmp_path)
+    machine = cpu_limit(weights=5)
+    assert 2**20 < machine.now < machine.total
     (tmp_path / "memory.max").write_text("max\n")
-    assert fits._cpu_room(weights=5).ever == machine.ever
+    assert cpu_limit(weights=5).total == machine.total
     (tmp_path / "memory.max").write_text("1000000\n")
     (tmp_path / "memory.current").write_text("400000\n")
-    assert fits._cpu_room(weights=5) == MemoryLimit(now=600_005, ever=1_000_000)
+    assert cpu_limit(weights=5) == MemoryLimit(now=600_005, total=1_000_000)

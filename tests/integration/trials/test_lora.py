@@ -100,7 +100,7 @@ def test_the_winner_is_a_plain_model_that_computes_the_same(
     work = assign(params=params)
     train(work, session, warm)
     opened = warm.open(work)
-    adapted = Engine(opened.pretrained.model, opened.task, warm).predict(opened.encoded("test", 128))
+    adapted = Engine(opened.pretrained.model, opened.task, warm.micro_batch).predict(opened.encoded("test", 128))
     evaluation = evaluate(
         assign(AssignmentKind.EVALUATE, params=params, checkpoint=session.checkpoint()), session, ModelCache()
     )
@@ -149,7 +149,7 @@ def test_every_architecture_is_adapted_above_the_freeze_depth_merged_and_put_bac
     for key, parameter in trained.items():
         if ".lora_B." in key:  # zero at first: an adapter changes nothing before it is trained
             torch.nn.init.normal_(parameter, std=0.05)
-    rows, computer = opened.encoded("test", 128), Engine(adapted, opened.task, warm)
+    rows, computer = opened.encoded("test", 128), Engine(adapted, opened.task, warm.micro_batch)
     for module in adapted.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0  # statistics of an untrained model's first batch, or its logits are all but zero

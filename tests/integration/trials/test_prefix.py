@@ -128,7 +128,7 @@ def test_sounds_padded_alike_keep_their_own_masks(assign: Assign, tmp_path: Path
         opened = warm.open(work)
         model, _ = prepare(opened, work.params, 0)
         encoded = opened.encoded("train", 500)
-        computer = Engine(model, opened.task, warm)
+        computer = Engine(model, opened.task, warm.micro_batch)
         plain = computer.predict(encoded)
         computer.enable_shortcuts(opened, work.params, {"train": encoded}, session := Memory(tmp_path / f"s{depth}"))
         assert built(session) and torch.allclose(computer.predict(encoded), plain, atol=1e-4 * float(plain.abs().max()))

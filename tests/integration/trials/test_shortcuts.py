@@ -9,13 +9,13 @@ from torch import nn
 
 from luthier.studies.protocol import Assignment, AssignmentKind, Checkpoint
 from luthier.trials.files import file_ref
-from luthier.trials.jobs import train as training
 from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.train import train
 from luthier.trials.prefix.cache import Shortcut
-from luthier.trials.training import checkpoint
+from luthier.trials.training import checkpoint, progress, setup
 from luthier.trials.training.compact_embeddings import CompactEmbedding, compact_embeddings
 from luthier.trials.training.engine import Engine
+from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.model_cache import ModelCache, OpenStudy
 from luthier.trials.training.setup import prepare
 from tests.integration.trials.test_tasks import Study, study
@@ -33,7 +33,7 @@ def gradients(opened: OpenStudy, work: Assignment, session: Memory | None) -> tu
     """Loss and gradients of a batch, and what was left out; nothing is dropped."""
     model, backbone = prepare(opened, work.params | {"dropout": 0.0}, 0)
     encoded = opened.encoded("train", int(work.params["max_length"]))
-    computer = Engine(model, opened.task, ModelCache())
+    computer = Engine(model, opened.task, MicroBatch())
     if session is not None:
         computer.enable_shortcuts(opened, work.params, {"train": encoded}, session)
     backbone.train_mode()
@@ -63,7 +63,7 @@ def test_the_last_blocks_other_tokens_are_not_missed(
 
 
 def without_compaction(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "compact", lambda *_: None)
+    monkeypatch.setattr(setup, "compact_embeddings", lambda *_: None)
 
 
 @pytest.mark.parametrize("params", [{}, {"weight_decay": 0.3, "epochs": 2}, {"weight_decay": 0.0, "optimizer": "sgd"}])
@@ -115,9 +115,9 @@ def test_a_file_for_a_resume_is_written_once_it_is_worth_its_time(
     assign: Assign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     often, seldom = Memory(tmp_path / "often"), Memory(tmp_path / "seldom")
-    monkeypatch.setattr(training, "RESUME_COSTS", 0)
+    monkeypatch.setattr(progress, "RESUME_COSTS", 0)
     train(assign(params={"epochs": 4}), often, ModelCache())
-    monkeypatch.setattr(training, "RESUME_COSTS", 1e9)
+    monkeypatch.setattr(progress, "RESUME_COSTS", 1e9)
     train(assign(params={"epochs": 4}), seldom, ModelCache())
     assert [told["resume"] is not None for told in often.reports] == [True, True, True, False]
     assert not any(told["resume"] for told in seldom.reports)

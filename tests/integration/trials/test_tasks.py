@@ -11,8 +11,9 @@ import pytest
 import torch
 import transformers as hf
 
-from luthier.studies.protocol import Assignment, AssignmentKind, Checkpoint, Metrics
+from luthier.studies.protocol import Assignment, AssignmentKind, Checkpoint
 from luthier.studies.tasks import TASKS
+from luthier.studies.wire import Metrics
 from luthier.trials.files import file_ref
 from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.inspect import inspect

@@ -10,8 +10,9 @@ import pyarrow.parquet
 import pytest
 import torch
 
+from luthier.studies.dataset import Dataset
 from luthier.studies.protocol import Assignment
-from luthier.studies.spec import Dataset, StudySpec
+from luthier.studies.spec import StudySpec
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.load import Data, Split, load_data
 from luthier.trials.errors import BadData

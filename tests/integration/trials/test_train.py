@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from luthier.studies.protocol import Assignment, Checkpoint, Decision, Inspection, Reason
+from luthier.studies.protocol import Assignment, Checkpoint, Decision, Reason
+from luthier.studies.results import Inspection
 from luthier.studies.spec import is_better
 from luthier.trials.child.__main__ import perform
 from luthier.trials.errors import BadData, Ended
@@ -161,7 +162,7 @@ def test_too_little_memory_is_answered_by_smaller_pieces_of_the_same_batch(
     warm = ModelCache()
     _, sizes = _refuse_large_batches(warm, assign(), most=5)
     train(assign(params=params), small, warm)
-    assert warm.micro_batch == 3 and max(sizes) <= 5
+    assert warm.micro_batch.limit == 3 and max(sizes) <= 5
     for one, two in zip(plain.metrics, small.metrics, strict=True):
         assert one["loss"] == pytest.approx(two["loss"], rel=1e-4)
     one_file, two_file = load_file(plain.named("best")), load_file(small.named("best"))
@@ -174,7 +175,7 @@ def test_every_kind_of_too_little_memory_is_answered_alike(assign: Assign, sessi
     """Smaller run_halving; where those do not help, the reason `oom` and a new process."""
     warm, work = ModelCache(), assign(params={"epochs": 1})
     _refuse_large_batches(warm, work, most=5, error=error)
-    assert train(work, session, warm).status == "complete" and warm.micro_batch == 4
+    assert train(work, session, warm).status == "complete" and warm.micro_batch.limit == 4
 
     def entry(*_: object) -> None:
         raise error
@@ -188,11 +189,11 @@ def test_what_another_worker_found_to_fit_is_where_this_one_starts(assign: Assig
     warm, work = ModelCache(), assign(params={"epochs": 1}, micro_batch=3)
     _, sizes = _refuse_large_batches(warm, work, most=3)
     train(work, session, warm)
-    assert warm.micro_batch == 3, "no larger one was tried, which would have run out of memory"
+    assert warm.micro_batch.limit == 3, "no larger one was tried, which would have run out of memory"
     warm.open(assign(micro_batch=5))
-    assert warm.micro_batch == 3
+    assert warm.micro_batch.limit == 3
     warm.open(assign(micro_batch=2))
-    assert warm.micro_batch == 2 and max(sizes[: len(sizes) - 4]) == 3
+    assert warm.micro_batch.limit == 2 and max(sizes[: len(sizes) - 4]) == 3
 
 
 def test_too_little_memory_for_one_example_is_a_failure(assign: Assign, session: Memory) -> None:
@@ -200,7 +201,7 @@ def test_too_little_memory_for_one_example_is_a_failure(assign: Assign, session:
     _refuse_large_batches(warm, assign(), most=0)
     with pytest.raises(torch.OutOfMemoryError):
         train(assign(), session, warm)
-    assert warm.micro_batch == 1 and session.reports == []
+    assert warm.micro_batch.limit == 1 and session.reports == []
 
 
 def test_more_evaluations_per_epoch_come_at_even_shares_of_the_data(assign: Assign, session: Memory) -> None:

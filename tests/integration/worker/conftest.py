@@ -1,5 +1,6 @@
 """A scripted service, and workers that are gone when a test ends."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,12 @@ import pytest
 
 from tests.support.scripted import Service
 from tests.support.worker_processes import Starts, WorkerProcess
+
+
+@pytest.fixture(autouse=True)
+def no_nvidia_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests put an `nvidia-smi` of their own on the PATH; the machine's driver must not answer first."""
+    monkeypatch.setitem(sys.modules, "pynvml", None)
 
 
 @pytest.fixture

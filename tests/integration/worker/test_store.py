@@ -12,7 +12,7 @@ import pytest
 
 from luthier.studies.protocol import AssignmentKind, Checkpoint, Reason
 from luthier.trials.files import disk_problem, file_ref
-from luthier.trials.worker.assignment_files import AssignmentFolder, StoreError, Temporary, shares_disk
+from luthier.trials.worker.assignment_files import AssignmentFileError, AssignmentFolder, WorkerFolder, shares_disk
 from luthier.trials.worker.client import LeaseLost, WorkerClient
 from tests.support.scripted import TOKEN, Service
 from tests.support.worker_processes import Starts
@@ -111,13 +111,13 @@ def test_a_file_that_changed_on_its_way_is_not_kept(service: Service, tmp_path: 
         ref = file_ref(path)
         for later in (b"what came after it", b"what came then ...", b"longer than what was reported"):
             path.write_bytes(later)
-            with pytest.raises(StoreError, match=r"did not take the file best\.safetensors"):
+            with pytest.raises(AssignmentFileError, match=r"did not take the file best\.safetensors"):
                 await place.send([ref])
         assert not service.files
         path.write_bytes(b"what was reported")
         await place.send([ref, None, ref])
         assert not path.exists()
-        with pytest.raises(StoreError, match="gone"):
+        with pytest.raises(AssignmentFileError, match="gone"):
             await place.send([ref.model_copy(update={"sha256": "0" * 64})])
 
     with_client(service, send)
@@ -166,12 +166,12 @@ def test_a_download_that_breaks_off_starts_again(service: Service, start: Starts
 
 def test_what_a_killed_worker_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LUTHIER_HOME", str(tmp_path))
-    living, dead = Temporary(), tmp_path / "worker" / "files-dead"
+    living, dead = WorkerFolder(), tmp_path / "worker" / "files-dead"
     dead.mkdir()
     (dead / ".lock").touch()
     (dead / "resume").write_bytes(b"weights")
-    other = Temporary()
-    assert living.folder.exists() and other.folder.exists() and not dead.exists()
+    other = WorkerFolder()
+    assert living.path.exists() and other.path.exists() and not dead.exists()
     living.remove()
     other.remove()
     assert not list((tmp_path / "worker").iterdir())
@@ -194,9 +194,9 @@ def test_a_temporary_folder_is_this_users_alone(tmp_path: Path, monkeypatch: pyt
         root.rename(tmp_path / f"luthier-worker-{user + 1}")
         monkeypatch.setattr(os, "getuid", lambda: user + 1)
         root = tmp_path / f"luthier-worker-{user + 1}"
-    files = Temporary()
-    assert (files.folder.parent == root) == (taken in ("free", "ours"))
-    assert files.folder.parent.stat().st_mode & 0o777 == 0o700
+    files = WorkerFolder()
+    assert (files.path.parent == root) == (taken in ("free", "ours"))
+    assert files.path.parent.stat().st_mode & 0o777 == 0o700
     files.remove()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from luthier.studies.hyperparameters import HYPERPARAMETERS
-from luthier.studies.protocol import AssignmentKind, Checkpoint, Decision, Reason, Renewal, Report
+from luthier.studies.protocol import SECRET_SETTINGS, AssignmentKind, Checkpoint, Decision, Reason, Renewal, Report
 from tests.support.paths import ROOT
 from tests.support.scripted import TOKEN, Service
 from tests.support.tiny import tiny_csv, tiny_model
@@ -146,7 +146,6 @@ def test_failures_are_named(service: Service, start: Starts) -> None:
     assert problems[0] is not None and problems[0].path == ["dataset", "columns", "text"]
     assert problems[1] is not None and problems[1].message.startswith("ValueError: this went wrong")
     assert "\n" not in problems[1].message and "Traceback" in service.log(2)
-    assert "lease-2-secret" not in service.log(2)
     assert problems[2] is not None and "disk is full" in problems[2].message
     assert "done 4" in service.log(4) and "done 1" in service.log(5)  # replaced after it ran out of memory
     assert TOKEN not in process.text() and "lease-" not in process.text()
@@ -252,6 +251,28 @@ def test_the_token_is_in_no_argument_and_not_with_the_child(service: Service, st
         assert TOKEN.encode() not in Path(f"/proc/{one}/cmdline").read_bytes()
     assert TOKEN.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
     assert TOKEN.encode() in Path(f"/proc/{process.popen.pid}/environ").read_bytes()
+
+
+def test_a_child_gets_none_of_the_secret_settings(service: Service, start: Starts) -> None:
+    """Of a worker that was started by hand, in an environment that holds all of them."""
+    secrets = {name: f"{name}-at-the-worker" for name in SECRET_SETTINGS if name != "LUTHIER_WORKER_TOKEN"}
+    service.assign(1, shared=True, params={"act": "hang"})
+    process = start(**secrets)
+    child = child_of(service, 1)
+    names = {entry.partition(b"=")[0].decode() for entry in Path(f"/proc/{child}/environ").read_bytes().split(b"\0")}
+    at_the_worker = Path(f"/proc/{process.popen.pid}/environ").read_bytes()
+    assert "PATH" in names
+    assert names.isdisjoint(SECRET_SETTINGS)
+    assert all(f"{name}={value}".encode() in at_the_worker for name, value in secrets.items())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/mem")
+def test_no_token_ever_reaches_the_child(service: Service, start: Starts, tmp_path: Path) -> None:
+    """Neither the worker's token nor the lease's: not over the socket, not in the environment."""
+    service.assign(1, params={"secrets": str(tmp_path / "secrets")})
+    start()
+    assert service.outcome(1).status == "complete", service.log(1)
+    assert (tmp_path / "secrets").read_text() == "mark of another store"  # of the assignment: memory was searched
 
 
 def test_the_worker_needs_neither_torch_nor_the_service() -> None:

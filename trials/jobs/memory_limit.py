@@ -1,0 +1,59 @@
+"""The memory that a trial may hold on this machine: of its GPU, or what the machine and the container leave.
+
+`batch_fits` compares a step's memory with it.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from luthier.studies.host import CGROUP, memory_limit, memory_usage
+
+USABLE = 0.95
+"""Share of a GPU's memory that trials may take."""
+
+
+@dataclass(frozen=True)
+class MemoryLimit:
+    """The bytes that a trial may hold.
+
+    Attributes:
+        now: Beside all that runs now.
+        total: If nothing else ran.
+    """
+
+    now: float
+    total: float
+
+
+def gpu_limit(gpus: float) -> MemoryLimit:
+    """Return the memory of a share of this GPU."""
+    size = torch.cuda.mem_get_info()[1] * USABLE * gpus
+    return MemoryLimit(size, size)
+
+
+def cpu_limit(weights: int) -> MemoryLimit:
+    """Return the memory that the machine and the container leave.
+
+    Args:
+        weights: Bytes of the model, which is loaded already, and so is missing in what is free.
+    """
+    machine = _meminfo()
+    total = machine.get("MemTotal", math.inf)
+    free = machine.get("MemAvailable", math.inf)
+    container = memory_limit(CGROUP)
+    if container is not None:
+        total = min(total, container)
+        free = min(free, container - (memory_usage(CGROUP) or 0))
+    return MemoryLimit(free + weights, total)
+
+
+def _meminfo() -> dict[str, int]:
+    """Return /proc/meminfo in bytes; empty off Linux."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return {}
+    return {name: int(value.split()[0]) * 1024 for name, _, value in (line.partition(":") for line in lines)}

@@ -1,0 +1,103 @@
+"""Replicates of a comparison: the difference of two models' metrics under chance, and on resampled examples.
+
+`compare` draws them where the metric is no mean over examples, or where examples are related. They are drawn from the
+assignment's seed, in an order that never changes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from luthier.studies.protocol import Assignment
+from luthier.studies.wire import Metrics
+from luthier.trials.jobs.predictions import Predictions
+from luthier.trials.session import Session
+
+REPLICATES = 1_000
+POLL_REPLICATES = 50
+"""Replicates between two looks at whether the assignment is to end."""
+
+
+@dataclass(frozen=True)
+class Replicates:
+    """Draws differences of the objective: challenger minus champion, with the sign such that more is better.
+
+    Replicates for which the metric is undefined are left out.
+
+    Attributes:
+        assignment: Seed and objective.
+        session: Polled meanwhile.
+        label_names: Class id -> label.
+        champion: The predictions of the model in use.
+        challenger: The predictions of the study's winner.
+        groups: (examples,) examples with the same value are related and stay together; None: none are.
+    """
+
+    assignment: Assignment
+    session: Session
+    label_names: Sequence[str]
+    champion: Predictions
+    challenger: Predictions
+    groups: Sequence[str] | None
+
+    def draw(self) -> tuple[list[float], list[float]]:
+        """Return the differences with the two models' predictions exchanged at random, and those on resamples.
+
+        The first are what chance alone would give (a paired randomization test, Noreen 1989), the second say how exact
+        the measured difference is (a bootstrap over examples, or over groups of them).
+
+        Raises:
+            Ended: The assignment is to end now.
+        """
+        generator = torch.Generator().manual_seed(self.assignment.seed)
+        clusters = self._clusters()
+        exchanged: list[float] = []
+        resampled: list[float] = []
+        for number in range(REPLICATES):
+            if number % POLL_REPLICATES == 0:
+                self.session.poll()
+            exchanged += self._exchange(clusters, generator)
+            resampled += self._resample(clusters, generator)
+        return exchanged, resampled
+
+    def _clusters(self) -> list[list[int]]:
+        """Return the examples' numbers, those that belong together in one list."""
+        members: dict[str, list[int]] = {}
+        for example in range(len(self.champion.example_starts) - 1):
+            group = str(example) if self.groups is None else self.groups[example]
+            members.setdefault(group, []).append(example)
+        return list(members.values())
+
+    def _exchange(self, clusters: list[list[int]], generator: torch.Generator) -> list[float]:
+        """Return the difference with the two models' predictions exchanged in half of the clusters."""
+        coins = torch.randint(2, (len(clusters),), generator=generator).tolist()
+        starts = self.champion.example_starts
+        swapped = torch.zeros(len(self.champion.logits), 1, dtype=torch.bool)  # (units, 1)
+        for cluster, coin in zip(clusters, coins, strict=True):
+            for example in cluster if coin else ():
+                swapped[starts[example] : starts[example + 1]] = True
+        first = self.champion.logits
+        second = self.challenger.logits
+        return self._difference(
+            self.champion.scores(self.label_names, torch.where(swapped, second, first)),
+            self.challenger.scores(self.label_names, torch.where(swapped, first, second)),
+        )
+
+    def _resample(self, clusters: list[list[int]], generator: torch.Generator) -> list[float]:
+        """Return the difference on as many clusters, drawn with replacement."""
+        drawn = torch.randint(len(clusters), (len(clusters),), generator=generator).tolist()
+        rows = [row for cluster in drawn for row in clusters[cluster]]
+        return self._difference(
+            self.champion.sample_scores(self.label_names, rows),
+            self.challenger.sample_scores(self.label_names, rows),
+        )
+
+    def _difference(self, champion: Metrics, challenger: Metrics) -> list[float]:
+        """Return the difference of the objective; nothing where it is undefined for one of the two."""
+        spec = self.assignment.spec
+        before = champion[spec.objective.metric]
+        after = challenger[spec.objective.metric]
+        if before is None or after is None:
+            return []
+        return [(after - before) * (1 if spec.maximize else -1)]
