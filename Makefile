@@ -7,7 +7,8 @@ BASE := .venv/.installed-worker
 DEV := .venv/.installed-dev
 DEMO := .venv/.installed-demo
 
-PYTEST := $(BIN)/python -m pytest -q -n 2 --dist worksteal --durations=25 --durations-min=1
+JOBS ?= 2
+PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=25 --durations-min=1
 
 .PHONY: help install demo serve test test-all coverage test-learning test-docker lint docs lock bench bench-trainer bench-promotion clean
 .DEFAULT_GOAL := help
@@ -23,10 +24,10 @@ demo: $(DEMO) ## search over MiniLM on Rotten Tomatoes sentences: examples/quick
 serve: $(BASE) ## the service with local workers, on http://127.0.0.1:8000
 	$(BIN)/luthier serve
 
-test: $(DEV) ## unit and integration tests and a short slice of the acceptance tests, two at a time
+test: $(DEV) ## unit and integration tests and a short slice of the acceptance tests; JOBS=4 runs four at a time
 	$(PYTEST)
 
-test-all: $(DEV) ## every test but those of the two targets below: the other database, all acceptance tests; coverage
+test-all: $(DEV) ## every test that needs no network and no Docker, on both databases; prints the coverage
 	$(BIN)/python -m coverage erase
 	$(PYTEST) -m 'not learning and not docker' --cov --cov-report=
 	@$(MAKE) -s coverage
