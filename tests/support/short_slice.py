@@ -2,7 +2,7 @@
 
 SHORT_SLICE = {
     "test_run.py": {
-        "test_bad_data_fails_before_any_trial_and_once_mended_the_same_command_goes_on",  # from the command line to a model
+        "test_bad_data_fails_before_any_trial_and_once_mended_the_same_command_goes_on",  # to a model
         "test_a_study_that_ended_badly_with_trials_says_how_to_start_over",
         "test_a_plan_shows_blocks_with_their_parameters_and_which_batches_fit",
     },
