@@ -7,7 +7,10 @@ BASE := .venv/.installed-worker
 DEV := .venv/.installed-dev
 DEMO := .venv/.installed-demo
 
-.PHONY: help install demo serve test test-slow test-learning test-docker lint docs lock bench bench-trainer bench-promotion clean
+JOBS ?= 2
+PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=25 --durations-min=1
+
+.PHONY: help install demo serve test test-all coverage test-learning test-docker lint docs lock bench bench-trainer bench-promotion clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -21,11 +24,18 @@ demo: $(DEMO) ## search over MiniLM on Rotten Tomatoes sentences: examples/quick
 serve: $(BASE) ## the service with local workers, on http://127.0.0.1:8000
 	$(BIN)/luthier serve
 
-test: $(DEV) ## the test suite, two tests at a time
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+test: $(DEV) ## unit and integration tests and a short slice of the acceptance tests; JOBS=4 runs four at a time
+	$(PYTEST)
 
-test-slow: $(DEV) ## the tests that `make test` leaves out because they take long
-	$(BIN)/python -m pytest -q -m slow
+test-all: $(DEV) ## every test that needs no network and no Docker, on both databases; prints the coverage
+	$(BIN)/python -m coverage erase
+	$(PYTEST) -m 'not learning and not docker' --cov --cov-report=
+	@$(MAKE) -s coverage
+
+coverage: $(DEV) ## how many lines the last `make test-all` ran, a package at a time
+	@for package in service studies trials; do \
+	  printf 'coverage of %s: %s %%\n' $$package "$$($(BIN)/python -m coverage report --include="$$package/*" --format=total)"; \
+	done
 
 test-learning: $(DEV) ## real models on real data: a study a task reaches a known accuracy; minutes
 	$(BIN)/python -m pytest -q -m learning tests/acceptance/learning

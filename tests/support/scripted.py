@@ -19,6 +19,7 @@ MODELS = {"claim": Claim, "report": Report, "renew": Renewal, "finish": Outcome}
 
 
 def spec(**changes: Any) -> StudySpec:
+    """Return the spec of every assignment, with top-level keys replaced."""
     document = {
         "name": "study",
         "task": "text-classification",

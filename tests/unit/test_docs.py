@@ -89,12 +89,14 @@ def test_the_tree_of_the_architecture_lists_every_file() -> None:
     assert files == listed
 
 
+@pytest.mark.timeout(60)  # a process that imports much
 def test_generated_pages_are_up_to_date() -> None:
     command = [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.timeout(60)  # a process that imports much
 def test_the_site_builds_without_network(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

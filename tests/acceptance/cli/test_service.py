@@ -15,7 +15,7 @@ from luthier.service.client import Client, ServiceError
 from luthier.service.schemas import StudyView
 from luthier.service.server.embedded import Embedded
 from luthier.service.settings import Settings
-from tests.acceptance.cli.conftest import SPEC, Luthier
+from tests.support.command_line import SPEC, Luthier
 from tests.support.play import MODEL, packed, play
 
 SCORES = [[0.6, 0.61], [0.7, 0.8123], [0.5, 0.55]]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.e2e.conftest import Served, environment
+from tests.support.served import Served, environment
 
 ARCHIVE = Path(__file__).parent / "data" / "home-of-0.1.0.tar.xz"
 MOVES_WITH_TIME = {"next", "state"}  # due times are counted from now; `half` was paused while the answers were taken

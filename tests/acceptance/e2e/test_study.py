@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.e2e.conftest import Served, run, spec
 from tests.support.external_workers import external_worker
+from tests.support.served import Served, run, spec
 from tests.support.tiny import LABELS, tiny_rows
 
 Serve = Callable[..., Served]

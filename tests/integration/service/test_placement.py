@@ -1,7 +1,6 @@
 """Several trials on one GPU: as many as its memory holds, whoever asks, and at the same moment too."""
 
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -10,8 +9,10 @@ from luthier.service.dispatch.placement import Placement
 from luthier.service.lifecycle import study_rows
 from luthier.service.storage.tables import AssignmentRow
 from luthier.studies.protocol import Assignment, AssignmentKind, Gpu
-from tests.integration.service.test_exactness import Together, check_exact, create, most_at_once
 from tests.support.harness import INSPECTION, Running, ScriptedWorker
+from tests.support.several_services import Together, check_exact, create, most_at_once
+
+pytestmark = pytest.mark.both_databases
 
 GB = 10**9
 A, B = ({"id": f"GPU-{letter}", "total_bytes": 80 * GB} for letter in "ab")
@@ -216,24 +217,25 @@ def test_who_is_told_that_there_is_room_keeps_it(house: Running) -> None:
     started(house, resources={"gpus": 0.6})
     given_back = house.worker("cpu")
     given_back.finish(given_back.take(), "released")
-    database, answers, first_knows = house.core.database, [], threading.Event()
+    database, answers = house.core.database, []
+    first_knows, second_knows = threading.Event(), threading.Event()
 
-    def place(pause: float) -> None:
+    def place(mine: threading.Event, later: threading.Event | None) -> None:
         with database.transaction() as session:
             study = study_rows.find(session, "s1")
             placement = Placement(database, house.core.presence, "w", Gpu.model_validate(A))
             reservation = placement.reserve(session, study, AssignmentKind.TRAIN, {}, lock=True)
             answers.append(reservation)
-            first_knows.set()
-            time.sleep(pause)
+            mine.set()
+            assert later is None or not later.wait(0.3), "the second transaction was answered during the first"
             if reservation is not None:
                 row = session.query(AssignmentRow).filter_by(kind=AssignmentKind.TRAIN).one()
                 assert house.core.leases.grant(session, row, "w", reservation) is not None
 
-    first = threading.Thread(target=place, args=[0.3])
+    first = threading.Thread(target=place, args=[first_knows, second_knows])
     first.start()
-    first_knows.wait(10)
-    place(0)
+    assert first_knows.wait(10)
+    place(second_knows, None)
     first.join()
     assert [reservation is not None for reservation in answers] == [True, False]
 

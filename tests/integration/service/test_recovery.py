@@ -11,6 +11,8 @@ from luthier.studies.protocol import AssignmentKind
 from luthier.studies.search.search import Search
 from tests.support.harness import Running, ScriptedWorker, problem, spec
 
+pytestmark = pytest.mark.both_databases
+
 MINE = {"learning_rate": 3e-4, "batch_size": 16, "epochs": 2, "weight_decay": 0.1, "freeze_depth": 2}
 
 

@@ -2,8 +2,6 @@
 
 import io
 import signal
-import subprocess
-import sys
 import tarfile
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,19 +15,10 @@ from luthier.service.schedules.steps import Steps
 from luthier.service.storage import turns
 from luthier.studies.protocol import AssignmentKind
 from tests.support.harness import problem
+from tests.support.killed_tick import exit_code_of_tick
 from tests.support.nightly import BETTER, Nightly
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from pydantic import SecretStr
-from luthier.service.server.app import create_app
-from luthier.service.schedules import champions, retention
-from luthier.service.settings import Settings
-home, url, module, name, now = sys.argv[1:]
-setattr({"champions": champions, "retention": retention}[module], name, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-create_app(Settings(home=Path(home), database_url=SecretStr(url))).state.service.scheduler.tick(float(now))
-"""
+pytestmark = pytest.mark.both_databases
 
 
 @pytest.mark.parametrize(
@@ -49,9 +38,7 @@ def test_a_service_killed_in_a_promotion_leaves_the_old_champion_or_the_new_one_
     it.worker.comparison = BETTER
     it.worker.compare(it.until_compared("b"))
     settings = it.house.settings
-    where = [str(settings.home), settings.sqlalchemy_url]
-    done = subprocess.run([sys.executable, "-c", KILLED, *where, module, name, str(it.now)], timeout=60)
-    assert done.returncode == -signal.SIGKILL
+    assert exit_code_of_tick(settings.home, settings.sqlalchemy_url, module, name, it.now) == -signal.SIGKILL
     assert (it.champion() == old) == is_old
     it.house.move_clock(turns.TURN_SECONDS + 1)
     it.settle()

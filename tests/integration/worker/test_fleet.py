@@ -5,15 +5,15 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from luthier.service.fleet import local as fleet
 from luthier.service.fleet.local import LocalFleet
-from tests.integration.worker.conftest import ROOT, gone
+from tests.support.paths import ROOT
 from tests.support.scripted import TOKEN, Service
+from tests.support.waiting import gone, until
 
 
 @pytest.mark.parametrize(
@@ -117,13 +117,6 @@ def test_a_worker_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytes
     local.stop(0.2)
     assert time.monotonic() - began >= 0.2  # it was given the time
     assert len(pids) == 1 and gone(pids[0])  # only SIGKILL ends it
-
-
-def until(what: Callable[[], object], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_the_fleet_needs_no_trial_code() -> None:

@@ -24,6 +24,8 @@ from luthier.studies.search.storage import Storage, close_storage, init_storage,
 from luthier.studies.spec import StudySpec
 from tests.support.specs import SPACE, spec
 
+pytestmark = pytest.mark.both_databases
+
 GRID = {"batch_size": [8, 16, 32], "epochs": {"low": 1, "high": 4}, "optimizer": ["adamw", "sgd"]}  # 24 points
 SAMPLERS = ["tpe", "cmaes", "qmc", "random", "grid"]  # and gp, which has a test of its own: importing torch takes long
 Open = Callable[[str], Storage]
