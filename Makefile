@@ -7,7 +7,10 @@ BASE := .venv/.installed-worker
 DEV := .venv/.installed-dev
 DEMO := .venv/.installed-demo
 
-.PHONY: help install demo serve test test-slow test-learning test-docker lint lock bench bench-trainer bench-promotion clean
+JOBS ?= 2
+PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=25 --durations-min=1
+
+.PHONY: help install demo serve test test-all coverage test-learning test-docker lint docs lock bench bench-trainer bench-promotion clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -21,11 +24,18 @@ demo: $(DEMO) ## search over MiniLM on Rotten Tomatoes sentences: examples/quick
 serve: $(BASE) ## the service with local workers, on http://127.0.0.1:8000
 	$(BIN)/luthier serve
 
-test: $(DEV) ## the test suite, two tests at a time
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+test: $(DEV) ## unit and integration tests and a short slice of the acceptance tests; JOBS=4 runs four at a time
+	$(PYTEST)
 
-test-slow: $(DEV) ## the tests that `make test` leaves out because they take long
-	$(BIN)/python -m pytest -q -m slow
+test-all: $(DEV) ## every test that needs no network and no Docker, on both databases; prints the coverage
+	$(BIN)/python -m coverage erase
+	$(PYTEST) -m 'not learning and not docker' --cov --cov-report=
+	@$(MAKE) -s coverage
+
+coverage: $(DEV) ## how many lines the last `make test-all` ran, a package at a time
+	@for package in service studies trials; do \
+	  printf 'coverage of %s: %s %%\n' $$package "$$($(BIN)/python -m coverage report --include="$$package/*" --format=total)"; \
+	done
 
 test-learning: $(DEV) ## real models on real data: a study a task reaches a known accuracy; minutes
 	$(BIN)/python -m pytest -q -m learning tests/acceptance/learning
@@ -39,6 +49,10 @@ lint: $(DEV) ## style, types, the arrows between packages, the Dockerfiles and c
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	docker/ci/lint.sh
+
+docs: $(DEV) ## the reference pages from the code, and the site in site/
+	$(BIN)/python docs/generate.py
+	$(BIN)/mkdocs build --quiet --strict
 
 # Without torch, whose build is chosen where it is installed, and what belongs to one build of it; with what any needs:
 # torch 2.11 and 2.12 take no setuptools from 82 on.
@@ -59,7 +73,7 @@ bench-promotion: $(DEV) ## how often a schedule replaces its champion, simulated
 	$(BIN)/python benchmarks/promotion.py --json
 
 clean: ## remove .venv and the caches; studies stay
-	rm -rf .venv *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 $(BASE): pyproject.toml requirements.lock .ci/setup.sh
 	.ci/setup.sh worker

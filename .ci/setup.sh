@@ -4,6 +4,7 @@
 # PYTHON   the interpreter (3.11 or newer); else the newest python3 on the PATH
 # TORCH    what pip is to install as torch; else a CPU build where there is no NVIDIA driver, the default build
 #          where there is one. Another package index is pip's own setting: PIP_EXTRA_INDEX_URL.
+# VERSIONS locked (the default: requirements.lock), newest or lowest: those that pyproject.toml allows
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -62,9 +63,17 @@ fi
 
 # The lock's versions without its hashes, which pip would then ask of our own folder, too. Whatever else is installed,
 # now or later by the Makefile, leaves this torch alone.
-{ sed -n 's/^\([a-z0-9].*\) \\$/\1/p' requirements.lock; installed_torch; } >.venv/constraints.txt
-say "installing Luthier and what it needs ($extras)"
-pip install -q -e ".[$extras]" -c .venv/constraints.txt
+versions=${VERSIONS:-locked}
+{ [ "$versions" != locked ] || sed -n 's/^\([a-z0-9].*\) \\$/\1/p' requirements.lock; installed_torch; } >.venv/constraints.txt
+say "installing Luthier and what it needs ($extras, $versions versions)"
+case $versions in
+locked | newest) pip install -q -e ".[$extras]" -c .venv/constraints.txt ;;
+lowest)
+    pip install -q uv
+    .venv/bin/uv pip install -q --python .venv/bin/python --resolution lowest-direct -c .venv/constraints.txt -e ".[$extras]"
+    ;;
+*) die "VERSIONS is locked, newest or lowest, not $versions" ;;
+esac
 
 # The pages are tested in a browser; where it cannot be installed, those tests say what they miss.
 if [[ $extras == *dev* && $(id -u) = 0 ]] && ! command -v chromium >/dev/null && command -v apt-get >/dev/null; then

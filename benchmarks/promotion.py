@@ -18,8 +18,8 @@ from typing import Any
 import numpy
 
 from luthier.studies.promotion import Promote, judge
-from luthier.studies.protocol import Comparison
-from luthier.studies.spec import Objective
+from luthier.studies.results import Comparison
+from luthier.studies.strategy import Objective
 
 SIZES, GAINS = (200, 1_000, 5_000), (0.01, 0.02, 0.05)
 ACCURACY, APART = 0.85, 0.10  # the champion's true accuracy; share of examples that only one of the two has right

@@ -1,0 +1,1 @@
+"""The process people talk to: REST, authentication, database, leases, schedules and the command line."""

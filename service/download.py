@@ -1,13 +1,19 @@
-"""A model's archive, unpacked into a directory that appears whole or not at all."""
+"""A model's archive, received with its checksum and unpacked; for the client's downloads.
 
-import tarfile
-from pathlib import Path, PurePosixPath
-from shutil import copyfileobj
-from typing import BinaryIO
+The caller gives a scratch folder beside the final one and renames at the end, so that a model appears whole or not at
+all. Nothing here knows HTTP.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from luthier.errors import LuthierError
+from luthier.studies.archives import ArchiveError, unpack_archive
 
 
-class DownloadError(Exception):
-    """The downloaded model is damaged, or its archive holds what no model does."""
+class DownloadError(LuthierError):
+    """The downloaded model is damaged, or its archive holds something that no model needs."""
 
 
 def check_vacant(folder: Path) -> None:
@@ -18,26 +24,40 @@ def check_vacant(folder: Path) -> None:
         raise FileExistsError(f"{folder} exists and is not an empty directory; name another, or remove it first.")
 
 
-def unpack(archive: BinaryIO, folder: Path) -> None:
-    """Unpack a .tar.gz of regular files into the new `folder`. Raises DownloadError, having written nothing outside.
+def receive(chunks: Iterable[bytes], archive: Path, sha256: str | None, source: str) -> None:
+    """Write `chunks` to `archive`, and compare their checksum.
 
-    tarfile's own `data` filter came with Python 3.11.4; Debian 12 has 3.11.2. A model needs only files.
+    Args:
+        chunks: the archive's bytes.
+        archive: the file to write.
+        sha256: the checksum that the service names, in hexadecimal digits; None matches nothing.
+        source: the archive's URL, for the message.
+
+    Raises:
+        DownloadError: the checksum is another one; the file is left as it is.
+        OSError: the disk refuses the file.
     """
-    folder.mkdir()
+    digest = hashlib.sha256()
+    with archive.open("wb") as file:
+        for chunk in chunks:
+            digest.update(chunk)
+            file.write(chunk)
+    if digest.hexdigest() != sha256:
+        raise DownloadError(
+            f"The model from {source} is damaged: its SHA-256 is {digest.hexdigest()}, "
+            f"the service says {sha256}. Download it again."
+        )
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a model's .tar.gz into the new `folder`.
+
+    Raises:
+        DownloadError: the archive is damaged or unsafe, or the disk refuses its files. Nothing is written outside.
+    """
     try:
-        with tarfile.open(fileobj=archive, mode="r:gz") as tar:
-            for member in tar:
-                path = PurePosixPath(member.name)
-                if path.is_absolute() or ".." in path.parts or "\\" in member.name:
-                    raise DownloadError(f"The model's archive is unsafe: {member.name!r} lies outside of it.")
-                if member.isdir():
-                    (folder / path).mkdir(parents=True, exist_ok=True)
-                    continue
-                source = tar.extractfile(member) if member.isreg() else None
-                if source is None:
-                    raise DownloadError(f"The model's archive is unsafe: {member.name!r} is not a regular file.")
-                (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                with source, (folder / path).open("xb") as target:
-                    copyfileobj(source, target)
-    except (tarfile.TarError, EOFError, OSError) as error:
+        unpack_archive(archive, folder)
+    except ArchiveError as error:
+        raise DownloadError(str(error)) from error
+    except OSError as error:
         raise DownloadError(f"The model's archive cannot be unpacked: {error}.") from error

@@ -1,0 +1,1 @@
+"""The definitions and decisions of a study: spec, search, promotion. Imports neither the service nor torch."""

@@ -1,16 +1,41 @@
-"""Documents that people write, as YAML or JSON."""
+"""Documents that people write: their base class, YAML and JSON, and how a wrong value is refused.
+
+Specs and schedules are documents. Each problem names the path of the value, as in `space.learning_rate.low`.
+"""
 
 import re
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from luthier.studies.text import one_line
+
+Path = tuple[str | int, ...]  # of a value in a document: keys, and positions in lists
 
 
 class Document(BaseModel):
-    """What a user writes: unknown keys are refused, and nothing is changed once it is read."""
+    """A document of a user's, or a part of one: unknown keys are refused, and nothing is changed once it is read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def error_details(path: Path, text: str) -> list[InitErrorDetails]:
+    """Return pydantic's form of one problem: the value at `path` is wrong, and `text` says what would be right."""
+    return [InitErrorDetails(type=PydanticCustomError("value", "{text}", {"text": text}), loc=path, input=None)]
+
+
+def refuse(title: str, *problems: tuple[Path, str]) -> ValidationError:
+    """Return the error to raise for wrong values; pydantic puts the path of the part that raises it before theirs.
+
+    Args:
+        title: The name of the document or of its part.
+        problems: A path within it and a text that says what would be right, for each wrong value.
+    """
+    return ValidationError.from_exception_data(
+        title, [detail for path, text in problems for detail in error_details(path, text)]
+    )
 
 
 class _Loader(yaml.SafeLoader):
@@ -31,8 +56,8 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456
 
 
 def load_document(text: str) -> Any:
-    """Parse YAML or JSON (a subset of it). Raises ValueError that names the line."""
+    """Parse YAML, or JSON, which is a subset of it. Raises ValueError that names the line."""
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"not valid YAML or JSON: {' '.join(str(error).split())}") from None
+        raise ValueError(f"not valid YAML or JSON: {one_line(error, None)}") from None

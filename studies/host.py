@@ -1,5 +1,10 @@
-"""How many CPU cores a process may use. Here because the service and its workers count alike and share nothing else."""
+"""Facts about this machine and its container: CPU cores, memory limits, and which addresses are its own.
 
+The service, its client and the workers call it, so that all of them count and compare alike. It must never import
+anything beyond the standard library: it runs before any heavy import.
+"""
+
+import ipaddress
 import math
 import os
 from pathlib import Path
@@ -7,24 +12,58 @@ from pathlib import Path
 CGROUP = Path("/sys/fs/cgroup")
 
 
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine's loopback, which no other machine can reach.
+
+    Args:
+        host: A host name or an IP address, without port and without the brackets of an IPv6 address.
+
+    Returns:
+        True for `localhost`, 127.0.0.0/8 and ::1, also for 127.0.0.0/8 written as IPv6 (::ffff:127.0.0.1).
+    """
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
 def usable_cores(cgroup: Path = CGROUP) -> int:
-    """Cores this process may run on, at most its container's quota (rounded up); at least 1."""
+    """Return how many CPU cores this process may use: at least 1, at most its container's quota, rounded up."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota(cgroup)
+    quota = cpu_quota(cgroup)
     return max(cores if quota is None else min(cores, math.ceil(quota)), 1)
 
 
-def _quota(cgroup: Path) -> float | None:
-    """CPU time per time that the container may have, in cores; None without a limit (cgroup v2, then v1)."""
+def cpu_quota(cgroup: Path = CGROUP) -> float | None:
+    """Return the container's CPU limit in cores (1.5: one and a half), or None without a limit. Reads cgroup v2, v1."""
     try:
-        used, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()
+        quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()
     except (OSError, ValueError):
         try:
-            folder = cgroup / "cpu"
-            used, period = ((folder / f"cpu.cfs_{name}_us").read_text(encoding="ascii") for name in ("quota", "period"))
+            quota = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text(encoding="ascii")
+            period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text(encoding="ascii")
         except OSError:
             return None
     try:
-        return int(used) / int(period) if int(used) > 0 else None
+        return int(quota) / int(period) if int(quota) > 0 else None
     except (ValueError, ZeroDivisionError):  # "max": no limit
+        return None
+
+
+def memory_limit(cgroup: Path = CGROUP) -> int | None:
+    """Return the container's memory limit in bytes, or None without a limit. Reads cgroup v2."""
+    return _number(cgroup / "memory.max")
+
+
+def memory_usage(cgroup: Path = CGROUP) -> int | None:
+    """Return the bytes of memory that the container holds, or None where nothing counts them. Reads cgroup v2."""
+    return _number(cgroup / "memory.current")
+
+
+def _number(file: Path) -> int | None:
+    try:
+        return int(file.read_text(encoding="ascii"))
+    except (OSError, ValueError):  # ValueError: "max", no limit
         return None

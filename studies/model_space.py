@@ -1,7 +1,8 @@
-"""The space of a study over several models: the model is one of its dimensions, and a freeze depth is a fraction.
+"""The space of a study over several models: the model is a dimension, and a freeze depth is a fraction.
 
 Models have different numbers of blocks, so `freeze_depth` says how much of the model is frozen, from 0 to 1; a trial
 freezes the nearest whole number of its model's blocks. Fractions that freeze the same blocks are one configuration.
+`spec.py` makes such a space where a spec lists models.
 """
 
 import math
@@ -10,11 +11,14 @@ from typing import Any, ClassVar, Self
 
 from pydantic import PrivateAttr
 
+from luthier.studies.dimensions import Dimension, Range, nearest
+from luthier.studies.documents import refuse
 from luthier.studies.hyperparameters import AUTO, HYPERPARAMETERS, Hyperparameter, Params, Scalar
-from luthier.studies.space import Range, Space, nearest, refuse
+from luthier.studies.space import Space
 
 MODELS = 16  # more in one study are a mistake: each is opened before the first trial
-LENGTH = 4096
+LENGTH = 4096  # characters of a model's name: the longest path that Linux takes
+TOLERANCE = 1e-9  # of a block: 0.29 * 50 is a half, and comes out as 14.499999999999998
 _DEPTH = "freeze_depth"
 _MODEL = {"type": "string", "minLength": 1, "maxLength": LENGTH}
 MODEL_SCHEMA = {
@@ -35,8 +39,8 @@ FRACTION = Hyperparameter(
 
 
 def frozen_blocks(fraction: float, depth: int) -> int:
-    """The whole number of blocks nearest to a fraction of `depth`; halves go up."""
-    return math.floor(fraction * depth + 0.5 + 1e-9)  # 0.29 * 50 is a half
+    """Return the whole number of blocks nearest to a fraction of `depth` blocks; halves go up."""
+    return math.floor(fraction * depth + 0.5 + TOLERANCE)
 
 
 class ModelsSpace(Space):
@@ -44,17 +48,20 @@ class ModelsSpace(Space):
 
     known: ClassVar[Mapping[str, Hyperparameter]] = {**HYPERPARAMETERS, _DEPTH: FRACTION}
     _models: tuple[str, ...] = PrivateAttr(())
-    _depths: dict[str, int] = PrivateAttr(default_factory=dict)  # model -> number of blocks
+    _depths: dict[str, int] = PrivateAttr(default_factory=dict)  # model -> number of blocks; empty before `resolved`
 
     @classmethod
     def over(cls, models: Sequence[str], raw: Any) -> Self:
         """Parse a space over these models. Raises ValidationError."""
-        space = cls.model_validate(raw)
-        space._models = tuple(models)
-        return space
+        return cls.model_validate(raw, context={"models": tuple(models)})
+
+    def model_post_init(self, context: Any) -> None:
+        """Keep the models, which `over` passes on as pydantic's context."""
+        if context is not None:
+            self._models = context["models"]
 
     def resolved(self, *depths: int) -> Self:
-        """The space with its dimension `model`, and 1 for `auto`. `depths`: blocks of each model, in order."""
+        """Return the space with its dimension `model`, and 1 for `auto`; `depths`: blocks of each model, in order."""
         root: dict[str, Any] = {"model": self._models, **{name: d for name, d in self.items() if name != "model"}}
         if _DEPTH in root:
             root[_DEPTH] = _without_auto(root[_DEPTH])
@@ -63,20 +70,23 @@ class ModelsSpace(Space):
         return space
 
     def size(self) -> int | None:
-        others = self._others().size()
-        return None if others is None else others * len(self._choices())
+        """Return how many different configurations a resolved space holds; None when it is continuous."""
+        size = self._further_dimensions().size()
+        return None if size is None else size * len(self._choices())
 
     def key(self, params: Mapping[str, Scalar]) -> tuple[Scalar, ...]:
+        """Return the values that tell a configuration from all different ones: blocks in place of a fraction."""
         return tuple(self._blocks(params) if name == _DEPTH else params[name] for name in self.free())
 
     def configuration(self, index: int) -> Params:
+        """Return configuration `index` of a finite resolved space, from 0; its first digit is model and depth."""
         choices = self._choices()
         index, digit = divmod(index, len(choices))
-        params = choices[digit] | self._others().configuration(index)
+        params = choices[digit] | self._further_dimensions().configuration(index)
         return {name: params[name] for name in self}
 
     def assigned(self, params: Params) -> Params:
-        """A complete configuration with the number of blocks to freeze for the fraction."""
+        """Return a complete configuration with the number of blocks to freeze in place of the fraction."""
         return {**params, _DEPTH: self._blocks(params)}
 
     def _knob(self, name: str) -> Hyperparameter:
@@ -87,25 +97,33 @@ class ModelsSpace(Space):
     def _blocks(self, params: Mapping[str, Scalar]) -> int:
         return frozen_blocks(float(params[_DEPTH]), self._depths[str(params["model"])])
 
-    def _others(self) -> Space:
+    def _further_dimensions(self) -> Space:
+        """Return the space without model and freeze depth, which depend on each other."""
         return Space.model_construct({name: d for name, d in self.items() if name not in ("model", _DEPTH)})
 
     def _choices(self) -> list[Params]:
-        """Every model with every number of blocks that can be frozen of it, as one fraction that freezes so many."""
+        """Return each model with each number of its blocks that can be frozen, as a fraction."""
         if _DEPTH not in self.root:
             return [{"model": model} for model in self._models]
         return [{"model": model, _DEPTH: fraction} for model in self._models for fraction in self._fractions(model)]
 
     def _fractions(self, model: str) -> list[Scalar]:
+        """Return one fraction for each number of the model's blocks that the freeze depth can mean.
+
+        Of a range, take for each number of blocks the value nearest to blocks / depth: if any value of the range
+        rounds to that number, this one does.
+        """
         d, depth = self[_DEPTH], self._depths[model]
-        if isinstance(d, Range):  # if any of its values freezes so many blocks, the one nearest to their share does
+        if isinstance(d, Range):
             values = [nearest(d, blocks / depth) for blocks in range(depth + 1)]
         else:
             values = list(d) if isinstance(d, tuple) else [d]
+        # Of values that freeze the same blocks the first one stays.
         return list({frozen_blocks(float(value), depth): value for value in reversed(values)}.values())[::-1]
 
 
-def _without_auto(d: Any) -> Any:
+def _without_auto(d: Dimension) -> Dimension:
+    """Return a freeze depth's dimension with 1, all blocks, in place of `auto`."""
     if isinstance(d, Range):
         return d.model_copy(update={"high": 1.0}) if d.high == AUTO else d
     if isinstance(d, tuple):
@@ -114,7 +132,7 @@ def _without_auto(d: Any) -> Any:
 
 
 def check_models(value: Any) -> str | tuple[str, ...]:
-    """One model, or a tuple of different ones; a list of one is that one. Raises ValidationError, ValueError."""
+    """Return one model, or a tuple of different ones; a list of one is that one. Raises ValidationError, ValueError."""
     if not isinstance(value, list | tuple):
         return _check_model(value)
     if not 1 <= len(value) <= MODELS:

@@ -11,11 +11,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import Field, FiniteFloat
+from pydantic import ConfigDict, Field, FiniteFloat
 
 from luthier.studies.documents import Document
-from luthier.studies.protocol import Comparison, Metrics
-from luthier.studies.spec import Objective
+from luthier.studies.results import Comparison
+from luthier.studies.strategy import Objective
+from luthier.studies.wire import Metrics
 
 MCNEMAR = (
     "McNemar's test, exact, one-sided (Q. McNemar 1947, Psychometrika 12, 153-157; the interval after C. J. Clopper "
@@ -103,6 +104,8 @@ class PromotionDecision(Document):
     """Why a challenger was promoted or not, for a person and for a program. Differences are the challenger's score
     minus the champion's, turned so that more is better."""
 
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
+
     promoted: bool
     reason: str
     metric: str
@@ -114,7 +117,7 @@ class PromotionDecision(Document):
     confidence: FiniteFloat
     test: PairedTest | None  # None where there was nothing to compare
     examples: int
-    left_out: int  # examples of the test split that one of them has seen in training or when it was chosen
+    excluded: int = Field(alias="left_out")  # examples of the split that one of them saw in training or selection
     gained: int  # units (examples, or words) that only the challenger has right
     lost: int  # that only the champion has right
     contest: ComparisonContext | None = None
@@ -164,7 +167,7 @@ def judge(found: Comparison, objective: Objective, promote: Promote) -> Promotio
     if champion is not None and challenger is not None and found.examples:
         difference = challenger - champion if objective.direction == "maximize" else champion - challenger
         if found.independent and objective.metric in ACCURACIES:
-            test = mcnemar(found.gained, found.lost, found.units, promote.confidence)
+            test = mcnemar(found.gained, found.lost, found.labelled_units, promote.confidence)
         elif found.exchanged and found.resampled:
             test = randomization(difference, found.exchanged, found.resampled, promote.confidence)
     promoted, reason = _verdict(found, objective, promote, difference, test)
@@ -180,7 +183,7 @@ def judge(found: Comparison, objective: Objective, promote: Promote) -> Promotio
         confidence=promote.confidence,
         test=test,
         examples=found.examples,
-        left_out=found.left_out,
+        excluded=found.excluded,
         gained=found.gained,
         lost=found.lost,
     )

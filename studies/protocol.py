@@ -7,10 +7,12 @@ back, and finishes with an `Outcome`. Everything after the claim carries the ass
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, Strict
+from pydantic import Field, FiniteFloat
 
 from luthier.studies.hyperparameters import Params
+from luthier.studies.results import Comparison, Evaluation, Inspection
 from luthier.studies.spec import StudySpec
+from luthier.studies.wire import Bytes, FileRef, Message, Metrics, MicroBatch, Sentence
 
 
 class TrialState(StrEnum):
@@ -41,6 +43,15 @@ class StudyState(StrEnum):
 
 
 ENDED = frozenset({StudyState.COMPLETED, StudyState.STOPPED, StudyState.CANCELLED, StudyState.FAILED})
+
+# Settings of the service that hold a secret. The local fleet's workers get only their own token, no child gets any.
+SECRET_SETTINGS = (
+    "LUTHIER_TOKEN",
+    "LUTHIER_WORKER_TOKEN",
+    "LUTHIER_DATABASE_URL",
+    "LUTHIER_WEBHOOK_URL",
+    "LUTHIER_WEBHOOK_SECRET",
+)
 
 
 class Reason(StrEnum):
@@ -77,110 +88,14 @@ class Decision(StrEnum):
     CANCEL = "cancel"  # a worker's own word to its child when the lease is lost (409): drop the work, no outcome
 
 
-class _Message(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-# Postgres stores no NUL, and what workers say often quotes their data.
-Sentence = Annotated[str, AfterValidator(lambda text: text.replace("\0", "\N{REPLACEMENT CHARACTER}"))]
-Bytes = Annotated[int, Field(ge=0, lt=2**63)]
-MicroBatch = Annotated[int, Field(ge=1, lt=2**31)]  # examples at once that fitted in memory, after more did not
-MetricName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@/-]{0,63}$")]
-Metrics = dict[MetricName, Annotated[FiniteFloat, Strict()] | None]
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
-
-
-class FileRef(_Message):
-    """A whole file in the assignment's folder of the service's store."""
-
-    name: FileName
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    bytes: Bytes
-
-
-class Block(_Message):
-    """A block of the backbone, bottom first, and its parameter count."""
-
-    name: str
-    parameters: int
-
-
-class BatchFit(_Message):
-    """Whether a batch size fits in memory, where a space needs the most; else in pieces of `micro_batch` examples."""
-
-    batch_size: int
-    fits: bool
-    micro_batch: int
-    memory_bytes: Bytes  # of the whole batch
-
-
-class Estimates(_Message):
-    """From a probe of a few steps on this worker, at the baseline's configuration."""
-
-    seconds_per_trial: FiniteFloat
-    memory_bytes: Bytes | None = None
-    batch_sizes: list[BatchFit] = []  # ascending
-
-
-class ModelSummary(_Message):
-    """A model: its blocks, bottom first, and the parameters trained at depth 0, 1, ... L."""
-
-    blocks: list[Block]
-    trainable_parameters: list[int]
-
-
-class Inspection(ModelSummary):
-    """What `inspect` found: everything about model and data that the service and later trials need."""
-
-    others: list[ModelSummary] = []  # the spec's second model and on
-    label_names: list[str]  # index = class id, the same in every trial and in the saved model
-    labels: dict[str, int]  # rows per label over all splits
-    rows: dict[str, int]  # rows per split: train, validation, test
-    fingerprint: str  # sha256 of the examples and their splits
-    estimates: Estimates | None = None
-
-    @property
-    def models(self) -> list[ModelSummary]:
-        """Every model, in the spec's order."""
-        return [self, *self.others]
-
-    @property
-    def depths(self) -> list[int]:
-        """Every model's number of blocks."""
-        return [len(model.blocks) for model in self.models]
-
-
-class Evaluation(_Message):
-    """What `evaluate` measured, and the packed model (a file in the assignment's folder)."""
-
-    test: Metrics | None  # None without a test split
-    model: FileRef  # model.tar.gz
-
-
-class Comparison(_Message):
-    """What `compare` measured: a schedule's champion and its challenger on the same examples."""
-
-    examples: int = Field(ge=0)
-    left_out: int = Field(ge=0)  # of the test split: examples that one of the two has seen
-    units: int = Field(ge=0)  # what gets one label each: examples, or words
-    independent: bool  # every unit is an example of its own, related to no other
-    champion: Metrics
-    challenger: Metrics
-    gained: int = Field(ge=0)  # units that only the challenger has right
-    lost: int = Field(ge=0)  # units that only the champion has right
-    exchanged: list[FiniteFloat] = []  # differences of the objective, more is better, were the answers exchanged
-    resampled: list[FiniteFloat] = []  # and on resamples of the examples
-    predictions: FileRef  # what both said of each unit (a file in the assignment's folder)
-
-
-class Problem(_Message):
+class Problem(Message):
     """Why model or data cannot be used: a sentence with the cure, and the spec's path where there is one."""
 
     message: Sentence
-    path: list[str | int] = []
+    path: list[str | int] = Field([])
 
 
-class Checkpoint(_Message):
+class Checkpoint(Message):
     """Where an interrupted trial goes on: after evaluation `step`, with what was best so far."""
 
     step: int = 0
@@ -190,7 +105,7 @@ class Checkpoint(_Message):
     best_value: FiniteFloat | None = None
 
 
-class Assignment(_Message):
+class Assignment(Message):
     """Work for one worker. `params` holds every hyperparameter, defaults included, depths resolved."""
 
     id: int
@@ -203,13 +118,13 @@ class Assignment(_Message):
     store: str  # absolute path of the assignment's folder on the service's machine
     store_mark: str  # content of the file `.mark` above it: a worker that reads the same shares the disk
     number: int | None = None  # the trial's number (train, evaluate), else that of the kind's
-    params: Params = {}
+    params: Params = Field({})
     seed: int = 0
     inspection: Inspection | None = None
     checkpoint: Checkpoint = Checkpoint()  # evaluate: `best` is the winner's weights
     micro_batch: MicroBatch | None = None  # the least of what this study's trials have told
     memory_bytes: Bytes | None = None  # train: the most it may take of its GPU, which others use too
-    provenance: dict[str, Any] = {}  # evaluate: goes into luthier.json as it is
+    provenance: dict[str, Any] = Field({})  # evaluate: goes into luthier.json as it is
     champion: FileRef | None = None  # compare: the model in use, packed
     challenger: FileRef | None = None  # compare: the study's winner, packed
 
@@ -219,14 +134,14 @@ class Assignment(_Message):
         return str(self.params.get("model", self.spec.models[0]))
 
 
-class Gpu(_Message):
+class Gpu(Message):
     """The GPU that a worker computes on. Workers that name the same one share it."""
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}$")  # unique in the world
     total_bytes: Annotated[int, Field(ge=1, lt=2**63)] | None = None  # None: not known, so it is not shared by bytes
 
 
-class Claim(_Message):
+class Claim(Message):
     """A worker asks for work, and waits up to `wait_seconds` for it."""
 
     worker: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$")
@@ -236,7 +151,7 @@ class Claim(_Message):
     version: Sentence = Field("", max_length=50)
 
 
-class LeaseMessage(_Message):
+class LeaseMessage(Message):
     """What every message about a held assignment carries."""
 
     id: int = Field(ge=1, lt=2**63)
@@ -276,7 +191,7 @@ class Outcome(LeaseMessage):
     comparison: Comparison | None = None
 
 
-class Answer(_Message):
+class Answer(Message):
     """The service's answer to a report or a renewal."""
 
     decision: Decision

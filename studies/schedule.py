@@ -1,7 +1,7 @@
-"""A schedule: a study made anew at the times a cron expression names, on the data of that day, and what its result
-must be to take the place of the model in use.
+"""A schedule: a study that is repeated at the times of a cron expression, on the data of that day.
 
-Which due time fires and which is skipped is decided here (`decide`); the clock is an argument.
+It also says by how much a run's winner must be better to replace the model in use. The service decides with `decide`
+which due time fires and which is skipped; the clock is an argument, and must never be read here.
 """
 
 import hashlib
@@ -10,36 +10,24 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
-from zoneinfo import ZoneInfo
 
-from cronsim import CronSim, CronSimError
 from pydantic import BeforeValidator, Field, FiniteFloat, WithJsonSchema, field_validator, model_validator
 
-from luthier.studies.documents import Document, load_document
-from luthier.studies.hyperparameters import Params
+from luthier.studies.cron import due_times, zone
+from luthier.studies.documents import Document, load_document, refuse
 from luthier.studies.promotion import Promote
-from luthier.studies.space import Space, refuse
 from luthier.studies.spec import Confirm, StudySpec
 
 SCHEDULE_PATTERN = r"^[a-z0-9][a-z0-9-]{0,45}$"  # leaves room for a run's time in its study's name
 PLACEHOLDER = "scheduled"  # a template's name, until a run gives it one
 PUNCTUAL_SECONDS = 60.0  # a due time is missed, where catch_up is none, once it is so long ago
-NICKNAMES = {
-    "@hourly": "0 * * * *",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@weekly": "0 0 * * 0",
-    "@monthly": "0 0 1 * *",
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-}
 
 
 class SkipReason(StrEnum):
     """Why a due time did not run."""
 
     STILL_RUNNING = "still_running"  # the run before had not ended, and concurrency is forbid
-    TOO_LATE = "too_late"  # nobody was there at the time, or the starting deadline had passed
+    TOO_LATE = "too_late"  # no service ran at the time, or the starting deadline had passed
     UNCHANGED = "unchanged"  # the data and the template are those of the last run that ended
     PAUSED = "paused"  # the schedule was paused
 
@@ -50,12 +38,12 @@ class RunState(StrEnum):
     RUNNING = "running"  # its study searches, or its winner is being compared with the champion
     FINISHED = "finished"  # decided; `outcome` says how
     SKIPPED = "skipped"  # did not run; `reason` says why
-    FAILED = "failed"  # came to no winner; `message` says why, and the champion stayed
+    FAILED = "failed"  # ended without a winner; `message` says why, and the champion stayed
     CANCELLED = "cancelled"  # ended by a user, or replaced by the next run
 
 
 class RunOutcome(StrEnum):
-    """What a finished run came to."""
+    """How a finished run changed the schedule's champion."""
 
     FIRST = "first"  # there was no champion: its winner became it
     PROMOTED = "promoted"  # its winner took the champion's place
@@ -63,7 +51,7 @@ class RunOutcome(StrEnum):
 
 
 class Event(StrEnum):
-    """What a schedule tells of."""
+    """Events of a schedule that its service's webhook is told about."""
 
     FINISHED = "finished"
     PROMOTED = "promoted"
@@ -71,7 +59,10 @@ class Event(StrEnum):
 
 
 def _template(raw: Any) -> Any:
-    """A study's spec without a name; splits keep their rows as the data grows unless it says otherwise."""
+    """Return a study's spec with PLACEHOLDER for a name.
+
+    Its splits keep their rows while the data grows, unless the spec draws them in another way. Raises ValidationError.
+    """
     if isinstance(raw, StudySpec):
         return raw
     if not isinstance(raw, Mapping):
@@ -93,13 +84,13 @@ TEMPLATE_SCHEMA = {
 
 
 class WarmStart(Document):
-    """Configurations of the last run that are tried first, scored anew on the new data."""
+    """Configurations of the last run that are tried first, and scored again on the new data."""
 
     top: int = Field(5, ge=0, le=50, description="The best so many.")
 
 
 class ScheduleSpec(Document):
-    """When to tune again, what, and what a new model must show to replace the one in use."""
+    """When to tune again, the study to repeat, and by how much a new model must be better to replace the one in use."""
 
     name: str = Field(pattern=SCHEDULE_PATTERN)
     cron: str = Field(description="Minute, hour, day of month, month, day of week; or @hourly, @daily, @weekly, ...")
@@ -147,11 +138,11 @@ class ScheduleSpec(Document):
         return self
 
     def due_times(self, after: float) -> Iterator[float]:
-        """Due times later than `after`, in seconds since the epoch, ascending and without end."""
+        """Yield due times later than `after`, in seconds since the epoch, ascending and without end."""
         return due_times(self.cron, self.timezone, after)
 
     def run_spec(self, due: float) -> StudySpec:
-        """The spec of the study that is due then, in seconds since the epoch."""
+        """Return the spec of the run's study that is due at `due`, in seconds since the epoch."""
         at = datetime.fromtimestamp(due, UTC)
         promote = self.promote
         confirm = Confirm(candidates=promote.candidates, seeds=promote.seeds) if promote.seeds else None
@@ -159,18 +150,18 @@ class ScheduleSpec(Document):
 
     @property
     def template_digest(self) -> str:
-        """SHA-256 of what is searched, and on which data."""
+        """SHA-256 of the study's spec, in hexadecimal digits: another digest, another search or another data set."""
         return hashlib.sha256(self.study.model_dump_json().encode()).hexdigest()
 
     def shown(self) -> dict[str, Any]:
-        """As a person would write it, every default filled in."""
+        """Return the schedule as a document that a person would write, with every default filled in."""
         document = self.model_dump(mode="json")
         document["study"] = {k: v for k, v in document["study"].items() if k not in ("name", "confirm")}
         return document
 
 
 def parse_schedule(text: str) -> ScheduleSpec:
-    """A validated schedule from YAML or JSON text. Raises ValueError (pydantic's ValidationError is one)."""
+    """Return a validated schedule from YAML or JSON text. Raises ValueError (pydantic's ValidationError is one)."""
     document = load_document(text)
     if not isinstance(document, dict):
         raise ValueError("a schedule is a mapping of keys: name, cron, timezone, study, promote, ...")
@@ -178,98 +169,56 @@ def parse_schedule(text: str) -> ScheduleSpec:
 
 
 def changed(spec: ScheduleSpec, changes: Mapping[str, Any]) -> ScheduleSpec:
-    """The schedule with some of its keys replaced; null puts a key back to its default. Raises ValidationError."""
+    """Return the schedule with some of its keys replaced; None puts a key back to its default.
+
+    Raises:
+        ValidationError: For a wrong value, another name, or another task.
+    """
     if changes.get("name", spec.name) != spec.name:
         raise refuse("schedule", (("name",), "cannot be changed: make another schedule"))
     document = {key: value for key, value in {**spec.shown(), **changes}.items() if value is not None}
-    made = ScheduleSpec.model_validate(document)
-    if made.study.task != spec.study.task:
+    replaced = ScheduleSpec.model_validate(document)
+    if replaced.study.task != spec.study.task:
         text = "cannot be changed: the champion does another task; make another schedule"
         raise refuse("schedule", (("study", "task"), text))
-    return made
-
-
-def zone(name: str) -> ZoneInfo:
-    """The time zone of an IANA name. Raises ValueError."""
-    try:
-        return ZoneInfo(name)
-    except (OSError, ValueError, LookupError):  # no such file, a path that leads out, a directory
-        raise ValueError("must be an IANA time zone, as UTC or Europe/Berlin") from None
-
-
-def due_times(cron: str, timezone: str, after: float) -> Iterator[float]:
-    """The times a cron expression names in a time zone, later than `after`; seconds since the epoch, ascending.
-
-    Where clocks go forward, a time that does not exist comes due at the first one that does; where they go back, a
-    time that exists twice comes due the first time only, unless minute or hour are given by `*` (as Debian's cron).
-    Raises ValueError for what is no cron expression of five fields.
-    """
-    text = NICKNAMES.get(cron.strip().lower(), cron)
-    if len(text.split()) != 5:
-        raise ValueError("must have five fields: minute, hour, day of month, month, day of week; or be as @daily")
-    place = zone(timezone)
-    try:
-        found = CronSim(text, datetime.fromtimestamp(after, place))
-    except (CronSimError, IndexError) as error:
-        raise ValueError(f"is no cron expression: {error}") from None
-    return _ascending(found, after)
-
-
-def _ascending(found: Iterator[datetime], after: float) -> Iterator[float]:
-    """Without repetitions, which clocks that change bring."""
-    last = after
-    for at in found:
-        if at.timestamp() > last:
-            last = at.timestamp()
-            yield last
+    return replaced
 
 
 @dataclass(frozen=True)
 class Due:
-    """What becomes of a due time: it fires, or is skipped for a reason."""
+    """A due time, and the reason why it is skipped, if it is."""
 
     at: float  # seconds since the epoch
-    skip: SkipReason | None
+    skip: SkipReason | None  # None: a run starts
 
 
-def decide(spec: ScheduleSpec, due: Sequence[float], now: float, latest: bool, running: bool) -> list[Due]:
-    """What becomes of each of some due times that have come, ascending. `latest`: the last of them is the last that has
-    come. `running`: a run goes on."""
+def decide(
+    spec: ScheduleSpec, due: Sequence[float], now: float, is_last_batch: bool, has_active_run: bool
+) -> list[Due]:
+    """Return which of some due times fire, and why the other ones are skipped.
+
+    Args:
+        spec: The schedule.
+        due: Times that have come due, ascending, in seconds since the epoch.
+        now: The time now, likewise.
+        is_last_batch: No later time is pending. Only the last time of the last batch can fire: earlier ones are missed.
+        has_active_run: A run of this schedule is RUNNING.
+
+    Returns:
+        One `Due` for each time, in order.
+    """
     deadline = spec.starting_deadline_seconds
     if spec.catch_up == "none" and deadline is None:
         deadline = PUNCTUAL_SECONDS
     decided = []
     for i, at in enumerate(due):
+        is_missed = not is_last_batch or i < len(due) - 1
         skip = None
-        late, missed = now - at, not latest or i < len(due) - 1
         if spec.paused:
             skip = SkipReason.PAUSED
-        elif missed or (deadline is not None and late > deadline):
+        elif is_missed or (deadline is not None and now - at > deadline):
             skip = SkipReason.TOO_LATE
-        elif running and spec.concurrency == "forbid":
+        elif has_active_run and spec.concurrency == "forbid":
             skip = SkipReason.STILL_RUNNING
         decided.append(Due(at, skip))
     return decided
-
-
-@dataclass(frozen=True)
-class Adapted:
-    """A configuration of an earlier run, moved into today's space; `params` None: it does not fit."""
-
-    params: Params | None
-    changes: tuple[str, ...]  # a sentence each
-
-
-def adapt(params: Mapping[str, Any], space: Space) -> Adapted:
-    """Clamp what lies outside the (resolved) space; drop the configuration where a choice it made is not offered any
-    more. What the space does not search takes the space's value."""
-    clipped, changes = space.clip(dict(params)), []
-    for name, value in clipped.items():
-        if name not in params:
-            changes.append(f"{name} is new: {value}")
-        elif value != params[name]:
-            if isinstance(value, str) or isinstance(params[name], str):
-                return Adapted(None, (f"{name} {params[name]} is not offered any more",))
-            changes.append(f"{name} {params[name]:g} became {value:g}")
-    changes += [f"{name} is not searched any more" for name in params if name not in clipped]
-    return Adapted(clipped, tuple(changes))

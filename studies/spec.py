@@ -1,6 +1,7 @@
-"""A study's spec: the document a user writes, validated to the last key.
+"""A study's spec: the document that a user writes, validated to the last key.
 
-Importable without Optuna or torch. `parse_spec` reads YAML or JSON; every problem names its path and the cure.
+The service reads specs and hands them to the workers; `parse_spec` reads YAML or JSON, and every problem names its path
+and the cure. It must never import Optuna or torch.
 """
 
 import hashlib
@@ -17,120 +18,21 @@ from pydantic import (
     model_validator,
 )
 
-from luthier.studies.documents import Document, load_document
+from luthier.studies.dataset import Dataset
+from luthier.studies.dimensions import Range
+from luthier.studies.documents import Document, Path, load_document, refuse
 from luthier.studies.model_space import MODEL_SCHEMA, ModelsSpace, check_models
-from luthier.studies.space import Range, Space, refuse
+from luthier.studies.space import Space
+from luthier.studies.strategy import Objective, Pruner, Sampler
 from luthier.studies.tasks import TASKS, Task
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
-SamplerName = Literal["tpe", "gp", "cmaes", "qmc", "random", "grid"]
 Precision = Literal["auto", "float32", "bfloat16"]
-PrunerName = Literal["median", "hyperband", "halving", "percentile", "patient", "none"]
-
-
-class SplitFiles(Document):
-    """One file or folder per split, where the data comes split already."""
-
-    train: str = Field(min_length=1)
-    validation: str | None = Field(None, min_length=1)
-    test: str | None = Field(None, min_length=1)
-
-
-class Dataset(Document):
-    """Where the examples come from. A fraction is drawn seeded and stratified by label; a string names a split."""
-
-    source: str | SplitFiles
-    subset: str | None = Field(None, description="A hub data set's configuration, as mrpc in glue.")
-    columns: dict[str, str] = Field(default_factory=dict, description="Role (text, label, ...) -> column name.")
-    validation: FiniteFloat | str = Field(0.15, description="Fraction of the training rows, or a split's name.")
-    test: FiniteFloat | str = Field(0.15, description="Likewise; 0 for none.")
-    limit: int | None = Field(None, ge=10, description="A seeded, stratified sample of so many rows.")
-    draw: Literal["random", "stable"] = Field(
-        "random",
-        description="How splits are drawn. stable: by each row's content, so that it keeps its side as rows are added.",
-    )
-
-    @field_validator("source", mode="before")
-    @classmethod
-    def _source(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            return SplitFiles.model_validate(value)
-        if not isinstance(value, str) or not value.strip() or "\0" in value:
-            raise ValueError("must be a file, a folder, a hub id, or {train: ..., validation: ..., test: ...}")
-        return value
-
-    @model_validator(mode="after")
-    def _splits(self) -> Self:
-        if isinstance(self.validation, float) and not 0 < self.validation < 1:
-            raise refuse("dataset", (("validation",), "must be a fraction above 0 and below 1, or a split's name"))
-        if isinstance(self.test, float) and not 0 <= self.test < 1:
-            raise refuse("dataset", (("test",), "must be a fraction from 0 to below 1, or a split's name"))
-        if isinstance(self.validation, float) and isinstance(self.test, float) and self.validation + self.test >= 1:
-            raise refuse("dataset", (("test",), "validation and test together must leave rows to train on"))
-        return self
-
-
-class Objective(Document):
-    """What is optimised: a metric on the validation split, at a trial's best or last evaluation."""
-
-    metric: str = "accuracy"
-    direction: Literal["maximize", "minimize"] = "maximize"
-    measurement: Literal["best", "last"] = "best"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _direction(cls, raw: Any) -> Any:
-        known = {m.name: m for task in TASKS.values() for m in task.metrics}
-        if isinstance(raw, dict) and raw.get("metric") in known and "direction" not in raw:
-            raw = {**raw, "direction": "maximize" if known[raw["metric"]].maximize else "minimize"}
-        return raw
-
-
-class Sampler(Document):
-    """How configurations are drawn. `startup_trials` random ones come before the model (tpe, gp, cmaes)."""
-
-    name: SamplerName = "tpe"
-    startup_trials: int | None = Field(None, ge=1, le=10_000)
-
-    @model_validator(mode="after")
-    def _options(self) -> Self:
-        if self.startup_trials is not None and self.name not in ("tpe", "gp", "cmaes"):
-            raise refuse("sampler", (("startup_trials",), f"has no meaning for {self.name}; leave it out"))
-        return self
-
-
-PRUNER_OPTIONS: dict[str, tuple[str, ...]] = {
-    "median": ("startup_trials", "warmup_steps"),
-    "percentile": ("startup_trials", "warmup_steps", "percentile"),
-    "hyperband": ("reduction_factor",),
-    "halving": ("reduction_factor",),
-    "patient": ("patience", "startup_trials", "warmup_steps"),
-    "none": (),
-}
-
-
-class Pruner(Document):
-    """Which trials end early. A step is one evaluation: the same amount of data seen in every trial."""
-
-    name: PrunerName = "hyperband"
-    startup_trials: int | None = Field(None, ge=0, le=10_000, description="Complete trials before any is pruned.")
-    warmup_steps: int | None = Field(None, ge=0, le=10_000, description="Evaluations before a trial may be pruned.")
-    percentile: FiniteFloat | None = Field(None, gt=0, lt=100, description="Best share of trials kept, in percent.")
-    patience: int | None = Field(None, ge=0, le=10_000, description="Evaluations without improvement tolerated.")
-    reduction_factor: int | None = Field(None, ge=2, le=100, description="Share of trials kept per rung: 1 in so many.")
-
-    @model_validator(mode="after")
-    def _options(self) -> Self:
-        allowed = PRUNER_OPTIONS[self.name]
-        wrong = sorted(k for k in self.model_fields_set - {"name"} - set(allowed) if getattr(self, k) is not None)
-        if wrong:
-            text = f"has no meaning for {self.name}" + (f", which takes {', '.join(allowed)}" if allowed else "")
-            raise refuse("pruner", *(((k,), text) for k in wrong))
-        return self
+Problems = list[tuple[Path, str]]
 
 
 class Budget(Document):
-    """When the search ends: whichever limit comes first. Then the winner is measured on the test split."""
+    """When the search ends: at the first limit that is reached. Then the winner is measured on the test split."""
 
     trials: int | None = Field(None, ge=1, le=100_000, description="Trials started, the baseline included.")
     wall_clock_seconds: FiniteFloat | None = Field(None, gt=0, description="From the first trial's start.")
@@ -143,7 +45,7 @@ class Budget(Document):
 
 
 class Resources(Document):
-    """What a trial may take of a machine."""
+    """The share of a machine that a trial may take."""
 
     gpus: FiniteFloat | None = Field(
         None, gt=0, le=1, description="Share of a GPU; without it, as much as trials turn out to need."
@@ -151,7 +53,7 @@ class Resources(Document):
 
 
 class Confirm(Document):
-    """The best configurations are trained again, on fresh seeds, before one wins: so that a lucky run does not."""
+    """How often the best configurations are trained again, on fresh seeds, so that no lucky run wins."""
 
     candidates: int = Field(3, ge=1, le=20, description="Configurations: those with the best scores.")
     seeds: int = Field(3, ge=1, le=20, description="Times each is trained again; the best mean wins.")
@@ -222,10 +124,17 @@ class StudySpec(Document):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        problems: list[tuple[tuple[str | int, ...], str]] = []
+        problems = [*self._task_problems(), *self._search_problems(), *self._budget_problems()]
+        if problems:
+            raise refuse("spec", *problems)
+        return self
+
+    def _task_problems(self) -> Problems:
+        """Return what does not suit the task: objective, columns, hyperparameters, augmentation."""
+        problems: Problems = []
         metric = self.task_info.metric(self.objective.metric)
-        names = ", ".join(m.name for m in self.task_info.metrics)
         if metric is None:
+            names = ", ".join(m.name for m in self.task_info.metrics)
             problems.append((("objective", "metric"), f"must be one of {names}"))
         elif metric.maximize != self.maximize:
             right = "maximize" if metric.maximize else "minimize"
@@ -238,46 +147,49 @@ class StudySpec(Document):
         problems += [(("space", name), refuses[name]) for name in self.space if name in refuses]
         if self.augmentation != "none" and "image" not in roles:
             problems.append((("augmentation",), f"must be none: {self.task} has no images"))
+        return problems
+
+    def _search_problems(self) -> Problems:
+        """Return what does not suit the search: a pruner without evaluations, a grid without choices."""
+        problems: Problems = []
         if self.pruner.name != "none" and self.max_steps == 1:
-            problems.append(
-                (
-                    ("pruner", "name"),
-                    "must be none: every trial has one evaluation; "
-                    "raise space.epochs or evaluations_per_epoch to prune",
-                )
-            )
+            text = "must be none: every trial has one evaluation; raise space.epochs or evaluations_per_epoch to prune"
+            problems.append((("pruner", "name"), text))
         if self.sampler.name == "grid":
             for name, d in self.space.free().items():
                 if isinstance(d, Range) and not d.finite and name != "freeze_depth":  # blocks can be counted
                     problems.append((("space", name), "a grid needs finite choices: list them, or give a step"))
-        bounds = (self.budget.trials, self.budget.wall_clock_seconds, self.budget.gpu_seconds)
-        if all(bound is None for bound in bounds):
-            problems.append((("budget",), "must set trials, wall_clock_seconds or gpu_seconds, so that it ends"))
-        if problems:
-            raise refuse("spec", *problems)
-        return self
+        return problems
+
+    def _budget_problems(self) -> Problems:
+        """Return why the search would never end, if so."""
+        if self.budget.trials or self.budget.wall_clock_seconds or self.budget.gpu_seconds:
+            return []
+        return [(("budget",), "must set trials, wall_clock_seconds or gpu_seconds, so that it ends")]
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The model, or all that are searched; the baseline fine-tunes the first."""
+        """The models that are searched, one or several; the baseline fine-tunes the first."""
         return (self.model,) if isinstance(self.model, str) else self.model
 
     @property
     def task_info(self) -> Task:
+        """The task's columns, metrics and baseline."""
         return TASKS[self.task]
 
     @property
     def maximize(self) -> bool:
+        """Whether more of the objective is better."""
         return self.objective.direction == "maximize"
 
     @property
     def max_steps(self) -> int:
-        """Evaluations in the longest trial."""
+        """Number of evaluations in the longest trial."""
         return int(self.space.largest("epochs")) * self.evaluations_per_epoch
 
 
 def parse_spec(text: str) -> StudySpec:
-    """A validated spec from YAML or JSON text. Raises ValueError (pydantic's ValidationError is one)."""
+    """Return a validated spec from YAML or JSON text. Raises ValueError (pydantic's ValidationError is one)."""
     document = load_document(text)
     if not isinstance(document, dict):
         raise ValueError("a spec is a mapping of keys: name, task, model, dataset, space, budget, ...")
@@ -285,12 +197,17 @@ def parse_spec(text: str) -> StudySpec:
 
 
 def trial_seed(study_seed: int, number: int, again: int = 0) -> int:
-    """The seed of a trial: 32 bits of SHA-256 over the study's seed and the trial's number; `again`: of its n-th
-    repetition."""
+    """Return the seed of a trial: the first 32 bits of SHA-256 over the study's seed and the trial's number.
+
+    Args:
+        study_seed: The spec's seed.
+        number: The trial's number.
+        again: 0 for the trial itself, n for its n-th repetition on a fresh seed.
+    """
     text = f"{study_seed}/{number}" + (f"/{again}" if again else "")
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
 
 def is_better(a: float, b: float, maximize: bool) -> bool:
-    """Whether score `a` beats `b`; nothing beats with a number that is not finite."""
+    """Return whether score `a` is better than score `b`; a score that is not finite is never better."""
     return math.isfinite(a) and (a > b if maximize else a < b)

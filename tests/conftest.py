@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
+pytest.register_assert_rewrite("tests.support")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # tests start hundreds of processes, which would compile our files anew
 
 # Workers of tests keep activations apart from those of the machine's own workers.
@@ -32,9 +33,21 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, bytes) else None
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test of a `database_url` on SQLite and Postgres.
+
+    Where neither SQL nor locks differ (the test is not marked `both_databases`), Postgres is left to `make test-all`.
+    """
+    own = hasattr(metafunc.cls, "database_url")  # a contract's class for one database
+    if "database_url" in metafunc.fixturenames and not own:
+        always = metafunc.definition.get_closest_marker("both_databases") is not None
+        postgres = pytest.param("postgres", marks=[] if always else pytest.mark.full)
+        metafunc.parametrize("database_url", ["sqlite", postgres], indirect=True)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first: at the end, short tests are left for whichever process is free."""
-    items.sort(key=lambda item: "e2e" not in item.path.parts)
+    items.sort(key=lambda item: "acceptance" not in item.path.parts)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -142,9 +155,9 @@ def sqlite_url(_prepared_sqlite: Path, tmp_path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture
 def database_url(request: pytest.FixtureRequest) -> str:
-    """The URL of a database that has the tables and no row, on each of the databases we support."""
+    """The URL of a database that has the tables and no row; `pytest_generate_tests` says on which databases."""
     if request.param == "sqlite":
         return str(request.getfixturevalue("sqlite_url"))
     factory: Callable[[], str] = request.getfixturevalue("postgres_url")

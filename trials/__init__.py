@@ -1,1 +1,1 @@
-"""A worker: it claims assignments, has its child process fine-tune models, and reports to the service."""
+"""The worker: claims assignments, fine-tunes and reports. No database, no web framework, no Optuna."""

@@ -9,18 +9,16 @@ import logging
 import os
 import platform
 import re
-import shutil
-import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 
+from luthier.studies.gpus import CPU, find_gpu
 from luthier.studies.host import usable_cores
 from luthier.studies.protocol import Gpu
 from luthier.trials.worker.loop import Worker
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
-CPU = "cpu"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -71,24 +69,14 @@ def device(gpu: str | None) -> tuple[str, Gpu | None]:
         gpu: A GPU's index or UUID; "cpu": none; None: the first that this process sees.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") if gpu is None else gpu
-    tool = shutil.which("nvidia-smi")
     if visible in ("", CPU, "-1"):
         return CPU, None
     chosen = (visible or "0").split(",")[0]
     unknown = (f"GPU {chosen}"[:200], Gpu(id=_global_id(chosen))) if gpu is not None else (CPU, None)
-    if tool is None:
-        return unknown
-    command = [tool, "--query-gpu=uuid,memory.total,name", "--format=csv,noheader,nounits", f"--id={chosen}"]
-    try:
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=30)  # noqa: S603 - no shell
-    except (OSError, subprocess.TimeoutExpired):
-        return unknown
-    found = asked.stdout.strip().splitlines()[0].split(", ", 2) if asked.stdout.strip() else []
-    if asked.returncode or len(found) != 3:
-        return unknown  # a part of a GPU has no name of its own
-    identifier, mebibytes, name = found
-    total = int(mebibytes) * 2**20 if mebibytes.isdigit() and int(mebibytes) else None
-    return name[:200], Gpu(id=_global_id(identifier), total_bytes=total)
+    whole_gpu = find_gpu(chosen)
+    if whole_gpu is None or whole_gpu.is_instance:
+        return unknown  # an instance is named by its UUID, and its memory is not shared by bytes
+    return whole_gpu.name[:200], Gpu(id=_global_id(whole_gpu.uuid), total_bytes=whole_gpu.total_bytes)
 
 
 def _global_id(chosen: str) -> str:

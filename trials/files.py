@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from luthier.studies.protocol import FileRef
+from luthier.studies.wire import FileRef
 
 
 @contextmanager

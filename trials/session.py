@@ -7,7 +7,7 @@ implement it in memory.
 from pathlib import Path
 from typing import Protocol
 
-from luthier.studies.protocol import Metrics
+from luthier.studies.wire import Metrics
 
 
 class Session(Protocol):

@@ -1,81 +1,87 @@
-"""Who may call: a bearer token for programs, a login page and a cookie for browsers, another token for workers.
+"""Access control: a bearer token for programs, a login page and a cookie for browsers, another token for workers.
 
-Without a token the service answers on loopback only, to requests that name this machine as their host, so that a web
-page elsewhere can reach it neither by DNS rebinding nor by a cross-site request.
+`create_app` installs it before any route. Without a token the service answers on loopback only, to requests that name
+this machine as their host, so that a web page elsewhere can reach it neither by DNS rebinding nor by a cross-site
+request. Tokens are compared in constant time, and are neither logged nor stored.
 """
 
-import base64
 import hashlib
 import hmac
+import re
 import time
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
+from itsdangerous import BadSignature, Signer
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from luthier.service.api.pages import render
 from luthier.service.errors import Forbidden, Problem, TooLarge, Unauthorized
+from luthier.studies.host import is_loopback
 
-OPEN = ("/healthz", "/readyz", "/login")
+OPEN = ("/healthz", "/readyz", "/login")  # paths that need no token
 MAX_BODY_BYTES = 8 * 2**20  # of any body but workers' files; a report with a full log is the largest
 COOKIE = "luthier"
-COOKIE_SECONDS = 12 * 3600
-LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
-
-LOGIN = """<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Luthier: log in</title><style>body{{font:16px system-ui;display:grid;place-items:center;min-height:90vh}}
-form{{display:grid;gap:.8rem;width:20rem}}input,button{{font:inherit;padding:.5rem}}p{{color:#b00;min-height:1.2em}}</style>
-<form method="post" action="/login"><h1>Luthier</h1><label for="token">Token of this service</label>
-<input id="token" name="token" type="password" autocomplete="current-password" autofocus required>
-<input type="hidden" name="next" value="{next}"><button>Log in</button><p role="alert">{message}</p></form>"""
+COOKIE_SECONDS = 12 * 3600  # a working day
+HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(:[0-9]*)?")  # a Host header: name or address, then perhaps a port
 
 
 class Guard:
-    """Decides over each request before any route sees it."""
+    """Decide over each request before any route sees it; safe to share between threads."""
 
     def __init__(self, token: str | None, worker_tokens: list[str]) -> None:
+        """Take the tokens.
+
+        Args:
+            token: the users' token; None lets every local request pass.
+            worker_tokens: the tokens that workers may present; empty lets every worker pass.
+        """
         self._token = token
         self._worker_tokens = worker_tokens
+        # The signed value is the time of expiry, not (as in TimestampSigner) that of signing, which is refused by a
+        # service of the same database whose clock is a little behind.
+        self._signer = Signer(token or "", salt="luthier cookie", key_derivation="hmac", digest_method=hashlib.sha256)
 
     def check(self, request: Request) -> None:
-        """Raise Unauthorized or Forbidden, or let the request pass."""
+        """Let the request pass, or refuse it.
+
+        Raises:
+            Unauthorized: the path needs a token (or cookie), and the request has no valid one.
+            Forbidden: the request comes from a page of another site, or without a token from another machine.
+        """
         path = request.url.path
-        self._same_site(request)
+        self._check_site(request)
         if path.startswith("/v1/worker/"):
             bearer = _bearer(request)
-            if self._worker_tokens and not any(_same(bearer, token) for token in self._worker_tokens):
+            if self._worker_tokens and not any(_equal(bearer, token) for token in self._worker_tokens):
                 raise Unauthorized("Workers present the worker token: set LUTHIER_WORKER_TOKEN on both sides.")
-        elif self._token is not None and path not in OPEN and not self._known(request, self._token):
+        elif self._token is not None and path not in OPEN and not self._is_user(request, self._token):
             raise Unauthorized("Send `Authorization: Bearer <token>`, or log in at /login.")
 
-    def _known(self, request: Request, token: str) -> bool:
-        return _same(_bearer(request), token) or self._cookie_valid(request.cookies.get(COOKIE))
+    def _is_user(self, request: Request, token: str) -> bool:
+        return _equal(_bearer(request), token) or self._is_valid_cookie(request.cookies.get(COOKIE, ""))
 
-    def _same_site(self, request: Request) -> None:
+    def _check_site(self, request: Request) -> None:
         host = request.headers.get("host", "")
-        if self._token is None and host.rsplit(":", 1)[0] not in LOCAL_HOSTS and host not in LOCAL_HOSTS:
+        if self._token is None and not _names_this_machine(host):
             raise Forbidden("Without a token this service answers to localhost only; set LUTHIER_TOKEN to change that.")
         origin = request.headers.get("origin")
         if origin is not None and request.method not in ("GET", "HEAD") and urlsplit(origin).netloc != host:
             raise Forbidden("Requests from pages of other sites are refused.")
 
     def login(self, presented: str) -> str | None:
-        """The cookie for a right token; None for a wrong one."""
-        if self._token is None or not _same(presented, self._token):
+        """Return a cookie for the right token, valid for COOKIE_SECONDS; None for a wrong one."""
+        if self._token is None or not _equal(presented, self._token):
             return None
-        expires = str(int(time.time()) + COOKIE_SECONDS)
-        return f"{expires}.{self._signature(expires)}"
+        return self._signer.sign(str(int(time.time()) + COOKIE_SECONDS)).decode()
 
-    def _cookie_valid(self, cookie: str | None) -> bool:
-        expires, _, signature = (cookie or "").partition(".")
-        if not expires.isascii() or not expires.isdigit() or not _same(signature, self._signature(expires)):
+    def _is_valid_cookie(self, cookie: str) -> bool:
+        try:
+            return int(self._signer.unsign(cookie)) > time.time()
+        except BadSignature:
             return False
-        return int(expires) > time.time()
-
-    def _signature(self, expires: str) -> str:
-        key = hashlib.sha256(b"luthier cookie " + (self._token or "").encode()).digest()
-        return base64.urlsafe_b64encode(hmac.digest(key, expires.encode(), "sha256")).decode().rstrip("=")
 
 
 def _bearer(request: Request) -> str:
@@ -83,17 +89,27 @@ def _bearer(request: Request) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def _same(presented: str, token: str) -> bool:
+def _names_this_machine(host: str) -> bool:
+    """Return whether a Host header names the loopback (its address, or `localhost`), with or without a port."""
+    match = HOST.fullmatch(host)
+    return match is not None and is_loopback(match[1].strip("[]"))
+
+
+def _equal(presented: str, token: str) -> bool:
+    """Compare in constant time."""
     return hmac.compare_digest(presented.encode(), token.encode())
 
 
 class GuardMiddleware:
-    """Plain ASGI, so that streams pass through untouched."""
+    """Refuse requests as the guard says; a plain ASGI application, so that streams pass through untouched."""
 
     def __init__(self, app: ASGIApp, guard: Guard) -> None:
-        self.app, self.guard = app, guard
+        """Put `guard` before `app`."""
+        self.app = app
+        self.guard = guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a refused HTTP request (a browser's page is led to the login); hand on everything else."""
         answer: Response | None = None
         if scope["type"] == "http":
             request = Request(scope)
@@ -119,17 +135,18 @@ def _check_size(request: Request) -> None:
 
 
 def install(app: FastAPI, guard: Guard) -> None:
+    """Put `guard` before all routes of `app`, and add the login page."""
     app.add_middleware(GuardMiddleware, guard=guard)
 
     @app.get("/login", include_in_schema=False)
     def _page(next: str = "/dashboard") -> HTMLResponse:
-        return HTMLResponse(LOGIN.format(next=_local(next), message=""))
+        return render("login.html", next=_local(next), message="")
 
     @app.post("/login", include_in_schema=False)
     def _login(request: Request, token: str = Form(max_length=1000), next: str = Form("/dashboard")) -> Response:
         cookie = guard.login(token)
         if cookie is None:
-            return HTMLResponse(LOGIN.format(next=_local(next), message="That is not this service's token."), 401)
+            return render("login.html", 401, next=_local(next), message="That is not this service's token.")
         response = RedirectResponse(_local(next), 303)
         secure = request.url.scheme == "https"
         response.set_cookie(COOKIE, cookie, COOKIE_SECONDS, httponly=True, samesite="strict", secure=secure)
@@ -137,6 +154,6 @@ def install(app: FastAPI, guard: Guard) -> None:
 
 
 def _local(path: str) -> str:
-    """A path of ours: never a redirect to another site, nor markup."""
+    """Return `path` if it is one of this service's, without markup; else the dashboard's."""
     safe = path.startswith("/") and not path.startswith("//") and all(c.isalnum() or c in "/-_." for c in path)
     return path if safe else "/dashboard"

@@ -1,4 +1,7 @@
-"""The `luthier` command. One file a noun; heavy imports happen inside the commands, and torch never."""
+"""The `luthier` command, a file for each noun.
+
+Imports that take long happen inside the commands, so that `luthier --help` answers at once; torch is never imported.
+"""
 
 import os
 import sys
@@ -21,7 +24,7 @@ for noun in (run, serve, studies, trials, schedules):
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 1 the study or the service failed, 2 usage or a bad spec."""
+    """Run the command line, and exit: 0 done, 1 the study or the service failed, 2 wrong usage or a bad spec."""
     try:
         app()
     except Exception as error:

@@ -1,4 +1,7 @@
-"""What every command shares: the options that name the service, the exit codes, and how errors are told."""
+"""Shared by all commands: options that name the service, reading of files, exit codes, errors as sentences.
+
+Every file of `service/cli/` calls it. It imports what takes long only where it is used, and never torch.
+"""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -29,20 +32,32 @@ Token = Annotated[
     str | None,
     typer.Option("--token", envvar="LUTHIER_TOKEN", metavar="TOKEN", help="The service's token."),
 ]
+ModelFolder = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where the model's directory goes.")]
 StudyName = Annotated[str, typer.Argument(metavar="NAME", help="The study's name.")]
 
 
 class CommandError(Exception):
-    """A command ends with `code`; each of `lines` is a sentence for stderr."""
+    """Ends a command.
+
+    Attributes:
+        code: The exit code.
+        lines: Sentences for stderr.
+    """
 
     def __init__(self, code: int, *lines: str) -> None:
+        """Set the exit code and the sentences for stderr."""
         super().__init__(" ".join(lines))
         self.code, self.lines = code, lines
 
 
 @contextmanager
 def connect(server: str | None, token: str | None) -> Iterator["Client"]:
-    """A client of the service the options name."""
+    """Open a client of the service that the options name, and close it.
+
+    Args:
+        server: URL of the service; None for DEFAULT_SERVER.
+        token: The service's token; None or empty for none.
+    """
     from luthier.service.client import Client
 
     with Client(server or DEFAULT_SERVER, token or None) as client:
@@ -50,7 +65,7 @@ def connect(server: str | None, token: str | None) -> Iterator["Client"]:
 
 
 def read_text(path: Path) -> str:
-    """The document at `path`, `-` for stdin. Raises CommandError."""
+    """Return the text of a file, or of stdin for `-`. Raises CommandError where it cannot be read."""
     try:
         return sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -62,7 +77,11 @@ def read_text(path: Path) -> str:
 
 
 def read_spec(path: Path) -> tuple[str, "StudySpec"]:
-    """The spec at `path`, as text and validated. Raises CommandError with one line for each problem."""
+    """Return the spec in a file (`-` for stdin), as text and validated.
+
+    Raises:
+        CommandError: The file cannot be read, or the spec is wrong; a line for each problem.
+    """
     from pydantic import ValidationError
 
     from luthier.studies.spec import parse_spec
@@ -77,21 +96,29 @@ def read_spec(path: Path) -> tuple[str, "StudySpec"]:
 
 
 def load_settings(**given: Any) -> "Settings":
-    """Settings from the environment, under the options that were given. Raises CommandError."""
+    """Return the settings of the environment, with the given options in their place.
+
+    Args:
+        given: Setting -> value; None leaves the setting to the environment.
+
+    Raises:
+        CommandError: A setting is wrong; a line for each problem.
+    """
     from pydantic import ValidationError
 
+    from luthier.service.schemas import faults_of
     from luthier.service.settings import Settings
 
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        lines = (f"LUTHIER_{line[0].upper()}: {line[1]}" for line in _pairs(error))
+        lines = (f"LUTHIER_{fault.path.upper()}: {fault.message}" for fault in faults_of(error.errors()))
         raise CommandError(USAGE, "The settings are wrong:", *lines) from None
 
 
 @contextmanager
 def starting() -> Iterator[None]:
-    """Around a service in this process: what it refuses to start with is a usage error."""
+    """Turn the refusal of a service to start in this process into a usage error. Raises CommandError."""
     from luthier.service.errors import RefusedToStart
     from luthier.service.storage.migrations import NewerSchema
 
@@ -103,23 +130,19 @@ def starting() -> Iterator[None]:
 
 def problems(error: "ValidationError") -> Iterable[str]:
     """`path: message` for each problem."""
-    return (f"{path}: {message}" if path else message for path, message in _pairs(error))
+    from luthier.service.schemas import faults_of
 
-
-def _pairs(error: "ValidationError") -> Iterable[tuple[str, str]]:
-    for item in error.errors(include_url=False, include_context=False, include_input=False):
-        message = "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
-        yield ".".join(map(str, item["loc"])), message
+    return map(str, faults_of(error.errors()))
 
 
 def tell(*lines: str) -> None:
-    """Sentences to stderr."""
+    """Print sentences to stderr."""
     for line in lines:
         print(line, file=sys.stderr, flush=True)
 
 
 def explain(error: Exception) -> tuple[int, list[str]]:
-    """The exit code of an error that ended a command, and the sentences for stderr."""
+    """Return the exit code for an error that ended a command, and the sentences for stderr."""
     from luthier.service.client import ServiceError, Unreachable
     from luthier.service.download import DownloadError
 
@@ -129,7 +152,7 @@ def explain(error: Exception) -> tuple[int, list[str]]:
         return FAILURE, [str(error), "Start one with `luthier serve`, or name another with --server or LUTHIER_SERVER."]
     if isinstance(error, ServiceError):
         code = USAGE if error.status in (400, 413, 422) else FAILURE
-        return code, [f"{e.path}: {e.message}" if e.path else e.message for e in error.errors] or [str(error)]
+        return code, [str(fault) for fault in error.errors] or [str(error)]
     if isinstance(error, DownloadError):
         return FAILURE, [str(error)]
     if isinstance(error, FileExistsError) and error.errno is None:

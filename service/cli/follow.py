@@ -1,4 +1,7 @@
-"""Following a study to its end by asking again and again."""
+"""Follow a study to its end: snapshots by polling, and the lines and estimates that they add up to.
+
+`luthier run`, `watch` and `wait` call it. It only reads; it never changes a study.
+"""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -15,11 +18,18 @@ if TYPE_CHECKING:
     from luthier.service.client import Client
 
 PATIENCE_SECONDS = 60.0  # a service that restarts is waited for
+AT_ONCE = 20  # trials that are read one by one
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A study at one moment. `ended` are the trials that ended since the snapshot before, by number."""
+    """A study at one moment.
+
+    Attributes:
+        study: The study.
+        running: The trials that run.
+        ended: The trials that ended since the snapshot before, by number.
+    """
 
     study: StudyView
     running: Sequence[TrialView]
@@ -27,25 +37,32 @@ class Snapshot:
 
 
 def follow(client: "Client", name: str, interval_seconds: float = 1.0) -> Iterator[Snapshot]:
-    """Snapshots of a study, the last one after it ended.
+    """Yield snapshots of a study, the last one after it ended.
 
-    Raises ServiceError; a service that is away is asked again for PATIENCE_SECONDS.
+    Args:
+        client: A client of the study's service.
+        name: The study's name.
+        interval_seconds: Pause between two snapshots.
+
+    Raises:
+        ServiceError: The service refused, or has been away for PATIENCE_SECONDS.
     """
     from luthier.service.client import ServiceError
 
-    open_trials: set[int] = set()  # numbers below `known` that have not been seen ended
-    known, answered = 0, time.monotonic()
+    open_trials: set[int] = set()  # numbers below `count` whose end has not been reported
+    count = 0
+    answered = time.monotonic()
     while True:
         try:
             study = client.get(name)
-            counts = study.counts.model_dump()
+            newest_count = sum(study.counts.model_dump().values())
             running = list(client.trials(name, "running")) if study.counts.running else []
-            open_trials |= set(range(known, sum(counts.values())))
-            known = max(known, sum(counts.values()))
-            asleep = {trial.number for trial in running}
+            open_trials |= set(range(count, newest_count))
+            count = max(count, newest_count)
+            unfinished = {trial.number for trial in running}
             if study.counts.queued:
-                asleep |= {trial.number for trial in client.trials(name, "queued")}
-            ended = _ended(client, name, sorted(open_trials - asleep))
+                unfinished |= {trial.number for trial in client.trials(name, "queued")}
+            ended = _ended(client, name, sorted(open_trials - unfinished))
         except ServiceError as error:
             if error.status not in (0, 503) or time.monotonic() - answered > PATIENCE_SECONDS:
                 raise
@@ -60,30 +77,40 @@ def follow(client: "Client", name: str, interval_seconds: float = 1.0) -> Iterat
 
 
 def _ended(client: "Client", name: str, numbers: Sequence[int]) -> list[TrialView]:
-    """Those of the trials that have ended; many are asked for at once."""
-    if len(numbers) > 20:
-        wanted = set(numbers)
-        trials = [trial for trial in client.trials(name) if trial.number in wanted]
+    """Return those of the trials that have ended; more than AT_ONCE are read by listing all trials."""
+    if len(numbers) > AT_ONCE:
+        open_trials = set(numbers)
+        trials = [trial for trial in client.trials(name) if trial.number in open_trials]
     else:
         trials = [client.trial(name, number) for number in numbers]
     return [trial for trial in trials if trial.state in FINISHED]
 
 
 class ProgressEstimate:
-    """What a stream of snapshots adds up to: how much is done, and how long the rest may take."""
+    """How long a study may still take, from its snapshots so far."""
 
     def __init__(self) -> None:
-        self._busy_seconds, self._ended = 0.0, 0
+        """Start without a snapshot."""
+        self._busy_seconds = 0.0
+        self._ended = 0
         self._began: datetime | None = None  # when the first trial did: the wall clock's budget counts from there
 
     def add(self, snapshot: Snapshot) -> None:
+        """Take the next snapshot into account; each one must be added once, in order."""
         starts = (trial.started_at for trial in (*snapshot.running, *snapshot.ended))
         self._began = min((at for at in (self._began, *starts) if at is not None), default=None)
         self._busy_seconds += sum(trial.seconds or 0.0 for trial in snapshot.ended)
         self._ended += len(snapshot.ended)
 
     def seconds_left(self, snapshot: Snapshot, now: datetime) -> float | None:
-        """The trials left at the mean time of those that ended, spread over those that run at once."""
+        """Return the seconds until the first limit of the budget, or None before the first trial has ended.
+
+        The trials that are left take the mean time of those that ended, and as many run at once as run now.
+
+        Args:
+            snapshot: The latest snapshot.
+            now: The present time, in UTC.
+        """
         budget = StudySpec.model_validate(snapshot.study.spec).budget
         if not self._ended or snapshot.study.state in ENDED:
             return None
@@ -103,13 +130,13 @@ class ProgressEstimate:
 
 
 def done(study: StudyView) -> int:
-    """Trials that have ended."""
+    """Return how many trials have ended."""
     counts = study.counts
     return counts.complete + counts.pruned + counts.failed + counts.cancelled
 
 
 def progress(study: StudyView) -> str:
-    """As `5/16 trials done, 1 running, 2 pruned`."""
+    """Return a study's counts as `5/16 trials done, 1 running, 2 pruned, 0 failed`."""
     total = StudySpec.model_validate(study.spec).budget.trials
     parts = [f"{done(study)}{f'/{total}' if total else ''} trials done", f"{study.counts.running} running"]
     parts += [f"{study.counts.pruned} pruned", f"{study.counts.failed} failed"]
@@ -117,7 +144,7 @@ def progress(study: StudyView) -> str:
 
 
 def trial_line(trial: TrialView) -> str:
-    """As `trial 3 complete, 0.8120 in 0:12`."""
+    """Return a trial as `trial 3 complete, 0.8120 in 0:12`."""
     line = f"trial {trial.number} {trial.state.value}"
     if trial.reason is not None:
         line += f" ({trial.reason.value})"
@@ -129,18 +156,22 @@ def trial_line(trial: TrialView) -> str:
 
 
 class Lines:
-    """Snapshots as lines of text: one for each trial that ended and each change of the study's state."""
+    """The lines that report a study: one for each trial that ended and for each change of the study's state."""
 
     def __init__(self) -> None:
-        self._tally, self._state, self._message = ProgressEstimate(), "", ""
+        """Start before the first snapshot."""
+        self._estimate = ProgressEstimate()
+        self._state = ""
+        self._message = ""
 
     def of(self, snapshot: Snapshot) -> Iterator[str]:
+        """Yield the lines for the next snapshot; each one must be given once, in order."""
         study = snapshot.study
-        self._tally.add(snapshot)
+        self._estimate.add(snapshot)
         for trial in snapshot.ended:
             yield trial_line(trial)
         if snapshot.ended:
-            left = self._tally.seconds_left(snapshot, datetime.now(UTC))
+            left = self._estimate.seconds_left(snapshot, datetime.now(UTC))
             best = f"; best {score(study.best.value)} (trial {study.best.trial})" if study.best else ""
             yield f"{progress(study)}{best}" + (f"; about {duration(left)} left" if left is not None else "")
         if study.message and study.message != self._message:

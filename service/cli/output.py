@@ -1,4 +1,8 @@
-"""Printing answers: tables for people, JSON and YAML for programs."""
+"""Printed answers of the command line: tables for people, JSON and YAML for programs.
+
+All commands call it. Rich and PyYAML are imported only where they are used, so that `luthier --help` stays fast. Text
+of others (names, messages, logs) never reaches a terminal with its control characters.
+"""
 
 import json
 import re
@@ -20,6 +24,8 @@ PIPE_WIDTH = 240  # columns of a table that goes to a file
 
 
 class Format(StrEnum):
+    """How an answer is printed."""
+
     TABLE = "table"
     JSON = "json"
     YAML = "yaml"
@@ -29,7 +35,13 @@ Output = Annotated[Format, typer.Option("--output", "-o", help="How to print.")]
 
 
 def emit(answer: "BaseModel | Sequence[BaseModel]", form: Format, *tables: "Table") -> None:
-    """Print an answer to stdout; `tables` is how a person sees it."""
+    """Print an answer to stdout.
+
+    Args:
+        answer: The answer, whole, as JSON and YAML show it.
+        form: How to print it.
+        tables: The answer as a person reads it; printed for `Format.TABLE` only.
+    """
     if form is Format.TABLE:
         show(*tables)
         return
@@ -46,6 +58,12 @@ def emit(answer: "BaseModel | Sequence[BaseModel]", form: Format, *tables: "Tabl
         print(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), end="")
 
 
+def print_schema(document: "type[BaseModel]") -> None:
+    """Print the JSON Schema of a document that users write."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | document.model_json_schema()
+    print(json.dumps(schema, indent=2))
+
+
 def show(*tables: "Table") -> None:
     """Print tables to stdout."""
     out = console(sys.stdout)
@@ -54,40 +72,53 @@ def show(*tables: "Table") -> None:
 
 
 def console(file: TextIO) -> "Console":
-    """A console that takes text as it is; what a pipe reads is not folded at 80 columns."""
+    """Return a console on a file that prints text as it is, and does not fold lines of a pipe at 80 columns."""
     from rich.console import Console
 
     return Console(file=file, markup=False, highlight=False, width=None if file.isatty() else PIPE_WIDTH)
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str | None = None) -> "Table":
-    """A table; columns named with a leading `>` are numbers, set to the right."""
+    """Return a table of rows.
+
+    Args:
+        columns: The headings; a column whose heading starts with `>` holds numbers and is aligned right.
+        rows: The values, as many in each row as there are columns; `cell` formats them.
+        title: A line above the table.
+    """
     from rich import box
     from rich.table import Table
 
-    made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    new_table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        made.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+        new_table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
     for row in rows:
-        made.add_row(*(cell(value) for value in row))
-    return made
+        new_table.add_row(*(cell(value) for value in row))
+    return new_table
 
 
 def facts(pairs: Mapping[str, object], title: str | None = None) -> "Table":
-    """A two-column table without a head: what -> value; values that are None are left out."""
+    """Return a table without headings, a row for each name and value.
+
+    Args:
+        pairs: Name -> value; a value of None leaves its row out.
+        title: A line above the table.
+    """
     from rich.table import Table
 
-    made = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
-    made.add_column(style="dim")
-    made.add_column()
+    new_table = Table(
+        title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False
+    )
+    new_table.add_column(style="dim")
+    new_table.add_column()
     for key, value in pairs.items():
         if value is not None:
-            made.add_row(key, cell(value))
-    return made
+            new_table.add_row(key, cell(value))
+    return new_table
 
 
 def cell(value: object) -> str:
-    """A value as a person reads it."""
+    """Return a value as a person reads it: a float to four digits, a time to the second, None as -."""
     if value is None:
         return "-"
     if isinstance(value, float):
@@ -98,20 +129,22 @@ def cell(value: object) -> str:
 
 
 def score(value: float | None) -> str:
-    """A metric, to four places."""
+    """Return a metric's value to four decimal places, None as -."""
     return "-" if value is None else f"{value:.4f}"
 
 
 def scores(metrics: Mapping[str, float | None]) -> str:
+    """Return metrics as `accuracy 0.7500, f1 0.7000`."""
     return ", ".join(f"{name} {score(value)}" for name, value in metrics.items())
 
 
 def configuration(params: Mapping[str, object]) -> str:
+    """Return hyperparameters as `batch_size 32, learning_rate 0.001`."""
     return ", ".join(f"{name} {cell(value)}" for name, value in params.items())
 
 
 def duration(seconds: float | None) -> str:
-    """As 1:05 or 2:01:05; nothing known is -."""
+    """Return a time span as 1:05 (minutes) or 2:01:05 (hours), None as -."""
     if seconds is None:
         return "-"
     minutes, rest = divmod(round(max(seconds, 0)), 60)
@@ -119,17 +152,13 @@ def duration(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def size(count: float | None) -> str:
-    """Bytes, in a unit a person reads."""
-    if count is None:
-        return "-"
-    for unit in ("B", "KB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
+def size(count: int | None) -> str:
+    """Return a number of bytes in decimal units, as `1.2 GB`; None as -."""
+    from rich import filesize
+
+    return "-" if count is None else filesize.decimal(count)
 
 
 def clean(text: str) -> str:
-    """Text of others without the characters that drive a terminal."""
+    """Return text of others without the characters that control a terminal."""
     return _CONTROL.sub("", text)

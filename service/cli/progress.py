@@ -1,4 +1,7 @@
-"""The live display of `luthier run`: on a terminal a picture that is redrawn, else lines of text."""
+"""The live display of `luthier run`: on a terminal a picture that is redrawn, else lines of text.
+
+It prints to stderr; the results go to stdout, as tables that `luthier run` prints.
+"""
 
 import sys
 import time
@@ -15,28 +18,36 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from luthier.service.schemas import StudyView, TrialView
+    from luthier.service.schemas import BestView, StudyView, TrialView
 
-SHOWN = 8  # running trials on display
+SHOWN = 8  # running trials in the picture
 
 
 def display(snapshots: Iterable[Snapshot]) -> "StudyView":
-    """Show a study's way to its end on stderr; return it as it ended."""
+    """Show a study's progress on stderr until it has ended; return the ended study.
+
+    Args:
+        snapshots: At least one, the last one of the ended study.
+    """
     if not sys.stderr.isatty():
         return _plain(snapshots)
     from rich.live import Live
 
-    tally, began, last = ProgressEstimate(), time.monotonic(), None
+    estimate = ProgressEstimate()
+    began = time.monotonic()
+    last = None
     with Live(console=console(sys.stderr), refresh_per_second=4, transient=True) as live:
         for last in snapshots:
-            tally.add(last)
-            live.update(_picture(last, tally, time.monotonic() - began))
+            estimate.add(last)
+            live.update(_picture(last, estimate, time.monotonic() - began))
     assert last is not None  # `follow` yields at least once
     return last.study
 
 
 def _plain(snapshots: Iterable[Snapshot]) -> "StudyView":
-    lines, began, last = Lines(), time.monotonic(), None
+    lines = Lines()
+    began = time.monotonic()
+    last = None
     for last in snapshots:
         for line in lines.of(last):
             print(f"[{duration(time.monotonic() - began)}] {line}", file=sys.stderr, flush=True)
@@ -44,14 +55,15 @@ def _plain(snapshots: Iterable[Snapshot]) -> "StudyView":
     return last.study
 
 
-def _picture(snapshot: Snapshot, tally: ProgressEstimate, elapsed_seconds: float) -> "RenderableType":
+def _picture(snapshot: Snapshot, estimate: ProgressEstimate, elapsed_seconds: float) -> "RenderableType":
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
 
-    study, now = snapshot.study, datetime.now(UTC)
+    study = snapshot.study
+    now = datetime.now(UTC)
     spec = StudySpec.model_validate(study.spec)
-    left = tally.seconds_left(snapshot, now)
+    left = estimate.seconds_left(snapshot, now)
     head = Table.grid(padding=(0, 2))
     clock = f"{duration(elapsed_seconds)} elapsed" + (f", about {duration(left)} left" if left is not None else "")
     head.add_row(
@@ -64,7 +76,7 @@ def _picture(snapshot: Snapshot, tally: ProgressEstimate, elapsed_seconds: float
 
 
 def _stage(study: "StudyView") -> str:
-    """What is going on, in a line."""
+    """Return what a study is doing now, in a line."""
     if study.best is not None:
         metric = study.spec["objective"]["metric"]
         line = f"best so far: {metric} {score(study.best.value)} (trial {study.best.trial})"
@@ -91,33 +103,39 @@ def _running(trials: Iterable["TrialView"], spec: StudySpec, now: datetime) -> "
 
 
 def results(study: "StudyView", trials: Iterable["TrialView"], model: str | None, shown: int = 5) -> list["Table"]:
-    """Tables of an ended study: its best trials, then the winner beside the baseline, on validation and test."""
+    """Return the tables of an ended study: its best trials, then its winner.
+
+    Args:
+        study: The study.
+        trials: All its trials.
+        model: Where the winner's directory lies, or None where there is none.
+        shown: How many of the best trials.
+    """
     spec = StudySpec.model_validate(study.spec)
-    whole = [t for t in trials if t.state is TrialState.COMPLETE and t.value is not None]
-    scored = sorted(whole, key=lambda t: t.value or 0.0, reverse=spec.maximize)
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE and trial.value is not None]
+    ranked = sorted(complete, key=lambda trial: trial.value or 0.0, reverse=spec.maximize)
     names = list(spec.space)
     rows = (
-        (t.number, score(t.value), duration(t.seconds), *(t.params.get(name) for name in names)) for t in scored[:shown]
+        (trial.number, score(trial.value), duration(trial.seconds), *(trial.params.get(name) for name in names))
+        for trial in ranked[:shown]
     )
     columns = (">trial", f">{spec.objective.metric}", ">time", *(f">{name}" for name in names))
-    made = [table(columns, rows, title="Best trials")] if scored else []
-    best = study.best
-    if best is not None:
-        baseline = study.baseline.value if study.baseline else None
-        made.append(
-            facts(
-                {
-                    "winner": f"trial {best.trial}: {configuration(best.params)}",
-                    "validation": f"{spec.objective.metric} {score(best.value)}"
-                    + (
-                        f" (baseline, trial 0: {score(baseline)}, {best.value - baseline:+.4f})"
-                        if baseline is not None
-                        else ""
-                    ),
-                    "test": scores(best.test) if best.test else "no test split",
-                    "model": model,
-                },
-                title="Winner",
-            )
-        )
-    return made
+    tables = [table(columns, rows, title="Best trials")] if ranked else []
+    if study.best is not None:
+        tables.append(_winner(study, study.best, spec.objective.metric, model))
+    return tables
+
+
+def _winner(study: "StudyView", best: "BestView", metric: str, model: str | None) -> "Table":
+    """Return the winner of a study beside its baseline, on validation and test."""
+    validation = f"{metric} {score(best.value)}"
+    baseline = study.baseline.value if study.baseline else None
+    if baseline is not None:
+        validation += f" (baseline, trial 0: {score(baseline)}, {best.value - baseline:+.4f})"
+    pairs = {
+        "winner": f"trial {best.trial}: {configuration(best.params)}",
+        "validation": validation,
+        "test": scores(best.test) if best.test else "no test split",
+        "model": model,
+    }
+    return facts(pairs, title="Winner")

@@ -1,4 +1,7 @@
-"""`luthier run` and `luthier plan`: the service embedded for one study, no server needed."""
+"""The commands `luthier run` and `luthier plan`: the service embedded for one study, no server needed.
+
+The docstring of a command is its help text.
+"""
 
 import signal
 from collections.abc import Iterable, Iterator
@@ -39,6 +42,7 @@ POLL_SECONDS = 0.5
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
     app.command(rich_help_panel=PANEL)(run)
     app.command(rich_help_panel=PANEL)(plan)
 
@@ -52,7 +56,7 @@ def run(
 ) -> None:
     """Run one study to its end, with the service and its workers inside this process.
 
-    The same spec again goes on where it was interrupted, or shows the finished study.
+    The same spec again continues where it was interrupted, or shows the finished study.
     """
     text, parsed = read_spec(spec)
     if model_dir is not None:
@@ -83,6 +87,7 @@ def run(
 
 
 def _search(service: "Embedded", client: "Client", text: str) -> "StudyView":
+    """Create the study, or continue it, and show its progress; return the ended study."""
     from luthier.service.cli.follow import follow
     from luthier.service.cli.progress import display
     from luthier.studies.protocol import StudyState
@@ -100,14 +105,14 @@ def _search(service: "Embedded", client: "Client", text: str) -> "StudyView":
 
 
 def _never_began(study: "StudyView") -> bool:
-    """Whether a study ended without a trial, as one whose data could not be read: nothing is lost by starting over."""
+    """Return whether a study ended without a trial, because of its data for example: starting over loses nothing."""
     from luthier.studies.protocol import StudyState
 
     return study.state in (StudyState.FAILED, StudyState.CANCELLED) and sum(study.counts.model_dump().values()) == 0
 
 
 def _with_workers(service: "Embedded", snapshots: Iterable["Snapshot"]) -> Iterator["Snapshot"]:
-    """The snapshots, as long as there is a worker to do the work. Raises CommandError."""
+    """Yield the snapshots. Raises CommandError once no worker stays up to do the work."""
     for snapshot in snapshots:
         yield snapshot
         if service.problem is not None:
@@ -154,7 +159,7 @@ def _judge(study: "StudyView") -> None:
 
 @contextmanager
 def _terminated_is_interrupted() -> Iterator[None]:
-    """SIGTERM ends this command as Ctrl-C does: workers are told, and nothing is left behind."""
+    """Have SIGTERM end this command as Ctrl-C does: workers give their trials back, and no process is left behind."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -196,6 +201,7 @@ def plan(
 
 
 def _plan_tables(answer: "PlanView") -> Iterator["Table"]:
+    """Yield a plan as a person reads it: the data, the blocks of each model, estimates, batch sizes."""
     yield facts({f"{split} rows": count for split, count in answer.data.rows.items()}, title="Data")
     yield table(("label", ">rows"), answer.data.labels.items())
     columns = (">freeze_depth", "topmost frozen block", ">its parameters", ">trainable parameters")

@@ -1,14 +1,27 @@
-"""`luthier schedule ...`: scheduled retuning on a service."""
+"""The commands `luthier schedule ...`: scheduled retuning on a service.
 
-import json
+The docstring of a command is its help text.
+"""
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luthier.service.cli.connect import USAGE, CommandError, Server, Token, connect, read_text, tell
-from luthier.service.cli.output import Format, Output, cell, configuration, emit, facts, score, scores, table
+from luthier.service.cli.connect import USAGE, CommandError, ModelFolder, Server, Token, connect, read_text, tell
+from luthier.service.cli.output import (
+    Format,
+    Output,
+    cell,
+    configuration,
+    emit,
+    facts,
+    print_schema,
+    score,
+    scores,
+    table,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,13 +38,14 @@ schedule = typer.Typer(no_args_is_help=True, help="Tune again on a schedule, and
 
 
 def register(app: typer.Typer) -> None:
+    """Add the group of commands to the application."""
     for command in (create, list_schedules, get, update, pause, resume, trigger, runs, model, rollback, delete, schema):
         schedule.command("list" if command is list_schedules else None)(command)
     app.add_typer(schedule, name="schedule", rich_help_panel="Schedules on a service")
 
 
 def create(file: ScheduleFile, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
-    """Create a schedule; the same again returns the same one."""
+    """Create a schedule; the same schedule again returns the one that exists."""
     text = read_text(file)
     with connect(server, token) as client:
         view = client.create_schedule(text)
@@ -56,7 +70,7 @@ def get(name: ScheduleName, server: Server = None, token: Token = None, output: 
 def update(
     name: ScheduleName, file: ScheduleFile, server: Server = None, token: Token = None, output: Output = Format.TABLE
 ) -> None:
-    """Replace the keys that the file names; null puts one back to its default."""
+    """Replace the keys that the file names; null puts a key back to its default."""
     from luthier.studies.documents import load_document
 
     try:
@@ -92,18 +106,13 @@ def trigger(name: ScheduleName, server: Server = None, token: Token = None, outp
 
 
 def runs(name: ScheduleName, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
-    """List every due time and what came of it, newest first."""
+    """List every due time and its outcome, newest first."""
     with connect(server, token) as client:
-        found = list(client.runs(name))
-    emit(found, output, _runs_table(found))
+        views = list(client.runs(name))
+    emit(views, output, _runs_table(views))
 
 
-def model(
-    name: ScheduleName,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where the model's directory goes.")],
-    server: Server = None,
-    token: Token = None,
-) -> None:
+def model(name: ScheduleName, output: ModelFolder, server: Server = None, token: Token = None) -> None:
     """Download the champion: a directory for `from_pretrained`, checked against its checksum."""
     with connect(server, token) as client:
         folder = client.download_champion(name, output)
@@ -111,7 +120,7 @@ def model(
 
 
 def rollback(name: ScheduleName, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
-    """Put the champion before the present one back into use."""
+    """Make the previous champion the champion again."""
     with connect(server, token) as client:
         view = client.rollback(name)
     emit(view, output, *_tables(view))
@@ -128,14 +137,14 @@ def schema() -> None:
     """Print the JSON Schema of a schedule."""
     from luthier.studies.schedule import ScheduleSpec
 
-    document = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | ScheduleSpec.model_json_schema()
-    print(json.dumps(document, indent=2))
+    print_schema(ScheduleSpec)
 
 
 def _tables(view: "ScheduleView") -> tuple["Table", "Table"]:
-    """A schedule for a person: what it is, and its last runs."""
-    champion, drawn = view.champion, [run.score for run in reversed(view.last_runs) if run.score is not None]
-    known = {
+    """Return a schedule as a person reads it: its facts, and its last runs."""
+    champion = view.champion
+    drawn = [run.score for run in reversed(view.last_runs) if run.score is not None]
+    pairs = {
         "schedule": view.name,
         "state": view.state,
         "cron": f"{view.spec['cron']} ({view.spec['timezone']})",
@@ -145,18 +154,20 @@ def _tables(view: "ScheduleView") -> tuple["Table", "Table"]:
         "test": champion and scores(champion.test),
         "score over time": f"{sparkline(drawn)}  {score(min(drawn))} to {score(max(drawn))}" if drawn else None,
     }
-    return facts(known), _runs_table(view.last_runs)
+    return facts(pairs), _runs_table(view.last_runs)
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """Values as a line of bars, the least lowest."""
-    low, span = min(values), (max(values) - min(values)) or 1.0
+    """Return values as a line of bars, the lowest bar for the smallest value. There must be at least one."""
+    low = min(values)
+    span = (max(values) - low) or 1.0
     return "".join(BARS[round((value - low) / span * (len(BARS) - 1))] for value in values)
 
 
 def _last(view: "ScheduleView") -> tuple[str | None, str]:
-    found = next((run.score for run in view.last_runs if run.score is not None), None)
-    return (_outcome(view.last_runs[0]) if view.last_runs else None), score(found)
+    """Return the outcome of a schedule's last run, and the last score."""
+    last_score = next((run.score for run in view.last_runs if run.score is not None), None)
+    return (_outcome(view.last_runs[0]) if view.last_runs else None), score(last_score)
 
 
 def _outcome(run: "RunView") -> str:
@@ -165,6 +176,6 @@ def _outcome(run: "RunView") -> str:
     return run.outcome.value if run.outcome else run.state.value
 
 
-def _runs_table(found: Sequence["RunView"]) -> "Table":
-    rows = ((run.id, run.due_at, _outcome(run), score(run.score), run.study, run.message) for run in found)
+def _runs_table(views: Sequence["RunView"]) -> "Table":
+    rows = ((run.id, run.due_at, _outcome(run), score(run.score), run.study, run.message) for run in views)
     return table((">run", "due (UTC)", "outcome", ">score", "study", "why"), rows)

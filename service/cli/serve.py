@@ -1,4 +1,7 @@
-"""`luthier serve` and `luthier worker`: the processes that stay."""
+"""The commands that start long-running processes: `luthier serve`, `luthier worker`, `luthier workers`.
+
+The docstring of a command is its help text. `workers` must load neither the database nor Optuna.
+"""
 
 import os
 import sys
@@ -15,14 +18,17 @@ PANEL = "Processes that stay"
 
 
 class Fleet(StrEnum):
+    """Where a service's workers come from."""
+
     LOCAL = "local"
     NONE = "none"
 
 
 class _ServeCommand(TyperCommand):
-    """Its help ends with every setting; they are read only when it is asked for."""
+    """The command `serve`, whose help ends with a table of all settings."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help and the settings; they are imported only here."""
         super().format_help(ctx, formatter)
         from luthier.service.cli.output import show
 
@@ -30,6 +36,7 @@ class _ServeCommand(TyperCommand):
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
     app.command(cls=_ServeCommand, rich_help_panel=PANEL)(serve)
     app.command(rich_help_panel=PANEL, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
         worker
@@ -58,7 +65,7 @@ def worker(ctx: typer.Context, server: Server = None) -> None:
 
     Other options go to the worker as they are; `luthier worker -- --help` lists them.
     """
-    # Becomes the worker's own process: signals reach it directly, and none of this one stays in memory.
+    # Becomes the worker's own process: signals reach it directly, and nothing of this one stays in memory.
     command = [sys.executable, "-m", "luthier.trials", "--server", server or DEFAULT_SERVER, *ctx.args]
     sys.stdout.flush()
     os.execv(sys.executable, command)  # noqa: S606 - our own interpreter, no shell
@@ -76,9 +83,9 @@ def workers(
     Their token, and other settings, are those of `luthier serve --help`.
     """
     settings = load_settings()
-    from luthier.service.fleet.keeper import keep
+    from luthier.service.fleet.keeper import run_fleet
 
-    keep(settings, server or DEFAULT_SERVER, cpu=cpu, alive=alive)
+    run_fleet(settings, server or DEFAULT_SERVER, cpu=cpu, alive=alive)
 
 
 def _settings_table() -> Any:
@@ -91,6 +98,6 @@ def _settings_table() -> Any:
     rows = []
     for name, field in Settings.model_fields.items():
         default = field.get_default(call_default_factory=True)
-        unset = default is None or default is PydanticUndefined or isinstance(default, SecretStr)
-        rows.append((f"LUTHIER_{name.upper()}", "" if unset else str(default), field.description or ""))
+        is_unset = default is None or default is PydanticUndefined or isinstance(default, SecretStr)
+        rows.append((f"LUTHIER_{name.upper()}", "" if is_unset else str(default), field.description or ""))
     return table(("setting", "default", "meaning"), rows)

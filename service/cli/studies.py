@@ -1,8 +1,9 @@
-"""Commands about studies on a service: make them, look at them, steer them, take the winner."""
+"""The commands about studies on a service: create, show, steer and delete them, download the winner.
 
-import json
+The docstring of a command is its help text.
+"""
+
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from luthier.service.cli.connect import (
     FAILURE,
     CommandError,
+    ModelFolder,
     Server,
     SpecFile,
     StudyName,
@@ -18,7 +20,19 @@ from luthier.service.cli.connect import (
     read_text,
     tell,
 )
-from luthier.service.cli.output import Format, Output, cell, configuration, emit, facts, score, scores, size, table
+from luthier.service.cli.output import (
+    Format,
+    Output,
+    cell,
+    configuration,
+    emit,
+    facts,
+    print_schema,
+    score,
+    scores,
+    size,
+    table,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,6 +43,7 @@ PANEL = "Studies on a service"
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
     for command in (create, list_studies, get, watch, wait, best, pause, resume, stop, cancel, delete, model, schema):
         app.command("list" if command is list_studies else None, rich_help_panel=PANEL)(command)
 
@@ -39,7 +54,7 @@ def create(
     token: Token = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Create a study; the same spec again returns the same study."""
+    """Create a study; the same spec again returns the study that exists."""
     text = read_text(file)
     with connect(server, token) as client:
         study = client.create(text)
@@ -66,7 +81,7 @@ def get(name: StudyName, server: Server = None, token: Token = None, output: Out
 
 
 def watch(name: StudyName, server: Server = None, token: Token = None) -> None:
-    """Print what changes in a study, until it ends."""
+    """Print each change of a study, until it ends."""
     from luthier.service.cli.follow import Lines, follow
 
     lines = Lines()
@@ -106,7 +121,7 @@ def pause(name: StudyName, server: Server = None, token: Token = None, output: O
 
 
 def resume(name: StudyName, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
-    """Go on with a paused study."""
+    """Resume a paused study."""
     _steer("resume", name, server, token, output)
 
 
@@ -133,12 +148,7 @@ def delete(name: StudyName, server: Server = None, token: Token = None) -> None:
     tell(f"The study {name} was deleted.")
 
 
-def model(
-    name: StudyName,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where the model's directory goes.")],
-    server: Server = None,
-    token: Token = None,
-) -> None:
+def model(name: StudyName, output: ModelFolder, server: Server = None, token: Token = None) -> None:
     """Download the winner: a directory for `from_pretrained`, checked against its checksum."""
     with connect(server, token) as client:
         folder = client.download_model(name, output)
@@ -149,12 +159,11 @@ def schema() -> None:
     """Print the JSON Schema of a spec."""
     from luthier.studies.spec import StudySpec
 
-    document = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | StudySpec.model_json_schema()
-    print(json.dumps(document, indent=2))
+    print_schema(StudySpec)
 
 
 def _facts(study: "StudyView", only_best: bool = False) -> "Table":
-    """A study for a person."""
+    """Return a study as a person reads it, or only its winner."""
     from luthier.service.cli.follow import progress
 
     head: dict[str, Any] = {
@@ -167,14 +176,16 @@ def _facts(study: "StudyView", only_best: bool = False) -> "Table":
         "error": study.error,
         "message": study.message,
     }
-    best, baseline, packed = study.best, study.baseline, study.model
+    best = study.best
+    baseline = study.baseline
+    model = study.model
     metric = study.spec["objective"]["metric"]
     winner: dict[str, Any] = {
         "best": best and f"{metric} {score(best.value)} (trial {best.trial})",
         "configuration": best and configuration(best.params),
         "baseline": baseline and f"{metric} {score(baseline.value)} (trial {baseline.trial})",
         "test": best and best.test and scores(best.test),
-        "model": packed and f"{size(packed.bytes)}, sha256 {packed.sha256}",
+        "model": model and f"{size(model.bytes)}, sha256 {model.sha256}",
     }
     return facts(winner if only_best else head | winner)
 

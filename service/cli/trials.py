@@ -1,4 +1,7 @@
-"""Commands about trials: list them, read a log, export them, have one run."""
+"""The commands about the trials of a study: list them, read a log, export them.
+
+The docstring of a command is its help text.
+"""
 
 import csv
 import json
@@ -21,11 +24,14 @@ PANEL = "Trials"
 
 
 class Sheet(StrEnum):
+    """The format of an export."""
+
     CSV = "csv"
     JSONL = "jsonl"
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
     for command in (trials, logs, export):
         app.command(rich_help_panel=PANEL)(command)
 
@@ -39,8 +45,8 @@ def trials(
 ) -> None:
     """List a study's trials."""
     with connect(server, token) as client:
-        found = list(client.trials(name, state))
-    emit(found, output, _trials_table(found))
+        views = list(client.trials(name, state))
+    emit(views, output, _trials_table(views))
 
 
 def logs(
@@ -63,16 +69,16 @@ def export(
 ) -> None:
     """Print every trial for other programs: parameters, scores, times."""
     with connect(server, token) as client:
-        found = client.trials(name)
+        views = client.trials(name)
         if form is Sheet.JSONL:
-            for trial in found:
+            for trial in views:
                 print(json.dumps(trial.model_dump(mode="json"), ensure_ascii=False))
         else:
-            _write_csv(list(found))
+            _write_csv(list(views))
 
 
-def _write_csv(found: list["TrialView"]) -> None:
-    rows = [_row(trial) for trial in found]
+def _write_csv(views: list["TrialView"]) -> None:
+    rows = [_row(trial) for trial in views]
     names = dict.fromkeys(column for row in rows for column in row)  # in the order they are met
     writer = csv.DictWriter(sys.stdout, list(names), lineterminator="\n")
     if names:
@@ -81,7 +87,7 @@ def _write_csv(found: list["TrialView"]) -> None:
 
 
 def _row(trial: "TrialView") -> dict[str, Any]:
-    """One flat row: `params.<name>` for each parameter, `last.<metric>` for the last evaluation's scores."""
+    """Return a trial as one flat row: `params.<name>` for parameters, `last.<metric>` for the last scores."""
     plain = trial.model_dump(mode="json", exclude={"params", "values"})
     last = trial.values[-1] if trial.values else None
     return (
@@ -93,11 +99,12 @@ def _row(trial: "TrialView") -> dict[str, Any]:
     )
 
 
-def _trials_table(found: Iterable["TrialView"]) -> "Table":
+def _trials_table(views: Iterable["TrialView"]) -> "Table":
     def rows() -> Iterator[tuple[object, ...]]:
-        for t in found:
-            why = t.reason.value if t.reason else ""
-            step = t.values[-1].step if t.values else 0
-            yield t.number, t.state.value, why, score(t.value), step, duration(t.seconds), configuration(t.params)
+        for trial in views:
+            reason = trial.reason.value if trial.reason else ""
+            step = trial.values[-1].step if trial.values else 0
+            params = configuration(trial.params)
+            yield trial.number, trial.state.value, reason, score(trial.value), step, duration(trial.seconds), params
 
     return table((">trial", "state", "reason", ">value", ">steps", ">time", "configuration"), rows())

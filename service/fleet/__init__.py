@@ -1,1 +1,1 @@
-"""Worker processes of this machine: started, watched, started again."""
+"""Worker processes of this machine: start them, check them, start them again."""

@@ -1,4 +1,8 @@
-"""`luthier workers`: a machine's workers for a service elsewhere, kept running as `luthier serve` keeps its own."""
+"""The process of `luthier workers`: a machine's fleet of workers for a service elsewhere.
+
+`service/cli/serve.py` calls it; the fleet is the same one that `luthier serve` has. It must load neither the database
+nor Optuna.
+"""
 
 import logging
 import os
@@ -7,13 +11,14 @@ import sys
 import threading
 from pathlib import Path
 
-from luthier.service.fleet.local import LocalFleet, gpus
+from luthier.service.fleet.local import LocalFleet
 from luthier.service.settings import Settings
+from luthier.studies.gpus import usable_gpus
 
 log = logging.getLogger("luthier")
 
-ALIVE_SECONDS = 2.0  # between touches of the file that says so
-LOOK_SECONDS = 30.0  # between looks for a GPU where there was none
+ALIVE_SECONDS = 2.0  # between touches of the file that shows that workers stay up
+LOOK_SECONDS = 30.0  # between searches for a GPU where there was none
 STOP_SECONDS = 20.0  # for the workers to give their trials back; well within what Docker is told to wait
 NO_GPU = (
     "No GPU can be used here: `nvidia-smi -L` lists none. In a container that takes the NVIDIA container toolkit and a "
@@ -22,27 +27,34 @@ NO_GPU = (
 )
 
 
-def keep(settings: Settings, server: str, *, cpu: bool, alive: Path | None) -> None:
-    """Keep workers running until SIGTERM or SIGINT, which has them give their trials back.
+def run_fleet(settings: Settings, server: str, *, cpu: bool, alive: Path | None) -> None:
+    """Keep workers running until SIGTERM or SIGINT, which makes them give their trials back. Main thread only.
 
-    `alive` is touched while they stay up: not while there is no GPU, nor once none has stayed up for a while.
+    Args:
+        settings: The token, the data roots, how many workers, and the folder for what workers keep.
+        server: URL of the service.
+        cpu: True to work on the CPU, and on no GPU; else wait until there is a GPU.
+        alive: A file that is touched every ALIVE_SECONDS, except while there is no GPU or no worker stays up; None for
+            no such file.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    found: list[str] = []
+    gpus: list[str] = []
     if cpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    elif not (found := _wait_for_gpus(stopped)):
-        return
+    else:
+        gpus = _wait_for_gpus(stopped)
+        if not gpus:
+            return
     fleet = LocalFleet(
         server,
         settings.worker_token.get_secret_value() if settings.worker_token else None,
         data_roots=settings.data_roots or str(Path.cwd()),
         cpu_workers=settings.cpu_workers or 1,
         workers_per_gpu=settings.workers_per_gpu,
-        found=found,
+        gpus=gpus,
         home=settings.home,
         logs=False,
     )
@@ -54,12 +66,13 @@ def keep(settings: Settings, server: str, *, cpu: bool, alive: Path | None) -> N
 
 
 def _wait_for_gpus(stopped: threading.Event) -> list[str]:
-    """The GPUs, once there is one; none when a signal came first. A driver that is being updated may take a while."""
-    said = False
-    while not (found := gpus()):
-        if not said:
-            log.error(NO_GPU, LOOK_SECONDS)
-        said = True
-        if stopped.wait(LOOK_SECONDS):
-            return []
-    return found
+    """Return the UUIDs of the GPUs once there are any; none when a signal came first.
+
+    It may take a while, for example until a driver has been updated. The lack of a GPU is logged once.
+    """
+    gpus = usable_gpus()
+    if not gpus:
+        log.error(NO_GPU, LOOK_SECONDS)
+    while not gpus and not stopped.wait(LOOK_SECONDS):
+        gpus = usable_gpus()
+    return gpus

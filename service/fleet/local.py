@@ -1,7 +1,8 @@
-"""The local fleet: the workers that `luthier serve` and `luthier run` start on their own machine.
+"""The local fleet: the worker processes that a service, or `luthier workers`, starts on its own machine.
 
-Some workers per visible GPU, else some on the CPU; the cores are split among them. Workers speak HTTP like any
-others; what ties them to the service is their standard input, a pipe that ends with the service, however it ends.
+A fleet has some workers for each usable GPU, or else some on the CPU, and splits the cores among them. Its workers
+speak HTTP like workers on other machines. Their standard input is a pipe from this process: it ends when this process
+ends, in whichever way, and they end with it. Nothing here imports torch or the code of trials.
 """
 
 import contextlib
@@ -9,7 +10,6 @@ import logging
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -19,27 +19,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from luthier.studies.gpus import CPU, usable_gpus
 from luthier.studies.host import usable_cores
+from luthier.studies.protocol import SECRET_SETTINGS
 
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 1.0  # before a worker that died is started again; doubles up to:
 LONGEST_PAUSE_SECONDS = 60.0
 STEADY_SECONDS = 60.0  # a worker that lived so long starts over with the first pause
-HOPELESS_DEATHS = 3  # so many in a row, and a worker is not expected to stay up any more
-LOOK_SECONDS = 0.5  # between looks at the workers
-CPU = "cpu"
-SECRETS = frozenset(  # of the service; its workers need none of them
-    f"LUTHIER_{name}" for name in ("TOKEN", "WORKER_TOKEN", "DATABASE_URL", "WEBHOOK_URL", "WEBHOOK_SECRET")
-)
+MOST_DEATHS = 3  # in a row: a worker that died so often is not expected to stay up any more
+LOOK_SECONDS = 0.5  # between checks of the workers
 
 
 @dataclass
 class _Slot:
-    """One worker's place: its name, what it runs on, and the process that fills it now."""
+    """One worker of the fleet: its name, its device, and the process that it is now."""
 
     name: str
-    arguments: list[str]  # --gpu cpu|IDENTIFIER --threads N
+    arguments: list[str]  # --gpu cpu|UUID --threads N
     process: "subprocess.Popen[bytes] | None" = None
     started: float = 0.0
     restart_at: float = 0.0  # monotonic seconds
@@ -48,7 +46,7 @@ class _Slot:
 
     @property
     def device(self) -> str:
-        """As a person would call it."""
+        """The worker's device as a person would call it."""
         _, gpu, _, threads = self.arguments
         return f"{threads} CPU thread{'' if threads == '1' else 's'}" if gpu == CPU else gpu
 
@@ -56,9 +54,7 @@ class _Slot:
 class LocalFleet:
     """Keeps the workers of this machine running between `start` and `stop`.
 
-    `data_roots` (folders separated by colons, None for no limit) is what their data and models may lie in; their
-    output goes to `home/logs/<name>.log`, or without `logs` where this process's own goes. `found` are the GPUs to
-    work on, the CPU where it is empty; without it the fleet looks for itself.
+    A thread starts workers that died again, after a pause. Other threads may read `pids` and `problem`.
     """
 
     def __init__(
@@ -71,29 +67,42 @@ class LocalFleet:
         home: Path,
         workers_per_gpu: int = 1,
         logs: bool = True,
-        found: list[str] | None = None,
+        gpus: list[str] | None = None,
     ) -> None:
-        self._url, self._logs = url, home / "logs" if logs else None
-        self._environment = {k: v for k, v in os.environ.items() if k not in SECRETS}
+        """Prepare a fleet; no process starts yet.
+
+        Args:
+            url: URL of the service.
+            token: The workers' token, or None where the service needs none.
+            data_roots: Folders, separated by colons, that data and models must lie in; None for no limit.
+            cpu_workers: Number of workers where there is no GPU.
+            home: Folder of the workers' files and logs.
+            workers_per_gpu: Number of workers on each GPU.
+            logs: True to write each worker's output to `home/logs/NAME.log`; else it goes where this process's goes.
+            gpus: UUIDs of the GPUs to work on, empty for the CPU; None for all usable ones.
+        """
+        self._url = url
+        self._logs = home / "logs" if logs else None
+        self._environment = {name: value for name, value in os.environ.items() if name not in SECRET_SETTINGS}
         if token is not None:
             self._environment["LUTHIER_WORKER_TOKEN"] = token
         self._environment["LUTHIER_DATA_ROOTS"] = "/" if data_roots is None else data_roots
         self._environment["LUTHIER_HOME"] = str(home.resolve())
         host = re.sub(r"[^A-Za-z0-9._-]", "-", platform.node()) or "localhost"
-        devices = _devices(cpu_workers, workers_per_gpu, found)
+        devices = _devices(cpu_workers, workers_per_gpu, gpus)
         self._slots = [_Slot(f"local-{i}@{host}", arguments) for i, arguments in enumerate(devices)]
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._keep, daemon=True, name="fleet")
 
     @property
     def pids(self) -> list[int]:
-        """The processes of the workers that run now."""
+        """Numbers of the worker processes that run now."""
         return [slot.process.pid for slot in self._slots if slot.process is not None and slot.process.poll() is None]
 
     @property
     def problem(self) -> str | None:
-        """A sentence when no worker stays up; None while there is hope."""
-        if any(slot.deaths < HOPELESS_DEATHS for slot in self._slots):
+        """A sentence once no worker stays up, with where to read why; None while at least one may stay up."""
+        if any(slot.deaths < MOST_DEATHS for slot in self._slots):
             return None
         path = self._log_file(self._slots[0])
         if path is None:
@@ -102,7 +111,7 @@ class LocalFleet:
         return f"No worker stays up; {path} says why" + (f": {lines[-1]}" if lines else ".")
 
     def start(self) -> None:
-        """Start the workers; returns before they are ready. Raises OSError when no process can be started."""
+        """Start the workers, and return before they are ready. Raises OSError where a process cannot be started."""
         for slot in self._slots:
             path = self._log_file(slot)
             if path is not None:
@@ -113,7 +122,11 @@ class LocalFleet:
         self._keeper.start()
 
     def stop(self, timeout_seconds: float) -> None:
-        """Have every worker give its trial back and end; kill those that have not within `timeout_seconds`."""
+        """End the workers, after they have given their trials back.
+
+        Args:
+            timeout_seconds: How long all of them together may take; a worker that has not ended by then is killed.
+        """
         self._stopping.set()
         if self._keeper.ident is not None:
             self._keeper.join()
@@ -131,21 +144,22 @@ class LocalFleet:
             _close(process.stdin)
 
     def _keep(self) -> None:
+        """Check the workers until the fleet stops: the work of the fleet's thread."""
         while not self._stopping.wait(LOOK_SECONDS):
             for slot in self._slots:
-                self._look_after(slot, time.monotonic())
+                self._restart_if_dead(slot, time.monotonic())
 
-    def _look_after(self, slot: _Slot, now: float) -> None:
-        """Notice a worker that died, and start it again after a pause."""
+    def _restart_if_dead(self, slot: _Slot, now: float) -> None:
+        """Log a worker that died, and start it again once its pause is over. `now`: monotonic seconds."""
         if slot.process is not None:
             code = slot.process.poll()
             if code is None:
                 return
             _close(slot.process.stdin)
             slot.process = None
-            steady = now - slot.started > STEADY_SECONDS
-            slot.deaths = 0 if steady else slot.deaths + 1
-            slot.pause = FIRST_PAUSE_SECONDS if steady else slot.pause
+            was_steady = now - slot.started > STEADY_SECONDS
+            slot.deaths = 0 if was_steady else slot.deaths + 1
+            slot.pause = FIRST_PAUSE_SECONDS if was_steady else slot.pause
             slot.restart_at = now + slot.pause
             slot.pause = min(slot.pause * 2, LONGEST_PAUSE_SECONDS)
             why = self._log_file(slot) or "its last line"
@@ -158,6 +172,7 @@ class LocalFleet:
                 log.error("Worker %s cannot be started: %s", slot.name, error)
 
     def _launch(self, slot: _Slot) -> None:
+        """Start a worker's process. Raises OSError."""
         command = [sys.executable, "-m", "luthier.trials", "--server", self._url, "--name", slot.name, "--exit-on-eof"]
         path = self._log_file(slot)
         with path.open("ab") if path else nullcontext() as output:
@@ -175,65 +190,19 @@ class LocalFleet:
         return None if self._logs is None else self._logs / f"{slot.name.partition('@')[0]}.log"
 
 
-def _devices(cpu_workers: int, workers_per_gpu: int = 1, found: list[str] | None = None) -> list[list[str]]:
-    """The arguments of each worker: a GPU or none, and its share of the cores."""
-    slots = (gpus() if found is None else found) * workers_per_gpu or [CPU] * max(cpu_workers, 1)
-    shares = map(str, _shares(len(slots)))
-    return [["--gpu", slot, "--threads", threads] for slot, threads in zip(slots, shares, strict=True)]
+def _devices(cpu_workers: int, workers_per_gpu: int = 1, gpus: list[str] | None = None) -> list[list[str]]:
+    """Return the arguments of each worker: its GPU, or the CPU, and its share of the cores."""
+    devices = (usable_gpus() if gpus is None else gpus) * workers_per_gpu or [CPU] * max(cpu_workers, 1)
+    shares = map(str, _share_cores(len(devices)))
+    return [["--gpu", device, "--threads", threads] for device, threads in zip(devices, shares, strict=True)]
 
 
-def _shares(workers: int) -> list[int]:
-    """CPU threads of each worker: together no more than there are cores, where there is a core for each of them."""
+def _share_cores(workers: int) -> list[int]:
+    """Return each worker's CPU threads: at least 1, at most OMP_NUM_THREADS, else an equal share of the cores."""
     cores = usable_cores()
     limit = os.environ.get("OMP_NUM_THREADS", "")
     most = int(limit) if limit.isdigit() else cores
     return [max(min(cores // workers + (i < cores % workers), most), 1) for i in range(workers)]
-
-
-def gpus() -> list[str]:
-    """Identifiers of the GPUs that workers of this machine may use."""
-    return visible_gpus(_list_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
-
-
-def _list_gpus() -> str:
-    """What `nvidia-smi -L` prints; nothing where there is no driver."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return ""
-    try:
-        asked = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=30)  # noqa: S603 - no shell
-    except (OSError, subprocess.TimeoutExpired) as error:
-        log.warning("nvidia-smi does not answer (%s): trials run on the CPU.", error)
-        return ""
-    return asked.stdout if asked.returncode == 0 else ""
-
-
-def visible_gpus(listing: str, visible: str | None) -> list[str]:
-    """Identifiers of the GPUs that trials may use, out of `nvidia-smi -L`, as CUDA_VISIBLE_DEVICES would have it.
-
-    A GPU that is split into instances counts as its instances. `visible` is the variable's value: indices or
-    identifiers (or the beginnings of such), of which CUDA ignores all from the first unknown one on. Indices count
-    in the order of the PCI bus, as `nvidia-smi` does; workers have CUDA count so too (CUDA_DEVICE_ORDER).
-    """
-    gpus: list[list[str]] = []  # per GPU its own identifier, then those of its instances
-    for line in listing.splitlines():
-        found = re.search(r"UUID: ([^)\s]+)", line)
-        if found and line.startswith("GPU "):
-            gpus.append([found[1]])
-        elif found and gpus:
-            gpus[-1].append(found[1])
-    if visible is None:
-        return [part for gpu in gpus for part in gpu[1:] or gpu]
-    chosen: list[str] = []
-    for entry in filter(None, (entry.strip() for entry in visible.split(","))):
-        if entry.isdigit():
-            matches = gpus[int(entry)][1:] or gpus[int(entry)] if int(entry) < len(gpus) else []
-        else:
-            matches = [part for gpu in gpus for part in gpu if part.startswith(entry)]
-        if not matches:
-            break
-        chosen += matches
-    return chosen
 
 
 def _close(pipe: IO[bytes] | None) -> None:

@@ -1,10 +1,15 @@
-"""Scheduled retuning: due times become runs, a run a study, and its winner the champion if it is really better.
+"""Scheduled retuning: due times become runs, a run a study, and its winner the champion if it is better.
 
-ticks.py       due times -> rows, each exactly once: a run that starts, or the reason why none did
-runs.py        moves a run on: looks at the data, warms the search, has the winner compared, decides
-champions.py   the models in use: their files, promotion, rollback
-retention.py   what old runs leave behind goes
-webhook.py     tells of it
-scheduler.py   the thread that calls these
-rows.py        schedules made, found, changed, removed
+definitions.py  create, find, change and remove schedules
+due_times.py    due times -> rows, each exactly once: a run that starts, or the reason why none did
+runs.py         finds the runs that can advance, and executes their next steps
+steps.py        the steps of a run: warm the search, skip, fail, have the winner compared, promote or keep
+run_rows.py     the turn of a run, and the rows that are read under it
+comparisons.py  the comparison of a winner with the champion
+champions.py    the models in use: their files, promotion, rollback
+retention.py    removes what old runs left behind
+webhook.py      notifications
+views.py        schedules, runs and champions as REST answers them
+plots.py        the champion's score over time
+scheduler.py    calls these, for the server's threads
 """

@@ -1,7 +1,9 @@
 """The models in use: a schedule's champion, those before it, and their files.
 
-A champion's file lies in the schedule's own folder of the store, whole before a row names it; the row that names it and
-the one that makes it the champion are one transaction. So whatever is killed, the champion is the old or the new one.
+`steps.py` promotes and has models compared, `api/schedules.py` rolls back, `retention.py` removes old files. A
+champion's file lies in the schedule's own folder of the store, and is whole before a row names it. The row that names
+it and the column that makes it the champion are written in one transaction: wherever a service is killed, the champion
+is the old one or the new one. Functions here never commit.
 """
 
 from pathlib import Path
@@ -10,42 +12,57 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from luthier.service.errors import Conflict, NotFound
-from luthier.service.lifecycle import transitions as lifecycle
+from luthier.service.lifecycle import winner
 from luthier.service.storage.file_store import FileStore
 from luthier.service.storage.tables import AssignmentRow, ChampionRow, RunRow, ScheduleRow, StudyRow
-from luthier.studies.protocol import FileRef
+from luthier.studies.wire import FileRef
 
 CHAMPION, CHALLENGER = "champion.tar.gz", "challenger.tar.gz"  # in the folder of a comparison
 
 
 def current(session: Session, schedule: ScheduleRow) -> ChampionRow | None:
+    """Return the schedule's champion, or None before its first one."""
     return None if schedule.champion_id is None else session.get(ChampionRow, schedule.champion_id)
 
 
 def file(store: FileStore, champion: ChampionRow) -> Path:
-    """A champion's packed model."""
-    return store.schedule_folder(champion.schedule_id) / FileRef.model_validate(champion.model).name
+    """Return the path of a champion's packed model."""
+    return store.schedule_folder(champion.schedule_id) / champion.model.name
 
 
-def packed(study: StudyRow) -> FileRef:
-    """The packed model of a study's winner, in the folder of the winning assignment."""
-    return FileRef.model_validate({key: value for key, value in (study.model or {}).items() if key != "assignment"})
+def packed_model(study: StudyRow) -> FileRef:
+    """Return the packed model of a study's winner; it lies in the winning assignment's folder. Raises NotFound."""
+    if study.model is None:
+        raise NotFound(f"{study.name} has no packed model.")
+    return study.model.file
 
 
 def comparison_files(session: Session, study: StudyRow, comparison: AssignmentRow) -> dict[str, FileRef]:
-    """The files that a comparison is given, as they are called in its folder."""
-    champion = session.get_one(ChampionRow, comparison.number)
-    known = FileRef.model_validate(champion.model)
+    """Return the two packed models that a comparison reads, under the names that they have in its folder.
+
+    Args:
+        session: Any session; the champion is read.
+        study: The study whose winner is the challenger.
+        comparison: The assignment.
+
+    Returns:
+        "champion" and "challenger" -> the file.
+    """
+    champion = session.get_one(ChampionRow, comparison.champion_id)
     return {
-        "champion": known.model_copy(update={"name": CHAMPION}),
-        "challenger": packed(study).model_copy(update={"name": CHALLENGER}),
+        "champion": champion.model.model_copy(update={"name": CHAMPION}),
+        "challenger": packed_model(study).model_copy(update={"name": CHALLENGER}),
     }
 
 
 def place_comparison_files(session: Session, store: FileStore, study: StudyRow, comparison: AssignmentRow) -> None:
-    """Put both models into the comparison's folder. Raises NotFound when one is gone."""
+    """Link both models into the comparison's folder, before the transaction that queues it is committed.
+
+    Raises:
+        NotFound: One of the files is gone.
+    """
     folder = store.folder(study.id, comparison.id)
-    champion = file(store, session.get_one(ChampionRow, comparison.number))
+    champion = file(store, session.get_one(ChampionRow, comparison.champion_id))
     if not champion.is_file():
         raise NotFound(f"The champion's file {champion.name} is not in the service's store any more.")
     store.link(champion, folder / CHAMPION)
@@ -53,43 +70,71 @@ def place_comparison_files(session: Session, store: FileStore, study: StudyRow, 
 
 
 def remove_comparison_files(store: FileStore, study_id: int, comparison_id: int) -> None:
-    """Take both models out of a comparison's folder; what was found stays."""
+    """Remove both models from a comparison's folder; its log and its result stay."""
     for name in (CHAMPION, CHALLENGER):
         (store.folder(study_id, comparison_id) / name).unlink(missing_ok=True)
 
 
 def keep_file(session: Session, store: FileStore, run: RunRow, study: StudyRow) -> FileRef:
-    """Give the winner's packed model a place of its own, apart from its study's. Repeating it changes nothing."""
-    ref = packed(study).model_copy(update={"name": f"run-{run.id}.tar.gz"})
+    """Link the winner's packed model into the schedule's folder, where it outlives its study.
+
+    A repeated call changes nothing.
+
+    Returns:
+        The new file.
+
+    Raises:
+        NotFound: The winner's file is gone.
+    """
+    ref = packed_model(study).model_copy(update={"name": f"run-{run.id}.tar.gz"})
     store.link(_winner_file(session, store, study), store.schedule_folder(run.schedule_id) / ref.name)
     return ref
 
 
 def _winner_file(session: Session, store: FileStore, study: StudyRow) -> Path:
-    return store.path(study.id, lifecycle.winning(session, study).id, packed(study))
+    return store.path(study.id, winner.winning_assignment(session, study).id, packed_model(study))
 
 
 def promote(session: Session, schedule: ScheduleRow, run: RunRow, study: StudyRow, model: FileRef, now: float) -> None:
-    """Make a run's winner the champion of a locked schedule."""
-    winner = lifecycle.winning(session, study)
-    made = ChampionRow(
+    """Make a run's winner the champion. The schedule must be locked.
+
+    Args:
+        session: The caller's transaction.
+        schedule: The schedule of the run.
+        run: The run.
+        study: Its study, which has a winner.
+        model: The winner's packed model, as `keep_file` returned it.
+        now: Seconds since the epoch, by the database's clock.
+    """
+    source = winner.winning_assignment(session, study)
+    champion = ChampionRow(
         schedule_id=schedule.id,
         run_id=run.id,
         study=study.name,
         trial=study.winner,
-        params=winner.params,
+        params=source.params,
         test=study.test or {},
-        model=model.model_dump(),
+        model=model,
         previous_id=schedule.champion_id,
         promoted_at=now,
     )
-    session.add(made)
+    session.add(champion)
     session.flush()
-    schedule.champion_id = made.id
+    schedule.champion_id = champion.id
 
 
 def roll_back(session: Session, store: FileStore, schedule: ScheduleRow, now: float) -> ChampionRow:
-    """Put the champion before the present one back in its place. Raises Conflict when there is none."""
+    """Make the previous champion the champion again, and return it. The schedule must be locked.
+
+    Args:
+        session: The caller's transaction.
+        store: Where the models lie.
+        schedule: The schedule.
+        now: Seconds since the epoch, by the database's clock.
+
+    Raises:
+        Conflict: There is no previous champion, or its model was removed.
+    """
     present = current(session, schedule)
     before = None if present is None or present.previous_id is None else session.get(ChampionRow, present.previous_id)
     if present is None or before is None:
@@ -101,6 +146,6 @@ def roll_back(session: Session, store: FileStore, schedule: ScheduleRow, now: fl
 
 
 def by_run(session: Session, runs: list[int]) -> dict[int, ChampionRow]:
-    """Run -> the champion it made."""
-    found = session.scalars(select(ChampionRow).where(ChampionRow.run_id.in_(runs)))
-    return {champion.run_id: champion for champion in found}
+    """Return run id -> the champion that the run made, for those of the runs that made one."""
+    champions = session.scalars(select(ChampionRow).where(ChampionRow.run_id.in_(runs)))
+    return {champion.run_id: champion for champion in champions}

@@ -1,4 +1,7 @@
-"""Schedules made, found, changed and removed."""
+"""Schedules as users define them: create, find, change and remove.
+
+`api/schedules.py` calls these within the transaction of its request. Functions here never commit.
+"""
 
 from typing import Any
 
@@ -6,19 +9,19 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from luthier.service.errors import Conflict, NotFound
-from luthier.service.schedules import due_times as ticks
+from luthier.service.schedules import due_times
 from luthier.service.storage.database import Database
 from luthier.service.storage.tables import RunRow, ScheduleRow
 from luthier.studies.schedule import ScheduleSpec, changed
 
 
 def find(session: Session, name: str) -> ScheduleRow:
-    """Raises NotFound."""
+    """Return the schedule with a name. Raises NotFound."""
     return _named(session, name, select(ScheduleRow))
 
 
 def locked(session: Session, name: str) -> ScheduleRow:
-    """The schedule's row, locked until the transaction ends. Raises NotFound."""
+    """Return the schedule with a name, its row locked until the transaction ends. Raises NotFound."""
     return _named(session, name, select(ScheduleRow).with_for_update())
 
 
@@ -31,7 +34,20 @@ def _named(session: Session, name: str, rows_of: Select[ScheduleRow]) -> Schedul
 
 
 def find_or_create(session: Session, database: Database, spec: ScheduleSpec) -> tuple[bool, ScheduleRow]:
-    """Whether the schedule is new, and the schedule. Raises Conflict when the name is taken by another one."""
+    """Create a schedule, or find the one with the same name and the same spec.
+
+    Args:
+        session: The caller's transaction.
+        database: Its clock says when the schedule was created.
+        spec: The schedule as its user gave it.
+
+    Returns:
+        True where the schedule is new; and the schedule.
+
+    Raises:
+        Conflict: The name is taken by another schedule.
+        IntegrityError: Another request has just created it; the caller tries again.
+    """
     schedule = session.scalar(select(ScheduleRow).where(ScheduleRow.name == spec.name))
     if schedule is not None:
         if schedule.spec != spec:
@@ -42,25 +58,42 @@ def find_or_create(session: Session, database: Database, spec: ScheduleSpec) -> 
         return False, schedule
     now = database.time(session)
     schedule = ScheduleRow(name=spec.name, spec=spec, created_at=now, dealt_until=now, fired=0)
-    ticks.plan_next(schedule)
+    due_times.plan_next(schedule)
     session.add(schedule)
     session.flush()
     return True, schedule
 
 
 def change(session: Session, database: Database, schedule: ScheduleRow, changes: dict[str, Any]) -> None:
-    """Replace some of its keys. Times of another cron or zone count from now on. Raises ValidationError."""
-    before, schedule.spec = schedule.spec, changed(schedule.spec, changes)
-    if (before.cron, before.timezone) != (schedule.spec.cron, schedule.spec.timezone):
+    """Replace some keys of a schedule. The schedule must be locked, and its due times dealt with until now.
+
+    The due times of another cron or time zone count from now on.
+
+    Args:
+        session: The caller's transaction.
+        database: Its clock says what is now.
+        schedule: The schedule.
+        changes: Key -> new value, as JSON has it; None puts a key back to its default.
+
+    Raises:
+        ValidationError: The changed schedule is not valid.
+    """
+    old_spec = schedule.spec
+    schedule.spec = changed(old_spec, changes)
+    if (old_spec.cron, old_spec.timezone) != (schedule.spec.cron, schedule.spec.timezone):
         schedule.dealt_until = database.time(session)
-    elif schedule.next_at is None:  # it had ended: the times meanwhile were nobody's
+    elif schedule.next_at is None:  # it had ended (max_runs): skip the due times between then and now
         schedule.dealt_until = max(schedule.dealt_until, database.time(session))
-    ticks.plan_next(schedule)
+    due_times.plan_next(schedule)
 
 
 def remove(session: Session, schedule: ScheduleRow) -> None:
-    """Remove the schedule with its runs and champions; its studies stay. Raises Conflict while a run goes on."""
-    active: list[RunRow] = ticks.running(session, schedule)
+    """Remove a schedule with its runs and champions; its studies stay.
+
+    Raises:
+        Conflict: A run has not ended.
+    """
+    active: list[RunRow] = due_times.running(session, schedule)
     if active:
-        raise Conflict(f"A run of {schedule.name} goes on. First {ticks.how_to_end(session, active[0])}.")
+        raise Conflict(f"A run of {schedule.name} goes on. First {due_times.how_to_end(session, active[0])}.")
     session.delete(schedule)

@@ -1,5 +1,9 @@
-"""Due times become rows. The schedule's row is locked meanwhile, and (schedule, due time) is unique: so with any number
-of services, and after any absence, each due time is there exactly once."""
+"""Due times of schedules: each becomes exactly one row, a run or the reason why nothing ran.
+
+The scheduler fires them, `api/schedules.py` triggers runs by hand. A schedule's row is locked while its due times are
+dealt with, and (schedule, due time) is unique: any number of services may fire them at once, and after any absence.
+Whether a due time fires is decided in `studies/schedule.py`. Locks in this order: schedule, then study.
+"""
 
 import logging
 from itertools import islice, takewhile
@@ -9,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from luthier.service.dispatch.core import Core
 from luthier.service.errors import Conflict
+from luthier.service.lifecycle import study_rows
 from luthier.service.lifecycle import transitions as lifecycle
 from luthier.service.storage.tables import RunRow, ScheduleRow, StudyRow
 from luthier.studies.protocol import ENDED
@@ -20,94 +25,117 @@ BATCH = 500  # due times dealt with in one transaction, after a long absence
 
 
 def fire(core: Core, now: float | None = None) -> list[StudyRow]:
-    """Deal with every due time that has come; `now`: seconds since the epoch, else the database's clock.
+    """Turn every due time that has come into a row, in transactions of its own; an error stops only its own schedule.
 
-    Returns the studies that were ended because their run was replaced.
+    Args:
+        core: The service's database and leases.
+        now: Seconds since the epoch; None for the database's clock.
+
+    Returns:
+        The studies that were cancelled because another run replaced theirs; the caller cleans up after them.
     """
     ended: list[StudyRow] = []
     with core.database.reading() as session:
         now = core.database.time(session) if now is None else now
-        due = list(session.scalars(select(ScheduleRow.id).where(ScheduleRow.next_at <= now)))
-    for schedule_id in due:
-        more = True
-        while more:
+        schedule_ids = list(session.scalars(select(ScheduleRow.id).where(ScheduleRow.next_at <= now)))
+    for schedule_id in schedule_ids:
+        has_more = True
+        while has_more:
             try:
                 with core.database.transaction() as session:
-                    more = _deal(core, session, schedule_id, now, ended)
+                    has_more = _fire_batch(core, session, schedule_id, now, ended)
             except Exception:
                 log.exception("the due times of schedule %d are left to the next round", schedule_id)
-                more = False
+                has_more = False
     return ended
 
 
-def _deal(core: Core, session: Session, schedule_id: int, now: float, ended: list[StudyRow]) -> bool:
-    """One batch of a schedule's due times; whether there are more."""
+def _fire_batch(core: Core, session: Session, schedule_id: int, now: float, ended: list[StudyRow]) -> bool:
+    """Lock a schedule and deal with one batch of its due times; add to `ended`. Return True where more have come."""
     schedule = session.scalar(select(ScheduleRow).where(ScheduleRow.id == schedule_id).with_for_update())
     if schedule is None or schedule.next_at is None or schedule.next_at > now:
         return False  # another service was faster
-    times = _until(schedule, now)
-    latest, times = len(times) <= BATCH, times[:BATCH]
+    times = _due_until(schedule, now)
+    is_last_batch = len(times) <= BATCH
+    times = times[:BATCH]
     active = running(session, schedule)
-    for due in decide(schedule.spec, times, now, latest, bool(active)):
+    for due in decide(schedule.spec, times, now, is_last_batch, has_active_run=bool(active)):
         if due.skip is None and schedule.spec.concurrency == "replace":
             ended += _replace(core, session, active)
         _record(core, session, schedule, due, now)
     schedule.dealt_until = times[-1]
     plan_next(schedule)
-    _forget(session, schedule)
-    return not latest and schedule.next_at is not None
+    _remove_oldest_skipped(session, schedule)
+    return not is_last_batch and schedule.next_at is not None
 
 
-def _until(schedule: ScheduleRow, now: float) -> list[float]:
-    """The next due times that have come, one more than a batch at most."""
-    come = takewhile(lambda at: at <= now, schedule.spec.due_times(schedule.dealt_until))
-    return list(islice(come, BATCH + 1))
+def _due_until(schedule: ScheduleRow, now: float) -> list[float]:
+    """Return the earliest due times that have come and were not dealt with, at most one more than a batch."""
+    times = takewhile(lambda at: at <= now, schedule.spec.due_times(schedule.dealt_until))
+    return list(islice(times, BATCH + 1))
 
 
 def plan_next(schedule: ScheduleRow) -> None:
-    """Set when the schedule is due next: never, once it has had all its runs."""
+    """Set when a schedule is due next: never (None) once it has had all its runs. The schedule must be locked."""
     limit = schedule.spec.max_runs
-    over = limit is not None and schedule.fired >= limit
-    schedule.next_at = None if over else next(schedule.spec.due_times(schedule.dealt_until), None)
+    has_ended = limit is not None and schedule.fired >= limit
+    schedule.next_at = None if has_ended else next(schedule.spec.due_times(schedule.dealt_until), None)
 
 
 def running(session: Session, schedule: ScheduleRow) -> list[RunRow]:
-    found = select(RunRow).where(RunRow.schedule_id == schedule.id, RunRow.state == RunState.RUNNING)
-    return list(session.scalars(found.order_by(RunRow.id)))
+    """Return the runs of a schedule that have not ended, oldest first."""
+    active = select(RunRow).where(RunRow.schedule_id == schedule.id, RunRow.state == RunState.RUNNING)
+    return list(session.scalars(active.order_by(RunRow.id)))
 
 
 def _record(core: Core, session: Session, schedule: ScheduleRow, due: Due, now: float) -> None:
+    """Start the run of a due time, or record why it is skipped."""
     if due.skip is None:
         start(core, session, schedule, due.at, now)
         return
-    run = _row(schedule, due.at, now)
-    run.state, run.reason, run.finished_at = RunState.SKIPPED, due.skip, now
+    run = _new_run(schedule, due.at, now)
+    run.state = RunState.SKIPPED
+    run.reason = due.skip
+    run.finished_at = now
     session.add(run)
 
 
-def _forget(session: Session, schedule: ScheduleRow) -> None:
-    """Remove the oldest rows of due times that did not run."""
+def _remove_oldest_skipped(session: Session, schedule: ScheduleRow) -> None:
+    """Remove the oldest rows of due times that did not run, all but SKIPPED_KEPT."""
     skipped = (RunRow.schedule_id == schedule.id, RunRow.state == RunState.SKIPPED)
     newest = select(RunRow.due_at).where(*skipped).order_by(RunRow.due_at.desc()).offset(SKIPPED_KEPT).limit(1)
     session.execute(delete(RunRow).where(*skipped, RunRow.due_at <= newest.scalar_subquery()))
 
 
-def _row(schedule: ScheduleRow, due: float, now: float, manual: bool = False) -> RunRow:
+def _new_run(schedule: ScheduleRow, due: float, now: float, manual: bool = False) -> RunRow:
     template = schedule.spec.template_digest
     return RunRow(schedule_id=schedule.id, due_at=due, manual=manual, created_at=now, template=template)
 
 
 def start(core: Core, session: Session, schedule: ScheduleRow, due: float, now: float, manual: bool = False) -> RunRow:
-    """A run and its study, which waits once it is inspected. Where a study has that name already, the run has none, and
-    fails when it is moved on."""
+    """Create a run and its study, which waits after its inspection until the run has begun.
+
+    Where a study with the run's name exists already, the run gets none, and fails in its first step.
+
+    Args:
+        core: The service's database.
+        session: The caller's transaction; the schedule must be locked in it.
+        schedule: The schedule.
+        due: The due time, in seconds since the epoch.
+        now: Seconds since the epoch, by the database's clock.
+        manual: True where a user triggered the run; it does not count towards `max_runs`.
+
+    Returns:
+        The run, flushed.
+    """
     spec = schedule.spec.run_spec(due)
-    run = _row(schedule, due, now, manual)
+    run = _new_run(schedule, due, now, manual)
     run.state = RunState.RUNNING
     schedule.fired += 0 if manual else 1
     if session.scalar(select(func.count()).where(StudyRow.name == spec.name)):
         run.message = f"There is a study named {spec.name} already; delete it, or rename the schedule."
     else:
-        study = lifecycle.create(session, core.database, spec, spec.name, hold=True)
+        study = lifecycle.create(session, core.leases, spec, spec.name, hold=True)
         run.study, run.study_id = study.name, study.id
     session.add(run)
     session.flush()
@@ -115,7 +143,20 @@ def start(core: Core, session: Session, schedule: ScheduleRow, due: float, now: 
 
 
 def trigger(core: Core, session: Session, schedule: ScheduleRow, now: float) -> tuple[RunRow, list[StudyRow]]:
-    """A run now, on a user's word, of a locked schedule; and the studies that it replaced. Raises Conflict."""
+    """Start a run of a schedule now, because a user asked for it. The schedule must be locked.
+
+    Args:
+        core: The service's database and leases.
+        session: The caller's transaction.
+        schedule: The schedule.
+        now: Seconds since the epoch, by the database's clock.
+
+    Returns:
+        The run; and the studies that were cancelled because it replaced theirs.
+
+    Raises:
+        Conflict: A run has not ended and the schedule forbids another, or one has just started.
+    """
     active = running(session, schedule)
     ended: list[StudyRow] = []
     if active and schedule.spec.concurrency == "forbid":
@@ -128,7 +169,7 @@ def trigger(core: Core, session: Session, schedule: ScheduleRow, now: float) -> 
 
 
 def how_to_end(session: Session, run: RunRow) -> str:
-    """What a user may do to end a run that goes on."""
+    """Return what a user may do to end a running run, in the words of a sentence's second half."""
     study = None if run.study_id is None else session.get(StudyRow, run.study_id)
     if study is None or study.state not in ENDED:
         return f"cancel its study {run.study}"
@@ -136,12 +177,13 @@ def how_to_end(session: Session, run: RunRow) -> str:
 
 
 def _replace(core: Core, session: Session, active: list[RunRow]) -> list[StudyRow]:
-    """Cancel the runs that go on, and their studies."""
+    """Cancel running runs and their studies; return the studies that were cancelled."""
     ended = []
     for run in active:
-        run.state, run.finished_at = RunState.CANCELLED, core.database.time(session)
+        run.state = RunState.CANCELLED
+        run.finished_at = core.database.time(session)
         run.message = "Replaced by the next run."
-        study = None if run.study_id is None else lifecycle.locked_by_id(session, run.study_id)
+        study = None if run.study_id is None else study_rows.lock_by_id(session, run.study_id)
         if study is not None and study.state not in ENDED:
             lifecycle.cancel(session, core.leases, study)
             ended.append(study)

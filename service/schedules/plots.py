@@ -1,4 +1,7 @@
-"""The champion's score over time, as a plotly figure."""
+"""The plot of a champion's score over time, as a plotly figure.
+
+`api/schedules.py` calls it.
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,11 +15,17 @@ if TYPE_CHECKING:
 RUNS = 1_000  # the latest
 
 
-def champion(name: str, metric: str, runs: Sequence[RunView]) -> "Figure":
-    """Finished runs, oldest first: the score of the model in use on each run's test data, and the challenger's."""
+def draw_champion(name: str, metric: str, runs: Sequence[RunView]) -> "Figure":
+    """Draw the scores of the model in use, and of its challengers, on each run's test data.
+
+    Args:
+        name: The schedule's name.
+        metric: The objective's metric.
+        runs: Finished runs, oldest first.
+    """
     from plotly import graph_objects  # half a second
 
-    crowned = [run for run in runs if run.outcome is not RunOutcome.KEPT]
+    promoted = [run for run in runs if run.outcome is not RunOutcome.KEPT]
     judged = [run for run in runs if run.decision is not None]
     figure = graph_objects.Figure()
     figure.add_scatter(x=_times(runs), y=[run.score for run in runs], mode="lines+markers", name="model in use")
@@ -29,9 +38,9 @@ def champion(name: str, metric: str, runs: Sequence[RunView]) -> "Figure":
         name="challenger",
     )
     figure.add_scatter(
-        x=_times(crowned),
-        y=[run.score for run in crowned],
-        text=[run.study for run in crowned],
+        x=_times(promoted),
+        y=[run.score for run in promoted],
+        text=[run.study for run in promoted],
         mode="markers",
         marker={"symbol": "star", "size": 14},
         name="promoted",

@@ -1,28 +1,40 @@
-"""Schedules kept: due times fire, runs move on, notifications go out. Any number of services may do it at once."""
+"""The scheduler of a service: fires due times, advances runs, and delivers notifications.
 
+Threads of the server call it every second. Any number of services may do so at once, on one database.
+"""
+
+from luthier.service.dispatch.checkpoints import clean_up
 from luthier.service.dispatch.claims import Claims
 from luthier.service.dispatch.core import Core
-from luthier.service.dispatch.reports import Reports
-from luthier.service.schedules import due_times as ticks
+from luthier.service.schedules import due_times
 from luthier.service.schedules.runs import Runs
+from luthier.service.schedules.steps import Steps
 from luthier.service.schedules.webhook import Webhook
 from luthier.service.storage.tables import StudyRow
 
 
 class Scheduler:
-    def __init__(self, core: Core, dispatch: Claims, reports: Reports, webhook: Webhook | None) -> None:
-        self._core, self._intake, self._webhook = core, reports, webhook
-        self._runs = Runs(core, dispatch, webhook is not None)
+    """All that schedules need done from time to time. Threads may share it."""
+
+    def __init__(self, core: Core, claims: Claims, webhook: Webhook | None) -> None:
+        """Make the scheduler of a service; without a webhook it queues and delivers no notifications."""
+        self._core = core
+        self._webhook = webhook
+        self._runs = Runs(core, Steps(core, claims, notifies=webhook is not None))
 
     def tick(self, now: float | None = None) -> None:
-        """One round; `now`: seconds since the epoch, else the database's clock. Cheap when nothing is due."""
-        self.ended(ticks.fire(self._core, now))
+        """Fire what is due and advance all runs: one round, cheap when nothing is due.
+
+        Args:
+            now: Seconds since the epoch; None for the database's clock.
+        """
+        self.clean_up_ended(due_times.fire(self._core, now))
         self._runs.advance()
 
-    def ended(self, studies: list[StudyRow]) -> None:
-        """Clean up after studies that were cancelled for another run."""
+    def clean_up_ended(self, studies: list[StudyRow]) -> None:
+        """Clean up after studies that were cancelled because another run replaced theirs."""
         for study in studies:
-            self._intake.ended(study)
+            clean_up(self._core, study)
 
     def deliver(self) -> None:
         """Send the notifications that are due."""

@@ -1,4 +1,7 @@
-"""Schedules, runs and champions as the REST interface answers them. Pure functions of rows."""
+"""Views of schedules, runs and champions, as the REST interface answers them.
+
+`api/schedules.py`, the pages and the webhook call these. Functions here only read rows.
+"""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -19,6 +22,7 @@ LAST = 10  # runs back
 
 
 def schedule_view(session: Session, schedule: ScheduleRow) -> ScheduleView:
+    """Return a schedule with its next due times, its champion and its last runs."""
     champion = champions.current(session, schedule)
     last = select(RunRow).where(RunRow.schedule_id == schedule.id).order_by(RunRow.due_at.desc()).limit(LAST)
     return ScheduleView(
@@ -33,7 +37,7 @@ def schedule_view(session: Session, schedule: ScheduleRow) -> ScheduleView:
 
 
 def next_due(schedule: ScheduleRow) -> list[float]:
-    """The next due times; none where the schedule has ended."""
+    """Return the next due times, in seconds since the epoch; none where the schedule has ended."""
     if schedule.next_at is None:
         return []
     limit = schedule.spec.max_runs
@@ -42,6 +46,7 @@ def next_due(schedule: ScheduleRow) -> list[float]:
 
 
 def champion_view(schedule: ScheduleRow, champion: ChampionRow) -> ChampionView:
+    """Return a schedule's champion, present or former."""
     return ChampionView(
         run=champion.run_id,
         study=champion.study,
@@ -50,29 +55,40 @@ def champion_view(schedule: ScheduleRow, champion: ChampionRow) -> ChampionView:
         test=champion.test,
         promoted_at=_at(champion.promoted_at),
         url=f"/v1/schedules/{schedule.name}/champion",
-        sha256=champion.model["sha256"],
-        bytes=champion.model["bytes"],
+        sha256=champion.model.sha256,
+        bytes=champion.model.bytes,
     )
 
 
 def run_views(session: Session, schedule: ScheduleRow, runs: Sequence[RunRow]) -> list[RunView]:
-    made = champions.by_run(session, [run.id for run in runs])
-    return [_run(run, score(schedule, run, made.get(run.id))) for run in runs]
+    """Return runs of one schedule, in the order given."""
+    promoted = champions.by_run(session, [run.id for run in runs])
+    return [_run_view(run, score(schedule, run, promoted.get(run.id))) for run in runs]
 
 
-def score(schedule: ScheduleRow, run: RunRow, made: ChampionRow | None) -> float | None:
-    """The objective of the model that was in use after a run, on that day's test data."""
-    metric, scores = schedule.spec.study.objective.metric, dict[str, Any]()
+def score(schedule: ScheduleRow, run: RunRow, promoted: ChampionRow | None) -> float | None:
+    """Return the objective, on the run's test data, of the model that was in use after a run.
+
+    Args:
+        schedule: The schedule of the run.
+        run: The run.
+        promoted: The champion that the run made, if it made one.
+
+    Returns:
+        The value of the objective's metric; None where the run has no decision, or the metric no value.
+    """
+    metric = schedule.spec.study.objective.metric
+    scores: dict[str, Any] = {}
     if run.judgement is not None:
         metric = run.judgement.metric
         scores = run.judgement.challenger if run.judgement.promoted else run.judgement.champion
-    elif made is not None:
-        scores = made.test
+    elif promoted is not None:
+        scores = promoted.test
     value = scores.get(metric)
     return None if value is None else float(value)
 
 
-def _run(run: RunRow, score: float | None) -> RunView:
+def _run_view(run: RunRow, score: float | None) -> RunView:
     return RunView(
         id=run.id,
         due_at=_at(run.due_at),

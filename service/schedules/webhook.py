@@ -1,27 +1,28 @@
-"""Notifications, as signed HTTP POSTs after the Standard Webhooks specification (standardwebhooks.com, version 1.0.0).
+"""Notifications of runs, as signed HTTP POSTs after the Standard Webhooks specification (version 1.0.0).
 
-Where they go and what signs them are the service's settings, so neither is ever in the database. A receiver checks that
-`webhook-signature` holds `v1,` and the base64 of HMAC-SHA256 over `{webhook-id}.{webhook-timestamp}.{body}`.
+`steps.py` queues them within its own transactions, the scheduler delivers them. The package standardwebhooks signs.
+Delivery and the retry timer are our own: the package has neither, and a notification must be a
+row that is committed together with what it tells. The URL and the secret are settings; never write them to the
+database or to the log. A receiver checks that `webhook-signature` holds `v1,` and the base64 of HMAC-SHA256 over
+`{webhook-id}.{webhook-timestamp}.{body}` (standardwebhooks.com).
 """
 
 import asyncio
 import base64
 import binascii
-import hashlib
-import hmac
 import json
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import httpx
+import standardwebhooks
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from luthier.service.schedules import views as shown
+from luthier.service.schedules.views import run_views
 from luthier.service.settings import Settings
-from luthier.service.storage.database import Database
-from luthier.service.storage.leases import changed_rows
+from luthier.service.storage.database import Database, changed_rows
 from luthier.service.storage.tables import DeliveryRow, RunRow, ScheduleRow
 from luthier.studies.schedule import Event
 
@@ -29,13 +30,21 @@ log = logging.getLogger("luthier")
 logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole addresses, and many a hook's is a secret
 TIMEOUT_SECONDS = 10.0  # for the whole of an attempt
 PAUSES_SECONDS = (20.0, 60.0, 300.0, 1800.0, 7200.0)  # after each attempt that failed; after the last it is given up
-AT_ONCE = 20
+AT_ONCE = 20  # notifications in one round
 
 
 def queue(session: Session, schedule: ScheduleRow, run: RunRow, event: Event, now: float) -> None:
-    """Have the webhook told of an event, once this transaction is committed."""
+    """Add the notification of an event to the caller's transaction; it is sent once that is committed.
+
+    Args:
+        session: The transaction that writes what happened; it is flushed.
+        schedule: The schedule of the run.
+        run: The run that the event is about; the notification holds the run's view as REST answers it.
+        event: The kind of event.
+        now: Seconds since the epoch, by the database's clock.
+    """
     session.flush()
-    view = shown.run_views(session, schedule, [run])[0]
+    view = run_views(session, schedule, [run])[0]
     body = {
         "type": f"run.{event}",
         "timestamp": datetime.fromtimestamp(now, UTC).isoformat(),
@@ -47,7 +56,12 @@ def queue(session: Session, schedule: ScheduleRow, run: RunRow, event: Event, no
 
 @dataclass(frozen=True)
 class Webhook:
-    """Where notifications go. `secret` signs them; None: they are not signed."""
+    """The receiver of all notifications of a service.
+
+    Attributes:
+        url: Address of the receiver, http or https.
+        secret: Key of the signatures: `whsec_` and base64, or any text. None: notifications are not signed.
+    """
 
     url: str
     secret: str | None
@@ -61,25 +75,28 @@ class Webhook:
         return cls(settings.webhook_url.get_secret_value(), secret.get_secret_value() if secret else None)
 
     def deliver(self, database: Database) -> None:
-        """Send what is due, each attempt by one service; what is not taken is tried again later."""
+        """Send the notifications that are due. Services share the work; a failed one is sent again after a pause.
+
+        Nothing is sent within a transaction.
+        """
         with database.reading() as session:
             due = select(DeliveryRow.id).where(DeliveryRow.next_at <= database.now()).order_by(DeliveryRow.next_at)
-            waiting = list(session.scalars(due.limit(AT_ONCE)))
-        for delivery_id in waiting:
+            delivery_ids = list(session.scalars(due.limit(AT_ONCE)))
+        for delivery_id in delivery_ids:
             delivery = self._claim(database, delivery_id)
             if delivery is None:
                 continue
             problem = self._send(delivery)
             with database.transaction() as session:
-                done = {"error": problem} | ({} if problem else {"next_at": None, "delivered_at": database.now()})
-                changed_rows(session, update(DeliveryRow).where(DeliveryRow.id == delivery_id).values(**done))
+                columns = {"error": problem} | ({} if problem else {"next_at": None, "delivered_at": database.now()})
+                changed_rows(session, update(DeliveryRow).where(DeliveryRow.id == delivery_id).values(**columns))
 
     def _claim(self, database: Database, delivery_id: int) -> DeliveryRow | None:
-        """Count an attempt and set when the next one is due, should this one fail; None: another service has it."""
+        """Count an attempt, and set when the next one is due should this one fail; None: another service has it."""
         with database.transaction() as session:
             due = DeliveryRow.next_at <= database.now()
-            found = select(DeliveryRow).where(DeliveryRow.id == delivery_id, due).with_for_update(skip_locked=True)
-            delivery = session.scalar(found)
+            locked = select(DeliveryRow).where(DeliveryRow.id == delivery_id, due).with_for_update(skip_locked=True)
+            delivery = session.scalar(locked)
             if delivery is None:
                 return None
             pauses = PAUSES_SECONDS[delivery.attempts : delivery.attempts + 1]
@@ -88,11 +105,10 @@ class Webhook:
             return delivery
 
     def _send(self, delivery: DeliveryRow) -> str | None:
-        """Why it was not taken, in words without the address; None when it was."""
-        body = delivery.body.encode()
-        headers = self.headers(f"delivery-{delivery.id}", int(datetime.now(UTC).timestamp()), body)
+        """Send one notification; return None, or why the receiver did not take it, without the address."""
+        headers = self.headers(f"delivery-{delivery.id}", datetime.now(UTC), delivery.body)
         try:
-            status = asyncio.run(self._post(body, headers))
+            status = asyncio.run(self._post(delivery.body.encode(), headers))
             problem = None if 200 <= status < 300 else f"It answered {status}."
         except TimeoutError:
             problem = f"It did not answer within {TIMEOUT_SECONDS:g} seconds."
@@ -103,7 +119,7 @@ class Webhook:
         return problem
 
     async def _post(self, body: bytes, headers: dict[str, str]) -> int:
-        """The answer's status, once its headers are there; redirects are not followed."""
+        """Return the answer's status once its headers are there; redirects are not followed."""
         async with (
             asyncio.timeout(TIMEOUT_SECONDS),
             httpx.AsyncClient(timeout=None) as client,  # noqa: S113 - the line before is its timeout
@@ -111,20 +127,36 @@ class Webhook:
         ):
             return response.status_code
 
-    def headers(self, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-        found = {"Content-Type": "application/json", "webhook-id": message_id, "webhook-timestamp": str(timestamp)}
+    def headers(self, message_id: str, sent_at: datetime, body: str) -> dict[str, str]:
+        """Return the headers of a notification.
+
+        Args:
+            message_id: Identifies the notification; the same in each attempt.
+            sent_at: When this attempt is made, in UTC; the header holds whole seconds.
+            body: The notification as JSON.
+
+        Returns:
+            Name -> value; with `webhook-signature` only where there is a secret.
+        """
+        headers = {
+            "Content-Type": "application/json",
+            "webhook-id": message_id,
+            "webhook-timestamp": str(int(sent_at.timestamp())),
+        }
         if self.secret is not None:
-            signed = hmac.digest(_key(self.secret), f"{message_id}.{timestamp}.".encode() + body, hashlib.sha256)
-            found["webhook-signature"] = f"v1,{base64.b64encode(signed).decode()}"
-        return found
+            headers["webhook-signature"] = standardwebhooks.Webhook(_key(self.secret)).sign(message_id, sent_at, body)
+        return headers
 
 
 def _key(secret: str) -> bytes:
-    """The bytes of a secret: of `whsec_...` what its base64 holds, else the text itself."""
-    prefix, _, rest = secret.partition("whsec_")
-    if prefix == "" and rest:
+    """Return the bytes of a secret: of `whsec_...` what its base64 holds, else those of the text itself.
+
+    The package decodes any text as base64 and leaves out characters that are none, so it is given bytes.
+    """
+    prefix, _, encoded = secret.partition("whsec_")
+    if prefix == "" and encoded:
         try:
-            return base64.b64decode(rest, validate=True)
+            return base64.b64decode(encoded, validate=True)
         except binascii.Error:
             pass
     return secret.encode()

@@ -4,6 +4,7 @@ act     ok | hang | die | oom | error | bad_data | full | exit | quiet (reports 
 steps   evaluations reported (default 1), `pause` seconds after each
 fits    examples that fit in memory at once, as if more had not
 sleeper starts a process of its own, whose number goes to this file
+ended   the file that it makes after its last report
 secrets writes to this file which tokens this process's memory holds, and the store's mark, which it does hold
 """
 
@@ -19,20 +20,22 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from luthier.studies.protocol import Assignment, AssignmentKind, Evaluation, Inspection
+from luthier.studies.protocol import Assignment, AssignmentKind
+from luthier.studies.results import Evaluation, Inspection
 from luthier.trials.child import __main__ as run
 from luthier.trials.child import connection
 from luthier.trials.errors import BadData, CannotWork
 from luthier.trials.files import file_ref
 from luthier.trials.session import Session
 from luthier.trials.training.micro_batch import MicroBatch
+from tests.support.coverage_data import save
 
 # The first letters stand in brackets, so that the pattern does not match itself.
 SECRETS = re.compile(rb"[l]ease-[0-9]+-secret|[t]he-workers-secret|[m]ark of another store")
 
 
 def secrets_in_memory() -> list[str]:
-    """Every match of SECRETS in the writable memory of this process: its heap, its stack and its environment."""
+    """Return every match of SECRETS in the writable memory of this process: its heap, its stack and its environment."""
     matches: set[bytes] = set()
     with Path("/proc/self/maps").open() as maps, Path("/proc/self/mem").open("rb", buffering=0) as memory:
         for line in maps.read().splitlines():
@@ -49,6 +52,7 @@ def secrets_in_memory() -> list[str]:
 
 
 def train(assignment: Assignment, session: Session, warm: SimpleNamespace) -> SimpleNamespace:
+    """Report as many evaluations as `steps` says, then do what `act` says."""
     params = assignment.params
     act = params.get("act", "ok")
     warm.done += 1
@@ -73,6 +77,8 @@ def train(assignment: Assignment, session: Session, warm: SimpleNamespace) -> Si
         while time.monotonic() < until:
             session.poll()
             time.sleep(0.01)
+    if "ended" in params:
+        Path(str(params["ended"])).touch()
     match act:
         case "quiet":
             while True:
@@ -93,22 +99,28 @@ def train(assignment: Assignment, session: Session, warm: SimpleNamespace) -> Si
             raise BadData("Column text is missing; name it in dataset.columns.", "dataset", "columns", "text")
         case "error":
             raise ValueError("this went wrong \0 \udcff")
+    save()
     return SimpleNamespace(status="complete", reason=None, examples_per_second=12.5, peak_memory_bytes=99)
 
 
 def inspect(assignment: Assignment, session: Session, warm: object) -> Inspection:
+    """Return what is the same for every model and data set."""
+    save()
     return Inspection(
         blocks=[], trainable_parameters=[1], label_names=["a", "b"], labels={"a": 1, "b": 1}, rows={}, fingerprint="f"
     )
 
 
 def evaluate(assignment: Assignment, session: Session, warm: object) -> Evaluation:
+    """Write a file in a model's place and return fixed scores."""
     model = session.folder / "model.tar.gz"
     model.write_bytes(b"packed" * 1_000_000)
+    save()
     return Evaluation(test={"accuracy": 1.0}, model=file_ref(model))
 
 
 def prepare() -> tuple[dict[AssignmentKind, Any], SimpleNamespace]:
+    """Return the three functions above, as a child that has imported torch returns its own."""
     if os.environ.get("CHILD_CANNOT_START"):
         sys.exit("nothing to train with")
     if os.environ.get("CHILD_IS_UNFIT"):

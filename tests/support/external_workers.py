@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.acceptance.e2e.conftest import Served
+from tests.support.served import Served
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ BETTER = {"gained": 12, "lost": 2, "challenger": {"accuracy": 0.9, "loss": 0.3}}
 
 
 def template(**changes: Any) -> dict[str, Any]:
+    """Return the spec of a schedule's studies, with top-level keys replaced."""
     return {key: value for key, value in spec(**changes).items() if key != "name"} | {"budget": {"trials": 3}}
 
 

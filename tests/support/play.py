@@ -8,17 +8,9 @@ from collections.abc import Mapping, Sequence
 import httpx
 
 from luthier.service.server.embedded import Embedded
-from luthier.studies.protocol import (
-    Assignment,
-    AssignmentKind,
-    Block,
-    Claim,
-    Evaluation,
-    FileRef,
-    Inspection,
-    Outcome,
-    Report,
-)
+from luthier.studies.protocol import Assignment, AssignmentKind, Claim, Outcome, Report
+from luthier.studies.results import Block, Evaluation, Inspection
+from luthier.studies.wire import FileRef
 
 MODEL = {"config.json": b'{"model_type": "bert"}', "luthier.json": b"{}", "weights/part.bin": b"\0" * 10_000}
 

@@ -10,24 +10,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from luthier.studies.protocol import (
-    Answer,
-    Assignment,
-    AssignmentKind,
-    Claim,
-    Decision,
-    FileRef,
-    Outcome,
-    Renewal,
-    Report,
-)
+from luthier.studies.protocol import Answer, Assignment, AssignmentKind, Claim, Decision, Outcome, Renewal, Report
 from luthier.studies.spec import StudySpec
+from luthier.studies.wire import FileRef
 
 TOKEN = "the-workers-secret"
 MODELS = {"claim": Claim, "report": Report, "renew": Renewal, "finish": Outcome}
 
 
 def spec(**changes: Any) -> StudySpec:
+    """Return the spec of every assignment, with top-level keys replaced."""
     document = {
         "name": "study",
         "task": "text-classification",

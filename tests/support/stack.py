@@ -6,13 +6,13 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 
+from tests.support import waiting
 from tests.support.paths import ROOT
 
 GPU = ("compose.yaml", "tests/acceptance/docker/impatient.yaml")
@@ -29,16 +29,15 @@ def sh(*command: str, env: dict[str, str] | None = None, check: bool = True, cwd
 
 
 def until(what: Callable[[], Value], seconds: float) -> Value:
-    """Its first true value; an error of the transport is a not yet."""
-    deadline = time.monotonic() + seconds
-    while True:
+    """Return its first true value; an error of the transport counts as not yet."""
+
+    def answered() -> Value | None:
         try:
-            if value := what():
-                return value
+            return what()
         except httpx.TransportError:
-            pass
-        assert time.monotonic() < deadline, f"nothing came of it within {seconds} s"
-        time.sleep(0.2)
+            return None
+
+    return waiting.until(answered, seconds, 0.2)  # type: ignore[return-value]
 
 
 class Stack:

@@ -16,8 +16,9 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from luthier.studies.protocol import AssignmentKind, Checkpoint, Metrics
+from luthier.studies.protocol import AssignmentKind, Checkpoint
 from luthier.studies.tasks import TASKS
+from luthier.studies.wire import Metrics
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.errors import BadData
 from luthier.trials.files import file_ref

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from luthier.studies.hyperparameters import complete
-from luthier.studies.protocol import Assignment, AssignmentKind, Checkpoint, Decision, FileRef, Inspection, Metrics
+from luthier.studies.protocol import Assignment, AssignmentKind, Checkpoint, Decision
+from luthier.studies.results import Inspection
 from luthier.studies.spec import StudySpec
 from luthier.studies.tasks import TASKS
+from luthier.studies.wire import FileRef, Metrics
 from luthier.trials.errors import Ended
 from luthier.trials.files import file_ref
 from tests.support.tiny import tiny_csv, tiny_model
@@ -57,16 +59,19 @@ class Memory:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
+    """Keep torch to one thread: results are the same on every machine, and two test processes share two cores."""
     torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a tiny BERT."""
     return tiny_model(tmp_path_factory.mktemp("model") / "bert")
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a CSV of 240 rows."""
     return tiny_csv(tmp_path_factory.mktemp("data") / "tiny.csv", rows=240)
 
 
@@ -103,4 +108,5 @@ def assign(model: Path, data: Path) -> Callable[..., Assignment]:
 
 @pytest.fixture
 def session(tmp_path: Path) -> Memory:
+    """Return a session in memory, without decisions."""
     return Memory(tmp_path / "session")

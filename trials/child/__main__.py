@@ -14,17 +14,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from luthier.studies.protocol import (
-    TRAINING,
-    Assignment,
-    AssignmentKind,
-    Comparison,
-    Decision,
-    Evaluation,
-    Inspection,
-    Problem,
-    Reason,
-)
+from luthier.studies.protocol import TRAINING, Assignment, AssignmentKind, Decision, Problem, Reason
+from luthier.studies.results import Comparison, Evaluation, Inspection
+from luthier.studies.text import one_line
 from luthier.trials.child.connection import PipedSession, SessionLog, WorkerConnection, finite, storable
 from luthier.trials.child.messages import End, Ready, Result, Unfit
 from luthier.trials.errors import BadData, CannotWork, Ended
@@ -122,7 +114,7 @@ def check_gpu(given: str | None) -> None:
             torch.cuda.init()  # type: ignore[no-untyped-call]
             why = "finds none"
         except RuntimeError as error:
-            why = f"cannot use it: {' '.join(str(error).split())[:300].rstrip('.')}"
+            why = f"cannot use it: {one_line(error).rstrip('.')}"
         cure = f"Update the NVIDIA driver, or install a torch for an older CUDA than {torch.version.cuda}"
     raise CannotWork(
         f"This worker was given a GPU ({given}), but its torch {torch.__version__} {why}. {cure}; or train on the CPU: "
@@ -156,7 +148,7 @@ def perform(job: "Job", assignment: Assignment, session: Session, warm: "ModelCa
     except Exception as error:
         session.log(traceback.format_exc())
         replace = out_of_memory(error)
-        text = disk_problem(error, session.folder) or f"{type(error).__name__}: {' '.join(str(error).split())}"[:1000]
+        text = disk_problem(error, session.folder) or f"{type(error).__name__}: {one_line(error, None)}"[:1000]
         result = _failed(Reason.OOM if replace else Reason.ERROR, text)
     if result.status != "failed":  # the size that was tried last before a failure need not have fitted
         result = result.model_copy(update={"micro_batch": warm.micro_batch.limit})

@@ -13,7 +13,8 @@ import sys
 import threading
 from pathlib import Path
 
-from luthier.studies.protocol import Decision, Metrics
+from luthier.studies.protocol import Decision
+from luthier.studies.wire import Metrics
 from luthier.trials.child.messages import Decided, Evaluated, FromChild, Logged, Start, encode, to_child
 from luthier.trials.errors import Ended
 from luthier.trials.files import file_ref

@@ -6,30 +6,16 @@ to the service, needs one.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, field_validator
+from pydantic import Field, FiniteFloat, TypeAdapter, field_validator
 
-from luthier.studies.protocol import (
-    Assignment,
-    Bytes,
-    Comparison,
-    Decision,
-    Evaluation,
-    FileRef,
-    Inspection,
-    Metrics,
-    MicroBatch,
-    Problem,
-    Reason,
-)
+from luthier.studies.protocol import Assignment, Decision, Problem, Reason
+from luthier.studies.results import Comparison, Evaluation, Inspection
+from luthier.studies.wire import Bytes, FileRef, Message, Metrics, MicroBatch
 
 LINE_BYTES = 64 * 2**20  # the longest line: an assignment whose inspection lists very many labels
 
 
-class _Message(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Start(_Message):
+class Start(Message):
     """To the child: do this assignment. Its files are read from and written to `folder`.
 
     The assignment's lease token is removed, whoever makes the message.
@@ -45,7 +31,7 @@ class Start(_Message):
         return assignment.model_copy(update={"token": ""})
 
 
-class Decided(_Message):
+class Decided(Message):
     """To the child: the service's answer to the report of `step`, or, without a step, to a renewal."""
 
     what: Literal["decided"] = "decided"
@@ -54,20 +40,20 @@ class Decided(_Message):
     decision: Decision
 
 
-class Ready(_Message):
+class Ready(Message):
     """From the child: its libraries are imported, and it can start."""
 
     what: Literal["ready"] = "ready"
 
 
-class Unfit(_Message):
+class Unfit(Message):
     """From the child, which then ends: it cannot work on this machine, and neither could another child."""
 
     what: Literal["unfit"] = "unfit"
     problem: str  # a sentence with the cure
 
 
-class Evaluated(_Message):
+class Evaluated(Message):
     """From the child: one evaluation on the validation split, whose files are complete.
 
     The worker makes the service's `Report` of it.
@@ -83,14 +69,14 @@ class Evaluated(_Message):
     micro_batch: MicroBatch | None = None
 
 
-class Logged(_Message):
+class Logged(Message):
     """From the child: a line for the assignment's log."""
 
     what: Literal["log"] = "log"
     text: str
 
 
-class Result(_Message):
+class Result(Message):
     """How an assignment ended, and what it produced. The worker makes the service's `Outcome` of it.
 
     A child's result is complete, pruned or failed; a worker itself says `released` and `lost`.
@@ -107,7 +93,7 @@ class Result(_Message):
     comparison: Comparison | None = None
 
 
-class End(_Message):
+class End(Message):
     """From the child: the assignment has ended. The child waits for the next one, unless it asks to be replaced."""
 
     what: Literal["end"] = "end"

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from luthier.studies.text import one_line
 from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory
 
@@ -61,7 +62,7 @@ def read_image(item: Path | bytes, name: str) -> Image.Image:
     except Exception as error:  # a broken file surfaces as whatever its format's decoder raises
         if out_of_memory(error):
             raise
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error, 200)
         raise BadData(f"{name} cannot be read as an image ({reason}); {cure}.", "dataset", "source") from None
     if max(decoded.size) > NARROWEST * min(decoded.size):
         width, height = decoded.size
@@ -116,7 +117,7 @@ def read_audio(item: Path | bytes, name: str, rate: int, seconds: float) -> nump
     except Exception as error:  # libsndfile's errors are of several kinds
         if out_of_memory(error):
             raise
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error, 200)
         text = f"{name} cannot be read as a sound ({reason}); {cure}, or convert it to wav, flac, mp3 or ogg."
         raise BadData(text, "dataset", "source") from None
     problem = None

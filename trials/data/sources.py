@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from luthier.studies.spec import SplitFiles
+from luthier.studies.dataset import SplitFiles
+from luthier.studies.text import one_line
 from luthier.trials.data.media_folders import SUFFIXES, folder_stamps, read_folder
 from luthier.trials.data.tabular import FILE_READERS, Table
 from luthier.trials.errors import BadData
@@ -132,7 +133,7 @@ def read_hub(
     try:
         parts = datasets.load_dataset(located.text, name=subset)
     except Exception as error:  # the library raises dozens of kinds, its own and the network's
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error)
         raise BadData(
             f"{located.text} is neither a file on this worker nor a data set that could be loaded from the hub: "
             f"{reason}",

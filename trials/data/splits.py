@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from luthier.studies.spec import Dataset
+from luthier.studies.dataset import Dataset
 from luthier.trials.data.group_splits import Key, assign_groups, assign_groups_by_name, shuffled_members
 from luthier.trials.data.row_digests import row_digests
 from luthier.trials.errors import BadData

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from luthier.studies.dimensions import Range
 from luthier.studies.hyperparameters import Params
-from luthier.studies.protocol import Assignment, BatchFit
-from luthier.studies.space import Range, Space
+from luthier.studies.protocol import Assignment
+from luthier.studies.results import BatchFit
+from luthier.studies.space import Space
 from luthier.trials.errors import BadData
 from luthier.trials.jobs.memory_limit import MemoryLimit, cpu_limit, gpu_limit
 from luthier.trials.training.micro_batch import MicroBatch

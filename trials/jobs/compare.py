@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from luthier.studies.promotion import ACCURACIES
-from luthier.studies.protocol import Assignment, Comparison
+from luthier.studies.protocol import Assignment
+from luthier.studies.results import Comparison
 from luthier.trials.data.load import Data
 from luthier.trials.data.row_digests import row_digests
 from luthier.trials.data.splits import Split
@@ -84,8 +85,8 @@ def _comparison(
     if not models:
         return Comparison(
             examples=0,
-            left_out=left_out,
-            units=0,
+            excluded=left_out,
+            labelled_units=0,
             independent=False,
             champion={},
             challenger={},
@@ -103,8 +104,8 @@ def _comparison(
         exchanged, resampled = replicates.draw()
     return Comparison(
         examples=len(rows),
-        left_out=left_out,
-        units=len(champion.encoded.labels),
+        excluded=left_out,
+        labelled_units=len(champion.encoded.labels),
         independent=independent,
         champion=champion.scores(data.label_names),
         challenger=challenger.scores(data.label_names),

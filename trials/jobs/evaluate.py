@@ -5,7 +5,9 @@ The child calls `evaluate` after the study's last trial.
 
 import shutil
 
-from luthier.studies.protocol import Assignment, Evaluation, Metrics
+from luthier.studies.protocol import Assignment
+from luthier.studies.results import Evaluation
+from luthier.studies.wire import Metrics
 from luthier.trials.errors import BadData
 from luthier.trials.files import file_ref
 from luthier.trials.jobs.packed_model import WORK_PREFIX, pack

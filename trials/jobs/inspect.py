@@ -9,7 +9,8 @@ import time
 from pydantic import ValidationError
 
 from luthier.studies.hyperparameters import Params, complete
-from luthier.studies.protocol import Assignment, BatchFit, Estimates, Inspection, ModelSummary
+from luthier.studies.protocol import Assignment
+from luthier.studies.results import BatchFit, Estimates, Inspection, ModelSummary
 from luthier.studies.space import Space
 from luthier.studies.spec import StudySpec
 from luthier.trials.data.batches import training_batches
@@ -72,7 +73,7 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
     return Inspection(
         blocks=models[0].blocks,
         trainable_parameters=models[0].trainable_parameters,
-        others=models[1:],
+        further_models=models[1:],
         label_names=study.data.label_names,
         labels=study.data.labels,
         rows=rows,

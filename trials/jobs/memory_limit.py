@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
+from luthier.studies.host import CGROUP, memory_limit, memory_usage
+
 USABLE = 0.95
 """Share of a GPU's memory that trials may take."""
-CGROUP = Path("/sys/fs/cgroup")
-"""Linux's limits for a container, version 2."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ def cpu_limit(weights: int) -> MemoryLimit:
     machine = _meminfo()
     total = machine.get("MemTotal", math.inf)
     free = machine.get("MemAvailable", math.inf)
-    container = _number(CGROUP / "memory.max")
+    container = memory_limit(CGROUP)
     if container is not None:
         total = min(total, container)
-        free = min(free, container - (_number(CGROUP / "memory.current") or 0))
+        free = min(free, container - (memory_usage(CGROUP) or 0))
     return MemoryLimit(free + weights, total)
 
 
@@ -57,11 +57,3 @@ def _meminfo() -> dict[str, int]:
     except OSError:
         return {}
     return {name: int(value.split()[0]) * 1024 for name, _, value in (line.partition(":") for line in lines)}
-
-
-def _number(file: Path) -> int | None:
-    """Return a file's number; None where there is no file, or no limit ("max")."""
-    try:
-        return int(file.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return None

@@ -20,7 +20,8 @@ import torch
 import transformers
 
 from luthier.studies.archives import ArchiveError, unpack_archive
-from luthier.studies.protocol import Assignment, FileRef, Metrics
+from luthier.studies.protocol import Assignment
+from luthier.studies.wire import FileRef, Metrics
 from luthier.trials.data.row_digests import join_digests, row_digests, split_digests
 from luthier.trials.errors import BadData
 from luthier.trials.training.model_cache import OpenStudy

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from luthier.studies.protocol import Metrics
+from luthier.studies.wire import Metrics
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.splits import Split
 from luthier.trials.files import atomic_path

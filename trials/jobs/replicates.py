@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from luthier.studies.protocol import Assignment, Metrics
+from luthier.studies.protocol import Assignment
+from luthier.studies.wire import Metrics
 from luthier.trials.jobs.predictions import Predictions
 from luthier.trials.session import Session
 

@@ -14,7 +14,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-from luthier.studies.protocol import Assignment, Metrics, Reason
+from luthier.studies.protocol import Assignment, Reason
+from luthier.studies.wire import Metrics
 from luthier.trials.data.batches import training_batches
 from luthier.trials.session import Session
 from luthier.trials.training import optim

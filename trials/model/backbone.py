@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from torch import nn
 from transformers import PreTrainedModel
 
-from luthier.studies.protocol import Block
+from luthier.studies.results import Block
 from luthier.trials.errors import BadData
 from luthier.trials.model.blocks import base_of, find_blocks, head_of, parameter_count
 

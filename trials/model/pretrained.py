@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
 
+from luthier.studies.text import one_line
 from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory
 from luthier.trials.model import dropout as draws
@@ -80,7 +81,7 @@ def _download(hub_id: str) -> Path:
             hub_id, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"], ignore_patterns=["*/*"]
         )
     except Exception as error:  # the network's errors and the hub's are of many kinds
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error)
         text = f"{hub_id} is neither a folder on this worker nor a model that could be had from the hub: {reason}"
         raise BadData(text, "model") from None
     return Path(folder)
@@ -150,11 +151,11 @@ def load_preprocessor(auto: AutoClass, folder: Path, name: str) -> Any:
     try:
         return auto.from_pretrained(folder, trust_remote_code=False)
     except ImportError as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error)
         text = f"{name}: its {PREPROCESSORS[0]} needs a library this worker lacks; install it there: {reason}"
         raise BadData(text, "model") from None
     except Exception as error:  # broken files surface as whatever its own code raises
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error)
         text = f"{name}: its {PREPROCESSORS[0]} cannot be loaded: {reason}. Save it anew."
         raise BadData(text, "model") from None
 
@@ -229,7 +230,7 @@ def load(auto: AutoClass, folder: Path, name: str, label_names: list[str], proce
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
         if out_of_memory(error):
             raise
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error)
         text = f"{name} cannot be loaded for this task: {reason}. Check that the model suits the task."
         raise BadData(text, "model") from None
     parameters = {key for key, _ in model.named_parameters()}

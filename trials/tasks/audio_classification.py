@@ -11,8 +11,9 @@ import numpy
 import torch
 import transformers
 
-from luthier.studies.protocol import Metrics
 from luthier.studies.tasks import TASKS
+from luthier.studies.text import one_line
+from luthier.studies.wire import Metrics
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.media import named, read_audio
 from luthier.trials.data.splits import Split
@@ -49,7 +50,7 @@ class AudioClassification(TaskCode):
         except (ValueError, RuntimeError, TypeError, AttributeError) as error:
             if out_of_memory(error):
                 raise
-            reason = " ".join(str(error).split())[:300]
+            reason = one_line(error)
             raise BadData(
                 f"{name}: what its feature extractor makes does not suit the model: {reason}. "
                 "Save the right one with it.",

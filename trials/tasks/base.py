@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import torch
 
-from luthier.studies.protocol import Metrics
+from luthier.studies.wire import Metrics
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.splits import Split
 from luthier.trials.errors import BadData

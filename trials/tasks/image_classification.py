@@ -15,8 +15,9 @@ import torch
 import transformers
 from PIL import Image
 
-from luthier.studies.protocol import Metrics
 from luthier.studies.tasks import TASKS
+from luthier.studies.text import one_line
+from luthier.studies.wire import Metrics
 from luthier.trials.data.augmentation import augment
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.media import named, read_image
@@ -96,7 +97,7 @@ class ImageClassification(TaskCode):
         except (ValueError, RuntimeError, TypeError) as error:
             if out_of_memory(error):
                 raise
-            reason = " ".join(str(error).split())[:300]
+            reason = one_line(error)
             raise BadData(
                 f"{name}: what its image processor makes does not suit the model: {reason}. "
                 "Correct the processor's size.",

@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch
 from torch.nn import functional
 
-from luthier.studies.protocol import Metrics
+from luthier.studies.wire import Metrics
 from luthier.trials.data.tags import entities
 
 

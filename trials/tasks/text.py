@@ -11,6 +11,7 @@ import torch
 import transformers
 from torch import nn
 
+from luthier.studies.text import one_line
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.errors import BadData
 from luthier.trials.model import pretrained as models
@@ -32,7 +33,7 @@ def load(auto: Any, folder: Path, name: str, label_names: list[str]) -> Pretrain
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # broken files surface as whatever the tokenizer's own code raises
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error)
         raise BadData(f"{name}: its tokenizer cannot be loaded: {reason}. Save it anew.", "model") from None
     pretrained = models.load(auto, folder, name, label_names, processor=tokenizer)
     config: Any = pretrained.model.config

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from luthier.studies.protocol import Metrics
+from luthier.studies.wire import Metrics
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.splits import Split
 from luthier.trials.model.pretrained import Pretrained, check_tokenizer

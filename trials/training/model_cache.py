@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from luthier.studies.protocol import Assignment, Metrics
+from luthier.studies.protocol import Assignment
 from luthier.studies.spec import StudySpec
+from luthier.studies.wire import Metrics
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.load import Data, load_data
 from luthier.trials.data.sources import path_stamp, source_stamps

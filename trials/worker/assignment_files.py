@@ -14,7 +14,8 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from luthier.studies.protocol import Assignment, FileRef
+from luthier.studies.protocol import Assignment
+from luthier.studies.wire import FileRef
 from luthier.trials.files import disk_problem, file_ref
 from luthier.trials.worker.client import Rejected, WorkerClient
 

@@ -12,11 +12,12 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 
+from luthier.studies.protocol import SECRET_SETTINGS
+from luthier.studies.text import one_line
 from luthier.trials.child.messages import LINE_BYTES, End, FromChild, Ready, ToChild, Unfit, encode, from_child
 from luthier.trials.errors import CannotWork, ChildDied
 
 COMMAND = (sys.executable, "-m", "luthier.trials.child")
-SECRETS = ("LUTHIER_WORKER_TOKEN", "LUTHIER_TOKEN", "LUTHIER_DATABASE_URL")  # a child needs none of them
 
 
 class Child:
@@ -43,7 +44,7 @@ class Child:
         """
         ours, theirs = socket.socketpair()
         try:
-            env = {key: value for key, value in os.environ.items() if key not in SECRETS} | dict(environment or {})
+            env = {key: value for key, value in os.environ.items() if key not in SECRET_SETTINGS}
             process = await asyncio.create_subprocess_exec(
                 *command,
                 str(theirs.fileno()),
@@ -52,7 +53,7 @@ class Child:
                 stderr=sys.stderr.fileno(),
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
-                env=env,
+                env=env | dict(environment or {}),
             )
         except BaseException:
             ours.close()
@@ -89,7 +90,7 @@ class Child:
                 return from_child(line)
             problem = None
         except (OSError, ValueError) as error:  # ValueError: a line too long, or no message
-            problem = f"it sent what the worker cannot read ({' '.join(str(error).split())[:200]})"
+            problem = f"it sent what the worker cannot read ({one_line(error, 200)})"
         if problem is None:
             with contextlib.suppress(TimeoutError):  # its socket is closed: it is about to end by itself
                 await asyncio.wait_for(self._process.wait(), 2)

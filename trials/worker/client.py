@@ -21,7 +21,10 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import BaseModel
 
-from luthier.studies.protocol import Answer, Assignment, Claim, FileRef, Outcome, Renewal, Report
+from luthier.studies.host import is_loopback
+from luthier.studies.protocol import Answer, Assignment, Claim, Outcome, Renewal, Report
+from luthier.studies.text import one_line
+from luthier.studies.wire import FileRef
 from luthier.trials.files import atomic_path
 
 log = logging.getLogger(__name__)
@@ -32,7 +35,6 @@ LONGEST_RETRY_AFTER_SECONDS = 60.0
 READ_SECONDS = 30.0  # a service that takes longer to answer counts as away
 CHUNK_BYTES = 2**20
 Parsed = TypeVar("Parsed", bound=BaseModel)
-LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class ProtocolError(Exception):
@@ -66,7 +68,7 @@ class WorkerClient:
             base_url=self.server,
             headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=httpx.Timeout(READ_SECONDS, connect=5.0),
-            trust_env=host not in LOOPBACK,  # no proxy between a service and its own fleet
+            trust_env=host is None or not is_loopback(host),  # no proxy between a service and its own fleet
         )
 
     async def close(self) -> None:
@@ -238,7 +240,7 @@ def _detail(response: httpx.Response) -> str:
     try:
         body = response.json()
         errors = body.get("errors") or body["detail"]
-        return " ".join(str(errors).split())[:500]
+        return one_line(str(errors), 500)
     except (ValueError, LookupError, AttributeError, httpx.ResponseNotRead):
         return response.reason_phrase
 

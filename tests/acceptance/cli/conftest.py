@@ -1,45 +1,19 @@
 """The command line as a user runs it, and a real service for it to talk to (without workers)."""
 
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from luthier.service.server.embedded import Embedded
 from luthier.service.settings import Settings
-
-Luthier = Callable[..., "subprocess.CompletedProcess[str]"]
-
-SPEC = """
-name: {name}
-task: text-classification
-model: models/none
-dataset: {{source: data/none.csv}}
-space: {{learning_rate: {{low: 1e-5, high: 1e-3, log: true}}, batch_size: [8, 16]}}
-budget: {{trials: 3}}
-"""
+from tests.support.command_line import Luthier, command_in
 
 
 @pytest.fixture
 def luthier(tmp_path: Path) -> Luthier:
     """Run the command in an empty folder, with nothing of the caller's environment that Luthier reads."""
-
-    def run(*arguments: object, stdin: str = "", **environment: str) -> "subprocess.CompletedProcess[str]":
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("LUTHIER_")}
-        return subprocess.run(
-            [sys.executable, "-c", "from luthier.service.cli import main; main()", *map(str, arguments)],
-            input=stdin,
-            cwd=tmp_path,
-            env=kept | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "200"} | environment,
-            capture_output=True,
-            text=True,
-            timeout=100,
-        )
-
-    return run
+    return command_in(tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from luthier.service.cli.output import show
 from luthier.service.cli.run import _judge, _plan_tables
 from luthier.service.schemas import Counts, PlanView, StudyView
 from luthier.studies.protocol import StudyState
-from tests.acceptance.cli.conftest import Luthier
+from tests.support.command_line import Luthier
 from tests.support.harness import INSPECTION
 from tests.support.tiny import tiny_csv, tiny_model, tiny_sentences
 
@@ -117,7 +117,7 @@ def test_a_study_that_ended_badly_with_trials_says_how_to_start_over(state: Stud
     assert ended.value.code == 1 and "starts it over" not in str(ended.value)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_plan_of_tagged_words(luthier: Luthier, tiny: Path) -> None:
     sentences = ("\n".join(f"{word} {tag}" for word, tag in zip(*row, strict=True)) for row in tiny_sentences(60))
     (tiny / "train.conll").write_text("\n\n".join(sentences))
@@ -162,7 +162,7 @@ def test_a_plan_shows_blocks_with_their_parameters_and_which_batches_fit(capsys:
     show(*_plan_tables(plan))
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert "0 - - 2,500" in lines and "1 layer.0 1,200 70" in lines
-    assert "8 1 MB yes" in lines and "32 4 MB in pieces of 16" in lines
+    assert "8 1.0 MB yes" in lines and "32 4.0 MB in pieces of 16" in lines
     deep = {"model": "deep", "blocks": 3 * [{"name": "b", "parameters": 9}], "trainable_parameters": [40, 30, 20, 10]}
     show(*_plan_tables(PlanView.model_validate(plan.model_dump() | {"models": [plan.models[0], deep]})))
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from luthier.service.cli.schedules import sparkline
-from tests.acceptance.cli.conftest import Luthier
+from tests.support.command_line import Luthier
 from tests.support.harness import Running, running
 from tests.support.nightly import BETTER, Nightly, schedule
 

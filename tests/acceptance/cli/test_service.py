@@ -15,7 +15,7 @@ from luthier.service.client import Client, ServiceError
 from luthier.service.schemas import StudyView
 from luthier.service.server.embedded import Embedded
 from luthier.service.settings import Settings
-from tests.acceptance.cli.conftest import SPEC, Luthier
+from tests.support.command_line import SPEC, Luthier
 from tests.support.play import MODEL, packed, play
 
 SCORES = [[0.6, 0.61], [0.7, 0.8123], [0.5, 0.55]]
@@ -123,7 +123,7 @@ def test_the_model_comes_down_whole(served: Luthier, ended: StudyView, tmp_path:
 
 
 def test_every_page_of_a_list_is_read(service: Embedded, ended: StudyView, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luthier.service.client.PAGE", 2)
+    monkeypatch.setattr("luthier.service.client.transport.PAGE", 2)
     with Client(service.url, service.token) as client:
         assert [trial.number for trial in client.trials("one")] == [0, 1, 2]
         assert next(client.tasks()).hyperparameters["learning_rate"].default == 5e-5

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from luthier.service.settings import Settings
-from tests.acceptance.cli.conftest import SPEC, Luthier
+from tests.support.command_line import SPEC, Luthier
 
 NOUNS = "run plan serve worker create list get watch wait best pause resume stop cancel delete model schema"
 

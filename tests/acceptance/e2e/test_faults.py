@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.e2e.conftest import Served, spec, wait
 from tests.support.external_workers import external_worker
 from tests.support.harness import optuna_trials
+from tests.support.served import Served, spec
+from tests.support.waiting import until
 
 Serve = Callable[..., Served]
 
@@ -49,20 +50,32 @@ def undisturbed(shared: Served, tiny: Path) -> list[Any]:
     return [(trial.params, trial.value, trial.intermediate_values) for trial in found]
 
 
+def test_a_killed_child_costs_nothing_that_was_evaluated(serve: Serve, tiny: Path) -> None:
+    served = serve()
+    served.client.post("/v1/studies", json=document(tiny) | {"budget": {"trials": 1}}).raise_for_status()
+    until(lambda: in_flight(served, "faults", 0), 60)
+    os.kill(child_of(served), signal.SIGKILL)
+    assert served.ended("faults")["state"] == "completed"
+    (trial,) = served.trials("faults")
+    assert (trial["state"], trial["attempt"]) == ("complete", 2)
+    assert [value["step"] for value in trial["values"]] == [1, 2, 3, 4, 5, 6]
+    assert "goes on after evaluation" in served.client.get("/v1/studies/faults/trials/0/logs").text
+
+
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("empty_url", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)], indirect=True)
+@pytest.mark.parametrize("empty_url", ["sqlite", pytest.param("postgres", marks=pytest.mark.full)], indirect=True)
 def test_killed_child_worker_and_service(serve: Serve, tiny: Path, empty_url: str, undisturbed: list[Any]) -> None:
     served = serve(LUTHIER_DATABASE_URL=empty_url)
     served.client.post("/v1/studies", json=document(tiny)).raise_for_status()
 
-    wait(lambda: in_flight(served, "faults", 0), 60)
+    until(lambda: in_flight(served, "faults", 0), 60)
     os.kill(child_of(served), signal.SIGKILL)
-    wait(lambda: in_flight(served, "faults", 1), 60)
+    until(lambda: in_flight(served, "faults", 1), 60)
     os.kill(worker_of(served), signal.SIGKILL)
-    wait(lambda: in_flight(served, "faults", 2), 60)
+    until(lambda: in_flight(served, "faults", 2), 60)
     below = served.processes()
     served.kill()
-    wait(lambda: not any(Path(f"/proc/{pid}").exists() for pid, _ in below), 10)
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid, _ in below), 10)
     served.start()
     study = served.ended("faults")
 
@@ -87,9 +100,13 @@ def test_a_service_away_for_a_while_does_not_stop_training(
     served = serve(LUTHIER_FLEET="none")
     with external_worker(served):
         served.client.post("/v1/studies", json=document(tiny)).raise_for_status()
-        wait(lambda: in_flight(served, "faults", 0), 60)
+        until(lambda: in_flight(served, "faults", 0), 60)
+        evaluated = len(served.trials("faults")[0]["values"])
         served.kill()
-        time.sleep(6)  # two leases: long enough to train on to the trial's end
+        expires = time.monotonic() + float(served.environment["LUTHIER_LEASE_SECONDS"])
+        store = Path(served.environment["LUTHIER_HOME"]) / "store"
+        trained_on = f"a1-s{evaluated + 1}.*"  # what the worker writes at the next evaluation
+        until(lambda: time.monotonic() > expires and list(store.rglob(trained_on)), 60)
         served.start()
         study = served.ended("faults")
     assert study["state"] == "completed"
@@ -100,11 +117,11 @@ def test_a_service_away_for_a_while_does_not_stop_training(
     assert [(trial.params, trial.value, trial.intermediate_values) for trial in told] == undisturbed
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.full)])
 def test_a_signal_gives_trials_back_and_leaves_no_process(serve: Serve, tiny: Path, number: signal.Signals) -> None:
     served = serve(LUTHIER_LEASE_SECONDS="600")  # nothing but giving back can free the trial
     served.client.post("/v1/studies", json=document(tiny)).raise_for_status()
-    wait(lambda: in_flight(served, "faults", 0), 60)
+    until(lambda: in_flight(served, "faults", 0), 60)
     below = served.processes()
     assert len(below) >= 2
     served.kill(number)

@@ -6,7 +6,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from tests.acceptance.e2e.conftest import Served, spec
+from tests.support.served import Served, spec
 from tests.support.tiny import tiny_csv, tiny_model
 
 

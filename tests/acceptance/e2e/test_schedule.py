@@ -13,8 +13,9 @@ import pytest
 import transformers
 
 from luthier.studies.promotion import mcnemar
-from tests.acceptance.e2e.conftest import Served, spec, wait
+from tests.support.served import Served, spec
 from tests.support.tiny import tiny_rows
+from tests.support.waiting import until
 
 
 def write(path: Path, rows: list[tuple[str, str]]) -> None:
@@ -43,7 +44,7 @@ def ended(served: Served, seconds: float = 100) -> dict[str, Any]:
         found = served.client.get("/v1/schedules/nightly/runs?limit=1").raise_for_status().json()["items"][0]
         return dict(found) if found["state"] != "running" else {}
 
-    return dict(wait(last, seconds))
+    return dict(until(last, seconds))
 
 
 @pytest.mark.timeout(240)
@@ -62,7 +63,7 @@ def test_a_champion_is_found_kept_through_a_kill_and_replaced_by_a_better_one(
 
     write(source, tiny_rows(400, seed=2))
     served.client.post("/v1/schedules/nightly/trigger").raise_for_status()
-    wait(lambda: served.trials(served.client.get("/v1/schedules/nightly").json()["last_runs"][0]["study"]), 60)
+    until(lambda: served.trials(served.client.get("/v1/schedules/nightly").json()["last_runs"][0]["study"]), 60)
     served.kill(signal.SIGKILL)
     served.start()
     assert served.client.get("/v1/schedules/nightly/champion").content == old

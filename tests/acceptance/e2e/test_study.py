@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.e2e.conftest import Served, run, spec
 from tests.support.external_workers import external_worker
+from tests.support.served import Served, run, spec
 from tests.support.tiny import LABELS, tiny_rows
 
 Serve = Callable[..., Served]
@@ -122,4 +122,4 @@ def test_only_the_child_loads_torch(shared: Served, tiny: Path) -> None:
 
     assert not loads_torch(shared.process.pid)
     found = {line.split("-m ")[1].split()[0]: loads_torch(pid) for pid, line in shared.processes()}
-    assert found == {"trials": False, "luthier.trials.child.__main__": True}
+    assert found == {"luthier.trials": False, "luthier.trials.child": True}

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from luthier.studies.promotion import mcnemar
-from tests.acceptance.e2e.conftest import wait
 from tests.support.harness import Running, running
 from tests.support.paths import ROOT
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.learning, pytest.mark.timeout(1200)]
 ROWS = 700
@@ -91,7 +91,7 @@ def test_a_schedule_of_a_real_model(house: Running, tmp_path: Path) -> None:
             run = house.get("/v1/schedules/reviews/runs?limit=1")["items"][0]
             return {} if run["state"] == "running" else run
 
-        return dict(wait(last, 500))
+        return dict(until(last, 500))
 
     first = due(0)
     assert first["outcome"] == "first" and first["score"] > 0.6, first

@@ -10,9 +10,10 @@ from typing import Any
 
 import httpx
 
-from tests.integration.service.test_exactness import Together, processes
 from tests.support.harness import client
 from tests.support.nightly import schedule
+from tests.support.several_services import Together, processes
+from tests.support.waiting import until
 
 DUE, KILLED, STARTED = 200, 60, 140  # due times; those at which one service is killed, and started again
 
@@ -53,9 +54,8 @@ def test_every_due_time_is_there_exactly_once(postgres_url: Callable[[], str], t
                 step = min(step, next(stop for stop in (KILLED, STARTED, DUE) if due < stop) - due)
                 move(60.0 * step)
                 due += step
-                latest, until = start + 60 * (due - 1), time.monotonic() + 30
-                while [due_at(run) for run in runs(caller, 1)] != [latest] and time.monotonic() < until:
-                    time.sleep(0.02)
+                latest = start + 60 * (due - 1)
+                until(lambda latest=latest: [due_at(run) for run in runs(caller, 1)] == [latest], 30)  # type: ignore[misc]
         every = runs(caller)
         assert sorted(due_at(run) for run in every) == [start + 60 * i for i in range(DUE)]
         states = Counter(run["reason"] or run["state"] for run in every)

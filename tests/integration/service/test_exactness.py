@@ -1,146 +1,18 @@
 """However many workers and services there are, and whatever is killed: the budget exactly, and nothing twice."""
 
-import itertools
-import json
-import multiprocessing
 import random
-import socket
 import threading
-import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from luthier.service.lifecycle import transitions as lifecycle
-from tests.support import serving
-from tests.support.harness import Running, ScriptedWorker, Stale, optuna_trials, running, spec
+from luthier.service.lifecycle import study_rows
+from tests.support.harness import Running, ScriptedWorker, running
+from tests.support.several_services import Together, check_exact, create, most_at_once, processes
 
-FORKS = multiprocessing.get_context("forkserver")  # what a service imports takes seconds: it is imported once
-FORKS.set_forkserver_preload(["tests.support.serving"])
-
-
-class Process:
-    """A service in a process of its own. Its socket stays open while it is down, so that callers wait."""
-
-    def __init__(self, home: Path, url: str) -> None:
-        self._home, self._database_url = home, url
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._process: BaseProcess | None = None
-
-    def start(self) -> None:
-        given = (self._home, self._database_url, self._listener)
-        self._process = FORKS.Process(target=serving.main, args=given, daemon=True)
-        self._process.start()
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.join()
-
-    def close(self) -> None:
-        self.kill()
-        self._listener.close()
-
-
-@contextmanager
-def processes(home: Path, url: str, count: int) -> Iterator[list[Process]]:
-    """So many services on one database, all started at the same moment."""
-    home.mkdir()
-    with ExitStack() as stack:
-        services = [Process(home, url) for _ in range(count)]
-        for service in services:
-            stack.callback(service.close)
-            service.start()
-        yield services
-
-
-class Together:
-    """Threads of scripted workers."""
-
-    def __init__(self, urls: list[str], threads: int) -> None:
-        self.errors: list[BaseException] = []
-        self._done = threading.Event()
-        self._workers = [ScriptedWorker(urls[i % len(urls)], f"w{i}", patient_seconds=40) for i in range(threads)]
-        self._threads = [threading.Thread(target=self._work, args=[worker], daemon=True) for worker in self._workers]
-
-    def _work(self, worker: ScriptedWorker) -> None:
-        try:
-            while not self._done.is_set():
-                a = worker.claim(wait_seconds=0.5)
-                if a is None:
-                    continue
-                with suppress(Stale):  # the lease ran out while the service was away
-                    worker.work(a)
-        except BaseException as error:  # the test's thread raises it
-            self.errors.append(error)
-
-    def __enter__(self) -> "Together":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._done.set()
-        for thread in self._threads:
-            thread.join(45)
-        for worker in self._workers:
-            worker.client.close()
-        assert not self.errors, self.errors
-
-    def run_until_ended(self, url: str, name: str, seconds: float) -> dict[str, Any]:
-        """The study, once it has ended."""
-        watcher, until = ScriptedWorker(url, patient_seconds=40), time.monotonic() + seconds
-        try:
-            with self:
-                while True:
-                    study = dict(watcher.send("GET", f"/v1/studies/{name}").json())
-                    if study["finished_at"] is not None:
-                        return study
-                    assert not self.errors, self.errors
-                    assert time.monotonic() < until, study
-                    time.sleep(0.05)
-        finally:
-            watcher.client.close()
-
-
-def create(url: str, **changes: Any) -> None:
-    client = ScriptedWorker(url, patient_seconds=40)
-    client.send("POST", "/v1/studies", json=spec(**changes))
-    client.client.close()
-
-
-def check_exact(url: str, database_url: str, study: dict[str, Any], budget: int) -> None:
-    """The budget exactly, numbers dense and Optuna's, each configuration once, each trial told once, as we have it."""
-    assert study["state"] == "completed", study
-    response = httpx.get(f"{url}/v1/studies/{study['name']}/trials?limit=500", timeout=60)
-    trials = response.json()["items"]
-    assert [trial["number"] for trial in trials] == list(range(budget))
-    assert study["counts"]["complete"] == budget == Counter(trial["state"] for trial in trials)["complete"]
-    configurations = [json.dumps(trial["params"], sort_keys=True) for trial in trials]
-    assert len(set(configurations)) == budget
-    told = optuna_trials(database_url, study["name"])
-    assert [trial.number for trial in told] == list(range(budget))
-    assert [trial.state.name for trial in told] == ["COMPLETE"] * budget
-    assert [trial.value for trial in told] == [trial["value"] for trial in trials]
-    for ours, theirs in zip(trials, told, strict=True):
-        assert theirs.params == ours["params"]
-        steps = {value["step"]: value["metrics"]["accuracy"] for value in ours["values"]}
-        assert list(steps) == list(range(1, ours["params"]["epochs"] + 1)), "each evaluation once"
-        assert theirs.intermediate_values == steps
-
-
-def most_at_once(url: str) -> int:
-    """How many trials ran at the same moment, by the database's clock."""
-    trials = httpx.get(f"{url}/v1/studies/s1/trials?limit=500", timeout=60).json()["items"]
-    changes = [(trial["started_at"], 1) for trial in trials] + [(trial["finished_at"], -1) for trial in trials]
-    return max(itertools.accumulate(change for _, change in sorted(changes)))
+pytestmark = pytest.mark.both_databases
 
 
 def test_two_services_and_eight_workers(empty_url: str, tmp_path: Path) -> None:
@@ -194,7 +66,7 @@ def test_a_trial_that_optuna_has_and_we_lack_is_adopted(house: Running, worker: 
     house.started(worker, budget={"trials": 3})
     worker.train(worker.take())
     with house.core.database.reading() as session:
-        study = lifecycle.find(session, "s1")
+        study = study_rows.find(session, "s1")
     search = house.core.searches.get(study)
     asked = search.ask(1)
     house.core.searches.forget(study.id)
@@ -234,7 +106,7 @@ def test_an_end_that_optuna_was_not_told_is_told_later(house: Running, worker: S
 
 
 def test_a_service_that_finds_itself_alone_waits_for_no_search_inside_a_transaction(
-    house: Running, worker: ScriptedWorker
+    house: Running, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever reads a study's trials holds its search, and waits for the database's writer."""
     house.started(worker)
@@ -242,18 +114,23 @@ def test_a_service_that_finds_itself_alone_waits_for_no_search_inside_a_transact
     searches, database = house.core.searches, house.core.database
     (search,) = searches._open.values()
     searches._alone = False
-    written = threading.Event()
+    waits, written, released = threading.Event(), threading.Event(), threading.Event()
+
+    def refresh() -> None:
+        waits.set()
+        assert released.wait(10)
 
     def write() -> None:
         with database.transaction():
             written.set()
 
-    with search._lock:
-        threads = [threading.Thread(target=searches.heartbeat), threading.Thread(target=write)]
-        threads[0].start()
-        time.sleep(0.2)
-        threads[1].start()
-        assert written.wait(10)
+    monkeypatch.setattr(search, "refresh", refresh)
+    threads = [threading.Thread(target=searches.heartbeat), threading.Thread(target=write)]
+    threads[0].start()
+    assert waits.wait(10)
+    threads[1].start()
+    assert written.wait(10)
+    released.set()
     for thread in threads:
         thread.join()
 

@@ -1,245 +1,33 @@
-"""Who holds an assignment, for how long, and what a worker that lost it can still do: nothing."""
+"""Leases on each database, and how the work that comes before trials is handed out."""
 
 import threading
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from sqlalchemy.exc import OperationalError
 
-from luthier.service.dispatch import reaper
-from luthier.service.dispatch.reaper import Reaper
-from luthier.studies.protocol import Assignment, AssignmentKind, Decision
-from tests.support.harness import Running, ScriptedWorker, held, problem, spec
+from luthier.studies.protocol import Assignment, AssignmentKind
+from tests.support.harness import Running, ScriptedWorker, spec
+from tests.support.lease_contract import LeaseContract
+from tests.support.waiting import until
 
-LEASE = 30.0  # the service's default in these tests
-
-
-def rows(house: Running, table: str) -> list[Any]:
-    with house.core.database.engine.connect() as connection:
-        return list(connection.exec_driver_sql(f"SELECT * FROM {table} ORDER BY 1").mappings())
+pytestmark = pytest.mark.both_databases
 
 
-def everything(house: Running) -> list[Any]:
-    return [rows(house, name) for name in ("luthier_study", "luthier_assignment", "luthier_report")]
+class TestLeasesOnSqlite(LeaseContract):
+    """An SQLite file."""
+
+    @pytest.fixture
+    def database_url(self, sqlite_url: str) -> str:
+        return sqlite_url
 
 
-def refused(house: Running, worker: ScriptedWorker, a: Assignment) -> None:
-    """Every message under this lease is answered with 409 and changes nothing."""
-    before = everything(house)
-    message = {**held(a), "metrics": {"accuracy": 0.99}, "step": 9}
-    finish = {**held(a), "status": "complete"}
-    for path, body in (("report", message), ("renew", held(a)), ("finish", finish)):
-        assert problem(worker.client.post(f"/v1/worker/{path}", json=body), 409)["title"] == "Stale lease"
-    url, lease = f"/v1/worker/files/{a.id}/best", {"X-Lease-Token": a.token, "X-Content-SHA256": "0" * 64}
-    problem(worker.client.put(url, content=b"x", headers=lease), 409)
-    problem(worker.client.get(url, headers=lease), 409)
-    assert everything(house) == before
+class TestLeasesOnPostgres(LeaseContract):
+    """A Postgres server."""
 
-
-def test_nobody_loses_a_lease_to_a_service_or_a_database_that_was_away(
-    house: Running, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    house.started(worker)
-    a, core, clock = worker.take(), house.core, SimpleNamespace(monotonic=lambda: now)
-    monkeypatch.setattr(reaper, "time", clock)
-    now = 0.0
-    look = Reaper(core.database, core.leases, core.searches, core.store, core.only).ticks(LEASE)
-
-    def later(seconds: float, looks: Callable[[], None] = look) -> str:
-        nonlocal now
-        now += seconds
-        house.move_clock(seconds)
-        looks()
-        return str(house.trials()[0]["state"])
-
-    def away() -> None:
-        with monkeypatch.context() as patch:
-            patch.setattr(core.database, "transaction", gone)
-            with pytest.raises(OperationalError):
-                look()
-
-    def gone() -> None:
-        raise OperationalError("select 1", None, Exception("connection refused"))
-
-    assert later(LEASE + 5) == "running"  # the first look of a service that has just started
-    worker.renew(a)
-    assert [later(1) for _ in range(10)] == ["running"] * 10
-    assert [later(10, away) for _ in range(4)] == ["running"] * 4 and later(1) == "running"  # the database is back
-    worker.renew(a)
-    assert [later(10) for _ in range(2)] == ["running"] * 2
-    assert later(12) == "queued"  # nobody was away, and nobody renewed
-
-
-def test_at_the_deadline_it_is_owned_and_a_second_later_free(house: Running, worker: ScriptedWorker) -> None:
-    house.started(worker)
-    a = worker.take()
-    house.move_clock(LEASE - 2)  # two seconds for the test itself
-    house.reap()
-    assert worker.renew(a) is Decision.CONTINUE, "at the deadline it is still owned"
-    house.move_clock(LEASE + 1)
-    house.reap()
-    assert house.trials()[0]["state"] == "queued"
-    refused(house, worker, a)
-
-
-def test_a_renewed_lease_survives(house: Running, worker: ScriptedWorker) -> None:
-    house.started(worker)
-    a = worker.take()
-    for _ in range(4):
-        house.move_clock(LEASE * 0.7)
-        worker.renew(a)
-        house.reap()
-    worker.report(a, 1, 0.5)
-    house.move_clock(LEASE * 0.7)
-    house.reap()  # a report renews as well
-    worker.finish(a)
-    assert house.trials()[0]["state"] == "complete" and house.trials()[0]["attempt"] == 1
-
-
-def test_a_lost_trial_goes_on_from_its_checkpoint(house: Running, worker: ScriptedWorker) -> None:
-    house.started(worker)
-    a = worker.take()
-    worker.train(a, steps=2)
-    house.move_clock(LEASE + 1)
-    house.reap()
-    other = house.worker("w2")
-    again = other.take()
-    assert (again.id, again.number, again.attempt, again.seed) == (a.id, a.number, 2, a.seed)
-    assert again.params == a.params and again.token != a.token and again.store == a.store
-    assert again.checkpoint.step == 2
-    assert again.checkpoint.resume is not None and again.checkpoint.resume.name == "resume-2"
-    assert again.checkpoint.best is not None and again.checkpoint.best.name == "best-2"
-    assert again.checkpoint.best_step == 2 and again.checkpoint.best_value == house.trials()[0]["value"]
-    refused(house, worker, a)
-    other.train(again)
-    trial = house.trials()[0]
-    assert [value["step"] for value in trial["values"]] == [1, 2, 3]
-    assert trial["state"] == "complete" and trial["attempt"] == 2 and trial["worker"] == "w2"
-    assert trial["seconds"] == pytest.approx(2.0 + 3.0), "of both attempts"
-
-
-def test_a_trial_lost_too_often_fails(house: Running, worker: ScriptedWorker) -> None:
-    house.started(worker, budget={"trials": 2})
-    for attempt in (1, 2, 3):
-        a = worker.take()
-        assert a.attempt == attempt and a.number == 0
-        house.move_clock(LEASE + 1)
-        house.reap()
-    trial = house.trials()[0]
-    assert trial["state"] == "failed" and trial["reason"] == "lost_worker" and "3 times" in trial["error"]
-    refused(house, worker, a)
-    worker.drain()
-    study = house.study()
-    assert study["state"] == "completed" and study["counts"]["failed"] == 1 and study["counts"]["complete"] == 1
-    assert [trial.state.name for trial in house.optuna()] == ["FAIL", "COMPLETE"]
-
-
-def test_work_given_back_is_not_lost(house: Running, worker: ScriptedWorker) -> None:
-    house.started(worker)
-    for attempt in range(1, 6):
-        a = worker.take()
-        assert a.attempt == attempt
-        worker.finish(a, "released")
-        refused(house, worker, a)
-    worker.work(worker.take())
-    assert house.trials()[0]["state"] == "complete"
-
-
-def test_a_dead_child_counts_as_a_loss(house: Running, worker: ScriptedWorker) -> None:
-    house.started(worker)
-    for _ in range(3):
-        a = worker.take()
-        worker.finish(a, "lost", problem={"message": "The child was killed by signal 9."})
-    trial = house.trials()[0]
-    assert trial["reason"] == "lost_worker" and "signal 9" in trial["error"]
-    worker.finish(a, "lost")  # the answer got lost: told again, it changes nothing
-    assert house.trials()[0] == trial
-
-
-def test_finish_is_repeated_and_counted_once(house: Running, worker: ScriptedWorker) -> None:
-    house.started(worker)
-    a = worker.take()
-    worker.report(a, 1, 0.6)
-    worker.finish(a, seconds=2.0)
-    before, told = everything(house), house.optuna()[0]
-    worker.finish(a, seconds=99.0)
-    worker.finish(a, "failed", reason="error")
-    assert everything(house) == before
-    assert house.optuna()[0] == told and told.value == 0.6
-
-
-def test_a_report_is_repeated_and_counted_once(house: Running, worker: ScriptedWorker) -> None:
-    longer = spec()["space"] | {"epochs": 3}
-    house.started(
-        worker, space=longer, pruner={"name": "median", "startup_trials": 1}, parallel=1, budget={"trials": 3}
-    )
-    first = worker.take()
-    for step in (1, 2, 3):
-        worker.report(first, step, 0.9)
-    worker.finish(first)
-    a = worker.take()
-    assert worker.report(a, 1, 0.2) is Decision.PRUNE
-    assert worker.report(a, 1, 0.2) is Decision.PRUNE, "the same answer again"
-    assert worker.report(a, 1, 0.95) is Decision.PRUNE, "what was said first stays"
-    assert house.trials()[1]["values"] == [{"step": 1, "metrics": {"accuracy": 0.2, "loss": 0.1}}]
-    worker.finish(a, "pruned")
-    assert house.optuna()[1].intermediate_values == {1: 0.2}
-    assert house.trials()[1]["state"] == "pruned"
-    assert house.study()["best"]["trial"] == 0
-
-
-def test_after_cancel_the_next_message_is_refused(house: Running, worker: ScriptedWorker) -> None:
-    house.started(worker)
-    a = worker.take()
-    house.client.post("/v1/studies/s1/cancel")
-    refused(house, worker, a)
-
-
-def test_stop_lets_lost_trials_finish(house: Running, worker: ScriptedWorker) -> None:
-    house.started(worker)
-    worker.train(worker.take(), steps=1)
-    house.client.post("/v1/studies/s1/stop")
-    house.move_clock(LEASE + 1)
-    house.reap()
-    worker.drain()
-    study = house.study()
-    assert study["state"] == "stopped" and study["counts"]["complete"] == 1 and study["model"]
-
-
-def test_queued_retries_respect_parallel(house: Running, worker: ScriptedWorker) -> None:
-    house.started(worker, parallel=2)
-    first, second = worker.take(), worker.take()
-    assert worker.claim() is None
-    house.move_clock(LEASE + 1)
-    house.reap()
-    again = [worker.take(), worker.take()]
-    assert {a.number for a in again} == {first.number, second.number}, "retries come before new trials"
-    assert worker.claim() is None
-    assert house.study()["counts"]["running"] == 2
-
-
-@pytest.mark.parametrize("kind", [AssignmentKind.INSPECT, AssignmentKind.EVALUATE])
-@pytest.mark.parametrize("how", ["expired", "reported"])
-def test_a_study_fails_when_nobody_survives_its_side_work(
-    house: Running, worker: ScriptedWorker, kind: AssignmentKind, how: str
-) -> None:
-    house.create(budget={"trials": 1})
-    while (a := worker.claim()) is not None and a.kind is not kind:
-        worker.work(a)
-    for _ in range(3):
-        assert a is not None and a.kind is kind
-        if how == "expired":
-            house.move_clock(LEASE + 1)
-            house.reap()
-        else:
-            worker.finish(a, "lost", problem={"message": "The child was killed by signal 9."})
-        a = worker.claim()
-    assert a is None
-    study = house.study()
-    assert study["state"] == "failed" and study["finished_at"] and "vanished 3 times" in study["error"]
+    @pytest.fixture
+    def database_url(self, postgres_url: Callable[[], str]) -> str:
+        return postgres_url()
 
 
 def test_an_inspection_that_finds_bad_data_fails_the_study(house: Running, worker: ScriptedWorker) -> None:
@@ -263,27 +51,15 @@ def test_a_depth_below_the_model_fails_the_study(house: Running, worker: Scripte
 
 def test_a_waiting_claim_wakes_when_work_appears(house: Running, worker: ScriptedWorker) -> None:
     found: list[Assignment | None] = []
-    started = time.monotonic()
     waiting = threading.Thread(target=lambda: found.append(worker.claim(wait_seconds=20)))
     waiting.start()
-    while not house.get("/v1/workers")["items"]:
-        time.sleep(0.01)
+    until(lambda: house.get("/v1/workers")["items"])
     house.client.post("/v1/studies", json=spec())
-    waiting.join(15)
+    waiting.join(10)  # half of the time that it would wait without being woken
     assert found and found[0] is not None and found[0].kind is AssignmentKind.INSPECT
-    assert time.monotonic() - started < 10
 
 
 def test_a_waiting_claim_answers_when_its_time_is_up(house: Running, worker: ScriptedWorker) -> None:
     started = time.monotonic()
     assert worker.claim(wait_seconds=0.2) is None
     assert time.monotonic() - started >= 0.2
-
-
-def test_the_log_of_a_repeated_report_is_kept_once(house: Running, worker: ScriptedWorker) -> None:
-    house.started(worker)
-    a = worker.take()
-    for _ in range(2):
-        worker.report(a, 1, 0.6, log="a line\n")
-    worker.renew(a)
-    assert house.client.get("/v1/studies/s1/trials/0/logs").text == "a line\n"

@@ -7,6 +7,7 @@ import jsonschema_rs
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+import luthier
 from luthier.service.schemas import ProblemView
 from luthier.studies.hyperparameters import HYPERPARAMETERS
 from luthier.studies.tasks import TASKS
@@ -90,6 +91,7 @@ def references(node: Any) -> set[str]:
 
 def test_the_description_is_sound(document: dict[str, Any]) -> None:
     assert re.fullmatch(r"3\.1\.\d", document["openapi"]) and document["info"]["title"] == "Luthier"
+    assert document["info"]["version"] == luthier.__version__
     for reference in references(document):
         at: Any = document
         for part in reference.removeprefix("#/").split("/"):

@@ -9,8 +9,8 @@ import pytest
 
 from luthier.service.api import plan
 from luthier.studies.protocol import Assignment, AssignmentKind
-from tests.integration.service.test_leases import everything
 from tests.support.harness import INSPECTION, Running, ScriptedWorker, paths, problem, spec
+from tests.support.stored_rows import everything
 
 
 def planned(house: Running, answer: Callable[[ScriptedWorker, Assignment], None], **changes: Any) -> httpx.Response:

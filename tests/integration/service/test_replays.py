@@ -1,7 +1,11 @@
 """A trial that was lost and goes on from an earlier evaluation: what is kept is what was measured."""
 
+import pytest
+
 from luthier.studies.protocol import AssignmentKind
 from tests.support.harness import Running
+
+pytestmark = pytest.mark.both_databases
 
 
 def test_a_replay_that_comes_out_otherwise_takes_no_better_ones_place(house: Running) -> None:

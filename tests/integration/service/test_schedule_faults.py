@@ -2,8 +2,6 @@
 
 import io
 import signal
-import subprocess
-import sys
 import tarfile
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,23 +9,16 @@ from typing import Any
 
 import pytest
 
-from luthier.service.schedules import retention
-from luthier.service.schedules import runs as moving
+from luthier.service.schedules import retention, steps
+from luthier.service.schedules.run_rows import Turn
+from luthier.service.schedules.steps import Steps
+from luthier.service.storage import turns
 from luthier.studies.protocol import AssignmentKind
 from tests.support.harness import problem
+from tests.support.killed_tick import exit_code_of_tick
 from tests.support.nightly import BETTER, Nightly
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from pydantic import SecretStr
-from luthier.service.server.app import create_app
-from luthier.service.schedules import champions, retention
-from luthier.service.settings import Settings
-home, url, module, name, now = sys.argv[1:]
-setattr({"champions": champions, "retention": retention}[module], name, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-create_app(Settings(home=Path(home), database_url=SecretStr(url))).state.service.scheduler.tick(float(now))
-"""
+pytestmark = pytest.mark.both_databases
 
 
 @pytest.mark.parametrize(
@@ -47,11 +38,9 @@ def test_a_service_killed_in_a_promotion_leaves_the_old_champion_or_the_new_one_
     it.worker.comparison = BETTER
     it.worker.compare(it.until_compared("b"))
     settings = it.house.settings
-    where = [str(settings.home), settings.sqlalchemy_url]
-    done = subprocess.run([sys.executable, "-c", KILLED, *where, module, name, str(it.now)], timeout=60)
-    assert done.returncode == -signal.SIGKILL
+    assert exit_code_of_tick(settings.home, settings.sqlalchemy_url, module, name, it.now) == -signal.SIGKILL
     assert (it.champion() == old) == is_old
-    it.house.move_clock(moving.TURN_SECONDS + 1)
+    it.house.move_clock(turns.TURN_SECONDS + 1)
     it.settle()
     assert it.runs()[0]["outcome"] == "promoted" and it.champion() != old
     with tarfile.open(fileobj=io.BytesIO(it.champion())) as archive:
@@ -66,14 +55,14 @@ def test_a_rollback_while_old_models_go_keeps_the_one_it_goes_back_to(
     first = it.champion()
     it.worker.comparison = BETTER
     it.run("b")
-    remove = retention.erase.study
+    remove = retention.deletion.delete_study
 
     def meanwhile(*known: Any) -> None:
         it.house.client.post("/v1/schedules/nightly/rollback").raise_for_status()
         remove(*known)
 
     with monkeypatch.context() as patch:
-        patch.setattr(retention.erase, "study", meanwhile)
+        patch.setattr(retention.deletion, "delete_study", meanwhile)
         it.run("c")  # whose end has the first run's study removed
     it.house.client.post("/v1/schedules/nightly/rollback").raise_for_status()
     assert it.champion() == first
@@ -86,14 +75,14 @@ def test_a_run_that_is_replaced_while_it_is_being_decided_makes_no_champion(
     first = it.run("a")
     it.worker.comparison = BETTER
     it.worker.compare(it.until_compared("b"))
-    conclude = moving.Runs.conclude
+    conclude = Steps.conclude
 
     def late(*known: Any) -> None:
         it.house.client.post("/v1/schedules/nightly/trigger").raise_for_status()
         conclude(*known)
 
     with monkeypatch.context() as patch:
-        patch.setattr(moving.Runs, "conclude", late)
+        patch.setattr(Steps, "conclude", late)
         it.house.tick(it.now)
     assert [run["state"] for run in it.runs()[:2]] == ["running", "cancelled"]
     assert it.view()["champion"]["run"] == first["id"]
@@ -103,14 +92,14 @@ def test_an_error_in_one_run_stops_no_other(nightly: Callable[..., Nightly], mon
     it = nightly(concurrency="allow")
     it.due()
     it.due()
-    broken, begin = it.runs()[1]["id"], moving.Runs.begin
+    broken, begin = it.runs()[1]["id"], Steps.begin
 
-    def begins(self: moving.Runs, turn: moving.Turn) -> None:
+    def begins(self: Steps, turn: Turn) -> None:
         if turn.run_id == broken:
             raise RuntimeError("out of luck")
         begin(self, turn)
 
-    monkeypatch.setattr(moving.Runs, "begin", begins)
+    monkeypatch.setattr(Steps, "begin", begins)
     it.settle()
     later, earlier = it.runs()
     assert (later["state"], earlier["state"]) == ("finished", "failed") and "RuntimeError" in earlier["message"]
@@ -127,7 +116,7 @@ def test_a_start_that_is_cut_off_is_done_once(nightly: Callable[..., Nightly], m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(moving.lifecycle, "resume", killed)  # the old configurations are in the queue
+        patch.setattr(steps.lifecycle, "resume", killed)  # the old configurations are in the queue
         with pytest.raises(KeyboardInterrupt):
             it.house.tick(it.now)
     it.settle()

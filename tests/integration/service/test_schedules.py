@@ -270,3 +270,18 @@ def test_the_score_of_the_model_in_use_is_drawn_over_time(nightly: Callable[...,
     plot = it.house.get("/v1/schedules/nightly/plots/champion?format=json")
     in_use = next(trace for trace in plot["data"] if trace["name"] == "model in use")
     assert in_use["y"] == [0.75, 0.8] and len(in_use["x"]) == 2
+
+
+def test_a_message_is_no_markup_on_the_pages(nightly: Callable[..., Nightly]) -> None:
+    it = nightly()
+    it.due()
+    inspection = it.worker.take(AssignmentKind.INSPECT)
+    problem = {"message": "<script>alert(1)</script> does not exist."}
+    it.worker.finish(inspection, "failed", reason="bad_data", problem=problem)
+    it.house.tick(it.now)
+    for path in ("/schedules", "/schedules/nightly"):
+        page = it.house.client.get(path)
+        assert page.status_code == 200 and "failed" in page.text and "<script" not in page.text
+        assert "script-src" not in page.headers["content-security-policy"]
+        assert page.headers["content-security-policy"].startswith("default-src 'none'")
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; does not exist." in page.text

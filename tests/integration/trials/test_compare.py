@@ -14,7 +14,8 @@ import pytest
 import torch
 import transformers
 
-from luthier.studies.protocol import Assignment, AssignmentKind, Comparison
+from luthier.studies.protocol import Assignment, AssignmentKind
+from luthier.studies.results import Comparison
 from luthier.studies.spec import Precision as PrecisionName
 from luthier.trials.errors import BadData
 from luthier.trials.files import file_ref
@@ -71,7 +72,7 @@ def test_both_are_scored_on_what_the_champion_has_not_seen(assign: Assign, tmp_p
     known = {sentence for name in ("train", "validation") for sentence in seen[name].columns["text"]}
     fresh = [i for i, sentence in enumerate(test.columns["text"]) if sentence not in known]
     assert 0 < len(fresh) < len(test)
-    assert (found.examples, found.left_out, found.units) == (len(fresh), len(test) - len(fresh), len(fresh))
+    assert (found.examples, found.excluded, found.labelled_units) == (len(fresh), len(test) - len(fresh), len(fresh))
     assert found.independent and found.exchanged == found.resampled == []
 
     rows = said(found, tmp_path / "c")
@@ -131,9 +132,9 @@ def test_words_are_resampled_by_sentence(assign: Assign, tmp_path: Path) -> None
     params = {"epochs": 1, "batch_size": 8}
     champion = packed(assign, Memory(tmp_path / "a"), spec=spec, params=params)
     found = compared(assign, tmp_path / "c", champion, champion, spec=spec, params=params)
-    assert not found.independent and found.units > found.examples > 0
+    assert not found.independent and found.labelled_units > found.examples > 0
     assert set(found.resampled) == set(found.exchanged) == {0.0} and (found.gained, found.lost) == (0, 0)
-    assert len(said(found, tmp_path / "c")) == found.units
+    assert len(said(found, tmp_path / "c")) == found.labelled_units
 
 
 def test_groups_are_resampled_whole(assign: Assign, tmp_path: Path) -> None:
@@ -178,7 +179,7 @@ def test_a_champion_that_has_seen_everything_leaves_nothing_to_compare_on(assign
     first = {"spec": {"dataset": {"source": {"train": source, "validation": source, "test": source}}}}
     champion = packed(assign, Memory(tmp_path / "a"), params={"epochs": 1}, **first)
     found = compared(assign, tmp_path / "c", champion, champion, **first)
-    assert (found.examples, found.left_out) == (0, 80) and found.champion == {}
+    assert (found.examples, found.excluded) == (0, 80) and found.champion == {}
 
 
 @pytest.mark.parametrize("damage", ["half a file", "no archive", "a link", "no luthier.json", "broken luthier.json"])

@@ -19,8 +19,8 @@ from transformers.image_utils import load_image
 from luthier.studies.protocol import Assignment, AssignmentKind, Decision
 from luthier.studies.spec import StudySpec
 from luthier.trials.data.augmentation import OPERATIONS, augment
-from luthier.trials.data.load import Split
 from luthier.trials.data.media import read_image
+from luthier.trials.data.splits import Split
 from luthier.trials.errors import BadData, Ended
 from luthier.trials.jobs.inspect import inspect
 from luthier.trials.jobs.train import train

@@ -14,8 +14,8 @@ import torch
 import transformers as hf
 
 from luthier.studies.protocol import Assignment
-from luthier.trials.data.load import Split
 from luthier.trials.data.media import read_audio
+from luthier.trials.data.splits import Split
 from luthier.trials.errors import BadData
 from luthier.trials.jobs.train import train
 from luthier.trials.model.backbone import Backbone

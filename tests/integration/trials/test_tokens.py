@@ -10,10 +10,12 @@ import pyarrow.parquet
 import pytest
 import torch
 
+from luthier.studies.dataset import Dataset
 from luthier.studies.protocol import Assignment
-from luthier.studies.spec import Dataset, StudySpec
+from luthier.studies.spec import StudySpec
 from luthier.trials.data.encoded import Encoded
-from luthier.trials.data.load import Data, Split, load_data
+from luthier.trials.data.load import Data, load_data
+from luthier.trials.data.splits import Split
 from luthier.trials.errors import BadData
 from luthier.trials.jobs.train import train
 from luthier.trials.model.pretrained import Pretrained

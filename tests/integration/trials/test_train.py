@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from luthier.studies.protocol import Assignment, Checkpoint, Decision, Inspection, Reason
+from luthier.studies.protocol import Assignment, Checkpoint, Decision, Reason
+from luthier.studies.results import Inspection
 from luthier.studies.spec import is_better
 from luthier.trials.child.__main__ import perform
 from luthier.trials.errors import BadData, Ended

@@ -5,39 +5,15 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from luthier.service.fleet import local as fleet
-from luthier.service.fleet.local import LocalFleet, visible_gpus
-from tests.integration.worker.conftest import ROOT, gone
+from luthier.service.fleet.local import LocalFleet
+from tests.support.paths import ROOT
 from tests.support.scripted import TOKEN, Service
-
-LISTING = """GPU 0: NVIDIA H200 (UUID: GPU-aaaa-1)
-GPU 1: NVIDIA H200 (UUID: GPU-bbbb-2)
-  MIG 1g.18gb     Device  0: (UUID: MIG-cccc-3)
-  MIG 1g.18gb     Device  1: (UUID: MIG-dddd-4)
-"""
-
-
-@pytest.mark.parametrize(
-    ("visible", "expected"),
-    [
-        (None, ["GPU-aaaa-1", "MIG-cccc-3", "MIG-dddd-4"]),
-        ("", []),
-        ("0", ["GPU-aaaa-1"]),
-        ("1,0", ["MIG-cccc-3", "MIG-dddd-4", "GPU-aaaa-1"]),
-        ("GPU-aaaa", ["GPU-aaaa-1"]),
-        ("MIG-dddd-4", ["MIG-dddd-4"]),
-        ("0,7,1", ["GPU-aaaa-1"]),  # CUDA ignores what follows an unknown one
-        ("-1", []),
-    ],
-)
-def test_gpus_are_those_that_cuda_would_show(visible: str | None, expected: list[str]) -> None:
-    assert visible_gpus(LISTING, visible) == expected
-    assert visible_gpus("", visible) == []
+from tests.support.waiting import gone, until
 
 
 @pytest.mark.parametrize(
@@ -48,11 +24,10 @@ def test_cores_are_split_among_workers(
     monkeypatch: pytest.MonkeyPatch, workers: int, limit: str, threads: list[str]
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", limit)
-    monkeypatch.setattr(fleet, "_list_gpus", lambda: "")
+    monkeypatch.setattr(fleet, "usable_gpus", list)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(5)))
     assert fleet._devices(workers) == [["--gpu", "cpu", "--threads", count] for count in threads]
-    monkeypatch.setattr(fleet, "_list_gpus", lambda: LISTING)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setattr(fleet, "usable_gpus", lambda: ["GPU-aaaa-1", "MIG-cccc-3", "MIG-dddd-4"])
     shares = fleet._devices(workers)
     assert sum(int(share[-1]) for share in shares) == (3 if limit == "1" else 5)
     two_each = fleet._devices(workers, 2)
@@ -65,7 +40,7 @@ def test_a_worker_that_dies_is_started_again(
 ) -> None:
     monkeypatch.setattr(fleet, "FIRST_PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(fleet, "LOOK_SECONDS", 0.02)
-    monkeypatch.setattr(fleet, "_list_gpus", lambda: "")
+    monkeypatch.setattr(fleet, "usable_gpus", list)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(3)))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     local = LocalFleet(service.url, TOKEN, data_roots="/data", cpu_workers=2, home=tmp_path / "home")
@@ -140,18 +115,33 @@ def test_a_worker_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytes
     until(lambda: (tmp_path / "logs" / "local-0.log").read_text())
     began = time.monotonic()
     local.stop(0.2)
-    assert 0.2 <= time.monotonic() - began < 2
-    assert len(pids) == 1 and gone(pids[0])
-
-
-def until(what: Callable[[], object], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    assert time.monotonic() - began >= 0.2  # it was given the time
+    assert len(pids) == 1 and gone(pids[0])  # only SIGKILL ends it
 
 
 def test_the_fleet_needs_no_trial_code() -> None:
     code = "import sys, luthier.service.fleet.local; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"luthier.trials", "torch", "optuna"} & set(done.stdout.split())
+
+
+def test_the_workers_command_loads_no_database_and_no_search(tmp_path: Path) -> None:
+    """The command's whole way, up to where it would start its workers."""
+    code = (
+        "import sys\n"
+        "from luthier.service.cli import app\n"
+        "from luthier.service.fleet import keeper\n"
+        "class Started(Exception): pass\n"
+        "def start(*_, **given): raise Started(given['home'])\n"
+        "keeper.LocalFleet = start\n"
+        "try: app(['workers', '--cpu'], standalone_mode=False)\n"
+        "except Started as started: print(started, *sys.modules)"
+    )
+    environment = os.environ | {"LUTHIER_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    home, *modules = done.stdout.split()
+    assert home == str(tmp_path)
+    assert "luthier.service.settings" in modules
+    assert not {"luthier.service.storage", "luthier.trials", "sqlalchemy", "optuna", "fastapi", "torch"} & set(modules)

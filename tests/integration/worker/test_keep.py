@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.worker.conftest import ROOT, gone
-from tests.integration.worker.test_fleet import until
+from tests.support.paths import ROOT
 from tests.support.scripted import TOKEN, Service
+from tests.support.served import descendants
+from tests.support.waiting import gone, until
 
-LUTHIER = "from luthier.service.cli import main; main()"
+# `nvidia-smi` is the test's own; NVIDIA's library would find the machine's driver.
+NO_LIBRARY = "import sys; sys.modules['pynvml'] = None; "
+LUTHIER = NO_LIBRARY + "from luthier.service.cli import main; main()"
 
 
 class Kept:
@@ -37,8 +40,8 @@ class Kept:
         return self._output.read_text(errors="replace")
 
     def workers(self) -> list[int]:
-        pid = self.process.pid
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        """Its workers, without the `nvidia-smi` that it may be asking at the moment."""
+        return [pid for pid, line in descendants(self.process.pid) if "-m luthier.trials " in line]
 
 
 Keeps = Callable[..., Kept]

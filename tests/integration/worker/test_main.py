@@ -73,28 +73,6 @@ def test_a_worker_with_a_gpu_has_its_child_insist_on_it(
     assert worker._environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
 
 
-@pytest.mark.parametrize(
-    ("files", "cores"),
-    [
-        ({"cpu.max": "250000 100000\n"}, 3),
-        ({"cpu.max": "50000 100000\n"}, 1),
-        ({"cpu.max": "900000 100000\n"}, 4),
-        ({"cpu.max": "max 100000\n"}, 4),
-        ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4),
-        ({}, 4),
-    ],
-)
-def test_cores_are_those_that_the_container_may_use(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: dict[str, str], cores: int
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)))
-    (tmp_path / "cpu").mkdir()
-    for name, content in files.items():
-        (tmp_path / name).write_text(content)
-    assert usable_cores(tmp_path) == cores
-
-
 @pytest.mark.parametrize(("given", "users", "threads"), [(None, None, 1), (None, "2", 2), (1, "2", 1)])
 def test_torch_obeys_the_threads_that_a_worker_gives_its_child(
     monkeypatch: pytest.MonkeyPatch, given: int | None, users: str | None, threads: int

@@ -14,8 +14,8 @@ from luthier.studies.protocol import AssignmentKind, Checkpoint, Reason
 from luthier.trials.files import disk_problem, file_ref
 from luthier.trials.worker.assignment_files import AssignmentFileError, AssignmentFolder, WorkerFolder, shares_disk
 from luthier.trials.worker.client import LeaseLost, WorkerClient
-from tests.integration.worker.conftest import Starts
 from tests.support.scripted import TOKEN, Service
+from tests.support.worker_processes import Starts
 
 RESUME = b"weights and more" * 200_000
 
@@ -154,7 +154,7 @@ def test_a_download_that_breaks_off_starts_again(service: Service, start: Starts
         assignment = service.assign(1, checkpoint=Checkpoint(step=1, resume=ref))
         place = AssignmentFolder(assignment, client, service.store.parent / "files")
         opening = asyncio.create_task(place.open())
-        await asyncio.sleep(0.3)
+        await asyncio.to_thread(service.wait, lambda s: s.requests)
         service.down = False
         await opening
         assert (place.folder / "resume").read_bytes() == RESUME

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from luthier.studies.hyperparameters import HYPERPARAMETERS
-from luthier.studies.protocol import AssignmentKind, Checkpoint, Decision, Reason, Renewal, Report
-from tests.integration.worker.conftest import ROOT, Starts, gone
+from luthier.studies.protocol import SECRET_SETTINGS, AssignmentKind, Checkpoint, Decision, Reason, Renewal, Report
+from tests.support.paths import ROOT
 from tests.support.scripted import TOKEN, Service
 from tests.support.tiny import tiny_csv, tiny_model
+from tests.support.waiting import gone, until
+from tests.support.worker_processes import Starts
 
 
 def child_of(service: Service, id: int) -> int:
@@ -38,18 +40,21 @@ def test_an_assignment_from_claim_to_finish(service: Service, start: Starts) -> 
     assert service.said[0][1].worker == "stub" and service.said[0][1].wait_seconds == 20
 
 
-def test_a_service_that_is_away_stops_no_training(service: Service, start: Starts) -> None:
-    service.assign(1, shared=True, params={"steps": 4, "pause": 0.2})
+def test_a_service_that_is_away_stops_no_training(service: Service, start: Starts, tmp_path: Path) -> None:
+    trained = tmp_path / "trained"
+    service.assign(1, shared=True, params={"steps": 4, "pause": 0.2, "ended": str(trained)})
+    began = time.monotonic()
     start()
     service.wait(lambda s: len(s.reports(1)) == 1)
     service.down = True
     service.wait(lambda s: len([r for r in s.requests if r[1].endswith("report")]) > 3)
     service.close()
-    time.sleep(4)  # longer than the rest of the training takes
+    until(trained.exists)  # the training ends while the service is away
+    away_until = time.monotonic() - began
     service.down = False
     service.open()
     outcome = service.outcome(1)
-    assert outcome.status == "complete" and outcome.seconds < 4  # it ended while the service was away
+    assert outcome.status == "complete" and outcome.seconds <= away_until
     assert [r.step for r in service.reports(1)] == [1, 2, 3, 4]
 
 
@@ -246,6 +251,19 @@ def test_the_token_is_in_no_argument_and_not_with_the_child(service: Service, st
         assert TOKEN.encode() not in Path(f"/proc/{one}/cmdline").read_bytes()
     assert TOKEN.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
     assert TOKEN.encode() in Path(f"/proc/{process.popen.pid}/environ").read_bytes()
+
+
+def test_a_child_gets_none_of_the_secret_settings(service: Service, start: Starts) -> None:
+    """Of a worker that was started by hand, in an environment that holds all of them."""
+    secrets = {name: f"{name}-at-the-worker" for name in SECRET_SETTINGS if name != "LUTHIER_WORKER_TOKEN"}
+    service.assign(1, shared=True, params={"act": "hang"})
+    process = start(**secrets)
+    child = child_of(service, 1)
+    names = {entry.partition(b"=")[0].decode() for entry in Path(f"/proc/{child}/environ").read_bytes().split(b"\0")}
+    at_the_worker = Path(f"/proc/{process.popen.pid}/environ").read_bytes()
+    assert "PATH" in names
+    assert names.isdisjoint(SECRET_SETTINGS)
+    assert all(f"{name}={value}".encode() in at_the_worker for name, value in secrets.items())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/mem")

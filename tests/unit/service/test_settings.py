@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from luthier.service.settings import Settings
+from luthier.studies.protocol import SECRET_SETTINGS
 from tests.support.paths import ROOT
 
 
@@ -24,6 +25,11 @@ def test_secrets_travel_as_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "luthier_worker_token-from-a-file",
         "luthier_webhook_secret-from-a-file",
     ]
+
+
+def test_the_settings_that_workers_must_not_get_are_those_that_are_secret() -> None:
+    secret = {name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
+    assert sorted(SECRET_SETTINGS) == sorted(f"LUTHIER_{name.upper()}" for name in secret)
 
 
 def test_what_is_empty_is_unset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,8 @@ import pytest
 from scipy.stats import binomtest
 
 from luthier.studies.promotion import Promote, PromotionDecision, judge, mcnemar, randomization
-from luthier.studies.protocol import Comparison
-from luthier.studies.spec import Objective
+from luthier.studies.results import Comparison
+from luthier.studies.strategy import Objective
 
 
 def comparison(**found: Any) -> Comparison:
@@ -76,7 +76,7 @@ def test_randomization_agrees_with_the_normal_test_where_both_hold() -> None:
 )
 def test_what_is_promoted(found: dict[str, Any], promote: dict[str, Any], promoted: bool, says: str) -> None:
     decision = judged(promote, **found)
-    assert decision.promoted is promoted and says in decision.reason and decision.left_out == 3
+    assert decision.promoted is promoted and says in decision.reason and decision.excluded == 3
 
 
 def test_a_metric_that_is_minimized_and_words_that_are_related_are_randomized() -> None:

@@ -7,8 +7,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import ValidationError
 
-from luthier.studies.schedule import Due, ScheduleSpec, SkipReason, adapt, changed, decide, due_times, parse_schedule
+from luthier.studies.cron import due_times
+from luthier.studies.schedule import Due, ScheduleSpec, SkipReason, changed, decide, parse_schedule
 from luthier.studies.space import Space
+from luthier.studies.warm_start import adapt
 from tests.support.specs import document
 
 

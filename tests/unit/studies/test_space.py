@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from luthier.studies.dimensions import Range
 from luthier.studies.hyperparameters import HYPERPARAMETERS, Params, complete
-from luthier.studies.space import Range, Space
+from luthier.studies.space import Space
 
 
 def space(**dimensions: Any) -> Space:

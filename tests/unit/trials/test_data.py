@@ -9,7 +9,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from luthier.studies.spec import Dataset
+from luthier.studies.dataset import Dataset
 from luthier.trials.data.load import Data, load_data
 from luthier.trials.errors import BadData
 from tests.support.tiny import tiny_csv, tiny_rows

@@ -12,7 +12,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from luthier.studies.spec import Dataset
+from luthier.studies.dataset import Dataset
 from luthier.trials.data.load import Data, load_data
 from luthier.trials.data.media_folders import folder_stamps
 from luthier.trials.errors import BadData

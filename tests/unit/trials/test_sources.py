@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from luthier.studies.spec import Dataset, SplitFiles
+from luthier.studies.dataset import Dataset, SplitFiles
 from luthier.trials.data import sources
 from luthier.trials.data.load import load_data
 from luthier.trials.data.sources import HubDataset, LocalFile, LocalFolder, locate, source_stamps

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from luthier.studies.spec import Dataset
+from luthier.studies.dataset import Dataset
 from luthier.trials.data.load import Data, load_data
 from tests.support.tiny import tiny_rows
 

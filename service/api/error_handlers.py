@@ -1,0 +1,93 @@
+"""One handler for each kind of error, all answering problem+json; `create_app` installs them.
+
+No handler shows a traceback or the input: those are for the service's log.
+"""
+
+import errno
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+
+from luthier.service.errors import Invalid, Problem, Unavailable, invalid
+
+log = logging.getLogger("luthier")
+PROBLEM_CONTENT = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemView"}}}
+
+
+def install(app: FastAPI) -> None:
+    """Add the handlers to `app`, and describe their answers in its OpenAPI document."""
+    _describe(app)
+    app.exception_handler(Problem)(_problem)
+    app.exception_handler(RequestValidationError)(_request)
+    app.exception_handler(HTTPException)(_http)
+    app.exception_handler(SQLAlchemyError)(_database)
+    app.exception_handler(OSError)(_system)
+    app.exception_handler(Exception)(_unknown)
+
+
+def _describe(app: FastAPI) -> None:
+    """Have the OpenAPI document say that every error is a problem; FastAPI adds a shape of its own."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = plain()
+            for operation in (operation for item in document["paths"].values() for operation in item.values()):
+                for status, response in operation["responses"].items():
+                    if status >= "400":
+                        response["content"] = PROBLEM_CONTENT
+            for name in ("HTTPValidationError", "ValidationError"):
+                document["components"]["schemas"].pop(name, None)
+        return app.openapi_schema or {}
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _problem(_: Request, error: Problem) -> JSONResponse:
+    return error.response()
+
+
+def _request(_: Request, error: RequestValidationError) -> JSONResponse:
+    return invalid(error, skip=1).response()
+
+
+def _http(_: Request, error: HTTPException) -> JSONResponse:
+    problem = Problem(str(error.detail))
+    problem.status = error.status_code
+    problem.title = str(error.detail)
+    response = problem.response()
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _database(_: Request, error: SQLAlchemyError) -> JSONResponse:
+    if isinstance(error, PoolTimeout) or (isinstance(error, DBAPIError) and _is_passing(error)):
+        log.warning("the database did not answer: %s", type(error).__name__)
+        return Unavailable("The database does not answer; try again shortly.", retry_after=2).response()
+    if isinstance(error, DataError):
+        return Invalid("A value does not fit the database: a NUL character, or a number too large.").response()
+    log.error("database error", exc_info=error)
+    return Problem("A database error; the service's log has it.").response()
+
+
+def _is_passing(error: DBAPIError) -> bool:
+    """Return whether a restart of the database or a freed lock ends the error."""
+    return error.connection_invalidated or isinstance(error, OperationalError)
+
+
+def _system(_: Request, error: OSError) -> JSONResponse:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        log.error("the disk of the service is full")
+        return Unavailable("The disk of the service is full; it goes on once there is room.", retry_after=5).response()
+    log.error("system error", exc_info=error)
+    return Problem("An error of the service's system; its log has it.").response()
+
+
+def _unknown(_: Request, error: Exception) -> JSONResponse:
+    return Problem("An error of the service itself; its log has it.").response()

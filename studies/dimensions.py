@@ -1,0 +1,164 @@
+"""One dimension of a search space: a fixed value, a list of choices, or a range.
+
+`space.py` puts dimensions together. Every wrong value is refused with its path within the dimension.
+"""
+
+import math
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from luthier.studies.documents import Path, refuse
+from luthier.studies.hyperparameters import AUTO, Hyperparameter, Scalar, is_finite
+
+TOLERANCE = 1e-9  # of a step: sums of decimal steps miss the lattice by less
+
+
+class Range(BaseModel):
+    """An interval, both ends included. `log` draws uniformly in the logarithm; `step` makes it a lattice."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    low: int | float
+    high: int | float | Literal["auto"]
+    log: bool = False
+    step: int | float | None = None
+
+    @property
+    def finite(self) -> bool:
+        """Whether its values can be listed."""
+        return self.step is not None or isinstance(self.low, int) or self.low == self.high
+
+    @property
+    def count(self) -> int:
+        """Number of values of a finite range. Raises ValueError for a continuous one."""
+        if isinstance(self.high, str) or not self.finite:
+            raise ValueError("a continuous range has no list of values")
+        return math.floor((self.high - self.low) / (self.step or 1) + TOLERANCE) + 1
+
+    def value(self, i: int) -> int | float:
+        """Return value `i` of a finite range, ascending.
+
+        Decimal steps give the decimals that a person would write: the third value of 0.1, 0.2, ... is 0.3, not
+        0.30000000000000004.
+        """
+        value = self.low + i * (self.step or 1)
+        return float(f"{value:.15g}") if i and isinstance(value, float) else value
+
+    def values(self) -> list[int | float]:
+        """Return every value of a finite range, ascending."""
+        return [self.value(i) for i in range(self.count)]
+
+
+Choices = tuple[Scalar, ...]
+Dimension = Range | Choices | Scalar
+
+
+def parse_dimension(h: Hyperparameter, raw: Any) -> Dimension:
+    """Return the dimension that `raw` describes for a hyperparameter.
+
+    Raises:
+        ValidationError: With the path inside the dimension.
+        ValueError: When the dimension as a whole is wrong.
+    """
+    if isinstance(raw, Range):
+        raw = raw.model_dump()
+    if isinstance(raw, dict):
+        if h.kind == "choice":
+            raise ValueError(f"must be one of, or a list of, {', '.join(h.choices)}; a range needs numbers")
+        return _parse_range(h, raw)
+    return _parse_choices(h, raw) if isinstance(raw, list | tuple) else h.check(raw)
+
+
+def _parse_choices(h: Hyperparameter, raw: list[Any] | tuple[Any, ...]) -> Choices:
+    if not raw:
+        raise ValueError("must name at least one choice")
+    choices: list[Scalar] = []
+    for i, item in enumerate(raw):
+        try:
+            value = h.check(item)
+        except ValueError as error:
+            raise refuse(h.name, ((i,), str(error))) from None
+        if value in choices:
+            raise refuse(h.name, ((i,), f"{value} is listed twice"))
+        choices.append(value)
+    return tuple(choices)
+
+
+def _parse_range(h: Hyperparameter, raw: dict[str, Any]) -> Range:
+    """Return the range that a mapping describes, in the hyperparameter's type.
+
+    Example: for batch_size, a whole number from 1 on, {"low": 8, "high": 32.0, "step": 8} becomes
+    Range(low=8, high=32, step=8). {"low": 64, "high": 32, "size": 8} is refused at `size`, an unknown key; without
+    that key at `low`, which must be at most high (32). Keys are judged before ends are compared with each other.
+
+    Raises:
+        ValidationError: With the path of each wrong key.
+    """
+    problems: list[tuple[Path, str]] = [
+        ((str(key),), "unknown key; a range has low, high, log, step") for key in raw.keys() - set(Range.model_fields)
+    ]
+    problems += [((key,), "is missing") for key in ("low", "high") if key not in raw]
+    ends: dict[str, Any] = {}
+    for key in ("low", "high"):
+        if key in raw:
+            try:
+                ends[key] = h.check(raw[key])
+            except ValueError as error:
+                problems.append(((key,), str(error)))
+    log, step = raw.get("log", False), raw.get("step")
+    if not isinstance(log, bool):
+        problems.append((("log",), "must be true or false"))
+    step_problem = None if step is None else _step_problem(h, step, log)
+    if step_problem:
+        problems.append((("step",), step_problem))
+    if not problems:
+        low_problem = _low_problem(ends["low"], ends["high"], log)
+        problems += [(("low",), low_problem)] if low_problem else []
+    if problems:
+        raise refuse(h.name, *problems)
+    if step is not None:
+        step = int(step) if h.kind == "int" else float(step)
+    return Range(low=ends["low"], high=ends["high"], log=log, step=step)
+
+
+def _step_problem(h: Hyperparameter, step: Any, log: Any) -> str | None:
+    """Return why a range cannot have this step, or None."""
+    if isinstance(step, bool) or not isinstance(step, int | float) or not is_finite(step) or step <= 0:
+        return "must be a finite number above 0"
+    if log is True:
+        return "cannot be combined with log: true; leave one of them out"
+    return "must be a whole number" if h.kind == "int" and step != int(step) else None
+
+
+def _low_problem(low: Any, high: Any, log: bool) -> str | None:
+    """Return why the lower end does not suit the upper one, or None. Both are in their type, or auto."""
+    if low == AUTO:
+        return "must be a number; only high may be auto"
+    if high != AUTO and low > high:
+        return f"must be at most high ({high})"
+    return "must be above 0 when log is true" if log and low <= 0 else None
+
+
+def nearest(d: Dimension, value: Scalar) -> Scalar:
+    """Return the dimension's value that is closest to `value`.
+
+    Of two numbers equally close the lower one; for a word that is not offered, the first choice.
+    """
+    if isinstance(d, Range):
+        if d.finite:
+            position = math.ceil((float(value) - d.low) / (d.step or 1) - 0.5)  # between two, the lower
+            return d.value(min(max(position, 0), d.count - 1))
+        assert not isinstance(d.high, str)
+        return min(max(float(value), float(d.low)), float(d.high))
+    if isinstance(d, tuple):
+        if value in d:
+            return value
+        return d[0] if isinstance(value, str) else min(d, key=lambda v: abs(float(v) - float(value)))
+    return d
+
+
+def describe(d: Dimension) -> str:
+    """Return a dimension in words, as "1 to 9 in steps of 2"."""
+    if isinstance(d, Range):
+        return f"{d.low} to {d.high}" + (f" in steps of {d.step}" if d.step else "")
+    return f"one of {', '.join(map(str, d))}" if isinstance(d, tuple) else f"{d} (fixed)"

@@ -1,0 +1,90 @@
+"""What assignments other than training measure: an inspection, an evaluation, a comparison.
+
+A worker sends one within its `Outcome`; the service stores it as JSON, so its fields keep their names there for ever.
+"""
+
+from pydantic import Field, FiniteFloat
+
+from luthier.studies.wire import Bytes, FileRef, Message, Metrics
+
+
+class Block(Message):
+    """A block of the backbone and its parameter count."""
+
+    name: str
+    parameters: int
+
+
+class BatchFit(Message):
+    """Memory of one batch size at the space's costliest configuration (longest inputs, fewest frozen blocks)."""
+
+    batch_size: int  # examples
+    fits: bool  # in one piece
+    micro_batch: int  # examples of a piece that fits; the whole batch if `fits`
+    memory_bytes: Bytes  # of the whole batch in one piece
+
+
+class Estimates(Message):
+    """What trials will cost, from a probe of a few steps on the inspecting worker, at the baseline's configuration."""
+
+    seconds_per_trial: FiniteFloat
+    memory_bytes: Bytes | None = None
+    batch_sizes: list[BatchFit] = Field([])  # ascending
+
+
+class ModelSummary(Message):
+    """A model's blocks, bottom first, and the parameters trained at freeze depth 0, 1, ... L."""
+
+    blocks: list[Block]
+    trainable_parameters: list[int]
+
+
+class Inspection(ModelSummary):
+    """Model and data of a study, as `inspect` describes them: all that the service and later trials need to know."""
+
+    further_models: list[ModelSummary] = Field([], alias="others")  # of the spec's second model and the ones after it
+    label_names: list[str]  # index = class id, the same in every trial and in the saved model
+    labels: dict[str, int]  # label -> rows with it, over all splits
+    rows: dict[str, int]  # split (train, validation, test) -> rows
+    fingerprint: str  # SHA-256 of the examples and their splits
+    estimates: Estimates | None = None
+
+    @property
+    def models(self) -> list[ModelSummary]:
+        """Every model, in the spec's order."""
+        return [self, *self.further_models]
+
+    @property
+    def depths(self) -> list[int]:
+        """Every model's number of blocks, in the spec's order."""
+        return [len(model.blocks) for model in self.models]
+
+
+class Evaluation(Message):
+    """The winner's scores on the test split, and the winner as a packed model."""
+
+    test: Metrics | None  # None without a test split
+    model: FileRef  # model.tar.gz
+
+
+class Comparison(Message):
+    """Scores of a schedule's champion and its challenger on the same examples of the test split.
+
+    A labelled unit is a part of an example that gets one label: the whole example, or a word of it. Differences are
+    the challenger's score minus the champion's, with the sign turned where less is better, so that more is better.
+    """
+
+    examples: int = Field(ge=0)
+    excluded: int = Field(ge=0, alias="left_out")  # examples of the split that one of the two has seen before
+    labelled_units: int = Field(ge=0, alias="units")
+    independent: bool  # every unit is an example of its own, related to no other
+    champion: Metrics
+    challenger: Metrics
+    gained: int = Field(ge=0)  # units that only the challenger has right
+    lost: int = Field(ge=0)  # units that only the champion has right
+    # The null distribution of the objective's difference: in each replicate a coin per example (or group of examples)
+    # decides whether the two models' answers are swapped (E. W. Noreen 1989). Empty where no test needs it.
+    exchanged: list[FiniteFloat] = Field([])
+    # The same difference on bootstrap resamples of the examples (or groups). Empty where no test needs it.
+    resampled: list[FiniteFloat] = Field([])
+    predictions: FileRef  # the answers of both for each unit

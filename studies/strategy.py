@@ -1,0 +1,97 @@
+"""The part of a spec that says how the search proceeds: its objective, sampler and pruner, and their defaults.
+
+`studies/search` builds Optuna's samplers and pruners by it. It must never import Optuna: a spec is read without it.
+"""
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, FiniteFloat, model_validator
+
+from luthier.studies.documents import Document, refuse
+from luthier.studies.tasks import TASKS
+
+SamplerName = Literal["tpe", "gp", "cmaes", "qmc", "random", "grid"]
+PrunerName = Literal["median", "hyperband", "halving", "percentile", "patient", "none"]
+
+# Random trials before a sampler's model, the baseline among them. They are Optuna's defaults: a density estimate or a
+# Gaussian process over fewer points is noise, and CMA-ES starts from a distribution of its own.
+STARTUP_TRIALS: dict[str, int] = {"tpe": 10, "gp": 10, "cmaes": 1}
+QUORUM = 5  # complete trials before any is pruned, as in Optuna: a median of fewer is chance
+PERCENTILE = 25.0  # the best quarter stays
+PATIENCE = 1  # one evaluation may be worse: scores of single epochs scatter
+HYPERBAND_FACTOR = 3  # eta in Li et al. 2018, Hyperband, JMLR 18(185), sections 3.1 and 3.2
+HALVING_FACTOR = 4  # Optuna's default
+REDUCTION = f"Trials kept per rung: 1 in so many. Default: {HYPERBAND_FACTOR}; for halving {HALVING_FACTOR}."
+
+
+class Objective(Document):
+    """The score that is optimised: a metric on the validation split, at a trial's best or last evaluation."""
+
+    metric: str = "accuracy"
+    direction: Literal["maximize", "minimize"] = "maximize"
+    measurement: Literal["best", "last"] = "best"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _direction(cls, raw: Any) -> Any:
+        """Without a choice of the user's, the direction is the metric's."""
+        metrics = {metric.name: metric for task in TASKS.values() for metric in task.metrics}
+        if isinstance(raw, dict) and raw.get("metric") in metrics and "direction" not in raw:
+            raw = {**raw, "direction": "maximize" if metrics[raw["metric"]].maximize else "minimize"}
+        return raw
+
+
+class Sampler(Document):
+    """How configurations are drawn. `startup_trials` random ones come before the model (tpe, gp, cmaes)."""
+
+    name: SamplerName = "tpe"
+    startup_trials: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description=f"Random trials at first. Default: {STARTUP_TRIALS['tpe']}; for cmaes {STARTUP_TRIALS['cmaes']}.",
+    )
+
+    @model_validator(mode="after")
+    def _options(self) -> Self:
+        if self.startup_trials is not None and self.name not in STARTUP_TRIALS:
+            raise refuse("sampler", (("startup_trials",), f"has no meaning for {self.name}; leave it out"))
+        return self
+
+
+PRUNER_OPTIONS: dict[str, tuple[str, ...]] = {
+    "median": ("startup_trials", "warmup_steps"),
+    "percentile": ("startup_trials", "warmup_steps", "percentile"),
+    "hyperband": ("reduction_factor",),
+    "halving": ("reduction_factor",),
+    "patient": ("patience", "startup_trials", "warmup_steps"),
+    "none": (),
+}
+
+
+class Pruner(Document):
+    """Which trials end early. A step is one evaluation: the same amount of data in every trial of a study."""
+
+    name: PrunerName = "hyperband"
+    startup_trials: int | None = Field(
+        None, ge=0, le=10_000, description=f"Complete trials before any is pruned. Default: {QUORUM}."
+    )
+    warmup_steps: int | None = Field(
+        None, ge=0, le=10_000, description="Evaluations before a trial may be pruned. Default: 0."
+    )
+    percentile: FiniteFloat | None = Field(
+        None, gt=0, lt=100, description=f"Best share of trials kept, in percent. Default: {PERCENTILE:g}."
+    )
+    patience: int | None = Field(
+        None, ge=0, le=10_000, description=f"Evaluations without improvement tolerated. Default: {PATIENCE}."
+    )
+    reduction_factor: int | None = Field(None, ge=2, le=100, description=REDUCTION)
+
+    @model_validator(mode="after")
+    def _options(self) -> Self:
+        allowed = PRUNER_OPTIONS[self.name]
+        wrong = sorted(k for k in self.model_fields_set - {"name"} - set(allowed) if getattr(self, k) is not None)
+        if wrong:
+            text = f"has no meaning for {self.name}" + (f", which takes {', '.join(allowed)}" if allowed else "")
+            raise refuse("pruner", *(((k,), text) for k in wrong))
+        return self

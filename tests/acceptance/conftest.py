@@ -1,0 +1,17 @@
+"""Which acceptance tests are the short slice that `make test` runs; `make test-all` runs them all."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.short_slice import SHORT_SLICE
+
+HERE = Path(__file__).parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as `full` whatever is not in the short slice."""
+    for item in items:
+        if HERE in item.path.parents and item.name.partition("[")[0] not in SHORT_SLICE.get(item.path.name, set()):
+            item.add_marker(pytest.mark.full)

@@ -1,0 +1,53 @@
+"""Which databases and which tests belong to `make test`, and which to `make test-all`."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Sequence
+
+from tests.support.paths import ROOT
+from tests.support.short_slice import SHORT_SLICE
+
+SERVICE = "tests/integration/service"
+
+
+def collected(*options: str) -> set[str]:
+    """The names of the tests that pytest would run with these options."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    return {line for line in done.stdout.splitlines() if "::" in line}
+
+
+def databases(names: set[str], test: str) -> Sequence[str]:
+    """The databases on which a test of SERVICE would run."""
+    prefix = f"{SERVICE}/{test}["
+    return sorted(name.removeprefix(prefix).rstrip("]") for name in names if name.startswith(prefix))
+
+
+def test_postgres_is_left_to_test_all_where_neither_sql_nor_locks_differ() -> None:
+    locks, contract = "test_replays.py", "test_confirm.py"
+    files = [f"{SERVICE}/{locks}", f"{SERVICE}/{contract}"]
+    replay = f"{locks}::test_a_replay_that_comes_out_otherwise_takes_no_better_ones_place"
+    confirmed = f"{contract}::test_a_lucky_run_does_not_win"
+    short, everything = collected(*files), collected("-m", "not learning and not docker", *files)
+    assert databases(short, replay) == databases(everything, replay) == ["postgres", "sqlite"]
+    assert databases(short, confirmed) == ["sqlite"]
+    assert databases(everything, confirmed) == ["postgres", "sqlite"]
+    assert short < everything
+
+
+def test_the_short_slice_of_the_acceptance_tests_is_there() -> None:
+    tests = {
+        path.name: set(re.findall(r"^def (test_\w+)", path.read_text(), flags=re.MULTILINE))
+        for path in (ROOT / "tests" / "acceptance").rglob("test_*.py")
+    }
+    assert {file: names - tests[file] for file, names in SHORT_SLICE.items()} == {file: set() for file in SHORT_SLICE}
+
+
+def test_only_what_the_markers_name_is_left_out_of_make_test() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    assert settings["addopts"] == "-m 'not full and not learning and not docker'"
+    makefile = (ROOT / "Makefile").read_text()
+    assert "-m 'not learning and not docker'" in makefile, "make test-all leaves out what has targets of its own"
+    assert "make test-all" in (ROOT / ".ci" / "run").read_text()

@@ -1,0 +1,93 @@
+"""The HTML pages show what they are given, and what they are given is never markup."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from jinja2 import UndefinedError
+
+from luthier.service.api.pages import HEADERS, render
+from luthier.service.schemas import ChampionView, RunView, ScheduleView
+from luthier.studies.schedule import RunOutcome, RunState, SkipReason
+
+AT = datetime(2026, 11, 26, 3, 0, tzinfo=UTC)
+HOSTILE = '</td><script>alert(1)</script>"onload="x\'&<'
+SPEC = {"cron": "0 3 * * *", "timezone": "UTC"}
+
+
+def run(**changes: Any) -> RunView:
+    plain = RunView(id=1, due_at=AT, trigger="schedule", state=RunState.FINISHED, created_at=AT)
+    return plain.model_copy(update=changes)  # nothing is validated: it may hold what no row can
+
+
+def champion(**changes: Any) -> ChampionView:
+    plain = ChampionView(
+        run=1, study="nightly-1", trial=4, params={}, test={}, promoted_at=AT, url="/x", sha256="0" * 64, bytes=1
+    )
+    return plain.model_copy(update=changes)
+
+
+def schedule(**changes: Any) -> ScheduleView:
+    plain = ScheduleView(name="nightly", state="active", created_at=AT, spec=SPEC, next=[AT], last_runs=[])
+    return plain.model_copy(update=changes)
+
+
+def text(template: str, **values: Any) -> str:
+    """The page, with the blanks between its tags left out."""
+    answer = render(template, **values)
+    assert answer.status_code == 200 and answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+    return re.sub(r"\s*\n\s*", "", bytes(answer.body).decode())
+
+
+def test_schedules_are_a_table() -> None:
+    runs = [run(outcome=RunOutcome.PROMOTED), run(score=0.75), run(score=0.5)]
+    page = text("schedules.html", schedules=[schedule(last_runs=runs), schedule(name="bare", next=[])])
+    assert '<td><a href="/schedules/nightly">nightly</a></td><td>active</td><td>0 3 * * * (UTC)</td>' in page
+    assert '<td>2026-11-26 03:00 UTC</td><td><span class="promoted">promoted</span></td><td>0.7500</td></tr>' in page
+    assert '<a href="/schedules/bare">bare</a></td><td>active</td><td>0 3 * * * (UTC)</td><td>-</td><td>-</td>' in page
+    assert "There is none yet" not in page
+    assert "<title>Schedules</title>" in page and "<h1>Schedules</h1>" in page
+    assert "There is none yet" in text("schedules.html", schedules=[])
+
+
+def test_a_schedule_shows_its_facts_and_its_runs() -> None:
+    runs = [
+        run(outcome=RunOutcome.KEPT, score=0.25, study="nightly-2", message="p = 0.4"),
+        run(state=RunState.SKIPPED, reason=SkipReason.UNCHANGED),
+    ]
+    shown = schedule(champion=champion(test={"accuracy": 0.9, "loss": None}), next=[AT, AT])
+    page = text("schedule.html", schedule=shown, runs=runs)
+    assert "<dt>next</dt><dd>2026-11-26 03:00 UTC, 2026-11-26 03:00 UTC</dd>" in page
+    assert "<dt>champion</dt><dd>trial 4 of nightly-1</dd>" in page
+    assert "<dt>its test scores</dt><dd>accuracy 0.9000, loss -</dd>" in page
+    assert "<dt>in use since</dt><dd>2026-11-26 03:00 UTC</dd>" in page
+    assert '<iframe title="score over time" src="/v1/schedules/nightly/plots/champion"></iframe>' in page
+    assert '<span class="kept">kept</span></td><td>0.2500</td><td>p = 0.4</td><td>nightly-2</td></tr>' in page
+    assert '<span class="skipped">skipped</span></td><td>-</td><td>unchanged</td><td></td></tr>' in page
+    page = text("schedule.html", schedule=schedule(next=[]), runs=[])
+    assert "<dt>next</dt><dd>-</dd><dt>champion</dt><dd>none yet</dd><dt>its test scores</dt><dd>-</dd></dl>" in page
+
+
+def test_no_text_becomes_markup() -> None:
+    hostile = schedule(
+        name=HOSTILE,
+        state=HOSTILE,
+        spec={"cron": HOSTILE, "timezone": HOSTILE},
+        champion=champion(study=HOSTILE, test={HOSTILE: 0.5}),
+        last_runs=[run(message=HOSTILE, study=HOSTILE)],
+    )
+    pages = [
+        text("schedules.html", schedules=[hostile]),
+        text("schedule.html", schedule=hostile, runs=hostile.last_runs),
+        text("login.html", next=HOSTILE, message=HOSTILE),
+    ]
+    for page in pages:
+        assert "<script" not in page and '"onload' not in page
+        assert "&lt;/td&gt;&lt;script&gt;alert(1)&lt;/script&gt;&#34;onload=&#34;x&#39;&amp;&lt;" in page
+
+
+def test_a_page_that_lacks_a_value_is_an_error() -> None:
+    with pytest.raises(UndefinedError):
+        render("login.html", next="/dashboard")

@@ -1,0 +1,134 @@
+"""What README.md and docs/ name exists, what they show works, and the generated pages say what the code says."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer.main
+import yaml
+
+from luthier.service.cli import app
+from luthier.service.settings import Settings
+from luthier.studies.schedule import parse_schedule
+from luthier.studies.spec import parse_spec
+from tests.support.paths import ROOT
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "benchmarks" / "README.md"])
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def _blocks(text: str, language: str) -> list[str]:
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+    return [content for name, content in blocks if name == language]
+
+
+def _tree(page: str) -> list[str]:
+    """The lines of the tree of a page."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    (tree,) = re.findall(r"<!-- tree: [^>]* -->\n\n```\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+    return str(tree).splitlines()
+
+
+def _anchor(heading: str) -> str:
+    """The anchor that GitHub and MkDocs give a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        if anchor and target.suffix == ".md":
+            headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), flags=re.MULTILINE)
+            assert anchor in {_anchor(heading) for heading in headings}, link
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) < 150
+
+
+def test_the_readmes_spec_is_the_quickstarts() -> None:
+    (shown,) = _blocks(README, "yaml")
+    assert parse_spec(shown) == parse_spec((ROOT / "examples" / "quickstart.yaml").read_text())
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
+def test_each_line_of_a_tree_is_the_docstring_of_its_file(page: str) -> None:
+    folder = ROOT
+    for line in _tree(page):
+        indent, name, words = re.fullmatch(r"( *)(\S+) +(\S.*)", line).groups()  # type: ignore[union-attr]
+        path = folder / name if indent else ROOT / name
+        if name.endswith("/"):
+            folder, path = path, path / "__init__.py"
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        assert docstring is not None
+        assert " ".join(docstring.split()).startswith((words + ".", words + ".")), line
+        assert len(line) <= 140, line
+
+
+def test_the_tree_of_the_architecture_lists_every_file() -> None:
+    folder, listed = "", set()
+    for line in _tree("docs/architecture.md"):
+        name = line.split()[0]
+        folder = folder if line.startswith(" ") else name
+        listed.add(folder + name if line.startswith(" ") else name)
+    files = {
+        str(path.relative_to(ROOT)) if path.name != "__init__.py" else f"{path.parent.relative_to(ROOT)}/"
+        for package in ("service", "studies", "trials")
+        for path in (ROOT / package).rglob("*.py")
+        if "versions" not in path.parts
+    }
+    assert files == listed
+
+
+@pytest.mark.timeout(60)  # a process that imports much
+def test_generated_pages_are_up_to_date() -> None:
+    command = [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.timeout(60)  # a process that imports much
+def test_the_site_builds_without_network(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "freeze_depth" in (tmp_path / "site" / "reference" / "spec" / "index.html").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_exist(page: Path) -> None:
+    known = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    shown = "\n".join(_blocks(page.read_text(encoding="utf-8"), "sh"))
+    assert set(re.findall(r"^luthier (\w+)", shown, flags=re.MULTILINE)) <= known
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    shown = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert set(re.findall(r"`make ([\w-]+)`", shown)) <= targets
+
+
+def test_operations_names_every_setting() -> None:
+    operations = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert [name for name in Settings.model_fields if f"`LUTHIER_{name.upper()}`" not in operations] == []
+
+
+def test_the_schedule_is_valid_and_the_one_that_is_explained() -> None:
+    text = (ROOT / "examples" / "schedules" / "nightly.yaml").read_text()
+    assert parse_schedule(text).name == "nightly"
+    assert text in (ROOT / "docs" / "schedules.md").read_text()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.name)
+def test_the_examples_are_valid(path: Path) -> None:
+    spec = parse_spec(path.read_text())
+    assert yaml.safe_load(path.read_text())["name"] == spec.name == path.stem
