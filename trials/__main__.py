@@ -1,6 +1,6 @@
 """`python -m luthier.trials --server URL`: a worker. Its token comes from LUTHIER_WORKER_TOKEN, never from an argument.
 
-Where LUTHIER_DATA_ROOTS is unset it opens local data and models below its working directory only.
+Without LUTHIER_DATA_ROOTS it opens only local data and models below its working directory.
 """
 
 import argparse
@@ -22,20 +22,21 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run a worker until a signal, and return the process's exit code. `arguments`: default: the command line's."""
     given = _parse(arguments)
     os.environ.setdefault("LUTHIER_DATA_ROOTS", str(Path.cwd()))  # else a study could name any file of this user
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("luthier.trials").setLevel(logging.INFO)
-    found, gpu_of = device(given.gpu)
+    device_name, gpu = device(given.gpu)
     environment = child_environment(given.gpu, given.threads)
-    if gpu := (found if found != CPU else given.gpu if given.gpu != CPU else None):
-        environment["LUTHIER_GPU"] = gpu  # the child refuses to train on anything less
+    if required := (device_name if device_name != CPU else given.gpu if given.gpu != CPU else None):
+        environment["LUTHIER_GPU"] = required  # the child refuses to train on the CPU instead
     worker = Worker(
         given.server,
         os.environ.get("LUTHIER_WORKER_TOKEN") or None,
         name=given.name or f"{platform.node() or 'worker'}-{os.getpid()}",
-        device=found,
-        gpu=gpu_of,
+        device=device_name,
+        gpu=gpu,
         environment=environment,
         exit_on_eof=given.exit_on_eof,
         version=_version(),
@@ -44,20 +45,29 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def child_environment(gpu: str | None, threads: int | None) -> dict[str, str]:
-    """Variables that give the child its GPU (None: those of this process; "cpu": none) and its CPU threads."""
+    """Return the environment variables that give the child its GPU and its CPU threads.
+
+    Args:
+        gpu: A GPU's index or UUID; "cpu": none; None: those that this process sees.
+        threads: CPU threads; None: OMP_NUM_THREADS, else all cores that this process may use.
+    """
     environment = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TOKENIZERS_PARALLELISM": "false"}
     environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # an index means the same GPU to CUDA as to nvidia-smi
     if gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = "" if gpu == CPU else gpu
     if threads is None and "OMP_NUM_THREADS" not in os.environ:
-        threads = usable_cores()  # libraries count the machine's, also those that a container may not use
+        threads = usable_cores()  # libraries count all of the machine's, also those that a container may not use
     if threads is not None:
         environment |= dict.fromkeys(THREADS, str(threads))
     return environment
 
 
 def device(gpu: str | None) -> tuple[str, Gpu | None]:
-    """What a child will compute on: its name, for people, and which GPU it is; "cpu" and None where there is none."""
+    """Return the device that a child will compute on: its name for people, and its GPU; "cpu" and None without one.
+
+    Args:
+        gpu: A GPU's index or UUID; "cpu": none; None: the first that this process sees.
+    """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") if gpu is None else gpu
     if visible in ("", CPU, "-1"):
         return CPU, None
@@ -70,7 +80,7 @@ def device(gpu: str | None) -> tuple[str, Gpu | None]:
 
 
 def _global_id(chosen: str) -> str:
-    """A GPU's UUID, or its index with the machine's name before it, in the letters of an identifier."""
+    """Return a GPU's UUID, or its index after the machine's name, with the characters that an identifier allows."""
     name = chosen if chosen.startswith(("GPU-", "MIG-")) else f"{platform.node() or 'worker'}/{chosen}"
     return re.sub(r"[^A-Za-z0-9._:/@-]", "-", name)[:200]
 

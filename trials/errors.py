@@ -1,18 +1,27 @@
-"""The exceptions of a worker and its child: unusable data, an ended trial, a child that cannot work or died."""
+"""The exceptions that a worker and its child share: unusable data, an ended trial, a child that died.
+
+All of `trials` raises and catches them. They import nothing but the protocol.
+"""
 
 from luthier.studies.protocol import Decision
 
 
 class BadData(Exception):
-    """Model or data cannot be used as the spec says. `path` is the spec's path, as ("dataset", "columns", "text")."""
+    """The model or the data cannot be used as the spec says.
+
+    Args:
+        message: A sentence with the cure.
+        path: The spec's field, as "dataset", "columns", "text".
+    """
 
     def __init__(self, message: str, *path: str | int) -> None:
         super().__init__(message)
-        self.message, self.path = message, list(path)
+        self.message = message
+        self.path = list(path)
 
 
 class Ended(Exception):
-    """The decision on a report or a renewal was to end the trial now."""
+    """The service decided to end the trial now. `decision`: its answer to a report or a renewal."""
 
     def __init__(self, decision: Decision) -> None:
         super().__init__(decision)
@@ -20,8 +29,8 @@ class Ended(Exception):
 
 
 class ChildDied(Exception):
-    """The child's process ended, or spoke nonsense. The text says how."""
+    """The child process ended, or sent something unreadable. The text says how."""
 
 
 class CannotWork(ChildDied):
-    """No child can do its work on this machine. The text is a sentence with the cure."""
+    """No child process can work on this machine. The text is a sentence with the cure."""

@@ -1,9 +1,12 @@
-"""Memory that others want too, in a process that may not have imported torch."""
+"""Memory errors, and a GPU's memory that several processes share.
+
+The child, the engine and the prefix cache call it. It never imports torch itself: without torch no GPU is in use.
+"""
 
 import contextlib
 import sys
 
-# What torch says in a plain RuntimeError, or in an AcceleratorError, which is one.
+# Of a plain RuntimeError, or of torch's AcceleratorError, which is one.
 OOM_MESSAGES = (
     "CUDA out of memory",
     "CUDA error: out of memory",
@@ -17,7 +20,7 @@ _limit: int | None = None  # bytes of the GPU that this process may take
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory did not suffice, on a GPU or on the CPU."""
+    """Return whether an error means that memory did not suffice, on a GPU or on the CPU."""
     torch = sys.modules.get("torch")
     if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
         return True
@@ -25,7 +28,11 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def limit_gpu_memory(size: int | None) -> None:
-    """Let this process take `size` bytes of its GPU, None: all. Then it runs out itself, not whoever shares the GPU."""
+    """Limit the GPU memory that this process may take, so that it runs out before other processes on the GPU do.
+
+    Args:
+        size: Bytes; None: no limit.
+    """
     global _limit
     _limit = size
     torch = sys.modules.get("torch")
@@ -35,7 +42,7 @@ def limit_gpu_memory(size: int | None) -> None:
 
 
 def free_gpu_memory() -> int:
-    """Bytes that this process may still take of its GPU; 0 without one."""
+    """Return the bytes that this process may still take of its GPU; 0 without a GPU."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return 0
@@ -44,8 +51,8 @@ def free_gpu_memory() -> int:
 
 
 def give_back_gpu_memory() -> None:
-    """Let others have what torch keeps for its next tensor."""
+    """Free the GPU memory that torch keeps for its next tensors, so that other processes can take it."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
-        with contextlib.suppress(RuntimeError):  # after an error of CUDA nothing works any more
+        with contextlib.suppress(RuntimeError):  # after an error of CUDA no call works any more
             torch.cuda.empty_cache()

@@ -1,7 +1,8 @@
-"""Local paths that a spec names, resolved and held inside the data roots.
+"""Local paths that a spec names: resolved, and required to lie inside the data roots.
 
-Local paths must lie inside the folders of LUTHIER_DATA_ROOTS (separated by colons, symlinks resolved); `/` means
-anything the user may read, and so does no such variable, but a worker always sets it. URLs are refused.
+Data and models are found through it. The data roots are the folders of LUTHIER_DATA_ROOTS, separated by colons;
+symbolic links are resolved first. `/` allows every file that the user may read, and so does a missing variable, but a
+worker always sets it. URLs are refused, and nothing is ever downloaded.
 """
 
 import os
@@ -16,9 +17,17 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 def local_path(text: str, *path: str) -> Path | None:
-    """The resolved local path `text` names, or None when there is none but it may be a hub id.
+    """Resolve the local path that a spec names.
 
-    Raises BadData for a URL, for a path outside the data roots, and for one that does not exist.
+    Args:
+        text: A path, or the id of a model or data set on the hub.
+        path: The spec's field, for errors.
+
+    Returns:
+        The resolved path; None if there is no such path and `text` may be a hub id.
+
+    Raises:
+        BadData: `text` is a URL, lies outside the data roots, or does not exist.
     """
     if "://" in text:
         raise BadData(f"{text}: URLs are not fetched; download it and give its path.", *path)
@@ -39,7 +48,16 @@ def local_path(text: str, *path: str) -> Path | None:
 
 
 def check_inside_roots(resolved: Path, text: str, *path: str) -> None:
-    """Raise BadData when LUTHIER_DATA_ROOTS is set and `resolved` lies in none of its folders."""
+    """Check that a path lies inside the data roots.
+
+    Args:
+        resolved: The path, without symbolic links.
+        text: The path as the spec names it, for errors.
+        path: The spec's field, for errors.
+
+    Raises:
+        BadData: LUTHIER_DATA_ROOTS is set, and `resolved` lies in none of its folders.
+    """
     roots = os.environ.get("LUTHIER_DATA_ROOTS")
     if roots is None:
         return

@@ -226,20 +226,7 @@ def load(auto: AutoClass, folder: Path, name: str, label_names: list[str], proce
     names = dict(enumerate(label_names))
     try:
         own = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False).id2label
-        torch.manual_seed(0)  # where drawing the head anew does not reach, it is at least the same every time
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model, info = auto.from_pretrained(
-                folder,
-                num_labels=len(names),
-                id2label=names,
-                label2id={label: i for i, label in names.items()},
-                ignore_mismatched_sizes=True,
-                use_safetensors=True,
-                trust_remote_code=False,
-                dtype=torch.float32,
-                output_loading_info=True,
-            )
+        model, info = _load_with_head(auto, folder, names)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
         if out_of_memory(error):
             raise
@@ -257,6 +244,24 @@ def load(auto: AutoClass, folder: Path, name: str, label_names: list[str], proce
     draws.enable_shortcuts(model)
     pristine = {key: tensor.detach().to("cpu", copy=True) for key, tensor in _tensors(model).items()}
     return Pretrained(model, processor, frozenset(fresh & parameters), pristine, list(dropout_probabilities(model)))
+
+
+def _load_with_head(auto: AutoClass, folder: Path, names: Mapping[int, str]) -> Any:
+    """Load a model with a head for these label names; return it with what transformers says about its weights."""
+    torch.manual_seed(0)  # parameters that `draw_fresh` does not reach are at least the same every time
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return auto.from_pretrained(
+            folder,
+            num_labels=len(names),
+            id2label=names,
+            label2id={label: i for i, label in names.items()},
+            ignore_mismatched_sizes=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
 
 
 def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""The frozen-prefix cache: a frozen part's output for an example is computed once, for every epoch and every trial.
+"""The frozen-prefix cache: a frozen part's output is computed once, for every epoch and every trial.
 
 The bottom k blocks in evaluation mode are a fixed function of the example. The tensors that cross their upper edge
 (`Cut`) are stored by model weights, data fingerprint, preprocessing and k: one row per token or per example, without

@@ -1,4 +1,4 @@
-"""First-token-only: the last block computes the output of the first token alone (the field's "CLS-only last block").
+"""First-token-only: the last block computes the first token's output alone ("CLS-only last block").
 
 A classifier that uses an encoder's first token needs no other token's output of the last block, only their keys and
 values. With hidden size H, a forward then runs in four steps:
