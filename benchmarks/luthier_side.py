@@ -1,7 +1,7 @@
 """Luthier's side of vs_trainer.py: an embedded service and its local workers, as `luthier run` starts them.
 
-The study's configurations are posted as the user's own trials once it has been inspected; its states and times are
-what the REST interface says.
+vs_trainer.py starts it as a process. The study's configurations are posted as the user's own trials after its
+inspection; states and times are those that the REST interface gives.
 """
 
 import argparse
@@ -9,7 +9,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ POLL_SECONDS = 0.1
 
 
 def spec(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the study's spec: splits that are given, a space that holds all configurations, no pruning."""
     splits = {split: str(options.work.resolve() / f"{split}.csv") for split in ("train", "validation")}
     space: dict[str, Any] = {
         "learning_rate": {"low": 1e-5, "high": 1e-2, "log": True},
@@ -55,17 +56,18 @@ def spec(options: argparse.Namespace) -> dict[str, Any]:
     } | precision(options.precision)
 
 
-def precision(wanted: str | None) -> dict[str, str]:
-    if wanted is None:
+def precision(name: str | None) -> dict[str, str]:
+    """Return the spec's field for a precision; nothing for None. Exits where an older Luthier has no such field."""
+    if name is None:
         return {}
     if "precision" not in StudySpec.model_fields:
         sys.exit("This Luthier's spec has no `precision`; leave --precision out.")
-    return {"precision": wanted}
+    return {"precision": name}
 
 
 @contextlib.contextmanager
 def nothing_drawn() -> Iterator[None]:
-    """Within this no worker is given a trial of the sampler's: what runs is what is posted."""
+    """Keep the sampler from drawing trials inside the context: only posted configurations run."""
     draw = Claims._draw_trial
     Claims._draw_trial = lambda *_: None  # type: ignore[assignment, method-assign]
     try:
@@ -74,8 +76,8 @@ def nothing_drawn() -> Iterator[None]:
         Claims._draw_trial = draw  # type: ignore[method-assign]
 
 
-def wait(client: Client, done: Any) -> StudyView:
-    """The study, once `done(study)`. Exits when it fails."""
+def wait(client: Client, done: Callable[[StudyView], bool]) -> StudyView:
+    """Return the study once `done(study)` is true. Exits when the study fails."""
     while not done(study := client.get(NAME)):
         if study.state is StudyState.FAILED:
             sys.exit(f"The study failed: {study.error}")
@@ -84,6 +86,7 @@ def wait(client: Client, done: Any) -> StudyView:
 
 
 def search(options: argparse.Namespace) -> dict[str, Any]:
+    """Run the study, and return its phases (seconds), CPU time (seconds) and trials."""
     settings = Settings(home=options.work / "luthier", cpu_workers=options.workers)
     with Embedded(settings, study=NAME) as service, Client(service.url, service.token) as client:
         while not any(True for _ in client.workers()):  # a worker asks for work once its libraries begin to load
@@ -107,26 +110,30 @@ def search(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def report(trials: list[TrialView]) -> dict[str, Any]:
-    """A trial lasts from its worker's claim to its end; the mix from its first trial to its last."""
+    """Return the trials, and the seconds from the start of the mix's first trial to the end of its last.
+
+    A trial lasts from its worker's claim to its end.
+    """
     assert all(t.state is TrialState.COMPLETE for t in trials), [(t.number, t.state, t.error) for t in trials]
-    found = [
+    rows = [
         trial(
             {name: t.params[name] for name in NAMES}, t.seconds or 0.0, [v.metrics["accuracy"] or 0 for v in t.values]
         )
         for t in trials
     ]
-    assert [t["params"] for t in found] == list(CONFIGURATIONS), [t["params"] for t in found]
+    assert [t["params"] for t in rows] == list(CONFIGURATIONS), [t["params"] for t in rows]
     mix = trials[: len(MIX)]
     started: datetime = min(t.started_at for t in mix if t.started_at)
     ended = max(t.finished_at for t in mix if t.finished_at)
     return {
         "wall_seconds": (ended - started).total_seconds(),
-        "trials": found,
+        "trials": rows,
         "examples_per_second": [t.examples_per_second for t in trials],
     }
 
 
 def main() -> None:
+    """Run the study that the options name, and write the result as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True)
     parser.add_argument("--work", type=Path, required=True, help="folder with train.csv and validation.csv")

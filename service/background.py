@@ -1,4 +1,4 @@
-"""A thread that calls a function at intervals."""
+"""A thread that calls a function at intervals: the reaper, the scheduler and the webhook run in such threads."""
 
 import logging
 import threading
@@ -10,13 +10,26 @@ log = logging.getLogger("luthier")
 
 
 class Every(threading.Thread):
-    """Calls `tick` every `seconds` until it is stopped; what one call raises does not end it."""
+    """A thread that calls `tick` every `seconds` until it is stopped. An error of one call is logged, and ends nothing.
+
+    It is a daemon, so that a service which is killed does not wait for it.
+    """
 
     def __init__(self, name: str, seconds: float, tick: Callable[[], None]) -> None:
+        """Make the thread; `start` begins it.
+
+        Args:
+            name: for logs; it follows `luthier-`.
+            seconds: the pause before each call.
+            tick: the function.
+        """
         super().__init__(name=f"luthier-{name}", daemon=True)
-        self._seconds, self._tick, self._stopped = seconds, tick, threading.Event()
+        self._seconds = seconds
+        self._tick = tick
+        self._stopped = threading.Event()
 
     def run(self) -> None:
+        """Call `tick` until the thread is stopped."""
         while not self._stopped.wait(self._seconds):
             try:
                 self._tick()
@@ -26,5 +39,5 @@ class Every(threading.Thread):
                 log.exception("%s failed; the next round tries again", self.name)
 
     def stop(self) -> None:
-        """Ask it to end."""
+        """Ask the thread to end; it does once a call under way has returned."""
         self._stopped.set()

@@ -1,12 +1,19 @@
-"""A model's archive, unpacked into a directory that appears whole or not at all."""
+"""A model's archive, received with its checksum and unpacked; for the client's downloads.
 
+The caller gives a scratch folder beside the final one and renames at the end, so that a model appears whole or not at
+all. Nothing here knows HTTP.
+"""
+
+import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
+from luthier.errors import LuthierError
 from luthier.studies.archives import ArchiveError, unpack_archive
 
 
-class DownloadError(Exception):
-    """The downloaded model is damaged, or its archive holds what no model does."""
+class DownloadError(LuthierError):
+    """The downloaded model is damaged, or its archive holds something that no model needs."""
 
 
 def check_vacant(folder: Path) -> None:
@@ -15,6 +22,31 @@ def check_vacant(folder: Path) -> None:
         return
     if folder.exists() or folder.is_symlink():
         raise FileExistsError(f"{folder} exists and is not an empty directory; name another, or remove it first.")
+
+
+def receive(chunks: Iterable[bytes], archive: Path, sha256: str | None, source: str) -> None:
+    """Write `chunks` to `archive`, and compare their checksum.
+
+    Args:
+        chunks: the archive's bytes.
+        archive: the file to write.
+        sha256: the checksum that the service names, in hexadecimal digits; None matches nothing.
+        source: the archive's URL, for the message.
+
+    Raises:
+        DownloadError: the checksum is another one; the file is left as it is.
+        OSError: the disk refuses the file.
+    """
+    digest = hashlib.sha256()
+    with archive.open("wb") as file:
+        for chunk in chunks:
+            digest.update(chunk)
+            file.write(chunk)
+    if digest.hexdigest() != sha256:
+        raise DownloadError(
+            f"The model from {source} is damaged: its SHA-256 is {digest.hexdigest()}, "
+            f"the service says {sha256}. Download it again."
+        )
 
 
 def unpack(archive: Path, folder: Path) -> None:

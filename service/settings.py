@@ -1,4 +1,7 @@
-"""The service's settings: one environment variable each, LUTHIER_ and the name in capitals."""
+"""The service's settings: one environment variable each, LUTHIER_ and the name in capitals.
+
+`serve --help` prints the descriptions. Nothing here opens a file or a connection, but for the secrets' files.
+"""
 
 import os
 from pathlib import Path
@@ -13,6 +16,12 @@ from luthier.studies.host import is_loopback
 
 
 class Settings(BaseSettings):
+    """All that can be set about a service; see each field's description.
+
+    Values come from the arguments, then the environment, then the files of LUTHIER_SECRETS_DIR. A wrong one raises
+    ValidationError, whose text shows no secret.
+    """
+
     model_config = SettingsConfigDict(
         env_prefix="LUTHIER_", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
     )
@@ -20,7 +29,7 @@ class Settings(BaseSettings):
     home: Path = Field(Path("luthier-data"), description="Folder for the embedded database and the models.")
     database_url: SecretStr | None = Field(None, description="Postgres URL; without one, SQLite in the home folder.")
     database_wait_seconds: float = Field(
-        0, ge=0, le=3600, description="At the start, a database that does not answer yet is waited for so long."
+        0, ge=0, le=3600, description="How long to wait at the start for a database that does not answer yet."
     )
     secrets_dir: str | None = Field(
         None,
@@ -35,25 +44,34 @@ class Settings(BaseSettings):
         None,
         ge=1,
         le=256,
-        description="Local workers where there is no GPU, sharing its cores; serve: 1, run: `parallel`.",
+        description="Local workers where there is no GPU, sharing its cores. Default: 1; in `run`: `parallel`.",
     )
     workers_per_gpu: int = Field(
-        4, ge=1, le=64, description="Local workers on each GPU: so many trials share it at most, as its memory allows."
+        4, ge=1, le=64, description="Local workers on each GPU: at most so many trials share it, as its memory allows."
     )
     cache_memory: int | None = Field(
-        None, ge=0, description="Bytes of host memory for frozen prefixes, all local workers together; a quarter of it."
+        None,
+        ge=0,
+        description="Bytes of RAM for cached outputs of frozen layers, for all local workers together. "
+        "Default: 25 % of RAM, at most half of /dev/shm.",
     )
     cache_disk: int | None = Field(
         None,
         ge=0,
-        description="Bytes of disk for them, once memory is full; a tenth of what is free.",
+        description="Bytes of disk for cached outputs of frozen layers, once RAM is full. Default: 10 % of free disk.",
     )
-    cache_dir: Path | None = Field(None, description="Where on disk; a folder of the user's among the temporary files.")
+    cache_dir: Path | None = Field(
+        None, description="Folder on disk for cached outputs of frozen layers. Default: $TMPDIR/luthier-prefixes-UID."
+    )
     data_roots: str | None = Field(None, description="Folders, separated by colons, that data and models may lie in.")
-    webhook_url: SecretStr | None = Field(None, description="Where schedules tell of their runs, by HTTP POST.")
-    webhook_secret: SecretStr | None = Field(None, description="Signs what goes there (Standard Webhooks).")
-    lease_seconds: float = Field(30, ge=0.5, le=3600, description="A worker silent for so long loses its trial.")
-    max_losses: int = Field(3, ge=1, le=100, description="A trial fails once its workers vanished so many times.")
+    webhook_url: SecretStr | None = Field(None, description="URL that schedules notify of their runs, by HTTP POST.")
+    webhook_secret: SecretStr | None = Field(None, description="Signs the notifications (Standard Webhooks).")
+    lease_seconds: float = Field(
+        30, ge=0.5, le=3600, description="A worker that is silent for so long loses its trial."
+    )
+    max_losses: int = Field(
+        3, ge=1, le=100, description="A trial fails after so many workers vanished while they trained it."
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -64,7 +82,7 @@ class Settings(BaseSettings):
         *_: Any,
         **__: Any,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Options given, then the environment, then the files of LUTHIER_SECRETS_DIR."""
+        """Order the sources: arguments, then the environment, then the files of LUTHIER_SECRETS_DIR."""
         folders = [Path(folder) for folder in os.environ.get("LUTHIER_SECRETS_DIR", "").split(":") if folder]
         return init_settings, env_settings, SecretsSettingsSource(settings_cls, secrets_dir=folders)
 
@@ -104,7 +122,7 @@ class Settings(BaseSettings):
 
     @property
     def sqlalchemy_url(self) -> str:
-        """The database as an SQLAlchemy URL, with the driver that is installed."""
+        """The database's URL for SQLAlchemy, with the driver that is installed."""
         if self.database_url is None:
             return f"sqlite:///{self.home.resolve() / 'luthier.db'}"
         url = self.database_url.get_secret_value()
@@ -113,5 +131,5 @@ class Settings(BaseSettings):
 
     @property
     def loopback(self) -> bool:
-        """Whether the address is reachable from this machine only."""
+        """True if the host is reachable from this machine only."""
         return is_loopback(self.host)

@@ -1,1 +1,1 @@
-"""The REST interface: one file for each noun, and what the routes share."""
+"""The routes of the REST interface, a file for each noun, and their shared parts; pages for people, too."""

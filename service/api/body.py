@@ -1,4 +1,4 @@
-"""Bodies that are YAML or JSON: a study's spec, a schedule."""
+"""Request bodies that are YAML or JSON (a study's spec, a schedule), as dependencies of routes."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
@@ -15,12 +15,15 @@ T = TypeVar("T")
 
 
 def _described(text: str) -> dict[str, Any]:
+    """Return the OpenAPI of such a body."""
     kinds = ("application/json", "application/yaml")
     content = {kind: {"schema": {"type": "object", "description": text}} for kind in kinds}
     return {"requestBody": {"required": True, "content": content}}
 
 
 def _body(parse: Callable[[str], T]) -> Callable[[Request], Awaitable[T]]:
+    """Return a dependency that reads the body and parses it; it raises TooLarge and Invalid."""
+
     async def parsed(request: Request) -> T:
         body = bytearray()
         async for chunk in request.stream():

@@ -1,4 +1,4 @@
-"""The running service, as its routes see it."""
+"""The running service as its routes see it: a dependency of FastAPI that `create_app` fills."""
 
 from dataclasses import dataclass
 from typing import Annotated, cast
@@ -15,6 +15,17 @@ from luthier.service.settings import Settings
 
 @dataclass(frozen=True)
 class Service:
+    """The parts of a running service; threads may share them all.
+
+    Attributes:
+        settings: those that it was started with.
+        core: database, leases, searches and files.
+        dispatch: hands out assignments.
+        reports: takes evaluations and outcomes.
+        scheduler: fires due times and moves runs forward.
+        notifier: wakes requests that wait.
+    """
+
     settings: Settings
     core: Core
     dispatch: Claims

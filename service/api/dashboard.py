@@ -1,4 +1,4 @@
-"""optuna-dashboard, read only, behind our auth.
+"""The routes of optuna-dashboard, read only, behind the service's own access control.
 
 Its paths are absolute and can't be prefixed, so exactly those are routed to its WSGI app; its write routes are open to
 anyone, so only GET and HEAD pass. It is built on the first request: importing it takes seconds.
@@ -31,7 +31,10 @@ SAFE_HEADERS = (
 
 
 class Dashboard:
+    """An ASGI application that hands GET and HEAD requests to optuna-dashboard; safe to share between threads."""
+
     def __init__(self, database: Database) -> None:
+        """Take the database whose Optuna tables it shows; nothing is imported yet."""
         self._database = database
         self._app: ASGIApp | None = None
         self._lock = threading.Lock()
@@ -45,6 +48,7 @@ class Dashboard:
             return self._app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; 405 for any that could change something."""
         if scope["method"] not in ("GET", "HEAD"):
             answer = ReadOnly("The dashboard only shows; studies are changed under /v1.").response()
             answer.headers["Allow"] = "GET, HEAD"

@@ -1,4 +1,4 @@
-"""Health, metrics, the fleet, the tasks."""
+"""Routes of health (/healthz, /readyz), metrics (/metrics), the workers and the tasks (/v1)."""
 
 from collections.abc import Iterable
 
@@ -22,13 +22,13 @@ router = APIRouter(tags=["operations"])
 
 @router.get("/healthz")
 async def alive() -> dict[str, str]:
-    """The process answers, also while every thread is busy."""
+    """Answer as long as the process does, also while every thread is busy."""
     return {"status": "ok"}
 
 
 @router.get("/readyz", responses=responses(Unavailable))
 def ready(service: ServiceDep) -> dict[str, str]:
-    """The database answers too."""
+    """Answer as long as the database does; else 503."""
     with service.core.database.reading() as session:
         session.execute(text("SELECT 1"))
     return {"status": "ok"}
@@ -36,31 +36,33 @@ def ready(service: ServiceDep) -> dict[str, str]:
 
 @router.get("/v1/tasks")
 def tasks() -> Page[TaskView]:
-    """What can be fine-tuned, with every hyperparameter's default."""
+    """List the kinds of fine-tuning, with every hyperparameter's default."""
     return Page(items=views.task_views(TASKS.values()))
 
 
 @router.get("/v1/workers")
 def workers(service: ServiceDep) -> Page[WorkerView]:
-    """The workers of the last day."""
+    """List the workers of the last day."""
     with service.core.database.reading() as session:
         return Page(items=_workers(service, session))
 
 
 def _workers(service: Service, session: Session) -> list[WorkerView]:
     now = service.core.database.time(session)
-    return views.worker_views(session, now, away_seconds=60.0 + service.settings.lease_seconds)
+    return views.worker_views(session, now, service.core.presence.away_seconds)
 
 
 @router.get("/metrics", response_class=Response)
 def metrics(service: ServiceDep) -> Response:
-    """Prometheus text format, from the rows: the same from every service on one database."""
+    """Return counts in Prometheus' text format; they come from the rows, so all services of one database agree."""
     registry = CollectorRegistry()
     registry.register(_Rows(service))
     return Response(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 class _Rows(Collector):
+    """The metrics, read from the database at each scrape."""
+
     def __init__(self, service: Service) -> None:
         self._service = service
 

@@ -1,11 +1,16 @@
-"""Cursor paging: a cursor is opaque, stays right while rows are added, and says so when it is not ours."""
+"""Cursor paging of listings: a cursor is opaque, and stays right while rows are added.
+
+The routes that list rows use it; a cursor that this service did not make is refused.
+"""
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
-from typing import Annotated, TypeVar
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Query
+from sqlalchemy import Select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from luthier.service.errors import Invalid
 from luthier.service.schemas import Fault
@@ -16,11 +21,12 @@ R = TypeVar("R")
 
 
 def encode(position: int) -> str:
+    """Return the cursor of the page after `position`, a row's key (0 or more)."""
     return base64.urlsafe_b64encode(str(position).encode()).decode().rstrip("=")
 
 
 def decode(cursor: str | None) -> int | None:
-    """The position after which the page starts. Raises Invalid."""
+    """Return the key of the last row before the page; None for the first page. Raises Invalid."""
     if cursor is None:
         return None
     try:
@@ -33,7 +39,30 @@ def decode(cursor: str | None) -> int | None:
     raise Invalid(f"cursor: {message}", [Fault(path="cursor", message=message)])
 
 
-def cut(rows: Sequence[R], limit: int, position: Callable[[R], int]) -> tuple[Sequence[R], str | None]:
-    """A page of rows fetched with limit + 1, and the cursor of the next."""
-    page = rows[:limit]
-    return page, encode(position(page[-1])) if len(rows) > limit else None
+def fetch(
+    session: Session,
+    rows: Select[R],
+    key: InstrumentedAttribute[int],
+    position: int | None,
+    limit: int,
+    newest_first: bool = True,
+) -> tuple[Sequence[R], str | None]:
+    """Return a page of rows, and the cursor of the page after it (None on the last).
+
+    Args:
+        session: the transaction to read in.
+        rows: all rows of the listing, without an order.
+        key: the column that orders the rows, unique among them.
+        position: what `decode` returned.
+        limit: rows in a page.
+        newest_first: from the greatest key downwards; else from the least upwards.
+    """
+    if position is not None:
+        rows = rows.where(key < position if newest_first else key > position)
+    ordered = rows.order_by(key.desc() if newest_first else key).limit(
+        limit + 1
+    )  # one more tells whether a page follows
+    fetched = session.scalars(ordered).all()
+    page = fetched[:limit]
+    last: Any = page[-1] if page else None
+    return page, encode(getattr(last, key.key)) if len(fetched) > limit else None

@@ -1,4 +1,7 @@
-"""POST /v1/studies:plan: what a spec would run. A worker inspects model and data; nothing is stored."""
+"""The route of plans (POST /v1/studies:plan): a worker inspects model and data for a spec, and nothing is stored.
+
+The inspection belongs to a transient study, which is removed before the answer.
+"""
 
 import secrets
 import time
@@ -10,13 +13,13 @@ from starlette.concurrency import run_in_threadpool
 
 from luthier.service.api.body import SPEC_BODY, SpecBody
 from luthier.service.api.context import Service, ServiceDep
-from luthier.service.api.studies import installed
-from luthier.service.dispatch import deletion as erase
+from luthier.service.api.creation import check_sampler
+from luthier.service.dispatch import deletion
 from luthier.service.errors import Invalid, Problem, TooLarge, Unavailable, invalid, responses
 from luthier.service.lifecycle import transitions as lifecycle
 from luthier.service.schemas import DataView, Fault, ModelPlan, PlanEstimates, PlanView
-from luthier.service.storage.tables import AssignmentRow, StudyRow, WorkerRow
-from luthier.studies.protocol import FINISHED, AssignmentKind, Reason, TrialState
+from luthier.service.storage.tables import AssignmentRow, StudyRow
+from luthier.studies.protocol import FINISHED, AssignmentKind, Reason
 from luthier.studies.spec import StudySpec
 
 router = APIRouter(tags=["studies"])
@@ -26,8 +29,8 @@ NO_WORKER_SECONDS = 20.0  # how long a plan waits for a first worker to appear
 
 @router.post("/v1/studies:plan", openapi_extra=SPEC_BODY, responses=responses(TooLarge, Invalid, Unavailable))
 async def plan(spec: SpecBody, service: ServiceDep, request: Request) -> PlanView:
-    """Split sizes, labels, the block table with trainable parameters at each depth, and estimates."""
-    await run_in_threadpool(installed, spec)
+    """Return split sizes, labels, blocks with the trainable parameters at each freeze depth, and estimates."""
+    await run_in_threadpool(check_sampler, spec)
     study_id = await run_in_threadpool(_start, service, spec)
     service.notifier.notify()
     started = time.monotonic()
@@ -51,12 +54,14 @@ async def plan(spec: SpecBody, service: ServiceDep, request: Request) -> PlanVie
 
 
 def _start(service: Service, spec: StudySpec) -> int:
+    """Create the transient study with its inspection queued; return its id."""
     with service.core.database.transaction() as session:
         name = f"plan:{secrets.token_hex(16)}"  # no study can have this name
-        return lifecycle.create(session, service.core.database, spec, name, transient=True).id
+        return lifecycle.create(session, service.core.leases, spec, name, transient=True).id
 
 
 def _look(service: Service, study_id: int) -> tuple[StudyRow, AssignmentRow]:
+    """Return the transient study and its inspection, as they are now."""
     with service.core.database.reading() as session:
         inspect = (
             select(StudyRow, AssignmentRow)
@@ -69,47 +74,44 @@ def _look(service: Service, study_id: int) -> tuple[StudyRow, AssignmentRow]:
 
 def _any_worker(service: Service) -> bool:
     with service.core.database.reading() as session:
-        since = service.core.database.now() - 60.0
-        busy = select(AssignmentRow.worker).where(
-            AssignmentRow.state == TrialState.RUNNING, AssignmentRow.deadline > service.core.database.now()
-        )
-        seen = select(WorkerRow.name).where(WorkerRow.seen_at > since)
-        return session.scalar(seen.union_all(busy).limit(1)) is not None
+        return service.core.presence.any_worker(session)
 
 
 def _remove(service: Service, study_id: int) -> None:
+    """Delete the transient study, its rows and its files."""
     with service.core.database.transaction() as session:
         session.delete(session.get_one(StudyRow, study_id))
-    erase.forget(service.core, study_id)
+    deletion.drop_leftovers(service.core, study_id)
 
 
 def _answer(spec: StudySpec, study: StudyRow, row: AssignmentRow) -> PlanView:
+    """Return the plan of an inspection that has ended. Raises Invalid for bad data, Problem for another failure."""
     if study.inspection is None:
         message, path = row.error or "The inspection failed.", ".".join(map(str, row.problem_path or []))
         if row.reason == Reason.BAD_DATA:
             raise Invalid(message, [Fault(path=path, message=message)])
         raise Problem(message)
-    found = study.inspection
+    inspection = study.inspection
     try:
-        space = spec.space.resolved(*found.depths)
+        space = spec.space.resolved(*inspection.depths)
     except ValidationError as error:
         raise invalid(error) from None
     estimates = None
-    if found.estimates is not None:
-        each, trials = found.estimates.seconds_per_trial, spec.budget.trials
+    if inspection.estimates is not None:
+        each, trials = inspection.estimates.seconds_per_trial, spec.budget.trials
         seconds = None if trials is None else each * trials / spec.parallel
         estimates = PlanEstimates(
             seconds_per_trial=each,
             seconds=seconds,
-            memory_bytes=found.estimates.memory_bytes,
-            batch_sizes=found.estimates.batch_sizes,
+            memory_bytes=inspection.estimates.memory_bytes,
+            batch_sizes=inspection.estimates.batch_sizes,
         )
     return PlanView(
         space=space.model_dump(mode="json"),
-        data=DataView(rows=found.rows, labels=found.labels),
+        data=DataView(rows=inspection.rows, labels=inspection.labels),
         models=[
             ModelPlan(model=name, blocks=model.blocks, trainable_parameters=model.trainable_parameters)
-            for name, model in zip(spec.models, found.models, strict=True)
+            for name, model in zip(spec.models, inspection.models, strict=True)
         ],
         estimates=estimates,
     )

@@ -1,4 +1,4 @@
-"""/v1/schedules: made, listed, changed, triggered, removed; their runs; the champion and the one before it."""
+"""Routes of schedules (/v1/schedules): create, list, change, trigger, delete; their runs and champions."""
 
 from typing import Annotated, Any, Literal
 
@@ -6,12 +6,11 @@ from fastapi import APIRouter, Body, Path, Query, Response
 from fastapi.responses import FileResponse
 from pydantic import ValidationError
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 
 from luthier.service.api import paging
 from luthier.service.api.body import SCHEDULE_BODY, ScheduleBody
 from luthier.service.api.context import Service, ServiceDep
-from luthier.service.api.studies import installed
+from luthier.service.api.creation import check_sampler, find_or_create
 from luthier.service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, invalid, responses
 from luthier.service.schedules import champions, plots
 from luthier.service.schedules import definitions as rows
@@ -20,7 +19,6 @@ from luthier.service.schedules import views as shown
 from luthier.service.schemas import Page, RunView, ScheduleView
 from luthier.service.storage.tables import RunRow, ScheduleRow
 from luthier.studies.schedule import RunState, ScheduleSpec
-from luthier.studies.wire import FileRef
 
 router = APIRouter(prefix="/v1/schedules", tags=["schedules"])
 
@@ -32,50 +30,42 @@ router = APIRouter(prefix="/v1/schedules", tags=["schedules"])
     responses=responses(Conflict, TooLarge, Invalid, Unavailable) | {200: {"model": ScheduleView}},
 )
 def create(spec: ScheduleBody, service: ServiceDep, response: Response) -> ScheduleView:
-    """A new schedule (201); the same again is the same schedule (200). Its times count from now on."""
-    installed(spec.study, "study")
-    try:
-        made, view = _find_or_create(service, spec)
-    except IntegrityError:  # another request made it between the look and the insert
-        made, view = _find_or_create(service, spec)
-    response.status_code = 201 if made else 200
-    response.headers["Location"] = f"/v1/schedules/{spec.name}"
-    return view
+    """Create a schedule (201), due from now on; the same document again returns the same schedule (200)."""
+    check_sampler(spec.study, "study")
+    return find_or_create(lambda: _find_or_create(service, spec), response, f"/v1/schedules/{spec.name}")
 
 
 def _find_or_create(service: Service, spec: ScheduleSpec) -> tuple[bool, ScheduleView]:
     with service.core.database.transaction() as session:
-        made, schedule = rows.find_or_create(session, service.core.database, spec)
-        return made, shown.schedule_view(session, schedule)
+        created, schedule = rows.find_or_create(session, service.core.database, spec)
+        return created, shown.schedule_view(session, schedule)
 
 
 @router.get("", responses=responses(Invalid))
 def listing(service: ServiceDep, cursor: paging.Cursor = None, limit: paging.Limit = 50) -> Page[ScheduleView]:
-    """Schedules, newest first."""
-    before = paging.decode(cursor)
-    statement = select(ScheduleRow).order_by(ScheduleRow.id.desc()).limit(limit + 1)
-    if before is not None:
-        statement = statement.where(ScheduleRow.id < before)
+    """List schedules, newest first."""
+    position = paging.decode(cursor)
     with service.core.database.reading() as session:
-        page, following = paging.cut(session.scalars(statement).all(), limit, lambda row: row.id)
-        return Page(items=[shown.schedule_view(session, row) for row in page], next_cursor=following)
+        page, next_cursor = paging.fetch(session, select(ScheduleRow), ScheduleRow.id, position, limit)
+        return Page(items=[shown.schedule_view(session, row) for row in page], next_cursor=next_cursor)
 
 
 @router.get("/{name}", responses=responses(NotFound))
 def get(name: str, service: ServiceDep) -> ScheduleView:
+    """Return a schedule."""
     with service.core.database.reading() as session:
         return shown.schedule_view(session, rows.find(session, name))
 
 
 @router.patch("/{name}", responses=responses(NotFound, Invalid))
 def change(name: str, changes: Annotated[dict[str, Any], Body()], service: ServiceDep) -> ScheduleView:
-    """Replace some keys, each as a whole; null puts one back to its default. `{"paused": true}` pauses."""
-    service.scheduler.ended(ticks.fire(service.core))  # pending due times fire under the old cron
+    """Replace some keys, each as a whole; null puts a key back to its default. `{"paused": true}` pauses."""
+    service.scheduler.clean_up_ended(ticks.fire(service.core))  # pending due times fire under the old cron
     try:
         with service.core.database.transaction() as session:
             schedule = rows.locked(session, name)
             rows.change(session, service.core.database, schedule, changes)
-            installed(schedule.spec.study, "study")
+            check_sampler(schedule.spec.study, "study")
             return shown.schedule_view(session, schedule)
     except ValidationError as error:
         raise invalid(error) from None
@@ -83,7 +73,7 @@ def change(name: str, changes: Annotated[dict[str, Any], Body()], service: Servi
 
 @router.delete("/{name}", status_code=204, responses=responses(NotFound, Conflict))
 def delete(name: str, service: ServiceDep) -> None:
-    """Remove a schedule, its runs and its champions. The studies of its runs stay, as studies."""
+    """Delete a schedule, its runs and its champions. The studies of its runs stay."""
     with service.core.database.transaction() as session:
         schedule = rows.locked(session, name)
         rows.remove(session, schedule)
@@ -92,12 +82,12 @@ def delete(name: str, service: ServiceDep) -> None:
 
 @router.post("/{name}/trigger", status_code=201, responses=responses(NotFound, Conflict))
 def trigger(name: str, service: ServiceDep) -> RunView:
-    """A run now, also of unchanged data and while the schedule is paused."""
+    """Start a run now, also on unchanged data and while the schedule is paused."""
     with service.core.database.transaction() as session:
         schedule = rows.locked(session, name)
         run, ended = ticks.trigger(service.core, session, schedule, service.core.database.time(session))
         view = shown.run_views(session, schedule, [run])[0]
-    service.scheduler.ended(ended)
+    service.scheduler.clean_up_ended(ended)
     service.notifier.notify()
     return view
 
@@ -110,41 +100,39 @@ def runs(
     cursor: paging.Cursor = None,
     limit: paging.Limit = 50,
 ) -> Page[RunView]:
-    """Every due time and what came of it, newest first."""
-    before = paging.decode(cursor)
+    """List every due time and its outcome, newest first."""
+    position = paging.decode(cursor)
     with service.core.database.reading() as session:
         schedule = rows.find(session, name)
-        statement = select(RunRow).where(RunRow.schedule_id == schedule.id).order_by(RunRow.id.desc()).limit(limit + 1)
+        run_rows = select(RunRow).where(RunRow.schedule_id == schedule.id)
         if state is not None:
-            statement = statement.where(RunRow.state == state)
-        if before is not None:
-            statement = statement.where(RunRow.id < before)
-        page, following = paging.cut(session.scalars(statement).all(), limit, lambda row: row.id)
-        return Page(items=shown.run_views(session, schedule, page), next_cursor=following)
+            run_rows = run_rows.where(RunRow.state == state)
+        page, next_cursor = paging.fetch(session, run_rows, RunRow.id, position, limit)
+        return Page(items=shown.run_views(session, schedule, page), next_cursor=next_cursor)
 
 
 @router.get("/{name}/runs/{run_id}", responses=responses(NotFound, Invalid))
 def run(name: str, run_id: Annotated[int, Path(ge=1, lt=2**63)], service: ServiceDep) -> RunView:
-    """A run, with the decision in full."""
+    """Return a run, with the decision in full."""
     with service.core.database.reading() as session:
         schedule = rows.find(session, name)
-        found = session.get(RunRow, run_id)
-        if found is None or found.schedule_id != schedule.id:
+        row = session.get(RunRow, run_id)
+        if row is None or row.schedule_id != schedule.id:
             raise NotFound(f"{name} has no run {run_id}.")
-        return shown.run_views(session, schedule, [found])[0]
+        return shown.run_views(session, schedule, [row])[0]
 
 
 @router.get("/{name}/champion", response_class=FileResponse, responses=responses(NotFound))
 def champion(name: str, service: ServiceDep) -> FileResponse:
-    """The model in use: a .tar.gz of a `save_pretrained` directory and `luthier.json`."""
+    """Download the model in use: a .tar.gz of a `save_pretrained` directory and `luthier.json`."""
     with service.core.database.reading() as session:
-        found = champions.current(session, rows.find(session, name))
-    if found is None:
+        in_use = champions.current(session, rows.find(session, name))
+    if in_use is None:
         raise NotFound(f"{name} has no champion yet: its first run that ends with a model makes one.")
-    path = champions.file(service.core.store, found)
+    path = champions.file(service.core.store, in_use)
     if not path.is_file():
         raise NotFound(f"The champion's file {path.name} is not in the service's store any more.")
-    headers = {"X-Content-SHA256": FileRef.model_validate(found.model).sha256}
+    headers = {"X-Content-SHA256": in_use.model.sha256}
     return FileResponse(path, media_type="application/gzip", filename=f"{name}.tar.gz", headers=headers)
 
 
@@ -159,7 +147,7 @@ def rollback(name: str, service: ServiceDep) -> ScheduleView:
 
 @router.get("/{name}/plots/champion", responses=responses(NotFound, Invalid))
 def plot(name: str, service: ServiceDep, format: Annotated[Literal["html", "json"], Query()] = "html") -> Response:
-    """The champion's score over time: a page of its own, or plotly's JSON."""
+    """Draw the champion's score over time: an HTML page, or plotly's JSON."""
     with service.core.database.reading() as session:
         schedule = rows.find(session, name)
         finished = select(RunRow).where(RunRow.schedule_id == schedule.id, RunRow.state == RunState.FINISHED)

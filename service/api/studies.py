@@ -1,24 +1,24 @@
-"""/v1/studies: made, listed, paused, resumed, stopped, cancelled, deleted; the winner's model."""
+"""Routes of studies (/v1/studies): create, list, pause, resume, stop, cancel, delete; the winner's model."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import FileResponse
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 
 from luthier.service.api import paging, views
 from luthier.service.api.body import SPEC_BODY, SpecBody
 from luthier.service.api.context import Service, ServiceDep
-from luthier.service.dispatch import deletion as erase
+from luthier.service.api.creation import check_sampler, find_or_create
+from luthier.service.dispatch import deletion
+from luthier.service.dispatch.checkpoints import clean_up
 from luthier.service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, responses
+from luthier.service.lifecycle import study_rows
 from luthier.service.lifecycle import transitions as lifecycle
-from luthier.service.schemas import Fault, Page, StudyView
+from luthier.service.schemas import Page, StudyView
 from luthier.service.storage.tables import StudyRow
 from luthier.studies.protocol import ENDED, StudyState
-from luthier.studies.search.samplers import missing_packages
 from luthier.studies.spec import StudySpec
-from luthier.studies.wire import FileRef
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"])
 
@@ -30,37 +30,23 @@ router = APIRouter(prefix="/v1/studies", tags=["studies"])
     responses=responses(Conflict, TooLarge, Invalid, Unavailable) | {200: {"model": StudyView}},
 )
 def create(spec: SpecBody, service: ServiceDep, response: Response) -> StudyView:
-    """A new study (201); the same spec again is the same study (200)."""
-    installed(spec)
-    try:
-        made, view = _find_or_create(service, spec)
-    except IntegrityError:  # another request made it between the look and the insert
-        made, view = _find_or_create(service, spec)
-    response.status_code = 201 if made else 200
-    response.headers["Location"] = f"/v1/studies/{spec.name}"
+    """Create a study (201); the same spec again returns the same study (200)."""
+    check_sampler(spec)
+    view = find_or_create(lambda: _find_or_create(service, spec), response, f"/v1/studies/{spec.name}")
     service.notifier.notify()
     return view
 
 
 def _find_or_create(service: Service, spec: StudySpec) -> tuple[bool, StudyView]:
-    """Whether the study is new, and the study. Raises Conflict when the name is taken by another spec."""
+    """Return whether the study is new, and the study. Raises Conflict if another spec has the name."""
     with service.core.database.transaction() as session:
         study = session.scalar(select(StudyRow).where(StudyRow.name == spec.name))
-        made = study is None
+        created = study is None
         if study is None:
-            study = lifecycle.create(session, service.core.database, spec, spec.name)
+            study = lifecycle.create(session, service.core.leases, spec, spec.name)
         elif study.spec != spec:
             raise Conflict(f"The name {spec.name} is taken by a study with another spec; choose another name.")
-        return made, views.study_views(session, [study])[0]
-
-
-def installed(spec: StudySpec, *inside: str) -> None:
-    """Raise Invalid when the sampler needs packages that the service lacks. `inside`: the path of the spec."""
-    missing = missing_packages(spec)
-    if missing:
-        message = f"{spec.sampler.name} needs {', '.join(missing)} where the service runs: pip install it, or use tpe"
-        path = ".".join((*inside, "sampler.name"))
-        raise Invalid(f"{path}: {message}", [Fault(path=path, message=message)])
+        return created, views.study_views(session, [study])[0]
 
 
 @router.get("", responses=responses(Invalid))
@@ -70,55 +56,57 @@ def listing(
     cursor: paging.Cursor = None,
     limit: paging.Limit = 50,
 ) -> Page[StudyView]:
-    """Studies, newest first."""
-    before = paging.decode(cursor)
-    statement = select(StudyRow).where(~StudyRow.transient).order_by(StudyRow.id.desc()).limit(limit + 1)
+    """List studies, newest first."""
+    position = paging.decode(cursor)
+    rows = select(StudyRow).where(~StudyRow.transient)
     if state is not None:
-        statement = statement.where(StudyRow.state == state)
-    if before is not None:
-        statement = statement.where(StudyRow.id < before)
+        rows = rows.where(StudyRow.state == state)
     with service.core.database.reading() as session:
-        page, following = paging.cut(session.scalars(statement).all(), limit, lambda row: row.id)
-        return Page(items=views.study_views(session, page), next_cursor=following)
+        page, next_cursor = paging.fetch(session, rows, StudyRow.id, position, limit)
+        return Page(items=views.study_views(session, page), next_cursor=next_cursor)
 
 
 @router.get("/{name}", responses=responses(NotFound))
 def get(name: str, service: ServiceDep) -> StudyView:
+    """Return a study."""
     with service.core.database.reading() as session:
-        return views.study_views(session, [lifecycle.find(session, name)])[0]
+        return views.study_views(session, [study_rows.find(session, name)])[0]
 
 
 @router.post("/{name}/{action}", responses=responses(NotFound, Conflict))
 def act(name: str, action: lifecycle.Action, service: ServiceDep) -> StudyView:
-    """pause: start no new trials for now. resume. stop: let running trials finish. cancel: end running trials too."""
+    """Pause, resume, stop or cancel a study.
+
+    pause: start no new trials for now. resume: start them again, or measure the winner again. stop: let running trials
+    finish, then measure the winner. cancel: end running trials too.
+    """
     with service.core.database.transaction() as session:
-        study = lifecycle.locked(session, name)
+        study = study_rows.lock(session, name)
         lifecycle.act(session, service.core.leases, study, action)
         view = views.study_views(session, [study])[0]
     if study.state in ENDED:
-        service.reports.ended(study)
+        clean_up(service.core, study)
     service.notifier.notify()
     return view
 
 
 @router.delete("/{name}", status_code=204, responses=responses(NotFound, Conflict))
 def delete(name: str, service: ServiceDep) -> None:
-    """Remove a study that has ended: its rows, its search, its files."""
+    """Delete a study that has ended: its rows, its search, its files."""
     with service.core.database.reading() as session:
-        study = lifecycle.find(session, name)
+        study = study_rows.find(session, name)
     if study.state not in ENDED:
         raise Conflict(f"{name} is {study.state}; cancel it first.")
-    erase.study(service.core, study)
+    deletion.delete_study(service.core, study)
 
 
 @router.get("/{name}/model", response_class=FileResponse, responses=responses(NotFound))
 def model(name: str, service: ServiceDep) -> FileResponse:
-    """The winner: a .tar.gz of a `save_pretrained` directory and `luthier.json`."""
+    """Download the winner: a .tar.gz of a `save_pretrained` directory and `luthier.json`."""
     with service.core.database.reading() as session:
-        study = lifecycle.find(session, name)
+        study = study_rows.find(session, name)
     if study.model is None:
         raise NotFound(f"{name} has no model yet: it is {study.state}, and the model comes when it has ended.")
-    stored = dict(study.model)
-    path = service.core.store.path(study.id, stored.pop("assignment"), FileRef.model_validate(stored))
-    headers = {"X-Content-SHA256": stored["sha256"]}
+    path = service.core.store.path(study.id, study.model.assignment, study.model)
+    headers = {"X-Content-SHA256": study.model.sha256}
     return FileResponse(path, media_type="application/gzip", filename=f"{name}.tar.gz", headers=headers)

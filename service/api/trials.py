@@ -1,4 +1,4 @@
-"""/v1/studies/{name}/trials: listed, added by users, their logs; and a study's plots."""
+"""Routes of a study's trials (/v1/studies/{name}/trials): list, enqueue, logs; and the study's plots."""
 
 from typing import Annotated, Any, Literal
 
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from luthier.service.api import paging, views
 from luthier.service.api.context import ServiceDep
 from luthier.service.errors import Conflict, Invalid, NotFound, Unavailable, invalid, responses
-from luthier.service.lifecycle import transitions as lifecycle
+from luthier.service.lifecycle import study_rows
 from luthier.service.schemas import Page, TrialView
 from luthier.service.storage.tables import AssignmentRow
 from luthier.studies.protocol import AssignmentKind, TrialState
@@ -22,14 +22,19 @@ PlotKind = Literal["history", "importance", "parallel", "slice", "contour", "int
 
 
 class Configuration(BaseModel):
-    """A user's own configuration: every searched dimension of the study's space, inside its bounds."""
+    """A user's own configuration: every searched dimension of the study's space, inside its bounds.
+
+    Attributes:
+        params: hyperparameter -> value.
+    """
 
     model_config = ConfigDict(extra="forbid")
     params: dict[str, bool | int | float | str]
 
 
 def _trial(session: Session, name: str, number: int) -> AssignmentRow:
-    study = lifecycle.find(session, name)
+    """Return a trial's row. Raises NotFound."""
+    study = study_rows.find(session, name)
     row = session.scalar(
         select(AssignmentRow).where(
             AssignmentRow.study_id == study.id,
@@ -50,33 +55,29 @@ def listing(
     cursor: paging.Cursor = None,
     limit: paging.Limit = 100,
 ) -> Page[TrialView]:
-    """Trials in the order of their numbers."""
-    after = paging.decode(cursor)
+    """List trials by number."""
+    position = paging.decode(cursor)
     with service.core.database.reading() as session:
-        study = lifecycle.find(session, name)
-        statement = (
-            select(AssignmentRow)
-            .where(AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.TRAIN)
-            .order_by(AssignmentRow.number)
-            .limit(limit + 1)
+        study = study_rows.find(session, name)
+        rows = select(AssignmentRow).where(
+            AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.TRAIN
         )
         if state is not None:
-            statement = statement.where(AssignmentRow.state == state)
-        if after is not None:
-            statement = statement.where(AssignmentRow.number > after)
-        page, following = paging.cut(session.scalars(statement).all(), limit, lambda row: row.number)
-        return Page(items=views.trial_views(session, page), next_cursor=following)
+            rows = rows.where(AssignmentRow.state == state)
+        page, next_cursor = paging.fetch(session, rows, AssignmentRow.number, position, limit, newest_first=False)
+        return Page(items=views.trial_views(session, page), next_cursor=next_cursor)
 
 
 @router.get("/trials/{number}", responses=responses(NotFound, Invalid))
 def get(name: str, number: Number, service: ServiceDep) -> TrialView:
+    """Return a trial."""
     with service.core.database.reading() as session:
         return views.trial_views(session, [_trial(session, name, number)])[0]
 
 
 @router.post("/trials", status_code=201, responses=responses(NotFound, Conflict, Invalid, Unavailable))
 def enqueue(name: str, configuration: Configuration, service: ServiceDep, response: Response) -> TrialView:
-    """This configuration runs next, within the study's budget of trials."""
+    """Have a configuration run next, within the study's budget of trials."""
     try:
         number = service.dispatch.enqueue(name, configuration.params)
     except ValidationError as error:
@@ -88,6 +89,7 @@ def enqueue(name: str, configuration: Configuration, service: ServiceDep, respon
 
 @router.get("/trials/{number}/logs", response_class=PlainTextResponse, responses=responses(NotFound, Invalid))
 def logs(name: str, number: Number, service: ServiceDep) -> PlainTextResponse:
+    """Return what a trial has printed, up to its worker's latest message, as text."""
     with service.core.database.reading() as session:
         row = _trial(session, name, number)
     return PlainTextResponse(service.core.store.read_log(row.study_id, row.id))
@@ -97,9 +99,9 @@ def logs(name: str, number: Number, service: ServiceDep) -> PlainTextResponse:
 def plot(
     name: str, kind: PlotKind, service: ServiceDep, format: Annotated[Literal["html", "json"], Query()] = "html"
 ) -> Response:
-    """A plotly figure: a page of its own, or plotly's JSON."""
+    """Draw a figure of the study's search: an HTML page, or plotly's JSON."""
     with service.core.database.reading() as session:
-        study = lifecycle.find(session, name)
+        study = study_rows.find(session, name)
     if study.inspection is None:
         raise Conflict(f"{name} has not started yet: there is nothing to draw.")
     try:

@@ -1,4 +1,7 @@
-"""Rows -> what the REST interface answers. Pure functions of rows."""
+"""Studies, trials, workers and tasks as the REST interface answers them: functions from rows to schemas.
+
+Routes call them inside their transaction. They read rows, and change none. Schedules have theirs in schedules/views.py.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,8 +12,8 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from luthier.service.lifecycle import budget, winner
 from luthier.service.lifecycle import confirmation as confirm
-from luthier.service.lifecycle import transitions as lifecycle
 from luthier.service.schemas import (
     BaselineView,
     BestView,
@@ -26,6 +29,7 @@ from luthier.service.schemas import (
     TrialView,
     WorkerView,
 )
+from luthier.service.storage.presence import LISTED_SECONDS
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow, WorkerRow
 from luthier.service.times import instant
 from luthier.studies.hyperparameters import HYPERPARAMETERS
@@ -34,6 +38,7 @@ from luthier.studies.tasks import Task
 
 
 def study_views(session: Session, studies: Sequence[StudyRow]) -> list[StudyView]:
+    """Return the studies with their counts, best trial, baseline and model, in the given order."""
     ids = [study.id for study in studies]
     counts: dict[int, dict[str, int]] = {study_id: {} for study_id in ids}
     by_state = select(AssignmentRow.study_id, AssignmentRow.state, func.count()).where(
@@ -41,12 +46,20 @@ def study_views(session: Session, studies: Sequence[StudyRow]) -> list[StudyView
     )
     for study_id, state, count in session.execute(by_state.group_by(AssignmentRow.study_id, AssignmentRow.state)):
         counts[study_id][state] = count
-    busy = lifecycle.gpu_seconds(session, ids)
+    busy = budget.gpu_seconds(session, ids)
     return [_study(session, study, counts[study.id], busy.get(study.id, 0.0)) for study in studies]
 
 
 def _study(session: Session, study: StudyRow, counts: dict[str, int], busy: float) -> StudyView:
-    best = lifecycle.best_trial(session, study)
+    """Return one study.
+
+    Args:
+        session: the transaction to read in.
+        study: its row.
+        counts: trial state -> number of trials.
+        busy: seconds that workers have spent on its assignments.
+    """
+    best = winner.best_trial(session, study)
     if study.winner is not None and best is not None and best.number != study.winner:  # its repetitions did better
         best = session.scalar(
             select(AssignmentRow).where(
@@ -84,7 +97,7 @@ def _study(session: Session, study: StudyRow, counts: dict[str, int], busy: floa
         baseline=None if baseline is None else BaselineView(trial=0, value=baseline.value),
         model=None
         if model is None
-        else ModelView(url=f"/v1/studies/{study.name}/model", sha256=model["sha256"], bytes=model["bytes"]),
+        else ModelView(url=f"/v1/studies/{study.name}/model", sha256=model.sha256, bytes=model.bytes),
         gpu_seconds=round(busy, 3),
         error=study.error,
         message=study.message,
@@ -92,6 +105,7 @@ def _study(session: Session, study: StudyRow, counts: dict[str, int], busy: floa
 
 
 def trial_views(session: Session, trials: Sequence[AssignmentRow]) -> list[TrialView]:
+    """Return the trials with their scores by step, in the given order."""
     reports: dict[int, list[StepView]] = {row.id: [] for row in trials}
     statement = select(ReportRow).where(ReportRow.assignment_id.in_(reports)).order_by(ReportRow.step)
     for report in session.scalars(statement):
@@ -120,12 +134,20 @@ def _trial(row: AssignmentRow, values: list[StepView]) -> TrialView:
 
 
 def worker_views(session: Session, now: float, away_seconds: float) -> list[WorkerView]:
-    """Every worker of the last day; `away` when it has not been heard of for `away_seconds`."""
+    """Return the workers that sent a message in the last day, by name.
+
+    Args:
+        session: the transaction to read in.
+        now: the database's time, in seconds since 1970.
+        away_seconds: a worker without a trial is `away` after so many seconds of silence.
+    """
     held: dict[str, tuple[str, AssignmentRow]] = {}
     running = select(AssignmentRow, StudyRow.name).join(StudyRow).where(AssignmentRow.state == TrialState.RUNNING)
     for row, name in session.execute(running):
         held[row.worker or ""] = (name, row)
-    workers = session.scalars(select(WorkerRow).where(WorkerRow.seen_at > now - 86_400).order_by(WorkerRow.name))
+    workers = session.scalars(
+        select(WorkerRow).where(WorkerRow.seen_at > now - LISTED_SECONDS).order_by(WorkerRow.name)
+    )
     return [_worker(row, held.get(row.name), now, away_seconds) for row in workers]
 
 
@@ -146,6 +168,7 @@ def _worker(row: WorkerRow, held: tuple[str, AssignmentRow] | None, now: float, 
 
 
 def task_views(tasks: Iterable[Task]) -> list[TaskView]:
+    """Return the tasks with their columns, metrics and hyperparameters."""
     hyperparameters: dict[str, Any] = {
         h.name: HyperparameterView(
             default=h.default,

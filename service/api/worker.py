@@ -1,4 +1,7 @@
-"""/v1/worker: the protocol between the service and its workers (worker token)."""
+"""Routes of the protocol between the service and its workers (/v1/worker); they ask for the worker token.
+
+The messages are in studies/protocol.py. Whatever belongs to an assignment carries the token of its lease.
+"""
 
 import time
 from typing import Annotated
@@ -9,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.errors import Invalid, NotFound, Stale, Unauthorized, responses
-from luthier.service.lifecycle import transitions as lifecycle
+from luthier.service.lifecycle import winner
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import Answer, Assignment, AssignmentKind, Claim, Outcome, Renewal, Report
 from luthier.studies.wire import FileName, FileRef
@@ -27,7 +30,8 @@ LeaseToken = Annotated[str, Header(alias="X-Lease-Token", max_length=64)]
     responses=responses(Invalid) | {204: {"description": "No work within wait_seconds."}},
 )
 async def claim(claim: Claim, service: ServiceDep, request: Request) -> Response:
-    """Work for this worker: waits for it up to `wait_seconds`. The one route that is not a thread: many wait here."""
+    """Hand out an assignment, or answer 204 when there is none within `wait_seconds`."""
+    # Many workers wait here at the same time: they must not take the threads of other requests.
     until = time.monotonic() + claim.wait_seconds
     while True:
         assignment = await run_in_threadpool(service.dispatch.claim, claim)
@@ -43,30 +47,30 @@ async def claim(claim: Claim, service: ServiceDep, request: Request) -> Response
 
 @router.post("/report", responses=responses(Stale, Invalid))
 def report(report: Report, service: ServiceDep) -> Answer:
-    """An evaluation; the answer says whether to train on."""
+    """Take an evaluation; the answer says whether to train on."""
     return service.reports.report(report)
 
 
 @router.post("/renew", responses=responses(Stale, Invalid))
 def renew(renewal: Renewal, service: ServiceDep) -> Answer:
-    """Keeps the lease alive."""
+    """Extend the lease."""
     return service.reports.renew(renewal)
 
 
 @router.post("/finish", status_code=204, responses=responses(Stale, Invalid))
 def finish(outcome: Outcome, service: ServiceDep) -> None:
-    """How the work ended. The same outcome again changes nothing."""
+    """Record how the work ended. The same outcome again changes nothing."""
     service.reports.finish(outcome)
     service.notifier.notify()
 
 
 def _source(service: Service, assignment_id: int, token: str) -> AssignmentRow:
-    """The assignment whose folder a lease opens: its own, or the winner's for an evaluation. Raises Stale."""
+    """Return the assignment whose folder a lease opens: its own, or the winner's for an evaluation. Raises Stale."""
     with service.core.database.transaction() as session:
-        row = service.core.leases.held(session, assignment_id, token)
+        row = service.core.leases.lock_held(session, assignment_id, token)
         if row.kind != AssignmentKind.EVALUATE:
             return row
-        return lifecycle.winning(session, session.get_one(StudyRow, row.study_id))
+        return winner.winning_assignment(session, session.get_one(StudyRow, row.study_id))
 
 
 @router.put(
@@ -80,7 +84,7 @@ async def send(
     token: LeaseToken,
     sha256: Annotated[str, Header(alias="X-Content-SHA256", pattern="^[0-9a-f]{64}$")],
 ) -> None:
-    """A file from a worker on another machine, under its lease."""
+    """Store a file from a worker on another machine, under its lease."""
     row = await run_in_threadpool(_source, service, assignment_id, token)
     folder = service.core.store.folder(row.study_id, row.id)
     async with service.core.store.receive(folder, name, sha256, request.stream()):
@@ -89,7 +93,7 @@ async def send(
 
 @router.get("/files/{assignment_id}/{name}", response_class=FileResponse, responses=responses(Stale, Invalid, NotFound))
 def fetch(assignment_id: Id, name: FileName, service: ServiceDep, token: LeaseToken) -> FileResponse:
-    """A file of the assignment's folder, under its lease."""
+    """Send a file of the assignment's folder, under its lease."""
     row = _source(service, assignment_id, token)
     ref = FileRef(name=name, sha256="0" * 64, bytes=0)
     return FileResponse(service.core.store.path(row.study_id, row.id, ref), media_type="application/octet-stream")

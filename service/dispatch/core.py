@@ -1,4 +1,4 @@
-"""What the service's parts share."""
+"""The parts that every wing above dispatch shares: database, leases, presence, searches and files of one service."""
 
 from dataclasses import dataclass
 
@@ -6,14 +6,26 @@ from luthier.service.dispatch.search_pool import SearchPool
 from luthier.service.storage.database import Database
 from luthier.service.storage.file_store import FileStore
 from luthier.service.storage.leases import Leases
+from luthier.service.storage.presence import Presence
 
 
 @dataclass(frozen=True)
 class Core:
-    """One service: its database, its leases over it, its searches and its files."""
+    """One service without its HTTP side. Threads share it.
+
+    Attributes:
+        database: transactions, and the clock.
+        leases: the only place that changes who holds an assignment, or its state.
+        presence: which workers and services are there.
+        searches: the open searches, which ask and tell Optuna.
+        store: checkpoints, logs and models.
+        only: name of the one study whose work is handed out (an embedded service leaves other studies alone); None:
+            all studies.
+    """
 
     database: Database
     leases: Leases
+    presence: Presence
     searches: SearchPool
     store: FileStore
-    only: str | None = None  # hand out this study's work alone: an embedded service leaves unfinished others be
+    only: str | None = None

@@ -1,4 +1,7 @@
-"""Removing a study: its rows, its search, its files."""
+"""Deletion of a study: its search in Optuna's tables, its rows, its files.
+
+Called by the API and by the retention of schedules. The caller makes sure that nothing of the study runs.
+"""
 
 from sqlalchemy import delete
 
@@ -6,16 +9,16 @@ from luthier.service.dispatch.core import Core
 from luthier.service.storage.tables import StudyRow
 
 
-def study(core: Core, row: StudyRow) -> None:
-    """Remove a study in which nothing runs. What was removed already is passed over."""
-    if row.inspection is not None:  # Optuna's part first: a study that takes the name later must not find it
-        core.searches.get(row).delete()
+def delete_study(core: Core, study: StudyRow) -> None:
+    """Delete a study in which nothing runs, in transactions of its own. To repeat it is safe, also after a crash."""
+    if study.inspection is not None:  # Optuna's part first: a study that takes the name later must not find it
+        core.searches.get(study).delete()
     with core.database.transaction() as session:
-        session.execute(delete(StudyRow).where(StudyRow.id == row.id))
-    forget(core, row.id)
+        session.execute(delete(StudyRow).where(StudyRow.id == study.id))
+    drop_leftovers(core, study.id)
 
 
-def forget(core: Core, study_id: int) -> None:
-    """Drop what is kept for a study whose rows are gone."""
+def drop_leftovers(core: Core, study_id: int) -> None:
+    """Close the search and remove the files of a study whose rows are gone."""
     core.searches.forget(study_id)
     core.store.remove_study(study_id)

@@ -1,8 +1,9 @@
-"""Which trials share a GPU: as many as its memory holds, by bytes and not by count.
+"""Placement: which trials share a GPU. As many run as its memory holds, by bytes and not by count.
 
-A trial reserves a share of its GPU before it starts: what its study says (`resources.gpus`), else what trials that
-need at least as much have taken, else an estimate, else all of it. The shares on one GPU never add up to more than 1.
-Workers without a GPU run one trial each, as do those who have one whose size nobody can tell.
+Called by `claims.py`, and by `reports.py` once a trial's memory is measured. A trial reserves a share of its GPU before
+it starts: the share that its study says (`resources.gpus`), else the share that trials needed which need no less, else
+an estimate, else all of it. The shares on one GPU never add up to more than 1. Workers without a GPU run one trial
+each, and so do workers on a GPU whose size nobody can tell. Nothing is written here; `Leases` stores reservations.
 """
 
 from collections.abc import Mapping
@@ -14,164 +15,209 @@ from sqlalchemy.orm import Session
 
 from luthier.service.dispatch.search_pool import resolved_space
 from luthier.service.storage.database import Database
+from luthier.service.storage.presence import Presence
+from luthier.service.storage.reservation import Reservation
 from luthier.service.storage.tables import AssignmentRow, StudyRow, WorkerRow
 from luthier.studies.hyperparameters import Params, complete
 from luthier.studies.protocol import TRAINING, AssignmentKind, Gpu, TrialState
 
-USABLE = 0.95  # of a GPU's memory; the driver and the display take some
-CONTEXT_BYTES = 512 * 2**20  # what a process that uses CUDA holds before its first tensor, and also while idle
-MEASURED_MARGIN = 1.2  # the allocator holds more than the tensors in it
-ESTIMATE_MARGIN = 1.5
-WAITING_SECONDS = 3.0  # a worker that asked so lately is waiting for work: an idle one asks every second
-AWAY_SECONDS = 90.0  # an idle worker not heard of for so long holds no memory any more
-TRIALS_LOOKED_AT = 500  # the latest, for what trials take
-ROUNDING = 1e-9
+USABLE = 0.95  # share of a GPU's memory for the workers; the driver and the display take the rest
+CONTEXT_BYTES = 512 * 2**20  # held by a process that uses CUDA, before its first tensor and while idle
+MEASURED_MARGIN = 1.2  # reserved over measured bytes: the allocator holds more than the tensors in it
+ESTIMATE_MARGIN = 1.5  # reserved over estimated bytes
+LATEST_TRIALS = 500  # of a study: their measured memory says what its next trial needs
+ROUNDING = 1e-9  # shares that add up to 1 may sum to a little more
 
 
 def trial_params(study: StudyRow, params: dict[str, Any]) -> Params:
-    """Every hyperparameter of a trial: its own over the task's defaults, fractions of a depth as blocks."""
+    """Return every hyperparameter of a trial: its own over the task's defaults, fractions of a depth as blocks."""
     return resolved_space(study).assigned(complete(params, study.spec.task_info.baseline))
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Room on the GPU of one claim; `gpu` None: a worker without one, on which there is always room."""
+    """The GPU of one claim, and the room on it. Methods run in the caller's transaction and write nothing.
+
+    Attributes:
+        database: where the rows are.
+        presence: which other workers count as present, or wait for work.
+        worker: name of the worker that claims.
+        gpu: its GPU; None for a worker without one, on which there is always room.
+    """
 
     database: Database
+    presence: Presence
     worker: str
     gpu: Gpu | None
 
-    def columns(
+    def reserve(
         self, session: Session, study: StudyRow, kind: AssignmentKind, params: dict[str, Any] | None, lock: bool = False
-    ) -> dict[str, Any] | None:
-        """An assignment's columns that say where it runs; None when it has to wait, or to run elsewhere.
+    ) -> Reservation | None:
+        """Choose the part of this worker's GPU that an assignment of the study gets.
 
-        `params` None: the least that any trial of the study may need. With `lock` the answer holds until the
-        transaction's end; take it after the study's lock. Inspections and evaluations never wait.
+        Inspections, evaluations and comparisons reserve nothing and never wait.
+
+        Args:
+            session: the caller's transaction.
+            study: the study's row, inspected where `kind` is one of `TRAINING`.
+            kind: what is to be done.
+            params: the trial's configuration; None: the least that any trial of the study may need.
+            lock: keep other transactions from reserving on this GPU until this one ends. Without it the answer is a
+                guess. The caller must hold the study's row then, as that lock comes first.
+
+        Returns:
+            The reservation. None: too little memory is free here, or a worker on an idle GPU waits for work, or a
+            worker that has this study's model and data loaded does.
         """
         if self.gpu is None or kind not in TRAINING:
-            return {"gpu": self.gpu and self.gpu.id, "gpu_share": None, "gpu_bytes": None}
+            return Reservation(gpu=None if self.gpu is None else self.gpu.id)
         if lock:
             self.database.serialize(session, self.gpu.id)
-        usable = self._usable(session)
-        share = self._share(session, study, params, usable)
-        running = (AssignmentRow.gpu == self.gpu.id, AssignmentRow.state == TrialState.RUNNING)
+        usable = self._usable_bytes(session)
+        share = self._needed_share(session, study, params, usable)
         trials, taken = session.execute(
-            select(func.count(AssignmentRow.gpu_share), func.sum(AssignmentRow.gpu_share)).where(*running)
+            select(func.count(AssignmentRow.gpu_share), func.sum(AssignmentRow.gpu_share)).where(
+                AssignmentRow.gpu == self.gpu.id, AssignmentRow.state == TrialState.RUNNING
+            )
         ).one()
-        if trials and ((taken or 0.0) + share > 1 + ROUNDING or self._another_is_idle(session)):
+        if trials and ((taken or 0.0) + share > 1 + ROUNDING or self._is_another_gpu_idle(session)):
             return None
-        if self._a_warm_one_waits(session, study):
+        if self._does_warm_worker_wait(session, study):
             return None
-        return {"gpu": self.gpu.id, "gpu_share": share, "gpu_bytes": usable and int(share * usable)}
+        return Reservation(self.gpu.id, share, None if usable is None else int(share * usable))
 
-    def _usable(self, session: Session) -> float | None:
-        """Bytes that trials may share: without what each worker's process holds by merely being there."""
+    def _usable_bytes(self, session: Session) -> float | None:
+        """Return the bytes that trials may share, without those of each present worker's CUDA context."""
         if self.gpu is None or self.gpu.total_bytes is None:
             return None
         busy = select(AssignmentRow.worker).where(
             AssignmentRow.state == TrialState.RUNNING, AssignmentRow.gpu == self.gpu.id
         )
-        there = (WorkerRow.seen_at > self.database.now() - AWAY_SECONDS) | WorkerRow.name.in_(busy)
-        processes = session.scalar(select(func.count()).where(WorkerRow.gpu == self.gpu.id, there)) or 1
+        present = self.presence.is_present() | WorkerRow.name.in_(busy)
+        processes = session.scalar(select(func.count()).where(WorkerRow.gpu == self.gpu.id, present)) or 1
         return max(self.gpu.total_bytes * USABLE - processes * CONTEXT_BYTES, 1.0)
 
-    def _share(self, session: Session, study: StudyRow, params: dict[str, Any] | None, usable: float | None) -> float:
-        given = study.spec.resources.gpus
-        if given is not None:
-            return given
+    def _needed_share(
+        self, session: Session, study: StudyRow, params: dict[str, Any] | None, usable: float | None
+    ) -> float:
+        """Return the share of the usable memory that a trial needs; 1 where nothing is known of it."""
+        gpus = study.spec.resources.gpus
+        if gpus is not None:
+            return gpus
         needed = None if usable is None else needed_bytes(session, study, params)
         return 1.0 if needed is None or usable is None else min(1.0, needed / usable)
 
-    def _another_is_idle(self, session: Session) -> bool:
-        """Whether a worker waits on a GPU that nothing runs on: a trial alone on its GPU is faster."""
-        busy = select(AssignmentRow.gpu).where(
+    def _is_another_gpu_idle(self, session: Session) -> bool:
+        """Return whether a worker waits on a GPU that nothing runs on: a trial alone on its GPU is faster."""
+        used = select(AssignmentRow.gpu).where(
             AssignmentRow.state == TrialState.RUNNING, AssignmentRow.gpu.is_not(None)
         )
-        waiting = select(WorkerRow.name).where(WorkerRow.seen_at > self.database.now() - WAITING_SECONDS)
-        waiting = waiting.where(WorkerRow.gpu.is_not(None), WorkerRow.gpu.not_in(busy))
+        waiting = select(WorkerRow.name).where(
+            self.presence.is_waiting(), WorkerRow.gpu.is_not(None), WorkerRow.gpu.not_in(used)
+        )
         return session.scalar(waiting.limit(1)) is not None
 
-    def _a_warm_one_waits(self, session: Session, study: StudyRow) -> bool:
-        """Whether another worker has the study's model and data in memory, has nothing to do, and as much room: it has
-        this GPU, or one that nothing runs on. Then this one need not load them, too."""
-        done = select(AssignmentRow.id).where(AssignmentRow.study_id == study.id, AssignmentRow.worker == self.worker)
-        if self.gpu is None or session.scalar(done.limit(1)) is not None:
+    def _does_warm_worker_wait(self, session: Session, study: StudyRow) -> bool:
+        """Return whether a free worker has the study's model and data loaded, on this GPU or on an idle one.
+
+        Then this worker, unless it has them loaded itself, need not load them too.
+        """
+        own = select(AssignmentRow.id).where(AssignmentRow.study_id == study.id, AssignmentRow.worker == self.worker)
+        if self.gpu is None or session.scalar(own.limit(1)) is not None:
             return False
-        running, now = AssignmentRow.state == TrialState.RUNNING, self.database.now()
-        busy, used = (
-            select(AssignmentRow.worker).where(running),
-            select(AssignmentRow.gpu).where(running, AssignmentRow.gpu.is_not(None)),
-        )
-        waits = (WorkerRow.seen_at > now - WAITING_SECONDS) | (AssignmentRow.finished_at > now - WAITING_SECONDS)
-        place = (WorkerRow.gpu == self.gpu.id) | (WorkerRow.gpu.is_not(None) & WorkerRow.gpu.not_in(used))
+        running = AssignmentRow.state == TrialState.RUNNING
+        busy = select(AssignmentRow.worker).where(running)
+        used = select(AssignmentRow.gpu).where(running, AssignmentRow.gpu.is_not(None))
+        has_room = (WorkerRow.gpu == self.gpu.id) | (WorkerRow.gpu.is_not(None) & WorkerRow.gpu.not_in(used))
         warm = (
             select(AssignmentRow.id)
             .join(WorkerRow, WorkerRow.name == AssignmentRow.worker)
-            .where(AssignmentRow.study_id == study.id, place, waits)
+            .where(
+                AssignmentRow.study_id == study.id,
+                AssignmentRow.worker.not_in(busy),
+                has_room,
+                self.presence.is_waiting() | self.presence.has_just_finished(),
+            )
         )
-        return session.scalar(warm.where(AssignmentRow.worker.not_in(busy)).limit(1)) is not None
+        return session.scalar(warm.limit(1)) is not None
 
 
 def needed_bytes(session: Session, study: StudyRow, params: dict[str, Any] | None) -> float | None:
-    """GPU memory to reserve for a trial; None when nothing is known of it. `params` None: for the least needy one."""
-    space, defaults = resolved_space(study), study.spec.task_info.baseline
+    """Return the GPU memory, in bytes, to reserve for a trial of the study.
 
-    def whole(own: dict[str, Any]) -> Params:
-        """A configuration with the examples that are in memory at once for its batch size."""
+    Args:
+        session: the caller's transaction.
+        study: its row, inspected.
+        params: the trial's configuration; None: that of the trial that needs the least.
+
+    Returns:
+        The least measured by trials that need no less, with a margin; else the larger of the estimate and the
+        measurements scaled by batch size, with margins; None when nothing was measured or estimated.
+    """
+    space = resolved_space(study)
+    defaults = study.spec.task_info.baseline
+
+    def in_memory(own: dict[str, Any]) -> Params:
+        """Return a full configuration, with the examples that are in memory at once as its batch size."""
         params = space.assigned(complete(own, defaults))
-        return {**params, "batch_size": min(int(params["batch_size"]), study.micro_batch or int(params["batch_size"]))}
+        batch_size = int(params["batch_size"])
+        return {**params, "batch_size": min(batch_size, study.micro_batch or batch_size)}
 
-    wanted = None if params is None else whole(params)
-    of_study = (
-        AssignmentRow.study_id == study.id,
-        AssignmentRow.kind.in_(TRAINING),
-        AssignmentRow.gpu.is_not(None),
-        AssignmentRow.peak_memory_bytes.is_not(None),
-    )
+    trial = None if params is None else in_memory(params)
     latest = (
         select(AssignmentRow.params, AssignmentRow.peak_memory_bytes)
-        .where(*of_study)
+        .where(
+            AssignmentRow.study_id == study.id,
+            AssignmentRow.kind.in_(TRAINING),
+            AssignmentRow.gpu.is_not(None),
+            AssignmentRow.peak_memory_bytes.is_not(None),
+        )
         .order_by(AssignmentRow.id.desc())
-        .limit(TRIALS_LOOKED_AT)
+        .limit(LATEST_TRIALS)
     )
-    measured = [(whole(own), peak) for own, peak in session.execute(latest)]
-    alike = [peak for known, peak in measured if wanted is None or _needs_no_less(known, wanted)]
-    if alike:
-        return float(min(alike)) * MEASURED_MARGIN
-    estimate = _estimate(study, wanted)
-    most = [peak * max(1.0, _ratio(wanted, known)) * MEASURED_MARGIN for known, peak in measured]
-    return max(most, default=None) if estimate is None else max([estimate * ESTIMATE_MARGIN, *most])
+    measured = [(in_memory(own), peak) for own, peak in session.execute(latest)]
+    sufficient = [peak for other, peak in measured if trial is None or _needs_no_less(other, trial)]
+    if sufficient:
+        return float(min(sufficient)) * MEASURED_MARGIN
+    scaled = [peak * max(1.0, _batch_ratio(trial, other)) * MEASURED_MARGIN for other, peak in measured]
+    estimate = _estimated_bytes(study, trial)
+    return max(scaled, default=None) if estimate is None else max([estimate * ESTIMATE_MARGIN, *scaled])
 
 
-def shrunk(row: AssignmentRow, peak: int) -> dict[str, Any]:
-    """The columns of a running trial that has reserved more than it turns out to take."""
-    if row.gpu_share is None or row.gpu_bytes is None or peak * MEASURED_MARGIN >= row.gpu_bytes:
-        return {}
-    size = int(peak * MEASURED_MARGIN)
-    return {"gpu_bytes": size, "gpu_share": row.gpu_share * size / row.gpu_bytes}
+def smaller_reservation(row: AssignmentRow, peak_bytes: int) -> Reservation | None:
+    """Return what a running trial should reserve by its measured memory; None unless that is less than it has.
+
+    Args:
+        row: the trial's row.
+        peak_bytes: the most memory that it has taken so far.
+    """
+    needed = int(peak_bytes * MEASURED_MARGIN)
+    if row.gpu_share is None or row.gpu_bytes is None or peak_bytes * MEASURED_MARGIN >= row.gpu_bytes:
+        return None
+    return Reservation(row.gpu, row.gpu_share * needed / row.gpu_bytes, needed)
 
 
-def _needs_no_less(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether a trial of `known` takes at least the memory of one of `wanted`."""
+def _needs_no_less(other: Mapping[str, Any], trial: Mapping[str, Any]) -> bool:
+    """Return whether a trial of the configuration `other` takes at least the memory of one of `trial`."""
     return (
-        known["batch_size"] >= wanted["batch_size"]
-        and known["max_length"] >= wanted["max_length"]
-        and known["freeze_depth"] <= wanted["freeze_depth"]
-        and all(known.get(name) == wanted.get(name) for name in ("optimizer", "strategy", "model"))
+        other["batch_size"] >= trial["batch_size"]
+        and other["max_length"] >= trial["max_length"]
+        and other["freeze_depth"] <= trial["freeze_depth"]
+        and all(other.get(name) == trial.get(name) for name in ("optimizer", "strategy", "model"))
     )
 
 
-def _ratio(wanted: Mapping[str, Any] | None, known: Mapping[str, Any]) -> float:
-    return 1.0 if wanted is None else float(wanted["batch_size"]) / float(known["batch_size"])
+def _batch_ratio(trial: Mapping[str, Any] | None, other: Mapping[str, Any]) -> float:
+    """Return how many times as many examples `trial` has in memory at once as `other`."""
+    return 1.0 if trial is None else float(trial["batch_size"]) / float(other["batch_size"])
 
 
-def _estimate(study: StudyRow, wanted: Mapping[str, Any] | None) -> int | None:
-    """What the inspection found that a trial of this batch size takes, or the next larger one that it looked at."""
+def _estimated_bytes(study: StudyRow, trial: Mapping[str, Any] | None) -> int | None:
+    """Return the inspection's estimate for the trial's batch size, or for the next larger one that it looked at."""
     estimates = None if study.inspection is None else study.inspection.estimates
     if estimates is None or not estimates.batch_sizes:
         return None if estimates is None else estimates.memory_bytes
     fits = estimates.batch_sizes
-    if wanted is None:
+    if trial is None:
         return fits[0].memory_bytes
-    return next((fit for fit in fits if fit.batch_size >= wanted["batch_size"]), fits[-1]).memory_bytes
+    return next((fit for fit in fits if fit.batch_size >= trial["batch_size"]), fits[-1]).memory_bytes

@@ -1,4 +1,8 @@
-"""What happens without a request: expired leases are taken back, budgets of time end, crashes are mended."""
+"""The reaper: takes expired leases back, ends studies whose time is up, and mends what a crash left half-way.
+
+A thread of each service calls it about once a second. Any number of services may reap one database: rows that one has
+locked are skipped by the others. Each step opens transactions of its own.
+"""
 
 import logging
 import math
@@ -10,77 +14,93 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from luthier.service.dispatch.core import Core
-from luthier.service.lifecycle import transitions as lifecycle
+from luthier.service.lifecycle import study_rows, transitions
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import ENDED, AssignmentKind, TrialState
 
 log = logging.getLogger("luthier")
-AWAY_SECONDS = 5.0  # a round that comes so late was kept from coming
+PLAN_SECONDS = 3600.0  # an older plan was left behind by a service that died; a plan waits 10 minutes at most
 
 
 @dataclass(frozen=True)
-class Reaper(Core):
-    """Any number of services may reap one database: rows locked by one are skipped by the others."""
+class Reaper:
+    """Does what has to happen without a request."""
+
+    core: Core
 
     def tick(self, take_back: bool = True) -> None:
-        """One round. Cheap when nothing is due."""
+        """Do one round, which costs little when nothing is due.
+
+        Args:
+            take_back: take expired leases back; False: leave them to a later round.
+        """
         if take_back:
             self._take_back()
-        self.searches.heartbeat()
-        with self.database.transaction() as session:
-            old = StudyRow.transient & (StudyRow.created_at < self.database.now() - 3600.0)
-            session.execute(delete(StudyRow).where(old))
+        self.core.searches.heartbeat()
+        database = self.core.database
+        with database.transaction() as session:
+            is_leftover = StudyRow.transient & (StudyRow.created_at < database.now() - PLAN_SECONDS)
+            session.execute(delete(StudyRow).where(is_leftover))
             unended = select(StudyRow.id).where(StudyRow.state.not_in(ENDED), ~StudyRow.transient)
-            open_ids = list(session.scalars(unended))
-        for study_id in open_ids:
+            study_ids = list(session.scalars(unended))
+        for study_id in study_ids:
             self._mend(study_id)
 
-    def _take_back(self) -> None:
-        with self.database.transaction() as session:
-            for row in self.leases.expired(session):
-                worker = row.worker
-                state = self.leases.release(session, row, lost=True, error="its lease ran out", expired=True)
-                log.warning("study %d: %s's lease on its %s ran out; now %s", row.study_id, worker, row.kind, state)
+    def guarded_tick(self) -> Callable[[], None]:
+        """Return a `tick` for a thread, which takes no lease back after a pause in which workers could not renew.
 
-    def _mend(self, study_id: int) -> None:
-        with self.database.transaction() as session:
-            study = lifecycle.locked_by_id(session, study_id)
-            if study is None:
-                return
-            once = (AssignmentKind.INSPECT, AssignmentKind.EVALUATE)
-            lost = select(AssignmentRow).where(
-                AssignmentRow.study_id == study_id,
-                AssignmentRow.kind.in_(once),
-                AssignmentRow.state == TrialState.FAILED,
-            )
-            for row in session.scalars(lost):
-                if study.state in ENDED:
-                    break
-                if row.kind == AssignmentKind.EVALUATE:
-                    lifecycle.unmeasured(session, self.database, study, row.error or "")
-                else:
-                    lifecycle.fail(session, self.leases, study, row.error or "its inspection failed")
-            lifecycle.settle(session, self.leases, study)
-        if study.state in ENDED:
-            self.searches.ended(study)
-        elif study.inspection is not None and study.started_at is not None:  # before, there is nothing to tell
-            self.searches.reconcile(study.id, self.searches.get(study))
-
-    def ticks(self, grace_seconds: float) -> Callable[[], None]:
-        """`tick`, which takes no lease back for `grace_seconds` after it was kept from looking: by a service or a
-        database that was away, so that nobody could renew."""
-        looked, grace_until = -math.inf, -math.inf
+        The pause is one of the service or of the database. After a gap of more than `Presence.absence_seconds` between
+        two rounds, as before the first round, expired leases are left alone for one lease: so workers that waited for
+        the service renew first.
+        """
+        last_round = -math.inf  # by this process's monotonic clock, in seconds
+        grace_until = -math.inf
 
         def tick() -> None:
-            nonlocal looked, grace_until
-            now, before = time.monotonic(), looked
-            if now - before > max(AWAY_SECONDS, grace_seconds / 2):
-                grace_until = now + grace_seconds
-            looked = now
+            nonlocal last_round, grace_until
+            now = time.monotonic()
+            before = last_round
+            if now - before > self.core.presence.absence_seconds:
+                grace_until = now + self.core.leases.lease_seconds
+            last_round = now
             try:
                 self.tick(take_back=now >= grace_until)
             except SQLAlchemyError:
-                looked = before
+                last_round = before  # the database is away: this was no round
                 raise
 
         return tick
+
+    def _take_back(self) -> None:
+        """Queue the assignments again whose leases have run out, or fail them."""
+        leases = self.core.leases
+        with self.core.database.transaction() as session:
+            for row in leases.expired(session):
+                worker = row.worker
+                state = leases.release(session, row, lost=True, error="its lease ran out", expired=True)
+                log.warning("study %d: %s's lease on its %s ran out; now %s", row.study_id, worker, row.kind, state)
+
+    def _mend(self, study_id: int) -> None:
+        """Settle a study, fail it where its inspection or evaluation failed, and tell Optuna what it has missed."""
+        core = self.core
+        with core.database.transaction() as session:
+            study = study_rows.lock_by_id(session, study_id)
+            if study is None:
+                return
+            failed = select(AssignmentRow).where(
+                AssignmentRow.study_id == study_id,
+                AssignmentRow.kind.in_((AssignmentKind.INSPECT, AssignmentKind.EVALUATE)),
+                AssignmentRow.state == TrialState.FAILED,
+            )
+            for row in session.scalars(failed):
+                if study.state in ENDED:
+                    break
+                if row.kind == AssignmentKind.EVALUATE:
+                    transitions.fail_unmeasured(session, core.database, study, row.error or "")
+                else:
+                    transitions.fail(session, core.leases, study, row.error or "its inspection failed")
+            transitions.settle(session, core.leases, study)
+        if study.state in ENDED:
+            core.searches.close_study(study)
+        elif study.inspection is not None and study.started_at is not None:  # before, there is nothing to tell
+            core.searches.reconcile(study.id, core.searches.get(study))

@@ -1,23 +1,26 @@
-"""Work taken back: reports, renewals and outcomes.
+"""Reports: evaluations, renewals and outcomes that workers send about the assignments they hold.
 
-Our rows are written in one transaction, first; Optuna's storage follows outside of it. A crash between the two is
-mended when the study's search is next opened, or by the reaper.
+Called by the worker's API. Our rows are written first, in one transaction; Optuna's storage follows outside of it. A
+crash between the two is mended when the study's search is opened next, or by the reaper. A message under a lease that
+is over changes nothing.
 """
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import select, update
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
+from luthier.service.dispatch import checkpoints
 from luthier.service.dispatch.core import Core
-from luthier.service.dispatch.placement import shrunk
-from luthier.service.dispatch.search_pool import resolved_space
+from luthier.service.dispatch.placement import smaller_reservation
 from luthier.service.errors import Stale, invalid
-from luthier.service.lifecycle import transitions as lifecycle
-from luthier.service.storage.leases import already_finished, changed_rows
+from luthier.service.lifecycle import study_rows, transitions, winner
+from luthier.service.storage.column_types import StoredModel
+from luthier.service.storage.database import changed_rows
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
 from luthier.studies.protocol import (
     ENDED,
@@ -33,202 +36,219 @@ from luthier.studies.protocol import (
     StudyState,
     TrialState,
 )
-from luthier.studies.results import Inspection
-from luthier.studies.spec import StudySpec, is_better
+from luthier.studies.spec import is_better
 from luthier.studies.wire import FileRef
+
+NO_REASON = Problem(message="The worker gave no reason.")
+NO_SCORE = "The trial ended without a finite score."
 
 
 @dataclass(frozen=True)
-class Reports(Core):
-    """Takes work back."""
+class Reports:
+    """Records what workers report. Methods open transactions of their own; threads share an instance."""
+
+    core: Core
 
     def report(self, report: Report) -> Answer:
-        """Record an evaluation and extend the lease. A step that is known already is a repeat. Raises Stale."""
-        with self.database.transaction() as session:
-            row = self.leases.held(session, report.id, report.token)
+        """Record an evaluation, extend the lease, and decide whether the trial trains on.
+
+        A report of a step that is recorded already changes nothing but the deadline, and gets the same decision.
+
+        Raises:
+            Stale: the lease is over.
+            Invalid: a file that the report names is not whole in the store.
+        """
+        core = self.core
+        outdated: list[FileRef] = []
+        with core.database.transaction() as session:
+            row = core.leases.extend(session, report.id, report.token, report.seconds)
             study = session.get_one(StudyRow, row.study_id)
-            spec = study.spec
-            value = report.metrics.get(spec.objective.metric)
-            columns: dict[str, Any] = {}
-            stale_files: list[FileRef] = []
-            if self._is_new(session, report):
-                self._log(row, report.log)
-                columns, stale_files = self._record(row, spec, report, value)
-            self.leases.extend(session, row.id, report.token, seconds=report.seconds, **columns)
-            hurry = study.hurry
-        self.store.drop(row.study_id, row.id, stale_files)
+            value = report.metrics.get(study.spec.objective.metric)
+            if self._insert_report(session, report):
+                core.store.append_log(study.id, row.id, report.log)
+                outdated = self._record_evaluation(study, row, report, value)
+        core.store.drop(study.id, row.id, outdated)
         if report.micro_batch is not None and report.micro_batch < (study.micro_batch or math.inf):
             self._lower_micro_batch(study.id, report.micro_batch)
-        if row.kind != AssignmentKind.TRAIN:  # a repetition runs to its end: the search is over
-            return Answer(decision=Decision.CONTINUE, lease_seconds=self.leases.lease_seconds)
-        prune = False
-        if value is not None:
-            prune = self.searches.report(self.searches.get(study), row, report.step, value)
-        decision = Decision.STOP if hurry else Decision.PRUNE if prune else Decision.CONTINUE
-        return Answer(decision=decision, lease_seconds=self.leases.lease_seconds)
+        decision = Decision.CONTINUE  # a repetition trains to its end: the search is over
+        if row.kind == AssignmentKind.TRAIN:
+            prune = value is not None and core.searches.report(core.searches.get(study), row, report.step, value)
+            if study.stop_at_next_evaluation:
+                decision = Decision.STOP
+            elif prune:
+                decision = Decision.PRUNE
+        return Answer(decision=decision, lease_seconds=core.leases.lease_seconds)
 
-    def _lower_micro_batch(self, study_id: int, micro_batch: int) -> None:
-        """Hand out no larger micro-batch for this study. In a transaction of its own: a study's row is locked before
-        its assignments', and a report holds one of those."""
-        with self.database.transaction() as session:
-            lower = StudyRow.micro_batch.is_(None) | (StudyRow.micro_batch > micro_batch)
-            changed_rows(
-                session, update(StudyRow).where(StudyRow.id == study_id, lower).values(micro_batch=micro_batch)
-            )
-
-    def _is_new(self, session: Session, report: Report) -> bool:
-        """Insert the report's row, unless the step is there already."""
-        insert = self.database.insert(ReportRow).on_conflict_do_nothing().returning(ReportRow.step)
-        values = {"assignment_id": report.id, "step": report.step, "metrics": report.metrics, "at": self.database.now()}
+    def _insert_report(self, session: Session, report: Report) -> bool:
+        """Insert the evaluation's row; return False when the step is there already."""
+        insert = self.core.database.insert(ReportRow).on_conflict_do_nothing().returning(ReportRow.step)
+        at = self.core.database.now()
+        values = {"assignment_id": report.id, "step": report.step, "metrics": report.metrics, "at": at}
         return session.scalar(insert.values(values)) is not None
 
-    def _record(
-        self, row: AssignmentRow, spec: StudySpec, report: Report, value: float | None
-    ) -> tuple[dict[str, Any], list[FileRef]]:
-        """The trial's columns that a new report changes, and the files that no row names any more."""
+    def _record_evaluation(
+        self, study: StudyRow, row: AssignmentRow, report: Report, value: float | None
+    ) -> list[FileRef]:
+        """Write a new evaluation into a trial's locked row, and return the files that the row names no more.
+
+        Args:
+            study: the trial's study.
+            row: the trial.
+            report: the evaluation.
+            value: its score of the objective; None where that is not finite.
+
+        Raises:
+            Invalid: a file that the report names is not whole in the store.
+        """
         for ref in (report.resume, report.best):
-            self.store.require(row.study_id, row.id, ref)
-        columns: dict[str, Any] = {
-            "step": report.step,
-            "peak_memory_bytes": report.peak_memory_bytes,
-            "examples_per_second": report.examples_per_second,
-        }
-        if report.peak_memory_bytes is not None and spec.resources.gpus is None:
-            columns |= shrunk(row, report.peak_memory_bytes)
-        last = spec.objective.measurement == "last"
-        if value is not None and (row.value is None or last or is_better(value, row.value, spec.maximize)):
-            columns |= {"value": value, "best_step": report.step}
-        old = {"resume": row.resume, "best": row.best}
-        new, unwanted = dict(old), list[FileRef]()
-        for key, ref in (("resume", report.resume), ("best", report.best)):
-            if ref is None:
-                continue
-            if key == "best" and "best_step" not in columns:  # a replay after a lost attempt may come out otherwise
-                unwanted.append(ref)
-                continue
-            new[key] = columns[key] = ref.model_dump()
+            self.core.store.require(study.id, row.id, ref)
+        objective = study.spec.objective
+        improves = value is not None and (
+            row.value is None or objective.measurement == "last" or is_better(value, row.value, study.spec.maximize)
+        )
+        named_before = [row.resume, row.best]
+        rejected: list[FileRef] = []
+        row.step = report.step
+        row.peak_memory_bytes = report.peak_memory_bytes
+        row.examples_per_second = report.examples_per_second
+        if improves:
+            row.value = value
+            row.best_step = report.step
         if report.resume is not None:
-            columns["resume_step"] = report.step
-        kept = [ref["name"] for ref in new.values() if ref]
-        gone = [FileRef.model_validate(ref) for ref in old.values() if ref and ref["name"] not in kept]
-        return columns, gone + unwanted
+            row.resume = report.resume
+            row.resume_step = report.step
+        if report.best is not None and improves:
+            row.best = report.best
+        elif report.best is not None:  # an evaluation repeated after a lost attempt may come out otherwise
+            rejected.append(report.best)
+        if report.peak_memory_bytes is not None and study.spec.resources.gpus is None:
+            smaller = smaller_reservation(row, report.peak_memory_bytes)
+            if smaller is not None:
+                self.core.leases.shrink(row, smaller)
+        names = {ref.name for ref in (row.resume, row.best) if ref is not None}
+        return [ref for ref in named_before if ref is not None and ref.name not in names] + rejected
+
+    def _lower_micro_batch(self, study_id: int, micro_batch: int) -> None:
+        """Let later assignments of the study train at most so many examples at once.
+
+        This takes a transaction of its own: a study's row is locked before its assignments', and a report's
+        transaction has locked one of those.
+        """
+        with self.core.database.transaction() as session:
+            larger = StudyRow.micro_batch.is_(None) | (StudyRow.micro_batch > micro_batch)
+            lower = update(StudyRow).where(StudyRow.id == study_id, larger).values(micro_batch=micro_batch)
+            changed_rows(session, lower)
 
     def renew(self, renewal: Renewal) -> Answer:
-        """Extend the lease. Raises Stale."""
-        with self.database.transaction() as session:
-            row = self.leases.held(session, renewal.id, renewal.token)
-            self._log(row, renewal.log)
-            self.leases.extend(session, row.id, renewal.token)
-        return Answer(decision=Decision.CONTINUE, lease_seconds=self.leases.lease_seconds)
+        """Extend the lease, and append the worker's log. Raises Stale."""
+        with self.core.database.transaction() as session:
+            row = self.core.leases.extend(session, renewal.id, renewal.token)
+            self.core.store.append_log(row.study_id, row.id, renewal.log)
+        return Answer(decision=Decision.CONTINUE, lease_seconds=self.core.leases.lease_seconds)
 
     def finish(self, outcome: Outcome) -> None:
-        """Record how the work ended, tell Optuna, and move the study on. A repeat changes nothing. Raises Stale."""
-        with self.database.transaction() as session:
-            study = lifecycle.locked_of(session, outcome.id)  # before the assignment, as everywhere
+        """Record how the work ended, settle its study, tell Optuna, and remove files. A repeat changes nothing.
+
+        Raises:
+            Stale: the lease is over, or the study was deleted.
+            Invalid: a file that the outcome names is not whole in the store.
+        """
+        leases = self.core.leases
+        with self.core.database.transaction() as session:
+            study = study_rows.lock_of_assignment(session, outcome.id)
             if study is None:
                 raise Stale("The study is gone. Drop the work.")
             try:
-                row = self.leases.held(session, outcome.id, outcome.token)
+                row = leases.lock_held(session, outcome.id, outcome.token)
             except Stale:
-                if already_finished(session, outcome):
+                if leases.is_recorded(session, outcome):
                     return
                 raise
-            self._log(row, outcome.log)
+            self.core.store.append_log(study.id, row.id, outcome.log)
             if outcome.micro_batch is not None:
                 study.micro_batch = min(study.micro_batch or outcome.micro_batch, outcome.micro_batch)
+            outcome = _with_usable_inspection(study, row, outcome)
             state = self._end(session, row, outcome)
-            if row.kind == AssignmentKind.INSPECT and state in (TrialState.COMPLETE, TrialState.FAILED):
-                self._inspected(session, study, row, outcome.inspection)
-            elif row.kind == AssignmentKind.EVALUATE and state in (TrialState.COMPLETE, TrialState.FAILED):
-                self._evaluated(session, study, row, outcome)
-            lifecycle.settle(session, self.leases, study)
-            superseded = (
-                []
-                if state is TrialState.QUEUED or (row.best is None and study.state not in ENDED)
-                else self.superseded(session, study)
-            )
-        if row.kind == AssignmentKind.TRAIN and state is not TrialState.QUEUED:
-            self.searches.tell(self.searches.get(study), row)
+            if state in (TrialState.COMPLETE, TrialState.FAILED) and row.kind in EFFECTS:
+                EFFECTS[AssignmentKind(row.kind)](self, session, study, row, outcome)
+            transitions.settle(session, leases, study)
+            superseded: list[AssignmentRow] = []
+            if state is not TrialState.QUEUED and (row.best is not None or study.state in ENDED):
+                superseded = checkpoints.forget_superseded(session, study)
         if row.kind in TRAINING and state is not TrialState.QUEUED:
+            if row.kind == AssignmentKind.TRAIN:
+                self.core.searches.tell(self.core.searches.get(study), row)
             superseded.append(row)
-        self.remove_files(superseded)
+        checkpoints.remove_unnamed(self.core.store, superseded)
         if study.state in ENDED:
-            self.searches.ended(study)
+            self.core.searches.close_study(study)
 
     def _end(self, session: Session, row: AssignmentRow, outcome: Outcome) -> TrialState:
-        problem = outcome.problem or Problem(message="The worker gave no reason.")
+        """Queue a held assignment again, or record its end; return its new state. Raises Stale, Invalid."""
+        problem = outcome.problem or NO_REASON
         seconds = max(row.seconds, outcome.seconds)
         if outcome.status in ("released", "lost"):
-            return self.leases.release(session, row, outcome.status == "lost", problem.message, seconds=seconds)
-        state, reason = TrialState(outcome.status), outcome.reason
-        error = problem.message if outcome.problem or state is TrialState.FAILED else None
-        if row.kind in TRAINING and state is TrialState.COMPLETE and row.value is None:
-            state, reason, error = TrialState.FAILED, Reason.ERROR, "The trial ended without a finite score."
-        columns: dict[str, Any] = {"reason": reason, "error": error, "problem_path": problem.path or None}
-        columns["seconds"] = seconds
-        for key in ("peak_memory_bytes", "examples_per_second"):
-            if getattr(outcome, key) is not None:
-                columns[key] = getattr(outcome, key)
+            lost = outcome.status == "lost"
+            return self.core.leases.release(session, row, lost, problem.message, seconds=seconds)
+        state = TrialState(outcome.status)
+        columns: dict[str, Any] = {
+            "reason": outcome.reason,
+            "error": problem.message if outcome.problem or state is TrialState.FAILED else None,
+            "problem_path": problem.path or None,
+            "seconds": seconds,
+        }
+        for column in ("peak_memory_bytes", "examples_per_second"):
+            if getattr(outcome, column) is not None:
+                columns[column] = getattr(outcome, column)
         if row.kind in TRAINING:
             columns["resume"] = None
+            if state is TrialState.COMPLETE and row.value is None:
+                state = TrialState.FAILED
+                columns |= {"reason": Reason.ERROR, "error": NO_SCORE}
         if outcome.comparison is not None:
-            self.store.require(row.study_id, row.id, outcome.comparison.predictions)
+            self.core.store.require(row.study_id, row.id, outcome.comparison.predictions)
             columns["comparison"] = outcome.comparison
-        self.leases.end(session, row, state, **columns)
+        self.core.leases.end(session, row, state, **columns)
         return state
 
-    def _inspected(self, session: Session, study: StudyRow, row: AssignmentRow, inspection: Inspection | None) -> None:
-        """The study starts, or fails with a sentence before any trial."""
-        if inspection is None:
-            lifecycle.fail(session, self.leases, study, row.error or "The inspection found nothing.")
+    def _start_search(self, session: Session, study: StudyRow, row: AssignmentRow, outcome: Outcome) -> None:
+        """Start a locked study that was inspected; without a usable inspection it fails before any trial."""
+        if outcome.inspection is None:
+            transitions.fail(session, self.core.leases, study, row.error or "The inspection found nothing.")
             return
-        study.inspection = inspection
-        try:
-            resolved_space(study)
-        except ValidationError as error:
-            problem = invalid(error)
-            row.reason, row.error, row.problem_path = Reason.BAD_DATA, problem.detail, problem.errors[0].path.split(".")
-            study.inspection = None  # it is of no use: the space cannot be resolved with it
-            lifecycle.fail(session, self.leases, study, problem.detail)
-            return
+        study.inspection = outcome.inspection
         if study.state == StudyState.QUEUED:
-            study.state = StudyState.PAUSED if study.hold else StudyState.RUNNING
+            study.state = StudyState.PAUSED if study.hold_after_inspection else StudyState.RUNNING
 
-    def _evaluated(self, session: Session, study: StudyRow, row: AssignmentRow, outcome: Outcome) -> None:
+    def _store_measurement(self, session: Session, study: StudyRow, row: AssignmentRow, outcome: Outcome) -> None:
+        """Store the test scores and the packed model of a locked study's winner; without them the study fails."""
         if outcome.evaluation is None:
-            lifecycle.unmeasured(session, self.database, study, row.error or "")
+            transitions.fail_unmeasured(session, self.core.database, study, row.error or "")
             return
-        winner = lifecycle.winning(session, study)
-        self.store.require(study.id, winner.id, outcome.evaluation.model)
-        study.model = outcome.evaluation.model.model_dump() | {"assignment": winner.id}
+        source = winner.winning_assignment(session, study)
+        model = outcome.evaluation.model
+        self.core.store.require(study.id, source.id, model)
+        study.model = StoredModel(**model.model_dump(), assignment=source.id)
         study.test = outcome.evaluation.test
 
-    def superseded(self, session: Session, study: StudyRow) -> list[AssignmentRow]:
-        """Finished trials that still name a checkpoint and do not lead: their files can go."""
-        keeping = lifecycle.keeping(session, study)
-        finished = select(AssignmentRow).where(AssignmentRow.study_id == study.id, AssignmentRow.kind.in_(TRAINING))
-        finished = finished.where(AssignmentRow.best.is_not(None) | AssignmentRow.resume.is_not(None))
-        superseded = [
-            row
-            for row in session.scalars(finished.where(AssignmentRow.state.not_in(lifecycle.ACTIVE)))
-            if row.id not in keeping
-        ]
-        for row in superseded:
-            row.best = row.resume = None
-        return superseded
 
-    def ended(self, study: StudyRow) -> None:
-        """A study was ended by a user: its superseded' files go, and Optuna hears of it."""
-        with self.database.transaction() as session:
-            superseded = self.superseded(session, session.get_one(StudyRow, study.id))
-        self.remove_files(superseded)
-        self.searches.ended(study)
+Effect = Callable[[Reports, Session, StudyRow, AssignmentRow, Outcome], None]
 
-    def remove_files(self, trials: list[AssignmentRow]) -> None:
-        """Remove the files of these trials that no row names."""
-        for trial in trials:
-            refs = [FileRef.model_validate(trial.best)] if trial.best else []
-            self.store.keep_only(trial.study_id, trial.id, refs)
+EFFECTS: Mapping[str, Effect] = {
+    AssignmentKind.INSPECT: Reports._start_search,
+    AssignmentKind.EVALUATE: Reports._store_measurement,
+}
+"""By kind: what an assignment that was complete or failed changes in its study, before the study is settled."""
 
-    def _log(self, row: AssignmentRow, text: str) -> None:
-        self.store.append_log(row.study_id, row.id, text)
+
+def _with_usable_inspection(study: StudyRow, row: AssignmentRow, outcome: Outcome) -> Outcome:
+    """Return an inspection's outcome, as one of bad data where the study's space does not fit the model."""
+    if row.kind != AssignmentKind.INSPECT or outcome.inspection is None:
+        return outcome
+    try:
+        study.spec.space.resolved(*outcome.inspection.depths)
+    except ValidationError as error:
+        fault = invalid(error)
+        problem = Problem(message=fault.detail, path=list(fault.errors[0].path.split(".")))
+        return outcome.model_copy(update={"inspection": None, "reason": Reason.BAD_DATA, "problem": problem})
+    return outcome

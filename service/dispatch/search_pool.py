@@ -1,50 +1,70 @@
-"""The open searches of this process: one `Search` a study, mended when it is opened."""
+"""The open searches of this process: one `Search` for each study, reconciled with our rows when it is opened.
+
+Claims ask them, reports tell them, the reaper reconciles them. Our rows are always written first and committed; only
+then a search is told, outside of any transaction of ours.
+"""
 
 import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from sqlalchemy import delete, select
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from luthier.service.storage.database import Database
-from luthier.service.storage.tables import AssignmentRow, ReportRow, ServiceRow, StudyRow
+from luthier.service.storage.presence import Presence
+from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
 from luthier.studies.protocol import FINISHED, AssignmentKind, Reason, TrialState
 from luthier.studies.search.search import Search
 from luthier.studies.search.storage import close_storage, open_storage
 from luthier.studies.space import Space
 
-AWAY_SECONDS = 15.0  # a service not heard of for so long is gone
-
 
 def resolved_space(study: StudyRow) -> Space:
-    """The study's space with depths resolved; call it only after the inspection."""
+    """Return the study's space with fractions of a depth resolved to blocks.
+
+    Raises:
+        LookupError: the study has not been inspected.
+        ValidationError: the space does not fit the model.
+    """
     if study.inspection is None:
         raise LookupError(f"{study.name} has not been inspected yet")
     return study.spec.space.resolved(*study.inspection.depths)
 
 
 class SearchPool:
-    def __init__(self, database: Database) -> None:
+    """The searches of one service. Threads share it; its own locks are held for moments only, save `exclusive`."""
+
+    def __init__(self, database: Database, presence: Presence) -> None:
+        """Open Optuna's storage in the service's database."""
         self._database = database
+        self._presence = presence
         self._storage = open_storage(database.url)
-        self._me = secrets.token_hex(16)
-        self._alone = False  # until a look around says so
+        self._service_id = secrets.token_hex(16)
+        self._alone = False  # until a heartbeat finds no other service
         self._open: dict[int, Search] = {}
-        self._turns: dict[int, threading.Lock] = {}
-        self._lock = threading.Lock()
+        self._exclusive: dict[int, threading.Lock] = {}
+        self._lock = threading.Lock()  # over the two dictionaries
 
     @contextmanager
-    def turn(self, study_id: int) -> Iterator[None]:
-        """One request of this process at a time may ask on behalf of a study; the others queue here."""
+    def exclusive(self, study_id: int) -> Iterator[None]:
+        """Let one thread of this process at a time ask on behalf of a study; others wait here.
+
+        Enter it outside of any transaction: it is held while Optuna draws. Other services are kept out by the turn in
+        the study's row.
+        """
         with self._lock:
-            turn = self._turns.setdefault(study_id, threading.Lock())
-        with turn:
+            lock = self._exclusive.setdefault(study_id, threading.Lock())
+        with lock:
             yield
 
     def get(self, study: StudyRow) -> Search:
-        """The study's search. Where other services write to the same database, it reads what they wrote."""
+        """Return the study's search, opened and reconciled if it was not open. The study must be inspected.
+
+        Where other services write to the same database, the search first reads what they wrote. Call it outside of
+        any transaction.
+        """
         with self._lock:
             search = self._open.get(study.id)
         if search is not None and not self._alone:
@@ -57,13 +77,9 @@ class SearchPool:
         return search
 
     def heartbeat(self) -> None:
-        """Say that this service is here, and see whether it is the only one. Called every second or so."""
+        """Report that this service is there, and see whether it is the only one. The reaper calls it every second."""
         with self._database.transaction() as session:
-            now = self._database.now()
-            here = self._database.insert(ServiceRow).values(id=self._me, seen_at=now)
-            session.execute(here.on_conflict_do_update(index_elements=["id"], set_={"seen_at": now}))
-            session.execute(delete(ServiceRow).where(ServiceRow.seen_at < now - AWAY_SECONDS))
-            alone = session.scalar(select(ServiceRow.id).where(ServiceRow.id != self._me).limit(1)) is None
+            alone = self._presence.report_service(session, self._service_id)
         if alone and not self._alone:
             with self._lock:
                 searches = list(self._open.values())
@@ -72,9 +88,12 @@ class SearchPool:
         self._alone = alone
 
     def close(self) -> None:
-        """Say that this service is gone, and close what is open."""
-        with suppress(SQLAlchemyError), self._database.transaction() as session:  # gone with the database: it runs out
-            session.execute(delete(ServiceRow).where(ServiceRow.id == self._me))
+        """Remove this service's row, and close Optuna's storage.
+
+        If the database is down the row stays; it expires after `presence.SERVICE_SECONDS`.
+        """
+        with suppress(SQLAlchemyError), self._database.transaction() as session:
+            self._presence.remove_service(session, self._service_id)
         close_storage(self._storage)
 
     def reconcile(self, study_id: int, search: Search) -> None:
@@ -98,35 +117,46 @@ class SearchPool:
             self.tell(search, row)
 
     def report(self, search: Search, row: AssignmentRow, step: int, value: float) -> bool:
-        """Tell Optuna of a trial's evaluation; whether the trial is to end now, pruned."""
+        """Tell Optuna of a trial's evaluation, and return whether the trial is to end now, as pruned.
+
+        Args:
+            search: the study's search.
+            row: the trial.
+            step: number of the evaluation, from 1.
+            value: the objective's score.
+        """
         self._replay_reports(search, row, step - 1)
         return search.report(row.number, step, value)
 
     def _replay_reports(self, search: Search, row: AssignmentRow, last: int) -> None:
-        """Tell Optuna of the evaluations up to `last` that are in our rows only: a service ended between the two, and
-        the trial went on from a checkpoint that came with them."""
+        """Tell Optuna of the evaluations up to step `last` that only our rows have.
+
+        A service ended between the two writes, and the trial continued from a checkpoint that came with the report.
+        """
         if last < 1 or search.has_report(row.number, last):
             return
         with self._database.reading() as session:
-            made = select(ReportRow).where(ReportRow.assignment_id == row.id, ReportRow.step <= last)
-            reports = session.scalars(made.order_by(ReportRow.step)).all()
+            statement = select(ReportRow).where(ReportRow.assignment_id == row.id, ReportRow.step <= last)
+            reports = session.scalars(statement.order_by(ReportRow.step)).all()
         for report in reports:
             value = report.metrics.get(search.spec.objective.metric)
             if value is not None:
                 search.report(row.number, report.step, value)
 
     def tell(self, search: Search, row: AssignmentRow) -> None:
+        """Tell Optuna how a trial ended, after the evaluations that it lacks."""
         self._replay_reports(search, row, row.step)
         reason = Reason(row.reason) if row.reason else None
         search.tell(row.number, TrialState(row.state), row.value, reason)
 
-    def ended(self, study: StudyRow) -> None:
-        """The study has ended: tell Optuna what it has not has_report of yet, and keep nothing open."""
+    def close_study(self, study: StudyRow) -> None:
+        """Tell Optuna what it lacks of a study that has ended, and keep nothing of the study open."""
         if study.inspection is not None:
             self.reconcile(study.id, self.get(study))
         self.forget(study.id)
 
     def forget(self, study_id: int) -> None:
+        """Keep nothing of a study open."""
         with self._lock:
             self._open.pop(study_id, None)
-            self._turns.pop(study_id, None)
+            self._exclusive.pop(study_id, None)

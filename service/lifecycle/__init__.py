@@ -1,1 +1,1 @@
-"""The life of a study: its states, its budget, its winner."""
+"""The life of a study: its rows, its transitions, its budget, its winner."""

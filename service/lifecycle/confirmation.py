@@ -1,7 +1,8 @@
-"""A study's best configurations, trained again on fresh seeds before one of them wins (`confirm` in the spec).
+"""Confirmation: a study's best configurations are trained again on fresh seeds before one of them wins.
 
-The winner is the configuration with the best mean over its repetitions, since the score that made it a candidate was
-the best of many, and partly luck. The weights that are kept are those of its repetition with the best score.
+`winner.py` calls it, and views that show the repetitions; the spec asks for it with `confirm`. The winner is the
+configuration with the best mean over its repetitions, since the score that made it a candidate was the best of many,
+and partly luck. The weights that are kept are those of its repetition with the best score. Nothing is changed here.
 """
 
 import math
@@ -18,70 +19,70 @@ from luthier.studies.protocol import AssignmentKind, TrialState
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trial and its repetitions, in their order."""
+    """A trial and its repetitions, in the order of their numbers."""
 
     trial: AssignmentRow
-    again: Sequence[AssignmentRow]
+    repetitions: Sequence[AssignmentRow]
 
     @property
     def values(self) -> list[float]:
         """The scores of the repetitions that ran to their end."""
-        return [row.value for row in self.again if row.state == TrialState.COMPLETE and row.value is not None]
+        return [row.value for row in self.repetitions if row.state == TrialState.COMPLETE and row.value is not None]
 
-    def best(self, maximize: bool) -> AssignmentRow | None:
-        """The repetition with the best score; of equals the earliest."""
+    def best_repetition(self, maximize: bool) -> AssignmentRow | None:
+        """Return the complete repetition with the best score, the earliest of equals; None where none has weights."""
         sign = 1 if maximize else -1
-        done = [row for row in self.again if row.state == TrialState.COMPLETE and row.best is not None]
-        return max(done, key=lambda row: (sign * (row.value or 0.0), -row.number), default=None)
+        complete = [row for row in self.repetitions if row.state == TrialState.COMPLETE and row.best is not None]
+        return max(complete, key=lambda row: (sign * (row.value or 0.0), -row.number), default=None)
 
 
-def ranked(session: Session, study: StudyRow, limit: int) -> list[AssignmentRow]:
-    """The complete trials with the best values, best first; of equals the earlier."""
+def best_trials(session: Session, study: StudyRow, limit: int) -> list[AssignmentRow]:
+    """Return at most `limit` complete trials with the best values, best first; of equals the earlier first."""
     value = AssignmentRow.value.desc() if study.spec.maximize else AssignmentRow.value.asc()
-    complete = (
+    statement = select(AssignmentRow).where(
+        AssignmentRow.study_id == study.id,
         AssignmentRow.kind == AssignmentKind.TRAIN,
         AssignmentRow.state == TrialState.COMPLETE,
         AssignmentRow.value.is_not(None),
     )
-    found = (
-        select(AssignmentRow)
-        .where(AssignmentRow.study_id == study.id, *complete)
-        .order_by(value, AssignmentRow.number)
-        .limit(limit)
-    )
-    return list(session.scalars(found))
+    return list(session.scalars(statement.order_by(value, AssignmentRow.number).limit(limit)))
 
 
 def candidates(session: Session, study: StudyRow) -> list[Candidate]:
-    """The candidates, best trial first. Once nothing is drawn any more they stay the same."""
-    wanted = study.spec.confirm
-    if wanted is None:
+    """Return the candidates, best trial first; none where the spec asks for no confirmation.
+
+    They stay the same once no trial of the study runs any more.
+    """
+    confirm = study.spec.confirm
+    if confirm is None:
         return []
-    repetitions = (
+    statement = (
         select(AssignmentRow)
         .where(AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.CONFIRM)
         .order_by(AssignmentRow.number)
     )
-    rows = {row.number: row for row in session.scalars(repetitions)}
+    rows = {row.number: row for row in session.scalars(statement)}
     return [
-        Candidate(trial, [rows[n] for n in range(rank * wanted.seeds, (rank + 1) * wanted.seeds) if n in rows])
-        for rank, trial in enumerate(ranked(session, study, wanted.candidates))
+        Candidate(trial, [rows[n] for n in range(rank * confirm.seeds, (rank + 1) * confirm.seeds) if n in rows])
+        for rank, trial in enumerate(best_trials(session, study, confirm.candidates))
     ]
 
 
 def pick(candidates: Sequence[Candidate], maximize: bool) -> tuple[Candidate, AssignmentRow] | None:
-    """The candidate with the best mean, and its repetition whose weights are kept; None where none has a score.
+    """Return the candidate with the best mean score, and its repetition with the best score.
 
-    One with a repetition that diverged or failed comes after those without.
+    A candidate with a repetition that diverged or failed comes after those without. Returns None where no repetition
+    has a score.
     """
-    found: tuple[Candidate, AssignmentRow] | None = None
-    rank = (False, -math.inf)
+    picked: tuple[Candidate, AssignmentRow] | None = None
+    best_rank = (False, -math.inf)
     for candidate in candidates:
-        best = candidate.best(maximize)
-        if best is None:
+        repetition = candidate.best_repetition(maximize)
+        if repetition is None:
             continue
         mean = fmean(candidate.values) * (1 if maximize else -1)
-        its = (len(candidate.values) == len(candidate.again), mean)
-        if its > rank:
-            found, rank = (candidate, best), its
-    return found
+        rank = (len(candidate.values) == len(candidate.repetitions), mean)
+        if rank > best_rank:
+            picked = (candidate, repetition)
+            best_rank = rank
+    return picked

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from luthier.service.errors import Conflict, NotFound
-from luthier.service.lifecycle import transitions as lifecycle
+from luthier.service.lifecycle import winner
 from luthier.service.storage.file_store import FileStore
 from luthier.service.storage.tables import AssignmentRow, ChampionRow, RunRow, ScheduleRow, StudyRow
 from luthier.studies.wire import FileRef
@@ -27,12 +27,14 @@ def current(session: Session, schedule: ScheduleRow) -> ChampionRow | None:
 
 def file(store: FileStore, champion: ChampionRow) -> Path:
     """Return the path of a champion's packed model."""
-    return store.schedule_folder(champion.schedule_id) / FileRef.model_validate(champion.model).name
+    return store.schedule_folder(champion.schedule_id) / champion.model.name
 
 
 def packed_model(study: StudyRow) -> FileRef:
-    """Return the packed model of a study's winner; it lies in the folder of the winning assignment."""
-    return FileRef.model_validate({key: value for key, value in (study.model or {}).items() if key != "assignment"})
+    """Return the packed model of a study's winner; it lies in the winning assignment's folder. Raises NotFound."""
+    if study.model is None:
+        raise NotFound(f"{study.name} has no packed model.")
+    return study.model.file
 
 
 def comparison_files(session: Session, study: StudyRow, comparison: AssignmentRow) -> dict[str, FileRef]:
@@ -41,15 +43,14 @@ def comparison_files(session: Session, study: StudyRow, comparison: AssignmentRo
     Args:
         session: Any session; the champion is read.
         study: The study whose winner is the challenger.
-        comparison: The assignment; its number is the champion's id.
+        comparison: The assignment.
 
     Returns:
         "champion" and "challenger" -> the file.
     """
-    champion = session.get_one(ChampionRow, comparison.number)
-    model = FileRef.model_validate(champion.model)
+    champion = session.get_one(ChampionRow, comparison.champion_id)
     return {
-        "champion": model.model_copy(update={"name": CHAMPION}),
+        "champion": champion.model.model_copy(update={"name": CHAMPION}),
         "challenger": packed_model(study).model_copy(update={"name": CHALLENGER}),
     }
 
@@ -61,7 +62,7 @@ def place_comparison_files(session: Session, store: FileStore, study: StudyRow, 
         NotFound: One of the files is gone.
     """
     folder = store.folder(study.id, comparison.id)
-    champion = file(store, session.get_one(ChampionRow, comparison.number))
+    champion = file(store, session.get_one(ChampionRow, comparison.champion_id))
     if not champion.is_file():
         raise NotFound(f"The champion's file {champion.name} is not in the service's store any more.")
     store.link(champion, folder / CHAMPION)
@@ -91,7 +92,7 @@ def keep_file(session: Session, store: FileStore, run: RunRow, study: StudyRow) 
 
 
 def _winner_file(session: Session, store: FileStore, study: StudyRow) -> Path:
-    return store.path(study.id, lifecycle.winning(session, study).id, packed_model(study))
+    return store.path(study.id, winner.winning_assignment(session, study).id, packed_model(study))
 
 
 def promote(session: Session, schedule: ScheduleRow, run: RunRow, study: StudyRow, model: FileRef, now: float) -> None:
@@ -105,15 +106,15 @@ def promote(session: Session, schedule: ScheduleRow, run: RunRow, study: StudyRo
         model: The winner's packed model, as `keep_file` returned it.
         now: Seconds since the epoch, by the database's clock.
     """
-    winner = lifecycle.winning(session, study)
+    source = winner.winning_assignment(session, study)
     champion = ChampionRow(
         schedule_id=schedule.id,
         run_id=run.id,
         study=study.name,
         trial=study.winner,
-        params=winner.params,
+        params=source.params,
         test=study.test or {},
-        model=model.model_dump(),
+        model=model,
         previous_id=schedule.champion_id,
         promoted_at=now,
     )

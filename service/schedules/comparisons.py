@@ -6,7 +6,7 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from luthier.service.lifecycle import transitions as lifecycle
+from luthier.service.lifecycle import winner
 from luthier.service.storage.tables import AssignmentRow, ChampionRow, RunRow, ScheduleRow, StudyRow
 from luthier.studies.promotion import ComparedModel, ComparisonContext, DataSeen
 from luthier.studies.protocol import AssignmentKind, TrialState
@@ -17,7 +17,7 @@ def find_comparison(session: Session, run: RunRow, study: StudyRow) -> Assignmen
     conditions = (
         AssignmentRow.study_id == study.id,
         AssignmentRow.kind == AssignmentKind.COMPARE,
-        AssignmentRow.number == run.rival_id,
+        AssignmentRow.champion_id == run.rival_id,
     )
     return session.scalar(select(AssignmentRow).where(*conditions))
 
@@ -38,11 +38,10 @@ def comparison_context(session: Session, run: RunRow, study: StudyRow, rival: Ch
     """Return which two models were compared, and the data that each was trained on."""
     rivals_run = session.get_one(RunRow, rival.run_id)
     rivals_study = None if rivals_run.study_id is None else session.get(StudyRow, rivals_run.study_id)
+    source = winner.winning_assignment(session, study)
     return ComparisonContext.of(
         ComparedModel(run=rival.run_id, study=rival.study, trial=rival.trial, params=rival.params),
-        ComparedModel(
-            run=run.id, study=study.name, trial=study.winner or 0, params=lifecycle.winning(session, study).params
-        ),
+        ComparedModel(run=run.id, study=study.name, trial=study.winner or 0, params=source.params),
         _data_seen(run, study),
         _data_seen(rivals_run, rivals_study),
     )

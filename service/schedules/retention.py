@@ -6,7 +6,7 @@
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from luthier.service.dispatch import deletion as erase
+from luthier.service.dispatch import deletion
 from luthier.service.dispatch.core import Core
 from luthier.service.schedules import champions
 from luthier.service.storage.tables import ChampionRow, DeliveryRow, RunRow, ScheduleRow, StudyRow
@@ -33,7 +33,7 @@ def sweep(core: Core, schedule_id: int) -> None:
         old = [run.study_id for run in _old_runs(session, schedule)]
         studies = list(session.scalars(select(StudyRow).where(StudyRow.id.in_(old), StudyRow.state.in_(ENDED))))
     for study in studies:
-        erase.study(core, study)
+        deletion.delete_study(core, study)
     with core.database.transaction() as session:
         schedule = session.scalar(select(ScheduleRow).where(ScheduleRow.id == schedule_id).with_for_update())
         if schedule is None:

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from luthier.service.errors import Conflict
-from luthier.service.lifecycle import transitions as lifecycle
+from luthier.service.lifecycle import study_rows
 from luthier.service.storage.tables import RunRow, ScheduleRow, StudyRow
 from luthier.studies.schedule import RunState
 
@@ -50,7 +50,7 @@ def lock_run_and_study(session: Session, turn: Turn) -> tuple[RunRow, ScheduleRo
         Conflict: The study was deleted.
     """
     run, schedule = lock_run(session, turn)
-    study = None if run.study_id is None else lifecycle.locked_by_id(session, run.study_id)
+    study = None if run.study_id is None else study_rows.lock_by_id(session, run.study_id)
     if study is None:
         raise Conflict(DELETED)
     return run, schedule, study

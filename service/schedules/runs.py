@@ -16,11 +16,10 @@ holds the run's turn executes it, and what it writes counts only while the run i
 """
 
 import logging
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -29,14 +28,13 @@ from luthier.service.errors import Problem, Unavailable
 from luthier.service.schedules.comparisons import is_comparison_open
 from luthier.service.schedules.run_rows import Turn, TurnLost
 from luthier.service.schedules.steps import Steps
-from luthier.service.storage.leases import changed_rows
 from luthier.service.storage.tables import RunRow, StudyRow
+from luthier.service.storage.turns import Turns
 from luthier.studies.protocol import StudyState
 from luthier.studies.schedule import RunState, SkipReason
 from luthier.studies.search.storage import StorageError
 
 log = logging.getLogger("luthier")
-TURN_SECONDS = 60.0  # a turn that lasts longer was left behind by a crash
 WITH_WINNER = (StudyState.COMPLETED, StudyState.STOPPED)
 TRANSIENT = (Unavailable, OSError, SQLAlchemyError, StorageError)  # the next round may do better
 
@@ -64,8 +62,8 @@ class Runs:
             run_ids = list(session.scalars(select(RunRow.id).where(RunRow.state == RunState.RUNNING)))
             next_steps = [(run_id, _next_step(session, run_id)) for run_id in run_ids]
         for run_id, step in next_steps:
-            turn = Turn(run_id, secrets.token_hex(16))
-            if step is None or not self._take(turn):
+            turn = None if step is None else self._take(run_id)
+            if step is None or turn is None:
                 continue
             try:
                 self._execute(turn, step)
@@ -95,19 +93,17 @@ class Runs:
             text = f"The service met an error that it does not know ({type(error).__name__}); its log has the rest."
             self.steps.end(turn, RunState.FAILED, text)
 
-    def _take(self, turn: Turn) -> bool:
-        """Take a run's turn in a transaction of its own; False where another service has it, or the run has ended."""
+    def _take(self, run_id: int) -> Turn | None:
+        """Take a run's turn in a transaction of its own; None where another service has it, or the run has ended."""
         with self.core.database.transaction() as session:
-            now = self.core.database.now()
-            free = RunRow.turn.is_(None) | (RunRow.turn_until < now)
-            mine = update(RunRow).where(RunRow.id == turn.run_id, RunRow.state == RunState.RUNNING, free)
-            return changed_rows(session, mine.values(turn=turn.token, turn_until=now + TURN_SECONDS)) == 1
+            turns = Turns.to_advance(self.core.database)
+            token = turns.take(session, run_id, RunRow.state == RunState.RUNNING)
+        return None if token is None else Turn(run_id, token)
 
     def _give_back(self, turn: Turn) -> None:
         """Give a turn back in a transaction of its own; a turn that has passed to another service stays with it."""
         with self.core.database.transaction() as session:
-            mine = update(RunRow).where(RunRow.id == turn.run_id, RunRow.turn == turn.token)
-            changed_rows(session, mine.values(turn=None, turn_until=None))
+            Turns.to_advance(self.core.database).give_back(session, turn.run_id, turn.token)
 
 
 def _next_step(session: Session, run_id: int) -> Step | None:

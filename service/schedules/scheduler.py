@@ -3,9 +3,9 @@
 Threads of the server call it every second. Any number of services may do so at once, on one database.
 """
 
+from luthier.service.dispatch.checkpoints import clean_up
 from luthier.service.dispatch.claims import Claims
 from luthier.service.dispatch.core import Core
-from luthier.service.dispatch.reports import Reports
 from luthier.service.schedules import due_times
 from luthier.service.schedules.runs import Runs
 from luthier.service.schedules.steps import Steps
@@ -16,10 +16,9 @@ from luthier.service.storage.tables import StudyRow
 class Scheduler:
     """All that schedules need done from time to time. Threads may share it."""
 
-    def __init__(self, core: Core, claims: Claims, reports: Reports, webhook: Webhook | None) -> None:
+    def __init__(self, core: Core, claims: Claims, webhook: Webhook | None) -> None:
         """Make the scheduler of a service; without a webhook it queues and delivers no notifications."""
         self._core = core
-        self._reports = reports
         self._webhook = webhook
         self._runs = Runs(core, Steps(core, claims, notifies=webhook is not None))
 
@@ -29,13 +28,13 @@ class Scheduler:
         Args:
             now: Seconds since the epoch; None for the database's clock.
         """
-        self.ended(due_times.fire(self._core, now))
+        self.clean_up_ended(due_times.fire(self._core, now))
         self._runs.advance()
 
-    def ended(self, studies: list[StudyRow]) -> None:
+    def clean_up_ended(self, studies: list[StudyRow]) -> None:
         """Clean up after studies that were cancelled because another run replaced theirs."""
         for study in studies:
-            self._reports.ended(study)
+            clean_up(self._core, study)
 
     def deliver(self) -> None:
         """Send the notifications that are due."""

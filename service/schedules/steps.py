@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from luthier.service.dispatch import deletion as erase
+from luthier.service.dispatch import deletion
 from luthier.service.dispatch.claims import Claims
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.search_pool import resolved_space
@@ -68,9 +68,9 @@ class Steps:
             run, _, study = lock_run_and_study(session, turn)
             run.started = True
             run.warm_start = warm_start
-            study.hold = False
+            study.hold_after_inspection = False
             if study.state == StudyState.PAUSED:
-                lifecycle.resume(session, study)
+                lifecycle.resume(session, self.core.leases, study)
 
     def _warm(self, study: StudyRow, entry: dict[str, Any]) -> dict[str, Any]:
         """Queue a configuration of an earlier run as one of the study's first trials.
@@ -105,7 +105,7 @@ class Steps:
             run = session.get_one(RunRow, turn.run_id)
             study = session.get(StudyRow, run.study_id)
         if study is not None:
-            erase.study(self.core, study)
+            deletion.delete_study(self.core, study)
         with self.core.database.transaction() as session:
             run, schedule = lock_run(session, turn)
             run.state = RunState.SKIPPED
@@ -144,7 +144,7 @@ class Steps:
             if rival is None:
                 self._decide(session, run, schedule, study, RunOutcome.FIRST, None)
             elif (comparison := find_comparison(session, run, study)) is None:
-                comparison = lifecycle.compare(session, self.core.database, study, rival.id)
+                comparison = lifecycle.queue_comparison(session, self.core.leases, study, rival.id)
                 champions.place_comparison_files(session, self.core.store, study, comparison)
             else:
                 decision = self._judge(session, run, schedule, study, rival, comparison)
@@ -202,7 +202,7 @@ class Steps:
         run.finished_at = now
         run.judgement = decision
         run.message = "The first champion." if decision is None else decision.reason
-        best = sorted(confirm.ranked(session, study, TOP), key=lambda trial: trial.number != study.winner)
+        best = sorted(confirm.best_trials(session, study, TOP), key=lambda trial: trial.number != study.winner)
         run.top = [{"trial": trial.number, "value": trial.value, "params": trial.params} for trial in best]
         self._notify(session, schedule, run, Event.FINISHED)
         if outcome is not RunOutcome.KEPT:

@@ -55,8 +55,8 @@ def champion_view(schedule: ScheduleRow, champion: ChampionRow) -> ChampionView:
         test=champion.test,
         promoted_at=_at(champion.promoted_at),
         url=f"/v1/schedules/{schedule.name}/champion",
-        sha256=champion.model["sha256"],
-        bytes=champion.model["bytes"],
+        sha256=champion.model.sha256,
+        bytes=champion.model.bytes,
     )
 
 

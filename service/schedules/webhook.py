@@ -22,8 +22,7 @@ from sqlalchemy.orm import Session
 
 from luthier.service.schedules.views import run_views
 from luthier.service.settings import Settings
-from luthier.service.storage.database import Database
-from luthier.service.storage.leases import changed_rows
+from luthier.service.storage.database import Database, changed_rows
 from luthier.service.storage.tables import DeliveryRow, RunRow, ScheduleRow
 from luthier.studies.schedule import Event
 

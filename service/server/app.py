@@ -1,4 +1,7 @@
-"""The FastAPI factory: settings in, a service out. Nothing here is global."""
+"""The FastAPI factory: builds a service from its settings; nothing here is global.
+
+`serve`, `Embedded` and tests call `create_app`; tests and tools that need no HTTP call `build_core`.
+"""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -26,20 +29,27 @@ from luthier.service.dispatch.search_pool import SearchPool
 from luthier.service.schedules import champions
 from luthier.service.schedules.scheduler import Scheduler
 from luthier.service.schedules.webhook import Webhook
+from luthier.service.server.timings import DEFAULT, Timings
 from luthier.service.settings import Settings
 from luthier.service.storage.database import Database
 from luthier.service.storage.file_store import FileStore
 from luthier.service.storage.leases import Leases
+from luthier.service.storage.presence import Presence
 from luthier.studies.protocol import AssignmentKind
 
 SUMMARY = "Hyperparameter search for fine-tuning."
-SCHEDULER_SECONDS = 1.0  # between looks at what is due
 THREADS = 40  # requests worked on at the same time; the rest wait on the event loop
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """What callers must present. `fleet` is made up at the start, for the workers that this service starts itself."""
+    """What callers must present; None where no token is set.
+
+    Attributes:
+        user: for users and programs.
+        worker: for workers that others start.
+        fleet: for the workers that this service starts itself; random, made at the start.
+    """
 
     user: str | None
     worker: str | None
@@ -47,17 +57,27 @@ class Tokens:
 
     @classmethod
     def of(cls, settings: Settings) -> "Tokens":
+        """Return the tokens of `settings`, with a new one for the fleet."""
         user, worker = settings.token, settings.worker_token
         return cls(user.get_secret_value() if user else None, worker.get_secret_value() if worker else None)
 
     def guard(self) -> auth.Guard:
-        """Workers are asked for a token as soon as either kind is set."""
-        wanted = [self.fleet, *([self.worker] if self.worker else [])] if self.user or self.worker else []
-        return auth.Guard(self.user, wanted)
+        """Return the guard that asks for these tokens; workers need one as soon as a user's or a worker's is set."""
+        accepted = [self.fleet, *([self.worker] if self.worker else [])] if self.user or self.worker else []
+        return auth.Guard(self.user, accepted)
 
 
 def build_core(settings: Settings, only: str | None = None) -> Core:
-    """The service without its HTTP side. Makes or migrates the database and the store."""
+    """Build the service without its HTTP side; create or migrate the database, and create the store.
+
+    Args:
+        settings: where the database and the store are.
+        only: the one study whose work is handed out; None for all.
+
+    Raises:
+        RefusedToStart: the database cannot be used.
+        NewerSchema: a newer Luthier wrote the database.
+    """
     database = Database(settings.sqlalchemy_url)
     try:
         database.wait(settings.database_wait_seconds)
@@ -67,26 +87,36 @@ def build_core(settings: Settings, only: str | None = None) -> Core:
         why = str(getattr(error, "orig", error)).strip().splitlines()[0]
         raise errors.RefusedToStart(f"The database {shown} cannot be used: {why}") from None
     leases = Leases(database, settings.lease_seconds, settings.max_losses)
-    return Core(database, leases, SearchPool(database), FileStore(settings.home / "store"), only)
+    presence = Presence(database, settings.lease_seconds)
+    searches = SearchPool(database, presence)
+    return Core(database, leases, presence, searches, FileStore(settings.home / "store"), only)
 
 
-def create_app(settings: Settings, tokens: Tokens | None = None, only: str | None = None) -> FastAPI:
-    """A service on `settings`' database. `only`: hand out this study's work alone."""
+def create_app(
+    settings: Settings, tokens: Tokens | None = None, only: str | None = None, timings: Timings = DEFAULT
+) -> FastAPI:
+    """Build a service on the database that `settings` name; its threads run while the application does.
+
+    Args:
+        settings: where the database and the store are, and what users may choose.
+        tokens: what callers must present; None takes the tokens of `settings`.
+        only: the one study whose work is handed out (an embedded service); None for all.
+        timings: intervals and deadlines.
+
+    Raises:
+        RefusedToStart: the database or the store cannot be used.
+        NewerSchema: a newer Luthier wrote the database.
+    """
     tokens = tokens or Tokens.of(settings)
     core = build_core(settings, only)
-    parts = (core.database, core.leases, core.searches, core.store, core.only)
-    dispatch = Claims(*parts, payloads={AssignmentKind.COMPARE: champions.comparison_files})
-    reports = Reports(*parts)
-    scheduler = Scheduler(core, dispatch, reports, Webhook.of(settings))
-    service = Service(settings, core, dispatch, reports, scheduler, Notifier())
+    dispatch = Claims(core, {AssignmentKind.COMPARE: champions.comparison_files})
+    scheduler = Scheduler(core, dispatch, Webhook.of(settings))
+    service = Service(settings, core, dispatch, Reports(core), scheduler, Notifier())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
-        threads = [Every("reaper", min(1.0, settings.lease_seconds / 3), Reaper(*parts).ticks(settings.lease_seconds))]
-        if only is None:  # an embedded service does one study's work
-            threads.append(Every("scheduler", SCHEDULER_SECONDS, service.scheduler.tick))
-            threads.append(Every("webhook", SCHEDULER_SECONDS, service.scheduler.deliver))
+        threads = _threads(service, timings)
         for thread in threads:
             thread.start()
         yield
@@ -94,7 +124,7 @@ def create_app(settings: Settings, tokens: Tokens | None = None, only: str | Non
         for thread in threads:
             thread.stop()
         for thread in threads:
-            await anyio.to_thread.run_sync(thread.join, 10)
+            await anyio.to_thread.run_sync(thread.join, timings.thread_stop_seconds)
         await anyio.to_thread.run_sync(core.searches.close)
         core.database.dispose()
 
@@ -111,3 +141,13 @@ def create_app(settings: Settings, tokens: Tokens | None = None, only: str | Non
 
     dashboard.install(app, core.database)
     return app
+
+
+def _threads(service: Service, timings: Timings) -> list[Every]:
+    """Return the background threads, not started; an embedded service does one study's work, so it has no schedules."""
+    lease_seconds = service.settings.lease_seconds
+    threads = [Every("reaper", timings.reaper_interval(lease_seconds), Reaper(service.core).guarded_tick())]
+    if service.core.only is None:
+        threads.append(Every("scheduler", timings.scheduler_seconds, service.scheduler.tick))
+        threads.append(Every("webhook", timings.scheduler_seconds, service.scheduler.deliver))
+    return threads

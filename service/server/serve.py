@@ -1,4 +1,4 @@
-"""`luthier serve`: the service in the foreground, with its fleet."""
+"""The service in the foreground with its fleet (`luthier serve`), and the parts that Embedded shares."""
 
 import asyncio
 import logging
@@ -12,13 +12,18 @@ import uvicorn
 from luthier.service.errors import RefusedToStart
 from luthier.service.fleet.local import LocalFleet
 from luthier.service.server.app import Tokens, create_app
+from luthier.service.server.timings import DEFAULT, Timings
 from luthier.service.settings import Settings
 
 log = logging.getLogger("luthier")
 
 
 def listen(settings: Settings) -> socket.socket:
-    """The listening socket. Raises RefusedToStart: no token beyond loopback, or the port is taken."""
+    """Return the listening socket of the settings' host and port.
+
+    Raises:
+        RefusedToStart: no token is set and the host is not a loopback address, or the port is taken.
+    """
     if not settings.loopback and settings.token is None:
         raise RefusedToStart(
             f"{settings.host} can be reached from other machines, and no token is set: set LUTHIER_TOKEN "
@@ -39,13 +44,21 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def url_of(listener: socket.socket) -> str:
-    """Where workers of this machine reach it."""
+    """Return the URL at which workers of this machine reach a listening socket."""
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def local_fleet(settings: Settings, url: str, tokens: Tokens, data_roots: str | None) -> LocalFleet:
+    """Return the workers of this machine, not started.
+
+    Args:
+        settings: how many workers, and the home folder.
+        url: the service.
+        tokens: the fleet's token is given to the workers.
+        data_roots: folders, separated by colons, that data and models may lie in; None for no limit.
+    """
     return LocalFleet(
         url,
         tokens.fleet,
@@ -57,40 +70,53 @@ def local_fleet(settings: Settings, url: str, tokens: Tokens, data_roots: str | 
 
 
 class Server(uvicorn.Server):
-    """Tells when it answers, and gives the fleet's trials back while it still can: before it stops listening."""
+    """A uvicorn server that calls `on_start` once it answers and `on_stop` before it stops answering.
+
+    So a fleet starts when its service is there, and gives its trials back while it still is.
+    """
 
     def __init__(self, config: uvicorn.Config, on_start: Callable[[], None], on_stop: Callable[[], None]) -> None:
+        """Take the two calls; `on_stop` runs in a thread and may block."""
         super().__init__(config)
-        self._on_start, self._on_stop = on_start, on_stop
+        self._on_start = on_start
+        self._on_stop = on_stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer, then call `on_start`."""
         await super().startup(sockets)
         if self.started:
             self._on_start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Call `on_stop`, then stop answering."""
         await asyncio.get_running_loop().run_in_executor(None, self._on_stop)
         await super().shutdown(sockets)
 
 
-def config(app: object) -> uvicorn.Config:
+def config(app: object, timings: Timings = DEFAULT) -> uvicorn.Config:
+    """Return uvicorn's configuration for an application of `create_app`."""
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         log_level="warning",
         access_log=False,
-        timeout_graceful_shutdown=10,
-        timeout_keep_alive=75,  # longer than a worker's pause between messages
+        timeout_graceful_shutdown=timings.request_stop_seconds,
+        timeout_keep_alive=timings.keep_alive_seconds,
         server_header=False,
     )
 
 
-def serve(settings: Settings) -> None:
-    """Run until SIGTERM or Ctrl-C. Raises RefusedToStart, NewerSchema."""
+def serve(settings: Settings, timings: Timings = DEFAULT) -> None:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Raises:
+        RefusedToStart: no token beyond loopback, the port is taken, or the database cannot be used.
+        NewerSchema: a newer Luthier wrote the database.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     listener = listen(settings)
     with listener:
         tokens = Tokens.of(settings)
-        app = create_app(settings, tokens)
+        app = create_app(settings, tokens, timings=timings)
         url = url_of(listener)
         roots = settings.data_roots or f"{settings.home.resolve() / 'data'}:{Path.cwd()}"
         fleet = local_fleet(settings, url, tokens, roots) if settings.fleet == "local" else None
@@ -102,6 +128,6 @@ def serve(settings: Settings) -> None:
 
         def stop() -> None:
             if fleet is not None:
-                fleet.stop(timeout_seconds=8.0)
+                fleet.stop(timeout_seconds=timings.fleet_stop_seconds)
 
-        Server(config(app), start, stop).run(sockets=[listener])
+        Server(config(app, timings), start, stop).run(sockets=[listener])

@@ -1,1 +1,1 @@
-"""The database and the file store: tables, migrations, and every statement that changes a lease."""
+"""The database and the file store: tables, migrations, leases, turns and presence."""

@@ -1,7 +1,8 @@
-"""The database: one transaction a request, the same statements on SQLite and Postgres.
+"""The database: transactions, the clock, and the same statements on SQLite and Postgres.
 
-SQLite runs in WAL (set once, by `prepare`) with `BEGIN IMMEDIATE`, and writers of this process queue on a lock
-instead of in SQLite's sleeping busy handler. The clock is the database's, so that machines need not agree on the time.
+All of the service goes through it. SQLite runs in WAL mode (set once, by `prepare`) with `BEGIN IMMEDIATE`, and writers
+of this process queue on a lock instead of in SQLite's sleeping busy handler. The clock is the database's, so that
+machines need not agree on the time. No network call and no training may happen inside a transaction.
 """
 
 import fcntl
@@ -12,9 +13,9 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Connection, Double, Engine, create_engine, event, func, select, text
+from sqlalchemy import Connection, CursorResult, Double, Engine, Update, create_engine, event, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
@@ -28,29 +29,50 @@ from luthier.studies.search.storage import init_storage
 log = logging.getLogger("luthier")
 
 ADVISORY_LOCK = 0x6C757468  # "luth": one service at a time makes or migrates the schema
+RETRY_SECONDS = 1.0  # between attempts to connect to a server that does not answer yet
+SQLITE_BUSY_SECONDS = 60  # how long SQLite waits for a writer of another process
+SQLITE_CONNECTIONS = 32
+POSTGRES_CONNECTIONS = 16  # kept open; as many more are opened under load
+POSTGRES_TIMEOUTS = (  # milliseconds: no statement takes 30 s unless the database is ill, and no lock is held for 15 s
+    "-c statement_timeout=30000 -c lock_timeout=15000 -c idle_in_transaction_session_timeout=60000"
+)
 
 
-class epoch_now(FunctionElement[float]):
-    """The database's clock in seconds since the epoch, moving also inside a transaction."""
+class EpochNow(FunctionElement[float]):
+    """The SQL function of the database's clock: seconds since the epoch, which advance also inside a transaction."""
 
     type = Double()
     inherit_cache = True
 
 
-@compiles(epoch_now, "postgresql")
-def _postgres_now(element: epoch_now, compiler: SQLCompiler, **_: Any) -> str:
+@compiles(EpochNow, "postgresql")
+def _postgres_now(element: EpochNow, compiler: SQLCompiler, **_: Any) -> str:
     return "extract(epoch from clock_timestamp())::double precision"
 
 
-@compiles(epoch_now, "sqlite")
-def _sqlite_now(element: epoch_now, compiler: SQLCompiler, **_: Any) -> str:
-    return "((julianday('now') - 2440587.5) * 86400.0)"
+@compiles(EpochNow, "sqlite")
+def _sqlite_now(element: EpochNow, compiler: SQLCompiler, **_: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"  # the Julian day of 1970-01-01, and seconds a day
+
+
+def changed_rows(session: Session, statement: Update) -> int:
+    """Run a guarded UPDATE and return how many rows it changed. Objects loaded before keep their old values."""
+    result = session.execute(statement, execution_options={"synchronize_session": False})
+    return cast(CursorResult[Any], result).rowcount
 
 
 class Database:
-    """Connections to one database. `clock_offset` seconds are added to its clock: tests move it."""
+    """Connections to one database. Threads share it; a session belongs to one thread.
+
+    Attributes:
+        url: SQLAlchemy's URL of it.
+        sqlite: whether it is SQLite; else it is Postgres.
+        clock_offset: seconds added to the database's clock; tests move the clock by it.
+        engine: SQLAlchemy's engine.
+    """
 
     def __init__(self, url: str) -> None:
+        """Make the engine; no connection is opened yet."""
         self.url = url
         self.sqlite = make_url(url).get_backend_name() == "sqlite"
         self.clock_offset = 0.0
@@ -58,46 +80,63 @@ class Database:
         self.engine = self._sqlite_engine() if self.sqlite else self._postgres_engine()
 
     def now(self) -> ColumnElement[float]:
-        return epoch_now() + self.clock_offset
+        """Return the SQL expression of the current instant, in seconds since the epoch."""
+        return EpochNow() + self.clock_offset
 
     def writing(self) -> AbstractContextManager[Any]:
-        """LeaseMessage around every write of this process, Optuna's included, where only one can write at a time."""
+        """Return the lock to hold around each write of this process, Optuna's included: SQLite takes one at a time.
+
+        It is reentrant. On Postgres it locks nothing.
+        """
         return self._lock if self.sqlite else nullcontext()
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """A session whose work is committed at the end, or rolled back whole on an error."""
+        """Open a session that is committed when the block ends, and rolled back whole on an error.
+
+        Rows stay readable after the commit, with the values that they had.
+        """
         with self.writing(), Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session that only reads: on SQLite it waits for no writer."""
+        """Open a session that only reads: on SQLite it waits for no writer."""
         engine = self.engine.execution_options(luthier_read=True)
         with Session(engine, expire_on_commit=False) as session:
             yield session
 
     def insert(self, table: type[Any]) -> sqlite.Insert | postgresql.Insert:
-        """An INSERT that knows ON CONFLICT."""
+        """Return an INSERT statement that supports ON CONFLICT."""
         return sqlite.insert(table) if self.sqlite else postgresql.insert(table)
 
     def serialize(self, session: Session, key: str) -> None:
-        """One transaction at a time goes on from here under the same key. On SQLite there is only ever one."""
+        """Wait until no other transaction holds this key, and hold it until the transaction ends.
+
+        SQLite has only one writing transaction at a time, so that nothing is to be done there.
+        """
         if not self.sqlite:
             number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big", signed=True)
             session.execute(select(func.pg_advisory_xact_lock(number)))
 
     def time(self, session: Session) -> float:
+        """Return the current instant by the database's clock, in seconds since the epoch."""
         return float(session.scalar(select(self.now())) or 0.0)
 
     def dispose(self) -> None:
+        """Close all connections."""
         self.engine.dispose()
 
     def wait(self, seconds: float) -> None:
-        """Return once the server takes connections. Raises OperationalError when it does not within so long."""
+        """Return once the server takes connections.
+
+        Raises:
+            OperationalError: it takes none for `seconds` seconds.
+        """
         if self.sqlite:
             return  # a file, which `prepare` makes
-        until, said = time.monotonic() + seconds, ""
+        until = time.monotonic() + seconds
+        logged = ""
         while True:
             try:
                 with self.engine.connect():
@@ -106,13 +145,17 @@ class Database:
                 if time.monotonic() >= until:
                     raise
                 why = str(error.orig).strip().splitlines()[0]
-                if why != said:
+                if why != logged:
                     log.warning("The database does not answer yet (%s); trying for up to %g s.", why, seconds)
-                said = why
-            time.sleep(1.0)
+                logged = why
+            time.sleep(RETRY_SECONDS)
 
     def prepare(self) -> None:
-        """Create or migrate Optuna's tables and ours. Any number of services may start at the same moment."""
+        """Create or migrate Optuna's tables and ours. Any number of services may do so at the same moment.
+
+        Raises:
+            NewerSchema: a newer version of the service wrote the schema.
+        """
         from luthier.service.storage.migrations import upgrade
 
         if self.sqlite:
@@ -133,7 +176,11 @@ class Database:
                 connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": ADVISORY_LOCK})
 
     def _sqlite_engine(self) -> Engine:
-        engine = create_engine(self.url, connect_args={"timeout": 60, "check_same_thread": False}, pool_size=32)
+        engine = create_engine(
+            self.url,
+            connect_args={"timeout": SQLITE_BUSY_SECONDS, "check_same_thread": False},
+            pool_size=SQLITE_CONNECTIONS,
+        )
 
         @event.listens_for(engine, "connect")
         def _connect(connection: Any, _: Any) -> None:
@@ -149,15 +196,19 @@ class Database:
         return engine
 
     def _postgres_engine(self) -> Engine:
-        options = "-c statement_timeout=30000 -c lock_timeout=15000 -c idle_in_transaction_session_timeout=60000"
         connect = {
-            "connect_timeout": 5,
-            "options": options,
-            "keepalives_idle": 10,
+            "connect_timeout": 5,  # seconds
+            "options": POSTGRES_TIMEOUTS,
+            "keepalives_idle": 10,  # seconds; with the next two a dead server is noticed after 25 s
             "keepalives_interval": 5,
             "keepalives_count": 3,
-            "tcp_user_timeout": 20_000,
+            "tcp_user_timeout": 20_000,  # milliseconds
         }
         return create_engine(
-            self.url, pool_pre_ping=True, pool_size=16, max_overflow=16, pool_timeout=20, connect_args=connect
+            self.url,
+            pool_pre_ping=True,
+            pool_size=POSTGRES_CONNECTIONS,
+            max_overflow=POSTGRES_CONNECTIONS,
+            pool_timeout=20,  # seconds that a request waits for a free connection
+            connect_args=connect,
         )

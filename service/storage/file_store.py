@@ -1,8 +1,8 @@
-"""Files of the service: checkpoints of trials, logs, and the winners' models, under `<home>/store`.
+"""The file store: checkpoints of trials, logs, and packed models, under `<home>/store`.
 
-One folder an assignment, and one a schedule, for the models of its champions. Workers on this machine write there
-directly (each file to a temporary name, then renamed); others send their files over HTTP. A row names a file only after
-the file is whole.
+Each assignment has a folder, and each schedule one for the models of its champions. Dispatch, schedules and the API use
+it. Workers on this machine write there directly (each file to a temporary name, then renamed); others send their files
+over HTTP. A row names a file only after the file is whole. Names of files and folders may never change.
 """
 
 import contextlib
@@ -18,11 +18,19 @@ from luthier.studies.wire import FileRef
 
 LOG = "log.txt"
 MODEL = "model.tar.gz"  # the winner's, in the folder of its trial
-MAX_LOG_BYTES = 16 * 2**20
+MAX_LOG_BYTES = 16 * 2**20  # of one assignment: later lines are dropped, so that no loop of errors fills the disk
 
 
 class FileStore:
+    """The files under one folder. Threads and services share it.
+
+    Attributes:
+        root: the folder.
+        mark: content of the file `.mark` in it: a worker that reads the same content shares this disk.
+    """
+
     def __init__(self, root: Path) -> None:
+        """Make the folder and its mark, unless they are there."""
         self.root = root.resolve()
         self.root.mkdir(parents=True, exist_ok=True)
         mark = self.root / ".mark"
@@ -35,17 +43,18 @@ class FileStore:
         self.mark = mark.read_text()
 
     def folder(self, study_id: int, assignment_id: int) -> Path:
+        """Return an assignment's folder, which need not exist yet."""
         return self.root / f"{study_id}-{assignment_id}"
 
     def path(self, study_id: int, assignment_id: int, ref: FileRef) -> Path:
-        """A file that a row names. Raises NotFound when it is gone."""
+        """Return the path of a file that a row names. Raises NotFound when it is gone."""
         path = self.folder(study_id, assignment_id) / ref.name
         if not path.is_file():
             raise NotFound(f"The file {ref.name} is not in the service's store any more.")
         return path
 
     def require(self, study_id: int, assignment_id: int, ref: FileRef | None) -> None:
-        """Raise Invalid unless the file is there, whole."""
+        """Raise Invalid unless the file is there with all its bytes; None is no file, and fine."""
         if ref is None:
             return
         path = self.folder(study_id, assignment_id) / ref.name
@@ -54,8 +63,20 @@ class FileStore:
 
     @contextlib.asynccontextmanager
     async def receive(self, folder: Path, name: str, sha256: str, body: AsyncIterator[bytes]) -> AsyncIterator[None]:
-        """Write a file that arrives over HTTP. It takes its name once the block has passed, where the lease is looked
-        at again; nothing is left of one that is cut short or does not match. Raises Invalid."""
+        """Write a file that arrives over HTTP; it takes its name once the block has ended without an error.
+
+        The block runs when all bytes have arrived; the caller checks the lease again in it. Nothing is left of a file
+        that is cut short or does not match.
+
+        Args:
+            folder: where the file goes.
+            name: its name.
+            sha256: the checksum that was announced, in hexadecimal digits.
+            body: the bytes.
+
+        Raises:
+            Invalid: the checksum is another one.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f".{name}.{secrets.token_hex(4)}.part"
         digest = hashlib.sha256()
@@ -72,19 +93,24 @@ class FileStore:
             temporary.unlink(missing_ok=True)
 
     def drop(self, study_id: int, assignment_id: int, refs: list[FileRef]) -> None:
+        """Remove files of an assignment, if they are there."""
         for ref in refs:
             (self.folder(study_id, assignment_id) / ref.name).unlink(missing_ok=True)
 
     def keep_only(self, study_id: int, assignment_id: int, refs: list[FileRef]) -> None:
-        """Remove every file of a finished assignment that no row names, save its log and what an evaluation, which may
-        have begun meanwhile, writes there: the model, and files that are not whole yet."""
-        folder, names = self.folder(study_id, assignment_id), {ref.name for ref in refs} | {LOG, MODEL}
+        """Remove the files of an assignment that has ended, except `refs`, its log and its packed model.
+
+        Files that are not whole yet stay too: an evaluation, which may have begun meanwhile, writes the model there.
+        """
+        folder = self.folder(study_id, assignment_id)
+        names = {ref.name for ref in refs} | {LOG, MODEL}
         if folder.is_dir():
             for path in folder.iterdir():
                 if path.name not in names and not path.name.startswith(".") and path.is_file():
                     path.unlink(missing_ok=True)
 
     def append_log(self, study_id: int, assignment_id: int, text: str) -> None:
+        """Append lines to an assignment's log, unless it has reached `MAX_LOG_BYTES`."""
         if not text:
             return
         folder = self.folder(study_id, assignment_id)
@@ -94,14 +120,19 @@ class FileStore:
                 file.write(text if text.endswith("\n") else text + "\n")
 
     def read_log(self, study_id: int, assignment_id: int) -> str:
+        """Return an assignment's log; empty where there is none."""
         path = self.folder(study_id, assignment_id) / LOG
         return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
     def schedule_folder(self, schedule_id: int) -> Path:
+        """Return the folder of a schedule's champions, which need not exist yet."""
         return self.root / f"schedule-{schedule_id}"
 
     def link(self, source: Path, target: Path) -> None:
-        """Give a whole file another place; one that goes leaves the other be. The target is whole or not there."""
+        """Hard-link `source` to `target`, atomically, or copy it where the disk has no hard links.
+
+        The target is whole or not there. To delete either keeps the other.
+        """
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
         try:
@@ -116,8 +147,10 @@ class FileStore:
             temporary.unlink(missing_ok=True)
 
     def remove_schedule(self, schedule_id: int) -> None:
+        """Remove a schedule's folder with all champions, if it is there."""
         shutil.rmtree(self.schedule_folder(schedule_id), ignore_errors=True)
 
     def remove_study(self, study_id: int) -> None:
+        """Remove the folders of a study's assignments."""
         for folder in self.root.glob(f"{study_id}-*"):
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,207 +1,219 @@
-"""Every statement that changes who holds an assignment, or its state.
+"""Leases on assignments: each change of who holds one, or of its state, is a method here.
 
-Each is one guarded UPDATE that says whether it won; zero rows means the lease is somebody else's (`Stale`).
-`queued -> running -> complete | pruned | failed | cancelled`, and `running -> queued` when a worker gives the work
-back, vanishes or lets the lease run out. The token fences: a worker that lost its lease can change nothing.
+`service/dispatch` and `service/lifecycle` call it, always within a transaction of theirs. No other module may write an
+assignment's `state`, `token`, `worker`, `deadline`, `attempt`, `losses`, times, or reservation of a GPU. A worker's
+message changes a row through one guarded UPDATE; an UPDATE that finds no row means that the lease is over (`Stale`).
 """
 
 import secrets
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import CursorResult, Select, Update, func, select, update
-from sqlalchemy.orm import Session, aliased
-from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy import Update, func, select, update
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.expression import ColumnElement
 
 from luthier.service.errors import Stale
-from luthier.service.storage.database import Database
+from luthier.service.storage.database import Database, changed_rows
+from luthier.service.storage.reservation import Reservation
 from luthier.service.storage.tables import AssignmentRow, StudyRow
-from luthier.studies.protocol import FINISHED, TRAINING, AssignmentKind, Outcome, Reason, StudyState, TrialState
+from luthier.studies.protocol import FINISHED, AssignmentKind, Outcome, Reason, TrialState
 
 STALE = "This lease is over: the assignment was given to another worker or ended. Drop the work."
-WAITING_LOOKED_AT = 20  # queued assignments that a claim considers: the first ones may find no room
-WORKING = (StudyState.QUEUED, StudyState.RUNNING, StudyState.STOPPING)
-
-
-Place = Callable[[AssignmentRow, bool], dict[str, Any] | None]
-"""place(row, lock): the columns that say where a queued assignment would run; None when there is no room for it."""
-
-
-def changed_rows(session: Session, statement: Update) -> int:
-    """How many rows a guarded UPDATE changed. Objects loaded before keep their old values."""
-    result = session.execute(statement, execution_options={"synchronize_session": False})
-    return cast(CursorResult[Any], result).rowcount
-
-
-@dataclass(frozen=True)
-class TrialCounts:
-    """A study's trials by state, and the seconds workers were busy with them."""
-
-    states: Mapping[str, int]
-    busy_seconds: float
-
-    @classmethod
-    def of(cls, session: Session, study_id: int) -> "TrialCounts":
-        by_state = (
-            select(AssignmentRow.state, func.count(), func.sum(AssignmentRow.seconds + AssignmentRow.seconds_before))
-            .where(AssignmentRow.study_id == study_id, AssignmentRow.kind == AssignmentKind.TRAIN)
-            .group_by(AssignmentRow.state)
-        )
-        found = session.execute(by_state).all()
-        return cls({state: count for state, count, _ in found}, sum(seconds for _, _, seconds in found))
-
-    def __getitem__(self, state: TrialState) -> int:
-        return self.states.get(state, 0)
-
-    @property
-    def total(self) -> int:
-        return sum(self.states.values())
-
-    @property
-    def active(self) -> int:
-        return self[TrialState.QUEUED] + self[TrialState.RUNNING]
-
-
-@lru_cache(maxsize=8)
-def _waiting(only: str | None) -> Select[AssignmentRow]:
-    """The queued assignments that come next. Built once: every idle worker asks for it every second."""
-    other = aliased(AssignmentRow)
-    busy = (
-        select(func.count(other.id))
-        .where(other.study_id == StudyRow.id, other.kind.in_(TRAINING), other.state == TrialState.RUNNING)
-        .correlate(StudyRow)
-        .scalar_subquery()
-    )
-    waiting = (
-        select(AssignmentRow)
-        .join(StudyRow)
-        .where(AssignmentRow.state == TrialState.QUEUED)
-        .where(StudyRow.state.in_(WORKING) & (busy < StudyRow.parallel) | AssignmentRow.kind.not_in(TRAINING))
-        .order_by(AssignmentRow.kind.in_(TRAINING), AssignmentRow.kind != AssignmentKind.INSPECT, AssignmentRow.id)
-        .limit(WAITING_LOOKED_AT)
-    )
-    return waiting if only is None else waiting.where((StudyRow.name == only) | StudyRow.transient)
 
 
 @dataclass(frozen=True)
 class Leases:
+    """Who holds which assignment, and until when.
+
+    States: `queued -> running -> complete | pruned | failed | cancelled`; `running -> queued` when a worker gives the
+    work back, disappears, or does not renew in time; `failed -> queued` for an evaluation that a user resumes.
+
+    Transactions: each method runs inside the caller's transaction and commits nothing.
+
+    Locks: a transaction that needs both locks the study's row first and the assignment's row second. All code in
+    `service/` keeps this order, so that no two transactions wait for each other. `extend` locks the assignment alone;
+    its caller must not lock the study afterwards.
+
+    Clock: every instant is the database's, so that services on several machines agree.
+
+    Fencing: a grant makes a new token. Whoever held the assignment before has an old one, which no guard accepts.
+
+    Threads: an instance has no state of its own, and any number of threads may share it.
+
+    Attributes:
+        database: where the rows are.
+        lease_seconds: how long a lease lasts without a message of its worker.
+        max_losses: an assignment fails once its workers disappeared so many times.
+    """
+
     database: Database
     lease_seconds: float
     max_losses: int
 
-    def acquire(self, session: Session, worker: str, place: Place, only: str | None = None) -> AssignmentRow | None:
-        """Lease a queued assignment that has room: the most urgent kind first, then the oldest. None when none waits.
+    def queue(
+        self,
+        session: Session,
+        study: StudyRow,
+        kind: AssignmentKind,
+        number: int,
+        params: dict[str, Any],
+        seed: int,
+        now: float,
+    ) -> AssignmentRow:
+        """Insert an assignment that waits for a worker, and return its row.
 
-        The study's row is locked while its `parallel` is checked, so that two claims can't both take its last place;
-        it is locked before the assignment's, as everywhere, so that no two requests wait for each other.
+        Args:
+            session: the caller's transaction, which holds the study's row or has just inserted it.
+            study: the study that the work is for.
+            kind: what is to be done.
+            number: unique for the study and kind; see `AssignmentRow.number`.
+            params: the configuration, as the space has it.
+            seed: of everything random in the work.
+            now: seconds since the epoch, by the database's clock.
         """
-        row = next((row for row in session.scalars(_waiting(only)) if place(row, False) is not None), None)
-        if row is None:
-            return None
-        if row.kind in TRAINING:
-            locked = select(StudyRow).where(StudyRow.id == row.study_id).with_for_update()
-            study = session.scalar(locked, execution_options={"populate_existing": True})
-            if study is None or study.state not in WORKING:
-                return None
-            busy = (
-                AssignmentRow.study_id == study.id,
-                AssignmentRow.kind.in_(TRAINING),
-                AssignmentRow.state == TrialState.RUNNING,
-            )
-            if (session.scalar(select(func.count()).where(*busy)) or 0) >= study.parallel:
-                return None
-        where = place(row, True)
-        if where is None:
-            return None
-        now = self.database.now()
-        statement = (
-            update(AssignmentRow)
-            .where(AssignmentRow.id == row.id, AssignmentRow.state == TrialState.QUEUED)
-            .values(**self.lease(worker, now))
+        row = AssignmentRow(
+            study_id=study.id,
+            kind=kind,
+            number=number,
+            state=TrialState.QUEUED,
+            params=params,
+            seed=seed,
+            created_at=now,
         )
-        statement = statement.values(
+        session.add(row)
+        session.flush()
+        return row
+
+    def grant(
+        self, session: Session, row: AssignmentRow, worker: str, reservation: Reservation
+    ) -> AssignmentRow | None:
+        """Lease a queued assignment to a worker, under a new token, and begin its next attempt.
+
+        Args:
+            session: the caller's transaction; for a trial it holds the study's row (`work_queue.has_free_slot`).
+            row: the assignment; it must have been flushed.
+            worker: the worker's name.
+            reservation: the part of its GPU that the assignment gets.
+
+        Returns:
+            The row as it is now, or None when another claim was faster.
+        """
+        now = self.database.now()
+        guard = update(AssignmentRow).where(AssignmentRow.id == row.id, AssignmentRow.state == TrialState.QUEUED)
+        statement = guard.values(
+            state=TrialState.RUNNING,
+            token=secrets.token_urlsafe(24),
+            worker=worker,
+            deadline=now + self.lease_seconds,
             attempt=AssignmentRow.attempt + 1,
+            started_at=func.coalesce(AssignmentRow.started_at, now),
             seconds_before=AssignmentRow.seconds_before + AssignmentRow.seconds,
             seconds=0,
-            started_at=func.coalesce(AssignmentRow.started_at, now),
-            **where,
+            gpu=reservation.gpu,
+            gpu_share=reservation.share,
+            gpu_bytes=reservation.bytes,
         )
-        if not changed_rows(session, statement):
-            return None
-        session.refresh(row)
-        return row
+        return self._returned(session, statement)
 
-    def lease(self, worker: str, now: Any) -> dict[str, Any]:
-        """The columns of a fresh lease; `now` is the database's clock, as a number or an expression."""
-        return {
-            "state": TrialState.RUNNING,
-            "token": secrets.token_urlsafe(24),
-            "worker": worker,
-            "deadline": now + self.lease_seconds,
-        }
+    def lock_held(self, session: Session, assignment_id: int, token: str) -> AssignmentRow:
+        """Return the assignment of this lease, locked until the transaction ends.
 
-    def held(self, session: Session, assignment_id: int, token: str) -> AssignmentRow:
-        """The assignment this token holds, locked until the transaction's end. Raises Stale."""
-        row = session.scalar(
-            select(AssignmentRow)
-            .where(
-                AssignmentRow.id == assignment_id,
-                AssignmentRow.token == token,
-                AssignmentRow.state == TrialState.RUNNING,
-            )
-            .with_for_update()
-        )
+        Raises:
+            Stale: the token does not hold the assignment, or no longer.
+        """
+        statement = select(AssignmentRow).where(*_is_held(assignment_id, token)).with_for_update()
+        row = session.scalar(statement)
         if row is None:
             raise Stale(STALE)
         return row
 
-    def extend(self, session: Session, assignment_id: int, token: str, **columns: Any) -> None:
-        """Move the deadline and store what came with the message. Raises Stale."""
-        statement = update(AssignmentRow).where(
-            AssignmentRow.id == assignment_id, AssignmentRow.token == token, AssignmentRow.state == TrialState.RUNNING
-        )
-        if not changed_rows(session, statement.values(deadline=self.database.now() + self.lease_seconds, **columns)):
-            raise Stale(STALE)
+    def extend(self, session: Session, assignment_id: int, token: str, seconds: float | None = None) -> AssignmentRow:
+        """Move the deadline to one lease from now, and return the row, locked until the transaction ends.
+
+        Args:
+            session: the caller's transaction.
+            assignment_id: the assignment.
+            token: the lease's token.
+            seconds: how long the worker has been busy with this attempt; None leaves the column.
+
+        Raises:
+            Stale: the token does not hold the assignment, or no longer.
+        """
+        columns: dict[str, Any] = {} if seconds is None else {"seconds": seconds}
+        columns["deadline"] = self.database.now() + self.lease_seconds
+        return self._change_held(session, assignment_id, token, columns)
+
+    def shrink(self, row: AssignmentRow, reservation: Reservation) -> None:
+        """Give back a part of a GPU that a running assignment turned out not to need; its row must be locked."""
+        row.gpu_share = reservation.share
+        row.gpu_bytes = reservation.bytes
 
     def end(self, session: Session, row: AssignmentRow, state: TrialState, **columns: Any) -> None:
-        """Record how a held assignment ended. Raises Stale."""
-        guard = update(AssignmentRow).where(
-            AssignmentRow.id == row.id, AssignmentRow.token == row.token, AssignmentRow.state == TrialState.RUNNING
-        )
-        columns |= {"state": state, "deadline": None}
-        if not changed_rows(session, guard.values(finished_at=self.database.now(), **columns)):
-            raise Stale(STALE)
-        for column, value in columns.items():
-            set_committed_value(row, column, value)
+        """Record how a held assignment ended. Its token stays, so that the worker may repeat the message.
+
+        Args:
+            session: the caller's transaction.
+            row: the assignment, as `lock_held` returned it.
+            state: one of `FINISHED`.
+            columns: further columns that come with the end: reason, error, seconds, files.
+
+        Raises:
+            Stale: the lease is over.
+        """
+        columns |= {"state": state, "deadline": None, "finished_at": self.database.now()}
+        self._change_held(session, row.id, row.token, columns)
 
     def release(
-        self, session: Session, row: AssignmentRow, lost: bool, error: str, expired: bool = False, **columns: Any
+        self,
+        session: Session,
+        row: AssignmentRow,
+        lost: bool,
+        error: str,
+        expired: bool = False,
+        seconds: float | None = None,
     ) -> TrialState:
-        """Queue it again; it goes on from its checkpoint. Lost once too often, it fails. Returns the new state.
+        """Queue a held assignment again, to continue from its checkpoint; lost too often, it fails.
 
-        Only the worker that says itself how it ended may repeat that; one whose lease `expired` is fenced off.
+        Args:
+            session: the caller's transaction, which has locked the row.
+            row: the assignment, as `lock_held` or `expired` returned it.
+            lost: the worker or its child process disappeared; False: the worker gave the work back unharmed.
+            error: what happened, as a sentence for the case that the assignment fails.
+            expired: the lease ran out. The token of an assignment that fails is then removed, as its worker may not
+                repeat an end that it did not report itself.
+            seconds: how long the worker was busy with this attempt; None leaves the column.
+
+        Returns:
+            The new state: queued, or failed.
+
+        Raises:
+            Stale: the lease is over.
         """
         losses = row.losses + 1 if lost else row.losses
-        guard = update(AssignmentRow).where(
-            AssignmentRow.id == row.id, AssignmentRow.token == row.token, AssignmentRow.state == TrialState.RUNNING
-        )
-        if losses >= self.max_losses and lost:
+        columns: dict[str, Any] = {"losses": losses, "deadline": None}
+        if seconds is not None:
+            columns["seconds"] = seconds
+        if lost and losses >= self.max_losses:
+            state = TrialState.FAILED
             sentence = f"Its worker vanished {losses} times; the last: {error}"
             columns |= {"finished_at": self.database.now(), "reason": Reason.LOST_WORKER, "error": sentence}
-            state = TrialState.FAILED
             if expired:
                 columns["token"] = None
         else:
-            columns |= {"worker": None, "token": None}
             state = TrialState.QUEUED
-        changed_rows(session, guard.values(state=state, losses=losses, deadline=None, **columns))
-        session.refresh(row)
+            columns |= {"worker": None, "token": None}
+        self._change_held(session, row.id, row.token, columns | {"state": state})
         return state
 
+    def requeue(self, session: Session, row: AssignmentRow) -> bool:
+        """Queue an assignment again that has failed, with no loss counted; return False when it has not failed."""
+        guard = update(AssignmentRow).where(AssignmentRow.id == row.id, AssignmentRow.state == TrialState.FAILED)
+        columns = {"token": None, "finished_at": None, "reason": None, "error": None}
+        return self._returned(session, guard.values(state=TrialState.QUEUED, losses=0, **columns)) is not None
+
     def expired(self, session: Session) -> list[AssignmentRow]:
-        """Running assignments past their deadline, locked; other services' reapers skip them."""
+        """Return the running assignments past their deadline, locked; rows that another service locked are skipped."""
         statement = (
             select(AssignmentRow)
             .where(AssignmentRow.state == TrialState.RUNNING, AssignmentRow.deadline < self.database.now())
@@ -209,27 +221,49 @@ class Leases:
         )
         return list(session.scalars(statement))
 
-    def cancel(self, session: Session, study_id: int, started: bool) -> list[int]:
-        """End what of a study's work has never started, or all of it when `started`. Returns the trials' numbers."""
+    def cancel(self, session: Session, study_id: int, started: bool) -> None:
+        """Cancel the assignments of a locked study that have not ended.
+
+        Args:
+            session: the caller's transaction, which holds the study's row.
+            study_id: the study.
+            started: cancel all of them. False: only queued inspections, trials and comparisons that never started;
+                work that was given back, repetitions and evaluations stay.
+        """
         states = [TrialState.QUEUED, TrialState.RUNNING] if started else [TrialState.QUEUED]
-        which = (
-            select(AssignmentRow)
-            .where(AssignmentRow.study_id == study_id, AssignmentRow.state.in_(states))
-            .with_for_update()
-        )
+        unended = select(AssignmentRow.id).where(AssignmentRow.study_id == study_id, AssignmentRow.state.in_(states))
         if not started:
-            which = which.where(
+            unended = unended.where(
                 AssignmentRow.kind.not_in((AssignmentKind.CONFIRM, AssignmentKind.EVALUATE)), AssignmentRow.attempt == 0
             )
-        found = list(session.scalars(which))
-        ended = {"state": TrialState.CANCELLED, "finished_at": self.database.now(), "deadline": None, "token": None}
-        changed_rows(
-            session, update(AssignmentRow).where(AssignmentRow.id.in_([row.id for row in found])).values(**ended)
-        )
-        return [row.number for row in found if row.kind == AssignmentKind.TRAIN]
+        ids = list(session.scalars(unended.with_for_update()))
+        columns = {"state": TrialState.CANCELLED, "finished_at": self.database.now(), "deadline": None, "token": None}
+        changed_rows(session, update(AssignmentRow).where(AssignmentRow.id.in_(ids)).values(**columns))
+
+    def is_recorded(self, session: Session, outcome: Outcome) -> bool:
+        """Return whether this outcome was recorded before: a worker repeats it when the answer did not arrive."""
+        row = session.get(AssignmentRow, outcome.id)
+        return row is not None and row.token == outcome.token and row.state in FINISHED
+
+    def _change_held(
+        self, session: Session, assignment_id: int, token: str | None, columns: dict[str, Any]
+    ) -> AssignmentRow:
+        """Update the assignment of a lease, and return its row. Raises Stale when the lease is over."""
+        row = self._returned(session, update(AssignmentRow).where(*_is_held(assignment_id, token)).values(**columns))
+        if row is None:
+            raise Stale(STALE)
+        return row
+
+    def _returned(self, session: Session, statement: Update) -> AssignmentRow | None:
+        """Run a guarded UPDATE of one assignment; return the row with its new values, or None when none matched."""
+        options = {"synchronize_session": False, "populate_existing": True}
+        return session.scalars(statement.returning(AssignmentRow), execution_options=options).one_or_none()
 
 
-def already_finished(session: Session, outcome: Outcome) -> bool:
-    """Whether this very outcome was recorded before: finish is repeated when its answer got lost."""
-    row = session.get(AssignmentRow, outcome.id)
-    return row is not None and row.token == outcome.token and row.state in FINISHED
+def _is_held(assignment_id: int, token: str | None) -> tuple[ColumnElement[bool], ...]:
+    """Return the guard of each message under a lease."""
+    return (
+        AssignmentRow.id == assignment_id,
+        AssignmentRow.token == token,
+        AssignmentRow.state == TrialState.RUNNING,
+    )

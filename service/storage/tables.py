@@ -1,63 +1,33 @@
-"""Our tables. Optuna owns `studies`, `trials`, `alembic_version` and others in the same database.
+"""The service's tables, as SQLAlchemy classes.
 
-Instants are seconds since the epoch, by the database's clock. Optuna holds what the sampler needs; these rows hold
-execution, and are written first.
+Every wing of the service that reads or writes rows uses them. Optuna owns `studies`, `trials`, `alembic_version` and
+others in the same database. Optuna holds what the sampler needs; these rows hold execution, and are written first.
+Instants are seconds since the epoch, by the database's clock. Where an attribute has another name than its column, the
+column's name stands first in `mapped_column`; names of tables and columns change by a migration only.
 """
 
-from functools import lru_cache
 from typing import Any
 
-from pydantic import BaseModel
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Double,
-    ForeignKey,
-    Index,
-    Integer,
-    String,
-    Text,
-    TypeDecorator,
-    UniqueConstraint,
-)
-from sqlalchemy.engine import Dialect
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, synonym
 
+from luthier.service.storage.column_types import PydanticJson, PydanticText, StoredModel
 from luthier.studies.promotion import PromotionDecision
 from luthier.studies.results import Comparison, Inspection
 from luthier.studies.schedule import ScheduleSpec
 from luthier.studies.spec import StudySpec
+from luthier.studies.wire import FileRef
 
 Id = BigInteger().with_variant(Integer, "sqlite")
 
 
-@lru_cache(maxsize=512)
-def _parse(model: type[BaseModel], text: str) -> BaseModel:
-    return model.model_validate_json(text)
-
-
-class PydanticText(TypeDecorator[BaseModel]):
-    """A frozen pydantic model as JSON text. Equal texts are parsed once: a study's spec is read on every request."""
-
-    impl = Text
-    cache_ok = True
-
-    def __init__(self, model: type[BaseModel]) -> None:
-        super().__init__()
-        self.model = model
-
-    def process_bind_param(self, value: BaseModel | None, dialect: Dialect) -> str | None:
-        return None if value is None else value.model_dump_json()
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> BaseModel | None:
-        return None if value is None else _parse(self.model, value)
-
-
 class Base(DeclarativeBase):
-    pass
+    """The base of all tables; its metadata is what the migrations must produce."""
 
 
 class StudyRow(Base):
+    """A study: its spec, its state, and how it will end or has ended."""
+
     __tablename__ = "luthier_study"
     __table_args__ = ({"sqlite_autoincrement": True},)  # an id is never used again: folders and caches go by it
 
@@ -72,17 +42,19 @@ class StudyRow(Base):
     started_at: Mapped[float | None] = mapped_column(Double)  # of the first trial
     finished_at: Mapped[float | None] = mapped_column(Double)
     ending: Mapped[str | None] = mapped_column(String(16))  # the state it will end in; set: no new trial starts
-    hurry: Mapped[bool] = mapped_column(default=False)  # running trials end at their next evaluation
+    stop_at_next_evaluation: Mapped[bool] = mapped_column("hurry", default=False)  # running trials end there
     message: Mapped[str | None] = mapped_column(Text)  # why it ended
     error: Mapped[str | None] = mapped_column(Text)
-    asker: Mapped[str | None] = mapped_column(String(64))  # token of the request that asks Optuna now
-    asker_until: Mapped[float | None] = mapped_column(Double)
+    ask_token: Mapped[str | None] = mapped_column("asker", String(64))  # turn of the request that asks Optuna now
+    ask_expires_at: Mapped[float | None] = mapped_column("asker_until", Double)
     winner: Mapped[int | None]  # number of the trial whose model is kept
     test: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    model: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # FileRef
-    winner_again: Mapped[int | None]  # number of its repetition whose weights are kept; None: the trial's own
-    hold: Mapped[bool | None]  # once inspected it waits, paused, for the schedule's run that made it
-    micro_batch: Mapped[int | None]  # the most examples at once that fitted in memory, once more did not
+    model: Mapped[StoredModel | None] = mapped_column(PydanticJson(StoredModel))  # the winner's, packed
+    winner_confirmation: Mapped[int | None] = mapped_column("winner_again")
+    """Number of the winner's repetition (kind confirm) whose weights are kept; None: the weights of the trial."""
+    hold_after_inspection: Mapped[bool | None] = mapped_column("hold")
+    """Once inspected it waits, paused, for the schedule's run that created it."""
+    micro_batch: Mapped[int | None]  # the most examples at once that fitted in memory, after more did not
 
 
 class AssignmentRow(Base):
@@ -93,7 +65,10 @@ class AssignmentRow(Base):
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("luthier_study.id", ondelete="CASCADE"))
     kind: Mapped[str] = mapped_column(String(16))
-    number: Mapped[int]  # train: the trial's, which is Optuna's too; compare: the champion's id; else counted from 0
+    number: Mapped[int]
+    """Unique for a study and a kind. train: the trial's number, which is Optuna's too. confirm: counts the repetitions,
+    candidate by candidate. compare: the champion's id (`champion_id`). inspect, evaluate: 0."""
+    champion_id: Mapped[int] = synonym("number")  # of a comparison, and of no other kind
     state: Mapped[str] = mapped_column(String(16))
     params: Mapped[dict[str, Any]] = mapped_column(JSON)  # the space's dimensions
     seed: Mapped[int] = mapped_column(BigInteger)
@@ -118,9 +93,9 @@ class AssignmentRow(Base):
     step: Mapped[int] = mapped_column(default=0)  # last evaluation reported
     value: Mapped[float | None] = mapped_column(Double)  # best or last, as the objective says
     best_step: Mapped[int | None]
-    resume: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # FileRef
-    resume_step: Mapped[int] = mapped_column(default=0)  # the evaluation it goes on from
-    best: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # FileRef
+    resume: Mapped[FileRef | None] = mapped_column(PydanticJson(FileRef))  # what the next attempt continues from
+    resume_step: Mapped[int] = mapped_column(default=0)  # the evaluation that `resume` was written at
+    best: Mapped[FileRef | None] = mapped_column(PydanticJson(FileRef))  # the weights of the best evaluation
     comparison: Mapped[Comparison | None] = mapped_column(PydanticText(Comparison))
 
     __table_args__ = (
@@ -131,6 +106,8 @@ class AssignmentRow(Base):
 
 
 class ReportRow(Base):
+    """One evaluation of a trial or a repetition."""
+
     __tablename__ = "luthier_report"
 
     assignment_id: Mapped[int] = mapped_column(
@@ -142,6 +119,8 @@ class ReportRow(Base):
 
 
 class WorkerRow(Base):
+    """A worker, as its latest claim described it."""
+
     __tablename__ = "luthier_worker"
 
     name: Mapped[str] = mapped_column(String(128), primary_key=True)
@@ -162,6 +141,8 @@ class ServiceRow(Base):
 
 
 class ScheduleRow(Base):
+    """A schedule: when it is due next, and which model is in use."""
+
     __tablename__ = "luthier_schedule"
     __table_args__ = ({"sqlite_autoincrement": True},)
 
@@ -217,7 +198,7 @@ class ChampionRow(Base):
     trial: Mapped[int]
     params: Mapped[dict[str, Any]] = mapped_column(JSON)
     test: Mapped[dict[str, Any]] = mapped_column(JSON)  # its scores on the day it was promoted
-    model: Mapped[dict[str, Any]] = mapped_column(JSON)  # FileRef
+    model: Mapped[FileRef] = mapped_column(PydanticJson(FileRef))  # in the schedule's own folder of the store
     previous_id: Mapped[int | None] = mapped_column(BigInteger)  # the champion before it
     promoted_at: Mapped[float] = mapped_column(Double)
     withdrawn_at: Mapped[float | None] = mapped_column(Double)  # rolled back

@@ -1,22 +1,24 @@
 """Hyperparameter search for fine-tuning pretrained models.
 
-`Client` is the typed client of a running service. It is imported when it is first used, so that `import luthier` costs
-nothing and a worker does not import the service's code.
+`Client` is the typed client of a running service; LuthierError is the base of all errors that it raises about the
+service. All names but LuthierError and the version are imported when they are first used, so that `import luthier`
+costs nothing and a worker does not import the service's code.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from luthier.service.client import Client
+from luthier.errors import LuthierError
 
-__all__ = ["Client", "__version__"]
+if TYPE_CHECKING:
+    from luthier.service.client import Client, DownloadError, ServiceError, Unreachable
+
+__all__ = ["Client", "DownloadError", "LuthierError", "ServiceError", "Unreachable", "__version__"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Return `luthier.Client`, imported on first use. Raises AttributeError for any other name."""
-    if name == "Client":
-        from luthier.service.client import Client
-
-        return Client
+    """Return a name of `luthier.service.client`, imported on first use. Raises AttributeError for any other name."""
+    if name in __all__:
+        return getattr(import_module("luthier.service.client"), name)
     raise AttributeError(f"module 'luthier' has no attribute {name!r}")

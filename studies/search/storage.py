@@ -1,13 +1,30 @@
-"""Where Optuna keeps its numbers: SQLite or Postgres, by one SQLAlchemy URL."""
+"""Where Optuna keeps its numbers: SQLite or Postgres, by one SQLAlchemy URL.
+
+The service opens one storage for all searches. It must never be opened before `init_storage` made its tables.
+"""
 
 from typing import Any
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage, get_storage
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, Engine, event
 
 Storage = BaseStorage
 StorageError = StorageInternalError  # its database did not answer
+
+SQLITE_CONNECTIONS = 32  # threads of a service that read at the same time
+SQLITE_WAIT_SECONDS = 60  # for another process's write
+POSTGRES_CONNECTIONS = 16  # kept open, and as many again under load; a small Postgres takes 100 in all
+POSTGRES_WAIT_SECONDS = 20  # for a connection of the pool
+# Limits so that a service notices a database that went away, and no statement holds others up for ever.
+POSTGRES_LIMITS = {
+    "connect_timeout": 5,  # seconds
+    "options": "-c statement_timeout=30000 -c lock_timeout=15000 -c idle_in_transaction_session_timeout=60000",  # ms
+    "keepalives_idle": 10,  # seconds
+    "keepalives_interval": 5,  # seconds
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,  # ms
+}
 
 
 def init_storage(url: str) -> None:
@@ -18,7 +35,7 @@ def init_storage(url: str) -> None:
             # The file remembers it. Switching does not wait for locks, so it is done here, where nobody else writes.
             with storage.engine.connect() as connection:
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-        # Optuna's migrations set up logging anew for the whole process, so they run only where there is one to run.
+        # Optuna's migrations set up logging for the whole process, so they run only where there is one to run.
         if storage.get_current_version() != storage.get_head_version():
             storage.upgrade()
     finally:
@@ -26,9 +43,10 @@ def init_storage(url: str) -> None:
 
 
 def open_storage(url: str) -> Storage:
-    """A storage over tables that exist; it reads finished trials from the database once.
+    """Return a storage over tables that exist; it reads finished trials from the database once. Close it at the end.
 
-    Raises RuntimeError when the tables were made by another version of Optuna.
+    Raises:
+        RuntimeError: When another version of Optuna made the tables.
     """
     storage = RDBStorage(url, engine_kwargs=_engine_kwargs(url), skip_table_creation=True)
     if storage.engine.dialect.name == "sqlite":
@@ -39,22 +57,27 @@ def open_storage(url: str) -> Storage:
 
 
 def close_storage(storage: Storage) -> None:
-    """Close its connections, once nothing uses it any more."""
-    storage._backend.engine.dispose()  # type: ignore[attr-defined]  # Optuna offers no other way
+    """Close a storage's connections, once nothing uses it any more."""
+    engine_of(storage).dispose()
+
+
+def engine_of(storage: Storage) -> Engine:
+    """Return the engine of a storage that `open_storage` returned."""
+    engine: Engine = storage._backend.engine  # type: ignore[attr-defined]  # Optuna offers no other way
+    return engine
 
 
 def _engine_kwargs(url: str) -> dict[str, Any]:
     if url.startswith("sqlite"):
-        return {"connect_args": {"timeout": 60, "check_same_thread": False}, "pool_size": 32}
-    connect = {
-        "connect_timeout": 5,
-        "options": "-c statement_timeout=30000 -c lock_timeout=15000 -c idle_in_transaction_session_timeout=60000",
-        "keepalives_idle": 10,
-        "keepalives_interval": 5,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 20_000,
+        connect = {"timeout": SQLITE_WAIT_SECONDS, "check_same_thread": False}
+        return {"connect_args": connect, "pool_size": SQLITE_CONNECTIONS}
+    return {
+        "pool_pre_ping": True,
+        "pool_size": POSTGRES_CONNECTIONS,
+        "max_overflow": POSTGRES_CONNECTIONS,
+        "pool_timeout": POSTGRES_WAIT_SECONDS,
+        "connect_args": dict(POSTGRES_LIMITS),
     }
-    return {"pool_pre_ping": True, "pool_size": 16, "max_overflow": 16, "pool_timeout": 20, "connect_args": connect}
 
 
 def _settings(connection: Any, _record: Any) -> None:

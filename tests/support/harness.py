@@ -13,9 +13,9 @@ from pydantic import SecretStr
 
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.reaper import Reaper
-from luthier.service.server import app
 from luthier.service.server.app import Tokens, create_app
 from luthier.service.server.serve import Server, config, listen, url_of
+from luthier.service.server.timings import Timings
 from luthier.service.settings import Settings
 from luthier.studies.protocol import AssignmentKind
 from tests.support.scripted_worker import (
@@ -46,7 +46,7 @@ __all__ = [
     "spec",
 ]
 
-app.SCHEDULER_SECONDS = 3600.0  # tests tick themselves, at the time they want it to be
+TIMINGS = Timings(scheduler_seconds=3600.0)  # tests tick themselves, at the time they want it to be
 
 
 def spec(name: str = "s1", **changes: Any) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class Running:
 
     def __init__(self, settings: Settings, tokens: Tokens | None = None) -> None:
         self.settings, self.tokens = settings, tokens or Tokens(None, None)
-        self.app = create_app(settings, self.tokens)
+        self.app = create_app(settings, self.tokens, timings=TIMINGS)
         self.core: Core = self.app.state.service.core
         self._listener = listen(settings)
         self.url = url_of(self._listener)
@@ -156,8 +156,7 @@ class Running:
 
     def reap(self) -> None:
         """What the service does every second."""
-        core = self.core
-        Reaper(core.database, core.leases, core.searches, core.store, core.only).tick()
+        Reaper(self.core).tick()
 
     def tick(self, now: float | None = None) -> None:
         """What the service does every second about schedules."""

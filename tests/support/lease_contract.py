@@ -7,10 +7,14 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from luthier.service.dispatch import reaper
 from luthier.service.dispatch.reaper import Reaper
+from luthier.service.errors import Stale
+from luthier.service.storage.reservation import Reservation
+from luthier.service.storage.tables import AssignmentRow
 from luthier.studies.protocol import Assignment, AssignmentKind, Decision
 from tests.support.harness import Running, ScriptedWorker, held, problem, spec
 from tests.support.stored_rows import everything
@@ -41,7 +45,7 @@ class LeaseContract:
         a, core, clock = worker.take(), house.core, SimpleNamespace(monotonic=lambda: now)
         monkeypatch.setattr(reaper, "time", clock)
         now = 0.0
-        look = Reaper(core.database, core.leases, core.searches, core.store, core.only).ticks(LEASE)
+        look = Reaper(core).guarded_tick()
 
         def later(seconds: float, looks: Callable[[], None] = look) -> str:
             nonlocal now
@@ -78,6 +82,26 @@ class LeaseContract:
         house.reap()
         assert house.trials()[0]["state"] == "queued"
         refused(house, worker, a)
+
+    def test_a_grant_or_a_requeue_of_another_state_changes_nothing(self, house: Running) -> None:
+        house.create()
+        leases = house.core.leases
+        reservation = Reservation(gpu="GPU-a", share=0.5, bytes=100)
+        with house.core.database.transaction() as session:
+            row = session.scalars(select(AssignmentRow)).one()
+            assert not leases.requeue(session, row)
+            granted = leases.grant(session, row, "w1", reservation)
+            assert granted is row
+            assert (row.state, row.worker, row.attempt) == ("running", "w1", 1)
+            assert (row.gpu, row.gpu_share, row.gpu_bytes) == ("GPU-a", 0.5, 100)
+        before = everything(house)
+        with house.core.database.transaction() as session:
+            row = session.scalars(select(AssignmentRow)).one()
+            assert leases.grant(session, row, "w2", reservation) is None
+            assert not leases.requeue(session, row)
+            with pytest.raises(Stale):
+                leases.extend(session, row.id, "of another lease")
+        assert everything(house) == before
 
     def test_a_renewed_lease_survives(self, house: Running, worker: ScriptedWorker) -> None:
         house.started(worker)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from luthier.service.dispatch import claims as dispatch
-from luthier.service.server import app
 from luthier.service.server.app import create_app
 from luthier.service.server.serve import Server, config
+from luthier.service.server.timings import Timings
 from luthier.service.settings import Settings
+from luthier.service.storage import turns
 from luthier.service.storage.database import Database
 
 
@@ -32,9 +32,8 @@ def main(home: Path, url: str, listener: socket.socket) -> None:
     with (home / "service.log").open("ab") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    dispatch.ASK_SECONDS = 2.0  # how long a turn lies idle that a killed service left behind
+    turns.TURN_SECONDS = 2.0  # how long a turn lies idle that a killed service left behind
     settings = Settings(home=home, database_url=SecretStr(url), lease_seconds=3, max_losses=100)
-    app.SCHEDULER_SECONDS = 0.05
-    served = create_app(settings)
+    served = create_app(settings, timings=Timings(scheduler_seconds=0.05))
     threading.Thread(target=follow, args=[home / "clock", served.state.service.core.database], daemon=True).start()
     Server(config(served), lambda: None, lambda: None).run(sockets=[listener])

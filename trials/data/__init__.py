@@ -1,1 +1,1 @@
-"""Data sets: found, read, checked, split and batched."""
+"""Data sets: located, read, checked, split, encoded and batched."""

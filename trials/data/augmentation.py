@@ -1,7 +1,11 @@
-"""Random changes to a training image that leave its label true. Draws come from `random`'s own generator.
+"""Random changes to a training image that leave its label true.
 
-standard   a random part of the image, resized (Szegedy et al. 2015, section 6), and mirrored every other time
+standard   a random part of the image, resized (Szegedy et al. 2015, section 6), and mirrored with probability 1/2
 trivial    standard, then one operation of a random strength (TrivialAugment, Mueller & Hutter 2021, table 1, RA)
+
+Image classification calls `augment` in its `collate`. Draws come from the module `random`'s own generator, which the
+trainer seeds; nothing else here is random. torchvision's transforms are not used: torchvision has no build for every
+torch, and a worker must not need it.
 """
 
 # ruff: noqa: S311 - reproducible draws, not secrets
@@ -19,7 +23,14 @@ GREY = (128, 128, 128)  # what is shifted in from outside
 
 
 def augment(image: Image.Image, kind: str, size: tuple[int, int], resample: int) -> Image.Image:
-    """A changed copy of `size` (width, height)."""
+    """Return a changed copy of an image.
+
+    Args:
+        image: An RGB image of any size.
+        kind: "standard" or "trivial".
+        size: Width and height of the copy, in pixels.
+        resample: The `PIL.Image.Resampling` with which the drawn part is resized.
+    """
     changed = image.resize(size, Image.Resampling(resample), box=_part(*image.size))
     if random.random() < 0.5:
         changed = ImageOps.mirror(changed)
@@ -29,16 +40,22 @@ def augment(image: Image.Image, kind: str, size: tuple[int, int], resample: int)
 
 
 def _part(width: int, height: int) -> tuple[float, float, float, float]:
-    """A box of random area, shape and place; the largest central one of a fitting shape when ten draws do not fit."""
+    """Draw a box of random area, shape and place in an image of this width and height.
+
+    Returns:
+        Left, upper, right and lower edge. Where ten draws do not fit: the largest central box of an allowed shape.
+    """
     for _ in range(10):
         area = width * height * random.uniform(*AREA)
         ratio = math.exp(random.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
-        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        w = round(math.sqrt(area * ratio))
+        h = round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:
             left, top = random.randint(0, width - w), random.randint(0, height - h)
             return left, top, left + w, top + h
-    w, h = min(width, height * RATIO[1]), min(height, width / RATIO[0])
-    return (width - w) / 2, (height - h) / 2, (width + w) / 2, (height + h) / 2
+    widest = min(width, height * RATIO[1])
+    highest = min(height, width / RATIO[0])
+    return (width - widest) / 2, (height - highest) / 2, (width + widest) / 2, (height + highest) / 2
 
 
 def _signed(strength: float) -> float:
@@ -69,3 +86,4 @@ OPERATIONS: tuple[Callable[[Image.Image, float], Image.Image], ...] = (
     lambda image, strength: _affine(image, 1, 0, image.width * 10 / 32 * _signed(strength), 0, 1, 0),
     lambda image, strength: _affine(image, 1, 0, 0, 0, 1, image.height * 10 / 32 * _signed(strength)),
 )
+"""TrivialAugment's operations: (image, strength from 0 to 1) -> a changed image of the same size."""

@@ -1,16 +1,28 @@
-"""Which examples go into which batch: seeded, alike in length, and always the same number of batches."""
+"""Batches of an epoch and of an evaluation: seeded, with rows of about one length, and always the same in number.
+
+The training loop and the engine call these functions with the lengths of a split's rows, and get row numbers.
+"""
 
 import random
 from collections.abc import Sequence
 
 import torch
 
-POOL_BATCHES = 32  # batches are cut from pools of at most so many, sorted by length
-LEAST_POOLS = 4  # of an epoch, so that also a small split's batches are others in every epoch
+POOL_BATCHES = 32  # the most batches of a pool: a pool of rows is sorted by length, and cut into batches
+LEAST_POOLS = 4  # pools of an epoch, if there are as many batches: so small splits get new batches in every epoch too
 
 
 def training_batches(lengths: Sequence[int], batch_size: int, seed: int) -> list[list[int]]:
-    """An epoch: every row once, ceil(rows / batch_size) batches in random order, rows of one batch alike in length."""
+    """Draw the batches of one epoch: every row once, rows of one batch of about the same length.
+
+    Args:
+        lengths: Each row's length.
+        batch_size: Rows of a batch; the last of a pool may have fewer.
+        seed: Another seed gives other batches.
+
+    Returns:
+        Row numbers of ceil(rows / batch_size) batches, in random order.
+    """
     order = torch.randperm(len(lengths), generator=torch.Generator().manual_seed(seed)).tolist()
     batches: list[list[int]] = []
     pool_rows = max(1, min(POOL_BATCHES, len(order) // (LEAST_POOLS * batch_size))) * batch_size
@@ -22,6 +34,6 @@ def training_batches(lengths: Sequence[int], batch_size: int, seed: int) -> list
 
 
 def evaluation_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Every row once, longest first, so that what does not fit in memory shows at once."""
+    """Return row numbers of batches with every row once, longest first: a batch too large for memory fails at once."""
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]

@@ -1,4 +1,8 @@
-"""Columns of a table as a task's inputs, checked. Every BadData names the file, the row, and the cure."""
+"""Columns of a table as a task's inputs: every value is checked, and refused with file, row and cure.
+
+`load_data` calls a reader for each role of the task, and `read_groups` where rows are grouped. Nothing here changes a
+value, but for paths, which are resolved, and groups, which become text.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,7 +13,7 @@ from luthier.trials.errors import BadData
 
 
 def _fault(text: Any, thing: str = "row") -> str | None:
-    """What is wrong with a text, as the rest of a sentence."""
+    """Return the end of a sentence that says why a value is no text, or None; `thing` is what holds the text."""
     if text is None or (isinstance(text, str) and not text.strip()):
         return f"is empty; fill it in or remove the {thing}"
     if not isinstance(text, str):
@@ -22,6 +26,7 @@ def _fault(text: Any, thing: str = "row") -> str | None:
 
 
 def _texts(table: Table, column: str) -> list[str]:
+    """Return a column's texts. Raises BadData."""
     values = table.columns[column]
     for i, value in enumerate(values):
         if problem := _fault(value):
@@ -30,6 +35,7 @@ def _texts(table: Table, column: str) -> list[str]:
 
 
 def _words(table: Table, column: str) -> list[list[str]]:
+    """Return a column's lists of words. Raises BadData."""
     values = table.columns[column]
     for i, value in enumerate(values):
         problem = None
@@ -54,11 +60,11 @@ COLUMN_READERS: Mapping[str, Callable[[Table, str], list[Any]]] = {
     "image": media,
     "audio": media,
 }
-"""Role -> what reads its column."""
+"""Role -> the function (table, column) that returns the column's values, checked. It raises BadData."""
 
 
-def groups(table: Table, column: str) -> list[str]:
-    """What each row is related by, as text."""
+def read_groups(table: Table, column: str) -> list[str]:
+    """Return each row's group as text: text or a whole number in the table. Raises BadData."""
     values = table.columns[column]
     for i, value in enumerate(values):
         if not isinstance(value, str | int) or value == "":

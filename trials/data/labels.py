@@ -1,4 +1,8 @@
-"""Labels: what a column holds, checked, as class ids and their names."""
+"""Labels: the values of a label column, checked, as class ids and their names.
+
+`load_data` calls `class_labels` for tasks with one label for each row, and `tag_labels` where each word has one. Every
+BadData names the file, the row and the cure.
+"""
 
 import re
 from collections.abc import Mapping
@@ -13,42 +17,61 @@ _KINDS = {str: "text", int: "whole numbers", bool: "true or false"}
 
 
 def class_labels(tables: Mapping[str, Table], column: str) -> tuple[list[str], dict[str, list[int]]]:
-    """Label names (index = class id) and each table's class ids. Raises BadData."""
+    """Turn a column of labels into class ids.
+
+    Args:
+        tables: Split name -> its table, one or more rows each; "train" is there.
+        column: The label column, which each table has.
+
+    Returns:
+        Label names (index = class id), and split name -> each row's class id. Ids follow the order of the labels; where
+        the training table names its integer classes, names and ids are its own.
+
+    Raises:
+        BadData: A label is missing or of the wrong type, is not in training, or the labels do not tell rows apart.
+    """
     values = {name: _label_values(table, column) for name, table in tables.items()}
-    kinds = {name: type(found[0]) for name, found in values.items()}
+    _check_classes(tables, column, values)
+    train = tables["train"]
+    class_names = train.class_names.get(column)
+    if class_names is not None and type(values["train"][0]) is int:
+        return list(class_names), values
+    ids = {value: i for i, value in enumerate(sorted(set(values["train"])))}
+    names = [str(value).lower() if isinstance(value, bool) else str(value) for value in ids]
+    return names, {name: [ids[value] for value in column_values] for name, column_values in values.items()}
+
+
+def _check_classes(tables: Mapping[str, Table], column: str, values: Mapping[str, list[Any]]) -> None:
+    """Raise BadData when splits hold labels of different types, or training lacks a label, or has too few or many."""
+    train = tables["train"]
+    kinds = {name: type(labels[0]) for name, labels in values.items()}
     for name, kind in kinds.items():
         if kind is not kinds["train"]:
             raise BadData(
-                f"{tables[name].name}: column {column!r} holds {_KINDS[kind]} where {tables['train'].name} holds "
+                f"{tables[name].name}: column {column!r} holds {_KINDS[kind]} where {train.name} holds "
                 f"{_KINDS[kinds['train']]}; write the labels alike.",
                 *tables[name].path,
             )
-    seen = set(values["train"])
-    for name, found in values.items():
-        for i, value in enumerate(found):
-            if value not in seen:
+    in_training = set(values["train"])
+    for name, labels in values.items():
+        for i, value in enumerate(labels):
+            if value not in in_training:
                 raise BadData(
                     f"{tables[name].name}, {tables[name].where(i)}: the label {value!r} of {name} does not occur in "
                     "training; add training examples of it or remove the row.",
                     *tables[name].path,
                 )
-    train = tables["train"]
-    if len(seen) < 2:
-        text = f"{train.name}: column {column!r} holds one label only ({next(iter(seen))!r}); it needs two or more."
+    if len(in_training) < 2:
+        label = next(iter(in_training))
+        text = f"{train.name}: column {column!r} holds one label only ({label!r}); it needs two or more."
         raise BadData(text, *train.path)
-    if len(seen) == train.rows:
+    if len(in_training) == train.rows:
         text = f"{train.name}: every row has a label of its own in column {column!r}; is it the right column?"
         raise BadData(text, "dataset", "columns", "label")
-    class_names = train.class_names.get(column)
-    if class_names is not None and kinds["train"] is int:
-        return list(class_names), values
-    ids = {value: i for i, value in enumerate(sorted(seen))}
-    names = [str(value).lower() if isinstance(value, bool) else str(value) for value in ids]
-    return names, {name: [ids[value] for value in found] for name, found in values.items()}
 
 
 def _label_values(table: Table, column: str) -> list[Any]:
-    """The column's labels, all of one type; whole numbers written as text (csv) become numbers."""
+    """Return a column's labels, all of one type; whole numbers written as text (csv) become numbers. Raises BadData."""
     values = table.columns[column]
     classes = table.class_names.get(column)
     kind = type(values[0])
@@ -64,7 +87,7 @@ def _label_values(table: Table, column: str) -> list[Any]:
             problem = f"holds {value!r} where {table.where(0)} holds {values[0]!r}; labels must be of one type"
         elif isinstance(value, str) and not value.isprintable():
             problem = f"holds the label {value!r} with a character that cannot be printed; remove it"
-        elif classes is not None and kind is int and not 0 <= value < len(classes):
+        elif classes is not None and kind is int and isinstance(value, int) and not 0 <= value < len(classes):
             problem = f"holds {value}, which is none of its {len(classes)} classes; is this split labelled?"
         if problem:
             raise BadData(f"{table.name}, {table.where(i)}: column {column!r} {problem}.", *table.path)
@@ -81,6 +104,7 @@ def _label_values(table: Table, column: str) -> list[Any]:
 
 
 def _is_number(text: str) -> bool:
+    """Return whether Python reads the text as a number."""
     try:
         float(text)
     except ValueError:
@@ -89,23 +113,47 @@ def _is_number(text: str) -> bool:
 
 
 def _is_fraction(number: str) -> bool:
-    """Whether a number's text is of a measure, not of a class: 0.5, but neither 01 nor 2.0."""
+    """Return whether a number, as text, measures something instead of naming a class: 0.5, but neither 01 nor 2.0."""
     return ("." in number or "e" in number.lower()) and not float(number).is_integer()
 
 
 def tag_labels(
     tables: Mapping[str, Table], column: str, words: Mapping[str, list[list[str]]]
 ) -> tuple[list[str], dict[str, list[list[int]]]]:
-    """Tag names (index = class id; O first) and the class ids of each table's words. Raises BadData.
+    """Turn a column of tag lists into class ids.
 
-    A kind of entity must occur in training; of a kind that does, a tag may first occur elsewhere (I-PER, say).
+    A kind of entity must occur in training. A tag of such a kind may first occur in another split (I-PER, say).
+
+    Args:
+        tables: Split name -> its table; "train" is there.
+        column: The tag column, which each table has.
+        words: Split name -> the words of each row.
+
+    Returns:
+        Tag names (index = class id; O is first), and split name -> the class id of each word of each row.
+
+    Raises:
+        BadData: A row has no tag for each word, a tag is unusable or of an unknown kind, or there is one tag only.
     """
     tags = {
         name: [_tags(table, column, i, words[name][i]) for i in range(table.rows)] for name, table in tables.items()
     }
     train = tables["train"]
-    seen = {tag for row in tags["train"] for tag in row}
-    kinds = {split_tag(tag)[1] for tag in ("O", *seen)}
+    in_training = {tag for row in tags["train"] for tag in row}
+    _check_kinds(tables, tags, {split_tag(tag)[1] for tag in ("O", *in_training)})
+    if len(in_training) < 2:
+        tag = next(iter(in_training))
+        text = f"{train.name}: column {column!r} holds one tag only ({tag!r}); it needs two or more."
+        raise BadData(text, *train.path)
+    used = {tag for rows in tags.values() for row in rows for tag in row}
+    named = train.class_names.get(column, [])
+    names = sorted((*named, *sorted(used - set(named))), key="O".__ne__)  # stable: O first, the rest as they are
+    ids = {tag: i for i, tag in enumerate(names)}
+    return names, {name: [[ids[tag] for tag in row] for row in rows] for name, rows in tags.items()}
+
+
+def _check_kinds(tables: Mapping[str, Table], tags: Mapping[str, list[list[str]]], kinds: set[str]) -> None:
+    """Raise BadData for a tag of a kind that is not among `kinds`, those of the training tags."""
     for name, rows in tags.items():
         for i, row in enumerate(rows):
             for tag in row:
@@ -115,19 +163,12 @@ def tag_labels(
                         "does not occur in training; add training examples of it or remove the row.",
                         *tables[name].path,
                     )
-    if len(seen) < 2:
-        text = f"{train.name}: column {column!r} holds one tag only ({next(iter(seen))!r}); it needs two or more."
-        raise BadData(text, *train.path)
-    found = {tag for rows in tags.values() for row in rows for tag in row}
-    known = train.class_names.get(column, [])
-    names = sorted((*known, *sorted(found - set(known))), key="O".__ne__)  # stable: O first, the rest as they are
-    ids = {tag: i for i, tag in enumerate(names)}
-    return names, {name: [[ids[tag] for tag in row] for row in rows] for name, rows in tags.items()}
 
 
 def _tags(table: Table, column: str, row: int, words: list[str]) -> list[str]:
-    """A sentence's tags as text. Raises BadData."""
-    tags, classes = table.columns[column][row], table.class_names.get(column)
+    """Return a sentence's tags as text. Raises BadData."""
+    tags = table.columns[column][row]
+    classes = table.class_names.get(column)
     problem = None
     if not isinstance(tags, list):
         problem = f"holds {type(tags).__name__} where a list of tags is wanted, one a word"

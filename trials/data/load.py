@@ -1,6 +1,7 @@
 """A study's examples: read, checked, split (seeded, stratified) and fingerprinted.
 
-Everything that is wrong with them is a BadData whose sentence names the file, the row or column, and the cure.
+The model cache calls `load_data` once for a study, and again when its files change. Each fault of the data is a BadData
+whose sentence names the file, the row or column, and the cure. Nothing here needs a model.
 """
 
 import hashlib
@@ -12,45 +13,60 @@ from typing import Any
 
 from luthier.studies.dataset import Dataset, SplitFiles
 from luthier.studies.tasks import TASKS
-from luthier.trials.data.columns import COLUMN_READERS
-from luthier.trials.data.columns import groups as read_groups
+from luthier.trials.data.columns import COLUMN_READERS, read_groups
 from luthier.trials.data.labels import class_labels, tag_labels
-from luthier.trials.data.media_folders import SUFFIXES, content_digest, find_splits, read_folder, standard_splits
-from luthier.trials.data.sources import read_file, read_hub
+from luthier.trials.data.media_folders import content_digest, find_splits, standard_splits
+from luthier.trials.data.sources import HubDataset, LocalFolder, locate, media_role, read, read_hub
 from luthier.trials.data.splits import Split, draw_splits, sample
 from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
-from luthier.trials.paths import local_path
 
 __all__ = ["Data", "Split", "load_data"]
 
 
 @dataclass(frozen=True)
 class Data:
-    """Splits train, validation and, where there is one, test. Class id -> label_names[id]."""
+    """A study's splits and labels.
+
+    Attributes:
+        splits: "train", "validation" and, where there is one, "test" -> its examples.
+        label_names: Class id -> label.
+        fingerprint: SHA-256 of the examples, images and sounds by their content, and of their splits.
+    """
 
     splits: Mapping[str, Split]
     label_names: list[str]
-    fingerprint: str  # sha256 of the examples, images and sounds by their content, and of their splits
+    fingerprint: str
 
     @property
     def labels(self) -> dict[str, int]:
-        """Rows per label over all splits; words per label where words are labelled."""
+        """Label -> its rows over all splits, or its words where words are labelled."""
         counts = Counter(label for split in self.splits.values() for label in _flat(split.labels))
         return {name: counts[i] for i, name in enumerate(self.label_names)}
 
     @property
     def rows(self) -> dict[str, int]:
+        """train, validation, test -> its rows; 0 for a split that is not there."""
         return {name: len(self.splits.get(name, ())) for name in ("train", "validation", "test")}
 
 
 def _flat(labels: Iterable[Any]) -> Iterable[int]:
+    """Yield each class id of labels that are class ids, or lists of them."""
     for label in labels:
         yield from label if isinstance(label, list) else (label,)
 
 
 def load_data(dataset: Dataset, task: str, seed: int) -> Data:
-    """Read, check and split. The same files, dataset and seed give the same Data. Raises BadData."""
+    """Read, check and split a study's examples. The same files, dataset and seed give the same Data.
+
+    Args:
+        dataset: The spec's dataset.
+        task: A key of `luthier.studies.tasks.TASKS`.
+        seed: The spec's seed, by which rows are sampled and splits are drawn.
+
+    Raises:
+        BadData: The data cannot be used as the spec says.
+    """
     roles = _roles(dataset, task)
     tables = _tables(dataset, roles)
     _check_columns(tables, roles)
@@ -76,65 +92,49 @@ def load_data(dataset: Dataset, task: str, seed: int) -> Data:
 
 
 def _roles(dataset: Dataset, task: str) -> dict[str, str]:
-    """Role -> column. An optional role takes part only when the spec names its column."""
-    known = TASKS[task].columns
+    """Return role -> column. An optional role is left out unless the spec names its column. Raises BadData."""
+    roles = TASKS[task].columns
     for role in dataset.columns:
-        if role not in known:
-            raise BadData(f"Unknown role {role!r}; {task} has {', '.join(known)}.", "dataset", "columns", role)
-    wanted = {role: default for role, (default, required) in known.items() if required}
-    return wanted | dataset.columns
+        if role not in roles:
+            raise BadData(f"Unknown role {role!r}; {task} has {', '.join(roles)}.", "dataset", "columns", role)
+    return {role: default for role, (default, required) in roles.items() if required} | dataset.columns
 
 
 def _tables(dataset: Dataset, roles: Mapping[str, str]) -> dict[str, Table]:
-    """train and the other splits that are given -> their tables."""
+    """Read train and the other splits that the dataset gives. Raises BadData."""
     source, path = dataset.source, ("dataset", "source")
-    named = {s: v for s, v in (("validation", dataset.validation), ("test", dataset.test)) if isinstance(v, str)}
+    shares = (("validation", dataset.validation), ("test", dataset.test))
+    named = {split: name for split, name in shares if isinstance(name, str)}
     if isinstance(source, SplitFiles):
-        files = {name: text for name, text in source.model_dump().items() if text is not None}
+        files = {split: text for split, text in source.model_dump().items() if text is not None}
         chosen = _choose({name: name for name in files} | named, files, "file")
-        return {split: _read(files[name], roles, *path, name) for split, name in chosen.items()}
-    local = local_path(source, *path)
-    if local is None:
-        return read_hub(source, dataset.subset, {"train": "train"} | named, set(roles.values()))
-    folders = find_splits(local) if local.is_dir() and _media_role(roles) else {}
-    if folders:
-        standard = {s: name for s, name in standard_splits(folders).items() if s != "test" or dataset.test != 0}
+        return {split: read(locate(files[name], *path, name), roles) for split, name in chosen.items()}
+    located = locate(source, *path)
+    if isinstance(located, HubDataset):
+        return read_hub(located, dataset.subset, {"train": "train"} | named, set(roles.values()))
+    if isinstance(located, LocalFolder) and media_role(roles) and (folders := find_splits(located.folder)):
+        standard = standard_splits(folders)
+        if dataset.test == 0:
+            standard.pop("test", None)
         chosen = _choose(standard | named, folders, "folder")
-        return {split: _read(f"{source}/{name}", roles, *path) for split, name in chosen.items()}
+        return {split: read(locate(f"{source}/{name}", *path), roles) for split, name in chosen.items()}
     if named:
-        split = next(iter(named))
         text = "One file has no named splits; give a fraction, or files as {train: ..., validation: ..., test: ...}."
-        raise BadData(text, "dataset", split)
-    return {"train": _read(source, roles, *path)}
+        raise BadData(text, "dataset", next(iter(named)))
+    return {"train": read(located, roles)}
 
 
-def _choose(chosen: dict[str, str], known: Iterable[str], kind: str) -> dict[str, str]:
-    """Split -> the file or folder that serves as it. Raises BadData for one that is not there."""
+def _choose(chosen: dict[str, str], names: Iterable[str], kind: str) -> dict[str, str]:
+    """Return `chosen`, split -> the name of its file or folder. Raises BadData for one that is not among `names`."""
     for split, name in chosen.items():
-        if name not in known:
-            text = f"There is no {kind} for the split {name!r}; dataset.source has {', '.join(known)}."
+        if name not in names:
+            text = f"There is no {kind} for the split {name!r}; dataset.source has {', '.join(names)}."
             raise BadData(text, "dataset", split)
     return chosen
 
 
-def _read(text: str, roles: Mapping[str, str], *path: str) -> Table:
-    """A file's table, or that of a folder where the task is one of images or sounds."""
-    role = _media_role(roles)
-    local = local_path(text, *path)
-    if role is None or local is None or not local.is_dir():
-        return read_file(text, set(roles.values()), *path)
-    for other, column in roles.items():
-        if other not in (role, "label") or column != other:
-            text = f"{text} is a folder: its files are the {role}s, its subfolders the labels, and it has no columns; "
-            raise BadData(f"{text}remove this, or list the files in a csv.", "dataset", "columns", other)
-    return read_folder(local, text, role, *path)
-
-
-def _media_role(roles: Iterable[str]) -> str | None:
-    return next((role for role in roles if role in SUFFIXES), None)
-
-
 def _check_columns(tables: Mapping[str, Table], roles: Mapping[str, str]) -> None:
+    """Raise BadData when a table has no rows, or lacks a role's column."""
     for table in tables.values():
         if table.rows == 0:
             raise BadData(f"{table.name} has no rows; it needs examples.", *table.path)
@@ -161,6 +161,7 @@ def _check_groups(given: Mapping[str, Split], tables: Mapping[str, Table]) -> No
 
 
 def _check_splits(splits: Mapping[str, Split], tables: Mapping[str, Table]) -> None:
+    """Raise BadData when there is no validation split, or training has one label only."""
     if "validation" not in splits:
         raise BadData("There is no validation split; give a fraction or a file.", "dataset", "validation")
     if len(set(_flat(splits["train"].labels))) < 2:
@@ -169,6 +170,7 @@ def _check_splits(splits: Mapping[str, Split], tables: Mapping[str, Table]) -> N
 
 
 def _fingerprint(splits: Mapping[str, Split], label_names: list[str]) -> str:
+    """Return the SHA-256 of label names and of every row of every split, in hexadecimal."""
     digest = hashlib.sha256(json.dumps(label_names).encode())
     for name, split in splits.items():
         digest.update(json.dumps([name, sorted(split.columns)]).encode())

@@ -1,7 +1,8 @@
-"""Images and sounds: folders of them as tables, and columns of paths or bytes as what is safe to open.
+"""Folders of images or sounds as tables, and columns of paths or bytes as files that are safe to open.
 
 A folder holds a subfolder per class, or train and validation (val, valid, dev) and test folders that do. Names with a
-dot in front and files of other kinds are passed over; so are links to folders within a class.
+dot in front, files of other kinds, and links to folders within a class are left out. `data.sources` and `data.columns`
+call these functions; no image or sound is decoded here.
 """
 
 import hashlib
@@ -15,23 +16,37 @@ from luthier.trials.paths import check_inside_roots
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 AUDIO_SUFFIXES = frozenset({".aif", ".aiff", ".au", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav"})
-SUFFIXES: Mapping[str, frozenset[str]] = {"image": IMAGE_SUFFIXES, "audio": AUDIO_SUFFIXES}  # by role
+SUFFIXES: Mapping[str, frozenset[str]] = {"image": IMAGE_SUFFIXES, "audio": AUDIO_SUFFIXES}
+"""Role -> the endings of its files."""
 _SPLITS = {"train": "train", "test": "test"} | dict.fromkeys(("validation", "val", "valid", "dev"), "validation")
 
 
 def find_splits(folder: Path) -> dict[str, Path]:
-    """Name -> folder where `folder` holds a folder per split instead of one per class; else nothing."""
-    found = {child.name: child for child in _subfolders(folder)}
-    return found if "train" in found and len(found) > 1 and set(found) <= set(_SPLITS) else {}
+    """Return name -> folder where `folder` holds a folder per split; nothing where it holds one per class."""
+    children = {child.name: child for child in _subfolders(folder)}
+    return children if "train" in children and len(children) > 1 and set(children) <= set(_SPLITS) else {}
 
 
 def standard_splits(names: Mapping[str, Path]) -> dict[str, str]:
-    """train, validation, test -> which of the folders serves as it."""
+    """Return train, validation and test -> the name of the folder that holds it, from the result of `find_splits`."""
     return {_SPLITS[name]: name for name in names}
 
 
 def read_folder(folder: Path, name: str, role: str, *path: str) -> Table:
-    """A table of the columns `role` (paths) and label (the subfolder's name). Raises BadData."""
+    """Return a table of a folder with a subfolder per class.
+
+    Args:
+        folder: The resolved folder.
+        name: The folder as the user wrote it, for error messages.
+        role: "image" or "audio", which decides the endings that count.
+        path: The spec's path of the folder, for error messages.
+
+    Returns:
+        A table with the columns `role` (paths) and label (the subfolder's name).
+
+    Raises:
+        BadData: The folder cannot be read, or a class has no file.
+    """
     try:
         classes = _subfolders(folder)
         files = {child.name: list(_files(child, SUFFIXES[role])) for child in classes}
@@ -40,12 +55,12 @@ def read_folder(folder: Path, name: str, role: str, *path: str) -> Table:
     if not classes:
         text = f"{name} holds no folders; put the {role} files of each class into a folder with the class's name."
         raise BadData(text, *path)
-    for label, found in files.items():
-        if not found:
+    for label, inside in files.items():
+        if not inside:
             endings = ", ".join(sorted(SUFFIXES[role]))
             raise BadData(f"{name}/{label} holds no {role} file ({endings}); add some or remove the folder.", *path)
-    paths = [file for found in files.values() for file in found]
-    labels = [label for label, found in files.items() for _ in found]
+    paths = [file for inside in files.values() for file in inside]
+    labels = [label for label, inside in files.items() for _ in inside]
     names = [str(file.relative_to(folder)) for file in paths]
     return Table(name, path, [role, "label"], {role: paths, "label": labels}, len(paths), rows_named=names)
 
@@ -63,12 +78,12 @@ def _files(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
 
 
 def media(table: Table, column: str) -> list[Path | bytes]:
-    """The column's files: resolved paths that exist and lie where data may be read, or bytes. Raises BadData."""
+    """Return a column's files: resolved paths that exist and lie where data may be read, or bytes. Raises BadData."""
 
     def refuse(row: int, text: str) -> BadData:
         return BadData(f"{table.name}, {table.where(row)}: column {column!r} {text}", *table.path)
 
-    made = []
+    files: list[Path | bytes] = []
     for i, value in enumerate(table.columns[column]):
         if isinstance(value, dict):  # as the `datasets` library writes images and sounds
             value = value.get("path") if value.get("bytes") is None else value["bytes"]
@@ -83,8 +98,8 @@ def media(table: Table, column: str) -> list[Path | bytes]:
             raise refuse(i, "is empty; fill it in or remove the row.")
         else:
             raise refuse(i, f"holds {type(value).__name__} where a path or a file's bytes are wanted.")
-        made.append(value)
-    return made
+        files.append(value)
+    return files
 
 
 def _reason(error: Exception) -> str:
@@ -99,10 +114,10 @@ def _checked(path: str, table: Table) -> Path:
     file = (table.folder / path if table.folder else Path(path)).resolve()
     if not any(file.is_relative_to(folder) for folder in table.own_folders):
         check_inside_roots(file, "it")
-    found = file.stat()  # FileNotFoundError names what is wrong
+    status = file.stat()  # FileNotFoundError names what is wrong
     if not file.is_file():
         raise BadData("it is no file. Name a file.")
-    if found.st_size == 0:
+    if status.st_size == 0:
         raise BadData("the file is empty. Replace it or remove the row.")
     if not os.access(file, os.R_OK):
         raise BadData("it cannot be read. Check its permissions.")
@@ -110,13 +125,13 @@ def _checked(path: str, table: Table) -> Path:
 
 
 def content_digest(value: Path | bytes) -> str:
-    """SHA-256 of a file's content."""
+    """Return the SHA-256 of a file's content, in hexadecimal."""
     if isinstance(value, bytes):
         return hashlib.sha256(value).hexdigest()
     with value.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def stamps(folder: Path) -> tuple[tuple[str, int], ...]:
-    """Changes when a file below the folder is added, removed or renamed: each folder's time."""
+def folder_stamps(folder: Path) -> tuple[tuple[str, int], ...]:
+    """Return (path, time in nanoseconds) of each folder below, which changes with files added, removed or renamed."""
     return tuple((here, Path(here).stat().st_mtime_ns) for here, _, _ in os.walk(folder))

@@ -1,4 +1,8 @@
-"""A row's row_digest: a short digest of its content, by which it is known again in other files and in another order."""
+"""Digests of rows by their content: the same row has the same digest in another file and in another order.
+
+Stable splits order rows by them, a packed model keeps the digests of its training rows, and a comparison leaves those
+rows out. They are 8 bytes long: enough to tell the rows of a data set apart, not to keep their content secret.
+"""
 
 import hashlib
 import json
@@ -11,20 +15,26 @@ DIGEST_BYTES = 8
 
 
 def row_digest(content: Any, key: str = "") -> bytes:
-    """A digest of what JSON can hold, or of files and bytes by their content; the same content has others by `key`."""
+    """Return the 8-byte keyed BLAKE2b digest of a JSON value; files (`Path`) and bytes count by their content."""
     text = json.dumps(content, default=content_digest).encode()
     return hashlib.blake2b(text, digest_size=DIGEST_BYTES, key=hashlib.sha256(key.encode()).digest()).digest()
 
 
 def row_digests(columns: Mapping[str, Sequence[Any]], key: str = "") -> list[bytes]:
-    """The row_digest of each row, role -> values: of its text, words, image or sound, not of its label."""
+    """Return each row's digest: of its text, words, image or sound, not of its label.
+
+    Args:
+        columns: Role -> one value per row.
+        key: Another key gives other digests.
+    """
     return [row_digest(row, key) for row in zip(*(columns[role] for role in sorted(columns)), strict=True)]
 
 
-def join_digests(found: Sequence[bytes]) -> bytes:
-    """The distinct row_digests, one after another, ascending."""
-    return b"".join(sorted(set(found)))
+def join_digests(digests: Sequence[bytes]) -> bytes:
+    """Return the distinct digests one after another, ascending, as a file's content."""
+    return b"".join(sorted(set(digests)))
 
 
 def split_digests(content: bytes) -> set[bytes]:
+    """Return the digests that `join_digests` joined."""
     return {content[i : i + DIGEST_BYTES] for i in range(0, len(content), DIGEST_BYTES)}

@@ -1,63 +1,190 @@
-"""Where data comes from: local files inside the data roots, and the hub.
+"""Data sources: a spec's text is located once, as a local file, a local folder or a hub data set, and then read.
 
-Local paths must lie inside the folders of LUTHIER_DATA_ROOTS (separated by colons, symlinks resolved); `/` means
-anything the user may read, and so does no such variable, but a worker always sets it. URLs are refused.
+`load_data` calls `locate` for each source and reads what it finds; the model cache asks `source_stamps` whether local
+data changed. Local paths stay inside the data roots (`luthier.trials.paths`), and no code of a data set is run.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from luthier.studies.dataset import SplitFiles
 from luthier.studies.text import one_line
+from luthier.trials.data.media_folders import SUFFIXES, folder_stamps, read_folder
 from luthier.trials.data.tabular import FILE_READERS, Table
 from luthier.trials.errors import BadData
 from luthier.trials.paths import FORMATS, local_path
 
 
-def read_file(text: str, wanted: Iterable[str], *path: str) -> Table:
-    """Read the wanted columns of a local file. Raises BadData."""
-    file = local_path(text, *path)
+@dataclass(frozen=True)
+class LocalFile:
+    """A file on this worker.
+
+    Attributes:
+        text: The source as the spec names it.
+        path: The spec's path, such as ("dataset", "source").
+        file: The resolved path.
+    """
+
+    text: str
+    path: tuple[str, ...]
+    file: Path
+
+
+@dataclass(frozen=True)
+class LocalFolder:
+    """A folder on this worker; the attributes are those of `LocalFile`, with the resolved path of the folder."""
+
+    text: str
+    path: tuple[str, ...]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class HubDataset:
+    """A data set of the hub, or a text that is no local path and no URL; `text` is its id."""
+
+    text: str
+    path: tuple[str, ...]
+
+
+Located = LocalFile | LocalFolder | HubDataset
+
+
+def locate(text: str, *path: str) -> Located:
+    """Find out where a source is.
+
+    Args:
+        text: A local path or a hub id, as the user wrote it.
+        path: The spec's path of the text, for error messages.
+
+    Raises:
+        BadData: The text is a URL, or a path that lies outside the data roots or does not exist.
+    """
+    local = local_path(text, *path)
+    if local is None:
+        return HubDataset(text, path)
+    return LocalFolder(text, path, local) if local.is_dir() else LocalFile(text, path, local)
+
+
+def media_role(roles: Iterable[str]) -> str | None:
+    """Return the role of images or sounds ("image", "audio") if there is one among `roles`."""
+    return next((role for role in roles if role in SUFFIXES), None)
+
+
+def read(located: Located, roles: Mapping[str, str]) -> Table:
+    """Read one table from a local file, or from a folder where the task is one of images or sounds.
+
+    Args:
+        located: The source; a hub data set is refused here, because a file is expected.
+        roles: Role -> the column that it is read from.
+
+    Raises:
+        BadData: The source is no readable file or folder, or the roles ask a folder for columns.
+    """
+    role = media_role(roles)
+    text, path = located.text, located.path
+    if role is None or not isinstance(located, LocalFolder):
+        return _read_file(located, set(roles.values()))
+    for other, column in roles.items():
+        if other not in (role, "label") or column != other:
+            raise BadData(
+                f"{text} is a folder: its files are the {role}s, its subfolders the labels, and it has no columns; "
+                "remove this, or list the files in a csv.",
+                *("dataset", "columns", other),
+            )
+    return read_folder(located.folder, text, role, *path)
+
+
+def _read_file(located: Located, columns: set[str]) -> Table:
+    text, path = located.text, located.path
     kind = Path(text).suffix.lstrip(".").lower()
-    if file is not None and file.is_dir():
+    if isinstance(located, LocalFolder):
         raise BadData(f"{text} is a folder; give a file, or one file per split as train, validation and test.", *path)
-    if file is None or kind not in FORMATS:
+    if isinstance(located, HubDataset) or kind not in FORMATS:
         raise BadData(f"{text} is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file.", *path)
     try:
-        return replace(FILE_READERS[kind](file, text, set(wanted), path), folder=file.parent)
+        return replace(FILE_READERS[kind](located.file, text, columns, path), folder=located.file.parent)
     except OSError as error:
         raise BadData(f"{text} cannot be read: {error.strerror or error}. Check its permissions.", *path) from None
 
 
-def read_hub(hub_id: str, subset: str | None, splits: Mapping[str, str], wanted: Iterable[str]) -> dict[str, Table]:
-    """Splits of a hub data set. `splits` maps train, validation, test to the data set's own split names.
+def read_hub(
+    located: HubDataset, subset: str | None, splits: Mapping[str, str], columns: Iterable[str]
+) -> dict[str, Table]:
+    """Read splits of a hub data set, downloaded first unless it is in the cache.
 
-    Raises BadData; no code of the data set is run.
+    Args:
+        located: The data set.
+        subset: The name of one of its configurations, or None for the only one.
+        splits: train, validation, test -> the data set's own name for it.
+        columns: The columns to read, as far as a split has them.
+
+    Returns:
+        train, validation, test -> its table.
+
+    Raises:
+        BadData: The data set cannot be loaded, or lacks a split.
     """
+    import datasets
+
+    datasets.disable_progress_bars()
+    try:
+        parts = datasets.load_dataset(located.text, name=subset)
+    except Exception as error:  # the library raises dozens of kinds, its own and the network's
+        reason = one_line(error)
+        raise BadData(
+            f"{located.text} is neither a file on this worker nor a data set that could be loaded from the hub: "
+            f"{reason}",
+            *located.path,
+        ) from None
+    tables = {}
+    for role, split in splits.items():
+        if split not in parts:
+            path = ("dataset", role) if role != "train" else located.path
+            raise BadData(f"{located.text} has no split {split!r}; it has {', '.join(map(str, parts))}.", *path)
+        tables[role] = _hub_table(parts[split], f"{located.text} ({split})", located.path, set(columns))
+    return tables
+
+
+def _hub_table(part: Any, name: str, path: tuple[str, ...], wanted: set[str]) -> Table:
+    """Turn a `datasets.Dataset` into a table; images and sounds are not decoded."""
     import datasets
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    path = ("dataset", "source")
-    datasets.disable_progress_bars()
+    header = list(part.column_names)
+    inner = {column: getattr(feature, "feature", feature) for column, feature in part.features.items()}
+    class_names = {column: f.names for column, f in inner.items() if isinstance(f, datasets.ClassLabel)}
+    for column, feature in part.features.items():
+        if isinstance(feature, datasets.Image | datasets.Audio):
+            part = part.cast_column(column, type(feature)(decode=False))
+    columns = {column: part.select_columns([column])[:][column] for column in header if column in wanted}
+    caches = (Path(datasets.config.HF_DATASETS_CACHE).resolve(), Path(HF_HUB_CACHE).resolve())
+    return Table(name, path, header, columns, len(part), class_names, own_folders=caches)
+
+
+def source_stamps(source: str | SplitFiles) -> tuple[Hashable, ...]:
+    """Return sizes and times of a dataset's local files and folders: data whose stamps changed must be read again.
+
+    Stamps follow the names, not the located files: a link that points to another file by now is another source.
+
+    Args:
+        source: The spec's `dataset.source`, located or not.
+
+    Returns:
+        One stamp for each file, None for a source that is not on this worker.
+    """
+    names = [source] if isinstance(source, str) else [name for name in source.model_dump().values() if name]
+    return tuple(path_stamp(Path(name).expanduser()) for name in names)
+
+
+def path_stamp(path: Path) -> Hashable:
+    """Return the identity, size and time of a file, the times of a folder and those below, or None for neither."""
     try:
-        found = datasets.load_dataset(hub_id, name=subset)
-    except Exception as error:  # the library raises dozens of kinds, its own and the network's
-        reason = one_line(error)
-        text = f"{hub_id} is neither a file on this worker nor a data set that could be loaded from the hub: {reason}"
-        raise BadData(text, *path) from None
-    wanted, tables = set(wanted), {}
-    for role, split in splits.items():
-        if split not in found:
-            where = ("dataset", role) if role != "train" else path
-            raise BadData(f"{hub_id} has no split {split!r}; it has {', '.join(map(str, found))}.", *where)
-        part = found[split]
-        header = list(part.column_names)
-        inner = {c: getattr(f, "feature", f) for c, f in part.features.items()}
-        names = {c: f.names for c, f in inner.items() if isinstance(f, datasets.ClassLabel)}
-        for column, feature in part.features.items():
-            if isinstance(feature, datasets.Image | datasets.Audio):
-                part = part.cast_column(column, type(feature)(decode=False))
-        columns = {c: part.select_columns([c])[:][c] for c in header if c in wanted}
-        caches = (Path(datasets.config.HF_DATASETS_CACHE).resolve(), Path(HF_HUB_CACHE).resolve())
-        name = f"{hub_id} ({split})"
-        tables[role] = Table(name, path, header, columns, len(part), names, own_folders=caches)
-    return tables
+        status = path.stat()
+        if path.is_dir():
+            return folder_stamps(path)
+    except OSError:
+        return None
+    return (status.st_ino, status.st_size, status.st_mtime_ns)

@@ -1,4 +1,9 @@
-"""Tables from files of every format, read so that an error names the file, the row and the cure."""
+"""Tables from files of every format, read so that an error names the file, the row and the cure.
+
+`data.sources` calls `FILE_READERS` with the columns that the spec wants. Texts are read with Python's csv and json:
+pyarrow.csv and pandas are faster, but they guess types, and do not tell the line at which a file is broken. Nothing
+here opens a path that a table names.
+"""
 
 import csv
 import io
@@ -17,28 +22,41 @@ _BLANKS = re.compile(r"[ \t]+")
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of one file or split. `path` is the spec's path that named it."""
+    """Some columns of one file, folder or split.
 
-    name: str  # as the user wrote it
+    Attributes:
+        name: The source as the user wrote it, for error messages.
+        path: The spec's path that names the source.
+        header: Every column of the source.
+        columns: The wanted columns that the source has -> one value per row.
+        rows: The number of rows.
+        class_names: Column -> names of its integer classes.
+        lines: The line of each row, for text files.
+        rows_named: The name of each row, where rows are files of a folder.
+        folder: The folder that relative paths in the table start from.
+        own_folders: Folders outside the data roots that paths may lie in all the same: the hub's caches.
+    """
+
+    name: str
     path: tuple[str, ...]
-    header: list[str]  # every column there is
-    columns: Mapping[str, list[Any]]  # those that were wanted and are there
+    header: list[str]
+    columns: Mapping[str, list[Any]]
     rows: int
-    class_names: Mapping[str, list[str]] = field(default_factory=dict)  # column -> names of its integer classes
-    lines: list[int] | None = None  # of each row, for text files
-    rows_named: list[str] | None = None  # where rows are files of a folder
-    folder: Path | None = None  # that paths in the table start from
-    own_folders: tuple[Path, ...] = ()  # outside the data roots, and yet the data's own: the hub's caches
+    class_names: Mapping[str, list[str]] = field(default_factory=dict)
+    lines: list[int] | None = None
+    rows_named: list[str] | None = None
+    folder: Path | None = None
+    own_folders: tuple[Path, ...] = ()
 
     def where(self, row: int) -> str:
-        """How an error message names a row; rows count from 1 without the header."""
+        """Return the name of a row in an error message; `row` counts from 0, the message from 1, without the header."""
         if self.rows_named:
             return self.rows_named[row]
         return f"row {row + 1}" + (f" (line {self.lines[row]})" if self.lines else "")
 
 
 def _decode(file: Path, name: str, path: tuple[str, ...]) -> str:
-    """The file's text, or BadData at the first byte that is not UTF-8, or is NUL."""
+    """Return a file's text. Raises BadData at the first byte that is not UTF-8, or is NUL."""
     data = file.read_bytes()
     try:
         text = data.decode("utf-8-sig")
@@ -56,22 +74,25 @@ def _decode(file: Path, name: str, path: tuple[str, ...]) -> str:
     return text
 
 
-def _unique(header: list[str], name: str, path: tuple[str, ...]) -> None:
+def _check_unique(header: list[str], name: str, path: tuple[str, ...]) -> None:
+    """Raise BadData when two columns have one name."""
     for column in header:
         if header.count(column) > 1:
             raise BadData(f"{name} has more than one column called {column!r}; rename all but one.", *path)
 
 
 def _read_delimited(file: Path, name: str, wanted: set[str], path: tuple[str, ...], delimiter: str = ",") -> Table:
+    """Read a file whose first line names the columns. Raises BadData."""
     text = _decode(file, name, path)
     csv.field_size_limit(_CELL_CHARACTERS)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    line, header = 1, list[str]()
+    line = 1
+    header: list[str] = []
     rows: list[list[str]] = []
     lines: list[int] = []
     try:
         header = next(reader, [])
-        _unique(header, name, path)
+        _check_unique(header, name, path)
         line = reader.line_num + 1
         keep = [(column, i) for i, column in enumerate(header) if column in wanted]
         for row in reader:
@@ -96,20 +117,23 @@ def _read_delimited(file: Path, name: str, wanted: set[str], path: tuple[str, ..
 
 
 def _read_tsv(file: Path, name: str, wanted: set[str], path: tuple[str, ...]) -> Table:
+    """Read a file whose columns are separated by tabs. Raises BadData."""
     return _read_delimited(file, name, wanted, path, "\t")
 
 
-def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object's pairs as a dictionary. Raises ValueError when a key is given twice."""
+    record = dict(pairs)
+    if len(record) != len(pairs):
         twice = next(key for key, _ in pairs if [k for k, _ in pairs].count(key) > 1)
         raise ValueError(f"the key {twice!r} is given twice")
-    return made
+    return record
 
 
 def _from_records(
     records: list[Any], lines: list[int] | None, name: str, wanted: set[str], path: tuple[str, ...]
 ) -> Table:
+    """Return JSON objects as a table; a missing key is None. Raises BadData for a record that is no object."""
     header: dict[str, None] = {}
     for i, record in enumerate(records):
         if not isinstance(record, dict):
@@ -120,9 +144,10 @@ def _from_records(
 
 
 def _read_json(file: Path, name: str, wanted: set[str], path: tuple[str, ...]) -> Table:
+    """Read a file that is one JSON list of objects. Raises BadData."""
     text = _decode(file, name, path)
     try:
-        records = json.loads(text, object_pairs_hook=_no_twins)
+        records = json.loads(text, object_pairs_hook=_without_twins)
     except (ValueError, RecursionError) as error:
         text = f"{name} is not valid JSON: {error}. One object per line needs the ending .jsonl."
         raise BadData(text, *path) from None
@@ -132,12 +157,13 @@ def _read_json(file: Path, name: str, wanted: set[str], path: tuple[str, ...]) -
 
 
 def _read_jsonl(file: Path, name: str, wanted: set[str], path: tuple[str, ...]) -> Table:
+    """Read a file with a JSON object on each line that is not blank. Raises BadData."""
     records, lines = [], []
     for number, line in enumerate(_decode(file, name, path).split("\n"), 1):
         if not line.strip():
             continue
         try:
-            records.append(json.loads(line, object_pairs_hook=_no_twins))
+            records.append(json.loads(line, object_pairs_hook=_without_twins))
         except (ValueError, RecursionError) as error:
             text = f"{name}: row {len(records) + 1} (line {number}) is not valid JSON: {error}. Fix that line."
             raise BadData(text, *path) from None
@@ -146,7 +172,7 @@ def _read_jsonl(file: Path, name: str, wanted: set[str], path: tuple[str, ...]) 
 
 
 def _class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
-    """Names of integer classes, or of those in lists, that the `datasets` library leaves in an Arrow schema."""
+    """Return column -> names of its integer classes, as the `datasets` library writes them into an Arrow schema."""
     try:
         features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
         inner = {column: f.get("feature", f) for column, f in features.items()}
@@ -156,13 +182,15 @@ def _class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]
 
 
 def _from_arrow(load: Callable[[Path], Any]) -> Callable[[Path, str, set[str], tuple[str, ...]], Table]:
+    """Return a reader of files that `load` turns into an Arrow table. The reader raises BadData."""
+
     def read(file: Path, name: str, wanted: set[str], path: tuple[str, ...]) -> Table:
         import pyarrow
 
         try:
             table = load(file)
             header = list(table.schema.names)
-            _unique(header, name, path)
+            _check_unique(header, name, path)
             columns = {column: table.column(column).to_pylist() for column in header if column in wanted}
         except (pyarrow.ArrowException, UnicodeDecodeError) as error:
             raise BadData(f"{name} cannot be read: {error}. Write the file anew.", *path) from None
@@ -172,12 +200,14 @@ def _from_arrow(load: Callable[[Path], Any]) -> Callable[[Path, str, set[str], t
 
 
 def _load_parquet(file: Path) -> Any:
+    """Return a Parquet file as an Arrow table."""
     import pyarrow.parquet
 
     return pyarrow.parquet.ParquetFile(file).read()
 
 
 def _load_arrow(file: Path) -> Any:
+    """Return an Arrow file, of the file format or the streaming format, as an Arrow table."""
     import pyarrow
 
     with file.open("rb") as stream:
@@ -189,10 +219,15 @@ def _load_arrow(file: Path) -> Any:
 
 
 def _read_conll(file: Path, name: str, wanted: set[str], path: tuple[str, ...]) -> Table:
-    """Sentences of a CoNLL file: a word a line, the word first and its tag last, a blank line after each sentence."""
+    """Read the sentences of a CoNLL file: a line is a word, other fields and a tag; a blank line ends a sentence.
+
+    Raises:
+        BadData: A line has another number of fields than the others, or one only.
+    """
     words: list[list[str]] = [[]]
     tags: list[list[str]] = [[]]
-    lines, fields = [0], 0
+    lines = [0]
+    fields = 0
     for number, line in enumerate(_decode(file, name, path).split("\n"), 1):
         cells = _BLANKS.split(line.strip())
         if cells == [""] or cells[0] == "-DOCSTART-":
@@ -214,8 +249,8 @@ def _read_conll(file: Path, name: str, wanted: set[str], path: tuple[str, ...]) 
         lines[-1] = lines[-1] or number
     count = len(words) - (not words[-1])
     columns = {"tokens": words[:count], "ner_tags": tags[:count]}
-    kept = {column: values for column, values in columns.items() if column in wanted}
-    return Table(name, path, list(columns), kept, count, lines=lines[:count])
+    chosen = {column: values for column, values in columns.items() if column in wanted}
+    return Table(name, path, list(columns), chosen, count, lines=lines[:count])
 
 
 FILE_READERS: Mapping[str, Callable[[Path, str, set[str], tuple[str, ...]], Table]] = {
@@ -229,4 +264,4 @@ FILE_READERS: Mapping[str, Callable[[Path, str, set[str], tuple[str, ...]], Tabl
     "bio": _read_conll,
     "iob": _read_conll,
 }
-"""File name's ending -> its reader: (file, its name for people, columns wanted, the spec's path)."""
+"""A file name's ending -> its reader: (file, its name in messages, the wanted columns, the spec's path) -> table."""

@@ -1,1 +1,1 @@
-"""What an assignment asks for: inspect, train, evaluate, compare. One file for each."""
+"""The jobs that an assignment can ask for: inspect, train, evaluate and compare, each in a file of its own."""

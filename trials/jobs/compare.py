@@ -78,13 +78,7 @@ def _comparison(
 ) -> Comparison:
     """Write the predictions, score both models and return the result.
 
-    Args:
-        assignment: Objective and seed.
-        session: Its folder gets the file of predictions.
-        data: Its labels are today's.
-        test: The test split.
-        rows: The examples of it that are compared on.
-        models: Champion and challenger on these examples; none where there are no examples.
+    `rows` are the compared examples of the test split; where there are none, there are no predictions either.
     """
     predictions = file_ref(write_predictions(session.folder, data.label_names, rows, models))
     left_out = len(test) - len(rows)
@@ -101,7 +95,7 @@ def _comparison(
             predictions=predictions,
         )
     champion, challenger = models
-    independent = test.groups is None and isinstance(champion.example_starts, range)
+    independent = test.groups is None and isinstance(champion.encoded.example_offsets, range)
     exchanged: list[float] = []
     resampled: list[float] = []
     if not (independent and assignment.spec.objective.metric in ACCURACIES):

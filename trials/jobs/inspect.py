@@ -68,9 +68,8 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
             if not fit.fits:
                 cache.micro_batch.lower(fit.micro_batch)
         estimates.append(_estimate(assignment, study, params, fits, session, cache.micro_batch))
-    if not dropout and float(spec.space.largest("dropout")) >= 0:
-        text = f"{', '.join(spec.models)} has no dropout layer, so dropout changes nothing; leave it out."
-        raise BadData(text, "space", "dropout")
+    if not dropout:
+        _check_dropout(spec)
     return Inspection(
         blocks=models[0].blocks,
         trainable_parameters=models[0].trainable_parameters,
@@ -92,6 +91,13 @@ def _check_evaluations(spec: StudySpec, training_rows: int) -> None:
             f"evaluations_per_epoch ({spec.evaluations_per_epoch}); lower it, or the largest batch_size.",
             "evaluations_per_epoch",
         )
+
+
+def _check_dropout(spec: StudySpec) -> None:
+    """Raise BadData where the space has a dropout, which the models have no layer for."""
+    if float(spec.space.largest("dropout")) >= 0:
+        text = f"{', '.join(spec.models)} has no dropout layer, so dropout changes nothing; leave it out."
+        raise BadData(text, "space", "dropout")
 
 
 def _summary(spec: StudySpec, study: OpenStudy) -> ModelSummary:

@@ -7,8 +7,7 @@ import csv
 import gzip
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import accumulate
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,7 +18,8 @@ from luthier.trials.data.splits import Split
 from luthier.trials.files import atomic_path
 from luthier.trials.jobs.packed_model import PackedModel
 from luthier.trials.session import Session
-from luthier.trials.tasks.registry import TaskModule, task_module
+from luthier.trials.tasks.base import TaskCode
+from luthier.trials.tasks.registry import task_code
 from luthier.trials.training.engine import Engine
 from luthier.trials.training.micro_batch import MicroBatch
 
@@ -39,7 +39,7 @@ class Predictions:
         logits: (units, classes of today's data) in float32 on the CPU.
     """
 
-    task: TaskModule
+    task: TaskCode
     encoded: Encoded
     logits: torch.Tensor
 
@@ -47,12 +47,6 @@ class Predictions:
     def right(self) -> torch.Tensor:
         """(units,) whether the highest logit is the label's."""
         return self.logits.argmax(1) == self.encoded.labels
-
-    @property
-    def example_starts(self) -> Sequence[int]:
-        """Each example's first unit, and at last the number of units."""
-        starts: Sequence[int] = self.encoded.constants.get("sentences", range(len(self.encoded.labels) + 1))
-        return starts
 
     def scores(self, label_names: Sequence[str], logits: torch.Tensor | None = None) -> Metrics:
         """Return every metric of the task over all examples.
@@ -70,15 +64,7 @@ class Predictions:
             label_names: Class id -> label.
             rows: The examples' numbers; an example may be among them more than once.
         """
-        starts = self.example_starts
-        if isinstance(starts, range):
-            units = torch.tensor(rows)
-            constants = self.encoded.constants
-        else:
-            units = torch.cat([torch.arange(starts[row], starts[row + 1]) for row in rows])
-            lengths = (starts[row + 1] - starts[row] for row in rows)
-            constants = {**self.encoded.constants, "sentences": list(accumulate(lengths, initial=0))}
-        sample = replace(self.encoded, columns={}, labels=self.encoded.labels[units], constants=constants)
+        units, sample = self.encoded.labels_of(rows)
         return self.task.scores(self.logits[units], sample, label_names)
 
 
@@ -105,7 +91,7 @@ def predict(
         Ended: The assignment is to end now.
         torch.OutOfMemoryError: A single example does not fit.
     """
-    code = task_module(task)
+    code = task_code(task)
     code.check(packed.folder, packed.folder.name)
     pretrained = code.load(packed.folder, packed.folder.name, packed.label_names)
     encoded = code.encode(pretrained, examples, packed.max_length)
@@ -151,11 +137,11 @@ def write_predictions(
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(HEADER)
     if models:
-        starts = models[0].example_starts
+        offsets = models[0].encoded.example_offsets
         labels = models[0].encoded.labels.tolist()
         choices = [model.logits.argmax(1).tolist() for model in models]
         for example, row in enumerate(rows):
-            for unit in range(starts[example], starts[example + 1]):
+            for unit in range(offsets[example], offsets[example + 1]):
                 chosen = (label_names[of_model[unit]] for of_model in choices)
                 writer.writerow((row, label_names[labels[unit]], *chosen))
     path = folder / FILE_NAME

@@ -64,7 +64,7 @@ class Replicates:
     def _clusters(self) -> list[list[int]]:
         """Return the examples' numbers, those that belong together in one list."""
         members: dict[str, list[int]] = {}
-        for example in range(len(self.champion.example_starts) - 1):
+        for example in range(len(self.champion.encoded.example_offsets) - 1):
             group = str(example) if self.groups is None else self.groups[example]
             members.setdefault(group, []).append(example)
         return list(members.values())
@@ -72,11 +72,11 @@ class Replicates:
     def _exchange(self, clusters: list[list[int]], generator: torch.Generator) -> list[float]:
         """Return the difference with the two models' predictions exchanged in half of the clusters."""
         coins = torch.randint(2, (len(clusters),), generator=generator).tolist()
-        starts = self.champion.example_starts
+        offsets = self.champion.encoded.example_offsets
         swapped = torch.zeros(len(self.champion.logits), 1, dtype=torch.bool)  # (units, 1)
         for cluster, coin in zip(clusters, coins, strict=True):
             for example in cluster if coin else ():
-                swapped[starts[example] : starts[example + 1]] = True
+                swapped[offsets[example] : offsets[example + 1]] = True
         first = self.champion.logits
         second = self.challenger.logits
         return self._difference(

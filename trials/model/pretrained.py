@@ -1,44 +1,61 @@
-"""Pretrained models: found, checked and loaded from safetensors; no pickle and no remote code, ever."""
+"""Pretrained models: found, checked and loaded from safetensors. Pickles and remote code are never run.
+
+Tasks load models and processors with it, and `ModelCache` keeps what it returns.
+"""
 
 import json
-import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import transformers
 from safetensors import SafetensorError
 from torch import nn
+from transformers import PreTrainedModel
 
 from luthier.studies.text import one_line
 from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory
 from luthier.trials.model import dropout as draws
-from luthier.trials.model.backbone import head_of
+from luthier.trials.model.blocks import head_of
+from luthier.trials.model.fresh import draw_fresh, dropout_probabilities
 from luthier.trials.paths import check_inside_roots, local_path
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".pkl")
 PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
-_DROPOUT_ATTRIBUTE = re.compile(r"(.*_)?dropout(_p|_prob|_rate)?|(attn|resid|embd|hidden)_?p?drop")
+
+
+class AutoClass(Protocol):
+    """One of transformers' auto classes, such as AutoModelForSequenceClassification."""
+
+    def from_pretrained(self, *args: Any, **options: Any) -> Any:
+        """Load the object that a folder, the only argument, describes."""
 
 
 def device() -> torch.device:
-    """Where to compute: the visible GPU if there is one."""
+    """Return the device to compute on: the visible GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def quieten() -> None:
-    """Only errors are worth a line in a trial's log: no progress bars, no advice about fresh heads."""
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    """Make transformers log errors only: no progress bars, no advice about fresh heads."""
+    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def model_folder(name: str) -> Path:
-    """The local folder of a model, downloaded first if it is a hub id; checked. Raises BadData."""
+    """Return the local folder of a model, and check its files. A model of the hub is downloaded first.
+
+    Args:
+        name: A path or a hub id, as the spec gives it.
+
+    Raises:
+        BadData: There is no such model, it lies outside the data roots, or it would need pickles or remote code.
+    """
     local = local_path(name, "model")
     folder = local or _download(name)
     if not folder.is_dir():
@@ -60,17 +77,17 @@ def _download(hub_id: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        found = snapshot_download(
+        folder = snapshot_download(
             hub_id, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"], ignore_patterns=["*/*"]
         )
     except Exception as error:  # the network's errors and the hub's are of many kinds
         reason = one_line(error)
         text = f"{hub_id} is neither a folder on this worker nor a model that could be had from the hub: {reason}"
         raise BadData(text, "model") from None
-    return Path(found)
+    return Path(folder)
 
 
-def _json(file: Path, name: str) -> dict[str, Any]:
+def _json(file: Path, name: str) -> Mapping[str, object]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -83,12 +100,13 @@ def _json(file: Path, name: str) -> dict[str, Any]:
 
 
 def _check_weights(folder: Path, name: str) -> None:
+    """Raise BadData unless the folder holds every weights file, as safetensors."""
     cure = "load it with a library you trust it to, and save it with save_pretrained"
     index = folder / "model.safetensors.index.json"
     if index.exists():
         shards = _json(index, name).get("weight_map")
-        wanted = set(shards.values()) if isinstance(shards, dict) else {"model.safetensors"}
-        for shard in sorted(map(str, wanted)):
+        names = set(shards.values()) if isinstance(shards, dict) else {"model.safetensors"}
+        for shard in sorted(map(str, names)):
             if Path(shard).name != shard or not (folder / shard).is_file():
                 raise BadData(f"{name} lacks the weights file {shard} its index names; fetch it again.", "model")
     elif not (folder / "model.safetensors").is_file():
@@ -108,19 +126,28 @@ def check_tokenizer(folder: Path, name: str) -> None:
 
 
 def is_timm(folder: Path, name: str) -> bool:
-    """Whether the model is one of timm's, whose one configuration file also says how to prepare images."""
+    """Return whether a model is one of timm's, whose one configuration file also says how to prepare images."""
     return "architecture" in _json(folder / "config.json", name)
 
 
 def check_preprocessor(folder: Path, name: str) -> None:
-    """Raise BadData when the model's folder does not say how to turn images or sounds into its inputs."""
+    """Raise BadData when the model's folder has no configuration of an image processor or feature extractor."""
     if not any((folder / file).is_file() for file in PREPROCESSORS):
         text = f"{name} holds no {PREPROCESSORS[0]}; save the model's image processor or feature extractor into it."
         raise BadData(text, "model")
 
 
-def load_preprocessor(auto: Any, folder: Path, name: str) -> Any:
-    """What turns images or sounds into a model's inputs, of the class `auto`. Raises BadData."""
+def load_preprocessor(auto: AutoClass, folder: Path, name: str) -> Any:
+    """Load a model's image processor or feature extractor.
+
+    Args:
+        auto: AutoImageProcessor or AutoFeatureExtractor.
+        folder: The model's folder.
+        name: The model's name, for messages.
+
+    Raises:
+        BadData: A library is missing, or the configuration is broken.
+    """
     try:
         return auto.from_pretrained(folder, trust_remote_code=False)
     except ImportError as error:
@@ -135,39 +162,67 @@ def load_preprocessor(auto: Any, folder: Path, name: str) -> Any:
 
 @dataclass
 class Pretrained:
-    """A loaded model that can be set back to its pretrained state without reading a file."""
+    """A loaded model that can be reset to its pretrained state without reading a file.
 
-    model: Any  # a transformers.PreTrainedModel
-    processor: Any  # what turns examples into inputs: a tokenizer
-    fresh: frozenset[str]  # parameters the checkpoint did not hold: the new head
-    pristine: dict[str, torch.Tensor]  # parameters and buffers, on the CPU
-    dropout: list[tuple[nn.Module, str, float]]  # module, attribute, the model's own probability
-    replaced: list[tuple[nn.Module, str, nn.Module]] = field(default_factory=list)  # parent, name, its own layer
+    Attributes:
+        model: The model.
+        processor: The tokenizer, image processor or feature extractor that turns examples into the model's inputs.
+        fresh: Names of the parameters that the checkpoint did not hold: the new head.
+        pristine: The pretrained parameters and buffers by name, on the CPU.
+        dropout: (module, attribute, the model's own probability) of each dropout probability.
+        replaced: (parent, name, own layer) of each layer that an adapter has replaced.
+    """
 
-    def reset(self, seed: int, dropout: float = -1.0) -> nn.Module:
-        """Pretrained weights, a head drawn from `seed`, and `dropout` in every dropout layer (-1: the model's own)."""
+    model: PreTrainedModel
+    processor: Any
+    fresh: frozenset[str]
+    pristine: dict[str, torch.Tensor]
+    dropout: list[tuple[nn.Module, str, float]]
+    replaced: list[tuple[nn.Module, str, nn.Module]] = field(default_factory=list)
+
+    def reset(self, seed: int, dropout: float = -1.0) -> PreTrainedModel:
+        """Give the model its pretrained weights and a new head; all parameters train, and adapters are gone.
+
+        Args:
+            seed: The head is drawn from it.
+            dropout: Probability for every dropout layer; negative: each layer's own.
+
+        Returns:
+            The model itself.
+        """
         self.put_back()
         with torch.no_grad():
             for name, tensor in _tensors(self.model).items():
                 tensor.copy_(self.pristine[name])
             torch.manual_seed(seed)
-            _draw_fresh(self.model, self.fresh)
+            draw_fresh(self.model, self.fresh)
         for parameter in self.model.parameters():
             parameter.requires_grad_(True)
             parameter.grad = None
         for module, attribute, own in self.dropout:
             setattr(module, attribute, own if dropout < 0 else dropout)
-        return self.model  # type: ignore[no-any-return]
+        return self.model
 
     def put_back(self) -> None:
-        """Give the model its own layers back where others took their place."""
+        """Put the model's own layers back in place of adapters."""
         while self.replaced:
             parent, name, layer = self.replaced.pop()
             setattr(parent, name, layer)
 
 
-def load(auto: Any, folder: Path, name: str, label_names: list[str], processor: Any) -> Pretrained:
-    """A model of the class `auto` with a head for the labels, in float32 on `device()`. Raises BadData."""
+def load(auto: AutoClass, folder: Path, name: str, label_names: list[str], processor: Any) -> Pretrained:
+    """Load a model with a head for the labels, in float32, on `device()`.
+
+    Args:
+        auto: The auto class of the task, such as AutoModelForSequenceClassification.
+        folder: The model's folder.
+        name: The model's name, for messages.
+        label_names: The labels; their order is that of the logits.
+        processor: Turns examples into the model's inputs.
+
+    Raises:
+        BadData: The model does not suit the task, or its weights do not fit it.
+    """
     names = dict(enumerate(label_names))
     try:
         own = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False).id2label
@@ -191,7 +246,8 @@ def load(auto: Any, folder: Path, name: str, label_names: list[str], processor: 
         reason = one_line(error)
         text = f"{name} cannot be loaded for this task: {reason}. Check that the model suits the task."
         raise BadData(text, "model") from None
-    parameters, head = {key for key, _ in model.named_parameters()}, head_of(model)
+    parameters = {key for key, _ in model.named_parameters()}
+    head = head_of(model)
     fresh = set(info["missing_keys"]) | {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}
     if fresh >= parameters - head:
         raise BadData(f"{name}: its weights fit no layer of {type(model).__name__}; save the model anew.", "model")
@@ -200,28 +256,8 @@ def load(auto: Any, folder: Path, name: str, label_names: list[str], processor: 
     model.to(device())
     draws.enable_shortcuts(model)
     pristine = {key: tensor.detach().to("cpu", copy=True) for key, tensor in _tensors(model).items()}
-    return Pretrained(model, processor, frozenset(fresh & parameters), pristine, list(_dropouts(model)))
+    return Pretrained(model, processor, frozenset(fresh & parameters), pristine, list(dropout_probabilities(model)))
 
 
 def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:
     return dict(model.named_parameters()) | dict(model.named_buffers())
-
-
-def _draw_fresh(model: Any, fresh: Iterable[str]) -> None:
-    """Initialise the fresh parameters as the model's authors do, and no others."""
-    for key, parameter in model.named_parameters():
-        parameter._is_hf_initialized = key not in fresh
-    owners = dict.fromkeys(key.rpartition(".")[0] for key in sorted(fresh))
-    for owner in owners:
-        model._init_weights(model.get_submodule(owner))
-
-
-def _dropouts(model: nn.Module) -> Iterable[tuple[nn.Module, str, float]]:
-    """Every dropout probability: dropout layers, and numbers such as `attention_dropout` that a forward uses."""
-    for module in model.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
-            yield module, "p", module.p
-            continue
-        for attribute, value in vars(module).items():
-            if isinstance(value, float) and _DROPOUT_ATTRIBUTE.fullmatch(attribute):
-                yield module, attribute, value

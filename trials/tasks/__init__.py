@@ -1,1 +1,1 @@
-"""What is particular to each task: one file for each, behind one interface."""
+"""The tasks: one file for each, behind the interface of `base.TaskCode`; `registry` finds them by name."""

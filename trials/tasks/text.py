@@ -1,4 +1,7 @@
-"""What the tasks on text share: a tokenizer that fits its model, and padded batches of token ids."""
+"""Functions that the tasks on text share: a tokenizer that fits its model, and padded batches of token ids.
+
+Text and token classification call them; they hold no state.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +19,17 @@ from luthier.trials.model.pretrained import Pretrained
 
 
 def load(auto: Any, folder: Path, name: str, label_names: list[str]) -> Pretrained:
-    """Tokenizer and model, of the class `auto`, of a checked model folder. Raises BadData."""
+    """Load tokenizer and model of a checked folder, set up for padding on the right.
+
+    Args:
+        auto: The transformers class of the model, such as AutoModelForSequenceClassification.
+        folder: The model's folder.
+        name: The model as the user wrote it, for error messages.
+        label_names: Class id -> label.
+
+    Raises:
+        BadData: Tokenizer or model cannot be loaded, or no token can pad.
+    """
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # broken files surface as whatever the tokenizer's own code raises
@@ -36,20 +49,27 @@ def load(auto: Any, folder: Path, name: str, label_names: list[str]) -> Pretrain
 
 
 def longest_input(pretrained: Pretrained, max_length: int, pair: bool = False) -> int:
-    """Tokens of an input at most: `max_length`, or what the model can take, if that is less."""
+    """Return the most tokens of a row: `max_length`, or what the model can take, if that is less.
+
+    Args:
+        pretrained: The model and its tokenizer.
+        max_length: The configuration's limit in tokens.
+        pair: A row holds two texts, which takes more special tokens.
+    """
     tokenizer = pretrained.processor
-    room = min(max_length, _model_limit(pretrained.model), tokenizer.model_max_length)
-    return max(room, tokenizer.num_special_tokens_to_add(pair=pair) + 1)
+    room: int = min(max_length, _model_limit(pretrained.model), tokenizer.model_max_length)
+    least: int = tokenizer.num_special_tokens_to_add(pair=pair) + 1
+    return max(room, least)
 
 
 def padding(tokenizer: Any, names: Sequence[str]) -> dict[str, float]:
-    """What pads each of the model's inputs."""
+    """Return input name -> the value that pads it."""
     own = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
     return {name: own.get(name, 0) for name in names}
 
 
 def _model_limit(model: nn.Module) -> int:
-    """Tokens the position table holds; RoBERTa and its kin count positions from behind the padding's."""
+    """Return how many tokens the position table holds; RoBERTa's positions begin behind the padding's position."""
     limit = getattr(model.config, "max_position_embeddings", None)
     if not isinstance(limit, int) or limit <= 0:
         return 1_000_000
@@ -60,7 +80,10 @@ def _model_limit(model: nn.Module) -> int:
 
 
 def collate(encoded: Encoded, rows: Sequence[int]) -> dict[str, torch.Tensor]:
-    """Inputs (rows, longest of them), padded on the right."""
+    """Return the model's inputs, each (rows, tokens of the longest row), padded on the right.
+
+    On a machine with a GPU tokens are rounded up to a multiple of 8, but not beyond the split's longest row.
+    """
     longest = max(encoded.lengths[i] for i in rows)
     if torch.cuda.is_available():
         longest = max(longest, min(-(-longest // 8) * 8, encoded.longest))  # tensor cores want multiples of 8

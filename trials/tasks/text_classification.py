@@ -8,38 +8,52 @@ import transformers
 
 from luthier.studies.wire import Metrics
 from luthier.trials.data.encoded import Encoded
-from luthier.trials.data.load import Split
-from luthier.trials.model.pretrained import Pretrained
-from luthier.trials.model.pretrained import check_tokenizer as check
+from luthier.trials.data.splits import Split
+from luthier.trials.model.pretrained import Pretrained, check_tokenizer
 from luthier.trials.tasks import text
+from luthier.trials.tasks.base import TaskCode
 from luthier.trials.tasks.metrics import auc, classification_scores
-from luthier.trials.tasks.text import collate
-
-__all__ = ["check", "collate", "encode", "load", "scores"]
 
 
-def load(folder: Path, name: str, label_names: list[str]) -> Pretrained:
-    """Tokenizer and sequence classifier of a checked model folder. Raises BadData."""
-    pretrained = text.load(transformers.AutoModelForSequenceClassification, folder, name, label_names)
-    pretrained.model.config.problem_type = "single_label_classification"
-    return pretrained
+class TextClassification(TaskCode):
+    """A sequence classifier over token ids; `max_length` is in tokens. A row is an example is a unit."""
 
+    name = "text-classification"
 
-def encode(pretrained: Pretrained, split: Split, max_length: int) -> Encoded:
-    """Token ids, truncated to `max_length` or to what the model can take, if that is less."""
-    tokenizer, texts, pairs = pretrained.processor, split.columns["text"], split.columns.get("text_pair")
-    longest = text.longest_input(pretrained, max_length, pair=pairs is not None)
-    found = tokenizer(texts, pairs, truncation=True, max_length=longest)
-    columns = {name: list(found[name]) for name in tokenizer.model_input_names if name in found}
-    for i, ids in enumerate(columns["input_ids"]):
-        if not ids:  # a text of nothing but characters the tokenizer drops still needs a token to look at
-            for name, values in columns.items():
-                values[i] = [{"input_ids": tokenizer.pad_token_id, "attention_mask": 1}.get(name, 0)]
-    lengths = [len(ids) for ids in columns["input_ids"]]
-    padding = text.padding(tokenizer, list(columns))
-    return Encoded(columns, padding, torch.tensor(split.labels), lengths, max(lengths))
+    def check(self, folder: Path, name: str) -> None:
+        """Raise BadData when the folder holds no tokenizer."""
+        check_tokenizer(folder, name)
 
+    def load(self, folder: Path, name: str, label_names: list[str]) -> Pretrained:
+        """Load tokenizer and sequence classifier. Raises BadData."""
+        pretrained = text.load(transformers.AutoModelForSequenceClassification, folder, name, label_names)
+        pretrained.model.config.problem_type = "single_label_classification"
+        return pretrained
 
-def scores(logits: torch.Tensor, encoded: Encoded, label_names: Sequence[str]) -> Metrics:
-    """Every metric of the task, from logits (examples, classes)."""
-    return classification_scores(logits, encoded.labels) | {"auc": auc(logits, encoded.labels)}
+    def encode(self, pretrained: Pretrained, split: Split, max_length: int) -> Encoded:
+        """Return token ids, truncated to `max_length` or to what the model can take, if that is less."""
+        tokenizer = pretrained.processor
+        pairs = split.columns.get("text_pair")
+        longest = text.longest_input(pretrained, max_length, pair=pairs is not None)
+        tokens = tokenizer(split.columns["text"], pairs, truncation=True, max_length=longest)
+        columns = {name: list(tokens[name]) for name in tokenizer.model_input_names if name in tokens}
+        for i, ids in enumerate(columns["input_ids"]):
+            if not ids:  # the tokenizer drops every character of this text: the model still needs one token
+                for name, values in columns.items():
+                    values[i] = [{"input_ids": tokenizer.pad_token_id, "attention_mask": 1}.get(name, 0)]
+        lengths = [len(ids) for ids in columns["input_ids"]]
+        return Encoded(
+            columns=columns,
+            padding=text.padding(tokenizer, list(columns)),
+            labels=torch.tensor(split.labels),
+            lengths=lengths,
+            longest=max(lengths),
+        )
+
+    def collate(self, encoded: Encoded, rows: Sequence[int]) -> dict[str, torch.Tensor]:
+        """Return token ids and masks, each (rows, tokens), padded on the right."""
+        return text.collate(encoded, rows)
+
+    def scores(self, logits: torch.Tensor, encoded: Encoded, label_names: Sequence[str]) -> Metrics:
+        """Compute accuracy, macro F1, Matthews correlation, AUC and loss from logits (examples, classes)."""
+        return classification_scores(logits, encoded.labels) | {"auc": auc(logits, encoded.labels)}

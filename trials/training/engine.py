@@ -14,9 +14,11 @@ from luthier.studies.hyperparameters import Params
 from luthier.studies.spec import Precision as PrecisionName
 from luthier.trials.data.batches import evaluation_batches
 from luthier.trials.data.encoded import Encoded
-from luthier.trials.prefix.cache import Prefix, PrefixContext, Shortcut
+from luthier.trials.prefix.context import PrefixContext
+from luthier.trials.prefix.shortcuts import Shortcut
+from luthier.trials.prefix.trial_prefix import TrialPrefix
 from luthier.trials.session import Session
-from luthier.trials.tasks.registry import TaskModule
+from luthier.trials.tasks.base import TaskCode
 from luthier.trials.training.halving import run_halving
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.model_cache import OpenStudy
@@ -49,7 +51,7 @@ class Engine:
     def __init__(
         self,
         model: nn.Module,
-        task: TaskModule,
+        task: TaskCode,
         micro_batch: MicroBatch,
         smoothing: float = 0.0,
         weights: torch.Tensor | None = None,
@@ -64,7 +66,7 @@ class Engine:
         self._micro_batch = micro_batch
         self._smoothing = smoothing
         self._weights = None if weights is None else weights.to(self.device)
-        self._prefix: Prefix | None = None
+        self._prefix: TrialPrefix | None = None
         self._shortcut = Shortcut()
 
     def enable_shortcuts(
@@ -218,7 +220,7 @@ class Engine:
         lengths = [encoded.lengths[row] for row in rows]
 
         def forward(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-            with self._shortcut.taken(inputs, lengths):
+            with self._shortcut.active(inputs, lengths):
                 return self.forward(inputs)
 
         if self._prefix is not None and self._prefix.covers(encoded):

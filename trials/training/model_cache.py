@@ -8,19 +8,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from luthier.studies.dataset import SplitFiles
 from luthier.studies.protocol import Assignment
 from luthier.studies.spec import StudySpec
 from luthier.studies.wire import Metrics
-from luthier.trials.data import media_folders
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.load import Data, load_data
+from luthier.trials.data.sources import path_stamp, source_stamps
 from luthier.trials.errors import BadData
 from luthier.trials.model.backbone import Backbone
 from luthier.trials.model.pretrained import Pretrained, device, model_folder, quieten
-from luthier.trials.prefix.cache import Prefixes
-from luthier.trials.tasks.registry import TaskModule, task_module
+from luthier.trials.prefix.cache import PrefixCache
+from luthier.trials.tasks.base import TaskCode
+from luthier.trials.tasks.registry import task_code
 from luthier.trials.training.micro_batch import MicroBatch
 
 KEPT_MODELS = 4
@@ -48,7 +49,7 @@ class CachedModel:
     key: Hashable
     pretrained: Pretrained
     backbone: Backbone
-    prefixes: Prefixes = field(default_factory=Prefixes)
+    prefixes: PrefixCache = field(default_factory=PrefixCache)
     encoded: dict[tuple[str, int, str], Encoded] = field(default_factory=dict)
 
     @property
@@ -91,19 +92,19 @@ class ModelCache:
 
     def _open(self, assignment: Assignment, name: str) -> "OpenStudy":
         spec = assignment.spec
-        task = task_module(spec.task)
+        task = task_code(spec.task)
         quieten()
         folder = model_folder(name)
         task.check(folder, name)
         data = self.data(assignment)
         files = sorted(file for file in folder.iterdir() if file.is_file())  # weights, configuration, processor
-        key = (spec.task, str(folder), tuple((file.name, _stamp(file)) for file in files), tuple(data.label_names))
+        key = (spec.task, str(folder), tuple((file.name, path_stamp(file)) for file in files), tuple(data.label_names))
         self._make_room(key, name, spec)
         if key not in self._models:
             pretrained = task.load(folder, name, data.label_names)
             self._models[key] = CachedModel(name, key, pretrained, Backbone.find(pretrained.model, pretrained.fresh))
         cached = self._models[key] = self._models.pop(key)  # the most recently used
-        cached.pretrained.model.to(device())
+        _move(cached.pretrained.model, device())
         study = (self._data and self._data[0], assignment.study, spec.model)
         if self._study != study:
             self._study = study
@@ -121,7 +122,7 @@ class ModelCache:
         spec = assignment.spec
         # Files of images and sounds may be replaced without a trace in what names them: a new study reads them again.
         study = assignment.study if {"image", "audio"} & set(spec.task_info.columns) else None
-        key = (spec.task, spec.seed, spec.dataset.model_dump_json(), _stamps(spec), study)
+        key = (spec.task, spec.seed, spec.dataset.model_dump_json(), source_stamps(spec.dataset.source), study)
         if self._data is None or self._data[0] != key:
             self._data = None  # not two studies' data in memory at once
             for cached in self._models.values():
@@ -147,7 +148,7 @@ class ModelCache:
         while others and (len(others) >= KEPT_MODELS or sum(self._models[o].bytes for o in others) > KEPT_BYTES):
             del self._models[others.pop(0)]
         for other in others:
-            self._models[other].pretrained.model.to("cpu")
+            _move(self._models[other].pretrained.model, torch.device("cpu"))
 
 
 class OpenStudy:
@@ -163,7 +164,7 @@ class OpenStudy:
         prefixes: What is known of the model's frozen prefixes.
     """
 
-    def __init__(self, task: TaskModule, data: Data, folder: Path, cached: CachedModel, augmentation: str) -> None:
+    def __init__(self, task: TaskCode, data: Data, folder: Path, cached: CachedModel, augmentation: str) -> None:
         self.task = task
         self.data = data
         self.folder = folder
@@ -187,7 +188,7 @@ class OpenStudy:
         if key not in self._encoded and augmentation == "none":
             self._encoded[key] = self.task.encode(self.pretrained, examples, max_length)
         elif key not in self._encoded:
-            self._encoded[key] = self.task.augmented(self.pretrained, examples, augmentation)
+            self._encoded[key] = self.task.encode_augmented(self.pretrained, examples, augmentation)
         self._encoded[key] = self._encoded.pop(key)  # the most recently used
         while len(self._encoded) > KEPT_SPLITS:
             del self._encoded[next(iter(self._encoded))]
@@ -203,19 +204,5 @@ class OpenStudy:
         return self.task.scores(logits, encoded, self.data.label_names)
 
 
-def _stamps(spec: StudySpec) -> tuple[Hashable, ...]:
-    """Return sizes and times of the study's local files and folders, which change when a file is written again."""
-    source = spec.dataset.source
-    names = [v for v in source.model_dump().values() if v] if isinstance(source, SplitFiles) else [source]
-    return tuple(_stamp(Path(name).expanduser()) for name in names)
-
-
-def _stamp(path: Path) -> Hashable:
-    """Return inode, size and time of a file, or the times of the folders in a folder; None where there is neither."""
-    try:
-        status = path.stat()
-        if path.is_dir():
-            return media_folders.stamps(path)
-    except OSError:
-        return None
-    return (status.st_ino, status.st_size, status.st_mtime_ns)
+def _move(model: nn.Module, place: torch.device) -> None:
+    model.to(place)

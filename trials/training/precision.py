@@ -11,7 +11,7 @@ import torch
 
 from luthier.studies.spec import Precision as PrecisionName
 from luthier.trials.memory import out_of_memory
-from luthier.trials.prefix.cache import Prefixes
+from luthier.trials.prefix.cache import PrefixCache
 
 
 class Precision:
@@ -61,7 +61,7 @@ class Precision:
         finally:
             self.apply()
 
-    def settle(self, forward: Callable[[], object], prefixes: Prefixes, log: Callable[[str], None]) -> None:
+    def settle(self, forward: Callable[[], object], prefixes: PrefixCache, log: Callable[[str], None]) -> None:
         """Give up bfloat16 where the model's own code does not work in it (DeBERTa's does not).
 
         Args:

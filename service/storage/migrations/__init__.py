@@ -1,37 +1,5 @@
-"""Alembic migrations of our tables, under their own version table beside Optuna's."""
+"""Alembic migrations of the service's tables; `runner.py` applies the files of `versions/`."""
 
-from pathlib import Path
+from luthier.service.storage.migrations.runner import VERSION_TABLE, NewerSchema, upgrade
 
-from sqlalchemy import Engine
-
-VERSION_TABLE = "luthier_alembic_version"
-
-
-class NewerSchema(Exception):
-    """The database was written by a newer Luthier."""
-
-
-def upgrade(engine: Engine, to: str = "head") -> None:
-    """Bring our tables to this version's schema, or an earlier one, in one transaction. Raises NewerSchema."""
-    from alembic.config import Config
-    from alembic.runtime.environment import EnvironmentContext
-    from alembic.runtime.migration import MigrationContext
-    from alembic.script import ScriptDirectory
-
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent))
-    scripts = ScriptDirectory.from_config(config)
-    known = {script.revision for script in scripts.walk_revisions()}
-    with engine.begin() as connection:
-        current = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
-        if current is not None and current not in known:
-            raise NewerSchema(
-                f"The database has schema {current}, which this version of Luthier does not know: a newer one wrote "
-                "it. Start that version, or restore a back-up made before the update."
-            )
-        if current == scripts.get_current_head():
-            return
-        context = EnvironmentContext(config, scripts, fn=lambda rev, _: scripts._upgrade_revs(to, rev))
-        with context:
-            context.configure(connection=connection, version_table=VERSION_TABLE)
-            context.run_migrations()
+__all__ = ["VERSION_TABLE", "NewerSchema", "upgrade"]

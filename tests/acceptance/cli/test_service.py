@@ -123,7 +123,7 @@ def test_the_model_comes_down_whole(served: Luthier, ended: StudyView, tmp_path:
 
 
 def test_every_page_of_a_list_is_read(service: Embedded, ended: StudyView, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luthier.service.client.PAGE", 2)
+    monkeypatch.setattr("luthier.service.client.transport.PAGE", 2)
     with Client(service.url, service.token) as client:
         assert [trial.number for trial in client.trials("one")] == [0, 1, 2]
         assert next(client.tasks()).hyperparameters["learning_rate"].default == 5e-5

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from luthier.service.lifecycle import transitions as lifecycle
+from luthier.service.lifecycle import study_rows
 from tests.support.harness import Running, ScriptedWorker, running
 from tests.support.several_services import Together, check_exact, create, most_at_once, processes
 
@@ -66,7 +66,7 @@ def test_a_trial_that_optuna_has_and_we_lack_is_adopted(house: Running, worker: 
     house.started(worker, budget={"trials": 3})
     worker.train(worker.take())
     with house.core.database.reading() as session:
-        study = lifecycle.find(session, "s1")
+        study = study_rows.find(session, "s1")
     search = house.core.searches.get(study)
     asked = search.ask(1)
     house.core.searches.forget(study.id)
@@ -114,24 +114,23 @@ def test_a_service_that_finds_itself_alone_waits_for_no_search_inside_a_transact
     searches, database = house.core.searches, house.core.database
     (search,) = searches._open.values()
     searches._alone = False
-    refresh, asked, written = search.refresh, threading.Event(), threading.Event()
+    waits, written, released = threading.Event(), threading.Event(), threading.Event()
 
-    def refresh_later() -> None:
-        asked.set()
-        refresh()
-
-    monkeypatch.setattr(search, "refresh", refresh_later)
+    def refresh() -> None:
+        waits.set()
+        assert released.wait(10)
 
     def write() -> None:
         with database.transaction():
             written.set()
 
-    with search._lock:
-        threads = [threading.Thread(target=searches.heartbeat), threading.Thread(target=write)]
-        threads[0].start()
-        assert asked.wait(10)
-        threads[1].start()
-        assert written.wait(10)
+    monkeypatch.setattr(search, "refresh", refresh)
+    threads = [threading.Thread(target=searches.heartbeat), threading.Thread(target=write)]
+    threads[0].start()
+    assert waits.wait(10)
+    threads[1].start()
+    assert written.wait(10)
+    released.set()
     for thread in threads:
         thread.join()
 

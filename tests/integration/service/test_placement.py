@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from luthier.service.dispatch.placement import Placement
-from luthier.service.lifecycle import transitions as lifecycle
+from luthier.service.lifecycle import study_rows
 from luthier.service.storage.tables import AssignmentRow
 from luthier.studies.protocol import Assignment, AssignmentKind, Gpu
 from tests.support.harness import INSPECTION, Running, ScriptedWorker
@@ -222,25 +222,22 @@ def test_who_is_told_that_there_is_room_keeps_it(house: Running) -> None:
 
     def place(mine: threading.Event, later: threading.Event | None) -> None:
         with database.transaction() as session:
-            study = lifecycle.find(session, "s1")
-            where = Placement(database, "w", Gpu.model_validate(A)).columns(
-                session, study, AssignmentKind.TRAIN, {}, lock=True
-            )
-            answers.append(where)
+            study = study_rows.find(session, "s1")
+            placement = Placement(database, house.core.presence, "w", Gpu.model_validate(A))
+            reservation = placement.reserve(session, study, AssignmentKind.TRAIN, {}, lock=True)
+            answers.append(reservation)
             mine.set()
             assert later is None or not later.wait(0.3), "the second transaction was answered during the first"
-            if where is not None:
+            if reservation is not None:
                 row = session.query(AssignmentRow).filter_by(kind=AssignmentKind.TRAIN).one()
-                row.state = "running"
-                for column, value in where.items():
-                    setattr(row, column, value)
+                assert house.core.leases.grant(session, row, "w", reservation) is not None
 
     first = threading.Thread(target=place, args=[first_knows, second_knows])
     first.start()
     assert first_knows.wait(10)
     place(second_knows, None)
     first.join()
-    assert [where is not None for where in answers] == [True, False]
+    assert [reservation is not None for reservation in answers] == [True, False]
 
 
 def test_eight_workers_on_two_gpus_do_a_budget_exactly(house: Running, database_url: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from luthier.service.api import plan
-from luthier.service.lifecycle import transitions as lifecycle
+from luthier.service.lifecycle import study_rows
 from luthier.studies.protocol import AssignmentKind
 from luthier.studies.search.search import Search
 from tests.support.harness import Running, ScriptedWorker, problem, spec
@@ -42,7 +42,7 @@ def test_a_users_configuration_comes_after_what_a_crash_left(house: Running, wor
     house.started(worker, budget={"trials": 4})
     worker.work(worker.take())
     with house.core.database.reading() as session:
-        search = house.core.searches.get(lifecycle.find(session, "s1"))
+        search = house.core.searches.get(study_rows.find(session, "s1"))
     left = search.ask(1)
     assert enqueue(house, mine(house)).json()["number"] == 2
     worker.drain()

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from luthier.service.schedules import retention, runs, steps
+from luthier.service.schedules import retention, steps
 from luthier.service.schedules.run_rows import Turn
 from luthier.service.schedules.steps import Steps
+from luthier.service.storage import turns
 from luthier.studies.protocol import AssignmentKind
 from tests.support.harness import problem
 from tests.support.killed_tick import exit_code_of_tick
@@ -39,7 +40,7 @@ def test_a_service_killed_in_a_promotion_leaves_the_old_champion_or_the_new_one_
     settings = it.house.settings
     assert exit_code_of_tick(settings.home, settings.sqlalchemy_url, module, name, it.now) == -signal.SIGKILL
     assert (it.champion() == old) == is_old
-    it.house.move_clock(runs.TURN_SECONDS + 1)
+    it.house.move_clock(turns.TURN_SECONDS + 1)
     it.settle()
     assert it.runs()[0]["outcome"] == "promoted" and it.champion() != old
     with tarfile.open(fileobj=io.BytesIO(it.champion())) as archive:
@@ -54,14 +55,14 @@ def test_a_rollback_while_old_models_go_keeps_the_one_it_goes_back_to(
     first = it.champion()
     it.worker.comparison = BETTER
     it.run("b")
-    remove = retention.erase.study
+    remove = retention.deletion.delete_study
 
     def meanwhile(*known: Any) -> None:
         it.house.client.post("/v1/schedules/nightly/rollback").raise_for_status()
         remove(*known)
 
     with monkeypatch.context() as patch:
-        patch.setattr(retention.erase, "study", meanwhile)
+        patch.setattr(retention.deletion, "delete_study", meanwhile)
         it.run("c")  # whose end has the first run's study removed
     it.house.client.post("/v1/schedules/nightly/rollback").raise_for_status()
     assert it.champion() == first

@@ -10,10 +10,13 @@ import pytest
 import sqlalchemy
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy.orm.attributes import flag_modified
 
+from luthier.service.storage.column_types import StoredModel
 from luthier.service.storage.database import Database
 from luthier.service.storage.migrations import VERSION_TABLE, NewerSchema, upgrade
-from luthier.service.storage.tables import Base, StudyRow
+from luthier.service.storage.tables import AssignmentRow, Base, StudyRow
+from luthier.studies.wire import FileRef
 from tests.support.harness import spec
 
 
@@ -80,6 +83,56 @@ def test_what_an_older_version_stored_is_kept(database: Database) -> None:
     with database.reading() as session:
         row = session.scalars(sqlalchemy.select(StudyRow)).one()
         assert row.spec.resources.gpus is None and row.micro_batch is None and row.spec.name == "s1"
+    database.dispose()
+
+
+def test_files_stay_stored_as_they_were(database: Database) -> None:
+    """Rows written before the columns had a type are read with one, and written in the same bytes."""
+    database.prepare()
+    digest = "a" * 64
+    best = f'{{"name": "best-2", "sha256": "{digest}", "bytes": 5}}'
+    resume = f'{{"name": "resume-3", "sha256": "{digest}", "bytes": 7}}'
+    model = f'{{"name": "model.tar.gz", "sha256": "{digest}", "bytes": 9, "assignment": 1}}'
+    document = json.dumps(spec(), separators=(",", ":")).replace("'", "''")
+    study = "name, state, spec, parallel, transient, created_at, hurry, model"
+    assignment = (
+        "study_id, kind, number, state, params, seed, created_at, attempt, losses, seconds_before, seconds, step,"
+        " resume_step, best, resume"
+    )
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql(
+            f"INSERT INTO luthier_study ({study})"
+            f" VALUES ('s1', 'running', '{document}', 1, false, 1.0, false, '{model}')"
+        )
+        for number, files in enumerate((f"'{best}', '{resume}'", "NULL, NULL")):
+            connection.exec_driver_sql(
+                f"INSERT INTO luthier_assignment ({assignment})"
+                f" VALUES (1, 'train', {number}, 'complete', '{{}}', 1, 1.0, 1, 0, 0, 0, 3, 3, {files})"
+            )
+
+    def stored() -> list[tuple[object, ...]]:
+        as_text = "SELECT CAST(model AS TEXT) FROM luthier_study"
+        files = "SELECT CAST(best AS TEXT), CAST(resume AS TEXT) FROM luthier_assignment ORDER BY number"
+        with database.engine.connect() as connection:
+            return [tuple(row) for query in (as_text, files) for row in connection.exec_driver_sql(query)]
+
+    before = stored()
+    assert before == [(model,), (best, resume), (None, None)]
+    with database.transaction() as session:
+        row = session.scalars(sqlalchemy.select(StudyRow)).one()
+        assert row.model == StoredModel(name="model.tar.gz", sha256=digest, bytes=9, assignment=1)
+        assert row.model.file == FileRef(name="model.tar.gz", sha256=digest, bytes=9)
+        first, second = session.scalars(sqlalchemy.select(AssignmentRow).order_by(AssignmentRow.number))
+        assert first.best == FileRef(name="best-2", sha256=digest, bytes=5)
+        assert first.resume == FileRef(name="resume-3", sha256=digest, bytes=7)
+        assert second.best is None
+        assert second.resume is None
+        for changed, name in ((row, "model"), (first, "best"), (first, "resume"), (second, "best")):
+            flag_modified(changed, name)
+    assert stored() == before
+    refused = pytest.raises(sqlalchemy.exc.StatementError, match="holds FileRef, not StoredModel")
+    with refused, database.transaction() as session:
+        session.get_one(AssignmentRow, 1).best = row.model
     database.dispose()
 
 

@@ -19,16 +19,18 @@ from transformers.image_utils import load_image
 from luthier.studies.protocol import Assignment, AssignmentKind, Decision
 from luthier.studies.spec import StudySpec
 from luthier.trials.data.augmentation import OPERATIONS, augment
-from luthier.trials.data.load import Split
 from luthier.trials.data.media import read_image
+from luthier.trials.data.splits import Split
 from luthier.trials.errors import BadData, Ended
 from luthier.trials.jobs.inspect import inspect
 from luthier.trials.jobs.train import train
 from luthier.trials.model.pretrained import Pretrained
-from luthier.trials.tasks import image_classification as task
+from luthier.trials.tasks.image_classification import ImageClassification
 from luthier.trials.training.model_cache import ModelCache
 from tests.support.architectures import ARCHITECTURES, tiny_data
 from tests.support.trials import Memory
+
+task = ImageClassification()
 
 PROCESSORS: dict[str, Any] = {
     "a square": hf.ViTImageProcessor(size={"height": 24, "width": 32}),
@@ -142,7 +144,10 @@ def test_what_is_no_image_is_refused_by_name(content: bytes, said: str, tmp_path
     path.write_bytes(content)
     good, processor = _bytes(_picture()), _with(PROCESSORS["a square"])
     for item, name in ((path, str(path)), (content, "The image of example 2")):
-        for encode in (lambda s: task.encode(processor, s, 1), lambda s: task.augmented(processor, s, "standard")):
+        for encode in (
+            lambda s: task.encode(processor, s, 1),
+            lambda s: task.encode_augmented(processor, s, "standard"),
+        ):
             with pytest.raises(BadData, match=said) as caught:
                 encode(_split(good, item))
             assert caught.value.message.startswith(name) and caught.value.path == ["dataset", "source"]
@@ -183,13 +188,13 @@ def test_timms_models_are_refused_where_torchvision_is_missing(tmp_path: Path) -
 def _augmented(kind: str) -> Any:
     pretrained = _with(PROCESSORS["the shorter side, then a crop"])
     items = [_bytes(_picture(size=size)) for size in ((50, 40), (31, 90), (400, 300), (2, 1))]
-    return task.augmented(pretrained, _split(*items), kind)
+    return task.encode_augmented(pretrained, _split(*items), kind)
 
 
 @pytest.mark.parametrize("kind", ["standard", "trivial"])
 def test_augmentation_draws_anew_and_repeats_with_the_seed(kind: str) -> None:
     encoded, rows = _augmented(kind), [0, 1, 2, 3, 0, 0]
-    assert encoded.drawn and max(encoded.columns["image"][2].shape) <= 50, "a large image is kept small"
+    assert encoded.augmented and max(encoded.columns["image"][2].shape) <= 50, "a large image is kept small"
     random.seed(1)
     first, second = (task.collate(encoded, rows)["pixel_values"] for _ in range(2))
     random.seed(1)

@@ -16,8 +16,9 @@ import torch
 
 from luthier.studies.protocol import Assignment
 from luthier.trials.jobs.train import train
-from luthier.trials.prefix import shared_files as prefix_files
-from luthier.trials.prefix.shared_files import NoRoom, PrefixFiles, Tier, machine_tiers
+from luthier.trials.prefix import shared_files
+from luthier.trials.prefix.shared_files import machine_tiers
+from luthier.trials.prefix.tiered_files import NoRoom, Tier, TieredFiles
 from luthier.trials.training.engine import Engine
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.setup import prepare
@@ -143,11 +144,11 @@ def test_a_model_serves_two_tasks_in_one_process(tmp_path: Path, assign: Assign)
         train(assign(params={"epochs": 1, "freeze_depth": 1}, spec=spec), Memory(tmp_path / f"s-{task}"), warm)
 
 
-def files(tmp_path: Path, memory: int, disk: int) -> PrefixFiles:
-    return PrefixFiles([Tier(tmp_path / "memory", memory), Tier(tmp_path / "disk", disk)])
+def files(tmp_path: Path, memory: int, disk: int) -> TieredFiles:
+    return TieredFiles([Tier(tmp_path / "memory", memory), Tier(tmp_path / "disk", disk)])
 
 
-def keep(files: PrefixFiles, key: str, size: int) -> None:
+def keep(files: TieredFiles, key: str, size: int) -> None:
     """Have a file of that key written, and let go of it."""
 
     def write(path: Path) -> None:
@@ -160,7 +161,7 @@ def keep(files: PrefixFiles, key: str, size: int) -> None:
     time.sleep(0.01)  # uses are told apart by their time
 
 
-def within_budget(files: PrefixFiles) -> None:
+def within_budget(files: TieredFiles) -> None:
     assert all(taken <= tier.bytes for taken, tier in zip(files.bytes(), files.tiers, strict=True))
 
 
@@ -197,9 +198,9 @@ def test_what_was_moved_down_keeps_the_time_of_its_last_use(tmp_path: Path) -> N
 def test_a_folder_swept_between_opening_and_locking_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prefix_files, "SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr(shared_files, "SHARED_MEMORY", tmp_path)
     monkeypatch.setenv("LUTHIER_CACHE_MEMORY", "1000")
-    folder, lock = tmp_path / prefix_files.NAME, prefix_files.fcntl.flock
+    folder, lock = tmp_path / shared_files.NAME, shared_files.fcntl.flock
     swept = []
 
     def sweep_first(file: object, how: int) -> None:
@@ -208,11 +209,11 @@ def test_a_folder_swept_between_opening_and_locking_is_made_anew(
         lock(file, how)  # type: ignore[arg-type]
 
     with monkeypatch.context() as racing:
-        racing.setattr(prefix_files.fcntl, "flock", sweep_first)
-        kept = prefix_files.machine_files()
+        racing.setattr(shared_files.fcntl, "flock", sweep_first)
+        kept = shared_files.machine_files()
     assert swept
     keep(kept, "a", 100)
-    prefix_files._held.pop(folder).close()
+    shared_files.release()
 
 
 def test_a_setting_that_is_no_number_is_said(assign: Assign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,27 +253,36 @@ def test_a_folder_of_somebody_elses_is_not_used(tmp_path: Path, monkeypatch: pyt
 def test_what_lies_in_memory_goes_with_the_last_process_that_may_use_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / prefix_files.NAME
-    monkeypatch.setattr(prefix_files, "SHARED_MEMORY", tmp_path)
+    folder = tmp_path / shared_files.NAME
+    monkeypatch.setattr(shared_files, "SHARED_MEMORY", tmp_path)
     folder.mkdir(mode=0o700)
     other = subprocess.Popen([sys.executable, "-c", USER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None and other.stdout.readline() == "ready\n"
-    prefix_files.sweep()
+    shared_files.sweep()
     assert (folder / "kept").exists()
     other.kill()
     other.communicate()
-    prefix_files.sweep()
+    shared_files.sweep()
     assert not folder.exists()
+
+
+def test_a_process_leaves_no_file_open_at_its_end(tmp_path: Path) -> None:
+    code = "from luthier.trials.prefix.shared_files import machine_files; assert machine_files().tiers"
+    own = {"LUTHIER_CACHE_DIR": str(tmp_path / "prefixes"), "LUTHIER_CACHE_MEMORY": "0"}
+    command = [sys.executable, "-W", "always", "-c", code]
+    done = subprocess.run(command, env=os.environ | own, capture_output=True, text=True, check=True)
+    assert done.stderr == ""  # else Python warns of each file that it closes itself
+    assert (tmp_path / "prefixes" / shared_files.USERS).exists()
 
 
 USER = """
 import sys, time
 from pathlib import Path
-from trials import prefix_files
-prefix_files.SHARED_MEMORY = Path(sys.argv[1])
+from luthier.trials.prefix import shared_files
+shared_files.SHARED_MEMORY = Path(sys.argv[1])
 import os
 os.environ["LUTHIER_CACHE_MEMORY"] = "1000"
-prefix_files.machine_files().build("kept", 10, lambda path: None, lambda: None).close()
+shared_files.machine_files().build("kept", 10, lambda path: None, lambda: None).close()
 print("ready", flush=True)
 time.sleep(60)
 """
@@ -325,16 +335,16 @@ def test_a_worker_killed_while_it_computes_blocks_nobody_and_leaves_nothing(
     lock.communicate()
     assert len(names(own_cache)) == 1
     assert "evaluation 1/1" in start("1").communicate(timeout=60)[0]
-    PrefixFiles([Tier(own_cache, 10**6)]).build("z", 10**6 - 1, lambda path: None, lambda: None).close()
+    TieredFiles([Tier(own_cache, 10**6)]).build("z", 10**6 - 1, lambda path: None, lambda: None).close()
     assert names(own_cache) == {"z"}
 
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from luthier.trials.prefix.shared_files import PrefixFiles, Tier
+from luthier.trials.prefix.tiered_files import Tier, TieredFiles
 def write(path):
     print("writing", flush=True)
     time.sleep(60)
-PrefixFiles([Tier(Path(sys.argv[1]), 10**6)]).build("half", 1000, write, lambda: None)
+TieredFiles([Tier(Path(sys.argv[1]), 10**6)]).build("half", 1000, write, lambda: None)
 """

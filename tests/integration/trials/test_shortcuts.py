@@ -11,7 +11,7 @@ from luthier.studies.protocol import Assignment, AssignmentKind, Checkpoint
 from luthier.trials.files import file_ref
 from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.train import train
-from luthier.trials.prefix.cache import Shortcut
+from luthier.trials.prefix.shortcuts import Shortcut
 from luthier.trials.training import checkpoint, progress, setup
 from luthier.trials.training.compact_embeddings import CompactEmbedding, compact_embeddings
 from luthier.trials.training.engine import Engine
@@ -26,7 +26,7 @@ __all__ = ["study"]  # the fixture
 Assign = Callable[..., Assignment]
 Gradients = dict[str, torch.Tensor]
 FIRST_TOKEN = {"bert", "roberta", "distilbert", "electra", "vit"}  # whose heads look at it alone
-PACKED = {"bert", "roberta", "distilbert", "electra", "modernbert", "gpt2", "llama", "qwen2", "qwen3"}
+UNPADDED = {"bert", "roberta", "distilbert", "electra", "modernbert", "gpt2", "llama", "qwen2", "qwen3"}
 
 
 def gradients(opened: OpenStudy, work: Assignment, session: Memory | None) -> tuple[float, Gradients, Shortcut]:
@@ -53,9 +53,9 @@ def test_the_last_blocks_other_tokens_are_not_missed(
     for depth in (0, study.architecture.blocks - 1):
         loss, whole, _ = gradients(opened, study.work(depth), None)
         same_loss, short, shortcut = gradients(opened, study.work(depth), Memory(tmp_path / "s"))
-        assert (shortcut.narrow is not None) == (name in FIRST_TOKEN)
+        assert (shortcut.first_token is not None) == (name in FIRST_TOKEN)
         blocks = study.architecture.blocks - depth - (name in FIRST_TOKEN)
-        assert len(shortcut.packed) == (blocks if name.removesuffix("-tokens") in PACKED else 0)
+        assert len(shortcut.unpadded) == (blocks if name.removesuffix("-tokens") in UNPADDED else 0)
         assert same_loss == pytest.approx(loss, abs=1e-5)
         assert short.keys() == whole.keys()
         for key, gradient in whole.items():

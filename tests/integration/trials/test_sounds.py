@@ -14,19 +14,21 @@ import torch
 import transformers as hf
 
 from luthier.studies.protocol import Assignment
-from luthier.trials.data.load import Split
 from luthier.trials.data.media import read_audio
+from luthier.trials.data.splits import Split
 from luthier.trials.errors import BadData
 from luthier.trials.jobs.train import train
 from luthier.trials.model.backbone import Backbone
 from luthier.trials.model.pretrained import Pretrained
-from luthier.trials.tasks import audio_classification as task
+from luthier.trials.tasks.audio_classification import AudioClassification
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.seeding import seed_everything
 from tests.support.architectures import ARCHITECTURES, tiny_data
 from tests.support.trials import Memory
 
 RATE = 16_000
+
+task = AudioClassification()
 
 
 def _tone(seconds: float = 0.5, rate: int = RATE, pitch: float = 440.0) -> numpy.ndarray:

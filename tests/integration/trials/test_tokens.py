@@ -14,14 +14,17 @@ from luthier.studies.dataset import Dataset
 from luthier.studies.protocol import Assignment
 from luthier.studies.spec import StudySpec
 from luthier.trials.data.encoded import Encoded
-from luthier.trials.data.load import Data, Split, load_data
+from luthier.trials.data.load import Data, load_data
+from luthier.trials.data.splits import Split
 from luthier.trials.errors import BadData
 from luthier.trials.jobs.train import train
 from luthier.trials.model.pretrained import Pretrained
-from luthier.trials.tasks import token_classification
+from luthier.trials.tasks.token_classification import TokenClassification
 from luthier.trials.training.model_cache import ModelCache
 from tests.support.tiny import tiny_bpe, tiny_sentences
 from tests.support.trials import Memory
+
+task = TokenClassification()
 
 NAMES = ["O", "B-ANGER", "B-JOY", "I-ANGER", "I-JOY"]
 
@@ -141,16 +144,16 @@ def test_a_kind_of_entity_must_be_trained_on(tmp_path: Path) -> None:
 
 
 def encoded(model: Path, words: list[list[str]], max_length: int) -> tuple[Pretrained, Encoded]:
-    pretrained = token_classification.load(model, "tiny", ["O", "B-X"])
+    pretrained = task.load(model, "tiny", ["O", "B-X"])
     labels = [[i % 2 for i, _ in enumerate(row)] for row in words]
-    return pretrained, token_classification.encode(pretrained, Split({"tokens": words}, labels), max_length)
+    return pretrained, task.encode(pretrained, Split({"tokens": words}, labels), max_length)
 
 
 def test_no_word_is_lost(model: Path) -> None:
     words = [["film", "\u200e", "lovelyx", "day"] * 9, ["the"], ["abcdefghijklmnopqrstuvw", "was"]]
     pretrained, found = encoded(model, words, 10)
     count = sum(map(len, words))
-    assert len(found.labels) == found.starts[-1] == count and max(found.lengths) <= 10
+    assert len(found.labels) == found.unit_offsets[-1] == count and max(found.lengths) <= 10
     assert all(found.positions or ()) and len(found) > 3
     shown = [
         pretrained.processor.convert_ids_to_tokens(ids)[p]
@@ -163,13 +166,13 @@ def test_no_word_is_lost(model: Path) -> None:
 
 def test_an_entity_across_two_inputs_is_one(model: Path) -> None:
     names, words = ["O", "B-X", "I-X"], ["film"] * 5
-    pretrained = token_classification.load(model, "tiny", names)
-    found = token_classification.encode(pretrained, Split({"tokens": [words]}, [[0, 1, 2, 2, 0]]), 5)
+    pretrained = task.load(model, "tiny", names)
+    found = task.encode(pretrained, Split({"tokens": [words]}, [[0, 1, 2, 2, 0]]), 5)
     assert found.lengths == [5, 4]  # three words, then two
     cut = torch.nn.functional.one_hot(torch.tensor([0, 1, 2, 0, 0])).float()
-    assert token_classification.scores(cut, found, names)["entity_f1"] == 0.0
+    assert task.scores(cut, found, names)["entity_f1"] == 0.0
     whole = torch.nn.functional.one_hot(found.labels).float()
-    assert token_classification.scores(whole, found, names)["entity_f1"] == 1.0
+    assert task.scores(whole, found, names)["entity_f1"] == 1.0
 
 
 @pytest.mark.parametrize("decoder", [False, True])
@@ -222,4 +225,4 @@ def test_a_tokenizer_that_knows_no_words_is_refused(tmp_path: Path) -> None:
     CanineModel(config).save_pretrained(tmp_path)
     CanineTokenizer().save_pretrained(tmp_path)
     with pytest.raises(BadData, match="which word a token is of"):
-        token_classification.load(tmp_path, "canine", ["O", "B-X"])
+        task.load(tmp_path, "canine", ["O", "B-X"])

@@ -644,7 +644,8 @@ def test_nothing_heavy_is_imported_for_what_does_not_need_it(sqlite_url: str) ->
         for name in ("torch", "sklearn", "scipy", "cmaes", "pandas"):
             sys.modules[name] = None
         from luthier.studies.protocol import TrialState
-        from luthier.studies.search.search import Search, missing_packages, open_storage
+        from luthier.studies.search.search import Search
+        from luthier.studies.search.storage import open_storage
         from tests.support.specs import spec
         search = Search(open_storage({sqlite_url!r}), spec(), spec().space)
         for number in range(14):

@@ -14,7 +14,7 @@ import pytest
 
 from luthier.studies.dataset import Dataset
 from luthier.trials.data.load import Data, load_data
-from luthier.trials.data.media_folders import stamps
+from luthier.trials.data.media_folders import folder_stamps
 from luthier.trials.errors import BadData
 from tests.support.tiny import tiny_rows
 
@@ -112,7 +112,7 @@ def test_every_form_gives_the_same_data(tmp_path: Path) -> None:
 def test_a_folder_that_changed_is_seen(tmp_path: Path) -> None:
     folder = fill(tmp_path / "pets", 6)
     (folder / "cat" / "deep").mkdir()
-    seen = [stamps(folder)]
+    seen = [folder_stamps(folder)]
     for change in (
         lambda: (folder / "cat" / "deep" / "new.png").write_bytes(b"x"),
         lambda: (folder / "cat" / "deep" / "new.png").unlink(),
@@ -120,8 +120,8 @@ def test_a_folder_that_changed_is_seen(tmp_path: Path) -> None:
     ):
         time.sleep(0.02)  # a file system's clock ticks
         change()
-        seen.append(stamps(folder))
-    assert len(set(seen)) == len(seen) and stamps(folder) == seen[-1]
+        seen.append(folder_stamps(folder))
+    assert len(set(seen)) == len(seen) and folder_stamps(folder) == seen[-1]
 
 
 def test_sounds(tmp_path: Path) -> None:

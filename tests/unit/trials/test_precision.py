@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from luthier.studies.spec import Precision as PrecisionName
-from luthier.trials.prefix.cache import Prefixes
+from luthier.trials.prefix.cache import PrefixCache
 from luthier.trials.training.engine import Engine
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.precision import Precision
@@ -115,7 +115,7 @@ def test_a_model_that_rejects_bfloat16_is_tried_once() -> None:
         tries.append(1)
         raise RuntimeError("expected scalar type Float but found BFloat16")
 
-    prefixes = Prefixes()
+    prefixes = PrefixCache()
     for _ in range(2):
         precision = Precision("bfloat16", CPU)
         precision.settle(forward, prefixes, lines.append)
@@ -128,7 +128,7 @@ def test_too_little_memory_is_no_rejection_of_bfloat16() -> None:
     def forward() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    prefixes = Prefixes()
+    prefixes = PrefixCache()
     with pytest.raises(torch.OutOfMemoryError):
         Precision("bfloat16", CPU).settle(forward, prefixes, lambda line: None)
     assert prefixes.rejects_bfloat16 is None

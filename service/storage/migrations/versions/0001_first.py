@@ -1,4 +1,4 @@
-"""Studies, assignments, reports, workers."""
+"""Revision 0001: studies, assignments, reports, workers, services."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,6 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
+    """Create the first tables."""
     op.create_table(
         "luthier_study",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),

@@ -1,4 +1,4 @@
-"""Schedules, their runs and champions; repetitions and comparisons of a study."""
+"""Revision 0003: schedules, their runs and champions; repetitions and comparisons of a study."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,6 +10,7 @@ Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
+    """Create the tables of schedules, and the columns of a study that they need."""
     op.add_column("luthier_study", sa.Column("winner_again", sa.Integer(), nullable=True))
     op.add_column("luthier_study", sa.Column("hold", sa.Boolean(), nullable=True))
     op.add_column("luthier_assignment", sa.Column("comparison", sa.Text(), nullable=True))

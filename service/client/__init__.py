@@ -1,0 +1,22 @@
+"""A typed client of the service, for programs and the command line.
+
+    with Client("http://127.0.0.1:8000", token) as client:
+        study = client.create(Path("study.yaml").read_text())
+        for trial in client.trials(study.name):
+            print(trial.number, trial.value)
+
+Errors, all handed on by `luthier`:
+
+    LuthierError            everything below
+    ├── ServiceError        the service refused: status, title, detail, and the path of each wrong value
+    │   └── Unreachable     no answer came: nothing listens there, or it took too long
+    └── DownloadError       what came down is not the model that the study or schedule names
+
+A folder that is in the way of a download, and a disk that refuses its files, are OSErrors.
+"""
+
+from luthier.service.client.client import Client
+from luthier.service.client.errors import ServiceError, Unreachable
+from luthier.service.download import DownloadError
+
+__all__ = ["Client", "DownloadError", "ServiceError", "Unreachable"]

@@ -1,0 +1,107 @@
+"""The wire of the client: requests with the token, answers parsed, and every failure a ServiceError.
+
+`Client` alone uses it. It knows no route.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from luthier.service.client.errors import ServiceError, Unreachable
+from luthier.service.schemas import Page, ProblemView
+from luthier.studies.host import is_loopback
+
+PAGE = 200  # items asked for at once
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Transport:
+    """HTTP to one service. Threads may share it, except while one of them closes it."""
+
+    def __init__(self, url: str, token: str | None, timeout_seconds: float) -> None:
+        """Open no connection yet.
+
+        Args:
+            url: the service, as http://127.0.0.1:8000.
+            token: sent as a bearer token, if there is one.
+            timeout_seconds: how long to wait to connect, for a part of the answer, and to send a part of the request.
+
+        Raises:
+            Unreachable: `url` is no URL.
+        """
+        self.url = url.rstrip("/")
+        with self._reaching():
+            host = httpx.URL(self.url).host
+        self._http = httpx.Client(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            timeout=timeout_seconds,
+            trust_env=not is_loopback(host),  # a proxy cannot reach this machine's own loopback
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send a request (`options` are httpx's) and return the successful answer. Raises ServiceError."""
+        with self._reaching():
+            response = self._http.request(method, path, **options)
+        _check(response)
+        return response
+
+    def model(self, kind: type[M], method: str, path: str, **options: Any) -> M:
+        """Send a request and return its answer parsed as a `kind`. Raises ServiceError."""
+        response = self.request(method, path, **options)
+        try:
+            return kind.model_validate_json(response.content)
+        except ValidationError:
+            detail = f"{self.url}{path} did not answer as Luthier does; check the URL."
+            raise ServiceError(response.status_code, "Not understood", detail) from None
+
+    def pages(self, kind: type[Page[M]], path: str, state: str | None = None) -> Iterator[M]:
+        """Yield every item of a listing, PAGE items a request; only those in `state`, if given. Raises ServiceError."""
+        query: dict[str, str | int] = {"limit": PAGE} | ({"state": state} if state else {})
+        while True:
+            page = self.model(kind, "GET", path, params=query)
+            yield from page.items
+            if page.next_cursor is None:
+                return
+            query["cursor"] = page.next_cursor
+
+    @contextmanager
+    def stream(self, path: str) -> Iterator[httpx.Response]:
+        """Get `path`; the block reads the successful answer's body. Raises ServiceError, also while it is read."""
+        with self._reaching(), self._http.stream("GET", path) as response:
+            if response.is_error:
+                response.read()
+            _check(response)
+            yield response
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.TimeoutException:
+            raise Unreachable(f"The service at {self.url} did not answer in time.") from None
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise Unreachable(f"No service can be reached at {self.url}: {error or type(error).__name__}.") from None
+
+
+def _check(response: httpx.Response) -> None:
+    """Raise ServiceError for anything but success."""
+    if response.is_success:
+        return
+    try:
+        problem = ProblemView.model_validate_json(response.content)
+    except ValidationError:
+        status, reason = response.status_code, response.reason_phrase
+        raise ServiceError(status, reason, f"{response.request.url} answered {status} {reason}.") from None
+    detail = problem.detail or problem.title
+    if response.status_code == 401:
+        detail += " Give the service's token in LUTHIER_TOKEN."
+    raise ServiceError(response.status_code, problem.title, detail, problem.errors)

@@ -1,0 +1,43 @@
+"""Rows of studies: found by name, locked by name, by id, or through an assignment.
+
+Called by the API, the schedules and dispatch at the start of a transaction. Plans (`StudyRow.transient`) have no name
+that a user may use, and are not found by one. Nothing is changed here.
+"""
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from luthier.service.errors import NotFound
+from luthier.service.storage.tables import AssignmentRow, StudyRow
+
+
+def find(session: Session, name: str) -> StudyRow:
+    """Return the study's row as it is now, without a lock. Raises NotFound."""
+    return _by_name(session, name, select(StudyRow))
+
+
+def lock(session: Session, name: str) -> StudyRow:
+    """Return the study's row, locked until the transaction ends. Raises NotFound."""
+    return _by_name(session, name, select(StudyRow).with_for_update())
+
+
+def lock_by_id(session: Session, study_id: int) -> StudyRow | None:
+    """Return the study's row, locked until the transaction ends; None when the study was deleted."""
+    return session.scalar(select(StudyRow).where(StudyRow.id == study_id).with_for_update())
+
+
+def lock_of_assignment(session: Session, assignment_id: int) -> StudyRow | None:
+    """Return the row of an assignment's study, locked until the transaction ends; None when it was deleted.
+
+    The assignment itself is not locked: that comes second (see `Leases`).
+    """
+    study_id = select(AssignmentRow.study_id).where(AssignmentRow.id == assignment_id).scalar_subquery()
+    return session.scalar(select(StudyRow).where(StudyRow.id == study_id).with_for_update())
+
+
+def _by_name(session: Session, name: str, statement: Select[StudyRow]) -> StudyRow:
+    # No name holds NUL, and Postgres refuses a query that does.
+    study = None if "\0" in name else session.scalar(statement.where(StudyRow.name == name, ~StudyRow.transient))
+    if study is None:
+        raise NotFound(f"There is no study named {name}.")
+    return study

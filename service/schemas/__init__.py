@@ -1,0 +1,48 @@
+"""The answers of the REST interface: the shapes that its routes return and its client parses.
+
+Times are aware and UTC; numbers are finite or null, with a reason beside them. A client ignores keys it does
+not know, so a newer service stays readable.
+"""
+
+from luthier.service.schemas.fleet import ColumnView, HyperparameterView, MetricView, TaskView, WorkerView
+from luthier.service.schemas.listing import Page
+from luthier.service.schemas.plans import DataView, ModelPlan, PlanEstimates, PlanView
+from luthier.service.schemas.problems import Fault, ProblemView, faults_of
+from luthier.service.schemas.schedules import ChampionView, RunView, ScheduleView
+from luthier.service.schemas.studies import (
+    BaselineView,
+    BestView,
+    ConfirmedView,
+    Counts,
+    ModelView,
+    StepView,
+    StudyView,
+    TrialView,
+)
+
+__all__ = [
+    "BaselineView",
+    "BestView",
+    "ChampionView",
+    "ColumnView",
+    "ConfirmedView",
+    "Counts",
+    "DataView",
+    "Fault",
+    "HyperparameterView",
+    "MetricView",
+    "ModelPlan",
+    "ModelView",
+    "Page",
+    "PlanEstimates",
+    "PlanView",
+    "ProblemView",
+    "RunView",
+    "ScheduleView",
+    "StepView",
+    "StudyView",
+    "TaskView",
+    "TrialView",
+    "WorkerView",
+    "faults_of",
+]

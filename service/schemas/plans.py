@@ -1,0 +1,65 @@
+"""Plans of studies, as the REST interface answers them."""
+
+from typing import Any
+
+from pydantic import BaseModel, FiniteFloat
+
+from luthier.studies.results import BatchFit, Block
+
+
+class DataView(BaseModel):
+    """The size of the data.
+
+    Attributes:
+        rows: split -> number of examples.
+        labels: label -> number of examples, over all splits.
+    """
+
+    rows: dict[str, int]
+    labels: dict[str, int]
+
+
+class ModelPlan(BaseModel):
+    """A model that a spec names, as a worker found it.
+
+    Attributes:
+        model: as in the spec.
+        blocks: bottom first.
+        trainable_parameters: how many parameters are trained at freeze depth 0, 1, ... len(blocks).
+    """
+
+    model: str
+    blocks: list[Block]
+    trainable_parameters: list[int]
+
+
+class PlanEstimates(BaseModel):
+    """Estimates from a probe of a few steps with the baseline's configuration.
+
+    Attributes:
+        seconds_per_trial: of one trial.
+        seconds: of all trials of the budget, `parallel` at the same time; null without a budget of trials.
+        memory_bytes: of the device, at most.
+        batch_sizes: whether each batch size of the space fits, ascending.
+    """
+
+    seconds_per_trial: FiniteFloat
+    seconds: FiniteFloat | None = None
+    memory_bytes: int | None = None
+    batch_sizes: list[BatchFit] = []
+
+
+class PlanView(BaseModel):
+    """A plan: what a spec would run. Nothing is stored.
+
+    Attributes:
+        space: the search space, with each `auto` resolved.
+        data: sizes of the data.
+        models: in the order of the spec.
+        estimates: null where the worker could not probe.
+    """
+
+    space: dict[str, Any]
+    data: DataView
+    models: list[ModelPlan]
+    estimates: PlanEstimates | None = None

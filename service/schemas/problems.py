@@ -1,0 +1,56 @@
+"""Errors, as the REST interface answers them; and the faults of a pydantic error."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+
+class Fault(BaseModel):
+    """One wrong value of a request.
+
+    Attributes:
+        path: of the value, as space.learning_rate.low; empty for the document as a whole.
+        message: what is wrong and what is right.
+    """
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        """Return `path: message`, or the message alone where it concerns the whole document."""
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class ProblemView(BaseModel):
+    """An error, as `application/problem+json` (RFC 9457).
+
+    Attributes:
+        type: always about:blank: the status says what kind it is.
+        title: the status in words.
+        status: the HTTP status.
+        detail: one sentence for people.
+        errors: each wrong value; an extension member of this service.
+    """
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str | None = None
+    errors: list[Fault] = []
+
+
+def faults_of(errors: Iterable[Mapping[str, Any]], skip: int = 0) -> list[Fault]:
+    """Return the path and message of each of pydantic's errors; the input is not echoed.
+
+    Args:
+        errors: what `errors()` of a ValidationError returns.
+        skip: so many leading parts of each path are dropped.
+    """
+    return [
+        Fault(
+            path=".".join(str(part) for part in error["loc"][skip:]),
+            message="unknown key" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, "),
+        )
+        for error in errors
+    ]

@@ -1,0 +1,55 @@
+"""The runner of the migrations: brings the service's tables to this version's schema.
+
+`Database.prepare` calls it, one service at a time. Optuna migrates its own tables, under a version table of its own.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+VERSION_TABLE = "luthier_alembic_version"
+
+
+class NewerSchema(Exception):
+    """The schema was written by a newer version of the service; the message says what to do."""
+
+
+def upgrade(engine: Engine, to: str = "head") -> None:
+    """Bring the service's tables to a schema, in one transaction.
+
+    Args:
+        engine: of the database.
+        to: the revision to reach: this version's, or an earlier one.
+
+    Raises:
+        NewerSchema: a newer version of the service wrote the schema.
+    """
+    from alembic.config import Config
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.runtime.migration import MigrationContext, MigrationStep, RevisionStep
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    scripts = ScriptDirectory.from_config(config)
+    revisions = {script.revision for script in scripts.walk_revisions()}
+    with engine.begin() as connection:
+        current = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+        if current is not None and current not in revisions:
+            raise NewerSchema(
+                f"The database has schema {current}, which this version of Luthier does not know: a newer one wrote "
+                "it. Start that version, or restore a back-up made before the update."
+            )
+        if current == scripts.get_current_head():
+            return
+
+        def steps(revision: Any, _: MigrationContext) -> list[RevisionStep]:
+            """Return the migrations after `revision`, the first one first."""
+            later = reversed(list(scripts.iterate_revisions(to, revision, implicit_base=True)))
+            return [MigrationStep.upgrade_from_script(scripts.revision_map, script) for script in later]
+
+        context = EnvironmentContext(config, scripts, fn=steps)
+        with context:
+            context.configure(connection=connection, version_table=VERSION_TABLE)
+            context.run_migrations()

@@ -1,0 +1,96 @@
+"""Presence: which workers and services are there, by when the database last heard of them.
+
+Used by claims, placement, the plan, the list of workers and the reaper, so that all of them agree. Presence decides
+nothing about leases: a worker that holds work is there until its lease runs out, however long it is silent.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.expression import ColumnElement
+
+from luthier.service.storage.database import Database
+from luthier.service.storage.tables import AssignmentRow, ServiceRow, WorkerRow
+from luthier.studies.protocol import Claim, TrialState
+
+WAITING_SECONDS = 3.0
+"""A worker heard of so lately waits for work: the service looks once a second on behalf of a waiting claim."""
+CONNECTED_SECONDS = 60.0
+"""A worker heard of so lately has been there within one claim: a claim waits 60 s at most (`Claim.wait_seconds`)."""
+LISTED_SECONDS = 86_400.0
+"""A day: how long a worker that went away stays in lists, so that its user can see when it did."""
+SERVICE_SECONDS = 15.0
+"""A service not heard of for so long is gone: its reaper reports once a second, and may wait for a lock meanwhile."""
+PAUSE_SECONDS = 5.0
+"""The shortest pause between two rounds of a reaper that counts as absence; a loaded machine delays a round by less."""
+
+
+@dataclass(frozen=True)
+class Presence:
+    """When workers and services count as present. Methods with a session run in the caller's transaction."""
+
+    database: Database
+    lease_seconds: float
+
+    @property
+    def away_seconds(self) -> float:
+        """A worker without work and silent for so long is away: one claim, and a lease's time for a network failure.
+
+        90 s with the default lease. It then holds no memory of its GPU any more, and is listed as away.
+        """
+        return CONNECTED_SECONDS + self.lease_seconds
+
+    @property
+    def absence_seconds(self) -> float:
+        """A reaper that comes so much later than its last round was kept from coming: half a lease, and 5 s at least.
+
+        Workers renew every third of a lease. After a pause of more than a half, a worker may have missed a renewal
+        through no fault of its own.
+        """
+        return max(PAUSE_SECONDS, self.lease_seconds / 2)
+
+    def record_claim(self, session: Session, claim: Claim) -> None:
+        """Store that a worker asks for work now, and how it describes itself."""
+        values = {
+            "device": claim.device,
+            "version": claim.version,
+            "gpu": claim.gpu and claim.gpu.id,
+            "gpu_bytes": claim.gpu and claim.gpu.total_bytes,
+            "seen_at": self.database.now(),
+        }
+        statement = self.database.insert(WorkerRow).values(name=claim.worker, **values)
+        session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
+
+    def is_waiting(self) -> ColumnElement[bool]:
+        """Return the condition of `WorkerRow` that the worker waits for work."""
+        return WorkerRow.seen_at > self.database.now() - WAITING_SECONDS
+
+    def has_just_finished(self) -> ColumnElement[bool]:
+        """Return the condition of `AssignmentRow` that its worker ended it so lately that it will ask again at once."""
+        return AssignmentRow.finished_at > self.database.now() - WAITING_SECONDS
+
+    def is_present(self) -> ColumnElement[bool]:
+        """Return the condition of `WorkerRow` that a worker without work is not away."""
+        return WorkerRow.seen_at > self.database.now() - self.away_seconds
+
+    def any_worker(self, session: Session) -> bool:
+        """Return whether a worker is connected: it asked for work lately, or holds work under a lease."""
+        now = self.database.now()
+        connected = select(WorkerRow.name).where(WorkerRow.seen_at > now - CONNECTED_SECONDS)
+        busy = select(AssignmentRow.worker).where(
+            AssignmentRow.state == TrialState.RUNNING, AssignmentRow.deadline > now
+        )
+        return session.scalar(connected.union_all(busy).limit(1)) is not None
+
+    def report_service(self, session: Session, service_id: str) -> bool:
+        """Store that a service is there, and forget the services that are gone; return whether it is the only one."""
+        now = self.database.now()
+        present = self.database.insert(ServiceRow).values(id=service_id, seen_at=now)
+        session.execute(present.on_conflict_do_update(index_elements=["id"], set_={"seen_at": now}))
+        session.execute(delete(ServiceRow).where(ServiceRow.seen_at < now - SERVICE_SECONDS))
+        return session.scalar(select(ServiceRow.id).where(ServiceRow.id != service_id).limit(1)) is None
+
+    def remove_service(self, session: Session, service_id: str) -> None:
+        """Forget a service that ends."""
+        session.execute(delete(ServiceRow).where(ServiceRow.id == service_id))

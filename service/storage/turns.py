@@ -1,0 +1,75 @@
+"""Turns: one request at a time may do slow work on behalf of a row, outside of any transaction.
+
+`dispatch/claims.py` takes a study's turn to ask Optuna for a trial; `schedules/runs.py` takes a run's turn to execute
+its next step. A turn is a token and an expiry in two columns of the row itself. It is not a lock of the database: a
+service that dies keeps its turn until it expires, and a service that is too slow finds in its next transaction that
+the turn is no longer its own. It must then change nothing.
+"""
+
+import secrets
+from dataclasses import dataclass
+
+from sqlalchemy import update
+from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.sql.expression import ColumnElement
+
+from luthier.service.storage.database import Database, changed_rows
+from luthier.service.storage.tables import RunRow, StudyRow
+
+TURN_SECONDS = 60.0  # to ask Optuna, or to copy a model, takes seconds: a longer turn was left behind by a crash
+
+
+@dataclass(frozen=True)
+class Turns:
+    """The turns of one table's rows.
+
+    Each method runs in the caller's transaction and commits nothing. Threads may share an instance.
+
+    Attributes:
+        database: its clock decides when a turn expires.
+        table: the class of the rows.
+        token: the column of the turn's token; NULL while nobody has the turn.
+        expires_at: the column of the instant from which on another request may take the turn.
+    """
+
+    database: Database
+    table: type[StudyRow] | type[RunRow]
+    token: InstrumentedAttribute[str | None]
+    expires_at: InstrumentedAttribute[float | None]
+
+    @classmethod
+    def to_ask(cls, database: Database) -> "Turns":
+        """Return the turns to ask Optuna on a study's behalf."""
+        return cls(database, StudyRow, StudyRow.ask_token, StudyRow.ask_expires_at)
+
+    @classmethod
+    def to_advance(cls, database: Database) -> "Turns":
+        """Return the turns to execute the next step of a schedule's run."""
+        return cls(database, RunRow, RunRow.turn, RunRow.turn_until)
+
+    def take(self, session: Session, row_id: int, *conditions: ColumnElement[bool]) -> str | None:
+        """Take a row's turn for `TURN_SECONDS`, with one guarded UPDATE.
+
+        Args:
+            session: the caller's transaction; the turn counts once it is committed.
+            row_id: the row.
+            conditions: further conditions on the row.
+
+        Returns:
+            The turn's token; None when another request has the turn, or a condition does not hold.
+        """
+        token = secrets.token_hex(16)
+        now = self.database.now()
+        free = self.token.is_(None) | (self.expires_at < now)
+        guard = update(self.table).where(self.table.id == row_id, free, *conditions)
+        taken = guard.values({self.token: token, self.expires_at: now + TURN_SECONDS})
+        return token if changed_rows(session, taken) else None
+
+    def is_held(self, row: StudyRow | RunRow, token: str) -> bool:
+        """Return whether the turn is still the one of this token. The row must be locked, and read under that lock."""
+        return bool(getattr(row, self.token.key) == token)
+
+    def give_back(self, session: Session, row_id: int, token: str) -> None:
+        """Free the turn. Nothing changes when it has expired and is another request's."""
+        guard = update(self.table).where(self.table.id == row_id, self.token == token)
+        changed_rows(session, guard.values({self.token: None, self.expires_at: None}))

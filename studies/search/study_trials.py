@@ -1,0 +1,153 @@
+"""A study's trials: stored in Optuna's database, and kept in this process so that each report need not read them.
+
+`search.py` keeps one `StudyTrials` for each study; every write to the storage is here, with its repetition in memory.
+"""
+
+import copy
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any
+
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from luthier.studies.hyperparameters import Params
+from luthier.studies.search.distributions import distributions
+from luthier.studies.search.drawing import Key
+from luthier.studies.space import Space
+
+Writing = AbstractContextManager[Any]
+
+
+class StudyTrials:
+    """The trials of one study, by number. Safe to use from many threads.
+
+    Reading the trials costs as much as all else that a search does. So they are read once, and each write of this
+    process is repeated in memory. Trials are never changed in place: other threads may be reading them.
+    """
+
+    def __init__(self, storage: BaseStorage, study_name: str, space: Space, writing: Callable[[], Writing]) -> None:
+        """Read and write the trials of a study that exists; `writing` makes the lock that each write needs."""
+        self.study_name = study_name
+        self.study_id = storage.get_study_id_from_name(study_name)
+        self._storage = storage
+        self._space = space
+        self._writing = writing
+        self._keys: dict[int, Key] = {}  # by number; a trial's parameters never change
+        self._trials: list[FrozenTrial] | None = None  # None: to be read
+        self._lock = threading.RLock()
+
+    def forget(self) -> None:
+        """Read the storage at the next call: another process may have written to it."""
+        with self._lock:
+            self._trials = None
+
+    def all(self) -> list[FrozenTrial]:
+        """Return every trial, by number."""
+        with self._lock:
+            if self._trials is None:
+                self._trials = list(self._storage.get_all_trials(self.study_id, deepcopy=False))
+            return list(self._trials)
+
+    def before(self, number: int) -> list[FrozenTrial]:
+        """Return the trials that trial `number` is drawn after; more when it exists.
+
+        Raises:
+            ValueError: When one of them is missing.
+        """
+        trials = self.all()
+        if number != len(trials):
+            self.forget()
+            trials = self.all()
+        if number > len(trials):
+            count = len(trials)
+            raise ValueError(f"study {self.study_name} has {count} trials, so the next one is {count}, not {number}")
+        return trials
+
+    def get(self, number: int) -> FrozenTrial:
+        """Return a trial. Raises LookupError."""
+        trials = self.all()
+        if number >= len(trials):
+            self.forget()
+            trials = self.all()
+        if not 0 <= number < len(trials):
+            raise LookupError(f"study {self.study_name} has no trial {number}; ask for it first")
+        return trials[number]
+
+    def keys(self, trials: list[FrozenTrial]) -> dict[int, Key]:
+        """Return the key of each configuration by trial number; `trials` are all that `all` or `before` returned."""
+        with self._lock:
+            for trial in trials[len(self._keys) :]:
+                self._keys[trial.number] = self._space.key(trial.params)
+            return dict(self._keys)
+
+    def create(self, params: Params, notes: dict[str, Any]) -> None:
+        """Store a new running trial, whole, in one transaction; `notes` are its system attributes."""
+        trial = create_trial(
+            state=TrialState.RUNNING,
+            params={name: params[name] for name in self._space.free()},
+            distributions=distributions(self._space),
+            system_attrs=notes,
+        )
+        trial.datetime_start = datetime.now()  # naive, as Optuna keeps them
+        with self._writing():
+            self._storage.create_new_trial(self.study_id, template_trial=trial)
+        with self._lock:
+            if self._trials is not None:
+                trial.number = len(self._trials)
+                self._trials.append(trial)
+
+    def store_report(
+        self, trial: FrozenTrial, step: int, value: float, before: dict[str, Any], after: dict[str, Any]
+    ) -> bool:
+        """Store a score, and system attributes before and after it; return False if the trial has ended meanwhile."""
+        try:
+            with self._writing():
+                trial_id = self._id(trial)
+                self._note(trial_id, before)
+                self._storage.set_trial_intermediate_value(trial_id, step, value)
+                self._note(trial_id, after)
+        except UpdateFinishedTrialError:
+            self.forget()
+            return False
+        self._change(
+            trial,
+            intermediate_values={**trial.intermediate_values, step: value},
+            system_attrs=trial.system_attrs | after | before,
+        )
+        return True
+
+    def store_end(
+        self, trial: FrozenTrial, state: TrialState, values: list[float] | None, notes: dict[str, Any]
+    ) -> None:
+        """Store how a trial ended, and first some system attributes. Does nothing when it has ended meanwhile."""
+        try:
+            with self._writing():
+                trial_id = self._id(trial)
+                self._note(trial_id, notes)
+                self._storage.set_trial_state_values(trial_id, state, values)
+        except UpdateFinishedTrialError:
+            self.forget()
+            return
+        attributes = trial.system_attrs | notes
+        self._change(trial, state=state, values=values, system_attrs=attributes, datetime_complete=datetime.now())
+
+    def _id(self, trial: FrozenTrial) -> int:
+        """Return the storage's id of a trial, which it remembers for all trials that it has read or created."""
+        return self._storage.get_trial_id_from_study_id_trial_number(self.study_id, trial.number)
+
+    def _note(self, trial_id: int, notes: dict[str, Any]) -> None:
+        for key, note in notes.items():
+            self._storage.set_trial_system_attr(trial_id, key, note)
+
+    def _change(self, trial: FrozenTrial, **attributes: Any) -> None:
+        """Repeat in memory what was stored about a trial: these attributes replace its own."""
+        changed = copy.copy(trial)
+        for name, value in attributes.items():
+            setattr(changed, name, value)
+        with self._lock:
+            if self._trials is not None and trial.number < len(self._trials):
+                self._trials[trial.number] = changed

@@ -1,0 +1,75 @@
+"""Sources: each is located once, and a change of a local one shows in its stamps."""
+
+from pathlib import Path
+
+import pytest
+
+from luthier.studies.dataset import Dataset, SplitFiles
+from luthier.trials.data import sources
+from luthier.trials.data.load import load_data
+from luthier.trials.data.sources import HubDataset, LocalFile, LocalFolder, locate, source_stamps
+from luthier.trials.data.tabular import FILE_READERS
+from luthier.trials.errors import BadData
+from luthier.trials.paths import FORMATS
+from tests.support.tiny import tiny_csv
+
+SPEC_PATH = ("dataset", "source")
+
+
+def test_the_formats_of_paths_are_those_that_have_a_reader() -> None:
+    assert tuple(FILE_READERS) == FORMATS
+
+
+def test_a_source_is_a_file_a_folder_or_a_hub_data_set(tmp_path: Path) -> None:
+    file = tiny_csv(tmp_path / "d.csv", rows=12)
+    assert locate(str(file), *SPEC_PATH) == LocalFile(str(file), SPEC_PATH, file.resolve())
+    assert locate(str(tmp_path), *SPEC_PATH) == LocalFolder(str(tmp_path), SPEC_PATH, tmp_path.resolve())
+    assert locate("someone/some-data", *SPEC_PATH) == HubDataset("someone/some-data", SPEC_PATH)
+    with pytest.raises(BadData, match="does not exist on this worker") as refused:
+        locate(str(tmp_path / "absent.csv"), *SPEC_PATH, "train")
+    assert refused.value.path == [*SPEC_PATH, "train"]
+
+
+@pytest.mark.parametrize("kind", ["file", "files", "folder", "folder of splits"])
+def test_each_source_is_resolved_once(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolved: list[str] = []
+    original = sources.local_path
+
+    def counted(text: str, *path: str) -> Path | None:
+        resolved.append(text)
+        return original(text, *path)
+
+    monkeypatch.setattr(sources, "local_path", counted)
+    splits = ("train", "val") if kind == "folder of splits" else ("",)
+    for split in splits if "folder" in kind else ():
+        for i in range(12):
+            image = tmp_path / split / ("cat", "dog")[i % 2] / f"{i}.png"
+            image.parent.mkdir(parents=True, exist_ok=True)
+            image.write_bytes(f"{split} {i}".encode())
+    source: object = str(tmp_path)
+    if "folder" not in kind:
+        files = {name: str(tiny_csv(tmp_path / f"{name}.csv", rows=24)) for name in ("train", "test")}
+        source = files if kind == "files" else files["train"]
+    task = "image-classification" if "folder" in kind else "text-classification"
+    load_data(Dataset.model_validate({"source": source}), task, seed=0)
+    assert len(resolved) == len(set(resolved)) == {"files": 2, "folder of splits": 3}.get(kind, 1)
+
+
+def test_stamps_change_with_the_file_and_with_the_link_that_names_it(tmp_path: Path) -> None:
+    first, second = (tiny_csv(tmp_path / name, rows=12) for name in ("a.csv", "b.csv"))
+    link = tmp_path / "today.csv"
+    link.symlink_to(first)
+    before = source_stamps(str(link))
+    assert source_stamps(str(link)) == before and source_stamps(str(first)) == before
+    link.unlink()
+    link.symlink_to(second)
+    assert source_stamps(str(link)) == source_stamps(str(second)) != before
+    second.write_text(second.read_text() + "what a day,joy\n")
+    assert source_stamps(str(link)) == source_stamps(str(second))
+
+
+def test_stamps_of_files_and_of_data_that_is_elsewhere(tmp_path: Path) -> None:
+    file = tiny_csv(tmp_path / "d.csv", rows=12)
+    files = SplitFiles(train=str(file), test=str(tmp_path / "absent.csv"))
+    assert source_stamps(files) == (*source_stamps(str(file)), None)
+    assert source_stamps("someone/some-data") == (None,)

@@ -1,0 +1,93 @@
+"""Building a prefix: the activations of one split at one depth are computed and written to a file.
+
+The prefix cache calls it when no worker of the machine has computed them yet.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+import torch
+
+from luthier.trials.data.batches import evaluation_batches
+from luthier.trials.data.encoded import Encoded
+from luthier.trials.prefix.context import PrefixContext
+from luthier.trials.prefix.cut import CannotCut, Cut, capture
+from luthier.trials.prefix.rows import ActivationRows, map_file, row_numbers
+
+BATCH_EXAMPLES = 64  # at once; halved when memory does not suffice
+
+
+@dataclass(frozen=True)
+class ShallowerPrefix:
+    """A stored prefix of a lower depth, from which a deeper one is computed."""
+
+    depth: int
+    cut: Cut
+    rows: ActivationRows
+
+
+@dataclass(frozen=True)
+class PrefixBuild:
+    """One split's prefix that is to be computed.
+
+    Attributes:
+        context: The trial's model, and how to run it.
+        depth: Number of frozen blocks.
+        split: The split's name, for the log.
+        encoded: The split's examples.
+        cut: The model's cut at this depth.
+        below: The prefix to start from; None: the model's inputs.
+    """
+
+    context: PrefixContext
+    depth: int
+    split: str
+    encoded: Encoded
+    cut: Cut
+    below: ShallowerPrefix | None
+
+    def write(self, path: Path) -> None:
+        """Compute the activations of every example, and write them to a file of the right size.
+
+        Raises:
+            CannotCut: The rows of some examples have another shape.
+            Ended: The trial is to end.
+        """
+        started = time.perf_counter()
+        flat = map_file(path, self.cut.fields, self.encoded.lengths, write=True)
+        starts = [0, *accumulate(self.encoded.lengths)]
+        for batch in evaluation_batches(self.encoded.lengths, BATCH_EXAMPLES):
+            self.context.tick()
+            self._write_batch(flat, starts, batch)
+        origin = "the model's inputs" if self.below is None else f"depth {self.below.depth}"
+        seconds = time.perf_counter() - started
+        self.context.log(
+            f"frozen prefix of depth {self.depth}: {len(self.encoded)} {self.split} examples "
+            f"from {origin} in {seconds:.1f} s"
+        )
+
+    def _write_batch(self, flat: Sequence[torch.Tensor], starts: Sequence[int], batch: Sequence[int]) -> None:
+        """Write the rows of some examples. `starts`: tokens before each example of the split."""
+
+        def compute(size: int) -> None:
+            for i in range(0, len(batch), size):
+                piece = batch[i : i + size]
+                lengths = [self.encoded.lengths[j] for j in piece]
+                for field, rows, value in zip(self.cut.fields, flat, self._activations(piece), strict=True):
+                    computed = field.to_rows(value, lengths)
+                    if computed.shape[1:] != field.row:
+                        raise CannotCut("its inputs differ in length, and what it makes of them does otherwise")
+                    rows[row_numbers(field, starts, piece)] = computed.to("cpu", rows.dtype)
+
+        self.context.run_halving(compute, len(batch))
+
+    def _activations(self, batch: Sequence[int]) -> list[torch.Tensor]:
+        """Return the fields' tensors for some examples, (batch, ...) each."""
+        inputs = self.context.collate(self.encoded, batch)
+        if self.below is None:
+            return capture(self.cut, self.context.forward, inputs)
+        with self.below.cut.injecting(self.below.rows.values(batch, inputs), inputs):
+            return capture(self.cut, self.context.forward, inputs)

@@ -1,0 +1,60 @@
+"""What the prefix cache needs to know of a trial: its model, how to run it, and where to log.
+
+The training engine makes one for each trial. It holds no activations.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+from luthier.trials.data.encoded import Encoded
+from luthier.trials.model.backbone import Backbone
+from luthier.trials.prefix.probe import Forward, Probe
+from luthier.trials.prefix.shapes import BATCH, Inputs, input_sizes
+
+Collate = Callable[[Encoded, Sequence[int]], Inputs]  # the inputs of some examples, on the model's device
+RunHalving = Callable[[Callable[[int], None], int], None]  # run(compute, rows), which calls compute(size)
+
+
+@dataclass(frozen=True)
+class PrefixContext:
+    """One trial's model, and how to run it.
+
+    Attributes:
+        key: Identifies the model's files, the data, the preprocessing and the precision.
+        backbone: The model's blocks.
+        forward: Computes the model's logits, in the trial's precision.
+        collate: Makes a batch of some examples.
+        run_halving: Calls a function with a number of examples, at first those given, and with half as many each time
+            memory does not suffice.
+        tick: Called between batches; raises Ended when the trial is to end.
+        log: Adds a line to the trial's log.
+        exact: Computes the model's logits in float32, to compare computations.
+    """
+
+    key: Hashable
+    backbone: Backbone
+    forward: Forward
+    collate: Collate
+    run_halving: RunHalving
+    tick: Callable[[], None]
+    log: Callable[[str], None]
+    exact: Forward
+
+    def probes(self, encoded: Encoded) -> list[Probe]:
+        """Return batches of three, five, and the same eight examples; the first two are padded to different lengths.
+
+        Where all examples have one length, the first batch is the shortest example three times.
+        """
+        order = sorted(range(len(encoded)), key=lambda i: encoded.lengths[i])
+        last = len(order) - 1
+        few = [order[0], order[last // 4], order[last // 2]]
+        many = [order[last // 3], order[2 * last // 3], order[3 * last // 4], order[max(0, last - 1)], order[last]]
+        probes = [self._probe(encoded, rows) for rows in (few, many, few + many)]
+        if input_sizes(probes[0].inputs) | {BATCH: 0} == input_sizes(probes[1].inputs) | {BATCH: 0}:
+            probes[0] = self._probe(encoded, [order[0]] * 3)
+            probes[2] = self._probe(encoded, [order[0]] * 3 + many)
+        return probes
+
+    def _probe(self, encoded: Encoded, rows: Sequence[int]) -> Probe:
+        lengths = [encoded.lengths[i] for i in rows]
+        return Probe(self.collate(encoded, rows), lengths, lambda logits: encoded.select(logits, rows))

@@ -1,0 +1,103 @@
+"""One trial's frozen prefix: logits of examples from their stored activations.
+
+The prefix cache opens it, the training engine asks it for logits. It computes nothing below the cut.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from luthier.trials.data.encoded import Encoded
+from luthier.trials.memory import out_of_memory
+from luthier.trials.prefix.context import Collate, PrefixContext
+from luthier.trials.prefix.cut import Cut, capture
+from luthier.trials.prefix.probe import PER_TOKEN, Forward
+from luthier.trials.prefix.rows import ActivationRows
+from luthier.trials.prefix.shapes import TOKENS, Inputs, input_sizes
+from luthier.trials.prefix.unpadding import MASK
+
+
+@dataclass(frozen=True)
+class CutPlan:
+    """How a split's forward starts at the cut.
+
+    Attributes:
+        cut: The cut.
+        ignores_inputs: Whether the values of the model's inputs play no part above the cut.
+    """
+
+    cut: Cut
+    ignores_inputs: bool
+
+
+class TrialPrefix:
+    """One trial's frozen prefix, over its splits.
+
+    Args:
+        parts: The plan and the stored rows of each split, by the id of its Encoded, which stays alive meanwhile.
+    """
+
+    def __init__(self, parts: Mapping[int, tuple[CutPlan, ActivationRows]]) -> None:
+        self._parts = parts
+        self._repeated: dict[tuple[int, int], Inputs] = {}  # by the Encoded's id and the batch's size
+
+    def covers(self, encoded: Encoded) -> bool:
+        """Return whether a split's activations are stored."""
+        return id(encoded) in self._parts
+
+    def logits(self, forward: Forward, collate: Collate, encoded: Encoded, rows: Sequence[int]) -> torch.Tensor:
+        """Return the model's logits for some examples, computed from their stored activations.
+
+        Args:
+            forward: Computes the model's logits.
+            collate: Makes the inputs of some examples.
+            encoded: The split.
+            rows: The examples' numbers in the split.
+        """
+        plan, stored = self._parts[id(encoded)]
+        if plan.ignores_inputs:
+            key = (id(encoded), len(rows))
+            inputs = self._repeated[key] = self._repeated.get(key) or repeated_inputs(collate, encoded, len(rows))
+        else:
+            inputs = collate(encoded, rows)
+        with plan.cut.injecting(stored.values(rows, inputs), inputs):
+            return forward(inputs)
+
+    def close(self) -> None:
+        """Close the files of the stored rows."""
+        for _, rows in self._parts.values():
+            rows.close()
+
+
+def repeated_inputs(collate: Collate, encoded: Encoded, count: int) -> Inputs:
+    """Return a batch of `count` times the first example, for a model that ignores the values of its inputs."""
+    one = collate(encoded, [0])
+    return {name: value.expand(count, *value.shape[1:]) for name, value in one.items()}
+
+
+def ignores_inputs(context: PrefixContext, cut: Cut, encoded: Encoded) -> bool:
+    """Return whether the inputs' values play no part above the cut, so that images need not be prepared again.
+
+    The logits of a probe are compared with those from the same activations and the first example's inputs.
+    """
+    if len(set(encoded.lengths)) > 1 and any(field.kind == PER_TOKEN for field in cut.fields):
+        return False
+    if MASK in encoded.padding and "input_ids" not in encoded.columns:  # sounds of one length, differently masked
+        return False
+    probe = context.probes(encoded)[2]
+    with torch.no_grad():
+        expected = probe.logits(context.exact)
+        values = capture(cut, context.exact, probe.inputs)
+        try:
+            inputs = repeated_inputs(context.collate, encoded, len(probe.lengths))
+            tokens = input_sizes(inputs)[TOKENS]
+            rows = [f.to_rows(value, probe.lengths) for f, value in zip(cut.fields, values, strict=True)]
+            values = [f.from_rows(stored, probe.lengths, tokens) for f, stored in zip(cut.fields, rows, strict=True)]
+            with cut.injecting(values, inputs):
+                logits = probe.select(context.exact(inputs))
+        except RuntimeError as error:
+            if out_of_memory(error):
+                raise
+            return False
+    return probe.is_close(logits, expected)
