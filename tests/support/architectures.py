@@ -1,7 +1,7 @@
-"""Every architecture that is promised to work, as a tiny pretrained model made on the spot.
+"""Every architecture that is promised to work, as a tiny pretrained model generated from a seed.
 
 ARCHITECTURES[name].task            the task it is tested with
-ARCHITECTURES[name].blocks          how many there are in its backbone
+ARCHITECTURES[name].blocks          the number of blocks in its backbone
 ARCHITECTURES[name].build(folder)   write its weights (safetensors, without a head) and its processor
 TIMM                                the same for timm's models
 tiny_data(task, folder)             24 examples for a task, as a file
@@ -38,7 +38,15 @@ ROTARY = BPE | {"num_key_value_heads": 1, "pad_token_id": None, "bos_token_id": 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A tiny model: its task, its configuration, and what turns examples into its inputs."""
+    """A tiny model.
+
+    Attributes:
+        task: The task it is tested with.
+        blocks: The number of blocks in its backbone.
+        config: Makes its configuration.
+        processor: Writes its tokenizer or preprocessor into a folder.
+        auto: The transformers class of the saved model.
+    """
 
     task: str
     blocks: int
@@ -47,7 +55,10 @@ class Architecture:
     auto: Any = hf.AutoModel
 
     def build(self, folder: Path, seed: int = 0) -> Path:
-        """Save the base model, as pretraining would have left it, and its processor. A seed gives the same weights."""
+        """Save a pretrained base model with random weights, and its processor, and return the folder.
+
+        The same seed gives the same weights.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -176,7 +187,7 @@ ARCHITECTURES |= {
 
 
 def _timm(architecture: str, blocks: int, **options: Any) -> Architecture:
-    """One of timm's, whose configuration is its processor's too, and whose checkpoints have a head."""
+    """Return a model of timm's: its configuration is also the processor's, and its checkpoints have a head."""
     prepared = {"input_size": [3, 64, 64], "mean": [0.5] * 3, "std": [0.5] * 3, "crop_pct": 0.9}
 
     def config() -> Any:
@@ -197,7 +208,7 @@ TIMM: dict[str, Architecture] = {  # these need timm, and torchvision, which has
 
 
 def tiny_data(task: str, folder: Path, rows: int = 24) -> Path:
-    """Write examples of two classes, in turns, for a task: a file with its default columns."""
+    """Write examples of two classes, in turn, as a file with the task's default columns, and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     if task == "token-classification":
         sentences = tiny_sentences(rows, classes=1)

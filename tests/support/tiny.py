@@ -1,8 +1,9 @@
-"""A model and a data set small enough to fine-tune in a second, made on the spot.
+"""A model and data sets small enough to fine-tune in a second, generated from seeds.
 
     tiny_model(folder)            a BERT of a few narrow layers with a WordPiece tokenizer
-    tiny_sentences(rows=240)      sentences with a tag for each word
     tiny_csv(path, rows=240)      sentences whose label is told by one or two of their words
+    tiny_sentences(rows=240)      sentences with a tag for each word
+    tiny_image, tiny_sound        one image or sound of a class
 
 Trained from random weights with learning_rate 3e-3, batch_size 8 and 3 epochs the model scores above 0.9.
 """
@@ -24,20 +25,26 @@ _FILLERS = (
 
 
 def tiny_rows(rows: int = 240, classes: int = 2, seed: int = 0) -> list[tuple[str, str]]:
-    """(sentence, label name) pairs, classes in turn."""
+    """Return pairs of a sentence and its label, classes in turn.
+
+    Args:
+        rows: How many pairs.
+        classes: 2 or 3.
+        seed: Another seed gives other sentences.
+    """
     draw = random.Random(seed)
-    made = []
+    pairs = []
     for i in range(rows):
         label = i % classes
         words = draw.choices(_FILLERS, k=draw.randint(3, 10))
         for word in draw.sample(_SIGNALS[label], k=draw.randint(1, 2)):
             words.insert(draw.randint(0, len(words)), word)
-        made.append((" ".join(words), LABELS[label]))
-    return made
+        pairs.append((" ".join(words), LABELS[label]))
+    return pairs
 
 
 def tiny_csv(path: str | Path, rows: int = 240, classes: int = 2, seed: int = 0) -> Path:
-    """Write `rows` sentences of 2 or 3 classes with the columns text and label."""
+    """Write the pairs of `tiny_rows` with the columns text and label, and return the path."""
     path = Path(path)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -47,17 +54,20 @@ def tiny_csv(path: str | Path, rows: int = 240, classes: int = 2, seed: int = 0)
 
 
 def tiny_sentences(rows: int = 240, classes: int = 2, seed: int = 0) -> list[tuple[list[str], list[str]]]:
-    """(words, tags): each kind's words are its entities; an adverb right before one begins it."""
+    """Return the sentences of `tiny_rows` as (words, tags).
+
+    The words that tell a label are entities of its kind. An adverb right before such a word begins the entity.
+    """
     kinds = {word: LABELS[k].upper() for k in range(classes) for word in _SIGNALS[k]}
-    made = []
+    sentences = []
     for text, _ in tiny_rows(rows, classes, seed):
         words = text.split()
         tags = [f"B-{kinds[word]}" if word in kinds else "O" for word in words]
         for i, (word, tag) in enumerate(zip(words[:-1], tags[1:], strict=True)):
             if word in ("very", "quite", "rather") and tag != "O":
                 tags[i], tags[i + 1] = tag, tag.replace("B-", "I-")
-        made.append((words, tags))
-    return made
+        sentences.append((words, tags))
+    return sentences
 
 
 def tiny_tokenizer(folder: str | Path) -> None:
@@ -72,7 +82,7 @@ def tiny_tokenizer(folder: str | Path) -> None:
 
 
 def tiny_bpe(folder: str | Path, decoder: bool = False) -> None:
-    """Save a byte-level BPE tokenizer of at most 320 tokens: RoBERTa's specials, or a decoder's, which cannot pad."""
+    """Save a byte-level BPE tokenizer of at most 320 tokens: RoBERTa's, or a decoder's, which has no padding token."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -98,7 +108,10 @@ def tiny_bpe(folder: str | Path, decoder: bool = False) -> None:
 
 
 def tiny_image(folder: Path, number: int, label: int) -> Path:
-    """Save a noisy image of 40 by 48 pixels whose brighter half tells its label: the upper one or the left one."""
+    """Save a noisy image of 40 by 48 pixels as `number`.png.
+
+    Its brighter half tells the label: the left one for 0, the upper one for 1.
+    """
     import numpy
     from PIL import Image
 
@@ -110,7 +123,7 @@ def tiny_image(folder: Path, number: int, label: int) -> Path:
 
 
 def tiny_sound(folder: Path, number: int, label: int) -> Path:
-    """Save a quarter of a second, more or less, of a noisy tone whose pitch tells its label."""
+    """Save a noisy tone of 0.2 to 0.3 seconds as `number`.wav; its pitch tells the label: low for 0, high for 1."""
     import numpy
     import soundfile
 

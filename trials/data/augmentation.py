@@ -16,8 +16,8 @@ from collections.abc import Callable
 
 from PIL import Image, ImageEnhance, ImageOps
 
-AREA = (0.08, 1.0)  # share of the image's area that is kept
-RATIO = (3 / 4, 4 / 3)  # width by height of what is kept
+AREA = (0.08, 1.0)  # share of the image's area that is cut out
+RATIO = (3 / 4, 4 / 3)  # width by height of the part that is cut out
 STRENGTHS = 30  # a strength is a whole number from 0 to this
 GREY = (128, 128, 128)  # what is shifted in from outside
 
@@ -51,7 +51,8 @@ def _part(width: int, height: int) -> tuple[float, float, float, float]:
         w = round(math.sqrt(area * ratio))
         h = round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:
-            left, top = random.randint(0, width - w), random.randint(0, height - h)
+            left = random.randint(0, width - w)
+            top = random.randint(0, height - h)
             return left, top, left + w, top + h
     widest = min(width, height * RATIO[1])
     highest = min(height, width / RATIO[0])

@@ -70,7 +70,8 @@ def load_data(dataset: Dataset, task: str, seed: int) -> Data:
     roles = _roles(dataset, task)
     tables = _tables(dataset, roles)
     _check_columns(tables, roles)
-    label, group = roles.pop("label"), roles.pop("group", None)
+    label = roles.pop("label")
+    group = roles.pop("group", None)
     columns = {
         name: {role: COLUMN_READERS[role](table, column) for role, column in roles.items()}
         for name, table in tables.items()
@@ -102,7 +103,8 @@ def _roles(dataset: Dataset, task: str) -> dict[str, str]:
 
 def _tables(dataset: Dataset, roles: Mapping[str, str]) -> dict[str, Table]:
     """Read train and the other splits that the dataset gives. Raises BadData."""
-    source, path = dataset.source, ("dataset", "source")
+    source = dataset.source
+    path = ("dataset", "source")
     shares = (("validation", dataset.validation), ("test", dataset.test))
     named = {split: name for split, name in shares if isinstance(name, str)}
     if isinstance(source, SplitFiles):

@@ -20,7 +20,7 @@ from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory
 
 IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")  # EPS is missing: it runs a program
-RESAMPLING_SECONDS = 0.05  # read beyond the end of the wanted part of a sound
+RESAMPLING_SECONDS = 0.05  # read beyond the end of the part of a sound that is returned
 LEAST_RATE, MOST_RATE = 1_000, 768_000  # samples a second; a header may claim anything
 FINEST = 2_000  # terms of a resampling ratio: a rate is met to a ten-thousandth and better
 NARROWEST = 100  # times longer than wide; resized by its shorter side, a narrower image would grow without bounds
@@ -111,9 +111,9 @@ def read_audio(item: Path | bytes, name: str, rate: int, seconds: float) -> nump
     try:
         with soundfile.SoundFile(io.BytesIO(item) if isinstance(item, bytes) else item) as file:
             own_rate, length = file.samplerate, len(file)
-            # A little more than wanted, so that the last sample does not feel the end.
-            wanted = math.ceil((seconds + RESAMPLING_SECONDS) * own_rate)
-            samples = file.read(min(wanted, length), dtype="float32", always_2d=True).mean(1)  # (samples,)
+            # A little more than is returned: resampling must not see an end there.
+            frames = math.ceil((seconds + RESAMPLING_SECONDS) * own_rate)
+            samples = file.read(min(frames, length), dtype="float32", always_2d=True).mean(1)  # (samples,)
     except Exception as error:  # libsndfile's errors are of several kinds
         if out_of_memory(error):
             raise

@@ -148,7 +148,7 @@ def read_hub(
     return tables
 
 
-def _hub_table(part: Any, name: str, path: tuple[str, ...], wanted: set[str]) -> Table:
+def _hub_table(part: Any, name: str, path: tuple[str, ...], selection: set[str]) -> Table:
     """Turn a `datasets.Dataset` into a table; images and sounds are not decoded."""
     import datasets
     from huggingface_hub.constants import HF_HUB_CACHE
@@ -159,7 +159,7 @@ def _hub_table(part: Any, name: str, path: tuple[str, ...], wanted: set[str]) ->
     for column, feature in part.features.items():
         if isinstance(feature, datasets.Image | datasets.Audio):
             part = part.cast_column(column, type(feature)(decode=False))
-    columns = {column: part.select_columns([column])[:][column] for column in header if column in wanted}
+    columns = {column: part.select_columns([column])[:][column] for column in header if column in selection}
     caches = (Path(datasets.config.HF_DATASETS_CACHE).resolve(), Path(HF_HUB_CACHE).resolve())
     return Table(name, path, header, columns, len(part), class_names, own_folders=caches)
 

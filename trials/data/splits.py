@@ -90,7 +90,8 @@ def sample(given: Mapping[str, Split], limit: int, seed: int, by_content: bool =
             strata = {key: sorted(rows, key=place.__getitem__) for key, rows in strata.items()}
         quotas = _apportion({key: len(rows) for key, rows in strata.items()}, limit, least=1)
         chosen = sorted(i for key, rows in strata.items() for i in rows[: quotas[key]])
-    sampled, offset = {}, 0
+    sampled: dict[str, Split] = {}
+    offset = 0
     for name, split in given.items():
         sampled[name] = split.take([i - offset for i in chosen if offset <= i < offset + len(split)])
         offset += len(split)

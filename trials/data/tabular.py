@@ -1,8 +1,8 @@
 """Tables from files of every format, read so that an error names the file, the row and the cure.
 
-`data.sources` calls `FILE_READERS` with the columns that the spec wants. Texts are read with Python's csv and json:
-pyarrow.csv and pandas are faster, but they guess types, and do not tell the line at which a file is broken. Nothing
-here opens a path that a table names.
+`data.sources` calls `FILE_READERS` with the columns that the spec names. Text is read with Python's csv and json:
+pyarrow.csv is faster, but it guesses types (the label 01 becomes 1), and its errors do not name both row and line.
+Nothing here opens a path that a table names.
 """
 
 import csv
@@ -28,7 +28,7 @@ class Table:
         name: The source as the user wrote it, for error messages.
         path: The spec's path that names the source.
         header: Every column of the source.
-        columns: The wanted columns that the source has -> one value per row.
+        columns: The selected columns that the source has -> one value per row.
         rows: The number of rows.
         class_names: Column -> names of its integer classes.
         lines: The line of each row, for text files.
@@ -81,7 +81,7 @@ def _check_unique(header: list[str], name: str, path: tuple[str, ...]) -> None:
             raise BadData(f"{name} has more than one column called {column!r}; rename all but one.", *path)
 
 
-def _read_delimited(file: Path, name: str, wanted: set[str], path: tuple[str, ...], delimiter: str = ",") -> Table:
+def _read_delimited(file: Path, name: str, selection: set[str], path: tuple[str, ...], delimiter: str = ",") -> Table:
     """Read a file whose first line names the columns. Raises BadData."""
     text = _decode(file, name, path)
     csv.field_size_limit(_CELL_CHARACTERS)
@@ -94,7 +94,7 @@ def _read_delimited(file: Path, name: str, wanted: set[str], path: tuple[str, ..
         header = next(reader, [])
         _check_unique(header, name, path)
         line = reader.line_num + 1
-        keep = [(column, i) for i, column in enumerate(header) if column in wanted]
+        keep = [(column, i) for i, column in enumerate(header) if column in selection]
         for row in reader:
             if row and len(row) != len(header):
                 raise BadData(
@@ -116,9 +116,9 @@ def _read_delimited(file: Path, name: str, wanted: set[str], path: tuple[str, ..
     return Table(name, path, header, columns, len(rows), lines=lines)
 
 
-def _read_tsv(file: Path, name: str, wanted: set[str], path: tuple[str, ...]) -> Table:
+def _read_tsv(file: Path, name: str, selection: set[str], path: tuple[str, ...]) -> Table:
     """Read a file whose columns are separated by tabs. Raises BadData."""
-    return _read_delimited(file, name, wanted, path, "\t")
+    return _read_delimited(file, name, selection, path, "\t")
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _from_records(
-    records: list[Any], lines: list[int] | None, name: str, wanted: set[str], path: tuple[str, ...]
+    records: list[Any], lines: list[int] | None, name: str, selection: set[str], path: tuple[str, ...]
 ) -> Table:
     """Return JSON objects as a table; a missing key is None. Raises BadData for a record that is no object."""
     header: dict[str, None] = {}
@@ -139,11 +139,11 @@ def _from_records(
         if not isinstance(record, dict):
             raise BadData(f'{name}: row {i + 1} is not an object such as {{"text": ..., "label": ...}}.', *path)
         header.update(dict.fromkeys(record))
-    columns = {column: [record.get(column) for record in records] for column in header if column in wanted}
+    columns = {column: [record.get(column) for record in records] for column in header if column in selection}
     return Table(name, path, list(header), columns, len(records), lines=lines)
 
 
-def _read_json(file: Path, name: str, wanted: set[str], path: tuple[str, ...]) -> Table:
+def _read_json(file: Path, name: str, selection: set[str], path: tuple[str, ...]) -> Table:
     """Read a file that is one JSON list of objects. Raises BadData."""
     text = _decode(file, name, path)
     try:
@@ -153,12 +153,13 @@ def _read_json(file: Path, name: str, wanted: set[str], path: tuple[str, ...]) -
         raise BadData(text, *path) from None
     if not isinstance(records, list):
         raise BadData(f"{name} must hold a list of objects; one object per line needs the ending .jsonl.", *path)
-    return _from_records(records, None, name, wanted, path)
+    return _from_records(records, None, name, selection, path)
 
 
-def _read_jsonl(file: Path, name: str, wanted: set[str], path: tuple[str, ...]) -> Table:
+def _read_jsonl(file: Path, name: str, selection: set[str], path: tuple[str, ...]) -> Table:
     """Read a file with a JSON object on each line that is not blank. Raises BadData."""
-    records, lines = [], []
+    records = []
+    lines = []
     for number, line in enumerate(_decode(file, name, path).split("\n"), 1):
         if not line.strip():
             continue
@@ -168,7 +169,7 @@ def _read_jsonl(file: Path, name: str, wanted: set[str], path: tuple[str, ...]) 
             text = f"{name}: row {len(records) + 1} (line {number}) is not valid JSON: {error}. Fix that line."
             raise BadData(text, *path) from None
         lines.append(number)
-    return _from_records(records, lines, name, wanted, path)
+    return _from_records(records, lines, name, selection, path)
 
 
 def _class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
@@ -184,14 +185,14 @@ def _class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]
 def _from_arrow(load: Callable[[Path], Any]) -> Callable[[Path, str, set[str], tuple[str, ...]], Table]:
     """Return a reader of files that `load` turns into an Arrow table. The reader raises BadData."""
 
-    def read(file: Path, name: str, wanted: set[str], path: tuple[str, ...]) -> Table:
+    def read(file: Path, name: str, selection: set[str], path: tuple[str, ...]) -> Table:
         import pyarrow
 
         try:
             table = load(file)
             header = list(table.schema.names)
             _check_unique(header, name, path)
-            columns = {column: table.column(column).to_pylist() for column in header if column in wanted}
+            columns = {column: table.column(column).to_pylist() for column in header if column in selection}
         except (pyarrow.ArrowException, UnicodeDecodeError) as error:
             raise BadData(f"{name} cannot be read: {error}. Write the file anew.", *path) from None
         return Table(name, path, header, columns, table.num_rows, _class_names(table.schema.metadata))
@@ -218,7 +219,7 @@ def _load_arrow(file: Path) -> Any:
             return pyarrow.ipc.open_stream(stream).read_all()
 
 
-def _read_conll(file: Path, name: str, wanted: set[str], path: tuple[str, ...]) -> Table:
+def _read_conll(file: Path, name: str, selection: set[str], path: tuple[str, ...]) -> Table:
     """Read the sentences of a CoNLL file: a line is a word, other fields and a tag; a blank line ends a sentence.
 
     Raises:
@@ -249,7 +250,7 @@ def _read_conll(file: Path, name: str, wanted: set[str], path: tuple[str, ...]) 
         lines[-1] = lines[-1] or number
     count = len(words) - (not words[-1])
     columns = {"tokens": words[:count], "ner_tags": tags[:count]}
-    chosen = {column: values for column, values in columns.items() if column in wanted}
+    chosen = {column: values for column, values in columns.items() if column in selection}
     return Table(name, path, list(columns), chosen, count, lines=lines[:count])
 
 
@@ -264,4 +265,4 @@ FILE_READERS: Mapping[str, Callable[[Path, str, set[str], tuple[str, ...]], Tabl
     "bio": _read_conll,
     "iob": _read_conll,
 }
-"""A file name's ending -> its reader: (file, its name in messages, the wanted columns, the spec's path) -> table."""
+"""A file name's ending -> its reader: (file, its name in messages, the columns to read, the spec's path) -> table."""

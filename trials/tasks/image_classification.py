@@ -29,7 +29,7 @@ from luthier.trials.model.pretrained import Pretrained
 from luthier.trials.tasks.base import TaskCode
 from luthier.trials.tasks.metrics import classification_scores, top_accuracy
 
-ROOM = 8 / 7  # a training image to cut from is kept so much larger than what the model takes: 256 for 224
+ROOM = 8 / 7  # the shorter side of a training image to cut from, by the longer side of the model's input: 256 for 224
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +229,8 @@ def _colours(processor: Any) -> tuple[torch.Tensor, torch.Tensor]:
     height, width = _processed(processor, Image.new("RGB", (64, 64))).shape[1:]
     size = (width, height)
     black, white = (_processed(processor, Image.new("RGB", size, colour)) for colour in ("black", "white"))
-    factor, offset = (white - black)[:, :1, :1] / 255, black[:, :1, :1]
+    factor = (white - black)[:, :1, :1] / 255
+    offset = black[:, :1, :1]
     if not torch.allclose(black, offset.expand_as(black)) or not torch.allclose(white - black, 255 * factor):
         raise ValueError("it does not treat all places of an image alike")
     if not (factor > 0).all():

@@ -22,8 +22,8 @@ from luthier.trials.prefix.tiered_files import NoRoom, Tier, TieredFiles
 from luthier.trials.training.engine import Engine
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.setup import prepare
-from tests.integration.trials.test_tasks import Study, study
 from tests.support.architectures import ARCHITECTURES, tiny_data
+from tests.support.task_study import Study, study
 from tests.support.tiny import tiny_csv, tiny_sound
 from tests.support.trials import Memory
 

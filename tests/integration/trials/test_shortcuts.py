@@ -18,7 +18,7 @@ from luthier.trials.training.engine import Engine
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.model_cache import ModelCache, OpenStudy
 from luthier.trials.training.setup import prepare
-from tests.integration.trials.test_tasks import Study, study
+from tests.support.task_study import Study, study
 from tests.support.trials import Memory
 
 __all__ = ["study"]  # the fixture

@@ -1,0 +1,152 @@
+"""The contract of a task as a test class: a new task subclasses it, and is tested with all of its architectures.
+
+    class TestMyTask(TaskContract):
+        task = "my-task"
+        auto_model, auto_processor = hf.AutoModelForMyTask, hf.AutoTokenizer
+
+`tests.support.architectures` must have an architecture and `tiny_data` for the task.
+"""
+
+import random
+import tarfile
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+
+from luthier.studies.protocol import AssignmentKind, Checkpoint
+from luthier.studies.tasks import TASKS
+from luthier.studies.wire import Metrics
+from luthier.trials.data.encoded import Encoded
+from luthier.trials.errors import BadData
+from luthier.trials.files import file_ref
+from luthier.trials.jobs.evaluate import evaluate
+from luthier.trials.jobs.inspect import inspect
+from luthier.trials.jobs.packed_model import NAME
+from luthier.trials.tasks.registry import task_code
+from luthier.trials.training.model_cache import ModelCache
+from tests.support.architectures import ARCHITECTURES, TIMM
+from tests.support.task_study import Assign, Study, make_study
+from tests.support.trials import Memory
+
+
+class TaskContract:
+    """Every promise of `TaskCode`: it opens, encodes, trains at any depth, repeats itself, and is kept.
+
+    Attributes:
+        task: The task's name.
+        auto_model: The transformers class that loads its models.
+        auto_processor: The transformers class that loads its processors.
+    """
+
+    task: ClassVar[str]
+    auto_model: ClassVar[Any]
+    auto_processor: ClassVar[Any]
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Run the tests that ask for a study with each of the task's architectures."""
+        if "study" in metafunc.fixturenames:
+            names = [name for name, found in (ARCHITECTURES | TIMM).items() if found.task == self.task]
+            metafunc.parametrize("study", names, indirect=True)
+
+    @pytest.fixture
+    def study(self, request: pytest.FixtureRequest, tmp_path: Path, assign: Assign) -> Study:
+        """A study of one of the task's architectures."""
+        return make_study(request.param, tmp_path, assign)
+
+    def test_its_code_is_found_by_its_name(self) -> None:
+        assert task_code(self.task).name == self.task
+
+    # torch warns of how transformers' WavLM calls it.
+    @pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
+    def test_the_contract(self, study: Study, tmp_path: Path) -> None:
+        self._it_is_inspected(study, tmp_path)
+        self._every_unit_is_encoded_once(study)
+        self._an_augmentation_is_drawn_or_refused(study)
+        deepest = study.architecture.blocks
+        scores = {depth: self._scores(study, depth) for depth in (0, deepest // 2, deepest)}
+        assert study.trial(0).metrics == scores[0], "a warm trial repeats the first one"
+        assert study.trial(deepest, ModelCache()).metrics == scores[deepest], "a cold one does"
+        self._the_winner_is_a_model_people_can_use(study, deepest // 2)
+
+    def _it_is_inspected(self, study: Study, tmp_path: Path) -> None:
+        found = inspect(study.work(0, AssignmentKind.INSPECT), Memory(tmp_path / "inspection"), study.warm)
+        assert len(found.blocks) == study.architecture.blocks
+        assert all(block.parameters > 0 for block in found.blocks)
+        assert all(above < below for below, above in pairwise(found.trainable_parameters))
+        assert found.trainable_parameters[-1] > 0
+        assert len(found.label_names) == 2 and min(found.rows.values()) > 0
+        assert found.estimates is not None
+
+    def _every_unit_is_encoded_once(self, study: Study) -> None:
+        opened = study.warm.open(study.work(0))
+        examples = opened.data.splits["train"]
+        encoded = opened.encoded("train", 64)
+        labels = [label for labels in examples.labels for label in (labels if isinstance(labels, list) else [labels])]
+        assert encoded.labels.tolist() == labels
+        assert encoded.units(range(len(encoded))).tolist() == list(range(len(labels)))
+        assert encoded.unit_offsets[-1] == encoded.example_offsets[-1] == len(labels)
+        assert len(encoded.example_offsets) == len(examples) + 1
+        self._some_examples_can_be_scored(study, encoded)
+
+        rows = [1, 0, 1]
+        batch, again = (opened.task.collate(encoded, rows) for _ in range(2))
+        assert batch.keys() == again.keys()
+        for name, values in batch.items():
+            assert values.device.type == "cpu" and len(values) == len(rows)
+            assert torch.equal(values, again[name]) and torch.equal(values[0], values[2])
+
+    def _some_examples_can_be_scored(self, study: Study, encoded: Encoded) -> None:
+        task = task_code(self.task)
+        names = study.warm.data(study.work(0)).label_names
+        logits = torch.randn(len(encoded.labels), len(names), generator=torch.Generator().manual_seed(0))
+        promised = {metric.name for metric in TASKS[self.task].metrics}
+        whole = range(len(encoded.example_offsets) - 1)
+        units, split = encoded.labels_of(whole)
+        assert task.scores(logits[units], split, names) == task.scores(logits, encoded, names)
+        units, split = encoded.labels_of([2, 0, 2])
+        assert len(units) == len(split.labels) == split.example_offsets[-1]
+        assert set(task.scores(logits[units], split, names)) == promised
+
+    def _an_augmentation_is_drawn_or_refused(self, study: Study) -> None:
+        opened = study.warm.open(study.work(0))
+        task, examples = opened.task, opened.data.splits["train"]
+        if "image" not in TASKS[self.task].columns:
+            with pytest.raises(BadData, match="has no augmentations"):
+                task.encode_augmented(opened.pretrained, examples, "standard")
+            return
+        encoded = task.encode_augmented(opened.pretrained, examples, "standard")
+        assert encoded.augmented and len(encoded) == len(examples)
+        batches = []
+        for seed in (1, 1, 2):
+            random.seed(seed)
+            batches.append(next(iter(task.collate(encoded, [0, 1]).values())))
+        assert torch.equal(batches[0], batches[1]) and not torch.equal(batches[0], batches[2])
+
+    def _scores(self, study: Study, depth: int) -> list[Metrics]:
+        session = study.trial(depth)
+        promised = {metric.name for metric in TASKS[study.architecture.task].metrics}
+        (metrics,) = session.metrics
+        assert set(metrics) == promised and None not in metrics.values()
+        return session.metrics
+
+    def _the_winner_is_a_model_people_can_use(self, study: Study, depth: int) -> None:
+        session = study.trial(depth)
+        work = study.work(depth, AssignmentKind.EVALUATE, checkpoint=Checkpoint(best=file_ref(session.named("best"))))
+        evaluation = evaluate(work, session, study.warm)
+        assert evaluation.test is not None and evaluation.model is not None
+        folder = session.folder / "winner"
+        with tarfile.open(session.folder / NAME) as tar:
+            tar.extractall(folder, filter="data")
+
+        model, processor = self.auto_model.from_pretrained(folder).eval(), self.auto_processor.from_pretrained(folder)
+        opened = study.warm.open(work)
+        assert model.config.id2label == dict(enumerate(opened.data.label_names))
+        assert type(processor) is type(opened.pretrained.processor)
+        encoded = opened.encoded("test", 64)
+        inputs = opened.task.collate(encoded, range(len(encoded)))
+        with torch.no_grad():
+            mine, theirs = opened.pretrained.model.eval()(**inputs).logits, model(**inputs).logits
+        assert torch.allclose(mine, theirs, rtol=1e-4, atol=1e-5)
