@@ -1,4 +1,4 @@
-"""The transitions of a study: created, paused, resumed, stopped, cancelled, failed, and settled after every change.
+"""The transitions of a study: create, pause, resume, stop, cancel, fail, and settle after every change.
 
 Called by the API, the schedules and dispatch, always with the study's row locked (`study_rows.lock`) and within their
 transaction. `StudyRow.ending` is the state that a study will end in once its running trials are done and its winner is

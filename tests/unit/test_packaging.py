@@ -42,7 +42,7 @@ def test_a_wheel_holds_every_file(tmp_path: Path) -> None:
         for pattern in ("*.py", "*.html")
         for path in (ROOT / package).rglob(pattern)
     }
-    assert members == files | {"luthier/__init__.py", "luthier/py.typed"}
+    assert members == files | {"luthier/__init__.py", "luthier/errors.py", "luthier/py.typed"}
 
 
 def test_there_is_one_version() -> None:
