@@ -14,17 +14,17 @@ MAX_SPEC_BYTES = 2**20
 T = TypeVar("T")
 
 
-def _described(text: str) -> dict[str, Any]:
+def _openapi(text: str) -> dict[str, Any]:
     """Return the OpenAPI of such a body."""
     kinds = ("application/json", "application/yaml")
     content = {kind: {"schema": {"type": "object", "description": text}} for kind in kinds}
     return {"requestBody": {"required": True, "content": content}}
 
 
-def _body(parse: Callable[[str], T]) -> Callable[[Request], Awaitable[T]]:
+def _parser(parse: Callable[[str], T]) -> Callable[[Request], Awaitable[T]]:
     """Return a dependency that reads the body and parses it; it raises TooLarge and Invalid."""
 
-    async def parsed(request: Request) -> T:
+    async def parse_body(request: Request) -> T:
         body = bytearray()
         async for chunk in request.stream():
             body += chunk
@@ -39,10 +39,10 @@ def _body(parse: Callable[[str], T]) -> Callable[[Request], Awaitable[T]]:
         except ValueError as error:
             raise Invalid(str(error)) from None
 
-    return parsed
+    return parse_body
 
 
-SPEC_BODY = _described("A study's spec; `luthier schema` prints its schema.")
-SpecBody = Annotated[StudySpec, Depends(_body(parse_spec))]
-SCHEDULE_BODY = _described("A schedule; `luthier schedule schema` prints its schema.")
-ScheduleBody = Annotated[ScheduleSpec, Depends(_body(parse_schedule))]
+SPEC_BODY = _openapi("A study's spec; `luthier schema` prints its schema.")
+SpecBody = Annotated[StudySpec, Depends(_parser(parse_spec))]
+SCHEDULE_BODY = _openapi("A schedule; `luthier schedule schema` prints its schema.")
+ScheduleBody = Annotated[ScheduleSpec, Depends(_parser(parse_schedule))]

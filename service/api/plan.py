@@ -16,7 +16,7 @@ from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.creation import check_sampler
 from luthier.service.dispatch import deletion
 from luthier.service.errors import Invalid, Problem, TooLarge, Unavailable, invalid, responses
-from luthier.service.lifecycle import transitions as lifecycle
+from luthier.service.lifecycle import transitions
 from luthier.service.schemas import DataView, Fault, ModelPlan, PlanEstimates, PlanView
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import FINISHED, AssignmentKind, Reason
@@ -57,7 +57,7 @@ def _start(service: Service, spec: StudySpec) -> int:
     """Create the transient study with its inspection queued; return its id."""
     with service.core.database.transaction() as session:
         name = f"plan:{secrets.token_hex(16)}"  # no study can have this name
-        return lifecycle.create(session, service.core.leases, spec, name, transient=True).id
+        return transitions.create(session, service.core.leases, spec, name, transient=True).id
 
 
 def _look(service: Service, study_id: int) -> tuple[StudyRow, AssignmentRow]:
@@ -87,7 +87,8 @@ def _remove(service: Service, study_id: int) -> None:
 def _answer(spec: StudySpec, study: StudyRow, row: AssignmentRow) -> PlanView:
     """Return the plan of an inspection that has ended. Raises Invalid for bad data, Problem for another failure."""
     if study.inspection is None:
-        message, path = row.error or "The inspection failed.", ".".join(map(str, row.problem_path or []))
+        message = row.error or "The inspection failed."
+        path = ".".join(map(str, row.problem_path or []))
         if row.reason == Reason.BAD_DATA:
             raise Invalid(message, [Fault(path=path, message=message)])
         raise Problem(message)
@@ -98,8 +99,8 @@ def _answer(spec: StudySpec, study: StudyRow, row: AssignmentRow) -> PlanView:
         raise invalid(error) from None
     estimates = None
     if inspection.estimates is not None:
-        each, trials = inspection.estimates.seconds_per_trial, spec.budget.trials
-        seconds = None if trials is None else each * trials / spec.parallel
+        each = inspection.estimates.seconds_per_trial
+        seconds = None if spec.budget.trials is None else each * spec.budget.trials / spec.parallel
         estimates = PlanEstimates(
             seconds_per_trial=each,
             seconds=seconds,

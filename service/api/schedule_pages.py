@@ -6,8 +6,8 @@ from sqlalchemy import select
 
 from luthier.service.api.context import ServiceDep
 from luthier.service.api.pages import render
-from luthier.service.schedules import definitions as rows
-from luthier.service.schedules import views as shown
+from luthier.service.schedules import definitions
+from luthier.service.schedules import views as schedule_views
 from luthier.service.storage.tables import RunRow, ScheduleRow
 
 router = APIRouter(include_in_schema=False)
@@ -19,14 +19,14 @@ def all_schedules(service: ServiceDep) -> HTMLResponse:
     """Show every schedule with its next due time, its last run and its champion's score."""
     with service.core.database.reading() as session:
         schedules = session.scalars(select(ScheduleRow).order_by(ScheduleRow.name)).all()
-        return render("schedules.html", schedules=[shown.schedule_view(session, row) for row in schedules])
+        return render("schedules.html", schedules=[schedule_views.schedule_view(session, row) for row in schedules])
 
 
 @router.get("/schedules/{name}")
 def one_schedule(name: str, service: ServiceDep) -> HTMLResponse:
     """Show one schedule: its facts, the plot of its score, its latest runs. Raises NotFound."""
     with service.core.database.reading() as session:
-        schedule = rows.find(session, name)
+        schedule = definitions.find(session, name)
         last = select(RunRow).where(RunRow.schedule_id == schedule.id).order_by(RunRow.due_at.desc()).limit(RUNS)
-        runs = shown.run_views(session, schedule, session.scalars(last).all())
-        return render("schedule.html", schedule=shown.schedule_view(session, schedule), runs=runs)
+        runs = schedule_views.run_views(session, schedule, session.scalars(last).all())
+        return render("schedule.html", schedule=schedule_views.schedule_view(session, schedule), runs=runs)

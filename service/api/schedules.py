@@ -12,10 +12,8 @@ from luthier.service.api.body import SCHEDULE_BODY, ScheduleBody
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.creation import check_sampler, find_or_create
 from luthier.service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, invalid, responses
-from luthier.service.schedules import champions, plots
-from luthier.service.schedules import definitions as rows
-from luthier.service.schedules import due_times as ticks
-from luthier.service.schedules import views as shown
+from luthier.service.schedules import champions, definitions, due_times, plots
+from luthier.service.schedules import views as schedule_views
 from luthier.service.schemas import Page, RunView, ScheduleView
 from luthier.service.storage.tables import RunRow, ScheduleRow
 from luthier.studies.schedule import RunState, ScheduleSpec
@@ -37,8 +35,8 @@ def create(spec: ScheduleBody, service: ServiceDep, response: Response) -> Sched
 
 def _find_or_create(service: Service, spec: ScheduleSpec) -> tuple[bool, ScheduleView]:
     with service.core.database.transaction() as session:
-        created, schedule = rows.find_or_create(session, service.core.database, spec)
-        return created, shown.schedule_view(session, schedule)
+        created, schedule = definitions.find_or_create(session, service.core.database, spec)
+        return created, schedule_views.schedule_view(session, schedule)
 
 
 @router.get("", responses=responses(Invalid))
@@ -47,26 +45,26 @@ def listing(service: ServiceDep, cursor: paging.Cursor = None, limit: paging.Lim
     position = paging.decode(cursor)
     with service.core.database.reading() as session:
         page, next_cursor = paging.fetch(session, select(ScheduleRow), ScheduleRow.id, position, limit)
-        return Page(items=[shown.schedule_view(session, row) for row in page], next_cursor=next_cursor)
+        return Page(items=[schedule_views.schedule_view(session, row) for row in page], next_cursor=next_cursor)
 
 
 @router.get("/{name}", responses=responses(NotFound))
 def get(name: str, service: ServiceDep) -> ScheduleView:
     """Return a schedule."""
     with service.core.database.reading() as session:
-        return shown.schedule_view(session, rows.find(session, name))
+        return schedule_views.schedule_view(session, definitions.find(session, name))
 
 
 @router.patch("/{name}", responses=responses(NotFound, Invalid))
 def change(name: str, changes: Annotated[dict[str, Any], Body()], service: ServiceDep) -> ScheduleView:
     """Replace some keys, each as a whole; null puts a key back to its default. `{"paused": true}` pauses."""
-    service.scheduler.clean_up_ended(ticks.fire(service.core))  # pending due times fire under the old cron
+    service.scheduler.clean_up_ended(due_times.fire(service.core))  # pending due times fire under the old cron
     try:
         with service.core.database.transaction() as session:
-            schedule = rows.locked(session, name)
-            rows.change(session, service.core.database, schedule, changes)
+            schedule = definitions.locked(session, name)
+            definitions.change(session, service.core.database, schedule, changes)
             check_sampler(schedule.spec.study, "study")
-            return shown.schedule_view(session, schedule)
+            return schedule_views.schedule_view(session, schedule)
     except ValidationError as error:
         raise invalid(error) from None
 
@@ -75,8 +73,8 @@ def change(name: str, changes: Annotated[dict[str, Any], Body()], service: Servi
 def delete(name: str, service: ServiceDep) -> None:
     """Delete a schedule, its runs and its champions. The studies of its runs stay."""
     with service.core.database.transaction() as session:
-        schedule = rows.locked(session, name)
-        rows.remove(session, schedule)
+        schedule = definitions.locked(session, name)
+        definitions.remove(session, schedule)
     service.core.store.remove_schedule(schedule.id)
 
 
@@ -84,9 +82,9 @@ def delete(name: str, service: ServiceDep) -> None:
 def trigger(name: str, service: ServiceDep) -> RunView:
     """Start a run now, also on unchanged data and while the schedule is paused."""
     with service.core.database.transaction() as session:
-        schedule = rows.locked(session, name)
-        run, ended = ticks.trigger(service.core, session, schedule, service.core.database.time(session))
-        view = shown.run_views(session, schedule, [run])[0]
+        schedule = definitions.locked(session, name)
+        run, ended = due_times.trigger(service.core, session, schedule, service.core.database.time(session))
+        view = schedule_views.run_views(session, schedule, [run])[0]
     service.scheduler.clean_up_ended(ended)
     service.notifier.notify()
     return view
@@ -103,30 +101,30 @@ def runs(
     """List every due time and its outcome, newest first."""
     position = paging.decode(cursor)
     with service.core.database.reading() as session:
-        schedule = rows.find(session, name)
+        schedule = definitions.find(session, name)
         run_rows = select(RunRow).where(RunRow.schedule_id == schedule.id)
         if state is not None:
             run_rows = run_rows.where(RunRow.state == state)
         page, next_cursor = paging.fetch(session, run_rows, RunRow.id, position, limit)
-        return Page(items=shown.run_views(session, schedule, page), next_cursor=next_cursor)
+        return Page(items=schedule_views.run_views(session, schedule, page), next_cursor=next_cursor)
 
 
 @router.get("/{name}/runs/{run_id}", responses=responses(NotFound, Invalid))
 def run(name: str, run_id: Annotated[int, Path(ge=1, lt=2**63)], service: ServiceDep) -> RunView:
     """Return a run, with the decision in full."""
     with service.core.database.reading() as session:
-        schedule = rows.find(session, name)
+        schedule = definitions.find(session, name)
         row = session.get(RunRow, run_id)
         if row is None or row.schedule_id != schedule.id:
             raise NotFound(f"{name} has no run {run_id}.")
-        return shown.run_views(session, schedule, [row])[0]
+        return schedule_views.run_views(session, schedule, [row])[0]
 
 
 @router.get("/{name}/champion", response_class=FileResponse, responses=responses(NotFound))
 def champion(name: str, service: ServiceDep) -> FileResponse:
     """Download the model in use: a .tar.gz of a `save_pretrained` directory and `luthier.json`."""
     with service.core.database.reading() as session:
-        in_use = champions.current(session, rows.find(session, name))
+        in_use = champions.current(session, definitions.find(session, name))
     if in_use is None:
         raise NotFound(f"{name} has no champion yet: its first run that ends with a model makes one.")
     path = champions.file(service.core.store, in_use)
@@ -140,19 +138,19 @@ def champion(name: str, service: ServiceDep) -> FileResponse:
 def rollback(name: str, service: ServiceDep) -> ScheduleView:
     """Put the champion before the present one back into use."""
     with service.core.database.transaction() as session:
-        schedule = rows.locked(session, name)
+        schedule = definitions.locked(session, name)
         champions.roll_back(session, service.core.store, schedule, service.core.database.time(session))
-        return shown.schedule_view(session, schedule)
+        return schedule_views.schedule_view(session, schedule)
 
 
 @router.get("/{name}/plots/champion", responses=responses(NotFound, Invalid))
 def plot(name: str, service: ServiceDep, format: Annotated[Literal["html", "json"], Query()] = "html") -> Response:
     """Draw the champion's score over time: an HTML page, or plotly's JSON."""
     with service.core.database.reading() as session:
-        schedule = rows.find(session, name)
+        schedule = definitions.find(session, name)
         finished = select(RunRow).where(RunRow.schedule_id == schedule.id, RunRow.state == RunState.FINISHED)
         last = session.scalars(finished.order_by(RunRow.due_at.desc()).limit(plots.RUNS)).all()
-        views = shown.run_views(session, schedule, last[::-1])
+        views = schedule_views.run_views(session, schedule, last[::-1])
     figure = plots.draw_champion(name, schedule.spec.study.objective.metric, views)
     if format == "json":
         return Response(figure.to_json(), media_type="application/json")

@@ -13,8 +13,7 @@ from luthier.service.api.creation import check_sampler, find_or_create
 from luthier.service.dispatch import deletion
 from luthier.service.dispatch.checkpoints import clean_up
 from luthier.service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, responses
-from luthier.service.lifecycle import study_rows
-from luthier.service.lifecycle import transitions as lifecycle
+from luthier.service.lifecycle import study_rows, transitions
 from luthier.service.schemas import Page, StudyView
 from luthier.service.storage.tables import StudyRow
 from luthier.studies.protocol import ENDED, StudyState
@@ -43,7 +42,7 @@ def _find_or_create(service: Service, spec: StudySpec) -> tuple[bool, StudyView]
         study = session.scalar(select(StudyRow).where(StudyRow.name == spec.name))
         created = study is None
         if study is None:
-            study = lifecycle.create(session, service.core.leases, spec, spec.name)
+            study = transitions.create(session, service.core.leases, spec, spec.name)
         elif study.spec != spec:
             raise Conflict(f"The name {spec.name} is taken by a study with another spec; choose another name.")
         return created, views.study_views(session, [study])[0]
@@ -74,7 +73,7 @@ def get(name: str, service: ServiceDep) -> StudyView:
 
 
 @router.post("/{name}/{action}", responses=responses(NotFound, Conflict))
-def act(name: str, action: lifecycle.Action, service: ServiceDep) -> StudyView:
+def act(name: str, action: transitions.Action, service: ServiceDep) -> StudyView:
     """Pause, resume, stop or cancel a study.
 
     pause: start no new trials for now. resume: start them again, or measure the winner again. stop: let running trials
@@ -82,7 +81,7 @@ def act(name: str, action: lifecycle.Action, service: ServiceDep) -> StudyView:
     """
     with service.core.database.transaction() as session:
         study = study_rows.lock(session, name)
-        lifecycle.act(session, service.core.leases, study, action)
+        transitions.act(session, service.core.leases, study, action)
         view = views.study_views(session, [study])[0]
     if study.state in ENDED:
         clean_up(service.core, study)

@@ -12,8 +12,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from luthier.service.lifecycle import budget, winner
-from luthier.service.lifecycle import confirmation as confirm
+from luthier.service.lifecycle import budget, confirmation, winner
 from luthier.service.schemas import (
     BaselineView,
     BestView,
@@ -61,19 +60,8 @@ def _study(session: Session, study: StudyRow, counts: dict[str, int], busy: floa
     """
     best = winner.best_trial(session, study)
     if study.winner is not None and best is not None and best.number != study.winner:  # its repetitions did better
-        best = session.scalar(
-            select(AssignmentRow).where(
-                AssignmentRow.study_id == study.id,
-                AssignmentRow.kind == AssignmentKind.TRAIN,
-                AssignmentRow.number == study.winner,
-            )
-        )
-    baseline = session.scalar(
-        select(AssignmentRow).where(
-            AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.TRAIN, AssignmentRow.number == 0
-        )
-    )
-    model = study.model
+        best = _trial_row(session, study, study.winner)
+    baseline = _trial_row(session, study, 0)
     return StudyView(
         name=study.name,
         state=StudyState(study.state),
@@ -81,27 +69,42 @@ def _study(session: Session, study: StudyRow, counts: dict[str, int], busy: floa
         finished_at=instant(study.finished_at),
         spec=study.spec.model_dump(mode="json"),
         counts=Counts(**counts),
-        best=None
-        if best is None or best.value is None
-        else BestView(
-            trial=best.number,
-            value=best.value,
-            params=best.params,
-            test=study.test if best.number == study.winner else None,
-        ),
+        best=None if best is None else _best(study, best),
         confirmed=[
             ConfirmedView(trial=candidate.trial.number, values=candidate.values, mean=fmean(candidate.values))
-            for candidate in confirm.candidates(session, study)
+            for candidate in confirmation.candidates(session, study)
             if candidate.values
         ],
         baseline=None if baseline is None else BaselineView(trial=0, value=baseline.value),
-        model=None
-        if model is None
-        else ModelView(url=f"/v1/studies/{study.name}/model", sha256=model.sha256, bytes=model.bytes),
+        model=_model(study),
         gpu_seconds=round(busy, 3),
         error=study.error,
         message=study.message,
     )
+
+
+def _trial_row(session: Session, study: StudyRow, number: int) -> AssignmentRow | None:
+    return session.scalar(
+        select(AssignmentRow).where(
+            AssignmentRow.study_id == study.id,
+            AssignmentRow.kind == AssignmentKind.TRAIN,
+            AssignmentRow.number == number,
+        )
+    )
+
+
+def _best(study: StudyRow, row: AssignmentRow) -> BestView | None:
+    if row.value is None:
+        return None
+    test = study.test if row.number == study.winner else None
+    return BestView(trial=row.number, value=row.value, params=row.params, test=test)
+
+
+def _model(study: StudyRow) -> ModelView | None:
+    if study.model is None:
+        return None
+    url = f"/v1/studies/{study.name}/model"
+    return ModelView(url=url, sha256=study.model.sha256, bytes=study.model.bytes)
 
 
 def trial_views(session: Session, trials: Sequence[AssignmentRow]) -> list[TrialView]:

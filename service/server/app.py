@@ -4,8 +4,8 @@
 """
 
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
 import anyio.to_thread
@@ -16,8 +16,18 @@ from sqlalchemy.exc import DBAPIError
 
 from luthier import __version__
 from luthier.service import errors
-from luthier.service.api import auth, dashboard, error_handlers, operations, plan, schedules, studies, trials, worker
-from luthier.service.api import schedule_pages as pages
+from luthier.service.api import (
+    auth,
+    dashboard,
+    error_handlers,
+    operations,
+    plan,
+    schedule_pages,
+    schedules,
+    studies,
+    trials,
+    worker,
+)
 from luthier.service.api.context import Service
 from luthier.service.api.notifier import Notifier
 from luthier.service.background import Every
@@ -83,9 +93,9 @@ def build_core(settings: Settings, only: str | None = None) -> Core:
         database.wait(settings.database_wait_seconds)
         database.prepare()
     except (DBAPIError, OSError) as error:
-        shown = make_url(database.url).render_as_string(hide_password=True)
+        url = make_url(database.url).render_as_string(hide_password=True)
         why = str(getattr(error, "orig", error)).strip().splitlines()[0]
-        raise errors.RefusedToStart(f"The database {shown} cannot be used: {why}") from None
+        raise errors.RefusedToStart(f"The database {url} cannot be used: {why}") from None
     leases = Leases(database, settings.lease_seconds, settings.max_losses)
     presence = Presence(database, settings.lease_seconds)
     searches = SearchPool(database, presence)
@@ -112,6 +122,23 @@ def create_app(
     dispatch = Claims(core, {AssignmentKind.COMPARE: champions.comparison_files})
     scheduler = Scheduler(core, dispatch, Webhook.of(settings))
     service = Service(settings, core, dispatch, Reports(core), scheduler, Notifier())
+    app = FastAPI(title="Luthier", version=__version__, summary=SUMMARY, lifespan=_lifespan(service, timings))
+    app.state.service = service
+    error_handlers.install(app)
+    auth.install(app, tokens.guard())
+    for module in (plan, trials, studies, schedules, worker, operations, schedule_pages):
+        app.include_router(module.router, max_body_size=auth.MAX_BODY_BYTES)
+
+    @app.get("/", include_in_schema=False)
+    def _home() -> RedirectResponse:
+        return RedirectResponse("/dashboard")
+
+    dashboard.install(app, core.database)
+    return app
+
+
+def _lifespan(service: Service, timings: Timings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Return the lifespan of the application: background threads run in it, and the database is closed at its end."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -125,22 +152,10 @@ def create_app(
             thread.stop()
         for thread in threads:
             await anyio.to_thread.run_sync(thread.join, timings.thread_stop_seconds)
-        await anyio.to_thread.run_sync(core.searches.close)
-        core.database.dispose()
+        await anyio.to_thread.run_sync(service.core.searches.close)
+        service.core.database.dispose()
 
-    app = FastAPI(title="Luthier", version=__version__, summary=SUMMARY, lifespan=lifespan)
-    app.state.service = service
-    error_handlers.install(app)
-    auth.install(app, tokens.guard())
-    for module in (plan, trials, studies, schedules, worker, operations, pages):
-        app.include_router(module.router, max_body_size=auth.MAX_BODY_BYTES)
-
-    @app.get("/", include_in_schema=False)
-    def _home() -> RedirectResponse:
-        return RedirectResponse("/dashboard")
-
-    dashboard.install(app, core.database)
-    return app
+    return lifespan
 
 
 def _threads(service: Service, timings: Timings) -> list[Every]:

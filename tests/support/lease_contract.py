@@ -83,6 +83,26 @@ class LeaseContract:
         assert house.trials()[0]["state"] == "queued"
         refused(house, worker, a)
 
+    def test_a_grant_or_a_requeue_of_another_state_changes_nothing(self, house: Running) -> None:
+        house.create()
+        leases = house.core.leases
+        reservation = Reservation(gpu="GPU-a", share=0.5, bytes=100)
+        with house.core.database.transaction() as session:
+            row = session.scalars(select(AssignmentRow)).one()
+            assert not leases.requeue(session, row)
+            granted = leases.grant(session, row, "w1", reservation)
+            assert granted is row
+            assert (row.state, row.worker, row.attempt) == ("running", "w1", 1)
+            assert (row.gpu, row.gpu_share, row.gpu_bytes) == ("GPU-a", 0.5, 100)
+        before = everything(house)
+        with house.core.database.transaction() as session:
+            row = session.scalars(select(AssignmentRow)).one()
+            assert leases.grant(session, row, "w2", reservation) is None
+            assert not leases.requeue(session, row)
+            with pytest.raises(Stale):
+                leases.extend(session, row.id, "of another lease")
+        assert everything(house) == before
+
     def test_a_renewed_lease_survives(self, house: Running, worker: ScriptedWorker) -> None:
         house.started(worker)
         a = worker.take()
@@ -256,23 +276,3 @@ class LeaseContract:
             worker.report(a, 1, 0.6, log="a line\n")
         worker.renew(a)
         assert house.client.get("/v1/studies/s1/trials/0/logs").text == "a line\n"
-
-    def test_a_grant_or_a_requeue_of_another_state_changes_nothing(self, house: Running) -> None:
-        house.create()
-        leases = house.core.leases
-        reservation = Reservation(gpu="GPU-a", share=0.5, bytes=100)
-        with house.core.database.transaction() as session:
-            row = session.scalars(select(AssignmentRow)).one()
-            assert not leases.requeue(session, row)
-            granted = leases.grant(session, row, "w1", reservation)
-            assert granted is row
-            assert (row.state, row.worker, row.attempt) == ("running", "w1", 1)
-            assert (row.gpu, row.gpu_share, row.gpu_bytes) == ("GPU-a", 0.5, 100)
-        before = everything(house)
-        with house.core.database.transaction() as session:
-            row = session.scalars(select(AssignmentRow)).one()
-            assert leases.grant(session, row, "w2", reservation) is None
-            assert not leases.requeue(session, row)
-            with pytest.raises(Stale):
-                leases.extend(session, row.id, "of another lease")
-        assert everything(house) == before

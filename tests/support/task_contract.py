@@ -77,7 +77,8 @@ class TaskContract:
         assert all(block.parameters > 0 for block in found.blocks)
         assert all(above < below for below, above in pairwise(found.trainable_parameters))
         assert found.trainable_parameters[-1] > 0
-        assert len(found.label_names) == 2 and min(found.rows.values()) > 0
+        assert len(found.label_names) == 2
+        assert min(found.rows.values()) > 0
         assert found.estimates is not None
 
     def _every_unit_is_encoded_once(self, study: Study) -> None:
@@ -95,8 +96,10 @@ class TaskContract:
         batch, again = (opened.task.collate(encoded, rows) for _ in range(2))
         assert batch.keys() == again.keys()
         for name, values in batch.items():
-            assert values.device.type == "cpu" and len(values) == len(rows)
-            assert torch.equal(values, again[name]) and torch.equal(values[0], values[2])
+            assert values.device.type == "cpu"
+            assert len(values) == len(rows)
+            assert torch.equal(values, again[name])
+            assert torch.equal(values[0], values[2])
 
     def _some_examples_can_be_scored(self, study: Study, encoded: Encoded) -> None:
         task = task_code(self.task)
@@ -118,25 +121,29 @@ class TaskContract:
                 task.encode_augmented(opened.pretrained, examples, "standard")
             return
         encoded = task.encode_augmented(opened.pretrained, examples, "standard")
-        assert encoded.augmented and len(encoded) == len(examples)
+        assert encoded.augmented
+        assert len(encoded) == len(examples)
         batches = []
         for seed in (1, 1, 2):
             random.seed(seed)
             batches.append(next(iter(task.collate(encoded, [0, 1]).values())))
-        assert torch.equal(batches[0], batches[1]) and not torch.equal(batches[0], batches[2])
+        assert torch.equal(batches[0], batches[1])
+        assert not torch.equal(batches[0], batches[2])
 
     def _scores(self, study: Study, depth: int) -> list[Metrics]:
         session = study.trial(depth)
         promised = {metric.name for metric in TASKS[study.architecture.task].metrics}
         (metrics,) = session.metrics
-        assert set(metrics) == promised and None not in metrics.values()
+        assert set(metrics) == promised
+        assert None not in metrics.values()
         return session.metrics
 
     def _the_winner_is_a_model_people_can_use(self, study: Study, depth: int) -> None:
         session = study.trial(depth)
         work = study.work(depth, AssignmentKind.EVALUATE, checkpoint=Checkpoint(best=file_ref(session.named("best"))))
         evaluation = evaluate(work, session, study.warm)
-        assert evaluation.test is not None and evaluation.model is not None
+        assert evaluation.test is not None
+        assert evaluation.model is not None
         folder = session.folder / "winner"
         with tarfile.open(session.folder / NAME) as tar:
             tar.extractall(folder, filter="data")

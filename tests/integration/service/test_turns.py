@@ -13,6 +13,8 @@ from luthier.studies.schedule import RunState, ScheduleSpec
 from luthier.studies.spec import StudySpec
 from tests.support.harness import spec
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 def database(database_url: str) -> Database:

@@ -1,0 +1,5 @@
+"""Storages for tests of the search."""
+
+from tests.support.searches import open_again, sqlite, storage
+
+__all__ = ["open_again", "sqlite", "storage"]

@@ -1,0 +1,99 @@
+"""Reports, and which trials they end early."""
+
+from typing import Any
+
+import pytest
+
+from luthier.studies.protocol import TrialState
+from luthier.studies.search.storage import Storage
+from tests.support.searches import FIVE_EPOCHS, start, train
+
+PRUNERS: list[dict[str, Any]] = [
+    {"name": "median"},
+    {"name": "median", "startup_trials": 2, "warmup_steps": 2},
+    {"name": "percentile", "percentile": 50.0},
+    {"name": "hyperband"},
+    {"name": "halving", "reduction_factor": 2},
+    {"name": "patient", "patience": 1},
+]
+
+
+@pytest.mark.parametrize("pruner", PRUNERS, ids=lambda p: "-".join(map(str, p.values())))
+def test_a_pruner_ends_the_hopeless_and_keeps_the_good(sqlite: Storage, pruner: dict[str, Any]) -> None:
+    search = start(sqlite, space=FIVE_EPOCHS, pruner=pruner, sampler={"name": "random"})
+    for number in range(8):
+        train(search, number, [0.50 + 0.01 * number + 0.02 * step for step in range(5)])
+    hopeless, good = [0.20, 0.18, 0.16, 0.14, 0.12], [0.70, 0.75, 0.80, 0.85, 0.90]
+    assert train(search, 8, hopeless) is not None
+    assert train(search, 9, good) is None
+
+
+@pytest.mark.parametrize("pruner", PRUNERS, ids=lambda p: "-".join(map(str, p.values())))
+def test_neither_the_baseline_nor_a_trial_at_its_last_evaluation_is_pruned(
+    sqlite: Storage, pruner: dict[str, Any]
+) -> None:
+    search = start(sqlite, space=FIVE_EPOCHS, pruner=pruner, sampler={"name": "random"})
+    for number in range(9):
+        search.ask(number)
+    for number in range(1, 9):
+        for step in range(1, 6):
+            search.report(number, step, 0.6 + 0.01 * number)
+        search.tell(number, TrialState.COMPLETE, 0.6 + 0.01 * number, None)
+    assert [search.report(0, step, 0.1) for step in range(1, 6)] == [False] * 5, "the baseline, far behind"
+    search.ask(9)
+    assert not any(search.report(9, step, 0.9) for step in range(1, 5))
+    assert search.report(9, 5, 0.2) is False, "its best model may win"
+
+
+def test_a_decision_to_prune_outlives_the_worker_that_did_not_hear_it(sqlite: Storage) -> None:
+    search = start(sqlite, space=FIVE_EPOCHS, pruner={"name": "median", "startup_trials": 1})
+    train(search, 0, [0.5] * 5)
+    search.ask(1)
+    assert search.report(1, 1, 0.1) is True
+    assert search.report(1, 2, 0.9) is True  # another worker went on from the first evaluation
+
+
+def test_pruning_follows_the_direction(sqlite: Storage) -> None:
+    search = start(sqlite, space=FIVE_EPOCHS, objective={"metric": "loss"}, pruner={"name": "median"})
+    for number in range(6):
+        train(search, number, [0.5] * 5)
+    assert train(search, 6, [0.9] * 5) == 1
+    assert train(search, 7, [0.1] * 5) is None
+
+
+def test_warm_up_steps_are_never_pruned(sqlite: Storage) -> None:
+    search = start(sqlite, space=FIVE_EPOCHS, pruner={"name": "median", "startup_trials": 1, "warmup_steps": 2})
+    train(search, 0, [0.5] * 5)
+    assert train(search, 1, [0.1] * 5) == 3
+
+
+def test_without_a_pruner_nothing_is_pruned(sqlite: Storage) -> None:
+    search = start(sqlite, space=FIVE_EPOCHS, pruner={"name": "none"})
+    assert all(train(search, number, [0.5 - 0.05 * number] * 5) is None for number in range(8))
+
+
+@pytest.mark.parametrize("pruner", ["hyperband", "halving"])
+def test_a_decision_on_a_rung_is_repeated_too(sqlite: Storage, pruner: str) -> None:
+    search = start(sqlite, space=FIVE_EPOCHS, pruner={"name": pruner})
+    decisions = {}
+    for number in range(12):
+        search.ask(number)
+        decisions[number] = search.report(number, 1, 0.9 - 0.05 * number)
+    assert True in decisions.values() and False in decisions.values()
+    assert {number: search.report(number, 1, 0.5) for number in decisions} == decisions
+
+
+def test_an_unknown_trial_is_a_lookup_error(sqlite: Storage) -> None:
+    for pruner in ("none", "median", "hyperband"):
+        search = start(sqlite, name=pruner, pruner={"name": pruner})
+        with pytest.raises(LookupError, match=f"study {pruner} has no trial 0"):
+            search.report(0, 1, 0.5)
+        with pytest.raises(LookupError, match="has no trial 0"):
+            search.tell(0, TrialState.COMPLETE, 0.5, None)
+
+
+def test_a_trial_that_has_not_ended_cannot_be_told(sqlite: Storage) -> None:
+    search = start(sqlite)
+    search.ask(0)
+    with pytest.raises(ValueError, match="cannot be told as running"):
+        search.tell(0, TrialState.RUNNING, None, None)
