@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import socket
 import threading
 import time
@@ -113,6 +114,10 @@ class Service:
             return next((m for route, m in service.said if route == "finish" and m.id == id), None)
 
         return self.wait(find, seconds)
+
+    def child_pid(self, id: int) -> int:
+        """Wait until assignment `id` has begun, and return the process that does it, which its log names."""
+        return int(self.wait(lambda service: re.search(r"pid (\d+)", service.log(id)))[1])
 
     def reports(self, id: int) -> list[Report]:
         return [m for route, m in self.said if route == "report" and m.id == id]
