@@ -1,0 +1,1 @@
+"""Studies: the words and decisions that the service and its workers share."""
