@@ -1,4 +1,4 @@
-"""How often a schedule replaces its champion: when nothing is better (A/A), and when something is.
+"""How often a schedule replaces its champion: by an equal challenger (A/A), and by a better one (power).
 
     python benchmarks/promotion.py [--runs N] [--json]
 
@@ -13,7 +13,6 @@ The last line of --json: {"false_promotions": {...}, "power": {...}}, shares of 
 import argparse
 import json
 import math
-from typing import Any
 
 import numpy
 
@@ -21,33 +20,39 @@ from luthier.studies.promotion import Promote, judge
 from luthier.studies.results import Comparison
 from luthier.studies.strategy import Objective
 
-SIZES, GAINS = (200, 1_000, 5_000), (0.01, 0.02, 0.05)
-ACCURACY, APART = 0.85, 0.10  # the champion's true accuracy; share of examples that only one of the two has right
-REPLICATES = 1_000
+SIZES = (200, 1_000, 5_000)  # examples of the test split
+GAINS = (0.01, 0.02, 0.05)  # by which the challenger's true accuracy is higher
+ACCURACY = 0.85  # the champion's true one
+APART = 0.10  # share of examples that only one of the two has right
+REPLICATES = 1_000  # of a randomization test
 CONFIDENCE = 0.95
 
 
-def drawn(draw: numpy.random.Generator, size: int, gain: float) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """Which examples of a fresh test split champion and challenger have right: (size,) booleans each."""
-    only_new, only_old = (APART + gain) / 2, (APART - gain) / 2
+def draw_answers(draw: numpy.random.Generator, size: int, gain: float) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Return which examples of a fresh test split champion and challenger have right: (size,) booleans each."""
+    only_new = (APART + gain) / 2
+    only_old = (APART - gain) / 2
     kind = draw.choice(3, size, p=[only_new, only_old, 1 - APART])
     both = draw.random(size) < (ACCURACY - only_old) / (1 - APART)
     return (kind == 1) | ((kind == 2) & both), (kind == 0) | ((kind == 2) & both)
 
 
-def compared(draw: numpy.random.Generator, champion: numpy.ndarray, challenger: numpy.ndarray, replicate: bool) -> Any:
-    """What a worker would find; with `replicate` by what it does for a metric that is no mean."""
-    size, replicates = len(champion), {}
+def compare(
+    draw: numpy.random.Generator, champion: numpy.ndarray, challenger: numpy.ndarray, replicate: bool
+) -> Comparison:
+    """Return a worker's comparison; with `replicate` the one that it makes for a metric that is no mean."""
+    size = len(champion)
+    replicates = {}
     if replicate:  # only examples that the two answer differently move the difference
         gains = challenger.astype(int) - champion.astype(int)
         counts = draw.multinomial(size, [numpy.mean(gains == value) for value in (-1, 0, 1)], REPLICATES)
         heads = draw.binomial(int(abs(gains).sum()), 0.5, REPLICATES)
         replicates["resampled"] = ((counts[:, 2] - counts[:, 0]) / size).tolist()
         replicates["exchanged"] = ((2 * heads - abs(gains).sum()) / size).tolist()
-    known = {"examples": size, "left_out": 0, "units": size, "independent": not replicate}
+    counts_of_all = {"examples": size, "excluded": 0, "labelled_units": size, "independent": not replicate}
     sides = {"champion": champion, "challenger": challenger}
     return Comparison.model_validate(
-        known
+        counts_of_all
         | {name: {"accuracy": float(side.mean())} for name, side in sides.items()}
         | {"gained": int((challenger & ~champion).sum()), "lost": int((champion & ~challenger).sum())}
         | {"predictions": {"name": "none", "sha256": "0" * 64, "bytes": 0}}
@@ -55,17 +60,19 @@ def compared(draw: numpy.random.Generator, champion: numpy.ndarray, challenger: 
     )
 
 
-def promoted(runs: int, size: int, gain: float, replicate: bool, seed: int) -> float:
-    """The share of runs whose challenger was promoted."""
-    draw, promote, objective = numpy.random.default_rng(seed), Promote(confidence=CONFIDENCE), Objective()
+def promoted_share(runs: int, size: int, gain: float, replicate: bool, seed: int) -> float:
+    """Return the share of runs whose challenger was promoted."""
+    draw = numpy.random.default_rng(seed)
+    promote = Promote(confidence=CONFIDENCE)
     won = 0
     for _ in range(runs):
-        found = compared(draw, *drawn(draw, size, gain), replicate)
-        won += judge(found, objective, promote).promoted
+        champion, challenger = draw_answers(draw, size, gain)
+        won += judge(compare(draw, champion, challenger, replicate), Objective(), promote).promoted
     return won / runs
 
 
 def main() -> None:
+    """Print a table of shares, and with --json the same as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=2_000, help="simulated runs of each kind")
     parser.add_argument("--json", action="store_true", help="the last line is the result as JSON")
@@ -77,7 +84,7 @@ def main() -> None:
     print("test      gain      mcnemar   randomization")
     for gain in (0.0, *GAINS):
         for size in SIZES:
-            shares = [promoted(options.runs, size, gain, replicate, seed=size) for replicate in (False, True)]
+            shares = [promoted_share(options.runs, size, gain, replicate, seed=size) for replicate in (False, True)]
             kind = "power" if gain else "false_promotions"
             for name, share in zip(("mcnemar", "randomization"), shares, strict=True):
                 result[kind][f"{name}, {size} examples" + (f", +{gain:g}" if gain else "")] = share

@@ -11,7 +11,7 @@ from luthier.studies.documents import Document, refuse
 
 
 class SplitFiles(Document):
-    """One file or folder per split, where the data comes split already."""
+    """A file or a folder for each split, of data that is split already."""
 
     train: str = Field(min_length=1)
     validation: str | None = Field(None, min_length=1)
@@ -19,7 +19,7 @@ class SplitFiles(Document):
 
 
 class Dataset(Document):
-    """Where the examples come from, and how they are split.
+    """The source of the examples, and how they are split.
 
     A fraction of the rows is drawn with the study's seed, stratified by label; a string names a split of the source.
     """

@@ -25,7 +25,7 @@ class Range(BaseModel):
 
     @property
     def finite(self) -> bool:
-        """Whether its values can be listed."""
+        """True if its values can be listed."""
         return self.step is not None or isinstance(self.low, int) or self.low == self.high
 
     @property

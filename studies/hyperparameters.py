@@ -1,4 +1,7 @@
-"""The hyperparameters a study may search: their types, bounds, and what they are where a space leaves them out."""
+"""The hyperparameters that a study may search: their types, bounds and defaults.
+
+Spaces are validated by them; workers complete a configuration with their defaults.
+"""
 
 import math
 from collections.abc import Mapping
@@ -12,7 +15,7 @@ AUTO = "auto"  # freeze_depth: the model's own block count, known once a worker 
 
 @dataclass(frozen=True)
 class Hyperparameter:
-    """One knob: its type, its closed bounds, and the value used where a space leaves it out."""
+    """A hyperparameter: its type, its bounds, and the value that it has where a space leaves it out."""
 
     name: str
     kind: Literal["float", "int", "choice"]
@@ -23,10 +26,10 @@ class Hyperparameter:
     choices: tuple[str, ...] = ()
     above_low: bool = False  # the lower bound itself is excluded
     auto: bool = False  # accepts "auto"
-    unit: str = ""  # said behind the bounds
+    unit: str = ""  # words that follow the bounds in a message
 
     def check(self, value: Any) -> Scalar:
-        """Return `value` in this hyperparameter's type; raise ValueError with what would be right."""
+        """Return `value` in this hyperparameter's type. Raises ValueError whose text says what would be right."""
         if self.kind == "choice":
             if value not in self.choices:
                 raise ValueError(f"must be one of {', '.join(self.choices)}")
@@ -34,8 +37,8 @@ class Hyperparameter:
         if self.auto and value == AUTO:
             return AUTO
         if isinstance(value, bool) or not isinstance(value, int | float):
-            wanted = "a whole number" if self.kind == "int" else "a number"
-            raise ValueError(f"must be {wanted}" + (' or "auto"' if self.auto else ""))
+            noun = "a whole number" if self.kind == "int" else "a number"
+            raise ValueError(f"must be {noun}" + (' or "auto"' if self.auto else ""))
         if not is_finite(value):
             raise ValueError("must be a finite number")
         if self.kind == "int" and value != int(value):
@@ -45,6 +48,7 @@ class Hyperparameter:
         return int(value) if self.kind == "int" else float(value)
 
     def bounds(self) -> str:
+        """Return the bounds in words, as "above 0 and at most 10"."""
         parts = []
         if self.low > -math.inf:
             parts.append(f"{'above' if self.above_low else 'at least'} {self.low:g}")
@@ -53,7 +57,7 @@ class Hyperparameter:
         return " and ".join(parts) + (f", {self.unit}" if self.unit else "")
 
     def json_schema(self) -> dict[str, Any]:
-        """JSON Schema of a dimension over this hyperparameter."""
+        """Return the JSON Schema of a dimension over this hyperparameter."""
         value: dict[str, Any] = {"enum": list(self.choices)}
         if self.kind != "choice":
             value = {"type": "integer" if self.kind == "int" and not self.auto else "number"}  # a fraction of a depth
@@ -82,7 +86,7 @@ class Hyperparameter:
 
 
 def is_finite(value: int | float) -> bool:
-    """Whether the value is a number that a float can hold."""
+    """Return whether the value is a number that a float can hold."""
     try:
         return math.isfinite(value)
     except OverflowError:  # a whole number of more than 308 digits
@@ -127,5 +131,5 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
 
 
 def complete(params: Params, defaults: Params | None = None) -> Params:
-    """Every hyperparameter's value: the configuration over the task's defaults over the general ones."""
+    """Return a value for every hyperparameter: the configuration's, else the task's default, else the general one."""
     return {name: h.default for name, h in HYPERPARAMETERS.items()} | (defaults or {}) | params

@@ -46,7 +46,7 @@ def frozen_blocks(fraction: float, depth: int) -> int:
 class ModelsSpace(Space):
     """The space of several models. Once `resolved`, `model` is a dimension of it, the first one."""
 
-    known: ClassVar[Mapping[str, Hyperparameter]] = {**HYPERPARAMETERS, _DEPTH: FRACTION}
+    vocabulary: ClassVar[Mapping[str, Hyperparameter]] = {**HYPERPARAMETERS, _DEPTH: FRACTION}
     _models: tuple[str, ...] = PrivateAttr(())
     _depths: dict[str, int] = PrivateAttr(default_factory=dict)  # model -> number of blocks; empty before `resolved`
 

@@ -1,10 +1,10 @@
-"""Champion and challenger: whether a new model is really better than the one in use.
+"""Champion and challenger: the paired tests that decide whether a new model replaces the one in use.
 
-Both are scored on the same examples, so the test is a paired one. Where every example is either right or wrong and
-stands for itself, the exact form of McNemar's test; for any other metric, and where examples come in groups, the
-randomization test, with an interval by the bootstrap. A challenger is promoted when it is better at the confidence that
-was asked for, and by more than the margin. So a model that is only as good as the champion is promoted in at most
-1 - confidence of all runs.
+A schedule's run calls `judge` on what a worker measured. Both models are scored on the same examples. Where every
+example is either right or wrong and independent of the others, the test is the exact form of McNemar's; for any other
+metric, and where examples come in groups, it is the randomization test, with an interval by the bootstrap. A challenger
+is promoted when it is better at the confidence of the schedule, and by more than its margin. So a model that is only as
+good as the champion is promoted in at most 1 - confidence of all runs.
 """
 
 import math
@@ -27,12 +27,12 @@ RANDOMIZATION = (
     "A. Yeh 2000, COLING, 947-953; the interval by the percentile bootstrap, B. Efron and R. J. Tibshirani 1993, "
     "An Introduction to the Bootstrap, chapter 13)"
 )
-ROUNDING = 1e-12  # sums in another order differ by so little
-ACCURACIES = ("accuracy", "token_accuracy")  # means of right or wrong
+ROUNDING = 1e-12  # scores whose sums were taken in another order differ by less
+ACCURACIES = ("accuracy", "token_accuracy")  # metrics that are the share of labelled units which are right
 
 
 class Promote(Document):
-    """When a challenger takes the champion's place, and how many candidates contend for being the challenger."""
+    """When a challenger replaces the champion, and how a run's challenger is chosen."""
 
     margin: FiniteFloat = Field(0.0, ge=0, description="It must be better by more than this.")
     confidence: FiniteFloat = Field(0.95, ge=0.5, le=0.999, description="At most 1 - confidence are promoted by luck.")
@@ -41,34 +41,35 @@ class Promote(Document):
 
 
 class PairedTest(Document):
-    """A paired test. `interval`: the difference lies above its lower end at the confidence asked for, one-sided, and
-    below its upper end likewise; `p_value`: how often a challenger no better would look as good."""
+    """The result of a paired test on the difference of two models' scores (challenger - champion, more is better)."""
 
     name: Literal["mcnemar", "randomization"]
-    source: str
-    p_value: FiniteFloat
+    source: str  # the publications that describe it
+    p_value: FiniteFloat  # probability of such a difference or a larger one if the challenger were no better
+    # Two one-sided bounds: at the schedule's confidence the true difference lies above the first, and likewise below
+    # the second.
     interval: tuple[FiniteFloat, FiniteFloat]
 
 
 class ComparedModel(Document):
-    """A model that was compared: which trial of a run's study it is."""
+    """A model that was compared: the trial of a run's study that it comes from."""
 
-    run: int
+    run: int  # the run's id
     study: str
     trial: int
     params: dict[str, Any]
 
 
 class DataSeen(Document):
-    """What a run's inspection found. Without rows and labels where its study is not kept any more."""
+    """The data set of a run, as its inspection describes it; rows and labels are empty once its study is deleted."""
 
-    fingerprint: str | None
+    fingerprint: str | None  # SHA-256 of the examples and their splits
     rows: dict[str, int]  # split -> examples
     labels: dict[str, int]  # label -> examples, over all splits
 
 
 class ComparisonContext(Document):
-    """Who was compared with whom, and what is different from when the champion was made."""
+    """The two models of a comparison, and the differences between their configurations and data sets."""
 
     champion: ComparedModel
     challenger: ComparedModel
@@ -80,6 +81,7 @@ class ComparisonContext(Document):
     def of(
         cls, champion: ComparedModel, challenger: ComparedModel, data: DataSeen, data_before: DataSeen
     ) -> "ComparisonContext":
+        """Return the context of a comparison; `data_before` is the data set of the champion's run."""
         changed = _changes("", champion.params, challenger.params)
         if data.fingerprint == data_before.fingerprint:
             changed.append("the data is the same")
@@ -91,7 +93,7 @@ class ComparisonContext(Document):
 
 
 def _changes(prefix: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """A sentence for each value that both have and that differs."""
+    """Return a sentence for each value that both have and that differs."""
     both = [name for name in after if name in before and before[name] != after[name]]
     return [f"{prefix}{name}: {_short(before[name])} became {_short(after[name])}" for name in both]
 
@@ -101,8 +103,10 @@ def _short(value: Any) -> str:
 
 
 class PromotionDecision(Document):
-    """Why a challenger was promoted or not, for a person and for a program. Differences are the challenger's score
-    minus the champion's, turned so that more is better."""
+    """Why a challenger was promoted or not, for people and for programs.
+
+    Differences are the challenger's score minus the champion's, with the sign turned where less is better.
+    """
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
@@ -118,22 +122,33 @@ class PromotionDecision(Document):
     test: PairedTest | None  # None where there was nothing to compare
     examples: int
     excluded: int = Field(alias="left_out")  # examples of the split that one of them saw in training or selection
-    gained: int  # units (examples, or words) that only the challenger has right
-    lost: int  # that only the champion has right
+    gained: int  # labelled units (examples, or words) that only the challenger has right
+    lost: int  # labelled units that only the champion has right
     contest: ComparisonContext | None = None
 
 
 def mcnemar(gained: int, lost: int, units: int, confidence: float) -> PairedTest:
-    """Whether the challenger is right more often. Of the `gained` + `lost` units that one of them alone has right, each
-    is the challenger's with probability 1/2 if both are equally good: P(X >= gained), X ~ Binomial(gained + lost, 1/2).
+    """Test whether the challenger is right more often than the champion, by McNemar's exact test (see MCNEMAR).
 
-    Raises ValueError without units.
+    If both are equally good, each unit that only one of them has right is the challenger's with probability 1/2. So
+    p = P(X >= gained) with X ~ Binomial(gained + lost, 1/2). The interval is that of Clopper and Pearson for the
+    challenger's share s of those units, as a difference of accuracies: (2 s - 1) (gained + lost) / units.
+
+    Args:
+        gained: Units that only the challenger has right.
+        lost: Units that only the champion has right.
+        units: All labelled units.
+        confidence: Of each of the interval's two one-sided bounds, from 0.5 to below 1.
+
+    Raises:
+        ValueError: Without units.
     """
     from scipy.stats import beta, binom
 
     if units <= 0:
         raise ValueError("there are no units to compare on")
-    apart, tail = gained + lost, 1 - confidence
+    apart = gained + lost
+    tail = 1 - confidence
     p_value = float(binom.sf(gained - 1, apart, 0.5)) if apart else 1.0
     low = float(beta.ppf(tail, gained, lost + 1)) if gained else 0.0
     high = float(beta.ppf(confidence, gained + 1, lost)) if lost else 1.0
@@ -144,66 +159,83 @@ def mcnemar(gained: int, lost: int, units: int, confidence: float) -> PairedTest
 def randomization(
     difference: float, exchanged: Sequence[float], resampled: Sequence[float], confidence: float
 ) -> PairedTest:
-    """Whether `difference` is more than chance. Were both models equally good, it would not matter which of them gave
-    which answer to an example: `exchanged` are the differences with the two answers exchanged or not, by a coin for
-    each example (or group of them). `resampled` are those on resamples of the examples, for the interval.
+    """Test whether a difference is more than chance, by approximate randomization (see RANDOMIZATION).
 
-    Raises ValueError without either.
+    If both models were equally good, swapping their two answers to an example would change nothing. So
+    p = (k + 1) / (n + 1), where k of the n differences with swapped answers are at least as large (Noreen 1989). The
+    interval has the percentiles 1 - confidence and confidence of the differences on resamples.
+
+    Args:
+        difference: The challenger's score minus the champion's; more is better.
+        exchanged: The same with the two answers swapped or not, by a coin for each example or group of examples.
+        resampled: The same on bootstrap resamples of the examples or groups.
+        confidence: Of each of the interval's two one-sided bounds, from 0.5 to below 1.
+
+    Raises:
+        ValueError: Without differences of either kind.
     """
     if not exchanged or not resampled:
         raise ValueError("there are no replicates")
     as_good = sum(1 for value in exchanged if value >= difference - ROUNDING)
-    ordered, tail = sorted(resampled), 1 - confidence
+    ordered = sorted(resampled)
+    tail = 1 - confidence
     low = ordered[max(0, math.ceil(tail * len(ordered)) - 1)]
     high = ordered[min(len(ordered) - 1, math.floor(confidence * len(ordered)))]
     p_value = (as_good + 1) / (len(exchanged) + 1)
     return PairedTest(name="randomization", source=RANDOMIZATION, p_value=p_value, interval=(low, high))
 
 
-def judge(found: Comparison, objective: Objective, promote: Promote) -> PromotionDecision:
-    """The decision over what was measured."""
-    champion, challenger = (scores.get(objective.metric) for scores in (found.champion, found.challenger))
-    difference, test = None, None
-    if champion is not None and challenger is not None and found.examples:
+def judge(comparison: Comparison, objective: Objective, promote: Promote) -> PromotionDecision:
+    """Decide whether the challenger of a comparison replaces the champion.
+
+    Args:
+        comparison: The scores that a worker measured.
+        objective: The study's objective; its metric decides.
+        promote: The schedule's margin and confidence.
+    """
+    champion, challenger = (scores.get(objective.metric) for scores in (comparison.champion, comparison.challenger))
+    difference: float | None = None
+    test: PairedTest | None = None
+    if champion is not None and challenger is not None and comparison.examples:
         difference = challenger - champion if objective.direction == "maximize" else champion - challenger
-        if found.independent and objective.metric in ACCURACIES:
-            test = mcnemar(found.gained, found.lost, found.labelled_units, promote.confidence)
-        elif found.exchanged and found.resampled:
-            test = randomization(difference, found.exchanged, found.resampled, promote.confidence)
-    promoted, reason = _verdict(found, objective, promote, difference, test)
+        if comparison.independent and objective.metric in ACCURACIES:
+            test = mcnemar(comparison.gained, comparison.lost, comparison.labelled_units, promote.confidence)
+        elif comparison.exchanged and comparison.resampled:
+            test = randomization(difference, comparison.exchanged, comparison.resampled, promote.confidence)
+    promoted, reason = _verdict(comparison, objective, promote, difference, test)
     return PromotionDecision(
         promoted=promoted,
         reason=reason,
         metric=objective.metric,
         maximize=objective.direction == "maximize",
-        champion=found.champion,
-        challenger=found.challenger,
+        champion=comparison.champion,
+        challenger=comparison.challenger,
         difference=difference,
         margin=promote.margin,
         confidence=promote.confidence,
         test=test,
-        examples=found.examples,
-        excluded=found.excluded,
-        gained=found.gained,
-        lost=found.lost,
+        examples=comparison.examples,
+        excluded=comparison.excluded,
+        gained=comparison.gained,
+        lost=comparison.lost,
     )
 
 
 def _verdict(
-    found: Comparison, objective: Objective, promote: Promote, difference: float | None, test: PairedTest | None
+    comparison: Comparison, objective: Objective, promote: Promote, difference: float | None, test: PairedTest | None
 ) -> tuple[bool, str]:
-    """Whether to promote, and the sentence that says why."""
+    """Return whether to promote, and the sentence that says why."""
     if difference is None or test is None:
-        if not found.examples:
+        if not comparison.examples:
             return (
                 False,
                 "Kept: every example of the test split is known to one of the two, so nothing tells them apart.",
             )
-        champion = found.champion.get(objective.metric)
-        if champion is None and found.challenger.get(objective.metric) is not None:
+        champion = comparison.champion.get(objective.metric)
+        if champion is None and comparison.challenger.get(objective.metric) is not None:
             return True, f"Promoted: the champion has no finite {objective.metric} on this data any more."
         return False, f"Kept: the challenger has no finite {objective.metric} to compare."
-    by = f"{difference:+.4f} {objective.metric} on {found.examples} examples (p = {test.p_value:.4f})"
+    by = f"{difference:+.4f} {objective.metric} on {comparison.examples} examples (p = {test.p_value:.4f})"
     if test.p_value > 1 - promote.confidence:
         return False, f"Kept: {by} may be chance; promotion asks for p <= {1 - promote.confidence:.4g}."
     if difference <= promote.margin + ROUNDING:

@@ -1,7 +1,8 @@
-"""The words the service and its workers exchange, and the states a trial and a study pass through.
+"""The messages between the service and its workers, and the states of trials and studies.
 
-A worker claims an `Assignment`, sends a `Report` after each evaluation and obeys the `Decision` that comes
-back, and finishes with an `Outcome`. Everything after the claim carries the assignment's fencing token.
+A worker claims an `Assignment`, sends a `Report` after each evaluation and obeys the `Decision` in the answer, and
+finishes with an `Outcome`. Every message after the claim carries the assignment's fencing token. Names of fields and
+values are stored and sent: they must never change in JSON.
 """
 
 from enum import StrEnum
@@ -67,7 +68,7 @@ class Reason(StrEnum):
 
 
 class AssignmentKind(StrEnum):
-    """What an assignment asks for."""
+    """The kinds of work that an assignment can ask for."""
 
     INSPECT = "inspect"  # open model and data, check both, describe them
     TRAIN = "train"  # one trial
@@ -85,18 +86,18 @@ class Decision(StrEnum):
     CONTINUE = "continue"  # train on
     PRUNE = "prune"  # end now, outcome `pruned`
     STOP = "stop"  # end now, outcome `complete` with reason `budget`: what was reported counts
-    CANCEL = "cancel"  # a worker's own word to its child when the lease is lost (409): drop the work, no outcome
+    CANCEL = "cancel"  # no service sends it: a worker tells its child that the lease is lost; the child drops the work
 
 
 class Problem(Message):
-    """Why model or data cannot be used: a sentence with the cure, and the spec's path where there is one."""
+    """Why a model or its data cannot be used: a sentence with the cure."""
 
     message: Sentence
-    path: list[str | int] = Field([])
+    path: list[str | int] = Field([])  # of the wrong value in the spec, where there is one
 
 
 class Checkpoint(Message):
-    """Where an interrupted trial goes on: after evaluation `step`, with what was best so far."""
+    """The point from which an interrupted trial continues: after evaluation `step`, with its best weights."""
 
     step: int = 0
     resume: FileRef | None = None
@@ -106,43 +107,45 @@ class Checkpoint(Message):
 
 
 class Assignment(Message):
-    """Work for one worker. `params` holds every hyperparameter, defaults included, depths resolved."""
+    """A piece of work for one worker."""
 
     id: int
     kind: AssignmentKind
     token: str
     attempt: int  # 1 for the first
-    lease_seconds: float
+    lease_seconds: float  # from the last message on; then the work may be given to another worker
     study: str
     spec: StudySpec
     store: str  # absolute path of the assignment's folder on the service's machine
     store_mark: str  # content of the file `.mark` above it: a worker that reads the same shares the disk
-    number: int | None = None  # the trial's number (train, evaluate), else that of the kind's
-    params: Params = Field({})
+    # train: the trial's number. evaluate: the number of the trial, or of the repetition, whose weights are measured.
+    # confirm: the repetition's, counted from 0 in the study. compare: the champion's id. inspect: None.
+    number: int | None = None
+    params: Params = Field({})  # every hyperparameter, defaults included; freeze_depth is a number of blocks
     seed: int = 0
     inspection: Inspection | None = None
     checkpoint: Checkpoint = Checkpoint()  # evaluate: `best` is the winner's weights
-    micro_batch: MicroBatch | None = None  # the least of what this study's trials have told
-    memory_bytes: Bytes | None = None  # train: the most it may take of its GPU, which others use too
-    provenance: dict[str, Any] = Field({})  # evaluate: goes into luthier.json as it is
+    micro_batch: MicroBatch | None = None  # the smallest that a trial of this study has reported
+    memory_bytes: Bytes | None = None  # train: the most it may take of a GPU that other trials use too
+    provenance: dict[str, Any] = Field({})  # evaluate: content of luthier.json in the packed model
     champion: FileRef | None = None  # compare: the model in use, packed
     challenger: FileRef | None = None  # compare: the study's winner, packed
 
     @property
     def model(self) -> str:
-        """The model to fine-tune: the configuration's choice, or the study's only one."""
+        """The model to fine-tune: the configuration's choice, else the study's only model."""
         return str(self.params.get("model", self.spec.models[0]))
 
 
 class Gpu(Message):
-    """The GPU that a worker computes on. Workers that name the same one share it."""
+    """The GPU that a worker computes on. Workers with the same id share it."""
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}$")  # unique in the world
     total_bytes: Annotated[int, Field(ge=1, lt=2**63)] | None = None  # None: not known, so it is not shared by bytes
 
 
 class Claim(Message):
-    """A worker asks for work, and waits up to `wait_seconds` for it."""
+    """A worker's request for work, which the service may answer up to `wait_seconds` later."""
 
     worker: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$")
     wait_seconds: FiniteFloat = Field(0, ge=0, le=60)
@@ -152,7 +155,7 @@ class Claim(Message):
 
 
 class LeaseMessage(Message):
-    """What every message about a held assignment carries."""
+    """The fields of every message about a leased assignment."""
 
     id: int = Field(ge=1, lt=2**63)
     token: str = Field(max_length=64, pattern=r"^[A-Za-z0-9_-]*$")
@@ -160,7 +163,7 @@ class LeaseMessage(Message):
 
 
 class Report(LeaseMessage):
-    """One evaluation on the validation split. A repeat of a step already reported gets the same decision."""
+    """An evaluation on the validation split. A repetition of a step that was reported gets the same decision."""
 
     step: int = Field(ge=1, lt=2**31)
     micro_batch: MicroBatch | None = None
@@ -168,17 +171,18 @@ class Report(LeaseMessage):
     seconds: FiniteFloat = Field(0, ge=0)  # busy with this attempt so far
     peak_memory_bytes: Bytes | None = None
     examples_per_second: FiniteFloat | None = None
-    resume: FileRef | None = None
+    resume: FileRef | None = None  # the checkpoint from which another worker can continue
     best: FileRef | None = None  # set when this step's weights are the trial's best so far
 
 
 class Renewal(LeaseMessage):
-    """Keeps the lease alive between reports."""
+    """A message that extends the lease between reports."""
 
 
 class Outcome(LeaseMessage):
-    """How the work ended. `released`: given back unharmed; `lost`: the child process died under it."""
+    """How the work ended."""
 
+    # released: given back by a worker that ends, to be continued elsewhere. lost: the child process died during it.
     status: Literal["complete", "pruned", "failed", "released", "lost"]
     reason: Reason | None = None
     problem: Problem | None = None

@@ -25,7 +25,7 @@ class BatchFit(Message):
 
 
 class Estimates(Message):
-    """What trials will cost, from a probe of a few steps on the inspecting worker, at the baseline's configuration."""
+    """The cost of a trial, from a probe of a few steps on the inspecting worker, at the baseline's configuration."""
 
     seconds_per_trial: FiniteFloat
     memory_bytes: Bytes | None = None

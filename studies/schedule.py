@@ -20,7 +20,7 @@ from luthier.studies.spec import Confirm, StudySpec
 
 SCHEDULE_PATTERN = r"^[a-z0-9][a-z0-9-]{0,45}$"  # leaves room for a run's time in its study's name
 PLACEHOLDER = "scheduled"  # a template's name, until a run gives it one
-PUNCTUAL_SECONDS = 60.0  # a due time is missed, where catch_up is none, once it is so long ago
+PUNCTUAL_SECONDS = 60.0  # a due time is missed, where catch_up is none, once so many seconds have passed
 
 
 class SkipReason(StrEnum):
@@ -97,7 +97,7 @@ class ScheduleSpec(Document):
     timezone: str = Field("UTC", description="An IANA time zone, as Europe/Berlin.")
     study: Annotated[StudySpec, BeforeValidator(_template), WithJsonSchema(TEMPLATE_SCHEMA)]
     concurrency: Literal["forbid", "replace", "allow"] = Field(
-        "forbid", description="While a run goes on, the next due time is skipped, replaces it, or runs beside it."
+        "forbid", description="While a run is active, the next due time is skipped, replaces it, or runs beside it."
     )
     starting_deadline_seconds: FiniteFloat | None = Field(
         None, gt=0, description="A due time that could not start for so long is skipped; with catch_up none: 60."

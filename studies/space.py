@@ -26,7 +26,7 @@ class Space(RootModel[dict[str, Dimension]]):
     """
 
     model_config = ConfigDict(frozen=True)
-    known: ClassVar[Mapping[str, Hyperparameter]] = HYPERPARAMETERS
+    vocabulary: ClassVar[Mapping[str, Hyperparameter]] = HYPERPARAMETERS  # those that a space may name
 
     @model_validator(mode="before")
     @classmethod
@@ -38,11 +38,11 @@ class Space(RootModel[dict[str, Dimension]]):
         problems: list[InitErrorDetails] = []
         parsed: dict[str, Dimension] = {}
         for name in sorted(map(str, raw), key=_order):
-            if name not in cls.known:
-                problems += error_details((name,), f"unknown hyperparameter; known are {', '.join(cls.known)}")
+            if name not in cls.vocabulary:
+                problems += error_details((name,), f"unknown hyperparameter; known are {', '.join(cls.vocabulary)}")
                 continue
             try:
-                parsed[name] = parse_dimension(cls.known[name], raw[name])
+                parsed[name] = parse_dimension(cls.vocabulary[name], raw[name])
             except ValidationError as error:
                 problems += [d for e in error.errors() for d in error_details((name, *e["loc"]), e["msg"])]
             except ValueError as error:
@@ -121,13 +121,13 @@ class Space(RootModel[dict[str, Dimension]]):
         d = self.root.get(name, HYPERPARAMETERS[name].default)
         return choice in d if isinstance(d, tuple) else choice == d
 
-    def clip(self, wanted: Params) -> Params:
-        """Return the configuration of this space that is nearest to `wanted`, with a value for every dimension.
+    def clip(self, params: Params) -> Params:
+        """Return the configuration of this space that is nearest to `params`, with a value for every dimension.
 
         A fixed value wins, and a number goes to the nearest value. A choice that is not offered becomes the nearest
         one (numbers) or the first one (words).
         """
-        return {name: nearest(d, wanted.get(name, self._knob(name).default)) for name, d in self.items()}
+        return {name: nearest(d, params.get(name, self._knob(name).default)) for name, d in self.items()}
 
     def key(self, params: Mapping[str, Scalar]) -> tuple[Scalar, ...]:
         """Return the values that tell a configuration from all different ones: those of the searched dimensions."""
@@ -187,7 +187,7 @@ class Space(RootModel[dict[str, Dimension]]):
         return checked
 
     def _knob(self, name: str) -> Hyperparameter:
-        return self.known[name]
+        return self.vocabulary[name]
 
 
 def _order(name: str) -> tuple[int, str]:

@@ -60,7 +60,7 @@ class Confirm(Document):
 
 
 class StudySpec(Document):
-    """One study: a model, a data set, a search space and a budget."""
+    """A study: a model or several, a data set, a search space and a budget."""
 
     name: str = Field(pattern=NAME_PATTERN)
     task: str
@@ -179,7 +179,7 @@ class StudySpec(Document):
 
     @property
     def maximize(self) -> bool:
-        """Whether more of the objective is better."""
+        """True if a higher score is better."""
         return self.objective.direction == "maximize"
 
     @property

@@ -1,4 +1,7 @@
-"""What can be fine-tuned: a task's columns, metrics, and its known-good defaults (trial 0 of every study)."""
+"""The tasks that can be fine-tuned: columns, metrics, and the baseline that is trial 0 of every study.
+
+Specs are validated by them; the code that trains a task is in the workers, under the same name.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +11,7 @@ from luthier.studies.hyperparameters import Params
 
 @dataclass(frozen=True)
 class Metric:
-    """A score on a data split; `maximize` says which way is better."""
+    """A score on a data split; `maximize`: more is better."""
 
     name: str
     maximize: bool
@@ -17,7 +20,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Task:
-    """A kind of fine-tuning. `columns` maps each role to (default column name, required)."""
+    """A kind of fine-tuning; `columns` maps each role to (default column name, whether a data set must have it)."""
 
     name: str
     about: str
@@ -27,6 +30,7 @@ class Task:
     refuses: Mapping[str, str] = field(default_factory=dict)  # hyperparameter without meaning here -> why, a sentence
 
     def metric(self, name: str) -> Metric | None:
+        """Return the task's metric of this name, or None."""
         return next((metric for metric in self.metrics if metric.name == name), None)
 
 

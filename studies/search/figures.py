@@ -1,4 +1,4 @@
-"""The plots of a study, as plotly figures."""
+"""The plots of a study, as plotly figures; `Search.figure` draws them on request."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +12,16 @@ KINDS = ("history", "importance", "parallel", "slice", "contour", "intermediate"
 
 
 def draw(kind: str, study: Study, searched: list[str], metric: str) -> Figure:
-    """One of KINDS over a study whose hyperparameters `searched` have more than one value.
+    """Return a plot of a study.
 
-    Raises ValueError with a sentence for an unknown kind, or when there is not enough to draw yet.
+    Args:
+        kind: One of KINDS.
+        study: The study.
+        searched: The hyperparameters with more than one value.
+        metric: The objective's name, for the axis.
+
+    Raises:
+        ValueError: With a sentence, for an unknown kind or when there is not enough to draw yet.
     """
     if kind not in KINDS:
         raise ValueError(f"a plot is one of {', '.join(KINDS)}, not {kind}")
@@ -39,13 +46,14 @@ def draw(kind: str, study: Study, searched: list[str], metric: str) -> Figure:
 
 
 def _lacking(kind: str, trials: list[FrozenTrial], complete: list[FrozenTrial], searched: int) -> str | None:
+    """Return the words for what a plot still needs, or None when it can be drawn."""
     if kind == "timeline":
         return None if trials else "a trial that has started; wait for the first"
     if kind == "intermediate":
         return None if any(t.intermediate_values for t in trials) else "an evaluation; wait for the first"
-    wanted = 2 if kind in ("importance", "contour") else 1
-    if len(complete) < wanted:
-        return f"{wanted} complete trial{'s' if wanted > 1 else ''}; there {'is' if len(complete) == 1 else 'are'} " + (
+    least = 2 if kind in ("importance", "contour") else 1
+    if len(complete) < least:
+        return f"{least} complete trial{'s' if least > 1 else ''}; there {'is' if len(complete) == 1 else 'are'} " + (
             str(len(complete) or "none yet")
         )
     dimensions = {"history": 0, "contour": 2}.get(kind, 1)

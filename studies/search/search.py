@@ -49,7 +49,7 @@ optuna.logging.enable_propagation()
 
 
 class Search:
-    """One study's trials in Optuna. Safe to use from many threads.
+    """The search of one study, over its trials in Optuna. Safe to use from many threads.
 
     Another process may use the same study: after it has written, call `refresh`, or its writes are not seen here.
     The caller sees to it that calls of `ask` and `enqueue` for one study never overlap, and that trials are numbered

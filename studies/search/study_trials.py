@@ -1,4 +1,4 @@
-"""A study's trials: stored in Optuna's database, and kept in this process so that each report need not read them.
+"""A study's trials: stored in Optuna's database, and kept in memory so that a report need not read them.
 
 `search.py` keeps one `StudyTrials` for each study; every write to the storage is here, with its repetition in memory.
 """
