@@ -37,7 +37,7 @@ def measured(worker: ScriptedWorker, peak: int) -> Assignment:
 
 
 def slots(house: Running, count: int, gpu: dict[str, Any] = A) -> list[ScriptedWorker]:
-    """So many workers on one GPU, all has_report of."""
+    """So many workers on one GPU, all known to the service."""
     found = [house.worker(f"{gpu['id'].replace('/', '-')}-{i}", gpu) for i in range(count)]
     for worker in found:
         assert worker.claim() is None
