@@ -59,7 +59,8 @@ class Watch(threading.Thread):
             self.peak_bytes = max(self.peak_bytes, resident_bytes(self._pid))
             if self._gpu:
                 asked = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
-                numbers = subprocess.run(asked, capture_output=True, text=True).stdout.split()  # noqa: S603
+                done = subprocess.run(asked, capture_output=True, text=True, check=False)  # noqa: S603
+                numbers = done.stdout.split()
                 self.utilisation += [float(numbers[0])] if numbers else []
 
     def end(self) -> Run:

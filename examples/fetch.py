@@ -67,6 +67,7 @@ KNOWN: dict[str, Callable[[], Path]] = {
 
 
 def main() -> None:
+    """Fetch the models and data sets that the arguments name."""
     about = "\n".join(f"  {name:16} {' '.join((f.__doc__ or '').split())}" for name, f in KNOWN.items())
     parser = argparse.ArgumentParser(
         description=f"{__doc__}\n{about}", formatter_class=argparse.RawDescriptionHelpFormatter

@@ -108,7 +108,8 @@ def whisper_encoder() -> Path:
     )
     model = WhisperForAudioClassification(config)
     left = model.load_state_dict(tensors, strict=False)
-    assert not left.unexpected_keys and not [name for name in left.missing_keys if name.startswith("encoder.")], left
+    assert not left.unexpected_keys, left
+    assert not [name for name in left.missing_keys if name.startswith("encoder.")], left
     encoder = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("encoder.")}
     model.save_pretrained(target, state_dict=encoder)
     WhisperFeatureExtractor(feature_size=80, chunk_length=SECONDS).save_pretrained(target)
@@ -145,6 +146,7 @@ class Graph:
                 self.users.setdefault(name, []).append(node)
 
     def tensors(self) -> dict[str, Any]:
+        """Return the weights by the names that transformers gives them."""
         import torch
 
         found: dict[str, Any] = {

@@ -51,6 +51,7 @@ def debian_package(name: str) -> Path:
 
 
 def write_csv(target: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> Path:
+    """Write a header and rows as CSV, and return the file."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -62,7 +63,7 @@ def write_csv(target: Path, header: Iterable[str], rows: Iterable[Iterable[objec
 def _run(what: str, *command: str) -> None:
     PACKAGES.mkdir(parents=True, exist_ok=True)
     try:
-        failed = subprocess.run(command, cwd=PACKAGES, stdout=sys.stderr).returncode  # noqa: S603 - no shell
+        failed = subprocess.run(command, cwd=PACKAGES, stdout=sys.stderr, check=False).returncode  # noqa: S603
     except FileNotFoundError:
         sys.exit(f"{what} is fetched with {command[0]}, which is not installed here.")
     if failed:

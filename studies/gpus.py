@@ -183,7 +183,7 @@ def _run_nvidia_smi(*arguments: str) -> str:
         return ""
     try:
         process = subprocess.run(  # noqa: S603 - no shell
-            [tool, *arguments], capture_output=True, text=True, timeout=ANSWER_SECONDS
+            [tool, *arguments], capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         log.warning("nvidia-smi does not answer (%s): no GPU is used.", error)

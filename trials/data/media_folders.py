@@ -84,21 +84,21 @@ def media(table: Table, column: str) -> list[Path | bytes]:
         return BadData(f"{table.name}, {table.where(row)}: column {column!r} {text}", *table.path)
 
     files: list[Path | bytes] = []
-    for i, value in enumerate(table.columns[column]):
-        if isinstance(value, dict):  # as the `datasets` library writes images and sounds
-            value = value.get("path") if value.get("bytes") is None else value["bytes"]
+    for i, cell in enumerate(table.columns[column]):
+        value = cell
+        if isinstance(cell, dict):  # as the `datasets` library writes images and sounds
+            value = cell.get("path") if cell.get("bytes") is None else cell["bytes"]
         if isinstance(value, Path | str) and str(value).strip():
             try:
-                value = _checked(str(value), table)
+                files.append(_checked(str(value), table))
             except (BadData, OSError, RuntimeError, ValueError) as error:
                 raise refuse(i, f"names {value}: {_reason(error)}") from None
         elif isinstance(value, bytes | bytearray) and value:
-            value = bytes(value)
+            files.append(bytes(value))
         elif value is None or value in ("", b"") or (isinstance(value, str) and not value.strip()):
             raise refuse(i, "is empty; fill it in or remove the row.")
         else:
             raise refuse(i, f"holds {type(value).__name__} where a path or a file's bytes are wanted.")
-        files.append(value)
     return files
 
 

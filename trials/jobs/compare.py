@@ -13,6 +13,7 @@ from pathlib import Path
 from luthier.studies.promotion import ACCURACIES
 from luthier.studies.protocol import Assignment
 from luthier.studies.results import Comparison
+from luthier.studies.wire import FileRef
 from luthier.trials.data.load import Data
 from luthier.trials.data.row_digests import row_digests
 from luthier.trials.data.splits import Split
@@ -68,6 +69,21 @@ def _unseen_rows(test: Split, models: Sequence[PackedModel]) -> list[int]:
     return [row for row, digest in enumerate(row_digests(test.columns)) if digest not in seen]
 
 
+def _empty_comparison(excluded: int, predictions: FileRef) -> Comparison:
+    """Return the comparison of models that have seen every example of the test split."""
+    return Comparison(
+        examples=0,
+        excluded=excluded,
+        labelled_units=0,
+        independent=False,
+        champion={},
+        challenger={},
+        gained=0,
+        lost=0,
+        predictions=predictions,
+    )
+
+
 def _comparison(
     assignment: Assignment,
     session: Session,
@@ -81,19 +97,9 @@ def _comparison(
     `rows` are the compared examples of the test split; where there are none, there are no predictions either.
     """
     predictions = file_ref(write_predictions(session.folder, data.label_names, rows, models))
-    left_out = len(test) - len(rows)
+    excluded = len(test) - len(rows)
     if not models:
-        return Comparison(
-            examples=0,
-            excluded=left_out,
-            labelled_units=0,
-            independent=False,
-            champion={},
-            challenger={},
-            gained=0,
-            lost=0,
-            predictions=predictions,
-        )
+        return _empty_comparison(excluded, predictions)
     champion, challenger = models
     independent = test.groups is None and isinstance(champion.encoded.example_offsets, range)
     exchanged: list[float] = []
@@ -104,7 +110,7 @@ def _comparison(
         exchanged, resampled = replicates.draw()
     return Comparison(
         examples=len(rows),
-        excluded=left_out,
+        excluded=excluded,
         labelled_units=len(champion.encoded.labels),
         independent=independent,
         champion=champion.scores(data.label_names),

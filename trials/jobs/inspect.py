@@ -49,10 +49,8 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
         Ended: The assignment is to end now.
     """
     spec = assignment.spec
-    rows = cache.open(assignment).data.rows
-    _check_evaluations(spec, rows["train"])
-    models: list[ModelSummary] = []
-    estimates: list[Estimates | None] = []
+    _check_evaluations(spec, cache.open(assignment).data.rows["train"])
+    models, estimates = list[ModelSummary](), list[Estimates | None]()
     dropout = spec.space.offers("strategy", "lora")  # adapters have a dropout of their own
     for name in spec.models:
         study = cache.open(assignment, name)
@@ -76,7 +74,7 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
         further_models=models[1:],
         label_names=study.data.label_names,
         labels=study.data.labels,
-        rows=rows,
+        rows=study.data.rows,
         fingerprint=study.data.fingerprint,
         estimates=_over_models(estimates),
     )

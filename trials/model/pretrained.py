@@ -63,10 +63,11 @@ def model_folder(name: str) -> Path:
     config = _json(folder / "config.json", name)
     for file in folder.iterdir() if local else ():
         check_inside_roots(file.resolve(), f"{name}/{file.name}", "model")  # a link may lead out of the folder
-    for part, content in (("config.json", config), ("tokenizer_config.json", None)):
-        if content is None and (folder / part).exists():
-            content = _json(folder / part, name)
-        if content and "auto_map" in content:
+    contents = {"config.json": config}
+    if (folder / "tokenizer_config.json").exists():
+        contents["tokenizer_config.json"] = _json(folder / "tokenizer_config.json", name)
+    for part, content in contents.items():
+        if "auto_map" in content:
             text = f"{name} needs code of its own (auto_map in {part}), which is never run; choose another model."
             raise BadData(text, "model")
     _check_weights(folder, name)

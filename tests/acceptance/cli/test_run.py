@@ -63,7 +63,12 @@ def test_a_study_interrupted_goes_on_to_a_model_a_person_can_use(luthier: Luthie
     command = [sys.executable, "-c", "from luthier.service.cli import main; main()", "run", "tiny.yaml"]
     heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a suite in the background hands on that it is not
     with subprocess.Popen(
-        command, cwd=tiny, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heard
+        command,
+        cwd=tiny,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heard,  # noqa: PLW1509
     ) as running:
         assert running.stderr is not None
         for line in running.stderr:
@@ -71,20 +76,24 @@ def test_a_study_interrupted_goes_on_to_a_model_a_person_can_use(luthier: Luthie
                 break
         running.send_signal(signal.SIGINT)
         said = running.stderr.read()
-    assert running.returncode == 130 and "The same command goes on from there" in said and "Traceback" not in said
+    assert running.returncode == 130
+    assert "The same command goes on from there" in said
+    assert "Traceback" not in said
     assert _workers_of(tiny) == []
 
     done = luthier("run", "tiny.yaml", "--json", "--model-dir", "winner")
     assert done.returncode == 0, done.stderr
     study = json.loads(done.stdout)
-    assert study["state"] == "completed" and study["best"]["test"]["accuracy"] is not None
+    assert study["state"] == "completed"
+    assert study["best"]["test"]["accuracy"] is not None
     counts = study["counts"]
     assert (counts["complete"] + counts["pruned"], counts["failed"], counts["running"]) == (15, 0, 0)
     assert {"config.json", "model.safetensors", "luthier.json"} <= {path.name for path in (tiny / "winner").iterdir()}
 
     again = luthier("run", "tiny.yaml")  # it has ended: shown, not run
     assert again.returncode == 0, again.stderr
-    assert "Best trials" in again.stdout and f"trial {study['best']['trial']}:" in again.stdout
+    assert "Best trials" in again.stdout
+    assert f"trial {study['best']['trial']}:" in again.stdout
     (folder,) = (tiny / "luthier-data" / "models").iterdir()
     assert str(folder.relative_to(tiny)) in again.stdout
     assert (folder / "model.safetensors").read_bytes() == (tiny / "winner" / "model.safetensors").read_bytes()
@@ -98,8 +107,11 @@ def test_bad_data_fails_before_any_trial_and_once_mended_the_same_command_goes_o
     done = luthier("run", "tiny.yaml", "--json")
     assert done.returncode == 1, done.stderr
     study = json.loads(done.stdout)
-    assert study["state"] == "failed" and sum(study["counts"].values()) == 0
-    assert "data.csv" in done.stderr and "text" in done.stderr and "Traceback" not in done.stderr
+    assert study["state"] == "failed"
+    assert sum(study["counts"].values()) == 0
+    assert "data.csv" in done.stderr
+    assert "text" in done.stderr
+    assert "Traceback" not in done.stderr
     assert "the same command starts it over" in done.stderr
 
     (tiny / "data.csv").write_text(good)
@@ -114,7 +126,8 @@ def test_a_study_that_ended_badly_with_trials_says_how_to_start_over(state: Stud
     study = StudyView(name="tiny", state=state, created_at=datetime.now(UTC), spec={}, counts=Counts(failed=1))
     with pytest.raises(CommandError, match="`luthier delete tiny`") as ended:
         _judge(study)
-    assert ended.value.code == 1 and "starts it over" not in str(ended.value)
+    assert ended.value.code == 1
+    assert "starts it over" not in str(ended.value)
 
 
 @pytest.mark.full
@@ -131,7 +144,8 @@ def test_a_plan_of_tagged_words(luthier: Luthier, tiny: Path) -> None:
     assert plan["estimates"]["seconds_per_trial"] > 0
     (tiny / "train.conll").write_text("film O\nlovely\n")
     wrong = luthier("plan", "-f", "tags.yaml")
-    assert wrong.returncode != 0 and "train.conll, line 2: 1 columns where others have 2" in wrong.stderr
+    assert wrong.returncode != 0
+    assert "train.conll, line 2: 1 columns where others have 2" in wrong.stderr
 
 
 def test_plan_without_a_service_says_what_would_run(luthier: Luthier, tiny: Path) -> None:
@@ -161,9 +175,12 @@ def test_a_plan_shows_blocks_with_their_parameters_and_which_batches_fit(capsys:
     )
     show(*_plan_tables(plan))
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert "0 - - 2,500" in lines and "1 layer.0 1,200 70" in lines
-    assert "8 1.0 MB yes" in lines and "32 4.0 MB in pieces of 16" in lines
+    assert "0 - - 2,500" in lines
+    assert "1 layer.0 1,200 70" in lines
+    assert "8 1.0 MB yes" in lines
+    assert "32 4.0 MB in pieces of 16" in lines
     deep = {"model": "deep", "blocks": 3 * [{"name": "b", "parameters": 9}], "trainable_parameters": [40, 30, 20, 10]}
     show(*_plan_tables(PlanView.model_validate(plan.model_dump() | {"models": [plan.models[0], deep]})))
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert "1.00 layer.0 1,200 70" in lines and "0.67 b 9 20" in lines, "of several models, a depth is a fraction"
+    assert "1.00 layer.0 1,200 70" in lines, "of several models, a depth is a fraction"
+    assert "0.67 b 9 20" in lines, "of several models, a depth is a fraction"

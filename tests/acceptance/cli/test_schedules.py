@@ -38,10 +38,14 @@ def command(luthier: Luthier, house: Running) -> Callable[..., str]:
 
 def test_it_is_shown_with_its_runs_and_its_score_over_time(command: Callable[..., str]) -> None:
     shown = command("get", "nightly")
-    assert "promoted" in shown and "first" in shown and "▁█  0.7500 to 0.9000" in shown and "next (UTC)" in shown
+    assert "promoted" in shown
+    assert "first" in shown
+    assert "▁█  0.7500 to 0.9000" in shown
+    assert "next (UTC)" in shown
     assert json.loads(command("get", "nightly", "-o", "json"))["champion"]["test"]["accuracy"] == 0.75
     (listed,) = yaml.safe_load(command("list", "-o", "yaml"))
-    assert listed["name"] == "nightly" and "nightly" in command("list")
+    assert listed["name"] == "nightly"
+    assert "nightly" in command("list")
     assert [run["outcome"] for run in json.loads(command("runs", "nightly", "-o", "json"))] == ["promoted", "first"]
 
 
@@ -68,11 +72,15 @@ def test_the_champion_is_downloaded_and_rolled_back(command: Callable[..., str],
 def test_what_is_wrong_is_told_with_its_path(luthier: Luthier, house: Running) -> None:
     bad = yaml.safe_dump(schedule(name="bad", cron="no", timezone="Mars/Olympus"))
     done = luthier("schedule", "create", "-f", "-", stdin=bad, LUTHIER_SERVER=house.url)
-    assert done.returncode == 2 and "cron: " in done.stderr and "timezone: " in done.stderr
+    assert done.returncode == 2
+    assert "cron: " in done.stderr
+    assert "timezone: " in done.stderr
     missing = luthier("schedule", "get", "nobody", LUTHIER_SERVER=house.url)
-    assert missing.returncode == 1 and "no schedule named nobody" in missing.stderr
+    assert missing.returncode == 1
+    assert "no schedule named nobody" in missing.stderr
     none = luthier("schedule", "update", "nightly", "-f", "-", stdin="- 1", LUTHIER_SERVER=house.url)
-    assert none.returncode == 2 and "mapping" in none.stderr
+    assert none.returncode == 2
+    assert "mapping" in none.stderr
 
 
 def test_its_schema_is_printed(luthier: Luthier) -> None:
@@ -80,4 +88,5 @@ def test_its_schema_is_printed(luthier: Luthier) -> None:
 
 
 def test_a_sparkline() -> None:
-    assert sparkline([0.5, 0.75, 1.0]) == "▁▅█" and sparkline([0.7]) == "▁"
+    assert sparkline([0.5, 0.75, 1.0]) == "▁▅█"
+    assert sparkline([0.7]) == "▁"

@@ -39,13 +39,17 @@ def test_a_study_is_created_once_listed_and_shown(served: Luthier, tmp_path: Pat
     assert yaml.safe_load(again.stdout)["created_at"] == json.loads(first.stdout)["created_at"]
     assert "two" in [study["name"] for study in json.loads(served("list", "-o", "json").stdout)]
     shown = served("get", "two").stdout
-    assert "two" in shown and "queued" in shown and "0/3 trials done" in shown
+    assert "two" in shown
+    assert "queued" in shown
+    assert "0/3 trials done" in shown
 
 
 def test_another_spec_under_a_taken_name_exits_1(served: Luthier) -> None:
     served("create", "-f", "-", stdin=SPEC.format(name="three"))
     done = served("create", "-f", "-", stdin=SPEC.format(name="three") + "seed: 7\n")
-    assert done.returncode == 1 and "taken" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 1
+    assert "taken" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_service_refuses_a_bad_spec_with_its_paths_and_exit_2(served: Luthier) -> None:
@@ -58,9 +62,11 @@ def test_the_service_refuses_a_bad_spec_with_its_paths_and_exit_2(served: Luthie
 
 def test_an_unknown_study_and_a_wrong_token_exit_1(served: Luthier) -> None:
     missing = served("get", "nobody")
-    assert missing.returncode == 1 and "nobody" in missing.stderr
+    assert missing.returncode == 1
+    assert "nobody" in missing.stderr
     locked = served("list", LUTHIER_TOKEN="not-the-token-of-this-service")
-    assert locked.returncode == 1 and "LUTHIER_TOKEN" in locked.stderr
+    assert locked.returncode == 1
+    assert "LUTHIER_TOKEN" in locked.stderr
 
 
 def test_a_study_is_paused_resumed_cancelled_and_deleted(luthier: Luthier, tmp_path: Path) -> None:
@@ -75,7 +81,8 @@ def test_a_study_is_paused_resumed_cancelled_and_deleted(luthier: Luthier, tmp_p
             assert json.loads(answer.stdout)["state"] == state
         assert luthier("cancel", "four", **given).returncode == 1
         waited = luthier("wait", "four", **given)
-        assert waited.returncode == 1 and "four is cancelled" in waited.stderr
+        assert waited.returncode == 1
+        assert "four is cancelled" in waited.stderr
         assert luthier("delete", "four", **given).returncode == 0
         assert luthier("get", "four", **given).returncode == 1
 
@@ -93,7 +100,9 @@ def test_wait_and_watch_tell_of_the_end(served: Luthier, ended: StudyView) -> No
 def test_best_shows_the_winner_its_baseline_and_its_test_score(served: Luthier, ended: StudyView) -> None:
     assert json.loads(served("best", "one", "-o", "json").stdout)["trial"] == 1
     shown = served("best", "one").stdout
-    assert "accuracy 0.8123 (trial 1)" in shown and "accuracy 0.6100 (trial 0)" in shown and "0.7500" in shown
+    assert "accuracy 0.8123 (trial 1)" in shown
+    assert "accuracy 0.6100 (trial 0)" in shown
+    assert "0.7500" in shown
     served("create", "-f", "-", stdin=SPEC.format(name="five"))
     assert served("best", "five").returncode == 1
 
@@ -107,7 +116,8 @@ def test_trials_logs_and_export(served: Luthier, ended: StudyView) -> None:
     rows = list(csv.DictReader(io.StringIO(served("export", "one").stdout)))
     assert [row["value"] for row in rows] == ["0.61", "0.8123", "0.55"]
     assert float(rows[1]["params.learning_rate"]) == trials[1]["params"]["learning_rate"]
-    assert rows[1]["last.accuracy"] == "0.8123" and rows[1]["steps"] == "2"
+    assert rows[1]["last.accuracy"] == "0.8123"
+    assert rows[1]["steps"] == "2"
     lines = served("export", "one", "--format", "jsonl").stdout.splitlines()
     assert [json.loads(line) for line in lines] == trials
 
@@ -119,7 +129,8 @@ def test_the_model_comes_down_whole(served: Luthier, ended: StudyView, tmp_path:
     assert {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()} == MODEL
     assert [p.name for p in folder.parent.iterdir()] == ["one"]  # nothing half-done beside it
     again = served("model", "one", "-o", "winners/one")
-    assert again.returncode == 2 and "not an empty directory" in again.stderr
+    assert again.returncode == 2
+    assert "not an empty directory" in again.stderr
 
 
 def test_every_page_of_a_list_is_read(service: Embedded, ended: StudyView, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +191,8 @@ def test_the_wall_clock_counts_from_the_first_trial(service: Embedded, ended: St
 
 
 def test_a_baseline_of_zero_is_shown(ended: StudyView) -> None:
-    assert ended.best is not None and ended.baseline is not None
+    assert ended.best is not None
+    assert ended.baseline is not None
     study = ended.model_copy(update={"baseline": ended.baseline.model_copy(update={"value": 0.0})})
     (table,) = results(study, [], None)
     told = [str(cell) for column in table.columns for cell in column.cells]

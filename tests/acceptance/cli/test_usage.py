@@ -51,7 +51,8 @@ def test_a_bad_spec_is_refused_with_every_path_before_anything_starts(
     assert done.returncode == 2
     assert "space.learning_rate.low: must be at most high (0.001)" in done.stderr
     assert "bugdet: unknown key" in done.stderr
-    assert "Traceback" not in done.stderr and done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
     assert not (tmp_path / "luthier-data").exists()
 
 
@@ -71,7 +72,8 @@ def test_a_file_that_is_no_spec_is_told_in_a_sentence(
         (tmp_path / "spec.yaml").write_bytes(content)
     done = luthier("run", "spec.yaml")
     assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr and "Traceback" not in done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_full_model_directory_is_refused_before_the_search(luthier: Luthier, tmp_path: Path) -> None:
@@ -79,8 +81,10 @@ def test_a_full_model_directory_is_refused_before_the_search(luthier: Luthier, t
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     done = luthier("run", "spec.yaml", "--model-dir", "mine")
-    assert done.returncode == 2 and "mine exists and is not an empty directory" in done.stderr
-    assert (tmp_path / "mine" / "thesis.txt").exists() and not (tmp_path / "luthier-data").exists()
+    assert done.returncode == 2
+    assert "mine exists and is not an empty directory" in done.stderr
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+    assert not (tmp_path / "luthier-data").exists()
 
 
 def test_no_service_is_a_sentence_with_the_url_and_the_cure(luthier: Luthier) -> None:
@@ -88,14 +92,19 @@ def test_no_service_is_a_sentence_with_the_url_and_the_cure(luthier: Luthier) ->
         held.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
         url = f"http://127.0.0.1:{held.getsockname()[1]}"
         done = luthier("list", "--server", url)
-    assert done.returncode == 1 and done.stdout == ""
-    assert url in done.stderr and "luthier serve" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert url in done.stderr
+    assert "luthier serve" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://localhost", "http://[::1"])
 def test_a_wrong_url_is_a_sentence(luthier: Luthier, url: str) -> None:
     done = luthier("list", "--server", url)
-    assert done.returncode == 1 and url in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 1
+    assert url in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_wrong_usage_exits_2(luthier: Luthier) -> None:
@@ -106,17 +115,23 @@ def test_wrong_usage_exits_2(luthier: Luthier) -> None:
 
 def test_wrong_settings_are_told_by_their_variable(luthier: Luthier) -> None:
     done = luthier("serve", LUTHIER_PORT="many")
-    assert done.returncode == 2 and "LUTHIER_PORT" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2
+    assert "LUTHIER_PORT" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_serve_refuses_other_machines_without_a_token(luthier: Luthier) -> None:
     done = luthier("serve", "--host", "0.0.0.0", "--port", 0)
-    assert done.returncode == 2 and "LUTHIER_TOKEN" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2
+    assert "LUTHIER_TOKEN" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_worker_becomes_the_workers_own_program(luthier: Luthier) -> None:
     done = luthier("worker", "--server", "nonsense")
-    assert done.returncode == 2 and "python -m luthier.trials" in done.stderr and "nonsense is not a URL" in done.stderr
+    assert done.returncode == 2
+    assert "python -m luthier.trials" in done.stderr
+    assert "nonsense is not a URL" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -129,5 +144,7 @@ def test_worker_becomes_the_workers_own_program(luthier: Luthier) -> None:
 )
 def test_a_database_that_cannot_be_used_is_told_in_a_sentence(luthier: Luthier, url: str, words: str) -> None:
     done = luthier("serve", "--port", "0", LUTHIER_DATABASE_URL=url)
-    assert done.returncode == 2 and words in done.stderr
-    assert "hidden-word" not in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "hidden-word" not in done.stderr
+    assert "Traceback" not in done.stderr

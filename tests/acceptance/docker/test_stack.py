@@ -144,7 +144,9 @@ def test_containers_are_confined(stack: Stack) -> None:
     for service in SERVICES:
         about = stack.about(service)
         host = about["HostConfig"]
-        assert host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"] and not host["Privileged"]
+        assert host["ReadonlyRootfs"]
+        assert host["CapDrop"] == ["ALL"]
+        assert not host["Privileged"]
         assert host["SecurityOpt"] == ["no-new-privileges:true"]
         writable = {mount["Destination"] for mount in about["Mounts"] if mount["RW"]}
         assert writable == VOLUMES[service]
@@ -153,9 +155,11 @@ def test_containers_are_confined(stack: Stack) -> None:
         changed = {line.split()[1] for line in sh("docker", "diff", about["Id"]).splitlines()}
         assert changed <= places | {"/usr", "/usr/sbin"}, "only the places of the mounts themselves"
         users = sh("docker", "top", about["Id"], "-eo", "pid,uid,args").splitlines()[1:]
-        assert users and all(line.split()[1] in ("999", "10001") for line in users), users
+        assert users, users
+        assert all(line.split()[1] in ("999", "10001") for line in users), users
         status = Path(f"/proc/{about['State']['Pid']}/status").read_text()
-        assert "CapEff:\t0000000000000000" in status and "NoNewPrivs:\t1" in status
+        assert "CapEff:\t0000000000000000" in status
+        assert "NoNewPrivs:\t1" in status
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -185,7 +189,8 @@ def test_stopping_gives_the_trial_back_and_up_goes_on(stack: Stack) -> None:
     assert time.monotonic() - began < 30, "within the grace period"
     for service in SERVICES:
         state = stack.about(service)["State"]
-        assert (state["Status"], state["OOMKilled"]) == ("exited", False) and state["ExitCode"] in (0, 143), service
+        assert (state["Status"], state["OOMKilled"]) == ("exited", False), service
+        assert state["ExitCode"] in (0, 143), service
     stack.up("postgres")
     state = f"SELECT state FROM luthier_assignment WHERE kind = 'train' AND number = {trial['number']}"
     assert stack.sql(state) == [["queued"]], "given back"
@@ -197,7 +202,8 @@ def test_the_budget_is_met_exactly_and_nothing_is_told_twice(stack: Stack) -> No
     resume(stack)
     until(lambda: stack.get(f"/v1/studies/{NAME}").get("finished_at"), 300)
     study = stack.get(f"/v1/studies/{NAME}")
-    assert study["state"] == "completed" and study["error"] is None
+    assert study["state"] == "completed"
+    assert study["error"] is None
     assert study["counts"] == {"queued": 0, "running": 0, "complete": TRIALS, "pruned": 0, "failed": 0, "cancelled": 0}
     trials = stack.trials(NAME)
     assert [trial["number"] for trial in trials] == list(range(TRIALS))
@@ -219,7 +225,8 @@ def test_nothing_restarted_by_itself(stack: Stack) -> None:
     """`compose stop` and `up` start counting anew."""
     for service in SERVICES:
         about = stack.about(service)
-        assert about["RestartCount"] == 0 and about["State"]["Health"]["Status"] == "healthy", service
+        assert about["RestartCount"] == 0, service
+        assert about["State"]["Health"]["Status"] == "healthy", service
     assert stack.about("secrets")["State"]["ExitCode"] == 0
 
 
@@ -233,7 +240,8 @@ def test_the_winner_can_be_downloaded_and_loaded(stack: Stack, tmp_path: Path) -
         archive.extractall(tmp_path, filter="data")
     folder = next(path.parent for path in tmp_path.rglob("config.json"))
     made = json.loads((folder / "luthier.json").read_text())
-    assert made["test"] == study["best"]["test"] and made["trial"] == study["best"]["trial"]
+    assert made["test"] == study["best"]["test"]
+    assert made["trial"] == study["best"]["trial"]
     (answer,) = pipeline("text-classification", str(folder))("a gripping, beautiful film")
     assert answer["label"] in ("negative", "positive")
 
@@ -269,12 +277,14 @@ def test_a_back_up_is_restored_in_place_or_not_at_all(stack: Stack, copy: Path, 
     assert "Nothing was replaced. To go on with what was there: docker compose up -d" in said, said
     assert "Restored" not in said
     stack.up()
-    assert stack.get("/v1/studies/later")["name"] == "later" and model_is_whole(stack)
+    assert stack.get("/v1/studies/later")["name"] == "later"
+    assert model_is_whole(stack)
     stack.compose("exec", "-T", "service", "ls", "/var/lib/luthier/later")
 
     assert "Restored from" in stack.run("docker/restore.sh", str(copy))
     until(lambda: stack.get(f"/v1/studies/{NAME}") == study, 60)
-    assert stack.trials(NAME) == trials and model_is_whole(stack)
+    assert stack.trials(NAME) == trials
+    assert model_is_whole(stack)
     assert stack.request("GET", "/v1/studies/later").status_code == 404
     assert "later" not in stack.compose("exec", "-T", "service", "ls", "-A", "/var/lib/luthier").split()
 
@@ -287,7 +297,8 @@ def test_a_back_up_restores_a_new_machine(stack: Stack, copy: Path) -> None:
     stack.run("docker/restore.sh", str(copy))
     (stack.token,) = re.findall(r"shown once: ([0-9a-f]{48})$", stack.logs("secrets"), flags=re.MULTILINE)
     until(lambda: stack.get(f"/v1/studies/{NAME}") == study, 60)
-    assert stack.trials(NAME) == trials and model_is_whole(stack)
+    assert stack.trials(NAME) == trials
+    assert model_is_whole(stack)
 
 
 def test_an_older_image_refuses_the_newer_schema(stack: Stack, older: str | None) -> None:
@@ -329,8 +340,10 @@ def test_the_gpu_file_comes_up_and_trains_on_nothing_less_than_a_gpu(stack: Stac
     assert "NVIDIA_VISIBLE_DEVICES=all" in asked.read_text()
     about = stack.about("worker")
     (request,) = about["HostConfig"]["DeviceRequests"]
-    assert request["Count"] == -1 and request["Capabilities"] == [["gpu", "compute", "utility"]]
-    assert about["State"]["Running"] and about["RestartCount"] == 0
+    assert request["Count"] == -1
+    assert request["Capabilities"] == [["gpu", "compute", "utility"]]
+    assert about["State"]["Running"]
+    assert about["RestartCount"] == 0
     assert stack.about("service")["State"]["Health"]["Status"] == "healthy"
 
 

@@ -79,7 +79,8 @@ def test_killed_child_worker_and_service(serve: Serve, tiny: Path, empty_url: st
     served.start()
     study = served.ended("faults")
 
-    assert study["state"] == "completed" and study["error"] is None
+    assert study["state"] == "completed"
+    assert study["error"] is None
     assert study["counts"] == {"queued": 0, "running": 0, "complete": 3, "pruned": 0, "failed": 0, "cancelled": 0}
     trials = served.trials("faults")
     assert [trial["attempt"] for trial in trials] == [2, 2, 2]
@@ -89,7 +90,8 @@ def test_killed_child_worker_and_service(serve: Serve, tiny: Path, empty_url: st
     assert all("goes on after evaluation" in log for log in logs), logs
     told = optuna_trials(empty_url, "faults")
     assert [(trial.params, trial.value, trial.intermediate_values) for trial in told] == undisturbed
-    assert study["best"]["test"]["accuracy"] is not None and study["model"]["bytes"] > 0
+    assert study["best"]["test"]["accuracy"] is not None
+    assert study["model"]["bytes"] > 0
 
 
 @pytest.mark.timeout(180)
@@ -129,4 +131,5 @@ def test_a_signal_gives_trials_back_and_leaves_no_process(serve: Serve, tiny: Pa
     served.environment["LUTHIER_FLEET"] = "none"
     served.start()
     trial = served.trials("faults")[0]
-    assert trial["state"] == "queued" and len(trial["values"]) >= 1
+    assert trial["state"] == "queued"
+    assert len(trial["values"]) >= 1

@@ -23,16 +23,19 @@ def test_models_and_strategies_are_searched_together(shared: Served, tiny: Path,
 
     shared.client.post("/v1/studies", json=document | {"budget": {"trials": 9}}).raise_for_status()
     study, trials = shared.ended("several"), shared.trials("several")
-    assert study["state"] == "completed" and "exhausted: all of its 4" in study["message"]
+    assert study["state"] == "completed"
+    assert "exhausted: all of its 4" in study["message"]
     assert {(t["params"]["model"], t["params"]["strategy"], t["state"]) for t in trials} == {
         (model, strategy, "complete") for model in depths for strategy in ("full", "lora")
     }
-    assert all(trial["params"]["freeze_depth"] in (0.5, 0.6) for trial in trials) and len(trials) == 4
+    assert all(trial["params"]["freeze_depth"] in (0.5, 0.6) for trial in trials)
+    assert len(trials) == 4
 
     with tarfile.open(fileobj=io.BytesIO(shared.client.get(study["model"]["url"]).content)) as archive:
         archive.extractall(tmp_path / "model", filter="data")
     winner = next(path.parent for path in (tmp_path / "model").rglob("config.json"))
     made, best = json.loads((winner / "luthier.json").read_text()), study["best"]
-    assert made["search_params"] == best["params"] and made["test"] == best["test"]
+    assert made["search_params"] == best["params"]
+    assert made["test"] == best["test"]
     assert made["params"]["freeze_depth"] == depths[best["params"]["model"]] // 2
     assert json.loads((winner / "config.json").read_text())["num_hidden_layers"] == depths[best["params"]["model"]]

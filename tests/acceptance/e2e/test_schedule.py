@@ -72,12 +72,14 @@ def test_a_champion_is_found_kept_through_a_kill_and_replaced_by_a_better_one(
     decision = second["decision"]
     assert decision["champion"]["accuracy"] < 0.5 < decision["challenger"]["accuracy"]
     again = mcnemar(decision["gained"], decision["lost"], decision["examples"], 0.95)
-    assert decision["test"]["p_value"] == again.p_value and decision["test"]["interval"] == list(again.interval)
+    assert decision["test"]["p_value"] == again.p_value
+    assert decision["test"]["interval"] == list(again.interval)
 
     answer = served.client.get("/v1/schedules/nightly/champion")
     with tarfile.open(fileobj=io.BytesIO(answer.content)) as tar:
         tar.extractall(tmp_path / "champion", filter="data")
     about = json.loads((tmp_path / "champion" / "luthier.json").read_text())
-    assert about["study"] == second["study"] and about["fingerprint"] == second["fingerprint"]
+    assert about["study"] == second["study"]
+    assert about["fingerprint"] == second["fingerprint"]
     pipeline = transformers.pipeline("text-classification", str(tmp_path / "champion"), device="cpu")
     assert pipeline("this meal was superb and lovely")[0]["label"] == "joy"

@@ -31,10 +31,13 @@ def test_the_same_seed_gives_the_same_study_by_run_and_by_rest(serve: Serve, tin
     study = served.ended("same")
     assert essence(served, "same") == by_run
     assert {state for _, state, *_ in by_run} == {"complete", "pruned"}
-    assert study["best"] == first["best"] and study["counts"] == first["counts"]
-    assert study["best"]["test"]["accuracy"] > 0.8 and study["baseline"]["value"] is not None
+    assert study["best"] == first["best"]
+    assert study["counts"] == first["counts"]
+    assert study["best"]["test"]["accuracy"] > 0.8
+    assert study["baseline"]["value"] is not None
     again = served.client.post("/v1/studies", json=pruned)
-    assert again.status_code == 200 and again.json()["finished_at"] == study["finished_at"]
+    assert again.status_code == 200
+    assert again.json()["finished_at"] == study["finished_at"]
 
 
 def test_the_winner_loads_and_reproduces_its_test_score(shared: Served, tiny: Path, tmp_path: Path) -> None:
@@ -59,7 +62,8 @@ def test_the_winner_loads_and_reproduces_its_test_score(shared: Served, tiny: Pa
     right = [model.config.id2label[int(i)] == label for i, (_, label) in zip(logits.argmax(-1), rows, strict=True)]
     assert sum(right) / len(right) > 0.8
     made = json.loads((folder / "luthier.json").read_text())
-    assert made["test"] == study["best"]["test"] and made["trial"] == study["best"]["trial"]
+    assert made["test"] == study["best"]["test"]
+    assert made["trial"] == study["best"]["trial"]
 
 
 @pytest.mark.timeout(180)
@@ -72,7 +76,8 @@ def test_a_worker_that_shares_no_disk_trains_and_delivers(serve: Serve, tiny: Pa
         document = spec(tiny, "remote", budget={"trials": 2})
         served.client.post("/v1/studies", json=document).raise_for_status()
         study = served.ended("remote")
-    assert study["state"] == "completed" and study["counts"]["complete"] == 2
+    assert study["state"] == "completed"
+    assert study["counts"]["complete"] == 2
     assert len(served.client.get(study["model"]["url"]).content) == study["model"]["bytes"]
 
 
@@ -96,7 +101,9 @@ def test_what_cannot_run_fails_before_any_trial(
     assert words in answer.json()["detail"]
     shared.client.post("/v1/studies", json=document).raise_for_status()
     study = shared.ended(document["name"], 60)
-    assert study["state"] == "failed" and words in study["error"] and sum(study["counts"].values()) == 0
+    assert study["state"] == "failed"
+    assert words in study["error"]
+    assert sum(study["counts"].values()) == 0
 
 
 def test_a_trial_that_diverges_is_pruned_and_never_wins(shared: Served, tiny: Path) -> None:
@@ -105,8 +112,10 @@ def test_a_trial_that_diverges_is_pruned_and_never_wins(shared: Served, tiny: Pa
     document = spec(tiny, "diverges", space=space, sampler={"name": "grid"}, budget={"trials": 5})
     shared.client.post("/v1/studies", json=document).raise_for_status()
     study = shared.ended("diverges")
-    assert study["state"] == "completed" and "exhausted" in study["message"]
-    assert study["counts"]["complete"] == 1 and study["best"]["params"]["weight_decay"] == 0.01
+    assert study["state"] == "completed"
+    assert "exhausted" in study["message"]
+    assert study["counts"]["complete"] == 1
+    assert study["best"]["params"]["weight_decay"] == 0.01
     diverged = next(t for t in shared.trials("diverges") if t["params"]["weight_decay"] == 10.0)
     assert (diverged["state"], diverged["reason"]) == ("pruned", "diverged")
 

@@ -94,7 +94,8 @@ def test_a_schedule_of_a_real_model(house: Running, tmp_path: Path) -> None:
         return dict(until(last, 500))
 
     first = due(0)
-    assert first["outcome"] == "first" and first["score"] > 0.6, first
+    assert first["outcome"] == "first", first
+    assert first["score"] > 0.6, first
     assert (due(1)["state"], due(1)["reason"]) == ("skipped", "unchanged")
 
     write(source, rows(ROWS // 2, ROWS // 2, start=0) + rows(300, 60, start=ROWS // 2))

@@ -53,7 +53,8 @@ def test_a_wrong_token_is_told_and_the_right_one_leads_on(page: Page, service: E
     expect(page.get_by_text("violins")).to_be_visible(timeout=30_000)  # the dashboard is built for its first request
     assert page.url.startswith(service.url + "/dashboard")
     (cookie,) = page.context.cookies()
-    assert cookie.get("httpOnly") and cookie.get("sameSite") == "Strict"
+    assert cookie.get("httpOnly")
+    assert cookie.get("sameSite") == "Strict"
 
 
 def test_the_dashboard_draws_a_study(page: Page, service: Embedded) -> None:

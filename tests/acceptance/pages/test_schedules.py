@@ -47,4 +47,5 @@ def test_all_schedules_lead_to_one_with_its_runs_and_a_plot(house: Running, page
 
 def test_a_page_of_no_schedule_is_a_problem(house: Running, page: Page) -> None:
     answer = page.goto(f"{house.url}/schedules/weekly")
-    assert answer is not None and answer.status == 404
+    assert answer is not None
+    assert answer.status == 404

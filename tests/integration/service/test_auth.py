@@ -50,7 +50,9 @@ def bearer(token: str) -> dict[str, str]:
 
 def test_every_route_but_health_and_login_asks_for_the_token(guarded: Running) -> None:
     routes = every_route(guarded)
-    assert len(routes) > 50 and ("POST", "/v1/worker/claim") in routes and ("GET", "/dashboard") in routes
+    assert len(routes) > 50
+    assert ("POST", "/v1/worker/claim") in routes
+    assert ("GET", "/dashboard") in routes
     for method, path in routes:
         answer = ask(guarded, method, path)
         if path in OPEN:
@@ -98,13 +100,18 @@ def login(house: Running, token: str = USER, **form: str) -> httpx.Response:
 
 def test_a_browser_logs_in(guarded: Running) -> None:
     asked = ask(guarded, "GET", "/dashboard", Accept="text/html")
-    assert asked.status_code == 303 and asked.headers["location"] == "/login?next=/dashboard"
+    assert asked.status_code == 303
+    assert asked.headers["location"] == "/login?next=/dashboard"
     page = ask(guarded, "GET", "/login?next=/dashboard", Accept="text/html")
-    assert page.status_code == 200 and "<form" in page.text
+    assert page.status_code == 200
+    assert "<form" in page.text
     answer = login(guarded, next="/docs")
-    assert answer.status_code == 303 and answer.headers["location"] == "/docs"
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/docs"
     flags = answer.headers["set-cookie"].lower()
-    assert "httponly" in flags and "samesite=strict" in flags and USER not in flags
+    assert "httponly" in flags
+    assert "samesite=strict" in flags
+    assert USER not in flags
     cookie = {"Cookie": f"{COOKIE}={answer.cookies[COOKIE]}"}
     guarded.anyone.cookies.clear()
     assert guarded.anyone.get("/v1/studies", headers=cookie).status_code == 200
@@ -114,7 +121,9 @@ def test_a_browser_logs_in(guarded: Running) -> None:
 def test_a_wrong_token_gets_no_cookie(guarded: Running) -> None:
     for token in ("wrong", WORKER, guarded.tokens.fleet):
         answer = login(guarded, token)
-        assert answer.status_code == 401 and "set-cookie" not in answer.headers and token not in answer.text
+        assert answer.status_code == 401
+        assert "set-cookie" not in answer.headers
+        assert token not in answer.text
 
 
 def test_a_cookie_cannot_be_forged(guarded: Running) -> None:
@@ -164,7 +173,9 @@ def test_a_cookie_runs_out_after_twelve_hours(guarded: Running, monkeypatch: pyt
 def test_login_leads_to_our_own_pages_only(guarded: Running, target: str) -> None:
     assert login(guarded, next=target).headers["location"] == "/dashboard"
     page = guarded.anyone.get("/login", params={"next": target})
-    assert "evil" not in page.text and "<script" not in page.text and "javascript" not in page.text
+    assert "evil" not in page.text
+    assert "<script" not in page.text
+    assert "javascript" not in page.text
 
 
 def test_without_a_token_it_answers_to_this_machine_only(house_sqlite: Running) -> None:

@@ -10,7 +10,8 @@ from tests.support.harness import Running, ScriptedWorker, held, problem
 
 def test_the_budget_of_trials_is_met_exactly(house: Running) -> None:
     study = house.finished(budget={"trials": 3}, parallel=5)
-    assert study["counts"]["complete"] == 3 and study["message"] == "All 3 trials of the budget are done."
+    assert study["counts"]["complete"] == 3
+    assert study["message"] == "All 3 trials of the budget are done."
 
 
 def test_wall_clock_time(house: Running, worker: ScriptedWorker) -> None:
@@ -30,11 +31,14 @@ def test_wall_clock_time(house: Running, worker: ScriptedWorker) -> None:
     assert worker.report(a, 2, 0.7) is Decision.STOP, "what runs ends at its next evaluation"
     worker.finish(a, reason="budget")
     trial = house.trials()[0]
-    assert trial["state"] == "complete" and trial["reason"] == "budget" and trial["value"] == 0.7
+    assert trial["state"] == "complete"
+    assert trial["reason"] == "budget"
+    assert trial["value"] == 0.7
     a = worker.take(AssignmentKind.EVALUATE)
     worker.finish(a, evaluation={"test": {"accuracy": 0.5}, "model": worker.write(a, "model.tar.gz", b"x")})
     study = house.study()
-    assert study["state"] == "completed" and "100 seconds of wall-clock" in study["message"]
+    assert study["state"] == "completed"
+    assert "100 seconds of wall-clock" in study["message"]
 
 
 def test_gpu_seconds(house: Running, worker: ScriptedWorker) -> None:
@@ -45,7 +49,8 @@ def test_gpu_seconds(house: Running, worker: ScriptedWorker) -> None:
         worker.finish(a, seconds=seconds)
     assert worker.take(AssignmentKind.EVALUATE)
     study = house.study()
-    assert study["counts"]["complete"] == 3 and study["gpu_seconds"] == pytest.approx(12.0)
+    assert study["counts"]["complete"] == 3
+    assert study["gpu_seconds"] == pytest.approx(12.0)
     assert "10 GPU seconds" in study["message"]
 
 
@@ -84,7 +89,8 @@ def test_the_budget_of_failures(house: Running, worker: ScriptedWorker, complete
         worker.evaluate(worker.take(AssignmentKind.EVALUATE))
     assert worker.claim() is None
     study = house.study()
-    assert study["state"] == "failed" and study["error"] == "2 trials failed, which is the budget's limit."
+    assert study["state"] == "failed"
+    assert study["error"] == "2 trials failed, which is the budget's limit."
     assert bool(study["model"]) == bool(completed)
     assert house.client.get("/v1/studies/s1/model").status_code == (200 if completed else 404)
 
@@ -94,7 +100,9 @@ def test_no_complete_trial_is_a_failure_with_the_last_error(house: Running, work
     for i in (1, 2):
         worker.finish(worker.take(), "failed", reason="error", problem={"message": f"The disk is full ({i})."})
     study = house.study()
-    assert study["state"] == "failed" and study["best"] is None and study["model"] is None
+    assert study["state"] == "failed"
+    assert study["best"] is None
+    assert study["model"] is None
     assert study["error"] == "No trial ran to its end. The last failure: The disk is full (2)."
     problem(house.client.get("/v1/studies/s1/model"), 404)
 
@@ -103,7 +111,8 @@ def test_no_complete_trial_is_a_failure_with_the_last_error(house: Running, work
 def test_an_exhausted_space_completes_early(house: Running, sampler: str) -> None:
     space = {"learning_rate": [1e-4, 1e-3], "batch_size": [8, 16], "epochs": 2}
     study = house.finished(space=space, sampler={"name": sampler}, budget={"trials": 30})
-    assert study["state"] == "completed" and study["counts"]["complete"] == 4
+    assert study["state"] == "completed"
+    assert study["counts"]["complete"] == 4
     assert study["message"] == "The space is exhausted: all of its 4 configurations were run."
     configurations = {(trial["params"]["learning_rate"], trial["params"]["batch_size"]) for trial in house.trials()}
     assert len(configurations) == 4
@@ -115,8 +124,10 @@ def test_a_winner_that_cannot_be_measured_fails_the_study(house: Running, worker
     a = worker.take(AssignmentKind.EVALUATE)
     worker.finish(a, "failed", reason="error", problem={"message": "The disk is full."})
     study = house.study()
-    assert study["state"] == "failed" and "The disk is full." in study["error"]
-    assert study["best"]["trial"] == 0 and study["best"]["test"] is None
+    assert study["state"] == "failed"
+    assert "The disk is full." in study["error"]
+    assert study["best"]["trial"] == 0
+    assert study["best"]["test"] is None
 
 
 def test_a_paused_study_whose_budget_is_used_up_still_ends(house: Running, worker: ScriptedWorker) -> None:
@@ -127,4 +138,5 @@ def test_a_paused_study_whose_budget_is_used_up_still_ends(house: Running, worke
     assert "is ending already" in problem(house.client.post("/v1/studies/s1/stop"), 409)["detail"]
     worker.drain()
     study = house.study()
-    assert study["state"] == "completed" and study["model"] is not None
+    assert study["state"] == "completed"
+    assert study["model"] is not None

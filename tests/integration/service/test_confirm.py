@@ -28,17 +28,21 @@ def play(house: Running, worker: ScriptedWorker, first: list[float], again: dict
 def test_a_lucky_run_does_not_win(house: Running, worker: ScriptedWorker) -> None:
     house.create(**CONFIRM)
     study = play(house, worker, [0.5, 0.9, 0.6, 0.8], {1: [0.6, 0.7], 3: [0.75, 0.79]})
-    assert study["state"] == "completed" and study["best"]["trial"] == 3
+    assert study["state"] == "completed"
+    assert study["best"]["trial"] == 3
     found = [(c["trial"], sorted(c["values"])) for c in study["confirmed"]]
     assert found == [(1, [0.6, 0.7]), (3, [0.75, 0.79])]
-    assert study["counts"]["complete"] == 4 and len(house.trials()) == 4  # repetitions are no trials
-    assert len(house.optuna()) == 4 and {t.state.name for t in house.optuna()} == {"COMPLETE"}
+    assert study["counts"]["complete"] == 4
+    assert len(house.trials()) == 4
+    assert len(house.optuna()) == 4
+    assert {t.state.name for t in house.optuna()} == {"COMPLETE"}
 
     archive = house.client.get("/v1/studies/s1/model").content
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         about = json.loads(tar.extractfile("luthier.json").read())  # type: ignore[union-attr]
         weights = tar.extractfile("model.safetensors").read().decode()  # type: ignore[union-attr]
-    assert about["trial"] == 3 and about["validation"]["accuracy"] == 0.79
+    assert about["trial"] == 3
+    assert about["validation"]["accuracy"] == 0.79
     assert weights.startswith("weights 3 ")  # of repetition 3: the second seed of the second candidate
     kept = {path.name for path in (house.settings.home / "store").glob("*/best-*")}
     assert len(kept) == 1
@@ -53,7 +57,9 @@ def test_one_that_diverges_again_is_not_trusted(house: Running, worker: Scripted
 def test_where_no_repetition_ends_the_best_trial_wins(house: Running, worker: ScriptedWorker) -> None:
     house.create(**CONFIRM)
     study = play(house, worker, [0.5, 0.9, 0.6, 0.8], {1: [-1, -1], 3: [-1, -1]})
-    assert study["best"]["trial"] == 1 and study["model"] is not None and study["confirmed"] == []
+    assert study["best"]["trial"] == 1
+    assert study["model"] is not None
+    assert study["confirmed"] == []
 
 
 def test_repetitions_run_beside_each_other_and_are_given_to_another_when_their_worker_vanishes(
@@ -73,4 +79,5 @@ def test_repetitions_run_beside_each_other_and_are_given_to_another_when_their_w
     assert (retried.number, retried.seed, retried.attempt) == (a.number, a.seed, 2)
     again.work(retried)
     again.drain()
-    assert house.study()["state"] == "completed" and len(house.study()["confirmed"]) == 2
+    assert house.study()["state"] == "completed"
+    assert len(house.study()["confirmed"]) == 2

@@ -18,7 +18,8 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 def test_it_shows_our_studies(shown: Running) -> None:
     page = shown.client.get("/dashboard")
-    assert page.status_code == 200 and "text/html" in page.headers["content-type"]
+    assert page.status_code == 200
+    assert "text/html" in page.headers["content-type"]
     assert shown.client.get("/").headers["location"] == "/dashboard"
     summaries = shown.get("/api/studies")["study_summaries"]
     assert [summary["study_name"] for summary in summaries] == ["s1"]
@@ -48,7 +49,8 @@ def test_it_changes_nothing(shown: Running) -> None:
 def test_its_pages_are_kept_in_their_place(shown: Running) -> None:
     for path in ("/dashboard", "/api/studies", "/static/bundle.js"):
         headers = shown.client.get(path).headers
-        assert headers["x-content-type-options"] == "nosniff" and headers["x-frame-options"] == "DENY", path
+        assert headers["x-content-type-options"] == "nosniff", path
+        assert headers["x-frame-options"] == "DENY", path
         assert "default-src 'self'" in headers["content-security-policy"], path
         assert "frame-ancestors 'none'" in headers["content-security-policy"], path
 
@@ -59,7 +61,8 @@ def test_its_files_come_without_accept_encoding(shown: Running) -> None:
     connection.putrequest("GET", "/static/bundle.js", skip_accept_encoding=True)
     connection.endheaders()
     response = connection.getresponse()
-    assert response.status == 200 and len(response.read()) > 100_000
+    assert response.status == 200
+    assert len(response.read()) > 100_000
     connection.close()
 
 
@@ -69,5 +72,6 @@ def test_it_serves_no_other_file(shown: Running, path: str) -> None:
     connection = http.client.HTTPConnection(address.hostname or "", address.port)
     connection.request("GET", path)
     response = connection.getresponse()
-    assert response.status in (400, 403, 404) and b"root:" not in response.read()
+    assert response.status in (400, 403, 404)
+    assert b"root:" not in response.read()
     connection.close()

@@ -57,7 +57,8 @@ def test_a_small_finite_space_is_run_once_each(house: Running, database_url: str
         space = {"learning_rate": [1e-5, 1e-4, 1e-3], "epochs": [1, 2], "batch_size": [8, 16]}
         create(urls[0], space=space, budget={"trials": 40}, parallel=4)
         study = Together(urls, threads=6).run_until_ended(urls[0], "s1", seconds=60)
-        assert "exhausted" in study["message"] and "12" in study["message"]
+        assert "exhausted" in study["message"]
+        assert "12" in study["message"]
         check_exact(urls[0], database_url, study, 12)
 
 
@@ -71,7 +72,9 @@ def test_a_trial_that_optuna_has_and_we_lack_is_adopted(house: Running, worker: 
     asked = search.ask(1)
     house.core.searches.forget(study.id)
     a = worker.take()
-    assert a.number == 1 and asked is not None and a.params.items() >= asked.items()
+    assert a.number == 1
+    assert asked is not None
+    assert a.params.items() >= asked.items()
     worker.train(a)
     worker.drain()
     assert [trial.state.name for trial in house.optuna()] == ["COMPLETE"] * 3

@@ -22,8 +22,11 @@ def test_what_diverged_or_did_not_fit_is_never_best(
     assert house.study()["best"] is None
     worker.drain()
     study, trial = house.study(), house.trials()[0]
-    assert study["state"] == "completed" and study["best"]["trial"] != 0
-    assert trial["state"] == state and trial["reason"] == reason and "NaN" in trial["error"]
+    assert study["state"] == "completed"
+    assert study["best"]["trial"] != 0
+    assert trial["state"] == state
+    assert trial["reason"] == reason
+    assert "NaN" in trial["error"]
     assert trial["values"][1]["metrics"]["accuracy"] is None
     told = house.optuna()[0]
     assert told.state.name == "PRUNED"
@@ -57,9 +60,12 @@ def test_a_trial_without_any_score_fails(house: Running, worker: ScriptedWorker)
         worker.report(a, step, None)
     worker.finish(a)
     trial = house.trials()[0]
-    assert trial["state"] == "failed" and trial["value"] is None and "without a finite score" in trial["error"]
+    assert trial["state"] == "failed"
+    assert trial["value"] is None
+    assert "without a finite score" in trial["error"]
     worker.drain()
-    assert house.study()["best"]["trial"] == 1 and house.study()["baseline"] == {"trial": 0, "value": None}
+    assert house.study()["best"]["trial"] == 1
+    assert house.study()["baseline"] == {"trial": 0, "value": None}
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", '"0.5"', "true", "[]"])
@@ -134,7 +140,8 @@ def test_a_full_disk_is_waited_for(house_sqlite: Running, monkeypatch: pytest.Mo
     with monkeypatch.context() as patch:
         patch.setattr(FileStore, "append_log", full)
         answer = worker.client.post("/v1/worker/report", json=held(a) | {"step": 1, "metrics": {"accuracy": 0.5}})
-    assert "disk of the service is full" in problem(answer, 503)["detail"] and answer.headers["Retry-After"]
+    assert "disk of the service is full" in problem(answer, 503)["detail"]
+    assert answer.headers["Retry-After"]
     assert house_sqlite.trials("full")[0]["values"] == []
     worker.report(a, 1, 0.5)
     house_sqlite.client.post("/v1/studies/full/cancel").raise_for_status()

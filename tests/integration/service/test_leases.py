@@ -36,7 +36,8 @@ def test_an_inspection_that_finds_bad_data_fails_the_study(house: Running, worke
     a = worker.take(AssignmentKind.INSPECT)
     worker.finish(a, "failed", reason="bad_data", problem={"message": sentence, "path": ["dataset", "source"]})
     study = house.study()
-    assert study["state"] == "failed" and "row 7 has no label" in study["error"]
+    assert study["state"] == "failed"
+    assert "row 7 has no label" in study["error"]
     assert worker.claim() is None
 
 
@@ -45,7 +46,8 @@ def test_a_depth_below_the_model_fails_the_study(house: Running, worker: Scripte
     worker.inspect(worker.take(AssignmentKind.INSPECT))
     study = house.study()
     assert study["state"] == "failed"
-    assert "space.freeze_depth.high" in study["error"] and "6 blocks" in study["error"]
+    assert "space.freeze_depth.high" in study["error"]
+    assert "6 blocks" in study["error"]
     assert house.client.delete("/v1/studies/s1").status_code == 204
 
 
@@ -56,7 +58,9 @@ def test_a_waiting_claim_wakes_when_work_appears(house: Running, worker: Scripte
     until(lambda: house.get("/v1/workers")["items"])
     house.client.post("/v1/studies", json=spec())
     waiting.join(10)  # half of the time that it would wait without being woken
-    assert found and found[0] is not None and found[0].kind is AssignmentKind.INSPECT
+    assert found
+    assert found[0] is not None
+    assert found[0].kind is AssignmentKind.INSPECT
 
 
 def test_a_waiting_claim_answers_when_its_time_is_up(house: Running, worker: ScriptedWorker) -> None:

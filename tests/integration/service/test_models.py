@@ -28,7 +28,8 @@ def study(house: Running, worker: ScriptedWorker) -> Running:
 
 def test_users_see_fractions_and_workers_get_blocks(study: Running, worker: ScriptedWorker) -> None:
     added = study.client.post("/v1/studies/s1/trials", json={"params": OWN})
-    assert added.status_code == 201 and added.json()["params"] == OWN
+    assert added.status_code == 201
+    assert added.json()["params"] == OWN
     baseline = worker.take()
     assert (baseline.number, baseline.model, baseline.params["freeze_depth"]) == (0, "models/large", 0)
     worker.train(baseline)
@@ -77,11 +78,13 @@ def test_a_plan_has_every_model(house: Running) -> None:
     thread.join()
     assert [(model["model"], len(model["blocks"])) for model in plan["models"]] == [(MODELS[0], 6), (MODELS[1], 2)]
     assert plan["models"][1]["trainable_parameters"] == [210, 110, 10]
-    assert plan["space"]["model"] == MODELS and plan["space"]["freeze_depth"]["high"] == 1.0
+    assert plan["space"]["model"] == MODELS
+    assert plan["space"]["freeze_depth"]["high"] == 1.0
 
 
 def test_the_model_that_cannot_be_used_is_named(house: Running, worker: ScriptedWorker) -> None:
     house.create(model=MODELS, space=SPACE)
     told = {"message": "models/small holds no weights.", "path": ["model", 1]}
     worker.finish(worker.take(AssignmentKind.INSPECT), "failed", reason="bad_data", problem=told)
-    assert house.study()["state"] == "failed" and "models/small" in house.study()["error"]
+    assert house.study()["state"] == "failed"
+    assert "models/small" in house.study()["error"]

@@ -45,8 +45,11 @@ def test_metrics_are_prometheus(house: Running, worker: ScriptedWorker) -> None:
 def test_workers_are_idle_busy_or_away(house: Running, worker: ScriptedWorker) -> None:
     worker.post("claim", worker="w1", device="NVIDIA H200\x00", version="0.1.0")
     (seen,) = house.get("/v1/workers")["items"]
-    assert seen["name"] == "w1" and seen["state"] == "idle" and seen["study"] is None
-    assert seen["device"].startswith("NVIDIA H200") and seen["version"] == "0.1.0"
+    assert seen["name"] == "w1"
+    assert seen["state"] == "idle"
+    assert seen["study"] is None
+    assert seen["device"].startswith("NVIDIA H200")
+    assert seen["version"] == "0.1.0"
     house.started(worker)
     worker.take()
     (seen,) = house.get("/v1/workers")["items"]
@@ -73,7 +76,8 @@ def test_tasks_tell_every_default(house: Running) -> None:
 def test_paths_that_lead_nowhere_are_problems(house_sqlite: Running) -> None:
     for method in ("GET", "POST", "DELETE", "PATCH"):
         answer = house_sqlite.client.request(method, "/v1/studies/a/b/c/d")
-        assert answer.status_code == 404 and answer.headers["content-type"] == "application/problem+json"
+        assert answer.status_code == 404
+        assert answer.headers["content-type"] == "application/problem+json"
         ProblemView.model_validate(answer.json())
 
 
@@ -90,7 +94,8 @@ def references(node: Any) -> set[str]:
 
 
 def test_the_description_is_sound(document: dict[str, Any]) -> None:
-    assert re.fullmatch(r"3\.1\.\d", document["openapi"]) and document["info"]["title"] == "Luthier"
+    assert re.fullmatch(r"3\.1\.\d", document["openapi"])
+    assert document["info"]["title"] == "Luthier"
     assert document["info"]["version"] == luthier.__version__
     for reference in references(document):
         at: Any = document

@@ -52,19 +52,22 @@ def test_trials_share_a_gpu_by_bytes(house: Running) -> None:
     assert [a is not None for a in running] == [True, True, True, False, False]
     assert {a.memory_bytes for a in running if a} == {24 * GB}, "a fifth more than was measured"
     views = {view["name"]: view for view in house.get("/v1/workers")["items"]}
-    assert views["GPU-a-0"]["gpu"] == "GPU-a" and views["GPU-a-0"]["gpu_memory_bytes"] == 80 * GB
+    assert views["GPU-a-0"]["gpu"] == "GPU-a"
+    assert views["GPU-a-0"]["gpu_memory_bytes"] == 80 * GB
     assert [views[worker.name]["reserved_bytes"] for worker in workers] == [24 * GB] * 3 + [None] * 2
     assert house.study()["counts"]["queued"] == 0, "no configuration is drawn before there is room for it"
     workers[0].finish(running[0])
     house.move_clock(4)  # and does not ask again
-    assert workers[4].claim() is not None and workers[3].claim() is None
+    assert workers[4].claim() is not None
+    assert workers[3].claim() is None
 
 
 def test_a_trial_of_unknown_size_has_a_gpu_to_itself_until_it_is_measured(house: Running) -> None:
     first, second, third = slots(house, 3)
     started(house)
     a = first.take()
-    assert a.memory_bytes is None and second.claim() is None
+    assert a.memory_bytes is None
+    assert second.claim() is None
     first.report(a, 1, 0.5, peak_memory_bytes=30 * GB)
     assert second.take().memory_bytes == 36 * GB
     assert third.claim() is None, "two of 36 GB and one more do not fit"
@@ -161,7 +164,8 @@ def test_a_worker_that_holds_the_study_in_memory_goes_first(house: Running) -> N
     elsewhere = house.worker("b1", B)
     started(house, parallel=3, resources={"gpus": 0.25})
     first.finish(first.take())
-    assert second.claim() is None and elsewhere.claim() is None, "the first one will ask again at once"
+    assert second.claim() is None, "the first one will ask again at once"
+    assert elsewhere.claim() is None, "the first one will ask again at once"
     a = first.take()
     elsewhere.finish(elsewhere.take())  # on a GPU of its own rather than beside the first
     b = elsewhere.take()
@@ -175,7 +179,8 @@ def test_a_worker_that_holds_the_study_in_memory_goes_first(house: Running) -> N
 def test_workers_without_a_gpu_run_one_trial_each(house: Running) -> None:
     started(house, resources={"gpus": 1.0})
     taken = [house.worker(f"cpu-{i}").take() for i in range(3)]
-    assert len({a.id for a in taken}) == 3 and {a.memory_bytes for a in taken} == {None}
+    assert len({a.id for a in taken}) == 3
+    assert {a.memory_bytes for a in taken} == {None}
 
 
 def test_an_inspection_does_not_wait_for_room(house: Running) -> None:

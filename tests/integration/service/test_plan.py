@@ -19,7 +19,8 @@ def planned(house: Running, answer: Callable[[ScriptedWorker, Assignment], None]
 
     def inspect() -> None:
         a = worker.claim(wait_seconds=20)
-        assert a is not None and a.kind is AssignmentKind.INSPECT
+        assert a is not None
+        assert a.kind is AssignmentKind.INSPECT
         answer(worker, a)
 
     thread = threading.Thread(target=inspect)
@@ -39,7 +40,8 @@ def test_a_plan_tells_what_would_run(house: Running) -> None:
     assert body["space"]["freeze_depth"]["high"] == 6, "auto is resolved"
     assert body["data"] == {"rows": INSPECTION.rows, "labels": INSPECTION.labels}
     (model,) = body["models"]
-    assert model["model"] == "models/tiny" and len(model["blocks"]) == 6
+    assert model["model"] == "models/tiny"
+    assert len(model["blocks"]) == 6
     assert model["trainable_parameters"] == [610, 510, 410, 310, 210, 110, 10]
     sizes = body["estimates"].pop("batch_sizes")
     assert body["estimates"] == {"seconds_per_trial": 12.5, "seconds": 62.5, "memory_bytes": 1_000_000}
@@ -53,7 +55,8 @@ def test_a_plan_of_bad_data_names_the_path(house: Running) -> None:
         worker.finish(a, "failed", reason="bad_data", problem=message)
 
     response = planned(house, refuse)
-    assert paths(response) == {"dataset.columns.text"} and "no column text" in response.json()["detail"]
+    assert paths(response) == {"dataset.columns.text"}
+    assert "no column text" in response.json()["detail"]
     assert nothing_stored(house)
 
 
@@ -72,7 +75,8 @@ def test_a_plan_of_a_wrong_spec_reaches_no_worker(house: Running) -> None:
 def test_without_a_worker_a_plan_says_so(house: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "NO_WORKER_SECONDS", 0.1)
     response = house.client.post("/v1/studies:plan", json=spec())
-    assert "luthier worker" in problem(response, 503)["detail"] and response.headers["retry-after"]
+    assert "luthier worker" in problem(response, 503)["detail"]
+    assert response.headers["retry-after"]
     assert nothing_stored(house)
 
 

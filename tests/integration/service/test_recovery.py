@@ -29,10 +29,12 @@ def mine(house: Running) -> dict[str, Any]:
 def test_a_users_configuration_never_takes_the_baselines_place(house: Running, worker: ScriptedWorker) -> None:
     house.started(worker, budget={"trials": 3})
     answer = enqueue(house, mine(house))
-    assert answer.status_code == 201 and answer.json()["number"] == 1
+    assert answer.status_code == 201
+    assert answer.json()["number"] == 1
     worker.drain()
     trials = house.trials()
-    assert trials[1]["params"] == mine(house) and trials[0]["params"] != mine(house)
+    assert trials[1]["params"] == mine(house)
+    assert trials[0]["params"] != mine(house)
     assert house.study()["baseline"]["value"] == trials[0]["value"]
     assert len(trials) == len(house.optuna()) == 3
 
@@ -48,14 +50,16 @@ def test_a_users_configuration_comes_after_what_a_crash_left(house: Running, wor
     worker.drain()
     trials = house.trials()
     assert [trial["params"] for trial in trials[1:3]] == [left, mine(house)]
-    assert len(trials) == len(house.optuna()) == 4 and house.study()["state"] == "completed"
+    assert len(trials) == len(house.optuna()) == 4
+    assert house.study()["state"] == "completed"
 
 
 def test_no_room_is_left_when_the_baseline_takes_it(house: Running, worker: ScriptedWorker) -> None:
     house.started(worker, budget={"trials": 1})
     assert "all 1 trials" in problem(enqueue(house, mine(house)), 409)["detail"]
     worker.drain()
-    assert house.study()["state"] == "completed" and len(house.trials()) == 1
+    assert house.study()["state"] == "completed"
+    assert len(house.trials()) == 1
 
 
 def test_a_turn_that_an_error_ends_is_given_back(
@@ -110,7 +114,8 @@ def test_a_paused_study_out_of_time_waits_for_nobody(house: Running, worker: Scr
     house.reap()
     worker.drain()
     study = house.study()
-    assert study["state"] == "completed" and study["model"] is not None
+    assert study["state"] == "completed"
+    assert study["model"] is not None
 
 
 def test_a_winner_that_could_not_be_measured_is_measured_again(house: Running, worker: ScriptedWorker) -> None:
@@ -120,11 +125,15 @@ def test_a_winner_that_could_not_be_measured_is_measured_again(house: Running, w
     full = {"message": "The disk is full: free some space."}
     worker.finish(worker.take(AssignmentKind.EVALUATE), "failed", reason="error", problem=full)
     study = house.study()
-    assert study["state"] == "failed" and "disk is full" in study["error"] and "`resume`" in study["error"]
+    assert study["state"] == "failed"
+    assert "disk is full" in study["error"]
+    assert "`resume`" in study["error"]
     assert house.client.post("/v1/studies/s1/resume").json()["state"] == "running"
     worker.evaluate(worker.take(AssignmentKind.EVALUATE))
     study = house.study()
-    assert study["state"] == "completed" and study["error"] is None and study["model"] is not None
+    assert study["state"] == "completed"
+    assert study["error"] is None
+    assert study["model"] is not None
     assert study["best"]["test"] is not None
     problem(house.client.post("/v1/studies/s1/resume"), 409)
 

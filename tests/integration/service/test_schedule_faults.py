@@ -42,7 +42,8 @@ def test_a_service_killed_in_a_promotion_leaves_the_old_champion_or_the_new_one_
     assert (it.champion() == old) == is_old
     it.house.move_clock(turns.TURN_SECONDS + 1)
     it.settle()
-    assert it.runs()[0]["outcome"] == "promoted" and it.champion() != old
+    assert it.runs()[0]["outcome"] == "promoted"
+    assert it.champion() != old
     with tarfile.open(fileobj=io.BytesIO(it.champion())) as archive:
         assert {"model.safetensors", "luthier.json"} <= set(archive.getnames())
 
@@ -102,7 +103,8 @@ def test_an_error_in_one_run_stops_no_other(nightly: Callable[..., Nightly], mon
     monkeypatch.setattr(Steps, "begin", begins)
     it.settle()
     later, earlier = it.runs()
-    assert (later["state"], earlier["state"]) == ("finished", "failed") and "RuntimeError" in earlier["message"]
+    assert (later["state"], earlier["state"]) == ("finished", "failed")
+    assert "RuntimeError" in earlier["message"]
 
 
 def test_a_start_that_is_cut_off_is_done_once(nightly: Callable[..., Nightly], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +123,8 @@ def test_a_start_that_is_cut_off_is_done_once(nightly: Callable[..., Nightly], m
             it.house.tick(it.now)
     it.settle()
     tried, trials = it.runs()[0]["warm_start"], it.house.trials(it.runs()[0]["study"])
-    assert [trials[one["trial"]]["params"] for one in tried] == [one["params"] for one in tried] and len(trials) == 3
+    assert [trials[one["trial"]]["params"] for one in tried] == [one["params"] for one in tried]
+    assert len(trials) == 3
 
 
 def test_a_run_whose_winner_waits_for_its_comparison_can_be_ended(nightly: Callable[..., Nightly]) -> None:
@@ -152,7 +155,8 @@ def test_a_name_that_a_users_study_has_fails_the_run(nightly: Callable[..., Nigh
     due = datetime.fromtimestamp(it.now + 60, UTC)
     it.house.create(f"nightly-{due:%Y%m%dt%H%M%Sz}")
     it.due()
-    assert it.runs()[0]["state"] == "failed" and "already" in it.runs()[0]["message"]
+    assert it.runs()[0]["state"] == "failed"
+    assert "already" in it.runs()[0]["message"]
 
 
 def test_a_run_whose_study_is_cancelled_or_deleted_ends(nightly: Callable[..., Nightly]) -> None:
@@ -192,6 +196,7 @@ def test_a_challenger_is_compared_with_the_model_in_use_when_it_is_judged(nightl
     it.house.client.post("/v1/schedules/nightly/rollback")
     it.worker.compare(compared)
     it.house.tick(it.now)
-    assert it.runs()[0]["state"] == "running" and it.view()["champion"]["study"] == first["study"]
+    assert it.runs()[0]["state"] == "running"
+    assert it.view()["champion"]["study"] == first["study"]
     it.settle()
     assert it.runs()[0]["outcome"] == "promoted"

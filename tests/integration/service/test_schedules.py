@@ -54,8 +54,10 @@ def test_every_answer_shows_the_next_due_times(nightly: Callable[..., Nightly]) 
     house = nightly(cron="0 3 * * mon", timezone="Europe/Berlin").house
     view = house.get("/v1/schedules/nightly")
     times = [datetime.fromisoformat(text) for text in view["next"]]
-    assert len(times) == 5 and all(b - a in (timedelta(days=7), timedelta(days=7, hours=1)) for a, b in pairwise(times))
-    assert {t.weekday() for t in times} == {0} and view["state"] == "active"
+    assert len(times) == 5
+    assert all(b - a in (timedelta(days=7), timedelta(days=7, hours=1)) for a, b in pairwise(times))
+    assert {t.weekday() for t in times} == {0}
+    assert view["state"] == "active"
     house.client.patch("/v1/schedules/nightly", json={"paused": True})
     assert house.get("/v1/schedules/nightly")["state"] == "paused"
 
@@ -68,8 +70,10 @@ def test_a_schedule_finds_a_champion_skips_what_is_unchanged_and_promotes_what_i
     assert (first["state"], first["outcome"], first["decision"]) == ("finished", "first", None)
     study = it.house.study(first["study"])
     due = datetime.fromtimestamp(it.now, UTC)
-    assert first["study"] == f"nightly-{due:%Y%m%dt%H%M%Sz}" and study["state"] == "completed"
-    assert study["counts"]["complete"] == 3 and [len(c["values"]) for c in study["confirmed"]] == [2, 2]
+    assert first["study"] == f"nightly-{due:%Y%m%dt%H%M%Sz}"
+    assert study["state"] == "completed"
+    assert study["counts"]["complete"] == 3
+    assert [len(c["values"]) for c in study["confirmed"]] == [2, 2]
     assert it.view()["champion"]["study"] == first["study"]
 
     again = it.run("a")
@@ -81,23 +85,30 @@ def test_a_schedule_finds_a_champion_skips_what_is_unchanged_and_promotes_what_i
     better = it.run("b")
     assert (better["state"], better["outcome"]) == ("finished", "promoted")
     decision = better["decision"]
-    assert decision["test"]["name"] == "mcnemar" and decision["test"]["p_value"] == pytest.approx(106 / 2**14)
-    assert decision["difference"] == pytest.approx(0.1) and decision["promoted"] and better["score"] == 0.9
+    assert decision["test"]["name"] == "mcnemar"
+    assert decision["test"]["p_value"] == pytest.approx(106 / 2**14)
+    assert decision["difference"] == pytest.approx(0.1)
+    assert decision["promoted"]
+    assert better["score"] == 0.9
     assert it.view()["champion"]["run"] == better["id"]
     contest, now = decision["contest"], it.view()["champion"]
     assert [contest[side]["run"] for side in ("champion", "challenger")] == [first["id"], better["id"]]
     assert contest["challenger"] == {key: now[key] for key in ("run", "study", "trial", "params")}
     assert [contest[key]["fingerprint"][0] for key in ("data_before", "data")] == ["a", "b"]
-    assert contest["data"]["labels"] == INSPECTION.labels and "the data is another" in contest["changed"]
+    assert contest["data"]["labels"] == INSPECTION.labels
+    assert "the data is another" in contest["changed"]
     promoted = it.champion()
 
     worker.comparison = {}
     kept = it.run("c")
-    assert kept["outcome"] == "kept" and "may be chance" in kept["message"] and kept["score"] == 0.8
+    assert kept["outcome"] == "kept"
+    assert "may be chance" in kept["message"]
+    assert kept["score"] == 0.8
     assert it.champion() == promoted
 
     rolled = it.house.client.post("/v1/schedules/nightly/rollback").json()
-    assert rolled["champion"]["study"] == first["study"] and it.champion() != promoted
+    assert rolled["champion"]["study"] == first["study"]
+    assert it.champion() != promoted
     problem(it.house.client.post("/v1/schedules/nightly/rollback"), 409)
 
 
@@ -115,11 +126,13 @@ def test_the_best_of_the_last_run_are_tried_first_on_the_new_data(nightly: Calla
     assert len(tried) == 2
     for one in tried:
         old, clamped = before[one["from_trial"]], one["params"]
-        assert clamped["learning_rate"] == min(old["learning_rate"], 2e-4) and clamped["batch_size"] == 8
+        assert clamped["learning_rate"] == min(old["learning_rate"], 2e-4)
+        assert clamped["batch_size"] == 8
         said = " ".join(one["changes"])
         assert (f"batch_size {old['batch_size']}" in said) == (old["batch_size"] != 8)
         if one["trial"] is not None:
-            assert trials[one["trial"]]["params"] == clamped and trials[one["trial"]]["value"] is not None
+            assert trials[one["trial"]]["params"] == clamped
+            assert trials[one["trial"]]["value"] is not None
 
 
 def test_a_study_that_fails_fails_the_run_and_the_next_due_time_tries_again(nightly: Callable[..., Nightly]) -> None:
@@ -165,10 +178,12 @@ def test_after_an_absence_the_latest_due_time_runs_and_the_others_are_written_do
     it = nightly()
     it.due(minutes=700)  # more than one batch
     runs = it.runs()
-    assert runs[0]["state"] == "running" and len(runs) == 500
+    assert runs[0]["state"] == "running"
+    assert len(runs) == 500
     rest = it.house.get(f"/v1/schedules/nightly/runs?limit=500&cursor={_cursor(it)}")["items"]
     every = runs + rest
-    assert len(every) == 700 and {run["reason"] for run in every[1:]} == {"too_late"}
+    assert len(every) == 700
+    assert {run["reason"] for run in every[1:]} == {"too_late"}
     assert len({run["due_at"] for run in every}) == 700
 
 
@@ -194,7 +209,8 @@ def test_a_late_or_paused_due_time(
     due = datetime.fromisoformat(it.view()["next"][0]).timestamp()
     it.house.tick(due + late)
     (run,) = it.runs()
-    assert run["reason"] == reason and run["state"] == ("skipped" if reason else "running")
+    assert run["reason"] == reason
+    assert run["state"] == ("skipped" if reason else "running")
     assert datetime.fromisoformat(run["due_at"]).timestamp() == due
 
 
@@ -203,7 +219,8 @@ def test_a_user_may_run_it_now_also_of_unchanged_data_and_while_it_is_paused(nig
     it.run("a")
     it.house.client.patch("/v1/schedules/nightly", json={"paused": True})
     triggered = it.house.client.post("/v1/schedules/nightly/trigger")
-    assert triggered.status_code == 201 and triggered.json()["trigger"] == "manual"
+    assert triggered.status_code == 201
+    assert triggered.json()["trigger"] == "manual"
     it.settle()
     assert it.runs()[0]["outcome"] == "kept"
 
@@ -213,14 +230,17 @@ def test_runs_by_hand_do_not_count(nightly: Callable[..., Nightly]) -> None:
     for _ in range(2):
         assert it.house.client.post("/v1/schedules/nightly/trigger").status_code == 201
         it.house.move_clock(2)
-    assert it.view()["state"] == "active" and len(it.view()["next"]) == 1
+    assert it.view()["state"] == "active"
+    assert len(it.view()["next"]) == 1
 
 
 def test_it_ends_after_its_last_run_and_goes_on_when_it_is_given_more(nightly: Callable[..., Nightly]) -> None:
     it = nightly(max_runs=1)
     it.run("a")
     it.due()
-    assert it.view()["state"] == "ended" and it.view()["next"] == [] and len(it.runs()) == 1
+    assert it.view()["state"] == "ended"
+    assert it.view()["next"] == []
+    assert len(it.runs()) == 1
     it.house.client.patch("/v1/schedules/nightly", json={"max_runs": 3})
     assert len(it.view()["next"]) == 2
 
@@ -229,7 +249,8 @@ def test_an_unchanged_run_does_not_count(nightly: Callable[..., Nightly]) -> Non
     it = nightly(max_runs=2)
     it.run("a")
     it.run("a")
-    assert it.view()["state"] == "active" and len(it.view()["next"]) == 1
+    assert it.view()["state"] == "active"
+    assert len(it.view()["next"]) == 1
 
 
 def test_old_studies_go_and_the_champion_stays(nightly: Callable[..., Nightly]) -> None:
@@ -239,7 +260,8 @@ def test_old_studies_go_and_the_champion_stays(nightly: Callable[..., Nightly]) 
     for letter in "bcd":
         assert it.run(letter)["outcome"] == "kept"
     names = [study["name"] for study in it.house.get("/v1/studies")["items"]]
-    assert names == [it.runs()[0]["study"]] and it.champion() == model
+    assert names == [it.runs()[0]["study"]]
+    assert it.champion() == model
     it.worker.comparison = BETTER
     it.run("e")
     store = FileStore(it.house.settings.home / "store")
@@ -260,7 +282,8 @@ def test_a_patch_is_checked_as_a_whole_and_changes_nothing_when_it_is_wrong(nigh
         assert path in paths(it.house.client.patch("/v1/schedules/nightly", json=changes))
     assert it.view()["spec"] == before
     changed = it.house.client.patch("/v1/schedules/nightly", json={"keep_runs": 3, "promote": None}).json()["spec"]
-    assert changed == before | {"keep_runs": 3, "promote": changed["promote"]} and changed["promote"]["seeds"] == 3
+    assert changed == before | {"keep_runs": 3, "promote": changed["promote"]}
+    assert changed["promote"]["seeds"] == 3
 
 
 def test_the_score_of_the_model_in_use_is_drawn_over_time(nightly: Callable[..., Nightly]) -> None:
@@ -269,7 +292,8 @@ def test_the_score_of_the_model_in_use_is_drawn_over_time(nightly: Callable[...,
     it.run("b")
     plot = it.house.get("/v1/schedules/nightly/plots/champion?format=json")
     in_use = next(trace for trace in plot["data"] if trace["name"] == "model in use")
-    assert in_use["y"] == [0.75, 0.8] and len(in_use["x"]) == 2
+    assert in_use["y"] == [0.75, 0.8]
+    assert len(in_use["x"]) == 2
 
 
 def test_a_message_is_no_markup_on_the_pages(nightly: Callable[..., Nightly]) -> None:
@@ -281,7 +305,9 @@ def test_a_message_is_no_markup_on_the_pages(nightly: Callable[..., Nightly]) ->
     it.house.tick(it.now)
     for path in ("/schedules", "/schedules/nightly"):
         page = it.house.client.get(path)
-        assert page.status_code == 200 and "failed" in page.text and "<script" not in page.text
+        assert page.status_code == 200
+        assert "failed" in page.text
+        assert "<script" not in page.text
         assert "script-src" not in page.headers["content-security-policy"]
         assert page.headers["content-security-policy"].startswith("default-src 'none'")
     assert "&lt;script&gt;alert(1)&lt;/script&gt; does not exist." in page.text

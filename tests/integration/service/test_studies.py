@@ -21,13 +21,17 @@ def test_a_study_is_created_once(house: Running) -> None:
     assert first.status_code == 201
     assert first.headers["location"] == "/v1/studies/s1"
     study = first.json()
-    assert study["state"] == "queued" and study["best"] is None and study["model"] is None
+    assert study["state"] == "queued"
+    assert study["best"] is None
+    assert study["model"] is None
     assert study["counts"] == dict.fromkeys(("queued", "running", "complete", "pruned", "failed", "cancelled"), 0)
-    assert study["spec"]["model"] == "models/tiny" and study["spec"]["seed"] == 0, "defaults are shown"
+    assert study["spec"]["model"] == "models/tiny", "defaults are shown"
+    assert study["spec"]["seed"] == 0, "defaults are shown"
     assert study["created_at"].endswith("Z")
 
     again = house.client.post("/v1/studies", json=spec())
-    assert again.status_code == 200 and again.json() == study
+    assert again.status_code == 200
+    assert again.json() == study
 
     other = house.client.post("/v1/studies", json=spec(parallel=3))
     assert "another name" in problem(other, 409)["detail"]
@@ -151,14 +155,18 @@ def test_a_stopped_study_measures_its_winner(house: Running, worker: ScriptedWor
     house.started(worker)
     running = worker.take()
     stopping = house.client.post("/v1/studies/s1/stop")
-    assert stopping.status_code == 200 and stopping.json()["state"] == "stopping"
+    assert stopping.status_code == 200
+    assert stopping.json()["state"] == "stopping"
     assert worker.claim() is None, "a stopping study starts no trial"
     worker.train(running)
     worker.evaluate(worker.take(AssignmentKind.EVALUATE))
     study = house.study()
-    assert study["state"] == "stopped" and study["counts"]["complete"] == 1
-    assert study["model"] and study["best"]["test"] == {"accuracy": 0.75, "loss": 0.4}
-    assert study["finished_at"] and study["message"] == "Stopped on request."
+    assert study["state"] == "stopped"
+    assert study["counts"]["complete"] == 1
+    assert study["model"]
+    assert study["best"]["test"] == {"accuracy": 0.75, "loss": 0.4}
+    assert study["finished_at"]
+    assert study["message"] == "Stopped on request."
 
 
 def test_a_cancelled_study_ends_at_once(house: Running, worker: ScriptedWorker) -> None:
@@ -166,7 +174,9 @@ def test_a_cancelled_study_ends_at_once(house: Running, worker: ScriptedWorker) 
     worker.train(worker.take())
     worker.take()
     study = house.client.post("/v1/studies/s1/cancel").json()
-    assert study["state"] == "cancelled" and study["counts"]["cancelled"] == 1 and study["counts"]["running"] == 0
+    assert study["state"] == "cancelled"
+    assert study["counts"]["cancelled"] == 1
+    assert study["counts"]["running"] == 0
     assert worker.claim() is None
     assert not [trial for trial in house.optuna() if not trial.state.is_finished()], "Optuna knows"
 
@@ -186,7 +196,9 @@ def test_a_study_is_told_by_its_rows(house: Running) -> None:
     study = house.finished()
     trials = house.trials()
     best = max(trials, key=lambda trial: (trial["value"], -trial["number"]))
-    assert study["state"] == "completed" and study["counts"]["complete"] == 4 and study["error"] is None
+    assert study["state"] == "completed"
+    assert study["counts"]["complete"] == 4
+    assert study["error"] is None
     assert study["best"] == {
         "trial": best["number"],
         "value": best["value"],
@@ -224,11 +236,13 @@ def test_delete_leaves_nothing_and_frees_the_name(house: Running, settings: Sett
     problem(house.client.get("/v1/studies/s1"), 404)
     assert [study["name"] for study in house.get("/v1/studies")["items"]] == ["other"]
     kept = [path for path in Path(settings.home, "store").iterdir() if path.is_dir()]
-    assert kept and all(path.name.startswith("2-") for path in kept)
+    assert kept
+    assert all(path.name.startswith("2-") for path in kept)
     with pytest.raises(KeyError):
         house.optuna()
     again = house.finished(budget={"trials": 2})
-    assert again["counts"]["complete"] == 2 and len(house.optuna()) == 2
+    assert again["counts"]["complete"] == 2
+    assert len(house.optuna()) == 2
 
 
 def test_a_body_that_is_too_large_is_refused(house_sqlite: Running) -> None:

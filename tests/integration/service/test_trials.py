@@ -15,20 +15,29 @@ def test_a_trial_tells_what_it_did(house: Running, worker: ScriptedWorker) -> No
     house.started(worker)
     a = worker.take()
     early = house.get("/v1/studies/s1/trials/0")
-    assert early["state"] == "running" and early["worker"] == "w1" and early["attempt"] == 1
-    assert early["started_at"] and early["finished_at"] is None and early["value"] is None and early["values"] == []
+    assert early["state"] == "running"
+    assert early["worker"] == "w1"
+    assert early["attempt"] == 1
+    assert early["started_at"]
+    assert early["finished_at"] is None
+    assert early["value"] is None
+    assert early["values"] == []
     worker.report(a, 1, 0.8, peak_memory_bytes=2**40, examples_per_second=12.5)
     worker.report(a, 2, 0.7)
     worker.finish(a, seconds=4.5)
     trial = house.get("/v1/studies/s1/trials/0")
-    assert trial["state"] == "complete" and trial["finished_at"] > trial["started_at"]
+    assert trial["state"] == "complete"
+    assert trial["finished_at"] > trial["started_at"]
     assert trial["value"] == 0.8, "the best evaluation counts"
     assert trial["values"] == [
         {"step": 1, "metrics": {"accuracy": 0.8, "loss": 0.1}},
         {"step": 2, "metrics": {"accuracy": 0.7, "loss": 0.1}},
     ]
-    assert trial["seconds"] == 4.5 and trial["seed"] == a.seed and trial["reason"] is None
-    assert a.params.items() >= trial["params"].items() and a.params["optimizer"] == "adamw"
+    assert trial["seconds"] == 4.5
+    assert trial["seed"] == a.seed
+    assert trial["reason"] is None
+    assert a.params.items() >= trial["params"].items()
+    assert a.params["optimizer"] == "adamw"
 
 
 def test_the_last_evaluation_counts_where_the_spec_says_so(house: Running, worker: ScriptedWorker) -> None:
@@ -62,7 +71,8 @@ def test_trials_are_paged_and_filtered(house: Running, worker: ScriptedWorker) -
         numbers += [trial["number"] for trial in page["items"]]
     assert numbers == [0, 1, 2, 3, 4]
     running = house.get("/v1/studies/s1/trials?state=running")
-    assert [trial["number"] for trial in running["items"]] == [4] and running["next_cursor"] is None
+    assert [trial["number"] for trial in running["items"]] == [4]
+    assert running["next_cursor"] is None
     assert paths(house.client.get("/v1/studies/s1/trials?limit=0")) == {"limit"}
     assert paths(house.client.get("/v1/studies/s1/trials?state=lazy")) == {"state"}
 
@@ -82,9 +92,11 @@ def test_a_users_configuration_runs_next_and_counts(house: Running, worker: Scri
     added = house.client.post("/v1/studies/s1/trials", json={"params": OWN})
     assert added.status_code == 201, added.text
     assert added.headers["location"] == "/v1/studies/s1/trials/1"
-    assert added.json()["state"] == "queued" and added.json()["params"] == OWN
+    assert added.json()["state"] == "queued"
+    assert added.json()["params"] == OWN
     a = worker.take()
-    assert a.number == 1 and a.params.items() >= OWN.items()
+    assert a.number == 1
+    assert a.params.items() >= OWN.items()
     worker.train(a)
     worker.drain()
     assert [trial["number"] for trial in house.trials()] == [0, 1, 2]
@@ -174,7 +186,8 @@ def test_every_plot_is_drawn_as_page_and_as_json(house: Running) -> None:
         figure = house.get(f"/v1/studies/s1/plots/{kind}?format=json")
         assert figure["data"], kind
         page = house.client.get(f"/v1/studies/s1/plots/{kind}")
-        assert page.status_code == 200 and page.headers["content-type"].startswith("text/html")
+        assert page.status_code == 200
+        assert page.headers["content-type"].startswith("text/html")
         assert "<html" in page.text[:200]
         assert 'src="http' not in page.text, "a page needs no other site"
     problem(house.client.get("/v1/studies/s1/plots/pie"), 422)

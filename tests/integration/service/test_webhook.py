@@ -83,10 +83,13 @@ def test_a_run_is_told_of_once_and_signed(told: Running, receiver: Receiver) -> 
     headers, body = receiver.taken[0]
     signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
     wanted = base64.b64encode(hmac.digest(KEY, signed, hashlib.sha256)).decode()
-    assert headers["webhook-signature"] == f"v1,{wanted}" and headers["content-type"] == "application/json"
+    assert headers["webhook-signature"] == f"v1,{wanted}"
+    assert headers["content-type"] == "application/json"
     message = json.loads(body)
-    assert message["data"]["schedule"] == "nightly" and message["data"]["run"]["id"] == run["id"]
-    assert message["data"]["run"]["outcome"] == "first" and message["data"]["run"]["score"] == 0.75
+    assert message["data"]["schedule"] == "nightly"
+    assert message["data"]["run"]["id"] == run["id"]
+    assert message["data"]["run"]["outcome"] == "first"
+    assert message["data"]["run"]["score"] == 0.75
     assert receiver.taken[0][0]["webhook-id"] != receiver.taken[1][0]["webhook-id"]
 
 
@@ -110,7 +113,9 @@ def test_what_is_not_taken_is_tried_again_with_growing_pauses_and_then_given_up(
     assert len({headers["webhook-id"] for headers, _ in receiver.taken}) == 1  # a receiver can tell that it is the same
     with told.core.database.reading() as session:
         row = session.scalars(sqlalchemy.select(DeliveryRow)).one()
-    assert row.error == f"It answered {status}." and row.next_at is None and row.delivered_at is None
+    assert row.error == f"It answered {status}."
+    assert row.next_at is None
+    assert row.delivered_at is None
 
 
 def test_one_that_cannot_be_reached_is_told_later(told: Running, receiver: Receiver) -> None:
@@ -143,8 +148,10 @@ def test_neither_address_nor_secret_is_in_the_database_or_the_log(
     with told.core.database.engine.connect() as connection:
         for table in ("luthier_delivery", "luthier_schedule", "luthier_run"):
             found = str(connection.exec_driver_sql(f"SELECT * FROM {table}").all())
-            assert found != "[]" and not any(secret in found for secret in secrets)
-    assert "did not take" in caplog.text and not any(secret in caplog.text for secret in secrets)
+            assert found != "[]"
+            assert not any(secret in found for secret in secrets)
+    assert "did not take" in caplog.text
+    assert not any(secret in caplog.text for secret in secrets)
 
 
 def test_one_that_answers_without_end_is_left(
@@ -173,7 +180,8 @@ def test_one_that_answers_without_end_is_left(
         dripping.join()
     with house.core.database.reading() as session:
         row = session.scalars(sqlalchemy.select(DeliveryRow)).one()
-    assert row.error == "It did not answer within 0.5 seconds." and row.next_at is not None
+    assert row.error == "It did not answer within 0.5 seconds."
+    assert row.next_at is not None
 
 
 def test_without_a_webhook_nothing_is_queued(house: Running) -> None:

@@ -38,7 +38,8 @@ def test_the_same_seed_draws_the_same_also_when_another_process_goes_on(
     child.join()
     assert again == whole
     other = run(start(sqlite, name="other", seed=1, sampler={"name": sampler}), range(3))
-    assert other[0] == whole[0] and other[1] != whole[1]
+    assert other[0] == whole[0]
+    assert other[1] != whole[1]
 
 
 def test_reports_and_ends_arrive_from_many_threads(storage: Storage) -> None:
@@ -97,7 +98,8 @@ def test_two_processes_share_a_study(database_url: str, open_again: Open) -> Non
         asked.append(results.get(timeout=60))
     for child in children:
         child.join()
-    assert len(asked) == 22 and len(distinct(asked)) == 20
+    assert len(asked) == 22
+    assert len(distinct(asked)) == 20
     assert [t.value for t in trials(open_again(database_url))] == [number / 20 for number in range(20)]
 
 
@@ -108,12 +110,14 @@ def test_another_process_is_seen_after_a_refresh(storage: Storage, database_url:
     asked = there.ask(1)
     assert there.report(1, 1, 0.1) is True
     here.refresh()
-    assert here.ask(1) == asked and here.unfinished() == [1]
+    assert here.ask(1) == asked
+    assert here.unfinished() == [1]
     assert here.report(1, 1, 0.9) is True  # the decision made there
     here.tell(1, TrialState.PRUNED, None, None)
     there.tell(1, TrialState.COMPLETE, 0.9, None)  # without a refresh: the storage knows better
     there.refresh()
-    assert there.unfinished() == [] and there.count() == 2
+    assert there.unfinished() == []
+    assert there.count() == 2
     assert [t.value for t in trials(storage)] == [0.5, 0.1]
 
 

@@ -32,7 +32,8 @@ def test_exhaustion_counts_failed_and_running_trials(storage: Storage) -> None:
     search.ask(1)
     search.ask(2)
     assert search.ask(3) is None
-    assert search.unfinished() == [1, 2] and search.count() == 3
+    assert search.unfinished() == [1, 2]
+    assert search.count() == 3
 
 
 def test_both_databases_give_back_exactly_what_was_asked(storage: Storage, database_url: str, open_again: Open) -> None:
@@ -48,9 +49,11 @@ def test_a_trial_left_by_a_crash_is_adopted_not_repeated(storage: Storage, datab
     lost = search.ask(3)  # the process dies before it writes a row of its own
     search = start(open_again(database_url))
     assert search.ask(3) == lost
-    assert search.count() == 4 and search.unfinished() == [3]
+    assert search.count() == 4
+    assert search.unfinished() == [3]
     search.tell(3, TrialState.COMPLETE, 0.5, None)
-    assert search.ask(3) == lost and search.count() == 4
+    assert search.ask(3) == lost
+    assert search.count() == 4
 
 
 def test_a_users_configuration_runs_as_it_is_and_is_found_again(storage: Storage) -> None:
@@ -62,7 +65,9 @@ def test_a_users_configuration_runs_as_it_is_and_is_found_again(storage: Storage
     assert search.find(own) is None
     search.enqueue(1, own)
     search.enqueue(1, own)  # after a crash the service does so again
-    assert search.find(own) == 1 and search.ask(1) == own and search.count() == 2
+    assert search.find(own) == 1
+    assert search.ask(1) == own
+    assert search.count() == 2
     with pytest.raises(ValueError, match="trial 0 exists already, with another configuration"):
         search.enqueue(0, own)
 

@@ -116,14 +116,16 @@ def test_what_is_frozen_is_a_fixed_function_of_the_input(name: str) -> None:
         nn.functional.cross_entropy(model(**batch, **padding).logits, torch.tensor([0, 1, 0, 1])).backward()
         optimizer.step()
         optimizer.zero_grad()
-    assert torch.equal(below[0], below[1]) and torch.equal(below[1], below[2])
+    assert torch.equal(below[0], below[1])
+    assert torch.equal(below[1], below[2])
     frozen, after = backbone.frozen(depth), model.state_dict()
     for key in frozen:
         assert torch.equal(after[key], before[key]), key
     assert any(not torch.equal(after[key], before[key]) for key, _ in model.named_parameters())
     if name == "resnet":
         moved = [key for key in before if "running_mean" in key and not torch.equal(after[key], before[key])]
-        assert moved and all(key.startswith(tuple(backbone.names[depth:])) for key in moved)
+        assert moved
+        assert all(key.startswith(tuple(backbone.names[depth:])) for key in moved)
 
 
 def test_at_depth_0_everything_trains_with_dropout_on() -> None:

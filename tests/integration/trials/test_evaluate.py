@@ -45,8 +45,11 @@ def test_the_packed_model_is_whole_and_scores_the_same(
 
     about = json.loads((tmp_path / "model" / "luthier.json").read_text())
     data = warm.open(trial).data
-    assert about["trial"] == 3 and about["seed"] == 7 and about["fingerprint"] == data.fingerprint
-    assert about["test"] == evaluation.test and about["label_names"] == ["anger", "joy"]
+    assert about["trial"] == 3
+    assert about["seed"] == 7
+    assert about["fingerprint"] == data.fingerprint
+    assert about["test"] == evaluation.test
+    assert about["label_names"] == ["anger", "joy"]
     assert about["model_sha256"] == file_ref(Path(trial.spec.model) / "model.safetensors").sha256
     assert about["versions"].keys() == {"luthier", "python", "torch", "transformers"}
 
@@ -88,10 +91,13 @@ def test_without_a_test_split_there_is_no_test_score(assign: Assign, session: Me
 def test_inspection_says_what_model_and_data_are(assign: Assign, session: Memory) -> None:
     found = inspect(assign(AssignmentKind.INSPECT), session, ModelCache())
     assert [block.name for block in found.blocks] == ["bert.encoder.layer.0", "bert.encoder.layer.1"]
-    assert len(found.trainable_parameters) == 3 and found.trainable_parameters[2] == 2 * 32 + 2
+    assert len(found.trainable_parameters) == 3
+    assert found.trainable_parameters[2] == 2 * 32 + 2
     assert found.rows == {"train": 168, "validation": 36, "test": 36}
-    assert found.labels == {"anger": 120, "joy": 120} and found.label_names == ["anger", "joy"]
-    assert found.estimates is not None and 0 < found.estimates.seconds_per_trial < 60
+    assert found.labels == {"anger": 120, "joy": 120}
+    assert found.label_names == ["anger", "joy"]
+    assert found.estimates is not None
+    assert 0 < found.estimates.seconds_per_trial < 60
     assert found.estimates.memory_bytes > 1_000_000
 
 
@@ -147,7 +153,8 @@ def test_sentence_pairs_and_a_decoder_without_padding_token(assign: Assign, tmp_
     assert opened.pretrained.processor.pad_token == "[SEP]"
     assert opened.pretrained.model.config.pad_token_id == 3
     encoded = opened.encoded("train", 128)
-    assert encoded.longest > 12 and max(max(ids) for ids in encoded.columns["input_ids"]) < 128
+    assert encoded.longest > 12
+    assert max(max(ids) for ids in encoded.columns["input_ids"]) < 128
 
 
 def test_three_classes(assign: Assign, tmp_path: Path) -> None:
@@ -187,7 +194,7 @@ def broken(name: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name, said",
+    ("name", "said"),
     [
         ("no weights", "holds no weights"),
         ("pickled weights only", "pickled weights only"),
@@ -210,7 +217,8 @@ def test_models_that_cannot_be_used_are_refused(
     broken(name, folder)
     with pytest.raises(BadData, match=said) as refused:
         inspect(assign(AssignmentKind.INSPECT, spec={"model": str(folder)}), session, ModelCache())
-    assert refused.value.path == ["model"] and str(folder) in refused.value.message
+    assert refused.value.path == ["model"]
+    assert str(folder) in refused.value.message
 
 
 def test_models_elsewhere_are_refused(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

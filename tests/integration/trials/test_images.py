@@ -14,6 +14,7 @@ import pytest
 import torch
 import transformers as hf
 from PIL import Image, ImageDraw
+from pydantic import ValidationError
 from transformers.image_utils import load_image
 
 from luthier.studies.protocol import Assignment, AssignmentKind, Decision
@@ -99,7 +100,8 @@ def test_every_kind_of_image_is_read_as_a_pipeline_reads_it(mode: str, tmp_path:
         warnings.simplefilter("ignore")  # of the palette's transparency
         wanted = load_image(opened)
     found = read_image(path, "x")
-    assert found.mode == "RGB" and found.size == ((40, 50) if mode == "turned" else (50, 40))
+    assert found.mode == "RGB"
+    assert found.size == ((40, 50) if mode == "turned" else (50, 40))
     assert numpy.array_equal(found, wanted)
     assert numpy.array_equal(read_image(path.read_bytes(), "x"), found)
 
@@ -150,7 +152,8 @@ def test_what_is_no_image_is_refused_by_name(content: bytes, said: str, tmp_path
         ):
             with pytest.raises(BadData, match=said) as caught:
                 encode(_split(good, item))
-            assert caught.value.message.startswith(name) and caught.value.path == ["dataset", "source"]
+            assert caught.value.message.startswith(name)
+            assert caught.value.path == ["dataset", "source"]
 
 
 def test_images_of_many_sizes_need_a_processor_that_makes_them_alike(tmp_path: Path) -> None:
@@ -194,16 +197,20 @@ def _augmented(kind: str) -> Any:
 @pytest.mark.parametrize("kind", ["standard", "trivial"])
 def test_augmentation_draws_anew_and_repeats_with_the_seed(kind: str) -> None:
     encoded, rows = _augmented(kind), [0, 1, 2, 3, 0, 0]
-    assert encoded.augmented and max(encoded.columns["image"][2].shape) <= 50, "a large image is kept small"
+    assert encoded.augmented, "a large image is kept small"
+    assert max(encoded.columns["image"][2].shape) <= 50, "a large image is kept small"
     random.seed(1)
     first, second = (task.collate(encoded, rows)["pixel_values"] for _ in range(2))
     random.seed(1)
     assert torch.equal(task.collate(encoded, rows)["pixel_values"], first)
-    assert first.shape == (6, 3, 32, 32) and not torch.equal(first, second)
-    assert not torch.equal(first[0], first[4]) and not torch.equal(first[4], first[5])
+    assert first.shape == (6, 3, 32, 32)
+    assert not torch.equal(first, second)
+    assert not torch.equal(first[0], first[4])
+    assert not torch.equal(first[4], first[5])
     processor = PROCESSORS["the shorter side, then a crop"]
     black, white = ((c - torch.tensor(processor.image_mean)) / torch.tensor(processor.image_std) for c in (0, 1))
-    assert (first >= black[:, None, None] - 1e-5).all() and (first <= white[:, None, None] + 1e-5).all()
+    assert (first >= black[:, None, None] - 1e-5).all()
+    assert (first <= white[:, None, None] + 1e-5).all()
 
 
 def test_parts_are_cut_and_mirrored() -> None:
@@ -212,7 +219,9 @@ def test_parts_are_cut_and_mirrored() -> None:
     random.seed(0)
     made = [numpy.asarray(augment(image, "standard", (16, 16), 2), float)[..., 0] for _ in range(400)]
     shares = [part.mean() / 255 for part in made]
-    assert min(shares) == 0 and max(shares) == 1 and 0.45 < sum(shares) / 400 < 0.55
+    assert min(shares) == 0
+    assert max(shares) == 1
+    assert 0.45 < sum(shares) / 400 < 0.55
     mirrored = [part[0, 0] > part[0, -1] for part in made if part[0, 0] != part[0, -1]]
     assert 0.4 < sum(mirrored) / len(mirrored) < 0.6
 
@@ -221,7 +230,8 @@ def test_parts_are_cut_and_mirrored() -> None:
 @pytest.mark.parametrize("strength", [0.0, 1.0])
 def test_operations_keep_size_and_mode(operation: Callable[..., Image.Image], strength: float) -> None:
     changed = operation(_picture(), strength)
-    assert changed.size == (50, 40) and changed.mode == "RGB"
+    assert changed.size == (50, 40)
+    assert changed.mode == "RGB"
 
 
 def test_only_images_can_be_augmented() -> None:
@@ -234,7 +244,7 @@ def test_only_images_can_be_augmented() -> None:
         ({"task": "image-classification", "augmentation": "heavy"}, ("augmentation",)),
         ({"task": "image-classification", "space": {"epochs": 2, "max_length": 5}}, ("space", "max_length")),
     ):
-        with pytest.raises(ValueError) as caught:
+        with pytest.raises(ValidationError) as caught:
             StudySpec.model_validate(document | changed)
         assert [error["loc"] for error in caught.value.errors()] == [path]
 
@@ -256,7 +266,8 @@ def pictures(tmp_path: Path, assign: Callable[..., Assignment]) -> Callable[...,
 
 def test_it_learns(pictures: Callable[..., Assignment], session: Memory) -> None:
     train(pictures(8, "none"), session, ModelCache())
-    assert session.metrics[-1]["accuracy"] > 0.9 and session.metrics[-1]["top5_accuracy"] == 1
+    assert session.metrics[-1]["accuracy"] > 0.9
+    assert session.metrics[-1]["top5_accuracy"] == 1
 
 
 def test_a_batch_of_one_small_image_trains(tmp_path: Path) -> None:

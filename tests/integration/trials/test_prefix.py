@@ -54,7 +54,8 @@ def test_scores_are_those_without_the_cache_at_every_depth(study: Study, monkeyp
         first, second = study.trial(depth), study.trial(depth)
         origin = "the model's inputs" if depth == 1 else f"depth {depth - 1}"
         assert built(first) == [(str(depth), "train", origin), (str(depth), "validation", origin)], first.lines
-        assert built(second) == [] and not any("without" in line for line in second.lines)
+        assert built(second) == []
+        assert not any("without" in line for line in second.lines)
         assert "LUTHIER_CACHE_DISK allow none" in expected[depth].lines[0]
         assert second.metrics == first.metrics
         for mine, theirs in zip(first.metrics, expected[depth].metrics, strict=True):
@@ -129,7 +130,8 @@ def test_sounds_padded_alike_keep_their_own_masks(assign: Assign, tmp_path: Path
         computer = Engine(model, opened.task, warm.micro_batch)
         plain = computer.predict(encoded)
         computer.enable_shortcuts(opened, work.params, {"train": encoded}, session := Memory(tmp_path / f"s{depth}"))
-        assert built(session) and torch.allclose(computer.predict(encoded), plain, atol=1e-4 * float(plain.abs().max()))
+        assert built(session)
+        assert torch.allclose(computer.predict(encoded), plain, atol=1e-4 * float(plain.abs().max()))
         computer.close()
 
 
@@ -195,7 +197,8 @@ def test_a_worker_killed_while_it_computes_blocks_nobody_and_leaves_nothing(
     lock = subprocess.Popen(  # stands for a worker that computes what the other one waits for
         [sys.executable, "-c", HOLDER, str(own_cache)], stdout=subprocess.PIPE, text=True
     )
-    assert lock.stdout is not None and lock.stdout.readline() == "writing\n"
+    assert lock.stdout is not None
+    assert lock.stdout.readline() == "writing\n"
     os.kill(lock.pid, signal.SIGKILL)
     lock.communicate()
     assert len(names(own_cache)) == 1

@@ -50,16 +50,21 @@ def test_the_least_recently_used_goes_first_down_to_disk_and_then_for_good(tmp_p
     kept = files(tmp_path, 300, 200)
     for key in "abc":
         keep(kept, key, 100)
-    assert names(tmp_path / "memory") == {"a", "b", "c"} and names(tmp_path / "disk") == set()
+    assert names(tmp_path / "memory") == {"a", "b", "c"}
+    assert names(tmp_path / "disk") == set()
     found = kept.find("a")
-    assert found is not None and found.read() == b"a" * 100
+    assert found is not None
+    assert found.read() == b"a" * 100
     found.close()
     keep(kept, "d", 100)
     keep(kept, "e", 100)
-    assert names(tmp_path / "memory") == {"a", "d", "e"} and names(tmp_path / "disk") == {"b", "c"}
+    assert names(tmp_path / "memory") == {"a", "d", "e"}
+    assert names(tmp_path / "disk") == {"b", "c"}
     keep(kept, "f", 250)  # b and c make way for those that come down
-    assert names(tmp_path / "memory") == {"f"} and names(tmp_path / "disk") == {"d", "e"}
-    assert kept.find("b") is None and kept.bytes() == [250, 200]
+    assert names(tmp_path / "memory") == {"f"}
+    assert names(tmp_path / "disk") == {"d", "e"}
+    assert kept.find("b") is None
+    assert kept.bytes() == [250, 200]
     with pytest.raises(NoRoom):
         keep(kept, "g", 310)
 
@@ -99,7 +104,8 @@ def test_what_is_in_use_stays(tmp_path: Path) -> None:
     used = kept.find("a")
     with pytest.raises(NoRoom, match="may keep"):
         keep(kept, "b", 80)
-    assert used is not None and used.read() == b"a" * 80
+    assert used is not None
+    assert used.read() == b"a" * 80
     used.close()
     keep(kept, "b", 80)
     assert names(tmp_path / "memory") == {"b"}
@@ -127,7 +133,8 @@ def test_what_lies_in_memory_goes_with_the_last_process_that_may_use_it(
     monkeypatch.setattr(shared_files, "SHARED_MEMORY", tmp_path)
     folder.mkdir(mode=0o700)
     other = subprocess.Popen([sys.executable, "-c", USER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert other.stdout is not None and other.stdout.readline() == "ready\n"
+    assert other.stdout is not None
+    assert other.stdout.readline() == "ready\n"
     shared_files.sweep()
     assert (folder / "kept").exists()
     other.kill()

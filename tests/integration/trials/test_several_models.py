@@ -37,7 +37,8 @@ def test_every_model_is_inspected(assign: Assign, session: Memory, several: dict
     found = inspect(assign(AssignmentKind.INSPECT, spec=several), session, ModelCache())
     assert found.depths == [2, 4]
     assert [len(model.trainable_parameters) for model in found.models] == [3, 5]
-    assert found.estimates is not None and found.estimates.memory_bytes is not None
+    assert found.estimates is not None
+    assert found.estimates.memory_bytes is not None
 
 
 def test_the_model_that_cannot_be_used_is_named(
@@ -52,7 +53,8 @@ def test_the_model_that_cannot_be_used_is_named(
             session,
             ModelCache(),
         )
-    assert refused.value.path == ["model", 2] and str(bad) in refused.value.message
+    assert refused.value.path == ["model", 2]
+    assert str(bad) in refused.value.message
 
 
 def test_models_that_take_turns_stay_warm_and_score_as_if_alone(
@@ -94,5 +96,6 @@ def test_the_winners_model_is_packed(assign: Assign, several: dict[str, Any], se
         tar.extractall(tmp_path / "model", filter="data")
     assert json.loads((tmp_path / "model" / "config.json").read_text())["num_hidden_layers"] == 4
     about = json.loads((tmp_path / "model" / "luthier.json").read_text())
-    assert about["search_params"] == made["search_params"] and about["params"]["freeze_depth"] == 3
+    assert about["search_params"] == made["search_params"]
+    assert about["params"]["freeze_depth"] == 3
     assert about["spec"]["model"] == several["model"]

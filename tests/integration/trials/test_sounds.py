@@ -57,7 +57,8 @@ def _pitch(samples: numpy.ndarray) -> float:
 @pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000])
 def test_any_rate_becomes_the_models(rate: int) -> None:
     found = read_audio(_bytes(_tone(1.0, rate), rate), "x", RATE, 5)
-    assert found.dtype == numpy.float32 and abs(len(found) - RATE) <= 1
+    assert found.dtype == numpy.float32
+    assert abs(len(found) - RATE) <= 1
     middle = found[2_000:-2_000]
     assert numpy.allclose(middle, _tone(1.0)[2_000 : 2_000 + len(middle)], atol=0.01), "neither faster nor louder"
 
@@ -87,7 +88,8 @@ def test_a_sound_is_read_from_its_start_and_no_further_than_needed() -> None:
     whole = numpy.concatenate([_tone(1.0, 44_100), 0.1 * _tone(2.0, 44_100, pitch=3_000)])
     content = _bytes(whole, 44_100, subtype="FLOAT")
     found, longer = (read_audio(content, "x", RATE, seconds) for seconds in (0.7, 2.9))
-    assert len(found) == round(0.7 * RATE) and numpy.allclose(found, longer[: len(found)], atol=1e-6)
+    assert len(found) == round(0.7 * RATE)
+    assert numpy.allclose(found, longer[: len(found)], atol=1e-6)
     head = content[: 4 * 44_100]  # the rest is never looked at
     assert numpy.array_equal(read_audio(head, "x", RATE, 0.7), found)
 
@@ -110,7 +112,8 @@ def test_what_is_no_sound_is_refused_by_name(content: bytes, said: str, tmp_path
     for item, name in ((path, str(path)), (content, "The sound of example 2")):
         with pytest.raises(BadData, match=said) as caught:
             task.encode(pretrained, _split(_bytes(_tone()), item), 1_000)
-        assert caught.value.message.startswith(name) and caught.value.path == ["dataset", "source"]
+        assert caught.value.message.startswith(name)
+        assert caught.value.path == ["dataset", "source"]
 
 
 def test_silence_at_the_start_of_a_sound_is_sound() -> None:
@@ -138,7 +141,8 @@ def test_a_batch_is_what_the_extractor_makes(name: str, tmp_path: Path) -> None:
     else:
         wanted = pretrained.processor(sounds, sampling_rate=RATE, return_tensors="pt", **options)
     for key, made in batch.items():
-        assert made.shape == wanted[key].shape and made.dtype == (torch.long if "mask" in key else torch.float32)
+        assert made.shape == wanted[key].shape
+        assert made.dtype == (torch.long if "mask" in key else torch.float32)
         assert torch.allclose(made, wanted[key].to(made.dtype), rtol=1e-3, atol=1e-3)
 
 
@@ -206,7 +210,8 @@ def test_a_search_over_lengths_does_not_keep_them_all(assign: Callable[..., Assi
     opened = ModelCache().open(assign(spec={"task": "audio-classification", "model": str(model), "dataset": source}))
     kept = [weakref.ref(opened.encoded("validation", length)) for length in range(50, 250, 10)]
     gc.collect()
-    assert kept[-1]() is opened.encoded("validation", 240) and sum(ref() is not None for ref in kept) < 10
+    assert kept[-1]() is opened.encoded("validation", 240)
+    assert sum(ref() is not None for ref in kept) < 10
 
 
 def test_it_learns(assign: Callable[..., Assignment], session: Memory, tmp_path: Path) -> None:

@@ -65,7 +65,8 @@ def test_every_form_gives_the_same_data(tmp_path: Path) -> None:
     found = [load(tmp_path / name) for name in files]
     assert all(data == found[0] for data in found)
     data = found[0]
-    assert data.label_names == NAMES and sum(data.rows.values()) == 60
+    assert data.label_names == NAMES
+    assert sum(data.rows.values()) == 60
     assert sum(data.labels.values()) == sum(len(words) for words, _ in rows)
     first = data.splits["validation"]
     assert (first.columns["tokens"][0], [NAMES[i] for i in first.labels[0]]) in rows
@@ -76,7 +77,8 @@ def test_comments_and_blank_lines_of_conll_are_no_words(tmp_path: Path) -> None:
     (tmp_path / "d.conll").write_text(lines * 6)
     data = load(tmp_path / "d.conll")
     found = {tuple(words) for split in data.splits.values() for words in split.columns["tokens"]}
-    assert found == {("#", "Ada"), ("Bo",)} and data.labels == {"O": 6, "B-PER": 12}
+    assert found == {("#", "Ada"), ("Bo",)}
+    assert data.labels == {"O": 6, "B-PER": 12}
 
 
 def test_hub_data_sets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +94,8 @@ def test_hub_data_sets(monkeypatch: pytest.MonkeyPatch) -> None:
         datasets, "load_dataset", lambda path, name=None: datasets.DatasetDict(train=made, validation=made)
     )
     data = load("someone/tags", columns={"tokens": "words", "label": "tags"}, validation="validation")
-    assert data.label_names == ["O", "B-JOY", "I-JOY", "B-NEVER"] and data.splits["train"].labels[0] == [0, 1, 2]
+    assert data.label_names == ["O", "B-JOY", "I-JOY", "B-NEVER"]
+    assert data.splits["train"].labels[0] == [0, 1, 2]
 
 
 def test_splits_are_stratified_by_the_kinds_of_entities(tmp_path: Path) -> None:
@@ -130,7 +133,8 @@ def test_faults_are_refused_with_a_sentence(fault: str, tmp_path: Path) -> None:
         load(tmp_path / name)
     for part in said:
         assert part in refused.value.message, refused.value.message
-    assert refused.value.message.endswith(".") and refused.value.path[0] == "dataset"
+    assert refused.value.message.endswith(".")
+    assert refused.value.path[0] == "dataset"
 
 
 def test_a_kind_of_entity_must_be_trained_on(tmp_path: Path) -> None:
@@ -153,8 +157,10 @@ def test_no_word_is_lost(model: Path) -> None:
     words = [["film", "\u200e", "lovelyx", "day"] * 9, ["the"], ["abcdefghijklmnopqrstuvw", "was"]]
     pretrained, found = encoded(model, words, 10)
     count = sum(map(len, words))
-    assert len(found.labels) == found.unit_offsets[-1] == count and max(found.lengths) <= 10
-    assert all(found.positions or ()) and len(found) > 3
+    assert len(found.labels) == found.unit_offsets[-1] == count
+    assert max(found.lengths) <= 10
+    assert all(found.positions or ())
+    assert len(found) > 3
     shown = [
         pretrained.processor.convert_ids_to_tokens(ids)[p]
         for ids, positions in zip(found.columns["input_ids"], found.positions or (), strict=True)
@@ -188,11 +194,12 @@ def test_byte_level_tokenizers_see_words_as_in_a_text(tmp_path: Path, decoder: b
         [token for token in pretrained.processor.convert_ids_to_tokens(ids) if not token.startswith("<")]
         for ids in (found.columns["input_ids"][0], pretrained.processor("so the film was lovely")["input_ids"])
     )
-    assert of_words == of_text[-len(of_words) :] and of_words[0].startswith("Ġ")
+    assert of_words == of_text[-len(of_words) :]
+    assert of_words[0].startswith("Ġ")
 
 
 @pytest.mark.parametrize(
-    "params, least", [({}, 0.9), ({"freeze_depth": 1, "class_weighting": "balanced", "max_length": 6}, 0.7)]
+    ("params", "least"), [({}, 0.9), ({"freeze_depth": 1, "class_weighting": "balanced", "max_length": 6}, 0.7)]
 )
 def test_it_learns(
     assign: Callable[..., Assignment], model: Path, tmp_path: Path, params: dict[str, Any], least: float

@@ -39,7 +39,8 @@ def test_it_learns(assign: Assign, session: Memory) -> None:
     assert (finished.status, finished.reason) == ("complete", None)
     assert session.metrics[-1]["accuracy"] > 0.9  # two classes, alike in number
     assert [told["step"] for told in session.reports] == [1, 2, 3]
-    assert finished.examples_per_second > 0 and finished.peak_memory_bytes > 1_000_000
+    assert finished.examples_per_second > 0
+    assert finished.peak_memory_bytes > 1_000_000
     assert session.polls >= 3 * 21  # a chance to end it before each optimizer step
 
 
@@ -84,7 +85,8 @@ def test_a_resumed_trial_goes_on_as_if_never_interrupted(
     assert improved[0] + improved[1] == improved[2]
     told = [report[kind] for s in (first, second) for report in s.reports for kind in ("resume", "best")]
     names = [path.name for path in told if path]
-    assert len(names) == len(set(names)) and set(names) == {file.name for file in folder.iterdir()}
+    assert len(names) == len(set(names))
+    assert set(names) == {file.name for file in folder.iterdir()}
 
 
 def test_best_keeps_the_best_evaluation_and_last_the_latest(assign: Assign, tmp_path: Path) -> None:
@@ -119,7 +121,8 @@ def test_frozen_blocks_stay_as_they_are_and_the_rest_moves(assign: Assign, sessi
     train(assign(params={"freeze_depth": 1, "weight_decay": 0.5}), session, warm)
     now = dict(opened.pretrained.model.named_parameters())
     frozen = opened.backbone.frozen(1)
-    assert any("layer.0" in name for name in frozen) and any("embeddings" in name for name in frozen)
+    assert any("layer.0" in name for name in frozen)
+    assert any("embeddings" in name for name in frozen)
     for name, tensor in opened.pretrained.pristine.items():
         if name in now:
             assert torch.equal(now[name], tensor) == (name in frozen), name
@@ -162,7 +165,8 @@ def test_too_little_memory_is_answered_by_smaller_pieces_of_the_same_batch(
     warm = ModelCache()
     _, sizes = _refuse_large_batches(warm, assign(), most=5)
     train(assign(params=params), small, warm)
-    assert warm.micro_batch.limit == 3 and max(sizes) <= 5
+    assert warm.micro_batch.limit == 3
+    assert max(sizes) <= 5
     for one, two in zip(plain.metrics, small.metrics, strict=True):
         assert one["loss"] == pytest.approx(two["loss"], rel=1e-4)
     one_file, two_file = load_file(plain.named("best")), load_file(small.named("best"))
@@ -175,13 +179,15 @@ def test_every_kind_of_too_little_memory_is_answered_alike(assign: Assign, sessi
     """Smaller run_halving; where those do not help, the reason `oom` and a new process."""
     warm, work = ModelCache(), assign(params={"epochs": 1})
     _refuse_large_batches(warm, work, most=5, error=error)
-    assert train(work, session, warm).status == "complete" and warm.micro_batch.limit == 4
+    assert train(work, session, warm).status == "complete"
+    assert warm.micro_batch.limit == 4
 
     def entry(*_: object) -> None:
         raise error
 
     outcome, replace = perform(entry, work, session, warm)
-    assert outcome.reason is Reason.OOM and replace
+    assert outcome.reason is Reason.OOM
+    assert replace
     assert not out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
 
 
@@ -193,7 +199,8 @@ def test_what_another_worker_found_to_fit_is_where_this_one_starts(assign: Assig
     warm.open(assign(micro_batch=5))
     assert warm.micro_batch.limit == 3
     warm.open(assign(micro_batch=2))
-    assert warm.micro_batch.limit == 2 and max(sizes[: len(sizes) - 4]) == 3
+    assert warm.micro_batch.limit == 2
+    assert max(sizes[: len(sizes) - 4]) == 3
 
 
 def test_too_little_memory_for_one_example_is_a_failure(assign: Assign, session: Memory) -> None:
@@ -201,7 +208,8 @@ def test_too_little_memory_for_one_example_is_a_failure(assign: Assign, session:
     _refuse_large_batches(warm, assign(), most=0)
     with pytest.raises(torch.OutOfMemoryError):
         train(assign(), session, warm)
-    assert warm.micro_batch.limit == 1 and session.reports == []
+    assert warm.micro_batch.limit == 1
+    assert session.reports == []
 
 
 def test_more_evaluations_per_epoch_come_at_even_shares_of_the_data(assign: Assign, session: Memory) -> None:
@@ -233,7 +241,9 @@ def test_schedules_warm_up_and_decay() -> None:
     linear = schedule({"warmup_ratio": 0.2, "scheduler": "linear"}, 10)
     assert [round(linear(i), 3) for i in (0, 1, 2, 6, 9)] == [0.333, 0.667, 1.0, 0.5, 0.125]
     cosine = schedule({"warmup_ratio": 0.0, "scheduler": "cosine"}, 10)
-    assert cosine(0) == 1.0 and cosine(5) == pytest.approx(0.5) and 0 < cosine(9) < 0.03
+    assert cosine(0) == 1.0
+    assert cosine(5) == pytest.approx(0.5)
+    assert 0 < cosine(9) < 0.03
     assert schedule({"warmup_ratio": 0.0, "scheduler": "constant"}, 10)(9) == 1.0
     assert 0 < schedule({"warmup_ratio": 1.0, "scheduler": "linear"}, 3)(2) <= 1.0
 
@@ -245,4 +255,5 @@ def test_balanced_weights_are_scikit_learns() -> None:
     labels = torch.tensor([0] * 5 + [1] * 3 + [2])
     expected = compute_class_weight("balanced", classes=numpy.arange(3), y=labels.numpy())
     weights = class_weights(labels, 3, {"class_weighting": "balanced"})
-    assert weights is not None and weights.tolist() == pytest.approx(expected.tolist())
+    assert weights is not None
+    assert weights.tolist() == pytest.approx(expected.tolist())

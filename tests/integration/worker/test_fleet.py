@@ -60,13 +60,17 @@ def test_a_worker_that_dies_is_started_again(
         assert all(TOKEN.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in first)
         os.kill(first[0], 9)
         service.wait(lambda s: len(s.said) == 3)
-        assert len(local.pids) == 2 and first[0] not in local.pids and first[1] in local.pids
+        assert len(local.pids) == 2
+        assert first[0] not in local.pids
+        assert first[1] in local.pids
     finally:
         last = local.pids
         local.stop(5)
-    assert not local.pids and all(gone(pid) for pid in [*first, *last])
+    assert not local.pids
+    assert all(gone(pid) for pid in [*first, *last])
     logs = [path.read_text() for path in sorted((tmp_path / "home" / "logs").iterdir())]
-    assert len(logs) == 2 and all(TOKEN not in text for text in logs)
+    assert len(logs) == 2
+    assert all(TOKEN not in text for text in logs)
 
 
 def test_workers_that_never_stay_up_are_told_of(
@@ -81,7 +85,8 @@ def test_workers_that_never_stay_up_are_told_of(
     try:
         until(lambda: local.problem)
         assert local.problem is not None
-        assert "local-0.log says why: " in local.problem and "LUTHIER_WORKER_TOKEN" in local.problem
+        assert "local-0.log says why: " in local.problem
+        assert "LUTHIER_WORKER_TOKEN" in local.problem
     finally:
         local.stop(5)
 
@@ -99,7 +104,8 @@ def test_workers_end_with_a_service_that_is_killed(service: Service, tmp_path: P
         service.wait(lambda s: len(s.said) == 2)
         children = [int(c) for w in workers for c in Path(f"/proc/{w}/task/{w}/children").read_text().split()]
         starter.kill()
-    assert len(workers) == 2 and len(children) == 2
+    assert len(workers) == 2
+    assert len(children) == 2
     assert all(gone(pid) for pid in [*workers, *children])
 
 
@@ -116,7 +122,8 @@ def test_a_worker_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytes
     began = time.monotonic()
     local.stop(0.2)
     assert time.monotonic() - began >= 0.2  # it was given the time
-    assert len(pids) == 1 and gone(pids[0])  # only SIGKILL ends it
+    assert len(pids) == 1
+    assert gone(pids[0])
 
 
 def test_the_fleet_needs_no_trial_code() -> None:

@@ -77,7 +77,8 @@ def test_workers_stay_up_until_a_signal(service: Service, keep: Keeps, tmp_path:
     workers = kept.workers()
     kept.process.send_signal(signal.SIGTERM)
     assert kept.process.wait(15) == 0
-    assert len(workers) == 1 and gone(workers[0])
+    assert len(workers) == 1
+    assert gone(workers[0])
 
 
 def test_without_a_gpu_nothing_works_and_nothing_looks_alive(service: Service, keep: Keeps, tmp_path: Path) -> None:
@@ -85,7 +86,9 @@ def test_without_a_gpu_nothing_works_and_nothing_looks_alive(service: Service, k
     kept = keep(path=nvidia_smi(tmp_path / "bin", f"echo >>{tmp_path}/looks"), code=quick + LUTHIER)
     until(lambda: (tmp_path / "looks").exists() and (tmp_path / "looks").stat().st_size >= 3, 30)
     assert kept.text().count("No GPU can be used here") == 1
-    assert not kept.workers() and not kept.alive.exists() and not service.said
+    assert not kept.workers()
+    assert not kept.alive.exists()
+    assert not service.said
     kept.process.send_signal(signal.SIGTERM)
     assert kept.process.wait(5) == 0
 

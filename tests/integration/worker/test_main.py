@@ -69,7 +69,8 @@ def test_a_worker_with_a_gpu_has_its_child_insist_on_it(
     monkeypatch.setattr(command, "device", lambda given: (found, None))
     command.main(["--server", "http://127.0.0.1:9", *(["--gpu", gpu] if gpu else [])])
     (worker,) = made
-    assert worker._environment.get("LUTHIER_GPU") == wanted and worker._claim.device == found
+    assert worker._environment.get("LUTHIER_GPU") == wanted
+    assert worker._claim.device == found
     assert worker._environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
 
 

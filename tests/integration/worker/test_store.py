@@ -45,11 +45,13 @@ def test_on_a_shared_disk_files_stay_where_they_are(service: Service, start: Sta
     service.assign(2, shared=True, kind=AssignmentKind.EVALUATE)
     start()
     evaluation = service.outcome(2).evaluation
-    assert evaluation is not None and file_ref(service.store / "a2" / "model.tar.gz") == evaluation.model
+    assert evaluation is not None
+    assert file_ref(service.store / "a2" / "model.tar.gz") == evaluation.model
     named = [ref for report in service.reports(1) for ref in (report.best, report.resume)]
     assert len(named) == 6
     assert all(ref is not None and file_ref(service.store / "a1" / ref.name) == ref for ref in named)
-    assert not service.files and not [r for r in service.requests if r[0] != "POST"]
+    assert not service.files
+    assert not [r for r in service.requests if r[0] != "POST"]
 
 
 def test_a_remote_worker_sends_files_before_it_names_them(service: Service, start: Starts, tmp_path: Path) -> None:
@@ -98,7 +100,8 @@ def test_a_damaged_checkpoint_is_refused(service: Service, start: Starts, shared
     start()
     outcome = service.outcome(1)
     assert (outcome.status, outcome.reason) == ("failed", Reason.ERROR)
-    assert outcome.problem is not None and ref.name in outcome.problem.message
+    assert outcome.problem is not None
+    assert ref.name in outcome.problem.message
     assert not service.reports(1)
 
 
@@ -143,7 +146,8 @@ def test_an_upload_waits_for_a_service_that_is_away(service: Service, start: Sta
     service.wait(lambda s: len([r for r in s.requests if r[0] == "PUT"]) > 2)
     assert not service.reports(1)
     service.status.clear()
-    assert service.outcome(1).status == "complete" and len(service.files) == 2
+    assert service.outcome(1).status == "complete"
+    assert len(service.files) == 2
 
 
 def test_a_download_that_breaks_off_starts_again(service: Service, start: Starts) -> None:
@@ -171,7 +175,9 @@ def test_what_a_killed_worker_left_is_removed(tmp_path: Path, monkeypatch: pytes
     (dead / ".lock").touch()
     (dead / "resume").write_bytes(b"weights")
     other = WorkerFolder()
-    assert living.path.exists() and other.path.exists() and not dead.exists()
+    assert living.path.exists()
+    assert other.path.exists()
+    assert not dead.exists()
     living.remove()
     other.remove()
     assert not list((tmp_path / "worker").iterdir())

@@ -25,9 +25,12 @@ def test_an_assignment_from_claim_to_finish(service: Service, start: Starts) -> 
     seconds = [r.seconds for r in service.reports(1)]
     assert 0 < seconds[0] <= seconds[1] <= seconds[2] <= service.outcome(1).seconds
     inspection = service.outcome(2).inspection
-    assert inspection is not None and inspection.label_names == ["a", "b"]
-    assert "done 1" in service.log(1) and "done 2" in service.log(3)  # one child did both, and stayed warm
-    assert service.said[0][1].worker == "stub" and service.said[0][1].wait_seconds == 20
+    assert inspection is not None
+    assert inspection.label_names == ["a", "b"]
+    assert "done 1" in service.log(1)
+    assert "done 2" in service.log(3)
+    assert service.said[0][1].worker == "stub"
+    assert service.said[0][1].wait_seconds == 20
 
 
 def test_a_service_that_is_away_stops_no_training(service: Service, start: Starts, tmp_path: Path) -> None:
@@ -44,7 +47,8 @@ def test_a_service_that_is_away_stops_no_training(service: Service, start: Start
     service.down = False
     service.open()
     outcome = service.outcome(1)
-    assert outcome.status == "complete" and outcome.seconds <= away_until
+    assert outcome.status == "complete"
+    assert outcome.seconds <= away_until
     assert [r.step for r in service.reports(1)] == [1, 2, 3, 4]
 
 
@@ -120,10 +124,12 @@ def test_a_dead_child_is_told_of_and_replaced(service: Service, start: Starts, a
     service.assign(2, shared=True)
     start()
     outcome = service.outcome(1)
-    assert outcome.status == "lost" and outcome.problem is not None
+    assert outcome.status == "lost"
+    assert outcome.problem is not None
     assert ("SIGKILL" if act == "die" else "code 7") in outcome.problem.message
     assert [r.step for r in service.reports(1)] == [1, 2]
-    assert service.outcome(2).status == "complete" and "done 1" in service.log(2)
+    assert service.outcome(2).status == "complete"
+    assert "done 1" in service.log(2)
 
 
 def test_failures_are_named(service: Service, start: Starts) -> None:
@@ -133,12 +139,18 @@ def test_failures_are_named(service: Service, start: Starts) -> None:
     outcomes = {id: service.outcome(id) for id in range(1, 6)}
     assert [o.reason for o in outcomes.values()] == ["bad_data", "error", "error", "oom", None]
     problems = [o.problem for o in outcomes.values()]
-    assert problems[0] is not None and problems[0].path == ["dataset", "columns", "text"]
-    assert problems[1] is not None and problems[1].message.startswith("ValueError: this went wrong")
-    assert "\n" not in problems[1].message and "Traceback" in service.log(2)
-    assert problems[2] is not None and "disk is full" in problems[2].message
-    assert "done 4" in service.log(4) and "done 1" in service.log(5)  # replaced after it ran out of memory
-    assert TOKEN not in process.text() and "lease-" not in process.text()
+    assert problems[0] is not None
+    assert problems[0].path == ["dataset", "columns", "text"]
+    assert problems[1] is not None
+    assert problems[1].message.startswith("ValueError: this went wrong")
+    assert "\n" not in problems[1].message
+    assert "Traceback" in service.log(2)
+    assert problems[2] is not None
+    assert "disk is full" in problems[2].message
+    assert "done 4" in service.log(4)
+    assert "done 1" in service.log(5)
+    assert TOKEN not in process.text()
+    assert "lease-" not in process.text()
 
 
 def test_a_trial_that_takes_too_long_is_ended(service: Service, start: Starts) -> None:
@@ -148,7 +160,8 @@ def test_a_trial_that_takes_too_long_is_ended(service: Service, start: Starts) -
     start()
     outcome = service.outcome(1)
     assert (outcome.status, outcome.reason) == ("failed", "timeout")
-    assert outcome.problem is not None and "trial_seconds" in outcome.problem.message
+    assert outcome.problem is not None
+    assert "trial_seconds" in outcome.problem.message
     assert service.outcome(2).status == "complete"
 
 
@@ -175,13 +188,16 @@ def test_the_real_child_inspects_trains_and_evaluates(service: Service, start: S
     service.assign(1, kind=AssignmentKind.INSPECT, params=params, spec=study)
     start("--gpu", "cpu", "--threads", "1", "--name", "real", module="luthier.trials", LUTHIER_DATA_ROOTS=str(tmp_path))
     inspection = service.outcome(1, 60).inspection
-    assert inspection is not None and sorted(inspection.label_names) == ["anger", "joy"]
+    assert inspection is not None
+    assert sorted(inspection.label_names) == ["anger", "joy"]
     service.assign(2, params=params, spec=study, inspection=inspection)
     outcome = service.outcome(2, 30)
     assert outcome.status == "complete", outcome.problem
     first, last = service.reports(2)
     winner = last.best or first.best
-    assert first.resume is not None and winner is not None and last.metrics["accuracy"] is not None
+    assert first.resume is not None
+    assert winner is not None
+    assert last.metrics["accuracy"] is not None
     resume = Checkpoint(step=1, resume=service.keep(3, first.resume.name, service.files[2, first.resume.name]))
     service.assign(3, attempt=2, params=params, spec=study, inspection=inspection, checkpoint=resume)
     assert service.outcome(3, 30).status == "complete"
@@ -189,5 +205,6 @@ def test_the_real_child_inspects_trains_and_evaluates(service: Service, start: S
     best = Checkpoint(best=service.keep(4, winner.name, service.files[2, winner.name]))
     service.assign(4, kind=AssignmentKind.EVALUATE, params=params, spec=study, inspection=inspection, checkpoint=best)
     evaluation = service.outcome(4, 30).evaluation
-    assert evaluation is not None and evaluation.test is not None
+    assert evaluation is not None
+    assert evaluation.test is not None
     assert len(service.files[4, "model.tar.gz"]) == evaluation.model.bytes

@@ -22,7 +22,8 @@ def test_a_signal_gives_the_work_back(service: Service, start: Starts, tmp_path:
     process.popen.send_signal(number)
     assert process.popen.wait(10) == 0
     assert service.outcome(1, 0).status == "released"
-    assert gone(pid) and gone(int((tmp_path / "sleeper").read_text()))
+    assert gone(pid)
+    assert gone(int((tmp_path / "sleeper").read_text()))
     assert not list((tmp_path / "home" / "worker").iterdir())
 
 
@@ -32,7 +33,8 @@ def test_an_idle_worker_ends_on_a_signal(service: Service, start: Starts) -> Non
     children = process.children()
     process.popen.terminate()
     assert process.popen.wait(5) == 0
-    assert children and all(gone(pid) for pid in children)
+    assert children
+    assert all(gone(pid) for pid in children)
 
 
 def test_a_second_signal_does_not_wait_for_the_service(service: Service, start: Starts) -> None:
@@ -52,7 +54,8 @@ def test_nothing_outlives_a_killed_worker(service: Service, start: Starts, tmp_p
     process = start()
     pid = service.child_pid(1)
     process.popen.kill()
-    assert gone(pid) and gone(int((tmp_path / "sleeper").read_text()))
+    assert gone(pid)
+    assert gone(int((tmp_path / "sleeper").read_text()))
 
 
 def test_a_worker_ends_with_what_started_it(service: Service, start: Starts) -> None:
@@ -73,14 +76,16 @@ def test_a_worker_that_is_not_wanted_says_so(service: Service, start: Starts, st
     service.status["claim"] = status
     process = start()
     assert process.popen.wait(10) == 3
-    assert words in process.text() and "Traceback" not in process.text()
+    assert words in process.text()
+    assert "Traceback" not in process.text()
 
 
 def test_a_child_that_cannot_start_costs_no_trial(service: Service, start: Starts) -> None:
     service.assign(1, shared=True)
     process = start(CHILD_CANNOT_START="1")
     assert process.popen.wait(15) == 4
-    assert "nothing to train with" in process.text() and "cannot start" in process.text()
+    assert "nothing to train with" in process.text()
+    assert "cannot start" in process.text()
     assert all(m.status == "released" for route, m in service.said if route == "finish")
 
 
@@ -89,7 +94,8 @@ def test_a_child_that_cannot_work_here_is_started_once_and_says_why(service: Ser
     process = start(CHILD_IS_UNFIT="1")
     assert process.popen.wait(15) == 4
     said = [line for line in process.text().splitlines() if not line.startswith("DEBUG")]
-    assert "its torch is a build for the CPU." in said[-1] and "Traceback" not in process.text()
+    assert "its torch is a build for the CPU." in said[-1]
+    assert "Traceback" not in process.text()
     assert process.text().count("build for the CPU") == 1
     assert all(m.status == "released" for route, m in service.said if route == "finish")
 

@@ -36,7 +36,8 @@ def schedule(**changes: Any) -> ScheduleView:
 def text(template: str, **values: Any) -> str:
     """The page, with the blanks between its tags left out."""
     answer = render(template, **values)
-    assert answer.status_code == 200 and answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert {name: answer.headers[name] for name in HEADERS} == HEADERS
     return re.sub(r"\s*\n\s*", "", bytes(answer.body).decode())
 
@@ -48,7 +49,8 @@ def test_schedules_are_a_table() -> None:
     assert '<td>2026-11-26 03:00 UTC</td><td><span class="promoted">promoted</span></td><td>0.7500</td></tr>' in page
     assert '<a href="/schedules/bare">bare</a></td><td>active</td><td>0 3 * * * (UTC)</td><td>-</td><td>-</td>' in page
     assert "There is none yet" not in page
-    assert "<title>Schedules</title>" in page and "<h1>Schedules</h1>" in page
+    assert "<title>Schedules</title>" in page
+    assert "<h1>Schedules</h1>" in page
     assert "There is none yet" in text("schedules.html", schedules=[])
 
 
@@ -84,7 +86,8 @@ def test_no_text_becomes_markup() -> None:
         text("login.html", next=HOSTILE, message=HOSTILE),
     ]
     for page in pages:
-        assert "<script" not in page and '"onload' not in page
+        assert "<script" not in page
+        assert '"onload' not in page
         assert "&lt;/td&gt;&lt;script&gt;alert(1)&lt;/script&gt;&#34;onload=&#34;x&#39;&amp;&lt;" in page
 
 

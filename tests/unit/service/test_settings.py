@@ -39,7 +39,8 @@ def test_what_is_empty_is_unset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         if name != "secrets_dir":
             monkeypatch.setenv(f"LUTHIER_{name.upper()}", "")
     settings = Settings()
-    assert settings.token and settings.token.get_secret_value() == "a-token-from-a-file"
+    assert settings.token
+    assert settings.token.get_secret_value() == "a-token-from-a-file"
     assert settings.model_fields_set == {"secrets_dir", "token"}
 
 

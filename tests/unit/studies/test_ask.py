@@ -22,7 +22,8 @@ def test_a_configuration_lies_in_the_space_with_plain_types(sqlite: Storage, sam
         assert params is not None
         assert {type(value) for value in params.values()} <= {int, float, str}
         s = spec(space=space).space.resolved(6)
-        assert s.check(params) == params and list(params) == list(s)
+        assert s.check(params) == params
+        assert list(params) == list(s)
 
 
 @pytest.mark.parametrize("sampler", [*SAMPLERS, "gp"])
@@ -30,8 +31,10 @@ def test_every_configuration_of_a_finite_space_runs_once_then_it_is_exhausted(sq
     search = start(sqlite, space=GRID, sampler={"name": sampler})
     asked = run(search, range(24))
     assert len(distinct(asked)) == 24
-    assert search.ask(24) is None and search.ask(24) is None
-    assert search.count() == 24 and search.unfinished() == []
+    assert search.ask(24) is None
+    assert search.ask(24) is None
+    assert search.count() == 24
+    assert search.unfinished() == []
 
 
 def test_a_space_without_anything_to_search_holds_the_baseline_only(sqlite: Storage) -> None:
@@ -53,7 +56,8 @@ def test_an_astronomically_large_grid_is_not_listed(sqlite: Storage) -> None:
     wide = {"low": 1, "high": 60_000}
     space = {"batch_size": wide, "max_length": {"low": 2, "high": 1_000_000}, "freeze_depth": [0, 1], "epochs": 3}
     asked = run(start(sqlite, space=space, sampler={"name": "grid"}), range(20))
-    assert len(distinct(asked)) == 20 and None not in asked
+    assert len(distinct(asked)) == 20
+    assert None not in asked
 
 
 def test_the_baseline_is_one_of_the_grids_points(sqlite: Storage) -> None:
@@ -89,4 +93,5 @@ def test_a_trial_is_created_whole_in_one_transaction(sqlite: Storage, sampler: s
     search.ask(12)
     writing = [i for i, word in enumerate(statements) if word in ("INSERT", "UPDATE")]
     assert len(writing) > len(SPACE)
-    assert "COMMIT" not in statements[writing[0] : writing[-1]] and "COMMIT" in statements[writing[-1] :]
+    assert "COMMIT" not in statements[writing[0] : writing[-1]]
+    assert "COMMIT" in statements[writing[-1] :]

@@ -110,7 +110,8 @@ def test_a_gpu_without_memory_of_its_own_has_no_size(library: FakeLibrary) -> No
 @pytest.mark.parametrize("library", [None, FakeLibrary(driver=False)], ids=["not installed", "no driver"])
 def test_without_the_library_nvidia_smi_is_asked(monkeypatch: pytest.MonkeyPatch, library: FakeLibrary | None) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", library)  # None: the import fails
-    assert list_gpus() == [] and find_gpu("0") is None
+    assert list_gpus() == []
+    assert find_gpu("0") is None
     query = ("--query-gpu=uuid,memory.total,name", "--format=csv,noheader,nounits", "--id=1")
     answers = {("-L",): LISTING, query: "GPU-bbbb-2, 143771, NVIDIA H200\n"}
     monkeypatch.setattr(gpus, "_run_nvidia_smi", lambda *arguments: answers[arguments])

@@ -57,7 +57,8 @@ def test_a_fraction_freezes_the_nearest_number_of_blocks(fraction: float, depth:
 
 def test_the_model_is_the_first_dimension_and_auto_is_all() -> None:
     space = resolved(learning_rate=1e-4, freeze_depth=AUTO)
-    assert list(space) == ["model", "learning_rate", "freeze_depth"] and space["model"] == tuple(MODELS)
+    assert list(space) == ["model", "learning_rate", "freeze_depth"]
+    assert space["model"] == tuple(MODELS)
     assert space.model_dump(mode="json")["freeze_depth"] == {"low": 0.0, "high": 1.0, "log": False, "step": None}
     assert resolved(freeze_depth=[0, 1, "auto"])["freeze_depth"] == (0.0, 1.0)
     assert resolved(freeze_depth="auto")["freeze_depth"] == 1.0
@@ -73,7 +74,8 @@ def test_a_worker_gets_blocks_of_the_chosen_model() -> None:
 
 def test_one_model_keeps_whole_numbers() -> None:
     space = spec(space={"freeze_depth": AUTO}).space.resolved(4)
-    assert list(space) == ["freeze_depth"] and space.assigned({"freeze_depth": 3}) == {"freeze_depth": 3}
+    assert list(space) == ["freeze_depth"]
+    assert space.assigned({"freeze_depth": 3}) == {"freeze_depth": 3}
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,8 @@ def test_system_attributes_of_a_template_are_stored_with_the_trial(storage: Stor
 def test_a_constraint_is_a_system_attribute_with_a_prefix() -> None:
     trial = create_trial(value=0.5, system_attrs={f"{CONSTRAINT}{Reason.OOM}": 1.0})
     where = upgraded("CONSTRAINT in studies/search/drawing.py, which Search.tell writes")
-    assert trial.constraints == {"oom": 1.0} and is_infeasible(trial), where
+    assert trial.constraints == {"oom": 1.0}, where
+    assert is_infeasible(trial), where
     assert create_trial(value=0.5, constraints={"oom": 1.0}).system_attrs == trial.system_attrs, where
     assert not is_infeasible(create_trial(value=0.5)), where
 

@@ -76,16 +76,22 @@ def test_randomization_agrees_with_the_normal_test_where_both_hold() -> None:
 )
 def test_what_is_promoted(found: dict[str, Any], promote: dict[str, Any], promoted: bool, says: str) -> None:
     decision = judged(promote, **found)
-    assert decision.promoted is promoted and says in decision.reason and decision.excluded == 3
+    assert decision.promoted is promoted
+    assert says in decision.reason
+    assert decision.excluded == 3
 
 
 def test_a_metric_that_is_minimized_and_words_that_are_related_are_randomized() -> None:
     replicates = {"exchanged": [-0.02, 0.0, 0.02] * 30, "resampled": [0.09, 0.1, 0.11] * 30}
     decision = judged(metric="loss", challenger={"accuracy": 0.8, "loss": 0.4}, **replicates)
-    assert decision.promoted and decision.difference == pytest.approx(0.1) and not decision.maximize
-    assert (
-        decision.test is not None and decision.test.name == "randomization" and decision.test.interval == (0.09, 0.11)
-    )
+    assert decision.promoted
+    assert decision.difference == pytest.approx(0.1)
+    assert not decision.maximize
+    assert decision.test is not None
+    assert decision.test.name == "randomization"
+    assert decision.test.interval == (0.09, 0.11)
     grouped = {"independent": False, "gained": 12, "lost": 2, "resampled": [0.0, 0.1, 0.2] * 30}
     decision = judged(**grouped, exchanged=[-0.1, 0.0, 0.1] * 30, challenger={"accuracy": 0.9})
-    assert decision.test is not None and decision.test.name == "randomization" and not decision.promoted
+    assert decision.test is not None
+    assert decision.test.name == "randomization"
+    assert not decision.promoted

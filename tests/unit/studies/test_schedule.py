@@ -91,8 +91,10 @@ def test_what_is_no_cron_expression_is_refused(cron: str) -> None:
 def test_a_run_is_named_by_its_time_and_confirms_as_the_promotion_asks() -> None:
     due = datetime(2026, 11, 25, 3, tzinfo=UTC).timestamp()
     spec = schedule(promote={"seeds": 2, "candidates": 4}).run_spec(due)
-    assert spec.name == "nightly-20261125t030000z" and spec.dataset.draw == "stable"
-    assert spec.confirm is not None and (spec.confirm.candidates, spec.confirm.seeds) == (4, 2)
+    assert spec.name == "nightly-20261125t030000z"
+    assert spec.dataset.draw == "stable"
+    assert spec.confirm is not None
+    assert (spec.confirm.candidates, spec.confirm.seeds) == (4, 2)
     assert schedule(promote={"seeds": 0}).run_spec(due).confirm is None
     longest = schedule(name="x" * 46).run_spec(due)
     assert type(spec).model_validate(longest.model_dump()) == longest  # its name is no longer than a study's may be
@@ -101,7 +103,8 @@ def test_a_run_is_named_by_its_time_and_confirms_as_the_promotion_asks() -> None
 def test_a_schedule_survives_being_stored_and_shown() -> None:
     spec = schedule(notify=["failed"], timezone="Europe/Berlin")
     assert ScheduleSpec.model_validate_json(spec.model_dump_json()) == spec
-    assert ScheduleSpec.model_validate(spec.shown()) == spec and "name" not in spec.shown()["study"]
+    assert ScheduleSpec.model_validate(spec.shown()) == spec
+    assert "name" not in spec.shown()["study"]
     assert changed(spec, {"paused": True, "notify": None}).notify == schedule().notify
     with pytest.raises(ValueError, match="a schedule is a mapping"):
         parse_schedule("- cron")
@@ -132,8 +135,13 @@ def test_old_configurations_are_clamped_or_dropped_and_it_is_said() -> None:
     })  # fmt: skip
     old = {"learning_rate": 1e-3, "batch_size": 16, "optimizer": "adamw", "epochs": 3}
     adapted = adapt(old, space)
-    assert adapted.params is not None and adapted.params["learning_rate"] == 1e-4 and adapted.params["dropout"] >= 0.1
+    assert adapted.params is not None
+    assert adapted.params["learning_rate"] == 1e-4
+    assert adapted.params["dropout"] >= 0.1
     said = " / ".join(adapted.changes)
-    assert "learning_rate 0.001 became 0.0001" in said and "dropout is new" in said and "epochs is not searched" in said
+    assert "learning_rate 0.001 became 0.0001" in said
+    assert "dropout is new" in said
+    assert "epochs is not searched" in said
     dropped = adapt({**old, "optimizer": "adam"}, space)
-    assert dropped.params is None and dropped.changes == ("optimizer adam is not offered any more",)
+    assert dropped.params is None
+    assert dropped.changes == ("optimizer adam is not offered any more",)

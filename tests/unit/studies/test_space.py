@@ -109,7 +109,8 @@ def test_a_configuration_outside_the_space_is_refused(params: dict[str, Any], pa
     with pytest.raises(ValidationError) as caught:
         s.check({"optimizer": "sgd"} | params)
     found = {".".join(map(str, e["loc"])): e["msg"] for e in caught.value.errors()}
-    assert list(found) == [path] and text in found[path]
+    assert list(found) == [path]
+    assert text in found[path]
 
 
 def test_a_checked_configuration_has_fixed_values_and_exact_types() -> None:

@@ -132,7 +132,8 @@ def test_what_is_left_out_has_the_documented_defaults() -> None:
 
 def test_a_metric_that_is_a_loss_is_minimized_without_being_told() -> None:
     spec = StudySpec.model_validate(document({"objective": {"metric": "loss"}}))
-    assert spec.objective.direction == "minimize" and not spec.maximize
+    assert spec.objective.direction == "minimize"
+    assert not spec.maximize
 
 
 def test_nothing_is_pruned_by_default_where_trials_have_one_evaluation() -> None:
@@ -217,4 +218,5 @@ def test_the_json_schema_accepts_what_the_spec_accepts_and_little_more() -> None
 
 def test_a_trials_seed_depends_on_both_of_its_sources() -> None:
     seeds = {trial_seed(study, number) for study in range(20) for number in range(20)}
-    assert len(seeds) == 400 and all(0 <= seed < 2**32 for seed in seeds)
+    assert len(seeds) == 400
+    assert all(0 <= seed < 2**32 for seed in seeds)

@@ -40,7 +40,8 @@ def test_every_format_gives_the_same_data(tmp_path: Path) -> None:
     found = {kind: load(tmp_path / f"d.{kind}") for kind in ("csv", "tsv", "json", "jsonl", "parquet", "arrow")}
     assert len({data.fingerprint for data in found.values()}) == 1
     assert found["csv"].splits == found["parquet"].splits
-    assert sum(found["csv"].rows.values()) == 30 and found["csv"].label_names == ["anger", "joy"]
+    assert sum(found["csv"].rows.values()) == 30
+    assert found["csv"].label_names == ["anger", "joy"]
 
 
 def test_splits_are_seeded_stratified_and_disjoint(tmp_path: Path) -> None:
@@ -57,7 +58,8 @@ def test_splits_are_seeded_stratified_and_disjoint(tmp_path: Path) -> None:
     assert len(texts) == len(set(texts)) == 200
     assert load(path, validation=0.2, test=0.1) == data
     other = load(path, seed=1, validation=0.2, test=0.1)
-    assert other.splits != data.splits and other.fingerprint != data.fingerprint
+    assert other.splits != data.splits
+    assert other.fingerprint != data.fingerprint
 
 
 def test_the_fingerprint_is_of_the_content_not_of_the_file(tmp_path: Path) -> None:
@@ -79,7 +81,8 @@ def test_a_class_of_one_row_is_trained_on(tmp_path: Path) -> None:
 def test_limit_is_a_stratified_sample(tmp_path: Path) -> None:
     path = tiny_csv(tmp_path / "d.csv", rows=300, classes=3)
     data = load(path, limit=60)
-    assert sum(data.rows.values()) == 60 and set(data.labels.values()) == {20}
+    assert sum(data.rows.values()) == 60
+    assert set(data.labels.values()) == {20}
     assert data == load(path, limit=60) != load(path, limit=60, seed=1)
     files = {"train": path, "test": tiny_csv(tmp_path / "t.csv", rows=150, classes=3, seed=1)}
     assert load(files, limit=90, validation=0.1).rows == {"train": 54, "validation": 6, "test": 30}
@@ -126,7 +129,8 @@ def test_hub_data_sets_come_with_their_splits_and_names(monkeypatch: pytest.Monk
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     data = load("someone/some-data", subset="small", validation="dev", test=0.25)
     assert asked == [("someone/some-data", "small")]
-    assert data.rows == {"train": 30, "validation": 10, "test": 10} and data.label_names == ["no", "yes"]
+    assert data.rows == {"train": 30, "validation": 10, "test": 10}
+    assert data.label_names == ["no", "yes"]
     with pytest.raises(BadData, match="no split 'validation'; it has train, dev") as refused:
         load("someone/some-data", validation="validation")
     assert refused.value.path == ["dataset", "validation"]
@@ -188,7 +192,8 @@ def test_faults_are_refused_with_a_sentence(fault: str, tmp_path: Path) -> None:
         load(tmp_path / name, **options)
     for part in said:
         assert part in refused.value.message, refused.value.message
-    assert refused.value.message.endswith((".", "?")) and refused.value.path[0] == "dataset"
+    assert refused.value.message.endswith((".", "?"))
+    assert refused.value.path[0] == "dataset"
 
 
 def test_twins_in_parquet_are_refused(tmp_path: Path) -> None:
@@ -223,7 +228,7 @@ def test_given_splits_are_used_and_checked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "source, said",
+    ("source", "said"),
     [
         ("/etc/passwd", "not a csv"),
         ("http://localhost/d.csv", "URLs"),

@@ -25,8 +25,10 @@ def test_layers_draw_in_training_only_and_a_seed_repeats_it() -> None:
     for value in (3, 3, 4):
         seed_everything(value)
         found.append(model.train()(inputs))
-    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
     assert torch.equal(model.eval()(inputs), model[0](inputs))
     found[0].sum().backward()
     gradient = model[0].bias.grad
-    assert gradient is not None and torch.allclose(gradient, (found[0] != 0).sum(0) * 2.0)
+    assert gradient is not None
+    assert torch.allclose(gradient, (found[0] != 0).sum(0) * 2.0)

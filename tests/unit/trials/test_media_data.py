@@ -51,7 +51,8 @@ def test_a_folder_per_class(tmp_path: Path) -> None:
     (folder / "cat" / "old").mkdir()
     (folder / "cat" / "old" / "deep.jpg").write_bytes(b"jpeg")
     data = load(folder, validation=0.2, test=0.2)
-    assert data.label_names == ["cat", "dog"] and data.labels == {"cat": 11, "dog": 10}
+    assert data.label_names == ["cat", "dog"]
+    assert data.labels == {"cat": 11, "dog": 10}
     assert all(path.is_absolute() and path.is_file() for path in data.splits["train"].columns["image"])
     for split in data.splits.values():
         for path, label in zip(split.columns["image"], split.labels, strict=True):
@@ -121,7 +122,8 @@ def test_a_folder_that_changed_is_seen(tmp_path: Path) -> None:
         time.sleep(0.02)  # a file system's clock ticks
         change()
         seen.append(folder_stamps(folder))
-    assert len(set(seen)) == len(seen) and folder_stamps(folder) == seen[-1]
+    assert len(set(seen)) == len(seen)
+    assert folder_stamps(folder) == seen[-1]
 
 
 def test_sounds(tmp_path: Path) -> None:
@@ -131,7 +133,8 @@ def test_sounds(tmp_path: Path) -> None:
         file.write_bytes(bytes([i + 1]))
     (tmp_path / "drums" / "kick" / "cover.png").write_bytes(b"no sound")
     data = load(tmp_path / "drums", "audio-classification")
-    assert sum(data.rows.values()) == 12 and data.label_names == ["kick", "snare"]
+    assert sum(data.rows.values()) == 12
+    assert data.label_names == ["kick", "snare"]
     with pytest.raises(BadData, match=r"drums/snare holds no image file .*\.png"):
         load(tmp_path / "drums")
 
@@ -148,7 +151,8 @@ def test_hub_data_sets_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
             datasets, "load_dataset", lambda path, name=None, made=made: datasets.DatasetDict(train=made)
         )
         data = load("someone/something", f"{role}-classification")
-        assert data.label_names == ["no", "yes"] and data.splits["train"].columns[role][0].startswith(b"\x89PNG")
+        assert data.label_names == ["no", "yes"]
+        assert data.splits["train"].columns[role][0].startswith(b"\x89PNG")
 
 
 def test_faults_of_folders(tmp_path: Path) -> None:
@@ -176,7 +180,7 @@ def test_faults_of_folders(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "value, said",
+    ("value", "said"),
     [
         ("absent.png", "No such file"),
         ("../out/secret.png", "LUTHIER_DATA_ROOTS"),
@@ -203,7 +207,8 @@ def test_paths_in_a_table_are_checked(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("LUTHIER_DATA_ROOTS", str(inside))
     with pytest.raises(BadData) as refused:
         load(inside / "d.jsonl")
-    assert "d.jsonl, row 4 (line 4): column 'image'" in refused.value.message and said in refused.value.message
+    assert "d.jsonl, row 4 (line 4): column 'image'" in refused.value.message
+    assert said in refused.value.message
     assert refused.value.path == ["dataset", "source"]
 
 
@@ -243,8 +248,10 @@ def test_related_rows_stay_on_one_side(tmp_path: Path, groups: int, seed: int) -
     path = grouped_csv(tmp_path / "d.csv", groups)
     options: dict[str, Any] = {"columns": {"group": "who"}, "validation": 0.2, "test": 0.2}
     data = load(path, "text-classification", seed, **options)
-    assert all(len(splits) == 1 for splits in owners(data).values()) and len(owners(data)) == groups
-    assert set(data.splits["train"].labels) == {0, 1, 2} and all(data.rows.values())
+    assert all(len(splits) == 1 for splits in owners(data).values())
+    assert len(owners(data)) == groups
+    assert set(data.splits["train"].labels) == {0, 1, 2}
+    assert all(data.rows.values())
     assert data == load(path, "text-classification", seed, **options)
     if groups == 120:
         total = sum(data.rows.values())
@@ -256,7 +263,8 @@ def test_related_rows_stay_on_one_side(tmp_path: Path, groups: int, seed: int) -
         assert all(len(splits) == 1 for splits in owners(sample).values())
         whole = {group: sum(group == text.split()[-1] for s in data.splits.values() for text in s.columns["text"])
                  for group in owners(sample)}  # fmt: skip
-        assert abs(sum(sample.rows.values()) - 150) <= 8 and sum(whole.values()) == sum(sample.rows.values())
+        assert abs(sum(sample.rows.values()) - 150) <= 8
+        assert sum(whole.values()) == sum(sample.rows.values())
         assert data != load(path, "text-classification", seed + 1, **options)
 
 

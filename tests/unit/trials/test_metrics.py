@@ -11,7 +11,7 @@ from luthier.trials.data.tags import entities
 from luthier.trials.tasks.metrics import auc, classification_scores, entity_f1, tag_scores
 
 
-@pytest.mark.parametrize("classes, rows, seed", [(2, 50, 0), (3, 40, 1), (6, 30, 2), (20, 25, 3)])
+@pytest.mark.parametrize(("classes", "rows", "seed"), [(2, 50, 0), (3, 40, 1), (6, 30, 2), (20, 25, 3)])
 def test_scores_equal_scikit_learns(classes: int, rows: int, seed: int) -> None:
     from sklearn.metrics import accuracy_score, f1_score, log_loss, matthews_corrcoef
 
@@ -34,7 +34,9 @@ def test_scores_equal_scikit_learns(classes: int, rows: int, seed: int) -> None:
 
 def test_one_predicted_class_has_no_correlation() -> None:
     found = classification_scores(torch.tensor([[1.0, 0.0]] * 4), torch.tensor([0, 0, 1, 1]))
-    assert found["accuracy"] == 0.5 and found["matthews"] == 0.0 and found["macro_f1"] == pytest.approx(1 / 3)
+    assert found["accuracy"] == 0.5
+    assert found["matthews"] == 0.0
+    assert found["macro_f1"] == pytest.approx(1 / 3)
 
 
 def test_a_loss_that_is_not_finite_is_none() -> None:
@@ -43,7 +45,7 @@ def test_a_loss_that_is_not_finite_is_none() -> None:
     assert all(math.isfinite(value) for value in found.values() if value is not None)
 
 
-@pytest.mark.parametrize("classes, rows, seed", [(2, 50, 0), (3, 40, 1), (6, 60, 2)])
+@pytest.mark.parametrize(("classes", "rows", "seed"), [(2, 50, 0), (3, 40, 1), (6, 60, 2)])
 def test_auc_equals_scikit_learns(classes: int, rows: int, seed: int) -> None:
     from sklearn.metrics import roc_auc_score
 
@@ -77,7 +79,8 @@ def test_entity_f1_is_seqevals(prefixes: str, seed: int) -> None:
     true = [draw.choices(tags, k=draw.randint(1, 12)) for _ in range(60)]  # mostly malformed: read as conlleval does
     predicted = [[tag if draw.random() < 0.7 else draw.choice(tags) for tag in row] for row in true]
     found = entity_f1(zip(true, predicted, strict=True))
-    assert 0.2 < found < 0.9 and found == pytest.approx(f1_score(true, predicted))
+    assert 0.2 < found < 0.9
+    assert found == pytest.approx(f1_score(true, predicted))
     assert entity_f1(zip(true, true, strict=True)) == 1.0
     assert entity_f1([(["O"], ["O"])]) == 0.0
 
@@ -95,5 +98,6 @@ def test_entities_end_with_their_sentence() -> None:
     assert tag_scores(logits, labels, [0, 4], names)["entity_f1"] == 1.0
     wrong = torch.nn.functional.one_hot(torch.tensor([1, 2, 0, 0]), 3).float()
     found = tag_scores(wrong, labels, [0, 4], names)
-    assert found["entity_f1"] == 0.0 and found["token_accuracy"] == 0.75
+    assert found["entity_f1"] == 0.0
+    assert found["token_accuracy"] == 0.75
     assert tag_scores(wrong, labels, [0, 2, 4], names)["entity_f1"] == pytest.approx(2 / 3)

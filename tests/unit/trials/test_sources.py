@@ -60,7 +60,8 @@ def test_stamps_change_with_the_file_and_with_the_link_that_names_it(tmp_path: P
     link = tmp_path / "today.csv"
     link.symlink_to(first)
     before = source_stamps(str(link))
-    assert source_stamps(str(link)) == before and source_stamps(str(first)) == before
+    assert source_stamps(str(link)) == before
+    assert source_stamps(str(first)) == before
     link.unlink()
     link.symlink_to(second)
     assert source_stamps(str(link)) == source_stamps(str(second)) != before
