@@ -36,15 +36,18 @@ def open_again() -> Iterator[Open]:
 
 @pytest.fixture
 def storage(database_url: str, open_again: Open) -> Storage:
+    """Return an empty storage on each database."""
     return open_again(database_url)
 
 
 @pytest.fixture
 def sqlite(sqlite_url: str, open_again: Open) -> Storage:
+    """Return an empty storage on SQLite."""
     return open_again(sqlite_url)
 
 
 def start(storage: Storage, **changes: Any) -> Search:
+    """Open the search of a study, with top-level keys of its spec replaced, over a model of six blocks."""
     s = spec(**changes)
     return Search(storage, s, s.space.resolved(6))
 
@@ -66,6 +69,7 @@ def run(search: Search, numbers: range, end: Callable[[Params], float] = score) 
 
 
 def distinct(asked: list[Params | None]) -> set[str]:
+    """Return each configuration once."""
     return {json.dumps(params) for params in asked if params is not None}
 
 
@@ -81,4 +85,5 @@ def train(search: Search, number: int, curve: list[float]) -> int | None:
 
 
 def trials(storage: Storage) -> list[optuna.trial.FrozenTrial]:
+    """Return Optuna's own trials of the study."""
     return optuna.load_study(study_name="sms-spam", storage=storage).trials

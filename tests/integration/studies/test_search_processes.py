@@ -15,6 +15,8 @@ from luthier.studies.protocol import TrialState
 from luthier.studies.search.storage import Storage, init_storage, open_storage
 from tests.support.searches import Open, distinct, run, start, train, trials
 
+pytestmark = pytest.mark.both_databases
+
 
 def continued(url: str, sampler: str, numbers: range, results: "multiprocessing.Queue[Any]") -> None:
     search = start(open_storage(url), sampler={"name": sampler})
