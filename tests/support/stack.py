@@ -135,6 +135,6 @@ def tree(folder: Path) -> Path:
     """A copy of all that the images are made of."""
     for name in ("service", "studies", "trials", "src", "docker"):
         shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "requirements.lock", "README.md", ".dockerignore"):
+    for name in ("pyproject.toml", "requirements.lock", "README.md", "LICENSE", ".dockerignore"):
         shutil.copy(ROOT / name, folder / name)
     return folder
