@@ -1,4 +1,4 @@
-"""The Trainer's side of vs_trainer.py: `hyperparameter_search(backend="optuna")` at its best ordinary settings.
+"""The Trainer's side of vs_trainer.py: its Optuna search, at its best ordinary settings.
 
 vs_trainer.py starts it as a process. The process is warm and the data tokenized once: batches are padded to their
 longest member and grouped by length, evaluation batches are large, and no checkpoints are written. Freezing is done

@@ -172,7 +172,7 @@ class Graph:
         return {name: torch.tensor(value.copy()) for name, value in found.items()}
 
     def value(self, name: str) -> Any:
-        """A constant as float32, from int8 where it is quantized; None for what is no constant."""
+        """Return a constant as float32, from int8 where it is quantized; None for a name that is no constant."""
         import numpy
 
         if name in self.constants:
@@ -189,7 +189,7 @@ class Graph:
         return (quantized.astype(numpy.float32) - zero.astype(numpy.float32)) * scale
 
     def bias_after(self, node: Any) -> str | None:
-        """The name of the bias added to a product, looking through its quantization."""
+        """Return the name of the bias that is added to a product, past its quantization."""
         output = node.output[0]
         for _ in range(3):
             users = self.users.get(output, [])

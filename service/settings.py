@@ -1,6 +1,6 @@
 """The service's settings: one environment variable each, LUTHIER_ and the name in capitals.
 
-`serve --help` prints the descriptions. Nothing here opens a file or a connection, but for the secrets' files.
+`serve --help` prints the descriptions. This module opens no connection, and no file except those of the secrets.
 """
 
 import os

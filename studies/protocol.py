@@ -39,7 +39,7 @@ class StudyState(StrEnum):
     STOPPING = "stopping"  # running trials finish, then the winner is measured
     COMPLETED = "completed"  # reached its budget, its target, or the end of a finite space
     STOPPED = "stopped"  # stopped by a user; its winner was measured
-    CANCELLED = "cancelled"  # ended by a user at once
+    CANCELLED = "cancelled"  # ended by a user, running trials too
     FAILED = "failed"  # could not run; `error` says why and what to do
 
 
@@ -56,7 +56,7 @@ SECRET_SETTINGS = (
 
 
 class Reason(StrEnum):
-    """Why a trial ended other than by running to its end."""
+    """The reasons why a trial ended early or failed."""
 
     OOM = "oom"  # did not fit in memory, even with the smallest micro-batch
     DIVERGED = "diverged"  # loss became NaN or infinite
@@ -90,7 +90,7 @@ class Decision(StrEnum):
 
 
 class Problem(Message):
-    """Why a model or its data cannot be used: a sentence with the cure."""
+    """The reason why a model or its data cannot be used: a sentence with the cure."""
 
     message: Sentence
     path: list[str | int] = Field([])  # of the wrong value in the spec, where there is one

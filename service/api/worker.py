@@ -1,6 +1,6 @@
-"""Routes of the protocol between the service and its workers (/v1/worker); they ask for the worker token.
+"""Routes of the worker protocol (/v1/worker), which ask for the worker token.
 
-The messages are in studies/protocol.py. Whatever belongs to an assignment carries the token of its lease.
+The messages are in studies/protocol.py. Every message about an assignment carries the token of its lease.
 """
 
 import time

@@ -105,7 +105,7 @@ class ProgressEstimate:
     def seconds_left(self, snapshot: Snapshot, now: datetime) -> float | None:
         """Return the seconds until the first limit of the budget, or None before the first trial has ended.
 
-        The trials that are left take the mean time of those that ended, and as many run at once as run now.
+        The trials that are left take the mean time of those that ended, and as many run at the same time as run now.
 
         Args:
             snapshot: The latest snapshot.

@@ -31,7 +31,7 @@ def run_fleet(settings: Settings, server: str, *, cpu: bool, alive: Path | None)
     """Keep workers running until SIGTERM or SIGINT, which makes them give their trials back. Main thread only.
 
     Args:
-        settings: The token, the data roots, how many workers, and the folder for what workers keep.
+        settings: The token, the data roots, how many workers, and the folder for the files of workers.
         server: URL of the service.
         cpu: True to work on the CPU, and on no GPU; else wait until there is a GPU.
         alive: A file that is touched every ALIVE_SECONDS, except while there is no GPU or no worker stays up; None for

@@ -1,7 +1,7 @@
 """The intervals and deadlines of a running service, each with its unit and its reason.
 
-`create_app`, `serve` and `Embedded` take them as an argument, so that tests give their own. Users set what concerns
-them in `Settings`.
+`create_app`, `serve` and `Embedded` take them as an argument, so that tests give their own. The settings of users are
+in `Settings`.
 """
 
 from dataclasses import dataclass

@@ -56,7 +56,7 @@ def _sqlite_now(element: EpochNow, compiler: SQLCompiler, **_: Any) -> str:
 
 
 def changed_rows(session: Session, statement: Update) -> int:
-    """Run a guarded UPDATE and return how many rows it changed. Objects loaded before keep their old values."""
+    """Run a guarded UPDATE and return how many rows it changed. Objects that are loaded keep their old values."""
     result = session.execute(statement, execution_options={"synchronize_session": False})
     return cast(CursorResult[Any], result).rowcount
 
@@ -66,7 +66,7 @@ class Database:
 
     Attributes:
         url: SQLAlchemy's URL of it.
-        sqlite: whether it is SQLite; else it is Postgres.
+        sqlite: True if it is SQLite, False if it is Postgres.
         clock_offset: seconds added to the database's clock; tests move the clock by it.
         engine: SQLAlchemy's engine.
     """
@@ -113,7 +113,7 @@ class Database:
     def serialize(self, session: Session, key: str) -> None:
         """Wait until no other transaction holds this key, and hold it until the transaction ends.
 
-        SQLite has only one writing transaction at a time, so that nothing is to be done there.
+        On SQLite this does nothing: there is only one writing transaction at a time.
         """
         if not self.sqlite:
             number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big", signed=True)
