@@ -103,7 +103,7 @@ def _short(value: Any) -> str:
 
 
 class PromotionDecision(Document):
-    """Why a challenger was promoted or not, for people and for programs.
+    """The decision to promote a challenger or not, with its reasons, for people and for programs.
 
     Differences are the challenger's score minus the champion's, with the sign turned where less is better.
     """

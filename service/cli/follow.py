@@ -87,7 +87,7 @@ def _ended(client: "Client", name: str, numbers: Sequence[int]) -> list[TrialVie
 
 
 class ProgressEstimate:
-    """How long a study may still take, from its snapshots so far."""
+    """An estimate of the time that a study may still take, from its snapshots so far."""
 
     def __init__(self) -> None:
         """Start without a snapshot."""

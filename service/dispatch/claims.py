@@ -94,7 +94,7 @@ class Claims:
                 with self.core.database.transaction() as session:
                     study = study_rows.lock_by_id(session, study_id)
                     if study is None or not self._turns.is_held(study, token):
-                        return None  # too slow: another request has the turn, and adopts what was asked
+                        return None  # too slow: another request has the turn, and adopts the trial
                     self._turns.give_back(session, study_id, token)
                     return self._insert_drawn(session, study, number, params, placement)
 

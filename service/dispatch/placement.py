@@ -25,7 +25,7 @@ USABLE = 0.95  # share of a GPU's memory for the workers; the driver and the dis
 CONTEXT_BYTES = 512 * 2**20  # held by a process that uses CUDA, before its first tensor and while idle
 MEASURED_MARGIN = 1.2  # reserved over measured bytes: the allocator holds more than the tensors in it
 ESTIMATE_MARGIN = 1.5  # reserved over estimated bytes
-LATEST_TRIALS = 500  # of a study: their measured memory says what its next trial needs
+LATEST_TRIALS = 500  # of a study: their measured memory predicts that of its next trial
 ROUNDING = 1e-9  # shares that add up to 1 may sum to a little more
 
 

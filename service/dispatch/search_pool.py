@@ -84,7 +84,7 @@ class SearchPool:
             with self._lock:
                 searches = list(self._open.values())
             for search in searches:  # outside of the transaction: one that is being read waits for it
-                search.refresh()  # the last time: what the others wrote before they went
+                search.refresh()  # the last time: the writes of the others before they went
         self._alone = alone
 
     def close(self) -> None:

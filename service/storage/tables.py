@@ -93,7 +93,7 @@ class AssignmentRow(Base):
     step: Mapped[int] = mapped_column(default=0)  # last evaluation reported
     value: Mapped[float | None] = mapped_column(Double)  # best or last, as the objective says
     best_step: Mapped[int | None]
-    resume: Mapped[FileRef | None] = mapped_column(PydanticJson(FileRef))  # what the next attempt continues from
+    resume: Mapped[FileRef | None] = mapped_column(PydanticJson(FileRef))  # the file to continue from
     resume_step: Mapped[int] = mapped_column(default=0)  # the evaluation that `resume` was written at
     best: Mapped[FileRef | None] = mapped_column(PydanticJson(FileRef))  # the weights of the best evaluation
     comparison: Mapped[Comparison | None] = mapped_column(PydanticText(Comparison))
@@ -174,7 +174,7 @@ class RunRow(Base):
     finished_at: Mapped[float | None] = mapped_column(Double)
     study: Mapped[str | None] = mapped_column(String(64))  # its name; it may be gone
     study_id: Mapped[int | None] = mapped_column(BigInteger)
-    template: Mapped[str] = mapped_column(String(64))  # digest of what is searched
+    template: Mapped[str] = mapped_column(String(64))  # digest of the study to repeat
     fingerprint: Mapped[str | None] = mapped_column(String(64))  # of the data
     started: Mapped[bool] = mapped_column(default=False)  # the data was looked at, the search is warm
     warm_start: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # old configurations and their use

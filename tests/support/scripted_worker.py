@@ -62,8 +62,8 @@ class ScriptedWorker:
         self.name, self._patient_seconds = name, patient_seconds
         self.score: Callable[[dict[str, Any], int], float] = score
         self.gpu: dict[str, Any] | None = None  # the one it says it has
-        self.inspection = INSPECTION  # what it finds
-        self.comparison: dict[str, Any] = {}  # what it finds, where that differs from a draw
+        self.inspection = INSPECTION  # the result of its inspections
+        self.comparison: dict[str, Any] = {}  # the result of its comparisons, where that differs from a draw
         self.trained: list[int] = []  # numbers of the trials it finished
 
     def send(self, method: str, path: str, **request: Any) -> httpx.Response:

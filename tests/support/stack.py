@@ -111,7 +111,7 @@ class Stack:
 
 
 def behind_a_proxy(folder: Path) -> Path:
-    """Docker's own configuration, and a proxy for containers that nobody listens at: inside the stack none is used."""
+    """Copy Docker's configuration with a proxy that does not exist: inside the stack no proxy may be used."""
     own = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
     for path in own.glob("*"):
         if path.name != "config.json":

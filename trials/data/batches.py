@@ -1,6 +1,7 @@
-"""Batches of an epoch and of an evaluation: seeded, with rows of about one length, and always the same in number.
+"""Batches of an epoch and of an evaluation: seeded, with rows of about the same length.
 
-The training loop and the engine call these functions with the lengths of a split's rows, and get row numbers.
+The number of batches of an epoch depends on rows and batch size alone. The training loop and the engine call these
+functions with the lengths of a split's rows, and get row numbers.
 """
 
 import random
