@@ -1,7 +1,7 @@
 """Unpack a model's archive (.tar.gz) without trust in its content; for the client and the workers.
 
-Only directories and regular files come out, and only inside the new folder. tarfile's own `data` filter would not do:
-it came with Python 3.11.4 (Debian 12 has 3.11.2), and it lets links through that stay inside.
+Only directories and regular files are unpacked, and only inside the new folder. tarfile's own `data` filter is not
+enough: it came with Python 3.11.4 (Debian 12 has 3.11.2), and it lets links through that stay inside.
 """
 
 import tarfile

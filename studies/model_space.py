@@ -18,7 +18,7 @@ from luthier.studies.space import Space
 
 MODELS = 16  # more in one study are a mistake: each is opened before the first trial
 LENGTH = 4096  # characters of a model's name: the longest path that Linux takes
-TOLERANCE = 1e-9  # of a block: 0.29 * 50 is a half, and comes out as 14.499999999999998
+TOLERANCE = 1e-9  # of a block: 0.29 * 50 is 14.5, but computed as 14.499999999999998
 _DEPTH = "freeze_depth"
 _MODEL = {"type": "string", "minLength": 1, "maxLength": LENGTH}
 MODEL_SCHEMA = {

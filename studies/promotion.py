@@ -46,7 +46,7 @@ class PairedTest(Document):
     name: Literal["mcnemar", "randomization"]
     source: str  # the publications that describe it
     p_value: FiniteFloat  # probability of such a difference or a larger one if the challenger were no better
-    # Two one-sided bounds: at the schedule's confidence the true difference lies above the first, and likewise below
+    # Two one-sided bounds: at the schedule's confidence the true difference lies above the first, and also below
     # the second.
     interval: tuple[FiniteFloat, FiniteFloat]
 

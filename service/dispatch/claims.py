@@ -121,7 +121,7 @@ class Claims:
             placement: the worker, and the room on its GPU.
 
         Returns:
-            The message; None when the trial has to wait, queued, or the study has ended meanwhile.
+            The message; None when the trial has to wait, queued, or the study has ended.
         """
         if params is None:
             size = resolved_space(study).size()
@@ -133,7 +133,7 @@ class Claims:
         study.started_at = study.started_at or now
         row = transitions.queue_trial(session, self.core.leases, study, number, params, now)
         if study.ending is not None or study.state != StudyState.RUNNING:
-            transitions.settle(session, self.core.leases, study)  # stopped meanwhile: the trial is cancelled, not lost
+            transitions.settle(session, self.core.leases, study)  # if it has stopped, the trial is cancelled, not lost
             return None
         reservation = placement.reserve(session, study, AssignmentKind.TRAIN, params, lock=True)
         if reservation is None:

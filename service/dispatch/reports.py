@@ -119,7 +119,7 @@ class Reports:
             row.resume_step = report.step
         if report.best is not None and improves:
             row.best = report.best
-        elif report.best is not None:  # an evaluation repeated after a lost attempt may come out otherwise
+        elif report.best is not None:  # an evaluation repeated after a lost attempt may differ
             rejected.append(report.best)
         if report.peak_memory_bytes is not None and study.spec.resources.gpus is None:
             smaller = smaller_reservation(row, report.peak_memory_bytes)

@@ -183,7 +183,7 @@ def end_search(
         error: a sentence, where it will fail.
     """
     if study.state == StudyState.PAUSED:
-        study.state = StudyState.RUNNING  # trials that were given back meanwhile have to end first
+        study.state = StudyState.RUNNING  # trials that were given back have to end first
     if study.ending is None:
         study.ending = state
         study.message = message

@@ -17,7 +17,7 @@ class Timings:
     # Between looks for expired leases, at most; three looks fit into a shorter lease.
     reaper_seconds: float = 1.0
 
-    # For a background thread to finish its round when the service stops; one that is in the middle of a long copy dies
+    # For a background thread to finish its round when the service stops; a thread within a long copy dies
     # with the process, and the next service does the round again.
     thread_stop_seconds: float = 10.0
 

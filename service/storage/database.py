@@ -33,7 +33,7 @@ RETRY_SECONDS = 1.0  # between attempts to connect to a server that does not ans
 SQLITE_BUSY_SECONDS = 60  # how long SQLite waits for a writer of another process
 SQLITE_CONNECTIONS = 32
 POSTGRES_CONNECTIONS = 16  # kept open; as many more are opened under load
-POSTGRES_TIMEOUTS = (  # milliseconds: no statement takes 30 s unless the database is ill, and no lock is held for 15 s
+POSTGRES_TIMEOUTS = (  # milliseconds: no statement takes 30 s unless the database failed, and no lock is held for 15 s
     "-c statement_timeout=30000 -c lock_timeout=15000 -c idle_in_transaction_session_timeout=60000"
 )
 

@@ -16,7 +16,7 @@ SQLITE_CONNECTIONS = 32  # threads of a service that read at the same time
 SQLITE_WAIT_SECONDS = 60  # for another process's write
 POSTGRES_CONNECTIONS = 16  # kept open, and as many again under load; a small Postgres takes 100 in all
 POSTGRES_WAIT_SECONDS = 20  # for a connection of the pool
-# Limits so that a service notices a database that went away, and no statement holds others up for ever.
+# Limits so that a service notices a database that went away, and no statement blocks others for ever.
 POSTGRES_LIMITS = {
     "connect_timeout": 5,  # seconds
     "options": "-c statement_timeout=30000 -c lock_timeout=15000 -c idle_in_transaction_session_timeout=60000",  # ms

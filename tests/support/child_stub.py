@@ -46,7 +46,7 @@ def secrets_in_memory() -> list[str]:
             memory.seek(start)
             try:
                 matches.update(SECRETS.findall(memory.read(end - start)))
-            except OSError:  # a region that was unmapped meanwhile
+            except OSError:  # a region that was unmapped just now
                 continue
     return sorted(match.decode() for match in matches)
 

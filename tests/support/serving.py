@@ -32,7 +32,7 @@ def main(home: Path, url: str, listener: socket.socket) -> None:
     with (home / "service.log").open("ab") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    turns.TURN_SECONDS = 2.0  # how long a turn lies idle that a killed service left behind
+    turns.TURN_SECONDS = 2.0  # until the turn that a killed service left behind expires
     settings = Settings(home=home, database_url=SecretStr(url), lease_seconds=3, max_losses=100)
     served = create_app(settings, timings=Timings(scheduler_seconds=0.05))
     threading.Thread(target=follow, args=[home / "clock", served.state.service.core.database], daemon=True).start()

@@ -123,7 +123,7 @@ def check_gpu(given: str | None) -> None:
 
 
 def perform(job: "Job", assignment: Assignment, session: Session, warm: "ModelCache") -> tuple[Result, bool]:
-    """Do one assignment. Every error becomes a result; unexpected ones are written to the session's log.
+    """Do one assignment. Every error becomes a result; unexpected errors are written to the session's log.
 
     Args:
         job: The function for the assignment's kind.

@@ -35,6 +35,6 @@ def training_batches(lengths: Sequence[int], batch_size: int, seed: int) -> list
 
 
 def evaluation_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Return row numbers of batches with every row once, longest first: a batch too large for memory fails at once."""
+    """Return row numbers of batches with every row once, longest first: a batch too large for memory fails first."""
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]

@@ -40,7 +40,7 @@ def machine_files() -> TieredFiles:
 
 @atexit.register
 def release() -> None:
-    """Let go of every folder, so that another process's `sweep` may remove it. A process that ends calls it."""
+    """Release every folder, so that another process's `sweep` may remove it. A process that ends calls it."""
     while _users:
         _users.popitem()[1].close()
 

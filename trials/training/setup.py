@@ -124,7 +124,7 @@ def open_engine(
         study: Data and model, from the cache.
         assignment: Configuration and precision.
         session: Polled while the cache is filled, and logged to.
-        micro_batch: How many examples go through the model at once.
+        micro_batch: The number of examples that go through the model together.
         splits: Name -> examples.
         smoothing: Label smoothing of the loss.
         weights: (classes,) loss weight of each class; None: all alike.
@@ -190,7 +190,7 @@ def set_up_probe(
         assignment: Seed and precision.
         study: Data and model, from the cache.
         params: The configuration of the steps.
-        micro_batch: How many examples go through the model at once.
+        micro_batch: The number of examples that go through the model together.
         log: Writes a line into the assignment's log.
 
     Raises:

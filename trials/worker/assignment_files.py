@@ -138,7 +138,7 @@ class WorkerFolder:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
 
     def remove(self) -> None:
-        """Remove the folder and let go of its lock."""
+        """Remove the folder and release its lock."""
         shutil.rmtree(self.path, ignore_errors=True)
         self._lock.close()
 
