@@ -1,4 +1,4 @@
-"""Luthier's side of vs_trainer.py: an embedded service and its local workers, as `luthier run` starts them.
+"""Luthier's side of vs_trainer.py: an embedded service and workers, as `luthier run` starts them.
 
 vs_trainer.py starts it as a process. The study's configurations are posted as the user's own trials after its
 inspection; states and times are those that the REST interface gives.
@@ -57,7 +57,7 @@ def spec(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def precision(name: str | None) -> dict[str, str]:
-    """Return the spec's field for a precision; nothing for None. Exits where an older Luthier has no such field."""
+    """Return the spec's field for a precision; empty for None. Exits where an older Luthier has no such field."""
     if name is None:
         return {}
     if "precision" not in StudySpec.model_fields:

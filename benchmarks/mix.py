@@ -17,7 +17,7 @@ NAMES = ("learning_rate", "batch_size", "epochs", "weight_decay", "freeze_depth"
 
 # One configuration a freeze depth, from none to all, in an order of no advantage to either side. The first is
 # Luthier's baseline, which is always its trial 0. The last repeats the deepest freeze with other values: it finds
-# the cache built, is what `deepest_wall_ratio` compares, and belongs to no other ratio.
+# the cache built, counts for `deepest_wall_ratio`, and belongs to no other ratio.
 CONFIGURATIONS: tuple[dict[str, Any], ...] = tuple(
     dict(zip(NAMES, values, strict=True))
     for values in (

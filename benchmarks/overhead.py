@@ -1,11 +1,11 @@
-"""The service's overhead: trials that train nothing, through the whole path over HTTP, beside plain Optuna.
+"""The overhead of the service: trials without training, over HTTP, compared with plain Optuna.
 
     python benchmarks/overhead.py [--trials 200] [--workers 1 8 64] [--json]
 
-Luthier: a real service process, workers in other processes that claim, report three times and finish, over HTTP.
-Plain: one process that asks, suggests, reports, asks whether to prune and tells, on Optuna's storage of the same
-database, set up in the same way (WAL on SQLite). Both in turns in one run; the ratio is Luthier's trials per second
-over plain Optuna's. The last line of --json is one JSON object.
+Luthier: a real service process, workers in other processes that claim, report three times and finish, over HTTP. Plain:
+a process that asks, suggests, reports, asks whether to prune, and tells, on Optuna's storage of the same database, set
+up in the same way (WAL on SQLite). Both are measured in turns in one run; the ratio is Luthier's trials per second over
+plain Optuna's. The last line of --json is one JSON object.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""How often a schedule replaces its champion: by an equal challenger (A/A), and by a better one (power).
+"""Measure how often a schedule promotes an equal challenger (A/A) and a better challenger (power).
 
     python benchmarks/promotion.py [--runs N] [--json]
 
 Each run draws a fresh test split, on which champion and challenger are right or wrong, and decides by the same code as
-the service (`studies/promotion.py`). They agree on most examples, as two models trained on the same data do; a tenth
-of them one alone has right. A/A: both have the same true accuracy, so every promotion is a false one. Power: the
-challenger's true accuracy is higher by a gain.
+the service (`studies/promotion.py`). They agree on most examples, as two models trained on the same data do; a tenth of
+them only one of the two models has right. A/A: both have the same true accuracy, so every promotion is a false one.
+Power: the challenger's true accuracy is higher by a gain.
 
 The last line of --json: {"false_promotions": {...}, "power": {...}}, shares of the runs.
 """
@@ -40,7 +40,7 @@ def draw_answers(draw: numpy.random.Generator, size: int, gain: float) -> tuple[
 def compare(
     draw: numpy.random.Generator, champion: numpy.ndarray, challenger: numpy.ndarray, replicate: bool
 ) -> Comparison:
-    """Return a worker's comparison; with `replicate` the one that it makes for a metric that is no mean."""
+    """Return a worker's comparison; with `replicate` the comparison for a metric that is no mean."""
     size = len(champion)
     replicates = {}
     if replicate:  # only examples that the two answer differently move the difference

@@ -1,4 +1,4 @@
-"""The Trainer's side of vs_trainer.py: `hyperparameter_search(backend="optuna")` at its best ordinary settings.
+"""The Trainer's side of vs_trainer.py: its Optuna search, at its best ordinary settings.
 
 vs_trainer.py starts it as a process. The process is warm and the data tokenized once: batches are padded to their
 longest member and grouped by length, evaluation batches are large, and no checkpoints are written. Freezing is done
@@ -126,7 +126,7 @@ def search(options: argparse.Namespace) -> dict:
         compute_metrics=lambda p: {"accuracy": float(np.mean(np.argmax(p.predictions, -1) == p.label_ids))},
     )
     trainer.remove_callback(transformers.PrinterCallback)
-    trainer.evaluate(data["validation"].select(range(8)))  # so that no trial pays for what is done once
+    trainer.evaluate(data["validation"].select(range(8)))  # so that no trial pays for work that is done once
     trainer.add_callback(scores)
     storage = optuna.storages.InMemoryStorage()
     study = optuna.create_study(storage=storage, study_name=STUDY, direction="maximize")

@@ -1,12 +1,12 @@
-"""Luthier beside `transformers.Trainer.hyperparameter_search(backend="optuna")`: the same trials, in turns.
+"""Compare Luthier with the search of transformers' Trainer: the same trials, in turns.
 
     python benchmarks/vs_trainer.py [--quick] [--device cpu|cuda] [--json] [--precision float32|bfloat16]
                                     [--dataset trec|rotten_tomatoes|both] [--seeds N] [--rows N] [--workers N]
 
 MiniLM-L6 on TREC questions and Rotten Tomatoes sentences. Fixed configurations (mix.py), one a freeze depth and the
-deepest once more; each side in a fresh process for each data set and seed, which goes first alternates. Ratios are the
-Trainer's time over Luthier's, from the first trial's start to the last one's end: imports, and on Luthier's side the
-service's start and the inspection, are printed beside them.
+deepest once more; each side runs in a fresh process for each data set and seed, and the side that goes first
+alternates. Ratios are the Trainer's time over Luthier's, from the first trial's start to the last one's end: imports,
+and on Luthier's side the service's start and the inspection, are printed beside them.
 
 The last line of --json: {"mix_wall_ratio":, "mix_cpu_ratio":, "deepest_wall_ratio":, "score_difference":}.
 """

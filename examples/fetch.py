@@ -1,4 +1,6 @@
-"""Put real models and data sets where specs look for them: `models/NAME` and `data/NAME...`, both ignored by git.
+"""Fetch real models into `models/` and data sets into `data/`, where the example specs look for them.
+
+Both folders are ignored by git.
 
 python examples/fetch.py minilm rotten_tomatoes trec
 """

@@ -11,9 +11,9 @@ from packages import PACKAGES, ROOT, debian_package, npm_package, python_package
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 IMAGES = 1200  # of the first batch's 10,000
 SIDE = 32  # pixels
-SECONDS = 1  # what the Whisper encoder hears; it was trained on 8
+SECONDS = 1  # of sound that the Whisper encoder gets; it was trained on 8
 
-# Kinds of drum sounds by what their kits call them; the first that matches. Names that fit none are left out.
+# Kinds of drum sounds by the names in their kits; the first that matches. Sounds whose name fits none are left out.
 DRUMS = {
     "none": r"crashride|emptysample",
     "hihat": r"hat|hh|^ho_",
@@ -117,7 +117,7 @@ def whisper_encoder() -> Path:
 
 
 def _encoder_tensors(file: Path) -> dict[str, Any]:
-    """The encoder's weights by their names in transformers.
+    """Return the encoder's weights by their names in transformers.
 
     The graph holds weights as int8 with a scale, and matrices without names: each is known by the bias that is added
     to its product. The keys' projections have none, and come in the order of the layers.
@@ -172,7 +172,7 @@ class Graph:
         return {name: torch.tensor(value.copy()) for name, value in found.items()}
 
     def value(self, name: str) -> Any:
-        """A constant as float32, from int8 where it is quantized; None for what is no constant."""
+        """Return a constant as float32, from int8 where it is quantized; None for a name that is no constant."""
         import numpy
 
         if name in self.constants:
@@ -189,7 +189,7 @@ class Graph:
         return (quantized.astype(numpy.float32) - zero.astype(numpy.float32)) * scale
 
     def bias_after(self, node: Any) -> str | None:
-        """The name of the bias added to a product, looking through its quantization."""
+        """Return the name of the bias that is added to a product, past its quantization."""
         output = node.output[0]
         for _ in range(3):
             users = self.users.get(output, [])

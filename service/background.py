@@ -1,4 +1,7 @@
-"""A thread that calls a function at intervals: the reaper, the scheduler and the webhook run in such threads."""
+"""A thread that calls a function at intervals.
+
+The reaper, the scheduler and the webhook run in such threads.
+"""
 
 import logging
 import threading
@@ -10,7 +13,7 @@ log = logging.getLogger("luthier")
 
 
 class Every(threading.Thread):
-    """A thread that calls `tick` every `seconds` until it is stopped. An error of one call is logged, and ends nothing.
+    """A thread that calls `tick` every `seconds` until it is stopped. It logs an error of a call and continues.
 
     It is a daemon, so that a service which is killed does not wait for it.
     """

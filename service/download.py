@@ -1,4 +1,4 @@
-"""A model's archive, received with its checksum and unpacked; for the client's downloads.
+"""Download of a packed model: receive the archive, check its checksum, unpack it.
 
 The caller gives a scratch folder beside the final one and renames at the end, so that a model appears whole or not at
 all. Nothing here knows HTTP.

@@ -40,7 +40,7 @@ class Problem(Exception):
     title = "Internal error"
 
     def __init__(self, detail: str, errors: Sequence[Fault] = (), retry_after: int | None = None) -> None:
-        """Take what the answer says; see the class."""
+        """Set the parts of the answer; see the class."""
         super().__init__(detail)
         self.detail = detail
         self.errors = list(errors)

@@ -1,6 +1,6 @@
-"""The service's settings: one environment variable each, LUTHIER_ and the name in capitals.
+"""The settings of the service, each an environment variable: LUTHIER_ and the name in capitals.
 
-`serve --help` prints the descriptions. Nothing here opens a file or a connection, but for the secrets' files.
+`serve --help` prints the descriptions. This module opens no connection, and no file except those of the secrets.
 """
 
 import os
@@ -16,7 +16,7 @@ from luthier.studies.host import is_loopback
 
 
 class Settings(BaseSettings):
-    """All that can be set about a service; see each field's description.
+    """The settings of a service; each field describes itself.
 
     Values come from the arguments, then the environment, then the files of LUTHIER_SECRETS_DIR. A wrong one raises
     ValidationError, whose text shows no secret.

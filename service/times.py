@@ -1,4 +1,4 @@
-"""Times of the database (seconds since the epoch) as times of the REST interface (aware datetimes in UTC)."""
+"""Seconds since the epoch, as the database has them, as datetimes in UTC, as REST has them."""
 
 from datetime import UTC, datetime
 

@@ -1,7 +1,7 @@
-"""Unpack a model's archive (.tar.gz) without trusting what it holds; for the client and the workers.
+"""Unpack a model's archive (.tar.gz) without trust in its content; for the client and the workers.
 
-Only directories and regular files come out, and only inside the new folder. tarfile's own `data` filter would not do:
-it came with Python 3.11.4 (Debian 12 has 3.11.2), and it lets links through that stay inside.
+Only directories and regular files are unpacked, and only inside the new folder. tarfile's own `data` filter is not
+enough: it came with Python 3.11.4 (Debian 12 has 3.11.2), and it lets links through that stay inside.
 """
 
 import tarfile
@@ -10,7 +10,7 @@ from gzip import BadGzipFile
 from pathlib import Path, PurePosixPath
 from shutil import copyfileobj
 
-# What a damaged archive raises, and one in which two members claim the same path. OSErrors of the disk are not here.
+# Errors of a damaged archive, and of two members that claim the same path. OSErrors of the disk are not here.
 _DAMAGE = (
     *(tarfile.TarError, BadGzipFile, zlib.error, EOFError, ValueError),
     *(FileExistsError, NotADirectoryError, IsADirectoryError),

@@ -44,7 +44,7 @@ def due_times(cron: str, timezone: str, after: float) -> Iterator[float]:
         Seconds since the epoch.
 
     Raises:
-        ValueError: For another expression or zone; at once, not at the first time.
+        ValueError: For another expression or zone, when the function is called, before the first time is yielded.
     """
     text = NICKNAMES.get(cron.strip().lower(), cron)
     if len(text.split()) != FIELDS:
@@ -57,7 +57,7 @@ def due_times(cron: str, timezone: str, after: float) -> Iterator[float]:
 
 
 def _ascending(times: Iterator[datetime], after: float) -> Iterator[float]:
-    """Yield times in seconds since the epoch, without the repetitions that clocks bring which go back."""
+    """Yield times in seconds since the epoch, without the repetitions of clocks that go back."""
     last = after
     for at in times:
         if at.timestamp() > last:

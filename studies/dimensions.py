@@ -1,4 +1,4 @@
-"""One dimension of a search space: a fixed value, a list of choices, or a range.
+"""The dimensions of a search space: a fixed value, a list of choices, or a range.
 
 `space.py` puts dimensions together. Every wrong value is refused with its path within the dimension.
 """

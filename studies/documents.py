@@ -1,4 +1,4 @@
-"""Documents that people write: their base class, YAML and JSON, and how a wrong value is refused.
+"""Documents that people write: their base class, parsing of YAML and JSON, refusal of wrong values.
 
 Specs and schedules are documents. Each problem names the path of the value, as in `space.learning_rate.low`.
 """
@@ -16,7 +16,7 @@ Path = tuple[str | int, ...]  # of a value in a document: keys, and positions in
 
 
 class Document(BaseModel):
-    """A document of a user's, or a part of one: unknown keys are refused, and nothing is changed once it is read."""
+    """A document of a user's, or a part of one: unknown keys are refused, and it is frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

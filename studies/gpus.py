@@ -1,6 +1,6 @@
-"""The GPUs of this machine, from NVIDIA's library (NVML), or from `nvidia-smi` where it finds no driver.
+"""The GPUs of this machine, listed by NVIDIA's library (NVML), or by `nvidia-smi` if that fails.
 
-The service's local fleet and the worker's command line call it: both count GPUs alike, and share nothing else. Nothing
+The service's local fleet and the worker's command line call it, so that both count GPUs alike. Nothing
 here opens a CUDA context or needs torch, and a worker without the package nvidia-ml-py can run it.
 """
 
@@ -17,14 +17,14 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 CPU = "cpu"  # the device of a worker that works on no GPU
-ANSWER_SECONDS = 30.0  # a driver that takes longer to answer hangs
+ANSWER_SECONDS = 30.0  # a driver that does not answer in this time is taken as hanging
 MEBIBYTE = 2**20
 _LISTED = re.compile(r"(?P<kind>GPU|\s+MIG)\s+(?P<name>.*?)\s*\(UUID: (?P<uuid>[^)\s]+)\)")
 
 
 @dataclass(frozen=True)
 class GpuDevice:
-    """One GPU, or one instance of a GPU that is split (MIG).
+    """A GPU, or an instance of a GPU that is split (MIG).
 
     Attributes:
         uuid: `GPU-...`, or `MIG-...` for an instance. CUDA_VISIBLE_DEVICES accepts it.
@@ -94,7 +94,7 @@ def choose_visible(devices: Iterable[GpuDevice], visible: str | None) -> list[st
 
 
 def _list_by_library() -> list[GpuDevice] | None:
-    """Return what NVML lists, or None where it is not installed, finds no driver, fails, or does not answer."""
+    """Return the GPUs that NVML lists, or None where it is missing, finds no driver, fails, or does not answer."""
     try:
         import pynvml  # type: ignore[import-untyped]  # a part of nvidia-ml-py, which a worker may lack
     except ImportError:
@@ -154,7 +154,7 @@ def _instances(nvml: Any, handle: Any) -> list[Any]:
 
 
 def parse_listing(listing: str) -> list[GpuDevice]:
-    """Return the GPUs and instances of what `nvidia-smi -L` prints; it does not tell their memory."""
+    """Return the GPUs and instances in the output of `nvidia-smi -L`, which does not tell their memory."""
     devices: list[GpuDevice] = []
     for match in filter(None, map(_LISTED.match, listing.splitlines())):
         is_instance = match["kind"] != "GPU"
@@ -165,7 +165,7 @@ def parse_listing(listing: str) -> list[GpuDevice]:
 
 
 def _query_nvidia_smi(identifier: str) -> GpuDevice | None:
-    """Ask `nvidia-smi` for one whole GPU by its index or UUID; None where it knows none."""
+    """Ask `nvidia-smi` for one whole GPU by its index or UUID; None where it knows no such GPU."""
     fields = "--query-gpu=uuid,memory.total,name"
     lines = _run_nvidia_smi(fields, "--format=csv,noheader,nounits", f"--id={identifier}").strip().splitlines()
     values = lines[0].split(", ", 2) if lines else []
@@ -177,7 +177,7 @@ def _query_nvidia_smi(identifier: str) -> GpuDevice | None:
 
 
 def _run_nvidia_smi(*arguments: str) -> str:
-    """Return what `nvidia-smi` prints; nothing where it is not installed, fails, or does not answer."""
+    """Return the output of `nvidia-smi`; empty where it is not installed, fails, or does not answer."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ""

@@ -1,4 +1,4 @@
-"""Facts about this machine and its container: CPU cores, memory limits, and which addresses are its own.
+"""Facts about this machine and its container: CPU cores, memory limits, loopback addresses.
 
 The service, its client and the workers call it, so that all of them count and compare alike. It must never import
 anything beyond the standard library: it runs before any heavy import.
@@ -30,14 +30,14 @@ def is_loopback(host: str) -> bool:
 
 
 def usable_cores(cgroup: Path = CGROUP) -> int:
-    """Return how many CPU cores this process may use: at least 1, at most its container's quota, rounded up."""
+    """Return the number of CPU cores for this process: at least 1, at most its container's quota, rounded up."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota(cgroup)
     return max(cores if quota is None else min(cores, math.ceil(quota)), 1)
 
 
 def cpu_quota(cgroup: Path = CGROUP) -> float | None:
-    """Return the container's CPU limit in cores (1.5: one and a half), or None without a limit. Reads cgroup v2, v1."""
+    """Return the container's CPU limit in cores (for example 1.5), or None without a limit. Reads cgroup v2, v1."""
     try:
         quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()
     except (OSError, ValueError):
@@ -58,7 +58,7 @@ def memory_limit(cgroup: Path = CGROUP) -> int | None:
 
 
 def memory_usage(cgroup: Path = CGROUP) -> int | None:
-    """Return the bytes of memory that the container holds, or None where nothing counts them. Reads cgroup v2."""
+    """Return the bytes of memory that the container holds, or None where they are not counted. Reads cgroup v2."""
     return _number(cgroup / "memory.current")
 
 

@@ -1,4 +1,4 @@
-"""The space of a study over several models: the model is a dimension, and a freeze depth is a fraction.
+"""The space of a study over several models: the model is a dimension, a freeze depth a fraction.
 
 Models have different numbers of blocks, so `freeze_depth` says how much of the model is frozen, from 0 to 1; a trial
 freezes the nearest whole number of its model's blocks. Fractions that freeze the same blocks are one configuration.
@@ -18,7 +18,7 @@ from luthier.studies.space import Space
 
 MODELS = 16  # more in one study are a mistake: each is opened before the first trial
 LENGTH = 4096  # characters of a model's name: the longest path that Linux takes
-TOLERANCE = 1e-9  # of a block: 0.29 * 50 is a half, and comes out as 14.499999999999998
+TOLERANCE = 1e-9  # of a block: 0.29 * 50 is 14.5, but computed as 14.499999999999998
 _DEPTH = "freeze_depth"
 _MODEL = {"type": "string", "minLength": 1, "maxLength": LENGTH}
 MODEL_SCHEMA = {
@@ -70,7 +70,7 @@ class ModelsSpace(Space):
         return space
 
     def size(self) -> int | None:
-        """Return how many different configurations a resolved space holds; None when it is continuous."""
+        """Return the number of different configurations of a resolved space; None when it is continuous."""
         size = self._further_dimensions().size()
         return None if size is None else size * len(self._choices())
 
@@ -132,7 +132,7 @@ def _without_auto(d: Dimension) -> Dimension:
 
 
 def check_models(value: Any) -> str | tuple[str, ...]:
-    """Return one model, or a tuple of different ones; a list of one is that one. Raises ValidationError, ValueError."""
+    """Return the only model, or a tuple of several different ones. Raises ValidationError, ValueError."""
     if not isinstance(value, list | tuple):
         return _check_model(value)
     if not 1 <= len(value) <= MODELS:

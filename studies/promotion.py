@@ -1,10 +1,10 @@
 """Champion and challenger: the paired tests that decide whether a new model replaces the one in use.
 
-A schedule's run calls `judge` on what a worker measured. Both models are scored on the same examples. Where every
-example is either right or wrong and independent of the others, the test is the exact form of McNemar's; for any other
-metric, and where examples come in groups, it is the randomization test, with an interval by the bootstrap. A challenger
-is promoted when it is better at the confidence of the schedule, and by more than its margin. So a model that is only as
-good as the champion is promoted in at most 1 - confidence of all runs.
+A schedule's run calls `judge` on the scores that a worker measured. Both models are scored on the same examples. Where
+every example is either right or wrong and independent of the others, the test is the exact form of McNemar's; for any
+other metric, and where examples come in groups, it is the randomization test, with an interval by the bootstrap. A
+challenger is promoted when it is better at the confidence of the schedule, and by more than its margin. So a model that
+is only as good as the champion is promoted in at most 1 - confidence of all runs.
 """
 
 import math
@@ -32,7 +32,7 @@ ACCURACIES = ("accuracy", "token_accuracy")  # metrics that are the share of lab
 
 
 class Promote(Document):
-    """When a challenger replaces the champion, and how a run's challenger is chosen."""
+    """The rules by which a run's challenger is chosen, and by which it replaces the champion."""
 
     margin: FiniteFloat = Field(0.0, ge=0, description="It must be better by more than this.")
     confidence: FiniteFloat = Field(0.95, ge=0.5, le=0.999, description="At most 1 - confidence are promoted by luck.")
@@ -46,7 +46,7 @@ class PairedTest(Document):
     name: Literal["mcnemar", "randomization"]
     source: str  # the publications that describe it
     p_value: FiniteFloat  # probability of such a difference or a larger one if the challenger were no better
-    # Two one-sided bounds: at the schedule's confidence the true difference lies above the first, and likewise below
+    # Two one-sided bounds: at the schedule's confidence the true difference lies above the first, and also below
     # the second.
     interval: tuple[FiniteFloat, FiniteFloat]
 
@@ -93,7 +93,7 @@ class ComparisonContext(Document):
 
 
 def _changes(prefix: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for each value that both have and that differs."""
+    """Return a sentence for each value that both have and that is different."""
     both = [name for name in after if name in before and before[name] != after[name]]
     return [f"{prefix}{name}: {_short(before[name])} became {_short(after[name])}" for name in both]
 
@@ -103,7 +103,7 @@ def _short(value: Any) -> str:
 
 
 class PromotionDecision(Document):
-    """Why a challenger was promoted or not, for people and for programs.
+    """The decision to promote a challenger or not, with its reasons, for people and for programs.
 
     Differences are the challenger's score minus the champion's, with the sign turned where less is better.
     """
@@ -167,7 +167,7 @@ def randomization(
 
     Args:
         difference: The challenger's score minus the champion's; more is better.
-        exchanged: The same with the two answers swapped or not, by a coin for each example or group of examples.
+        exchanged: The same, with the two answers to each example (or group of examples) swapped or not, by a coin.
         resampled: The same on bootstrap resamples of the examples or groups.
         confidence: Of each of the interval's two one-sided bounds, from 0.5 to below 1.
 

@@ -39,8 +39,8 @@ class StudyState(StrEnum):
     STOPPING = "stopping"  # running trials finish, then the winner is measured
     COMPLETED = "completed"  # reached its budget, its target, or the end of a finite space
     STOPPED = "stopped"  # stopped by a user; its winner was measured
-    CANCELLED = "cancelled"  # ended by a user at once
-    FAILED = "failed"  # could not run; `error` says why and what to do
+    CANCELLED = "cancelled"  # ended by a user, running trials too
+    FAILED = "failed"  # could not run; `error` says why, with the cure
 
 
 ENDED = frozenset({StudyState.COMPLETED, StudyState.STOPPED, StudyState.CANCELLED, StudyState.FAILED})
@@ -56,7 +56,7 @@ SECRET_SETTINGS = (
 
 
 class Reason(StrEnum):
-    """Why a trial ended other than by running to its end."""
+    """The reasons why a trial ended early or failed."""
 
     OOM = "oom"  # did not fit in memory, even with the smallest micro-batch
     DIVERGED = "diverged"  # loss became NaN or infinite
@@ -85,12 +85,12 @@ class Decision(StrEnum):
 
     CONTINUE = "continue"  # train on
     PRUNE = "prune"  # end now, outcome `pruned`
-    STOP = "stop"  # end now, outcome `complete` with reason `budget`: what was reported counts
+    STOP = "stop"  # end now, outcome `complete` with reason `budget`: the reported scores count
     CANCEL = "cancel"  # no service sends it: a worker tells its child that the lease is lost; the child drops the work
 
 
 class Problem(Message):
-    """Why a model or its data cannot be used: a sentence with the cure."""
+    """The reason why a model or its data cannot be used: a sentence with the cure."""
 
     message: Sentence
     path: list[str | int] = Field([])  # of the wrong value in the spec, where there is one
@@ -149,7 +149,7 @@ class Claim(Message):
 
     worker: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$")
     wait_seconds: FiniteFloat = Field(0, ge=0, le=60)
-    device: Sentence = Field("cpu", max_length=200)  # what it computes on, for people
+    device: Sentence = Field("cpu", max_length=200)  # the device that it computes on, for people
     gpu: Gpu | None = None
     version: Sentence = Field("", max_length=50)
 
@@ -180,7 +180,7 @@ class Renewal(LeaseMessage):
 
 
 class Outcome(LeaseMessage):
-    """How the work ended."""
+    """The end of the work on an assignment."""
 
     # released: given back by a worker that ends, to be continued elsewhere. lost: the child process died during it.
     status: Literal["complete", "pruned", "failed", "released", "lost"]

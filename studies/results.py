@@ -1,4 +1,4 @@
-"""What assignments other than training measure: an inspection, an evaluation, a comparison.
+"""The results of assignments other than training: an inspection, an evaluation, a comparison.
 
 A worker sends one within its `Outcome`; the service stores it as JSON, so its fields keep their names there for ever.
 """
@@ -40,7 +40,7 @@ class ModelSummary(Message):
 
 
 class Inspection(ModelSummary):
-    """Model and data of a study, as `inspect` describes them: all that the service and later trials need to know."""
+    """Model and data of a study, as `inspect` describes them: all that the service and later trials need."""
 
     further_models: list[ModelSummary] = Field([], alias="others")  # of the spec's second model and the ones after it
     label_names: list[str]  # index = class id, the same in every trial and in the saved model

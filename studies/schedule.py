@@ -1,7 +1,7 @@
 """A schedule: a study that is repeated at the times of a cron expression, on the data of that day.
 
-It also says by how much a run's winner must be better to replace the model in use. The service decides with `decide`
-which due time fires and which is skipped; the clock is an argument, and must never be read here.
+It also says by how much a run's winner must be better to replace the model in use. The service calls `decide`, which
+says for each due time if it fires or is skipped; the clock is an argument, and must never be read here.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ PUNCTUAL_SECONDS = 60.0  # a due time is missed, where catch_up is none, once so
 
 
 class SkipReason(StrEnum):
-    """Why a due time did not run."""
+    """The reasons why a due time did not run."""
 
     STILL_RUNNING = "still_running"  # the run before had not ended, and concurrency is forbid
     TOO_LATE = "too_late"  # no service ran at the time, or the starting deadline had passed
@@ -43,7 +43,7 @@ class RunState(StrEnum):
 
 
 class RunOutcome(StrEnum):
-    """How a finished run changed the schedule's champion."""
+    """The effect of a finished run on the schedule's champion."""
 
     FIRST = "first"  # there was no champion: its winner became it
     PROMOTED = "promoted"  # its winner took the champion's place
@@ -90,7 +90,7 @@ class WarmStart(Document):
 
 
 class ScheduleSpec(Document):
-    """When to tune again, the study to repeat, and by how much a new model must be better to replace the one in use."""
+    """A schedule: its due times, the study to repeat, and the rules by which a new model replaces the one in use."""
 
     name: str = Field(pattern=SCHEDULE_PATTERN)
     cron: str = Field(description="Minute, hour, day of month, month, day of week; or @hourly, @daily, @weekly, ...")
@@ -150,7 +150,7 @@ class ScheduleSpec(Document):
 
     @property
     def template_digest(self) -> str:
-        """SHA-256 of the study's spec, in hexadecimal digits: another digest, another search or another data set."""
+        """SHA-256 of the study's spec, in hexadecimal digits; it changes with the template."""
         return hashlib.sha256(self.study.model_dump_json().encode()).hexdigest()
 
     def shown(self) -> dict[str, Any]:
@@ -195,17 +195,17 @@ class Due:
 def decide(
     spec: ScheduleSpec, due: Sequence[float], now: float, is_last_batch: bool, has_active_run: bool
 ) -> list[Due]:
-    """Return which of some due times fire, and why the other ones are skipped.
+    """Decide for each of some due times if it fires, or why it is skipped.
 
     Args:
         spec: The schedule.
         due: Times that have come due, ascending, in seconds since the epoch.
-        now: The time now, likewise.
+        now: The present time, in seconds since the epoch.
         is_last_batch: No later time is pending. Only the last time of the last batch can fire: earlier ones are missed.
         has_active_run: A run of this schedule is RUNNING.
 
     Returns:
-        One `Due` for each time, in order.
+        A `Due` for each time, in order.
     """
     deadline = spec.starting_deadline_seconds
     if spec.catch_up == "none" and deadline is None:

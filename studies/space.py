@@ -1,7 +1,7 @@
 """The search space of a study: a dimension for each of its hyperparameters.
 
-The service, the workers and the search ask it which configurations there are. A dimension is written as a value
-(fixed), a list of choices, or ``{low, high, log, step}``; a wrong one is refused with its path.
+The service, the workers and the search use it to list, check and complete configurations. A dimension is written as a
+value (fixed), a list of choices, or ``{low, high, log, step}``; a wrong one is refused with its path.
 """
 
 import math
@@ -91,7 +91,7 @@ class Space(RootModel[dict[str, Dimension]]):
         return type(self)({**self.root, name: _with_depth(self.root[name], blocks, ("space", name))})
 
     def size(self) -> int | None:
-        """Return how many configurations with different keys a resolved space holds; None when it is continuous."""
+        """Return the number of configurations of a resolved space with different keys; None when it is continuous."""
         total = 1
         for d in self.free().values():
             if isinstance(d, Range):

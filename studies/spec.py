@@ -32,7 +32,7 @@ Problems = list[tuple[Path, str]]
 
 
 class Budget(Document):
-    """When the search ends: at the first limit that is reached. Then the winner is measured on the test split."""
+    """The limits of the search. At the first that is reached, the winner is measured on the test split."""
 
     trials: int | None = Field(None, ge=1, le=100_000, description="Trials started, the baseline included.")
     wall_clock_seconds: FiniteFloat | None = Field(None, gt=0, description="From the first trial's start.")
@@ -53,7 +53,7 @@ class Resources(Document):
 
 
 class Confirm(Document):
-    """How often the best configurations are trained again, on fresh seeds, so that no lucky run wins."""
+    """Repetitions of the best configurations on fresh seeds, so that no lucky run wins."""
 
     candidates: int = Field(3, ge=1, le=20, description="Configurations: those with the best scores.")
     seeds: int = Field(3, ge=1, le=20, description="Times each is trained again; the best mean wins.")
@@ -102,7 +102,7 @@ class StudySpec(Document):
     @model_validator(mode="before")
     @classmethod
     def _default_metric(cls, raw: Any) -> Any:
-        """Without a choice of the user's, a task's first metric is optimised."""
+        """Take the task's first metric as the objective if the user chose none."""
         task = TASKS.get(raw["task"]) if isinstance(raw, dict) and isinstance(raw.get("task"), str) else None
         objective = raw.get("objective", {}) if task else None
         if task is None or not isinstance(objective, dict) or "metric" in objective:
@@ -112,7 +112,7 @@ class StudySpec(Document):
     @model_validator(mode="before")
     @classmethod
     def _default_pruner(cls, raw: Any) -> Any:
-        """Without a choice of the user's, nothing is pruned where trials have too few evaluations for it."""
+        """Take no pruner if the user chose none and trials have too few evaluations to be pruned."""
         if not isinstance(raw, dict) or raw.get("pruner") is not None or not isinstance(raw.get("space"), dict):
             return raw
         try:
@@ -130,7 +130,7 @@ class StudySpec(Document):
         return self
 
     def _task_problems(self) -> Problems:
-        """Return what does not suit the task: objective, columns, hyperparameters, augmentation."""
+        """Return the values that do not suit the task: objective, columns, hyperparameters, augmentation."""
         problems: Problems = []
         metric = self.task_info.metric(self.objective.metric)
         if metric is None:
@@ -150,7 +150,7 @@ class StudySpec(Document):
         return problems
 
     def _search_problems(self) -> Problems:
-        """Return what does not suit the search: a pruner without evaluations, a grid without choices."""
+        """Return the values that do not suit the search: a pruner without evaluations, a grid without choices."""
         problems: Problems = []
         if self.pruner.name != "none" and self.max_steps == 1:
             text = "must be none: every trial has one evaluation; raise space.epochs or evaluations_per_epoch to prune"

@@ -1,4 +1,4 @@
-"""The part of a spec that says how the search proceeds: its objective, sampler and pruner, and their defaults.
+"""The part of a spec that defines the search: objective, sampler and pruner, and their defaults.
 
 `studies/search` builds Optuna's samplers and pruners by it. It must never import Optuna: a spec is read without it.
 """
@@ -34,7 +34,7 @@ class Objective(Document):
     @model_validator(mode="before")
     @classmethod
     def _direction(cls, raw: Any) -> Any:
-        """Without a choice of the user's, the direction is the metric's."""
+        """Take the metric's direction if the user chose none."""
         metrics = {metric.name: metric for task in TASKS.values() for metric in task.metrics}
         if isinstance(raw, dict) and raw.get("metric") in metrics and "direction" not in raw:
             raw = {**raw, "direction": "maximize" if metrics[raw["metric"]].maximize else "minimize"}
@@ -42,7 +42,7 @@ class Objective(Document):
 
 
 class Sampler(Document):
-    """How configurations are drawn. `startup_trials` random ones come before the model (tpe, gp, cmaes)."""
+    """The method that draws configurations. `startup_trials` random ones come before the model (tpe, gp, cmaes)."""
 
     name: SamplerName = "tpe"
     startup_trials: int | None = Field(
@@ -70,7 +70,7 @@ PRUNER_OPTIONS: dict[str, tuple[str, ...]] = {
 
 
 class Pruner(Document):
-    """Which trials end early. A step is one evaluation: the same amount of data in every trial of a study."""
+    """The rule that ends trials early. A step is one evaluation: the same amount of data in every trial of a study."""
 
     name: PrunerName = "hyperband"
     startup_trials: int | None = Field(

@@ -1,6 +1,6 @@
 """Text for people: how an error of any library becomes one line of a sentence.
 
-The service and the workers call it where they put an error's text into a message of their own.
+The service and the workers call it to put an error's text into their own messages.
 """
 
 ERROR_CHARACTERS = 300  # of an error's text within a sentence: its cause, not the page that some libraries print

@@ -1,4 +1,4 @@
-"""Configurations of a schedule's earlier run, moved into the space of today's run, which tries them first."""
+"""Configurations of a schedule's earlier run, moved into today's space to be tried first."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

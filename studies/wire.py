@@ -23,7 +23,7 @@ class Message(BaseModel):
 # Postgres stores no NUL, and the texts of workers often quote their data.
 Sentence = Annotated[str, AfterValidator(lambda text: text.replace("\0", "\N{REPLACEMENT CHARACTER}"))]
 Bytes = Annotated[int, Field(ge=0, lt=2**63)]
-MicroBatch = Annotated[int, Field(ge=1, lt=2**31)]  # examples at once that fitted in memory, after more did not
+MicroBatch = Annotated[int, Field(ge=1, lt=2**31)]  # examples that fitted in memory together, after more did not
 MetricName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@/-]{0,63}$")]
 Metrics = dict[MetricName, Annotated[FiniteFloat, Strict()] | None]  # None: the score is not a finite number
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]

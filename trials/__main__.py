@@ -1,6 +1,7 @@
-"""`python -m luthier.trials --server URL`: a worker. Its token comes from LUTHIER_WORKER_TOKEN, never from an argument.
+"""The command `python -m luthier.trials --server URL`, which runs a worker.
 
-Without LUTHIER_DATA_ROOTS it opens only local data and models below its working directory.
+Its token comes from LUTHIER_WORKER_TOKEN, never from an argument. Without LUTHIER_DATA_ROOTS it opens only local data
+and models below its working directory.
 """
 
 import argparse
@@ -22,7 +23,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a worker until a signal, and return the process's exit code. `arguments`: default: the command line's."""
+    """Run a worker until a signal, and return the process's exit code. `arguments`: the command line's by default."""
     given = _parse(arguments)
     os.environ.setdefault("LUTHIER_DATA_ROOTS", str(Path.cwd()))  # else a study could name any file of this user
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
@@ -48,7 +49,7 @@ def child_environment(gpu: str | None, threads: int | None) -> dict[str, str]:
     """Return the environment variables that give the child its GPU and its CPU threads.
 
     Args:
-        gpu: A GPU's index or UUID; "cpu": none; None: those that this process sees.
+        gpu: A GPU's index or UUID; "cpu": none; None: all GPUs that this process sees.
         threads: CPU threads; None: OMP_NUM_THREADS, else all cores that this process may use.
     """
     environment = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TOKENIZERS_PARALLELISM": "false"}

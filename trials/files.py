@@ -15,7 +15,7 @@ from luthier.studies.wire import FileRef
 
 @contextmanager
 def atomic_path(target: Path, temporary: str | None = None) -> Iterator[Path]:
-    """Give a temporary path beside `target`, and rename it to `target` on success; no reader sees half a file.
+    """Give a temporary path beside `target`, and rename it to `target` on success; no reader sees a part of it.
 
     After an error the temporary file is removed, and an older `target` stays as it was. Rename and removal need no
     lock, but two writers of one `target` need two names.

@@ -28,7 +28,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def limit_gpu_memory(size: int | None) -> None:
-    """Limit the GPU memory that this process may take, so that it runs out before other processes on the GPU do.
+    """Limit the GPU memory that this process may take, so that this process fails before other processes on the GPU do.
 
     Args:
         size: Bytes; None: no limit.

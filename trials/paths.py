@@ -1,8 +1,8 @@
 """Local paths that a spec names: resolved, and required to lie inside the data roots.
 
-Data and models are found through it. The data roots are the folders of LUTHIER_DATA_ROOTS, separated by colons;
-symbolic links are resolved first. `/` allows every file that the user may read, and so does a missing variable, but a
-worker always sets it. URLs are refused, and nothing is ever downloaded.
+All paths to data and models are resolved by it. The data roots are the folders of LUTHIER_DATA_ROOTS, separated by
+colons; symbolic links are resolved first. `/` allows every file that the user may read, and so does a missing variable,
+but a worker always sets it. URLs are refused, and nothing is ever downloaded.
 """
 
 import os

@@ -11,7 +11,7 @@ from luthier.studies.wire import Metrics
 
 
 class Session(Protocol):
-    """One assignment's session with its worker.
+    """An assignment's session with its worker.
 
     Attributes:
         folder: The folder of this assignment's files, to read and to write.
@@ -49,7 +49,7 @@ class Session(Protocol):
         """
 
     def poll(self) -> None:
-        """Raise Ended if a decision to end the trial has arrived. It is cheap: call it every few optimizer steps."""
+        """Raise Ended if a decision to end the trial has arrived. It is cheap; call it every few optimizer steps."""
 
     def log(self, text: str) -> None:
         """Add a line to the trial's log."""

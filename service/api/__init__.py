@@ -1,1 +1,1 @@
-"""The routes of the REST interface, a file for each noun, and their shared parts; pages for people, too."""
+"""The routes of the REST interface and the pages for people, a file for each noun."""

@@ -1,4 +1,4 @@
-"""Access control: a bearer token for programs, a login page and a cookie for browsers, another token for workers.
+"""Access control: bearer tokens for programs and workers, a login page and a cookie for browsers.
 
 `create_app` installs it before any route. Without a token the service answers on loopback only, to requests that name
 this machine as their host, so that a web page elsewhere can reach it neither by DNS rebinding nor by a cross-site
@@ -127,7 +127,7 @@ class GuardMiddleware:
 
 
 def _check_size(request: Request) -> None:
-    """Refuse a body that says itself that it is too large; the framework cuts off one that does not."""
+    """Refuse a body whose Content-Length is too large; the framework cuts off a body without that header."""
     announced = request.headers.get("content-length", "")
     files = request.url.path.startswith("/v1/worker/files/")
     if announced.isdigit() and int(announced) > MAX_BODY_BYTES and not files:

@@ -1,4 +1,4 @@
-"""Creation by name, shared by the routes of studies, schedules and plans; and the check of a spec's sampler."""
+"""Functions that the routes of studies, schedules and plans share: creation by name, a sampler check."""
 
 from collections.abc import Callable
 from typing import TypeVar

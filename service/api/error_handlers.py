@@ -1,4 +1,4 @@
-"""One handler for each kind of error, all answering problem+json; `create_app` installs them.
+"""Handlers that answer every error as problem+json; `create_app` installs them.
 
 No handler shows a traceback or the input: those are for the service's log.
 """

@@ -29,7 +29,7 @@ class Notifier:
         self.notify()
 
     async def wait(self, seconds: float) -> None:
-        """Return after the next `notify`, or after so many seconds; at once when closed."""
+        """Return after the next `notify`, or after so many seconds; immediately when closed."""
         entry = (asyncio.get_running_loop(), asyncio.Event())
         with self._lock:
             self._waiting.add(entry)

@@ -53,7 +53,7 @@ def fetch(
         session: the transaction to read in.
         rows: all rows of the listing, without an order.
         key: the column that orders the rows, unique among them.
-        position: what `decode` returned.
+        position: the value that `decode` returned.
         limit: rows in a page.
         newest_first: from the greatest key downwards; else from the least upwards.
     """

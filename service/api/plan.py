@@ -1,6 +1,6 @@
-"""The route of plans (POST /v1/studies:plan): a worker inspects model and data for a spec, and nothing is stored.
+"""The route of plans (POST /v1/studies:plan): a worker inspects model and data for a spec.
 
-The inspection belongs to a transient study, which is removed before the answer.
+Nothing is stored: the inspection belongs to a transient study, which is removed before the answer.
 """
 
 import secrets

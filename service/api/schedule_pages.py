@@ -1,4 +1,4 @@
-"""Pages about schedules for people: all of them, and one with its runs, its champion and its score over time."""
+"""HTML pages about schedules: the list of all, and one page for each."""
 
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse

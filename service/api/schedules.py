@@ -1,4 +1,4 @@
-"""Routes of schedules (/v1/schedules): create, list, change, trigger, delete; their runs and champions."""
+"""Routes of schedules (/v1/schedules): create, list, change, trigger, delete; runs and champions."""
 
 from typing import Annotated, Any, Literal
 

@@ -1,4 +1,4 @@
-"""Routes of studies (/v1/studies): create, list, pause, resume, stop, cancel, delete; the winner's model."""
+"""Routes of studies (/v1/studies): create, list, pause, resume, stop, cancel, delete, download."""
 
 from typing import Annotated
 

@@ -1,6 +1,7 @@
-"""Studies, trials, workers and tasks as the REST interface answers them: functions from rows to schemas.
+"""Views of studies, trials, workers and tasks: functions from rows to the schemas of REST.
 
-Routes call them inside their transaction. They read rows, and change none. Schedules have theirs in schedules/views.py.
+Routes call them inside their transaction. They read rows, and change none. The views of schedules are in
+schedules/views.py.
 """
 
 import math

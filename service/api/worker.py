@@ -1,6 +1,6 @@
-"""Routes of the protocol between the service and its workers (/v1/worker); they ask for the worker token.
+"""Routes of the worker protocol (/v1/worker), which ask for the worker token.
 
-The messages are in studies/protocol.py. Whatever belongs to an assignment carries the token of its lease.
+The messages are in studies/protocol.py. Every message about an assignment carries the token of its lease.
 """
 
 import time
@@ -19,7 +19,7 @@ from luthier.studies.wire import FileName, FileRef
 
 router = APIRouter(prefix="/v1/worker", tags=["worker"], responses=responses(Unauthorized))
 MAX_FILE_BYTES = 2**50  # none, in effect: models have the size they have
-POLL_SECONDS = 1.0  # between looks at what other services of the same database changed
+POLL_SECONDS = 1.0  # between looks for changes by other services of the same database
 Id = Annotated[int, Path(ge=1, lt=2**63)]
 LeaseToken = Annotated[str, Header(alias="X-Lease-Token", max_length=64)]
 

@@ -1,6 +1,6 @@
 """The `luthier` command, a file for each noun.
 
-Imports that take long happen inside the commands, so that `luthier --help` answers at once; torch is never imported.
+Imports that take long happen inside the commands, so that `luthier --help` answers quickly; torch is never imported.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""Shared by all commands: options that name the service, reading of files, exit codes, errors as sentences.
+"""Functions that all commands share: connection options, reading of files, exit codes, error texts.
 
-Every file of `service/cli/` calls it. It imports what takes long only where it is used, and never torch.
+Every file of `service/cli/` calls it. It imports slow libraries only where they are used, and never torch.
 """
 
 import sys
@@ -129,7 +129,7 @@ def starting() -> Iterator[None]:
 
 
 def problems(error: "ValidationError") -> Iterable[str]:
-    """`path: message` for each problem."""
+    """Return `path: message` for each problem."""
     from luthier.service.schemas import faults_of
 
     return map(str, faults_of(error.errors()))

@@ -87,7 +87,7 @@ def _ended(client: "Client", name: str, numbers: Sequence[int]) -> list[TrialVie
 
 
 class ProgressEstimate:
-    """How long a study may still take, from its snapshots so far."""
+    """An estimate of the time that a study may still take, from its snapshots so far."""
 
     def __init__(self) -> None:
         """Start without a snapshot."""
@@ -105,7 +105,7 @@ class ProgressEstimate:
     def seconds_left(self, snapshot: Snapshot, now: datetime) -> float | None:
         """Return the seconds until the first limit of the budget, or None before the first trial has ended.
 
-        The trials that are left take the mean time of those that ended, and as many run at once as run now.
+        The trials that are left take the mean time of those that ended, and as many run at the same time as run now.
 
         Args:
             snapshot: The latest snapshot.

@@ -24,7 +24,7 @@ PIPE_WIDTH = 240  # columns of a table that goes to a file
 
 
 class Format(StrEnum):
-    """How an answer is printed."""
+    """The forms in which an answer can be printed."""
 
     TABLE = "table"
     JSON = "json"

@@ -125,7 +125,7 @@ def _finish(client: "Client", study: "StudyView", model_dir: Path | None, home: 
 
     folder = None
     if study.model is not None:
-        # Named by content, so that what lies there already is this very model.
+        # Named by content, so that a folder that exists already holds this very model.
         folder = model_dir or home / "models" / f"{study.name}-{study.model.sha256[:8]}"
         if model_dir is not None or not folder.exists():
             client.download_model(study.name, folder)

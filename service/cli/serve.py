@@ -1,4 +1,4 @@
-"""The commands that start long-running processes: `luthier serve`, `luthier worker`, `luthier workers`.
+"""The commands that start long-running processes: `luthier serve`, `worker` and `workers`.
 
 The docstring of a command is its help text. `workers` must load neither the database nor Optuna.
 """
@@ -18,7 +18,7 @@ PANEL = "Processes that stay"
 
 
 class Fleet(StrEnum):
-    """Where a service's workers come from."""
+    """The source of a service's workers: this machine, or others."""
 
     LOCAL = "local"
     NONE = "none"

@@ -12,7 +12,7 @@ Errors, all handed on by `luthier`:
     │   └── Unreachable     no answer came: nothing listens there, or it took too long
     └── DownloadError       what came down is not the model that the study or schedule names
 
-A folder that is in the way of a download, and a disk that refuses its files, are OSErrors.
+A target folder that is not empty, and a disk that refuses the files of a download, raise OSError.
 """
 
 from luthier.service.client.client import Client

@@ -1,4 +1,4 @@
-"""The client's methods: one for each route that people and programs use."""
+"""The class `Client`, with a method for each route that people and programs use."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -54,7 +54,7 @@ class Client:
     # Studies
 
     def create(self, spec: Spec) -> StudyView:
-        """Create a study; return the study that there is where the same spec created it before.
+        """Create a study; return the existing study if the same spec created it before.
 
         Raises:
             ServiceError: 422 for a wrong spec, 409 when the name belongs to a study with another spec.
@@ -118,7 +118,7 @@ class Client:
     # Schedules
 
     def create_schedule(self, spec: Spec) -> ScheduleView:
-        """Create a schedule; return the schedule that there is where the same document created it before.
+        """Create a schedule; return the existing schedule if the same document created it before.
 
         Raises:
             ServiceError: 422 for a wrong document, 409 when the name belongs to another schedule.
@@ -156,7 +156,7 @@ class Client:
     # Fleet and tasks
 
     def tasks(self) -> Iterator[TaskView]:
-        """Yield the kinds of fine-tuning, with what a spec for each may name."""
+        """Yield the kinds of fine-tuning, each with the columns, metrics and hyperparameters that a spec may name."""
         return self._transport.pages(Page[TaskView], "/v1/tasks")
 
     def workers(self) -> Iterator[WorkerView]:
@@ -186,7 +186,7 @@ class Client:
         return self._download(_schedule(name, "champion"), None, into)
 
     def _download(self, path: str, sha256: str | None, into: Path) -> Path:
-        """Download and unpack beside `into`, then rename. Without `sha256` the answer says what it must be."""
+        """Download and unpack beside `into`, then rename. Without `sha256` the checksum of the answer counts."""
         into.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=into.parent, prefix=f".{into.name}.") as scratch:
             archive = Path(scratch, "model.tar.gz")

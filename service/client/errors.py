@@ -15,12 +15,12 @@ class ServiceError(LuthierError):
     Attributes:
         status: the HTTP status; 0 where no answer came.
         title: the status in words.
-        detail: one sentence for people, also `str()` of the error.
+        detail: a sentence for people, also `str()` of the error.
         errors: each wrong value with its path and the cure; empty where the request as a whole is refused.
     """
 
     def __init__(self, status: int, title: str, detail: str, errors: Sequence[Fault] = ()) -> None:
-        """Take what the answer says; see the class."""
+        """Set the parts of the answer; see the class."""
         super().__init__(detail or title)
         self.status = status
         self.title = title

@@ -14,7 +14,7 @@ from luthier.service.client.errors import ServiceError, Unreachable
 from luthier.service.schemas import Page, ProblemView
 from luthier.studies.host import is_loopback
 
-PAGE = 200  # items asked for at once
+PAGE = 200  # items of a request
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -17,7 +17,7 @@ from luthier.studies.protocol import TRAINING
 def clean_up(core: Core, study: StudyRow) -> None:
     """Remove the checkpoints of a study that was ended from outside, and tell Optuna how its trials ended.
 
-    It opens a transaction of its own. To repeat it changes nothing.
+    It opens a transaction of its own. A repeated call changes nothing.
     """
     with core.database.transaction() as session:
         superseded = forget_superseded(session, session.get_one(StudyRow, study.id))

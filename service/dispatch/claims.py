@@ -1,8 +1,9 @@
 """Claims: a worker gets a queued assignment under a lease, else a new trial drawn by Optuna.
 
-Called by the worker's API, and by the API and the schedules for configurations of a user. To draw a trial needs the
-study's turn: `StudyRow.ask_token` names the request that asks Optuna now. So trial numbers are dense, equal Optuna's,
-and never pass the budget. A turn that a crash left behind expires; the next request adopts what was asked.
+Called by the worker's API, and by the API and the schedules for configurations of a user. Drawing a trial needs the
+study's turn: `StudyRow.ask_token` names the request that asks Optuna now. Trial numbers are therefore dense, equal to
+Optuna's, and never exceed the budget. A turn that a crash left behind expires; the next request adopts the trial that
+Optuna has drawn.
 """
 
 from collections.abc import Iterator, Mapping
@@ -76,7 +77,7 @@ class Claims:
         return self.core.leases.grant(session, row, placement.worker, reservation)
 
     def _draw_trial(self, study_id: int, placement: Placement) -> Assignment | None:
-        """Take the study's turn, ask Optuna for a trial, and lease it to the worker; None where that cannot be now."""
+        """Take the study's turn, ask Optuna for a trial, and lease it to the worker; None if no trial can start now."""
         with self.core.searches.exclusive(study_id):
             with self.core.database.transaction() as session:
                 study = study_rows.lock_by_id(session, study_id)
@@ -93,7 +94,7 @@ class Claims:
                 with self.core.database.transaction() as session:
                     study = study_rows.lock_by_id(session, study_id)
                     if study is None or not self._turns.is_held(study, token):
-                        return None  # too slow: another request has the turn, and adopts what was asked
+                        return None  # too slow: another request has the turn, and adopts the trial
                     self._turns.give_back(session, study_id, token)
                     return self._insert_drawn(session, study, number, params, placement)
 
@@ -120,7 +121,7 @@ class Claims:
             placement: the worker, and the room on its GPU.
 
         Returns:
-            The message; None when the trial has to wait, queued, or the study has ended meanwhile.
+            The message; None when the trial has to wait, queued, or the study has ended.
         """
         if params is None:
             size = resolved_space(study).size()
@@ -132,7 +133,7 @@ class Claims:
         study.started_at = study.started_at or now
         row = transitions.queue_trial(session, self.core.leases, study, number, params, now)
         if study.ending is not None or study.state != StudyState.RUNNING:
-            transitions.settle(session, self.core.leases, study)  # stopped meanwhile: the trial is cancelled, not lost
+            transitions.settle(session, self.core.leases, study)  # if it has stopped, the trial is cancelled, not lost
             return None
         reservation = placement.reserve(session, study, AssignmentKind.TRAIN, params, lock=True)
         if reservation is None:
@@ -195,7 +196,7 @@ class Claims:
     def _ask_missing_then_enqueue(
         self, search: Search, first: int, params: Params, limit: int | None
     ) -> tuple[list[Params], int | None]:
-        """Have Optuna know all trials up to a user's own configuration, and that one, if it is new and has room.
+        """Create in Optuna all missing trials, then the user's own configuration if it is new and has room.
 
         Args:
             search: the study's search, whose turn the caller holds.
@@ -205,8 +206,8 @@ class Claims:
 
         Returns:
             The configurations to insert from number `first` on: the baseline where it is missing (trial 0), trials that
-            a crash left in Optuna only, then the user's; and the number of an identical trial, or None. The user's is
-            left out where there is an identical one or no room.
+            a crash left in Optuna only, then the user's; and the number of an identical trial, or None. The user's
+            configuration is left out if an identical trial exists or the budget has no room.
         """
         added: list[Params] = []
         same = search.find(params)

@@ -1,4 +1,4 @@
-"""The parts that every wing above dispatch shares: database, leases, presence, searches and files of one service."""
+"""The parts of one service without HTTP: database, leases, presence, searches and files."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from luthier.service.storage.presence import Presence
 
 @dataclass(frozen=True)
 class Core:
-    """One service without its HTTP side. Threads share it.
+    """The parts of a service without its HTTP side. Threads share them.
 
     Attributes:
         database: transactions, and the clock.

@@ -1,4 +1,4 @@
-"""The message of an assignment: what a worker is sent with the lease of its work.
+"""The message of an assignment, which a worker gets with the lease of its work.
 
 Called by `claims.py` in the transaction that grants the lease. Nothing is changed here.
 """

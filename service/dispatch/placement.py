@@ -1,9 +1,9 @@
-"""Placement: which trials share a GPU. As many run as its memory holds, by bytes and not by count.
+"""Placement: decides which trials share a GPU. As many run as its memory holds, by bytes and not by count.
 
 Called by `claims.py`, and by `reports.py` once a trial's memory is measured. A trial reserves a share of its GPU before
-it starts: the share that its study says (`resources.gpus`), else the share that trials needed which need no less, else
-an estimate, else all of it. The shares on one GPU never add up to more than 1. Workers without a GPU run one trial
-each, and so do workers on a GPU whose size nobody can tell. Nothing is written here; `Leases` stores reservations.
+it starts: its study's own share (`resources.gpus`), else the share measured for trials that need at least as much, else
+an estimate, else the whole GPU. The shares on one GPU never add up to more than 1. Workers without a GPU run one trial
+each, and so do workers on a GPU of unknown size. Nothing is written here; `Leases` stores reservations.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ USABLE = 0.95  # share of a GPU's memory for the workers; the driver and the dis
 CONTEXT_BYTES = 512 * 2**20  # held by a process that uses CUDA, before its first tensor and while idle
 MEASURED_MARGIN = 1.2  # reserved over measured bytes: the allocator holds more than the tensors in it
 ESTIMATE_MARGIN = 1.5  # reserved over estimated bytes
-LATEST_TRIALS = 500  # of a study: their measured memory says what its next trial needs
+LATEST_TRIALS = 500  # of a study: their measured memory predicts that of its next trial
 ROUNDING = 1e-9  # shares that add up to 1 may sum to a little more
 
 
@@ -60,7 +60,7 @@ class Placement:
         Args:
             session: the caller's transaction.
             study: the study's row, inspected where `kind` is one of `TRAINING`.
-            kind: what is to be done.
+            kind: the kind of work.
             params: the trial's configuration; None: the least that any trial of the study may need.
             lock: keep other transactions from reserving on this GPU until this one ends. Without it the answer is a
                 guess. The caller must hold the study's row then, as that lock comes first.
@@ -100,7 +100,7 @@ class Placement:
     def _needed_share(
         self, session: Session, study: StudyRow, params: dict[str, Any] | None, usable: float | None
     ) -> float:
-        """Return the share of the usable memory that a trial needs; 1 where nothing is known of it."""
+        """Return the share of the usable memory that a trial needs; 1 where nothing is known about its memory."""
         gpus = study.spec.resources.gpus
         if gpus is not None:
             return gpus
@@ -120,7 +120,7 @@ class Placement:
     def _does_warm_worker_wait(self, session: Session, study: StudyRow) -> bool:
         """Return whether a free worker has the study's model and data loaded, on this GPU or on an idle one.
 
-        Then this worker, unless it has them loaded itself, need not load them too.
+        If so, this worker should not load them too, unless it has them loaded already.
         """
         own = select(AssignmentRow.id).where(AssignmentRow.study_id == study.id, AssignmentRow.worker == self.worker)
         if self.gpu is None or session.scalar(own.limit(1)) is not None:
@@ -158,7 +158,7 @@ def needed_bytes(session: Session, study: StudyRow, params: dict[str, Any] | Non
     defaults = study.spec.task_info.baseline
 
     def in_memory(own: dict[str, Any]) -> Params:
-        """Return a full configuration, with the examples that are in memory at once as its batch size."""
+        """Return a full configuration, with the number of examples that are in memory together as its batch size."""
         params = space.assigned(complete(own, defaults))
         batch_size = int(params["batch_size"])
         return {**params, "batch_size": min(batch_size, study.micro_batch or batch_size)}
@@ -185,7 +185,7 @@ def needed_bytes(session: Session, study: StudyRow, params: dict[str, Any] | Non
 
 
 def smaller_reservation(row: AssignmentRow, peak_bytes: int) -> Reservation | None:
-    """Return what a running trial should reserve by its measured memory; None unless that is less than it has.
+    """Return the reservation that fits the measured memory of a running trial; None unless it is smaller.
 
     Args:
         row: the trial's row.
@@ -208,7 +208,7 @@ def _needs_no_less(other: Mapping[str, Any], trial: Mapping[str, Any]) -> bool:
 
 
 def _batch_ratio(trial: Mapping[str, Any] | None, other: Mapping[str, Any]) -> float:
-    """Return how many times as many examples `trial` has in memory at once as `other`."""
+    """Return the ratio of the examples in memory together: those of `trial` to those of `other`."""
     return 1.0 if trial is None else float(trial["batch_size"]) / float(other["batch_size"])
 
 

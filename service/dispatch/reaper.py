@@ -1,4 +1,4 @@
-"""The reaper: takes expired leases back, ends studies whose time is up, and mends what a crash left half-way.
+"""The reaper: takes expired leases back, ends studies whose time is up, and repairs after crashes.
 
 A thread of each service calls it about once a second. Any number of services may reap one database: rows that one has
 locked are skipped by the others. Each step opens transactions of its own.
@@ -24,7 +24,7 @@ PLAN_SECONDS = 3600.0  # an older plan was left behind by a service that died; a
 
 @dataclass(frozen=True)
 class Reaper:
-    """Does what has to happen without a request."""
+    """Periodic work that no request triggers: expired leases, time limits, repairs after crashes."""
 
     core: Core
 
@@ -49,9 +49,9 @@ class Reaper:
     def guarded_tick(self) -> Callable[[], None]:
         """Return a `tick` for a thread, which takes no lease back after a pause in which workers could not renew.
 
-        The pause is one of the service or of the database. After a gap of more than `Presence.absence_seconds` between
-        two rounds, as before the first round, expired leases are left alone for one lease: so workers that waited for
-        the service renew first.
+        After a gap of more than `Presence.absence_seconds` between two rounds, as before the first round, expired
+        leases are left alone for one lease, so that workers that waited for the service or for the database can renew
+        first.
         """
         last_round = -math.inf  # by this process's monotonic clock, in seconds
         grace_until = -math.inf
@@ -81,7 +81,7 @@ class Reaper:
                 log.warning("study %d: %s's lease on its %s ran out; now %s", row.study_id, worker, row.kind, state)
 
     def _mend(self, study_id: int) -> None:
-        """Settle a study, fail it where its inspection or evaluation failed, and tell Optuna what it has missed."""
+        """Settle a study, fail it where its inspection or evaluation failed, and tell Optuna of missed ends."""
         core = self.core
         with core.database.transaction() as session:
             study = study_rows.lock_by_id(session, study_id)

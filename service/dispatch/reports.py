@@ -45,7 +45,7 @@ NO_SCORE = "The trial ended without a finite score."
 
 @dataclass(frozen=True)
 class Reports:
-    """Records what workers report. Methods open transactions of their own; threads share an instance."""
+    """Records reports and outcomes. Methods open transactions of their own; threads share an instance."""
 
     core: Core
 
@@ -119,7 +119,7 @@ class Reports:
             row.resume_step = report.step
         if report.best is not None and improves:
             row.best = report.best
-        elif report.best is not None:  # an evaluation repeated after a lost attempt may come out otherwise
+        elif report.best is not None:  # an evaluation repeated after a lost attempt may differ
             rejected.append(report.best)
         if report.peak_memory_bytes is not None and study.spec.resources.gpus is None:
             smaller = smaller_reservation(row, report.peak_memory_bytes)
@@ -129,9 +129,9 @@ class Reports:
         return [ref for ref in named_before if ref is not None and ref.name not in names] + rejected
 
     def _lower_micro_batch(self, study_id: int, micro_batch: int) -> None:
-        """Let later assignments of the study train at most so many examples at once.
+        """Let later assignments of the study train at most so many examples together.
 
-        This takes a transaction of its own: a study's row is locked before its assignments', and a report's
+        This needs a transaction of its own: a study's row is locked before its assignments', and a report's
         transaction has locked one of those.
         """
         with self.core.database.transaction() as session:
@@ -238,7 +238,7 @@ EFFECTS: Mapping[str, Effect] = {
     AssignmentKind.INSPECT: Reports._start_search,
     AssignmentKind.EVALUATE: Reports._store_measurement,
 }
-"""By kind: what an assignment that was complete or failed changes in its study, before the study is settled."""
+"""Kind -> the change that a complete or failed assignment makes in its study, before the study is settled."""
 
 
 def _with_usable_inspection(study: StudyRow, row: AssignmentRow, outcome: Outcome) -> Outcome:

@@ -1,4 +1,4 @@
-"""The open searches of this process: one `Search` for each study, reconciled with our rows when it is opened.
+"""The open searches of this process, a `Search` for each study, reconciled with our rows when opened.
 
 Claims ask them, reports tell them, the reaper reconciles them. Our rows are always written first and committed; only
 then a search is told, outside of any transaction of ours.
@@ -34,7 +34,7 @@ def resolved_space(study: StudyRow) -> Space:
 
 
 class SearchPool:
-    """The searches of one service. Threads share it; its own locks are held for moments only, save `exclusive`."""
+    """The searches of one service. Threads share it; its own locks are held for moments only, except `exclusive`."""
 
     def __init__(self, database: Database, presence: Presence) -> None:
         """Open Optuna's storage in the service's database."""
@@ -62,7 +62,7 @@ class SearchPool:
     def get(self, study: StudyRow) -> Search:
         """Return the study's search, opened and reconciled if it was not open. The study must be inspected.
 
-        Where other services write to the same database, the search first reads what they wrote. Call it outside of
+        Where other services write to the same database, the search first reads their changes. Call it outside of
         any transaction.
         """
         with self._lock:
@@ -84,7 +84,7 @@ class SearchPool:
             with self._lock:
                 searches = list(self._open.values())
             for search in searches:  # outside of the transaction: one that is being read waits for it
-                search.refresh()  # the last time: what the others wrote before they went
+                search.refresh()  # the last time: the writes of the others before they went
         self._alone = alone
 
     def close(self) -> None:
@@ -97,7 +97,7 @@ class SearchPool:
         close_storage(self._storage)
 
     def reconcile(self, study_id: int, search: Search) -> None:
-        """Tell Optuna of trials that ended in our rows only: a crash, or its storage's failure, came between.
+        """Tell Optuna of trials that ended in our rows only, after a crash or a failure of its storage.
 
         A trial that Optuna has and our rows lack is not touched here: the next `ask` adopts it.
         """
@@ -150,13 +150,13 @@ class SearchPool:
         search.tell(row.number, TrialState(row.state), row.value, reason)
 
     def close_study(self, study: StudyRow) -> None:
-        """Tell Optuna what it lacks of a study that has ended, and keep nothing of the study open."""
+        """Bring Optuna up to date about a study that has ended, and close its search."""
         if study.inspection is not None:
             self.reconcile(study.id, self.get(study))
         self.forget(study.id)
 
     def forget(self, study_id: int) -> None:
-        """Keep nothing of a study open."""
+        """Close a study's search, if it is open."""
         with self._lock:
             self._open.pop(study_id, None)
             self._exclusive.pop(study_id, None)

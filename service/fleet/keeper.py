@@ -19,7 +19,7 @@ log = logging.getLogger("luthier")
 
 ALIVE_SECONDS = 2.0  # between touches of the file that shows that workers stay up
 LOOK_SECONDS = 30.0  # between searches for a GPU where there was none
-STOP_SECONDS = 20.0  # for the workers to give their trials back; well within what Docker is told to wait
+STOP_SECONDS = 20.0  # for the workers to give their trials back; well within the time that Docker is told to wait
 NO_GPU = (
     "No GPU can be used here: `nvidia-smi -L` lists none. In a container that takes the NVIDIA container toolkit and a "
     "GPU reservation. Nothing is trained; looking again every %d s. To train on the CPU: luthier workers --cpu (with "
@@ -31,7 +31,7 @@ def run_fleet(settings: Settings, server: str, *, cpu: bool, alive: Path | None)
     """Keep workers running until SIGTERM or SIGINT, which makes them give their trials back. Main thread only.
 
     Args:
-        settings: The token, the data roots, how many workers, and the folder for what workers keep.
+        settings: The token, the data roots, how many workers, and the folder for the files of workers.
         server: URL of the service.
         cpu: True to work on the CPU, and on no GPU; else wait until there is a GPU.
         alive: A file that is touched every ALIVE_SECONDS, except while there is no GPU or no worker stays up; None for

@@ -1,4 +1,4 @@
-"""The local fleet: the worker processes that a service, or `luthier workers`, starts on its own machine.
+"""The local fleet: worker processes that a service or `luthier workers` starts on its own machine.
 
 A fleet has some workers for each usable GPU, or else some on the CPU, and splits the cores among them. Its workers
 speak HTTP like workers on other machines. Their standard input is a pipe from this process: it ends when this process
@@ -34,7 +34,7 @@ LOOK_SECONDS = 0.5  # between checks of the workers
 
 @dataclass
 class _Slot:
-    """One worker of the fleet: its name, its device, and the process that it is now."""
+    """A worker of the fleet: its name, its device, and its present process."""
 
     name: str
     arguments: list[str]  # --gpu cpu|UUID --threads N

@@ -1,4 +1,4 @@
-"""A study's budget: what its trials have used of it, and the limit that is reached.
+"""A study's budget: how much of it the trials have used, and the limit that is reached.
 
 Called by `transitions.settle` and by claims. Nothing is changed here.
 """

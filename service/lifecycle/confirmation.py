@@ -1,4 +1,4 @@
-"""Confirmation: a study's best configurations are trained again on fresh seeds before one of them wins.
+"""Confirmation: the best configurations of a study are trained again on fresh seeds before one wins.
 
 `winner.py` calls it, and views that show the repetitions; the spec asks for it with `confirm`. The winner is the
 configuration with the best mean over its repetitions, since the score that made it a candidate was the best of many,
@@ -71,7 +71,7 @@ def candidates(session: Session, study: StudyRow) -> list[Candidate]:
 def pick(candidates: Sequence[Candidate], maximize: bool) -> tuple[Candidate, AssignmentRow] | None:
     """Return the candidate with the best mean score, and its repetition with the best score.
 
-    A candidate with a repetition that diverged or failed comes after those without. Returns None where no repetition
+    Candidates with a repetition that diverged or failed come after the others. Returns None where no repetition
     has a score.
     """
     picked: tuple[Candidate, AssignmentRow] | None = None

@@ -1,9 +1,9 @@
-"""The transitions of a study: create, pause, resume, stop, cancel, fail, and settle after every change.
+"""The transitions of a study: create, pause, resume, stop, cancel, fail, settle after every change.
 
 Called by the API, the schedules and dispatch, always with the study's row locked (`study_rows.lock`) and within their
 transaction. `StudyRow.ending` is the state that a study will end in once its running trials are done and its winner is
 measured; from the moment it is set no new trial starts. Only `settle` moves a study along this way; it may be called
-at any time. No other module may write a study's `state` or `ending`, save the end of an inspection.
+at any time. No other module may write a study's `state` or `ending`, except the end of an inspection.
 """
 
 from enum import StrEnum
@@ -32,7 +32,7 @@ def create(
     Args:
         session: the caller's transaction.
         leases: where the inspection is queued.
-        spec: what the study searches.
+        spec: the spec of the study.
         name: unique among studies; the database refuses a second one with IntegrityError.
         transient: the study is a plan's: it is never listed, and is removed after the answer.
         hold: once inspected it waits, paused, for the schedule's run that created it.
@@ -105,7 +105,7 @@ def pause(study: StudyRow) -> None:
 
 
 def resume(session: Session, leases: Leases, study: StudyRow) -> None:
-    """Continue a locked study: a paused one with its trials, one whose winner could not be measured with that.
+    """Continue a locked study: draw trials again after a pause, or measure the winner again after a failure.
 
     Raises:
         Conflict: the study is neither.
@@ -137,7 +137,7 @@ def stop(study: StudyRow) -> None:
 
 
 def cancel(session: Session, leases: Leases, study: StudyRow) -> None:
-    """End a locked study and all its work now. A worker learns it when its next message is refused as stale.
+    """End a locked study and all its work now. Its workers notice when their next message is refused as stale.
 
     Raises:
         Conflict: the study has ended already.
@@ -183,7 +183,7 @@ def end_search(
         error: a sentence, where it will fail.
     """
     if study.state == StudyState.PAUSED:
-        study.state = StudyState.RUNNING  # trials that were given back meanwhile have to end first
+        study.state = StudyState.RUNNING  # trials that were given back have to end first
     if study.ending is None:
         study.ending = state
         study.message = message
@@ -192,9 +192,9 @@ def end_search(
 
 
 def settle(session: Session, leases: Leases, study: StudyRow) -> TrialCounts | None:
-    """Move a locked study on, if it can move: end its search, confirm, measure its winner, or end it.
+    """Move a locked study to its next phase, if it can: end its search, confirm, measure its winner, or end it.
 
-    To call it again changes nothing. It is called after every change of a study's trials, and by the reaper.
+    A repeated call changes nothing. It is called after every change of a study's trials, and by the reaper.
 
     Returns:
         The study's trials by state while it wants more of them, else None.
@@ -232,7 +232,7 @@ def _finish(session: Session, database: Database, study: StudyRow) -> None:
 
 
 def _finish_without_winner(session: Session, database: Database, study: StudyRow) -> None:
-    """End a study without a complete trial; one that would be completed has failed."""
+    """End a study that has no complete trial; a study that would be completed fails instead."""
     if study.ending == StudyState.COMPLETED:
         last = session.scalar(
             select(AssignmentRow)

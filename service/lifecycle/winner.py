@@ -1,7 +1,7 @@
 """A study's winner: the best trial, its repetitions on fresh seeds, and the weights that are kept.
 
-Called once no trial of the study runs any more, by `transitions.settle`, and by all who need the winner's weights.
-The caller holds the study's row where something is queued.
+Called once no trial of the study runs any more, by `transitions.settle`, and by every caller that needs the winner's
+weights. The caller holds the study's row where something is queued.
 """
 
 from sqlalchemy import select

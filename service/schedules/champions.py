@@ -59,7 +59,7 @@ def place_comparison_files(session: Session, store: FileStore, study: StudyRow, 
     """Link both models into the comparison's folder, before the transaction that queues it is committed.
 
     Raises:
-        NotFound: One of the files is gone.
+        NotFound: A file is gone.
     """
     folder = store.folder(study.id, comparison.id)
     champion = file(store, session.get_one(ChampionRow, comparison.champion_id))
@@ -128,7 +128,7 @@ def roll_back(session: Session, store: FileStore, schedule: ScheduleRow, now: fl
 
     Args:
         session: The caller's transaction.
-        store: Where the models lie.
+        store: The store of the models.
         schedule: The schedule.
         now: Seconds since the epoch, by the database's clock.
 

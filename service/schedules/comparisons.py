@@ -1,4 +1,4 @@
-"""The comparison of a run's winner with the champion: its assignment, and what is recorded of both sides.
+"""The comparison of a run's winner with the champion: its assignment and its record.
 
 `runs.py` asks whether it has ended, `steps.py` queues it and reads its result. Functions here only read rows.
 """
@@ -48,7 +48,7 @@ def comparison_context(session: Session, run: RunRow, study: StudyRow, rival: Ch
 
 
 def _data_seen(run: RunRow, study: StudyRow | None) -> DataSeen:
-    """Return the data of a run; of a study that was deleted only its fingerprint is known."""
+    """Return the data of a run; only its fingerprint if the study was deleted."""
     inspection = None if study is None else study.inspection
     counts = ({}, {}) if inspection is None else (inspection.rows, inspection.labels)
     return DataSeen(fingerprint=run.fingerprint, rows=counts[0], labels=counts[1])

@@ -65,13 +65,13 @@ def find_or_create(session: Session, database: Database, spec: ScheduleSpec) -> 
 
 
 def change(session: Session, database: Database, schedule: ScheduleRow, changes: dict[str, Any]) -> None:
-    """Replace some keys of a schedule. The schedule must be locked, and its due times dealt with until now.
+    """Replace some keys of a schedule. The schedule must be locked, and its due times fired until now.
 
     The due times of another cron or time zone count from now on.
 
     Args:
         session: The caller's transaction.
-        database: Its clock says what is now.
+        database: Its clock gives the present time.
         schedule: The schedule.
         changes: Key -> new value, as JSON has it; None puts a key back to its default.
 

@@ -1,8 +1,8 @@
 """Due times of schedules: each becomes exactly one row, a run or the reason why nothing ran.
 
 The scheduler fires them, `api/schedules.py` triggers runs by hand. A schedule's row is locked while its due times are
-dealt with, and (schedule, due time) is unique: any number of services may fire them at once, and after any absence.
-Whether a due time fires is decided in `studies/schedule.py`. Locks in this order: schedule, then study.
+processed, and (schedule, due time) is unique, so any number of services may fire them at the same time, and after any
+absence. `studies/schedule.py` decides whether a due time fires. Locks in this order: schedule, then study.
 """
 
 import logging
@@ -70,7 +70,7 @@ def _fire_batch(core: Core, session: Session, schedule_id: int, now: float, ende
 
 
 def _due_until(schedule: ScheduleRow, now: float) -> list[float]:
-    """Return the earliest due times that have come and were not dealt with, at most one more than a batch."""
+    """Return the earliest due times that have come and are not processed yet, at most one more than a batch."""
     times = takewhile(lambda at: at <= now, schedule.spec.due_times(schedule.dealt_until))
     return list(islice(times, BATCH + 1))
 
@@ -115,7 +115,7 @@ def _new_run(schedule: ScheduleRow, due: float, now: float, manual: bool = False
 def start(core: Core, session: Session, schedule: ScheduleRow, due: float, now: float, manual: bool = False) -> RunRow:
     """Create a run and its study, which waits after its inspection until the run has begun.
 
-    Where a study with the run's name exists already, the run gets none, and fails in its first step.
+    If a study with the run's name exists already, the run gets no study, and fails in its first step.
 
     Args:
         core: The service's database.

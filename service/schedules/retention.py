@@ -17,14 +17,14 @@ DELIVERIES_KEPT_SECONDS = 30 * 86400.0  # how long the outcome of a notification
 
 
 def sweep(core: Core, schedule_id: int) -> None:
-    """Remove what a schedule's old runs left behind, in transactions of its own; it may be called at any time.
+    """Remove the studies, models and notifications of a schedule's old runs; it may be called at any time.
 
-    The studies of the last `keep_runs` runs stay, and the models that those runs promoted; so do the champion's model,
-    that of the champion before it, and studies that have not ended.
+    It opens transactions of its own. The studies of the last `keep_runs` runs stay, and the models that those runs
+    promoted; so do the champion's model, that of the champion before it, and studies that have not ended.
 
     Args:
         core: The service's database, searches and files.
-        schedule_id: The schedule; one that was deleted is passed over.
+        schedule_id: The schedule; nothing happens if it was deleted.
     """
     with core.database.reading() as session:
         schedule = session.get(ScheduleRow, schedule_id)
@@ -47,7 +47,7 @@ def sweep(core: Core, schedule_id: int) -> None:
 
 
 def _remove_models(core: Core, session: Session, schedule: ScheduleRow) -> None:
-    """Remove old models of a schedule, which must be locked: no rollback may change its champion meanwhile."""
+    """Remove old models of a schedule, which must be locked: no rollback may change its champion at the same time."""
     present = champions.current(session, schedule)
     in_use = set() if present is None else {present.id, present.previous_id} - {None}
     retired = (ChampionRow.run_id.not_in(_kept_runs(session, schedule)), ChampionRow.id.not_in(in_use))

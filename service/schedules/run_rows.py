@@ -18,14 +18,14 @@ DELETED = "Its study was deleted."
 
 
 class Turn(NamedTuple):
-    """The right of one service to execute a run's next step; other services leave the run alone meanwhile."""
+    """The right of one service to execute a run's next step; until it ends, other services leave the run alone."""
 
     run_id: int
     token: str
 
 
 class TurnLost(Exception):
-    """The run was ended meanwhile, or the turn took too long and has passed to another service."""
+    """The run has ended, or the turn took too long and has passed to another service."""
 
 
 def lock_run(session: Session, turn: Turn) -> tuple[RunRow, ScheduleRow]:

@@ -12,7 +12,7 @@ The scheduler calls `Runs.advance` in each round, in every service. The steps ar
 
 All that a step decides is in the run's row, and a step may be executed again: a run whose service is killed is left to
 the next service that looks at it. A step works outside of transactions too (Optuna, files), so only the service that
-holds the run's turn executes it, and what it writes counts only while the run is running and the turn its own.
+holds the run's turn executes it, and its writes count only while the run is running and the turn is its own.
 """
 
 import logging
@@ -54,7 +54,7 @@ class Runs:
     steps: Steps
 
     def advance(self) -> None:
-        """Execute the next step of every run that waits for nothing else.
+        """Execute the next step of every run whose next step is possible.
 
         An error fails its own run, or is logged and tried again in the next round; it never stops other runs.
         """
@@ -79,7 +79,7 @@ class Runs:
 
         Raises:
             TurnLost: The turn is no longer this service's; nothing was written.
-            Exception: One of TRANSIENT; the step is to be executed again in the next round.
+            Exception: An error of TRANSIENT; the step is to be executed again in the next round.
         """
         try:
             step(self.steps, turn)

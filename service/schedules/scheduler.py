@@ -1,6 +1,6 @@
 """The scheduler of a service: fires due times, advances runs, and delivers notifications.
 
-Threads of the server call it every second. Any number of services may do so at once, on one database.
+Threads of the server call it every second. Any number of services may do so at the same time, on one database.
 """
 
 from luthier.service.dispatch.checkpoints import clean_up
@@ -14,7 +14,7 @@ from luthier.service.storage.tables import StudyRow
 
 
 class Scheduler:
-    """All that schedules need done from time to time. Threads may share it."""
+    """The periodic work for schedules. Threads may share it."""
 
     def __init__(self, core: Core, claims: Claims, webhook: Webhook | None) -> None:
         """Make the scheduler of a service; without a webhook it queues and delivers no notifications."""
@@ -23,7 +23,7 @@ class Scheduler:
         self._runs = Runs(core, Steps(core, claims, notifies=webhook is not None))
 
     def tick(self, now: float | None = None) -> None:
-        """Fire what is due and advance all runs: one round, cheap when nothing is due.
+        """Fire the pending due times and advance all runs: a single round, cheap when nothing is due.
 
         Args:
             now: Seconds since the epoch; None for the database's clock.

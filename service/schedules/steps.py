@@ -46,8 +46,8 @@ class Steps:
     def begin(self, turn: Turn) -> None:
         """Warm the search with the best configurations of the last finished run, and release the study.
 
-        Where neither the data nor what is searched has changed since that run, and the schedule skips such runs, only
-        note in the run that it is to be skipped. A run that a user triggered is never skipped.
+        If neither the data nor the template has changed since that run, and the schedule skips such runs, only note in
+        the run that it is to be skipped. A run that a user triggered is never skipped.
 
         Raises:
             Conflict: The study was deleted.
@@ -77,7 +77,7 @@ class Steps:
 
         Args:
             study: The study of the new run.
-            entry: One entry of the earlier run's `top`: `trial`, `value`, `params`.
+            entry: An entry of the earlier run's `top`: `trial`, `value`, `params`.
 
         Returns:
             An entry of the new run's `warm_start`: the earlier trial (`from_trial`), the configuration as it was
@@ -190,7 +190,7 @@ class Steps:
             run: The run.
             schedule: Its schedule; unless the outcome is KEPT, its champion changes.
             study: Its study, which has a winner.
-            outcome: Whether the winner becomes the champion.
+            outcome: The outcome of the run: the winner becomes the champion, or the champion stays.
             decision: The decision on the comparison; None where there was no champion to compare with.
         """
         now = self.core.database.time(session)
@@ -209,12 +209,12 @@ class Steps:
             self._notify(session, schedule, run, Event.PROMOTED)
 
     def end(self, turn: Turn, state: RunState, message: str | None) -> None:
-        """End a run without a decision, in a transaction of its own; then remove what old runs leave behind.
+        """End a run without a decision, in a transaction of its own; then remove the studies and models of old runs.
 
         Args:
             turn: The turn of the run.
             state: FAILED or CANCELLED.
-            message: Why, as a sentence.
+            message: The reason, as a sentence.
         """
         with self.core.database.transaction() as session:
             run, schedule = lock_run(session, turn)

@@ -1,10 +1,10 @@
-"""Notifications of runs, as signed HTTP POSTs after the Standard Webhooks specification (version 1.0.0).
+"""Notifications of runs, as signed HTTP POSTs by the Standard Webhooks specification 1.0.0.
 
 `steps.py` queues them within its own transactions, the scheduler delivers them. The package standardwebhooks signs.
-Delivery and the retry timer are our own: the package has neither, and a notification must be a
-row that is committed together with what it tells. The URL and the secret are settings; never write them to the
-database or to the log. A receiver checks that `webhook-signature` holds `v1,` and the base64 of HMAC-SHA256 over
-`{webhook-id}.{webhook-timestamp}.{body}` (standardwebhooks.com).
+Delivery and the retry timer are our own: the package has neither, and a notification must be a row that is committed
+together with its event. The URL and the secret are settings; never write them to the database or to the log. A receiver
+checks that `webhook-signature` holds `v1,` and the base64 of HMAC-SHA256 over `{webhook-id}.{webhook-timestamp}.{body}`
+(standardwebhooks.com).
 """
 
 import asyncio
@@ -37,7 +37,7 @@ def queue(session: Session, schedule: ScheduleRow, run: RunRow, event: Event, no
     """Add the notification of an event to the caller's transaction; it is sent once that is committed.
 
     Args:
-        session: The transaction that writes what happened; it is flushed.
+        session: The transaction that writes the event; it is flushed.
         schedule: The schedule of the run.
         run: The run that the event is about; the notification holds the run's view as REST answers it.
         event: The kind of event.

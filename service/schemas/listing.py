@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class Page(BaseModel, Generic[T]):
-    """One page of a list.
+    """A page of a list.
 
     Attributes:
         items: at most as many as the request's `limit`.

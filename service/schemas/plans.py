@@ -40,7 +40,7 @@ class PlanEstimates(BaseModel):
         seconds_per_trial: of one trial.
         seconds: of all trials of the budget, `parallel` at the same time; null without a budget of trials.
         memory_bytes: of the device, at most.
-        batch_sizes: whether each batch size of the space fits, ascending.
+        batch_sizes: the batch sizes of the space, ascending, and which of them fit in memory.
     """
 
     seconds_per_trial: FiniteFloat
@@ -50,7 +50,7 @@ class PlanEstimates(BaseModel):
 
 
 class PlanView(BaseModel):
-    """A plan: what a spec would run. Nothing is stored.
+    """A plan: the space, data, models and estimates of a spec. Nothing is stored.
 
     Attributes:
         space: the search space, with each `auto` resolved.

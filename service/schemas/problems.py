@@ -7,11 +7,11 @@ from pydantic import BaseModel
 
 
 class Fault(BaseModel):
-    """One wrong value of a request.
+    """A wrong value of a request.
 
     Attributes:
         path: of the value, as space.learning_rate.low; empty for the document as a whole.
-        message: what is wrong and what is right.
+        message: the fault and the cure.
     """
 
     path: str
@@ -29,7 +29,7 @@ class ProblemView(BaseModel):
         type: always about:blank: the status says what kind it is.
         title: the status in words.
         status: the HTTP status.
-        detail: one sentence for people.
+        detail: a sentence for people.
         errors: each wrong value; an extension member of this service.
     """
 
@@ -44,7 +44,7 @@ def faults_of(errors: Iterable[Mapping[str, Any]], skip: int = 0) -> list[Fault]
     """Return the path and message of each of pydantic's errors; the input is not echoed.
 
     Args:
-        errors: what `errors()` of a ValidationError returns.
+        errors: the result of `errors()` of a ValidationError.
         skip: so many leading parts of each path are dropped.
     """
     return [

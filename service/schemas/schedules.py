@@ -39,8 +39,8 @@ class RunView(BaseModel):
 
     Attributes:
         trigger: `manual` for a run that a user triggered.
-        reason: why it was skipped.
-        outcome: whether its model was promoted, once it has finished.
+        reason: the reason why it was skipped.
+        outcome: the change of the champion, once the run has finished.
         message: the reason for its outcome, for people.
         study: the name of its study; null where it has none.
         fingerprint: SHA-256 of the examples and their splits; null until they are inspected.

@@ -10,7 +10,7 @@ from luthier.studies.wire import Metrics
 
 
 class Counts(BaseModel):
-    """How many trials a study has in each state."""
+    """The number of trials of a study in each state."""
 
     queued: int = 0
     running: int = 0
@@ -107,7 +107,7 @@ class StudyView(BaseModel):
 
 
 class StepView(BaseModel):
-    """One evaluation of a trial on the validation split.
+    """An evaluation of a trial on the validation split.
 
     Attributes:
         step: the number of the evaluation, from 1.

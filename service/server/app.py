@@ -53,7 +53,7 @@ THREADS = 40  # requests worked on at the same time; the rest wait on the event 
 
 @dataclass(frozen=True)
 class Tokens:
-    """What callers must present; None where no token is set.
+    """The tokens that callers must present; None where no token is set.
 
     Attributes:
         user: for users and programs.
@@ -72,7 +72,7 @@ class Tokens:
         return cls(user.get_secret_value() if user else None, worker.get_secret_value() if worker else None)
 
     def guard(self) -> auth.Guard:
-        """Return the guard that asks for these tokens; workers need one as soon as a user's or a worker's is set."""
+        """Return the guard that asks for these tokens; workers need a token if a user's or a worker's token is set."""
         accepted = [self.fleet, *([self.worker] if self.worker else [])] if self.user or self.worker else []
         return auth.Guard(self.user, accepted)
 
@@ -108,8 +108,8 @@ def create_app(
     """Build a service on the database that `settings` name; its threads run while the application does.
 
     Args:
-        settings: where the database and the store are, and what users may choose.
-        tokens: what callers must present; None takes the tokens of `settings`.
+        settings: the addresses of database and store, and the choices of users.
+        tokens: the tokens that callers must present; None takes those of `settings`.
         only: the one study whose work is handed out (an embedded service); None for all.
         timings: intervals and deadlines.
 

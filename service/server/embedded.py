@@ -61,7 +61,7 @@ class Embedded:
 
     @property
     def problem(self) -> str | None:
-        """Why no work will ever be done (no worker stays up), as a sentence; None otherwise."""
+        """A sentence once no worker stays up, so that no work will be done; None otherwise."""
         return self._fleet.problem if self._fleet is not None else None
 
     def __enter__(self) -> Self:

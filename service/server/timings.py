@@ -1,7 +1,7 @@
 """The intervals and deadlines of a running service, each with its unit and its reason.
 
-`create_app`, `serve` and `Embedded` take them as an argument, so that tests give their own. Users set what concerns
-them in `Settings`.
+`create_app`, `serve` and `Embedded` take them as an argument, so that tests give their own. The settings of users are
+in `Settings`.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Timings:
     # Between looks for expired leases, at most; three looks fit into a shorter lease.
     reaper_seconds: float = 1.0
 
-    # For a background thread to finish its round when the service stops; one that is in the middle of a long copy dies
+    # For a background thread to finish its round when the service stops; a thread within a long copy dies
     # with the process, and the next service does the round again.
     thread_stop_seconds: float = 10.0
 

@@ -1,6 +1,6 @@
 """Column types that store frozen pydantic models: as text, or as JSON.
 
-Used by `tables.py` alone. What they write must stay readable by later versions: no type may change its format.
+Used by `tables.py` alone. Later versions must be able to read the columns: no type may change its format.
 """
 
 from functools import lru_cache

@@ -33,7 +33,7 @@ RETRY_SECONDS = 1.0  # between attempts to connect to a server that does not ans
 SQLITE_BUSY_SECONDS = 60  # how long SQLite waits for a writer of another process
 SQLITE_CONNECTIONS = 32
 POSTGRES_CONNECTIONS = 16  # kept open; as many more are opened under load
-POSTGRES_TIMEOUTS = (  # milliseconds: no statement takes 30 s unless the database is ill, and no lock is held for 15 s
+POSTGRES_TIMEOUTS = (  # milliseconds: no statement takes 30 s unless the database failed, and no lock is held for 15 s
     "-c statement_timeout=30000 -c lock_timeout=15000 -c idle_in_transaction_session_timeout=60000"
 )
 
@@ -56,7 +56,7 @@ def _sqlite_now(element: EpochNow, compiler: SQLCompiler, **_: Any) -> str:
 
 
 def changed_rows(session: Session, statement: Update) -> int:
-    """Run a guarded UPDATE and return how many rows it changed. Objects loaded before keep their old values."""
+    """Run a guarded UPDATE and return how many rows it changed. Objects that are loaded keep their old values."""
     result = session.execute(statement, execution_options={"synchronize_session": False})
     return cast(CursorResult[Any], result).rowcount
 
@@ -66,7 +66,7 @@ class Database:
 
     Attributes:
         url: SQLAlchemy's URL of it.
-        sqlite: whether it is SQLite; else it is Postgres.
+        sqlite: True if it is SQLite, False if it is Postgres.
         clock_offset: seconds added to the database's clock; tests move the clock by it.
         engine: SQLAlchemy's engine.
     """
@@ -113,7 +113,7 @@ class Database:
     def serialize(self, session: Session, key: str) -> None:
         """Wait until no other transaction holds this key, and hold it until the transaction ends.
 
-        SQLite has only one writing transaction at a time, so that nothing is to be done there.
+        On SQLite this does nothing: there is only one writing transaction at a time.
         """
         if not self.sqlite:
             number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big", signed=True)

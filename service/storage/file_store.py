@@ -54,7 +54,7 @@ class FileStore:
         return path
 
     def require(self, study_id: int, assignment_id: int, ref: FileRef | None) -> None:
-        """Raise Invalid unless the file is there with all its bytes; None is no file, and fine."""
+        """Raise Invalid unless the file is there with all its bytes; None stands for no file, and passes."""
         if ref is None:
             return
         path = self.folder(study_id, assignment_id) / ref.name
@@ -100,7 +100,7 @@ class FileStore:
     def keep_only(self, study_id: int, assignment_id: int, refs: list[FileRef]) -> None:
         """Remove the files of an assignment that has ended, except `refs`, its log and its packed model.
 
-        Files that are not whole yet stay too: an evaluation, which may have begun meanwhile, writes the model there.
+        Files that are not whole yet stay too: an evaluation may have begun, and writes the model there.
         """
         folder = self.folder(study_id, assignment_id)
         names = {ref.name for ref in refs} | {LOG, MODEL}
@@ -131,7 +131,7 @@ class FileStore:
     def link(self, source: Path, target: Path) -> None:
         """Hard-link `source` to `target`, atomically, or copy it where the disk has no hard links.
 
-        The target is whole or not there. To delete either keeps the other.
+        The target is whole or not there. Deleting either keeps the other.
         """
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")

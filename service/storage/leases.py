@@ -1,6 +1,6 @@
-"""Leases on assignments: each change of who holds one, or of its state, is a method here.
+"""Leases on assignments: a method for every change of the holder or state of an assignment.
 
-`service/dispatch` and `service/lifecycle` call it, always within a transaction of theirs. No other module may write an
+`service/dispatch` and `service/lifecycle` call it, always within their own transaction. No other module may write an
 assignment's `state`, `token`, `worker`, `deadline`, `attempt`, `losses`, times, or reservation of a GPU. A worker's
 message changes a row through one guarded UPDATE; an UPDATE that finds no row means that the lease is over (`Stale`).
 """
@@ -24,7 +24,7 @@ STALE = "This lease is over: the assignment was given to another worker or ended
 
 @dataclass(frozen=True)
 class Leases:
-    """Who holds which assignment, and until when.
+    """The leases on all assignments: their holders and their deadlines.
 
     States: `queued -> running -> complete | pruned | failed | cancelled`; `running -> queued` when a worker gives the
     work back, disappears, or does not renew in time; `failed -> queued` for an evaluation that a user resumes.
@@ -37,7 +37,7 @@ class Leases:
 
     Clock: every instant is the database's, so that services on several machines agree.
 
-    Fencing: a grant makes a new token. Whoever held the assignment before has an old one, which no guard accepts.
+    Fencing: a grant makes a new token. The previous holder has an old token, which no guard accepts.
 
     Threads: an instance has no state of its own, and any number of threads may share it.
 
@@ -66,7 +66,7 @@ class Leases:
         Args:
             session: the caller's transaction, which holds the study's row or has just inserted it.
             study: the study that the work is for.
-            kind: what is to be done.
+            kind: the kind of work.
             number: unique for the study and kind; see `AssignmentRow.number`.
             params: the configuration, as the space has it.
             seed: of everything random in the work.
@@ -155,7 +155,7 @@ class Leases:
         Args:
             session: the caller's transaction.
             row: the assignment, as `lock_held` returned it.
-            state: one of `FINISHED`.
+            state: a state of `FINISHED`.
             columns: further columns that come with the end: reason, error, seconds, files.
 
         Raises:
@@ -179,7 +179,7 @@ class Leases:
             session: the caller's transaction, which has locked the row.
             row: the assignment, as `lock_held` or `expired` returned it.
             lost: the worker or its child process disappeared; False: the worker gave the work back unharmed.
-            error: what happened, as a sentence for the case that the assignment fails.
+            error: the reason, as a sentence, for the case that the assignment fails.
             expired: the lease ran out. The token of an assignment that fails is then removed, as its worker may not
                 repeat an end that it did not report itself.
             seconds: how long the worker was busy with this attempt; None leaves the column.

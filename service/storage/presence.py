@@ -1,4 +1,4 @@
-"""Presence: which workers and services are there, by when the database last heard of them.
+"""Presence of workers and services, judged by their latest message to the database.
 
 Used by claims, placement, the plan, the list of workers and the reaper, so that all of them agree. Presence decides
 nothing about leases: a worker that holds work is there until its lease runs out, however long it is silent.
@@ -15,38 +15,39 @@ from luthier.service.storage.tables import AssignmentRow, ServiceRow, WorkerRow
 from luthier.studies.protocol import Claim, TrialState
 
 WAITING_SECONDS = 3.0
-"""A worker heard of so lately waits for work: the service looks once a second on behalf of a waiting claim."""
+"""A worker whose latest claim is at most this old waits for work: a waiting claim is renewed every second."""
 CONNECTED_SECONDS = 60.0
-"""A worker heard of so lately has been there within one claim: a claim waits 60 s at most (`Claim.wait_seconds`)."""
+"""A worker whose latest claim is at most this old is present: a claim waits 60 s at most (`Claim.wait_seconds`)."""
 LISTED_SECONDS = 86_400.0
-"""A day: how long a worker that went away stays in lists, so that its user can see when it did."""
+"""A day: a worker that went away stays in lists for so long, so that its user can see when it did."""
 SERVICE_SECONDS = 15.0
-"""A service not heard of for so long is gone: its reaper reports once a second, and may wait for a lock meanwhile."""
+"""A service that is silent for so long is gone: its reaper reports once a second, but may wait for a lock."""
 PAUSE_SECONDS = 5.0
 """The shortest pause between two rounds of a reaper that counts as absence; a loaded machine delays a round by less."""
 
 
 @dataclass(frozen=True)
 class Presence:
-    """When workers and services count as present. Methods with a session run in the caller's transaction."""
+    """Rules for the presence of workers and services. Methods with a session run in the caller's transaction."""
 
     database: Database
     lease_seconds: float
 
     @property
     def away_seconds(self) -> float:
-        """A worker without work and silent for so long is away: one claim, and a lease's time for a network failure.
+        """The silence in seconds after which a worker without work is away: one claim and one lease.
 
-        90 s with the default lease. It then holds no memory of its GPU any more, and is listed as away.
+        The lease allows for a network failure. With the default lease this is 90 s. A worker that is away holds no
+        memory of its GPU any more, and is listed as away.
         """
         return CONNECTED_SECONDS + self.lease_seconds
 
     @property
     def absence_seconds(self) -> float:
-        """A reaper that comes so much later than its last round was kept from coming: half a lease, and 5 s at least.
+        """The gap in seconds between two rounds of a reaper that counts as an absence: half a lease, at least 5 s.
 
-        Workers renew every third of a lease. After a pause of more than a half, a worker may have missed a renewal
-        through no fault of its own.
+        Workers renew every third of a lease. After a longer gap a worker may have missed a renewal through no fault of
+        its own.
         """
         return max(PAUSE_SECONDS, self.lease_seconds / 2)
 
@@ -67,7 +68,7 @@ class Presence:
         return WorkerRow.seen_at > self.database.now() - WAITING_SECONDS
 
     def has_just_finished(self) -> ColumnElement[bool]:
-        """Return the condition of `AssignmentRow` that its worker ended it so lately that it will ask again at once."""
+        """Return the condition of `AssignmentRow` that its worker has just ended it, and so will claim again soon."""
         return AssignmentRow.finished_at > self.database.now() - WAITING_SECONDS
 
     def is_present(self) -> ColumnElement[bool]:

@@ -26,7 +26,7 @@ class Base(DeclarativeBase):
 
 
 class StudyRow(Base):
-    """A study: its spec, its state, and how it will end or has ended."""
+    """A study: its spec, its state, and its present or future end."""
 
     __tablename__ = "luthier_study"
     __table_args__ = ({"sqlite_autoincrement": True},)  # an id is never used again: folders and caches go by it
@@ -54,7 +54,7 @@ class StudyRow(Base):
     """Number of the winner's repetition (kind confirm) whose weights are kept; None: the weights of the trial."""
     hold_after_inspection: Mapped[bool | None] = mapped_column("hold")
     """Once inspected it waits, paused, for the schedule's run that created it."""
-    micro_batch: Mapped[int | None]  # the most examples at once that fitted in memory, after more did not
+    micro_batch: Mapped[int | None]  # the most examples that fitted in memory together, after more did not
 
 
 class AssignmentRow(Base):
@@ -93,7 +93,7 @@ class AssignmentRow(Base):
     step: Mapped[int] = mapped_column(default=0)  # last evaluation reported
     value: Mapped[float | None] = mapped_column(Double)  # best or last, as the objective says
     best_step: Mapped[int | None]
-    resume: Mapped[FileRef | None] = mapped_column(PydanticJson(FileRef))  # what the next attempt continues from
+    resume: Mapped[FileRef | None] = mapped_column(PydanticJson(FileRef))  # the file to continue from
     resume_step: Mapped[int] = mapped_column(default=0)  # the evaluation that `resume` was written at
     best: Mapped[FileRef | None] = mapped_column(PydanticJson(FileRef))  # the weights of the best evaluation
     comparison: Mapped[Comparison | None] = mapped_column(PydanticText(Comparison))
@@ -106,7 +106,7 @@ class AssignmentRow(Base):
 
 
 class ReportRow(Base):
-    """One evaluation of a trial or a repetition."""
+    """An evaluation of a trial or a repetition."""
 
     __tablename__ = "luthier_report"
 
@@ -132,7 +132,7 @@ class WorkerRow(Base):
 
 
 class ServiceRow(Base):
-    """A running service. One that is alone on a database need not read back what it wrote itself."""
+    """A running service. A service that is alone on a database need not read its own changes again."""
 
     __tablename__ = "luthier_service"
 
@@ -141,7 +141,7 @@ class ServiceRow(Base):
 
 
 class ScheduleRow(Base):
-    """A schedule: when it is due next, and which model is in use."""
+    """A schedule: its spec, its next due time, and the model in use."""
 
     __tablename__ = "luthier_schedule"
     __table_args__ = ({"sqlite_autoincrement": True},)
@@ -157,7 +157,7 @@ class ScheduleRow(Base):
 
 
 class RunRow(Base):
-    """A due time of a schedule: a run, or why there was none. The pair is unique, so that it happens once."""
+    """A due time of a schedule: a run, or why there was none. The pair is unique: a due time is processed once."""
 
     __tablename__ = "luthier_run"
     __table_args__ = (UniqueConstraint("schedule_id", "due_at"), {"sqlite_autoincrement": True})
@@ -174,19 +174,19 @@ class RunRow(Base):
     finished_at: Mapped[float | None] = mapped_column(Double)
     study: Mapped[str | None] = mapped_column(String(64))  # its name; it may be gone
     study_id: Mapped[int | None] = mapped_column(BigInteger)
-    template: Mapped[str] = mapped_column(String(64))  # digest of what is searched
+    template: Mapped[str] = mapped_column(String(64))  # digest of the study to repeat
     fingerprint: Mapped[str | None] = mapped_column(String(64))  # of the data
     started: Mapped[bool] = mapped_column(default=False)  # the data was looked at, the search is warm
-    warm_start: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # what became of old configurations
+    warm_start: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # old configurations and their use
     top: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # its best configurations, for the next run
     judgement: Mapped[PromotionDecision | None] = mapped_column(PydanticText(PromotionDecision))
     rival_id: Mapped[int | None] = mapped_column(BigInteger)  # the champion it was compared with
-    turn: Mapped[str | None] = mapped_column(String(64))  # token of the service that moves it on now
+    turn: Mapped[str | None] = mapped_column(String(64))  # token of the service that advances it now
     turn_until: Mapped[float | None] = mapped_column(Double)
 
 
 class ChampionRow(Base):
-    """A model that was, or is, in use. Its file lies apart from its study's, which may go."""
+    """A model that was, or is, in use. Its file lies apart from the files of its study, which may be deleted."""
 
     __tablename__ = "luthier_champion"
     __table_args__ = ({"sqlite_autoincrement": True},)

@@ -1,4 +1,4 @@
-"""Turns: one request at a time may do slow work on behalf of a row, outside of any transaction.
+"""Turns: the right to do slow work on behalf of a row, outside of any transaction.
 
 `dispatch/claims.py` takes a study's turn to ask Optuna for a trial; `schedules/runs.py` takes a run's turn to execute
 its next step. A turn is a token and an expiry in two columns of the row itself. It is not a lock of the database: a

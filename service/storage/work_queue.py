@@ -1,4 +1,4 @@
-"""The queue of assignments, read: the ones to hand out next, and whether a study may run one more trial.
+"""Queries on the queue of assignments: which come next, and whether a study has a free slot.
 
 Called by `service/dispatch/claims.py`. Nothing is changed here; `leases.py` does that.
 """

@@ -1,4 +1,4 @@
-"""How a new configuration is drawn: the sampler proposes until a proposal is one that no trial has.
+"""Drawing of new configurations: the sampler proposes until a proposal is new to the study.
 
 `search.py` calls it. A draw depends on the study's seed, the trial's number and the trials before it, on nothing else.
 It must never write to the storage.
@@ -108,9 +108,9 @@ def is_infeasible(trial: FrozenTrial) -> bool:
 def _as_complete(trials: list[FrozenTrial], maximize: bool) -> Iterable[FrozenTrial]:
     """Yield the trials for samplers that learn from complete ones only.
 
-    A pruned trial counts with the last score it reported; one that diverged or did not fit in memory with the worst
-    score of the study, as crashed runs do in SMAC (F. Hutter et al. 2011, Sequential Model-Based Optimization for
-    General Algorithm Configuration).
+    A pruned trial counts with the last score it reported. A trial that diverged or did not fit in memory counts with
+    the worst score of the study, as crashed runs do in SMAC (F. Hutter et al. 2011, Sequential Model-Based Optimization
+    for General Algorithm Configuration).
     """
     values = [t.value for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED) and t.value is not None]
     worst = (min if maximize else max)(values, default=None)

@@ -15,7 +15,7 @@ def draw(kind: str, study: Study, searched: list[str], metric: str) -> Figure:
     """Return a plot of a study.
 
     Args:
-        kind: One of KINDS.
+        kind: A name of KINDS.
         study: The study.
         searched: The hyperparameters with more than one value.
         metric: The objective's name, for the axis.

@@ -1,4 +1,4 @@
-"""The pruners that a spec can name: which trials end early.
+"""The pruners that a spec can name, which end trials early.
 
 `search.py` asks one at each report. Steps are counted from 1; a step is the same amount of data in every trial.
 """

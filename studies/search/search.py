@@ -1,4 +1,4 @@
-"""The search of one study: which configuration runs next, and which trial ends early.
+"""The search of one study: it draws the next configuration, and decides which trials end early.
 
     storage = open_storage(url)                   # init_storage(url) once before, in one process
     search = Search(storage, spec, space)
@@ -135,9 +135,9 @@ class Search:
     def report(self, number: int, step: int, value: float) -> bool:
         """Store the score of an evaluation, and return whether the trial is to end now, pruned.
 
-        Never pruned are the baseline, to which the winner is compared, and a trial at its last evaluation, which has
-        cost all it can cost. A step reported before is ignored and gets the decision it got. A step that comes after
-        the decision to prune, or after the trial's end, gets True.
+        Never pruned are the baseline, to which the winner is compared, and a trial at its last evaluation, as nothing
+        would be saved. A step reported before is ignored and gets the decision it got. A step that comes after the
+        decision to prune, or after the trial's end, gets True.
 
         Args:
             number: The trial's number.
@@ -172,8 +172,8 @@ class Search:
     def tell(self, number: int, state: TrialState, value: float | None, reason: Reason | None) -> None:
         """Record how trial `number` ended; a trial that has ended already stays as it is.
 
-        A trial that ran out of memory or diverged is one to learn from: pruned, and marked infeasible. Any other
-        failure says nothing about its configuration, and samplers never see it.
+        Samplers learn from a trial that ran out of memory or diverged: it counts as pruned, and is marked infeasible.
+        Other failures say nothing about the configuration, and samplers never see them.
 
         Args:
             number: The trial's number.
@@ -207,7 +207,7 @@ class Search:
         return [trial.number for trial in self._trials.all() if not trial.state.is_finished()]
 
     def count(self) -> int:
-        """Return how many trials there are, in any state."""
+        """Return the number of trials, in any state."""
         return len(self._trials.all())
 
     def figure(self, kind: str) -> "Figure":

@@ -1,4 +1,4 @@
-"""Where Optuna keeps its numbers: SQLite or Postgres, by one SQLAlchemy URL.
+"""Optuna's storage, in SQLite or Postgres: create its tables, open it and close it.
 
 The service opens one storage for all searches. It must never be opened before `init_storage` made its tables.
 """
@@ -16,7 +16,7 @@ SQLITE_CONNECTIONS = 32  # threads of a service that read at the same time
 SQLITE_WAIT_SECONDS = 60  # for another process's write
 POSTGRES_CONNECTIONS = 16  # kept open, and as many again under load; a small Postgres takes 100 in all
 POSTGRES_WAIT_SECONDS = 20  # for a connection of the pool
-# Limits so that a service notices a database that went away, and no statement holds others up for ever.
+# Limits so that a service notices a database that went away, and no statement blocks others for ever.
 POSTGRES_LIMITS = {
     "connect_timeout": 5,  # seconds
     "options": "-c statement_timeout=30000 -c lock_timeout=15000 -c idle_in_transaction_session_timeout=60000",  # ms
@@ -28,7 +28,7 @@ POSTGRES_LIMITS = {
 
 
 def init_storage(url: str) -> None:
-    """Create Optuna's tables, or bring an older Optuna's up to date. One process at a time may do this."""
+    """Create Optuna's tables, or bring an older Optuna's up to date. Only one process may do this at a time."""
     storage = RDBStorage(url, engine_kwargs=_engine_kwargs(url), skip_compatibility_check=True)
     try:
         if storage.engine.dialect.name == "sqlite":
@@ -86,5 +86,5 @@ def _settings(connection: Any, _record: Any) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    # A transaction that reads first and writes later would fail at once, without waiting, if another wrote between.
+    # A transaction that reads first and writes later would fail, without waiting, if another wrote between.
     connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,4 +1,4 @@
-"""An Optuna storage as a sampler or a pruner sees it during one decision: read once, and written to by no one.
+"""An Optuna storage as a sampler or pruner sees it during one decision: read once, never written.
 
 `drawing.py` and `search.py` make one for each decision. A test checks that Optuna needs no more of a storage.
 """

@@ -1,4 +1,4 @@
-"""A study's trials: stored in Optuna's database, and kept in memory so that a report need not read them.
+"""A study's trials: stored in Optuna's database, and kept in memory so that reports are fast.
 
 `search.py` keeps one `StudyTrials` for each study; every write to the storage is here, with its repetition in memory.
 """
@@ -103,7 +103,7 @@ class StudyTrials:
     def store_report(
         self, trial: FrozenTrial, step: int, value: float, before: dict[str, Any], after: dict[str, Any]
     ) -> bool:
-        """Store a score, and system attributes before and after it; return False if the trial has ended meanwhile."""
+        """Store a score, and system attributes before and after it; return False if the trial has ended."""
         try:
             with self._writing():
                 trial_id = self._id(trial)
@@ -123,7 +123,7 @@ class StudyTrials:
     def store_end(
         self, trial: FrozenTrial, state: TrialState, values: list[float] | None, notes: dict[str, Any]
     ) -> None:
-        """Store how a trial ended, and first some system attributes. Does nothing when it has ended meanwhile."""
+        """Store how a trial ended, and first some system attributes. Does nothing when it has ended already."""
         try:
             with self._writing():
                 trial_id = self._id(trial)

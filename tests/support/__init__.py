@@ -1,0 +1,1 @@
+"""Helpers that tests share: services, workers, specs, tiny models and data sets."""

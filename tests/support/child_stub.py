@@ -1,8 +1,8 @@
-"""A child that trains nothing: the real message loop of `luthier.trials.child`, with entries that do what `params` say.
+"""A child that trains nothing: the real message loop, with entries that follow the `params`.
 
 act     ok | hang | die | oom | error | bad_data | full | exit | quiet (reports nothing until it is told to end)
 steps   evaluations reported (default 1), `pause` seconds after each
-fits    examples that fit in memory at once, as if more had not
+fits    examples that fit in memory together, as if more had not
 sleeper starts a process of its own, whose number goes to this file
 ended   the file that it makes after its last report
 secrets writes to this file which tokens this process's memory holds, and the store's mark, which it does hold
@@ -46,7 +46,7 @@ def secrets_in_memory() -> list[str]:
             memory.seek(start)
             try:
                 matches.update(SECRETS.findall(memory.read(end - start)))
-            except OSError:  # a region that was unmapped meanwhile
+            except OSError:  # a region that was unmapped just now
                 continue
     return sorted(match.decode() for match in matches)
 
@@ -104,7 +104,7 @@ def train(assignment: Assignment, session: Session, warm: SimpleNamespace) -> Si
 
 
 def inspect(assignment: Assignment, session: Session, warm: object) -> Inspection:
-    """Return what is the same for every model and data set."""
+    """Return an inspection that is the same for every model and data set."""
     save()
     return Inspection(
         blocks=[], trainable_parameters=[1], label_names=["a", "b"], labels={"a": 1, "b": 1}, rows={}, fingerprint="f"

@@ -1,4 +1,4 @@
-"""Keeps what coverage measured in a process that ends by SIGKILL; does nothing in a run without coverage."""
+"""Save coverage's data in a process that ends by SIGKILL; does nothing in a run without coverage."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ def measured() -> bool:
 
 
 def save() -> None:
-    """Write this process's data so far: a worker's child ends by SIGKILL, without a word before."""
+    """Write this process's data so far: a worker's child ends by SIGKILL, without a warning."""
     if measured() and "coverage" in sys.modules:
         current = sys.modules["coverage"].Coverage.current()
         if current is not None:

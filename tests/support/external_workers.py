@@ -1,4 +1,4 @@
-"""Workers that join from outside."""
+"""Start a worker that joins a service from outside."""
 
 import contextlib
 import subprocess
@@ -11,7 +11,7 @@ from tests.support.served import Served
 
 @contextlib.contextmanager
 def external_worker(served: Served, folder: Path | None = None, **more: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """`luthier worker --server URL`, ended with SIGTERM."""
+    """Run `luthier worker --server URL` inside the context, and end it with SIGTERM."""
     command = [sys.executable, "-c", "from luthier.service.cli import main; main()", "worker", "--server"]
     process = subprocess.Popen([*command, str(served.client.base_url)], env=served.environment | more, cwd=folder)
     try:

@@ -85,7 +85,7 @@ def paths(response: httpx.Response) -> set[str]:
 
 
 class PromptServer(Server):
-    """A server that ends as soon as it is asked to; uvicorn's own looks ten times a second and pauses at the end."""
+    """A server that ends as soon as it is asked to; uvicorn's checks ten times a second, and pauses at the end."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop, self._asked = asyncio.get_running_loop(), asyncio.Event()
@@ -155,11 +155,11 @@ class Running:
         self.core.database.clock_offset += seconds
 
     def reap(self) -> None:
-        """What the service does every second."""
+        """Do the round that the reaper of the service does every second."""
         Reaper(self.core).tick()
 
     def tick(self, now: float | None = None) -> None:
-        """What the service does every second about schedules."""
+        """Do the round that the scheduler of the service does every second."""
         self.app.state.service.scheduler.tick(now)
 
     def create(self, name: str = "s1", **changes: Any) -> dict[str, Any]:
@@ -168,12 +168,12 @@ class Running:
         return dict(response.json())
 
     def started(self, worker: ScriptedWorker, name: str = "s1", **changes: Any) -> None:
-        """A study whose inspection is done."""
+        """Create a study, do its inspection, and return it."""
         self.create(name, **changes)
         worker.inspect(worker.take(AssignmentKind.INSPECT))
 
     def finished(self, name: str = "s1", **changes: Any) -> dict[str, Any]:
-        """A study that has run to its end."""
+        """Create a study, run it to its end, and return it."""
         self.create(name, **changes)
         worker = self.worker()
         worker.drain()
@@ -192,7 +192,7 @@ class Running:
         return dict(response.json())
 
     def optuna(self, name: str = "s1") -> list[Any]:
-        """Optuna's own trials of the study, read afresh."""
+        """Return Optuna's own trials of the study, read from the database."""
         return optuna_trials(self.settings.sqlalchemy_url, name)
 
 
@@ -210,7 +210,7 @@ def optuna_trials(url: str, name: str) -> list[Any]:
 
 @contextmanager
 def running(home: Path, url: str | None, tokens: Tokens | None = None, **settings: Any) -> Iterator[Running]:
-    """A service on this database until the block ends; its reaper takes no lease back by itself for 30 s."""
+    """Run a service on this database until the block ends; its reaper takes no lease back by itself for 30 s."""
     values = {"lease_seconds": 30, "port": 0, "fleet": "none"} | settings
     house = Running(Settings(home=home, database_url=SecretStr(url) if url else None, **values), tokens)
     house.start()

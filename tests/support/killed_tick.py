@@ -1,4 +1,4 @@
-"""A service that is killed in the middle of a schedule's step."""
+"""A service that is killed within a schedule's step."""
 
 import os
 import signal

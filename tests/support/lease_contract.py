@@ -1,4 +1,4 @@
-"""What must hold of leases on every database: a test class that a new database only subclasses.
+"""The contract of leases on every database: a test class that a new database subclasses.
 
 A subclass overrides the fixture `database_url`; the fixtures `house` and `worker` are those of the service's tests.
 """
@@ -23,7 +23,7 @@ LEASE = 30.0  # seconds, the service's default in these tests
 
 
 def refused(house: Running, worker: ScriptedWorker, a: Assignment) -> None:
-    """Every message under this lease is answered with 409 and changes nothing."""
+    """Check that every message under this lease is answered with 409 and changes nothing."""
     before = everything(house)
     message = {**held(a), "metrics": {"accuracy": 0.99}, "step": 9}
     finish = {**held(a), "status": "complete"}
@@ -36,7 +36,7 @@ def refused(house: Running, worker: ScriptedWorker, a: Assignment) -> None:
 
 
 class LeaseContract:
-    """Who holds an assignment, for how long, and what a worker that lost it can still do: nothing."""
+    """The tests of leases: their holders, their deadlines, and the refusal of workers that lost them."""
 
     def test_nobody_loses_a_lease_to_a_service_or_a_database_that_was_away(
         self, house: Running, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch

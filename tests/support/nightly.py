@@ -1,4 +1,4 @@
-"""A schedule whose clock is the test's."""
+"""A schedule whose clock a test moves from one due time to the next."""
 
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,7 @@ def template(**changes: Any) -> dict[str, Any]:
 
 
 def schedule(**changes: Any) -> dict[str, Any]:
-    """Every minute; the best two configurations are trained twice more."""
+    """Return a schedule that is due every minute and trains the best two configurations twice more."""
     promote = {"candidates": 2, "seeds": 2}
     return {"name": "nightly", "cron": "* * * * *", "study": template(), "promote": promote} | changes
 
@@ -30,7 +30,7 @@ class Nightly:
         self.now = datetime.fromisoformat(answer.json()["next"][0]).timestamp() - 60
 
     def data(self, fingerprint: str) -> None:
-        """Other data from now on."""
+        """Let workers find other data from now on."""
         self.worker.inspection = INSPECTION.model_copy(update={"fingerprint": fingerprint * 64})
 
     def due(self, minutes: int = 1) -> None:
@@ -47,14 +47,14 @@ class Nightly:
         raise AssertionError(f"it never ends: {self.runs()[0]}")
 
     def run(self, fingerprint: str) -> dict[str, Any]:
-        """The next due time, on this data, to its end."""
+        """Fire the next due time, on this data, and run it to its end."""
         self.data(fingerprint)
         self.due()
         self.settle()
         return self.runs()[0]
 
     def until_compared(self, fingerprint: str) -> Assignment:
-        """The next due time, on this data, until its winner is to be compared with the champion."""
+        """Fire the next due time, on this data, and work until its winner is to be compared."""
         self.data(fingerprint)
         self.due()
         while True:

@@ -1,4 +1,4 @@
-"""A worker of a few lines: it speaks the protocol, trains nothing, and says what it is told to have measured."""
+"""A worker of a few lines: it speaks the protocol, trains nothing, and reports given scores."""
 
 import hashlib
 import io
@@ -16,7 +16,7 @@ MODEL = {"config.json": b'{"model_type": "bert"}', "luthier.json": b"{}", "weigh
 
 
 def packed(files: Mapping[str, bytes]) -> bytes:
-    """A .tar.gz of files by name, whatever the names are."""
+    """Return a .tar.gz of files by name; every name is allowed."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz") as tar:
         for name, content in files.items():
@@ -27,7 +27,7 @@ def packed(files: Mapping[str, bytes]) -> bytes:
 
 
 def play(service: Embedded, scores: Sequence[Sequence[float]], archive: bytes, pieces: int = 1000) -> None:
-    """Do `pieces` of work, or all there is: trial n reports scores[n], a value a step; the model is `archive`."""
+    """Do `pieces` assignments, or all: trial n reports scores[n], a value a step; the model is `archive`."""
     with httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {service.tokens.fleet}"}) as http:
         for _ in range(pieces):
             claimed = http.post("/v1/worker/claim", json=Claim(worker="player").model_dump())

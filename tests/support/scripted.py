@@ -1,4 +1,4 @@
-"""A service that follows a script: it hands out the assignments it is given, and remembers all that workers say."""
+"""A service that follows a script: it hands out given assignments, and records all messages of workers."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ def spec(**changes: Any) -> StudySpec:
 
 
 class Service:
-    """Answers on a free port of the loopback. `down` makes it answer 503; `close` and `open` make it refuse."""
+    """A server on a free port of the loopback. `down` makes it answer 503; `close` and `open` make it refuse."""
 
     def __init__(self, store: Path) -> None:
         self.store, self.port = store, 0
@@ -103,7 +103,7 @@ class Service:
         return FileRef(name=name, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
 
     def wait(self, what: Callable[["Service"], Any], seconds: float = 15) -> Any:
-        """Wait until `what` gives something true, and return it."""
+        """Wait until `what` returns a true value, and return that."""
         with self.changed:
             if not self.changed.wait_for(lambda: what(self), seconds):
                 raise AssertionError(f"did not happen within {seconds} s; said was {self.said[:9]}")
@@ -143,7 +143,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A worker that was killed hangs up in the middle of things: that is the test's doing."""
+        """Ignore a connection that breaks off: the test has killed its worker."""
 
     def cut(self) -> None:
         for connection in list(self.connections):

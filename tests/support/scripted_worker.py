@@ -37,7 +37,7 @@ INSPECTION = Inspection.model_validate(
 
 
 def score(params: dict[str, Any], step: int) -> float:
-    """Return what "training" reaches: best near a learning rate of 1e-4, and a little better at every step."""
+    """Return the score of the "training": best near a learning rate of 1e-4, and a little better at every step."""
     return 0.5 + 0.3 * math.exp(-((math.log10(params["learning_rate"]) + 4) ** 2)) + 0.01 * step
 
 
@@ -62,12 +62,12 @@ class ScriptedWorker:
         self.name, self._patient_seconds = name, patient_seconds
         self.score: Callable[[dict[str, Any], int], float] = score
         self.gpu: dict[str, Any] | None = None  # the one it says it has
-        self.inspection = INSPECTION  # what it finds
-        self.comparison: dict[str, Any] = {}  # what it finds, where that differs from a draw
+        self.inspection = INSPECTION  # the result of its inspections
+        self.comparison: dict[str, Any] = {}  # the result of its comparisons, where that differs from a draw
         self.trained: list[int] = []  # numbers of the trials it finished
 
     def send(self, method: str, path: str, **request: Any) -> httpx.Response:
-        """Return the response; 409 raises Stale, and other errors raise too."""
+        """Send a request and return the response; 409 raises Stale, and other errors raise too."""
         until = time.monotonic() + self._patient_seconds
         while True:
             try:
@@ -108,7 +108,7 @@ class ScriptedWorker:
         return Decision(self.post("renew", **held(a)).json()["decision"])
 
     def finish(self, a: Assignment, status: str = "complete", **extra: Any) -> None:
-        """Tell the outcome."""
+        """Send the outcome."""
         self.post("finish", **held(a), status=status, **extra)
 
     def write(self, a: Assignment, name: str, content: bytes) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Searches to ask, report to and tell, over databases that are opened as other processes would open them."""
+"""Searches for tests, over databases that are opened as other processes would open them."""
 
 import json
 import math
@@ -23,7 +23,7 @@ Open = Callable[[str], Storage]
 
 @pytest.fixture
 def open_again() -> Iterator[Open]:
-    """Opens storages as other processes would, and closes them at the test's end."""
+    """Return a function that opens storages as other processes would; they are closed at the test's end."""
     with ExitStack() as stack:
 
         def open_it(url: str) -> Storage:
@@ -53,12 +53,12 @@ def start(storage: Storage, **changes: Any) -> Search:
 
 
 def score(params: Params) -> float:
-    """Best, 1.0, at learning rate 1e-4."""
+    """Return a score that is best, 1.0, at a learning rate of 1e-4."""
     return 1 - abs(math.log10(float(params.get("learning_rate", 1e-4))) + 4) / 3 - float(params["epochs"]) / 100
 
 
 def run(search: Search, numbers: range, end: Callable[[Params], float] = score) -> list[Params | None]:
-    """Ask and tell trial after trial."""
+    """Ask for trials, one after another, and tell their ends."""
     asked = []
     for number in numbers:
         params = search.ask(number)
@@ -74,7 +74,7 @@ def distinct(asked: list[Params | None]) -> set[str]:
 
 
 def train(search: Search, number: int, curve: list[float]) -> int | None:
-    """Report a curve; the step at which the trial was pruned, or None."""
+    """Report a curve of scores, and return the step at which the trial was pruned, or None."""
     search.ask(number)
     for step, value in enumerate(curve, start=1):
         if search.report(number, step, value):

@@ -1,4 +1,4 @@
-"""A real `luthier serve` in a process of its own, a study for it, and `luthier run` beside it."""
+"""A real `luthier serve` in its own process, a study for it, and a function for `luthier run`."""
 
 import json
 import signal
@@ -47,7 +47,7 @@ def environment(home: Path, tiny: Path, **more: str) -> dict[str, str]:
 
 
 class Served:
-    """One `luthier serve` on a port of its own; started, killed and started again over the same home."""
+    """A `luthier serve` on its own port, which can be killed and started again over the same home."""
 
     def __init__(self, environment: dict[str, str], cwd: Path | None = None) -> None:
         self.environment, self.cwd = environment, cwd

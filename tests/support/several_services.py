@@ -1,4 +1,4 @@
-"""Services in processes of their own and threads of workers on one database, and what must hold at the end."""
+"""Service processes and threads of workers on one database, and checks of the result."""
 
 import itertools
 import json
@@ -19,7 +19,7 @@ from tests.support.harness import optuna_trials, spec
 from tests.support.scripted_worker import ScriptedWorker, Stale
 from tests.support.waiting import until
 
-FORKS = multiprocessing.get_context("forkserver")  # what a service imports takes seconds: it is imported once
+FORKS = multiprocessing.get_context("forkserver")  # the imports of a service take seconds: they are done once
 FORKS.set_forkserver_preload(["tests.support.serving", "tests.support.killed_tick", "scipy.stats"])
 
 

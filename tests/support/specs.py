@@ -24,7 +24,7 @@ MISSING = ...  # as a value: the key is taken out
 
 
 def document(changes: dict[str, Any] | None = None) -> dict[str, Any]:
-    """DOCUMENT with values at dotted paths, as {"budget.trials": 3}."""
+    """Return DOCUMENT with values at dotted paths, as {"budget.trials": 3}."""
     changed = copy.deepcopy(DOCUMENT)
     for path, value in (changes or {}).items():
         *parents, last = path.split(".")
@@ -39,5 +39,5 @@ def document(changes: dict[str, Any] | None = None) -> dict[str, Any]:
 
 
 def spec(**changes: Any) -> StudySpec:
-    """The spec with top-level keys replaced."""
+    """Return the spec with top-level keys replaced."""
     return StudySpec.model_validate({**document(), **changes})

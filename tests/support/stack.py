@@ -1,4 +1,4 @@
-"""`docker compose` as a user runs it, on whatever engine `docker` reaches; docker/ci/run.sh sees to one."""
+"""`docker compose` as a user runs it, on the engine that `docker` reaches (see docker/ci/run.sh)."""
 
 import json
 import os
@@ -22,7 +22,7 @@ Value = TypeVar("Value")
 
 
 def sh(*command: str, env: dict[str, str] | None = None, check: bool = True, cwd: Path = ROOT) -> str:
-    """What a command printed. Fails with all of it when the command did."""
+    """Run a command and return its output. If the command fails, the test fails and shows the output."""
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=400)
     assert not check or done.returncode == 0, f"{command} -> {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout if check else done.stdout + done.stderr
@@ -41,7 +41,7 @@ def until(what: Callable[[], Value], seconds: float) -> Value:
 
 
 class Stack:
-    """One Compose project. `tag` is that of the images, `files` the compose files: both may change between calls."""
+    """A Compose project. `tag` is that of the images, `files` the compose files: both may change between calls."""
 
     def __init__(self, project: str, tag: str, files: Sequence[str], docker_config: Path) -> None:
         self._docker_config = docker_config
@@ -56,7 +56,7 @@ class Stack:
         return os.environ | {
             "COMPOSE_PROJECT_NAME": self._project,
             "COMPOSE_FILE": ":".join(self.files),
-            "COMPOSE_ENV_FILES": "/dev/null",  # not the .env of whoever runs the tests
+            "COMPOSE_ENV_FILES": "/dev/null",  # not the .env of the user who runs the tests
             "COMPOSE_PROGRESS": "quiet",
             "DOCKER_CONFIG": str(self._docker_config),
             "LUTHIER_TAG": self.tag,
@@ -78,12 +78,12 @@ class Stack:
         return self.compose("logs", "--no-log-prefix", service)
 
     def about(self, service: str) -> dict[str, Any]:
-        """What the engine knows of the service's container."""
+        """Return the engine's description of the service's container."""
         (container,) = self.compose("ps", "-aq", service).split()
         return dict(json.loads(sh("docker", "inspect", container))[0])
 
     def crash(self, service: str) -> None:
-        """Kill its main process from outside: what Docker kills itself, it does not start again."""
+        """Kill its main process from outside: Docker does not restart a container that it killed itself."""
         before = self.about(service)
         os.kill(before["State"]["Pid"], signal.SIGKILL)
         until(lambda: self.about(service)["RestartCount"] == before["RestartCount"] + 1, 30)
@@ -95,14 +95,14 @@ class Stack:
         return [line.split("\t") for line in out.splitlines()]
 
     def request(self, method: str, path: str, token: str | None = None, **options: Any) -> httpx.Response:
-        """With the stack's own token; with none, where an empty one is given."""
+        """Send a request with the stack's own token, or without a token if an empty one is given."""
         token = self.token if token is None else token
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         url = f"http://127.0.0.1:{self.port}{path}"
         return httpx.request(method, url, headers=headers, timeout=30, trust_env=False, **options)
 
     def get(self, path: str) -> Any:
-        """The JSON at a path; {} while the service or its database is away."""
+        """Return the JSON at a path; {} while the service or its database is away."""
         response = self.request("GET", path)
         return {} if response.status_code >= 500 else response.raise_for_status().json()
 
@@ -111,7 +111,7 @@ class Stack:
 
 
 def behind_a_proxy(folder: Path) -> Path:
-    """Docker's own configuration, and a proxy for containers that nobody listens at: inside the stack none is used."""
+    """Copy Docker's configuration with a proxy that does not exist: inside the stack no proxy may be used."""
     own = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
     for path in own.glob("*"):
         if path.name != "config.json":
@@ -124,7 +124,7 @@ def behind_a_proxy(folder: Path) -> Path:
 
 
 def build(context: Path, tag: str) -> None:
-    """The images of the service and the worker, out of another tree than this one."""
+    """Build the images of the service and the worker, from another tree than this one."""
     wheels = os.environ.get("WHEELS_DIR", str(ROOT / "docker" / "ci"))
     for target in ("service", "worker"):
         command = ["docker", "build", "-q", "-f", "docker/Dockerfile", "--target", target]
@@ -132,7 +132,7 @@ def build(context: Path, tag: str) -> None:
 
 
 def tree(folder: Path) -> Path:
-    """A copy of all that the images are made of."""
+    """Copy all files that the images are built from."""
     for name in ("service", "studies", "trials", "src", "docker"):
         shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "requirements.lock", "README.md", "LICENSE", ".dockerignore"):

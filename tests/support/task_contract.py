@@ -1,4 +1,6 @@
-"""The contract of a task as a test class: a new task subclasses it, and is tested with all of its architectures.
+"""The contract of a task as a test class, which runs with every architecture of the task.
+
+A new task subclasses it:
 
     class TestMyTask(TaskContract):
         task = "my-task"

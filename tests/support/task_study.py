@@ -1,4 +1,4 @@
-"""A tiny study of any architecture: its model, its data, and trials on both, for tests over every architecture."""
+"""A tiny study of any architecture, for tests over every architecture: model, data and trials."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Assignments over a tiny model and data set, and a session that keeps what it is told."""
+"""Assignments over a tiny model and data set, and a session that keeps its messages."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -45,11 +45,11 @@ class Memory:
         return [told["metrics"] for told in self.reports]
 
     def named(self, kind: str) -> Path:
-        """The file of a kind (best, resume) that was named last."""
+        """Return the file of a kind (best, resume) that was named last."""
         return next(told[kind] for told in reversed(self.reports) if told[kind])
 
     def checkpoint(self) -> Checkpoint:
-        """What the service would hand to the next attempt."""
+        """Return the checkpoint that the service would give to the next attempt."""
         best: FileRef | None = None
         for told in self.reports:
             best = file_ref(told["best"]) if told["best"] else best

@@ -1,4 +1,4 @@
-"""The one way in which tests wait for another process or thread: ask again until a deadline."""
+"""Waiting in tests for another process or thread: ask again and again until a deadline."""
 
 import time
 from collections.abc import Callable
@@ -12,7 +12,7 @@ def until(condition: Callable[[], Value], seconds: float = 10.0, pause_seconds: 
     """Ask until the condition is true.
 
     Args:
-        condition: It is called again and again; whatever it raises ends the wait.
+        condition: It is called again and again; an exception that it raises ends the wait.
         seconds: The deadline, from now.
         pause_seconds: The time between two questions.
 
@@ -32,7 +32,7 @@ def until(condition: Callable[[], Value], seconds: float = 10.0, pause_seconds: 
 
 
 def ended(pid: int) -> bool:
-    """Return whether a process has ended; one that its parent has not waited for yet counts as ended."""
+    """Return whether a process has ended; a zombie counts as ended."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):

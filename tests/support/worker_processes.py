@@ -1,4 +1,4 @@
-"""Worker processes for tests that a scripted service drives: their output, their children and their end."""
+"""Worker processes for tests with a scripted service: their output, children and end."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""The child process: `python -m luthier.trials.child FD` does the assignments that come over the socket FD.
+"""The child process: `python -m luthier.trials.child FD` does assignments from the socket FD.
 
 A worker starts it and keeps it warm: models and data stay in `ModelCache` between assignments. It does one assignment
 at a time, never speaks to the service, and ends with its worker.
@@ -62,7 +62,7 @@ def serve(descriptor: int, prepare: "Callable[[], tuple[Jobs, ModelCache]]") -> 
 
 
 def prepare() -> "tuple[Jobs, ModelCache]":
-    """Import what trains; takes seconds, during which the worker waits for an assignment.
+    """Import the jobs and torch; takes seconds, during which the worker waits for an assignment.
 
     Returns:
         The function for each kind of assignment, and an empty cache.
@@ -70,7 +70,7 @@ def prepare() -> "tuple[Jobs, ModelCache]":
     Raises:
         CannotWork: A library is missing, or torch cannot use the GPU that the worker was given.
     """
-    gc.disable()  # imported modules stay: looking for garbage meanwhile takes a tenth of the time
+    gc.disable()  # imported modules stay: the garbage collector would take a tenth of the time
     try:
         from luthier.trials.jobs.compare import compare
         from luthier.trials.jobs.evaluate import evaluate
@@ -84,7 +84,7 @@ def prepare() -> "tuple[Jobs, ModelCache]":
     check_gpu(os.environ.get("LUTHIER_GPU"))
     gc.enable()
     gc.collect()
-    gc.freeze()  # the libraries' own objects: looking through them after each assignment takes a fifth of a second
+    gc.freeze()  # the libraries' own objects: to collect them after each assignment takes a fifth of a second
     jobs: Jobs = {
         AssignmentKind.INSPECT: inspect,
         AssignmentKind.EVALUATE: evaluate,
@@ -123,7 +123,7 @@ def check_gpu(given: str | None) -> None:
 
 
 def perform(job: "Job", assignment: Assignment, session: Session, warm: "ModelCache") -> tuple[Result, bool]:
-    """Do one assignment. Every error becomes a result; unexpected ones are written to the session's log.
+    """Do one assignment. Every error becomes a result; unexpected errors are written to the session's log.
 
     Args:
         job: The function for the assignment's kind.
@@ -150,7 +150,7 @@ def perform(job: "Job", assignment: Assignment, session: Session, warm: "ModelCa
         replace = out_of_memory(error)
         text = disk_problem(error, session.folder) or f"{type(error).__name__}: {one_line(error, None)}"[:1000]
         result = _failed(Reason.OOM if replace else Reason.ERROR, text)
-    if result.status != "failed":  # the size that was tried last before a failure need not have fitted
+    if result.status != "failed":  # the last size before a failure need not have fitted
         result = result.model_copy(update={"micro_batch": warm.micro_batch.limit})
     return result, replace
 
@@ -185,7 +185,7 @@ def _resident_bytes() -> int | None:
 
 
 def _send_logs(connection: WorkerConnection) -> None:
-    """Send the libraries' logs and warnings to the worker; some libraries have set up handlers of their own."""
+    """Send the libraries' logs and warnings to the worker; some libraries have set up their own handlers."""
     logging.captureWarnings(True)
     logging.basicConfig(handlers=[SessionLog(connection)], format="%(levelname)s %(name)s: %(message)s", force=True)
     for name in ("transformers", "datasets", "huggingface_hub"):

@@ -28,7 +28,7 @@ class WorkerConnection:
     """The socket to the worker. Any thread may send; a thread of its own receives.
 
     Assignments that arrive are put into `inbox`, decisions are handed to `session`. When the socket closes, this
-    process and everything it started end at once.
+    process and everything it started are killed.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -61,13 +61,13 @@ class WorkerConnection:
 
 
 class PipedSession:
-    """One assignment's session with its worker: `luthier.trials.session.Session` over the socket.
+    """An assignment's session with its worker: `luthier.trials.session.Session` over the socket.
 
     Args:
         assignment: The assignment's id.
         folder: The folder of its files.
         connection: The socket to the worker.
-        micro_batch: How many examples fit in memory at once; every report says it.
+        micro_batch: The number of examples that fit in memory together; every report holds it.
     """
 
     def __init__(self, assignment: int, folder: Path, connection: WorkerConnection, micro_batch: MicroBatch) -> None:
@@ -118,7 +118,7 @@ class PipedSession:
         self._connection.send(Logged(text=storable(text)))
 
     def decide(self, message: Decided) -> None:
-        """Take the service's decision; called by the receiving thread. One on another assignment is ignored."""
+        """Take the service's decision; called by the receiving thread. A decision on another assignment is ignored."""
         if message.id != self._assignment:
             return
         with self._changed:
@@ -146,7 +146,7 @@ class SessionLog(logging.Handler):
 
 
 def kill_group() -> None:
-    """End this process and everything it started, at once."""
+    """Kill this process and everything it started."""
     if os.getpgrp() == os.getpid():
         os.killpg(os.getpid(), signal.SIGKILL)
     os._exit(1)

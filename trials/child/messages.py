@@ -54,7 +54,7 @@ class Unfit(Message):
 
 
 class Evaluated(Message):
-    """From the child: one evaluation on the validation split, whose files are complete.
+    """From the child: an evaluation on the validation split, whose files are complete.
 
     The worker makes the service's `Report` of it.
     """
@@ -77,7 +77,7 @@ class Logged(Message):
 
 
 class Result(Message):
-    """How an assignment ended, and what it produced. The worker makes the service's `Outcome` of it.
+    """The end of an assignment, and its results. The worker makes the service's `Outcome` of it.
 
     A child's result is complete, pruned or failed; a worker itself says `released` and `lost`.
     """

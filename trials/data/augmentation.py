@@ -19,7 +19,7 @@ from PIL import Image, ImageEnhance, ImageOps
 AREA = (0.08, 1.0)  # share of the image's area that is cut out
 RATIO = (3 / 4, 4 / 3)  # width by height of the part that is cut out
 STRENGTHS = 30  # a strength is a whole number from 0 to this
-GREY = (128, 128, 128)  # what is shifted in from outside
+GREY = (128, 128, 128)  # the colour that is shifted in from outside
 
 
 def augment(image: Image.Image, kind: str, size: tuple[int, int], resample: int) -> Image.Image:

@@ -1,6 +1,7 @@
-"""Batches of an epoch and of an evaluation: seeded, with rows of about one length, and always the same in number.
+"""Batches of an epoch and of an evaluation: seeded, with rows of about the same length.
 
-The training loop and the engine call these functions with the lengths of a split's rows, and get row numbers.
+The number of batches of an epoch depends on rows and batch size alone. The training loop and the engine call these
+functions with the lengths of a split's rows, and get row numbers.
 """
 
 import random
@@ -34,6 +35,6 @@ def training_batches(lengths: Sequence[int], batch_size: int, seed: int) -> list
 
 
 def evaluation_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Return row numbers of batches with every row once, longest first: a batch too large for memory fails at once."""
+    """Return row numbers of batches with every row once, longest first: a batch too large for memory fails first."""
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]

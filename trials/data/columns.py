@@ -1,7 +1,7 @@
 """Columns of a table as a task's inputs: every value is checked, and refused with file, row and cure.
 
-`load_data` calls a reader for each role of the task, and `read_groups` where rows are grouped. Nothing here changes a
-value, but for paths, which are resolved, and groups, which become text.
+`load_data` calls a reader for each role of the task, and `read_groups` where rows are grouped. No value is changed,
+except paths, which are resolved, and groups, which become text.
 """
 
 from collections.abc import Callable, Mapping

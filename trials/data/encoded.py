@@ -85,7 +85,7 @@ class Encoded:
         return replace(self, columns=columns, labels=labels, lengths=lengths, positions=positions)
 
     def labels_of(self, examples: Sequence[int]) -> tuple[torch.Tensor, Self]:
-        """Return what the scores of some examples need.
+        """Return the labels of some examples, for their scores.
 
         Args:
             examples: Numbers of examples; the same one may occur twice.

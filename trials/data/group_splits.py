@@ -1,4 +1,4 @@
-"""Splits of grouped rows: whole groups are assigned to sides, so that related rows never lie on two sides.
+"""Splits of grouped rows: whole groups are assigned, so that related rows lie on one side.
 
 `data.splits` calls these functions with the groups, the strata and a seed, and they return row numbers. They never
 split a group. A stratum is a class of rows that every side should get its share of, usually a label.
@@ -28,8 +28,8 @@ def assign_groups(
     """Assign whole groups to sides, so that the rows per stratum come as near to the shares as the groups allow.
 
     First the side `must_cover` gets a few small groups that together hold every stratum. Then each other group, the
-    large ones first, goes to the side where it lowers the squared error most. Finally a side of `shares` that got
-    nothing takes the smallest group that another side can spare.
+    large ones first, goes to the side where it lowers the squared error most. Finally each empty side of `shares` takes
+    the smallest group that another side can give up.
 
     Example: seven rows of the groups a, a, a, a, b, b, c and of the strata 0, 0, 0, 1, 0, 1, 0, with the shares
     {"test": 0.5}, and "train" as `remainder` and `must_cover`. Both a and b hold both strata; b is smaller and goes to
@@ -50,7 +50,7 @@ def assign_groups(
     members = shuffled_members(groups, seed)
     order = list(members)
     random.Random(seed).shuffle(order)  # noqa: S311 - a reproducible split, not a secret
-    order.sort(key=lambda group: -len(members[group]).bit_length())  # large groups first; of about one size by chance
+    order.sort(key=lambda group: -len(members[group]).bit_length())  # large groups first; similar sizes in random order
     counts = {group: Counter(keys[i] for i in members[group]) for group in order}
     totals = Counter(keys)
     sides = _Sides(counts, totals, shares, remainder)
@@ -108,11 +108,11 @@ def _fill_empty(
     remainder: str,
     covering: Collection[str],
 ) -> None:
-    """Give each side of `shares` that has no group the smallest one that another side can spare.
+    """Give each empty side of `shares` the smallest group that another side can give up.
 
     A group that is needed to cover the strata stays, and so does the last group of a side other than the remainder.
     """
-    for side in shares:  # a small share may have got nothing beside large groups
+    for side in shares:  # a small share may have no group beside large groups
         if sides[side]:
             continue
         spare = {

@@ -1,4 +1,4 @@
-"""Images and sounds decoded from files or bytes: images as in transformers' pipelines, sounds as one channel.
+"""Images and sounds decoded from files or bytes: images as RGB, sounds as a single channel.
 
 The tasks of images and sounds call these functions in `encode`. Each unusable file is a BadData whose sentence names
 the file and the cure; no format that can run a program is opened.

@@ -114,7 +114,7 @@ def _checked(path: str, table: Table) -> Path:
     file = (table.folder / path if table.folder else Path(path)).resolve()
     if not any(file.is_relative_to(folder) for folder in table.own_folders):
         check_inside_roots(file, "it")
-    status = file.stat()  # FileNotFoundError names what is wrong
+    status = file.stat()  # a FileNotFoundError becomes the message
     if not file.is_file():
         raise BadData("it is no file. Name a file.")
     if status.st_size == 0:

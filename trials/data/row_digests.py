@@ -1,4 +1,4 @@
-"""Digests of rows by their content: the same row has the same digest in another file and in another order.
+"""Digests of rows by their content, equal for the same row in another file or order.
 
 Stable splits order rows by them, a packed model keeps the digests of its training rows, and a comparison leaves those
 rows out. They are 8 bytes long: enough to tell the rows of a data set apart, not to keep their content secret.

@@ -1,4 +1,4 @@
-"""Data sources: a spec's text is located once, as a local file, a local folder or a hub data set, and then read.
+"""Data sources: a spec's text is located as a file, a folder or a hub data set, and then read.
 
 `load_data` calls `locate` for each source and reads what it finds; the model cache asks `source_stamps` whether local
 data changed. Local paths stay inside the data roots (`luthier.trials.paths`), and no code of a data set is run.
@@ -167,13 +167,13 @@ def _hub_table(part: Any, name: str, path: tuple[str, ...], selection: set[str])
 def source_stamps(source: str | SplitFiles) -> tuple[Hashable, ...]:
     """Return sizes and times of a dataset's local files and folders: data whose stamps changed must be read again.
 
-    Stamps follow the names, not the located files: a link that points to another file by now is another source.
+    Stamps follow the names, not the located files: a link that now points to another file is another source.
 
     Args:
         source: The spec's `dataset.source`, located or not.
 
     Returns:
-        One stamp for each file, None for a source that is not on this worker.
+        A stamp for each file, None for a source that is not on this worker.
     """
     names = [source] if isinstance(source, str) else [name for name in source.model_dump().values() if name]
     return tuple(path_stamp(Path(name).expanduser()) for name in names)

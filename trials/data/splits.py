@@ -5,7 +5,7 @@ Without groups the rows of each label are shared out exactly (largest remainders
 assigns whole groups: the sizes come as near to the shares as the groups allow.
 
 A stable draw orders rows and groups by their content instead of by chance. So a row keeps its side when others are
-added, but for the few at the edge of a share, and last month's model was not trained on today's test rows.
+added, except a few at the edge of a share, and last month's model was not trained on today's test rows.
 
 scikit-learn's StratifiedShuffleSplit is not used: it keeps no groups together, has no stable draw, refuses a class of
 one row, and would be a heavy library to install on each worker.
@@ -48,7 +48,7 @@ class Split:
 
     @property
     def strata(self) -> list[int]:
-        """The class by which each row is stratified: its label; of several labels the most frequent one but 0."""
+        """The class by which each row is stratified: its label, or the most frequent of several, 0 excepted."""
         return [_most_frequent(label) if isinstance(label, list) else label for label in self.labels]
 
 

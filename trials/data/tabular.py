@@ -34,7 +34,7 @@ class Table:
         lines: The line of each row, for text files.
         rows_named: The name of each row, where rows are files of a folder.
         folder: The folder that relative paths in the table start from.
-        own_folders: Folders outside the data roots that paths may lie in all the same: the hub's caches.
+        own_folders: Folders outside the data roots in which paths may lie nevertheless: the hub's caches.
     """
 
     name: str
@@ -223,7 +223,7 @@ def _read_conll(file: Path, name: str, selection: set[str], path: tuple[str, ...
     """Read the sentences of a CoNLL file: a line is a word, other fields and a tag; a blank line ends a sentence.
 
     Raises:
-        BadData: A line has another number of fields than the others, or one only.
+        BadData: A line has another number of fields than the others, or a single field.
     """
     words: list[list[str]] = [[]]
     tags: list[list[str]] = [[]]

@@ -1,4 +1,4 @@
-"""Find which batch sizes of a space fit in memory: measure two small batches, and extrapolate to the large ones.
+"""Find which batch sizes of a space fit in memory, by extrapolation from two small batches.
 
 The memory of a step grows linearly with its examples: a fixed part (weights, gradients, the optimizer's states) and a
 part for each example (tensors of the forward pass that the backward pass needs). The costliest configuration is
@@ -93,7 +93,7 @@ def batch_fits(
 
 
 def batch_sizes(space: Space, params: Params) -> list[int]:
-    """Return the batch sizes to tell of, ascending: every choice; of a range both ends and the powers of two between.
+    """Return the batch sizes to report, ascending: every choice; of a range both ends and the powers of two between.
 
     Args:
         space: Where it has no batch size, there is only that of `params`.

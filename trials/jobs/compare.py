@@ -1,8 +1,8 @@
-"""Compare a schedule's champion and its challenger on the same test examples: the basis of a promotion.
+"""Compare a schedule's champion and its challenger on the same test examples, for a promotion.
 
 The child calls `compare`; both models are packed files. Examples that either model was trained or chosen on are left
-out for both: a split that a user made, and repeated rows, may hold the challenger's own. Both are scored in plain
-float32. Where the metric is no mean over examples, it is also computed on replicates.
+out for both: a split that a user made may hold some of the challenger's own training rows, and so may repeated rows.
+Both are scored in plain float32. Where the metric is no mean over examples, it is also computed on replicates.
 """
 
 import shutil
@@ -26,7 +26,7 @@ from luthier.trials.session import Session
 from luthier.trials.training.model_cache import ModelCache
 
 WORK_PREFIX = ".rival-"
-"""Folders in which models are unpacked; one that is left over is of a process that was killed."""
+"""Folders in which models are unpacked; a folder that is left over comes from a process that was killed."""
 
 
 def compare(assignment: Assignment, session: Session, cache: ModelCache) -> Comparison:

@@ -1,4 +1,4 @@
-"""Evaluate the winner: measure its test score, once, and pack the model that people can use as one file.
+"""Evaluate the winner: measure its test score, once, and pack its model as one file.
 
 The child calls `evaluate` after the study's last trial.
 """
@@ -31,7 +31,7 @@ def evaluate(assignment: Assignment, session: Session, cache: ModelCache) -> Eva
         Ended: The assignment is to end now.
         torch.OutOfMemoryError: A single example does not fit.
     """
-    for leftover in session.folder.glob(f"{WORK_PREFIX}*"):  # a whole model each, of an attempt that was killed
+    for leftover in session.folder.glob(f"{WORK_PREFIX}*"):  # each holds a whole model of an attempt that was killed
         shutil.rmtree(leftover, ignore_errors=True)
     study = cache.open(assignment)
     model, _ = prepare(study, assignment.params, assignment.seed)
@@ -40,7 +40,7 @@ def evaluate(assignment: Assignment, session: Session, cache: ModelCache) -> Eva
         raise BadData("The study has no finished trial, so there is no model to measure.")
     tensors, about = checkpoint.read(session.folder / best.name)
     checkpoint.load_trained(model, tensors, about.get("decay", 1.0))
-    lora.merge(study.pretrained)  # from here on the model is the one that people will load
+    lora.merge(study.pretrained)  # from here on the model is the same that people will load
     test: Metrics | None = None
     if "test" in study.data.splits:
         encoded = study.encoded("test", int(assignment.params["max_length"]))

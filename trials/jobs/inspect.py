@@ -1,6 +1,6 @@
-"""Inspect a study before its first trial: open models and data, check them, and estimate what a trial costs.
+"""Inspect a study before its first trial: open and check models and data, estimate the cost of trials.
 
-The child calls `inspect` once for each study. Nothing that it does changes a later trial's scores.
+The child calls `inspect` once for each study. It never changes a later trial's scores.
 """
 
 import math
@@ -34,7 +34,7 @@ PROBE_EXAMPLES = 128
 
 
 def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Inspection:
-    """Return all of model and data that the service and later trials need to know.
+    """Open and check models and data, and return all facts about them that the service and later trials need.
 
     Batch sizes that do not fit in memory lower the cache's micro-batch, so that no trial has to run out of memory
     first; on the CPU a trial would not survive that.
@@ -57,7 +57,7 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
         models.append(_summary(spec, study))
         dropout |= bool(study.pretrained.dropout)
         space = _resolved_space(spec, study)
-        if space is None:  # the service says so, with the path
+        if space is None:  # the service reports that, with the path
             estimates.append(None)
             continue
         params = _baseline(spec, space, name)
@@ -181,7 +181,7 @@ def _seconds_per_step(probe: Probe, batches: list[list[int]], session: Session) 
 
 
 def _evaluation_seconds(engine: Engine, validation: Encoded, session: Session) -> float:
-    """Return the time of an evaluation of the whole split, from one of examples at equal distances in it."""
+    """Return the time of an evaluation of the whole split, from an evaluation of examples at equal distances in it."""
     distance = max(1, len(validation) // PROBE_EXAMPLES)
     sample = validation.sample(range(0, len(validation), distance)[:PROBE_EXAMPLES])
     started = time.perf_counter()

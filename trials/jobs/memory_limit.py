@@ -1,4 +1,4 @@
-"""The memory that a trial may hold on this machine: of its GPU, or what the machine and the container leave.
+"""The memory that a trial may hold on this machine: of its GPU, or of machine and container.
 
 `batch_fits` compares a step's memory with it.
 """
@@ -20,7 +20,7 @@ class MemoryLimit:
     """The bytes that a trial may hold.
 
     Attributes:
-        now: Beside all that runs now.
+        now: While all that runs now keeps its memory.
         total: If nothing else ran.
     """
 
@@ -38,7 +38,7 @@ def cpu_limit(weights: int) -> MemoryLimit:
     """Return the memory that the machine and the container leave.
 
     Args:
-        weights: Bytes of the model, which is loaded already, and so is missing in what is free.
+        weights: Bytes of the model, which is loaded already, so that the free memory lacks them.
     """
     machine = _meminfo()
     total = machine.get("MemTotal", math.inf)

@@ -32,7 +32,7 @@ ABOUT = "luthier.json"
 SEEN = "luthier-seen.bin"
 """In the archive: digests of the rows that the model was trained or chosen on."""
 WORK_PREFIX = ".pack-"
-"""Folders in which an archive is put together; one that is left over is of a process that was killed."""
+"""Folders in which an archive is put together; a folder that is left over comes from a process that was killed."""
 FASTEST = 1
 """gzip's level. Weights hardly shrink: the fastest level saves the most time for the least space lost."""
 MODE = 0o644
@@ -46,8 +46,8 @@ class PackedModel:
     Attributes:
         folder: As `save_pretrained` wrote it.
         label_names: Class id -> label.
-        max_length: What its inputs are truncated to.
-        seen: Digests of the rows that it was trained or chosen on.
+        max_length: The length to which its inputs are truncated.
+        seen: Digests of the rows on which it was trained or chosen.
     """
 
     folder: Path
@@ -91,7 +91,7 @@ def pack(assignment: Assignment, study: OpenStudy, test: Metrics | None, folder:
         assignment: How the model was made.
         study: The model and its data.
         test: Its metrics on the test split, if there is one.
-        folder: Where the archive goes; its name is `NAME`, and no reader sees half of it.
+        folder: Where the archive goes; its name is `NAME`, and no reader ever sees an incomplete file.
 
     Raises:
         OSError: The files cannot be written.

@@ -31,7 +31,7 @@ HEADER = ("example", "label", "champion", "challenger")
 
 @dataclass(frozen=True)
 class Predictions:
-    """One model's predictions.
+    """A model's predictions for the examples of a comparison.
 
     Attributes:
         task: The task's code.
@@ -45,7 +45,7 @@ class Predictions:
 
     @property
     def right(self) -> torch.Tensor:
-        """(units,) whether the highest logit is the label's."""
+        """(units,) booleans, true where the highest logit is that of the label."""
         return self.logits.argmax(1) == self.encoded.labels
 
     def scores(self, label_names: Sequence[str], logits: torch.Tensor | None = None) -> Metrics:
@@ -84,7 +84,7 @@ def predict(
         label_names: Those labels, by class id.
         task: The study's.
         session: Polled before each batch.
-        micro_batch: How many examples go through the model at once.
+        micro_batch: The number of examples that go through the model together.
 
     Raises:
         BadData: The model or the examples cannot be used.

@@ -1,4 +1,4 @@
-"""Replicates of a comparison: the difference of two models' metrics under chance, and on resampled examples.
+"""Replicates of a comparison: the difference of two models under chance, and on resampled examples.
 
 `compare` draws them where the metric is no mean over examples, or where examples are related. They are drawn from the
 assignment's seed, in an order that never changes.
@@ -27,7 +27,7 @@ class Replicates:
 
     Attributes:
         assignment: Seed and objective.
-        session: Polled meanwhile.
+        session: Polled between replicates.
         label_names: Class id -> label.
         champion: The predictions of the model in use.
         challenger: The predictions of the study's winner.
@@ -44,8 +44,8 @@ class Replicates:
     def draw(self) -> tuple[list[float], list[float]]:
         """Return the differences with the two models' predictions exchanged at random, and those on resamples.
 
-        The first are what chance alone would give (a paired randomization test, Noreen 1989), the second say how exact
-        the measured difference is (a bootstrap over examples, or over groups of them).
+        The first show the differences by chance alone (a paired randomization test, Noreen 1989). The second show how
+        exact the measured difference is (a bootstrap over examples, or over groups of them).
 
         Raises:
             Ended: The assignment is to end now.
@@ -62,7 +62,7 @@ class Replicates:
         return exchanged, resampled
 
     def _clusters(self) -> list[list[int]]:
-        """Return the examples' numbers, those that belong together in one list."""
+        """Return lists of the examples' numbers; examples that belong together are in one list."""
         members: dict[str, list[int]] = {}
         for example in range(len(self.champion.encoded.example_offsets) - 1):
             group = str(example) if self.groups is None else self.groups[example]

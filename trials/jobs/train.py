@@ -2,7 +2,7 @@
 
 The child calls `train`; `training.setup` holds the set-up. A trial is a function of its assignment: everything random
 is drawn from the assignment's seed, and the generators are seeded again after each evaluation, so that a resumed trial
-comes to the same scores as one that was never interrupted.
+reaches the same scores as a trial that was never interrupted.
 """
 
 import math
@@ -31,11 +31,11 @@ DIVERGED = "the loss is not finite any more; the trial ends as diverged"
 
 @dataclass(frozen=True)
 class Finished:
-    """How a trial ended by itself. Ended, BadData and torch.OutOfMemoryError are raised instead.
+    """The end of a trial by itself. Ended, BadData and torch.OutOfMemoryError are raised instead.
 
     Attributes:
         status: complete, or pruned where it diverged.
-        reason: Why it was pruned.
+        reason: The reason why it was pruned.
         examples_per_second: Of this attempt's training, without evaluations; None: it trained nothing.
         peak_memory_bytes: The most memory that was measured.
     """

@@ -1,8 +1,9 @@
-"""Low-rank adapters (LoRA, Hu et al. 2021) instead of weights: `strategy: lora`.
+"""Low-rank adapters (LoRA) around the layers of a model, for `strategy: lora`.
 
-Every linear layer and plain convolution inside the blocks above the freeze depth gets an adapter of rank 8, made by
-peft; the backbone's own weights do not change, and the head is trained whole. Adapters are put around single layers
-and taken away again, so that the next trial finds the pretrained model. Inspections, trials and evaluations call it.
+Every linear layer and plain convolution inside the blocks above the freeze depth gets an adapter of rank 8 (E. Hu et
+al. 2021), made by peft; the backbone's own weights do not change, and the head is trained whole. Adapters are put
+around single layers and taken away again, so that the next trial finds the pretrained model. Inspections, trials and
+evaluations call it.
 """
 
 import dataclasses
@@ -121,7 +122,7 @@ def _wrap(sites: list[LayerSite], dropout: float, transposed: bool) -> list[nn.M
     Args:
         sites: The layers.
         dropout: Probability of the adapters' dropout.
-        transposed: Whether the layers' weights are (inputs, outputs), as Conv1D's are.
+        transposed: True if the layers' weights are (inputs, outputs), as Conv1D's are.
     """
     if not sites:
         return []

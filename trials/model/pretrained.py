@@ -30,7 +30,7 @@ TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 
 
 class AutoClass(Protocol):
-    """One of transformers' auto classes, such as AutoModelForSequenceClassification."""
+    """An auto class of transformers, such as AutoModelForSequenceClassification."""
 
     def from_pretrained(self, *args: Any, **options: Any) -> Any:
         """Load the object that a folder, the only argument, describes."""
@@ -239,7 +239,7 @@ def load(auto: AutoClass, folder: Path, name: str, label_names: list[str], proce
     fresh = set(info["missing_keys"]) | {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}
     if fresh >= parameters - head:
         raise BadData(f"{name}: its weights fit no layer of {type(model).__name__}; save the model anew.", "model")
-    if own != names:  # a head trained for other labels is of no use
+    if own != names:  # a head that was trained for other labels is useless here
         fresh |= head
     model.to(device())
     draws.enable_shortcuts(model)
@@ -248,7 +248,7 @@ def load(auto: AutoClass, folder: Path, name: str, label_names: list[str], proce
 
 
 def _load_with_head(auto: AutoClass, folder: Path, names: Mapping[int, str]) -> Any:
-    """Load a model with a head for these label names; return it with what transformers says about its weights."""
+    """Load a model with a head for these label names; return it with the report of transformers on its weights."""
     torch.manual_seed(0)  # parameters that `draw_fresh` does not reach are at least the same every time
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,7 +1,7 @@
-"""The attention function of a model whose blocks run without padding, or whose last block runs on one token.
+"""The attention function of a model with blocks without padding, or with a last block on one token.
 
-It is registered with transformers under NAME. It calls transformers' own scaled-dot-product attention, on the tensors
-that the block would have given it without either shortcut. `unpadding` and `first_token` install it in a model.
+It is registered with transformers under NAME. It calls transformers' own scaled-dot-product attention, with the tensors
+that the block would give it without these shortcuts. `unpadding` and `first_token` install it in a model.
 """
 
 from contextvars import ContextVar
@@ -20,7 +20,7 @@ SDPA = "sdpa"  # transformers' name for scaled-dot-product attention
 
 @dataclass(frozen=True)
 class PaddedLayout:
-    """Where the tokens of an unpadded batch lie in the padded one.
+    """The places of the tokens of an unpadded batch in the padded one.
 
     Attributes:
         batch: Examples.

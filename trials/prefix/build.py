@@ -17,7 +17,7 @@ from luthier.trials.prefix.context import PrefixContext
 from luthier.trials.prefix.cut import CannotCut, Cut, capture
 from luthier.trials.prefix.rows import ActivationRows, map_file, row_numbers
 
-BATCH_EXAMPLES = 64  # at once; halved when memory does not suffice
+BATCH_EXAMPLES = 64  # in one batch; halved when memory does not suffice
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class ShallowerPrefix:
 
 @dataclass(frozen=True)
 class PrefixBuild:
-    """One split's prefix that is to be computed.
+    """The prefix of a split, which is to be computed.
 
     Attributes:
         context: The trial's model, and how to run it.

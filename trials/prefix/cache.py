@@ -1,12 +1,12 @@
 """The frozen-prefix cache: a frozen part's output is computed once, for every epoch and every trial.
 
 The bottom k blocks in evaluation mode are a fixed function of the example. The tensors that cross their upper edge
-(`Cut`) are stored by model weights, data fingerprint, preprocessing and k: one row per token or per example, without
+(`Cut`) are stored by model weights, data fingerprint, preprocessing and k: a row per token or per example, without
 padding, in files that the workers of a machine share (`TieredFiles`). During a trial they lie on the GPU if there is
-room. A deeper prefix is computed from the deepest shallower one there is.
+room. A deeper prefix is computed from the deepest stored prefix below it.
 
-`ModelCache` holds one cache with each model. It must never change a trial's result: whatever cannot be cut exactly is
-computed whole.
+`ModelCache` holds one cache with each model. It must never change a trial's result: a model that cannot be cut exactly
+is computed whole.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ class PrefixCache:
     """The prefixes and shortcuts of one model. A worker's child keeps it with the model.
 
     Attributes:
-        rejects_bfloat16: Whether the model's code cannot compute in bfloat16; None: not tried yet. The engine sets it.
+        rejects_bfloat16: True if the model's code cannot compute in bfloat16; None: not tried yet. The engine sets it.
     """
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class PrefixCache:
         return None
 
     def shortcut(self, context: PrefixContext, depth: int, encoded: Encoded) -> Shortcut:
-        """Return what the blocks above `depth` of a model in evaluation mode can leave out.
+        """Return the shortcuts that the blocks above `depth` of a model in evaluation mode allow.
 
         Args:
             context: The trial's model.
@@ -172,7 +172,7 @@ def _versions() -> list[str]:
 
 
 def _reason_for_none(error: BaseException) -> str | None:
-    """Return why a trial has no prefix, if the error means that it can do without one; else None."""
+    """Return why a trial has no prefix, if the trial can be computed without a prefix after this error; else None."""
     if isinstance(error, CannotCut | NoRoom):
         return str(error)
     if isinstance(error, OSError):

@@ -1,4 +1,4 @@
-"""What the prefix cache needs to know of a trial: its model, how to run it, and where to log.
+"""The facts about a trial that the prefix cache needs: its model, how to run it, where to log.
 
 The training engine makes one for each trial. It holds no activations.
 """
@@ -17,7 +17,7 @@ RunHalving = Callable[[Callable[[int], None], int], None]  # run(compute, rows),
 
 @dataclass(frozen=True)
 class PrefixContext:
-    """One trial's model, and how to run it.
+    """The model of a trial, and the functions that run it.
 
     Attributes:
         key: Identifies the model's files, the data, the preprocessing and the precision.

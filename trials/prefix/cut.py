@@ -1,9 +1,9 @@
-"""A cut: the edge between a model's frozen part and the part that trains, and forwards that stop or start there.
+"""The cut between the frozen and the trained part of a model: forwards stop or start there.
 
-Above a freeze depth k > 0 everything that trains depends on the input of the first part with a trainable parameter:
-the cut, or on the backbone's output where the whole backbone is frozen. A `Cut` runs the model's own forward. To
-capture, the forward stops at the cut, and the tensors that arrive are kept. To inject, the frozen parts below return
-zeros of the right shape at once, and the captured tensors replace those that arrive. `cut_search` decides whether a
+Above a freeze depth k > 0 everything that trains depends on the input of the first part with a trainable parameter: the
+cut, or on the backbone's output where the whole backbone is frozen. A `Cut` runs the model's own forward. To capture,
+the forward stops at the cut, and the tensors that arrive are kept. To inject, the frozen parts below return zeros of
+the right shape without computing, and the captured tensors replace those that arrive. `cut_search` decides whether a
 model can be cut; nothing else may make a Cut.
 """
 
@@ -25,7 +25,7 @@ WHOLE = "whole"  # a field's kind, beside those of `probe`; kinds are part of th
 
 
 class CannotCut(Exception):
-    """The frozen part's output cannot be kept. The text says why, in words that follow "because "."""
+    """The frozen part's output cannot be kept. The text is the reason, in words that follow "because "."""
 
 
 class CutReached(Exception):
@@ -34,7 +34,7 @@ class CutReached(Exception):
 
 @dataclass(frozen=True)
 class Field:
-    """A tensor that crosses the cut, and the rows that are stored of it.
+    """A tensor that crosses the cut, and the form of its stored rows.
 
     Attributes:
         leaf: The tensor's index in the flattened structure that crosses the cut.
@@ -86,7 +86,7 @@ class Field:
 
 
 class Cut:
-    """One model frozen to one depth. Valid as long as the model's modules are those that it was made for.
+    """The cut of a model at one depth. It is valid as long as the model has the modules it was made for.
 
     Args:
         backbone: The model's blocks.

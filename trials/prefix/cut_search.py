@@ -1,4 +1,4 @@
-"""The search for a model's cut, which is tried on a few examples and used only if the logits are the same.
+"""The search for the cut of a model, which is used only if logits on a few examples stay the same.
 
 The prefix cache calls it once for each model and depth. It assumes nothing about an architecture.
 """

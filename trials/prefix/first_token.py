@@ -46,7 +46,7 @@ class FirstTokenOnly:
     @contextmanager
     def active(self) -> Iterator[None]:
         """Within this context a forward computes only what the first token of the last block needs."""
-        whole: list[torch.Tensor] = []  # the block's input, and what its projections get; (batch, tokens, H) each
+        whole: list[torch.Tensor] = []  # the input of the block and that of its projections; (batch, tokens, H) each
 
         def enter(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
             hidden = next(a for a in (*args, *kwargs.values()) if isinstance(a, torch.Tensor))

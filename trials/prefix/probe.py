@@ -13,7 +13,7 @@ from luthier.trials.prefix.shapes import Inputs
 Forward = Callable[[Inputs], torch.Tensor]  # a batch's inputs -> the model's logits
 
 FIRST, LAST, PER_TOKEN = "first", "last", "tokens"  # which tokens of a block's output the logits depend on
-CLOSE = 3e-4  # float32 logits differ by less between batches of other examples, and by far more if they are wrong
+CLOSE = 3e-4  # relative difference of float32 logits: between batches it is smaller, and far larger if they are wrong
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def map_file(path: str | Path, fields: Sequence[Field], lengths: Sequence[int], 
         path: A file of the size that `file_layout` says.
         fields: The cut's fields.
         lengths: Tokens of each example of the split, without padding.
-        write: Whether changes of the tensors are written to the file.
+        write: True to write changes of the tensors to the file.
     """
     starts, end = file_layout(fields, lengths)
     whole = torch.from_file(str(path), shared=write, size=end, dtype=torch.uint8)

@@ -1,6 +1,6 @@
-"""Structures of tensors that a module returned: recorded as shapes, and built again for a batch of another size.
+"""Structures of tensors, recorded as shapes and built again for batches of other sizes.
 
-A cut uses them to stub frozen modules. They say nothing about the values in a tensor.
+A cut uses them to stub frozen modules. The values of tensors are not recorded.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ class Shape:
         """Infer a shape from one tensor per batch, over batches of different sizes.
 
         Args:
-            tensors: What one module returned, a tensor per batch.
+            tensors: The results of one module, a tensor per batch.
             inputs: The model's inputs of the same batches.
 
         Returns:
@@ -83,7 +83,7 @@ def template(structures: Sequence[Any], inputs: Sequence[Inputs]) -> Any:
     A tensor whose shape cannot be inferred becomes None; everything else stays as it is in the first structure.
 
     Args:
-        structures: What one module returned, a structure per batch.
+        structures: The results of one module, a structure per batch.
         inputs: The model's inputs of the same batches.
 
     Raises:

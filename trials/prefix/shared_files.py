@@ -1,4 +1,4 @@
-"""The folders of activations that a user's workers on one machine share, and how long they are kept.
+"""The folders of activations that a user's workers on one machine share.
 
 There is one in memory (a tmpfs, so that activations that one worker computed lie in the host memory of all) and one on
 disk. The prefix cache opens them. The worker, which imports no torch and so may import nothing else of this package,
@@ -40,13 +40,13 @@ def machine_files() -> TieredFiles:
 
 @atexit.register
 def release() -> None:
-    """Let go of every folder, so that another process's `sweep` may remove it. A process that ends calls it."""
+    """Release every folder, so that another process's `sweep` may remove it. A process that ends calls it."""
     while _users:
         _users.popitem()[1].close()
 
 
 def _lock_shared(folder: Path) -> IO[str]:
-    """Take a folder's shared lock, and return the locked file. A folder that is swept meanwhile is created again."""
+    """Take a folder's shared lock, and return the locked file. A folder that was just swept is created again."""
     while True:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with contextlib.suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""Shortcuts: what the blocks that are computed leave out, namely padding and tokens that the head does not use.
+"""Shortcuts: blocks leave out padding, and the last block leaves out tokens that the head does not use.
 
 The prefix cache searches them once for each model, and the training engine makes them active in each forward.
 """

@@ -31,7 +31,7 @@ class NoRoom(Exception):
 
 @dataclass(frozen=True)
 class Tier:
-    """A folder, and how many bytes its files may take together."""
+    """A folder, and the number of bytes that its files may take together."""
 
     folder: Path
     bytes: int
@@ -68,13 +68,13 @@ class TieredFiles:
     def build(self, key: str, size: int, write: Callable[[Path], None], tick: Callable[[], None]) -> IO[bytes]:
         """Open the file of a key as `find` does; if there is none, write it first.
 
-        Of several workers one writes; the others wait for it, on an exclusive lock.
+        A single worker writes; others wait for it, on an exclusive lock.
 
         Args:
             key: The file's name.
             size: Bytes of the file.
             write: Fills the file, which has the right size, at the path that it is given.
-            tick: Called between two attempts to get the lock; what it raises ends the wait.
+            tick: Called between two attempts to get the lock; an exception that it raises ends the wait.
 
         Raises:
             NoRoom: No folder can make room for the file.

@@ -1,4 +1,4 @@
-"""Traces of whole forwards: in which order a backbone's parts are called, with which arguments and results.
+"""Traces of whole forwards: the calls of a backbone's parts, in order, with arguments and results.
 
 The search for a cut records them. A trace changes nothing about the model.
 """
@@ -18,15 +18,15 @@ from luthier.trials.prefix.shapes import Inputs, PassThrough
 
 @dataclass
 class ForwardTrace:
-    """One whole forward of a probe.
+    """The record of a whole forward of a probe.
 
     Attributes:
         inputs: The model's inputs.
         logits: The logits that count.
         order: The backbone's parts in the order of their calls, with repeats.
-        outputs: What each part returned first, by the part's id; arguments that it returned are a PassThrough.
+        outputs: The result of each part's first call, by the part's id; arguments that it returned are a PassThrough.
         arguments: Positional and keyword arguments of each part's first call, by the part's id.
-        base_output: What the whole backbone returned.
+        base_output: The result of the whole backbone.
     """
 
     inputs: Inputs

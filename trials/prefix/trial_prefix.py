@@ -1,4 +1,4 @@
-"""One trial's frozen prefix: logits of examples from their stored activations.
+"""A trial's frozen prefix: logits of examples from their stored activations.
 
 The prefix cache opens it, the training engine asks it for logits. It computes nothing below the cut.
 """
@@ -20,11 +20,11 @@ from luthier.trials.prefix.unpadding import MASK
 
 @dataclass(frozen=True)
 class CutPlan:
-    """How a split's forward starts at the cut.
+    """The plan by which forwards of a split start at the cut.
 
     Attributes:
         cut: The cut.
-        ignores_inputs: Whether the values of the model's inputs play no part above the cut.
+        ignores_inputs: True if the values of the model's inputs play no part above the cut.
     """
 
     cut: Cut
@@ -32,10 +32,10 @@ class CutPlan:
 
 
 class TrialPrefix:
-    """One trial's frozen prefix, over its splits.
+    """The frozen prefix of a trial, over its splits.
 
     Args:
-        parts: The plan and the stored rows of each split, by the id of its Encoded, which stays alive meanwhile.
+        parts: The plan and the stored rows of each split, by the id of its Encoded, which must stay alive.
     """
 
     def __init__(self, parts: Mapping[int, tuple[CutPlan, ActivationRows]]) -> None:

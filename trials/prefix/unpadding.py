@@ -1,9 +1,9 @@
 """Unpadding: blocks that run without the batch's padding.
 
-Nearly everything that a block computes it computes token by token; only attention combines tokens. So the blocks get
+Blocks compute nearly everything token by token; only attention combines tokens. So the blocks get
 the tokens of a batch in one row, without padding, and attention alone gets the padded batch. The search for shortcuts
-calls `supports_unpadding` first, which compares the logits with the whole forward's, and unpads nothing where they
-differ.
+calls `supports_unpadding` first, which compares the logits with the whole forward's, and no block is unpadded where
+they differ.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,1 +1,1 @@
-"""The tasks: one file for each, behind the interface of `base.TaskCode`; `registry` finds them by name."""
+"""The tasks: a file for each, with a subclass of `base.TaskCode` that `registry` finds by name."""

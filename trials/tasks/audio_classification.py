@@ -1,4 +1,4 @@
-"""Audio classification: one label for a sound.
+"""Audio classification: a label for each sound.
 
 `max_length` is in milliseconds: the start of each sound that the model hears. Sounds become the model's features once,
 kept as 16-bit floats; a batch is padded as the model's own feature extractor pads.
@@ -79,8 +79,8 @@ class AudioClassification(TaskCode):
             sounds.append(features.astype(numpy.float16))
         lengths = [len(features) if features.ndim == 1 else 1 for features in sounds]
         masked = sounds[0].ndim == 1 and bool(getattr(extractor, "return_attention_mask", False))
-        # One length for all where a sound's features depend on how far it is padded. Also where most sounds are about
-        # as long: with one length, the prefix cache can keep the output of a frozen part for each sound.
+        # The same length for all where a sound's features depend on its padding. Also where most sounds are about
+        # as long: then the prefix cache can keep the output of a frozen part for each sound.
         one_length = not masked or getattr(pretrained.model.config, "feat_extract_norm", "") == "group"
         one_length = one_length or sum(lengths) >= LEAST_FILLED * max(lengths) * len(lengths)
         return Encoded(

@@ -1,4 +1,4 @@
-"""The contract of a task: what a subclass of `TaskCode` must provide for training, evaluation and comparison.
+"""The contract of a task: the methods of `TaskCode` that training, evaluation and comparison call.
 
 The jobs and the training engine call it, always through `registry.task_code`. The child process runs it in one thread.
 A task holds no state: model, processor and examples are arguments.
@@ -22,8 +22,8 @@ class TaskCode(ABC):
     """The code of one task: load its models, encode its examples, collate its batches and compute its scores.
 
     The order of calls is `check`, `load`, then `encode` or `encode_augmented` once for each split, then `collate` for
-    each batch and `scores` for each evaluation. The same arguments give the same results, but for an augmented split's
-    `collate`, which draws from the seeded generator of the module `random`.
+    each batch and `scores` for each evaluation. The same arguments give the same results, except in `collate` of an
+    augmented split, which draws from the seeded generator of the module `random`.
 
     Attributes:
         name: The task's key in `luthier.studies.tasks.TASKS`, where its columns, metrics and baseline are.
@@ -70,7 +70,7 @@ class TaskCode(ABC):
 
         Args:
             pretrained: A model and its processor from `load`.
-            split: One or more examples, whose columns are the task's roles.
+            split: At least one example; the columns are the task's roles.
             max_length: The longest input, in the task's own unit (tokens, milliseconds); a task whose inputs have one
                 size ignores it.
 

@@ -1,7 +1,7 @@
-"""Image classification: one label for an image.
+"""Image classification: a label for each image.
 
 Images are decoded, resized and cropped once, by the model's own processor, and kept as bytes; a batch gets the
-processor's colour values (its rescaling and normalisation, which is one factor and one offset a channel).
+processor's colour values (its rescaling and normalisation: a factor and an offset for each channel).
 """
 
 from collections.abc import Sequence
@@ -224,7 +224,7 @@ def _colours(processor: Any) -> tuple[torch.Tensor, torch.Tensor]:
     They are measured on a black and a white image, so that every way of writing them in a configuration is understood.
 
     Raises:
-        ValueError: The processor does more to colours than one factor and one offset a channel.
+        ValueError: The processor does more to colours than a factor and an offset for each channel.
     """
     height, width = _processed(processor, Image.new("RGB", (64, 64))).shape[1:]
     size = (width, height)

@@ -1,4 +1,4 @@
-"""Functions that the tasks on text share: a tokenizer that fits its model, and padded batches of token ids.
+"""Functions that the tasks on text share: loading of tokenizer and model, batches of token ids.
 
 Text and token classification call them; they hold no state.
 """

@@ -1,4 +1,4 @@
-"""Text classification: one label for a text or a pair of texts."""
+"""Text classification: a label for each text or pair of texts."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -24,7 +24,7 @@ _ROWS = "vocabulary."  # token ids of the embedding's rows that the file holds
 
 
 def trained_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Return what training changes, by name: trainable parameters, and buffers such as batch-norm statistics."""
+    """Return the tensors that training may change, by name: trainable parameters and all buffers."""
     parameters = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
     return parameters | dict(model.named_buffers())
 
@@ -36,12 +36,12 @@ def tensors_to_write(model: nn.Module, embedding: CompactEmbedding | None) -> di
 
 
 def write(path: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> Path:
-    """Write a checkpoint and return its path; no reader sees half a file.
+    """Write a checkpoint and return its path; no reader ever sees an incomplete file.
 
     Args:
         path: In a folder that exists.
         tensors: By name, on any device.
-        about: What JSON can hold.
+        about: A JSON value.
 
     Raises:
         OSError: The file cannot be written.
@@ -107,7 +107,7 @@ def write_resume(
         tensors: As `tensors_to_write` gave them.
         model: Whose parameters the optimizer changes.
         optimizer: After its first step.
-        about: What JSON can hold.
+        about: A JSON value.
 
     Raises:
         OSError: The file cannot be written.

@@ -36,7 +36,8 @@ class Engine:
     Args:
         model: Its parameters must be frozen as the configuration says by now.
         task: Pads batches.
-        micro_batch: How many examples go through the model at once; lowered when training runs out of memory.
+        micro_batch: The number of examples that go through the model together; lowered when training runs out of
+            memory.
         smoothing: Share of the target probability that is spread over all classes (label smoothing).
         weights: (classes,) loss weight of each class; None: all alike.
         precision: As the spec says it.
@@ -72,14 +73,14 @@ class Engine:
     def enable_shortcuts(
         self, study: OpenStudy, params: Params, splits: Mapping[str, Encoded], session: Session
     ) -> None:
-        """Use the frozen-prefix cache for `splits`, and leave out of the blocks above it what no head looks at.
+        """Use the frozen-prefix cache for `splits`, and the shortcuts that the blocks above it allow.
 
         The model must be frozen to the configuration's depth. It is left in evaluation mode.
 
         Args:
             study: Whose model this is.
             params: The trial's configuration.
-            splits: Name -> examples. The first split shows what the blocks can leave out.
+            splits: Name -> examples. The first split shows which shortcuts are possible.
             session: Polled while the cache is filled; its log says why there is no cache.
 
         Raises:
@@ -118,7 +119,7 @@ class Engine:
 
     @property
     def shortcut(self) -> Shortcut:
-        """What the blocks leave out."""
+        """The shortcuts of the blocks that are computed."""
         return self._shortcut
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The memory that a trial takes: of the GPU the peak, on the CPU what the process holds when it is measured.
+"""The memory that a trial takes: on a GPU the peak, on the CPU the resident memory of the process.
 
 Training and the measurements of the first inspection use it.
 """
@@ -17,7 +17,7 @@ STATM = Path("/proc/self/statm")
 class MemoryMeter:
     """The most memory, in bytes, that was measured since the meter was made or reset.
 
-    One meter at a time: the GPU's peak is a counter of the whole process.
+    There may be a single meter at a time: the GPU's peak is a counter of the whole process.
     """
 
     def __init__(self, device: torch.device) -> None:

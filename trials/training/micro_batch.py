@@ -1,4 +1,4 @@
-"""How many examples fit in a device's memory at once, once more did not.
+"""The number of examples that fit in a device's memory together, after more did not.
 
 A child process holds one `MicroBatch`, in its `ModelCache`. The engine lowers it when memory does not suffice, the
 measurement of memory works without it, and the child reports it to the service. It never imports torch.
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 
 class MicroBatch:
-    """The largest number of examples that a study's trials put through the model at once.
+    """The largest number of examples that a study's trials put through the model together.
 
     Attributes:
         limit: Examples. None: nothing has run out of memory yet, so that a batch goes through the model whole.

@@ -1,4 +1,4 @@
-"""A study's data, models and encoded splits, kept in memory so that its next trial starts without loading them.
+"""A study's data, models and encoded splits, kept in memory for its next trial.
 
 A child process has one `ModelCache` and hands it to each job. It holds one study at a time.
 """
@@ -25,9 +25,9 @@ from luthier.trials.tasks.registry import task_code
 from luthier.trials.training.micro_batch import MicroBatch
 
 KEPT_MODELS = 4
-"""Models of one study that are kept at most, the one in use included."""
+"""The most models of one study that are kept, the one in use included."""
 KEPT_SPLITS = 9
-"""Encoded splits of one model that are kept at most: a search over max_length has many."""
+"""The most encoded splits of one model that are kept: a search over max_length has many."""
 KEPT_BYTES = 4 * 2**30
 """Pretrained weights, in bytes, of the models that are kept beside the one in use; each is in host memory twice."""
 
@@ -41,7 +41,7 @@ class CachedModel:
         key: Its files with their times, and the label names.
         pretrained: Model and processor.
         backbone: The model's blocks.
-        prefixes: What is known of its frozen prefixes.
+        prefixes: Its frozen prefixes and shortcuts.
         encoded: (split, max_length, augmentation) -> the split as the model's inputs, least recently used first.
     """
 
@@ -59,10 +59,11 @@ class CachedModel:
 
 
 class ModelCache:
-    """One study's data and its models, least recently used first; another study's take their place.
+    """The data and models of a study, least recently used first; those of another study take their place.
 
     Attributes:
-        micro_batch: How many examples of the study fit in memory at once; another study starts without a limit.
+        micro_batch: The number of examples of the study that fit in memory together; another study starts without
+            limit.
     """
 
     def __init__(self) -> None:
@@ -120,11 +121,11 @@ class ModelCache:
             BadData: They cannot be used as the spec says, or have changed since the study's inspection.
         """
         spec = assignment.spec
-        # Files of images and sounds may be replaced without a trace in what names them: a new study reads them again.
+        # Files of images and sounds may be replaced although their table stays the same: a new study reads them again.
         study = assignment.study if {"image", "audio"} & set(spec.task_info.columns) else None
         key = (spec.task, spec.seed, spec.dataset.model_dump_json(), source_stamps(spec.dataset.source), study)
         if self._data is None or self._data[0] != key:
-            self._data = None  # not two studies' data in memory at once
+            self._data = None  # never hold two studies' data in memory
             for cached in self._models.values():
                 cached.encoded.clear()
             self._data = (key, load_data(spec.dataset, spec.task, spec.seed))
@@ -161,7 +162,7 @@ class OpenStudy:
         pretrained: Model and processor.
         backbone: The model's blocks.
         key: Of the model's files and the label names.
-        prefixes: What is known of the model's frozen prefixes.
+        prefixes: The model's frozen prefixes and shortcuts.
     """
 
     def __init__(self, task: TaskCode, data: Data, folder: Path, cached: CachedModel, augmentation: str) -> None:

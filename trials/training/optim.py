@@ -22,7 +22,7 @@ OPTIMIZER_STATES = {"adamw": 2, "adam": 2, "sgd": 1}
 
 @dataclass(frozen=True)
 class Optimization:
-    """How a trial's parameters are changed.
+    """The optimizer of a trial, and the schedule of its learning rate.
 
     Attributes:
         optimizer: Its groups have a `scale`: the factor on the learning rate for the group's layer.

@@ -1,7 +1,8 @@
-"""The number formats that a trial computes in: bfloat16, TF32 or plain float32; weights are always float32.
+"""The number formats that a trial computes in: bfloat16, TF32 or plain float32.
 
-Each `Engine` makes one `Precision` for its model and applies it. TF32 (19 bits, on NVIDIA GPUs from Ampere on) is a
-switch of the whole process, so that each engine sets it and none may rely on what an earlier one has left.
+Weights are always float32. Each `Engine` makes one `Precision` for its model and applies it. TF32 (19 bits, on NVIDIA
+GPUs from Ampere on) is a switch of the whole process, so that each engine sets it and none may rely on what an earlier
+one has left.
 """
 
 import contextlib
@@ -35,7 +36,7 @@ class Precision:
     def key(self) -> str:
         """Number format and kind of device, as they stand in the keys of the frozen-prefix cache.
 
-        "float32 on cuda" has always been computed in TF32; what is computed without it has a key of its own.
+        "float32 on cuda" has always been computed in TF32; computations without TF32 have their own key.
         """
         number_format = "bfloat16" if self.bfloat16 else "float32"
         if self._device.type == "cuda" and not self.tf32:

@@ -1,4 +1,4 @@
-"""Where a trial is, and the files by which it is scored, packed or resumed later.
+"""The progress of a trial, and the files by which it is scored, packed or resumed later.
 
 The training loop writes and reads them here; the files' format is `checkpoint`'s.
 """
@@ -23,7 +23,7 @@ RESUME_COSTS = 20
 
 @dataclass
 class Progress:
-    """Where a trial is.
+    """The progress of a trial.
 
     Attributes:
         step: Evaluations done.
@@ -50,7 +50,7 @@ class Progress:
 
 
 def resume(trial: Trial) -> Progress:
-    """Load what an interrupted attempt left into the trial's model and optimizer, and return where it was.
+    """Load the file of an interrupted attempt into the trial's model and optimizer, and return its progress.
 
     A first attempt, and one that follows an attempt without such a file, starts at the beginning.
 
@@ -85,8 +85,8 @@ class CheckpointWriter:
     def write_resume(self, progress: Progress, training_seconds: float) -> Path | None:
         """Write weights and optimizer once that is worth its time; return the file, else None.
 
-        It is once the training since the last such file costs `RESUME_COSTS` times what writing one does. An
-        interrupted trial starts from the last one, and comes to the same scores again.
+        It writes once the training since the last such file took `RESUME_COSTS` times as long as writing one takes. An
+        interrupted trial starts from the last file, and reaches the same scores again.
 
         Args:
             progress: After the evaluation.

@@ -1,4 +1,4 @@
-"""Seeds: one for each purpose, derived from the seed of the trial.
+"""Seeds for each purpose, derived from the seed of the trial.
 
 The purposes' strings ("head", "epoch 3", "step 7", ...) are part of what makes results reproducible: they never change.
 """

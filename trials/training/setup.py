@@ -1,4 +1,4 @@
-"""All that is set up before a trial's first step: model, splits, engine and optimizer.
+"""The set-up before a trial's first step: model, splits, engine and optimizer.
 
 `open_trial` is for training, `open_engine` for the winner's test score, `set_up_probe` for the inspection's few steps.
 No loop is in here.
@@ -86,7 +86,7 @@ def prepare(study: OpenStudy, params: Params, seed: int) -> tuple[nn.Module, Bac
     """Return the pretrained model with a fresh head, frozen to the configuration's depth, and its backbone.
 
     Args:
-        study: The model is its only copy: what an earlier trial did to it is undone.
+        study: Its model is the only copy: the changes of an earlier trial are undone.
         params: The configuration.
         seed: The trial's; head and adapters are drawn from it.
 
@@ -123,8 +123,8 @@ def open_engine(
         model: The study's model, in evaluation mode afterwards.
         study: Data and model, from the cache.
         assignment: Configuration and precision.
-        session: Polled while the cache is filled, and its log.
-        micro_batch: How many examples go through the model at once.
+        session: Polled while the cache is filled, and logged to.
+        micro_batch: The number of examples that go through the model together.
         splits: Name -> examples.
         smoothing: Label smoothing of the loss.
         weights: (classes,) loss weight of each class; None: all alike.
@@ -184,13 +184,13 @@ def set_up_probe(
     micro_batch: MicroBatch,
     log: Callable[[str], None] = lambda text: None,
 ) -> Probe:
-    """Set a model up for a few steps that nothing is reported of.
+    """Set a model up for a few steps that are not reported.
 
     Args:
         assignment: Seed and precision.
         study: Data and model, from the cache.
         params: The configuration of the steps.
-        micro_batch: How many examples go through the model at once.
+        micro_batch: The number of examples that go through the model together.
         log: Writes a line into the assignment's log.
 
     Raises:

@@ -1,7 +1,7 @@
-"""The files of an assignment: written into the service's store where the disk is shared, else sent over HTTP.
+"""The files of an assignment: written into the service's store on a shared disk, else sent over HTTP.
 
 The relay calls it. A report or an outcome may name a file only after the file is complete in the store. It never reads
-what the files hold.
+the content of the files.
 """
 
 import asyncio
@@ -138,7 +138,7 @@ class WorkerFolder:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
 
     def remove(self) -> None:
-        """Remove the folder and let go of its lock."""
+        """Remove the folder and release its lock."""
         shutil.rmtree(self.path, ignore_errors=True)
         self._lock.close()
 

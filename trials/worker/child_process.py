@@ -65,7 +65,7 @@ class Child:
 
     @property
     def alive(self) -> bool:
-        """Whether the process runs and its socket is open."""
+        """True while the process runs and its socket is open."""
         return self._process.returncode is None and not self._reader.at_eof()
 
     @property

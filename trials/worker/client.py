@@ -42,7 +42,7 @@ class ProtocolError(Exception):
 
 
 class LeaseLost(ProtocolError):
-    """The lease is lost: someone else holds the assignment, or it has ended."""
+    """The lease is lost: another worker holds the assignment, or it has ended."""
 
 
 class WorkerRefused(ProtocolError):

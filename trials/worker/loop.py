@@ -25,7 +25,7 @@ from luthier.trials.worker.relay import CANCEL_SECONDS, AssignmentRelay, Dropped
 log = logging.getLogger(__name__)
 
 CLAIM_SECONDS = 20.0  # one long poll
-IDLE_SECONDS = 0.5  # between polls of a service that answers "nothing" at once
+IDLE_SECONDS = 0.5  # between polls of a service that answers "nothing" without waiting
 RELEASE_SECONDS = 5.0  # to give an assignment back on a signal
 STARTS = 3  # attempts to start a child, in a row
 GROWTH_FACTOR = 1.5  # a child is replaced once its idle memory (RSS) exceeds its first idle memory times this,
@@ -48,7 +48,7 @@ class Worker:
         device: The name of the device that the child computes on, for people.
         gpu: The GPU that the child computes on, if any; workers on one GPU share it.
         environment: Variables for the child, on top of this process's own.
-        exit_on_eof: Whether to exit at once when standard input ends: the process that started this one has died.
+        exit_on_eof: True to exit immediately when standard input ends, as the process that started this one has died.
         child_command: The command that starts a child.
         version: The installed version of Luthier, for people.
     """
@@ -120,7 +120,7 @@ class Worker:
             threading.Thread(target=watch_input, daemon=True, name="stdin").start()
 
     def _exit_now(self, code: int) -> None:
-        """Exit at once; no process and no temporary file is left."""
+        """Exit immediately; no process and no temporary file is left."""
         if self._child is not None:
             self._child.kill_now()
         self._folder.remove()

@@ -1,8 +1,9 @@
-"""One running assignment: relays between the child and the service until the service has its outcome.
+"""The relay of an assignment between the child and the service, until the service has its outcome.
 
-The worker's loop makes one for each assignment. It alone knows the lease token, and builds every report and outcome.
-Three tasks share it, and none waits for another, so a service that is away stops no training: one supervises the child
-and turns its end into an outcome; one delivers the reports and then the outcome, in order; one renews the lease.
+The worker's loop makes an `AssignmentRelay` for each assignment. It alone knows the lease token, and builds every
+report and outcome. Three tasks share it, and none waits for another, so a service that is away stops no training: the
+first supervises the child and turns its end into an outcome; the second delivers the reports and then the outcome, in
+order; the third renews the lease.
 """
 
 import asyncio
@@ -83,7 +84,7 @@ class AssignmentRelay:
         Reports that are not yet delivered go first; when they take more than half of `seconds`, they are left out.
 
         Returns:
-            Whether the service took it back within `seconds`.
+            True if the service took it back within `seconds`.
         """
         self._enqueue(self._outcome(Result(status="released")))
         for _ in range(2):
