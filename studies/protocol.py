@@ -89,7 +89,7 @@ class Decision(StrEnum):
     CANCEL = "cancel"  # no service sends it: a worker tells its child that the lease is lost; the child drops the work
 
 
-class Problem(Message):
+class DataProblem(Message):
     """The reason why a model or its data cannot be used: a sentence with the cure."""
 
     message: Sentence
@@ -185,7 +185,7 @@ class Outcome(LeaseMessage):
     # released: given back by a worker that ends, to be continued elsewhere. lost: the child process died during it.
     status: Literal["complete", "pruned", "failed", "released", "lost"]
     reason: Reason | None = None
-    problem: Problem | None = None
+    problem: DataProblem | None = None
     micro_batch: MicroBatch | None = None
     seconds: FiniteFloat = Field(0, ge=0)
     peak_memory_bytes: Bytes | None = None

@@ -20,7 +20,7 @@ class Service:
     Attributes:
         settings: those that it was started with.
         core: database, leases, searches and files.
-        dispatch: hands out assignments.
+        claims: hands out assignments.
         reports: takes evaluations and outcomes.
         scheduler: fires due times and moves runs forward.
         notifier: wakes requests that wait.
@@ -28,7 +28,7 @@ class Service:
 
     settings: Settings
     core: Core
-    dispatch: Claims
+    claims: Claims
     reports: Reports
     scheduler: Scheduler
     notifier: Notifier

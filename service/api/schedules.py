@@ -61,7 +61,7 @@ def change(name: str, changes: Annotated[dict[str, Any], Body()], service: Servi
     service.scheduler.clean_up_ended(due_times.fire(service.core))  # pending due times fire under the old cron
     try:
         with service.core.database.transaction() as session:
-            schedule = definitions.locked(session, name)
+            schedule = definitions.lock(session, name)
             definitions.change(session, service.core.database, schedule, changes)
             check_sampler(schedule.spec.study, "study")
             return schedule_views.schedule_view(session, schedule)
@@ -73,7 +73,7 @@ def change(name: str, changes: Annotated[dict[str, Any], Body()], service: Servi
 def delete(name: str, service: ServiceDep) -> None:
     """Delete a schedule, its runs and its champions. The studies of its runs stay."""
     with service.core.database.transaction() as session:
-        schedule = definitions.locked(session, name)
+        schedule = definitions.lock(session, name)
         definitions.remove(session, schedule)
     service.core.store.remove_schedule(schedule.id)
 
@@ -82,7 +82,7 @@ def delete(name: str, service: ServiceDep) -> None:
 def trigger(name: str, service: ServiceDep) -> RunView:
     """Start a run now, also on unchanged data and while the schedule is paused."""
     with service.core.database.transaction() as session:
-        schedule = definitions.locked(session, name)
+        schedule = definitions.lock(session, name)
         run, ended = due_times.trigger(service.core, session, schedule, service.core.database.time(session))
         view = schedule_views.run_views(session, schedule, [run])[0]
     service.scheduler.clean_up_ended(ended)
@@ -138,7 +138,7 @@ def champion(name: str, service: ServiceDep) -> FileResponse:
 def rollback(name: str, service: ServiceDep) -> ScheduleView:
     """Put the champion before the present one back into use."""
     with service.core.database.transaction() as session:
-        schedule = definitions.locked(session, name)
+        schedule = definitions.lock(session, name)
         champions.roll_back(session, service.core.store, schedule, service.core.database.time(session))
         return schedule_views.schedule_view(session, schedule)
 

@@ -79,7 +79,7 @@ def get(name: str, number: Number, service: ServiceDep) -> TrialView:
 def enqueue(name: str, configuration: Configuration, service: ServiceDep, response: Response) -> TrialView:
     """Have a configuration run next, within the study's budget of trials."""
     try:
-        number = service.dispatch.enqueue(name, configuration.params)
+        number = service.claims.enqueue(name, configuration.params)
     except ValidationError as error:
         raise invalid(error) from None
     service.notifier.notify()

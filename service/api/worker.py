@@ -34,7 +34,7 @@ async def claim(claim: Claim, service: ServiceDep, request: Request) -> Response
     # Many workers wait here at the same time: they must not take the threads of other requests.
     until = time.monotonic() + claim.wait_seconds
     while True:
-        assignment = await run_in_threadpool(service.dispatch.claim, claim)
+        assignment = await run_in_threadpool(service.claims.claim, claim)
         if assignment is not None:
             return Response(assignment.model_dump_json(), media_type="application/json")
         left = until - time.monotonic()

@@ -1,35 +1,5 @@
-"""The `luthier` command, a file for each noun.
+"""The `luthier` command, a file for each noun."""
 
-Imports that take long happen inside the commands, so that `luthier --help` answers quickly; torch is never imported.
-"""
+from luthier.service.cli.command import app, main
 
-import os
-import sys
-
-import typer
-
-from luthier.service.cli import run, schedules, serve, studies, trials
-from luthier.service.cli.connect import explain, tell
-
-app = typer.Typer(
-    name="luthier",
-    help="Hyperparameter search for fine-tuning pretrained models.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for noun in (run, serve, studies, trials, schedules):
-    noun.register(app)
-
-
-def main() -> None:
-    """Run the command line, and exit: 0 done, 1 the study or the service failed, 2 wrong usage or a bad spec."""
-    try:
-        app()
-    except Exception as error:
-        if os.environ.get("LUTHIER_DEBUG"):
-            raise
-        code, lines = explain(error)
-        tell(*lines)
-        sys.exit(code)
+__all__ = ["app", "main"]

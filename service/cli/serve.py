@@ -66,7 +66,7 @@ def worker(ctx: typer.Context, server: Server = None) -> None:
     Other options go to the worker as they are; `luthier worker -- --help` lists them.
     """
     # Becomes the worker's own process: signals reach it directly, and nothing of this one stays in memory.
-    command = [sys.executable, "-m", "luthier.trials", "--server", server or DEFAULT_SERVER, *ctx.args]
+    command = [sys.executable, "-P", "-m", "luthier.trials", "--server", server or DEFAULT_SERVER, *ctx.args]
     sys.stdout.flush()
     os.execv(sys.executable, command)  # noqa: S606 - our own interpreter, no shell
 

@@ -75,7 +75,7 @@ class Reaper:
         """Queue the assignments again whose leases have run out, or fail them."""
         leases = self.core.leases
         with self.core.database.transaction() as session:
-            for row in leases.expired(session):
+            for row in leases.lock_expired(session):
                 worker = row.worker
                 state = leases.release(session, row, lost=True, error="its lease ran out", expired=True)
                 log.warning("study %d: %s's lease on its %s ran out; now %s", row.study_id, worker, row.kind, state)

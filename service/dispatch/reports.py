@@ -27,9 +27,9 @@ from luthier.studies.protocol import (
     TRAINING,
     Answer,
     AssignmentKind,
+    DataProblem,
     Decision,
     Outcome,
-    Problem,
     Reason,
     Renewal,
     Report,
@@ -39,7 +39,7 @@ from luthier.studies.protocol import (
 from luthier.studies.spec import is_better
 from luthier.studies.wire import FileRef
 
-NO_REASON = Problem(message="The worker gave no reason.")
+NO_REASON = DataProblem(message="The worker gave no reason.")
 NO_SCORE = "The trial ended without a finite score."
 
 
@@ -249,6 +249,6 @@ def _with_usable_inspection(study: StudyRow, row: AssignmentRow, outcome: Outcom
         study.spec.space.resolved(*outcome.inspection.depths)
     except ValidationError as error:
         fault = invalid(error)
-        problem = Problem(message=fault.detail, path=list(fault.errors[0].path.split(".")))
+        problem = DataProblem(message=fault.detail, path=list(fault.errors[0].path.split(".")))
         return outcome.model_copy(update={"inspection": None, "reason": Reason.BAD_DATA, "problem": problem})
     return outcome

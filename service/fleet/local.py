@@ -173,7 +173,17 @@ class LocalFleet:
 
     def _launch(self, slot: _Slot) -> None:
         """Start a worker's process. Raises OSError."""
-        command = [sys.executable, "-m", "luthier.trials", "--server", self._url, "--name", slot.name, "--exit-on-eof"]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "luthier.trials",
+            "--server",
+            self._url,
+            "--name",
+            slot.name,
+            "--exit-on-eof",
+        ]
         path = self._log_file(slot)
         with path.open("ab") if path else nullcontext() as output:
             slot.process = subprocess.Popen(  # noqa: S603 - no shell

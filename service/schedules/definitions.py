@@ -20,7 +20,7 @@ def find(session: Session, name: str) -> ScheduleRow:
     return _named(session, name, select(ScheduleRow))
 
 
-def locked(session: Session, name: str) -> ScheduleRow:
+def lock(session: Session, name: str) -> ScheduleRow:
     """Return the schedule with a name, its row locked until the transaction ends. Raises NotFound."""
     return _named(session, name, select(ScheduleRow).with_for_update())
 

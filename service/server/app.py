@@ -119,9 +119,9 @@ def create_app(
     """
     tokens = tokens or Tokens.of(settings)
     core = build_core(settings, only)
-    dispatch = Claims(core, {AssignmentKind.COMPARE: champions.comparison_files})
-    scheduler = Scheduler(core, dispatch, Webhook.of(settings))
-    service = Service(settings, core, dispatch, Reports(core), scheduler, Notifier())
+    claims = Claims(core, {AssignmentKind.COMPARE: champions.comparison_files})
+    scheduler = Scheduler(core, claims, Webhook.of(settings))
+    service = Service(settings, core, claims, Reports(core), scheduler, Notifier())
     app = FastAPI(title="Luthier", version=__version__, summary=SUMMARY, lifespan=_lifespan(service, timings))
     app.state.service = service
     error_handlers.install(app)

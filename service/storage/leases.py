@@ -212,7 +212,7 @@ class Leases:
         columns = {"token": None, "finished_at": None, "reason": None, "error": None}
         return self._returned(session, guard.values(state=TrialState.QUEUED, losses=0, **columns)) is not None
 
-    def expired(self, session: Session) -> list[AssignmentRow]:
+    def lock_expired(self, session: Session) -> list[AssignmentRow]:
         """Return the running assignments past their deadline, locked; rows that another service locked are skipped."""
         statement = (
             select(AssignmentRow)

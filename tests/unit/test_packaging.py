@@ -80,6 +80,14 @@ def test_folders_of_the_same_names_do_not_matter(hostile: Path, arguments: tuple
     assert done.returncode == 0, done.stderr
 
 
+def test_a_worker_imports_no_file_of_the_working_directory(hostile: Path) -> None:
+    (hostile / "random.py").write_text("raise SystemExit('a module of the user was imported')\n")
+    command = [Path(sys.executable).with_name("luthier"), "worker", "--", "--help"]
+    done = subprocess.run(command, cwd=hostile, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--server" in done.stdout
+
+
 def test_the_package_costs_nothing_to_import() -> None:
     code = "import luthier, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

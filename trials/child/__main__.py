@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from luthier.studies.protocol import TRAINING, Assignment, AssignmentKind, Decision, Problem, Reason
+from luthier.studies.protocol import TRAINING, Assignment, AssignmentKind, DataProblem, Decision, Reason
 from luthier.studies.results import Comparison, Evaluation, Inspection
 from luthier.studies.text import one_line
 from luthier.trials.child.connection import PipedSession, SessionLog, WorkerConnection, finite, storable
@@ -172,7 +172,7 @@ def _result(product: "Inspection | Finished | Evaluation | Comparison") -> Resul
 
 
 def _failed(reason: Reason, message: str, path: list[str | int] | None = None) -> Result:
-    return Result(status="failed", reason=reason, problem=Problem(message=storable(message), path=path or []))
+    return Result(status="failed", reason=reason, problem=DataProblem(message=storable(message), path=path or []))
 
 
 def _resident_bytes() -> int | None:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, TypeAdapter, field_validator
 
-from luthier.studies.protocol import Assignment, Decision, Problem, Reason
+from luthier.studies.protocol import Assignment, DataProblem, Decision, Reason
 from luthier.studies.results import Comparison, Evaluation, Inspection
 from luthier.studies.wire import Bytes, FileRef, Message, Metrics, MicroBatch
 
@@ -84,7 +84,7 @@ class Result(Message):
 
     status: Literal["complete", "pruned", "failed", "released", "lost"]
     reason: Reason | None = None
-    problem: Problem | None = None
+    problem: DataProblem | None = None
     micro_batch: MicroBatch | None = None
     examples_per_second: FiniteFloat | None = None
     peak_memory_bytes: Bytes | None = None

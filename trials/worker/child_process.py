@@ -17,7 +17,7 @@ from luthier.studies.text import one_line
 from luthier.trials.child.messages import LINE_BYTES, End, FromChild, Ready, ToChild, Unfit, encode, from_child
 from luthier.trials.errors import CannotWork, ChildDied
 
-COMMAND = (sys.executable, "-m", "luthier.trials.child")
+COMMAND = (sys.executable, "-P", "-m", "luthier.trials.child")  # -P: files of the working directory are not imported
 
 
 class Child:

@@ -14,7 +14,17 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
-from luthier.studies.protocol import TRAINING, Answer, Assignment, Decision, Outcome, Problem, Reason, Renewal, Report
+from luthier.studies.protocol import (
+    TRAINING,
+    Answer,
+    Assignment,
+    DataProblem,
+    Decision,
+    Outcome,
+    Reason,
+    Renewal,
+    Report,
+)
 from luthier.trials.child.messages import Decided, End, Evaluated, Logged, Result, Start
 from luthier.trials.errors import ChildDied
 from luthier.trials.worker.assignment_files import AssignmentFileError, AssignmentFolder
@@ -117,7 +127,7 @@ class AssignmentRelay:
         except ChildDied as death:
             if not child.ready:
                 raise
-            result = Result(status="lost", problem=Problem(message=f"The process that trained died: {death}."))
+            result = Result(status="lost", problem=DataProblem(message=f"The process that trained died: {death}."))
         self._enqueue(self._outcome(result))
 
     async def _receive(self, child: Child) -> Result:
@@ -228,4 +238,4 @@ class AssignmentRelay:
 
 
 def _failed(reason: Reason, text: str) -> Result:
-    return Result(status="failed", reason=reason, problem=Problem(message=text))
+    return Result(status="failed", reason=reason, problem=DataProblem(message=text))

@@ -1,0 +1,35 @@
+"""The `luthier` command: its groups of commands, and the entry point that turns errors into sentences.
+
+Imports that take long happen inside the commands, so that `luthier --help` answers quickly; torch is never imported.
+"""
+
+import os
+import sys
+
+import typer
+
+from luthier.service.cli import run, schedules, serve, studies, trials
+from luthier.service.cli.connect import explain, tell
+
+app = typer.Typer(
+    name="luthier",
+    help="Hyperparameter search for fine-tuning pretrained models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for noun in (run, serve, studies, trials, schedules):
+    noun.register(app)
+
+
+def main() -> None:
+    """Run the command line, and exit: 0 done, 1 the study or the service failed, 2 wrong usage or a bad spec."""
+    try:
+        app()
+    except Exception as error:
+        if os.environ.get("LUTHIER_DEBUG"):
+            raise
+        code, lines = explain(error)
+        tell(*lines)
+        sys.exit(code)
