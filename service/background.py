@@ -1,6 +1,8 @@
 """A thread that calls a function at intervals.
 
-The reaper, the scheduler and the webhook run in such threads.
+The reaper, the scheduler and the webhook run in such threads. The standard library's `threading.Timer` calls only
+once, and APScheduler brings triggers, job stores and a pool of threads, which three functions at fixed intervals do not
+need.
 """
 
 import logging

@@ -1,6 +1,8 @@
 """Documents that people write: their base class, parsing of YAML and JSON, refusal of wrong values.
 
-Specs and schedules are documents. Each problem names the path of the value, as in `space.learning_rate.low`.
+Specs and schedules are documents. Each problem names the path of the value, as in `space.learning_rate.low`. PyYAML,
+which Optuna needs anyway, is adapted here: a YAML 1.2 library such as ruamel.yaml would refuse keys given twice itself,
+but reads `yes` and `.5e3` as text and 012 as 12, so that documents which are valid today would change their meaning.
 """
 
 import re
@@ -39,7 +41,7 @@ def refuse(title: str, *problems: tuple[Path, str]) -> ValidationError:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML whose numbers are those of YAML 1.2 (1e-6 is one), and which refuses a key given twice."""
+    """YAML 1.1 in which 1e-6 is a number too, as in YAML 1.2, and which refuses a key given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()

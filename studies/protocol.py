@@ -45,13 +45,15 @@ class StudyState(StrEnum):
 
 ENDED = frozenset({StudyState.COMPLETED, StudyState.STOPPED, StudyState.CANCELLED, StudyState.FAILED})
 
-# Settings of the service that hold a secret. The local fleet's workers get only their own token, no child gets any.
+# Settings of the service that hold a secret, or the folders of secrets. The local fleet's workers get only their own
+# token, no child gets any.
 SECRET_SETTINGS = (
     "LUTHIER_TOKEN",
     "LUTHIER_WORKER_TOKEN",
     "LUTHIER_DATABASE_URL",
     "LUTHIER_WEBHOOK_URL",
     "LUTHIER_WEBHOOK_SECRET",
+    "LUTHIER_SECRETS_DIR",
 )
 
 

@@ -13,6 +13,7 @@ torch, and a worker must not need it.
 import math
 import random
 from collections.abc import Callable
+from typing import Protocol
 
 from PIL import Image, ImageEnhance, ImageOps
 
@@ -20,6 +21,13 @@ AREA = (0.08, 1.0)  # share of the image's area that is cut out
 RATIO = (3 / 4, 4 / 3)  # width by height of the part that is cut out
 STRENGTHS = 30  # a strength is a whole number from 0 to this
 GREY = (128, 128, 128)  # the colour that is shifted in from outside
+
+
+class Enhancer(Protocol):
+    """An instance of a class of `PIL.ImageEnhance`, which holds an image."""
+
+    def enhance(self, factor: float) -> Image.Image:
+        """Return a changed copy of the image; the factor 1 changes nothing."""
 
 
 def augment(image: Image.Image, kind: str, size: tuple[int, int], resample: int) -> Image.Image:
@@ -67,7 +75,7 @@ def _affine(image: Image.Image, *matrix: float) -> Image.Image:
     return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST, fillcolor=GREY)
 
 
-def _enhanced(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Callable[[Image.Image, float], Image.Image]:
+def _enhanced(kind: Callable[[Image.Image], Enhancer]) -> Callable[[Image.Image, float], Image.Image]:
     return lambda image, strength: kind(image).enhance(1 + 0.9 * _signed(strength))
 
 

@@ -3,7 +3,8 @@
 The prefix cache keeps activations in them, and several processes share them. A new file goes to the first folder that
 has room; to make room, the least recently used files move to the next folder, or are removed from the last one. A file
 in use is locked and stays. A lock ends with its process, so a killed process blocks no other, and the file that it had
-half written is removed.
+half written is removed. The locks are flock's own: filelock's lock for one file is exclusive only, and its
+ReadWriteLock needs a database beside each file, while a shared flock belongs to the open file that `find` returns.
 """
 
 import contextlib

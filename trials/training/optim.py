@@ -1,7 +1,8 @@
 """A configuration's optimizer, learning-rate schedule and penalties.
 
-Set-up and the training loop call it. The schedules and balanced class weights are written out here because the
-libraries that have them (transformers' Trainer, scikit-learn) are not needed otherwise; tests compare with them.
+Set-up and the training loop call it. transformers' `get_scheduler` is not used: its warm-up begins with a step at
+learning rate 0, and its result keeps a count of steps, while a trial that continues needs a function of the step.
+scikit-learn's balanced class weights are written out, because a worker does not need scikit-learn; a test compares.
 """
 
 import math

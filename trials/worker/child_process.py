@@ -37,7 +37,7 @@ class Child:
 
         Args:
             command: The command; the number of the socket's file descriptor is appended.
-            environment: Variables on top of this process's own, without the `SECRETS`.
+            environment: Variables on top of this process's own, without those in `SECRET_SETTINGS`.
 
         Raises:
             OSError: The process cannot be started.

@@ -4,9 +4,12 @@ The worker's loop, relay and files call it. Every call repeats its request for a
 refuses connections, is silent, or answers 408, 425, 429 or 5xx), and repeats nothing else. Its exceptions:
 
     ProtocolError
-      LeaseLost       the lease is lost, or the service no longer knows the assignment: drop the work
-      WorkerRefused   the service refuses this worker, or is no Luthier service: end the worker
-      Rejected    the service refuses this one message: repeating it would not help
+      LeaseLost      the lease is lost, or the service no longer knows the assignment: drop the work
+      WorkerRefused  the service refuses this worker, or is no Luthier service: end the worker
+      Rejected       the service refuses this one message: repeating it would not help
+
+Tenacity and stamina are not used for `_Pause`: the header Retry-After and the one warning per outage would each be a
+callback there, no shorter than the class, and each worker would need one more package.
 """
 
 import asyncio

@@ -11,6 +11,7 @@ import pytest
 
 from luthier.service.fleet import local as fleet
 from luthier.service.fleet.local import LocalFleet
+from luthier.studies.protocol import SECRET_SETTINGS
 from tests.support.paths import ROOT
 from tests.support.scripted import TOKEN, Service
 from tests.support.waiting import gone, until
@@ -71,6 +72,17 @@ def test_a_worker_that_dies_is_started_again(
     logs = [path.read_text() for path in sorted((tmp_path / "home" / "logs").iterdir())]
     assert len(logs) == 2
     assert all(TOKEN not in text for text in logs)
+
+
+@pytest.mark.parametrize("token", [TOKEN, None])
+def test_the_workers_get_no_secret_but_their_token(
+    token: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in SECRET_SETTINGS:
+        monkeypatch.setenv(name, "of the service")
+    local = LocalFleet("http://127.0.0.1:9", token, data_roots=None, cpu_workers=1, home=tmp_path)
+    secrets = {name: value for name, value in local._environment.items() if name in SECRET_SETTINGS}
+    assert secrets == ({} if token is None else {"LUTHIER_WORKER_TOKEN": token})
 
 
 def test_workers_that_never_stay_up_are_told_of(

@@ -29,7 +29,7 @@ def test_secrets_travel_as_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_the_settings_that_workers_must_not_get_are_those_that_are_secret() -> None:
     secret = {name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
-    assert sorted(SECRET_SETTINGS) == sorted(f"LUTHIER_{name.upper()}" for name in secret)
+    assert sorted(SECRET_SETTINGS) == sorted(f"LUTHIER_{name.upper()}" for name in secret | {"secrets_dir"})
 
 
 def test_what_is_empty_is_unset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
