@@ -4,12 +4,12 @@ The caller gives a scratch folder beside the final one and renames at the end, s
 all. Nothing here knows HTTP.
 """
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
 from luthier.errors import LuthierError
 from luthier.studies.archives import ArchiveError, unpack_archive
+from luthier.studies.files import HashingWriter
 
 
 class DownloadError(LuthierError):
@@ -37,14 +37,13 @@ def receive(chunks: Iterable[bytes], archive: Path, sha256: str | None, source: 
         DownloadError: the checksum is another one; the file is left as it is.
         OSError: the disk refuses the file.
     """
-    digest = hashlib.sha256()
     with archive.open("wb") as file:
+        writer = HashingWriter(file)
         for chunk in chunks:
-            digest.update(chunk)
-            file.write(chunk)
-    if digest.hexdigest() != sha256:
+            writer.write(chunk)
+    if writer.sha256 != sha256:
         raise DownloadError(
-            f"The model from {source} is damaged: its SHA-256 is {digest.hexdigest()}, "
+            f"The model from {source} is damaged: its SHA-256 is {writer.sha256}, "
             f"the service says {sha256}. Download it again."
         )
 

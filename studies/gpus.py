@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 CPU = "cpu"  # the device of a worker that works on no GPU
 ANSWER_SECONDS = 30.0  # a driver that does not answer in this time is taken as hanging
+USABLE_SHARE = 0.95  # of a GPU's memory, for the workers; the driver and the display take the rest
 MEBIBYTE = 2**20
 _LISTED = re.compile(r"(?P<kind>GPU|\s+MIG)\s+(?P<name>.*?)\s*\(UUID: (?P<uuid>[^)\s]+)\)")
 

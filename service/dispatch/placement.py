@@ -18,10 +18,10 @@ from luthier.service.storage.database import Database
 from luthier.service.storage.presence import Presence
 from luthier.service.storage.reservation import Reservation
 from luthier.service.storage.tables import AssignmentRow, StudyRow, WorkerRow
+from luthier.studies.gpus import USABLE_SHARE
 from luthier.studies.hyperparameters import Params, complete
 from luthier.studies.protocol import TRAINING, AssignmentKind, Gpu, TrialState
 
-USABLE = 0.95  # share of a GPU's memory for the workers; the driver and the display take the rest
 CONTEXT_BYTES = 512 * 2**20  # held by a process that uses CUDA, before its first tensor and while idle
 MEASURED_MARGIN = 1.2  # reserved over measured bytes: the allocator holds more than the tensors in it
 ESTIMATE_MARGIN = 1.5  # reserved over estimated bytes
@@ -95,7 +95,7 @@ class Placement:
         )
         present = self.presence.is_present() | WorkerRow.name.in_(busy)
         processes = session.scalar(select(func.count()).where(WorkerRow.gpu == self.gpu.id, present)) or 1
-        return max(self.gpu.total_bytes * USABLE - processes * CONTEXT_BYTES, 1.0)
+        return max(self.gpu.total_bytes * USABLE_SHARE - processes * CONTEXT_BYTES, 1.0)
 
     def _needed_share(
         self, session: Session, study: StudyRow, params: dict[str, Any] | None, usable: float | None

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
-from sqlalchemy import Connection, CursorResult, Double, Engine, Update, create_engine, event, func, select, text
+from sqlalchemy import Connection, CursorResult, Double, Update, create_engine, event, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
@@ -24,18 +24,12 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ColumnElement, FunctionElement
 
-from luthier.studies.search.storage import init_storage
+from luthier.studies.search.storage import engine_options, init_storage
 
 log = logging.getLogger("luthier")
 
 ADVISORY_LOCK = 0x6C757468  # "luth": one service at a time makes or migrates the schema
 RETRY_SECONDS = 1.0  # between attempts to connect to a server that does not answer yet
-SQLITE_BUSY_SECONDS = 60  # how long SQLite waits for a writer of another process
-SQLITE_CONNECTIONS = 32
-POSTGRES_CONNECTIONS = 16  # kept open; as many more are opened under load
-POSTGRES_TIMEOUTS = (  # milliseconds: no statement takes 30 s unless the database failed, and no lock is held for 15 s
-    "-c statement_timeout=30000 -c lock_timeout=15000 -c idle_in_transaction_session_timeout=60000"
-)
 
 
 class EpochNow(FunctionElement[float]):
@@ -77,7 +71,9 @@ class Database:
         self.sqlite = make_url(url).get_backend_name() == "sqlite"
         self.clock_offset = 0.0
         self._lock = threading.RLock()
-        self.engine = self._sqlite_engine() if self.sqlite else self._postgres_engine()
+        self.engine = create_engine(url, **engine_options(url))
+        if self.sqlite:
+            self._set_up_sqlite()
 
     def now(self) -> ColumnElement[float]:
         """Return the SQL expression of the current instant, in seconds since the epoch."""
@@ -175,40 +171,14 @@ class Database:
                 connection.rollback()
                 connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": ADVISORY_LOCK})
 
-    def _sqlite_engine(self) -> Engine:
-        engine = create_engine(
-            self.url,
-            connect_args={"timeout": SQLITE_BUSY_SECONDS, "check_same_thread": False},
-            pool_size=SQLITE_CONNECTIONS,
-        )
-
-        @event.listens_for(engine, "connect")
+    def _set_up_sqlite(self) -> None:
+        @event.listens_for(self.engine, "connect")
         def _connect(connection: Any, _: Any) -> None:
             connection.isolation_level = None  # we say BEGIN ourselves
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute("PRAGMA foreign_keys=ON")
 
-        @event.listens_for(engine, "begin")
+        @event.listens_for(self.engine, "begin")
         def _begin(connection: Connection) -> None:
             read = connection.get_execution_options().get("luthier_read")
             connection.exec_driver_sql("BEGIN" if read else "BEGIN IMMEDIATE")
-
-        return engine
-
-    def _postgres_engine(self) -> Engine:
-        connect = {
-            "connect_timeout": 5,  # seconds
-            "options": POSTGRES_TIMEOUTS,
-            "keepalives_idle": 10,  # seconds; with the next two a dead server is noticed after 25 s
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 20_000,  # milliseconds
-        }
-        return create_engine(
-            self.url,
-            pool_pre_ping=True,
-            pool_size=POSTGRES_CONNECTIONS,
-            max_overflow=POSTGRES_CONNECTIONS,
-            pool_timeout=20,  # seconds that a request waits for a free connection
-            connect_args=connect,
-        )

@@ -7,13 +7,13 @@ over HTTP. A row names a file only after the file is whole. Names of files and f
 
 import contextlib
 import errno
-import hashlib
 import secrets
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from luthier.service.errors import Invalid, NotFound
+from luthier.studies.files import HashingWriter, atomic_path
 from luthier.studies.wire import FileRef
 
 LOG = "log.txt"
@@ -78,19 +78,14 @@ class FileStore:
             Invalid: the checksum is another one.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{name}.{secrets.token_hex(4)}.part"
-        digest = hashlib.sha256()
-        try:
+        with atomic_path(folder / name, _temporary_name(name)) as temporary:
             with temporary.open("wb") as file:
+                writer = HashingWriter(file)
                 async for chunk in body:
-                    digest.update(chunk)
-                    file.write(chunk)
-            if digest.hexdigest() != sha256:
+                    writer.write(chunk)
+            if writer.sha256 != sha256:
                 raise Invalid(f"{name} arrived with another checksum than announced; send it again.")
             yield
-            temporary.replace(folder / name)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def drop(self, study_id: int, assignment_id: int, refs: list[FileRef]) -> None:
         """Remove files of an assignment, if they are there."""
@@ -134,17 +129,13 @@ class FileStore:
         The target is whole or not there. Deleting either keeps the other.
         """
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-        try:
+        with atomic_path(target, _temporary_name(target.name)) as temporary:
             try:
                 temporary.hardlink_to(source)
             except OSError as error:
                 if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
                     raise
                 shutil.copyfile(source, temporary)  # a disk without hard links
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def remove_schedule(self, schedule_id: int) -> None:
         """Remove a schedule's folder with all champions, if it is there."""
@@ -154,3 +145,8 @@ class FileStore:
         """Remove the folders of a study's assignments."""
         for folder in self.root.glob(f"{study_id}-*"):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _temporary_name(name: str) -> str:
+    """Return a new name for a file that is not complete yet; two requests may send the same file at once."""
+    return f".{name}.{secrets.token_hex(4)}.part"

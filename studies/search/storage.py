@@ -13,23 +13,38 @@ Storage = BaseStorage
 StorageError = StorageInternalError  # its database did not answer
 
 SQLITE_CONNECTIONS = 32  # threads of a service that read at the same time
-SQLITE_WAIT_SECONDS = 60  # for another process's write
+SQLITE_WAIT_SECONDS = 60  # for a write of another process
 POSTGRES_CONNECTIONS = 16  # kept open, and as many again under load; a small Postgres takes 100 in all
-POSTGRES_WAIT_SECONDS = 20  # for a connection of the pool
-# Limits so that a service notices a database that went away, and no statement blocks others for ever.
+POSTGRES_WAIT_SECONDS = 20  # that a request waits for a free connection of the pool
+# Limits so that a service notices a database that went away, and no statement blocks others for ever: none takes 30 s
+# unless the database failed, and no lock is held for 15 s.
 POSTGRES_LIMITS = {
     "connect_timeout": 5,  # seconds
     "options": "-c statement_timeout=30000 -c lock_timeout=15000 -c idle_in_transaction_session_timeout=60000",  # ms
-    "keepalives_idle": 10,  # seconds
+    "keepalives_idle": 10,  # seconds; with the next two a dead server is noticed after 25 s
     "keepalives_interval": 5,  # seconds
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,  # ms
 }
 
 
+def engine_options(url: str) -> dict[str, Any]:
+    """Return the options of SQLAlchemy's `create_engine` for this database: Optuna's tables and ours use the same."""
+    if url.startswith("sqlite"):
+        connect = {"timeout": SQLITE_WAIT_SECONDS, "check_same_thread": False}
+        return {"connect_args": connect, "pool_size": SQLITE_CONNECTIONS}
+    return {
+        "pool_pre_ping": True,
+        "pool_size": POSTGRES_CONNECTIONS,
+        "max_overflow": POSTGRES_CONNECTIONS,
+        "pool_timeout": POSTGRES_WAIT_SECONDS,
+        "connect_args": dict(POSTGRES_LIMITS),
+    }
+
+
 def init_storage(url: str) -> None:
     """Create Optuna's tables, or bring an older Optuna's up to date. Only one process may do this at a time."""
-    storage = RDBStorage(url, engine_kwargs=_engine_kwargs(url), skip_compatibility_check=True)
+    storage = RDBStorage(url, engine_kwargs=engine_options(url), skip_compatibility_check=True)
     try:
         if storage.engine.dialect.name == "sqlite":
             # The file remembers it. Switching does not wait for locks, so it is done here, where nobody else writes.
@@ -48,7 +63,7 @@ def open_storage(url: str) -> Storage:
     Raises:
         RuntimeError: When another version of Optuna made the tables.
     """
-    storage = RDBStorage(url, engine_kwargs=_engine_kwargs(url), skip_table_creation=True)
+    storage = RDBStorage(url, engine_kwargs=engine_options(url), skip_table_creation=True)
     if storage.engine.dialect.name == "sqlite":
         event.listen(storage.engine, "connect", _settings)
         event.listen(storage.engine, "begin", _begin)
@@ -65,19 +80,6 @@ def engine_of(storage: Storage) -> Engine:
     """Return the engine of a storage that `open_storage` returned."""
     engine: Engine = storage._backend.engine  # type: ignore[attr-defined]  # Optuna offers no other way
     return engine
-
-
-def _engine_kwargs(url: str) -> dict[str, Any]:
-    if url.startswith("sqlite"):
-        connect = {"timeout": SQLITE_WAIT_SECONDS, "check_same_thread": False}
-        return {"connect_args": connect, "pool_size": SQLITE_CONNECTIONS}
-    return {
-        "pool_pre_ping": True,
-        "pool_size": POSTGRES_CONNECTIONS,
-        "max_overflow": POSTGRES_CONNECTIONS,
-        "pool_timeout": POSTGRES_WAIT_SECONDS,
-        "connect_args": dict(POSTGRES_LIMITS),
-    }
 
 
 def _settings(connection: Any, _record: Any) -> None:

@@ -10,7 +10,6 @@ A new task subclasses it:
 """
 
 import random
-import tarfile
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,6 +29,7 @@ from luthier.trials.jobs.packed_model import NAME
 from luthier.trials.tasks.registry import task_code
 from luthier.trials.training.model_cache import ModelCache
 from tests.support.architectures import ARCHITECTURES, TIMM
+from tests.support.archives import unpack_tar
 from tests.support.task_study import Assign, Study, make_study
 from tests.support.trials import Memory
 
@@ -147,8 +147,7 @@ class TaskContract:
         assert evaluation.test is not None
         assert evaluation.model is not None
         folder = session.folder / "winner"
-        with tarfile.open(session.folder / NAME) as tar:
-            tar.extractall(folder, filter="data")
+        unpack_tar(session.folder / NAME, folder)
 
         model, processor = self.auto_model.from_pretrained(folder).eval(), self.auto_processor.from_pretrained(folder)
         opened = study.warm.open(work)

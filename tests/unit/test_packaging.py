@@ -1,6 +1,7 @@
 """The installed package: `luthier` is one, whole in a wheel, and folders of a user do not collide with it."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -35,7 +36,8 @@ def test_a_wheel_holds_every_file(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (wheel,) = (tree / "dist").glob("luthier-*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        members = {name for name in archive.namelist() if ".dist-info/" not in name}
+        names = archive.namelist()
+    members = {name for name in names if ".dist-info/" not in name}
     files = {
         f"luthier/{path.relative_to(ROOT)}"
         for package in PACKAGES
@@ -43,12 +45,15 @@ def test_a_wheel_holds_every_file(tmp_path: Path) -> None:
         for path in (ROOT / package).rglob(pattern)
     }
     assert members == files | {"luthier/__init__.py", "luthier/errors.py", "luthier/py.typed"}
+    assert f"luthier-{luthier.__version__}.dist-info/licenses/LICENSE" in names
 
 
 def test_there_is_one_version() -> None:
     from importlib.metadata import version
 
     assert version("luthier") == luthier.__version__
+    images = re.findall(r"^ARG VERSION=(.*)$", (ROOT / "docker" / "Dockerfile").read_text(), re.MULTILINE)
+    assert images == [luthier.__version__] * 2, "the defaults of the service's and the workers' image"
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

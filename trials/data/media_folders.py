@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from luthier.studies.files import sha256_file
 from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
 from luthier.trials.paths import check_inside_roots
@@ -128,8 +129,7 @@ def content_digest(value: Path | bytes) -> str:
     """Return the SHA-256 of a file's content, in hexadecimal."""
     if isinstance(value, bytes):
         return hashlib.sha256(value).hexdigest()
-    with value.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_file(value)
 
 
 def folder_stamps(folder: Path) -> tuple[tuple[str, int], ...]:

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import torch
 
+from luthier.studies.gpus import USABLE_SHARE
 from luthier.studies.host import CGROUP, memory_limit, memory_usage
-
-USABLE = 0.95
-"""Share of a GPU's memory that trials may take."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class MemoryLimit:
 
 def gpu_limit(gpus: float) -> MemoryLimit:
     """Return the memory of a share of this GPU."""
-    size = torch.cuda.mem_get_info()[1] * USABLE * gpus
+    size = torch.cuda.mem_get_info()[1] * USABLE_SHARE * gpus
     return MemoryLimit(size, size)
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
+from luthier.studies.files import atomic_path
 from luthier.studies.wire import Metrics
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.splits import Split
-from luthier.trials.files import atomic_path
 from luthier.trials.jobs.packed_model import PackedModel
 from luthier.trials.session import Session
 from luthier.trials.tasks.base import TaskCode

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from luthier.trials.files import atomic_path
+from luthier.studies.files import atomic_path
 
 GIBIBYTE = 2**30
 WAIT_SECONDS = 0.05  # between two looks at a file that another worker computes

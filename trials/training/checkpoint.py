@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from luthier.trials.files import atomic_path
+from luthier.studies.files import atomic_path
 from luthier.trials.training.compact_embeddings import CompactEmbedding, restore_rows
 
 _HEADER_KEY = "luthier"

@@ -13,7 +13,6 @@ callback there, no shorter than the class, and each worker would need one more p
 """
 
 import asyncio
-import hashlib
 import logging
 import random
 from collections.abc import AsyncIterator, Mapping
@@ -24,11 +23,11 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import BaseModel
 
+from luthier.studies.files import HashingWriter, atomic_path
 from luthier.studies.host import is_loopback
 from luthier.studies.protocol import Answer, Assignment, Claim, Outcome, Renewal, Report
 from luthier.studies.text import one_line
 from luthier.studies.wire import FileRef
-from luthier.trials.files import atomic_path
 
 log = logging.getLogger(__name__)
 
@@ -145,14 +144,11 @@ class WorkerClient:
         """Write a response's body to `part`. Raises Rejected when it is not the file that `ref` names."""
         if response.status_code == 404:
             raise Rejected(f"The service has no file {ref.name} for this assignment, though it names one.")
-        digest = hashlib.sha256()
-        size = 0
         with part.open("wb") as file:
+            writer = HashingWriter(file)
             async for chunk in response.aiter_bytes(CHUNK_BYTES):
-                digest.update(chunk)
-                size += len(chunk)
-                file.write(chunk)
-        if (digest.hexdigest(), size) != (ref.sha256, ref.bytes):
+                writer.write(chunk)
+        if (writer.sha256, part.stat().st_size) != (ref.sha256, ref.bytes):
             raise Rejected(f"The service's file {ref.name} does not match its checksum: it was changed or damaged.")
 
     async def _answer(self, route: str, message: BaseModel) -> Answer:

@@ -5,13 +5,11 @@ fine-tuning.
 """
 
 import hashlib
-import io
 import json
 import os
 import re
 import shutil
 import subprocess
-import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support.archives import unpack_tar
 from tests.support.stack import CPU, GPU, OLDER, ROOT, Stack, behind_a_proxy, build, sh, tree, until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(420)]
@@ -59,8 +58,7 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> str | None:
     done = subprocess.run(archive, capture_output=True)
     if done.returncode:
         return None
-    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as code:
-        code.extractall(context, filter="data")
+    unpack_tar(done.stdout, context)
     assert not list(context.glob(f"service/**/{latest.name}"))
     build(context, "older")
     return "older"
@@ -238,8 +236,7 @@ def test_the_winner_can_be_downloaded_and_loaded(stack: Stack, tmp_path: Path) -
     study = stack.get(f"/v1/studies/{NAME}")
     content = stack.request("GET", study["model"]["url"]).content
     assert hashlib.sha256(content).hexdigest() == study["model"]["sha256"]
-    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        archive.extractall(tmp_path, filter="data")
+    unpack_tar(content, tmp_path)
     folder = next(path.parent for path in tmp_path.rglob("config.json"))
     made = json.loads((folder / "luthier.json").read_text())
     assert made["test"] == study["best"]["test"]

@@ -1,11 +1,10 @@
 """A study over two models of different depth and both strategies, through the real service and a worker."""
 
-import io
 import json
-import tarfile
 from pathlib import Path
 from typing import Any
 
+from tests.support.archives import unpack_tar
 from tests.support.served import Served, spec
 from tests.support.tiny import tiny_csv, tiny_model
 
@@ -31,8 +30,7 @@ def test_models_and_strategies_are_searched_together(shared: Served, tiny: Path,
     assert all(trial["params"]["freeze_depth"] in (0.5, 0.6) for trial in trials)
     assert len(trials) == 4
 
-    with tarfile.open(fileobj=io.BytesIO(shared.client.get(study["model"]["url"]).content)) as archive:
-        archive.extractall(tmp_path / "model", filter="data")
+    unpack_tar(shared.client.get(study["model"]["url"]).content, tmp_path / "model")
     winner = next(path.parent for path in (tmp_path / "model").rglob("config.json"))
     made, best = json.loads((winner / "luthier.json").read_text()), study["best"]
     assert made["search_params"] == best["params"]

@@ -6,13 +6,13 @@ champion and replaced it; the tiny model and data of the studies; and, in expect
 """
 
 import json
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.archives import unpack_tar
 from tests.support.served import Served, environment
 
 ARCHIVE = Path(__file__).parent / "data" / "home-of-0.1.0.tar.xz"
@@ -22,8 +22,7 @@ MOVES_WITH_TIME = {"next", "state"}  # due times are counted from now; `half` wa
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("older")
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(folder, filter="data")
+    unpack_tar(ARCHIVE, folder)
     return folder
 
 

@@ -1,10 +1,8 @@
 """A schedule end to end: a real service and workers, real fine-tuning of a small model, and a kill -9 in the middle."""
 
 import csv
-import io
 import json
 import signal
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import pytest
 import transformers
 
 from luthier.studies.promotion import mcnemar
+from tests.support.archives import unpack_tar
 from tests.support.served import Served, spec
 from tests.support.tiny import tiny_rows
 from tests.support.waiting import until
@@ -76,8 +75,7 @@ def test_a_champion_is_found_kept_through_a_kill_and_replaced_by_a_better_one(
     assert decision["test"]["interval"] == list(again.interval)
 
     answer = served.client.get("/v1/schedules/nightly/champion")
-    with tarfile.open(fileobj=io.BytesIO(answer.content)) as tar:
-        tar.extractall(tmp_path / "champion", filter="data")
+    unpack_tar(answer.content, tmp_path / "champion")
     about = json.loads((tmp_path / "champion" / "luthier.json").read_text())
     assert about["study"] == second["study"]
     assert about["fingerprint"] == second["fingerprint"]

@@ -1,14 +1,13 @@
 """One study from spec to model, by `luthier run` and by REST, with real fine-tuning."""
 
-import io
 import json
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.archives import unpack_tar
 from tests.support.external_workers import external_worker
 from tests.support.served import Served, run, spec
 from tests.support.tiny import LABELS, tiny_rows
@@ -50,8 +49,7 @@ def test_the_winner_loads_and_reproduces_its_test_score(shared: Served, tiny: Pa
     study = shared.ended("winner")
     answer = shared.client.get(study["model"]["url"])
     assert len(answer.content) == study["model"]["bytes"]
-    with tarfile.open(fileobj=io.BytesIO(answer.content)) as archive:
-        archive.extractall(tmp_path / "model", filter="data")
+    unpack_tar(answer.content, tmp_path / "model")
     folder = next(path.parent for path in (tmp_path / "model").rglob("config.json"))
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)

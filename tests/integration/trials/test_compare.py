@@ -28,6 +28,7 @@ from luthier.trials.training import engine
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.precision import Precision
 from tests.support.architectures import ARCHITECTURES, tiny_data
+from tests.support.archives import unpack_tar
 from tests.support.tiny import tiny_csv
 from tests.support.trials import Memory
 
@@ -82,7 +83,7 @@ def test_both_are_scored_on_what_the_champion_has_not_seen(assign: Assign, tmp_p
     assert [row["label"] for row in rows] == [names[test.labels[i]] for i in fresh]
     for side, model in (("champion", champion), ("challenger", challenger)):
         folder = tmp_path / f"unpacked-{side}"
-        shutil.unpack_archive(model, folder, "gztar", filter="data")
+        unpack_tar(model, folder)
         pipeline = transformers.pipeline("text-classification", str(folder), device="cpu")
         assert [p["label"] for p in pipeline([test.columns["text"][i] for i in fresh])] == [r[side] for r in rows]
         right = sum(row[side] == row["label"] for row in rows)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from luthier.trials.jobs.train import train
 from luthier.trials.model.pretrained import model_folder
 from luthier.trials.training.model_cache import ModelCache
 from tests.support.architectures import ARCHITECTURES, tiny_data
+from tests.support.archives import unpack_tar
 from tests.support.tiny import LABELS, tiny_csv, tiny_rows
 from tests.support.trials import Memory
 
@@ -40,8 +40,7 @@ def test_the_packed_model_is_whole_and_scores_the_same(
     packed = session.folder / "model.tar.gz"
     assert evaluation.model == file_ref(packed)
     assert [file.name for file in session.folder.iterdir() if file.name.startswith(".")] == []
-    with tarfile.open(packed) as tar:
-        tar.extractall(tmp_path / "model", filter="data")
+    unpack_tar(packed, tmp_path / "model")
 
     about = json.loads((tmp_path / "model" / "luthier.json").read_text())
     data = warm.open(trial).data

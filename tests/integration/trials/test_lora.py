@@ -1,7 +1,6 @@
 """Low-rank adapters: a trial learns, resumes exactly, leaves no trace, and its winner is a plain model."""
 
 import sys
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from luthier.trials.training.engine import Engine
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.setup import prepare
 from tests.support.architectures import ARCHITECTURES, tiny_data
+from tests.support.archives import unpack_tar
 from tests.support.trials import Memory
 
 Assign = Callable[..., Assignment]
@@ -106,8 +106,7 @@ def test_the_winner_is_a_plain_model_that_computes_the_same(
     evaluation = evaluate(
         assign(AssignmentKind.EVALUATE, params=params, checkpoint=session.checkpoint()), session, ModelCache()
     )
-    with tarfile.open(session.folder / "model.tar.gz") as tar:
-        tar.extractall(tmp_path / "model", filter="data")
+    unpack_tar(session.folder / "model.tar.gz", tmp_path / "model")
     folder = tmp_path / "model"
     assert not any("lora" in key or "base_layer" in key for key in keys(folder / "model.safetensors"))
     assert {file.name for file in folder.iterdir()} & {"adapter_config.json", "adapter_model.safetensors"} == set()

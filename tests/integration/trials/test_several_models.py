@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from luthier.trials.jobs.inspect import inspect
 from luthier.trials.jobs.train import train
 from luthier.trials.training import model_cache as warm_module
 from luthier.trials.training.model_cache import ModelCache
+from tests.support.archives import unpack_tar
 from tests.support.tiny import tiny_model
 from tests.support.trials import Memory
 
@@ -92,8 +92,7 @@ def test_the_winners_model_is_packed(assign: Assign, several: dict[str, Any], se
     )
     evaluation = evaluate(work, session, warm)
     assert evaluation.test is not None
-    with tarfile.open(session.folder / evaluation.model.name) as tar:
-        tar.extractall(tmp_path / "model", filter="data")
+    unpack_tar(session.folder / evaluation.model.name, tmp_path / "model")
     assert json.loads((tmp_path / "model" / "config.json").read_text())["num_hidden_layers"] == 4
     about = json.loads((tmp_path / "model" / "luthier.json").read_text())
     assert about["search_params"] == made["search_params"]
