@@ -12,9 +12,22 @@ import pytest
 from luthier.service.fleet import local as fleet
 from luthier.service.fleet.local import LocalFleet
 from luthier.studies.protocol import SECRET_SETTINGS
+from tests.support.fleet_contract import FleetContract, MakeFleet
 from tests.support.paths import ROOT
 from tests.support.scripted import TOKEN, Service
 from tests.support.waiting import gone, until
+
+
+class TestLocalFleet(FleetContract):
+    """Processes of this machine."""
+
+    @pytest.fixture
+    def make_fleet(self, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeFleet:
+        for name in ("FIRST_PAUSE_SECONDS", "LONGEST_PAUSE_SECONDS", "LOOK_SECONDS"):
+            monkeypatch.setattr(fleet, name, 0.02)
+        monkeypatch.setattr(fleet, "usable_gpus", list)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(2)))
+        return lambda token: LocalFleet(service.url, token, data_roots="/data", cpu_workers=2, home=tmp_path / "home")
 
 
 @pytest.mark.parametrize(
