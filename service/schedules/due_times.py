@@ -13,8 +13,7 @@ from sqlalchemy.orm import Session
 
 from luthier.service.dispatch.core import Core
 from luthier.service.errors import Conflict
-from luthier.service.lifecycle import study_rows
-from luthier.service.lifecycle import transitions as lifecycle
+from luthier.service.lifecycle import study_rows, transitions
 from luthier.service.storage.tables import RunRow, ScheduleRow, StudyRow
 from luthier.studies.protocol import ENDED
 from luthier.studies.schedule import Due, RunState, decide
@@ -135,7 +134,7 @@ def start(core: Core, session: Session, schedule: ScheduleRow, due: float, now: 
     if session.scalar(select(func.count()).where(StudyRow.name == spec.name)):
         run.message = f"There is a study named {spec.name} already; delete it, or rename the schedule."
     else:
-        study = lifecycle.create(session, core.leases, spec, spec.name, hold=True)
+        study = transitions.create(session, core.leases, spec, spec.name, hold=True)
         run.study, run.study_id = study.name, study.id
     session.add(run)
     session.flush()
@@ -185,7 +184,7 @@ def _replace(core: Core, session: Session, active: list[RunRow]) -> list[StudyRo
         run.message = "Replaced by the next run."
         study = None if run.study_id is None else study_rows.lock_by_id(session, run.study_id)
         if study is not None and study.state not in ENDED:
-            lifecycle.cancel(session, core.leases, study)
+            transitions.cancel(session, core.leases, study)
             ended.append(study)
         elif study is not None:
             core.leases.cancel(session, study.id, started=True)  # its comparison

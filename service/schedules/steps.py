@@ -15,8 +15,7 @@ from luthier.service.dispatch.claims import Claims
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.search_pool import resolved_space
 from luthier.service.errors import Conflict
-from luthier.service.lifecycle import confirmation as confirm
-from luthier.service.lifecycle import transitions as lifecycle
+from luthier.service.lifecycle import confirmation, transitions
 from luthier.service.schedules import champions, due_times, retention, webhook
 from luthier.service.schedules.comparisons import comparison_context, find_comparison
 from luthier.service.schedules.run_rows import DELETED, Turn, last_finished, lock_run, lock_run_and_study
@@ -70,7 +69,7 @@ class Steps:
             run.warm_start = warm_start
             study.hold_after_inspection = False
             if study.state == StudyState.PAUSED:
-                lifecycle.resume(session, self.core.leases, study)
+                transitions.resume(session, self.core.leases, study)
 
     def _warm(self, study: StudyRow, entry: dict[str, Any]) -> dict[str, Any]:
         """Queue a configuration of an earlier run as one of the study's first trials.
@@ -144,7 +143,7 @@ class Steps:
             if rival is None:
                 self._decide(session, run, schedule, study, RunOutcome.FIRST, None)
             elif (comparison := find_comparison(session, run, study)) is None:
-                comparison = lifecycle.queue_comparison(session, self.core.leases, study, rival.id)
+                comparison = transitions.queue_comparison(session, self.core.leases, study, rival.id)
                 champions.place_comparison_files(session, self.core.store, study, comparison)
             else:
                 decision = self._judge(session, run, schedule, study, rival, comparison)
@@ -202,7 +201,7 @@ class Steps:
         run.finished_at = now
         run.judgement = decision
         run.message = "The first champion." if decision is None else decision.reason
-        best = sorted(confirm.best_trials(session, study, TOP), key=lambda trial: trial.number != study.winner)
+        best = sorted(confirmation.best_trials(session, study, TOP), key=lambda trial: trial.number != study.winner)
         run.top = [{"trial": trial.number, "value": trial.value, "params": trial.params} for trial in best]
         self._notify(session, schedule, run, Event.FINISHED)
         if outcome is not RunOutcome.KEPT:
