@@ -54,7 +54,7 @@ def secrets_in_memory() -> list[str]:
 def train(assignment: Assignment, session: Session, warm: SimpleNamespace) -> SimpleNamespace:
     """Report as many evaluations as `steps` says, then do what `act` says."""
     params = assignment.params
-    act = params.get("act", "ok")
+    act = str(params.get("act", "ok"))
     warm.done += 1
     warm.micro_batch.limit = params.get("fits")
     session.log(f"pid {os.getpid()} done {warm.done} cuda {os.environ.get('CUDA_VISIBLE_DEVICES')}")
@@ -79,6 +79,13 @@ def train(assignment: Assignment, session: Session, warm: SimpleNamespace) -> Si
             time.sleep(0.01)
     if "ended" in params:
         Path(str(params["ended"])).touch()
+    end_as(act, session)
+    save()
+    return SimpleNamespace(status="complete", reason=None, examples_per_second=12.5, peak_memory_bytes=99)
+
+
+def end_as(act: str, session: Session) -> None:
+    """Hang, die or raise, as `act` says; return where it is "ok"."""
     match act:
         case "quiet":
             while True:
@@ -99,8 +106,6 @@ def train(assignment: Assignment, session: Session, warm: SimpleNamespace) -> Si
             raise BadData("Column text is missing; name it in dataset.columns.", "dataset", "columns", "text")
         case "error":
             raise ValueError("this went wrong \0 \udcff")
-    save()
-    return SimpleNamespace(status="complete", reason=None, examples_per_second=12.5, peak_memory_bytes=99)
 
 
 def inspect(assignment: Assignment, session: Session, warm: object) -> Inspection:

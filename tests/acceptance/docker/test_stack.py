@@ -9,91 +9,24 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.support.archives import unpack_tar
-from tests.support.stack import CPU, GPU, OLDER, ROOT, Stack, behind_a_proxy, build, sh, tree, until
+from tests.support.stack import CPU, OLDER, Stack, sh, until
+from tests.support.stack_study import EVALUATIONS, NAME, TRIALS, ended_trials, quickstart, resume, under_way
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(420)]
 
-NAME, TRIALS, EVALUATIONS = "quickstart", 5, 6  # a trial for each disturbance, if each takes as long as one
 SERVICES = ("postgres", "service", "worker")
 VOLUMES = {  # all that a container may write to
     "postgres": {"/var/lib/postgresql/data"},
     "service": {"/var/lib/luthier"},
     "worker": {"/var/lib/luthier", "/var/cache/huggingface", "/var/cache/luthier"},
 }
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    made = Stack("luthier-test", "test", CPU, behind_a_proxy(tmp_path_factory.mktemp("docker-config")))
-    made.compose("down", "--volumes", "--timeout", "5")
-    try:
-        yield made
-    finally:
-        made.files = CPU
-        print(made.compose("logs", "--tail", "60", check=False))
-        made.compose("down", "--volumes", "--timeout", "5", check=False)
-
-
-@pytest.fixture(scope="module")
-def older(tmp_path_factory: pytest.TempPathFactory) -> str | None:
-    """The tag of images of the code before the latest migration; None where this clone has no such history."""
-    latest = max((ROOT / "service" / "storage" / "migrations" / "versions").glob("[0-9]*.py")).relative_to(ROOT)
-    added = ["git", "log", "--follow", "--diff-filter=A", "--format=%H", "-1", "--", str(latest)]
-    commit = sh(*added, check=False).strip()
-    context = tree(tmp_path_factory.mktemp("older"))
-    packages = ("service", "studies", "trials")  # that version installed them under these names
-    sh("rm", "-r", *packages, "src", cwd=context)
-    (context / "src").mkdir()
-    archive = ["git", "-C", str(ROOT), "archive", f"{commit}^", *packages, "pyproject.toml"]
-    done = subprocess.run(archive, capture_output=True)
-    if done.returncode:
-        return None
-    unpack_tar(done.stdout, context)
-    assert not list(context.glob(f"service/**/{latest.name}"))
-    build(context, "older")
-    return "older"
-
-
-def quickstart() -> dict[str, Any]:
-    """The README's study with fewer rows and trials, each long enough to be killed in the middle."""
-    spec = yaml.safe_load((ROOT / "examples" / "quickstart.yaml").read_text())
-    spec["dataset"]["limit"] = 120
-    spec["space"] |= {"epochs": 2, "freeze_depth": {"low": 0, "high": 2}, "batch_size": [8, 16]}
-    spec |= {"budget": {"trials": TRIALS}, "evaluations_per_epoch": EVALUATIONS // spec["space"]["epochs"]}
-    return dict(spec | {"parallel": 1, "pruner": {"name": "none"}})
-
-
-def under_way(stack: Stack) -> dict[str, Any]:
-    """A trial that has been evaluated and has not come to its end. The study is paused: however fast the machine is,
-    no trial starts while something is done to this one."""
-
-    def found() -> dict[str, Any] | None:
-        trials = (trial for trial in stack.trials(NAME) if trial["state"] == "running")
-        return next((trial for trial in trials if 1 <= len(trial["values"]) <= EVALUATIONS / 2), None)
-
-    resume(stack)
-    trial = until(found, 120)
-    stack.request("POST", f"/v1/studies/{NAME}/pause").raise_for_status()
-    return trial
-
-
-def resume(stack: Stack) -> None:
-    """Also where it runs already."""
-    assert stack.request("POST", f"/v1/studies/{NAME}/resume").status_code in (200, 409)
-
-
-def ended_trials(stack: Stack) -> int:
-    return sum(trial["state"] == "complete" for trial in stack.trials(NAME))
 
 
 def test_the_first_start_makes_a_token_and_shows_it_once(stack: Stack, older: str | None) -> None:
@@ -324,50 +257,3 @@ def test_workers_scale(stack: Stack) -> None:
         return {worker["name"].partition("@")[2] for worker in workers if worker["state"] != "away"}
 
     until(lambda: containers <= at_work(), 60)
-
-
-@pytest.mark.skipif(
-    "DOCKER_LAB" not in os.environ, reason="needs the stand-in for NVIDIA's hook of docker/ci/engine.sh"
-)
-def test_the_gpu_file_comes_up_and_trains_on_nothing_less_than_a_gpu(stack: Stack) -> None:
-    stack.files = GPU
-    asked = Path(os.environ["DOCKER_LAB"], "gpu-requests.log")
-    asked.unlink(missing_ok=True)
-    stack.compose("up", "-d")
-    until(lambda: "No GPU can be used here" in stack.logs("worker"), 60)
-    until(lambda: stack.about("worker")["State"]["Health"]["Status"] == "unhealthy", 30)
-    assert "NVIDIA_VISIBLE_DEVICES=all" in asked.read_text()
-    about = stack.about("worker")
-    (request,) = about["HostConfig"]["DeviceRequests"]
-    assert request["Count"] == -1
-    assert request["Capabilities"] == [["gpu", "compute", "utility"]]
-    assert about["State"]["Running"]
-    assert about["RestartCount"] == 0
-    assert stack.about("service")["State"]["Health"]["Status"] == "healthy"
-
-
-def test_without_the_toolkit_the_engine_says_what_the_page_says(stack: Stack, tmp_path: Path) -> None:
-    """The same file, but for a driver that no engine has."""
-    stack.files = GPU
-    file = tmp_path / "compose.json"
-    config = stack.compose("config", "--format", "json")
-    assert config.count('"driver": "nvidia"') == 1
-    file.write_text(config.replace('"driver": "nvidia"', '"driver": "absent"'))
-    said = stack.compose("-f", str(file), "up", "-d", "--no-deps", "worker", check=False)
-    (sentence,) = re.findall(r"Error response from daemon: .*", said)
-    assert sentence.replace("absent", "nvidia") in (ROOT / "docs" / "docker.md").read_text().splitlines()
-    assert stack.about("service")["State"]["Health"]["Status"] == "healthy"
-
-
-def test_the_service_is_small_and_code_rebuilds_in_seconds(tmp_path: Path) -> None:
-    size = int(sh("docker", "image", "inspect", "-f", "{{.Size}}", "luthier-service:test"))
-    changed = tree(tmp_path / "changed")
-    with (changed / "service" / "__init__.py").open("a") as file:
-        file.write(f"# changed at {time.time_ns()}\n")
-    began = time.monotonic()
-    build(changed, "changed")
-    seconds = time.monotonic() - began
-    sh("docker", "rmi", "luthier-service:changed", "luthier-worker:changed")
-    print(f"service image {size / 1e6:.0f} MB, both images after a change of code {seconds:.1f} s")
-    assert size < 600e6
-    assert seconds < 60

@@ -89,6 +89,14 @@ def test_what_an_older_version_stored_is_kept(database: Database) -> None:
     database.dispose()
 
 
+def _stored_files(database: Database) -> list[tuple[object, ...]]:
+    """The columns that name files, as the database has them."""
+    models = "SELECT CAST(model AS TEXT) FROM luthier_study"
+    files = "SELECT CAST(best AS TEXT), CAST(resume AS TEXT) FROM luthier_assignment ORDER BY number"
+    with database.engine.connect() as connection:
+        return [tuple(row) for query in (models, files) for row in connection.exec_driver_sql(query)]
+
+
 def test_files_stay_stored_as_they_were(database: Database) -> None:
     """Rows written before the columns had a type are read with one, and written in the same bytes."""
     database.prepare()
@@ -113,13 +121,7 @@ def test_files_stay_stored_as_they_were(database: Database) -> None:
                 f" VALUES (1, 'train', {number}, 'complete', '{{}}', 1, 1.0, 1, 0, 0, 0, 3, 3, {files})"
             )
 
-    def stored() -> list[tuple[object, ...]]:
-        as_text = "SELECT CAST(model AS TEXT) FROM luthier_study"
-        files = "SELECT CAST(best AS TEXT), CAST(resume AS TEXT) FROM luthier_assignment ORDER BY number"
-        with database.engine.connect() as connection:
-            return [tuple(row) for query in (as_text, files) for row in connection.exec_driver_sql(query)]
-
-    before = stored()
+    before = _stored_files(database)
     assert before == [(model,), (best, resume), (None, None)]
     with database.transaction() as session:
         row = session.scalars(sqlalchemy.select(StudyRow)).one()
@@ -132,7 +134,7 @@ def test_files_stay_stored_as_they_were(database: Database) -> None:
         assert second.resume is None
         for changed, name in ((row, "model"), (first, "best"), (first, "resume"), (second, "best")):
             flag_modified(changed, name)
-    assert stored() == before
+    assert _stored_files(database) == before
     refused = pytest.raises(sqlalchemy.exc.StatementError, match="holds FileRef, not StoredModel")
     with refused, database.transaction() as session:
         session.get_one(AssignmentRow, 1).best = row.model
