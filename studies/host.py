@@ -19,12 +19,12 @@ def is_loopback(host: str) -> bool:
         host: A host name or an IP address, without port and without the brackets of an IPv6 address.
 
     Returns:
-        True for `localhost`, 127.0.0.0/8 and ::1, also for 127.0.0.0/8 written as IPv6 (::ffff:127.0.0.1).
+        True for `localhost` in any case, 127.0.0.0/8 and ::1, also for 127.0.0.0/8 written as IPv6 (::ffff:127.0.0.1).
     """
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        return host == "localhost"
+        return host.lower() == "localhost"  # host names ignore case
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return (mapped or address).is_loopback
 

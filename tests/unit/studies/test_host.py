@@ -8,7 +8,9 @@ import pytest
 from luthier.studies.host import is_loopback, memory_limit, memory_usage, usable_cores
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.0.0.2", "127.255.255.254", "::1", "::ffff:127.0.0.1"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "LocalHost", "127.0.0.1", "127.0.0.2", "127.255.255.254", "::1", "::ffff:127.0.0.1"]
+)
 def test_loopback_is_every_address_of_this_machine_alone(host: str) -> None:
     assert is_loopback(host)
 
