@@ -81,6 +81,7 @@ def _study(session: Session, study: StudyRow, counts: dict[str, int], busy: floa
         gpu_seconds=round(busy, 3),
         error=study.error,
         message=study.message,
+        warnings=[text for text in (study.search_error, study.note) if text],
     )
 
 

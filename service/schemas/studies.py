@@ -89,6 +89,7 @@ class StudyView(BaseModel):
         gpu_seconds: time that workers have spent on its assignments.
         error: why it failed, for people.
         message: anything else that people should know.
+        warnings: what is wrong with it, or was mended, while it goes on; each a sentence.
     """
 
     name: str
@@ -104,6 +105,7 @@ class StudyView(BaseModel):
     gpu_seconds: FiniteFloat = 0.0
     error: str | None = None
     message: str | None = None
+    warnings: list[str] = []
 
 
 class StepView(BaseModel):

@@ -8,7 +8,7 @@ column's name stands first in `mapped_column`; names of tables and columns chang
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, String, Text, UniqueConstraint, true
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, synonym
 
 from luthier.service.storage.column_types import PydanticJson, PydanticText, StoredModel
@@ -45,6 +45,8 @@ class StudyRow(Base):
     stop_at_next_evaluation: Mapped[bool] = mapped_column("hurry", default=False)  # running trials end there
     message: Mapped[str | None] = mapped_column(Text)  # why it ended
     error: Mapped[str | None] = mapped_column(Text)
+    search_error: Mapped[str | None] = mapped_column(Text)  # why no trial can be drawn now; None once one could
+    note: Mapped[str | None] = mapped_column(Text)  # what its user should know of its winner, and stays true
     ask_token: Mapped[str | None] = mapped_column("asker", String(64))  # turn of the request that asks Optuna now
     ask_expires_at: Mapped[float | None] = mapped_column("asker_until", Double)
     winner: Mapped[int | None]  # number of the trial whose model is kept
@@ -80,6 +82,8 @@ class AssignmentRow(Base):
     token: Mapped[str | None] = mapped_column(String(64))  # fences writes; kept at the end, so that finish can repeat
     worker: Mapped[str | None] = mapped_column(String(128))
     deadline: Mapped[float | None] = mapped_column(Double)
+    received: Mapped[bool] = mapped_column(default=False, server_default=true())
+    """Whether a message has come under the latest lease: without one its worker may never have got the answer."""
     gpu: Mapped[str | None] = mapped_column(String(200))  # of the latest attempt; None: a worker without one
     gpu_share: Mapped[float | None] = mapped_column(Double)  # of the GPU, reserved while a trial runs
     gpu_bytes: Mapped[int | None] = mapped_column(BigInteger)  # that share in bytes, where the GPU's size is known
