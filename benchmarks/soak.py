@@ -1,0 +1,288 @@
+"""An hour of trials without training, with a poisoned study, a full disk and steps of the clock in between.
+
+    python benchmarks/soak.py [--minutes 60] [--workers 8] [--rate 2] [--database sqlite] [--json]
+
+A real service process serves workers that train nothing (those of overhead.py, which repeat a message until it is
+taken) while healthy studies of 100 trials follow one another. In between:
+
+- after 1/6 of the time: Optuna loses a trial of one study, and of another one a trial cannot be read any more;
+- all the time: a third study's trials report absurd numbers, and fail with huge texts;
+- after 2/6: the disk of the service's home is full for 30 seconds (it is a tmpfs; the database lies elsewhere);
+- after 3/6 and 4/6: the clock of service and database steps three hours forward, then two hours back.
+
+At the end every healthy study must have exactly its budget, in our rows and in Optuna's, and no failed trial; the run
+prints what it counted, the longest pause between two ended trials after each disturbance, and exits with 1 if one of
+that is not so. The tmpfs needs root, the clock Debian's package libfaketime; what is missing is left out, and said.
+"""
+
+import argparse
+import contextlib
+import http.client
+import itertools
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import optuna
+import sqlalchemy as sa
+from overhead import INSPECTION, REPORTS, databases, score, service, spec
+
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+HOME_BYTES = 32 * 2**20  # of the tmpfs
+FULL_SECONDS = 30.0
+TRIALS = 100  # of each healthy study
+AT_ONCE = 3  # healthy studies
+LEASE_SECONDS = 15
+STEPS = ("+10800", "+3600")  # of the clock, in seconds from the right time
+LONGEST_WAIT = 5.0  # seconds that a claim waits
+WIDE = {"budget": {"trials": 10_000}, "parallel": 2}  # of the poisoned studies: they last to the end
+
+
+class Load:
+    """Workers that take whatever the service hands out, and the times at which healthy trials ended."""
+
+    def __init__(self, base: str, workers: int, rate: float) -> None:
+        """Start the workers, each at most `rate` trials a second."""
+        self.base = base
+        self.pause = 1 / rate
+        self.ended: list[float] = []
+        self.repeats = 0
+        self.refused: dict[str, int] = {}
+        self.stopping = threading.Event()
+        self.threads = [threading.Thread(target=self._work, args=(f"w{i}",)) for i in range(workers)]
+        for thread in self.threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Let every worker end its trial, and wait for it."""
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join()
+
+    def longest_pause(self, start: float, end: float) -> float:
+        """Return the longest time in seconds without an ended trial between two instants."""
+        times = [start, *sorted(at for at in self.ended if start < at < end), end]
+        return max(b - a for a, b in itertools.pairwise(times))
+
+    def _work(self, name: str) -> None:
+        while not self.stopping.is_set():
+            assignment = self._call("claim", {"worker": name, "wait_seconds": LONGEST_WAIT})
+            if assignment:
+                self._train(assignment)
+                time.sleep(self.pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+
+    def _train(self, assignment: dict[str, Any]) -> None:
+        """Do one assignment; a trial of the poisoned study sends what no worker would."""
+        held = {"id": assignment["id"], "token": assignment["token"]}
+        if assignment["kind"] != "train":
+            outcome = {"inspection": INSPECTION} if assignment["kind"] == "inspect" else {}
+            end = {"status": "complete"} if outcome else {"status": "failed", "reason": "error"}
+            self._call("finish", held | end | outcome)
+            return
+        poison = assignment["study"] == "poison-numbers"
+        absurd: dict[str, Any] = {"seconds": 1.7e308, "peak_memory_bytes": 2**62} if poison else {}
+        decisions = []
+        for step in range(1, REPORTS + 1):
+            metrics = {"accuracy": 1e308 if poison else score(assignment["params"], step)}
+            report = held | {"step": step, "metrics": metrics, "log": f"step {step}\n"} | absurd
+            decisions.append(self._call("report", report) or {"decision": "continue"})
+        pruned = any(answer["decision"] == "prune" for answer in decisions)
+        end = {"status": "pruned" if pruned else "complete"}
+        if poison:
+            end = {"status": "failed", "reason": "error", "problem": {"message": "x" * 100_000}} | absurd
+        self._call("finish", held | end)
+        if not assignment["study"].startswith("poison"):
+            self.ended.append(time.monotonic())
+
+    def _call(self, request: str, body: dict[str, Any]) -> Any:
+        """Send a message until it is taken; return the answer's JSON, or None where there is none or it is refused."""
+        while True:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                status, text = self._post(request, body)
+                if status < 400:
+                    return json.loads(text) if text else None
+                if status < 500:
+                    key = f"{request} {status}"
+                    self.refused[key] = self.refused.get(key, 0) + 1
+                    if request == "finish" and status == 422:  # an outcome that says too much: give the work up
+                        self._call("finish", {"id": body["id"], "token": body["token"], "status": "failed"})
+                    return None
+            self.repeats += 1
+            time.sleep(0.5)
+            if request == "claim" and self.stopping.is_set():
+                return None
+
+    def _post(self, request: str, body: dict[str, Any]) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection(self.base.removeprefix("http://"), timeout=120)
+        with contextlib.closing(connection):
+            headers = {"Content-Type": "application/json"}
+            connection.request("POST", f"/v1/worker/{request}", json.dumps(body), headers)
+            response = connection.getresponse()
+            return response.status, response.read()
+
+
+class Studies:
+    """The studies of the run: some healthy ones at the same time, each followed by another, and the poisoned ones."""
+
+    def __init__(self, base: str, url: str) -> None:
+        """Create the poisoned ones."""
+        self.client = httpx.Client(base_url=base, timeout=60)
+        self.engine = sa.create_engine(url)
+        self.url = url
+        self.healthy: list[str] = []
+        for name in ("poison-lost", "poison-unreadable", "poison-numbers"):
+            self._create(spec(name, 1, 1) | WIDE)
+
+    def keep_going(self) -> None:
+        """Create a healthy study for each one that has had its trials."""
+        unended = [name for name in self.healthy[-AT_ONCE:] if self._get(name)["state"] in ("queued", "running")]
+        for _ in range(AT_ONCE - len(unended)):
+            self.healthy.append(f"healthy-{len(self.healthy)}")
+            self._create(spec(self.healthy[-1], TRIALS, 4))
+
+    def poison(self) -> None:
+        """Damage what Optuna has of two studies."""
+        trial = (
+            "SELECT max(trial_id) FROM trials JOIN studies USING (study_id) WHERE study_name = :name AND number < "
+            "(SELECT max(number) FROM trials t JOIN studies s USING (study_id) WHERE s.study_name = :name)"
+        )
+        with self.engine.begin() as connection:
+            lost, broken = (
+                connection.scalar(sa.text(trial), {"name": name}) for name in ("poison-lost", "poison-unreadable")
+            )
+            for table in ("trial_params", "trial_values", "trial_intermediate_values", "trial_system_attributes"):
+                connection.execute(sa.text(f"DELETE FROM {table} WHERE trial_id = :id"), {"id": lost})  # noqa: S608
+            connection.execute(sa.text("DELETE FROM trials WHERE trial_id = :id"), {"id": lost})
+            garbage = "UPDATE trial_params SET distribution_json = 'garbage' WHERE trial_id = :id"
+            connection.execute(sa.text(garbage), {"id": broken})
+
+    def finish(self) -> None:
+        """Wait until every healthy study has had its trials."""
+        for name in self.healthy:
+            while self._get(name)["state"] in ("queued", "running"):
+                time.sleep(1)
+
+    def faults(self) -> list[str]:
+        """Return a sentence for each healthy study that does not have its exact budget, and for failed trials."""
+        found = []
+        storage = optuna.storages.get_storage(self.url)
+        for name in self.healthy:
+            counts = self._get(name)["counts"]
+            trials = optuna.load_study(storage=storage, study_name=name).get_trials(deepcopy=False)
+            ended = sum(trial.state.is_finished() for trial in trials)
+            if (counts["complete"] + counts["pruned"], len(trials), ended) != (TRIALS,) * 3:
+                found.append(f"{name}: {counts}, Optuna has {len(trials)} trials, {ended} ended")
+        return found
+
+    def warnings(self) -> dict[str, Any]:
+        """Return what the service says of the poisoned studies: their state, error and warnings."""
+        names = ("poison-lost", "poison-unreadable", "poison-numbers")
+        views = {name: self._get(name) for name in names}
+        return {name: [view["state"], view["counts"], view["error"], view["warnings"]] for name, view in views.items()}
+
+    def _create(self, body: dict[str, Any]) -> None:
+        self._again(lambda: self.client.post("/v1/studies", json=body))
+
+    def _get(self, name: str) -> Any:
+        return self._again(lambda: self.client.get(f"/v1/studies/{name}")).json()
+
+    def _again(self, call: Callable[[], httpx.Response]) -> httpx.Response:
+        """Repeat a request while the service says that it cannot answer for now."""
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                response = call()
+                if response.status_code < 500:
+                    return response.raise_for_status()
+            time.sleep(1)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[bool]:
+    """Mount a tmpfs on `folder`; yield whether it could be."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={HOME_BYTES}", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode == 0  # noqa: S603
+    try:
+        yield mounted
+    finally:
+        if mounted:
+            subprocess.run(["umount", str(folder)], check=False)  # noqa: S603, S607
+
+
+def fill(home: Path) -> None:
+    """Fill the disk of `home` for a while."""
+    ballast = home / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"\0" * 4096)
+    time.sleep(FULL_SECONDS)
+    ballast.unlink()
+
+
+def disturb(load: Load, studies: Studies, home: Path, clock: Path, seconds: float, small: bool) -> dict[str, float]:
+    """Run for `seconds` seconds with each disturbance in its turn; return the longest pause after each of them."""
+    acts: list[tuple[str, Callable[[], Any]]] = [("poison", studies.poison)]
+    acts += [("full disk", lambda: fill(home))] if small else []
+    acts += [(f"clock at {step} s", lambda step=step: clock.write_text(step)) for step in STEPS if FAKETIME]
+    start, pauses = time.monotonic(), {}
+    for number, (name, act) in enumerate(acts, 1):
+        while time.monotonic() < start + number * seconds / 6:
+            studies.keep_going()
+            time.sleep(1)
+        act()
+        done = time.monotonic()
+        watched = min(seconds / 12, 60)
+        while time.monotonic() < done + watched:
+            studies.keep_going()
+            time.sleep(1)
+        pauses[name] = round(load.longest_pause(done, done + watched), 2)
+        print(f"{name}: the longest pause in the {watched:.0f} s after it: {pauses[name]} s", flush=True)
+    while time.monotonic() < start + seconds:
+        studies.keep_going()
+        time.sleep(1)
+    return pauses
+
+
+def main() -> None:
+    """Run it, print what was counted, and exit with 1 after a fault."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--rate", type=float, default=2, help="the most trials a second of a worker")
+    parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
+    parser.add_argument("--json", action="store_true", help="the last line is the result as JSON")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name, small_disk(Path(name) / "home") as small:
+        home, clock = Path(name) / "home", Path(name) / "clock"
+        clock.write_text("+0")
+        os.environ["LUTHIER_LEASE_SECONDS"] = str(LEASE_SECONDS)
+        if FAKETIME:
+            os.environ |= {"LD_PRELOAD": str(FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(clock)}
+            os.environ |= {"FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        missing = [
+            text for text, there in (("no tmpfs: no full disk", small), ("no libfaketime", FAKETIME)) if not there
+        ]
+        print("; ".join(missing) or "with all disturbances", flush=True)
+        with databases(Path(name)) as urls, service(urls[options.database][0], home) as base:
+            studies, load = Studies(base, urls[options.database][0]), Load(base, options.workers, options.rate)
+            pauses = disturb(load, studies, home, clock, options.minutes * 60, small)
+            studies.finish()
+            load.stop()
+            faults, poisoned = studies.faults(), studies.warnings()
+    result = {"trials": len(load.ended), "studies": len(studies.healthy), "longest_pause_seconds": pauses}
+    result |= {"repeats": load.repeats, "refused": load.refused, "faults": faults, "poisoned": poisoned}
+    print(json.dumps(result) if options.json else json.dumps(result, indent=2))
+    sys.exit(bool(faults))
+
+
+if __name__ == "__main__":
+    main()
