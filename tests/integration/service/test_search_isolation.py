@@ -1,20 +1,26 @@
 """An error of one study's search stays on that study: others go on, and so does it once it can."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError
 from sqlalchemy.exc import OperationalError
 
+from luthier.service.api import creation
+from luthier.service.cli.follow import Lines, follow
+from luthier.service.client import Client
 from luthier.service.dispatch import search_faults
 from luthier.service.dispatch.claims import Claims
 from luthier.service.lifecycle import study_rows
 from luthier.studies.protocol import AssignmentKind, Decision
 from luthier.studies.search.search import Search
-from tests.support.harness import Running, ScriptedWorker, problem
+from tests.support.command_line import command_in
+from tests.support.harness import Running, ScriptedWorker, paths, problem, spec
 
 pytestmark = pytest.mark.both_databases
 PAUSE = search_faults.FIRST_PAUSE
@@ -244,8 +250,6 @@ def test_our_own_database_away_is_503(
 def test_a_study_whose_trials_are_being_read_keeps_nobody_waiting(
     house: Running, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import threading
-
     both(house, worker)
     a = worker.take()
     with house.core.database.reading() as session:
@@ -272,3 +276,47 @@ def test_a_study_whose_trials_are_being_read_keeps_nobody_waiting(
         house.worker(name).drain(wait_seconds=1)
     assert house.study("sick")["state"] == "completed"
     assert house.optuna("sick")[0].intermediate_values == {1: 0.7}
+
+
+TOO_FINE = {"learning_rate": {"low": 1e-6, "high": 1e-3, "step": 1e-12}, "epochs": 2}
+
+
+def test_a_space_that_cannot_be_drawn_from_is_refused(house: Running) -> None:
+    refused = spec("sick", space=TOO_FINE, sampler={"name": "random"})
+    for path in ("/v1/studies", "/v1/studies:plan"):
+        assert paths(house.client.post(path, json=refused)) == {"space.learning_rate.step"}
+    template = {name: value for name, value in refused.items() if name != "name"}
+    nightly = {"name": "nightly", "cron": "0 3 * * *", "study": template}
+    assert paths(house.client.post("/v1/schedules", json=nightly)) == {"study.space.learning_rate.step"}
+    assert house.get("/v1/studies")["items"] == []
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "qmc"])
+def test_a_stored_spec_that_cannot_be_drawn_from_ends_with_a_sentence(
+    house: Running, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch, sampler: str
+) -> None:
+    """An earlier version took it."""
+    monkeypatch.setattr(creation, "search_problems", lambda _: [])
+    monkeypatch.setattr(search_faults, "FIRST_PAUSE", 0.0)
+    house.started(worker, "sick", space=TOO_FINE, sampler={"name": sampler}, budget={"trials": 40}, parallel=1)
+    house.started(worker, "well", budget={"trials": 4}, parallel=4)
+    for _ in range(4):
+        worker.drain()
+    assert house.study("well")["state"] == "completed"
+    study = house.study("sick")
+    assert study["state"] == "failed"
+    assert "Its search failed 3 times in the same way: ValueError: The value" in study["error"]
+    assert study["counts"]["complete"] == len(house.optuna("sick")) > 0
+    assert study["best"]["test"] is not None
+
+
+def test_the_command_line_shows_it(house: Running, worker: ScriptedWorker, poison: Poison, tmp_path: Path) -> None:
+    both(house, worker)
+    poison("ask", lambda: ValueError("out of luck"))
+    worker.drain()
+    for command in (["get", "sick"], ["list"]):
+        printed = command_in(tmp_path)(*command, "--server", house.url).stdout
+        assert "No trial can be drawn now: ValueError: out of luck." in printed
+    with Client(house.url) as api:
+        lines = list(Lines().of(next(follow(api, "sick"))))
+    assert "warning: No trial can be drawn now: ValueError: out of luck. The service tries again." in lines
