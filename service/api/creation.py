@@ -8,6 +8,7 @@ from sqlalchemy.exc import IntegrityError
 
 from luthier.service.errors import Invalid
 from luthier.service.schemas import Fault
+from luthier.studies.search.feasibility import search_problems
 from luthier.studies.search.samplers import missing_packages
 from luthier.studies.spec import StudySpec
 
@@ -33,7 +34,7 @@ def find_or_create(attempt: Callable[[], tuple[bool, V]], response: Response, lo
 
 
 def check_sampler(spec: StudySpec, *inside: str) -> None:
-    """Raise Invalid if the spec's sampler needs packages that the service lacks.
+    """Raise Invalid if the spec's sampler cannot draw from its space, or needs packages that the service lacks.
 
     Args:
         spec: a study's spec.
@@ -44,3 +45,7 @@ def check_sampler(spec: StudySpec, *inside: str) -> None:
         message = f"{spec.sampler.name} needs {', '.join(missing)} where the service runs: pip install it, or use tpe"
         path = ".".join((*inside, "sampler.name"))
         raise Invalid(f"{path}: {message}", [Fault(path=path, message=message)])
+    problems = search_problems(spec)
+    if problems:
+        faults = [Fault(path=".".join(map(str, (*inside, *path))), message=text) for path, text in problems]
+        raise Invalid("; ".join(map(str, faults)), faults)

@@ -4,7 +4,10 @@ Its paths are absolute and can't be prefixed, so exactly those are routed to its
 anyone, so only GET and HEAD pass. It is built on the first request: importing it takes seconds.
 """
 
+import logging
 import threading
+from collections.abc import Callable
+from functools import wraps
 from typing import Any, cast
 
 from a2wsgi import WSGIMiddleware
@@ -13,10 +16,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from luthier.service.errors import ReadOnly
+from luthier.service.errors import ReadOnly, Unavailable
 from luthier.service.storage.database import Database
-from luthier.studies.search.storage import open_storage
+from luthier.studies.search.storage import STORAGE_ERRORS, Storage, open_storage
 
+log = logging.getLogger("luthier")
 PREFIXES = ("dashboard", "static", "csv", "artifacts", "favicon.ico", "incompatible-rdb-schema")
 API = ("meta", "studies", "trials", "artifacts")
 SAFE_HEADERS = (
@@ -44,7 +48,7 @@ class Dashboard:
             if self._app is None:
                 from optuna_dashboard import wsgi
 
-                self._app = cast(ASGIApp, WSGIMiddleware(wsgi(open_storage(self._database.url))))
+                self._app = cast(ASGIApp, WSGIMiddleware(wsgi(_answering_503(open_storage(self._database.url)))))
             return self._app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,12 +63,42 @@ class Dashboard:
         if not any(name == b"accept-encoding" for name, _ in headers):
             headers.append((b"accept-encoding", b"identity"))  # without one its /static answers 500
 
+        unavailable = False
+
         async def guarded(message: Message) -> None:
+            nonlocal unavailable
+            if message["type"] == "http.response.start" and message["status"] == Unavailable.status:
+                unavailable = True
+            if unavailable:
+                return
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], *SAFE_HEADERS]
             await send(message)
 
         await app({**scope, "headers": headers}, receive, guarded)
+        if unavailable:
+            log.warning("the dashboard's storage did not answer")
+            answer = Unavailable("The database does not answer; try again shortly.", retry_after=2).response()
+            await answer(scope, receive, send)
+
+
+def _answering_503(storage: Storage) -> Storage:
+    """Return the storage, whose errors optuna-dashboard answers with 503: any other one it logs with a traceback."""
+    from bottle import HTTPError
+
+    def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def call(*arguments: Any, **options: Any) -> Any:
+            try:
+                return method(*arguments, **options)
+            except STORAGE_ERRORS:
+                raise HTTPError(Unavailable.status) from None
+
+        return call
+
+    for name in (name for name in dir(Storage) if not name.startswith("_")):
+        setattr(storage, name, guarded(getattr(storage, name)))
+    return storage
 
 
 def install(app: FastAPI, database: Database) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DataError, DBAPIError, OperationalError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import DataError, SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from luthier.service.errors import Invalid, Problem, Unavailable, invalid
+from luthier.service.storage.database import is_passing
+from luthier.studies.search.storage import STORAGE_ERRORS
 
 log = logging.getLogger("luthier")
 PROBLEM_CONTENT = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemView"}}}
@@ -27,6 +28,8 @@ def install(app: FastAPI) -> None:
     app.exception_handler(RequestValidationError)(_request)
     app.exception_handler(HTTPException)(_http)
     app.exception_handler(SQLAlchemyError)(_database)
+    for error in STORAGE_ERRORS:
+        app.exception_handler(error)(_storage)
     app.exception_handler(OSError)(_system)
     app.exception_handler(Exception)(_unknown)
 
@@ -67,7 +70,7 @@ def _http(_: Request, error: HTTPException) -> JSONResponse:
 
 
 def _database(_: Request, error: SQLAlchemyError) -> JSONResponse:
-    if isinstance(error, PoolTimeout) or (isinstance(error, DBAPIError) and _is_passing(error)):
+    if is_passing(error):
         log.warning("the database did not answer: %s", type(error).__name__)
         return Unavailable("The database does not answer; try again shortly.", retry_after=2).response()
     if isinstance(error, DataError):
@@ -76,9 +79,9 @@ def _database(_: Request, error: SQLAlchemyError) -> JSONResponse:
     return Problem("A database error; the service's log has it.").response()
 
 
-def _is_passing(error: DBAPIError) -> bool:
-    """Return whether a restart of the database or a freed lock ends the error."""
-    return error.connection_invalidated or isinstance(error, OperationalError)
+def _storage(_: Request, error: Exception) -> JSONResponse:
+    log.warning("Optuna's storage did not answer: %s", type(error.__cause__ or error).__name__)
+    return Unavailable("The database does not answer; try again shortly.", retry_after=2).response()
 
 
 def _system(_: Request, error: OSError) -> JSONResponse:

@@ -95,7 +95,7 @@ def logs(name: str, number: Number, service: ServiceDep) -> PlainTextResponse:
     return PlainTextResponse(service.core.store.read_log(row.study_id, row.id))
 
 
-@router.get("/plots/{kind}", responses=responses(NotFound, Conflict, Invalid))
+@router.get("/plots/{kind}", responses=responses(NotFound, Conflict, Invalid, Unavailable))
 def plot(
     name: str, kind: PlotKind, service: ServiceDep, format: Annotated[Literal["html", "json"], Query()] = "html"
 ) -> Response:

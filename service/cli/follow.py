@@ -163,6 +163,7 @@ class Lines:
         self._estimate = ProgressEstimate()
         self._state = ""
         self._message = ""
+        self._warnings: list[str] = []
 
     def of(self, snapshot: Snapshot) -> Iterator[str]:
         """Yield the lines for the next snapshot; each one must be given once, in order."""
@@ -177,6 +178,8 @@ class Lines:
         if study.message and study.message != self._message:
             self._message = study.message
             yield cell(study.message)
+        yield from (f"warning: {cell(warning)}" for warning in study.warnings if warning not in self._warnings)
+        self._warnings = study.warnings
         if study.state != self._state:
             self._state = study.state
             yield f"{study.name} is {study.state.value}"

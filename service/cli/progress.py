@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from luthier.service.cli.follow import Lines, ProgressEstimate, Snapshot, done, progress
-from luthier.service.cli.output import configuration, console, duration, facts, score, scores, table
+from luthier.service.cli.output import cell, configuration, console, duration, facts, score, scores, table
 from luthier.studies.protocol import ENDED, StudyState, TrialState
 from luthier.studies.spec import StudySpec
 
@@ -69,7 +69,7 @@ def _picture(snapshot: Snapshot, estimate: ProgressEstimate, elapsed_seconds: fl
     head.add_row(
         study.name, ProgressBar(spec.budget.trials, done(study), width=30, pulse=not spec.budget.trials), clock
     )
-    parts: list[RenderableType] = [head, progress(study), _stage(study)]
+    parts: list[RenderableType] = [head, progress(study), _stage(study), *map(cell, study.warnings)]
     if snapshot.running:
         parts.append(_running(snapshot.running, spec, now))
     return Group(*parts)

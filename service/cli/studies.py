@@ -175,6 +175,7 @@ def _facts(study: "StudyView", only_best: bool = False) -> "Table":
         "busy": f"{study.gpu_seconds:.0f} s",
         "error": study.error,
         "message": study.message,
+        "warnings": " ".join(study.warnings) or None,
     }
     best = study.best
     baseline = study.baseline
@@ -194,7 +195,12 @@ def _studies_table(studies: Iterable["StudyView"]) -> "Table":
     from luthier.service.cli.follow import progress
 
     rows = (
-        (s.name, s.state.value, progress(s), score(s.best.value if s.best else None), s.created_at, cell(s.error or ""))
+        (s.name, s.state.value, progress(s), score(s.best.value if s.best else None), s.created_at, _fault(s))
         for s in studies
     )
     return table(("study", "state", "trials", ">best", "created", "error"), rows)
+
+
+def _fault(study: "StudyView") -> str:
+    """Return what is wrong with a study, in a table's cell: why it failed, else what it warns of."""
+    return cell(study.error or " ".join(study.warnings))

@@ -11,23 +11,29 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from luthier.service.dispatch.core import Core
+from luthier.service.dispatch.failed_draws import note_failed_draw
 from luthier.service.dispatch.payload import Payload, assignment_message
 from luthier.service.dispatch.placement import Placement
+from luthier.service.dispatch.search_faults import Doing, error_text
 from luthier.service.dispatch.search_pool import resolved_space
-from luthier.service.errors import Conflict, Unavailable
+from luthier.service.errors import Conflict, Problem, Unavailable
 from luthier.service.lifecycle import study_rows, transitions
 from luthier.service.lifecycle.budget import TrialCounts
+from luthier.service.storage.database import is_passing
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.service.storage.turns import Turns
 from luthier.service.storage.work_queue import has_free_slot, list_queued
 from luthier.studies.hyperparameters import Params
 from luthier.studies.protocol import TRAINING, Assignment, AssignmentKind, Claim, StudyState, TrialState
 from luthier.studies.search.search import Search
+
+DRAWING_SECONDS = 5.0  # that a claim waits for other claims that draw for the same study; then its worker asks again
 
 
 @dataclass(frozen=True)
@@ -54,8 +60,13 @@ class Claims:
             if self.core.only is not None:
                 running = running.where(StudyRow.name == self.core.only)
             studies = list(session.scalars(running.order_by(StudyRow.id)))
+        busy: list[int] = []
         for study_id in studies:
-            assignment = self._draw_trial(study_id, placement)
+            assignment = self._draw_alone(study_id, placement, 0, busy)
+            if assignment is not None:
+                return assignment
+        for study_id in busy:  # only now: while others draw for one study, there is time to draw for the next
+            assignment = self._draw_alone(study_id, placement, DRAWING_SECONDS, [])
             if assignment is not None:
                 return assignment
         return None
@@ -76,27 +87,63 @@ class Claims:
             return None
         return self.core.leases.grant(session, row, placement.worker, reservation)
 
+    def _draw_alone(
+        self, study_id: int, placement: Placement, wait_seconds: float, busy: list[int]
+    ) -> Assignment | None:
+        """Draw a trial of a study and lease it to the worker; what the study's search raises is noted, not raised.
+
+        Args:
+            study_id: the study.
+            placement: the worker, and the room on its GPU.
+            wait_seconds: how long to wait for other threads that draw for this study.
+            busy: gets the study where that was not enough.
+
+        Returns:
+            The message; None if no trial can start now.
+        """
+        searches = self.core.searches
+        if searches.faults.rests(study_id, Doing.DRAW):
+            return None
+        try:
+            with searches.exclusive(study_id, wait_seconds) as entered:
+                if entered:
+                    return self._draw_trial(study_id, placement)
+                busy.append(study_id)
+        except Unavailable:  # its trials are being read, or another service has its turn
+            pass
+        except Exception as error:
+            if is_passing(error):
+                raise
+            note_failed_draw(self.core, study_id, error)
+        return None
+
     def _draw_trial(self, study_id: int, placement: Placement) -> Assignment | None:
-        """Take the study's turn, ask Optuna for a trial, and lease it to the worker; None if no trial can start now."""
-        with self.core.searches.exclusive(study_id):
+        """Take the study's turn, ask Optuna for a trial, and lease it to the worker; None if no trial can start now.
+
+        The caller is the only thread of this process that asks on the study's behalf.
+        """
+        with self.core.database.transaction() as session:
+            study = study_rows.lock_by_id(session, study_id)
+            number = None if study is None else self._next_number(session, study)
+            if study is None or number is None:
+                return None
+            if placement.reserve(session, study, AssignmentKind.TRAIN, None) is None:
+                return None
+            token = self._turns.take(session, study_id)
+            if token is None:
+                return None
+        with self._given_back_on_error(study_id, token):
+            params = self._prepared(study, number, token).ask(number)
             with self.core.database.transaction() as session:
                 study = study_rows.lock_by_id(session, study_id)
-                number = None if study is None else self._next_number(session, study)
-                if study is None or number is None:
-                    return None
-                if placement.reserve(session, study, AssignmentKind.TRAIN, None) is None:
-                    return None
-                token = self._turns.take(session, study_id)
-                if token is None:
-                    return None
-            with self._given_back_on_error(study_id, token):
-                params = self.core.searches.get(study).ask(number)
-                with self.core.database.transaction() as session:
-                    study = study_rows.lock_by_id(session, study_id)
-                    if study is None or not self._turns.is_held(study, token):
-                        return None  # too slow: another request has the turn, and adopts the trial
-                    self._turns.give_back(session, study_id, token)
-                    return self._insert_drawn(session, study, number, params, placement)
+                if study is None or not self._turns.is_held(study, token):
+                    return None  # too slow: another request has the turn, and adopts the trial
+                self._turns.give_back(session, study_id, token)
+                study.search_error = self.core.searches.faults.healed(study_id, Doing.DRAW)
+                return self._insert_drawn(session, study, number, params, placement)
+
+    def _prepared(self, study: StudyRow, number: int, token: str) -> Search:
+        return self.core.searches.prepared(study, number, lambda: self._turns.keep(study.id, token))
 
     def _next_number(self, session: Session, study: StudyRow) -> int | None:
         """Settle a locked study, and return the number of the trial to ask for; None when it wants none now."""
@@ -125,7 +172,8 @@ class Claims:
         """
         if params is None:
             size = resolved_space(study).size()
-            text = f"The space is exhausted: all of its {size} configurations were run."
+            what = "nothing new was found in it" if size is None else f"all of its {size} configurations were run"
+            text = f"The space is exhausted: {what}."
             transitions.end_search(study, StudyState.COMPLETED, text)
             transitions.settle(session, self.core.leases, study)
             return None
@@ -164,8 +212,8 @@ class Claims:
                 token = self._turns.take(session, study.id)
                 if token is None:
                     raise Unavailable("Another configuration is being drawn right now; try again.", retry_after=1)
-            with self._given_back_on_error(study.id, token):
-                search = self.core.searches.get(study)
+            with self._given_back_on_error(study.id, token), self._noted(study):
+                search = self._prepared(study, first, token)
                 added, same = self._ask_missing_then_enqueue(search, first, params, study.spec.budget.trials)
                 with self.core.database.transaction() as session:
                     study = study_rows.lock(session, name)
@@ -233,6 +281,19 @@ class Claims:
             with suppress(SQLAlchemyError), self.core.database.transaction() as session:
                 self._turns.give_back(session, study_id, token)
             raise
+
+    @contextmanager
+    def _noted(self, study: StudyRow) -> Iterator[None]:
+        """Note what the study's search raises in the block. Raises Unavailable in its place."""
+        try:
+            yield
+        except (Problem, ValidationError):
+            raise
+        except Exception as error:
+            if is_passing(error):
+                raise
+            note_failed_draw(self.core, study.id, error)
+            raise Unavailable(f"{Doing.DRAW}: {error_text(error)}", retry_after=5) from error
 
     def _message(self, session: Session, study: StudyRow, row: AssignmentRow) -> Assignment:
         payload = self.payloads.get(AssignmentKind(row.kind))

@@ -103,4 +103,4 @@ class Reaper:
         if study.state in ENDED:
             core.searches.close_study(study)
         elif study.inspection is not None and study.started_at is not None:  # before, there is nothing to tell
-            core.searches.reconcile(study.id, core.searches.get(study))
+            core.searches.mend(study)

@@ -72,7 +72,7 @@ class Reports:
             self._lower_micro_batch(study.id, report.micro_batch)
         decision = Decision.CONTINUE  # a repetition trains to its end: the search is over
         if row.kind == AssignmentKind.TRAIN:
-            prune = value is not None and core.searches.report(core.searches.get(study), row, report.step, value)
+            prune = value is not None and core.searches.report(study, row, report.step, value)
             if study.stop_at_next_evaluation:
                 decision = Decision.STOP
             elif prune:
@@ -177,7 +177,7 @@ class Reports:
                 superseded = checkpoints.forget_superseded(session, study)
         if row.kind in TRAINING and state is not TrialState.QUEUED:
             if row.kind == AssignmentKind.TRAIN:
-                self.core.searches.tell(self.core.searches.get(study), row)
+                self.core.searches.tell(study, row)
             superseded.append(row)
         checkpoints.remove_unnamed(self.core.store, superseded)
         if study.state in ENDED:

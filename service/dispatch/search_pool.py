@@ -1,162 +1,145 @@
-"""The open searches of this process, a `Search` for each study, reconciled with our rows when opened.
+"""The searches of a service, told what our rows say: claims ask them, reports tell them, the reaper mends them.
 
-Claims ask them, reports tell them, the reaper reconciles them. Our rows are always written first and committed; only
-then a search is told, outside of any transaction of ours.
+Our rows are always written first and committed; only then a search is told, outside of any transaction of ours. What a
+search raises while it is told stays with its study: it is noted (`search_faults.py`), the search is opened anew, and
+`search_repair.py` writes what Optuna lacks.
 """
 
-import secrets
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 
-from luthier.service.storage.database import Database
-from luthier.service.storage.presence import Presence
-from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
-from luthier.studies.protocol import FINISHED, AssignmentKind, Reason, TrialState
+from luthier.service.dispatch import search_repair
+from luthier.service.dispatch.open_searches import OpenSearches, resolved_space
+from luthier.service.dispatch.search_faults import Doing
+from luthier.service.dispatch.search_openings import PATIENCE_SECONDS
+from luthier.service.errors import Unavailable
+from luthier.service.storage.database import is_passing
+from luthier.service.storage.tables import AssignmentRow, StudyRow
+from luthier.service.storage.turns import Turns
 from luthier.studies.search.search import Search
-from luthier.studies.search.storage import close_storage, open_storage
-from luthier.studies.space import Space
+from luthier.studies.search.storage import remove_orphans
+from luthier.studies.search.study_trials import Misnumbered
+
+__all__ = ["SearchPool", "resolved_space"]
+LONG_PATIENCE_SECONDS = 60.0  # of who cannot do without the search
 
 
-def resolved_space(study: StudyRow) -> Space:
-    """Return the study's space with fractions of a depth resolved to blocks.
+class SearchPool(OpenSearches):
+    """The searches of one service, and how they are kept up to date with our rows. Threads share it."""
 
-    Raises:
-        LookupError: the study has not been inspected.
-        ValidationError: the space does not fit the model.
-    """
-    if study.inspection is None:
-        raise LookupError(f"{study.name} has not been inspected yet")
-    return study.spec.space.resolved(*study.inspection.depths)
-
-
-class SearchPool:
-    """The searches of one service. Threads share it; its own locks are held for moments only, except `exclusive`."""
-
-    def __init__(self, database: Database, presence: Presence) -> None:
-        """Open Optuna's storage in the service's database."""
-        self._database = database
-        self._presence = presence
-        self._storage = open_storage(database.url)
-        self._service_id = secrets.token_hex(16)
-        self._alone = False  # until a heartbeat finds no other service
-        self._open: dict[int, Search] = {}
-        self._exclusive: dict[int, threading.Lock] = {}
-        self._lock = threading.Lock()  # over the two dictionaries
-
-    @contextmanager
-    def exclusive(self, study_id: int) -> Iterator[None]:
-        """Let one thread of this process at a time ask on behalf of a study; others wait here.
-
-        Enter it outside of any transaction: it is held while Optuna draws. Other services are kept out by the turn in
-        the study's row.
-        """
-        with self._lock:
-            lock = self._exclusive.setdefault(study_id, threading.Lock())
-        with lock:
-            yield
-
-    def get(self, study: StudyRow) -> Search:
-        """Return the study's search, opened and reconciled if it was not open. The study must be inspected.
-
-        Where other services write to the same database, the search first reads their changes. Call it outside of
-        any transaction.
-        """
-        with self._lock:
-            search = self._open.get(study.id)
-        if search is not None and not self._alone:
-            search.refresh()
-        if search is None:
-            search = Search(self._storage, study.spec, resolved_space(study), self._database.writing)
-            self.reconcile(study.id, search)
-            with self._lock:
-                search = self._open.setdefault(study.id, search)
-        return search
-
-    def heartbeat(self) -> None:
-        """Report that this service is there, and see whether it is the only one. The reaper calls it every second."""
-        with self._database.transaction() as session:
-            alone = self._presence.report_service(session, self._service_id)
-        if alone and not self._alone:
-            with self._lock:
-                searches = list(self._open.values())
-            for search in searches:  # outside of the transaction: one that is being read waits for it
-                search.refresh()  # the last time: the writes of the others before they went
-        self._alone = alone
-
-    def close(self) -> None:
-        """Remove this service's row, and close Optuna's storage.
-
-        If the database is down the row stays; it expires after `presence.SERVICE_SECONDS`.
-        """
-        with suppress(SQLAlchemyError), self._database.transaction() as session:
-            self._presence.remove_service(session, self._service_id)
-        close_storage(self._storage)
-
-    def reconcile(self, study_id: int, search: Search) -> None:
-        """Tell Optuna of trials that ended in our rows only, after a crash or a failure of its storage.
-
-        A trial that Optuna has and our rows lack is not touched here: the next `ask` adopts it.
-        """
-        unfinished = search.unfinished()
-        if not unfinished:
-            return
-        with self._database.reading() as session:
-            ended = session.scalars(
-                select(AssignmentRow).where(
-                    AssignmentRow.study_id == study_id,
-                    AssignmentRow.kind == AssignmentKind.TRAIN,
-                    AssignmentRow.number.in_(unfinished),
-                    AssignmentRow.state.in_(FINISHED),
-                )
-            ).all()
-        for row in ended:
-            self.tell(search, row)
-
-    def report(self, search: Search, row: AssignmentRow, step: int, value: float) -> bool:
-        """Tell Optuna of a trial's evaluation, and return whether the trial is to end now, as pruned.
+    def prepared(self, study: StudyRow, number: int, keep: Callable[[], None]) -> Search:
+        """Return the study's search, which has the trials before `number`; what Optuna lacked of them is written.
 
         Args:
-            search: the study's search.
+            study: the study, whose turn the caller has.
+            number: the first number that our rows lack.
+            keep: keeps the turn; it raises where the turn is another request's.
+        """
+        search = self.get(study)
+        if search.count() == number and search.is_dense() and study.id not in self._damaged:
+            return search
+        self._drop(study.id)
+        search = self.get(study, LONG_PATIENCE_SECONDS)
+        is_damaged = study.id in self._damaged
+        if is_damaged or search_repair.lacks_trials(self._database, study.id, search):
+            self._remove_orphans()
+            search_repair.restore(self._database, study.id, search, keep, is_damaged)
+            self._damaged.discard(study.id)
+        return search
+
+    def report(self, study: StudyRow, row: AssignmentRow, step: int, value: float) -> bool:
+        """Tell Optuna of a trial's evaluation, and return whether the trial is to end now, as pruned.
+
+        What the search raises is noted; the evaluation is then told later, and the trial trains on.
+
+        Args:
+            study: the trial's study.
             row: the trial.
             step: number of the evaluation, from 1.
             value: the objective's score.
         """
-        self._replay_reports(search, row, step - 1)
-        return search.report(row.number, step, value)
+        if not self.faults.rests(study.id, Doing.TELL):
+            with self._isolated(study):
+                search = self.get(study)
+                search_repair.replay_reports(self._database, search, row, step - 1)
+                return search.report(row.number, step, value)
+        return False
 
-    def _replay_reports(self, search: Search, row: AssignmentRow, last: int) -> None:
-        """Tell Optuna of the evaluations up to step `last` that only our rows have.
+    def tell(self, study: StudyRow, row: AssignmentRow) -> None:
+        """Tell Optuna how a trial ended, after the evaluations that it lacks; `mend` does so if the search raises."""
+        if not self.faults.rests(study.id, Doing.TELL):
+            with self._isolated(study):
+                search_repair.tell(self._database, self.get(study), row)
 
-        A service ended between the two writes, and the trial continued from a checkpoint that came with the report.
+    def mend(self, study: StudyRow, patience: float | None = None) -> None:
+        """Open the search of a study that has trials, and bring Optuna up to date about it. What it raises is noted.
+
+        Args:
+            study: its row.
+            patience: seconds that an opening may take; None: a moment, and none while others are opened too.
         """
-        if last < 1 or search.has_report(row.number, last):
-            return
-        with self._database.reading() as session:
-            statement = select(ReportRow).where(ReportRow.assignment_id == row.id, ReportRow.step <= last)
-            reports = session.scalars(statement.order_by(ReportRow.step)).all()
-        for report in reports:
-            value = report.metrics.get(search.spec.objective.metric)
-            if value is not None:
-                search.report(row.number, report.step, value)
+        if patience is None:
+            if self.faults.rests(study.id, Doing.TELL):
+                return
+            patience = PATIENCE_SECONDS if len(self._opening) <= 1 else 0.0
+        with self._isolated(study):
+            search = self.get(study, patience)
+            if study.id not in self._whole and self._make_whole(study, search):
+                if study.search_error is not None:  # of an earlier start, unless it is found again
+                    self.faults.show(study.id)
+                self._whole.add(study.id)
+                search = self.get(study, patience)
+            search_repair.tell_ends(self._database, study.id, search)
+            self.faults.heal(study.id, Doing.TELL)
 
-    def tell(self, search: Search, row: AssignmentRow) -> None:
-        """Tell Optuna how a trial ended, after the evaluations that it lacks."""
-        self._replay_reports(search, row, row.step)
-        reason = Reason(row.reason) if row.reason else None
-        search.tell(row.number, TrialState(row.state), row.value, reason)
+    def _make_whole(self, study: StudyRow, search: Search) -> bool:
+        """Write the trials that Optuna lacks; return False where another request asks, so that it has to wait."""
+        if not search_repair.lacks_trials(self._database, study.id, search):
+            return True
+        turns = Turns.to_ask(self._database)
+        with self.exclusive(study.id, wait_seconds=0) as entered:
+            if not entered:
+                return False
+            with self._database.transaction() as session:
+                token = turns.take(session, study.id)
+            if token is None:
+                return False
+            try:
+                self.prepared(study, -1, lambda: turns.keep(study.id, token))
+            finally:
+                with self._database.transaction() as session:
+                    turns.give_back(session, study.id, token)
+        return True
+
+    def failed(self, study: StudyRow, doing: Doing, error: Exception) -> int:
+        """Note that a study's search raised an error, and open it anew at its next use; see `SearchFaults.note`."""
+        if isinstance(error, Misnumbered):
+            self._damaged.add(study.id)
+        elif isinstance(error, IntegrityError):
+            self._remove_orphans()
+        self._drop(study.id)
+        return self.faults.note(study.id, study.name, doing, error)
+
+    def _remove_orphans(self) -> None:
+        with self._database.writing():
+            remove_orphans(self._storage)
+
+    @contextmanager
+    def _isolated(self, study: StudyRow) -> Iterator[None]:
+        """Note what the study's search raises in the block. Raises where our own database does not answer."""
+        try:
+            yield
+        except Unavailable:  # it is being opened, or another request has its turn: `mend` comes back
+            return
+        except Exception as error:
+            if is_passing(error):
+                raise
+            self.failed(study, Doing.TELL, error)
 
     def close_study(self, study: StudyRow) -> None:
         """Bring Optuna up to date about a study that has ended, and close its search."""
-        if study.inspection is not None:
-            self.reconcile(study.id, self.get(study))
+        if study.inspection is not None and study.started_at is not None:
+            self.mend(study, LONG_PATIENCE_SECONDS)
         self.forget(study.id)
-
-    def forget(self, study_id: int) -> None:
-        """Close a study's search, if it is open."""
-        with self._lock:
-            self._open.pop(study_id, None)
-            self._exclusive.pop(study_id, None)

@@ -32,11 +32,11 @@ from luthier.service.storage.tables import RunRow, StudyRow
 from luthier.service.storage.turns import Turns
 from luthier.studies.protocol import StudyState
 from luthier.studies.schedule import RunState, SkipReason
-from luthier.studies.search.storage import StorageError
+from luthier.studies.search.storage import STORAGE_ERRORS
 
 log = logging.getLogger("luthier")
 WITH_WINNER = (StudyState.COMPLETED, StudyState.STOPPED)
-TRANSIENT = (Unavailable, OSError, SQLAlchemyError, StorageError)  # the next round may do better
+TRANSIENT = (Unavailable, OSError, SQLAlchemyError, *STORAGE_ERRORS)  # the next round may do better
 
 Step = Callable[[Steps, Turn], None]
 

@@ -18,7 +18,8 @@ from typing import Any, cast
 from sqlalchemy import Connection, CursorResult, Double, Update, create_engine, event, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -47,6 +48,13 @@ def _postgres_now(element: EpochNow, compiler: SQLCompiler, **_: Any) -> str:
 @compiles(EpochNow, "sqlite")
 def _sqlite_now(element: EpochNow, compiler: SQLCompiler, **_: Any) -> str:
     return "((julianday('now') - 2440587.5) * 86400.0)"  # the Julian day of 1970-01-01, and seconds a day
+
+
+def is_passing(error: BaseException) -> bool:
+    """Return whether an error is one of the database that its restart, or a freed lock or connection, ends."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or isinstance(error, OperationalError)
+    return isinstance(error, PoolTimeout)
 
 
 def changed_rows(session: Session, statement: Update) -> int:

@@ -13,6 +13,7 @@ from sqlalchemy import update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.expression import ColumnElement
 
+from luthier.service.errors import Unavailable
 from luthier.service.storage.database import Database, changed_rows
 from luthier.service.storage.tables import RunRow, StudyRow
 
@@ -64,6 +65,17 @@ class Turns:
         guard = update(self.table).where(self.table.id == row_id, free, *conditions)
         taken = guard.values({self.token: token, self.expires_at: now + TURN_SECONDS})
         return token if changed_rows(session, taken) else None
+
+    def keep(self, row_id: int, token: str) -> None:
+        """Let a turn last for `TURN_SECONDS` from now, in a transaction of its own.
+
+        Raises:
+            Unavailable: it has expired and is another request's.
+        """
+        guard = update(self.table).where(self.table.id == row_id, self.token == token)
+        with self.database.transaction() as session:
+            if not changed_rows(session, guard.values({self.expires_at: self.database.now() + TURN_SECONDS})):
+                raise Unavailable("Another request has the turn now; try again.", retry_after=1)
 
     def is_held(self, row: StudyRow | RunRow, token: str) -> bool:
         """Return whether the turn is still the one of this token. The row must be locked, and read under that lock."""

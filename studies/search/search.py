@@ -12,20 +12,20 @@ So a crash leaves a trial that can be adopted with `ask` by its number, or none.
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 import optuna
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial
-from optuna.trial import TrialState as OptunaState
 
 from luthier.studies.hyperparameters import Params, complete
 from luthier.studies.protocol import Reason, TrialState
 from luthier.studies.search.distributions import searched
-from luthier.studies.search.drawing import CONSTRAINT, Draw, is_infeasible
+from luthier.studies.search.drawing import Draw
 from luthier.studies.search.pruners import make_pruner
+from luthier.studies.search.restoring import PRUNED_AT, KnownTrial, end_of, restore
 from luthier.studies.search.storage import Storage
 from luthier.studies.search.storage_view import StorageView
 from luthier.studies.search.study_trials import StudyTrials, Writing
@@ -34,14 +34,6 @@ from luthier.studies.spec import StudySpec
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
-
-PRUNED_AT = "luthier:pruned_at"  # a trial's system attribute: the step at which it was told to end
-OPTUNA_STATES = {
-    TrialState.COMPLETE: OptunaState.COMPLETE,
-    TrialState.PRUNED: OptunaState.PRUNED,
-    TrialState.FAILED: OptunaState.FAIL,
-    TrialState.CANCELLED: OptunaState.FAIL,
-}
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 optuna.logging.disable_default_handler()
@@ -73,7 +65,7 @@ class Search:
         self._space = space
         self._writing = writing
         with writing():
-            self._study = optuna.create_study(
+            optuna.create_study(
                 storage=storage,
                 study_name=spec.name,
                 direction=spec.objective.direction,
@@ -150,7 +142,7 @@ class Search:
         """
         if not math.isfinite(value):
             raise ValueError(f"the score of trial {number} at step {step} is {value}; only finite scores are stored")
-        view = StorageView(self._storage, self._trials.study_id, self._trials.all())
+        view = self._view(self._trials.all())
         trial = self._trials.get(number)
         if step in trial.intermediate_values:
             return bool(trial.system_attrs.get(PRUNED_AT) == step)
@@ -170,10 +162,7 @@ class Search:
         return step in self._trials.get(number).intermediate_values
 
     def tell(self, number: int, state: TrialState, value: float | None, reason: Reason | None) -> None:
-        """Record how trial `number` ended; a trial that has ended already stays as it is.
-
-        Samplers learn from a trial that ran out of memory or diverged: it counts as pruned, and is marked infeasible.
-        Other failures say nothing about the configuration, and samplers never see them.
+        """Record how trial `number` ended, as `restoring.end_of` says; a trial that has ended already stays as it is.
 
         Args:
             number: The trial's number.
@@ -185,22 +174,22 @@ class Search:
             ValueError: For a complete trial without a finite value, or a state that is no end.
             LookupError: For a trial that does not exist.
         """
-        if state not in OPTUNA_STATES:
-            raise ValueError(f"trial {number} cannot be told as {state}; it has not ended")
-        infeasible = (state, reason) in ((TrialState.FAILED, Reason.OOM), (TrialState.PRUNED, Reason.DIVERGED))
-        values: list[float] | None = None
-        if state == TrialState.COMPLETE:
-            if value is None or not math.isfinite(value):
-                raise ValueError(f"trial {number} is complete, so it needs a finite value, not {value}")
-            values = [value]
         trial = self._trials.get(number)
-        if trial.state.is_finished():
-            return
-        end = OptunaState.PRUNED if infeasible else OPTUNA_STATES[state]
-        if end == OptunaState.PRUNED and trial.last_step is not None:
-            values = [trial.intermediate_values[trial.last_step]]
-        notes = {f"{CONSTRAINT}{reason}": 1.0} if infeasible and not is_infeasible(trial) else {}
-        self._trials.store_end(trial, end, values, notes)
+        end = end_of(trial, state, value, reason)
+        if not trial.state.is_finished():
+            self._trials.store_end(trial, end.state, end.values, end.notes)
+
+    def restore(self, known: Sequence[KnownTrial], keep: Callable[[], None], anew: bool = False) -> None:
+        """Write into the storage what it lacks of the service's trials; see `restoring.restore`.
+
+        The caller sees to it that nobody asks or enqueues meanwhile, and opens the search anew before, so that it has
+        read the storage.
+        """
+        restore(self._trials, self._view, self.spec, self._space, known, keep, anew)
+
+    def is_dense(self) -> bool:
+        """Return whether the storage has every trial before its last one."""
+        return self._trials.is_dense()
 
     def unfinished(self) -> list[int]:
         """Return the numbers of the trials that are running, as far as Optuna knows."""
@@ -218,12 +207,11 @@ class Search:
         """
         from luthier.studies.search import figures  # plotly takes half a second
 
-        return figures.draw(kind, self._study, list(searched(self._space)), self.spec.objective.metric)
+        study = self._view(self._trials.all()).study(self.spec.name)
+        return figures.draw(kind, study, list(searched(self._space)), self.spec.objective.metric)
 
-    def delete(self) -> None:
-        """Delete the study and its trials. Does nothing when it is gone already."""
-        with suppress(KeyError), self._writing():
-            self._storage.delete_study(self._trials.study_id)
+    def _view(self, trials: list[FrozenTrial]) -> StorageView:
+        return StorageView(self._storage, self._trials.study_id, trials)
 
     def _last_step(self, trial: FrozenTrial) -> int:
         """Return the number of the evaluation at the end of the trial's epochs."""
@@ -233,3 +221,9 @@ class Search:
     def _params(self, trial: FrozenTrial) -> Params:
         free = self._space.free()
         return {name: trial.params[name] if name in free else d for name, d in self._space.items()}  # type: ignore[misc]
+
+
+def delete_search(storage: Storage, name: str, writing: Callable[[], Writing]) -> None:
+    """Delete the study of this name and its trials in the storage. Does nothing when it is gone already."""
+    with suppress(KeyError), writing():
+        storage.delete_study(storage.get_study_id_from_name(name))

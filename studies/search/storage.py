@@ -3,14 +3,18 @@
 The service opens one storage for all searches. It must never be opened before `init_storage` made its tables.
 """
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import DuplicatedStudyError, StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage, get_storage
 from sqlalchemy import Connection, Engine, event
 
 Storage = BaseStorage
 StorageError = StorageInternalError  # its database did not answer
+STORAGE_ERRORS = (StorageInternalError, DuplicatedStudyError)  # the latter: two made one study at the same moment
 
 SQLITE_CONNECTIONS = 32  # threads of a service that read at the same time
 SQLITE_WAIT_SECONDS = 60  # for a write of another process
@@ -26,6 +30,8 @@ POSTGRES_LIMITS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,  # ms
 }
+
+_thread = threading.local()
 
 
 def engine_options(url: str) -> dict[str, Any]:
@@ -71,6 +77,43 @@ def open_storage(url: str) -> Storage:
     return get_storage(storage)
 
 
+def with_own_cache(storage: Storage) -> Storage:
+    """Return a storage over the same connections that remembers nothing yet.
+
+    Optuna's cache never reads an ended trial again. So a trial that the database has lost stays there for ever, and
+    one lock keeps all studies waiting while the trials of one are read. Each search has a cache of its own.
+    """
+    return get_storage(storage._backend)  # type: ignore[attr-defined]  # Optuna offers no other way
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Let the storage's transactions of this thread read beside a writer on SQLite; they must not write."""
+    _thread.reads = True
+    try:
+        yield
+    finally:
+        _thread.reads = False
+
+
+def remove_orphans(storage: Storage) -> None:
+    """Delete rows whose study or trial is gone: somebody deleted it by hand, in SQLite, which then uses its id again.
+
+    A new trial with that id, of whichever study, would collide with them. Postgres allows no such deletion.
+    """
+    engine = engine_of(storage)
+    if engine.dialect.name != "sqlite":
+        return
+    with engine.begin() as connection:
+        while True:
+            rows = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+            orphans = [(table, rowid) for table, rowid, parent, _ in rows if parent in ("studies", "trials")]
+            if not orphans:
+                return
+            for table, rowid in orphans:
+                connection.exec_driver_sql(f'DELETE FROM "{table}" WHERE rowid = {rowid:d}')  # noqa: S608 - not a user's
+
+
 def close_storage(storage: Storage) -> None:
     """Close a storage's connections, once nothing uses it any more."""
     engine_of(storage).dispose()
@@ -89,4 +132,4 @@ def _settings(connection: Any, _record: Any) -> None:
 
 def _begin(connection: Connection) -> None:
     # A transaction that reads first and writes later would fail, without waiting, if another wrote between.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    connection.exec_driver_sql("BEGIN" if getattr(_thread, "reads", False) else "BEGIN IMMEDIATE")

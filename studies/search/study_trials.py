@@ -6,7 +6,7 @@
 import copy
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -17,9 +17,14 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from luthier.studies.hyperparameters import Params
 from luthier.studies.search.distributions import distributions
 from luthier.studies.search.drawing import Key
+from luthier.studies.search.storage import reading
 from luthier.studies.space import Space
 
 Writing = AbstractContextManager[Any]
+
+
+class Misnumbered(RuntimeError):
+    """Optuna gave a new trial another number than ours: trials of the study were deleted there."""
 
 
 class StudyTrials:
@@ -38,6 +43,7 @@ class StudyTrials:
         self._writing = writing
         self._keys: dict[int, Key] = {}  # by number; a trial's parameters never change
         self._trials: list[FrozenTrial] | None = None  # None: to be read
+        self._dense = True
         self._lock = threading.RLock()
 
     def forget(self) -> None:
@@ -46,11 +52,23 @@ class StudyTrials:
             self._trials = None
 
     def all(self) -> list[FrozenTrial]:
-        """Return every trial, by number."""
+        """Return every trial, by number; where one is missing, those before it."""
         with self._lock:
             if self._trials is None:
-                self._trials = list(self._storage.get_all_trials(self.study_id, deepcopy=False))
+                stored = self.stored()
+                self._trials = [trial for number, trial in enumerate(stored) if trial.number == number]
+                self._dense = len(self._trials) == len(stored)
             return list(self._trials)
+
+    def is_dense(self) -> bool:
+        """Return whether no number is missing among the trials."""
+        self.all()
+        return self._dense
+
+    def stored(self) -> list[FrozenTrial]:
+        """Return the trials that the storage has, by number, also those after a missing one."""
+        with reading():
+            return list(self._storage.get_all_trials(self.study_id, deepcopy=False))
 
     def before(self, number: int) -> list[FrozenTrial]:
         """Return the trials that trial `number` is drawn after; more when it exists.
@@ -85,7 +103,11 @@ class StudyTrials:
             return dict(self._keys)
 
     def create(self, params: Params, notes: dict[str, Any]) -> None:
-        """Store a new running trial, whole, in one transaction; `notes` are its system attributes."""
+        """Store a new running trial, whole, in one transaction; `notes` are its system attributes.
+
+        Raises:
+            Misnumbered: Its number is not the next one.
+        """
         trial = create_trial(
             state=TrialState.RUNNING,
             params={name: params[name] for name in self._space.free()},
@@ -93,12 +115,32 @@ class StudyTrials:
             system_attrs=notes,
         )
         trial.datetime_start = datetime.now()  # naive, as Optuna keeps them
+        self.append(trial)
+
+    def append(self, trial: FrozenTrial) -> None:
+        """Store a whole trial, in any state, as the next one, in one transaction. Raises Misnumbered."""
+        trial.number = len(self.all())
         with self._writing():
-            self._storage.create_new_trial(self.study_id, template_trial=trial)
+            trial_id = self._storage.create_new_trial(self.study_id, template_trial=trial)
+        try:
+            is_next = self._id(trial) == trial_id
+        except KeyError:
+            is_next = False
+        if not is_next:
+            self.forget()
+            raise Misnumbered(f"Optuna has lost trials of {self.study_name}: the next one is not {trial.number} there")
         with self._lock:
-            if self._trials is not None:
-                trial.number = len(self._trials)
+            if self._trials is not None and len(self._trials) == trial.number:
                 self._trials.append(trial)
+
+    def start_over(self) -> None:
+        """Delete the study's trials in the storage; it has a new id there."""
+        directions = self._storage.get_study_directions(self.study_id)
+        with self._lock, self._writing():
+            with suppress(KeyError):
+                self._storage.delete_study(self.study_id)
+            self.study_id = self._storage.create_new_study(directions, self.study_name)
+            self._trials, self._dense, self._keys = [], True, {}
 
     def store_report(
         self, trial: FrozenTrial, step: int, value: float, before: dict[str, Any], after: dict[str, Any]

@@ -1,0 +1,38 @@
+"""A trial that could not be drawn: shown on its study, and the end of the study where that cannot change.
+
+`claims.py` calls it, outside of any transaction.
+"""
+
+import logging
+
+from luthier.service.dispatch import checkpoints
+from luthier.service.dispatch.core import Core
+from luthier.service.dispatch.search_faults import Doing, error_text
+from luthier.service.lifecycle import study_rows, transitions
+from luthier.service.storage.tables import StudyRow
+from luthier.studies.protocol import ENDED, StudyState
+
+log = logging.getLogger("luthier")
+MOST_FAILURES = 3  # draws in a row that raise the same error, which is none of the database or the machine
+
+
+def note_failed_draw(core: Core, study_id: int, error: Exception) -> None:
+    """Show on a study that no trial could be drawn; after `MOST_FAILURES` by the same error, end its search.
+
+    Its running trials train to their end, and the winner among its trials is measured.
+    """
+    with core.database.reading() as session:
+        study = session.get(StudyRow, study_id)
+    if study is None or core.searches.failed(study, Doing.DRAW, error) < MOST_FAILURES:
+        return
+    with core.database.transaction() as session:
+        study = study_rows.lock_by_id(session, study_id)
+        if study is None or study.state in ENDED:
+            return
+        text = f"Its search failed {MOST_FAILURES} times in the same way: {error_text(error)}"
+        transitions.end_search(study, StudyState.FAILED, text, error=text)
+        study.search_error = None
+        transitions.settle(session, core.leases, study)
+    log.warning("study %s ends: %s", study.name, text)
+    if study.state in ENDED:
+        checkpoints.clean_up(core, study)

@@ -1,0 +1,181 @@
+"""The open searches of this process, a `Search` for each study: opened in threads, dropped where they may be outdated.
+
+`search_pool.py` adds what keeps Optuna up to date with our rows.
+"""
+
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from sqlalchemy import event, select
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+from luthier.service.dispatch import search_repair
+from luthier.service.dispatch.search_faults import SearchFaults
+from luthier.service.dispatch.search_openings import PATIENCE_SECONDS, Opening
+from luthier.service.storage.database import Database
+from luthier.service.storage.presence import Presence
+from luthier.service.storage.tables import ServiceRow, StudyRow
+from luthier.studies.search.search import Search, delete_search
+from luthier.studies.search.storage import close_storage, engine_of, open_storage, with_own_cache
+from luthier.studies.space import Space
+
+
+def resolved_space(study: StudyRow) -> Space:
+    """Return the study's space with fractions of a depth resolved to blocks.
+
+    Raises:
+        LookupError: the study has not been inspected.
+        ValidationError: the space does not fit the model.
+    """
+    if study.inspection is None:
+        raise LookupError(f"{study.name} has not been inspected yet")
+    return study.spec.space.resolved(*study.inspection.depths)
+
+
+class OpenSearches:
+    """The searches of one service. Threads share it; its own locks are held for moments only, except `exclusive`.
+
+    Attributes:
+        faults: what went wrong in searches.
+    """
+
+    def __init__(self, database: Database, presence: Presence) -> None:
+        """Open Optuna's storage in the service's database."""
+        self.faults = SearchFaults(database)
+        self._database = database
+        self._presence = presence
+        self._storage = open_storage(database.url)
+        self._service_id = secrets.token_hex(16)
+        self._seen_at: float | None = None  # of this service's own row
+        self._alone = False  # until a heartbeat finds no other service
+        self._doubted = False  # the database was away: what is in memory may not be there any more
+        self._open: dict[int, Search] = {}
+        self._opening: dict[int, Opening] = {}
+        self._whole: set[int] = set()  # open searches that lack no trial of ours
+        self._damaged: set[int] = set()  # studies whose trials have wrong numbers in Optuna
+        self._exclusive: dict[int, threading.Lock] = {}
+        self._lock = threading.Lock()  # over these collections
+        if not database.sqlite:
+            for engine in (database.engine, engine_of(self._storage)):
+                event.listen(engine, "handle_error", self._doubt)
+
+    @contextmanager
+    def exclusive(self, study_id: int, wait_seconds: float = -1) -> Iterator[bool]:
+        """Let one thread of this process at a time ask on behalf of a study; others wait here.
+
+        Enter it outside of any transaction: it is held while Optuna draws. Other services are kept out by the turn in
+        the study's row.
+
+        Args:
+            study_id: the study.
+            wait_seconds: how long to wait; -1: without end. False is given where that was not enough.
+        """
+        with self._lock:
+            lock = self._exclusive.setdefault(study_id, threading.Lock())
+        entered = lock.acquire(timeout=wait_seconds)
+        try:
+            yield entered
+        finally:
+            if entered:
+                lock.release()
+
+    def get(self, study: StudyRow, patience: float = PATIENCE_SECONDS) -> Search:
+        """Return the study's search, opened if it was not open. The study must be inspected.
+
+        Where other services write to the same database, the search first reads their changes. Call it outside of
+        any transaction.
+
+        Raises:
+            SearchOpening: it has been opening for `patience` seconds and is not open yet.
+        """
+        with self._lock:
+            search = self._open.get(study.id)
+            opening = self._opening.get(study.id)
+            if search is None and opening is None:
+                opening = self._opening[study.id] = self._make_opening(study)
+                opening.start()
+        if search is None:
+            assert opening is not None
+            return opening.wait(patience)
+        if not self._alone:
+            search.refresh()
+        return search
+
+    def _make_opening(self, study: StudyRow) -> Opening:
+        def make() -> Search:
+            search = Search(with_own_cache(self._storage), study.spec, resolved_space(study), self._database.writing)
+            search_repair.tell_ends(self._database, study.id, search)
+            return search
+
+        def done(opening: Opening) -> None:
+            with self._lock:
+                if self._opening.get(study.id) is opening:
+                    del self._opening[study.id]
+                    if opening.search is not None:
+                        self._open[study.id] = opening.search
+
+        return Opening(study.name, make, done)
+
+    def heartbeat(self) -> None:
+        """Report that this service is there, and see whether it is the only one. The reaper calls it every second.
+
+        Where the database was away, or went back to an earlier state, all searches are opened anew.
+        """
+        own = select(ServiceRow.seen_at).where(ServiceRow.id == self._service_id)
+        try:
+            with self._database.transaction() as session:
+                before = session.scalar(own)
+                alone = self._presence.report_service(session, self._service_id)
+                seen_at = session.scalar(own)
+        except SQLAlchemyError:
+            self._doubted = True
+            raise
+        if self._doubted or before != self._seen_at:
+            self._doubted = False
+            with self._lock:
+                self._open.clear()
+                self._opening.clear()
+                self._whole.clear()
+            self.faults.wake()
+        elif alone and not self._alone:
+            with self._lock:
+                searches = list(self._open.values())
+            for search in searches:  # outside of the transaction: one that is being read waits for it
+                search.refresh()  # the last time: the writes of the others before they went
+        self._seen_at = seen_at
+        self._alone = alone
+
+    def _doubt(self, context: Any) -> None:
+        if context.is_disconnect or isinstance(context.sqlalchemy_exception, OperationalError):
+            self._doubted = True
+
+    def close(self) -> None:
+        """Remove this service's row, and close Optuna's storage.
+
+        If the database is down the row stays; it expires after `presence.SERVICE_SECONDS`.
+        """
+        with suppress(SQLAlchemyError), self._database.transaction() as session:
+            self._presence.remove_service(session, self._service_id)
+        close_storage(self._storage)
+
+    def delete(self, study: StudyRow) -> None:
+        """Delete what Optuna has of a study."""
+        delete_search(self._storage, study.name, self._database.writing)
+        self.forget(study.id)
+
+    def forget(self, study_id: int) -> None:
+        """Close a study's search, if it is open."""
+        self._drop(study_id)
+        self.faults.forget(study_id)
+        with self._lock:
+            self._exclusive.pop(study_id, None)
+            self._damaged.discard(study_id)
+
+    def _drop(self, study_id: int) -> None:
+        with self._lock:
+            self._open.pop(study_id, None)
+            self._opening.pop(study_id, None)
+            self._whole.discard(study_id)

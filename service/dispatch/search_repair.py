@@ -1,0 +1,120 @@
+"""What Optuna lacks of a study, written there from our rows: evaluations, ends, whole trials.
+
+`search_pool.py` calls it for searches that are open. Our rows are always written first, so they have everything. No
+transaction of ours is open while Optuna is written to.
+"""
+
+import time
+from collections.abc import Callable
+
+from sqlalchemy import func, select
+
+from luthier.service.storage.database import Database
+from luthier.service.storage.tables import AssignmentRow, ReportRow
+from luthier.studies.protocol import FINISHED, AssignmentKind, Reason, TrialState
+from luthier.studies.search.restoring import KnownTrial
+from luthier.studies.search.search import Search
+
+KEEP_SECONDS = 10.0  # between two looks at whether the turn is still the own one
+
+
+def tell_ends(database: Database, study_id: int, search: Search) -> None:
+    """Tell Optuna of trials that ended in our rows only, after a crash or a failure of its storage.
+
+    A trial that Optuna has and our rows lack is not touched here: the next `ask` adopts it.
+    """
+    unfinished = search.unfinished()
+    if not unfinished:
+        return
+    with database.reading() as session:
+        ended = session.scalars(
+            select(AssignmentRow).where(
+                AssignmentRow.study_id == study_id,
+                AssignmentRow.kind == AssignmentKind.TRAIN,
+                AssignmentRow.number.in_(unfinished),
+                AssignmentRow.state.in_(FINISHED),
+            )
+        ).all()
+    for row in ended:
+        tell(database, search, row)
+
+
+def tell(database: Database, search: Search, row: AssignmentRow) -> None:
+    """Tell Optuna how a trial ended, after the evaluations that it lacks."""
+    replay_reports(database, search, row, row.step)
+    reason = Reason(row.reason) if row.reason else None
+    search.tell(row.number, TrialState(row.state), row.value, reason)
+
+
+def replay_reports(database: Database, search: Search, row: AssignmentRow, last: int) -> None:
+    """Tell Optuna of the evaluations up to step `last` that only our rows have.
+
+    A service ended between the two writes, and the trial continued from a checkpoint that came with the report.
+    """
+    if last < 1 or search.has_report(row.number, last):
+        return
+    with database.reading() as session:
+        statement = select(ReportRow).where(ReportRow.assignment_id == row.id, ReportRow.step <= last)
+        reports = session.scalars(statement.order_by(ReportRow.step)).all()
+    for report in reports:
+        value = report.metrics.get(search.spec.objective.metric)
+        if value is not None:
+            search.report(row.number, report.step, value)
+
+
+def lacks_trials(database: Database, study_id: int, search: Search) -> bool:
+    """Return whether our rows have trials that Optuna lacks."""
+    with database.reading() as session:
+        ours = select(func.count()).where(
+            AssignmentRow.study_id == study_id, AssignmentRow.kind == AssignmentKind.TRAIN
+        )
+        count = session.scalar(ours) or 0
+    return count > search.count() or not search.is_dense()
+
+
+def restore(database: Database, study_id: int, search: Search, keep: Callable[[], None], anew: bool) -> None:
+    """Write the trials into Optuna that only our rows have.
+
+    Args:
+        database: where our rows are.
+        study_id: the study; the caller has its turn.
+        search: its search, opened anew.
+        keep: keeps the turn; it raises where the turn is another request's. Called now and then.
+        anew: write all of them anew, as some have wrong numbers.
+    """
+    kept_at = time.monotonic()
+
+    def keep_now_and_then() -> None:
+        nonlocal kept_at
+        if time.monotonic() - kept_at > KEEP_SECONDS:
+            kept_at = time.monotonic()
+            keep()
+
+    search.restore(_known_trials(database, study_id, search.spec.objective.metric), keep_now_and_then, anew)
+
+
+def _known_trials(database: Database, study_id: int, metric: str) -> list[KnownTrial]:
+    """Return a study's trials by number, with their finite scores."""
+    is_trial = (AssignmentRow.study_id == study_id, AssignmentRow.kind == AssignmentKind.TRAIN)
+    scores: dict[int, dict[int, float]] = {}
+    with database.reading() as session:
+        rows = session.scalars(select(AssignmentRow).where(*is_trial).order_by(AssignmentRow.number)).all()
+        reports = select(ReportRow.assignment_id, ReportRow.step, ReportRow.metrics).join(
+            AssignmentRow, AssignmentRow.id == ReportRow.assignment_id
+        )
+        for assignment_id, step, metrics in session.execute(reports.where(*is_trial).order_by(ReportRow.step)):
+            if metrics.get(metric) is not None:
+                scores.setdefault(assignment_id, {})[step] = metrics[metric]
+    return [
+        KnownTrial(
+            number=row.number,
+            params=row.params,
+            state=TrialState(row.state),
+            value=row.value,
+            reason=Reason(row.reason) if row.reason else None,
+            scores=scores.get(row.id, {}),
+            started_at=row.started_at or row.created_at,
+            finished_at=row.finished_at,
+        )
+        for row in rows
+    ]
