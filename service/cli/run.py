@@ -3,11 +3,8 @@
 The docstring of a command is its help text.
 """
 
-import signal
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,6 +24,7 @@ from luthier.service.cli.connect import (
     tell,
 )
 from luthier.service.cli.output import Format, Output, emit, facts, show, size, table
+from luthier.service.cli.signals import end_at_once, terminated_is_interrupted
 from luthier.studies.host import usable_cores
 
 if TYPE_CHECKING:
@@ -67,18 +65,19 @@ def run(
     workers = {"cpu_workers": settings.cpu_workers or min(parsed.parallel, usable_cores())}
     workers["workers_per_gpu"] = min(parsed.parallel, settings.workers_per_gpu)
     settings = settings.model_copy(update=workers)
-    try:
-        with _terminated_is_interrupted():
-            from luthier.service.client import Client
-            from luthier.service.server.embedded import Embedded
+    end_at_once()
+    from luthier.service.client import Client
+    from luthier.service.server.embedded import Embedded
 
-            with (
-                starting(),
-                Embedded(settings, study=parsed.name, fleet="local") as service,
-                Client(service.url, service.token) as client,
-            ):
-                study = _search(service, client, text)
-                _finish(client, study, model_dir, settings.home, as_json)
+    try:
+        with (
+            terminated_is_interrupted(),
+            starting(),
+            Embedded(settings, study=parsed.name, fleet="local") as service,
+            Client(service.url, service.token) as client,
+        ):
+            study = _search(service, client, text)
+            _finish(client, study, model_dir, settings.home, as_json)
     except KeyboardInterrupt:
         raise CommandError(
             INTERRUPTED, "Interrupted: running trials were given back. The same command goes on from there."
@@ -157,20 +156,6 @@ def _judge(study: "StudyView") -> None:
     raise CommandError(FAILURE, *lines)
 
 
-@contextmanager
-def _terminated_is_interrupted() -> Iterator[None]:
-    """Have SIGTERM end this command as Ctrl-C does: workers give their trials back, and no process is left behind."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def plan(
     file: SpecFile,
     server: Server = None,
@@ -187,11 +172,12 @@ def plan(
             answer = client.plan(text)
     else:
         text, _ = read_spec(file)
+        end_at_once()
         from luthier.service.client import Client
         from luthier.service.server.embedded import Embedded
 
         with (
-            _terminated_is_interrupted(),
+            terminated_is_interrupted(),
             starting(),
             Embedded(load_settings().model_copy(update={"workers_per_gpu": 1}), study=None) as service,
             Client(service.url, service.token) as client,

@@ -2,12 +2,16 @@
 
 import asyncio
 import logging
+import math
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import uvicorn
+from fastapi import FastAPI
 
 from luthier.service.errors import RefusedToStart
 from luthier.service.fleet.local import LocalFleet
@@ -72,11 +76,15 @@ def local_fleet(settings: Settings, url: str, tokens: Tokens, data_roots: str | 
 class Server(uvicorn.Server):
     """A uvicorn server that calls `on_start` once it answers and `on_stop` before it stops answering.
 
-    So a fleet starts when its service is there, and gives its trials back while it still is.
+    So a fleet starts when its service is there, and gives its trials back while it still is. Requests that wait for
+    something to happen are answered when the stop begins, and no work is handed out from then on.
     """
 
     def __init__(self, config: uvicorn.Config, on_start: Callable[[], None], on_stop: Callable[[], None]) -> None:
-        """Take the two calls; `on_stop` runs in a thread and may block."""
+        """Take the configuration of an application of `create_app`, and the two calls.
+
+        `on_stop` runs in a thread and may block.
+        """
         super().__init__(config)
         self._on_start = on_start
         self._on_stop = on_stop
@@ -84,19 +92,33 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to answer, then call `on_start`."""
         await super().startup(sockets)
-        if self.started:
+        if self.started and not self.should_exit:
             self._on_start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Call `on_stop`, then stop answering."""
+        """Answer what waits, call `on_stop`, then stop answering.
+
+        Requests under way have `timeout_graceful_shutdown` seconds since the beginning, but at least one; uvicorn then
+        cancels them, and says how many.
+        """
+        began = time.monotonic()
+        cast(FastAPI, self.config.app).state.service.notifier.close()
         await asyncio.get_running_loop().run_in_executor(None, self._on_stop)
+        left = (self.config.timeout_graceful_shutdown or 0) - (time.monotonic() - began)
+        self.config.timeout_graceful_shutdown = max(math.ceil(left), 1)
         await super().shutdown(sockets)
 
 
-def config(app: object, timings: Timings = DEFAULT) -> uvicorn.Config:
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """Return whether a record of uvicorn is anything but the traceback of a request that the stop has cancelled."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
+def config(app: FastAPI, timings: Timings = DEFAULT) -> uvicorn.Config:
     """Return uvicorn's configuration for an application of `create_app`."""
+    logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
     return uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        app,
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=timings.request_stop_seconds,
