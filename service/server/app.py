@@ -100,7 +100,7 @@ def build_core(settings: Settings, only: str | None = None) -> Core:
     leases = Leases(database, settings.lease_seconds, settings.max_losses)
     presence = Presence(database, settings.lease_seconds)
     searches = SearchPool(database, presence)
-    return Core(database, leases, presence, searches, FileStore(settings.home / "store"), only)
+    return Core(database, leases, presence, searches, FileStore(settings.store_folder), only)
 
 
 def create_app(

@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import cast
 
@@ -16,6 +17,7 @@ from fastapi import FastAPI
 from luthier.service.errors import RefusedToStart
 from luthier.service.fleet.local import LocalFleet
 from luthier.service.server.app import Tokens, create_app
+from luthier.service.server.home import HomeLock
 from luthier.service.server.timings import DEFAULT, Timings
 from luthier.service.settings import Settings
 
@@ -54,7 +56,9 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def local_fleet(settings: Settings, url: str, tokens: Tokens, data_roots: str | None) -> LocalFleet:
+def local_fleet(
+    settings: Settings, url: str, tokens: Tokens, data_roots: str | None, kind: str = "local"
+) -> LocalFleet:
     """Return the workers of this machine, not started.
 
     Args:
@@ -62,6 +66,7 @@ def local_fleet(settings: Settings, url: str, tokens: Tokens, data_roots: str | 
         url: the service.
         tokens: the fleet's token is given to the workers.
         data_roots: folders, separated by colons, that data and models may lie in; None for no limit.
+        kind: the beginning of the workers' names and of their logs': another one for each fleet of a home.
     """
     return LocalFleet(
         url,
@@ -70,6 +75,7 @@ def local_fleet(settings: Settings, url: str, tokens: Tokens, data_roots: str | 
         cpu_workers=settings.cpu_workers or 1,
         workers_per_gpu=settings.workers_per_gpu,
         home=settings.home.resolve(),
+        kind=kind,
     )
 
 
@@ -131,12 +137,12 @@ def serve(settings: Settings, timings: Timings = DEFAULT) -> None:
     """Serve until SIGTERM or Ctrl-C.
 
     Raises:
+        HomeServed: another process serves this home.
         RefusedToStart: no token beyond loopback, the port is taken, or the database cannot be used.
         NewerSchema: a newer Luthier wrote the database.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    listener = listen(settings)
-    with listener:
+    with closing(HomeLock(settings.home)) as lock, listen(settings) as listener:
         tokens = Tokens.of(settings)
         app = create_app(settings, tokens, timings=timings)
         url = url_of(listener)
@@ -144,6 +150,7 @@ def serve(settings: Settings, timings: Timings = DEFAULT) -> None:
         fleet = local_fleet(settings, url, tokens, roots) if settings.fleet == "local" else None
 
         def start() -> None:
+            lock.publish(url)
             log.info("serving on %s; docs at %s/docs, dashboard at %s/dashboard", url, url, url)
             if fleet is not None:
                 fleet.start()
