@@ -44,7 +44,7 @@ def start(served: Served, *arguments: str, **more: str) -> "subprocess.Popen[str
     """Start another command in the same home."""
     environment = {key: value for key, value in served.environment.items() if key != "LUTHIER_TOKEN"} | more
     heard = f"import signal; signal.signal({signal.SIGINT:d}, signal.default_int_handler); "
-    command = [*COMMAND[:2], heard + COMMAND[2], *arguments]
+    command = [*COMMAND[:-1], heard + COMMAND[-1], *arguments]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -93,7 +93,7 @@ def test_a_start_is_ended_by_a_signal(tmp_path: Path, number: signal.Signals, af
         "LUTHIER_DATABASE_WAIT_SECONDS": "60",
     }
     heard = f"import signal; signal.signal({INT:d}, signal.default_int_handler); "  # also where a suite ignores it
-    command = [*COMMAND[:2], heard + COMMAND[2], "serve", "--port", "0"]
+    command = [*COMMAND[:-1], heard + COMMAND[-1], "serve", "--port", "0"]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     time.sleep(after_seconds)
     process.send_signal(number)
