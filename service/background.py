@@ -38,10 +38,13 @@ class Every(threading.Thread):
         while not self._stopped.wait(self._seconds):
             try:
                 self._tick()
-            except SQLAlchemyError as error:
-                log.warning("%s: the database could not be reached: %s", self.name, type(error).__name__)
-            except Exception:
-                log.exception("%s failed; the next round tries again", self.name)
+            except Exception as error:
+                if self._stopped.is_set():  # the end of the service cut the round off; the next service does it again
+                    return
+                if isinstance(error, SQLAlchemyError):
+                    log.warning("%s: the database could not be reached: %s", self.name, type(error).__name__)
+                else:
+                    log.exception("%s failed; the next round tries again", self.name)
 
     def stop(self) -> None:
         """Ask the thread to end; it does once a call under way has returned."""

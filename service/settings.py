@@ -27,6 +27,11 @@ class Settings(BaseSettings):
     )
 
     home: Path = Field(Path("luthier-data"), description="Folder for the embedded database and the models.")
+    store: Path | None = Field(
+        None,
+        description="Folder for checkpoints and models, which several services of one Postgres database may share. "
+        "Default: `store` in the home folder.",
+    )
     database_url: SecretStr | None = Field(None, description="Postgres URL; without one, SQLite in the home folder.")
     database_wait_seconds: float = Field(
         0, ge=0, le=3600, description="How long to wait at the start for a database that does not answer yet."
@@ -128,6 +133,11 @@ class Settings(BaseSettings):
         url = self.database_url.get_secret_value()
         scheme, _, rest = url.partition("://")
         return f"postgresql+psycopg://{rest}" if scheme in ("postgres", "postgresql") else url
+
+    @property
+    def store_folder(self) -> Path:
+        """The folder for checkpoints and models."""
+        return self.store or self.home / "store"
 
     @property
     def loopback(self) -> bool:

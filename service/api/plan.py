@@ -46,7 +46,9 @@ async def plan(spec: SpecBody, service: ServiceDep, request: Request) -> PlanVie
                     "`luthier worker --server URL`.",
                     retry_after=10,
                 )
-            if waited > WAIT_SECONDS or service.notifier.closed or await request.is_disconnected():
+            if service.notifier.closed:
+                raise Unavailable("The service stops; ask again once it is back.", retry_after=5)
+            if waited > WAIT_SECONDS or await request.is_disconnected():
                 raise Unavailable("The workers are busy; try again later.", retry_after=60)
             await service.notifier.wait(1.0)
     finally:

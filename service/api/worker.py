@@ -11,7 +11,7 @@ from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
 from luthier.service.api.context import Service, ServiceDep
-from luthier.service.errors import Invalid, NotFound, Stale, Unauthorized, responses
+from luthier.service.errors import Invalid, NotFound, Stale, Unauthorized, Unavailable, responses
 from luthier.service.lifecycle import winner
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import Answer, Assignment, AssignmentKind, Claim, Outcome, Renewal, Report
@@ -27,10 +27,12 @@ LeaseToken = Annotated[str, Header(alias="X-Lease-Token", max_length=64)]
 @router.post(
     "/claim",
     response_model=Assignment,
-    responses=responses(Invalid) | {204: {"description": "No work within wait_seconds."}},
+    responses=responses(Invalid, Unavailable) | {204: {"description": "No work within wait_seconds."}},
 )
 async def claim(claim: Claim, service: ServiceDep, request: Request) -> Response:
-    """Hand out an assignment, or answer 204 when there is none within `wait_seconds`."""
+    """Hand out an assignment, or answer 204 when there is none within `wait_seconds`, or when the service stops."""
+    if service.notifier.closed:
+        raise Unavailable("The service stops, and hands out no work any more.", retry_after=1)
     # Many workers wait here at the same time: they must not take the threads of other requests.
     until = time.monotonic() + claim.wait_seconds
     while True:
@@ -38,10 +40,10 @@ async def claim(claim: Claim, service: ServiceDep, request: Request) -> Response
         if assignment is not None:
             return Response(assignment.model_dump_json(), media_type="application/json")
         left = until - time.monotonic()
-        if left <= 0 or service.notifier.closed:
+        if left <= 0:
             return Response(status_code=204)
         await service.notifier.wait(min(left, POLL_SECONDS))
-        if await request.is_disconnected():
+        if service.notifier.closed or await request.is_disconnected():
             return Response(status_code=204)
 
 

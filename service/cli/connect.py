@@ -118,12 +118,15 @@ def load_settings(**given: Any) -> "Settings":
 
 @contextmanager
 def starting() -> Iterator[None]:
-    """Turn the refusal of a service to start in this process into a usage error. Raises CommandError."""
+    """Turn the refusal of a service to start in this process into an error of the command. Raises CommandError."""
     from luthier.service.errors import RefusedToStart
+    from luthier.service.server.home import HomeServed
     from luthier.service.storage.migrations import NewerSchema
 
     try:
         yield
+    except HomeServed as error:
+        raise CommandError(FAILURE, str(error)) from None
     except (RefusedToStart, NewerSchema) as error:
         raise CommandError(USAGE, str(error)) from None
 

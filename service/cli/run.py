@@ -3,11 +3,8 @@
 The docstring of a command is its help text.
 """
 
-import signal
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,6 +24,8 @@ from luthier.service.cli.connect import (
     tell,
 )
 from luthier.service.cli.output import Format, Output, emit, facts, show, size, table
+from luthier.service.cli.own_service import OwnService, find_holder, own_service
+from luthier.service.cli.signals import end_at_once, terminated_is_interrupted
 from luthier.studies.host import usable_cores
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from luthier.service.cli.follow import Snapshot
     from luthier.service.client import Client
     from luthier.service.schemas import PlanView, StudyView
-    from luthier.service.server.embedded import Embedded
+    from luthier.service.server.home import Holder
 
 PANEL = "Search on this machine"
 POLL_SECONDS = 0.5
@@ -56,6 +55,7 @@ def run(
 ) -> None:
     """Run one study to its end, with the service and its workers inside this process.
 
+    Where `luthier serve` serves the same LUTHIER_HOME, the study goes to that service instead.
     The same spec again continues where it was interrupted, or shows the finished study.
     """
     text, parsed = read_spec(spec)
@@ -67,31 +67,29 @@ def run(
     workers = {"cpu_workers": settings.cpu_workers or min(parsed.parallel, usable_cores())}
     workers["workers_per_gpu"] = min(parsed.parallel, settings.workers_per_gpu)
     settings = settings.model_copy(update=workers)
+    end_at_once()
+    holder = find_holder(settings.home)
     try:
-        with _terminated_is_interrupted():
-            from luthier.service.client import Client
-            from luthier.service.server.embedded import Embedded
-
-            with (
-                starting(),
-                Embedded(settings, study=parsed.name, fleet="local") as service,
-                Client(service.url, service.token) as client,
-            ):
-                study = _search(service, client, text)
-                _finish(client, study, model_dir, settings.home, as_json)
+        with terminated_is_interrupted(), starting(), own_service(settings, parsed.name, holder) as service:
+            study = _search(service, text)
+            _finish(service.client, study, model_dir, settings.home, as_json)
     except KeyboardInterrupt:
-        raise CommandError(
-            INTERRUPTED, "Interrupted: running trials were given back. The same command goes on from there."
-        ) from None
-    _judge(study)
+        if holder is None:
+            line = "Interrupted: running trials were given back. The same command goes on from there."
+        else:
+            line = f"Left: the study goes on in the service at {holder.url}. The same command follows it again, and "
+            line += f"`luthier cancel {parsed.name} --server {holder.url}` ends it."
+        raise CommandError(INTERRUPTED, line) from None
+    _judge(study, holder)
 
 
-def _search(service: "Embedded", client: "Client", text: str) -> "StudyView":
+def _search(service: "OwnService", text: str) -> "StudyView":
     """Create the study, or continue it, and show its progress; return the ended study."""
     from luthier.service.cli.follow import follow
     from luthier.service.cli.progress import display
     from luthier.studies.protocol import StudyState
 
+    client = service.client
     study = client.create(text)
     if _never_began(study):
         tell(f"The study {study.name} is {study.state.value} and has no trial yet; it starts over.")
@@ -111,7 +109,7 @@ def _never_began(study: "StudyView") -> bool:
     return study.state in (StudyState.FAILED, StudyState.CANCELLED) and sum(study.counts.model_dump().values()) == 0
 
 
-def _with_workers(service: "Embedded", snapshots: Iterable["Snapshot"]) -> Iterator["Snapshot"]:
+def _with_workers(service: "OwnService", snapshots: Iterable["Snapshot"]) -> Iterator["Snapshot"]:
     """Yield the snapshots. Raises CommandError once no worker stays up to do the work."""
     for snapshot in snapshots:
         yield snapshot
@@ -139,7 +137,7 @@ def _finish(client: "Client", study: "StudyView", model_dir: Path | None, home: 
             tell(study.message)
 
 
-def _judge(study: "StudyView") -> None:
+def _judge(study: "StudyView", holder: "Holder | None" = None) -> None:
     """Raise CommandError unless the study completed."""
     from luthier.studies.protocol import StudyState
 
@@ -150,25 +148,11 @@ def _judge(study: "StudyView") -> None:
     if _never_began(study):
         lines.append("Once that is mended, the same command starts it over.")
     elif study.state in (StudyState.FAILED, StudyState.CANCELLED):
-        lines.append(
-            "To start over give the spec another name; or delete the study: `luthier serve`, "
-            f"and in another terminal `luthier delete {study.name}`."
-        )
+        cure = f"`luthier serve`, and in another terminal `luthier delete {study.name}`."
+        if holder is not None:
+            cure = f"`luthier delete {study.name} --server {holder.url}`."
+        lines.append(f"To start over give the spec another name; or delete the study: {cure}")
     raise CommandError(FAILURE, *lines)
-
-
-@contextmanager
-def _terminated_is_interrupted() -> Iterator[None]:
-    """Have SIGTERM end this command as Ctrl-C does: workers give their trials back, and no process is left behind."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def plan(
@@ -187,16 +171,11 @@ def plan(
             answer = client.plan(text)
     else:
         text, _ = read_spec(file)
-        from luthier.service.client import Client
-        from luthier.service.server.embedded import Embedded
-
-        with (
-            _terminated_is_interrupted(),
-            starting(),
-            Embedded(load_settings().model_copy(update={"workers_per_gpu": 1}), study=None) as service,
-            Client(service.url, service.token) as client,
-        ):
-            answer = client.plan(text)
+        end_at_once()
+        settings = load_settings().model_copy(update={"workers_per_gpu": 1})
+        holder = find_holder(settings.home)
+        with terminated_is_interrupted(), starting(), own_service(settings, None, holder) as service:
+            answer = service.client.plan(text)
     emit(answer, output, *(_plan_tables(answer) if output is Format.TABLE else ()))
 
 

@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from luthier.service.cli.connect import DEFAULT_SERVER, Server, load_settings, starting
+from luthier.service.cli.signals import end_at_once
 
 PANEL = "Processes that stay"
 
@@ -53,6 +54,7 @@ def serve(
 
     Each option is a setting, too; settings come from the environment:
     """
+    end_at_once()
     settings = load_settings(host=host, port=port, fleet=fleet.value if fleet else None)
     from luthier.service.server.serve import serve as serve_forever
 
@@ -82,6 +84,7 @@ def workers(
 
     Their token, and other settings, are those of `luthier serve --help`.
     """
+    end_at_once()
     settings = load_settings()
     from luthier.service.fleet.keeper import run_fleet
 

@@ -57,6 +57,7 @@ def run_fleet(settings: Settings, server: str, *, cpu: bool, alive: Path | None)
         gpus=gpus,
         home=settings.home,
         logs=False,
+        kind="workers",
     )
     fleet.start()
     while not stopped.wait(ALIVE_SECONDS):

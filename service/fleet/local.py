@@ -68,6 +68,7 @@ class LocalFleet:
         workers_per_gpu: int = 1,
         logs: bool = True,
         gpus: list[str] | None = None,
+        kind: str = "local",
     ) -> None:
         """Prepare a fleet; no process starts yet.
 
@@ -80,6 +81,7 @@ class LocalFleet:
             workers_per_gpu: Number of workers on each GPU.
             logs: True to write each worker's output to `home/logs/NAME.log`; else it goes where this process's goes.
             gpus: UUIDs of the GPUs to work on, empty for the CPU; None for all usable ones.
+            kind: The beginning of the workers' names, and of those of their logs; the number follows.
         """
         self._url = url
         self._logs = home / "logs" if logs else None
@@ -90,7 +92,7 @@ class LocalFleet:
         self._environment["LUTHIER_HOME"] = str(home.resolve())
         host = re.sub(r"[^A-Za-z0-9._-]", "-", platform.node()) or "localhost"
         devices = _devices(cpu_workers, workers_per_gpu, gpus)
-        self._slots = [_Slot(f"local-{i}@{host}", arguments) for i, arguments in enumerate(devices)]
+        self._slots = [_Slot(f"{kind}-{i}@{host}", arguments) for i, arguments in enumerate(devices)]
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._keep, daemon=True, name="fleet")
 

@@ -4,6 +4,7 @@
 """
 
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -99,7 +100,7 @@ def build_core(settings: Settings, only: str | None = None) -> Core:
     leases = Leases(database, settings.lease_seconds, settings.max_losses)
     presence = Presence(database, settings.lease_seconds)
     searches = SearchPool(database, presence)
-    return Core(database, leases, presence, searches, FileStore(settings.home / "store"), only)
+    return Core(database, leases, presence, searches, FileStore(settings.store_folder), only)
 
 
 def create_app(
@@ -150,8 +151,9 @@ def _lifespan(service: Service, timings: Timings) -> Callable[[FastAPI], Abstrac
         service.notifier.close()
         for thread in threads:
             thread.stop()
+        until = time.monotonic() + timings.thread_stop_seconds
         for thread in threads:
-            await anyio.to_thread.run_sync(thread.join, timings.thread_stop_seconds)
+            await anyio.to_thread.run_sync(thread.join, max(until - time.monotonic(), 0.0))
         await anyio.to_thread.run_sync(service.core.searches.close)
         service.core.database.dispose()
 

@@ -51,7 +51,10 @@ class Embedded:
         self.token = secrets.token_urlsafe(24)
         self.tokens = tokens = Tokens(user=self.token, worker=None)
         app = create_app(self._settings, tokens, only=study or "", timings=timings)
-        self._fleet = local_fleet(self._settings, self.url, tokens, settings.data_roots) if fleet == "local" else None
+        self._fleet = None
+        if fleet == "local":
+            kind = f"run-{study[:40]}" if study else "plan"
+            self._fleet = local_fleet(self._settings, self.url, tokens, settings.data_roots, kind)
         self._timings = timings
         self._answers = threading.Event()
         self._server = Server(config(app, timings), self._answers.set, lambda: None)

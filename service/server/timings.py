@@ -17,15 +17,17 @@ class Timings:
     # Between looks for expired leases, at most; three looks fit into a shorter lease.
     reaper_seconds: float = 1.0
 
-    # For a background thread to finish its round when the service stops; a thread within a long copy dies
-    # with the process, and the next service does the round again.
-    thread_stop_seconds: float = 10.0
+    # A service must stop within 10 s, since `docker stop` kills it then. First its workers have so long to give their
+    # trials back, while it still answers them; a worker takes 5 s at most.
+    fleet_stop_seconds: float = 6.0
 
-    # For workers to give their trials back when the service stops, while it still answers them.
-    fleet_stop_seconds: float = 8.0
+    # Then requests under way (transfers of files; those that wait have been answered) have the rest of so many seconds
+    # since the stop began, but at least one.
+    request_stop_seconds: int = 8
 
-    # For requests under way when the service stops (uvicorn's, whole seconds).
-    request_stop_seconds: int = 10
+    # Then the background threads, all together, may finish their rounds; a thread within a long copy dies with the
+    # process, and the next service does the round again.
+    thread_stop_seconds: float = 1.0
 
     # How long a connection without a request stays open: longer than a worker's pause between two messages.
     keep_alive_seconds: int = 75

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-COMMAND = [sys.executable, "-c", "from luthier.service.cli import main; main()"]
+# As the installed script does it: without the working directory on the path.
+COMMAND = [sys.executable, "-P", "-c", "from luthier.service.cli import main; main()"]
 Luthier = Callable[..., "subprocess.CompletedProcess[str]"]
 
 SPEC = """

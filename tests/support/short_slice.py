@@ -13,5 +13,6 @@ SHORT_SLICE = {
         "test_wrong_usage_exits_2",
     },
     "test_faults.py": {"test_a_killed_child_costs_nothing_that_was_evaluated"},
+    "test_working_directory.py": {"test_a_script_beside_folders_of_ones_own_imports_the_client"},
     "test_browser.py": {"test_the_dashboard_draws_a_study"},
 }

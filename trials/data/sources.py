@@ -4,6 +4,8 @@
 data changed. Local paths stay inside the data roots (`luthier.trials.paths`), and no code of a data set is run.
 """
 
+import functools
+import pkgutil
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -129,6 +131,11 @@ def read_hub(
     """
     import datasets
 
+    if located.text in _format_names():  # the library would read the files of this worker's working directory
+        raise BadData(
+            f"{located.text} is the name of a format, not of a data set: give a file, or a hub id with its owner.",
+            *located.path,
+        )
     datasets.disable_progress_bars()
     try:
         parts = datasets.load_dataset(located.text, name=subset)
@@ -146,6 +153,14 @@ def read_hub(
             raise BadData(f"{located.text} has no split {split!r}; it has {', '.join(map(str, parts))}.", *path)
         tables[role] = _hub_table(parts[split], f"{located.text} ({split})", located.path, set(columns))
     return tables
+
+
+@functools.cache
+def _format_names() -> set[str]:
+    """Return the names that the library `datasets` takes for a format ("csv", "imagefolder") and not for a hub id."""
+    from datasets import packaged_modules
+
+    return {module.name for module in pkgutil.iter_modules(packaged_modules.__path__)}
 
 
 def _hub_table(part: Any, name: str, path: tuple[str, ...], selection: set[str]) -> Table:

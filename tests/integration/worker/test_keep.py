@@ -97,5 +97,5 @@ def test_the_gpus_that_were_found_are_those_that_work(keep: Keeps, tmp_path: Pat
     """However `nvidia-smi` answers the next time: nothing is trained on the CPU instead."""
     once = f"[ -e {tmp_path}/asked ] && exit 1\n: >{tmp_path}/asked\necho 'GPU 0: NVIDIA H200 (UUID: GPU-aaaa-1)'"
     kept = keep(path=nvidia_smi(tmp_path / "bin", once))
-    until(lambda: re.search(r"worker local-0@\S+ on ", kept.text()), 30)
-    assert re.findall(r"worker local-\d+@\S+ on (.*)", kept.text()) == ["GPU-aaaa-1"]
+    until(lambda: re.search(r"worker workers-0@\S+ on ", kept.text()), 30)
+    assert re.findall(r"worker workers-\d+@\S+ on (.*)", kept.text()) == ["GPU-aaaa-1"]

@@ -7,7 +7,7 @@ import pytest
 from luthier.studies.dataset import Dataset, SplitFiles
 from luthier.trials.data import sources
 from luthier.trials.data.load import load_data
-from luthier.trials.data.sources import HubDataset, LocalFile, LocalFolder, locate, source_stamps
+from luthier.trials.data.sources import HubDataset, LocalFile, LocalFolder, locate, read_hub, source_stamps
 from luthier.trials.data.tabular import FILE_READERS
 from luthier.trials.errors import BadData
 from luthier.trials.paths import FORMATS
@@ -18,6 +18,33 @@ SPEC_PATH = ("dataset", "source")
 
 def test_the_formats_of_paths_are_those_that_have_a_reader() -> None:
     assert tuple(FILE_READERS) == FORMATS
+
+
+def test_a_format_of_the_library_is_no_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`datasets` would look for files of that format in the working directory, outside the data roots, too."""
+    from datasets import packaged_modules
+
+    tiny_csv(tmp_path / "d.csv", rows=12)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LUTHIER_DATA_ROOTS", str(tmp_path / "elsewhere"))
+    names = set(packaged_modules._PACKAGED_DATASETS_MODULES)
+    assert {"csv", "json", "text", "imagefolder"} <= names
+    for name in names:
+        located = locate(name, *SPEC_PATH)
+        assert isinstance(located, HubDataset)
+        with pytest.raises(BadData, match=f"{name} is the name of a format, not of a data set"):
+            read_hub(located, None, {"train": "train"}, ["text", "label"])
+
+
+def test_what_exists_wins_over_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(locate("rotten_tomatoes", *SPEC_PATH), HubDataset)
+    (tmp_path / "rotten_tomatoes.py").write_text("raise SystemExit")
+    assert isinstance(locate("rotten_tomatoes", *SPEC_PATH), HubDataset)
+    (tmp_path / "rotten_tomatoes").mkdir()
+    assert locate("rotten_tomatoes", *SPEC_PATH) == LocalFolder(
+        "rotten_tomatoes", SPEC_PATH, tmp_path / "rotten_tomatoes"
+    )
 
 
 def test_a_source_is_a_file_a_folder_or_a_hub_data_set(tmp_path: Path) -> None:
