@@ -30,6 +30,7 @@ from luthier.service.api import (
 )
 from luthier.service.api.context import Service
 from luthier.service.api.notifier import Notifier
+from luthier.service.api.waiting_line import WaitingLine
 from luthier.service.background import Every
 from luthier.service.dispatch.claims import Claims
 from luthier.service.dispatch.core import Core
@@ -121,7 +122,9 @@ def create_app(
     core = build_core(settings, only)
     claims = Claims(core, {AssignmentKind.COMPARE: champions.comparison_files})
     scheduler = Scheduler(core, claims, Webhook.of(settings))
-    service = Service(settings, core, claims, Reports(core), scheduler, Notifier())
+    notifier = Notifier()
+    line = WaitingLine(claims, notifier)
+    service = Service(settings, core, claims, Reports(core), scheduler, notifier, line)
     app = FastAPI(title="Luthier", version=__version__, summary=SUMMARY, lifespan=_lifespan(service, timings))
     app.state.service = service
     error_handlers.install(app)
@@ -148,6 +151,7 @@ def _lifespan(service: Service, timings: Timings) -> Callable[[FastAPI], Abstrac
             thread.start()
         yield
         service.notifier.close()
+        await service.line.ended(timings.thread_stop_seconds)
         for thread in threads:
             thread.stop()
         for thread in threads:
