@@ -20,14 +20,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from luthier.service.api.notifier import Notifier
 from luthier.service.dispatch.claims import Claims
+from luthier.service.storage.presence import AHEAD_SECONDS
 from luthier.service.storage.work_queue import count_work
 from luthier.studies.protocol import Assignment, Claim
 
 log = logging.getLogger("luthier")
 POLL_SECONDS = 1.0  # between looks for work that another service, the reaper or a schedule brought
-LOOKS_AT_ONCE = 8  # claims that look at the same time; the others queue, so that lists are answered meanwhile
+LOOKS_AT_ONCE = 16  # claims that look at the same time; the others queue, so that lists are answered meanwhile
 FRUITLESS_LOOKS = 50  # a second, at most: work that no GPU has room for must not keep the service busy
-PRESENCE_SECONDS = 15.0  # between two writes of a waiting worker's presence
 
 
 @dataclass(eq=False)
@@ -167,7 +167,7 @@ class WaitingLine:
             self._change += 1
             self._patience = FRUITLESS_LOOKS
             due = [place for place in self._line if place.known_until <= now < place.until]
-        seconds = {place: min(PRESENCE_SECONDS, place.until - now) for place in due}
+        seconds = {place: min(AHEAD_SECONDS, place.until - now) for place in due}
         gone = self._gone - {place.claim.worker for place in self._line}
         change, self._gone = self._change, set()
         work = await self._check([(place.claim, value) for place, value in seconds.items()], gone)

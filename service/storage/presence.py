@@ -17,8 +17,10 @@ from luthier.service.storage.tables import AssignmentRow, ServiceRow, WorkerRow
 from luthier.studies.protocol import Claim, TrialState
 
 WAITING_SECONDS = 3.0
-"""A worker whose latest claim is at most this old waits for work. A claim that waits is stored ahead of its time, for
-15 s at once; when it ends, its worker claims again within this time, or leaves."""
+"""A worker whose latest claim is at most this old waits for work: after a claim that ended without work it claims again
+at once."""
+AHEAD_SECONDS = 15.0
+"""For so long, at most, is a claim that waits stored ahead of its time, so that it is not stored every second."""
 CONNECTED_SECONDS = 60.0
 """A worker whose latest claim is at most this old is present: a claim waits 60 s at most (`Claim.wait_seconds`)."""
 LISTED_SECONDS = 86_400.0
