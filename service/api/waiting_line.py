@@ -90,9 +90,11 @@ class WaitingLine:
             await asyncio.wait({self._task}, timeout=seconds)
 
     async def _look(self, place: Place) -> Assignment | None:
-        """Ask for work for one claim now; a thread does so."""
+        """Ask for work for one claim now, unless the service stops; a thread does so."""
         found, place.looked_at = None, self._change
         try:
+            if self._notifier.closed:
+                return None
             found = await anyio.to_thread.run_sync(self._claims.claim, place.claim, limiter=self._threads)
         finally:
             place.known_until = time.monotonic() + POLL_SECONDS  # the claim was stored
