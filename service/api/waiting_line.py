@@ -113,8 +113,7 @@ class WaitingLine:
         if left <= 0 or self._notifier.closed or hung_up.done():
             return False
         place.turn, self._line[place] = asyncio.get_running_loop().create_future(), None
-        if self._task is None:
-            self._task = asyncio.create_task(self._watch())
+        self._ensure_watched()
         granted = False
         try:
             either: set[asyncio.Future[Any]] = {place.turn, hung_up}
@@ -126,8 +125,14 @@ class WaitingLine:
             if hung_up.done():
                 self._gone.add(place.claim.worker)
                 self._note_change()  # others need not leave the work to it any more
+                self._ensure_watched()
             if not granted and self._woken.pop(place, None) is not None:
                 self._again.set()
+
+    def _ensure_watched(self) -> None:
+        """Begin to look for all that wait, unless a task does so."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._watch())
 
     def _note_change(self) -> None:
         """Let all that wait look again, if there is work."""
@@ -170,9 +175,11 @@ class WaitingLine:
             self._patience = FRUITLESS_LOOKS
             due = [place for place in self._line if place.known_until <= now < place.until]
         seconds = {place: min(AHEAD_SECONDS, place.until - now) for place in due}
-        gone = self._gone - {place.claim.worker for place in self._line}
-        change, self._gone = self._change, set()
+        self._gone -= {place.claim.worker for place in self._line}  # it has come back
+        gone = set(self._gone)
+        change = self._change
         work = await self._check([(place.claim, value) for place, value in seconds.items()], gone)
+        self._gone -= gone
         for place, value in seconds.items():
             place.known_until = now + value
         self._idle = work == 0 and self._change == change
