@@ -6,6 +6,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from luthier.service.api.notifier import Notifier
+from luthier.service.api.waiting_line import WaitingLine
 from luthier.service.dispatch.claims import Claims
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.reports import Reports
@@ -23,7 +24,8 @@ class Service:
         claims: hands out assignments.
         reports: takes evaluations and outcomes.
         scheduler: fires due times and moves runs forward.
-        notifier: wakes requests that wait.
+        notifier: tells of changes those who wait for them.
+        line: the claims that wait for work.
     """
 
     settings: Settings
@@ -32,6 +34,7 @@ class Service:
     reports: Reports
     scheduler: Scheduler
     notifier: Notifier
+    line: WaitingLine
 
 
 def _service(request: Request) -> Service:

@@ -5,39 +5,47 @@ It reaches the requests of this process only. Those of other services find the c
 
 import asyncio
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 
 class Notifier:
-    """Requests that wait, and the call that wakes them. `notify` from any thread; `wait` on an event loop."""
+    """Those who listen for changes, and the call that tells them. `notify` from any thread; the rest on a loop."""
 
     def __init__(self) -> None:
-        """Begin with nobody waiting."""
+        """Begin with nobody listening."""
         self._lock = threading.Lock()
-        self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+        self._listeners: set[tuple[asyncio.AbstractEventLoop, Callable[[], object]]] = set()
         self.closed = False
 
     def notify(self) -> None:
-        """Wake all requests that wait now."""
+        """Tell all that listen now; each is called on its own event loop."""
         with self._lock:
-            waiting = list(self._waiting)
-        for loop, event in waiting:
-            loop.call_soon_threadsafe(event.set)
+            listeners = list(self._listeners)
+        for loop, listener in listeners:
+            loop.call_soon_threadsafe(listener)
 
     def close(self) -> None:
         """Wake all requests, and let none wait from now on: the service stops."""
         self.closed = True
         self.notify()
 
-    async def wait(self, seconds: float) -> None:
-        """Return after the next `notify`, or after so many seconds; immediately when closed."""
-        entry = (asyncio.get_running_loop(), asyncio.Event())
+    @contextmanager
+    def listening(self, listener: Callable[[], object]) -> Iterator[None]:
+        """Call `listener` on this event loop at each `notify` in the block."""
+        entry = (asyncio.get_running_loop(), listener)
         with self._lock:
-            self._waiting.add(entry)
+            self._listeners.add(entry)
         try:
-            if not self.closed:
-                await asyncio.wait_for(entry[1].wait(), seconds)
-        except TimeoutError:
-            pass
+            yield
         finally:
             with self._lock:
-                self._waiting.discard(entry)
+                self._listeners.discard(entry)
+
+    async def wait(self, seconds: float) -> None:
+        """Return after the next `notify`, or after so many seconds; immediately when closed."""
+        changed = asyncio.Event()
+        with self.listening(changed.set):
+            if not self.closed:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), seconds)

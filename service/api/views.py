@@ -168,7 +168,7 @@ def _worker(row: WorkerRow, held: tuple[str, AssignmentRow] | None, now: float, 
         gpu=row.gpu,
         gpu_memory_bytes=row.gpu_bytes,
         reserved_bytes=held[1].gpu_bytes if held else None,
-        last_seen_at=datetime.fromtimestamp(row.seen_at, UTC),
+        last_seen_at=datetime.fromtimestamp(min(row.seen_at, now), UTC),
     )
 
 

@@ -3,7 +3,7 @@
 The messages are in studies/protocol.py. Every message about an assignment carries the token of its lease.
 """
 
-import time
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Request, Response
@@ -19,7 +19,6 @@ from luthier.studies.wire import FileName, FileRef
 
 router = APIRouter(prefix="/v1/worker", tags=["worker"], responses=responses(Unauthorized))
 MAX_FILE_BYTES = 2**50  # none, in effect: models have the size they have
-POLL_SECONDS = 1.0  # between looks for changes by other services of the same database
 Id = Annotated[int, Path(ge=1, lt=2**63)]
 LeaseToken = Annotated[str, Header(alias="X-Lease-Token", max_length=64)]
 
@@ -34,17 +33,20 @@ async def claim(claim: Claim, service: ServiceDep, request: Request) -> Response
     if service.notifier.closed:
         raise Unavailable("The service stops, and hands out no work any more.", retry_after=1)
     # Many workers wait here at the same time: they must not take the threads of other requests.
-    until = time.monotonic() + claim.wait_seconds
-    while True:
-        assignment = await run_in_threadpool(service.claims.claim, claim)
-        if assignment is not None:
-            return Response(assignment.model_dump_json(), media_type="application/json")
-        left = until - time.monotonic()
-        if left <= 0:
-            return Response(status_code=204)
-        await service.notifier.wait(min(left, POLL_SECONDS))
-        if service.notifier.closed or await request.is_disconnected():
-            return Response(status_code=204)
+    hung_up = asyncio.create_task(_hang_up(request))
+    try:
+        assignment = await service.line.take(claim, hung_up)
+    finally:
+        hung_up.cancel()
+    if assignment is None:
+        return Response(status_code=204)
+    return Response(assignment.model_dump_json(), media_type="application/json")
+
+
+async def _hang_up(request: Request) -> None:
+    """Return once the client has closed the connection; the request must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 @router.post("/report", responses=responses(Stale, Invalid))

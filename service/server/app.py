@@ -31,6 +31,7 @@ from luthier.service.api import (
 )
 from luthier.service.api.context import Service
 from luthier.service.api.notifier import Notifier
+from luthier.service.api.waiting_line import WaitingLine
 from luthier.service.background import Every
 from luthier.service.dispatch.claims import Claims
 from luthier.service.dispatch.core import Core
@@ -122,7 +123,9 @@ def create_app(
     core = build_core(settings, only)
     claims = Claims(core, {AssignmentKind.COMPARE: champions.comparison_files})
     scheduler = Scheduler(core, claims, Webhook.of(settings))
-    service = Service(settings, core, claims, Reports(core), scheduler, Notifier())
+    notifier = Notifier()
+    line = WaitingLine(claims, notifier)
+    service = Service(settings, core, claims, Reports(core), scheduler, notifier, line)
     app = FastAPI(title="Luthier", version=__version__, summary=SUMMARY, lifespan=_lifespan(service, timings))
     app.state.service = service
     error_handlers.install(app)
@@ -149,6 +152,7 @@ def _lifespan(service: Service, timings: Timings) -> Callable[[FastAPI], Abstrac
             thread.start()
         yield
         service.notifier.close()
+        await service.line.ended(timings.thread_stop_seconds)
         for thread in threads:
             thread.stop()
         until = time.monotonic() + timings.thread_stop_seconds

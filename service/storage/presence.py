@@ -4,18 +4,23 @@ Used by claims, placement, the plan, the list of workers and the reaper, so that
 nothing about leases: a worker that holds work is there until its lease runs out, however long it is silent.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import Double, bindparam, delete, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import ColumnElement
 
-from luthier.service.storage.database import Database
+from luthier.service.storage.database import Database, changed_rows
 from luthier.service.storage.tables import AssignmentRow, ServiceRow, WorkerRow
 from luthier.studies.protocol import Claim, TrialState
 
 WAITING_SECONDS = 3.0
-"""A worker whose latest claim is at most this old waits for work: a waiting claim is renewed every second."""
+"""A worker whose latest claim is at most this old waits for work: after a claim that ended without work it claims again
+at once."""
+AHEAD_SECONDS = 15.0
+"""For so long, at most, is a claim that waits stored ahead of its time, so that it is not stored every second."""
 CONNECTED_SECONDS = 60.0
 """A worker whose latest claim is at most this old is present: a claim waits 60 s at most (`Claim.wait_seconds`)."""
 LISTED_SECONDS = 86_400.0
@@ -62,6 +67,37 @@ class Presence:
         }
         statement = self.database.insert(WorkerRow).values(name=claim.worker, **values)
         session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
+
+    def record_waiting(self, session: Session, waiting: Sequence[tuple[Claim, float]]) -> None:
+        """Store, in one statement, that workers ask for work now and will go on asking for so many seconds.
+
+        Until then they count as waiting; `record_claim` and `record_gone` end that earlier.
+        """
+        if not waiting:
+            return
+        values = [
+            {
+                "name": claim.worker,
+                "device": claim.device,
+                "version": claim.version,
+                "gpu": claim.gpu and claim.gpu.id,
+                "gpu_bytes": claim.gpu and claim.gpu.total_bytes,
+                "seconds": seconds,
+            }
+            for claim, seconds in sorted(waiting, key=lambda item: item[0].worker)  # no two lock in two orders
+        ]
+        insert = self.database.insert(WorkerRow)
+        columns: dict[str, Any] = {name: bindparam(name) for name in values[0] if name != "seconds"}
+        insert = insert.values(seen_at=self.database.now() + bindparam("seconds", type_=Double), **columns)
+        changed = {name: insert.excluded[name] for name in (*columns, "seen_at") if name != "name"}
+        session.connection().execute(insert.on_conflict_do_update(index_elements=["name"], set_=changed), values)
+
+    def record_gone(self, session: Session, workers: Iterable[str]) -> None:
+        """Store that workers do not wait for work any more; they stay in lists as they were."""
+        names = list(workers)
+        if names:
+            gone = update(WorkerRow).where(WorkerRow.name.in_(names), self.is_waiting())
+            changed_rows(session, gone.values(seen_at=self.database.now() - WAITING_SECONDS))
 
     def is_waiting(self) -> ColumnElement[bool]:
         """Return the condition of `WorkerRow` that the worker waits for work."""

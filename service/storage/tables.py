@@ -132,7 +132,7 @@ class WorkerRow(Base):
     version: Mapped[str] = mapped_column(String(50))
     gpu: Mapped[str | None] = mapped_column(String(200))
     gpu_bytes: Mapped[int | None] = mapped_column(BigInteger)  # its memory
-    seen_at: Mapped[float] = mapped_column(Double)
+    seen_at: Mapped[float] = mapped_column(Double)  # some seconds ahead while its claim waits (`Presence`)
 
 
 class ServiceRow(Base):

@@ -1,8 +1,10 @@
-"""Queries on the queue of assignments: which come next, and whether a study has a free slot.
+"""Queries on the queue of assignments: which come next, how many there are, and whether a study has a free slot.
 
-Called by `service/dispatch/claims.py`. Nothing is changed here; `leases.py` does that.
+Called by `service/dispatch/claims.py`, and for claims that wait. Nothing is changed here; `leases.py` does that.
 """
 
+import sys
+from collections import Counter
 from functools import lru_cache
 
 from sqlalchemy import Select, func, select
@@ -46,6 +48,50 @@ def list_queued(session: Session, only: str | None = None) -> list[AssignmentRow
         only: name of the one study to consider, beside plans; None: all studies.
     """
     return list(session.scalars(_queued(only)))
+
+
+def count_work(session: Session, only: str | None = None) -> int:
+    """Return how many assignments could be handed out now, at most: queued ones, and trials that are not drawn yet.
+
+    One look for all workers that wait, so it reads little. It leaves out what a claim sees for itself: the room on a
+    GPU, and limits of a budget other than its number of trials.
+
+    Args:
+        session: the caller's transaction.
+        only: name of the one study to consider, beside plans; None: all studies.
+    """
+    columns = (AssignmentRow.study_id, AssignmentRow.kind, AssignmentRow.state)
+    active = select(*columns, func.count()).where(AssignmentRow.state.in_((TrialState.QUEUED, TrialState.RUNNING)))
+    active = active.group_by(*columns)
+    if only is not None:
+        active = active.join(StudyRow).where((StudyRow.name == only) | StudyRow.transient)
+    work, waiting, running = 0, Counter[int](), Counter[int]()  # trials and repetitions, by study
+    for study_id, kind, state, count in session.execute(active):
+        if kind in TRAINING:
+            (waiting if state == TrialState.QUEUED else running)[study_id] += count
+        elif state == TrialState.QUEUED:
+            work += count
+    studies = select(StudyRow.id, StudyRow.parallel, StudyRow.state, StudyRow.ending).where(StudyRow.state.in_(WORKING))
+    if only is not None:
+        studies = studies.where(StudyRow.name == only)
+    for study_id, parallel, state, ending in session.execute(studies).all():
+        free = max(0, parallel - running[study_id])
+        if free and not waiting[study_id] and state == StudyState.RUNNING and ending is None:
+            work += min(free, _undrawn(session, study_id))
+        work += min(free, waiting[study_id])
+    return work
+
+
+def _undrawn(session: Session, study_id: int) -> int:
+    """Return how many trials of a study's budget have not been drawn yet; without such a limit, many."""
+    numbers = select(func.max(AssignmentRow.number)).where(
+        AssignmentRow.study_id == study_id, AssignmentRow.kind == AssignmentKind.TRAIN
+    )
+    spec = session.scalar(select(StudyRow.spec).where(StudyRow.id == study_id))
+    last = session.scalar(numbers)  # numbers are dense
+    if spec is None or spec.budget.trials is None:
+        return sys.maxsize
+    return spec.budget.trials - (0 if last is None else last + 1)
 
 
 def has_free_slot(session: Session, study_id: int) -> bool:

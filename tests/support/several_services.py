@@ -60,9 +60,10 @@ def processes(home: Path, url: str, count: int) -> Iterator[list[ServiceProcess]
 
 
 class Together:
-    """Threads of scripted workers."""
+    """Threads of scripted workers; a claim of theirs waits so many seconds."""
 
-    def __init__(self, urls: list[str], threads: int) -> None:
+    def __init__(self, urls: list[str], threads: int, wait_seconds: float = 0.5) -> None:
+        self._wait_seconds = wait_seconds
         self.errors: list[BaseException] = []
         self._done = threading.Event()
         self._workers = [ScriptedWorker(urls[i % len(urls)], f"w{i}", patient_seconds=40) for i in range(threads)]
@@ -71,7 +72,7 @@ class Together:
     def _work(self, worker: ScriptedWorker) -> None:
         try:
             while not self._done.is_set():
-                a = worker.claim(wait_seconds=0.5)
+                a = worker.claim(self._wait_seconds)
                 if a is None:
                     continue
                 with suppress(Stale):  # the lease ran out while the service was away
@@ -84,8 +85,12 @@ class Together:
             thread.start()
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def leave(self) -> None:
+        """Let each worker end once it has done what it holds."""
         self._done.set()
+
+    def __exit__(self, *_: Any) -> None:
+        self.leave()
         for thread in self._threads:
             thread.join(45)
         for worker in self._workers:

@@ -7,6 +7,7 @@ memory back is replaced. A signal gives the running assignment back to the servi
 import asyncio
 import logging
 import os
+import random
 import signal
 import sys
 import threading
@@ -24,7 +25,7 @@ from luthier.trials.worker.relay import CANCEL_SECONDS, AssignmentRelay, Dropped
 
 log = logging.getLogger(__name__)
 
-CLAIM_SECONDS = 20.0  # one long poll
+CLAIM_SECONDS = (15.0, 20.0)  # one long poll; each worker's own, so that many do not ask at the same moment for ever
 IDLE_SECONDS = 0.5  # between polls of a service that answers "nothing" without waiting
 RELEASE_SECONDS = 5.0  # to give an assignment back on a signal
 STARTS = 3  # attempts to start a child, in a row
@@ -68,7 +69,8 @@ class Worker:
     ) -> None:
         self._server = server
         self._token = token
-        self._claim = Claim(worker=name, wait_seconds=CLAIM_SECONDS, device=device, gpu=gpu, version=version)
+        wait_seconds = random.uniform(*CLAIM_SECONDS)  # noqa: S311 - spreads many workers, guards nothing
+        self._claim = Claim(worker=name, wait_seconds=wait_seconds, device=device, gpu=gpu, version=version)
         self._environment = dict(environment or {})
         self._command = child_command
         self._exit_on_eof = exit_on_eof

@@ -30,7 +30,7 @@ def test_an_assignment_from_claim_to_finish(service: Service, start: Starts) -> 
     assert "done 1" in service.log(1)
     assert "done 2" in service.log(3)
     assert service.said[0][1].worker == "stub"
-    assert service.said[0][1].wait_seconds == 20
+    assert 15 <= service.said[0][1].wait_seconds <= 20
 
 
 def test_a_service_that_is_away_stops_no_training(service: Service, start: Starts, tmp_path: Path) -> None:
