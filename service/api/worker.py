@@ -35,6 +35,10 @@ async def claim(claim: Claim, service: ServiceDep, request: Request) -> Response
     until = time.monotonic() + claim.wait_seconds
     while True:
         assignment = await run_in_threadpool(service.claims.claim, claim)
+        if assignment is not None and await request.is_disconnected():
+            await run_in_threadpool(service.reports.finish, _given_back(assignment))
+            service.notifier.notify()
+            return Response(status_code=204)
         if assignment is not None:
             return Response(assignment.model_dump_json(), media_type="application/json")
         left = until - time.monotonic()
@@ -43,6 +47,11 @@ async def claim(claim: Claim, service: ServiceDep, request: Request) -> Response
         await service.notifier.wait(min(left, POLL_SECONDS))
         if await request.is_disconnected():
             return Response(status_code=204)
+
+
+def _given_back(assignment: Assignment) -> Outcome:
+    """Return the outcome of an assignment whose worker hung up before it was answered."""
+    return Outcome(id=assignment.id, token=assignment.token, status="released")
 
 
 @router.post("/report", responses=responses(Stale, Invalid))

@@ -7,6 +7,7 @@ order; the third renews the lease.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 CANCEL_SECONDS = 3.0  # a child whose assignment was cancelled may take so long to end it; then it is killed
 LOG_CHARACTERS = 500_000  # kept while the service is away, and sent in one message at most
 RENEWALS_PER_LEASE = 3
+RECEIPT_SECONDS = 1.0  # that a start waits until the service knows of the receipt; while it is away nobody waits longer
 
 Sent = TypeVar("Sent", Report, Renewal, Outcome)
 Received = TypeVar("Received")
@@ -64,6 +66,7 @@ class AssignmentRelay:
         self._lease_seconds = assignment.lease_seconds
         self._pending: deque[Report | Outcome] = deque()  # not yet acknowledged, in order; an outcome is the last
         self._more = asyncio.Event()
+        self._receipt = asyncio.Event()  # the service knows that the assignment arrived here
         self._sending = asyncio.Lock()  # one message at a time, so that log lines stay in order and none is lost
         self._log = ""
 
@@ -116,6 +119,8 @@ class AssignmentRelay:
         try:
             await self._files.open()
             await child.wait_ready()
+            with contextlib.suppress(TimeoutError):  # a trial that brings the machine down must count as lost
+                await asyncio.wait_for(self._receipt.wait(), RECEIPT_SECONDS)
             child.send(Start(assignment=self.assignment, folder=str(self._files.folder)))
             async with asyncio.timeout(limit):
                 result = await self._receive(child)
@@ -213,10 +218,12 @@ class AssignmentRelay:
         await self._send(self._client.finish, outcome)
 
     async def _renew(self) -> None:
+        """Renew the lease, at once for the first time: without a message the service must think the claim got lost."""
         renewal = Renewal(id=self.assignment.id, token=self.assignment.token)
         while True:
-            await asyncio.sleep(self._lease_seconds / RENEWALS_PER_LEASE)
             self._apply(await self._send(self._client.renew, renewal), None)
+            self._receipt.set()
+            await asyncio.sleep(self._lease_seconds / RENEWALS_PER_LEASE)
 
     def _apply(self, answer: Answer, step: int | None) -> None:
         """Take over the service's answer to the report of `step`, or to a renewal. Raises Dropped."""
