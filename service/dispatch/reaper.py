@@ -55,7 +55,8 @@ class Reaper:
 
         After a gap of more than `Presence.absence_seconds` between two rounds, as before the first round, expired
         leases are left alone for one lease, so that workers that waited for the service or for the database can renew
-        first. So they are after a jump of the database's clock, which is no time that passed.
+        first. So they are after a jump of the database's clock, which is no time that passed, and while a disk of the
+        service is full, whose workers cannot write or renew.
 
         Args:
             monotonic: this process's clock, in seconds.
@@ -72,7 +73,8 @@ class Reaper:
             last_round = now
             try:
                 instant, jump = clock.look()
-                if jump or now - before > self.core.presence.absence_seconds:
+                full = self.core.room.problem() is not None
+                if full or jump or now - before > self.core.presence.absence_seconds:
                     grace_until = now + self.core.leases.lease_seconds
                     plans_kept_until = now + PLAN_SECONDS
                 if jump:

@@ -26,9 +26,9 @@ from luthier.studies.protocol import (
     Renewal,
     Report,
 )
-from luthier.trials.child.messages import Decided, End, Evaluated, Logged, Result, Start
+from luthier.trials.child.messages import Decided, End, Evaluated, Held, Logged, Result, Start
 from luthier.trials.errors import ChildDied
-from luthier.trials.worker.assignment_files import AssignmentFileError, AssignmentFolder
+from luthier.trials.worker.assignment_files import AssignmentFileError, AssignmentFolder, DiskFull
 from luthier.trials.worker.child_process import Child
 from luthier.trials.worker.client import LeaseLost, ProtocolError, Rejected, WorkerClient
 
@@ -50,6 +50,8 @@ class Dropped(Exception):
 class AssignmentRelay:
     """Relays one assignment to its outcome. After `run`, `end` holds the child's last message about it.
 
+    `gave_back` is True where this worker's disk has no room for it.
+
     Args:
         assignment: The assignment, with its lease token.
         client: The connection to the service.
@@ -59,6 +61,7 @@ class AssignmentRelay:
     def __init__(self, assignment: Assignment, client: WorkerClient, temporary: Path) -> None:
         self.assignment = assignment
         self.end: End | None = None
+        self.gave_back = False
         self._client = client
         self._child: Child | None = None
         self._files = AssignmentFolder(assignment, client, temporary)
@@ -122,8 +125,10 @@ class AssignmentRelay:
             with contextlib.suppress(TimeoutError):  # a trial that brings the machine down must count as lost
                 await asyncio.wait_for(self._receipt.wait(), RECEIPT_SECONDS)
             child.send(Start(assignment=self.assignment, folder=str(self._files.folder)))
-            async with asyncio.timeout(limit):
-                result = await self._receive(child)
+            async with asyncio.timeout(limit) as deadline:
+                result = await self._receive(child, deadline)
+        except DiskFull as error:
+            result = Result(status="released", problem=DataProblem(message=str(error)))
         except AssignmentFileError as error:
             result = _failed(Reason.ERROR, str(error))
         except TimeoutError:
@@ -133,16 +138,23 @@ class AssignmentRelay:
             if not child.ready:
                 raise
             result = Result(status="lost", problem=DataProblem(message=f"The process that trained died: {death}."))
+        self.gave_back = result.status == "released"
         self._enqueue(self._outcome(result))
 
-    async def _receive(self, child: Child) -> Result:
-        """Take the child's messages until the last one, and return its result. Raises ChildDied."""
+    async def _receive(self, child: Child, deadline: asyncio.Timeout) -> Result:
+        """Take the child's messages until the last one, and return its result. Raises ChildDied.
+
+        The time for which the child waits for its disk moves the deadline.
+        """
         while True:
             message = await child.receive()
             if isinstance(message, Logged):
                 self._log = (self._log + message.text.rstrip("\n") + "\n")[-LOG_CHARACTERS:]
             elif isinstance(message, Evaluated):
                 self._enqueue(self._report(message))
+            elif isinstance(message, Held):
+                when = deadline.when()
+                deadline.reschedule(None if when is None else when + message.seconds)
             elif isinstance(message, End):
                 self.end = message
                 return message.result
