@@ -3,9 +3,9 @@
 Worker, child and jobs call it. It imports neither torch nor an HTTP client.
 """
 
-import errno
 from pathlib import Path
 
+from luthier.studies.disk import disk_of, is_full
 from luthier.studies.files import sha256_file
 from luthier.studies.wire import FileRef
 
@@ -21,7 +21,7 @@ def file_ref(path: Path) -> FileRef:
 
 def disk_problem(error: BaseException, folder: Path) -> str | None:
     """Return a sentence for an error that means a full disk, also where a library has wrapped it; else None."""
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full or "No space left on device" in str(error) or "os error 28" in str(error):
-        return f"The worker's disk is full: free some space for {folder}, or give LUTHIER_HOME another disk."
-    return None
+    if not is_full(error):
+        return None
+    cure = "free some space there, or give LUTHIER_HOME another disk"
+    return f"The worker's disk is full: {folder} lies on {disk_of(folder)}; {cure}."

@@ -1,13 +1,20 @@
-"""The interface between fine-tuning code and its worker: a folder for files, reports, log lines.
+"""The interface between fine-tuning code and its worker: a folder for files, reports, log lines, waits for a disk.
 
 Jobs call it. The child process implements it over its socket to the worker (`luthier.trials.child.connection`), tests
 implement it in memory.
 """
 
+import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from luthier.studies.wire import Metrics
+from luthier.trials.files import disk_problem
+
+FIRST_PAUSE_SECONDS = 1.0  # before work that met a full disk is done again; doubles up to:
+LONGEST_PAUSE_SECONDS = 8.0
+Made = TypeVar("Made")
 
 
 class Session(Protocol):
@@ -53,3 +60,35 @@ class Session(Protocol):
 
     def log(self, text: str) -> None:
         """Add a line to the trial's log."""
+
+    def hold(self, seconds: float) -> None:
+        """Wait for so many seconds, which do not count towards `budget.trial_seconds`. Raises Ended."""
+
+
+def with_room(session: Session, work: Callable[[], Made], seconds: float = math.inf) -> Made:
+    """Do `work`, which writes to the disk; while that is full, wait and do it again.
+
+    Args:
+        session: Its log says why it waits.
+        work: It leaves nothing behind when it fails.
+        seconds: How long to wait in all; then the error is raised.
+
+    Returns:
+        What `work` returned.
+
+    Raises:
+        Ended: The assignment is to end now.
+    """
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            return work()
+        except Exception as error:
+            problem = disk_problem(error, session.folder)
+            if problem is None or seconds <= 0:
+                raise
+            if pause == FIRST_PAUSE_SECONDS:
+                session.log(f"{problem} It waits for room.")
+        session.hold(min(pause, seconds))
+        seconds -= pause
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)

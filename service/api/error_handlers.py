@@ -3,7 +3,6 @@
 No handler shows a traceback or the input: those are for the service's log.
 """
 
-import errno
 import logging
 from typing import Any
 
@@ -69,7 +68,10 @@ def _http(_: Request, error: HTTPException) -> JSONResponse:
     return response
 
 
-def _database(_: Request, error: SQLAlchemyError) -> JSONResponse:
+def _database(request: Request, error: SQLAlchemyError) -> JSONResponse:
+    full = _full_disk(request, error)
+    if full is not None:
+        return full
     if is_passing(error):
         log.warning("the database did not answer: %s", type(error).__name__)
         return Unavailable("The database does not answer; try again shortly.", retry_after=2).response()
@@ -79,17 +81,30 @@ def _database(_: Request, error: SQLAlchemyError) -> JSONResponse:
     return Problem("A database error; the service's log has it.").response()
 
 
-def _storage(_: Request, error: Exception) -> JSONResponse:
+def _storage(request: Request, error: Exception) -> JSONResponse:
+    full = _full_disk(request, error)
+    if full is not None:
+        return full
     log.warning("Optuna's storage did not answer: %s", type(error.__cause__ or error).__name__)
     return Unavailable("The database does not answer; try again shortly.", retry_after=2).response()
 
 
-def _system(_: Request, error: OSError) -> JSONResponse:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        log.error("the disk of the service is full")
-        return Unavailable("The disk of the service is full; it goes on once there is room.", retry_after=5).response()
+def _system(request: Request, error: OSError) -> JSONResponse:
+    full = _full_disk(request, error)
+    if full is not None:
+        return full
     log.error("system error", exc_info=error)
     return Problem("An error of the service's system; its log has it.").response()
+
+
+def _full_disk(request: Request, error: BaseException) -> JSONResponse | None:
+    """Return an answer that names the full disk, for workers to repeat their message; None for any other error.
+
+    They repeat it soon: a lease that could not be renewed has one more lease once there is room. The service's log has
+    one line an outage, by `DiskRoom`.
+    """
+    sentence = request.app.state.service.core.room.note(error)
+    return None if sentence is None else Unavailable(sentence, retry_after=1).response()
 
 
 def _unknown(_: Request, error: Exception) -> JSONResponse:

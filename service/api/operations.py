@@ -28,10 +28,10 @@ async def alive() -> dict[str, str]:
 
 @router.get("/readyz", responses=responses(Unavailable))
 def ready(service: ServiceDep) -> dict[str, str]:
-    """Answer as long as the database does; else 503."""
+    """Answer as long as the database does; else 503. `disk` is there while a disk is full: nothing is handed out."""
     with service.core.database.reading() as session:
         session.execute(text("SELECT 1"))
-    return {"status": "ok"}
+    return {"status": "ok"} | ({} if service.core.room.problem() is None else {"disk": "full"})
 
 
 @router.get("/v1/tasks")
@@ -72,6 +72,8 @@ class _Rows(Collector):
         workers = GaugeMetricFamily("luthier_workers", "Workers by state.", labels=["state"])
         losses = CounterMetricFamily("luthier_lost_leases", "Leases that ended because a worker vanished.")
         busy = CounterMetricFamily("luthier_worker_busy_seconds", "Time workers spent on assignments.")
+        disk = GaugeMetricFamily("luthier_disk_full", "1 while a disk of this service is full: no work is handed out.")
+        disk.add_metric([], self._service.core.room.problem() is not None)
         with self._service.core.database.reading() as session:
             by_state = select(StudyRow.state, func.count()).where(~StudyRow.transient).group_by(StudyRow.state)
             for state, count in session.execute(by_state):
@@ -91,4 +93,4 @@ class _Rows(Collector):
             states = [worker.state for worker in _workers(self._service, session)]
             for state in sorted(set(states)):
                 workers.add_metric([state], states.count(state))
-        return [studies, trials, workers, losses, busy]
+        return [studies, trials, workers, losses, busy, disk]

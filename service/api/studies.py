@@ -62,14 +62,15 @@ def listing(
         rows = rows.where(StudyRow.state == state)
     with service.core.database.reading() as session:
         page, next_cursor = paging.fetch(session, rows, StudyRow.id, position, limit)
-        return Page(items=views.study_views(session, page), next_cursor=next_cursor)
+        items = views.study_views(session, page, service.core.room.latest)
+        return Page(items=items, next_cursor=next_cursor)
 
 
 @router.get("/{name}", responses=responses(NotFound))
 def get(name: str, service: ServiceDep) -> StudyView:
     """Return a study."""
     with service.core.database.reading() as session:
-        return views.study_views(session, [study_rows.find(session, name)])[0]
+        return views.study_views(session, [study_rows.find(session, name)], service.core.room.latest)[0]
 
 
 @router.post("/{name}/{action}", responses=responses(NotFound, Conflict))

@@ -37,8 +37,14 @@ from luthier.studies.protocol import AssignmentKind, Reason, StudyState, TrialSt
 from luthier.studies.tasks import Task
 
 
-def study_views(session: Session, studies: Sequence[StudyRow]) -> list[StudyView]:
-    """Return the studies with their counts, best trial, baseline and model, in the given order."""
+def study_views(session: Session, studies: Sequence[StudyRow], problem: str | None = None) -> list[StudyView]:
+    """Return the studies with their counts, best trial, baseline and model, in the given order.
+
+    Args:
+        session: the transaction to read in.
+        studies: their rows.
+        problem: why no study of the service goes on now, for the warnings of those that have not ended.
+    """
     ids = [study.id for study in studies]
     counts: dict[int, dict[str, int]] = {study_id: {} for study_id in ids}
     by_state = select(AssignmentRow.study_id, AssignmentRow.state, func.count()).where(
@@ -47,7 +53,11 @@ def study_views(session: Session, studies: Sequence[StudyRow]) -> list[StudyView
     for study_id, state, count in session.execute(by_state.group_by(AssignmentRow.study_id, AssignmentRow.state)):
         counts[study_id][state] = count
     busy = budget.gpu_seconds(session, ids)
-    return [_study(session, study, counts[study.id], busy.get(study.id, 0.0)) for study in studies]
+    seen = [_study(session, study, counts[study.id], busy.get(study.id, 0.0)) for study in studies]
+    for view in seen:
+        if problem is not None and view.finished_at is None:
+            view.warnings.append(problem)
+    return seen
 
 
 def _study(session: Session, study: StudyRow, counts: dict[str, int], busy: float) -> StudyView:

@@ -49,7 +49,14 @@ class Claims:
     payloads: Mapping[AssignmentKind, Payload] = field(default_factory=dict)
 
     def claim(self, claim: Claim) -> Assignment | None:
-        """Lease queued work to a worker, else draw a new trial for it; None when there is nothing to do now."""
+        """Lease queued work to a worker, else draw a new trial for it; None when there is nothing to do now.
+
+        There is nothing to do either while a disk of the service is full.
+        """
+        if self.core.room.problem() is not None:
+            with suppress(SQLAlchemyError), self.core.database.transaction() as session:
+                self.core.presence.record_claim(session, claim)
+            return None
         placement = Placement(self.core.database, self.core.presence, claim.worker, claim.gpu)
         with self.core.database.transaction() as session:
             self.core.presence.record_claim(session, claim)

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from luthier.service.dispatch.search_pool import SearchPool
+from luthier.service.storage.assignment_logs import AssignmentLogs
 from luthier.service.storage.database import Database
+from luthier.service.storage.disk_room import DiskRoom
 from luthier.service.storage.file_store import FileStore
 from luthier.service.storage.leases import Leases
 from luthier.service.storage.presence import Presence
@@ -19,6 +21,8 @@ class Core:
         presence: which workers and services are there.
         searches: the open searches, which ask and tell Optuna.
         store: checkpoints, logs and models.
+        room: whether the disks of the store and the database have room.
+        logs: the logs in the store, which workers' messages extend.
         only: name of the one study whose work is handed out (an embedded service leaves other studies alone); None:
             all studies.
     """
@@ -28,4 +32,6 @@ class Core:
     presence: Presence
     searches: SearchPool
     store: FileStore
+    room: DiskRoom
+    logs: AssignmentLogs
     only: str | None = None

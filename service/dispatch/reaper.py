@@ -15,10 +15,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from luthier.service.dispatch.core import Core
 from luthier.service.lifecycle import study_rows, transitions
+from luthier.service.storage.clock_watch import ClockWatch
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import ENDED, AssignmentKind, TrialState
 
 log = logging.getLogger("luthier")
+JUMPS_PER_LEASE = 6  # a jump of a sixth of a lease counts: workers renew every third
 PLAN_SECONDS = 3600.0  # an older plan was left behind by a service that died; a plan waits 10 minutes at most
 
 
@@ -28,57 +30,76 @@ class Reaper:
 
     core: Core
 
-    def tick(self, take_back: bool = True) -> None:
+    def tick(self, take_back: bool = True, now: float | None = None, remove_plans: bool = True) -> None:
         """Do one round, which costs little when nothing is due.
 
         Args:
             take_back: take expired leases back; False: leave them to a later round.
+            now: the instant to judge leases by, in seconds since the epoch by the database's clock; None: now.
+            remove_plans: remove the plans that services left behind; False: leave them to a later round.
         """
-        if take_back:
-            self._take_back()
+        self._move_leases(take_back, now)
         self.core.searches.heartbeat()
         database = self.core.database
         with database.transaction() as session:
             is_leftover = StudyRow.transient & (StudyRow.created_at < database.now() - PLAN_SECONDS)
-            session.execute(delete(StudyRow).where(is_leftover))
+            if remove_plans:
+                session.execute(delete(StudyRow).where(is_leftover))
             unended = select(StudyRow.id).where(StudyRow.state.not_in(ENDED), ~StudyRow.transient)
             study_ids = list(session.scalars(unended))
         for study_id in study_ids:
             self._mend(study_id)
 
-    def guarded_tick(self) -> Callable[[], None]:
+    def guarded_tick(self, monotonic: Callable[[], float] = time.monotonic) -> Callable[[], None]:
         """Return a `tick` for a thread, which takes no lease back after a pause in which workers could not renew.
 
         After a gap of more than `Presence.absence_seconds` between two rounds, as before the first round, expired
         leases are left alone for one lease, so that workers that waited for the service or for the database can renew
-        first.
+        first. So they are after a jump of the database's clock, which is no time that passed, and while a disk of the
+        service is full, whose workers cannot write or renew.
+
+        Args:
+            monotonic: this process's clock, in seconds.
         """
         last_round = -math.inf  # by this process's monotonic clock, in seconds
         grace_until = -math.inf
+        plans_kept_until = -math.inf
+        clock = ClockWatch(self.core.database, self.core.leases.lease_seconds / JUMPS_PER_LEASE, monotonic)
 
         def tick() -> None:
-            nonlocal last_round, grace_until
-            now = time.monotonic()
+            nonlocal last_round, grace_until, plans_kept_until
+            now = monotonic()
             before = last_round
-            if now - before > self.core.presence.absence_seconds:
-                grace_until = now + self.core.leases.lease_seconds
             last_round = now
             try:
-                self.tick(take_back=now >= grace_until)
+                instant, jump = clock.look()
+                full = self.core.room.problem() is not None
+                if full or jump or now - before > self.core.presence.absence_seconds:
+                    grace_until = now + self.core.leases.lease_seconds
+                    plans_kept_until = now + PLAN_SECONDS
+                if jump:
+                    with self.core.database.transaction() as session:
+                        self.core.presence.keep_services(session)
+                self.tick(now >= grace_until, instant, remove_plans=now >= plans_kept_until)
             except SQLAlchemyError:
                 last_round = before  # the database is away: this was no round
                 raise
 
         return tick
 
-    def _take_back(self) -> None:
-        """Queue the assignments again whose leases have run out, or fail them."""
+    def _move_leases(self, take_back: bool, now: float | None) -> None:
+        """Cap the deadlines of leases; with `take_back` queue the assignments again whose leases ran out, or fail them.
+
+        An assignment whose worker never sent a message may not have reached it: that costs no loss.
+        """
         leases = self.core.leases
         with self.core.database.transaction() as session:
-            for row in leases.lock_expired(session):
-                worker = row.worker
-                state = leases.release(session, row, lost=True, error="its lease ran out", expired=True)
-                log.warning("study %d: %s's lease on its %s ran out; now %s", row.study_id, worker, row.kind, state)
+            leases.cap_deadlines(session)
+            for row in leases.lock_expired(session, now) if take_back else []:
+                worker, received = row.worker, row.received
+                state = leases.release(session, row, lost=received, error="its lease ran out", expired=True)
+                how = "ran out" if received else "ran out, and nobody received it"
+                log.warning("study %d: %s's lease on its %s %s; now %s", row.study_id, worker, row.kind, how, state)
 
     def _mend(self, study_id: int) -> None:
         """Settle a study, fail it where its inspection or evaluation failed, and tell Optuna of missed ends."""

@@ -64,9 +64,11 @@ class Reports:
             row = core.leases.extend(session, report.id, report.token, report.seconds)
             study = session.get_one(StudyRow, row.study_id)
             value = report.metrics.get(study.spec.objective.metric)
-            if self._insert_report(session, report):
-                core.store.append_log(study.id, row.id, report.log)
+            new = self._insert_report(session, report)
+            if new:
                 outdated = self._record_evaluation(study, row, report, value)
+        if new:
+            core.logs.append(study.id, row.id, report.log)
         core.store.drop(study.id, row.id, outdated)
         if report.micro_batch is not None and report.micro_batch < (study.micro_batch or math.inf):
             self._lower_micro_batch(study.id, report.micro_batch)
@@ -140,10 +142,10 @@ class Reports:
             changed_rows(session, lower)
 
     def renew(self, renewal: Renewal) -> Answer:
-        """Extend the lease, and append the worker's log. Raises Stale."""
+        """Extend the lease, then append the worker's log. Raises Stale."""
         with self.core.database.transaction() as session:
             row = self.core.leases.extend(session, renewal.id, renewal.token)
-            self.core.store.append_log(row.study_id, row.id, renewal.log)
+        self.core.logs.append(row.study_id, row.id, renewal.log)
         return Answer(decision=Decision.CONTINUE, lease_seconds=self.core.leases.lease_seconds)
 
     def finish(self, outcome: Outcome) -> None:
@@ -154,6 +156,8 @@ class Reports:
             Invalid: a file that the outcome names is not whole in the store.
         """
         leases = self.core.leases
+        if outcome.status == "lost" and self.core.room.problem() is not None:
+            outcome = outcome.model_copy(update={"status": "released"})  # a full disk also kills processes
         with self.core.database.transaction() as session:
             study = study_rows.lock_of_assignment(session, outcome.id)
             if study is None:
@@ -164,7 +168,6 @@ class Reports:
                 if leases.is_recorded(session, outcome):
                     return
                 raise
-            self.core.store.append_log(study.id, row.id, outcome.log)
             if outcome.micro_batch is not None:
                 study.micro_batch = min(study.micro_batch or outcome.micro_batch, outcome.micro_batch)
             outcome = _with_usable_inspection(study, row, outcome)
@@ -175,6 +178,7 @@ class Reports:
             superseded: list[AssignmentRow] = []
             if state is not TrialState.QUEUED and (row.best is not None or study.state in ENDED):
                 superseded = checkpoints.forget_superseded(session, study)
+        self.core.logs.append(study.id, row.id, outcome.log)
         if row.kind in TRAINING and state is not TrialState.QUEUED:
             if row.kind == AssignmentKind.TRAIN:
                 self.core.searches.tell(study, row)

@@ -43,7 +43,9 @@ from luthier.service.schedules.scheduler import Scheduler
 from luthier.service.schedules.webhook import Webhook
 from luthier.service.server.timings import DEFAULT, Timings
 from luthier.service.settings import Settings
+from luthier.service.storage.assignment_logs import AssignmentLogs
 from luthier.service.storage.database import Database
+from luthier.service.storage.disk_room import DiskRoom
 from luthier.service.storage.file_store import FileStore
 from luthier.service.storage.leases import Leases
 from luthier.service.storage.presence import Presence
@@ -101,7 +103,9 @@ def build_core(settings: Settings, only: str | None = None) -> Core:
     leases = Leases(database, settings.lease_seconds, settings.max_losses)
     presence = Presence(database, settings.lease_seconds)
     searches = SearchPool(database, presence)
-    return Core(database, leases, presence, searches, FileStore(settings.store_folder), only)
+    store = FileStore(settings.store_folder)
+    room = DiskRoom(store.root, database)
+    return Core(database, leases, presence, searches, store, room, AssignmentLogs(store, room), only)
 
 
 def create_app(

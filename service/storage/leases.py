@@ -35,7 +35,11 @@ class Leases:
     `service/` keeps this order, so that no two transactions wait for each other. `extend` locks the assignment alone;
     its caller must not lock the study afterwards.
 
-    Clock: every instant is the database's, so that services on several machines agree.
+    Clock: every instant is the database's, so that services on several machines agree. It may jump: no deadline is
+    further than one lease ahead (`cap_deadlines`), and the reaper takes nothing back after a jump (`clock_watch.py`).
+
+    Receipt: a grant is received once a message comes under it. A lease that ends before was perhaps never heard of, and
+    costs the assignment nothing.
 
     Fencing: a grant makes a new token. The previous holder has an old token, which no guard accepts.
 
@@ -106,6 +110,7 @@ class Leases:
             token=secrets.token_urlsafe(24),
             worker=worker,
             deadline=now + self.lease_seconds,
+            received=False,
             attempt=AssignmentRow.attempt + 1,
             started_at=func.coalesce(AssignmentRow.started_at, now),
             seconds_before=AssignmentRow.seconds_before + AssignmentRow.seconds,
@@ -117,7 +122,7 @@ class Leases:
         return self._returned(session, statement)
 
     def lock_held(self, session: Session, assignment_id: int, token: str) -> AssignmentRow:
-        """Return the assignment of this lease, locked until the transaction ends.
+        """Return the assignment of this lease, locked until the transaction ends; its worker has evidently received it.
 
         Raises:
             Stale: the token does not hold the assignment, or no longer.
@@ -126,6 +131,7 @@ class Leases:
         row = session.scalar(statement)
         if row is None:
             raise Stale(STALE)
+        row.received = True
         return row
 
     def extend(self, session: Session, assignment_id: int, token: str, seconds: float | None = None) -> AssignmentRow:
@@ -141,7 +147,7 @@ class Leases:
             Stale: the token does not hold the assignment, or no longer.
         """
         columns: dict[str, Any] = {} if seconds is None else {"seconds": seconds}
-        columns["deadline"] = self.database.now() + self.lease_seconds
+        columns |= {"deadline": self.database.now() + self.lease_seconds, "received": True}
         return self._change_held(session, assignment_id, token, columns)
 
     def shrink(self, row: AssignmentRow, reservation: Reservation) -> None:
@@ -212,14 +218,34 @@ class Leases:
         columns = {"token": None, "finished_at": None, "reason": None, "error": None}
         return self._returned(session, guard.values(state=TrialState.QUEUED, losses=0, **columns)) is not None
 
-    def lock_expired(self, session: Session) -> list[AssignmentRow]:
-        """Return the running assignments past their deadline, locked; rows that another service locked are skipped."""
+    def lock_expired(self, session: Session, now: float | None = None) -> list[AssignmentRow]:
+        """Return the running assignments past their deadline, locked; rows that another service locked are skipped.
+
+        Args:
+            session: the caller's transaction.
+            now: the instant to judge by, in seconds since the epoch by the database's clock; None: now.
+        """
+        instant = self.database.now() if now is None else now
         statement = (
             select(AssignmentRow)
-            .where(AssignmentRow.state == TrialState.RUNNING, AssignmentRow.deadline < self.database.now())
+            .where(AssignmentRow.state == TrialState.RUNNING, AssignmentRow.deadline < instant)
             .with_for_update(skip_locked=True)
         )
         return list(session.scalars(statement))
+
+    def cap_deadlines(self, session: Session) -> int:
+        """Move deadlines that are further ahead than one lease to one lease from now, and return how many there were.
+
+        No grant and no message sets such a deadline: the database's clock went back. Rows that another transaction has
+        locked are left to the next round.
+        """
+        latest = self.database.now() + self.lease_seconds
+        is_too_late = (AssignmentRow.state == TrialState.RUNNING) & (AssignmentRow.deadline > latest)
+        ids = list(session.scalars(select(AssignmentRow.id).where(is_too_late).with_for_update(skip_locked=True)))
+        if not ids:
+            return 0
+        cap = update(AssignmentRow).where(AssignmentRow.id.in_(ids), is_too_late).values(deadline=latest)
+        return changed_rows(session, cap)
 
     def cancel(self, session: Session, study_id: int, started: bool) -> None:
         """Cancel the assignments of a locked study that have not ended.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Double, bindparam, delete, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.expression import ColumnElement
 
 from luthier.service.storage.database import Database, changed_rows
@@ -101,20 +101,20 @@ class Presence:
 
     def is_waiting(self) -> ColumnElement[bool]:
         """Return the condition of `WorkerRow` that the worker waits for work."""
-        return WorkerRow.seen_at > self.database.now() - WAITING_SECONDS
+        return self._is_recent(WorkerRow.seen_at, WAITING_SECONDS)
 
     def has_just_finished(self) -> ColumnElement[bool]:
         """Return the condition of `AssignmentRow` that its worker has just ended it, and so will claim again soon."""
-        return AssignmentRow.finished_at > self.database.now() - WAITING_SECONDS
+        return self._is_recent(AssignmentRow.finished_at, WAITING_SECONDS)
 
     def is_present(self) -> ColumnElement[bool]:
         """Return the condition of `WorkerRow` that a worker without work is not away."""
-        return WorkerRow.seen_at > self.database.now() - self.away_seconds
+        return self._is_recent(WorkerRow.seen_at, self.away_seconds)
 
     def any_worker(self, session: Session) -> bool:
         """Return whether a worker is connected: it asked for work lately, or holds work under a lease."""
         now = self.database.now()
-        connected = select(WorkerRow.name).where(WorkerRow.seen_at > now - CONNECTED_SECONDS)
+        connected = select(WorkerRow.name).where(self._is_recent(WorkerRow.seen_at, CONNECTED_SECONDS))
         busy = select(AssignmentRow.worker).where(
             AssignmentRow.state == TrialState.RUNNING, AssignmentRow.deadline > now
         )
@@ -127,6 +127,18 @@ class Presence:
         session.execute(present.on_conflict_do_update(index_elements=["id"], set_={"seen_at": now}))
         session.execute(delete(ServiceRow).where(ServiceRow.seen_at < now - SERVICE_SECONDS))
         return session.scalar(select(ServiceRow.id).where(ServiceRow.id != service_id).limit(1)) is None
+
+    def keep_services(self, session: Session) -> None:
+        """Count each service that is known as there right now, after a jump of the clock: none was silent by it."""
+        session.execute(update(ServiceRow).values(seen_at=self.database.now()))
+
+    def _is_recent(self, column: InstrumentedAttribute[Any], seconds: float) -> ColumnElement[bool]:
+        """Return whether an instant is at most so many seconds ago, or as far ahead as one may be stored.
+
+        One that is further ahead was stored before the clock went back.
+        """
+        now = self.database.now()
+        return (column > now - seconds) & (column < now + max(seconds, 2 * AHEAD_SECONDS))
 
     def remove_service(self, session: Session, service_id: str) -> None:
         """Forget a service that ends."""

@@ -61,7 +61,8 @@ class Turns:
         """
         token = secrets.token_hex(16)
         now = self.database.now()
-        free = self.token.is_(None) | (self.expires_at < now)
+        went_back = self.expires_at > now + 2 * TURN_SECONDS  # the clock did, since the turn was taken
+        free = self.token.is_(None) | (self.expires_at < now) | went_back
         guard = update(self.table).where(self.table.id == row_id, free, *conditions)
         taken = guard.values({self.token: token, self.expires_at: now + TURN_SECONDS})
         return token if changed_rows(session, taken) else None

@@ -139,4 +139,5 @@ def prepare() -> tuple[dict[AssignmentKind, Any], SimpleNamespace]:
 
 if __name__ == "__main__":
     connection.DECISION_SECONDS = 0.3
+    run.HOLD_SECONDS = 60.0 if os.environ.get("PATIENT") else 0.2
     run.serve(int(sys.argv[1]), prepare)

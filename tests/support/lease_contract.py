@@ -4,13 +4,11 @@ A subclass overrides the fixture `database_url`; the fixtures `house` and `worke
 """
 
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from luthier.service.dispatch import reaper
 from luthier.service.dispatch.reaper import Reaper
 from luthier.service.errors import Stale
 from luthier.service.storage.reservation import Reservation
@@ -42,10 +40,8 @@ class LeaseContract:
         self, house: Running, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         house.started(worker)
-        a, core, clock = worker.take(), house.core, SimpleNamespace(monotonic=lambda: now)
-        monkeypatch.setattr(reaper, "time", clock)
-        now = 0.0
-        look = Reaper(core).guarded_tick()
+        a, core, now = worker.take(), house.core, 0.0
+        look = Reaper(core).guarded_tick(lambda: now)
 
         def later(seconds: float, looks: Callable[[], None] = look) -> str:
             nonlocal now
@@ -258,6 +254,7 @@ class LeaseContract:
             assert a is not None
             assert a.kind is kind
             if how == "expired":
+                worker.renew(a)
                 house.move_clock(LEASE + 1)
                 house.reap()
             else:

@@ -92,10 +92,11 @@ class ScriptedWorker:
         return None if response.status_code == 204 else Assignment.model_validate_json(response.content)
 
     def take(self, kind: AssignmentKind = AssignmentKind.TRAIN) -> Assignment:
-        """Claim the next assignment, which must be of this kind."""
+        """Claim the next assignment, which must be of this kind, and renew at once, as a worker does."""
         assignment = self.claim()
         assert assignment is not None, "nothing to claim"
         assert assignment.kind is kind
+        self.renew(assignment)
         return assignment
 
     def report(self, a: Assignment, step: int, value: float | None, **extra: Any) -> Decision:

@@ -27,6 +27,7 @@ class Memory:
         self.reports: list[dict[str, Any]] = []
         self.lines: list[str] = []
         self.polls = 0
+        self.held: list[float] = []
 
     def report(self, **told: Any) -> None:
         self.reports.append(told)
@@ -36,6 +37,9 @@ class Memory:
 
     def poll(self) -> None:
         self.polls += 1
+
+    def hold(self, seconds: float) -> None:
+        self.held.append(seconds)
 
     def log(self, text: str) -> None:
         self.lines.append(text)

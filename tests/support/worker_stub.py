@@ -13,7 +13,7 @@ if __name__ == "__main__":
     client.LONGEST_PAUSE_SECONDS = 0.2
     work.CANCEL_SECONDS = worker.CANCEL_SECONDS = 0.5
     worker.RELEASE_SECONDS = 2.0
-    worker.IDLE_SECONDS = 0.02
+    worker.IDLE_SECONDS = worker.FULL_SECONDS = 0.02
     logging.basicConfig(level=logging.DEBUG)
     one = worker.Worker(
         sys.argv[1],

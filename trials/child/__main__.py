@@ -22,7 +22,11 @@ from luthier.trials.child.messages import End, Ready, Result, Unfit
 from luthier.trials.errors import BadData, CannotWork, Ended
 from luthier.trials.files import disk_problem
 from luthier.trials.memory import give_back_gpu_memory, limit_gpu_memory, out_of_memory
-from luthier.trials.session import Session
+from luthier.trials.session import Session, with_room
+
+HOLD_SECONDS = 600.0
+"""How long work waits for a disk that is full: after that a trial is given back, and other work fails with a sentence.
+Checkpoints wait longer, for as long as it takes (`CheckpointWriter`)."""
 
 if TYPE_CHECKING:  # at run time `prepare` imports them, with torch
     from luthier.trials.jobs.train import Finished
@@ -137,7 +141,7 @@ def perform(job: "Job", assignment: Assignment, session: Session, warm: "ModelCa
     replace = False
     try:
         limit_gpu_memory(assignment.memory_bytes)
-        result = _result(job(assignment, session, warm))
+        result = _result(with_room(session, lambda: job(assignment, session, warm), HOLD_SECONDS))
     except Ended as ended:  # the result of a cancelled assignment is not used
         if ended.decision is Decision.STOP:
             result = Result(status="complete", reason=Reason.BUDGET)
@@ -148,8 +152,11 @@ def perform(job: "Job", assignment: Assignment, session: Session, warm: "ModelCa
     except Exception as error:
         session.log(traceback.format_exc())
         replace = out_of_memory(error)
-        text = disk_problem(error, session.folder) or f"{type(error).__name__}: {one_line(error, None)}"[:1000]
+        full = disk_problem(error, session.folder)
+        text = full or f"{type(error).__name__}: {one_line(error, None)}"[:1000]
         result = _failed(Reason.OOM if replace else Reason.ERROR, text)
+        if full is not None and assignment.kind in TRAINING:  # no fault of the trial's
+            result = Result(status="released", problem=result.problem)
     if result.status != "failed":  # the last size before a failure need not have fitted
         result = result.model_copy(update={"micro_batch": warm.micro_batch.limit})
     return result, replace

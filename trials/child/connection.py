@@ -3,6 +3,7 @@
 `child.__main__` opens it. It knows nothing of torch or of what an assignment asks for.
 """
 
+import contextlib
 import logging
 import math
 import os
@@ -11,11 +12,12 @@ import signal
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 
 from luthier.studies.protocol import Decision
 from luthier.studies.wire import Metrics
-from luthier.trials.child.messages import Decided, Evaluated, FromChild, Logged, Start, encode, to_child
+from luthier.trials.child.messages import Decided, Evaluated, FromChild, Held, Logged, Start, encode, to_child
 from luthier.trials.errors import Ended
 from luthier.trials.files import file_ref
 from luthier.trials.training.micro_batch import MicroBatch
@@ -117,6 +119,16 @@ class PipedSession:
         """Add a line to the assignment's log."""
         self._connection.send(Logged(text=storable(text)))
 
+    def hold(self, seconds: float) -> None:
+        """Wait for room on the disk, and let the worker know; see `Session.hold`."""
+        self._connection.send(Held(seconds=seconds))
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self.poll()
+            with self._changed:
+                self._changed.wait_for(lambda: self._ending is not None, left)
+        self.poll()
+
     def decide(self, message: Decided) -> None:
         """Take the service's decision; called by the receiving thread. A decision on another assignment is ignored."""
         if message.id != self._assignment:
@@ -140,7 +152,8 @@ class SessionLog(logging.Handler):
         """Send one record, formatted as a line."""
         session = self._connection.session
         if session is None:
-            print(self.format(record), file=sys.stderr)
+            with contextlib.suppress(OSError):  # the disk of the worker's log is full
+                print(self.format(record), file=sys.stderr)
         else:
             session.log(self.format(record))
 

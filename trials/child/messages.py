@@ -76,10 +76,18 @@ class Logged(Message):
     text: str
 
 
+class Held(Message):
+    """From the child: it waits for room on its disk now, for so long; that is no time of training."""
+
+    what: Literal["held"] = "held"
+    seconds: float
+
+
 class Result(Message):
     """The end of an assignment, and its results. The worker makes the service's `Outcome` of it.
 
-    A child's result is complete, pruned or failed; a worker itself says `released` and `lost`.
+    A child's result is complete, pruned or failed, or released where the disk stays full; a worker itself says
+    `released` and `lost`.
     """
 
     status: Literal["complete", "pruned", "failed", "released", "lost"]
@@ -103,7 +111,7 @@ class End(Message):
 
 
 ToChild = Start | Decided
-FromChild = Ready | Unfit | Evaluated | Logged | End
+FromChild = Ready | Unfit | Evaluated | Logged | Held | End
 _TO_CHILD: TypeAdapter[ToChild] = TypeAdapter(Annotated[ToChild, Field(discriminator="what")])
 _FROM_CHILD: TypeAdapter[FromChild] = TypeAdapter(Annotated[FromChild, Field(discriminator="what")])
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from luthier.studies.spec import StudySpec, is_better
+from luthier.trials.session import with_room
 from luthier.trials.training import checkpoint
 from luthier.trials.training.optim import OPTIMIZER_STATES
 from luthier.trials.training.setup import Trial
@@ -70,7 +71,10 @@ def resume(trial: Trial) -> Progress:
 
 
 class CheckpointWriter:
-    """Writes a trial's files after an evaluation: the best weights, and at times all that a resume needs."""
+    """Writes a trial's files after an evaluation: the best weights, and at times all that a resume needs.
+
+    While the disk is full, training waits here: what it has learned is in memory alone.
+    """
 
     def __init__(self, trial: Trial) -> None:
         self._trial = trial
@@ -80,7 +84,8 @@ class CheckpointWriter:
         """Write the trained weights if this evaluation is the best so far; return the file, else None."""
         if progress.best_step != progress.step:
             return None
-        return checkpoint.write(self._path(progress, "best"), self._tensors(), self._about(progress))
+        path, tensors, about = self._path(progress, "best"), self._tensors(), self._about(progress)
+        return with_room(self._trial.session, lambda: checkpoint.write(path, tensors, about))
 
     def write_resume(self, progress: Progress, training_seconds: float) -> Path | None:
         """Write weights and optimizer once that is worth its time; return the file, else None.
@@ -100,7 +105,11 @@ class CheckpointWriter:
         self._resumable_seconds = training_seconds
         path = self._path(progress, "resume")
         optimizer = self._trial.optimization.optimizer
-        return checkpoint.write_resume(path, tensors, self._trial.model, optimizer, self._about(progress))
+        about = self._about(progress)
+        return with_room(
+            self._trial.session,
+            lambda: checkpoint.write_resume(path, tensors, self._trial.model, optimizer, about),
+        )
 
     def _path(self, progress: Progress, role: str) -> Path:
         """Return a name that no other evaluation and no other attempt uses."""

@@ -26,6 +26,10 @@ class AssignmentFileError(Exception):
     """A file of the assignment cannot be read, written or sent. The text is a sentence with the cure."""
 
 
+class DiskFull(AssignmentFileError):
+    """This worker's disk has no room for the assignment's files."""
+
+
 def shares_disk(assignment: Assignment) -> bool:
     """Return whether this process can write to the disk on which the service keeps the assignment's files.
 
@@ -59,7 +63,8 @@ class AssignmentFolder:
         """Create the folder, and get the files that the assignment names: its checkpoint, or the models to compare.
 
         Raises:
-            AssignmentFileError: A file is missing or damaged, or the disk is full.
+            AssignmentFileError: A file is missing or damaged.
+            DiskFull: The disk is full.
             LeaseLost: The service has given the assignment to another worker.
         """
         assignment, checkpoint = self._assignment, self._assignment.checkpoint
@@ -69,9 +74,10 @@ class AssignmentFolder:
                 if ref is not None:
                     await self._fetch(ref)
         except OSError as error:
-            raise AssignmentFileError(
-                disk_problem(error, self.folder) or f"Cannot write to {self.folder}: {error}."
-            ) from error
+            full = disk_problem(error, self.folder)
+            if full is not None:
+                raise DiskFull(full) from error
+            raise AssignmentFileError(f"Cannot write to {self.folder}: {error}.") from error
 
     def close(self) -> None:
         """Remove the folder where it is a copy."""

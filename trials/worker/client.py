@@ -181,7 +181,7 @@ class WorkerClient:
                 continue
             if not _is_away(response):
                 return response
-            await pause.wait(f"it answered {response.status_code}", response)
+            await pause.wait(f"it answered {response.status_code}: {_detail(response)}", response)
 
     def _raise_for(self, response: httpx.Response, held: bool = False) -> None:
         """Raise for an error response. About a `held` assignment, 404 means that the service no longer knows it."""

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 CLAIM_SECONDS = (15.0, 20.0)  # one long poll; each worker's own, so that many do not ask at the same moment for ever
 IDLE_SECONDS = 0.5  # between polls of a service that answers "nothing" without waiting
+FULL_SECONDS = 10.0  # before the next claim where this worker's disk had no room for the last assignment
 RELEASE_SECONDS = 5.0  # to give an assignment back on a signal
 STARTS = 3  # attempts to start a child, in a row
 GROWTH_FACTOR = 1.5  # a child is replaced once its idle memory (RSS) exceeds its first idle memory times this,
@@ -196,6 +197,9 @@ class Worker:
         if relay.end is not None and (relay.end.replace or self._has_grown(child, relay.end.resident_bytes)):
             log.info("The child is replaced, to give its memory back.")
             await child.kill()
+        if relay.gave_back:
+            log.warning("Given back, as this worker's disk is full; the next claim is in %g s.", FULL_SECONDS)
+            await asyncio.sleep(FULL_SECONDS)
 
     @staticmethod
     def _has_grown(child: Child, resident_bytes: int | None) -> bool:

@@ -7,6 +7,7 @@ order; the third renews the lease.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
@@ -25,9 +26,9 @@ from luthier.studies.protocol import (
     Renewal,
     Report,
 )
-from luthier.trials.child.messages import Decided, End, Evaluated, Logged, Result, Start
+from luthier.trials.child.messages import Decided, End, Evaluated, Held, Logged, Result, Start
 from luthier.trials.errors import ChildDied
-from luthier.trials.worker.assignment_files import AssignmentFileError, AssignmentFolder
+from luthier.trials.worker.assignment_files import AssignmentFileError, AssignmentFolder, DiskFull
 from luthier.trials.worker.child_process import Child
 from luthier.trials.worker.client import LeaseLost, ProtocolError, Rejected, WorkerClient
 
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 CANCEL_SECONDS = 3.0  # a child whose assignment was cancelled may take so long to end it; then it is killed
 LOG_CHARACTERS = 500_000  # kept while the service is away, and sent in one message at most
 RENEWALS_PER_LEASE = 3
+RECEIPT_SECONDS = 1.0  # that a start waits until the service knows of the receipt; while it is away nobody waits longer
 
 Sent = TypeVar("Sent", Report, Renewal, Outcome)
 Received = TypeVar("Received")
@@ -48,6 +50,8 @@ class Dropped(Exception):
 class AssignmentRelay:
     """Relays one assignment to its outcome. After `run`, `end` holds the child's last message about it.
 
+    `gave_back` is True where this worker's disk has no room for it.
+
     Args:
         assignment: The assignment, with its lease token.
         client: The connection to the service.
@@ -57,6 +61,7 @@ class AssignmentRelay:
     def __init__(self, assignment: Assignment, client: WorkerClient, temporary: Path) -> None:
         self.assignment = assignment
         self.end: End | None = None
+        self.gave_back = False
         self._client = client
         self._child: Child | None = None
         self._files = AssignmentFolder(assignment, client, temporary)
@@ -64,6 +69,7 @@ class AssignmentRelay:
         self._lease_seconds = assignment.lease_seconds
         self._pending: deque[Report | Outcome] = deque()  # not yet acknowledged, in order; an outcome is the last
         self._more = asyncio.Event()
+        self._receipt = asyncio.Event()  # the service knows that the assignment arrived here
         self._sending = asyncio.Lock()  # one message at a time, so that log lines stay in order and none is lost
         self._log = ""
 
@@ -116,9 +122,13 @@ class AssignmentRelay:
         try:
             await self._files.open()
             await child.wait_ready()
+            with contextlib.suppress(TimeoutError):  # a trial that brings the machine down must count as lost
+                await asyncio.wait_for(self._receipt.wait(), RECEIPT_SECONDS)
             child.send(Start(assignment=self.assignment, folder=str(self._files.folder)))
-            async with asyncio.timeout(limit):
-                result = await self._receive(child)
+            async with asyncio.timeout(limit) as deadline:
+                result = await self._receive(child, deadline)
+        except DiskFull as error:
+            result = Result(status="released", problem=DataProblem(message=str(error)))
         except AssignmentFileError as error:
             result = _failed(Reason.ERROR, str(error))
         except TimeoutError:
@@ -128,16 +138,23 @@ class AssignmentRelay:
             if not child.ready:
                 raise
             result = Result(status="lost", problem=DataProblem(message=f"The process that trained died: {death}."))
+        self.gave_back = result.status == "released"
         self._enqueue(self._outcome(result))
 
-    async def _receive(self, child: Child) -> Result:
-        """Take the child's messages until the last one, and return its result. Raises ChildDied."""
+    async def _receive(self, child: Child, deadline: asyncio.Timeout) -> Result:
+        """Take the child's messages until the last one, and return its result. Raises ChildDied.
+
+        The time for which the child waits for its disk moves the deadline.
+        """
         while True:
             message = await child.receive()
             if isinstance(message, Logged):
                 self._log = (self._log + message.text.rstrip("\n") + "\n")[-LOG_CHARACTERS:]
             elif isinstance(message, Evaluated):
                 self._enqueue(self._report(message))
+            elif isinstance(message, Held):
+                when = deadline.when()
+                deadline.reschedule(None if when is None else when + message.seconds)
             elif isinstance(message, End):
                 self.end = message
                 return message.result
@@ -213,10 +230,12 @@ class AssignmentRelay:
         await self._send(self._client.finish, outcome)
 
     async def _renew(self) -> None:
+        """Renew the lease, at once for the first time: without a message the service must think the claim got lost."""
         renewal = Renewal(id=self.assignment.id, token=self.assignment.token)
         while True:
-            await asyncio.sleep(self._lease_seconds / RENEWALS_PER_LEASE)
             self._apply(await self._send(self._client.renew, renewal), None)
+            self._receipt.set()
+            await asyncio.sleep(self._lease_seconds / RENEWALS_PER_LEASE)
 
     def _apply(self, answer: Answer, step: int | None) -> None:
         """Take over the service's answer to the report of `step`, or to a renewal. Raises Dropped."""

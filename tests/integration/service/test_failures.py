@@ -1,12 +1,10 @@
 """Trials that diverge, run out of memory, or report what is no number."""
 
-import errno
 import json
 from typing import Any
 
 import pytest
 
-from luthier.service.storage.file_store import FileStore
 from tests.support.harness import Running, ScriptedWorker, held, problem, running
 
 
@@ -126,22 +124,3 @@ def test_what_a_worker_says_never_breaks_the_service(
     assert house.trials()[0]["finished_at"]
     assert house.study()["counts"]["running"] == 0
     assert house.client.get("/metrics").status_code == 200
-
-
-def test_a_full_disk_is_waited_for(house_sqlite: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answer is one that workers repeat, not an error that costs the trial."""
-    worker = house_sqlite.worker("disk")
-    house_sqlite.started(worker, name="full")
-    a = worker.take()
-
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(FileStore, "append_log", full)
-        answer = worker.client.post("/v1/worker/report", json=held(a) | {"step": 1, "metrics": {"accuracy": 0.5}})
-    assert "disk of the service is full" in problem(answer, 503)["detail"]
-    assert answer.headers["Retry-After"]
-    assert house_sqlite.trials("full")[0]["values"] == []
-    worker.report(a, 1, 0.5)
-    house_sqlite.client.post("/v1/studies/full/cancel").raise_for_status()

@@ -32,7 +32,7 @@ def start(service: Service, tmp_path: Path) -> Iterator[Starts]:
         first = (service.url,) if module == "tests.support.worker_stub" else ("--server", service.url)
         output = tmp_path / f"worker-{len(started)}.log"
         home = {"LUTHIER_HOME": str(tmp_path / "home")}
-        started.append(WorkerProcess(service, output, *first, *arguments, module=module, **home, **environment))
+        started.append(WorkerProcess(service, output, *first, *arguments, module=module, **(home | environment)))
         return started[-1]
 
     yield run

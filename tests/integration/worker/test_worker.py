@@ -137,7 +137,7 @@ def test_failures_are_named(service: Service, start: Starts) -> None:
         service.assign(id, shared=True, params={"act": act})
     process = start()
     outcomes = {id: service.outcome(id) for id in range(1, 6)}
-    assert [o.reason for o in outcomes.values()] == ["bad_data", "error", "error", "oom", None]
+    assert [o.reason for o in outcomes.values()] == ["bad_data", "error", None, "oom", None]
     problems = [o.problem for o in outcomes.values()]
     assert problems[0] is not None
     assert problems[0].path == ["dataset", "columns", "text"]
@@ -146,7 +146,9 @@ def test_failures_are_named(service: Service, start: Starts) -> None:
     assert "\n" not in problems[1].message
     assert "Traceback" in service.log(2)
     assert problems[2] is not None
+    assert outcomes[3].status == "released", "a full disk is no fault of the trial's"
     assert "disk is full" in problems[2].message
+    assert "It waits for room." in service.log(3)
     assert "done 4" in service.log(4)
     assert "done 1" in service.log(5)
     assert TOKEN not in process.text()
