@@ -11,7 +11,7 @@ from a2wsgi import WSGIMiddleware
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from luthier.service.errors import ReadOnly
 from luthier.service.storage.database import Database
@@ -19,15 +19,6 @@ from luthier.studies.search.storage import open_storage
 
 PREFIXES = ("dashboard", "static", "csv", "artifacts", "favicon.ico", "incompatible-rdb-schema")
 API = ("meta", "studies", "trials", "artifacts")
-SAFE_HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (
-        b"content-security-policy",
-        b"default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-        b"img-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; frame-ancestors 'none'",
-    ),
-)
 
 
 class Dashboard:
@@ -59,12 +50,7 @@ class Dashboard:
         if not any(name == b"accept-encoding" for name, _ in headers):
             headers.append((b"accept-encoding", b"identity"))  # without one its /static answers 500
 
-        async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *SAFE_HEADERS]
-            await send(message)
-
-        await app({**scope, "headers": headers}, receive, guarded)
+        await app({**scope, "headers": headers}, receive, send)
 
 
 def install(app: FastAPI, database: Database) -> None:

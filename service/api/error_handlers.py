@@ -5,7 +5,6 @@ No handler shows a traceback or the input: those are for the service's log.
 
 import errno
 import logging
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,40 +12,22 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from luthier.service.errors import Invalid, Problem, Unavailable, invalid
 
 log = logging.getLogger("luthier")
-PROBLEM_CONTENT = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemView"}}}
 
 
 def install(app: FastAPI) -> None:
-    """Add the handlers to `app`, and describe their answers in its OpenAPI document."""
-    _describe(app)
+    """Add the handlers to `app`."""
     app.exception_handler(Problem)(_problem)
     app.exception_handler(RequestValidationError)(_request)
     app.exception_handler(HTTPException)(_http)
     app.exception_handler(SQLAlchemyError)(_database)
     app.exception_handler(OSError)(_system)
+    app.exception_handler(ClientDisconnect)(_gone)
     app.exception_handler(Exception)(_unknown)
-
-
-def _describe(app: FastAPI) -> None:
-    """Have the OpenAPI document say that every error is a problem; FastAPI adds a shape of its own."""
-    plain = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = plain()
-            for operation in (operation for item in document["paths"].values() for operation in item.values()):
-                for status, response in operation["responses"].items():
-                    if status >= "400":
-                        response["content"] = PROBLEM_CONTENT
-            for name in ("HTTPValidationError", "ValidationError"):
-                document["components"]["schemas"].pop(name, None)
-        return app.openapi_schema or {}
-
-    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _problem(_: Request, error: Problem) -> JSONResponse:
@@ -58,6 +39,8 @@ def _request(_: Request, error: RequestValidationError) -> JSONResponse:
 
 
 def _http(_: Request, error: HTTPException) -> JSONResponse:
+    if error.status_code == 400:  # FastAPI's own, for JSON that it cannot read: nested too deep, or not UTF-8
+        return Invalid("The body cannot be read as JSON.").response()
     problem = Problem(str(error.detail))
     problem.status = error.status_code
     problem.title = str(error.detail)
@@ -87,6 +70,10 @@ def _system(_: Request, error: OSError) -> JSONResponse:
         return Unavailable("The disk of the service is full; it goes on once there is room.", retry_after=5).response()
     log.error("system error", exc_info=error)
     return Problem("An error of the service's system; its log has it.").response()
+
+
+def _gone(_: Request, error: ClientDisconnect) -> JSONResponse:
+    return Problem("The client hung up before its request was complete.").response()  # nobody reads it
 
 
 def _unknown(_: Request, error: Exception) -> JSONResponse:

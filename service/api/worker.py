@@ -18,7 +18,6 @@ from luthier.studies.protocol import Answer, Assignment, AssignmentKind, Claim, 
 from luthier.studies.wire import FileName, FileRef
 
 router = APIRouter(prefix="/v1/worker", tags=["worker"], responses=responses(Unauthorized))
-MAX_FILE_BYTES = 2**50  # none, in effect: models have the size they have
 POLL_SECONDS = 1.0  # between looks for changes by other services of the same database
 Id = Annotated[int, Path(ge=1, lt=2**63)]
 LeaseToken = Annotated[str, Header(alias="X-Lease-Token", max_length=64)]
@@ -73,9 +72,7 @@ def _source(service: Service, assignment_id: int, token: str) -> AssignmentRow:
         return winner.winning_assignment(session, session.get_one(StudyRow, row.study_id))
 
 
-@router.put(
-    "/files/{assignment_id}/{name}", status_code=204, responses=responses(Stale, Invalid), max_body_size=MAX_FILE_BYTES
-)
+@router.put("/files/{assignment_id}/{name}", status_code=204, responses=responses(Stale, Invalid))
 async def send(
     assignment_id: Id,
     name: FileName,
