@@ -14,6 +14,9 @@ SCHEMES = {
     "worker": {"type": "http", "scheme": "bearer", "description": "LUTHIER_WORKER_TOKEN; none where neither is set."},
     "lease": {"type": "apiKey", "in": "header", "name": LEASE_HEADER, "description": "The token of an assignment."},
 }
+GZIP: dict[int | str, dict[str, Any]] = {200: {"content": {"application/gzip": {}}}}  # a route's answer
+BYTES: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": {}}}}
+TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 REFUSED = {
     "401": {"description": "Not authenticated", "content": PROBLEM_CONTENT},
     "403": {"description": "Forbidden", "content": PROBLEM_CONTENT},

@@ -11,6 +11,7 @@ from luthier.service.api import paging
 from luthier.service.api.body import CHANGES_BODY, SCHEDULE_BODY, ChangesBody, ScheduleBody
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.creation import check_sampler, find_or_create
+from luthier.service.api.openapi import GZIP
 from luthier.service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, invalid, responses
 from luthier.service.schedules import champions, definitions, due_times, plots
 from luthier.service.schedules import views as schedule_views
@@ -120,7 +121,7 @@ def run(name: str, run_id: Annotated[int, Path(ge=1, lt=2**63)], service: Servic
         return schedule_views.run_views(session, schedule, [row])[0]
 
 
-@router.get("/{name}/champion", response_class=FileResponse, responses=responses(NotFound))
+@router.get("/{name}/champion", response_class=FileResponse, responses=responses(NotFound) | GZIP)
 def champion(name: str, service: ServiceDep) -> FileResponse:
     """Download the model in use: a .tar.gz of a `save_pretrained` directory and `luthier.json`."""
     with service.core.database.reading() as session:

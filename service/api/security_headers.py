@@ -56,14 +56,15 @@ class SecurityHeaders:
         framed = "SAMEORIGIN" if policy is PLOTS else "DENY"
         # files of the dashboard are asked for again, but sent again only when they have changed
         kept = "private, no-cache" if path.startswith("/static/") else "no-store"
-        missing = {**HEADERS, "X-Frame-Options": framed, "Cache-Control": kept}
+        missing = {**HEADERS, "Content-Security-Policy": policy, "X-Frame-Options": framed, "Cache-Control": kept}
 
         async def add(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.append("Content-Security-Policy", policy)  # the dashboard has one too: both hold
                 for name, value in missing.items():
                     headers.setdefault(name, value)
+                if policy is DASHBOARD:
+                    headers.append("Content-Security-Policy", policy)  # it has one of its own: both hold
             await send(message)
 
         await self.app(scope, receive, add)

@@ -11,6 +11,7 @@ from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
 from luthier.service.api.context import Service, ServiceDep
+from luthier.service.api.openapi import BYTES
 from luthier.service.errors import Invalid, NotFound, Stale, Unauthorized, responses
 from luthier.service.lifecycle import winner
 from luthier.service.storage.tables import AssignmentRow, StudyRow
@@ -88,7 +89,9 @@ async def send(
         await run_in_threadpool(_source, service, assignment_id, token)  # it may have run out during a long upload
 
 
-@router.get("/files/{assignment_id}/{name}", response_class=FileResponse, responses=responses(Stale, Invalid, NotFound))
+@router.get(
+    "/files/{assignment_id}/{name}", response_class=FileResponse, responses=responses(Stale, Invalid, NotFound) | BYTES
+)
 def fetch(assignment_id: Id, name: FileName, service: ServiceDep, token: LeaseToken) -> FileResponse:
     """Send a file of the assignment's folder, under its lease."""
     row = _source(service, assignment_id, token)
