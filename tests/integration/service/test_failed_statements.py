@@ -51,7 +51,7 @@ def test_a_row_that_is_refused_is_not_quoted(house: Running) -> None:
 
 def test_a_request_that_fails_on_its_statement_logs_no_values(house: Running, caplog: pytest.LogCaptureFixture) -> None:
     with house.core.database.engine.begin() as connection:
-        connection.execute(text("ALTER TABLE luthier_assignment RENAME TO elsewhere"))
+        connection.execute(text("ALTER TABLE luthier_study RENAME TO elsewhere"))
     answer = house.client.post("/v1/studies", json=spec(SECRET, model=f"models/{SECRET}"))
     assert answer.status_code >= 500
     problem(answer, answer.status_code)
