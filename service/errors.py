@@ -10,6 +10,7 @@ Problem
 ├── Conflict      409  makes no sense in this state
 │   └── Stale     409  the lease went to somebody else: drop the work
 ├── TooLarge      413
+├── Unsupported   415  the login takes a form only
 ├── Invalid       422  the request is wrong; `errors` lists path and cure
 └── Unavailable   503  try again after `retry_after` seconds
 
@@ -102,6 +103,13 @@ class TooLarge(Problem):
 
     status = 413
     title = "Too large"
+
+
+class Unsupported(Problem):
+    """The request's body is of a kind that its route does not take."""
+
+    status = 415
+    title = "Unsupported media type"
 
 
 class Invalid(Problem):

@@ -72,7 +72,7 @@ def parse_dimension(h: Hyperparameter, raw: Any) -> Dimension:
 def _parse_choices(h: Hyperparameter, raw: list[Any] | tuple[Any, ...]) -> Choices:
     if not raw:
         raise ValueError("must name at least one choice")
-    choices: list[Scalar] = []
+    choices: dict[Scalar, None] = {}  # in their order, and found at once
     for i, item in enumerate(raw):
         try:
             value = h.check(item)
@@ -80,7 +80,7 @@ def _parse_choices(h: Hyperparameter, raw: list[Any] | tuple[Any, ...]) -> Choic
             raise refuse(h.name, ((i,), str(error))) from None
         if value in choices:
             raise refuse(h.name, ((i,), f"{value} is listed twice"))
-        choices.append(value)
+        choices[value] = None
     return tuple(choices)
 
 

@@ -1,18 +1,21 @@
 """Documents that people write: their base class, parsing of YAML and JSON, refusal of wrong values.
 
-Specs and schedules are documents. Each problem names the path of the value, as in `space.learning_rate.low`. PyYAML,
-which Optuna needs anyway, is adapted here: a YAML 1.2 library such as ruamel.yaml would refuse keys given twice itself,
-but reads `yes` and `.5e3` as text and 012 as 12, so that documents which are valid today would change their meaning.
+Specs and schedules are documents. Each problem names the path of the value, as in `space.learning_rate.low`. The
+service and the command line read them with `load_document`, so that both refuse the same.
 """
 
+import json
+import math
 import re
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from luthier.studies.markup import MAX_DEPTH, MAX_VALUES, parse_json, parse_yaml
 from luthier.studies.text import one_line
+
+MAX_BYTES = 2**18  # of a document
 
 Path = tuple[str | int, ...]  # of a value in a document: keys, and positions in lists
 
@@ -40,26 +43,57 @@ def refuse(title: str, *problems: tuple[Path, str]) -> ValidationError:
     )
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 in which 1e-6 is a number too, as in YAML 1.2, and which refuses a key given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str) and key in seen:
-                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: {key} is given twice")
-            seen.add(key if isinstance(key, str) else repr(key))
-        return super().construct_mapping(node, deep)
-
-
-_FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
-
-
 def load_document(text: str) -> Any:
-    """Parse YAML, or JSON, which is a subset of it. Raises ValueError that names the line."""
+    """Parse JSON or YAML 1.2, bounded: no more than MAX_BYTES, and limits of `markup` on values and nesting.
+
+    What begins with a brace and is JSON is read as JSON; JSON is a subset of YAML, but for tabs and for characters that
+    it writes as two escapes. All else is YAML.
+
+    Raises:
+        ValueError: A sentence, with the line where there is one; pydantic's ValidationError for a value that no
+            document may hold.
+    """
+    text = text.removeprefix("\ufeff")  # the mark that some editors put before UTF-8
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if size > MAX_BYTES:
+        raise ValueError(f"a document has at most {MAX_BYTES // 1024} KB, and this one has {size // 1024 + 1}")
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, RecursionError) as error:
+        document = _parse(text)
+    except ValueError as error:
         raise ValueError(f"not valid YAML or JSON: {one_line(error, None)}") from None
+    _check_values(document)
+    return document
+
+
+def _parse(text: str) -> Any:
+    if not text.lstrip().startswith(("{", "[")):
+        return parse_yaml(text)
+    try:
+        return parse_json(text)
+    except json.JSONDecodeError as no_json:
+        try:
+            return parse_yaml(text)  # a flow mapping of YAML begins in the same way
+        except ValueError:
+            if text.lstrip("[{ \t\r\n").startswith('"'):
+                raise no_json from None
+            raise
+
+
+def _check_values(document: Any) -> None:
+    """Raise ValueError for too many values or levels, and ValidationError for one that no document may hold."""
+    count = 0
+    waiting: list[tuple[Path, Any]] = [((), document)]
+    while waiting:
+        path, value = waiting.pop()
+        count += 1
+        if isinstance(value, dict):
+            waiting += [(path, key) for key in value]
+            waiting += [((*path, key if isinstance(key, int) else str(key)), item) for key, item in value.items()]
+        elif isinstance(value, list):
+            waiting += [((*path, i), item) for i, item in enumerate(value)]
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise refuse("document", (path, "must be a finite number"))
+        elif isinstance(value, str) and not value.isascii() and re.search("[\ud800-\udfff]", value):
+            raise refuse("document", (path, "must be text; it holds half of a surrogate pair"))
+        if count + len(waiting) > MAX_VALUES or len(path) > MAX_DEPTH:
+            raise ValueError(f"a document has at most {MAX_VALUES} values, in {MAX_DEPTH} levels")

@@ -76,7 +76,7 @@ class Hyperparameter:
                         "low": value,
                         "high": value,
                         "log": {"type": "boolean", "default": False},
-                        "step": {"type": "number", "exclusiveMinimum": 0},
+                        "step": {"type": ["number", "null"], "exclusiveMinimum": 0},
                     },
                     "required": ["low", "high"],
                     "additionalProperties": False,

@@ -1,4 +1,4 @@
-"""Access control: bearer tokens for programs and workers, a login page and a cookie for browsers.
+"""Access control: bearer tokens for programs and workers, and for browsers the cookie that `login.py` sets.
 
 `create_app` installs it before any route. Without a token the service answers on loopback only, to requests that name
 this machine as their host, so that a web page elsewhere can reach it neither by DNS rebinding nor by a cross-site
@@ -11,18 +11,16 @@ import re
 import time
 from urllib.parse import urlsplit
 
-from fastapi import FastAPI, Form, Request
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi import FastAPI, Request
+from fastapi.responses import RedirectResponse
 from itsdangerous import BadSignature, Signer
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from luthier.service.api.pages import render
-from luthier.service.errors import Forbidden, Problem, TooLarge, Unauthorized
+from luthier.service.errors import Forbidden, Problem, Unauthorized
 from luthier.studies.host import is_loopback
 
 OPEN = ("/healthz", "/readyz", "/login")  # paths that need no token
-MAX_BODY_BYTES = 8 * 2**20  # of any body but workers' files; a report with a full log is the largest
 COOKIE = "luthier"
 COOKIE_SECONDS = 12 * 3600  # a working day
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(:[0-9]*)?")  # a Host header: name or address, then perhaps a port
@@ -115,45 +113,24 @@ class GuardMiddleware:
             request = Request(scope)
             try:
                 self.guard.check(request)
-                _check_size(request)
             except Unauthorized as problem:
                 browser = request.method == "GET" and "text/html" in request.headers.get("accept", "")
                 answer = (
-                    RedirectResponse(f"/login?next={_local(request.url.path)}", 303) if browser else problem.response()
+                    RedirectResponse(f"/login?next={local_path(request.url.path)}", 303)
+                    if browser
+                    else problem.response()
                 )
             except Problem as problem:
                 answer = problem.response()
         await (answer or self.app)(scope, receive, send)
 
 
-def _check_size(request: Request) -> None:
-    """Refuse a body whose Content-Length is too large; the framework cuts off a body without that header."""
-    announced = request.headers.get("content-length", "")
-    files = request.url.path.startswith("/v1/worker/files/")
-    if announced.isdigit() and int(announced) > MAX_BODY_BYTES and not files:
-        raise TooLarge(f"The body has {announced} bytes; at most {MAX_BODY_BYTES} are taken.")
-
-
 def install(app: FastAPI, guard: Guard) -> None:
-    """Put `guard` before all routes of `app`, and add the login page."""
+    """Put `guard` before all routes of `app`."""
     app.add_middleware(GuardMiddleware, guard=guard)
 
-    @app.get("/login", include_in_schema=False)
-    def _page(next: str = "/dashboard") -> HTMLResponse:
-        return render("login.html", next=_local(next), message="")
 
-    @app.post("/login", include_in_schema=False)
-    def _login(request: Request, token: str = Form(max_length=1000), next: str = Form("/dashboard")) -> Response:
-        cookie = guard.login(token)
-        if cookie is None:
-            return render("login.html", 401, next=_local(next), message="That is not this service's token.")
-        response = RedirectResponse(_local(next), 303)
-        secure = request.url.scheme == "https"
-        response.set_cookie(COOKIE, cookie, COOKIE_SECONDS, httponly=True, samesite="strict", secure=secure)
-        return response
-
-
-def _local(path: str) -> str:
+def local_path(path: str) -> str:
     """Return `path` if it is one of this service's, without markup; else the dashboard's."""
     safe = path.startswith("/") and not path.startswith("//") and all(c.isalnum() or c in "/-_." for c in path)
     return path if safe else "/dashboard"

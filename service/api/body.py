@@ -1,16 +1,20 @@
-"""Request bodies that are YAML or JSON (a study's spec, a schedule), as dependencies of routes."""
+"""Request bodies that are YAML or JSON (a study's spec, a schedule or changes of it), as dependencies of routes.
+
+They are parsed in a thread, by their content: a program need not say which of the two it sends.
+"""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
 
-from luthier.service.errors import Invalid, TooLarge, invalid
+from luthier.service.errors import Invalid, invalid
+from luthier.studies.documents import load_document
 from luthier.studies.schedule import ScheduleSpec, parse_schedule
 from luthier.studies.spec import StudySpec, parse_spec
 
-MAX_SPEC_BYTES = 2**20
 T = TypeVar("T")
 
 
@@ -22,27 +26,34 @@ def _openapi(text: str) -> dict[str, Any]:
 
 
 def _parser(parse: Callable[[str], T]) -> Callable[[Request], Awaitable[T]]:
-    """Return a dependency that reads the body and parses it; it raises TooLarge and Invalid."""
+    """Return a dependency that reads the body and parses it; it raises Invalid."""
 
-    async def parse_body(request: Request) -> T:
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_SPEC_BYTES:
-                raise TooLarge(f"A spec may have {MAX_SPEC_BYTES} bytes.")
+    def parse_bytes(body: bytes) -> T:
         try:
             return parse(body.decode("utf-8"))
         except ValidationError as error:
             raise invalid(error) from None
-        except UnicodeDecodeError:
-            raise Invalid("A spec is UTF-8 text.") from None
+        except UnicodeDecodeError as error:
+            raise Invalid(f"A document is UTF-8 text (byte {error.start} is not): save it as UTF-8.") from None
         except ValueError as error:
             raise Invalid(str(error)) from None
 
+    async def parse_body(request: Request) -> T:
+        return await run_in_threadpool(parse_bytes, await request.body())
+
     return parse_body
+
+
+def _parse_changes(text: str) -> dict[str, Any]:
+    document = load_document(text)
+    if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
+        raise ValueError("changes are a mapping of a schedule's keys to their new values")
+    return document
 
 
 SPEC_BODY = _openapi("A study's spec; `luthier schema` prints its schema.")
 SpecBody = Annotated[StudySpec, Depends(_parser(parse_spec))]
 SCHEDULE_BODY = _openapi("A schedule; `luthier schedule schema` prints its schema.")
 ScheduleBody = Annotated[ScheduleSpec, Depends(_parser(parse_schedule))]
+CHANGES_BODY = _openapi("Keys of a schedule and their new values.")
+ChangesBody = Annotated[dict[str, Any], Depends(_parser(_parse_changes))]

@@ -23,15 +23,6 @@ from luthier.studies.search.storage import STORAGE_ERRORS, Storage, open_storage
 log = logging.getLogger("luthier")
 PREFIXES = ("dashboard", "static", "csv", "artifacts", "favicon.ico", "incompatible-rdb-schema")
 API = ("meta", "studies", "trials", "artifacts")
-SAFE_HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (
-        b"content-security-policy",
-        b"default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-        b"img-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; frame-ancestors 'none'",
-    ),
-)
 
 
 class Dashboard:
@@ -69,11 +60,8 @@ class Dashboard:
             nonlocal unavailable
             if message["type"] == "http.response.start" and message["status"] == Unavailable.status:
                 unavailable = True
-            if unavailable:
-                return
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *SAFE_HEADERS]
-            await send(message)
+            if not unavailable:
+                await send(message)
 
         await app({**scope, "headers": headers}, receive, guarded)
         if unavailable:

@@ -4,25 +4,23 @@ No handler shows a traceback or the input: those are for the service's log.
 """
 
 import logging
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DataError, SQLAlchemyError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from luthier.service.errors import Invalid, Problem, Unavailable, invalid
 from luthier.service.storage.database import is_passing
 from luthier.studies.search.storage import STORAGE_ERRORS
 
 log = logging.getLogger("luthier")
-PROBLEM_CONTENT = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemView"}}}
 
 
 def install(app: FastAPI) -> None:
-    """Add the handlers to `app`, and describe their answers in its OpenAPI document."""
-    _describe(app)
+    """Add the handlers to `app`."""
     app.exception_handler(Problem)(_problem)
     app.exception_handler(RequestValidationError)(_request)
     app.exception_handler(HTTPException)(_http)
@@ -30,25 +28,8 @@ def install(app: FastAPI) -> None:
     for error in STORAGE_ERRORS:
         app.exception_handler(error)(_storage)
     app.exception_handler(OSError)(_system)
+    app.exception_handler(ClientDisconnect)(_gone)
     app.exception_handler(Exception)(_unknown)
-
-
-def _describe(app: FastAPI) -> None:
-    """Have the OpenAPI document say that every error is a problem; FastAPI adds a shape of its own."""
-    plain = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = plain()
-            for operation in (operation for item in document["paths"].values() for operation in item.values()):
-                for status, response in operation["responses"].items():
-                    if status >= "400":
-                        response["content"] = PROBLEM_CONTENT
-            for name in ("HTTPValidationError", "ValidationError"):
-                document["components"]["schemas"].pop(name, None)
-        return app.openapi_schema or {}
-
-    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _problem(_: Request, error: Problem) -> JSONResponse:
@@ -60,6 +41,8 @@ def _request(_: Request, error: RequestValidationError) -> JSONResponse:
 
 
 def _http(_: Request, error: HTTPException) -> JSONResponse:
+    if error.status_code == 400:  # FastAPI's own, for JSON that it cannot read: nested too deep, or not UTF-8
+        return Invalid("The body cannot be read as JSON.").response()
     problem = Problem(str(error.detail))
     problem.status = error.status_code
     problem.title = str(error.detail)
@@ -105,6 +88,10 @@ def _full_disk(request: Request, error: BaseException) -> JSONResponse | None:
     """
     sentence = request.app.state.service.core.room.note(error)
     return None if sentence is None else Unavailable(sentence, retry_after=1).response()
+
+
+def _gone(_: Request, error: ClientDisconnect) -> JSONResponse:
+    return Problem("The client hung up before its request was complete.").response()  # nobody reads it
 
 
 def _unknown(_: Request, error: Exception) -> JSONResponse:

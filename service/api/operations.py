@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from luthier.service.api import views
 from luthier.service.api.context import Service, ServiceDep
+from luthier.service.api.openapi import TEXT
 from luthier.service.errors import Unavailable, responses
 from luthier.service.schemas import Page, TaskView, WorkerView
 from luthier.service.storage.tables import AssignmentRow, StudyRow
@@ -52,7 +53,7 @@ def _workers(service: Service, session: Session) -> list[WorkerView]:
     return views.worker_views(session, now, service.core.presence.away_seconds)
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=Response, responses=TEXT)
 def metrics(service: ServiceDep) -> Response:
     """Return counts in Prometheus' text format; they come from the rows, so all services of one database agree."""
     registry = CollectorRegistry()

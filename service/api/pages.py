@@ -1,7 +1,7 @@
 """HTML pages from the templates beside this file; every value is escaped.
 
-The routes for people (the login, the schedules) call `render`. Nothing else writes HTML: the dashboard and the plots
-are pages of their libraries.
+The routes for people (the login, the schedules, /docs) call `render`. Nothing else writes HTML: the dashboard and the
+plots are pages of their libraries. What a page may load is said in `security_headers.py`.
 """
 
 from datetime import datetime
@@ -11,21 +11,16 @@ from typing import Any
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'; base-uri 'none'",
-    "X-Content-Type-Options": "nosniff",
-}
-
 
 def render(template: str, status: int = 200, **values: Any) -> HTMLResponse:
-    """Answer with a page that runs no script.
+    """Answer with a page.
 
     Args:
         template: a file name in `templates/`.
         status: the HTTP status.
         values: the names that the template uses; a name that it lacks is an error.
     """
-    return HTMLResponse(_environment.get_template(template).render(values), status, HEADERS)
+    return HTMLResponse(_environment.get_template(template).render(values), status)
 
 
 def _score(value: float | None) -> str:

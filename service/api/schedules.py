@@ -1,16 +1,17 @@
 """Routes of schedules (/v1/schedules): create, list, change, trigger, delete; runs and champions."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Body, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import FileResponse
 from pydantic import ValidationError
 from sqlalchemy import select
 
 from luthier.service.api import paging
-from luthier.service.api.body import SCHEDULE_BODY, ScheduleBody
+from luthier.service.api.body import CHANGES_BODY, SCHEDULE_BODY, ChangesBody, ScheduleBody
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.creation import check_sampler, find_or_create
+from luthier.service.api.openapi import GZIP
 from luthier.service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, invalid, responses
 from luthier.service.schedules import champions, definitions, due_times, plots
 from luthier.service.schedules import views as schedule_views
@@ -55,8 +56,8 @@ def get(name: str, service: ServiceDep) -> ScheduleView:
         return schedule_views.schedule_view(session, definitions.find(session, name))
 
 
-@router.patch("/{name}", responses=responses(NotFound, Invalid))
-def change(name: str, changes: Annotated[dict[str, Any], Body()], service: ServiceDep) -> ScheduleView:
+@router.patch("/{name}", openapi_extra=CHANGES_BODY, responses=responses(NotFound, TooLarge, Invalid))
+def change(name: str, changes: ChangesBody, service: ServiceDep) -> ScheduleView:
     """Replace some keys, each as a whole; null puts a key back to its default. `{"paused": true}` pauses."""
     service.scheduler.clean_up_ended(due_times.fire(service.core))  # pending due times fire under the old cron
     try:
@@ -120,7 +121,7 @@ def run(name: str, run_id: Annotated[int, Path(ge=1, lt=2**63)], service: Servic
         return schedule_views.run_views(session, schedule, [row])[0]
 
 
-@router.get("/{name}/champion", response_class=FileResponse, responses=responses(NotFound))
+@router.get("/{name}/champion", response_class=FileResponse, responses=responses(NotFound) | GZIP)
 def champion(name: str, service: ServiceDep) -> FileResponse:
     """Download the model in use: a .tar.gz of a `save_pretrained` directory and `luthier.json`."""
     with service.core.database.reading() as session:

@@ -10,6 +10,7 @@ from luthier.service.api import paging, views
 from luthier.service.api.body import SPEC_BODY, SpecBody
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.creation import check_sampler, find_or_create
+from luthier.service.api.openapi import GZIP
 from luthier.service.dispatch import deletion
 from luthier.service.dispatch.checkpoints import clean_up
 from luthier.service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, responses
@@ -100,7 +101,7 @@ def delete(name: str, service: ServiceDep) -> None:
     deletion.delete_study(service.core, study)
 
 
-@router.get("/{name}/model", response_class=FileResponse, responses=responses(NotFound))
+@router.get("/{name}/model", response_class=FileResponse, responses=responses(NotFound) | GZIP)
 def model(name: str, service: ServiceDep) -> FileResponse:
     """Download the winner: a .tar.gz of a `save_pretrained` directory and `luthier.json`."""
     with service.core.database.reading() as session:

@@ -11,6 +11,7 @@ from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
 from luthier.service.api.context import Service, ServiceDep
+from luthier.service.api.openapi import BYTES
 from luthier.service.errors import Invalid, NotFound, Stale, Unauthorized, Unavailable, responses
 from luthier.service.lifecycle import winner
 from luthier.service.storage.tables import AssignmentRow, StudyRow
@@ -18,7 +19,6 @@ from luthier.studies.protocol import Answer, Assignment, AssignmentKind, Claim, 
 from luthier.studies.wire import FileName, FileRef
 
 router = APIRouter(prefix="/v1/worker", tags=["worker"], responses=responses(Unauthorized))
-MAX_FILE_BYTES = 2**50  # none, in effect: models have the size they have
 Id = Annotated[int, Path(ge=1, lt=2**63)]
 LeaseToken = Annotated[str, Header(alias="X-Lease-Token", max_length=64)]
 
@@ -86,9 +86,7 @@ def _source(service: Service, assignment_id: int, token: str) -> AssignmentRow:
         return winner.winning_assignment(session, session.get_one(StudyRow, row.study_id))
 
 
-@router.put(
-    "/files/{assignment_id}/{name}", status_code=204, responses=responses(Stale, Invalid), max_body_size=MAX_FILE_BYTES
-)
+@router.put("/files/{assignment_id}/{name}", status_code=204, responses=responses(Stale, Invalid))
 async def send(
     assignment_id: Id,
     name: FileName,
@@ -104,7 +102,9 @@ async def send(
         await run_in_threadpool(_source, service, assignment_id, token)  # it may have run out during a long upload
 
 
-@router.get("/files/{assignment_id}/{name}", response_class=FileResponse, responses=responses(Stale, Invalid, NotFound))
+@router.get(
+    "/files/{assignment_id}/{name}", response_class=FileResponse, responses=responses(Stale, Invalid, NotFound) | BYTES
+)
 def fetch(assignment_id: Id, name: FileName, service: ServiceDep, token: LeaseToken) -> FileResponse:
     """Send a file of the assignment's folder, under its lease."""
     row = _source(service, assignment_id, token)

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luthier.service.cli.connect import USAGE, CommandError, ModelFolder, Server, Token, connect, read_text, tell
+from luthier.service.cli.connect import (
+    USAGE,
+    CommandError,
+    ModelFolder,
+    Server,
+    Token,
+    connect,
+    problems,
+    read_text,
+    tell,
+)
 from luthier.service.cli.output import (
     Format,
     Output,
@@ -71,10 +81,14 @@ def update(
     name: ScheduleName, file: ScheduleFile, server: Server = None, token: Token = None, output: Output = Format.TABLE
 ) -> None:
     """Replace the keys that the file names; null puts a key back to its default."""
+    from pydantic import ValidationError
+
     from luthier.studies.documents import load_document
 
     try:
         changes = load_document(read_text(file))
+    except ValidationError as error:
+        raise CommandError(USAGE, f"{file} is wrong:", *problems(error)) from None
     except ValueError as error:
         raise CommandError(USAGE, f"{file}: {error}") from None
     if not isinstance(changes, dict):

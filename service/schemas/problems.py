@@ -5,6 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+MAX_FAULTS = 20  # that an error lists; a document can hold thousands
+
 
 class Fault(BaseModel):
     """A wrong value of a request.
@@ -41,16 +43,21 @@ class ProblemView(BaseModel):
 
 
 def faults_of(errors: Iterable[Mapping[str, Any]], skip: int = 0) -> list[Fault]:
-    """Return the path and message of each of pydantic's errors; the input is not echoed.
+    """Return the path and message of pydantic's first MAX_FAULTS errors, and how many more there are.
+
+    The input is not echoed.
 
     Args:
         errors: the result of `errors()` of a ValidationError.
         skip: so many leading parts of each path are dropped.
     """
-    return [
+    found = list(errors)
+    faults = [
         Fault(
             path=".".join(str(part) for part in error["loc"][skip:]),
             message="unknown key" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, "),
         )
-        for error in errors
+        for error in found[:MAX_FAULTS]
     ]
+    more = len(found) - len(faults)
+    return [*faults, Fault(path="", message=f"and {more} more")] if more else faults

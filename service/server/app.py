@@ -14,13 +14,17 @@ from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
+from starlette.types import ASGIApp
 
 from luthier import __version__
 from luthier.service import errors
 from luthier.service.api import (
     auth,
     dashboard,
+    docs_page,
     error_handlers,
+    login,
+    openapi,
     operations,
     plan,
     schedule_pages,
@@ -29,8 +33,10 @@ from luthier.service.api import (
     trials,
     worker,
 )
+from luthier.service.api.body_limit import BodyLimit
 from luthier.service.api.context import Service
 from luthier.service.api.notifier import Notifier
+from luthier.service.api.security_headers import HeadAsGet, SecurityHeaders
 from luthier.service.api.waiting_line import WaitingLine
 from luthier.service.background import Every
 from luthier.service.dispatch.claims import Claims
@@ -79,6 +85,13 @@ class Tokens:
         """Return the guard that asks for these tokens; workers need a token if a user's or a worker's token is set."""
         accepted = [self.fleet, *([self.worker] if self.worker else [])] if self.user or self.worker else []
         return auth.Guard(self.user, accepted)
+
+
+class _Application(FastAPI):
+    """FastAPI with two layers around everything, so that they also hold for what its handlers of errors answer."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return SecurityHeaders(HeadAsGet(super().build_middleware_stack()))
 
 
 def build_core(settings: Settings, only: str | None = None) -> Core:
@@ -130,12 +143,24 @@ def create_app(
     notifier = Notifier()
     line = WaitingLine(claims, notifier)
     service = Service(settings, core, claims, Reports(core), scheduler, notifier, line)
-    app = FastAPI(title="Luthier", version=__version__, summary=SUMMARY, lifespan=_lifespan(service, timings))
+    app = _Application(
+        title="Luthier",
+        version=__version__,
+        summary=SUMMARY,
+        lifespan=_lifespan(service, timings),
+        docs_url=None,
+        redoc_url=None,
+    )
     app.state.service = service
     error_handlers.install(app)
-    auth.install(app, tokens.guard())
+    openapi.install(app)
+    guard = tokens.guard()
+    app.add_middleware(BodyLimit)
+    auth.install(app, guard)
+    login.install(app, guard)
+    docs_page.install(app)
     for module in (plan, trials, studies, schedules, worker, operations, schedule_pages):
-        app.include_router(module.router, max_body_size=auth.MAX_BODY_BYTES)
+        app.include_router(module.router)
 
     @app.get("/", include_in_schema=False)
     def _home() -> RedirectResponse:

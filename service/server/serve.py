@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from luthier.service.errors import RefusedToStart
 from luthier.service.fleet.local import LocalFleet
 from luthier.service.server.app import Tokens, create_app
+from luthier.service.server.connection import allow_many_files, notice_lost_peers, protocol
 from luthier.service.server.home import HomeLock
 from luthier.service.server.timings import DEFAULT, Timings
 from luthier.service.settings import Settings
@@ -39,6 +40,7 @@ def listen(settings: Settings) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY only so
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        notice_lost_peers(listener)
         listener.bind((settings.host, settings.port))
         listener.listen(512)
     except OSError as error:
@@ -130,6 +132,8 @@ def config(app: FastAPI, timings: Timings = DEFAULT) -> uvicorn.Config:
         timeout_graceful_shutdown=timings.request_stop_seconds,
         timeout_keep_alive=timings.keep_alive_seconds,
         server_header=False,
+        http=protocol(timings),
+        ws="none",
     )
 
 
@@ -142,6 +146,7 @@ def serve(settings: Settings, timings: Timings = DEFAULT) -> None:
         NewerSchema: a newer Luthier wrote the database.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    allow_many_files()
     with closing(HomeLock(settings.home)) as lock, listen(settings) as listener:
         tokens = Tokens.of(settings)
         app = create_app(settings, tokens, timings=timings)

@@ -32,6 +32,16 @@ class Timings:
     # How long a connection without a request stays open: longer than a worker's pause between two messages.
     keep_alive_seconds: int = 75
 
+    # Between looks at a connection. Then: for the head of a request to arrive, and over which bytes are counted of a
+    # body on its way (Apache waits as long) and of an answer.
+    connection_look_seconds: float = 2.0
+    head_seconds: float = 15.0
+    body_seconds: float = 20.0
+    answer_seconds: float = 60.0
+
+    # For the rest of a body that was answered before its end (413, say), so that its client reads the answer.
+    linger_seconds: float = 5.0
+
     # For an embedded service to stop in all, after its fleet: requests, then threads.
     embedded_stop_seconds: float = 15.0
 

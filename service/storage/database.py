@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ColumnElement, FunctionElement
 
-from luthier.studies.search.storage import engine_options, init_storage
+from luthier.studies.search.storage import engine_options, hide_values, init_storage
 
 log = logging.getLogger("luthier")
 
@@ -80,6 +80,7 @@ class Database:
         self.clock_offset = 0.0
         self._lock = threading.RLock()
         self.engine = create_engine(url, **engine_options(url))
+        hide_values(self.engine)
         if self.sqlite:
             self._set_up_sqlite()
 

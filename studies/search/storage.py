@@ -10,7 +10,7 @@ from typing import Any
 
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage, get_storage
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, event
 
 Storage = BaseStorage
 StorageError = StorageInternalError  # its database did not answer
@@ -38,8 +38,9 @@ def engine_options(url: str) -> dict[str, Any]:
     """Return the options of SQLAlchemy's `create_engine` for this database: Optuna's tables and ours use the same."""
     if url.startswith("sqlite"):
         connect = {"timeout": SQLITE_WAIT_SECONDS, "check_same_thread": False}
-        return {"connect_args": connect, "pool_size": SQLITE_CONNECTIONS}
+        return {"connect_args": connect, "pool_size": SQLITE_CONNECTIONS, "hide_parameters": True}
     return {
+        "hide_parameters": True,
         "pool_pre_ping": True,
         "pool_size": POSTGRES_CONNECTIONS,
         "max_overflow": POSTGRES_CONNECTIONS,
@@ -48,9 +49,25 @@ def engine_options(url: str) -> dict[str, Any]:
     }
 
 
+def hide_values(engine: Engine) -> None:
+    """Have errors of failed statements show no values: they go to logs, and values may be secrets.
+
+    `hide_parameters` leaves out what SQLAlchemy knows; Postgres quotes the whole row in the lines after the first.
+    """
+    event.listen(engine, "handle_error", _shorten)
+
+
+def _shorten(context: ExceptionContext) -> None:
+    if context.statement is not None:
+        for error in (context.original_exception, context.sqlalchemy_exception):
+            if error is not None and error.args:
+                error.args = (str(error.args[0]).partition("\n")[0], *error.args[1:])
+
+
 def init_storage(url: str) -> None:
     """Create Optuna's tables, or bring an older Optuna's up to date. Only one process may do this at a time."""
     storage = RDBStorage(url, engine_kwargs=engine_options(url), skip_compatibility_check=True)
+    hide_values(storage.engine)
     try:
         if storage.engine.dialect.name == "sqlite":
             # The file remembers it. Switching does not wait for locks, so it is done here, where nobody else writes.
@@ -70,6 +87,7 @@ def open_storage(url: str) -> Storage:
         RuntimeError: When another version of Optuna made the tables.
     """
     storage = RDBStorage(url, engine_kwargs=engine_options(url), skip_table_creation=True)
+    hide_values(storage.engine)
     if storage.engine.dialect.name == "sqlite":
         event.listen(storage.engine, "connect", _settings)
         event.listen(storage.engine, "begin", _begin)

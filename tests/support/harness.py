@@ -116,14 +116,14 @@ class PromptServer(Server):
 class Running:
     """A service that answers, its parts, and clients of it."""
 
-    def __init__(self, settings: Settings, tokens: Tokens | None = None) -> None:
+    def __init__(self, settings: Settings, tokens: Tokens | None = None, timings: Timings = TIMINGS) -> None:
         self.settings, self.tokens = settings, tokens or Tokens(None, None)
-        self.app = create_app(settings, self.tokens, timings=TIMINGS)
+        self.app = create_app(settings, self.tokens, timings=timings)
         self.core: Core = self.app.state.service.core
         self._listener = listen(settings)
         self.url = url_of(self._listener)
         self._ready = threading.Event()
-        server = PromptServer(config(self.app), self._ready.set, lambda: None)
+        server = PromptServer(config(self.app, timings), self._ready.set, lambda: None)
         self._server = server
         self._thread = threading.Thread(target=server.run, kwargs={"sockets": [self._listener]}, daemon=True)
         self.client, self.anyone = client(self.url), client(self.url)
@@ -209,10 +209,12 @@ def optuna_trials(url: str, name: str) -> list[Any]:
 
 
 @contextmanager
-def running(home: Path, url: str | None, tokens: Tokens | None = None, **settings: Any) -> Iterator[Running]:
+def running(
+    home: Path, url: str | None, tokens: Tokens | None = None, timings: Timings = TIMINGS, **settings: Any
+) -> Iterator[Running]:
     """Run a service on this database until the block ends; its reaper takes no lease back by itself for 30 s."""
     values = {"lease_seconds": 30, "port": 0, "fleet": "none"} | settings
-    house = Running(Settings(home=home, database_url=SecretStr(url) if url else None, **values), tokens)
+    house = Running(Settings(home=home, database_url=SecretStr(url) if url else None, **values), tokens, timings)
     house.start()
     try:
         yield house

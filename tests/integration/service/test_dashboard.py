@@ -47,11 +47,11 @@ def test_it_changes_nothing(shown: Running) -> None:
 
 
 def test_its_pages_are_kept_in_their_place(shown: Running) -> None:
-    for path in ("/dashboard", "/api/studies", "/static/bundle.js"):
+    for path, source in (("/dashboard", "'self'"), ("/api/studies", "'none'"), ("/static/bundle.js", "'self'")):
         headers = shown.client.get(path).headers
         assert headers["x-content-type-options"] == "nosniff", path
         assert headers["x-frame-options"] == "DENY", path
-        assert "default-src 'self'" in headers["content-security-policy"], path
+        assert f"default-src {source}" in headers["content-security-policy"], path
         assert "frame-ancestors 'none'" in headers["content-security-policy"], path
 
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from luthier.service.settings import Settings
+from luthier.studies.documents import MAX_BYTES
 from luthier.studies.protocol import AssignmentKind
 from tests.support.harness import Running, ScriptedWorker, paths, problem, spec
 
@@ -86,11 +87,11 @@ def test_a_body_that_is_no_spec_is_refused(house_sqlite: Running, body: bytes) -
     problem(house_sqlite.client.post("/v1/studies", content=body), 422)
 
 
-def test_a_spec_has_at_most_one_megabyte(house_sqlite: Running) -> None:
-    large = yaml.safe_dump(spec()) + "#" * 2**20
+def test_a_spec_has_at_most_256_kilobytes(house_sqlite: Running) -> None:
+    large = yaml.safe_dump(spec()) + "#" * MAX_BYTES
     problem(house_sqlite.client.post("/v1/studies", content=large), 413)
     exact = yaml.safe_dump(spec()) + "\n"
-    fitting = exact + "#" * (2**20 - len(exact))
+    fitting = exact + "#" * (MAX_BYTES - len(exact))
     assert house_sqlite.client.post("/v1/studies", content=fitting).status_code == 201
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from jinja2 import UndefinedError
 
-from luthier.service.api.pages import HEADERS, render
+from luthier.service.api.pages import render
 from luthier.service.schemas import ChampionView, RunView, ScheduleView
 from luthier.studies.schedule import RunOutcome, RunState, SkipReason
 
@@ -38,7 +38,6 @@ def text(template: str, **values: Any) -> str:
     answer = render(template, **values)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert {name: answer.headers[name] for name in HEADERS} == HEADERS
     return re.sub(r"\s*\n\s*", "", bytes(answer.body).decode())
 
 

@@ -1,0 +1,66 @@
+"""The OpenAPI document: what FastAPI derives from the routes, with errors as problems and the tokens to present."""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from luthier.service.api.auth import COOKIE, OPEN
+
+PROBLEM_CONTENT = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemView"}}}
+LEASE_HEADER = "X-Lease-Token"
+SCHEMES = {
+    "user": {"type": "http", "scheme": "bearer", "description": "LUTHIER_TOKEN; none where the service has none."},
+    "login": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "The cookie that /login sets."},
+    "worker": {"type": "http", "scheme": "bearer", "description": "LUTHIER_WORKER_TOKEN; none where neither is set."},
+    "lease": {"type": "apiKey", "in": "header", "name": LEASE_HEADER, "description": "The token of an assignment."},
+}
+GZIP: dict[int | str, dict[str, Any]] = {200: {"content": {"application/gzip": {}}}}  # a route's answer
+BYTES: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": {}}}}
+TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+REFUSED = {
+    "401": {"description": "Not authenticated", "content": PROBLEM_CONTENT},
+    "403": {"description": "Forbidden", "content": PROBLEM_CONTENT},
+}
+
+
+def install(app: FastAPI) -> None:
+    """Have `app` describe itself as it behaves."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            _complete(plain())
+        return app.openapi_schema or {}
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _complete(document: dict[str, Any]) -> None:
+    """Add to a document what FastAPI cannot know, and take away the shape of errors that it makes up."""
+    document["components"]["securitySchemes"] = SCHEMES
+    for path, item in document["paths"].items():
+        for operation in item.values():
+            operation["security"] = _security(path, operation)
+            if operation["security"]:
+                operation["responses"] |= {status: dict(refused) for status, refused in REFUSED.items()}
+            if "requestBody" in operation:
+                operation["responses"].setdefault("413", {"description": "Too large"})
+            for status, response in operation["responses"].items():
+                if status >= "400":
+                    response["content"] = PROBLEM_CONTENT
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)
+
+
+def _security(path: str, operation: dict[str, Any]) -> list[dict[str, list[str]]]:
+    """Return what an operation asks for, each alternative a set of schemes; the lease is then no parameter."""
+    if path in OPEN:
+        return []
+    if not path.startswith("/v1/worker/"):
+        return [{"user": []}, {"login": []}]
+    parameters = operation.get("parameters", [])
+    others = [parameter for parameter in parameters if parameter["name"] != LEASE_HEADER]
+    if len(others) == len(parameters):
+        return [{"worker": []}]
+    operation["parameters"] = others
+    return [{"worker": [], "lease": []}]

@@ -1,0 +1,139 @@
+"""The OpenAPI document is true: what is answered fits its schema, and each operation names the tokens it asks for."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import jsonschema_rs
+import pytest
+
+from luthier.service.server.app import Tokens
+from luthier.studies.protocol import Assignment, AssignmentKind
+from tests.support.harness import Running, running, spec
+from tests.support.nightly import BETTER, Nightly
+
+USER, WORKER = "user-token-0123456789", "worker-token-0123456789"
+VALUES = {"run_id": "1", "number": "0", "kind": "history", "assignment_id": "1"}
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A service with something of everything: a study with a model, a schedule with a champion that was promoted."""
+    with running(tmp_path_factory.mktemp("home"), None, Tokens(USER, WORKER)) as house:
+        house.finished(budget={"trials": 2}, name="s1", confirm={"candidates": 2, "seeds": 2})
+        nightly = Nightly(house, house.worker("w2"))
+        nightly.run("a")
+        nightly.worker.comparison = BETTER
+        nightly.run("b")
+        yield house
+
+
+@pytest.fixture(scope="module")
+def document(full: Running) -> dict[str, Any]:
+    return full.get("/openapi.json")
+
+
+def check(document: dict[str, Any], operation: dict[str, Any], answer: httpx.Response) -> None:
+    """The status is listed, and the body is of a listed kind and fits its schema."""
+    response = operation["responses"][str(answer.status_code)]
+    if answer.status_code == 204:
+        assert answer.content == b""
+        assert "content" not in response
+        return
+    kind = answer.headers["content-type"].partition(";")[0]
+    assert list(response["content"]) == [kind]
+    if kind.endswith("json"):
+        schema = response["content"][kind]["schema"]
+        assert schema != {}
+        jsonschema_rs.validate({**schema, "components": document["components"]}, answer.json())
+
+
+def path_of(template: str) -> str:
+    named = template.replace("/schedules/{name}", "/schedules/nightly").replace("/{name}", "/s1")
+    return re.sub(r"\{([^}]*)\}", lambda match: VALUES[match[1]], named)
+
+
+def test_every_get_answers_as_described(full: Running, document: dict[str, Any]) -> None:
+    seen = 0
+    for template, item in document["paths"].items():
+        if "get" not in item or "/plots/" in template or template.startswith("/v1/worker/"):
+            continue
+        for path in (path_of(template), path_of(template).replace("s1", "none").replace("nightly", "none")):
+            answer = full.client.get(path)
+            check(document, item["get"], answer)
+            seen += answer.status_code == 200
+        if item["get"]["security"]:
+            refused = full.anyone.get(path_of(template))
+            assert refused.status_code == 401
+            check(document, item["get"], refused)
+    assert seen >= 15
+
+
+def test_every_message_of_the_worker_protocol_is_answered_as_described(full: Running, document: dict[str, Any]) -> None:
+    paths = document["paths"]
+    full.create("s2", budget={"trials": 1})
+    worker = full.worker("w3")
+    kinds = set()
+    with httpx.Client(base_url=full.url, headers={"Authorization": f"Bearer {WORKER}"}) as client:
+        while True:
+            claimed = client.post("/v1/worker/claim", json={"worker": "w3"})
+            check(document, paths["/v1/worker/claim"]["post"], claimed)
+            if claimed.status_code == 204:
+                break
+            assignment = Assignment.model_validate(claimed.json())
+            kinds.add(assignment.kind)
+            held = {"id": assignment.id, "token": assignment.token}
+            check(document, paths["/v1/worker/renew"]["post"], client.post("/v1/worker/renew", json=held))
+            if assignment.kind == AssignmentKind.INSPECT:
+                worker.inspect(assignment)
+            elif assignment.kind == AssignmentKind.TRAIN:
+                report = {**held, "step": 1, "metrics": {"accuracy": 0.5, "loss": 0.1}}
+                check(document, paths["/v1/worker/report"]["post"], client.post("/v1/worker/report", json=report))
+                worker.train(assignment)
+            else:
+                end = {**held, "status": "failed", "reason": "error"}
+                check(document, paths["/v1/worker/finish"]["post"], client.post("/v1/worker/finish", json=end))
+        late = {"id": 1, "token": "stale"}
+        check(document, paths["/v1/worker/renew"]["post"], client.post("/v1/worker/renew", json=late))
+        check(document, paths["/v1/worker/renew"]["post"], client.post("/v1/worker/renew", json={}))
+    assert kinds >= {AssignmentKind.INSPECT, AssignmentKind.TRAIN, AssignmentKind.EVALUATE}
+
+
+def test_what_changes_something_is_answered_as_described(full: Running, document: dict[str, Any]) -> None:
+    def ask(method: str, template: str, path: str, **options: Any) -> None:
+        check(document, document["paths"][template][method], full.client.request(method, path, **options))
+
+    for body in ({"json": spec("s3")}, {"json": spec("s3")}, {"json": spec("s3", seed=1)}, {"content": b" " * 2**20}):
+        ask("post", "/v1/studies", "/v1/studies", **body)
+    ask("post", "/v1/studies", "/v1/studies", content=b"a: 010")
+    for action in ("pause", "resume", "cancel", "cancel", "dance"):
+        ask("post", "/v1/studies/{name}/{action}", f"/v1/studies/s3/{action}")
+    for _ in range(2):
+        ask("delete", "/v1/studies/{name}", "/v1/studies/s3")
+    for changes in ({"paused": True}, {"cron": "never"}, {"nmae": 1}):
+        ask("patch", "/v1/schedules/{name}", "/v1/schedules/nightly", json=changes)
+    ask("patch", "/v1/schedules/{name}", "/v1/schedules/nightly", content=b"[]")
+
+
+def test_each_operation_names_the_tokens_that_it_asks_for(document: dict[str, Any]) -> None:
+    schemes = document["components"]["securitySchemes"]
+    assert {name: scheme["type"] for name, scheme in schemes.items()} == {
+        "user": "http",
+        "login": "apiKey",
+        "worker": "http",
+        "lease": "apiKey",
+    }
+    for path, item in document["paths"].items():
+        for operation in item.values():
+            if path in ("/healthz", "/readyz"):
+                assert operation["security"] == []
+            elif path.startswith("/v1/worker/files/"):
+                assert operation["security"] == [{"worker": [], "lease": []}]
+                assert "X-Lease-Token" not in [parameter["name"] for parameter in operation["parameters"]]
+            elif path.startswith("/v1/worker/"):
+                assert operation["security"] == [{"worker": []}]
+            else:
+                assert operation["security"] == [{"user": []}, {"login": []}]
+            assert ("401" in operation["responses"]) == bool(operation["security"])
+            assert ("413" in operation["responses"]) >= ("requestBody" in operation)
