@@ -12,7 +12,7 @@ from luthier.service.storage.tables import StudyRow
 def delete_study(core: Core, study: StudyRow) -> None:
     """Delete a study in which nothing runs, in transactions of its own. A repeated call is safe, also after a crash."""
     if study.inspection is not None:  # Optuna's part first: a study that takes the name later must not find it
-        core.searches.get(study).delete()
+        core.searches.delete(study)
     with core.database.transaction() as session:
         session.execute(delete(StudyRow).where(StudyRow.id == study.id))
     drop_leftovers(core, study.id)

@@ -16,7 +16,7 @@ from luthier.service.storage.database import Database
 from luthier.service.storage.presence import Presence
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
 from luthier.studies.protocol import FINISHED, AssignmentKind, Reason, TrialState
-from luthier.studies.search.search import Search
+from luthier.studies.search.search import Search, delete_search
 from luthier.studies.search.storage import close_storage, open_storage
 from luthier.studies.space import Space
 
@@ -146,14 +146,21 @@ class SearchPool:
     def tell(self, search: Search, row: AssignmentRow) -> None:
         """Tell Optuna how a trial ended, after the evaluations that it lacks."""
         self._replay_reports(search, row, row.step)
-        reason = Reason(row.reason) if row.reason else None
-        search.tell(row.number, TrialState(row.state), row.value, reason)
+        reason = Reason(row.reason) if row.reason in set(Reason) else None
+        state = TrialState(row.state)
+        if state is TrialState.COMPLETE and row.value is None:  # what an older version took for a score is none
+            state = TrialState.FAILED
+        search.tell(row.number, state, row.value, reason)
 
     def close_study(self, study: StudyRow) -> None:
         """Bring Optuna up to date about a study that has ended, and close its search."""
-        if study.inspection is not None:
+        if study.inspection is not None and study.is_readable:
             self.reconcile(study.id, self.get(study))
         self.forget(study.id)
+
+    def delete(self, study: StudyRow) -> None:
+        """Delete what Optuna has of a study."""
+        delete_search(self._storage, study.name, self._database.writing)
 
     def forget(self, study_id: int) -> None:
         """Close a study's search, if it is open."""

@@ -71,7 +71,6 @@ class Search:
         self.spec = spec
         self._storage = storage
         self._space = space
-        self._writing = writing
         with writing():
             self._study = optuna.create_study(
                 storage=storage,
@@ -220,11 +219,6 @@ class Search:
 
         return figures.draw(kind, self._study, list(searched(self._space)), self.spec.objective.metric)
 
-    def delete(self) -> None:
-        """Delete the study and its trials. Does nothing when it is gone already."""
-        with suppress(KeyError), self._writing():
-            self._storage.delete_study(self._trials.study_id)
-
     def _last_step(self, trial: FrozenTrial) -> int:
         """Return the number of the evaluation at the end of the trial's epochs."""
         params = complete(self._params(trial), self.spec.task_info.baseline)
@@ -233,3 +227,9 @@ class Search:
     def _params(self, trial: FrozenTrial) -> Params:
         free = self._space.free()
         return {name: trial.params[name] if name in free else d for name, d in self._space.items()}  # type: ignore[misc]
+
+
+def delete_search(storage: Storage, name: str, writing: Callable[[], Writing]) -> None:
+    """Delete the study of this name and its trials in the storage. Does nothing when it is gone already."""
+    with suppress(KeyError), writing():
+        storage.delete_study(storage.get_study_id_from_name(name))

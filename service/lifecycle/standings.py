@@ -1,0 +1,97 @@
+"""The standings of many studies at once: counts, time, best trial, baseline, winner and repetitions.
+
+Views of a page of studies are made from it. The number of queries is the same for one study and for five hundred.
+Nothing is changed here.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import case, func, or_, select
+from sqlalchemy.orm import Session
+
+from luthier.service.lifecycle import confirmation
+from luthier.service.lifecycle.confirmation import Candidate
+from luthier.service.storage.believable import busy_seconds, is_score
+from luthier.service.storage.tables import AssignmentRow, StudyRow
+from luthier.studies.protocol import AssignmentKind, TrialState
+
+
+@dataclass
+class Standing:
+    """A study's standing.
+
+    Attributes:
+        counts: trial state -> number of trials.
+        busy_seconds: seconds that workers have spent on its assignments.
+        best: its best trials, best first; more than one only where its spec asks for confirmation.
+        named: number -> trial, of its baseline and of its winner.
+        candidates: the trials that were, or will be, trained again on fresh seeds.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    busy_seconds: float = 0.0
+    best: list[AssignmentRow] = field(default_factory=list)
+    named: dict[int, AssignmentRow] = field(default_factory=dict)
+    candidates: list[Candidate] = field(default_factory=list)
+
+
+def standings(session: Session, studies: Sequence[StudyRow]) -> dict[int, Standing]:
+    """Return the standing of each study by its id. A study whose spec cannot be read has no best trial."""
+    found = {study.id: Standing() for study in studies}
+    _count(session, found)
+    readable = [study for study in studies if study.is_readable]
+    for row in _best(session, readable):
+        found[row.study_id].best.append(row)
+    named = (
+        select(AssignmentRow)
+        .join(StudyRow)
+        .where(AssignmentRow.study_id.in_(found), AssignmentRow.kind == AssignmentKind.TRAIN)
+        .where(or_(AssignmentRow.number == 0, AssignmentRow.number == StudyRow.winner))
+    )
+    for row in session.scalars(named):
+        found[row.study_id].named[row.number] = row
+    confirmed = {study.id: study for study in readable if study.spec.confirm is not None}
+    repetitions: dict[int, list[AssignmentRow]] = {study_id: [] for study_id in confirmed}
+    again = select(AssignmentRow).where(
+        AssignmentRow.study_id.in_(confirmed), AssignmentRow.kind == AssignmentKind.CONFIRM
+    )
+    for row in session.scalars(again):
+        repetitions[row.study_id].append(row)
+    for study_id, study in confirmed.items():
+        found[study_id].candidates = confirmation.pair(study.spec, found[study_id].best, repetitions[study_id])
+    return found
+
+
+def _count(session: Session, found: dict[int, Standing]) -> None:
+    """Fill in the numbers of trials by state, and the seconds of all assignments."""
+    by_state = (
+        select(AssignmentRow.study_id, AssignmentRow.kind, AssignmentRow.state, func.count(), func.sum(busy_seconds()))
+        .where(AssignmentRow.study_id.in_(found))
+        .group_by(AssignmentRow.study_id, AssignmentRow.kind, AssignmentRow.state)
+    )
+    for study_id, kind, state, count, seconds in session.execute(by_state):
+        standing = found[study_id]
+        standing.busy_seconds += seconds
+        if kind == AssignmentKind.TRAIN:
+            standing.counts[state] = count
+
+
+def _best(session: Session, studies: Sequence[StudyRow]) -> Iterable[AssignmentRow]:
+    """Return the best complete trials of each study, best first, of equals the earlier: see `Standing.best`."""
+    maximized = [study.id for study in studies if study.spec.maximize]
+    wanted = max((study.spec.confirm.candidates for study in studies if study.spec.confirm is not None), default=1)
+    better_first = AssignmentRow.value * case((AssignmentRow.study_id.in_(maximized), -1.0), else_=1.0)
+    place = func.row_number().over(partition_by=AssignmentRow.study_id, order_by=(better_first, AssignmentRow.number))
+    ranked = (
+        select(AssignmentRow.id, place.label("place"))
+        .where(
+            AssignmentRow.study_id.in_([study.id for study in studies]),
+            AssignmentRow.kind == AssignmentKind.TRAIN,
+            AssignmentRow.state == TrialState.COMPLETE,
+            is_score(AssignmentRow.value),
+        )
+        .subquery()
+    )
+    best = select(AssignmentRow).join(ranked, ranked.c.id == AssignmentRow.id).where(ranked.c.place <= wanted)
+    return session.scalars(best.order_by(AssignmentRow.study_id, ranked.c.place))
