@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any, NoReturn
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 from sqlalchemy import JSON, Double, Text, TypeDecorator
 from sqlalchemy.engine import Dialect
 
@@ -49,9 +50,12 @@ class Unreadable:
 def read_json(text: str | bytes) -> Any:
     """Return the value of a stored JSON text; the engine reads JSON columns by it."""
     try:
-        return json.loads(text)
-    except ValueError as error:
-        return Unreadable(text, error)
+        return from_json(text)
+    except ValueError:  # the faster reader refuses some texts that Python's own has written
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            return Unreadable(text, error)
 
 
 @lru_cache(maxsize=512)

@@ -1,4 +1,4 @@
-"""Rows that were damaged, or that a newer version wrote: what of them can be shown, so that no list fails for one row.
+"""What can be shown of a row that was damaged, or that a newer version wrote, so that it fails no list.
 
 The views of studies, trials and schedules call it where making a whole view raises one of `UNREADABLE`.
 """
