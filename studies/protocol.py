@@ -8,12 +8,23 @@ values are stored and sent: they must never change in JSON.
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, FiniteFloat
+from pydantic import AfterValidator, Field, FiniteFloat
 
 from luthier.studies.hyperparameters import Params
 from luthier.studies.results import Comparison, Evaluation, Inspection
 from luthier.studies.spec import StudySpec
-from luthier.studies.wire import Bytes, FileRef, Message, Metrics, MicroBatch, Sentence
+from luthier.studies.wire import (
+    MOST_BYTES,
+    Bytes,
+    FileRef,
+    Message,
+    Metrics,
+    MicroBatch,
+    Seconds,
+    Sentence,
+    Speed,
+    cut,
+)
 
 
 class TrialState(StrEnum):
@@ -91,11 +102,15 @@ class Decision(StrEnum):
     CANCEL = "cancel"  # no service sends it: a worker tells its child that the lease is lost; the child drops the work
 
 
+PathPart = Annotated[str, AfterValidator(lambda text: cut(text, 200))] | Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
+
 class DataProblem(Message):
     """The reason why a model or its data cannot be used: a sentence with the cure."""
 
     message: Sentence
-    path: list[str | int] = Field([])  # of the wrong value in the spec, where there is one
+    # Of the wrong value in the spec, where there is one.
+    path: Annotated[list[PathPart], AfterValidator(lambda parts: parts[:20])] = Field([])
 
 
 class Checkpoint(Message):
@@ -143,7 +158,9 @@ class Gpu(Message):
     """The GPU that a worker computes on. Workers with the same id share it."""
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}$")  # unique in the world
-    total_bytes: Annotated[int, Field(ge=1, lt=2**63)] | None = None  # None: not known, so it is not shared by bytes
+    total_bytes: Annotated[int, Field(ge=1, le=MOST_BYTES)] | None = (
+        None  # None: not known, so it is not shared by bytes
+    )
 
 
 class Claim(Message):
@@ -170,9 +187,9 @@ class Report(LeaseMessage):
     step: int = Field(ge=1, lt=2**31)
     micro_batch: MicroBatch | None = None
     metrics: Metrics
-    seconds: FiniteFloat = Field(0, ge=0)  # busy with this attempt so far
+    seconds: Seconds = 0  # busy with this attempt so far
     peak_memory_bytes: Bytes | None = None
-    examples_per_second: FiniteFloat | None = None
+    examples_per_second: Speed | None = None
     resume: FileRef | None = None  # the checkpoint from which another worker can continue
     best: FileRef | None = None  # set when this step's weights are the trial's best so far
 
@@ -189,9 +206,9 @@ class Outcome(LeaseMessage):
     reason: Reason | None = None
     problem: DataProblem | None = None
     micro_batch: MicroBatch | None = None
-    seconds: FiniteFloat = Field(0, ge=0)
+    seconds: Seconds = 0
     peak_memory_bytes: Bytes | None = None
-    examples_per_second: FiniteFloat | None = None
+    examples_per_second: Speed | None = None
     inspection: Inspection | None = None
     evaluation: Evaluation | None = None
     comparison: Comparison | None = None

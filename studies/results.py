@@ -3,50 +3,62 @@
 A worker sends one within its `Outcome`; the service stores it as JSON, so its fields keep their names there for ever.
 """
 
+from typing import Annotated
+
 from pydantic import Field, FiniteFloat
 
-from luthier.studies.wire import Bytes, FileRef, Message, Metrics
+from luthier.studies.wire import LARGEST_SCORE, Bytes, Count, FileRef, Message, Metrics, MicroBatch, Seconds
+
+BLOCKS = 10_000  # of a model
+LABELS = 1_000_000  # of a data set
+REPLICATES = 100_000  # of a comparison
+Label = Annotated[str, Field(max_length=10_000)]
+Difference = Annotated[FiniteFloat, Field(ge=-2 * LARGEST_SCORE, le=2 * LARGEST_SCORE)]
 
 
 class Block(Message):
     """A block of the backbone and its parameter count."""
 
-    name: str
-    parameters: int
+    name: str = Field(max_length=1_000)
+    parameters: Count
 
 
 class BatchFit(Message):
     """Memory of one batch size at the space's costliest configuration (longest inputs, fewest frozen blocks)."""
 
-    batch_size: int  # examples
+    batch_size: MicroBatch  # examples
     fits: bool  # in one piece
-    micro_batch: int  # examples of a piece that fits; the whole batch if `fits`
+    micro_batch: MicroBatch  # examples of a piece that fits; the whole batch if `fits`
     memory_bytes: Bytes  # of the whole batch in one piece
 
 
 class Estimates(Message):
     """The cost of a trial, from a probe of a few steps on the inspecting worker, at the baseline's configuration."""
 
-    seconds_per_trial: FiniteFloat
+    seconds_per_trial: Seconds
     memory_bytes: Bytes | None = None
-    batch_sizes: list[BatchFit] = Field([])  # ascending
+    batch_sizes: list[BatchFit] = Field([], max_length=10_000)  # ascending
 
 
 class ModelSummary(Message):
     """A model's blocks, bottom first, and the parameters trained at freeze depth 0, 1, ... L."""
 
-    blocks: list[Block]
-    trainable_parameters: list[int]
+    blocks: list[Block] = Field(max_length=BLOCKS)
+    trainable_parameters: list[Count] = Field(max_length=BLOCKS + 1)
 
 
 class Inspection(ModelSummary):
     """Model and data of a study, as `inspect` describes them: all that the service and later trials need."""
 
-    further_models: list[ModelSummary] = Field([], alias="others")  # of the spec's second model and the ones after it
-    label_names: list[str]  # index = class id, the same in every trial and in the saved model
-    labels: dict[str, int]  # label -> rows with it, over all splits
-    rows: dict[str, int]  # split (train, validation, test) -> rows
-    fingerprint: str  # SHA-256 of the examples and their splits
+    further_models: list[ModelSummary] = Field(
+        [], alias="others", max_length=1_000
+    )  # of the spec's second model and the ones after it
+    label_names: list[Label] = Field(
+        max_length=LABELS
+    )  # index = class id, the same in every trial and in the saved model
+    labels: dict[Label, Count] = Field(max_length=LABELS)  # label -> rows with it, over all splits
+    rows: dict[str, Count] = Field(max_length=100)  # split (train, validation, test) -> rows
+    fingerprint: str = Field(max_length=64)  # SHA-256 of the examples and their splits
     estimates: Estimates | None = None
 
     @property
@@ -74,17 +86,17 @@ class Comparison(Message):
     the challenger's score minus the champion's, with the sign turned where less is better, so that more is better.
     """
 
-    examples: int = Field(ge=0)
-    excluded: int = Field(ge=0, alias="left_out")  # examples of the split that one of the two has seen before
-    labelled_units: int = Field(ge=0, alias="units")
+    examples: Count
+    excluded: Count = Field(alias="left_out")  # examples of the split that one of the two has seen before
+    labelled_units: Count = Field(alias="units")
     independent: bool  # every unit is an example of its own, related to no other
     champion: Metrics
     challenger: Metrics
-    gained: int = Field(ge=0)  # units that only the challenger has right
-    lost: int = Field(ge=0)  # units that only the champion has right
+    gained: Count  # units that only the challenger has right
+    lost: Count  # units that only the champion has right
     # The null distribution of the objective's difference: in each replicate a coin per example (or group of examples)
     # decides whether the two models' answers are swapped (E. W. Noreen 1989). Empty where no test needs it.
-    exchanged: list[FiniteFloat] = Field([])
+    exchanged: list[Difference] = Field([], max_length=REPLICATES)
     # The same difference on bootstrap resamples of the examples (or groups). Empty where no test needs it.
-    resampled: list[FiniteFloat] = Field([])
+    resampled: list[Difference] = Field([], max_length=REPLICATES)
     predictions: FileRef  # the answers of both for each unit

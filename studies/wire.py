@@ -20,12 +20,39 @@ class Message(BaseModel):
     )
 
 
-# Postgres stores no NUL, and the texts of workers often quote their data.
-Sentence = Annotated[str, AfterValidator(lambda text: text.replace("\0", "\N{REPLACEMENT CHARACTER}"))]
-Bytes = Annotated[int, Field(ge=0, lt=2**63)]
+TEXT_CHARACTERS = 4_000  # of a sentence: longer ones are cut
+CUT = " \N{HORIZONTAL ELLIPSIS} (cut)"
+LARGEST_SCORE = 1e100  # sums and squares of such scores are finite too
+LONGEST_SECONDS = 1e10  # three centuries
+FASTEST = 1e12  # examples per second
+MOST_BYTES = 2**50  # a pebibyte
+
+
+def cut(text: str, characters: int) -> str:
+    """Return a text with at most so many characters; a longer one ends with `CUT`."""
+    return text if len(text) <= characters else text[: characters - len(CUT)] + CUT
+
+
+def _as_sentence(text: str) -> str:
+    return cut(text.replace("\0", "\N{REPLACEMENT CHARACTER}"), TEXT_CHARACTERS)  # Postgres stores no NUL
+
+
+def _as_score(value: float | None) -> float | None:
+    return None if value is None or not abs(value) <= LARGEST_SCORE else value
+
+
+# What a worker says about its work beyond these bounds is brought inside them: a refusal would lose the work's result.
+Sentence = Annotated[str, AfterValidator(_as_sentence)]  # it may quote a worker's data
+Bytes = Annotated[int, Field(ge=0, lt=2**63), AfterValidator(lambda count: min(count, MOST_BYTES))]
+Seconds = Annotated[FiniteFloat, Field(ge=0), AfterValidator(lambda seconds: min(seconds, LONGEST_SECONDS))]
+Speed = Annotated[FiniteFloat, Field(ge=0), AfterValidator(lambda speed: min(speed, FASTEST))]  # examples per second
+Count = Annotated[int, Field(ge=0, lt=2**53)]  # exact also where JSON's numbers are floats
 MicroBatch = Annotated[int, Field(ge=1, lt=2**31)]  # examples that fitted in memory together, after more did not
 MetricName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@/-]{0,63}$")]
-Metrics = dict[MetricName, Annotated[FiniteFloat, Strict()] | None]  # None: the score is not a finite number
+# None: the score is not a finite number, or so large that sums of such scores would not be.
+Score = Annotated[Annotated[FiniteFloat, Strict()] | None, AfterValidator(_as_score)]
+MOST_METRICS = 100
+Metrics = Annotated[dict[MetricName, Score], Field(max_length=MOST_METRICS)]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
 

@@ -14,6 +14,7 @@ from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.openapi import TEXT
 from luthier.service.errors import Unavailable, responses
 from luthier.service.schemas import Page, TaskView, WorkerView
+from luthier.service.storage.believable import busy_seconds
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import AssignmentKind
 from luthier.studies.tasks import TASKS
@@ -86,9 +87,7 @@ class _Rows(Collector):
             )
             for state, reason, count in session.execute(by_reason):
                 trials.add_metric([state, reason or ""], count)
-            lost, seconds = session.execute(
-                select(func.sum(AssignmentRow.losses), func.sum(AssignmentRow.seconds + AssignmentRow.seconds_before))
-            ).one()
+            lost, seconds = session.execute(select(func.sum(AssignmentRow.losses), func.sum(busy_seconds()))).one()
             losses.add_metric([], lost or 0)
             busy.add_metric([], seconds or 0.0)
             states = [worker.state for worker in _workers(self._service, session)]

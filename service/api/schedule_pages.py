@@ -19,7 +19,7 @@ def all_schedules(service: ServiceDep) -> HTMLResponse:
     """Show every schedule with its next due time, its last run and its champion's score."""
     with service.core.database.reading() as session:
         schedules = session.scalars(select(ScheduleRow).order_by(ScheduleRow.name)).all()
-        return render("schedules.html", schedules=[schedule_views.schedule_view(session, row) for row in schedules])
+        return render("schedules.html", schedules=schedule_views.schedule_views(session, schedules))
 
 
 @router.get("/schedules/{name}")

@@ -46,7 +46,7 @@ def listing(service: ServiceDep, cursor: paging.Cursor = None, limit: paging.Lim
     position = paging.decode(cursor)
     with service.core.database.reading() as session:
         page, next_cursor = paging.fetch(session, select(ScheduleRow), ScheduleRow.id, position, limit)
-        return Page(items=[schedule_views.schedule_view(session, row) for row in page], next_cursor=next_cursor)
+        return Page(items=schedule_views.schedule_views(session, page), next_cursor=next_cursor)
 
 
 @router.get("/{name}", responses=responses(NotFound))

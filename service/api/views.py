@@ -4,16 +4,17 @@ Routes call them inside their transaction. They read rows, and change none. The 
 schedules/views.py.
 """
 
+import logging
 import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from statistics import fmean
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from luthier.service.lifecycle import budget, confirmation, winner
+from luthier.service.lifecycle.standings import Standing, standings
 from luthier.service.schemas import (
     BaselineView,
     BestView,
@@ -29,80 +30,87 @@ from luthier.service.schemas import (
     TrialView,
     WorkerView,
 )
+from luthier.service.storage import damaged
 from luthier.service.storage.presence import LISTED_SECONDS
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow, WorkerRow
 from luthier.service.times import instant
 from luthier.studies.hyperparameters import HYPERPARAMETERS
 from luthier.studies.protocol import AssignmentKind, Reason, StudyState, TrialState
 from luthier.studies.tasks import Task
+from luthier.studies.text import one_line
+from luthier.studies.wire import TEXT_CHARACTERS, cut
+
+log = logging.getLogger("luthier")
+
+SCALARS = (bool, int, float, str)
 
 
 def study_views(session: Session, studies: Sequence[StudyRow], problem: str | None = None) -> list[StudyView]:
     """Return the studies with their counts, best trial, baseline and model, in the given order.
+
+    The number of queries does not depend on the number of studies. A row that cannot be shown whole is shown with its
+    name and the reason.
 
     Args:
         session: the transaction to read in.
         studies: their rows.
         problem: why no study of the service goes on now, for the warnings of those that have not ended.
     """
-    ids = [study.id for study in studies]
-    counts: dict[int, dict[str, int]] = {study_id: {} for study_id in ids}
-    by_state = select(AssignmentRow.study_id, AssignmentRow.state, func.count()).where(
-        AssignmentRow.study_id.in_(ids), AssignmentRow.kind == AssignmentKind.TRAIN
-    )
-    for study_id, state, count in session.execute(by_state.group_by(AssignmentRow.study_id, AssignmentRow.state)):
-        counts[study_id][state] = count
-    busy = budget.gpu_seconds(session, ids)
-    seen = [_study(session, study, counts[study.id], busy.get(study.id, 0.0)) for study in studies]
-    for view in seen:
+    standing = standings(session, studies)
+    views = []
+    for study in studies:
+        try:
+            view = _study(study, standing[study.id])
+        except damaged.UNREADABLE as error:
+            view = _damaged_study(study, error)
         if problem is not None and view.finished_at is None:
             view.warnings.append(problem)
-    return seen
+        views.append(view)
+    return views
 
 
-def _study(session: Session, study: StudyRow, counts: dict[str, int], busy: float) -> StudyView:
-    """Return one study.
-
-    Args:
-        session: the transaction to read in.
-        study: its row.
-        counts: trial state -> number of trials.
-        busy: seconds that workers have spent on its assignments.
-    """
-    best = winner.best_trial(session, study)
-    if study.winner is not None and best is not None and best.number != study.winner:  # its repetitions did better
-        best = _trial_row(session, study, study.winner)
-    baseline = _trial_row(session, study, 0)
+def _study(study: StudyRow, standing: Standing) -> StudyView:
+    best = standing.best[0] if standing.best else None
+    if study.winner is not None and best is not None:  # its repetitions may have done better than the best trial's
+        best = standing.named.get(study.winner)
+    baseline = standing.named.get(0)
     return StudyView(
         name=study.name,
         state=StudyState(study.state),
         created_at=datetime.fromtimestamp(study.created_at, UTC),
         finished_at=instant(study.finished_at),
         spec=study.spec.model_dump(mode="json"),
-        counts=Counts(**counts),
+        counts=Counts(**standing.counts),
         best=None if best is None else _best(study, best),
         confirmed=[
             ConfirmedView(trial=candidate.trial.number, values=candidate.values, mean=fmean(candidate.values))
-            for candidate in confirmation.candidates(session, study)
+            for candidate in standing.candidates
             if candidate.values
         ],
         baseline=None if baseline is None else BaselineView(trial=0, value=baseline.value),
         model=_model(study),
-        gpu_seconds=round(busy, 3),
-        error=study.error,
-        message=study.message,
-        warnings=[text for text in (study.search_error, study.note) if text],
+        gpu_seconds=round(standing.busy_seconds, 3),
+        error=_text(study.error),
+        message=_text(study.message),
+        warnings=[cut(text, TEXT_CHARACTERS) for text in (study.search_error, study.note) if text],
     )
 
 
-def _trial_row(session: Session, study: StudyRow, number: int) -> AssignmentRow | None:
-    return session.scalar(
-        select(AssignmentRow).where(
-            AssignmentRow.study_id == study.id,
-            AssignmentRow.kind == AssignmentKind.TRAIN,
-            AssignmentRow.number == number,
-        )
+def _damaged_study(study: StudyRow, error: Exception) -> StudyView:
+    """Return what can be shown of a study whose row is damaged; a state that is none shows as failed."""
+    log.warning("study %d cannot be shown whole: %s", study.id, one_line(error))
+    return StudyView(
+        name=study.name,
+        state=StudyState(study.state) if study.state in set(StudyState) else StudyState.FAILED,
+        created_at=damaged.instant_or_epoch(study.created_at),
+        spec=damaged.stored_object(study.spec),
+        counts=Counts(),
+        error=damaged.sentence(error),
     )
+
+
+def _text(text: str | None) -> str | None:
+    return None if text is None else cut(text, TEXT_CHARACTERS)
 
 
 def _best(study: StudyRow, row: AssignmentRow) -> BestView | None:
@@ -120,12 +128,22 @@ def _model(study: StudyRow) -> ModelView | None:
 
 
 def trial_views(session: Session, trials: Sequence[AssignmentRow]) -> list[TrialView]:
-    """Return the trials with their scores by step, in the given order."""
+    """Return the trials with their scores by step, in the given order.
+
+    A row that cannot be shown whole is shown with its number and the reason.
+    """
     reports: dict[int, list[StepView]] = {row.id: [] for row in trials}
-    statement = select(ReportRow).where(ReportRow.assignment_id.in_(reports)).order_by(ReportRow.step)
-    for report in session.scalars(statement):
-        reports[report.assignment_id].append(StepView(step=report.step, metrics=report.metrics))
-    return [_trial(row, reports[row.id]) for row in trials]
+    columns = select(ReportRow.assignment_id, ReportRow.step, ReportRow.metrics)
+    statement = columns.where(ReportRow.assignment_id.in_(reports)).order_by(ReportRow.step)
+    for assignment_id, step, metrics in session.execute(statement):
+        reports[assignment_id].append(StepView(step=step, metrics=metrics))
+    views = []
+    for row in trials:
+        try:
+            views.append(_trial(row, reports[row.id]))
+        except damaged.UNREADABLE as error:
+            views.append(_damaged_trial(row, error))
+    return views
 
 
 def _trial(row: AssignmentRow, values: list[StepView]) -> TrialView:
@@ -136,7 +154,7 @@ def _trial(row: AssignmentRow, values: list[StepView]) -> TrialView:
         value=row.value,
         values=values,
         reason=Reason(row.reason) if row.reason else None,
-        error=row.error,
+        error=_text(row.error),
         attempt=row.attempt,
         worker=row.worker,
         started_at=instant(row.started_at),
@@ -145,6 +163,17 @@ def _trial(row: AssignmentRow, values: list[StepView]) -> TrialView:
         seed=row.seed,
         peak_memory_bytes=row.peak_memory_bytes,
         examples_per_second=row.examples_per_second,
+    )
+
+
+def _damaged_trial(row: AssignmentRow, error: Exception) -> TrialView:
+    """Return what can be shown of a trial whose row is damaged; a state that is none shows as failed."""
+    log.warning("trial %d of study %d cannot be shown whole: %s", row.number, row.study_id, one_line(error))
+    return TrialView(
+        number=row.number,
+        state=TrialState(row.state) if row.state in set(TrialState) else TrialState.FAILED,
+        params={name: value for name, value in damaged.stored_object(row.params).items() if isinstance(value, SCALARS)},
+        error=damaged.sentence(error),
     )
 
 
@@ -178,7 +207,7 @@ def _worker(row: WorkerRow, held: tuple[str, AssignmentRow] | None, now: float, 
         gpu=row.gpu,
         gpu_memory_bytes=row.gpu_bytes,
         reserved_bytes=held[1].gpu_bytes if held else None,
-        last_seen_at=datetime.fromtimestamp(min(row.seen_at, now), UTC),
+        last_seen_at=damaged.instant_or_epoch(min(row.seen_at, now)),
     )
 
 

@@ -86,15 +86,9 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str |
         rows: The values, as many in each row as there are columns; `cell` formats them.
         title: A line above the table.
     """
-    from rich import box
-    from rich.table import Table
+    from luthier.service.cli.long_table import LongTable
 
-    new_table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        new_table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
-    for row in rows:
-        new_table.add_row(*(cell(value) for value in row))
-    return new_table
+    return LongTable(list(columns), [[cell(value) for value in row] for row in rows], title)
 
 
 def facts(pairs: Mapping[str, object], title: str | None = None) -> "Table":

@@ -14,7 +14,7 @@ from luthier.service.client.errors import ServiceError, Unreachable
 from luthier.service.schemas import Page, ProblemView
 from luthier.studies.host import is_loopback
 
-PAGE = 200  # items of a request
+PAGE = 500  # items of a request, the most that the service gives
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -35,6 +35,8 @@ def forget_superseded(session: Session, study: StudyRow) -> list[AssignmentRow]:
     Returns:
         The trials and repetitions that named one.
     """
+    if not study.is_readable:  # which weights are the winner's cannot be told; deleting the study removes them
+        return []
     ids_to_keep = winner.ids_to_keep(session, study)
     with_files = select(AssignmentRow).where(
         AssignmentRow.study_id == study.id,

@@ -83,6 +83,8 @@ class Claims:
         for row in list_queued(session, self.core.only):
             study = session.get_one(StudyRow, row.study_id)
             kind = AssignmentKind(row.kind)
+            if not study.is_readable or not isinstance(row.params, dict):
+                continue
             if placement.reserve(session, study, kind, row.params) is not None:
                 break
         else:
@@ -154,6 +156,8 @@ class Claims:
 
     def _next_number(self, session: Session, study: StudyRow) -> int | None:
         """Settle a locked study, and return the number of the trial to ask for; None when it wants none now."""
+        if not study.is_readable:
+            return None
         counts = transitions.settle(session, self.core.leases, study)
         if counts is None or study.state != StudyState.RUNNING:
             return None

@@ -106,7 +106,7 @@ class Reaper:
         core = self.core
         with core.database.transaction() as session:
             study = study_rows.lock_by_id(session, study_id)
-            if study is None:
+            if study is None or not study.is_readable:
                 return
             failed = select(AssignmentRow).where(
                 AssignmentRow.study_id == study_id,

@@ -140,6 +140,6 @@ class SearchPool(OpenSearches):
 
     def close_study(self, study: StudyRow) -> None:
         """Bring Optuna up to date about a study that has ended, and close its search."""
-        if study.inspection is not None and study.started_at is not None:
+        if study.inspection is not None and study.started_at is not None and study.is_readable:
             self.mend(study, LONG_PATIENCE_SECONDS)
         self.forget(study.id)

@@ -42,8 +42,17 @@ def tell_ends(database: Database, study_id: int, search: Search) -> None:
 def tell(database: Database, search: Search, row: AssignmentRow) -> None:
     """Tell Optuna how a trial ended, after the evaluations that it lacks."""
     replay_reports(database, search, row, row.step)
-    reason = Reason(row.reason) if row.reason else None
-    search.tell(row.number, TrialState(row.state), row.value, reason)
+    search.tell(row.number, _end(row), row.value, _reason(row))
+
+
+def _reason(row: AssignmentRow) -> Reason | None:
+    return Reason(row.reason) if row.reason in set(Reason) else None
+
+
+def _end(row: AssignmentRow) -> TrialState:
+    """Return a trial's state for Optuna: what an older version took for a score may be none."""
+    state = TrialState(row.state)
+    return TrialState.FAILED if state is TrialState.COMPLETE and row.value is None else state
 
 
 def replay_reports(database: Database, search: Search, row: AssignmentRow, last: int) -> None:
@@ -109,9 +118,9 @@ def _known_trials(database: Database, study_id: int, metric: str) -> list[KnownT
         KnownTrial(
             number=row.number,
             params=row.params,
-            state=TrialState(row.state),
+            state=_end(row),
             value=row.value,
-            reason=Reason(row.reason) if row.reason else None,
+            reason=_reason(row),
             scores=scores.get(row.id, {}),
             started_at=row.started_at or row.created_at,
             finished_at=row.finished_at,

@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from luthier.service.lifecycle import winner
+from luthier.service.storage.believable import busy_seconds
 from luthier.service.storage.database import Database
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import AssignmentKind, StudyState, TrialState
@@ -27,7 +28,7 @@ class TrialCounts:
     def of(cls, session: Session, study_id: int) -> "TrialCounts":
         """Count a study's trials; repetitions and other kinds of work are left out."""
         by_state = (
-            select(AssignmentRow.state, func.count(), func.sum(AssignmentRow.seconds + AssignmentRow.seconds_before))
+            select(AssignmentRow.state, func.count(), func.sum(busy_seconds()))
             .where(AssignmentRow.study_id == study_id, AssignmentRow.kind == AssignmentKind.TRAIN)
             .group_by(AssignmentRow.state)
         )
@@ -90,13 +91,3 @@ def find_limit(session: Session, database: Database, study: StudyRow, counts: Tr
 
 def _reaches(trial: AssignmentRow, target: float, maximize: bool) -> bool:
     return trial.value is not None and not is_better(target, trial.value, maximize)
-
-
-def gpu_seconds(session: Session, study_ids: list[int]) -> dict[int, float]:
-    """Return, by study, the seconds that workers were busy with all of its assignments, over all attempts."""
-    statement = (
-        select(AssignmentRow.study_id, func.sum(AssignmentRow.seconds + AssignmentRow.seconds_before))
-        .where(AssignmentRow.study_id.in_(study_ids))
-        .group_by(AssignmentRow.study_id)
-    )
-    return {study_id: float(total or 0.0) for study_id, total in session.execute(statement)}

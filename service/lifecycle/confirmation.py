@@ -6,15 +6,17 @@ and partly luck. The weights that are kept are those of its repetition with the 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from luthier.service.storage.believable import is_score
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import AssignmentKind, TrialState
+from luthier.studies.spec import StudySpec
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def best_trials(session: Session, study: StudyRow, limit: int) -> list[Assignmen
         AssignmentRow.study_id == study.id,
         AssignmentRow.kind == AssignmentKind.TRAIN,
         AssignmentRow.state == TrialState.COMPLETE,
-        AssignmentRow.value.is_not(None),
+        is_score(AssignmentRow.value),
     )
     return list(session.scalars(statement.order_by(value, AssignmentRow.number).limit(limit)))
 
@@ -61,10 +63,24 @@ def candidates(session: Session, study: StudyRow) -> list[Candidate]:
         .where(AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.CONFIRM)
         .order_by(AssignmentRow.number)
     )
-    rows = {row.number: row for row in session.scalars(statement)}
+    return pair(study.spec, best_trials(session, study, confirm.candidates), session.scalars(statement))
+
+
+def pair(spec: StudySpec, best: Sequence[AssignmentRow], repetitions: Iterable[AssignmentRow]) -> list[Candidate]:
+    """Return a study's candidates, each with its repetitions; none where the spec asks for no confirmation.
+
+    Args:
+        spec: the study's spec.
+        best: its best trials, best first, as many as there are candidates or more.
+        repetitions: all of its repetitions.
+    """
+    confirm = spec.confirm
+    if confirm is None:
+        return []
+    rows = {row.number: row for row in repetitions}
     return [
         Candidate(trial, [rows[n] for n in range(rank * confirm.seeds, (rank + 1) * confirm.seeds) if n in rows])
-        for rank, trial in enumerate(best_trials(session, study, confirm.candidates))
+        for rank, trial in enumerate(best[: confirm.candidates])
     ]
 
 
@@ -80,7 +96,7 @@ def pick(candidates: Sequence[Candidate], maximize: bool) -> tuple[Candidate, As
         repetition = candidate.best_repetition(maximize)
         if repetition is None:
             continue
-        mean = fmean(candidate.values) * (1 if maximize else -1)
+        mean = fmean(candidate.values or [0.0]) * (1 if maximize else -1)
         rank = (len(candidate.values) == len(candidate.repetitions), mean)
         if rank > best_rank:
             picked = (candidate, repetition)

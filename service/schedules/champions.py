@@ -6,6 +6,7 @@ it and the column that makes it the champion are written in one transaction: whe
 is the old one or the new one. Functions here never commit.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import select
@@ -23,6 +24,12 @@ CHAMPION, CHALLENGER = "champion.tar.gz", "challenger.tar.gz"  # in the folder o
 def current(session: Session, schedule: ScheduleRow) -> ChampionRow | None:
     """Return the schedule's champion, or None before its first one."""
     return None if schedule.champion_id is None else session.get(ChampionRow, schedule.champion_id)
+
+
+def of_schedules(session: Session, schedules: Sequence[ScheduleRow]) -> dict[int, ChampionRow]:
+    """Return id -> champion, of the models that these schedules have in use."""
+    ids = [schedule.champion_id for schedule in schedules if schedule.champion_id is not None]
+    return {champion.id: champion for champion in session.scalars(select(ChampionRow).where(ChampionRow.id.in_(ids)))}
 
 
 def file(store: FileStore, champion: ChampionRow) -> Path:

@@ -74,6 +74,7 @@ class ScheduleView(BaseModel):
         next: the next due times, at most 5; none when it has ended.
         champion: the model in use; null until a run has promoted one.
         last_runs: the latest runs, at most 10, newest first.
+        error: why it cannot be shown whole, where its row was damaged.
     """
 
     name: str
@@ -83,3 +84,4 @@ class ScheduleView(BaseModel):
     next: list[AwareDatetime]
     champion: ChampionView | None = None
     last_runs: list[RunView]
+    error: str | None = None

@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ColumnElement, FunctionElement
 
+from luthier.service.storage.column_types import read_json
 from luthier.studies.search.storage import engine_options, hide_values, init_storage
 
 log = logging.getLogger("luthier")
@@ -79,7 +80,7 @@ class Database:
         self.sqlite = make_url(url).get_backend_name() == "sqlite"
         self.clock_offset = 0.0
         self._lock = threading.RLock()
-        self.engine = create_engine(url, **engine_options(url))
+        self.engine = create_engine(url, json_deserializer=read_json, **engine_options(url))
         hide_values(self.engine)
         if self.sqlite:
             self._set_up_sqlite()

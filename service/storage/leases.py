@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import ColumnElement
 
 from luthier.service.errors import Stale
+from luthier.service.storage.believable import possible_seconds, seconds_of
 from luthier.service.storage.database import Database, changed_rows
 from luthier.service.storage.reservation import Reservation
 from luthier.service.storage.tables import AssignmentRow, StudyRow
@@ -113,7 +114,7 @@ class Leases:
             received=False,
             attempt=AssignmentRow.attempt + 1,
             started_at=func.coalesce(AssignmentRow.started_at, now),
-            seconds_before=AssignmentRow.seconds_before + AssignmentRow.seconds,
+            seconds_before=seconds_of(AssignmentRow.seconds_before) + seconds_of(AssignmentRow.seconds),
             seconds=0,
             gpu=reservation.gpu,
             gpu_share=reservation.share,
@@ -141,12 +142,12 @@ class Leases:
             session: the caller's transaction.
             assignment_id: the assignment.
             token: the lease's token.
-            seconds: how long the worker has been busy with this attempt; None leaves the column.
+            seconds: how long the worker says it has been busy with this attempt; None leaves the column.
 
         Raises:
             Stale: the token does not hold the assignment, or no longer.
         """
-        columns: dict[str, Any] = {} if seconds is None else {"seconds": seconds}
+        columns: dict[str, Any] = {} if seconds is None else {"seconds": self._possible(seconds)}
         columns |= {"deadline": self.database.now() + self.lease_seconds, "received": True}
         return self._change_held(session, assignment_id, token, columns)
 
@@ -162,12 +163,14 @@ class Leases:
             session: the caller's transaction.
             row: the assignment, as `lock_held` returned it.
             state: a state of `FINISHED`.
-            columns: further columns that come with the end: reason, error, seconds, files.
+            columns: further columns that come with the end: reason, error, files; `seconds` as the worker says.
 
         Raises:
             Stale: the lease is over.
         """
         columns |= {"state": state, "deadline": None, "finished_at": self.database.now()}
+        if "seconds" in columns:
+            columns["seconds"] = self._possible(columns["seconds"])
         self._change_held(session, row.id, row.token, columns)
 
     def release(
@@ -188,7 +191,7 @@ class Leases:
             error: the reason, as a sentence, for the case that the assignment fails.
             expired: the lease ran out. The token of an assignment that fails is then removed, as its worker may not
                 repeat an end that it did not report itself.
-            seconds: how long the worker was busy with this attempt; None leaves the column.
+            seconds: how long the worker says it was busy with this attempt; None leaves the column.
 
         Returns:
             The new state: queued, or failed.
@@ -199,7 +202,7 @@ class Leases:
         losses = row.losses + 1 if lost else row.losses
         columns: dict[str, Any] = {"losses": losses, "deadline": None}
         if seconds is not None:
-            columns["seconds"] = seconds
+            columns["seconds"] = self._possible(seconds)
         if lost and losses >= self.max_losses:
             state = TrialState.FAILED
             sentence = f"Its worker vanished {losses} times; the last: {error}"
@@ -270,6 +273,10 @@ class Leases:
         """Return whether this outcome was recorded before: a worker repeats it when the answer did not arrive."""
         row = session.get(AssignmentRow, outcome.id)
         return row is not None and row.token == outcome.token and row.state in FINISHED
+
+    def _possible(self, seconds: float) -> ColumnElement[float]:
+        """Return what is stored of the seconds that a worker says it was busy: no more than its lease can have had."""
+        return possible_seconds(seconds, self.database.now(), self.lease_seconds)
 
     def _change_held(
         self, session: Session, assignment_id: int, token: str | None, columns: dict[str, Any]

@@ -11,7 +11,15 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, String, Text, UniqueConstraint, true
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, synonym
 
-from luthier.service.storage.column_types import PydanticJson, PydanticText, StoredModel
+from luthier.service.storage.column_types import (
+    PydanticJson,
+    PydanticText,
+    ScoreNumber,
+    ScoresJson,
+    SecondsNumber,
+    StoredModel,
+    Unreadable,
+)
 from luthier.studies.promotion import PromotionDecision
 from luthier.studies.results import Comparison, Inspection
 from luthier.studies.schedule import ScheduleSpec
@@ -50,13 +58,18 @@ class StudyRow(Base):
     ask_token: Mapped[str | None] = mapped_column("asker", String(64))  # turn of the request that asks Optuna now
     ask_expires_at: Mapped[float | None] = mapped_column("asker_until", Double)
     winner: Mapped[int | None]  # number of the trial whose model is kept
-    test: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    test: Mapped[dict[str, Any] | None] = mapped_column(ScoresJson)
     model: Mapped[StoredModel | None] = mapped_column(PydanticJson(StoredModel))  # the winner's, packed
     winner_confirmation: Mapped[int | None] = mapped_column("winner_again")
     """Number of the winner's repetition (kind confirm) whose weights are kept; None: the weights of the trial."""
     hold_after_inspection: Mapped[bool | None] = mapped_column("hold")
     """Once inspected it waits, paused, for the schedule's run that created it."""
     micro_batch: Mapped[int | None]  # the most examples that fitted in memory together, after more did not
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether this version can read the spec and the inspection; without them a study can only be ended."""
+        return not isinstance(self.spec, Unreadable) and not isinstance(self.inspection, Unreadable)
 
 
 class AssignmentRow(Base):
@@ -90,12 +103,12 @@ class AssignmentRow(Base):
     reason: Mapped[str | None] = mapped_column(String(16))
     error: Mapped[str | None] = mapped_column(Text)
     problem_path: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
-    seconds_before: Mapped[float] = mapped_column(Double, default=0.0)  # of earlier attempts
-    seconds: Mapped[float] = mapped_column(Double, default=0.0)  # of this one
+    seconds_before: Mapped[float] = mapped_column(SecondsNumber, default=0.0)  # of earlier attempts
+    seconds: Mapped[float] = mapped_column(SecondsNumber, default=0.0)  # of this one
     peak_memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
-    examples_per_second: Mapped[float | None] = mapped_column(Double)
+    examples_per_second: Mapped[float | None] = mapped_column(ScoreNumber)
     step: Mapped[int] = mapped_column(default=0)  # last evaluation reported
-    value: Mapped[float | None] = mapped_column(Double)  # best or last, as the objective says
+    value: Mapped[float | None] = mapped_column(ScoreNumber)  # best or last, as the objective says
     best_step: Mapped[int | None]
     resume: Mapped[FileRef | None] = mapped_column(PydanticJson(FileRef))  # the file to continue from
     resume_step: Mapped[int] = mapped_column(default=0)  # the evaluation that `resume` was written at
@@ -118,7 +131,7 @@ class ReportRow(Base):
         ForeignKey("luthier_assignment.id", ondelete="CASCADE"), primary_key=True
     )
     step: Mapped[int] = mapped_column(primary_key=True)
-    metrics: Mapped[dict[str, Any]] = mapped_column(JSON)
+    metrics: Mapped[dict[str, Any]] = mapped_column(ScoresJson)
     at: Mapped[float] = mapped_column(Double)
 
 
@@ -201,7 +214,7 @@ class ChampionRow(Base):
     study: Mapped[str] = mapped_column(String(64))
     trial: Mapped[int]
     params: Mapped[dict[str, Any]] = mapped_column(JSON)
-    test: Mapped[dict[str, Any]] = mapped_column(JSON)  # its scores on the day it was promoted
+    test: Mapped[dict[str, Any]] = mapped_column(ScoresJson)  # its scores on the day it was promoted
     model: Mapped[FileRef] = mapped_column(PydanticJson(FileRef))  # in the schedule's own folder of the store
     previous_id: Mapped[int | None] = mapped_column(BigInteger)  # the champion before it
     promoted_at: Mapped[float] = mapped_column(Double)

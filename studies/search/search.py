@@ -63,7 +63,6 @@ class Search:
         self.spec = spec
         self._storage = storage
         self._space = space
-        self._writing = writing
         with writing():
             optuna.create_study(
                 storage=storage,

@@ -2,6 +2,7 @@
 
 act     ok | hang | die | oom | error | bad_data | full | exit | quiet (reports nothing until it is told to end)
 steps   evaluations reported (default 1), `pause` seconds after each
+loss    of every evaluation (default NaN), and `scores` more of them
 fits    examples that fit in memory together, as if more had not
 sleeper starts a process of its own, whose number goes to this file
 ended   the file that it makes after its last report
@@ -70,9 +71,9 @@ def train(assignment: Assignment, session: Session, warm: SimpleNamespace) -> Si
         resume, best = (session.folder / f"a{assignment.attempt}-s{step}.{role}" for role in ("resume", "best"))
         resume.write_bytes(b"resume %d" % step * 1000)
         best.write_bytes(b"best %d" % step)
-        session.report(
-            step=step, metrics={"accuracy": 0.5 + step / 100, "loss": float("nan")}, resume=resume, best=best
-        )
+        metrics = {"accuracy": 0.5 + step / 100, "loss": float(params.get("loss", "nan"))}
+        metrics |= {f"m{i}": 0.5 for i in range(int(params.get("scores", 0)))}
+        session.report(step=step, metrics=metrics, resume=resume, best=best)
         until = time.monotonic() + float(params.get("pause", 0))
         while time.monotonic() < until:
             session.poll()

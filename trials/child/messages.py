@@ -6,11 +6,11 @@ to the service, needs one.
 
 from typing import Annotated, Literal
 
-from pydantic import Field, FiniteFloat, TypeAdapter, field_validator
+from pydantic import Field, TypeAdapter, field_validator
 
 from luthier.studies.protocol import Assignment, DataProblem, Decision, Reason
 from luthier.studies.results import Comparison, Evaluation, Inspection
-from luthier.studies.wire import Bytes, FileRef, Message, Metrics, MicroBatch
+from luthier.studies.wire import Bytes, FileRef, Message, Metrics, MicroBatch, Speed
 
 LINE_BYTES = 64 * 2**20  # the longest line: an assignment whose inspection lists very many labels
 
@@ -64,7 +64,7 @@ class Evaluated(Message):
     metrics: Metrics
     resume: FileRef | None = None
     best: FileRef | None = None  # given when this step's weights are the trial's best so far
-    examples_per_second: FiniteFloat | None = None
+    examples_per_second: Speed | None = None
     peak_memory_bytes: Bytes | None = None
     micro_batch: MicroBatch | None = None
 
@@ -94,7 +94,7 @@ class Result(Message):
     reason: Reason | None = None
     problem: DataProblem | None = None
     micro_batch: MicroBatch | None = None
-    examples_per_second: FiniteFloat | None = None
+    examples_per_second: Speed | None = None
     peak_memory_bytes: Bytes | None = None
     inspection: Inspection | None = None
     evaluation: Evaluation | None = None

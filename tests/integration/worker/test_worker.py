@@ -72,6 +72,30 @@ def test_too_many_requests_are_spaced_as_the_service_asks(service: Service, star
     assert service.outcome(1).status == "complete"
 
 
+def test_a_report_that_is_refused_ends_the_trial_with_the_sentence(service: Service, start: Starts) -> None:
+    service.status["report"] = 422
+    service.assign(1, shared=True, params={"act": "hang"})
+    service.assign(2, shared=True, params={"steps": 0})
+    start()
+    outcome = service.outcome(1)
+    assert (outcome.status, outcome.reason) == ("failed", Reason.ERROR)
+    assert outcome.problem is not None
+    assert "as the script says" in outcome.problem.message
+    assert service.outcome(2).status == "complete", "the worker goes on"
+
+
+def test_a_trial_with_scores_beyond_all_bounds_ends_with_a_sentence(service: Service, start: Starts) -> None:
+    service.assign(1, shared=True, params={"scores": 20_000})
+    service.assign(2, shared=True, params={"loss": 1e308})
+    start()
+    outcome = service.outcome(1)
+    assert (outcome.status, outcome.reason) == ("failed", Reason.ERROR)
+    assert outcome.problem is not None
+    assert "at most 100 items" in outcome.problem.message
+    assert service.outcome(2).status == "complete"
+    assert service.reports(2)[0].metrics == {"accuracy": 0.51, "loss": None}
+
+
 @pytest.mark.parametrize("route", ["report", "renew"])
 @pytest.mark.parametrize("act", ["quiet", "hang"])
 def test_a_lost_lease_ends_the_work(service: Service, start: Starts, route: str, act: str) -> None:

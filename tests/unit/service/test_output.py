@@ -1,8 +1,13 @@
 """Values as the command line prints them."""
 
-import pytest
+import io
+import random
 
-from luthier.service.cli.output import cell, duration, score, size
+import pytest
+from rich.console import Console
+
+from luthier.service.cli import long_table
+from luthier.service.cli.output import cell, duration, score, size, table
 
 
 @pytest.mark.parametrize(
@@ -20,3 +25,23 @@ def test_what_is_not_known_is_a_dash() -> None:
 @pytest.mark.parametrize(("seconds", "printed"), [(0.4, "0:00"), (65, "1:05"), (7265.2, "2:01:05"), (-3, "0:00")])
 def test_time_spans_are_minutes_and_seconds(seconds: float, printed: str) -> None:
     assert duration(seconds) == printed
+
+
+@pytest.mark.parametrize("alphabet", ["abc 1", "aé漢字 b", "a\tb\nc"])
+@pytest.mark.parametrize("width", [30, 240])
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_long_table_is_printed_as_rich_prints_it(
+    monkeypatch: pytest.MonkeyPatch, alphabet: str, width: int, terminal: bool
+) -> None:
+    chance = random.Random(0)
+    rows = [["".join(chance.choices(alphabet, k=chance.randrange(12))) for _ in range(4)] for _ in range(50)]
+
+    def printed(long: int, title: str | None) -> str:
+        monkeypatch.setattr(long_table, "LONG", long)
+        file = io.StringIO()
+        console = Console(file=file, markup=False, highlight=False, width=width, force_terminal=terminal)
+        console.print(table((">number", "text", ">x", "last"), rows, title))
+        return file.getvalue()
+
+    for title in (None, "A title"):
+        assert printed(49, title) == printed(50, title)

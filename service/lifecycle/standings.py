@@ -1,0 +1,120 @@
+"""The standings of many studies at once: counts, time, best trial, baseline, winner and repetitions.
+
+Views of a page of studies are made from it. The number of queries does not grow with the studies.
+Nothing is changed here.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import case, func, select
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.expression import ColumnElement
+
+from luthier.service.lifecycle import confirmation
+from luthier.service.lifecycle.confirmation import Candidate
+from luthier.service.storage.believable import busy_seconds, is_score
+from luthier.service.storage.tables import AssignmentRow, StudyRow
+from luthier.studies.protocol import AssignmentKind, TrialState
+
+
+@dataclass
+class Standing:
+    """A study's standing.
+
+    Attributes:
+        counts: trial state -> number of trials.
+        busy_seconds: seconds that workers have spent on its assignments.
+        best: its best trials, best first; more than one only where its spec asks for confirmation.
+        named: number -> trial, of its baseline and of its winner.
+        candidates: the trials that were, or will be, trained again on fresh seeds.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    busy_seconds: float = 0.0
+    best: list[AssignmentRow] = field(default_factory=list)
+    named: dict[int, AssignmentRow] = field(default_factory=dict)
+    candidates: list[Candidate] = field(default_factory=list)
+
+
+def standings(session: Session, studies: Sequence[StudyRow]) -> dict[int, Standing]:
+    """Return the standing of each study by its id. A study whose spec cannot be read has no best trial."""
+    found = {study.id: Standing() for study in studies}
+    _count(session, found)
+    readable = [study for study in studies if study.is_readable]
+    confirmed = [study for study in readable if study.spec.confirm is not None]
+    plain = [study for study in readable if study.spec.confirm is None]
+    for row in (*_best(session, plain), *_candidates(session, confirmed)):
+        found[row.study_id].best.append(row)
+    named = (
+        select(AssignmentRow)
+        .join(StudyRow)
+        .where(AssignmentRow.study_id.in_(found), AssignmentRow.kind == AssignmentKind.TRAIN)
+        .where(AssignmentRow.number.in_([0, StudyRow.winner]))
+    )
+    for row in session.scalars(named):
+        found[row.study_id].named[row.number] = row
+    repetitions = _repetitions(session, confirmed)
+    for study in confirmed:
+        standing = found[study.id]
+        standing.candidates = confirmation.pair(study.spec, standing.best, repetitions[study.id])
+    return found
+
+
+def _count(session: Session, found: dict[int, Standing]) -> None:
+    """Fill in the numbers of trials by state, and the seconds of all assignments."""
+    by_state = (
+        select(AssignmentRow.study_id, AssignmentRow.kind, AssignmentRow.state, func.count(), func.sum(busy_seconds()))
+        .where(AssignmentRow.study_id.in_(found))
+        .group_by(AssignmentRow.study_id, AssignmentRow.kind, AssignmentRow.state)
+    )
+    for study_id, kind, state, count, seconds in session.execute(by_state):
+        standing = found[study_id]
+        standing.busy_seconds += seconds
+        if kind == AssignmentKind.TRAIN:
+            standing.counts[state] = count
+
+
+_IS_COMPLETE = (
+    AssignmentRow.kind == AssignmentKind.TRAIN,
+    AssignmentRow.state == TrialState.COMPLETE,
+    is_score(AssignmentRow.value),
+)
+
+
+def _better_first(studies: Sequence[StudyRow]) -> ColumnElement[float | None]:
+    """Return the SQL expression that orders the trials of these studies, each by the direction of its objective."""
+    maximized = [study.id for study in studies if study.spec.maximize]
+    return AssignmentRow.value * case((AssignmentRow.study_id.in_(maximized), -1.0), else_=1.0)
+
+
+def _best(session: Session, studies: Sequence[StudyRow]) -> Iterable[AssignmentRow]:
+    """Return the best complete trial of each study, the earlier of equals."""
+    if not studies:
+        return []
+    first = select(AssignmentRow.id).where(AssignmentRow.study_id == StudyRow.id, *_IS_COMPLETE)
+    first = first.order_by(_better_first(studies), AssignmentRow.number).limit(1).correlate(StudyRow)
+    ids = select(first.scalar_subquery()).where(StudyRow.id.in_([study.id for study in studies]))
+    return session.scalars(select(AssignmentRow).where(AssignmentRow.id.in_(ids)))
+
+
+def _candidates(session: Session, studies: Sequence[StudyRow]) -> Iterable[AssignmentRow]:
+    """Return the best complete trials of each study, best first, as many as the one that wants most has candidates."""
+    if not studies:
+        return []
+    order = (_better_first(studies), AssignmentRow.number)
+    place = func.row_number().over(partition_by=AssignmentRow.study_id, order_by=order)
+    of_page = AssignmentRow.study_id.in_([study.id for study in studies])
+    ranked = select(AssignmentRow.id, place.label("place")).where(of_page, *_IS_COMPLETE).subquery()
+    wanted = max(study.spec.confirm.candidates for study in studies if study.spec.confirm is not None)
+    best = select(AssignmentRow).join(ranked, ranked.c.id == AssignmentRow.id).where(ranked.c.place <= wanted)
+    return session.scalars(best.order_by(AssignmentRow.study_id, ranked.c.place))
+
+
+def _repetitions(session: Session, studies: Sequence[StudyRow]) -> dict[int, list[AssignmentRow]]:
+    """Return study id -> all of its repetitions."""
+    rows: dict[int, list[AssignmentRow]] = {study.id: [] for study in studies}
+    again = select(AssignmentRow).where(AssignmentRow.study_id.in_(rows), AssignmentRow.kind == AssignmentKind.CONFIRM)
+    for row in session.scalars(again) if studies else ():
+        rows[row.study_id].append(row)
+    return rows
