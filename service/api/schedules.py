@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Path, Query, Response
+from fastapi.responses import FileResponse
 from pydantic import ValidationError
 from sqlalchemy import select
 
@@ -120,7 +121,7 @@ def run(name: str, run_id: Annotated[int, Path(ge=1, lt=2**63)], service: Servic
         return schedule_views.run_views(session, schedule, [row])[0]
 
 
-@router.get("/{name}/champion", response_class=StoredFile, responses=responses(NotFound))
+@router.get("/{name}/champion", response_class=FileResponse, responses=responses(NotFound))
 def champion(name: str, service: ServiceDep) -> StoredFile:
     """Download the model in use: a .tar.gz of a `save_pretrained` directory and `luthier.json`."""
     with service.core.database.reading() as session:

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
+from fastapi.responses import FileResponse
 from sqlalchemy import select
 
 from luthier.service.api import paging, views
@@ -99,7 +100,7 @@ def delete(name: str, service: ServiceDep) -> None:
     deletion.delete_study(service.core, study)
 
 
-@router.get("/{name}/model", response_class=StoredFile, responses=responses(NotFound))
+@router.get("/{name}/model", response_class=FileResponse, responses=responses(NotFound))
 def model(name: str, service: ServiceDep) -> StoredFile:
     """Download the winner: a .tar.gz of a `save_pretrained` directory and `luthier.json`."""
     with service.core.database.reading() as session:

@@ -7,6 +7,7 @@ import time
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
 from luthier.service.api.context import Service, ServiceDep
@@ -91,7 +92,7 @@ async def send(
         await run_in_threadpool(_source, service, assignment_id, token)  # it may have run out during a long upload
 
 
-@router.get("/files/{assignment_id}/{name}", response_class=StoredFile, responses=responses(Stale, Invalid, NotFound))
+@router.get("/files/{assignment_id}/{name}", response_class=FileResponse, responses=responses(Stale, Invalid, NotFound))
 def fetch(assignment_id: Id, name: FileName, service: ServiceDep, token: LeaseToken) -> StoredFile:
     """Send a file of the assignment's folder, under its lease."""
     row = _source(service, assignment_id, token)

@@ -14,6 +14,7 @@ import re
 import secrets
 import shutil
 from collections.abc import AsyncIterator
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -76,7 +77,7 @@ class FileStore:
         """Return the place of a packed model of a schedule."""
         return Place(f"schedule-{schedule_id}", name)
 
-    def open(self, place: Place) -> BinaryIO:
+    def open(self, place: Place) -> BufferedReader:
         """Open a file for reading. Raises NotFound when it is gone, or is no regular file."""
         try:
             with self._opened(place.folder) as folder:
@@ -215,10 +216,10 @@ class FileStore:
 
     def remove_study(self, study_id: int) -> None:
         """Remove the folders of a study's assignments."""
-        for name in os.listdir(self.root):
-            match = ASSIGNMENT_FOLDER.fullmatch(name)
+        for path in self.root.iterdir():
+            match = ASSIGNMENT_FOLDER.fullmatch(path.name)
             if match is not None and int(match[1]) == study_id:
-                shutil.rmtree(self.root / name, ignore_errors=True)
+                shutil.rmtree(path, ignore_errors=True)
 
     def _opened(self, folder: str, create: bool = False) -> contextlib.AbstractContextManager[Folder]:
         return Folder.opened(self.root, folder, create)

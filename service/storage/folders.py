@@ -9,6 +9,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -61,7 +62,7 @@ class Folder:
         finally:
             os.close(descriptor)
 
-    def read(self, name: str) -> BinaryIO:
+    def read(self, name: str) -> BufferedReader:
         """Open a regular file for reading. Raises FileNotFoundError where it is missing, or is something else."""
         return os.fdopen(self._open(name, os.O_RDONLY), "rb")
 
@@ -101,7 +102,7 @@ class Folder:
 
     def names(self) -> list[str]:
         """Return the names of everything in the folder."""
-        return os.listdir(self.descriptor)
+        return os.listdir(self.descriptor)  # noqa: PTH208 - a descriptor is no path
 
     def status(self, name: str) -> os.stat_result | None:
         """Return the status of a file, or of a link itself; None where nothing has the name."""
