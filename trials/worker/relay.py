@@ -26,7 +26,7 @@ from luthier.studies.protocol import (
     Report,
 )
 from luthier.trials.child.messages import Decided, End, Evaluated, Logged, Result, Start
-from luthier.trials.errors import ChildDied
+from luthier.trials.errors import ChildDied, DamagedFile
 from luthier.trials.worker.assignment_files import AssignmentFileError, AssignmentFolder
 from luthier.trials.worker.child_process import Child
 from luthier.trials.worker.client import LeaseLost, ProtocolError, Rejected, WorkerClient
@@ -114,11 +114,13 @@ class AssignmentRelay:
     async def _supervise(self, child: Child) -> None:
         limit = self.assignment.spec.budget.trial_seconds if self.assignment.kind in TRAINING else None
         try:
-            await self._files.open()
+            assignment = await self._files.open(self._add_log)
             await child.wait_ready()
-            child.send(Start(assignment=self.assignment, folder=str(self._files.folder)))
+            child.send(Start(assignment=assignment, folder=str(self._files.folder)))
             async with asyncio.timeout(limit):
                 result = await self._receive(child)
+        except DamagedFile as damage:
+            result = _failed(Reason.DAMAGED, str(damage))
         except AssignmentFileError as error:
             result = _failed(Reason.ERROR, str(error))
         except TimeoutError:
@@ -135,12 +137,15 @@ class AssignmentRelay:
         while True:
             message = await child.receive()
             if isinstance(message, Logged):
-                self._log = (self._log + message.text.rstrip("\n") + "\n")[-LOG_CHARACTERS:]
+                self._add_log(message.text)
             elif isinstance(message, Evaluated):
                 self._enqueue(self._report(message))
             elif isinstance(message, End):
                 self.end = message
                 return message.result
+
+    def _add_log(self, text: str) -> None:
+        self._log = (self._log + text.rstrip("\n") + "\n")[-LOG_CHARACTERS:]
 
     def _report(self, evaluated: Evaluated) -> Report:
         return Report(
