@@ -99,12 +99,14 @@ class FileStore:
 
     def require(self, study_id: int, assignment_id: int, ref: FileRef | None) -> None:
         """Raise Invalid unless the file is there with all its bytes; None stands for no file, and passes."""
-        if ref is None:
-            return
+        if ref is not None and not self.has(study_id, assignment_id, ref):
+            raise Invalid(f"{ref.name} is not whole in the service's store; send it before the message that names it.")
+
+    def has(self, study_id: int, assignment_id: int, ref: FileRef) -> bool:
+        """Return whether a file of an assignment is there with all its bytes; its content is not read."""
         with contextlib.suppress(NotFound), self.open(self.place(study_id, assignment_id, ref.name)) as file:
-            if os.fstat(file.fileno()).st_size == ref.bytes:
-                return
-        raise Invalid(f"{ref.name} is not whole in the service's store; send it before the message that names it.")
+            return os.fstat(file.fileno()).st_size == ref.bytes
+        return False
 
     @contextlib.asynccontextmanager
     async def receive(self, place: Place, sha256: str, body: AsyncIterator[bytes]) -> AsyncIterator[None]:

@@ -207,6 +207,9 @@ class AssignmentRelay:
 
     async def _send_report(self, report: Report) -> None:
         await self._files.send((report.resume, report.best))
+        if self._log and report.step <= self.assignment.checkpoint.step:  # it started over: the step is recorded, and
+            renewal = Renewal(id=report.id, token=report.token)  # the log of such a report counts as repeated
+            self._apply(await self._send(self._client.renew, renewal), None)
         answer = await self._send(self._client.report, report)
         self._apply(answer, report.step)
 

@@ -1,4 +1,4 @@
-"""Checkpoints that cannot be used: a trial starts over and scores the same, a winner's weights are said to be damaged."""
+"""Checkpoints that cannot be used: a trial starts over and scores the same, a winner is said to be damaged."""
 
 from collections.abc import Callable
 from pathlib import Path
