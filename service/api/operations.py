@@ -72,6 +72,10 @@ class _Rows(Collector):
         workers = GaugeMetricFamily("luthier_workers", "Workers by state.", labels=["state"])
         losses = CounterMetricFamily("luthier_lost_leases", "Leases that ended because a worker vanished.")
         busy = CounterMetricFamily("luthier_worker_busy_seconds", "Time workers spent on assignments.")
+        orphaned = CounterMetricFamily(
+            "luthier_orphaned_bytes", "Bytes of files that no row named, removed by this service since its start."
+        )
+        orphaned.add_metric([], self._service.core.store.orphaned_bytes)
         with self._service.core.database.reading() as session:
             by_state = select(StudyRow.state, func.count()).where(~StudyRow.transient).group_by(StudyRow.state)
             for state, count in session.execute(by_state):
@@ -91,4 +95,4 @@ class _Rows(Collector):
             states = [worker.state for worker in _workers(self._service, session)]
             for state in sorted(set(states)):
                 workers.add_metric([state], states.count(state))
-        return [studies, trials, workers, losses, busy]
+        return [studies, trials, workers, losses, busy, orphaned]

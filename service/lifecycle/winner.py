@@ -120,7 +120,7 @@ def _choose_again(
         without.append(trial)
         error = weights.error
     study.winner = without[0].number
-    return f"{_lost(without[:-1], without[-1])} Training it again left none: {error or 'they are damaged too.'}"
+    return f"{_lost((), without[0])} {_none_left(without)}: {error or 'they are damaged too.'}"
 
 
 def _choices(session: Session, study: StudyRow) -> list[tuple[AssignmentRow, AssignmentRow]]:
@@ -136,13 +136,17 @@ def _choices(session: Session, study: StudyRow) -> list[tuple[AssignmentRow, Ass
     return choices
 
 
-def _lost(before: Sequence[AssignmentRow], trial: AssignmentRow) -> str:
-    """Return the sentence that says that the weights of a trial, and of better ones `before` it, are lost."""
-    numbers = [str(row.number) for row in (*before, trial)]
-    which = f"trial {numbers[0]}" if not before else f"trials {', '.join(numbers[:-1])} and {numbers[-1]}"
-    if not before:
-        return f"The weights of {which} were damaged or missing in the service's store."
-    return f"The weights of {which} were damaged or missing in the service's store; trial {trial.number} is next best."
+def _lost(without: Sequence[AssignmentRow], trial: AssignmentRow) -> str:
+    """Return the sentences that say why `trial` has to be trained again: the best one, or one after those `without`."""
+    first = next(iter(without), trial)
+    text = f"The weights of trial {first.number} were damaged or missing in the service's store."
+    return text + (f" {_none_left(without)}; trial {trial.number} is the next best." if without else "")
+
+
+def _none_left(without: Sequence[AssignmentRow]) -> str:
+    *others, last = [str(row.number) for row in without]
+    which = f"trials {', '.join(others)} and {last}" if others else f"trial {last}"
+    return f"Training {which} again left none"
 
 
 def _name(study: StudyRow, trial: AssignmentRow, weights: AssignmentRow) -> None:

@@ -17,6 +17,9 @@ class Timings:
     # Between looks for expired leases, at most; three looks fit into a shorter lease.
     reaper_seconds: float = 1.0
 
+    # Between looks for files that no row names, which are removed a lease (a minute at least) after the first.
+    orphans_seconds: float = 30.0
+
     # For a background thread to finish its round when the service stops; a thread within a long copy dies
     # with the process, and the next service does the round again.
     thread_stop_seconds: float = 10.0

@@ -45,7 +45,10 @@ class FileStore:
     Attributes:
         root: the folder.
         mark: content of the file `.mark` in it: a worker that reads the same content shares this disk.
+        orphaned_bytes: bytes of files that this process has removed because no row named them.
     """
+
+    orphaned_bytes = 0
 
     def __init__(self, root: Path) -> None:
         """Make the folder and its mark, unless they are there."""
