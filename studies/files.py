@@ -1,8 +1,9 @@
-"""Complete files and their checksums: atomic writes, and SHA-256 of files and of streams.
+"""Complete files and their checksums: atomic writes, writes that outlast a power cut, and SHA-256 of files and streams.
 
 The service and the trials call it. It imports the standard library only, and knows no file of the store by name.
 """
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -34,6 +35,35 @@ def atomic_path(target: Path, temporary: str | None = None) -> Iterator[Path]:
         path.replace(target)
     finally:
         path.unlink(missing_ok=True)
+
+
+def sync_file(path: Path) -> None:
+    """Wait until a file's content and its name are on the disk, so that a power cut takes neither.
+
+    Whoever wrote the file, this process need not be it.
+
+    Raises:
+        OSError: The disk could not write it, or it is gone.
+    """
+    for opened in (path, path.parent):
+        descriptor = os.open(opened, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            sync_descriptor(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def sync_descriptor(descriptor: int) -> None:
+    """Wait until an open file, or the names in an open folder, are on the disk.
+
+    Raises:
+        OSError: The disk could not write them. A disk that syncs no folders is no error.
+    """
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
 
 
 def sha256_file(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The exceptions that a worker and its child share: unusable data, an ended trial, a child that died.
+"""The exceptions that a worker and its child share: unusable data or files, an ended trial, a child that died.
 
 All of `trials` raises and catches them. They import nothing but the protocol.
 """
@@ -18,6 +18,10 @@ class BadData(Exception):
         super().__init__(message)
         self.message = message
         self.path = list(path)
+
+
+class DamagedFile(Exception):
+    """A file that the assignment names is missing from the store, or is not what it was. The text is a sentence."""
 
 
 class Ended(Exception):

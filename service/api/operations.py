@@ -76,6 +76,10 @@ class _Rows(Collector):
         busy = CounterMetricFamily("luthier_worker_busy_seconds", "Time workers spent on assignments.")
         disk = GaugeMetricFamily("luthier_disk_full", "1 while a disk of this service is full: no work is handed out.")
         disk.add_metric([], self._service.core.room.problem() is not None)
+        orphaned = CounterMetricFamily(
+            "luthier_orphaned_bytes", "Bytes of files that no row named, removed by this service since its start."
+        )
+        orphaned.add_metric([], self._service.core.store.orphaned_bytes)
         with self._service.core.database.reading() as session:
             by_state = select(StudyRow.state, func.count()).where(~StudyRow.transient).group_by(StudyRow.state)
             for state, count in session.execute(by_state):
@@ -93,4 +97,4 @@ class _Rows(Collector):
             states = [worker.state for worker in _workers(self._service, session)]
             for state in sorted(set(states)):
                 workers.add_metric([state], states.count(state))
-        return [studies, trials, workers, losses, busy, disk]
+        return [studies, trials, workers, losses, busy, disk, orphaned]

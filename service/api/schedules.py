@@ -12,6 +12,7 @@ from luthier.service.api.body import CHANGES_BODY, SCHEDULE_BODY, ChangesBody, S
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.creation import check_sampler, find_or_create
 from luthier.service.api.openapi import GZIP
+from luthier.service.api.stored_file import StoredFile, stored_model
 from luthier.service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, invalid, responses
 from luthier.service.schedules import champions, definitions, due_times, plots
 from luthier.service.schedules import views as schedule_views
@@ -122,17 +123,13 @@ def run(name: str, run_id: Annotated[int, Path(ge=1, lt=2**63)], service: Servic
 
 
 @router.get("/{name}/champion", response_class=FileResponse, responses=responses(NotFound) | GZIP)
-def champion(name: str, service: ServiceDep) -> FileResponse:
+def champion(name: str, service: ServiceDep) -> StoredFile:
     """Download the model in use: a .tar.gz of a `save_pretrained` directory and `luthier.json`."""
     with service.core.database.reading() as session:
         in_use = champions.current(session, definitions.find(session, name))
     if in_use is None:
         raise NotFound(f"{name} has no champion yet: its first run that ends with a model makes one.")
-    path = champions.file(service.core.store, in_use)
-    if not path.is_file():
-        raise NotFound(f"The champion's file {path.name} is not in the service's store any more.")
-    headers = {"X-Content-SHA256": in_use.model.sha256}
-    return FileResponse(path, media_type="application/gzip", filename=f"{name}.tar.gz", headers=headers)
+    return stored_model(service.core.store, champions.place(in_use), in_use.model, name)
 
 
 @router.post("/{name}/rollback", responses=responses(NotFound, Conflict))

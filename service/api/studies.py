@@ -11,6 +11,7 @@ from luthier.service.api.body import SPEC_BODY, SpecBody
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.creation import check_sampler, find_or_create
 from luthier.service.api.openapi import GZIP
+from luthier.service.api.stored_file import StoredFile, stored_model
 from luthier.service.dispatch import deletion
 from luthier.service.dispatch.checkpoints import clean_up
 from luthier.service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, responses
@@ -102,12 +103,11 @@ def delete(name: str, service: ServiceDep) -> None:
 
 
 @router.get("/{name}/model", response_class=FileResponse, responses=responses(NotFound) | GZIP)
-def model(name: str, service: ServiceDep) -> FileResponse:
+def model(name: str, service: ServiceDep) -> StoredFile:
     """Download the winner: a .tar.gz of a `save_pretrained` directory and `luthier.json`."""
     with service.core.database.reading() as session:
         study = study_rows.find(session, name)
     if study.model is None:
         raise NotFound(f"{name} has no model yet: it is {study.state}, and the model comes when it has ended.")
-    path = service.core.store.path(study.id, study.model.assignment, study.model)
-    headers = {"X-Content-SHA256": study.model.sha256}
-    return FileResponse(path, media_type="application/gzip", filename=f"{name}.tar.gz", headers=headers)
+    store = service.core.store
+    return stored_model(store, store.place(study.id, study.model.assignment, study.model.name), study.model, name)

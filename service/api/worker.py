@@ -12,11 +12,12 @@ from starlette.concurrency import run_in_threadpool
 
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.openapi import BYTES
+from luthier.service.api.stored_file import StoredFile
 from luthier.service.errors import Invalid, NotFound, Stale, Unauthorized, Unavailable, responses
 from luthier.service.lifecycle import winner
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import Answer, Assignment, AssignmentKind, Claim, Outcome, Renewal, Report
-from luthier.studies.wire import FileName, FileRef
+from luthier.studies.wire import FileName
 
 router = APIRouter(prefix="/v1/worker", tags=["worker"], responses=responses(Unauthorized))
 Id = Annotated[int, Path(ge=1, lt=2**63)]
@@ -97,16 +98,16 @@ async def send(
 ) -> None:
     """Store a file from a worker on another machine, under its lease."""
     row = await run_in_threadpool(_source, service, assignment_id, token)
-    folder = service.core.store.folder(row.study_id, row.id)
-    async with service.core.store.receive(folder, name, sha256, request.stream()):
+    place = service.core.store.place(row.study_id, row.id, name)
+    async with service.core.store.receive(place, sha256, request.stream()):
         await run_in_threadpool(_source, service, assignment_id, token)  # it may have run out during a long upload
 
 
 @router.get(
     "/files/{assignment_id}/{name}", response_class=FileResponse, responses=responses(Stale, Invalid, NotFound) | BYTES
 )
-def fetch(assignment_id: Id, name: FileName, service: ServiceDep, token: LeaseToken) -> FileResponse:
+def fetch(assignment_id: Id, name: FileName, service: ServiceDep, token: LeaseToken) -> StoredFile:
     """Send a file of the assignment's folder, under its lease."""
     row = _source(service, assignment_id, token)
-    ref = FileRef(name=name, sha256="0" * 64, bytes=0)
-    return FileResponse(service.core.store.path(row.study_id, row.id, ref), media_type="application/octet-stream")
+    file = service.core.store.open(service.core.store.place(row.study_id, row.id, name))
+    return StoredFile(file, "application/octet-stream")

@@ -1,7 +1,7 @@
-"""Checkpoints that a study needs no more: rows forget them first, then the store removes them.
+"""Checkpoints that a study needs no more, and damaged ones: rows forget them first, then the store removes them.
 
-Called by `reports.py` when a trial ends, and by the API and the schedules when a study was ended. In this order a row
-never names a file that is gone.
+Called by `reports.py` when a trial reports or ends, and by the API and the schedules when a study was ended. In this
+order a row never names a file that is gone.
 """
 
 from sqlalchemy import select
@@ -11,7 +11,8 @@ from luthier.service.dispatch.core import Core
 from luthier.service.lifecycle import transitions, winner
 from luthier.service.storage.file_store import FileStore
 from luthier.service.storage.tables import AssignmentRow, StudyRow
-from luthier.studies.protocol import TRAINING
+from luthier.studies.protocol import TRAINING, AssignmentKind, Outcome, Report
+from luthier.studies.wire import FileRef
 
 
 def clean_up(core: Core, study: StudyRow) -> None:
@@ -55,3 +56,44 @@ def remove_unnamed(store: FileStore, trials: list[AssignmentRow]) -> None:
     """Remove the files of ended trials, except logs, packed models and the weights that their rows name."""
     for trial in trials:
         store.keep_only(trial.study_id, trial.id, [] if trial.best is None else [trial.best])
+
+
+def replace(store: FileStore, row: AssignmentRow, report: Report, value: float | None) -> list[FileRef]:
+    """Let a trial's locked row name the files of an attempt that started over; return those that it names no more.
+
+    Such an attempt comes to steps that are recorded, since it found the files of the attempt before damaged.
+
+    Args:
+        store: where the files are.
+        row: the trial.
+        report: the evaluation, whose step is recorded.
+        value: its score; weights that score otherwise take the place of none that are there.
+    """
+    named_before = [row.resume, row.best]
+    if report.resume is not None and store.has(row.study_id, row.id, report.resume):
+        row.resume, row.resume_step = report.resume, report.step
+    if report.best is not None and report.step == row.best_step and store.has(row.study_id, row.id, report.best):
+        is_gone = row.best is None or not store.has(row.study_id, row.id, row.best)
+        row.best = report.best if is_gone or value == row.value else row.best
+    names = {ref.name for ref in (row.resume, row.best) if ref is not None}
+    return [ref for ref in (*named_before, report.best) if ref is not None and ref.name not in names]
+
+
+def check_damage(core: Core, outcome: Outcome) -> Outcome:
+    """Return a worker's outcome that says that a file is damaged, as a lost attempt if the store's own file is whole.
+
+    Then the worker's way to the file is what is broken, and another worker may do better. All of the file is read, in
+    no transaction.
+    """
+    with core.database.reading() as session:
+        row = session.get(AssignmentRow, outcome.id)
+        if row is None or row.kind != AssignmentKind.EVALUATE:
+            return outcome
+        study = session.get_one(StudyRow, row.study_id)
+        source = None if study.winner is None else winner.winning_assignment(session, study)
+    if source is None or source.best is None:
+        return outcome
+    place = core.store.place(source.study_id, source.id, source.best.name)
+    if not core.store.is_whole(place, source.best):
+        return outcome
+    return outcome.model_copy(update={"status": "lost", "reason": None})

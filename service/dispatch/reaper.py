@@ -116,6 +116,8 @@ class Reaper:
             for row in session.scalars(failed):
                 if study.state in ENDED:
                     break
+                if row.kind == AssignmentKind.EVALUATE and study.winner is None:  # its weights are trained again
+                    continue
                 if row.kind == AssignmentKind.EVALUATE:
                     transitions.fail_unmeasured(session, core.database, study, row.error or "")
                 else:

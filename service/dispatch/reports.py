@@ -18,7 +18,7 @@ from luthier.service.dispatch import checkpoints
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.placement import smaller_reservation
 from luthier.service.errors import Stale, invalid
-from luthier.service.lifecycle import study_rows, transitions, winner
+from luthier.service.lifecycle import retraining, study_rows, transitions, winner
 from luthier.service.storage.column_types import StoredModel
 from luthier.service.storage.database import changed_rows
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
@@ -52,7 +52,8 @@ class Reports:
     def report(self, report: Report) -> Answer:
         """Record an evaluation, extend the lease, and decide whether the trial trains on.
 
-        A report of a step that is recorded already changes nothing but the deadline, and gets the same decision.
+        A report of a step that is recorded already changes nothing but the deadline and files, and gets the same
+        decision.
 
         Raises:
             Stale: the lease is over.
@@ -67,12 +68,15 @@ class Reports:
             new = self._insert_report(session, report)
             if new:
                 outdated = self._record_evaluation(study, row, report, value)
+            else:
+                outdated = checkpoints.replace(core.store, row, report, value)
+            is_retrained = retraining.is_done(session, row, report.step)
         if new:
             core.logs.append(study.id, row.id, report.log)
         core.store.drop(study.id, row.id, outdated)
         if report.micro_batch is not None and report.micro_batch < (study.micro_batch or math.inf):
             self._lower_micro_batch(study.id, report.micro_batch)
-        decision = Decision.CONTINUE  # a repetition trains to its end: the search is over
+        decision = Decision.STOP if is_retrained else Decision.CONTINUE  # a repetition trains on: the search is over
         if row.kind == AssignmentKind.TRAIN:
             prune = value is not None and core.searches.report(study, row, report.step, value)
             if study.stop_at_next_evaluation:
@@ -158,6 +162,8 @@ class Reports:
         leases = self.core.leases
         if outcome.status == "lost" and self.core.room.problem() is not None:
             outcome = outcome.model_copy(update={"status": "released"})  # a full disk also kills processes
+        if outcome.reason is Reason.DAMAGED:
+            outcome = checkpoints.check_damage(self.core, outcome)
         with self.core.database.transaction() as session:
             study = study_rows.lock_of_assignment(session, outcome.id)
             if study is None:
@@ -225,7 +231,13 @@ class Reports:
             study.state = StudyState.PAUSED if study.hold_after_inspection else StudyState.RUNNING
 
     def _store_measurement(self, session: Session, study: StudyRow, row: AssignmentRow, outcome: Outcome) -> None:
-        """Store the test scores and the packed model of a locked study's winner; without them the study fails."""
+        """Store the test scores and the packed model of a locked study's winner; without them the study fails.
+
+        Where the winner's weights are damaged it goes on: `transitions.settle` has them trained again.
+        """
+        if outcome.evaluation is None and outcome.reason is Reason.DAMAGED:
+            retraining.forget_weights(study, winner.winning_assignment(session, study))
+            return
         if outcome.evaluation is None:
             transitions.fail_unmeasured(session, self.core.database, study, row.error or "")
             return

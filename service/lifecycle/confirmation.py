@@ -32,9 +32,9 @@ class Candidate:
         return [row.value for row in self.repetitions if row.state == TrialState.COMPLETE and row.value is not None]
 
     def best_repetition(self, maximize: bool) -> AssignmentRow | None:
-        """Return the complete repetition with the best score, the earliest of equals; None where none has weights."""
+        """Return the complete repetition with the best score, the earliest of equals; None where none has a score."""
         sign = 1 if maximize else -1
-        complete = [row for row in self.repetitions if row.state == TrialState.COMPLETE and row.best is not None]
+        complete = [row for row in self.repetitions if row.state == TrialState.COMPLETE and row.value is not None]
         return max(complete, key=lambda row: (sign * (row.value or 0.0), -row.number), default=None)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from luthier.service.errors import Conflict
-from luthier.service.lifecycle import winner
+from luthier.service.lifecycle import retraining, winner
 from luthier.service.lifecycle.budget import TrialCounts, find_limit
 from luthier.service.storage.database import Database
 from luthier.service.storage.leases import Leases
@@ -113,12 +113,9 @@ def resume(session: Session, leases: Leases, study: StudyRow) -> None:
     unmeasured = study.state == StudyState.FAILED and study.winner is not None and study.model is None
     if study.state != StudyState.PAUSED and not unmeasured:
         raise Conflict(f"Only a paused study can be resumed; {study.name} is {_phase(study)}.")
-    if unmeasured:
-        evaluation = select(AssignmentRow).where(
-            AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.EVALUATE
-        )
-        for row in session.scalars(evaluation.with_for_update()):
-            leases.requeue(session, row)
+    if unmeasured:  # `settle` queues what is missing
+        retraining.forget_failed(session, study)
+        study.winner = study.winner_confirmation = None
         study.error = None
         study.finished_at = None
     study.state = StudyState.RUNNING
@@ -161,7 +158,11 @@ def fail(session: Session, leases: Leases, study: StudyRow, error: str) -> None:
 
 def fail_unmeasured(session: Session, database: Database, study: StudyRow, error: str) -> None:
     """End a locked study, whose winner could not be measured, as failed; `resume` queues the evaluation again."""
-    study.error = f"The winner could not be measured: {error} Its weights are kept; `resume` measures it again."
+    _end_unmeasured(session, database, study, f"{error} Its weights are kept; `resume` measures it again.")
+
+
+def _end_unmeasured(session: Session, database: Database, study: StudyRow, error: str) -> None:
+    study.error = f"The winner could not be measured: {error}"
     study.state = StudyState.FAILED
     study.finished_at = database.time(session)
 
@@ -223,7 +224,9 @@ def _approach_end(session: Session, leases: Leases, study: StudyRow) -> None:
     elif study.winner is not None:
         _finish(session, leases.database, study)
     elif not winner.queue_repetitions(session, leases, study):
-        winner.queue_evaluation(session, leases, study, best)
+        problem = winner.queue_evaluation(session, leases, study)
+        if problem is not None:
+            _end_unmeasured(session, leases.database, study, f"{problem} `resume` trains it again.")
 
 
 def _finish(session: Session, database: Database, study: StudyRow) -> None:

@@ -4,10 +4,12 @@ Called once no trial of the study runs any more, by `transitions.settle`, and by
 weights. The caller holds the study's row where something is queued.
 """
 
+from collections.abc import Sequence
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from luthier.service.lifecycle import confirmation
+from luthier.service.lifecycle import confirmation, retraining
 from luthier.service.storage.leases import Leases
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import AssignmentKind
@@ -41,7 +43,8 @@ def ids_to_keep(session: Session, study: StudyRow) -> set[int]:
     best = best_trial(session, study)
     candidates = confirmation.candidates(session, study)
     repetitions = [candidate.best_repetition(study.spec.maximize) for candidate in candidates]
-    return {row.id for row in (best, *repetitions) if row is not None}
+    again = retraining.with_weights(session, study.id)
+    return {row.id for row in (best, *repetitions, *again) if row is not None}
 
 
 def queue_repetitions(session: Session, leases: Leases, study: StudyRow) -> bool:
@@ -64,20 +67,89 @@ def queue_repetitions(session: Session, leases: Leases, study: StudyRow) -> bool
     return True
 
 
-def queue_evaluation(session: Session, leases: Leases, study: StudyRow, best: AssignmentRow) -> None:
+def queue_evaluation(session: Session, leases: Leases, study: StudyRow) -> str | None:
     """Name a locked study's winner in its row, and queue the evaluation of the winner's weights.
 
-    Args:
-        session: the caller's transaction.
-        leases: where the evaluation is queued.
-        study: its row.
-        best: the best trial, which wins unless the repetitions decide otherwise.
+    A winner whose weights are gone is trained again first; where that leaves none either, the next best is taken. The
+    study's note says so.
+
+    Returns:
+        None; or why no trial has weights, as a sentence: then `winner` is the best trial, and nothing is queued.
+    """
+    choices = _choices(session, study)
+    evaluation = select(AssignmentRow).where(
+        AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.EVALUATE
+    )
+    tried = session.scalar(evaluation.with_for_update())
+    if tried is None:
+        now = leases.database.time(session)
+        _name(study, *choices[0])
+        source = choices[0][1]
+        leases.queue(session, study, AssignmentKind.EVALUATE, 0, source.params, source.seed, now)
+        return None
+    return _choose_again(session, leases, study, choices, tried)
+
+
+def _choose_again(
+    session: Session,
+    leases: Leases,
+    study: StudyRow,
+    choices: Sequence[tuple[AssignmentRow, AssignmentRow]],
+    evaluation: AssignmentRow,
+) -> str | None:
+    """Queue the evaluation that has failed again, of the first choice that has weights, or first its retraining.
+
+    Returns:
+        As `queue_evaluation` does.
+    """
+    without: list[AssignmentRow] = []  # trials that have no weights, also after a retraining
+    for trial, source in choices:
+        again = retraining.find(session, source) if source.best is None else None
+        if source.best is None and again is None:
+            retraining.queue(session, leases, study, source)
+            study.note = f"{_lost(without, trial)} It is trained again from its seed."
+            return None
+        weights = source if again is None else again
+        if retraining.has_weights(weights):
+            if again is not None:
+                study.note = f"{_lost(without, trial)} It was trained again from its seed."
+            _name(study, trial, weights)
+            leases.requeue(session, evaluation)
+            evaluation.params, evaluation.seed = weights.params, weights.seed
+            return None
+        without.append(trial)
+        error = weights.error
+    study.winner = without[0].number
+    return f"{_lost((), without[0])} {_none_left(without)}: {error or 'they are damaged too.'}"
+
+
+def _choices(session: Session, study: StudyRow) -> list[tuple[AssignmentRow, AssignmentRow]]:
+    """Return the trials that may win, best first, each with the trial or repetition whose weights count.
+
+    The best trial wins unless the repetitions decide otherwise.
     """
     pick = confirmation.pick(confirmation.candidates(session, study), study.spec.maximize)
-    trial, source = best, best
-    if pick is not None:
-        trial, source = pick[0].trial, pick[1]
-        study.winner_confirmation = source.number
+    choices = [] if pick is None else [(pick[0].trial, pick[1])]
+    for trial in confirmation.best_trials(session, study, retraining.MOST_TRIALS):
+        if all(trial.id != chosen.id for chosen, _ in choices):
+            choices.append((trial, trial))
+    return choices
+
+
+def _lost(without: Sequence[AssignmentRow], trial: AssignmentRow) -> str:
+    """Return the sentences that say why `trial` has to be trained again: the best one, or one after those `without`."""
+    first = next(iter(without), trial)
+    text = f"The weights of trial {first.number} were damaged or missing in the service's store."
+    return text + (f" {_none_left(without)}; trial {trial.number} is the next best." if without else "")
+
+
+def _none_left(without: Sequence[AssignmentRow]) -> str:
+    *others, last = [str(row.number) for row in without]
+    which = f"trials {', '.join(others)} and {last}" if others else f"trial {last}"
+    return f"Training {which} again left none"
+
+
+def _name(study: StudyRow, trial: AssignmentRow, weights: AssignmentRow) -> None:
+    """Make a trial the winner of a locked study; `weights`: it, or its repetition or retraining that is measured."""
     study.winner = trial.number
-    now = leases.database.time(session)
-    leases.queue(session, study, AssignmentKind.EVALUATE, 0, source.params, source.seed, now)
+    study.winner_confirmation = weights.number if weights.kind == AssignmentKind.CONFIRM else None

@@ -7,14 +7,13 @@ is the old one or the new one. Functions here never commit.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from luthier.service.errors import Conflict, NotFound
 from luthier.service.lifecycle import winner
-from luthier.service.storage.file_store import FileStore
+from luthier.service.storage.file_store import FileStore, Place
 from luthier.service.storage.tables import AssignmentRow, ChampionRow, RunRow, ScheduleRow, StudyRow
 from luthier.studies.wire import FileRef
 
@@ -32,9 +31,9 @@ def of_schedules(session: Session, schedules: Sequence[ScheduleRow]) -> dict[int
     return {champion.id: champion for champion in session.scalars(select(ChampionRow).where(ChampionRow.id.in_(ids)))}
 
 
-def file(store: FileStore, champion: ChampionRow) -> Path:
-    """Return the path of a champion's packed model."""
-    return store.schedule_folder(champion.schedule_id) / champion.model.name
+def place(champion: ChampionRow) -> Place:
+    """Return the place of a champion's packed model in the store."""
+    return FileStore.champion_place(champion.schedule_id, champion.model.name)
 
 
 def packed_model(study: StudyRow) -> FileRef:
@@ -68,18 +67,17 @@ def place_comparison_files(session: Session, store: FileStore, study: StudyRow, 
     Raises:
         NotFound: A file is gone.
     """
-    folder = store.folder(study.id, comparison.id)
-    champion = file(store, session.get_one(ChampionRow, comparison.champion_id))
-    if not champion.is_file():
+    champion = place(session.get_one(ChampionRow, comparison.champion_id))
+    if not store.exists(champion):
         raise NotFound(f"The champion's file {champion.name} is not in the service's store any more.")
-    store.link(champion, folder / CHAMPION)
-    store.link(_winner_file(session, store, study), folder / CHALLENGER)
+    store.link(champion, store.place(study.id, comparison.id, CHAMPION))
+    store.link(_winner_place(session, study), store.place(study.id, comparison.id, CHALLENGER))
 
 
 def remove_comparison_files(store: FileStore, study_id: int, comparison_id: int) -> None:
     """Remove both models from a comparison's folder; its log and its result stay."""
     for name in (CHAMPION, CHALLENGER):
-        (store.folder(study_id, comparison_id) / name).unlink(missing_ok=True)
+        store.remove(store.place(study_id, comparison_id, name))
 
 
 def keep_file(session: Session, store: FileStore, run: RunRow, study: StudyRow) -> FileRef:
@@ -94,12 +92,12 @@ def keep_file(session: Session, store: FileStore, run: RunRow, study: StudyRow) 
         NotFound: The winner's file is gone.
     """
     ref = packed_model(study).model_copy(update={"name": f"run-{run.id}.tar.gz"})
-    store.link(_winner_file(session, store, study), store.schedule_folder(run.schedule_id) / ref.name)
+    store.link(_winner_place(session, study), store.champion_place(run.schedule_id, ref.name))
     return ref
 
 
-def _winner_file(session: Session, store: FileStore, study: StudyRow) -> Path:
-    return store.path(study.id, winner.winning_assignment(session, study).id, packed_model(study))
+def _winner_place(session: Session, study: StudyRow) -> Place:
+    return FileStore.place(study.id, winner.winning_assignment(session, study).id, packed_model(study).name)
 
 
 def promote(session: Session, schedule: ScheduleRow, run: RunRow, study: StudyRow, model: FileRef, now: float) -> None:
@@ -146,7 +144,7 @@ def roll_back(session: Session, store: FileStore, schedule: ScheduleRow, now: fl
     before = None if present is None or present.previous_id is None else session.get(ChampionRow, present.previous_id)
     if present is None or before is None:
         raise Conflict(f"{schedule.name} has no champion before the present one.")
-    if not file(store, before).is_file():
+    if not store.exists(place(before)):
         raise Conflict(f"The model of {schedule.name}'s champion before the present one is not kept any more.")
     present.withdrawn_at, schedule.champion_id = now, before.id
     return before

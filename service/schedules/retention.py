@@ -52,7 +52,7 @@ def _remove_models(core: Core, session: Session, schedule: ScheduleRow) -> None:
     in_use = set() if present is None else {present.id, present.previous_id} - {None}
     retired = (ChampionRow.run_id.not_in(_kept_runs(session, schedule)), ChampionRow.id.not_in(in_use))
     for champion in session.scalars(select(ChampionRow).where(ChampionRow.schedule_id == schedule.id, *retired)):
-        champions.file(core.store, champion).unlink(missing_ok=True)
+        core.store.remove(champions.place(champion))
 
 
 def _kept_runs(session: Session, schedule: ScheduleRow) -> list[int]:

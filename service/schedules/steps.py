@@ -21,7 +21,7 @@ from luthier.service.schedules.comparisons import comparison_context, find_compa
 from luthier.service.schedules.run_rows import DELETED, Turn, last_finished, lock_run, lock_run_and_study
 from luthier.service.storage.tables import AssignmentRow, ChampionRow, RunRow, ScheduleRow, StudyRow
 from luthier.studies.promotion import PromotionDecision, judge
-from luthier.studies.protocol import StudyState
+from luthier.studies.protocol import Reason, StudyState
 from luthier.studies.schedule import Event, RunOutcome, RunState, SkipReason
 from luthier.studies.warm_start import adapt
 
@@ -169,6 +169,8 @@ class Steps:
         champions.remove_comparison_files(self.core.store, study.id, comparison.id)
         if comparison.comparison is None:
             why = comparison.error or "it was cancelled."
+            if comparison.reason == Reason.DAMAGED:
+                why += " The champion stays. Put its file back from a backup, or roll back to the champion before it."
             raise Conflict(f"Champion and challenger could not be compared: {why}")
         decision = judge(comparison.comparison, study.spec.objective, schedule.spec.promote)
         return decision.model_copy(update={"contest": comparison_context(session, run, study, rival)})

@@ -41,6 +41,7 @@ from luthier.service.api.waiting_line import WaitingLine
 from luthier.service.background import Every
 from luthier.service.dispatch.claims import Claims
 from luthier.service.dispatch.core import Core
+from luthier.service.dispatch.orphans import Orphans
 from luthier.service.dispatch.reaper import Reaper
 from luthier.service.dispatch.reports import Reports
 from luthier.service.dispatch.search_pool import SearchPool
@@ -197,6 +198,7 @@ def _threads(service: Service, timings: Timings) -> list[Every]:
     """Return the background threads, not started; an embedded service does one study's work, so it has no schedules."""
     lease_seconds = service.settings.lease_seconds
     threads = [Every("reaper", timings.reaper_interval(lease_seconds), Reaper(service.core).guarded_tick())]
+    threads.append(Every("orphans", timings.orphans_seconds, Orphans(service.core).sweep))
     if service.core.only is None:
         threads.append(Every("scheduler", timings.scheduler_seconds, service.scheduler.tick))
         threads.append(Every("webhook", timings.scheduler_seconds, service.scheduler.deliver))

@@ -17,6 +17,9 @@ class Timings:
     # Between looks for expired leases, at most; three looks fit into a shorter lease.
     reaper_seconds: float = 1.0
 
+    # Between looks for files that no row names, which are removed a lease (a minute at least) after the first.
+    orphans_seconds: float = 30.0
+
     # A service must stop within 10 s, since `docker stop` kills it then. First its workers have so long to give their
     # trials back, while it still answers them; a worker takes 5 s at most.
     fleet_stop_seconds: float = 6.0

@@ -129,6 +129,16 @@ class Database:
         """Return the current instant by the database's clock, in seconds since the epoch."""
         return float(session.scalar(select(self.now())) or 0.0)
 
+    def last_id(self, session: Session, table: type[Any]) -> int:
+        """Return the highest id that a table has ever given to a row, also to one that is gone; 0 before the first."""
+        name = table.__tablename__
+        statement = text(
+            "SELECT seq FROM sqlite_sequence WHERE name = :name"
+            if self.sqlite
+            else "SELECT pg_sequence_last_value(pg_get_serial_sequence(:name, 'id')::regclass)"
+        )
+        return int(session.scalar(statement, {"name": name}) or 0)
+
     def dispose(self) -> None:
         """Close all connections."""
         self.engine.dispose()

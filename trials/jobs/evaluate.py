@@ -8,7 +8,7 @@ import shutil
 from luthier.studies.protocol import Assignment
 from luthier.studies.results import Evaluation
 from luthier.studies.wire import Metrics
-from luthier.trials.errors import BadData
+from luthier.trials.errors import BadData, DamagedFile
 from luthier.trials.files import file_ref
 from luthier.trials.jobs.packed_model import WORK_PREFIX, pack
 from luthier.trials.model import lora
@@ -28,6 +28,7 @@ def evaluate(assignment: Assignment, session: Session, cache: ModelCache) -> Eva
 
     Raises:
         BadData: Model or data cannot be used as the spec says, or there are no weights.
+        DamagedFile: The weights cannot be used.
         Ended: The assignment is to end now.
         torch.OutOfMemoryError: A single example does not fit.
     """
@@ -38,8 +39,11 @@ def evaluate(assignment: Assignment, session: Session, cache: ModelCache) -> Eva
     best = assignment.checkpoint.best
     if best is None:
         raise BadData("The study has no finished trial, so there is no model to measure.")
-    tensors, about = checkpoint.read(session.folder / best.name)
-    checkpoint.load_trained(model, tensors, about.get("decay", 1.0))
+    try:
+        tensors, about = checkpoint.read(session.folder / best.name)
+        checkpoint.load_trained(model, tensors, about.get("decay", 1.0))
+    except (OSError, ValueError) as error:
+        raise DamagedFile(f"The winner's weights cannot be used: {error}.") from error
     lora.merge(study.pretrained)  # from here on the model is the same that people will load
     test: Metrics | None = None
     if "test" in study.data.splits:

@@ -69,7 +69,7 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 @torch.no_grad()
 def load_trained(model: nn.Module, tensors: Mapping[str, torch.Tensor], decay: float = 1.0) -> None:
-    """Put trained weights into a pretrained model that is frozen to the same depth.
+    """Put trained weights into a pretrained model that is frozen to the same depth; after an error it is as it was.
 
     Args:
         model: With all of its token embeddings, or with the same rows of them as the file.
@@ -81,16 +81,23 @@ def load_trained(model: nn.Module, tensors: Mapping[str, torch.Tensor], decay: f
     """
     own = trained_tensors(model)
     tensors = dict(tensors)
-    for key in [key for key in tensors if key.startswith(_ROWS)]:
-        name = key.removeprefix(_ROWS)
-        rows = tensors.pop(key)
-        if name in own and name in tensors and own[name].shape != tensors[name].shape:
-            restore_rows(own[name], tensors[name], rows, decay)
-            tensors[name] = own[name]
-    if own.keys() != tensors.keys() or any(own[name].shape != tensors[name].shape for name in own):
+    rows = {key.removeprefix(_ROWS): tensors.pop(key) for key in list(tensors) if key.startswith(_ROWS)}
+    if own.keys() != tensors.keys() or not all(_fits(own[n], t, rows.get(n)) for n, t in tensors.items()):
         raise ValueError("the checkpoint's weights are not those this configuration trains")
     for name, tensor in own.items():
-        tensor.copy_(tensors[name])
+        if tensor.shape == tensors[name].shape:
+            tensor.copy_(tensors[name])
+        else:
+            restore_rows(tensor, tensors[name], rows[name], decay)
+
+
+def _fits(own: torch.Tensor, stored: torch.Tensor, rows: torch.Tensor | None) -> bool:
+    """Return whether a file's tensor can take the place of a model's, or of those of its rows that the file holds."""
+    if own.shape == stored.shape:
+        return True
+    if rows is None or rows.dtype != torch.int64 or stored.shape != (len(rows), *own.shape[1:]) or not len(rows):
+        return False
+    return int(rows.min()) >= 0 and int(rows.max()) < len(own)
 
 
 def write_resume(
@@ -124,15 +131,20 @@ def write_resume(
 def read_resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Load what `write_resume` wrote into the model and its optimizer, and return the file's JSON.
 
+    After an error both are as they were.
+
     Raises:
         ValueError: The file is no checkpoint, or one of another configuration.
         FileNotFoundError: The file is not there.
     """
     tensors, about = read(path)
-    load_trained(model, {n.removeprefix(_MODEL): t for n, t in tensors.items() if n.startswith(_MODEL)})
+    if not {"step", "best_step", "best_value"} <= about.keys():
+        raise ValueError(f"{path.name} does not say where the trial was")
     parameters = dict(model.named_parameters())
-    for name, tensor in tensors.items():
-        if name.startswith(_OPTIMIZER):
-            key, _, owner = name.removeprefix(_OPTIMIZER).partition(".")
-            optimizer.state[parameters[owner]][key] = tensor.to(parameters[owner].device)
+    states = [(*n.removeprefix(_OPTIMIZER).partition("."), t) for n, t in tensors.items() if n.startswith(_OPTIMIZER)]
+    if any(owner not in parameters for _, _, owner, _ in states):
+        raise ValueError("the checkpoint's optimizer is not the one of this configuration")
+    load_trained(model, {n.removeprefix(_MODEL): t for n, t in tensors.items() if n.startswith(_MODEL)})
+    for key, _, owner, tensor in states:
+        optimizer.state[parameters[owner]][key] = tensor.to(parameters[owner].device)
     return about

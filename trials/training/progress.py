@@ -53,20 +53,22 @@ class Progress:
 def resume(trial: Trial) -> Progress:
     """Load the file of an interrupted attempt into the trial's model and optimizer, and return its progress.
 
-    A first attempt, and one that follows an attempt without such a file, starts at the beginning.
-
-    Raises:
-        ValueError: The file is no checkpoint, or one of another configuration.
-        FileNotFoundError: The file is not there.
+    A first attempt, and one that follows an attempt without such a file, starts at the beginning; so does one whose
+    file cannot be used, which reaches the same scores again.
     """
-    file = trial.assignment.checkpoint.resume
+    attempt, file = trial.assignment.attempt, trial.assignment.checkpoint.resume
     if file is None:
         return Progress()
-    about = checkpoint.read_resume(trial.session.folder / file.name, trial.model, trial.optimization.optimizer)
+    try:
+        about = checkpoint.read_resume(trial.session.folder / file.name, trial.model, trial.optimization.optimizer)
+        progress = Progress(about["step"], about["best_step"], about["best_value"])
+        decay = about["decay"] if trial.embedding is not None else 1.0
+    except (OSError, ValueError, KeyError) as error:
+        trial.session.log(f"{file.name} cannot be used ({error}); attempt {attempt} starts at the beginning")
+        return Progress()
     if trial.embedding is not None:
-        trial.embedding.decay = about["decay"]
-    progress = Progress(about["step"], about["best_step"], about["best_value"])
-    trial.session.log(f"attempt {trial.assignment.attempt} goes on after evaluation {progress.step}")
+        trial.embedding.decay = decay
+    trial.session.log(f"attempt {attempt} goes on after evaluation {progress.step}")
     return progress
 
 

@@ -1,7 +1,7 @@
 """The files of an assignment: written into the service's store on a shared disk, else sent over HTTP.
 
-The relay calls it. A report or an outcome may name a file only after the file is complete in the store. It never reads
-the content of the files.
+The relay calls it. A report or an outcome may name a file only after the file is complete in the store and on its disk,
+so that a power cut takes no file that a row names. Here the files' content is only compared with their checksums.
 """
 
 import asyncio
@@ -11,11 +11,13 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from luthier.studies.protocol import Assignment
+from luthier.studies.files import sync_file
+from luthier.studies.protocol import TRAINING, Assignment, Checkpoint
 from luthier.studies.wire import FileRef
+from luthier.trials.errors import DamagedFile
 from luthier.trials.files import disk_problem, file_ref
 from luthier.trials.worker.client import Rejected, WorkerClient
 
@@ -59,11 +61,18 @@ class AssignmentFolder:
         self._client = client
         self._sent: set[FileRef] = set()
 
-    async def open(self) -> None:
+    async def open(self, log: Callable[[str], None]) -> Assignment:
         """Create the folder, and get the files that the assignment names: its checkpoint, or the models to compare.
 
+        Args:
+            log: Adds a line to the assignment's log.
+
+        Returns:
+            The assignment; a training whose checkpoint is damaged or missing starts at the beginning.
+
         Raises:
-            AssignmentFileError: A file is missing or damaged.
+            DamagedFile: A file that is not for a training is missing or damaged.
+            AssignmentFileError: The folder refuses the files.
             DiskFull: The disk is full.
             LeaseLost: The service has given the assignment to another worker.
         """
@@ -73,11 +82,17 @@ class AssignmentFolder:
             for ref in (checkpoint.resume, checkpoint.best, assignment.champion, assignment.challenger):
                 if ref is not None:
                     await self._fetch(ref)
+        except DamagedFile as damage:
+            if assignment.kind not in TRAINING:
+                raise
+            log(f"{damage} Attempt {assignment.attempt} starts at the beginning, and reaches the same scores again.")
+            return assignment.model_copy(update={"checkpoint": Checkpoint()})
         except OSError as error:
             full = disk_problem(error, self.folder)
             if full is not None:
                 raise DiskFull(full) from error
             raise AssignmentFileError(f"Cannot write to {self.folder}: {error}.") from error
+        return assignment
 
     def close(self) -> None:
         """Remove the folder where it is a copy."""
@@ -90,25 +105,29 @@ class AssignmentFolder:
             try:
                 await self._client.download(self._assignment, ref, path)
             except Rejected as error:
-                raise AssignmentFileError(str(error)) from error
-        elif not path.is_file() or await asyncio.to_thread(file_ref, path) != ref:
-            raise AssignmentFileError(f"The file {path} is missing or does not match its checksum; it cannot be used.")
+                raise DamagedFile(str(error)) from error
+        elif not await asyncio.to_thread(_is_whole, path, ref):
+            raise DamagedFile(f"The file {path} is missing or damaged: it does not match its checksum.")
         self._sent.add(ref)
 
     async def send(self, refs: Iterable[FileRef | None]) -> None:
-        """Send the named files to the service's store, each once; a copy that was sent is removed.
+        """Bring the named files to the service's store and its disk, each once; a copy that was sent is removed.
 
         Args:
             refs: The files; None entries are skipped.
 
         Raises:
-            AssignmentFileError: A file is gone, or the service did not take it.
+            AssignmentFileError: A file is gone, or the disk or the service did not take it.
             LeaseLost: The service has given the assignment to another worker.
         """
         for ref in refs:
-            if ref is None or self.shared or ref in self._sent:
+            if ref is None or ref in self._sent:
                 continue
             path = self.folder / ref.name
+            if self.shared:
+                await self._sync(path)
+                self._sent.add(ref)
+                continue
             for attempt in range(1, UPLOAD_ATTEMPTS + 1):
                 try:
                     await self._client.upload(self._assignment, ref, path)
@@ -123,6 +142,23 @@ class AssignmentFolder:
                     ) from error
             self._sent.add(ref)
             path.unlink(missing_ok=True)
+
+    async def _sync(self, path: Path) -> None:
+        """Wait until a file of the shared folder is on the disk; training goes on meanwhile."""
+        try:
+            await asyncio.to_thread(sync_file, path)
+            if not self._sent:  # the folder's own name
+                await asyncio.to_thread(sync_file, self.folder)
+        except OSError as error:
+            why = disk_problem(error, self.folder) or f"The file {path} was not written: {error}."
+            raise AssignmentFileError(why) from error
+
+
+def _is_whole(path: Path, ref: FileRef) -> bool:
+    """Return whether a file has the content that `ref` names; one that the disk cannot read has not."""
+    with contextlib.suppress(OSError):
+        return path.is_file() and file_ref(path) == ref
+    return False
 
 
 class WorkerFolder:

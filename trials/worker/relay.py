@@ -27,7 +27,7 @@ from luthier.studies.protocol import (
     Report,
 )
 from luthier.trials.child.messages import Decided, End, Evaluated, Held, Logged, Result, Start
-from luthier.trials.errors import ChildDied
+from luthier.trials.errors import ChildDied, DamagedFile
 from luthier.trials.worker.assignment_files import AssignmentFileError, AssignmentFolder, DiskFull
 from luthier.trials.worker.child_process import Child
 from luthier.trials.worker.client import LeaseLost, ProtocolError, Rejected, WorkerClient
@@ -120,15 +120,17 @@ class AssignmentRelay:
     async def _supervise(self, child: Child) -> None:
         limit = self.assignment.spec.budget.trial_seconds if self.assignment.kind in TRAINING else None
         try:
-            await self._files.open()
+            assignment = await self._files.open(self._add_log)
             await child.wait_ready()
             with contextlib.suppress(TimeoutError):  # a trial that brings the machine down must count as lost
                 await asyncio.wait_for(self._receipt.wait(), RECEIPT_SECONDS)
-            child.send(Start(assignment=self.assignment, folder=str(self._files.folder)))
+            child.send(Start(assignment=assignment, folder=str(self._files.folder)))
             async with asyncio.timeout(limit) as deadline:
                 result = await self._receive(child, deadline)
         except DiskFull as error:
             result = Result(status="released", problem=DataProblem(message=str(error)))
+        except DamagedFile as damage:
+            result = _failed(Reason.DAMAGED, str(damage))
         except AssignmentFileError as error:
             result = _failed(Reason.ERROR, str(error))
         except TimeoutError:
@@ -149,7 +151,7 @@ class AssignmentRelay:
         while True:
             message = await child.receive()
             if isinstance(message, Logged):
-                self._log = (self._log + message.text.rstrip("\n") + "\n")[-LOG_CHARACTERS:]
+                self._add_log(message.text)
             elif isinstance(message, Evaluated):
                 self._enqueue(self._report(message))
             elif isinstance(message, Held):
@@ -158,6 +160,9 @@ class AssignmentRelay:
             elif isinstance(message, End):
                 self.end = message
                 return message.result
+
+    def _add_log(self, text: str) -> None:
+        self._log = (self._log + text.rstrip("\n") + "\n")[-LOG_CHARACTERS:]
 
     def _report(self, evaluated: Evaluated) -> Report:
         return Report(
@@ -219,6 +224,9 @@ class AssignmentRelay:
 
     async def _send_report(self, report: Report) -> None:
         await self._files.send((report.resume, report.best))
+        if self._log and report.step <= self.assignment.checkpoint.step:  # it started over: the step is recorded, and
+            renewal = Renewal(id=report.id, token=report.token)  # the log of such a report counts as repeated
+            self._apply(await self._send(self._client.renew, renewal), None)
         answer = await self._send(self._client.report, report)
         self._apply(answer, report.step)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from luthier.service.storage.file_store import FileStore
 from luthier.studies.protocol import AssignmentKind
 from tests.support.harness import paths
 from tests.support.nightly import BETTER, Nightly, template
@@ -19,8 +18,8 @@ def test_old_studies_go_and_the_champion_stays(nightly: Callable[..., Nightly]) 
     assert it.champion() == model
     it.worker.comparison = BETTER
     it.run("e")
-    store = FileStore(it.house.settings.home / "store")
-    assert len(list(store.schedule_folder(1).iterdir())) == 2  # the champion's, and that of the one before
+    store = it.house.settings.home / "store"
+    assert len(list((store / "schedule-1").iterdir())) == 2  # the champion's, and that of the one before
     it.house.client.post("/v1/schedules/nightly/rollback")
     assert it.champion() == model
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from luthier.studies.protocol import AssignmentKind, Checkpoint, Reason
+from luthier.studies.wire import FileRef
 from luthier.trials.files import disk_problem, file_ref
 from luthier.trials.worker.assignment_files import AssignmentFileError, AssignmentFolder, WorkerFolder, shares_disk
 from luthier.trials.worker.client import LeaseLost, WorkerClient
@@ -84,31 +85,86 @@ def test_a_remote_worker_goes_on_from_the_checkpoint(service: Service, start: St
     assert (1, "a2-s3.resume") in service.files
 
 
-@pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize("harm", ["changed", "cut", "missing"])
-def test_a_damaged_checkpoint_is_refused(service: Service, start: Starts, shared: bool, harm: str) -> None:
-    ref = service.keep(1, "a1-s2.resume", RESUME)
+def damage(service: Service, id: int, name: str, harm: str) -> FileRef:
+    """Keep a file in the store, for workers near and far, which is not what the service names."""
+    ref = service.keep(id, name, RESUME)
     broken = {"changed": b"W" + RESUME[1:], "cut": RESUME[:-1], "missing": None}[harm]
-    folder = service.store / "a1"
-    folder.mkdir(parents=True)
+    folder = service.store / f"a{id}"
+    folder.mkdir(parents=True, exist_ok=True)
     if broken is None:
-        del service.files[1, ref.name]
+        del service.files[id, ref.name]
     else:
-        service.files[1, ref.name] = broken
+        service.files[id, ref.name] = broken
         (folder / ref.name).write_bytes(broken)
-    service.assign(1, shared=shared, params={"steps": 3}, checkpoint=Checkpoint(step=2, resume=ref))
+    return ref
+
+
+HARMS = pytest.mark.parametrize("harm", ["changed", "cut", "missing"])
+NEAR_AND_FAR = pytest.mark.parametrize("shared", [False, True])
+
+
+@NEAR_AND_FAR
+@HARMS
+@pytest.mark.parametrize("role", ["resume", "best"])
+def test_a_trial_with_a_damaged_checkpoint_starts_over(
+    service: Service, start: Starts, shared: bool, harm: str, role: str
+) -> None:
+    refs = {other: service.keep(1, f"a1-s2.{other}", RESUME) for other in ("resume", "best")}
+    (service.store / "a1").mkdir(parents=True)
+    for other in refs.values():
+        (service.store / "a1" / other.name).write_bytes(RESUME)
+    damaged = damage(service, 1, f"a1-s2.{role}", harm)
+    if harm == "missing":
+        (service.store / "a1" / damaged.name).unlink()
+    checkpoint = Checkpoint(step=2, best_step=2, best_value=0.5, **refs)
+    service.assign(1, attempt=2, shared=shared, params={"steps": 3}, checkpoint=checkpoint)
+    start()
+    assert service.outcome(1).status == "complete"
+    assert [report.step for report in service.reports(1)] == [1, 2, 3]
+    log = service.log(1)
+    assert damaged.name in log
+    assert "Attempt 2 starts at the beginning" in log
+    assert "resumed from" not in log
+
+
+@NEAR_AND_FAR
+@HARMS
+def test_a_damaged_winner_is_said_to_be_damaged(service: Service, start: Starts, shared: bool, harm: str) -> None:
+    best = damage(service, 1, "a1-s2.best", harm)
+    service.assign(1, shared=shared, kind=AssignmentKind.EVALUATE, checkpoint=Checkpoint(step=2, best=best))
     start()
     outcome = service.outcome(1)
-    assert (outcome.status, outcome.reason) == ("failed", Reason.ERROR)
+    assert (outcome.status, outcome.reason) == ("failed", Reason.DAMAGED)
     assert outcome.problem is not None
-    assert ref.name in outcome.problem.message
-    assert not service.reports(1)
+    assert best.name in outcome.problem.message
+
+
+def test_a_file_is_on_the_disk_before_it_is_named(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its content, its name in the folder, and the folder's name: a power cut after the report takes none of them."""
+    synced: list[Path] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").resolve())
+
+    async def send(client: WorkerClient) -> None:
+        place = AssignmentFolder(service.assign(1, shared=True), client, tmp_path / "files")
+        await place.open(print)
+        for name in ("a1-s1.best", "a1-s2.best"):
+            (place.folder / name).write_bytes(b"weights")
+            await place.send([file_ref(place.folder / name)])
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with_client(service, send)
+    folder = service.store / "a1"
+    assert synced == [folder / "a1-s1.best", folder, folder, service.store, folder / "a1-s2.best", folder]
 
 
 def test_a_file_that_changed_on_its_way_is_not_kept(service: Service, tmp_path: Path) -> None:
     async def send(client: WorkerClient) -> None:
         place = AssignmentFolder(service.assign(1), client, tmp_path / "files")
-        await place.open()
+        await place.open(print)
         path = place.folder / "best.safetensors"
         path.write_bytes(b"what was reported")
         ref = file_ref(path)
@@ -131,7 +187,7 @@ def test_files_need_the_lease(service: Service, tmp_path: Path) -> None:
     async def send(client: WorkerClient) -> None:
         assignment = service.assign(1).model_copy(update={"token": "lease-0-secret"})
         place = AssignmentFolder(assignment, client, tmp_path / "files")
-        await place.open()
+        await place.open(print)
         (place.folder / "best").write_bytes(b"best")
         with pytest.raises(LeaseLost):
             await place.send([file_ref(place.folder / "best")])
@@ -157,7 +213,7 @@ def test_a_download_that_breaks_off_starts_again(service: Service, start: Starts
     async def fetch(client: WorkerClient) -> None:
         assignment = service.assign(1, checkpoint=Checkpoint(step=1, resume=ref))
         place = AssignmentFolder(assignment, client, service.store.parent / "files")
-        opening = asyncio.create_task(place.open())
+        opening = asyncio.create_task(place.open(print))
         await asyncio.to_thread(service.wait, lambda s: s.requests)
         service.down = False
         await opening

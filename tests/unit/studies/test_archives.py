@@ -1,12 +1,15 @@
 """A model's archive: its files come out as they are, and nothing else does, on every Python there is."""
 
 import errno
+import gzip
 import io
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
+from luthier.studies import archives
 from luthier.studies.archives import ArchiveError, unpack_archive
 
 FILES = {"config.json": b'{"model_type": "bert"}', "weights/part.bin": bytes(range(256)) * 100, "empty": b""}
@@ -108,3 +111,34 @@ def test_errors_of_the_disk_are_not_blamed_on_the_archive(tmp_path: Path, monkey
     monkeypatch.setattr("luthier.studies.archives.copyfileobj", full)
     with pytest.raises(OSError, match="No space left"):
         unpack_archive(packed, tmp_path / "third")
+
+
+def test_more_than_a_model_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small archive fills neither the disk nor the memory: it ends at the first byte beyond its limits."""
+    monkeypatch.setattr(archives, "SMALL_BYTES", 2**20)
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 50)
+    bomb = archive(tmp_path, regular("config.json", b"{}"), regular("zeros", bytes(2**26)))
+    assert bomb.stat().st_size < 2**17
+    with pytest.raises(ArchiveError, match="unpacks to more than"):
+        unpack_archive(bomb, tmp_path / "bomb")
+    assert sum(path.stat().st_size for path in (tmp_path / "bomb").iterdir()) < 2**23
+    with pytest.raises(ArchiveError, match="more than 50 files"):
+        unpack_archive(archive(tmp_path, *(regular(f"f{i}", b"") for i in range(51))), tmp_path / "many")
+    with pytest.raises(ArchiveError, match="too deep"):
+        unpack_archive(archive(tmp_path, regular("/".join("a" * 30))), tmp_path / "deep")
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_SPARSE])
+def test_a_header_that_claims_to_be_huge_is_not_read(tmp_path: Path, kind: bytes) -> None:
+    header = tarfile.TarInfo("huge")
+    header.type, header.size = kind, 2**33
+    path = tmp_path / "model.tar.gz"
+    with gzip.open(path, "wb") as file:
+        file.write(header.tobuf(tarfile.GNU_FORMAT) + bytes(2**22))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ArchiveError):
+            unpack_archive(path, tmp_path / "model")
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
