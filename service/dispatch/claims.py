@@ -142,7 +142,7 @@ class Claims:
             if token is None:
                 return None
         with self._given_back_on_error(study_id, token):
-            params = self._prepared(study, number, token).ask(number)
+            params = self.core.searches.prepared(study, number).ask(number)
             with self.core.database.transaction() as session:
                 study = study_rows.lock_by_id(session, study_id)
                 if study is None or not self._turns.is_held(study, token):
@@ -150,9 +150,6 @@ class Claims:
                 self._turns.give_back(session, study_id, token)
                 study.search_error = self.core.searches.faults.healed(study_id, Doing.DRAW)
                 return self._insert_drawn(session, study, number, params, placement)
-
-    def _prepared(self, study: StudyRow, number: int, token: str) -> Search:
-        return self.core.searches.prepared(study, number, lambda: self._turns.keep(study.id, token))
 
     def _next_number(self, session: Session, study: StudyRow) -> int | None:
         """Settle a locked study, and return the number of the trial to ask for; None when it wants none now."""
@@ -224,7 +221,7 @@ class Claims:
                 if token is None:
                     raise Unavailable("Another configuration is being drawn right now; try again.", retry_after=1)
             with self._given_back_on_error(study.id, token), self._noted(study):
-                search = self._prepared(study, first, token)
+                search = self.core.searches.prepared(study, first)
                 added, same = self._ask_missing_then_enqueue(search, first, params, study.spec.budget.trials)
                 with self.core.database.transaction() as session:
                     study = study_rows.lock(session, name)

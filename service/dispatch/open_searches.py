@@ -18,8 +18,9 @@ from luthier.service.dispatch.search_openings import PATIENCE_SECONDS, Opening
 from luthier.service.storage.database import Database
 from luthier.service.storage.presence import Presence
 from luthier.service.storage.tables import ServiceRow, StudyRow
+from luthier.service.storage.turns import Turns
 from luthier.studies.search.search import Search, delete_search
-from luthier.studies.search.storage import close_storage, engine_of, open_storage, with_own_cache
+from luthier.studies.search.storage import close_storage, engine_of, open_storage, remove_orphans, with_own_cache
 from luthier.studies.space import Space
 
 
@@ -54,7 +55,6 @@ class OpenSearches:
         self._doubted = False  # the database was away: what is in memory may not be there any more
         self._open: dict[int, Search] = {}
         self._opening: dict[int, Opening] = {}
-        self._whole: set[int] = set()  # open searches that lack no trial of ours
         self._damaged: set[int] = set()  # studies whose trials have wrong numbers in Optuna
         self._exclusive: dict[int, threading.Lock] = {}
         self._lock = threading.Lock()  # over these collections
@@ -106,7 +106,9 @@ class OpenSearches:
 
     def _make_opening(self, study: StudyRow) -> Opening:
         def make() -> Search:
-            search = Search(with_own_cache(self._storage), study.spec, resolved_space(study), self._database.writing)
+            search = self._read(study)
+            if self._lacks_trials(study, search):
+                search = self._restored(study)
             search_repair.tell_ends(self._database, study.id, search)
             return search
 
@@ -118,6 +120,34 @@ class OpenSearches:
                         self._open[study.id] = opening.search
 
         return Opening(study.name, make, done)
+
+    def _read(self, study: StudyRow) -> Search:
+        search = Search(with_own_cache(self._storage), study.spec, resolved_space(study), self._database.writing)
+        search.count()
+        return search
+
+    def _lacks_trials(self, study: StudyRow, search: Search) -> bool:
+        return study.id in self._damaged or search_repair.lacks_trials(self._database, study.id, search)
+
+    def _restored(self, study: StudyRow) -> Search:
+        """Return a study's search with all trials of ours, under the study's turn: nobody else asks meanwhile.
+
+        Raises:
+            Unavailable: another request keeps the turn, or took it from here.
+        """
+        turns = Turns.to_ask(self._database)
+        with turns.waited_for(study.id) as token:
+            search = self._read(study)  # another service may have restored it meanwhile
+            if self._lacks_trials(study, search):
+                self._remove_orphans()
+                is_damaged = study.id in self._damaged
+                search_repair.restore(self._database, study.id, search, lambda: turns.keep(study.id, token), is_damaged)
+                self._damaged.discard(study.id)
+        return search
+
+    def _remove_orphans(self) -> None:
+        with self._database.writing():
+            remove_orphans(self._storage)
 
     def heartbeat(self) -> None:
         """Report that this service is there, and see whether it is the only one. The reaper calls it every second.
@@ -138,7 +168,6 @@ class OpenSearches:
             with self._lock:
                 self._open.clear()
                 self._opening.clear()
-                self._whole.clear()
             self.faults.wake()
         elif alone and not self._alone:
             with self._lock:
@@ -178,4 +207,3 @@ class OpenSearches:
         with self._lock:
             self._open.pop(study_id, None)
             self._opening.pop(study_id, None)
-            self._whole.discard(study_id)

@@ -5,7 +5,7 @@ search raises while it is told stays with its study: it is noted (`search_faults
 `search_repair.py` writes what Optuna lacks.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy.exc import IntegrityError
@@ -17,9 +17,7 @@ from luthier.service.dispatch.search_openings import PATIENCE_SECONDS
 from luthier.service.errors import Unavailable
 from luthier.service.storage.database import is_passing
 from luthier.service.storage.tables import AssignmentRow, StudyRow
-from luthier.service.storage.turns import Turns
 from luthier.studies.search.search import Search
-from luthier.studies.search.storage import remove_orphans
 from luthier.studies.search.study_trials import Misnumbered
 
 __all__ = ["SearchPool", "resolved_space"]
@@ -29,25 +27,23 @@ LONG_PATIENCE_SECONDS = 60.0  # of who cannot do without the search
 class SearchPool(OpenSearches):
     """The searches of one service, and how they are kept up to date with our rows. Threads share it."""
 
-    def prepared(self, study: StudyRow, number: int, keep: Callable[[], None]) -> Search:
-        """Return the study's search, which has the trials before `number`; what Optuna lacked of them is written.
+    def prepared(self, study: StudyRow, number: int) -> Search:
+        """Return the study's search, which has the trials before `number`.
+
+        Where it is not so, the search is opened anew. An opening that has trials to restore needs the study's turn.
 
         Args:
             study: the study, whose turn the caller has.
             number: the first number that our rows lack.
-            keep: keeps the turn; it raises where the turn is another request's.
+
+        Raises:
+            SearchOpening: it is being opened; the caller must give the turn back.
         """
         search = self.get(study)
         if search.count() == number and search.is_dense() and study.id not in self._damaged:
             return search
         self._drop(study.id)
-        search = self.get(study, LONG_PATIENCE_SECONDS)
-        is_damaged = study.id in self._damaged
-        if is_damaged or search_repair.lacks_trials(self._database, study.id, search):
-            self._remove_orphans()
-            search_repair.restore(self._database, study.id, search, keep, is_damaged)
-            self._damaged.discard(study.id)
-        return search
+        return self.get(study)
 
     def report(self, study: StudyRow, row: AssignmentRow, step: int, value: float) -> bool:
         """Tell Optuna of a trial's evaluation, and return whether the trial is to end now, as pruned.
@@ -86,32 +82,10 @@ class SearchPool(OpenSearches):
             patience = PATIENCE_SECONDS if len(self._opening) <= 1 else 0.0
         with self._isolated(study):
             search = self.get(study, patience)
-            if study.id not in self._whole and self._make_whole(study, search):
-                if study.search_error is not None:  # of an earlier start, unless it is found again
-                    self.faults.show(study.id)
-                self._whole.add(study.id)
-                search = self.get(study, patience)
             search_repair.tell_ends(self._database, study.id, search)
             self.faults.heal(study.id, Doing.TELL)
-
-    def _make_whole(self, study: StudyRow, search: Search) -> bool:
-        """Write the trials that Optuna lacks; return False where another request asks, so that it has to wait."""
-        if not search_repair.lacks_trials(self._database, study.id, search):
-            return True
-        turns = Turns.to_ask(self._database)
-        with self.exclusive(study.id, wait_seconds=0) as entered:
-            if not entered:
-                return False
-            with self._database.transaction() as session:
-                token = turns.take(session, study.id)
-            if token is None:
-                return False
-            try:
-                self.prepared(study, -1, lambda: turns.keep(study.id, token))
-            finally:
-                with self._database.transaction() as session:
-                    turns.give_back(session, study.id, token)
-        return True
+            if study.search_error is not None and self._alone:  # of an earlier start; another service's is its own
+                self.faults.show(study.id)
 
     def failed(self, study: StudyRow, doing: Doing, error: Exception) -> int:
         """Note that a study's search raised an error, and open it anew at its next use; see `SearchFaults.note`."""
@@ -121,10 +95,6 @@ class SearchPool(OpenSearches):
             self._remove_orphans()
         self._drop(study.id)
         return self.faults.note(study.id, study.name, doing, error)
-
-    def _remove_orphans(self) -> None:
-        with self._database.writing():
-            remove_orphans(self._storage)
 
     @contextmanager
     def _isolated(self, study: StudyRow) -> Iterator[None]:

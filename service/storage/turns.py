@@ -7,9 +7,13 @@ the turn is no longer its own. It must then change nothing.
 """
 
 import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from sqlalchemy import update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.expression import ColumnElement
 
@@ -18,6 +22,8 @@ from luthier.service.storage.database import Database, changed_rows
 from luthier.service.storage.tables import RunRow, StudyRow
 
 TURN_SECONDS = 60.0  # to ask Optuna, or to copy a model, takes seconds: a longer turn was left behind by a crash
+RETRY_SECONDS = 0.1  # between looks at whether a turn is free
+TAKEN = "Another request has the turn now; try again."
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,28 @@ class Turns:
         taken = guard.values({self.token: token, self.expires_at: now + TURN_SECONDS})
         return token if changed_rows(session, taken) else None
 
+    @contextmanager
+    def waited_for(self, row_id: int) -> Iterator[str]:
+        """Take a row's turn, once it is free, in transactions of its own, and give it back at the end of the block.
+
+        Raises:
+            Unavailable: another request keeps it for longer than a turn lasts, or the row is gone.
+        """
+        until = time.monotonic() + TURN_SECONDS + RETRY_SECONDS
+        token = None
+        while token is None:
+            with self.database.transaction() as session:
+                token = self.take(session, row_id)
+            if token is None:
+                if time.monotonic() > until:
+                    raise Unavailable(TAKEN, retry_after=1)
+                time.sleep(RETRY_SECONDS)
+        try:
+            yield token
+        finally:
+            with suppress(SQLAlchemyError), self.database.transaction() as session:  # else it expires
+                self.give_back(session, row_id, token)
+
     def keep(self, row_id: int, token: str) -> None:
         """Let a turn last for `TURN_SECONDS` from now, in a transaction of its own.
 
@@ -76,7 +104,7 @@ class Turns:
         guard = update(self.table).where(self.table.id == row_id, self.token == token)
         with self.database.transaction() as session:
             if not changed_rows(session, guard.values({self.expires_at: self.database.now() + TURN_SECONDS})):
-                raise Unavailable("Another request has the turn now; try again.", retry_after=1)
+                raise Unavailable(TAKEN, retry_after=1)
 
     def is_held(self, row: StudyRow | RunRow, token: str) -> bool:
         """Return whether the turn is still the one of this token. The row must be locked, and read under that lock."""

@@ -77,8 +77,18 @@ LOSSES = {
 }
 
 
-@pytest.mark.parametrize("pruner", ["hyperband", "none"])
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(
+    ("loss", "pruner"),
+    [
+        ("the last", "none"),
+        ("one in the middle", "hyperband"),
+        pytest.param("some at the end", "none", marks=pytest.mark.full),
+        pytest.param("some at the end", "hyperband", marks=pytest.mark.full),
+        pytest.param("the first and a later one", "none", marks=pytest.mark.full),
+        pytest.param("all", "hyperband", marks=pytest.mark.full),
+        pytest.param("the whole study", "none", marks=pytest.mark.full),
+    ],
+)
 def test_lost_while_the_service_was_down(start: Any, database_url: str, loss: str, pruner: str) -> None:
     with start() as house:
         worker = house.worker()
@@ -88,7 +98,8 @@ def test_lost_while_the_service_was_down(start: Any, database_url: str, loss: st
     LOSSES[loss](database_url)
     with start() as house:
         worker = house.worker()
-        a = worker.take()
+        a = worker.claim(wait_seconds=30)
+        assert a is not None
         assert a.number == 5
         assert facts(database_url)[:5] == before
         worker.train(a)
@@ -98,7 +109,7 @@ def test_lost_while_the_service_was_down(start: Any, database_url: str, loss: st
         assert [trial.number for trial in house.optuna()] == list(range(8))
 
 
-@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("number", [1, pytest.param(2, marks=pytest.mark.full)])
 def test_a_row_deleted_by_hand(start: Any, database_url: str, number: int) -> None:
     """On SQLite what hangs on it stays, and its id is used again, by a trial of another study first."""
     with start() as house:
@@ -114,7 +125,7 @@ def test_a_row_deleted_by_hand(start: Any, database_url: str, number: int) -> No
     with start() as house:
         worker = house.worker()
         house.client.post("/v1/studies/s1/pause").raise_for_status()
-        house.started(worker, "s2", budget={"trials": 2})
+        house.started(worker, "s2", budget={"trials": 2}, parallel=1)
         other = worker.claim(wait_seconds=20)
         assert other is not None
         assert other.study == "s2"
@@ -125,7 +136,15 @@ def test_a_row_deleted_by_hand(start: Any, database_url: str, number: int) -> No
         assert facts(database_url)[:3] == before
 
 
-@pytest.mark.parametrize("loss", ["the last", "one in the middle", "all", "the whole study"])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "one in the middle",
+        pytest.param("the last", marks=pytest.mark.full),
+        pytest.param("all", marks=pytest.mark.full),
+        pytest.param("the whole study", marks=pytest.mark.full),
+    ],
+)
 def test_lost_under_a_running_service(house: Running, worker: ScriptedWorker, database_url: str, loss: str) -> None:
     """It has them in memory; it goes on after some tries, and everything is in Optuna at the end."""
     house.started(worker, budget={"trials": 8}, parallel=1, **NO_DISTRIBUTION)
@@ -209,6 +228,7 @@ def test_optuna_is_whole_in_the_end(house: Running, worker: ScriptedWorker, data
     assert facts(database_url) == before
 
 
+@pytest.mark.full
 def test_two_services_at_once(house: Running, worker: ScriptedWorker, database_url: str, tmp_path: Path) -> None:
     house.started(worker, budget={"trials": 10}, parallel=2, **NO_DISTRIBUTION)
     for _ in range(4):
