@@ -1,10 +1,11 @@
 """The running service as its routes see it: a dependency of FastAPI that `create_app` fills."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from luthier.service.api.drawings import Drawings
 from luthier.service.api.notifier import Notifier
 from luthier.service.dispatch.claims import Claims
 from luthier.service.dispatch.core import Core
@@ -24,6 +25,7 @@ class Service:
         reports: takes evaluations and outcomes.
         scheduler: fires due times and moves runs forward.
         notifier: wakes requests that wait.
+        drawings: draws plots, and keeps them.
     """
 
     settings: Settings
@@ -32,6 +34,7 @@ class Service:
     reports: Reports
     scheduler: Scheduler
     notifier: Notifier
+    drawings: Drawings = field(default_factory=Drawings)
 
 
 def _service(request: Request) -> Service:

@@ -1,7 +1,7 @@
 """HTML pages from the templates beside this file; every value is escaped.
 
-The routes for people (the login, the schedules) call `render`. Nothing else writes HTML: the dashboard and the plots
-are pages of their libraries.
+The routes for people (the login, the schedules, the plots) call `render`. Nothing else writes HTML: the dashboard is
+its library's page.
 """
 
 from datetime import datetime
@@ -18,7 +18,7 @@ HEADERS = {
 
 
 def render(template: str, status: int = 200, **values: Any) -> HTMLResponse:
-    """Answer with a page that runs no script.
+    """Answer with a page that runs no script, unless its route allows some.
 
     Args:
         template: a file name in `templates/`.

@@ -22,6 +22,7 @@ from luthier.service.api import (
     error_handlers,
     operations,
     plan,
+    plots,
     schedule_pages,
     schedules,
     studies,
@@ -126,7 +127,7 @@ def create_app(
     app.state.service = service
     error_handlers.install(app)
     auth.install(app, tokens.guard())
-    for module in (plan, trials, studies, schedules, worker, operations, schedule_pages):
+    for module in (plan, plots, trials, studies, schedules, worker, operations, schedule_pages):
         app.include_router(module.router, max_body_size=auth.MAX_BODY_BYTES)
 
     @app.get("/", include_in_schema=False)
