@@ -4,7 +4,6 @@
 square for each pair of hyperparameters, so a plot is drawn of a choice of the trials (`thinning.py`) and says so.
 """
 
-import copy
 import math
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -64,7 +63,7 @@ def draw(
     drawn = {"timeline": trials, "intermediate": evaluated}.get(kind, complete)
     names, note = searched, []
     if kind in ("contour", "rank") and len(searched) > PAIRED:
-        weighed = study_of(spread(complete, WEIGHED))
+        weighed = study_of([_copied(trial) for trial in spread(complete, WEIGHED)])
         names = list(importance.get_param_importances(weighed, params=searched))[:PAIRED]
         note.append(f"the {PAIRED} of {len(searched)} hyperparameters that matter most")
     limit = _limit(kind, len(names), len(drawn))
@@ -104,9 +103,9 @@ def _figure(
     """Draw `shown`, which was chosen of `drawn`."""
     if kind == "history":
         return _history(shown, drawn, metric, maximize)
+    study = study_of([_copied(trial) for trial in shown])
     if kind == "intermediate":
-        return visualization.plot_intermediate_values(study_of([_shortened(trial) for trial in shown]))
-    study = study_of(shown)
+        return visualization.plot_intermediate_values(study)
     if kind == "edf":
         return visualization.plot_edf(study, target_name=metric)
     if kind == "timeline":
@@ -150,13 +149,26 @@ def _value(trial: FrozenTrial) -> float:
     return trial.value or 0.0
 
 
-def _shortened(trial: FrozenTrial) -> FrozenTrial:
-    """Return a trial with at most STEPS of its intermediate values."""
+def _copied(trial: FrozenTrial) -> FrozenTrial:
+    """Return a trial with at most STEPS of its intermediate values, and its number as its id.
+
+    Importance tells trials apart by their ids, and trials that this process created have none.
+    """
     steps = trial.intermediate_values
-    if len(steps) > STEPS:
-        trial = copy.copy(trial)
-        trial.intermediate_values = {step: steps[step] for step in spread(sorted(steps), STEPS)}
-    return trial
+    return FrozenTrial(
+        number=trial.number,
+        trial_id=trial.number,
+        state=trial.state,
+        value=None,
+        values=trial.values,
+        datetime_start=trial.datetime_start,
+        datetime_complete=trial.datetime_complete,
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs=trial.user_attrs,
+        system_attrs=trial.system_attrs,
+        intermediate_values={step: steps[step] for step in spread(sorted(steps), STEPS)},
+    )
 
 
 def _thinned(kind: str, shown: list[FrozenTrial], drawn: list[FrozenTrial]) -> list[str]:
@@ -182,7 +194,8 @@ def _lacking(kind: str, trials: list[FrozenTrial], complete: list[FrozenTrial], 
     if kind == "timeline":
         return None if trials else "a trial that has started; wait for the first"
     if kind == "intermediate":
-        return None if any(t.intermediate_values for t in trials) else "an evaluation; wait for the first"
+        evaluated = any(t.intermediate_values and t.state != TrialState.FAIL for t in trials)
+        return None if evaluated else "an evaluation of a trial that did not fail; wait for the first"
     least = 2 if kind in ("importance", "contour", "rank") else 1
     if len(complete) < least:
         return f"{least} complete trial{'s' if least > 1 else ''}; there {'is' if len(complete) == 1 else 'are'} " + (

@@ -5,9 +5,9 @@ import random
 from datetime import datetime, timedelta
 from typing import Any
 
-from optuna.distributions import CategoricalDistribution, FloatDistribution, distribution_to_json
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, distribution_to_json
 from optuna.storages._rdb import models
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
@@ -16,7 +16,6 @@ from luthier.service.lifecycle import study_rows
 from luthier.service.storage.tables import AssignmentRow
 from luthier.studies.protocol import AssignmentKind
 from luthier.studies.search.distributions import distributions
-from luthier.studies.space import Space
 from tests.support.harness import Running
 
 START = datetime(2026, 11, 26)
@@ -27,25 +26,29 @@ def score(params: dict[str, Any], noise: random.Random) -> float:
     return 0.5 + 0.3 * math.exp(-((math.log10(params.get("learning_rate", 1e-4)) + 4) ** 2)) + noise.random() / 10
 
 
-def made_up(space: Space, count: int, steps: int = 5, first: int = 0) -> list[FrozenTrial]:
-    """Return trials of a resolved space: drawn by a fixed seed, one in seven pruned, one in fifty failed."""
-    searched, drawn = distributions(space), []
+def made_up(searched: dict[str, BaseDistribution], count: int, steps: int = 5, first: int = 0) -> list[FrozenTrial]:
+    """Return trials: drawn by a fixed seed, one in seven pruned, one in fifty failed."""
+    drawn = []
     for number in range(first, first + count):
         chance = random.Random(number)
         params = {name: _draw(distribution, chance) for name, distribution in searched.items()}
         value = score(params, chance)
         state = TrialState.FAIL if number % 50 == 49 else TrialState.PRUNED if number % 7 == 6 else TrialState.COMPLETE
         reached = steps // 2 if state != TrialState.COMPLETE else steps
-        trial = create_trial(
+        start = START + timedelta(seconds=20 * number)
+        trial = FrozenTrial(
+            number=number,
+            trial_id=number,
             state=state,
             value=value if state != TrialState.FAIL else None,
+            datetime_start=start,
+            datetime_complete=start + timedelta(seconds=chance.uniform(10, 60)),
             params=params,
             distributions=searched,
+            user_attrs={},
+            system_attrs={},
             intermediate_values={step: value - 0.2 / step for step in range(1, reached + 1)},
         )
-        trial.number = number
-        trial.datetime_start = START + timedelta(seconds=20 * number)
-        trial.datetime_complete = trial.datetime_start + timedelta(seconds=chance.uniform(10, 60))
         drawn.append(trial)
     return drawn
 
@@ -63,7 +66,7 @@ def add(house: Running, count: int, name: str = "s1") -> None:
     with house.core.database.reading() as session:
         study = study_rows.find(session, name)
     search = house.core.searches.get(study)  # Optuna has the study from now on
-    trials = made_up(resolved_space(study), count, first=search.count())
+    trials = made_up(distributions(resolved_space(study)), count, first=search.count())
     with house.core.database.transaction() as session:
         session.execute(insert(AssignmentRow), [_row(study.id, trial) for trial in trials])
         optuna_id = session.scalar(select(models.StudyModel.study_id).where(models.StudyModel.study_name == name))

@@ -2,6 +2,7 @@
 
 import json
 
+import optuna
 import pytest
 
 from luthier.studies.protocol import Reason, TrialState
@@ -39,3 +40,13 @@ def test_a_figure_that_cannot_be_drawn_says_why(sqlite: Storage) -> None:
     run(search, range(1, 3), lambda params: 0.5)
     with pytest.raises(ValueError, match="needs 2 hyperparameters with more than one value"):
         search.plot("contour")
+
+
+def test_trials_that_this_process_made_are_told_apart(sqlite: Storage) -> None:
+    search = start(sqlite)
+    run(search, range(40))
+    (bars,) = json.loads(search.plot("importance")[0])["data"]
+    study = optuna.load_study(study_name="sms-spam", storage=sqlite)
+    truth = optuna.importance.get_param_importances(study)
+    assert len(set(truth.values())) > 1
+    assert dict(zip(bars["y"], bars["x"], strict=True)) == pytest.approx(truth)
