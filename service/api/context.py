@@ -1,10 +1,11 @@
 """The running service as its routes see it: a dependency of FastAPI that `create_app` fills."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from luthier.service.api.drawings import Drawings
 from luthier.service.api.notifier import Notifier
 from luthier.service.api.waiting_line import WaitingLine
 from luthier.service.dispatch.claims import Claims
@@ -26,6 +27,7 @@ class Service:
         scheduler: fires due times and moves runs forward.
         notifier: tells of changes those who wait for them.
         line: the claims that wait for work.
+        drawings: draws plots, and keeps them.
     """
 
     settings: Settings
@@ -35,6 +37,7 @@ class Service:
     scheduler: Scheduler
     notifier: Notifier
     line: WaitingLine
+    drawings: Drawings = field(default_factory=Drawings)
 
 
 def _service(request: Request) -> Service:

@@ -1,7 +1,7 @@
 """HTML pages from the templates beside this file; every value is escaped.
 
-The routes for people (the login, the schedules, /docs) call `render`. Nothing else writes HTML: the dashboard and the
-plots are pages of their libraries. What a page may load is said in `security_headers.py`.
+The routes for people (the login, the schedules, the plots, /docs) call `render`. Nothing else writes HTML: the
+dashboard is its library's page. What a page may load is said in `security_headers.py`.
 """
 
 from datetime import datetime
@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
 def render(template: str, status: int = 200, **values: Any) -> HTMLResponse:
-    """Answer with a page.
+    """Answer with a page that runs no script, unless its route allows some.
 
     Args:
         template: a file name in `templates/`.

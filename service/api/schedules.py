@@ -1,17 +1,19 @@
 """Routes of schedules (/v1/schedules): create, list, change, trigger, delete; runs and champions."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import FileResponse
 from pydantic import ValidationError
-from sqlalchemy import select
+from sqlalchemy import func, select
+from starlette.concurrency import run_in_threadpool
 
-from luthier.service.api import paging
+from luthier.service.api import paging, plot_page
 from luthier.service.api.body import CHANGES_BODY, SCHEDULE_BODY, ChangesBody, ScheduleBody
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.creation import check_sampler, find_or_create
 from luthier.service.api.openapi import GZIP
+from luthier.service.api.plots import Standalone
 from luthier.service.api.stored_file import StoredFile, stored_model
 from luthier.service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, invalid, responses
 from luthier.service.schedules import champions, definitions, due_times, plots
@@ -141,15 +143,35 @@ def rollback(name: str, service: ServiceDep) -> ScheduleView:
         return schedule_views.schedule_view(session, schedule)
 
 
-@router.get("/{name}/plots/champion", responses=responses(NotFound, Invalid))
-def plot(name: str, service: ServiceDep, format: Annotated[Literal["html", "json"], Query()] = "html") -> Response:
+@router.get(
+    "/{name}/plots/champion",
+    response_class=Response,
+    responses=responses(NotFound, Invalid, Unavailable) | plot_page.CONTENT,
+)
+async def plot(
+    name: str, service: ServiceDep, format: plot_page.Format = "html", standalone: Standalone = False
+) -> Response:
     """Draw the champion's score over time: an HTML page, or plotly's JSON."""
+    schedule_id, version = await run_in_threadpool(_runs_version, service, name)
+    figure = await service.drawings.get(
+        ("schedule", schedule_id, "champion"), version, lambda: (version, _draw_champion(service, name))
+    )
+    return await run_in_threadpool(plot_page.answer, figure, format, standalone, f"{name}-champion")
+
+
+def _runs_version(service: Service, name: str) -> tuple[int, tuple[int, ...]]:
+    """Return a schedule's id, and a number for each change of its finished runs."""
+    with service.core.database.reading() as session:
+        schedule = definitions.find(session, name)
+        finished = (RunRow.schedule_id == schedule.id, RunRow.state == RunState.FINISHED)
+        count, last = session.execute(select(func.count(), func.max(RunRow.id)).where(*finished)).one()
+    return schedule.id, (count, last or 0)
+
+
+def _draw_champion(service: Service, name: str) -> str:
     with service.core.database.reading() as session:
         schedule = definitions.find(session, name)
         finished = select(RunRow).where(RunRow.schedule_id == schedule.id, RunRow.state == RunState.FINISHED)
         last = session.scalars(finished.order_by(RunRow.due_at.desc()).limit(plots.RUNS)).all()
         views = schedule_views.run_views(session, schedule, last[::-1])
-    figure = plots.draw_champion(name, schedule.spec.study.objective.metric, views)
-    if format == "json":
-        return Response(figure.to_json(), media_type="application/json")
-    return Response(figure.to_html(include_plotlyjs=True, full_html=True), media_type="text/html")
+    return plots.draw_champion(name, schedule.spec.study.objective.metric, views)

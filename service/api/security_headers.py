@@ -8,16 +8,12 @@ import re
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from luthier.service.api import docs_page
+from luthier.service.api import docs_page, plot_page
 
 CLOSED = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 OUR_PAGES = (  # no script runs in them
     "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; frame-src 'self'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'"
-)
-PLOTS = (  # plotly writes its data as a script, and some of its drawings are compiled; they may call nobody
-    "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
-    "img-src 'self' data: blob:; worker-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
 DASHBOARD = (
     "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -26,7 +22,7 @@ DASHBOARD = (
 )
 POLICIES = (
     (re.compile(r"/(login|schedules(/.*)?)"), OUR_PAGES),
-    (re.compile(r"/v1/(studies|schedules)/[^/]*/plots/.*"), PLOTS),
+    (re.compile(r"/v1/(studies|schedules)/[^/]*/plots/.*"), plot_page.POLICY),
     (re.compile(r"/docs"), docs_page.POLICY),
     (re.compile(r"/(dashboard|static|csv|artifacts|incompatible-rdb-schema)(/.*)?"), DASHBOARD),
 )
@@ -53,7 +49,7 @@ class SecurityHeaders:
             return
         path = scope["path"]
         policy = next((policy for pattern, policy in POLICIES if pattern.fullmatch(path)), CLOSED)
-        framed = "SAMEORIGIN" if policy is PLOTS else "DENY"
+        framed = "SAMEORIGIN" if policy is plot_page.POLICY else "DENY"
         # files of the dashboard are asked for again, but sent again only when they have changed
         kept = "private, no-cache" if path.startswith("/static/") else "no-store"
         missing = {**HEADERS, "Content-Security-Policy": policy, "X-Frame-Options": framed, "Cache-Control": kept}

@@ -1,6 +1,6 @@
-"""Routes of a study's trials (/v1/studies/{name}/trials): list, enqueue, logs; and the study's plots."""
+"""Routes of a study's trials (/v1/studies/{name}/trials): list, enqueue, logs."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import PlainTextResponse
@@ -18,7 +18,6 @@ from luthier.studies.protocol import AssignmentKind, TrialState
 
 router = APIRouter(prefix="/v1/studies/{name}", tags=["trials"])
 Number = Annotated[int, Path(ge=0, lt=2**31)]
-PlotKind = Literal["history", "importance", "parallel", "slice", "contour", "intermediate", "timeline"]
 
 
 class Configuration(BaseModel):
@@ -93,21 +92,3 @@ def logs(name: str, number: Number, service: ServiceDep) -> PlainTextResponse:
     with service.core.database.reading() as session:
         row = _trial(session, name, number)
     return PlainTextResponse(service.core.store.read_log(row.study_id, row.id))
-
-
-@router.get("/plots/{kind}", responses=responses(NotFound, Conflict, Invalid, Unavailable))
-def plot(
-    name: str, kind: PlotKind, service: ServiceDep, format: Annotated[Literal["html", "json"], Query()] = "html"
-) -> Response:
-    """Draw a figure of the study's search: an HTML page, or plotly's JSON."""
-    with service.core.database.reading() as session:
-        study = study_rows.find(session, name)
-    if study.inspection is None:
-        raise Conflict(f"{name} has not started yet: there is nothing to draw.")
-    try:
-        figure: Any = service.core.searches.get(study).figure(kind)
-    except ValueError as error:
-        raise Conflict(str(error)) from None
-    if format == "json":
-        return Response(figure.to_json(), media_type="application/json")
-    return Response(figure.to_html(include_plotlyjs=True, full_html=True), media_type="text/html")

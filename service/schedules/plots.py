@@ -1,27 +1,25 @@
-"""The plot of a champion's score over time, as a plotly figure.
+"""The plot of a champion's score over time, as plotly's JSON.
 
 `api/schedules.py` calls it.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from luthier.service.schemas import RunView
 from luthier.studies.schedule import RunOutcome
 
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
-
-RUNS = 1_000  # the latest
+RUNS = 1_000  # the latest; a plot has no more
+WORDS = 200  # characters shown of a run's message
 
 
-def draw_champion(name: str, metric: str, runs: Sequence[RunView]) -> "Figure":
+def draw_champion(name: str, metric: str, runs: Sequence[RunView]) -> str:
     """Draw the scores of the model in use, and of its challengers, on each run's test data.
 
     Args:
         name: The schedule's name.
         metric: The objective's metric.
-        runs: Finished runs, oldest first.
+        runs: Finished runs, oldest first, at most RUNS.
     """
     from plotly import graph_objects  # half a second
 
@@ -32,7 +30,7 @@ def draw_champion(name: str, metric: str, runs: Sequence[RunView]) -> "Figure":
     figure.add_scatter(
         x=_times(judged),
         y=[(run.decision or {})["challenger"].get(metric) for run in judged],
-        text=[run.message for run in judged],
+        text=[(run.message or "")[:WORDS] for run in judged],
         mode="markers",
         marker={"symbol": "circle-open", "size": 9},
         name="challenger",
@@ -46,7 +44,9 @@ def draw_champion(name: str, metric: str, runs: Sequence[RunView]) -> "Figure":
         name="promoted",
     )
     figure.update_layout(title=f"{name}: {metric} on each run's test data", xaxis_title="due", yaxis_title=metric)
-    return figure
+    if len(runs) == RUNS:
+        figure.update_layout(title_subtitle_text=f"the latest {RUNS:,} runs")
+    return str(figure.to_json())
 
 
 def _times(runs: Sequence[RunView]) -> list[Any]:

@@ -27,6 +27,7 @@ from luthier.service.api import (
     openapi,
     operations,
     plan,
+    plots,
     schedule_pages,
     schedules,
     studies,
@@ -160,7 +161,7 @@ def create_app(
     auth.install(app, guard)
     login.install(app, guard)
     docs_page.install(app)
-    for module in (plan, trials, studies, schedules, worker, operations, schedule_pages):
+    for module in (plan, plots, trials, studies, schedules, worker, operations, schedule_pages):
         app.include_router(module.router)
 
     @app.get("/", include_in_schema=False)

@@ -14,7 +14,6 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
-from typing import TYPE_CHECKING
 
 import optuna
 from optuna.samplers import RandomSampler
@@ -31,9 +30,6 @@ from luthier.studies.search.storage_view import StorageView
 from luthier.studies.search.study_trials import StudyTrials, Writing
 from luthier.studies.space import Space
 from luthier.studies.spec import StudySpec
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 optuna.logging.disable_default_handler()
@@ -198,16 +194,28 @@ class Search:
         """Return the number of trials, in any state."""
         return len(self._trials.all())
 
-    def figure(self, kind: str) -> "Figure":
-        """Return a plot: history, importance, parallel, slice, contour, intermediate or timeline.
+    def plot(self, kind: str) -> tuple[str, int, int]:
+        """Draw a plot: history, importance, parallel, slice, contour, intermediate or timeline (or rank, edf).
+
+        Returns:
+            Plotly's JSON, of a few MB at most; how many trials the study had then; how many of them had ended.
 
         Raises:
             ValueError: With a sentence, for another kind or when there is not enough to draw yet.
         """
         from luthier.studies.search import figures  # plotly takes half a second
 
-        study = self._view(self._trials.all()).study(self.spec.name)
-        return figures.draw(kind, study, list(searched(self._space)), self.spec.objective.metric)
+        trials = self._trials.all()
+        names, objective = list(searched(self._space)), self.spec.objective
+        text = figures.draw(
+            kind,
+            trials,
+            lambda shown: self._view(shown).study(self.spec.name),
+            names,
+            objective.metric,
+            self.spec.maximize,
+        )
+        return text, len(trials), sum(trial.state.is_finished() for trial in trials)
 
     def _view(self, trials: list[FrozenTrial]) -> StorageView:
         return StorageView(self._storage, self._trials.study_id, trials)

@@ -1,11 +1,10 @@
-"""/v1/studies/{name}/trials: listed, read, added by users; their logs; the plots."""
+"""/v1/studies/{name}/trials: listed, read, added by users; their logs."""
 
 import json
 from typing import Any
 
 import pytest
 
-from luthier.studies.protocol import AssignmentKind
 from tests.support.harness import Running, ScriptedWorker, held, paths, problem
 
 OWN = {"learning_rate": 2e-4, "batch_size": 8, "epochs": 2, "freeze_depth": 6}
@@ -175,29 +174,3 @@ def test_logs_are_kept_in_the_order_they_came(house: Running, worker: ScriptedWo
     response = house.client.get("/v1/studies/s1/trials/0/logs")
     assert response.headers["content-type"] == "text/plain; charset=utf-8"
     assert response.text == "loading\nstep 1: Müller\x00 <b>\ndone\n"
-
-
-PLOTS = ("history", "importance", "parallel", "slice", "contour", "intermediate", "timeline")
-
-
-def test_every_plot_is_drawn_as_page_and_as_json(house: Running) -> None:
-    house.finished(budget={"trials": 6})
-    for kind in PLOTS:
-        figure = house.get(f"/v1/studies/s1/plots/{kind}?format=json")
-        assert figure["data"], kind
-        page = house.client.get(f"/v1/studies/s1/plots/{kind}")
-        assert page.status_code == 200
-        assert page.headers["content-type"].startswith("text/html")
-        assert "<html" in page.text[:200]
-        assert 'src="http' not in page.text, "a page needs no other site"
-    problem(house.client.get("/v1/studies/s1/plots/pie"), 422)
-    problem(house.client.get("/v1/studies/s1/plots/history?format=gif"), 422)
-
-
-def test_a_plot_with_nothing_to_draw_is_a_conflict_or_empty(house: Running, worker: ScriptedWorker) -> None:
-    house.create()
-    for kind in PLOTS:
-        problem(house.client.get(f"/v1/studies/s1/plots/{kind}"), 409)
-    worker.inspect(worker.take(AssignmentKind.INSPECT))
-    for kind in PLOTS:
-        assert house.client.get(f"/v1/studies/s1/plots/{kind}?format=json").status_code in (200, 409), kind

@@ -166,7 +166,7 @@ def test_nothing_heavy_is_imported_for_what_does_not_need_it(sqlite_url: str) ->
             search.report(number, 1, number / 20)
             search.tell(number, TrialState.COMPLETE, number / 14, None)
         for kind in ("history", "importance", "parallel", "slice", "contour", "intermediate", "timeline"):
-            search.figure(kind).to_json()
+            search.plot(kind)
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

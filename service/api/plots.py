@@ -1,0 +1,117 @@
+"""Routes of plots: a study's (/v1/studies/{name}/plots), optuna-dashboard's, and the scripts of their pages (/assets).
+
+A plot is kept until a trial ends. Those that running trials change too are drawn anew after LIVE_SECONDS.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Query, Response
+from fastapi.responses import FileResponse
+from sqlalchemy import func, select, text
+from starlette.concurrency import run_in_threadpool
+
+from luthier.service.api import plot_page
+from luthier.service.api.context import Service, ServiceDep
+from luthier.service.api.drawings import Version
+from luthier.service.errors import Conflict, Invalid, NotFound, Unavailable, responses
+from luthier.service.lifecycle import study_rows
+from luthier.service.storage.tables import AssignmentRow, StudyRow
+from luthier.studies.protocol import FINISHED, AssignmentKind
+
+router = APIRouter(tags=["trials"])
+PlotKind = Literal["history", "importance", "parallel", "slice", "contour", "intermediate", "timeline"]
+LIVE = ("intermediate", "timeline")  # which show running trials
+LIVE_SECONDS = 10.0
+OF_DASHBOARD = {"parallel_coordinate": "parallel"} | {  # its name -> ours
+    kind: kind for kind in ("slice", "contour", "timeline", "rank", "edf")
+}
+Standalone = Annotated[bool, Query(description="A page as a file to keep: it holds plotly's script, of 4.8 MB.")]
+
+
+@router.get(
+    "/v1/studies/{name}/plots/{kind}",
+    response_class=Response,
+    responses=responses(NotFound, Conflict, Invalid, Unavailable) | plot_page.CONTENT,
+)
+async def plot(
+    name: str, kind: PlotKind, service: ServiceDep, format: plot_page.Format = "html", standalone: Standalone = False
+) -> Response:
+    """Draw a figure of the study's search, as a page or as plotly's JSON; of many trials it shows some, and says so."""
+    figure = await _figure(service, lambda: name, kind)
+    return await run_in_threadpool(plot_page.answer, figure, format, standalone, f"{name}-{kind}")
+
+
+@router.get("/api/studies/{optuna_id}/plot/{kind}", include_in_schema=False)
+async def plot_of_dashboard(
+    optuna_id: Annotated[int, Path(ge=0, lt=2**31)], kind: str, service: ServiceDep
+) -> Response:
+    """Draw a plot for optuna-dashboard in place of its own route, which draws every trial whatever it takes."""
+    ours = OF_DASHBOARD.get(kind)
+    if ours is None:
+        raise NotFound(f"There is no plot {kind}.")
+    figure = await _figure(service, lambda: _name_of(service, optuna_id), ours)
+    if kind == "slice":  # the dashboard has a place for it
+        drawn = json.loads(figure)
+        drawn["layout"].pop("width", None)
+        figure = json.dumps(drawn)
+    return Response(figure, media_type="application/json")
+
+
+@router.get("/assets/{name}", include_in_schema=False)
+def script(name: str) -> FileResponse:
+    """Send a script that the pages of plots load."""
+    return plot_page.script(name)
+
+
+async def _figure(service: Service, find: Callable[[], str], kind: str) -> str:
+    """Return a plot of a study as plotly's JSON.
+
+    Args:
+        service: the service.
+        find: returns the study's name, in a thread.
+        kind: the plot.
+
+    Raises:
+        NotFound: there is no such study.
+        Conflict: there is not enough to draw yet.
+        Unavailable: others were drawn all the while.
+    """
+    study, trials, ended = await run_in_threadpool(_look, service, find)
+
+    def version(trials: int, ended: int) -> Version:
+        return (ended, trials) if kind in LIVE else (ended,)
+
+    def draw() -> tuple[Version, str]:
+        try:
+            # Optuna's trials may lag behind our rows for a moment: what was drawn is what they had.
+            figure, drawn, drawn_ended = service.core.searches.get(study).plot(kind)
+        except ValueError as error:
+            raise Conflict(str(error)) from None
+        return version(drawn, drawn_ended), figure
+
+    max_age = LIVE_SECONDS if kind in LIVE and trials > ended else None
+    return await service.drawings.get(("study", study.id, kind), version(trials, ended), draw, max_age)
+
+
+def _look(service: Service, find: Callable[[], str]) -> tuple[StudyRow, int, int]:
+    """Return a study, how many trials it has, and how many of them have ended."""
+    name = find()
+    with service.core.database.reading() as session:
+        study = study_rows.find(session, name)
+        ended = func.count().filter(AssignmentRow.state.in_(FINISHED))
+        of_study = (AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.TRAIN)
+        counts = session.execute(select(func.count(), ended).where(*of_study)).one()
+    if study.inspection is None:
+        raise Conflict(f"{name} has not started yet: there is nothing to draw.")
+    return study, counts[0], counts[1]
+
+
+def _name_of(service: Service, optuna_id: int) -> str:
+    """Return the name of a study by its id in Optuna's tables. Raises NotFound."""
+    with service.core.database.reading() as session:
+        name = session.scalar(text("SELECT study_name FROM studies WHERE study_id = :id"), {"id": optuna_id})
+    if name is None:
+        raise NotFound(f"There is no study {optuna_id}.")
+    return str(name)

@@ -1,0 +1,3 @@
+"use strict";
+const figure = JSON.parse(document.getElementById("figure").textContent);
+Plotly.newPlot("plot", figure.data, figure.layout, { responsive: true });
