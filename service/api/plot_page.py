@@ -20,7 +20,7 @@ Format = Literal["html", "json"]
 CONTENT: dict[int | str, dict[str, Any]] = {  # of a route's answer, for OpenAPI
     200: {"content": {"text/html": {"schema": {"type": "string"}}, "application/json": {"schema": {"type": "object"}}}}
 }
-POLICY = (  # of a page, set by `security_headers.py`: no script but the service's own; plotly writes its styles, and makes pictures to save
+POLICY = (  # set by `security_headers.py`: the service's scripts only; plotly writes styles, and makes pictures to save
     "default-src 'none'; script-src 'self'; style-src 'unsafe-inline'; img-src 'self' data: blob:; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'self'"
 )
