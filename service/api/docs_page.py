@@ -18,7 +18,9 @@ SCRIPT = f"{BASE}/swagger-ui-bundle.js"
 SCRIPT_DIGEST = "sha384-gjRm0bEPMeTmMh5jT2cHccIwCUZSTd8YC+j0d0sXw0MdGEfScduGpSyF3ZSSLkX9"
 STYLE = f"{BASE}/swagger-ui.css"
 STYLE_DIGEST = "sha384-WlYgdmXYOOBWL5apwjDEZwN+U3HmXSSu5R6V5aGxEcf7z+KuRNwBhoxKVN1i3D5I"
-START = 'SwaggerUIBundle({url:"/openapi.json",dom_id:"#docs",deepLinking:true,validatorUrl:null})'
+START = (
+    'window.SwaggerUIBundle&&SwaggerUIBundle({url:"/openapi.json",dom_id:"#docs",deepLinking:true,validatorUrl:null})'
+)
 _START_DIGEST = base64.b64encode(hashlib.sha256(START.encode()).digest()).decode()
 POLICY = (
     f"default-src 'none'; script-src {SCRIPT} 'sha256-{_START_DIGEST}'; style-src {STYLE} 'unsafe-inline'; "

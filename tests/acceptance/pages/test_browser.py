@@ -69,3 +69,9 @@ def test_a_plot_is_a_page_of_its_own(page: Page, service: Embedded) -> None:
     page.goto(f"{service.url}/v1/studies/violins/plots/history?format=html")
     expect(page.locator(".main-svg").first).to_be_visible()
     expect(page.get_by_text("Trial", exact=True).first).to_be_visible()
+
+
+def test_the_description_of_the_routes_says_where_it_is_without_the_internet(page: Page, service: Embedded) -> None:
+    page.route("https://cdn.jsdelivr.net/**", lambda route: route.abort())
+    log_in(page, service, "/docs", service.token)
+    expect(page.get_by_role("link", name="/openapi.json")).to_be_visible()
