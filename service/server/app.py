@@ -104,7 +104,7 @@ def build_core(settings: Settings, only: str | None = None) -> Core:
         only: the one study whose work is handed out; None for all.
 
     Raises:
-        RefusedToStart: the database cannot be used.
+        RefusedToStart: the database or the store cannot be used.
         NewerSchema: a newer Luthier wrote the database.
     """
     database = Database(settings.sqlalchemy_url)
@@ -118,7 +118,11 @@ def build_core(settings: Settings, only: str | None = None) -> Core:
     leases = Leases(database, settings.lease_seconds, settings.max_losses)
     presence = Presence(database, settings.lease_seconds)
     searches = SearchPool(database, presence)
-    store = FileStore(settings.store_folder)
+    try:
+        store = FileStore(settings.store_folder)
+    except OSError as error:
+        text = f"The store {settings.store_folder} cannot be used: {error.strerror}. Mend that, or set LUTHIER_STORE."
+        raise errors.RefusedToStart(text) from None
     room = DiskRoom(store.root, database)
     return Core(database, leases, presence, searches, store, room, AssignmentLogs(store, room), only)
 

@@ -57,12 +57,14 @@ class FileStore:
         mark = self.root / ".mark"
         if not mark.exists() or mark.is_symlink():
             fresh = self.root / f".mark-{secrets.token_hex(8)}"
-            fresh.write_text(secrets.token_hex(16))
-            if mark.is_symlink():
-                mark.unlink()
-            with contextlib.suppress(FileExistsError):
-                mark.hardlink_to(fresh)  # the first of several services wins
-            fresh.unlink()
+            try:
+                fresh.write_text(secrets.token_hex(16))
+                if mark.is_symlink():
+                    mark.unlink()
+                with contextlib.suppress(FileExistsError):
+                    mark.hardlink_to(fresh)  # the first of several services wins
+            finally:
+                fresh.unlink(missing_ok=True)
         with Folder.opened(self.root.parent, self.root.name) as folder, folder.read(mark.name) as file:
             self.mark = file.read(100).decode()
 

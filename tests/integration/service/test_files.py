@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from luthier.service.errors import RefusedToStart
+from luthier.service.server.app import build_core
+from luthier.service.settings import Settings
 from luthier.studies.protocol import Assignment, AssignmentKind
 from tests.support.harness import Running, ScriptedWorker, file_ref, held, problem
 
@@ -141,3 +144,10 @@ def test_an_evaluation_reads_the_winners_folder(house: Running, worker: Scripted
     assert worker.client.put(url, content=packed, headers=lease(a, packed)).status_code == 204
     worker.finish(a, evaluation={"test": None, "model": file_ref("model.tar.gz", packed)})
     assert house.client.get("/v1/studies/s1/model").content == packed
+
+
+def test_a_store_that_cannot_be_used_refuses_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    settings = Settings(home=tmp_path / "home", store=tmp_path / "file" / "store")
+    with pytest.raises(RefusedToStart, match=r"The store .*/file/store cannot be used: Not a directory"):
+        build_core(settings)
