@@ -1,4 +1,4 @@
-"""The open searches of this process, a `Search` for each study: opened in threads, dropped where they may be outdated.
+"""The open searches of this process, a `Search` for each study: opened in threads, dropped once outdated.
 
 `search_pool.py` adds what keeps Optuna up to date with our rows.
 """
