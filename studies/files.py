@@ -1,4 +1,4 @@
-"""Complete files and their checksums: atomic writes, writes that outlast a power cut, and SHA-256 of files and streams.
+"""Complete files and their checksums: atomic writes, files synced to the disk, and SHA-256 of files and streams.
 
 The service and the trials call it. It imports the standard library only, and knows no file of the store by name.
 """
