@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from luthier.service.api import paging, views
 from luthier.service.api.context import ServiceDep
+from luthier.service.dispatch import own_trials
 from luthier.service.errors import Conflict, Invalid, NotFound, Unavailable, invalid, responses
 from luthier.service.lifecycle import study_rows
 from luthier.service.schemas import Page, TrialView
@@ -78,7 +79,7 @@ def get(name: str, number: Number, service: ServiceDep) -> TrialView:
 def enqueue(name: str, configuration: Configuration, service: ServiceDep, response: Response) -> TrialView:
     """Have a configuration run next, within the study's budget of trials."""
     try:
-        number = service.claims.enqueue(name, configuration.params)
+        number = own_trials.enqueue(service.core, name, configuration.params)
     except ValidationError as error:
         raise invalid(error) from None
     service.notifier.notify()

@@ -1,17 +1,14 @@
 """Claims: a worker gets a queued assignment under a lease, else a new trial drawn by Optuna.
 
-Called by the worker's API, and by the API and the schedules for configurations of a user. Drawing a trial needs the
-study's turn: `StudyRow.ask_token` names the request that asks Optuna now. Trial numbers are therefore dense, equal to
-Optuna's, and never exceed the budget. A turn that a crash left behind expires; the next request adopts the trial that
-Optuna has drawn.
+Called by the worker's API. Drawing a trial needs the study's turn: `StudyRow.ask_token` names the request that asks
+Optuna now. Trial numbers are therefore dense, equal to Optuna's, and never exceed the budget. A turn that a crash left
+behind expires; the next request adopts the trial that Optuna has drawn.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
-from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -20,18 +17,16 @@ from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.failed_draws import note_failed_draw
 from luthier.service.dispatch.payload import Payload, assignment_message
 from luthier.service.dispatch.placement import Placement
-from luthier.service.dispatch.search_faults import Doing, error_text
+from luthier.service.dispatch.search_faults import Doing
 from luthier.service.dispatch.search_pool import resolved_space
-from luthier.service.errors import Conflict, Problem, Unavailable
+from luthier.service.errors import Unavailable
 from luthier.service.lifecycle import study_rows, transitions
-from luthier.service.lifecycle.budget import TrialCounts
 from luthier.service.storage.database import is_passing
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.service.storage.turns import Turns
 from luthier.service.storage.work_queue import has_free_slot, list_queued
 from luthier.studies.hyperparameters import Params
 from luthier.studies.protocol import TRAINING, Assignment, AssignmentKind, Claim, StudyState, TrialState
-from luthier.studies.search.search import Search
 
 DRAWING_SECONDS = 5.0  # that a claim waits for other claims that draw for the same study; then its worker asks again
 
@@ -141,7 +136,7 @@ class Claims:
             token = self._turns.take(session, study_id)
             if token is None:
                 return None
-        with self._given_back_on_error(study_id, token):
+        with self._turns.given_back_on_error(study_id, token):
             params = self.core.searches.prepared(study, number).ask(number)
             with self.core.database.transaction() as session:
                 study = study_rows.lock_by_id(session, study_id)
@@ -197,111 +192,9 @@ class Claims:
         leased = self.core.leases.grant(session, row, placement.worker, reservation)
         return None if leased is None else self._message(session, study, leased)
 
-    def enqueue(self, name: str, params: dict[str, Any]) -> int:
-        """Queue a user's own configuration as the study's next trial, within its budget, and return its number.
-
-        Args:
-            name: the study's name.
-            params: a value for each searched dimension of the study's space.
-
-        Raises:
-            NotFound: there is no such study.
-            Conflict: the study takes no trial now, its budget is used up, or it has this configuration already.
-            Unavailable: another request draws a configuration right now, or this one was too slow.
-            ValidationError: the configuration is not in the space.
-        """
-        with self.core.database.reading() as session:
-            study_id = study_rows.find(session, name).id
-        with self.core.searches.exclusive(study_id):
-            with self.core.database.transaction() as session:
-                study = study_rows.lock(session, name)
-                first = self._next_free_number(session, study)
-                params = resolved_space(study).check(params)
-                token = self._turns.take(session, study.id)
-                if token is None:
-                    raise Unavailable("Another configuration is being drawn right now; try again.", retry_after=1)
-            with self._given_back_on_error(study.id, token), self._noted(study):
-                search = self.core.searches.prepared(study, first)
-                added, same = self._ask_missing_then_enqueue(search, first, params, study.spec.budget.trials)
-                with self.core.database.transaction() as session:
-                    study = study_rows.lock(session, name)
-                    if not self._turns.is_held(study, token):
-                        raise Unavailable("The database was too slow; try again.", retry_after=1)
-                    self._turns.give_back(session, study.id, token)
-                    now = self.core.database.time(session)
-                    study.started_at = study.started_at or now
-                    for number, configuration in enumerate(added, first):
-                        transitions.queue_trial(session, self.core.leases, study, number, configuration, now)
-        if same is not None:
-            raise Conflict(f"This configuration is trial {same} of {name} already.")
-        if added[-1:] != [params]:
-            raise Conflict(f"{name} has had all {study.spec.budget.trials} trials of its budget.")
-        return first + len(added) - 1
-
-    def _next_free_number(self, session: Session, study: StudyRow) -> int:
-        """Return the number of a user's own trial. Raises Conflict when the study takes none."""
-        if study.state not in (StudyState.RUNNING, StudyState.PAUSED) or study.ending is not None:
-            state = "not inspected yet; try again once it runs" if study.state == StudyState.QUEUED else study.state
-            raise Conflict(f"{study.name} is {state}: no trial can be added.")
-        total = TrialCounts.of(session, study.id).total
-        trials = study.spec.budget.trials
-        if trials is not None and total >= trials:
-            raise Conflict(f"{study.name} has had all {trials} trials of its budget.")
-        return total
-
-    def _ask_missing_then_enqueue(
-        self, search: Search, first: int, params: Params, limit: int | None
-    ) -> tuple[list[Params], int | None]:
-        """Create in Optuna all missing trials, then the user's own configuration if it is new and has room.
-
-        Args:
-            search: the study's search, whose turn the caller holds.
-            first: the number of the first trial that our rows lack.
-            params: the user's configuration.
-            limit: the budget of trials; None: no limit.
-
-        Returns:
-            The configurations to insert from number `first` on: the baseline where it is missing (trial 0), trials that
-            a crash left in Optuna only, then the user's; and the number of an identical trial, or None. The user's
-            configuration is left out if an identical trial exists or the budget has no room.
-        """
-        added: list[Params] = []
-        same = search.find(params)
-        while first + len(added) == 0 or search.count() > first + len(added):
-            added.append(search.ask(first + len(added)) or {})
-            same = search.find(params)
-        number = first + len(added)
-        if same is None and (limit is None or number < limit):
-            search.enqueue(number, params)
-            added.append(params)
-        return added, same
-
     @property
     def _turns(self) -> Turns:
         return Turns.to_ask(self.core.database)
-
-    @contextmanager
-    def _given_back_on_error(self, study_id: int, token: str) -> Iterator[None]:
-        """Give a study's turn back when the block ends by an error, so that others need not wait until it expires."""
-        try:
-            yield
-        except BaseException:
-            with suppress(SQLAlchemyError), self.core.database.transaction() as session:
-                self._turns.give_back(session, study_id, token)
-            raise
-
-    @contextmanager
-    def _noted(self, study: StudyRow) -> Iterator[None]:
-        """Note what the study's search raises in the block. Raises Unavailable in its place."""
-        try:
-            yield
-        except (Problem, ValidationError):
-            raise
-        except Exception as error:
-            if is_passing(error):
-                raise
-            note_failed_draw(self.core, study.id, error)
-            raise Unavailable(f"{Doing.DRAW}: {error_text(error)}", retry_after=5) from error
 
     def _message(self, session: Session, study: StudyRow, row: AssignmentRow) -> Assignment:
         payload = self.payloads.get(AssignmentKind(row.kind))

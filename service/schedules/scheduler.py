@@ -4,7 +4,6 @@ Threads of the server call it every second. Any number of services may do so at 
 """
 
 from luthier.service.dispatch.checkpoints import clean_up
-from luthier.service.dispatch.claims import Claims
 from luthier.service.dispatch.core import Core
 from luthier.service.schedules import due_times
 from luthier.service.schedules.runs import Runs
@@ -16,11 +15,11 @@ from luthier.service.storage.tables import StudyRow
 class Scheduler:
     """The periodic work for schedules. Threads may share it."""
 
-    def __init__(self, core: Core, claims: Claims, webhook: Webhook | None) -> None:
+    def __init__(self, core: Core, webhook: Webhook | None) -> None:
         """Make the scheduler of a service; without a webhook it queues and delivers no notifications."""
         self._core = core
         self._webhook = webhook
-        self._runs = Runs(core, Steps(core, claims, notifies=webhook is not None))
+        self._runs = Runs(core, Steps(core, notifies=webhook is not None))
 
     def tick(self, now: float | None = None) -> None:
         """Fire the pending due times and advance all runs: a single round, cheap when nothing is due.

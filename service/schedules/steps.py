@@ -10,8 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from luthier.service.dispatch import deletion
-from luthier.service.dispatch.claims import Claims
+from luthier.service.dispatch import deletion, own_trials
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.search_pool import resolved_space
 from luthier.service.errors import Conflict
@@ -34,12 +33,10 @@ class Steps:
 
     Attributes:
         core: The service's database, leases, searches and files.
-        claims: Queues configurations of earlier runs as trials.
         notifies: True where the service has a webhook.
     """
 
     core: Core
-    claims: Claims
     notifies: bool
 
     def begin(self, turn: Turn) -> None:
@@ -92,7 +89,7 @@ class Steps:
         try:
             number = self.core.searches.get(study).find(resolved_space(study).check(free_params))
             if number is None:  # else an earlier entry was the same, or this step was cut off after it had queued it
-                number = self.claims.enqueue(study.name, free_params)
+                number = own_trials.enqueue(self.core, study.name, free_params)
             return record | {"trial": number}
         except (Conflict, ValidationError) as refused:  # no room in the budget, or none in the space
             why = refused.detail if isinstance(refused, Conflict) else "it does not fit the space"

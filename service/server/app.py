@@ -145,7 +145,7 @@ def create_app(
     tokens = tokens or Tokens.of(settings)
     core = build_core(settings, only)
     claims = Claims(core, {AssignmentKind.COMPARE: champions.comparison_files})
-    scheduler = Scheduler(core, claims, Webhook.of(settings))
+    scheduler = Scheduler(core, Webhook.of(settings))
     notifier = Notifier()
     line = WaitingLine(claims, notifier)
     service = Service(settings, core, claims, Reports(core), scheduler, notifier, line)

@@ -30,7 +30,7 @@ TAKEN = "Another request has the turn now; try again."
 class Turns:
     """The turns of one table's rows.
 
-    Each method runs in the caller's transaction and commits nothing. Threads may share an instance.
+    A method that takes a session runs in the caller's transaction and commits nothing. Threads may share an instance.
 
     Attributes:
         database: its clock decides when a turn expires.
@@ -94,6 +94,16 @@ class Turns:
         finally:
             with suppress(SQLAlchemyError), self.database.transaction() as session:  # else it expires
                 self.give_back(session, row_id, token)
+
+    @contextmanager
+    def given_back_on_error(self, row_id: int, token: str) -> Iterator[None]:
+        """Give a turn back when the block ends by an error, so that others need not wait until it expires."""
+        try:
+            yield
+        except BaseException:
+            with suppress(SQLAlchemyError), self.database.transaction() as session:
+                self.give_back(session, row_id, token)
+            raise
 
     def keep(self, row_id: int, token: str) -> None:
         """Let a turn last for `TURN_SECONDS` from now, in a transaction of its own.

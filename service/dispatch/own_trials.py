@@ -1,0 +1,123 @@
+"""A user's own configurations, queued as trials of a study before Optuna draws any further.
+
+The API and the schedules call `enqueue`. It takes the same turn as a claim that draws a trial, so numbers stay dense.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy.orm import Session
+
+from luthier.service.dispatch.core import Core
+from luthier.service.dispatch.failed_draws import note_failed_draw
+from luthier.service.dispatch.search_faults import Doing, error_text
+from luthier.service.dispatch.search_pool import resolved_space
+from luthier.service.errors import Conflict, Problem, Unavailable
+from luthier.service.lifecycle import study_rows, transitions
+from luthier.service.lifecycle.budget import TrialCounts
+from luthier.service.storage.database import is_passing
+from luthier.service.storage.tables import StudyRow
+from luthier.service.storage.turns import Turns
+from luthier.studies.hyperparameters import Params
+from luthier.studies.protocol import StudyState
+from luthier.studies.search.search import Search
+
+
+def enqueue(core: Core, name: str, params: dict[str, Any]) -> int:
+    """Queue a user's own configuration as the study's next trial, within its budget, and return its number.
+
+    Args:
+        core: the service's parts.
+        name: the study's name.
+        params: a value for each searched dimension of the study's space.
+
+    Raises:
+        NotFound: there is no such study.
+        Conflict: the study takes no trial now, its budget is used up, or it has this configuration already.
+        Unavailable: another request draws a configuration right now, or this one was too slow.
+        ValidationError: the configuration is not in the space.
+    """
+    turns = Turns.to_ask(core.database)
+    with core.database.reading() as session:
+        study_id = study_rows.find(session, name).id
+    with core.searches.exclusive(study_id):
+        with core.database.transaction() as session:
+            study = study_rows.lock(session, name)
+            first = _next_free_number(session, study)
+            params = resolved_space(study).check(params)
+            token = turns.take(session, study.id)
+            if token is None:
+                raise Unavailable("Another configuration is being drawn right now; try again.", retry_after=1)
+        with turns.given_back_on_error(study.id, token), _noted(core, study):
+            search = core.searches.prepared(study, first)
+            added, same = _ask_missing_then_enqueue(search, first, params, study.spec.budget.trials)
+            with core.database.transaction() as session:
+                study = study_rows.lock(session, name)
+                if not turns.is_held(study, token):
+                    raise Unavailable("The database was too slow; try again.", retry_after=1)
+                turns.give_back(session, study.id, token)
+                now = core.database.time(session)
+                study.started_at = study.started_at or now
+                for number, configuration in enumerate(added, first):
+                    transitions.queue_trial(session, core.leases, study, number, configuration, now)
+    if same is not None:
+        raise Conflict(f"This configuration is trial {same} of {name} already.")
+    if added[-1:] != [params]:
+        raise Conflict(f"{name} has had all {study.spec.budget.trials} trials of its budget.")
+    return first + len(added) - 1
+
+
+def _next_free_number(session: Session, study: StudyRow) -> int:
+    """Return the number of a user's own trial. Raises Conflict when the study takes none."""
+    if study.state not in (StudyState.RUNNING, StudyState.PAUSED) or study.ending is not None:
+        state = "not inspected yet; try again once it runs" if study.state == StudyState.QUEUED else study.state
+        raise Conflict(f"{study.name} is {state}: no trial can be added.")
+    total = TrialCounts.of(session, study.id).total
+    trials = study.spec.budget.trials
+    if trials is not None and total >= trials:
+        raise Conflict(f"{study.name} has had all {trials} trials of its budget.")
+    return total
+
+
+def _ask_missing_then_enqueue(
+    search: Search, first: int, params: Params, limit: int | None
+) -> tuple[list[Params], int | None]:
+    """Create in Optuna all missing trials, then the user's own configuration if it is new and has room.
+
+    Args:
+        search: the study's search, whose turn the caller holds.
+        first: the number of the first trial that our rows lack.
+        params: the user's configuration.
+        limit: the budget of trials; None: no limit.
+
+    Returns:
+        The configurations to insert from number `first` on: the baseline where it is missing (trial 0), trials that
+        a crash left in Optuna only, then the user's; and the number of an identical trial, or None. The user's
+        configuration is left out if an identical trial exists or the budget has no room.
+    """
+    added: list[Params] = []
+    same = search.find(params)
+    while first + len(added) == 0 or search.count() > first + len(added):
+        added.append(search.ask(first + len(added)) or {})
+        same = search.find(params)
+    number = first + len(added)
+    if same is None and (limit is None or number < limit):
+        search.enqueue(number, params)
+        added.append(params)
+    return added, same
+
+
+@contextmanager
+def _noted(core: Core, study: StudyRow) -> Iterator[None]:
+    """Note what the study's search raises in the block. Raises Unavailable in its place."""
+    try:
+        yield
+    except (Problem, ValidationError):
+        raise
+    except Exception as error:
+        if is_passing(error):
+            raise
+        note_failed_draw(core, study.id, error)
+        raise Unavailable(f"{Doing.DRAW}: {error_text(error)}", retry_after=5) from error
