@@ -1,4 +1,4 @@
-"""Routes of plots: a study's (/v1/studies/{name}/plots), optuna-dashboard's, and the scripts of their pages (/assets).
+"""Routes of plots: those of a study (/v1/studies/{name}/plots), of optuna-dashboard, and their scripts (/assets).
 
 A plot is kept until a trial ends. Those that running trials change too are drawn anew after LIVE_SECONDS.
 """

@@ -1,6 +1,7 @@
 """The pages a person sees, in a real browser: the login, the dashboard behind it, a plot."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -9,6 +10,7 @@ from playwright.sync_api import Page, expect
 from luthier.service.server.embedded import Embedded
 from luthier.service.settings import Settings
 
+TRANSFERRED = "performance.getEntriesByType('resource').map(entry => [entry.name, entry.transferSize])"  # bytes
 INSPECTION = {
     "blocks": [{"name": "block.0", "parameters": 10}],
     "trainable_parameters": [12, 2],
@@ -69,6 +71,21 @@ def test_a_plot_is_a_page_of_its_own(page: Page, service: Embedded) -> None:
     page.goto(f"{service.url}/v1/studies/violins/plots/history?format=html")
     expect(page.locator(".main-svg").first).to_be_visible()
     expect(page.get_by_text("Trial", exact=True).first).to_be_visible()
+    page.goto(f"{service.url}/v1/studies/violins/plots/timeline")
+    expect(page.locator(".main-svg").first).to_be_visible()
+    sizes = [entry for entry in page.evaluate(TRANSFERRED) if "/assets/" in entry[0]]
+    assert len(sizes) == 2
+    assert all(transferred == 0 for _, transferred in sizes)  # the browser has kept them
+
+
+def test_a_plot_is_kept_as_a_file_that_needs_no_service(page: Page, service: Embedded, tmp_path: Path) -> None:
+    headers = {"Authorization": f"Bearer {service.token}"}
+    answer = httpx.get(f"{service.url}/v1/studies/violins/plots/history?standalone=true", headers=headers)
+    file = tmp_path / "history.html"
+    file.write_bytes(answer.content)
+    page.route("http*://**", lambda route: route.abort())
+    page.goto(file.as_uri())
+    expect(page.locator(".main-svg").first).to_be_visible()
 
 
 def test_the_description_of_the_routes_says_where_it_is_without_the_internet(page: Page, service: Embedded) -> None:

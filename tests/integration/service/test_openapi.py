@@ -42,7 +42,7 @@ def check(document: dict[str, Any], operation: dict[str, Any], answer: httpx.Res
         assert "content" not in response
         return
     kind = answer.headers["content-type"].partition(";")[0]
-    assert list(response["content"]) == [kind]
+    assert kind in response["content"]
     if kind.endswith("json"):
         schema = response["content"][kind]["schema"]
         assert schema != {}
@@ -57,7 +57,7 @@ def path_of(template: str) -> str:
 def test_every_get_answers_as_described(full: Running, document: dict[str, Any]) -> None:
     seen = 0
     for template, item in document["paths"].items():
-        if "get" not in item or "/plots/" in template or template.startswith("/v1/worker/"):
+        if "get" not in item or template.startswith("/v1/worker/"):
             continue
         for path in (path_of(template), path_of(template).replace("s1", "none").replace("nightly", "none")):
             answer = full.client.get(path)
