@@ -82,14 +82,19 @@ class OpenSearches:
             if entered:
                 lock.release()
 
-    def get(self, study: StudyRow, patience: float = PATIENCE_SECONDS) -> Search:
+    def get(self, study: StudyRow, patience: float = PATIENCE_SECONDS, has_turn: bool = False) -> Search:
         """Return the study's search, opened if it was not open. The study must be inspected.
 
         Where other services write to the same database, the search first reads their changes. Call it outside of
         any transaction.
 
+        Args:
+            study: its row.
+            patience: seconds from the start of an opening that it may take.
+            has_turn: the caller has the study's turn; it does not wait for an opening that needs it.
+
         Raises:
-            SearchOpening: it has been opening for `patience` seconds and is not open yet.
+            SearchOpening: it is not open yet.
         """
         with self._lock:
             search = self._open.get(study.id)
@@ -99,15 +104,16 @@ class OpenSearches:
                 opening.start()
         if search is None:
             assert opening is not None
-            return opening.wait(patience)
+            return opening.wait(patience, has_turn)
         if not self._alone:
             search.refresh()
         return search
 
     def _make_opening(self, study: StudyRow) -> Opening:
-        def make() -> Search:
+        def make(opening: Opening) -> Search:
             search = self._read(study)
             if self._lacks_trials(study, search):
+                opening.need_turn()
                 search = self._restored(study)
             search_repair.tell_ends(self._database, study.id, search)
             return search

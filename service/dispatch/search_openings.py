@@ -22,12 +22,12 @@ class SearchOpening(Unavailable):
 class Opening(threading.Thread):
     """A thread that opens one search. It is a daemon, so that a service ends without it."""
 
-    def __init__(self, name: str, make: Callable[[], Search], done: Callable[["Opening"], None]) -> None:
+    def __init__(self, name: str, make: Callable[["Opening"], Search], done: Callable[["Opening"], None]) -> None:
         """Make the thread; `start` begins it.
 
         Args:
             name: the study's name.
-            make: opens and reads the search.
+            make: opens and reads the search; it is given the thread.
             done: called in the thread at its end, with `search` or `error` set.
         """
         super().__init__(name=f"luthier-open-{name}", daemon=True)
@@ -38,28 +38,37 @@ class Opening(threading.Thread):
         self._done = done
         self._began = time.monotonic()
         self._ended = threading.Event()
+        self._needs_turn = threading.Event()  # or has ended
 
     def run(self) -> None:
         """Open the search."""
         try:
             with AT_A_TIME:
-                self.search = self._make()
+                self.search = self._make(self)
         except Exception as error:
             self.error = error
         self._done(self)
         self._ended.set()
+        self._needs_turn.set()
 
-    def wait(self, patience: float) -> Search:
+    def need_turn(self) -> None:
+        """Say that the opening goes on under the study's turn, which who waits here may have."""
+        self._needs_turn.set()
+
+    def wait(self, patience: float, has_turn: bool) -> Search:
         """Return the search.
 
         Args:
             patience: seconds from the opening's start that it may take.
+            has_turn: the caller has the study's turn, so that it must not wait where the opening needs that.
 
         Raises:
             SearchOpening: it takes longer.
             Exception: what was raised when it was opened.
         """
-        if not self._ended.wait(max(0.0, self._began + patience - time.monotonic())):
+        event = self._needs_turn if has_turn else self._ended
+        event.wait(max(0.0, self._began + patience - time.monotonic()))
+        if not self._ended.is_set():
             raise SearchOpening(f"The trials of {self.study} are being read; try again in a moment.", retry_after=1)
         if self.search is None:
             raise self.error or SearchOpening("It could not be opened.", retry_after=1)

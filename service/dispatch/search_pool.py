@@ -21,6 +21,7 @@ from luthier.studies.search.search import Search
 from luthier.studies.search.study_trials import Misnumbered
 
 __all__ = ["SearchPool", "resolved_space"]
+ADOPTION_SECONDS = 10.0  # until trials that a crash left in Optuna alone are read; a turn lasts longer
 LONG_PATIENCE_SECONDS = 60.0  # of who cannot do without the search
 
 
@@ -39,11 +40,11 @@ class SearchPool(OpenSearches):
         Raises:
             SearchOpening: it is being opened; the caller must give the turn back.
         """
-        search = self.get(study)
+        search = self.get(study, has_turn=True)
         if search.count() == number and search.is_dense() and study.id not in self._damaged:
             return search
         self._drop(study.id)
-        return self.get(study)
+        return self.get(study, ADOPTION_SECONDS, has_turn=True)
 
     def report(self, study: StudyRow, row: AssignmentRow, step: int, value: float) -> bool:
         """Tell Optuna of a trial's evaluation, and return whether the trial is to end now, as pruned.

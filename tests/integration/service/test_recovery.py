@@ -47,7 +47,9 @@ def test_a_users_configuration_comes_after_what_a_crash_left(house: Running, wor
     with house.core.database.reading() as session:
         search = house.core.searches.get(study_rows.find(session, "s1"))
     left = search.ask(1)
-    assert enqueue(house, mine(house)).json()["number"] == 2
+    answer = enqueue(house, mine(house))
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["number"] == 2
     worker.drain()
     trials = house.trials()
     assert [trial["params"] for trial in trials[1:3]] == [left, mine(house)]
