@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from luthier.service.dispatch.core import Core
-from luthier.service.dispatch.failed_draws import note_failed_draw
+from luthier.service.dispatch.failed_draws import note_failed_draw, note_message
 from luthier.service.dispatch.payload import Payload, assignment_message
 from luthier.service.dispatch.placement import Placement
 from luthier.service.dispatch.search_faults import Doing
@@ -53,15 +53,18 @@ class Claims:
                 self.core.presence.record_claim(session, claim)
             return None
         placement = Placement(self.core.database, self.core.presence, claim.worker, claim.gpu)
+        outcomes: dict[int, Exception | None] = {}
         with self.core.database.transaction() as session:
             self.core.presence.record_claim(session, claim)
-            row = self._lease_queued(session, placement)
-            if row is not None:
-                return self._message(session, session.get_one(StudyRow, row.study_id), row)
+            assignment = self._lease_queued(session, placement, outcomes)
             running = select(StudyRow.id).where(StudyRow.state == StudyState.RUNNING, StudyRow.ending.is_(None))
             if self.core.only is not None:
                 running = running.where(StudyRow.name == self.core.only)
-            studies = list(session.scalars(running.order_by(StudyRow.id)))
+            studies = list(session.scalars(running.order_by(StudyRow.id))) if assignment is None else []
+        for study_id, error in outcomes.items():
+            note_message(self.core, study_id, error)
+        if assignment is not None:
+            return assignment
         busy: list[int] = []
         for study_id in studies:
             assignment = self._draw_alone(study_id, placement, 0, busy)
@@ -73,23 +76,45 @@ class Claims:
                 return assignment
         return None
 
-    def _lease_queued(self, session: Session, placement: Placement) -> AssignmentRow | None:
-        """Lease the first queued assignment that has room on the worker's GPU; None when none has."""
+    def _lease_queued(
+        self, session: Session, placement: Placement, outcomes: dict[int, Exception | None]
+    ) -> Assignment | None:
+        """Lease the first queued assignment that has room on the worker's GPU; None when none has.
+
+        Args:
+            session: the claim's transaction.
+            placement: the worker, and the room on its GPU.
+            outcomes: gets, for each study that was tried, what handing out raised, so that it stays queued; or None.
+        """
         for row in list_queued(session, self.core.only):
-            study = session.get_one(StudyRow, row.study_id)
-            kind = AssignmentKind(row.kind)
+            study_id, kind = row.study_id, AssignmentKind(row.kind)
+            study = session.get_one(StudyRow, study_id)
             if not study.is_readable or not isinstance(row.params, dict):
                 continue
-            if placement.reserve(session, study, kind, row.params) is not None:
-                break
-        else:
-            return None
-        if kind in TRAINING and not has_free_slot(session, study.id):
-            return None
-        reservation = placement.reserve(session, study, kind, row.params, lock=True)
+            if self.core.searches.faults.rests(study_id, Doing.HAND_OUT):
+                continue
+            if placement.reserve(session, study, kind, row.params) is None:
+                continue
+            try:
+                with session.begin_nested():
+                    if kind in TRAINING and not has_free_slot(session, study_id):
+                        return None
+                    assignment = self._lease(session, study, row, placement)
+                outcomes[study_id] = None
+                return assignment
+            except Exception as error:
+                if is_passing(error):
+                    raise
+                outcomes[study_id] = error
+        return None
+
+    def _lease(self, session: Session, study: StudyRow, row: AssignmentRow, placement: Placement) -> Assignment | None:
+        """Lease a queued assignment to the worker; None when another claim was faster."""
+        reservation = placement.reserve(session, study, AssignmentKind(row.kind), row.params, lock=True)
         if reservation is None:
             return None
-        return self.core.leases.grant(session, row, placement.worker, reservation)
+        leased = self.core.leases.grant(session, row, placement.worker, reservation)
+        return None if leased is None else self._message(session, study, leased)
 
     def _draw_alone(
         self, study_id: int, placement: Placement, wait_seconds: float, busy: list[int]
@@ -186,11 +211,7 @@ class Claims:
         if study.ending is not None or study.state != StudyState.RUNNING:
             transitions.settle(session, self.core.leases, study)  # if it has stopped, the trial is cancelled, not lost
             return None
-        reservation = placement.reserve(session, study, AssignmentKind.TRAIN, params, lock=True)
-        if reservation is None:
-            return None
-        leased = self.core.leases.grant(session, row, placement.worker, reservation)
-        return None if leased is None else self._message(session, study, leased)
+        return self._lease(session, study, row, placement)
 
     @property
     def _turns(self) -> Turns:

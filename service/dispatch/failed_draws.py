@@ -1,4 +1,4 @@
-"""A trial that could not be drawn: shown on its study, and the end of the study where that cannot change.
+"""Work that could not be drawn or handed out: shown on its study, and the end of the study where that cannot change.
 
 `claims.py` calls it, outside of any transaction.
 """
@@ -36,3 +36,14 @@ def note_failed_draw(core: Core, study_id: int, error: Exception) -> None:
     log.warning("study %s ends: %s", study.name, text)
     if study.state in ENDED:
         checkpoints.clean_up(core, study)
+
+
+def note_message(core: Core, study_id: int, error: Exception | None) -> None:
+    """Show on a study that its queued work could not be handed out, so that it is tried again; None: it could."""
+    if error is None:
+        core.searches.faults.heal(study_id, Doing.HAND_OUT)
+        return
+    with core.database.reading() as session:
+        study = session.get(StudyRow, study_id)
+    if study is not None:
+        core.searches.faults.note(study_id, study.name, Doing.HAND_OUT, error)

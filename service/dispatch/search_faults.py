@@ -25,9 +25,10 @@ PASSING = (*STORAGE_ERRORS, SQLAlchemyError, OSError, MemoryError)  # a later at
 
 
 class Doing(StrEnum):
-    """The work that a search failed at; each fails and heals by itself."""
+    """The work for a study that failed; each fails and heals by itself."""
 
     DRAW = "No trial can be drawn now"
+    HAND_OUT = "Its queued work cannot be handed out now"
     TELL = "The search lacks results of trials, and plots with it"
 
 
