@@ -84,8 +84,8 @@ def _answering_503(storage: Storage) -> Storage:
 
         return call
 
-    for name in (name for name in dir(Storage) if not name.startswith("_")):
-        setattr(storage, name, guarded(getattr(storage, name)))
+    names = (name for name in dir(Storage) if not name.startswith("_"))
+    vars(storage).update({name: guarded(getattr(storage, name)) for name in names})
     return storage
 
 

@@ -1,4 +1,4 @@
-"""Work that could not be drawn or handed out: shown on its study, and the end of the study where that cannot change.
+"""Work that could not be drawn or handed out: shown on its study, which ends where that cannot change.
 
 `claims.py` calls it, outside of any transaction.
 """

@@ -5,7 +5,7 @@ function of its configuration and its seed, so that the same weights come out. A
 confirm) with a negative number, which no trial's budget counts. The caller holds the study's row.
 """
 
-from sqlalchemy import delete, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import ColumnElement
 
@@ -39,9 +39,9 @@ def forget_weights(study: StudyRow, source: AssignmentRow) -> None:
     study.winner = study.winner_confirmation = None
 
 
-def forget_failed(session: Session, study: StudyRow) -> None:
+def forget_failed(session: Session, leases: Leases, study: StudyRow) -> None:
     """Remove the retrainings of a locked study that left no weights, so that they may be queued again."""
-    session.execute(delete(AssignmentRow).where(*_of(study.id), AssignmentRow.best.is_(None)))
+    leases.remove_ended(session, *_of(study.id), AssignmentRow.best.is_(None))
 
 
 def with_weights(session: Session, study_id: int) -> list[AssignmentRow]:

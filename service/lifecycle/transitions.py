@@ -114,7 +114,7 @@ def resume(session: Session, leases: Leases, study: StudyRow) -> None:
     if study.state != StudyState.PAUSED and not unmeasured:
         raise Conflict(f"Only a paused study can be resumed; {study.name} is {_phase(study)}.")
     if unmeasured:  # `settle` queues what is missing
-        retraining.forget_failed(session, study)
+        retraining.forget_failed(session, leases, study)
         study.winner = study.winner_confirmation = None
         study.error = None
         study.finished_at = None

@@ -9,7 +9,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Update, func, select, update
+from sqlalchemy import Update, delete, func, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import ColumnElement
 
@@ -220,6 +220,10 @@ class Leases:
         guard = update(AssignmentRow).where(AssignmentRow.id == row.id, AssignmentRow.state == TrialState.FAILED)
         columns = {"token": None, "finished_at": None, "reason": None, "error": None}
         return self._returned(session, guard.values(state=TrialState.QUEUED, losses=0, **columns)) is not None
+
+    def remove_ended(self, session: Session, *conditions: ColumnElement[bool]) -> None:
+        """Delete assignments that have ended; the caller's transaction holds their study's row."""
+        session.execute(delete(AssignmentRow).where(AssignmentRow.state.in_(FINISHED), *conditions))
 
     def lock_expired(self, session: Session, now: float | None = None) -> list[AssignmentRow]:
         """Return the running assignments past their deadline, locked; rows that another service locked are skipped.

@@ -1,6 +1,8 @@
 """A statement that fails shows its values nowhere: not in the error, not in the log, not in the answer."""
 
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import optuna
 import pytest
@@ -49,10 +51,20 @@ def test_a_row_that_is_refused_is_not_quoted(house: Running) -> None:
     assert "state" in whole(failed.value)
 
 
+@contextmanager
+def renamed(house: Running, statement: str, before: str, after: str) -> Iterator[None]:
+    """Rename something of the database for the block; other tests use the same tables."""
+    engine = house.core.database.engine
+    with engine.begin() as connection:
+        connection.execute(text(statement.format(before, after)))
+    yield
+    with engine.begin() as connection:
+        connection.execute(text(statement.format(after, before)))
+
+
 def test_a_request_that_fails_on_its_statement_logs_no_values(house: Running, caplog: pytest.LogCaptureFixture) -> None:
-    with house.core.database.engine.begin() as connection:
-        connection.execute(text("ALTER TABLE luthier_study RENAME TO elsewhere"))
-    answer = house.client.post("/v1/studies", json=spec(SECRET, model=f"models/{SECRET}"))
+    with renamed(house, "ALTER TABLE {} RENAME TO {}", "luthier_study", "elsewhere"):
+        answer = house.client.post("/v1/studies", json=spec(SECRET, model=f"models/{SECRET}"))
     assert answer.status_code >= 500
     problem(answer, answer.status_code)
     assert SECRET not in answer.text
@@ -61,13 +73,10 @@ def test_a_request_that_fails_on_its_statement_logs_no_values(house: Running, ca
 
 
 def test_optunas_own_errors_show_no_values(house: Running, caplog: pytest.LogCaptureFixture) -> None:
-    with house.core.database.engine.begin() as connection:
-        connection.execute(text("ALTER TABLE studies RENAME COLUMN study_name TO other_name"))
     storage = open_storage(house.settings.sqlalchemy_url)
-    try:
+    with renamed(house, "ALTER TABLE studies RENAME COLUMN {} TO {}", "study_name", "other_name"):
         with pytest.raises(Exception) as failed:  # noqa: PT011 - whatever Optuna makes of it
             optuna.create_study(study_name=SECRET, storage=storage)
         assert SECRET not in whole(failed.value)
         assert SECRET not in caplog.text
-    finally:
-        close_storage(storage)
+    close_storage(storage)

@@ -121,7 +121,7 @@ def test_a_users_configuration_is_known_again_by_its_blocks(search: Any) -> None
 def test_importance_names_the_model(search: Any) -> None:
     opened = search(space={"freeze_depth": [0, 1], "batch_size": [8, 16]})
     everything(opened)
-    assert "model" in opened.figure("importance").to_json()
+    assert "model" in opened.plot("importance")[0]
 
 
 @pytest.mark.parametrize(
