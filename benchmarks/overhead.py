@@ -30,6 +30,7 @@ import optuna
 
 REPORTS = 3
 """Evaluations of each trial."""
+START_SERVICE = "from luthier.service.cli import main; main()"
 START_TRIES = 200
 START_SECONDS = 0.05
 """Between two looks at whether the service answers."""
@@ -98,13 +99,19 @@ def plain(url: str, trials: int) -> float:
 
 
 @contextlib.contextmanager
-def service(url: str, home: Path) -> Iterator[str]:
-    """Run a service process on `url`'s database, without workers of its own, and yield its base URL."""
+def service(url: str, home: Path, code: str = START_SERVICE) -> Iterator[str]:
+    """Run a service process on `url`'s database, without workers of its own, and yield its base URL.
+
+    Args:
+        url: The database.
+        home: The service's home.
+        code: Python code that runs the command line.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     env = os.environ | {"LUTHIER_DATABASE_URL": url, "LUTHIER_HOME": str(home), "LUTHIER_FLEET": "none"}
-    command = [sys.executable, "-c", "from luthier.service.cli import main; main()", "serve", "--port", str(port)]
+    command = [sys.executable, "-c", code, "serve", "--port", str(port)]
     process = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)  # noqa: S603
     base = f"http://127.0.0.1:{port}"
     try:
