@@ -35,7 +35,7 @@ from luthier.service.storage.presence import LISTED_SECONDS
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow, WorkerRow
 from luthier.service.times import instant
 from luthier.studies.hyperparameters import HYPERPARAMETERS
-from luthier.studies.protocol import AssignmentKind, Reason, StudyState, TrialState
+from luthier.studies.protocol import ENDED, AssignmentKind, Reason, StudyState, TrialState
 from luthier.studies.tasks import Task
 from luthier.studies.text import one_line
 from luthier.studies.wire import TEXT_CHARACTERS, cut
@@ -92,7 +92,7 @@ def _study(study: StudyRow, standing: Standing) -> StudyView:
         gpu_seconds=round(standing.busy_seconds, 3),
         error=_text(study.error),
         message=_text(study.message),
-        warnings=[cut(text, TEXT_CHARACTERS) for text in (study.search_error, study.note) if text],
+        warnings=_warnings(study),
     )
 
 
@@ -111,6 +111,12 @@ def _damaged_study(study: StudyRow, error: Exception) -> StudyView:
 
 def _text(text: str | None) -> str | None:
     return None if text is None else cut(text, TEXT_CHARACTERS)
+
+
+def _warnings(study: StudyRow) -> list[str]:
+    """Return what a study's user should know; what its search lacks is of no use once it has ended."""
+    search_error = None if study.state in ENDED else study.search_error
+    return [cut(text, TEXT_CHARACTERS) for text in (search_error, study.note) if text]
 
 
 def _best(study: StudyRow, row: AssignmentRow) -> BestView | None:
