@@ -18,6 +18,7 @@ from luthier.service.dispatch.failed_draws import note_failed_draw, note_message
 from luthier.service.dispatch.payload import Payload, assignment_message
 from luthier.service.dispatch.placement import Placement
 from luthier.service.dispatch.search_faults import Doing
+from luthier.service.dispatch.search_openings import PATIENCE_SECONDS, SearchOpening
 from luthier.service.dispatch.search_pool import resolved_space
 from luthier.service.errors import Unavailable
 from luthier.service.lifecycle import study_rows, transitions
@@ -67,11 +68,14 @@ class Claims:
             return assignment
         busy: list[int] = []
         for study_id in studies:
-            assignment = self._draw_alone(study_id, placement, 0, busy)
+            assignment = self._draw_alone(study_id, placement, 0, PATIENCE_SECONDS, busy)
             if assignment is not None:
                 return assignment
-        for study_id in busy:  # only now: while others draw for one study, there is time to draw for the next
-            assignment = self._draw_alone(study_id, placement, DRAWING_SECONDS, [])
+        # Only now: while others draw for one study, or its trials are read, there is time to draw for the next. A
+        # worker that waits is woken again; another one would find nothing.
+        patience = PATIENCE_SECONDS if claim.wait_seconds else DRAWING_SECONDS
+        for study_id in busy:
+            assignment = self._draw_alone(study_id, placement, DRAWING_SECONDS, patience, [])
             if assignment is not None:
                 return assignment
         return None
@@ -117,7 +121,7 @@ class Claims:
         return None if leased is None else self._message(session, study, leased)
 
     def _draw_alone(
-        self, study_id: int, placement: Placement, wait_seconds: float, busy: list[int]
+        self, study_id: int, placement: Placement, wait_seconds: float, patience: float, busy: list[int]
     ) -> Assignment | None:
         """Draw a trial of a study and lease it to the worker; what the study's search raises is noted, not raised.
 
@@ -125,7 +129,8 @@ class Claims:
             study_id: the study.
             placement: the worker, and the room on its GPU.
             wait_seconds: how long to wait for other threads that draw for this study.
-            busy: gets the study where that was not enough.
+            patience: seconds that the reading of its trials may take.
+            busy: gets the study where one of the two was not enough.
 
         Returns:
             The message; None if no trial can start now.
@@ -136,9 +141,11 @@ class Claims:
         try:
             with searches.exclusive(study_id, wait_seconds) as entered:
                 if entered:
-                    return self._draw_trial(study_id, placement)
+                    return self._draw_trial(study_id, placement, patience)
                 busy.append(study_id)
-        except Unavailable:  # its trials are being read, or another service has its turn
+        except SearchOpening:
+            busy.append(study_id)
+        except Unavailable:  # another service has its turn
             pass
         except Exception as error:
             if is_passing(error):
@@ -146,7 +153,7 @@ class Claims:
             note_failed_draw(self.core, study_id, error)
         return None
 
-    def _draw_trial(self, study_id: int, placement: Placement) -> Assignment | None:
+    def _draw_trial(self, study_id: int, placement: Placement, patience: float) -> Assignment | None:
         """Take the study's turn, ask Optuna for a trial, and lease it to the worker; None if no trial can start now.
 
         The caller is the only thread of this process that asks on the study's behalf.
@@ -162,7 +169,7 @@ class Claims:
             if token is None:
                 return None
         with self._turns.given_back_on_error(study_id, token):
-            params = self.core.searches.prepared(study, number).ask(number)
+            params = self.core.searches.prepared(study, number, patience).ask(number)
             with self.core.database.transaction() as session:
                 study = study_rows.lock_by_id(session, study_id)
                 if study is None or not self._turns.is_held(study, token):

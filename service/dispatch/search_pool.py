@@ -28,7 +28,7 @@ LONG_PATIENCE_SECONDS = 60.0  # of who cannot do without the search
 class SearchPool(OpenSearches):
     """The searches of one service, and how they are kept up to date with our rows. Threads share it."""
 
-    def prepared(self, study: StudyRow, number: int) -> Search:
+    def prepared(self, study: StudyRow, number: int, patience: float = PATIENCE_SECONDS) -> Search:
         """Return the study's search, which has the trials before `number`.
 
         Where it is not so, the search is opened anew. An opening that has trials to restore needs the study's turn.
@@ -36,11 +36,12 @@ class SearchPool(OpenSearches):
         Args:
             study: the study, whose turn the caller has.
             number: the first number that our rows lack.
+            patience: seconds that an opening may take.
 
         Raises:
             SearchOpening: it is being opened; the caller must give the turn back.
         """
-        search = self.get(study, has_turn=True)
+        search = self.get(study, patience, has_turn=True)
         if search.count() == number and search.is_dense() and study.id not in self._damaged:
             return search
         self._drop(study.id)

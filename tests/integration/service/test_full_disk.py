@@ -43,7 +43,7 @@ def test_a_full_store_is_waited_for(disk: SmallDisk, database_url: str) -> None:
         house.started(living, parallel=3)
         a, b = living.take(), silent.take()
         disk.fill()
-        until(lambda: house.get("/readyz") == {"status": "ok", "disk": "full"})
+        until(lambda: living.renew(a) and house.get("/readyz") == {"status": "ok", "disk": "full"})
         end = time.monotonic() + LEASES * LEASE
         while time.monotonic() < end:
             answer = living.post("renew", **held(a), log="first\nsecond\n").json()
