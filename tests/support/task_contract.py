@@ -139,7 +139,8 @@ class TaskContract:
         both = found.joined(sample)  # as the examples of a champion and a challenger
         assert task.scores(both.take(few), targets) == task.scores(sample, targets)
         assert task.scores(both.take(other + len(found)), targets) == task.scores(found.take(few[other]), targets)
-        right, truths, said = task.right(found), list(task.truths(found, targets)), list(task.said(found, targets))
+        right = task.right(found)
+        truths, said = (list(say(found, encoded, targets)) for say in (task.truths, task.said))
         assert len(truths) == len(said) == found.unit_count
         if right is not None:
             assert right.tolist() == [one == two for one, two in zip(truths, said, strict=True)]

@@ -13,6 +13,7 @@ from typing import Any
 
 from luthier.studies.files import atomic_path
 from luthier.studies.wire import Metrics
+from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.splits import Split
 from luthier.trials.data.targets import Targets
 from luthier.trials.jobs.packed_model import PackedModel
@@ -34,11 +35,13 @@ class Predictions:
     Attributes:
         task: The task's code.
         targets: Those of today's data.
+        encoded: The examples as this model's inputs.
         statistics: Of the model's answers.
     """
 
     task: TaskCode[Any]
     targets: Targets
+    encoded: Encoded
     statistics: Statistics
 
     def scores(self, statistics: Statistics | None = None) -> Metrics:
@@ -69,7 +72,7 @@ def predict(
     pretrained = code.load(packed.folder, packed.folder.name, packed.targets)
     encoded = code.encode(pretrained, examples, packed.max_length)
     engine = Engine(pretrained.model, code, micro_batch, precision="float32")
-    return Predictions(code, targets, engine.evaluate(encoded, targets, session.poll, own=packed.targets))
+    return Predictions(code, targets, encoded, engine.evaluate(encoded, targets, session.poll, own=packed.targets))
 
 
 def count_gained(before: Predictions, after: Predictions) -> int:
@@ -100,8 +103,9 @@ def write_predictions(folder: Path, rows: Sequence[int], models: Sequence[Predic
         offsets = first.statistics.offsets
         counts = [1] * len(rows) if offsets is None else offsets.diff().tolist()  # units of each example
         places = (row for row, count in zip(rows, counts, strict=True) for _ in range(count))
-        said = (model.task.said(model.statistics, model.targets) for model in models)
-        writer.writerows(zip(places, first.task.truths(first.statistics, first.targets), *said, strict=True))
+        said = (model.task.said(model.statistics, model.encoded, model.targets) for model in models)
+        truths = first.task.truths(first.statistics, first.encoded, first.targets)
+        writer.writerows(zip(places, truths, *said, strict=True))
     path = folder / FILE_NAME
     with atomic_path(path) as temporary:
         temporary.write_bytes(gzip.compress(lines.getvalue().encode(), mtime=0))

@@ -170,14 +170,14 @@ class TaskCode(ABC, Generic[Learned]):
         """
 
     @abstractmethod
-    def loss(self, targets: Learned, training: Encoded, params: Params, device: torch.device) -> Loss:
+    def loss(self, pretrained: Pretrained, targets: Learned, training: Encoded, params: Params) -> Loss:
         """Return the loss of a configuration.
 
         Args:
+            pretrained: The model, on its device, and its processor.
             targets: What is learned.
             training: The training split.
             params: The configuration, with the hyperparameters of the loss.
-            device: The model's.
         """
 
     @abstractmethod
@@ -203,11 +203,13 @@ class TaskCode(ABC, Generic[Learned]):
         return answers
 
     @abstractmethod
-    def statistics(self, answers: Tensors) -> Batch:
+    def statistics(self, answers: Tensors, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return what the metrics need of some answers, name -> (units, ...): a few numbers for each unit.
 
         Args:
             answers: On the CPU.
+            encoded: The split.
+            rows: The rows that the answers are of.
         """
 
     def gather(self, columns: Tensors, encoded: Encoded, targets: Learned) -> Statistics:
@@ -242,9 +244,9 @@ class TaskCode(ABC, Generic[Learned]):
         return None
 
     @abstractmethod
-    def truths(self, statistics: Statistics, targets: Learned) -> Iterable[str]:
-        """Return the right answer to each unit, as text for people."""
+    def truths(self, statistics: Statistics, encoded: Encoded, targets: Learned) -> Iterable[str]:
+        """Return the right answer to each unit of a split, as text for people."""
 
     @abstractmethod
-    def said(self, statistics: Statistics, targets: Learned) -> Iterable[str]:
-        """Return the model's answer to each unit, as text for people."""
+    def said(self, statistics: Statistics, encoded: Encoded, targets: Learned) -> Iterable[str]:
+        """Return the model's answer to each unit of a split, as text for people."""

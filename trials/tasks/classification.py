@@ -13,6 +13,7 @@ from luthier.studies.tasks import TASKS
 from luthier.studies.wire import Metrics
 from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.data.encoded import Encoded, take
+from luthier.trials.model.pretrained import Pretrained
 from luthier.trials.tasks.base import Batch, Loss, TaskCode, Tensors
 from luthier.trials.tasks.metrics import LABEL, PREDICTED, class_statistics, classification_scores
 from luthier.trials.tasks.statistics import Statistics
@@ -32,11 +33,13 @@ class Classification(TaskCode[ClassTargets]):
         """Return the logits of the units, (units, classes)."""
         return outputs["logits"]
 
-    def loss(self, targets: ClassTargets, training: Encoded, params: Params, device: torch.device) -> Loss:
+    def loss(self, pretrained: Pretrained, targets: ClassTargets, training: Encoded, params: Params) -> Loss:
         """Return the cross-entropy, with the configuration's class weights and label smoothing."""
         labels = torch.as_tensor(list(targets.class_ids(training.targets["labels"])))
         weights = class_weights(labels, len(targets.names), params)
-        return CrossEntropy(self, None if weights is None else weights.to(device), float(params["label_smoothing"]))
+        if weights is not None:
+            weights = weights.to(pretrained.model.device)
+        return CrossEntropy(self, weights, float(params["label_smoothing"]))
 
     def answers(self, outputs: Tensors, targets: Tensors) -> Batch:
         """Return the logits of the units, float32, and their labels."""
@@ -46,7 +49,7 @@ class Classification(TaskCode[ClassTargets]):
         """Return the answers with a column of logits for each of today's classes, matched by label."""
         return {**answers, "logits": by_label(answers["logits"], own.names, targets.names)}
 
-    def statistics(self, answers: Tensors) -> Batch:
+    def statistics(self, answers: Tensors, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return each unit's true class, its predicted class, and the log probability of the true one."""
         return class_statistics(answers["logits"], answers["labels"])
 
@@ -59,11 +62,11 @@ class Classification(TaskCode[ClassTargets]):
         """Return whether each unit's class is predicted, (units,)."""
         return statistics.units[PREDICTED] == statistics.units[LABEL]
 
-    def truths(self, statistics: Statistics, targets: ClassTargets) -> Iterable[str]:
+    def truths(self, statistics: Statistics, encoded: Encoded, targets: ClassTargets) -> Iterable[str]:
         """Return the label of each unit."""
         return (targets.names[label] for label in statistics.units[LABEL].tolist())
 
-    def said(self, statistics: Statistics, targets: ClassTargets) -> Iterable[str]:
+    def said(self, statistics: Statistics, encoded: Encoded, targets: ClassTargets) -> Iterable[str]:
         """Return the label that is predicted for each unit."""
         return (targets.names[label] for label in statistics.units[PREDICTED].tolist())
 

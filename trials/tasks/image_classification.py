@@ -183,9 +183,11 @@ class ImageClassification(Classification):
             pixels = torch.stack([encoded.columns["pixel_values"][i] for i in rows])
         return {"pixel_values": pixels.float().mul_(encoded.factor).add_(encoded.offset).contiguous()}
 
-    def statistics(self, answers: Tensors) -> Batch:
+    def statistics(self, answers: Tensors, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return those of a classification, and whether the label is among the five most likely ones."""
-        return super().statistics(answers) | {TOP5: among_highest(answers["logits"], answers["labels"], 5)}
+        return super().statistics(answers, encoded, rows) | {
+            TOP5: among_highest(answers["logits"], answers["labels"], 5)
+        }
 
     def scores(self, statistics: Statistics, targets: ClassTargets) -> Metrics:
         """Compute accuracy, top-5 accuracy, macro F1 and loss."""

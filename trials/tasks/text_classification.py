@@ -60,9 +60,9 @@ class TextClassification(Classification):
         """Return token ids and masks, each (rows, tokens), padded on the right."""
         return text.collate(encoded, rows)
 
-    def statistics(self, answers: Tensors) -> Batch:
+    def statistics(self, answers: Tensors, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return those of a classification, and what the AUC ranks: two classes one score, more classes one each."""
-        return super().statistics(answers) | {RANKING: ranking(answers["logits"])}
+        return super().statistics(answers, encoded, rows) | {RANKING: ranking(answers["logits"])}
 
     def scores(self, statistics: Statistics, targets: ClassTargets) -> Metrics:
         """Compute accuracy, macro F1, Matthews correlation, AUC and loss."""

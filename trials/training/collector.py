@@ -22,47 +22,46 @@ class Collector:
 
     Args:
         task: The task's code.
+        encoded: The split.
         targets: What is learned from the split's data.
         own: What the model has learned.
     """
 
-    def __init__(self, task: TaskCode[Any], targets: Targets, own: Targets) -> None:
+    def __init__(self, task: TaskCode[Any], encoded: Encoded, targets: Targets, own: Targets) -> None:
         self._task = task
+        self._encoded = encoded
         self._targets = targets
         self._own = own
-        self._held: list[Batch] = []
+        self._held: list[tuple[Sequence[int], Batch]] = []
         self._held_bytes = 0
         self._parts: list[Batch] = []
+        self._units: list[torch.Tensor] = []  # the numbers of the units of each part
 
-    def add(self, answers: Batch) -> None:
-        """Take the answers of the next batch."""
-        self._held.append(answers)
+    def add(self, rows: Sequence[int], answers: Batch) -> None:
+        """Take the answers to a batch of rows."""
+        self._held.append((rows, answers))
         self._held_bytes += sum(values.nbytes for values in answers.values())
         if self._held_bytes >= HELD_BYTES:
             self._reduce()
 
-    def statistics(self, encoded: Encoded, batches: Sequence[Sequence[int]]) -> Statistics:
-        """Return the statistics of the split.
-
-        Args:
-            encoded: The split.
-            batches: The rows of each batch, in the order in which their answers came.
-        """
+    def statistics(self) -> Statistics:
+        """Return the statistics of the split; each row's answers must have come."""
         self._reduce()
-        units = torch.cat([encoded.units(rows) for rows in batches])
+        units = torch.cat(self._units)
         columns = {}
         for name, values in joined(self._parts).items():
             columns[name] = torch.empty_like(values)
             columns[name][units] = values
-        return self._task.gather(columns, encoded, self._targets)
+        return self._task.gather(columns, self._encoded, self._targets)
 
     def _reduce(self) -> None:
         """Reduce the answers that are held; waits for the device."""
-        for answers in self._held:
+        for rows, answers in self._held:
             on_cpu = {name: values.cpu() for name, values in answers.items()}
             same = self._own == self._targets
             translated = on_cpu if same else self._task.translated(on_cpu, self._own, self._targets)
-            self._parts.append(self._task.statistics(translated))
+            self._parts.append(self._task.statistics(translated, self._encoded, rows))
+            self._units.append(self._encoded.units(rows))
         self._held = []
         self._held_bytes = 0
 

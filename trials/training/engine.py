@@ -179,12 +179,12 @@ class Engine:
         """
         self.model.eval()
         batches = evaluation_batches(encoded.lengths, EVALUATION_BATCH[self.device.type])
-        collector = Collector(self._task, targets, targets if own is None else own)
+        collector = Collector(self._task, encoded, targets, targets if own is None else own)
         for rows in batches:
             tick()
             in_pieces = self._answers_in_pieces(encoded, rows)
-            collector.add(run_halving(in_pieces, len(rows), self._micro_batch, remember=False))
-        return collector.statistics(encoded, batches)
+            collector.add(rows, run_halving(in_pieces, len(rows), self._micro_batch, remember=False))
+        return collector.statistics()
 
     def _answers_in_pieces(self, encoded: Encoded, rows: Sequence[int]) -> Callable[[int], Batch]:
         """Return a function that computes the rows' answers in pieces of a size."""

@@ -205,8 +205,7 @@ class OpenStudy:
             training: The training split.
             params: The configuration.
         """
-        device = next(self.pretrained.model.parameters()).device
-        return self.task.loss(self.data.targets, training, params, device)
+        return self.task.loss(self.pretrained, self.data.targets, training, params)
 
     def scores(self, statistics: Statistics) -> Metrics:
         """Return every metric of the task, from the statistics of a split."""

@@ -180,7 +180,7 @@ def test_an_entity_across_two_inputs_is_one(model: Path) -> None:
     labels = task.collate_targets(found, [0, 1])["labels"]
     for predicted, f1 in (([0, 1, 2, 0, 0], 0.0), (labels.tolist(), 1.0)):
         logits = torch.nn.functional.one_hot(torch.tensor(predicted)).float()
-        columns = task.statistics({"logits": logits, "labels": labels})
+        columns = task.statistics({"logits": logits, "labels": labels}, found, [0, 1])
         assert task.scores(task.gather(columns, found, targets), targets)["entity_f1"] == f1
 
 
