@@ -28,7 +28,6 @@ RANDOMIZATION = (
     "An Introduction to the Bootstrap, chapter 13)"
 )
 ROUNDING = 1e-12  # scores whose sums were taken in another order differ by less
-ACCURACIES = ("accuracy", "token_accuracy")  # metrics that are the share of labelled units which are right
 
 
 class Promote(Document):
@@ -185,20 +184,21 @@ def randomization(
     return PairedTest(name="randomization", source=RANDOMIZATION, p_value=p_value, interval=(low, high))
 
 
-def judge(comparison: Comparison, objective: Objective, promote: Promote) -> PromotionDecision:
+def judge(comparison: Comparison, objective: Objective, promote: Promote, binary: bool) -> PromotionDecision:
     """Decide whether the challenger of a comparison replaces the champion.
 
     Args:
         comparison: The scores that a worker measured.
         objective: The study's objective; its metric decides.
         promote: The schedule's margin and confidence.
+        binary: The metric is the share of units that are right (`Metric.binary`).
     """
     champion, challenger = (scores.get(objective.metric) for scores in (comparison.champion, comparison.challenger))
     difference: float | None = None
     test: PairedTest | None = None
     if champion is not None and challenger is not None and comparison.examples:
         difference = challenger - champion if objective.direction == "maximize" else champion - challenger
-        if comparison.independent and objective.metric in ACCURACIES:
+        if comparison.independent and binary:
             test = mcnemar(comparison.gained, comparison.lost, comparison.labelled_units, promote.confidence)
         elif comparison.exchanged and comparison.resampled:
             test = randomization(difference, comparison.exchanged, comparison.resampled, promote.confidence)

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, FiniteFloat, WithJsonSchema, field_
 from luthier.studies.cron import due_times, zone
 from luthier.studies.documents import Document, load_document, refuse
 from luthier.studies.promotion import Promote
-from luthier.studies.spec import Confirm, StudySpec
+from luthier.studies.spec import NEWEST_SEMANTICS, Confirm, StudySpec
 
 SCHEDULE_PATTERN = r"^[a-z0-9][a-z0-9-]{0,45}$"  # leaves room for a run's time in its study's name
 PLACEHOLDER = "scheduled"  # a template's name, until a run gives it one
@@ -156,20 +156,35 @@ class ScheduleSpec(Document):
     def shown(self) -> dict[str, Any]:
         """Return the schedule as a document that a person would write, with every default filled in."""
         document = self.model_dump(mode="json")
-        document["study"] = {k: v for k, v in document["study"].items() if k not in ("name", "confirm")}
+        hidden = ("name", "confirm", "semantics")
+        document["study"] = {k: v for k, v in document["study"].items() if k not in hidden}
         return document
+
+    def says_the_same(self, other: "ScheduleSpec") -> bool:
+        """Return whether another schedule says the same in all that users write."""
+        return self == other.with_semantics(self.study.semantics)
+
+    def with_semantics(self, semantics: int) -> "ScheduleSpec":
+        """Return the schedule with a template of other semantics."""
+        return self.model_copy(update={"study": self.study.with_semantics(semantics)})
 
 
 def parse_schedule(text: str) -> ScheduleSpec:
-    """Return a validated schedule from YAML or JSON text. Raises ValueError (pydantic's ValidationError is one)."""
+    """Return a user's schedule from YAML or JSON text, validated; its studies have the newest semantics.
+
+    Raises:
+        ValueError: The schedule is not valid; pydantic's ValidationError is one.
+    """
     document = load_document(text)
     if not isinstance(document, dict):
         raise ValueError("a schedule is a mapping of keys: name, cron, timezone, study, promote, ...")
-    return ScheduleSpec.model_validate(document)
+    return ScheduleSpec.model_validate(document).with_semantics(NEWEST_SEMANTICS)
 
 
 def changed(spec: ScheduleSpec, changes: Mapping[str, Any]) -> ScheduleSpec:
     """Return the schedule with some of its keys replaced; None puts a key back to its default.
+
+    It keeps the semantics that it began with, also where its template is replaced.
 
     Raises:
         ValidationError: For a wrong value, another name, or another task.
@@ -181,7 +196,7 @@ def changed(spec: ScheduleSpec, changes: Mapping[str, Any]) -> ScheduleSpec:
     if replaced.study.task != spec.study.task:
         text = "cannot be changed: the champion does another task; make another schedule"
         raise refuse("schedule", (("study", "task"), text))
-    return replaced
+    return replaced.with_semantics(spec.study.semantics)
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,14 @@ from pydantic import (
     BeforeValidator,
     Field,
     FiniteFloat,
+    SerializerFunctionWrapHandler,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
+    model_serializer,
     model_validator,
 )
+from pydantic.json_schema import SkipJsonSchema
 
 from luthier.studies.dataset import Dataset
 from luthier.studies.dimensions import Range
@@ -29,6 +32,13 @@ from luthier.studies.tasks import TASKS, Task
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
 Precision = Literal["auto", "float32", "bfloat16"]
 Problems = list[tuple[Path, str]]
+
+OLDEST_SEMANTICS = 1
+NEWEST_SEMANTICS = 2
+"""The meaning of specs: the defaults and the ways of reading data of the version in which a study began.
+
+A study keeps its own for good. What changes a split, a score or a default of studies that exist asks for `semantics`.
+"""
 
 
 class Budget(Document):
@@ -85,6 +95,8 @@ class StudySpec(Document):
         "float32: without TF32, which auto and bfloat16 use on GPUs for products that stay float32.",
     )
     evaluations_per_epoch: int = Field(1, ge=1, le=100, description="Validation scores reported per epoch.")
+    # Users do not write it: `parse_spec` and `parse_schedule` set the newest. Stored specs without it are the oldest.
+    semantics: SkipJsonSchema[int] = Field(OLDEST_SEMANTICS, ge=OLDEST_SEMANTICS)
 
     @field_validator("space", mode="before")
     @classmethod
@@ -167,6 +179,22 @@ class StudySpec(Document):
             return []
         return [(("budget",), "must set trials, wall_clock_seconds or gpu_seconds, so that it ends")]
 
+    @model_serializer(mode="wrap")
+    def _as_it_was_stored(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the oldest semantics out: such specs, and digests of them, are what they were before it had a name."""
+        document: dict[str, Any] = handler(self)
+        if document.get("semantics") == OLDEST_SEMANTICS:
+            del document["semantics"]
+        return document
+
+    def says_the_same(self, other: "StudySpec") -> bool:
+        """Return whether another spec says the same in all that users write."""
+        return self == other.with_semantics(self.semantics)
+
+    def with_semantics(self, semantics: int) -> "StudySpec":
+        """Return the spec with other semantics."""
+        return self.model_copy(update={"semantics": semantics})
+
     @property
     def models(self) -> tuple[str, ...]:
         """The models that are searched, one or several; the baseline fine-tunes the first."""
@@ -189,11 +217,17 @@ class StudySpec(Document):
 
 
 def parse_spec(text: str) -> StudySpec:
-    """Return a validated spec from YAML or JSON text. Raises ValueError (pydantic's ValidationError is one)."""
+    """Return a user's spec from YAML or JSON text, validated, with the newest semantics.
+
+    Semantics in the text are ignored: they come from a copy of what the service answered.
+
+    Raises:
+        ValueError: The spec is not valid; pydantic's ValidationError is one.
+    """
     document = load_document(text)
     if not isinstance(document, dict):
         raise ValueError("a spec is a mapping of keys: name, task, model, dataset, space, budget, ...")
-    return StudySpec.model_validate(document)
+    return StudySpec.model_validate({**document, "semantics": NEWEST_SEMANTICS})
 
 
 def trial_seed(study_seed: int, number: int, again: int = 0) -> int:

@@ -11,11 +11,19 @@ from luthier.studies.hyperparameters import Params
 
 @dataclass(frozen=True)
 class Metric:
-    """A score on a data split; `maximize`: more is better."""
+    """A score on a data split.
+
+    Attributes:
+        name: Unique in a task.
+        maximize: More is better.
+        about: A sentence for people.
+        binary: It is the share of units (examples, or words of them) that are right, and each is right or wrong.
+    """
 
     name: str
     maximize: bool
     about: str
+    binary: bool = False
 
 
 @dataclass(frozen=True)
@@ -27,11 +35,16 @@ class Task:
     columns: Mapping[str, tuple[str, bool]]
     metrics: tuple[Metric, ...]  # the first is the default objective
     baseline: Params  # the configuration a practitioner would try first
+    targets: str = "class"  # what it learns: a class a row, or tags (a class a word)
     refuses: Mapping[str, str] = field(default_factory=dict)  # hyperparameter without meaning here -> why, a sentence
 
     def metric(self, name: str) -> Metric | None:
         """Return the task's metric of this name, or None."""
         return next((metric for metric in self.metrics if metric.name == name), None)
+
+    def is_binary(self, name: str) -> bool:
+        """Return whether the task's metric of this name is the share of units that are right."""
+        return any(metric.binary for metric in self.metrics if metric.name == name)
 
 
 _GROUP = {"group": ("group", False)}  # rows with the same value stay on one side of every split
@@ -44,7 +57,7 @@ TASKS: Mapping[str, Task] = {
             about="One label for a text or a pair of texts.",
             columns={"text": ("text", True), "text_pair": ("text_pair", False), "label": ("label", True), **_GROUP},
             metrics=(
-                Metric("accuracy", True, "Fraction of examples labelled right."),
+                Metric("accuracy", True, "Fraction of examples labelled right.", binary=True),
                 Metric("macro_f1", True, "Unweighted mean of the classes' F1 scores."),
                 Metric("matthews", True, "Matthews correlation coefficient, multiclass (Gorodkin 2004)."),
                 Metric(
@@ -59,9 +72,10 @@ TASKS: Mapping[str, Task] = {
             name="token-classification",
             about="A tag for each word of a sentence, as for named entities.",
             columns={"tokens": ("tokens", True), "label": ("ner_tags", True), **_GROUP},
+            targets="tags",
             metrics=(
                 Metric("entity_f1", True, "Micro F1 over whole entities, as seqeval and conlleval count them."),
-                Metric("token_accuracy", True, "Fraction of words tagged right."),
+                Metric("token_accuracy", True, "Fraction of words tagged right.", binary=True),
                 Metric("macro_f1", True, "Unweighted mean of the tags' F1 scores."),
                 Metric("loss", False, "Mean cross-entropy, without label smoothing or class weights."),
             ),
@@ -73,7 +87,7 @@ TASKS: Mapping[str, Task] = {
             about="One label for an image.",
             columns={"image": ("image", True), "label": ("label", True), **_GROUP},
             metrics=(
-                Metric("accuracy", True, "Fraction of examples labelled right."),
+                Metric("accuracy", True, "Fraction of examples labelled right.", binary=True),
                 Metric("top5_accuracy", True, "Fraction of examples whose label is among the five most likely."),
                 Metric("macro_f1", True, "Unweighted mean of the classes' F1 scores."),
                 Metric("loss", False, "Mean cross-entropy, without label smoothing or class weights."),
@@ -86,7 +100,7 @@ TASKS: Mapping[str, Task] = {
             about="One label for a sound.",
             columns={"audio": ("audio", True), "label": ("label", True), **_GROUP},
             metrics=(
-                Metric("accuracy", True, "Fraction of examples labelled right."),
+                Metric("accuracy", True, "Fraction of examples labelled right.", binary=True),
                 Metric("macro_f1", True, "Unweighted mean of the classes' F1 scores."),
                 Metric("loss", False, "Mean cross-entropy, without label smoothing or class weights."),
             ),

@@ -45,7 +45,7 @@ def _find_or_create(service: Service, spec: StudySpec) -> tuple[bool, StudyView]
         created = study is None
         if study is None:
             study = transitions.create(session, service.core.leases, spec, spec.name)
-        elif study.spec != spec:
+        elif not study.spec.says_the_same(spec):
             raise Conflict(f"The name {spec.name} is taken by a study with another spec; choose another name.")
         return created, views.study_views(session, [study])[0]
 

@@ -50,7 +50,7 @@ def find_or_create(session: Session, database: Database, spec: ScheduleSpec) -> 
     """
     schedule = session.scalar(select(ScheduleRow).where(ScheduleRow.name == spec.name))
     if schedule is not None:
-        if schedule.spec != spec:
+        if not schedule.spec.says_the_same(spec):
             text = (
                 f"The name {spec.name} is taken by another schedule; choose another name, or change that one (PATCH)."
             )

@@ -169,7 +169,9 @@ class Steps:
             if comparison.reason == Reason.DAMAGED:
                 why += " The champion stays. Put its file back from a backup, or roll back to the champion before it."
             raise Conflict(f"Champion and challenger could not be compared: {why}")
-        decision = judge(comparison.comparison, study.spec.objective, schedule.spec.promote)
+        spec = study.spec
+        binary = spec.task_info.is_binary(spec.objective.metric)
+        decision = judge(comparison.comparison, spec.objective, schedule.spec.promote, binary)
         return decision.model_copy(update={"contest": comparison_context(session, run, study, rival)})
 
     def _decide(

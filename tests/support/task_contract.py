@@ -9,6 +9,7 @@ A new task subclasses it:
 `tests.support.architectures` must have an architecture and `tiny_data` for the task.
 """
 
+import json
 import random
 from itertools import pairwise
 from pathlib import Path
@@ -26,7 +27,10 @@ from luthier.trials.files import file_ref
 from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.inspect import inspect
 from luthier.trials.jobs.packed_model import NAME
+from luthier.trials.tasks.base import TaskCode
 from luthier.trials.tasks.registry import task_code
+from luthier.trials.training.engine import Engine
+from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.model_cache import ModelCache
 from tests.support.architectures import ARCHITECTURES, TIMM
 from tests.support.archives import unpack_tar
@@ -87,11 +91,10 @@ class TaskContract:
         opened = study.warm.open(study.work(0))
         examples = opened.data.splits["train"]
         encoded = opened.encoded("train", 64)
-        labels = [label for labels in examples.labels for label in (labels if isinstance(labels, list) else [labels])]
-        assert encoded.labels.tolist() == labels
-        assert encoded.units(range(len(encoded))).tolist() == list(range(len(labels)))
-        assert encoded.unit_offsets[-1] == encoded.example_offsets[-1] == len(labels)
+        units = encoded.unit_offsets[-1]
+        assert encoded.units(range(len(encoded))).tolist() == list(range(units))
         assert len(encoded.example_offsets) == len(examples) + 1
+        self._a_batch_weighs_as_much_as_its_pieces(study, encoded)
         self._some_examples_can_be_scored(study, encoded)
 
         rows = [1, 0, 1]
@@ -103,17 +106,53 @@ class TaskContract:
             assert torch.equal(values, again[name])
             assert torch.equal(values[0], values[2])
 
+    def _a_batch_weighs_as_much_as_its_pieces(self, study: Study, encoded: Encoded) -> None:
+        """So the gradient of a batch is the same in pieces; and a piece's loss is the sum that it says."""
+        opened = study.warm.open(study.work(0))
+        loss = opened.loss(encoded, study.work(0).params)
+        model = opened.pretrained.model.eval()  # type: ignore[no-untyped-call]
+        totals, weights = [], []
+        for rows in ([0, 1, 2], [0], [1, 2]):
+            targets = opened.task.collate_targets(encoded, rows)
+            with torch.no_grad():
+                result = model(**opened.task.collate(encoded, rows))
+            outputs = {name: getattr(result, name) for name in opened.task.outputs}
+            totals.append(float(loss.total(outputs, targets)))
+            weights.append(float(loss.weight(targets)))
+        assert 0 < weights[0] == pytest.approx(weights[1] + weights[2])
+        assert totals[0] == pytest.approx(totals[1] + totals[2], rel=1e-3)
+
     def _some_examples_can_be_scored(self, study: Study, encoded: Encoded) -> None:
-        task = task_code(self.task)
-        names = study.warm.data(study.work(0)).label_names
-        logits = torch.randn(len(encoded.labels), len(names), generator=torch.Generator().manual_seed(0))
-        promised = {metric.name for metric in TASKS[self.task].metrics}
-        whole = range(len(encoded.example_offsets) - 1)
-        units, split = encoded.labels_of(whole)
-        assert task.scores(logits[units], split, names) == task.scores(logits, encoded, names)
-        units, split = encoded.labels_of([2, 0, 2])
-        assert len(units) == len(split.labels) == split.example_offsets[-1]
-        assert set(task.scores(logits[units], split, names)) == promised
+        opened = study.warm.open(study.work(0))
+        task, targets = opened.task, opened.data.targets
+        engine = Engine(opened.pretrained.model, task, MicroBatch())
+        found = engine.evaluate(encoded, targets)
+        assert len(found) == len(encoded.example_offsets) - 1
+        assert max(values[0].numel() for values in (*found.units.values(), *found.examples.values())) <= 4
+        whole = task.scores(found, targets)
+        assert set(whole) == {metric.name for metric in TASKS[self.task].metrics}
+        assert task.scores(found.take(torch.arange(len(found))), targets) == whole
+        few, other = torch.tensor([2, 0, 2]), torch.tensor([1])
+        sample = found.take(few)
+        assert len(sample) == 3
+        assert set(task.scores(sample, targets)) == set(whole)
+        both = found.joined(sample)  # as the examples of a champion and a challenger
+        assert task.scores(both.take(few), targets) == task.scores(sample, targets)
+        assert task.scores(both.take(other + len(found)), targets) == task.scores(found.take(few[other]), targets)
+        right = task.right(found)
+        truths, said = (list(say(found, encoded, targets)) for say in (task.truths, task.said))
+        assert len(truths) == len(said) == found.unit_count
+        if right is not None:
+            assert right.tolist() == [one == two for one, two in zip(truths, said, strict=True)]
+        assert type(targets).restore(json.loads(json.dumps(targets.about))) == targets
+        self._a_sample_of_rows_is_a_split(task, encoded)
+
+    def _a_sample_of_rows_is_a_split(self, task: TaskCode[Any], encoded: Encoded) -> None:
+        sample = encoded.sample([2, 0])
+        targets, expected = task.collate_targets(sample, [1, 0]), task.collate_targets(encoded, [0, 2])
+        assert targets.keys() == expected.keys()
+        assert all(torch.equal(values, expected[name]) for name, values in targets.items())
+        assert sample.unit_offsets[-1] == sample.example_offsets[-1] == len(encoded.units([2, 0]))
 
     def _an_augmentation_is_drawn_or_refused(self, study: Study) -> None:
         opened = study.warm.open(study.work(0))

@@ -6,19 +6,17 @@ whose sentence names the file, the row or column, and the cure. Nothing here nee
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from luthier.studies.dataset import Dataset, SplitFiles
 from luthier.studies.tasks import TASKS
 from luthier.trials.data.columns import COLUMN_READERS, read_groups
-from luthier.trials.data.labels import class_labels, tag_labels
 from luthier.trials.data.media_folders import content_digest, find_splits, standard_splits
 from luthier.trials.data.sources import HubDataset, LocalFolder, locate, media_role, read, read_hub
 from luthier.trials.data.splits import Split, draw_splits, sample
 from luthier.trials.data.tabular import Table
+from luthier.trials.data.targets import Targets, targets_class
 from luthier.trials.errors import BadData
 
 __all__ = ["Data", "Split", "load_data"]
@@ -26,34 +24,32 @@ __all__ = ["Data", "Split", "load_data"]
 
 @dataclass(frozen=True)
 class Data:
-    """A study's splits and labels.
+    """A study's splits and what is learned from them.
 
     Attributes:
         splits: "train", "validation" and, where there is one, "test" -> its examples.
-        label_names: Class id -> label.
+        targets: What the task learns.
         fingerprint: SHA-256 of the examples, images and sounds by their content, and of their splits.
     """
 
     splits: Mapping[str, Split]
-    label_names: list[str]
+    targets: Targets
     fingerprint: str
+
+    @property
+    def label_names(self) -> list[str]:
+        """Class id -> label; empty where nothing is classified."""
+        return self.targets.label_names
 
     @property
     def labels(self) -> dict[str, int]:
         """Label -> its rows over all splits, or its words where words are labelled."""
-        counts = Counter(label for split in self.splits.values() for label in _flat(split.labels))
-        return {name: counts[i] for i, name in enumerate(self.label_names)}
+        return self.targets.counts(split.targets for split in self.splits.values())
 
     @property
     def rows(self) -> dict[str, int]:
         """train, validation, test -> its rows; 0 for a split that is not there."""
         return {name: len(self.splits.get(name, ())) for name in ("train", "validation", "test")}
-
-
-def _flat(labels: Iterable[Any]) -> Iterable[int]:
-    """Yield each class id of labels that are class ids, or lists of them."""
-    for label in labels:
-        yield from label if isinstance(label, list) else (label,)
 
 
 def load_data(dataset: Dataset, task: str, seed: int) -> Data:
@@ -70,26 +66,24 @@ def load_data(dataset: Dataset, task: str, seed: int) -> Data:
     roles = _roles(dataset, task)
     tables = _tables(dataset, roles)
     _check_columns(tables, roles)
-    label = roles.pop("label")
+    kind = targets_class(task)
+    learned = {role: roles.pop(role) for role in kind.roles if role in roles}
     group = roles.pop("group", None)
     columns = {
         name: {role: COLUMN_READERS[role](table, column) for role, column in roles.items()}
         for name, table in tables.items()
     }
-    label_names: list[str]
-    ids: Mapping[str, list[Any]]
-    if "tokens" in roles:
-        label_names, ids = tag_labels(tables, label, {name: columns[name]["tokens"] for name in tables})
-    else:
-        label_names, ids = class_labels(tables, label)
+    targets, values = kind.read(tables, learned, columns)
     groups = {name: read_groups(table, group) if group else None for name, table in tables.items()}
-    given = {name: Split(columns[name], ids[name], groups[name]) for name in tables}
+    given = {name: Split(columns[name], values[name], groups[name], targets.strata(values[name])) for name in tables}
     _check_groups(given, tables)
     if dataset.limit is not None:
         given = sample(given, dataset.limit, seed, by_content=dataset.draw == "stable")
     splits = draw_splits(given, dataset, seed)
-    _check_splits(splits, tables)
-    return Data(splits, label_names, _fingerprint(splits, label_names))
+    if "validation" not in splits:
+        raise BadData("There is no validation split; give a fraction or a file.", "dataset", "validation")
+    targets.check_training(splits["train"].targets, tables["train"])
+    return Data(splits, targets, _fingerprint(splits, targets))
 
 
 def _roles(dataset: Dataset, task: str) -> dict[str, str]:
@@ -162,21 +156,12 @@ def _check_groups(given: Mapping[str, Split], tables: Mapping[str, Table]) -> No
                 raise BadData(text, "dataset", "columns", "group")
 
 
-def _check_splits(splits: Mapping[str, Split], tables: Mapping[str, Table]) -> None:
-    """Raise BadData when there is no validation split, or training has one label only."""
-    if "validation" not in splits:
-        raise BadData("There is no validation split; give a fraction or a file.", "dataset", "validation")
-    if len(set(_flat(splits["train"].labels))) < 2:
-        text = f"{tables['train'].name}: after the split fewer than two labels are left to train on; add rows."
-        raise BadData(text, *tables["train"].path)
-
-
-def _fingerprint(splits: Mapping[str, Split], label_names: list[str]) -> str:
-    """Return the SHA-256 of label names and of every row of every split, in hexadecimal."""
-    digest = hashlib.sha256(json.dumps(label_names).encode())
+def _fingerprint(splits: Mapping[str, Split], targets: Targets) -> str:
+    """Return the SHA-256 of what is learned and of every row of every split, in hexadecimal."""
+    digest = hashlib.sha256(json.dumps(targets.identity).encode())
     for name, split in splits.items():
         digest.update(json.dumps([name, sorted(split.columns)]).encode())
         columns = [split.columns[role] for role in sorted(split.columns)]
-        for row in zip(*columns, split.labels, strict=True):
+        for row in zip(*columns, split.targets, strict=True):
             digest.update(json.dumps(row, default=content_digest).encode())
     return digest.hexdigest()

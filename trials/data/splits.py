@@ -1,8 +1,8 @@
-"""Splits of a study's examples, drawn by seed: stratified by label, and related rows on one side.
+"""Splits of a study's examples, drawn by seed: stratified by what is learned, and related rows on one side.
 
 `load_data` samples with `sample` and draws the splits that are not given with `draw_splits`; nothing here reads a file.
-Without groups the rows of each label are shared out exactly (largest remainders). With groups, `data.group_splits`
-assigns whole groups: the sizes come as near to the shares as the groups allow.
+Without groups the rows of each stratum (a label, say) are shared out exactly (largest remainders). With groups,
+`data.group_splits` assigns whole groups: the sizes come as near to the shares as the groups allow.
 
 A stable draw orders rows and groups by their content instead of by chance. So a row keeps its side when others are
 added, except a few at the edge of a share, and last month's model was not trained on today's test rows.
@@ -11,7 +11,6 @@ scikit-learn's StratifiedShuffleSplit is not used: it keeps no groups together, 
 one row, and would be a heavy library to install on each worker.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,33 +27,31 @@ class Split:
 
     Attributes:
         columns: Role -> one value per row.
-        labels: The class id of each row, or a list of class ids where each word has one.
+        targets: What is learned from each row, as the task's `Targets` has read it.
         groups: The group of each row; rows of one group are related. It is no input of the model.
+        strata: The stratum of each row, of which every split gets its share; None: all rows are alike.
     """
 
     columns: Mapping[str, list[Any]]
-    labels: list[Any]
+    targets: list[Any]
     groups: list[str] | None = None
+    strata: list[Key] | None = None
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return len(self.labels)
+        return len(self.targets)
 
     def take(self, rows: Sequence[int]) -> "Split":
         """Return the rows with these numbers, in their order."""
         columns = {role: [values[i] for i in rows] for role, values in self.columns.items()}
         groups = None if self.groups is None else [self.groups[i] for i in rows]
-        return Split(columns, [self.labels[i] for i in rows], groups)
+        strata = None if self.strata is None else [self.strata[i] for i in rows]
+        return Split(columns, [self.targets[i] for i in rows], groups, strata)
 
     @property
-    def strata(self) -> list[int]:
-        """The class by which each row is stratified: its label, or the most frequent of several, 0 excepted."""
-        return [_most_frequent(label) if isinstance(label, list) else label for label in self.labels]
-
-
-def _most_frequent(labels: Sequence[int]) -> int:
-    counts = Counter(label for label in labels if label)
-    return min(counts, key=lambda label: (-counts[label], label)) if counts else 0
+    def keys(self) -> list[Key]:
+        """The stratum of each row; the same one for all where rows are alike."""
+        return [0] * len(self) if self.strata is None else self.strata
 
 
 def sample(given: Mapping[str, Split], limit: int, seed: int, by_content: bool = False) -> dict[str, Split]:
@@ -72,7 +69,7 @@ def sample(given: Mapping[str, Split], limit: int, seed: int, by_content: bool =
     Raises:
         BadData: The limit is too small to hold each label of each split.
     """
-    keys = [(name, stratum) for name, split in given.items() for stratum in split.strata]
+    keys = [(name, stratum) for name, split in given.items() for stratum in split.keys]
     if limit >= len(keys):
         return dict(given)
     if limit < len(set(keys)):
@@ -120,15 +117,15 @@ def draw_splits(given: Mapping[str, Split], dataset: Dataset, seed: int) -> dict
     }
     stable = dataset.draw == "stable"
     if pool.groups is None:
-        strata = shuffled_members(pool.strata, f"{seed}:split")
+        strata = shuffled_members(pool.keys, f"{seed}:split")
         if stable:
             place = row_digests(pool.columns, f"{seed}")
             strata = {key: sorted(rows, key=place.__getitem__) for key, rows in strata.items()}
         sides = _draw_rows(strata, shares, both_ends=stable)
     elif stable:
-        sides = assign_groups_by_name(pool.groups, pool.strata, shares, f"{seed}")
+        sides = assign_groups_by_name(pool.groups, pool.keys, shares, f"{seed}")
     else:
-        sides = assign_groups(pool.groups, pool.strata, shares, "train", "train", f"{seed}:split")
+        sides = assign_groups(pool.groups, pool.keys, shares, "train", "train", f"{seed}:split")
     for name in shares:
         if not sides[name]:
             count = f"{len(pool)} rows" if pool.groups is None else f"{len(set(pool.groups))} groups"

@@ -10,17 +10,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from luthier.studies.promotion import ACCURACIES
 from luthier.studies.protocol import Assignment
 from luthier.studies.results import Comparison
 from luthier.studies.wire import FileRef
-from luthier.trials.data.load import Data
 from luthier.trials.data.row_digests import row_digests
 from luthier.trials.data.splits import Split
 from luthier.trials.errors import BadData
 from luthier.trials.files import file_ref
 from luthier.trials.jobs.packed_model import PackedModel, unpack
-from luthier.trials.jobs.predictions import Predictions, predict, write_predictions
+from luthier.trials.jobs.predictions import Predictions, count_gained, predict, write_predictions
 from luthier.trials.jobs.replicates import Replicates
 from luthier.trials.session import Session
 from luthier.trials.training.model_cache import ModelCache
@@ -50,17 +48,18 @@ def compare(assignment: Assignment, session: Session, cache: ModelCache) -> Comp
         raise BadData("There is no test split to compare models on; give dataset.test.", "dataset", "test")
     work = Path(tempfile.mkdtemp(prefix=WORK_PREFIX, dir=session.folder))
     try:
-        packed = [unpack(session.folder, ref, work) for ref in (assignment.champion, assignment.challenger)]
+        refs = (assignment.champion, assignment.challenger)
+        packed = [unpack(session.folder, ref, work, assignment.spec.task) for ref in refs]
         rows = _unseen_rows(test, packed)
         models = [
-            predict(model, test.take(rows), data.label_names, assignment.spec.task, session, cache.micro_batch)
+            predict(model, test.take(rows), data.targets, assignment.spec.task, session, cache.micro_batch)
             for model in packed
             if rows
         ]
     finally:
         shutil.rmtree(work, ignore_errors=True)
     session.log(f"compared on {len(rows)} of {len(test)} test examples; a model has seen the others")
-    return _comparison(assignment, session, data, test, rows, models)
+    return _comparison(assignment, session, test, rows, models)
 
 
 def _unseen_rows(test: Split, models: Sequence[PackedModel]) -> list[int]:
@@ -87,7 +86,6 @@ def _empty_comparison(excluded: int, predictions: FileRef) -> Comparison:
 def _comparison(
     assignment: Assignment,
     session: Session,
-    data: Data,
     test: Split,
     rows: list[int],
     models: Sequence[Predictions],
@@ -96,27 +94,28 @@ def _comparison(
 
     `rows` are the compared examples of the test split; where there are none, there are no predictions either.
     """
-    predictions = file_ref(write_predictions(session.folder, data.label_names, rows, models))
+    predictions = file_ref(write_predictions(session.folder, rows, models))
     excluded = len(test) - len(rows)
     if not models:
         return _empty_comparison(excluded, predictions)
     champion, challenger = models
-    independent = test.groups is None and isinstance(champion.encoded.example_offsets, range)
+    independent = test.groups is None and champion.statistics.offsets is None
     exchanged: list[float] = []
     resampled: list[float] = []
-    if not (independent and assignment.spec.objective.metric in ACCURACIES):
+    spec = assignment.spec
+    if not (independent and spec.task_info.is_binary(spec.objective.metric)):
         groups = None if test.groups is None else [test.groups[row] for row in rows]
-        replicates = Replicates(assignment, session, data.label_names, champion, challenger, groups)
+        replicates = Replicates(assignment, session, champion, challenger, groups)
         exchanged, resampled = replicates.draw()
     return Comparison(
         examples=len(rows),
         excluded=excluded,
-        labelled_units=len(champion.encoded.labels),
+        labelled_units=champion.statistics.unit_count,
         independent=independent,
-        champion=champion.scores(data.label_names),
-        challenger=challenger.scores(data.label_names),
-        gained=int((challenger.right & ~champion.right).sum()),
-        lost=int((champion.right & ~challenger.right).sum()),
+        champion=champion.scores(),
+        challenger=challenger.scores(),
+        gained=count_gained(champion, challenger),
+        lost=count_gained(challenger, champion),
         exchanged=exchanged,
         resampled=resampled,
         predictions=predictions,

@@ -49,8 +49,7 @@ def evaluate(assignment: Assignment, session: Session, cache: ModelCache) -> Eva
     if "test" in study.data.splits:
         encoded = study.encoded("test", int(assignment.params["max_length"]))
         with open_engine(model, study, assignment, session, cache.micro_batch, {"test": encoded}) as engine:
-            logits = engine.predict(encoded, session.poll)  # (units, classes)
-            test = study.scores(logits, encoded)
+            test = study.scores(engine.evaluate(encoded, study.data.targets, session.poll))
         scores = ", ".join(f"{name} {value}" for name, value in test.items())
         session.log(f"test ({len(encoded)} rows): {scores}")
     return Evaluation(test=test, model=file_ref(pack(assignment, study, test, session.folder)))

@@ -151,7 +151,7 @@ def _estimate(
     seed_everything(assignment.seed)
     step_seconds = _seconds_per_step(probe, batches, session)
     probe.meter.measure()
-    evaluation_seconds = _evaluation_seconds(probe.engine, validation, session)
+    evaluation_seconds = _evaluation_seconds(probe.engine, study, validation, session)
     epoch_seconds = step_seconds * len(batches) + evaluation_seconds * assignment.spec.evaluations_per_epoch
     return Estimates(
         seconds_per_trial=epoch_seconds * int(params["epochs"]),
@@ -180,10 +180,10 @@ def _seconds_per_step(probe: Probe, batches: list[list[int]], session: Session) 
     return (time.perf_counter() - started) / steps
 
 
-def _evaluation_seconds(engine: Engine, validation: Encoded, session: Session) -> float:
+def _evaluation_seconds(engine: Engine, study: OpenStudy, validation: Encoded, session: Session) -> float:
     """Return the time of an evaluation of the whole split, from an evaluation of examples at equal distances in it."""
     distance = max(1, len(validation) // PROBE_EXAMPLES)
     sample = validation.sample(range(0, len(validation), distance)[:PROBE_EXAMPLES])
     started = time.perf_counter()
-    engine.predict(sample, session.poll)
+    engine.evaluate(sample, study.data.targets, session.poll)
     return (time.perf_counter() - started) * len(validation) / len(sample)

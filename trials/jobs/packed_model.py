@@ -23,6 +23,7 @@ from luthier.studies.archives import ArchiveError, unpack_archive
 from luthier.studies.protocol import Assignment
 from luthier.studies.wire import FileRef, Metrics
 from luthier.trials.data.row_digests import join_digests, row_digests, split_digests
+from luthier.trials.data.targets import Targets, targets_class
 from luthier.trials.errors import BadData
 from luthier.trials.training.model_cache import OpenStudy
 
@@ -45,24 +46,25 @@ class PackedModel:
 
     Attributes:
         folder: As `save_pretrained` wrote it.
-        label_names: Class id -> label.
+        targets: What it has learned.
         max_length: The length to which its inputs are truncated.
         seen: Digests of the rows on which it was trained or chosen.
     """
 
     folder: Path
-    label_names: list[str]
+    targets: Targets
     max_length: int
     seen: frozenset[bytes]
 
 
-def unpack(folder: Path, ref: FileRef, work: Path) -> PackedModel:
+def unpack(folder: Path, ref: FileRef, work: Path, task: str) -> PackedModel:
     """Unpack a model into a new folder in `work`.
 
     Args:
         folder: Holds the packed file.
         ref: Its name.
         work: A folder that exists. Two models in it need names that differ before the first dot.
+        task: The model's.
 
     Raises:
         BadData: The file is damaged, or holds something else.
@@ -75,13 +77,13 @@ def unpack(folder: Path, ref: FileRef, work: Path) -> PackedModel:
         raise BadData(f"{ref.name} cannot be used: {error} {cure}") from None
     try:
         about = json.loads((target / ABOUT).read_text(encoding="utf-8"))
-        label_names = [str(name) for name in about["label_names"]]
+        targets = targets_class(task).restore(about)
         max_length = int(about["params"]["max_length"])
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise BadData(f"{ref.name} cannot be used: {ABOUT} in it is missing or damaged ({error}). {cure}") from None
     seen = target / SEEN
     digests = split_digests(seen.read_bytes()) if seen.is_file() else set()
-    return PackedModel(target, label_names, max_length, frozenset(digests))
+    return PackedModel(target, targets, max_length, frozenset(digests))
 
 
 def pack(assignment: Assignment, study: OpenStudy, test: Metrics | None, folder: Path) -> Path:
@@ -118,7 +120,7 @@ def _about(assignment: Assignment, study: OpenStudy, test: Metrics | None) -> di
         "model_sha256": _weights_digest(study.folder),
         "params": assignment.params,
         "seed": assignment.seed,
-        "label_names": study.data.label_names,
+        **study.data.targets.about,
         "fingerprint": study.data.fingerprint,
         "test": test,
         "versions": {

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 
 from luthier.studies.protocol import Assignment
-from luthier.studies.wire import Metrics
 from luthier.trials.jobs.predictions import Predictions
 from luthier.trials.session import Session
+from luthier.trials.tasks.statistics import Statistics
 
 REPLICATES = 1_000
 POLL_REPLICATES = 50
@@ -28,7 +28,6 @@ class Replicates:
     Attributes:
         assignment: Seed and objective.
         session: Polled between replicates.
-        label_names: Class id -> label.
         champion: The predictions of the model in use.
         challenger: The predictions of the study's winner.
         groups: (examples,) examples with the same value are related and stay together; None: none are.
@@ -36,7 +35,6 @@ class Replicates:
 
     assignment: Assignment
     session: Session
-    label_names: Sequence[str]
     champion: Predictions
     challenger: Predictions
     groups: Sequence[str] | None
@@ -52,52 +50,50 @@ class Replicates:
         """
         generator = torch.Generator().manual_seed(self.assignment.seed)
         clusters = self._clusters()
+        both = self.champion.statistics.joined(self.challenger.statistics)
         exchanged: list[float] = []
         resampled: list[float] = []
         for number in range(REPLICATES):
             if number % POLL_REPLICATES == 0:
                 self.session.poll()
-            exchanged += self._exchange(clusters, generator)
-            resampled += self._resample(clusters, generator)
+            exchanged += self._exchange(both, clusters, generator)
+            resampled += self._resample(both, clusters, generator)
         return exchanged, resampled
 
     def _clusters(self) -> list[list[int]]:
         """Return lists of the examples' numbers; examples that belong together are in one list."""
         members: dict[str, list[int]] = {}
-        for example in range(len(self.champion.encoded.example_offsets) - 1):
+        for example in range(len(self.champion.statistics)):
             group = str(example) if self.groups is None else self.groups[example]
             members.setdefault(group, []).append(example)
         return list(members.values())
 
-    def _exchange(self, clusters: list[list[int]], generator: torch.Generator) -> list[float]:
-        """Return the difference with the two models' predictions exchanged in half of the clusters."""
-        coins = torch.randint(2, (len(clusters),), generator=generator).tolist()
-        offsets = self.champion.encoded.example_offsets
-        swapped = torch.zeros(len(self.champion.logits), 1, dtype=torch.bool)  # (units, 1)
-        for cluster, coin in zip(clusters, coins, strict=True):
-            for example in cluster if coin else ():
-                swapped[offsets[example] : offsets[example + 1]] = True
-        first = self.champion.logits
-        second = self.challenger.logits
-        return self._difference(
-            self.champion.scores(self.label_names, torch.where(swapped, second, first)),
-            self.challenger.scores(self.label_names, torch.where(swapped, first, second)),
-        )
+    def _exchange(self, both: Statistics, clusters: list[list[int]], generator: torch.Generator) -> list[float]:
+        """Return the difference with the two models' predictions exchanged in half of the clusters.
 
-    def _resample(self, clusters: list[list[int]], generator: torch.Generator) -> list[float]:
+        `both` holds the champion's examples, and behind them the challenger's.
+        """
+        coins = torch.randint(2, (len(clusters),), generator=generator).tolist()
+        count = len(self.champion.statistics)
+        swapped = torch.tensor(
+            [example for cluster, coin in zip(clusters, coins, strict=True) if coin for example in cluster],
+            dtype=torch.long,
+        )
+        first = torch.arange(count)
+        first[swapped] += count
+        return self._difference(both, first, (first + count) % (2 * count))
+
+    def _resample(self, both: Statistics, clusters: list[list[int]], generator: torch.Generator) -> list[float]:
         """Return the difference on as many clusters, drawn with replacement."""
         drawn = torch.randint(len(clusters), (len(clusters),), generator=generator).tolist()
-        rows = [row for cluster in drawn for row in clusters[cluster]]
-        return self._difference(
-            self.champion.sample_scores(self.label_names, rows),
-            self.challenger.sample_scores(self.label_names, rows),
-        )
+        examples = torch.tensor([example for cluster in drawn for example in clusters[cluster]])
+        return self._difference(both, examples, examples + len(self.champion.statistics))
 
-    def _difference(self, champion: Metrics, challenger: Metrics) -> list[float]:
-        """Return the difference of the objective; nothing where it is undefined for one of the two."""
+    def _difference(self, both: Statistics, champion: torch.Tensor, challenger: torch.Tensor) -> list[float]:
+        """Return the difference of the objective between two samples of `both`; nothing where it is undefined."""
         spec = self.assignment.spec
-        before = champion[spec.objective.metric]
-        after = challenger[spec.objective.metric]
+        before = self.champion.scores(both.take(champion))[spec.objective.metric]
+        after = self.challenger.scores(both.take(challenger))[spec.objective.metric]
         if before is None or after is None:
             return []
         return [(after - before) * (1 if spec.maximize else -1)]

@@ -171,11 +171,11 @@ def train_steps(trial: Trial, batches: Sequence[list[int]], first_step: int) -> 
 
 def validate(trial: Trial, train_loss: float) -> Metrics:
     """Return the metrics of the validation split; only a `loss` of None where the training loss is not finite."""
-    trial.meter.measure()  # on the CPU prediction may hold less than training
+    trial.meter.measure()  # on the CPU evaluation may hold less than training
     if not math.isfinite(train_loss):
         return {"loss": None}
-    logits = trial.engine.predict(trial.validation, trial.session.poll)  # (units, classes)
-    return trial.study.scores(logits, trial.validation)
+    study = trial.study
+    return study.scores(trial.engine.evaluate(trial.validation, study.data.targets, trial.session.poll))
 
 
 def describe(step: int, steps: int, train_loss: float, metrics: Metrics, speed: float | None) -> str:

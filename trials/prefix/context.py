@@ -6,12 +6,15 @@ The training engine makes one for each trial. It holds no activations.
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.model.backbone import Backbone
-from luthier.trials.prefix.probe import Forward, Probe
+from luthier.trials.prefix.probe import Forward, Outputs, Probe
 from luthier.trials.prefix.shapes import BATCH, Inputs, input_sizes
 
 Collate = Callable[[Encoded, Sequence[int]], Inputs]  # the inputs of some examples, on the model's device
+Counted = Callable[[Outputs, Encoded, Sequence[int]], torch.Tensor]  # the part of some examples' outputs that counts
 RunHalving = Callable[[Callable[[int], None], int], None]  # run(compute, rows), which calls compute(size)
 
 
@@ -22,19 +25,21 @@ class PrefixContext:
     Attributes:
         key: Identifies the model's files, the data, the preprocessing and the precision.
         backbone: The model's blocks.
-        forward: Computes the model's logits, in the trial's precision.
+        forward: Computes the model's outputs, in the trial's precision.
         collate: Makes a batch of some examples.
+        counted: Picks the part of a batch's outputs that loss and scores depend on, by which computations are compared.
         run_halving: Calls a function with a number of examples, at first those given, and with half as many each time
             memory does not suffice.
         tick: Called between batches; raises Ended when the trial is to end.
         log: Adds a line to the trial's log.
-        exact: Computes the model's logits in float32, to compare computations.
+        exact: Computes the model's outputs in float32, to compare computations.
     """
 
     key: Hashable
     backbone: Backbone
     forward: Forward
     collate: Collate
+    counted: Counted
     run_halving: RunHalving
     tick: Callable[[], None]
     log: Callable[[str], None]
@@ -57,4 +62,4 @@ class PrefixContext:
 
     def _probe(self, encoded: Encoded, rows: Sequence[int]) -> Probe:
         lengths = [encoded.lengths[i] for i in rows]
-        return Probe(self.collate(encoded, rows), lengths, lambda logits: encoded.select(logits, rows))
+        return Probe(self.collate(encoded, rows), lengths, lambda outputs: self.counted(outputs, encoded, rows))

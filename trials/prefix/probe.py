@@ -3,14 +3,15 @@
 Cuts, unpadding and first-token-only use them before they are used in a trial.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from luthier.trials.prefix.shapes import Inputs
 
-Forward = Callable[[Inputs], torch.Tensor]  # a batch's inputs -> the model's logits
+Outputs = Mapping[str, torch.Tensor]  # the model's outputs that a task needs, by name
+Forward = Callable[[Inputs], Outputs]  # a batch's inputs -> the model's outputs
 
 FIRST, LAST, PER_TOKEN = "first", "last", "tokens"  # which tokens of a block's output the logits depend on
 CLOSE = 3e-4  # relative difference of float32 logits: between batches it is smaller, and far larger if they are wrong
@@ -23,12 +24,12 @@ class Probe:
     Attributes:
         inputs: The model's inputs.
         lengths: Tokens of each example, without padding.
-        select: Picks the logits that count from the model's logits.
+        select: Picks the logits that count from the model's outputs, as one tensor.
     """
 
     inputs: Inputs
     lengths: Sequence[int]
-    select: Callable[[torch.Tensor], torch.Tensor]
+    select: Callable[[Outputs], torch.Tensor]
 
     def logits(self, forward: Forward) -> torch.Tensor:
         """Return the logits that count, of one forward."""

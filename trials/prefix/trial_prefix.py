@@ -1,6 +1,6 @@
-"""A trial's frozen prefix: logits of examples from their stored activations.
+"""A trial's frozen prefix: the model's outputs for examples, from their stored activations.
 
-The prefix cache opens it, the training engine asks it for logits. It computes nothing below the cut.
+The prefix cache opens it, the training engine asks it for outputs. It computes nothing below the cut.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from luthier.trials.data.encoded import Encoded
 from luthier.trials.memory import out_of_memory
 from luthier.trials.prefix.context import Collate, PrefixContext
 from luthier.trials.prefix.cut import Cut, capture
-from luthier.trials.prefix.probe import PER_TOKEN, Forward
+from luthier.trials.prefix.probe import PER_TOKEN, Forward, Outputs
 from luthier.trials.prefix.rows import ActivationRows
 from luthier.trials.prefix.shapes import TOKENS, Inputs, input_sizes
 from luthier.trials.prefix.unpadding import MASK
@@ -46,11 +46,11 @@ class TrialPrefix:
         """Return whether a split's activations are stored."""
         return id(encoded) in self._parts
 
-    def logits(self, forward: Forward, collate: Collate, encoded: Encoded, rows: Sequence[int]) -> torch.Tensor:
-        """Return the model's logits for some examples, computed from their stored activations.
+    def outputs(self, forward: Forward, collate: Collate, encoded: Encoded, rows: Sequence[int]) -> Outputs:
+        """Return the model's outputs for some examples, computed from their stored activations.
 
         Args:
-            forward: Computes the model's logits.
+            forward: Computes the model's outputs.
             collate: Makes the inputs of some examples.
             encoded: The split.
             rows: The examples' numbers in the split.

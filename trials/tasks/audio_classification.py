@@ -11,9 +11,8 @@ import numpy
 import torch
 import transformers
 
-from luthier.studies.tasks import TASKS
 from luthier.studies.text import one_line
-from luthier.studies.wire import Metrics
+from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.media import named, read_audio
 from luthier.trials.data.splits import Split
@@ -21,14 +20,14 @@ from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory
 from luthier.trials.model import pretrained as models
 from luthier.trials.model.pretrained import Pretrained, check_preprocessor
-from luthier.trials.tasks.base import TaskCode
-from luthier.trials.tasks.metrics import classification_scores
+from luthier.trials.tasks.base import Batch
+from luthier.trials.tasks.classification import Classification
 
 SHORTEST_SECONDS = 0.05  # a shorter sound is padded with silence: a spectrum needs a window of samples
 LEAST_FILLED = 0.5  # mean length by the longest, from which padding all sounds to the longest costs little
 
 
-class AudioClassification(TaskCode):
+class AudioClassification(Classification):
     """A sound classifier over waveforms or spectra; `max_length` is in milliseconds. A row is an example is a unit."""
 
     name = "audio-classification"
@@ -37,11 +36,11 @@ class AudioClassification(TaskCode):
         """Raise BadData when the folder holds no feature extractor."""
         check_preprocessor(folder, name)
 
-    def load(self, folder: Path, name: str, label_names: list[str]) -> Pretrained:
+    def load(self, folder: Path, name: str, targets: ClassTargets) -> Pretrained:
         """Load feature extractor and classifier, and try them on a second of silence. Raises BadData."""
         extractor = models.load_preprocessor(transformers.AutoFeatureExtractor, folder, name)
         auto = transformers.AutoModelForAudioClassification
-        pretrained = models.load(auto, folder, name, label_names, processor=extractor)
+        pretrained = models.load(auto, folder, name, targets.label_names, processor=extractor)
         try:
             key, features = _features(pretrained, numpy.zeros(extractor.sampling_rate, numpy.float32))
             with torch.no_grad():
@@ -86,12 +85,12 @@ class AudioClassification(TaskCode):
         return Encoded(
             columns={key: sounds},
             padding={key: float(extractor.padding_value), **({"attention_mask": 0} if masked else {})},
-            labels=torch.tensor(split.labels),
+            targets={"labels": torch.tensor(split.targets)},
             lengths=[max(lengths)] * len(sounds) if one_length else lengths,
             longest=max(lengths),
         )
 
-    def collate(self, encoded: Encoded, rows: Sequence[int]) -> dict[str, torch.Tensor]:
+    def collate(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return features (rows, samples), padded to the longest row, or (rows, ...) of one shape; float32.
 
         The attention mask, (rows, samples), is there where the model's feature extractor makes one.
@@ -107,11 +106,6 @@ class AudioClassification(TaskCode):
             batch[row, : len(sound)] = torch.from_numpy(sound)
             mask[row, : len(sound)] = 1
         return {key: batch, "attention_mask": mask} if "attention_mask" in encoded.padding else {key: batch}
-
-    def scores(self, logits: torch.Tensor, encoded: Encoded, label_names: Sequence[str]) -> Metrics:
-        """Compute accuracy, macro F1 and loss from logits (examples, classes)."""
-        values = classification_scores(logits, encoded.labels)
-        return {metric.name: values[metric.name] for metric in TASKS[self.name].metrics}
 
 
 def _features(pretrained: Pretrained, sound: numpy.ndarray) -> tuple[str, numpy.ndarray]:

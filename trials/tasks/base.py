@@ -5,31 +5,65 @@ A task holds no state: model, processor and examples are arguments.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 
+from luthier.studies.hyperparameters import Params
 from luthier.studies.wire import Metrics
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.splits import Split
+from luthier.trials.data.targets import Targets
 from luthier.trials.errors import BadData
 from luthier.trials.model.pretrained import Pretrained
+from luthier.trials.tasks.statistics import Statistics
+
+Tensors = Mapping[str, torch.Tensor]
+"""Name -> tensor."""
+Batch = dict[str, torch.Tensor]
+"""Name -> tensor, as a task makes it."""
+Learned = TypeVar("Learned", bound=Targets)
 
 
-class TaskCode(ABC):
-    """The code of one task: load its models, encode its examples, collate its batches and compute its scores.
+class Loss(ABC):
+    """The loss that a configuration trains with: a weighted mean over what is learned from a batch.
 
-    The order of calls is `check`, `load`, then `encode` or `encode_augmented` once for each split, then `collate` for
-    each batch and `scores` for each evaluation. The same arguments give the same results, except in `collate` of an
-    augmented split, which draws from the seeded generator of the module `random`.
+    The mean is over the whole batch, also where the batch goes through the model in pieces: so the sum of a piece and
+    the weight of the batch are apart.
+    """
+
+    @abstractmethod
+    def weight(self, targets: Tensors) -> float | torch.Tensor:
+        """Return by what the sum over a batch with these targets is divided."""
+
+    @abstractmethod
+    def total(self, outputs: Tensors, targets: Tensors) -> torch.Tensor:
+        """Return the weighted sum of the losses of a piece of a batch, () on the model's device.
+
+        Args:
+            outputs: The model's, on its device.
+            targets: The piece's, from the task's `collate_targets`, on the CPU.
+        """
+
+
+class TaskCode(ABC, Generic[Learned]):
+    """The code of one task: load its models, encode and collate its examples, its loss, its statistics and scores.
+
+    The order of calls is `check`, `load`, then `encode` or `encode_augmented` once for each split, then `collate` and
+    `collate_targets` for each batch. A training batch then needs the `loss`. An evaluation batch is reduced at once:
+    its outputs become `answers` and these `statistics`; the statistics of all batches become the split's in `gather`,
+    and its metrics in `scores`. The same arguments give the same results, except in `collate` of an augmented split,
+    which draws from the seeded generator of the module `random`.
 
     Attributes:
         name: The task's key in `luthier.studies.tasks.TASKS`, where its columns, metrics and baseline are.
+        outputs: The attributes of the model's result that loss and answers need.
     """
 
     name: ClassVar[str]
+    outputs: ClassVar[tuple[str, ...]] = ("logits",)
 
     @abstractmethod
     def check(self, folder: Path, name: str) -> None:
@@ -46,18 +80,17 @@ class TaskCode(ABC):
         """
 
     @abstractmethod
-    def load(self, folder: Path, name: str, label_names: list[str]) -> Pretrained:
-        """Load the model with a head for the labels, and its processor, and check that the two fit each other.
+    def load(self, folder: Path, name: str, targets: Learned) -> Pretrained:
+        """Load the model with a head for the targets, and its processor, and check that the two fit each other.
 
         Args:
             folder: A model's folder that passed `check`.
             name: The model as the user wrote it, for error messages.
-            label_names: Class id -> label.
+            targets: What it learns, or has learned.
 
         Returns:
             The model on the device of this process, and its processor. The model's forward takes the inputs that
-            `collate` makes and returns an object with `logits`: (rows, classes), or (rows, tokens, classes) where
-            tokens are labelled.
+            `collate` makes and returns an object with the attributes `outputs`.
 
         Raises:
             BadData: Model or processor cannot be loaded, or do not fit each other; the path is ("model",).
@@ -75,7 +108,7 @@ class TaskCode(ABC):
                 size ignores it.
 
         Returns:
-            The encoded split, on the CPU. Its units are in the order of the split's labels, and none is lost.
+            The encoded split, on the CPU. Its units are in the order of the split's targets, and none is lost.
 
         Raises:
             BadData: An example cannot be used; the sentence names it.
@@ -100,7 +133,7 @@ class TaskCode(ABC):
         raise BadData(f"{self.name} has no augmentations; leave augmentation out.", "augmentation")
 
     @abstractmethod
-    def collate(self, encoded: Encoded, rows: Sequence[int]) -> dict[str, torch.Tensor]:
+    def collate(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Make a padded batch of some rows.
 
         Args:
@@ -112,15 +145,108 @@ class TaskCode(ABC):
         """
 
     @abstractmethod
-    def scores(self, logits: torch.Tensor, encoded: Encoded, label_names: Sequence[str]) -> Metrics:
-        """Compute every metric of the task from the logits of a whole split.
+    def collate_targets(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
+        """Return the targets of some rows, on the CPU, as loss and answers need them; it must be fast.
 
         Args:
-            logits: (units, classes), float32 on the CPU, in the order of `encoded.labels`.
-            encoded: The split, or the result of its `labels_of`, which has no inputs.
-            label_names: Class id -> label.
+            encoded: A split from this task's `encode` or `encode_augmented`.
+            rows: Row numbers; the same one may occur twice.
+        """
+
+    def collate_augmented(self, encoded: Encoded, rows: Sequence[int]) -> tuple[Batch, Batch]:
+        """Return inputs and targets of some rows of an augmented split.
+
+        A task whose targets change with its inputs (masks that are cropped with their images) overrides this method.
+        """
+        return self.collate(encoded, rows), self.collate_targets(encoded, rows)
+
+    @abstractmethod
+    def counted(self, outputs: Tensors, targets: Tensors) -> torch.Tensor:
+        """Return, as one tensor, what loss and answers depend on, without padding; shortcuts are compared by it.
+
+        Args:
+            outputs: The model's, on its device.
+            targets: The batch's, on the CPU.
+        """
+
+    @abstractmethod
+    def loss(self, pretrained: Pretrained, targets: Learned, training: Encoded, params: Params) -> Loss:
+        """Return the loss of a configuration.
+
+        Args:
+            pretrained: The model, on its device, and its processor.
+            targets: What is learned.
+            training: The training split.
+            params: The configuration, with the hyperparameters of the loss.
+        """
+
+    @abstractmethod
+    def answers(self, outputs: Tensors, targets: Tensors) -> Batch:
+        """Reduce a batch's outputs to its answers: name -> (units, ...), small, on any device.
+
+        Nothing may wait for the device here. A unit's answer has the size of what is known about it, never of a
+        vocabulary.
+
+        Args:
+            outputs: The model's, on its device.
+            targets: The batch's, on the CPU.
+        """
+
+    def translated(self, answers: Tensors, own: Learned, targets: Learned) -> Tensors:
+        """Return the answers of a model that learned other targets as answers to today's.
+
+        Args:
+            answers: On the CPU.
+            own: What the model has learned.
+            targets: Those of today's data.
+        """
+        return answers
+
+    @abstractmethod
+    def statistics(self, answers: Tensors, encoded: Encoded, rows: Sequence[int]) -> Batch:
+        """Return what the metrics need of some answers, name -> (units, ...): a few numbers for each unit.
+
+        Args:
+            answers: On the CPU.
+            encoded: The split.
+            rows: The rows that the answers are of.
+        """
+
+    def gather(self, columns: Tensors, encoded: Encoded, targets: Learned) -> Statistics:
+        """Return the statistics of a split from those of its units.
+
+        A task whose metrics join several units of an example (entities of words, windows of a long text) overrides
+        this method to add the examples' own statistics.
+
+        Args:
+            columns: Name -> (units, ...) in the split's order, from `statistics`.
+            encoded: The split.
+            targets: What is learned.
+        """
+        offsets = encoded.example_offsets
+        return Statistics(columns, {}, None if isinstance(offsets, range) else torch.tensor(offsets))
+
+    @abstractmethod
+    def scores(self, statistics: Statistics, targets: Learned) -> Metrics:
+        """Compute every metric of the task.
+
+        Args:
+            statistics: Of a split, or of a sample of one.
+            targets: What is learned.
 
         Returns:
-            Metric name -> value, one for each metric of the task in `TASKS`; None where a metric is undefined, and
-            for a loss that is not finite.
+            Metric name -> value, one for each metric of the task in `TASKS`, `loss` among them; None where a metric is
+            undefined, and for a loss that is not finite.
         """
+
+    def right(self, statistics: Statistics) -> torch.Tensor | None:
+        """Return whether each unit's answer is right, (units,) booleans; None where answers are not right or wrong."""
+        return None
+
+    @abstractmethod
+    def truths(self, statistics: Statistics, encoded: Encoded, targets: Learned) -> Iterable[str]:
+        """Return the right answer to each unit of a split, as text for people."""
+
+    @abstractmethod
+    def said(self, statistics: Statistics, encoded: Encoded, targets: Learned) -> Iterable[str]:
+        """Return the model's answer to each unit of a split, as text for people."""

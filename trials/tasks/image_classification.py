@@ -19,6 +19,7 @@ from luthier.studies.tasks import TASKS
 from luthier.studies.text import one_line
 from luthier.studies.wire import Metrics
 from luthier.trials.data.augmentation import augment
+from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.media import named, read_image
 from luthier.trials.data.splits import Split
@@ -26,10 +27,14 @@ from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory
 from luthier.trials.model import pretrained as models
 from luthier.trials.model.pretrained import Pretrained
-from luthier.trials.tasks.base import TaskCode
-from luthier.trials.tasks.metrics import classification_scores, top_accuracy
+from luthier.trials.tasks.base import Batch, Tensors
+from luthier.trials.tasks.classification import Classification
+from luthier.trials.tasks.metrics import among_highest, classification_scores
+from luthier.trials.tasks.statistics import Statistics
 
 ROOM = 8 / 7  # the shorter side of a training image to cut from, by the longer side of the model's input: 256 for 224
+TOP5 = "top5"
+"""Name of the statistic: whether the label is among the five most likely ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +65,7 @@ class AugmentedImages(EncodedImages):
     resample: int
 
 
-class ImageClassification(TaskCode):
+class ImageClassification(Classification):
     """An image classifier over colour values; `max_length` has no meaning. A row is an example is a unit."""
 
     name = "image-classification"
@@ -80,14 +85,16 @@ class ImageClassification(TaskCode):
                 ) from None
         return None
 
-    def load(self, folder: Path, name: str, label_names: list[str]) -> Pretrained:
+    def load(self, folder: Path, name: str, targets: ClassTargets) -> Pretrained:
         """Load image processor and classifier, and try them on a blank image. Raises BadData."""
         processor = models.load_preprocessor(transformers.AutoImageProcessor, folder, name)
         auto = transformers.AutoModelForImageClassification
-        pretrained = models.load(auto, folder, name, label_names, processor=processor)
+        pretrained = models.load(auto, folder, name, targets.label_names, processor=processor)
         _keep_statistics_of_lone_values(pretrained.model)
         if models.is_timm(folder, name):
-            pretrained.model.config.label_names = label_names  # timm's configuration is saved with these, not id2label
+            pretrained.model.config.label_names = (
+                targets.label_names
+            )  # timm's configuration is saved with these, not id2label
         try:
             blank = _processed(processor, Image.new("RGB", (64, 64)))  # (3, height, width)
             _colours(processor)
@@ -126,7 +133,7 @@ class ImageClassification(TaskCode):
         return EncodedImages(
             columns={"pixel_values": pixels},  # type: ignore[dict-item]  # indexed by row, as a sequence is
             padding={},
-            labels=torch.tensor(split.labels),
+            targets={"labels": torch.tensor(split.targets)},
             lengths=[1] * len(split),
             longest=1,
             factor=factor,
@@ -154,7 +161,7 @@ class ImageClassification(TaskCode):
         return AugmentedImages(
             columns={"image": images},
             padding={},
-            labels=torch.tensor(split.labels),
+            targets={"labels": torch.tensor(split.targets)},
             lengths=[1] * len(split),
             longest=1,
             augmented=True,
@@ -165,7 +172,7 @@ class ImageClassification(TaskCode):
             resample=int(getattr(processor, "resample", None) or Image.Resampling.BILINEAR),
         )
 
-    def collate(self, encoded: Encoded, rows: Sequence[int]) -> dict[str, torch.Tensor]:
+    def collate(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return colour values (rows, 3, height, width), float32, as the model's own processor gives them."""
         assert isinstance(encoded, EncodedImages)
         if isinstance(encoded, AugmentedImages):
@@ -176,10 +183,16 @@ class ImageClassification(TaskCode):
             pixels = torch.stack([encoded.columns["pixel_values"][i] for i in rows])
         return {"pixel_values": pixels.float().mul_(encoded.factor).add_(encoded.offset).contiguous()}
 
-    def scores(self, logits: torch.Tensor, encoded: Encoded, label_names: Sequence[str]) -> Metrics:
-        """Compute accuracy, top-5 accuracy, macro F1 and loss from logits (examples, classes)."""
-        values = classification_scores(logits, encoded.labels)
-        values |= {"top5_accuracy": top_accuracy(logits, encoded.labels, 5)}
+    def statistics(self, answers: Tensors, encoded: Encoded, rows: Sequence[int]) -> Batch:
+        """Return those of a classification, and whether the label is among the five most likely ones."""
+        return super().statistics(answers, encoded, rows) | {
+            TOP5: among_highest(answers["logits"], answers["labels"], 5)
+        }
+
+    def scores(self, statistics: Statistics, targets: ClassTargets) -> Metrics:
+        """Compute accuracy, top-5 accuracy, macro F1 and loss."""
+        values = classification_scores(statistics.units, len(targets.names))
+        values |= {"top5_accuracy": float(statistics.units[TOP5].double().mean())}
         return {metric.name: values[metric.name] for metric in TASKS[self.name].metrics}
 
 

@@ -1,12 +1,12 @@
-"""Scores of a classifier, from the logits of a whole split.
+"""Scores of a classifier, from a few statistics of each answer.
 
-The tasks' `scores` call these functions. They equal scikit-learn's and seqeval's (tests compare them); those libraries
-are not used because a worker would have to install them for a few lines each, and because a comparison computes
-thousands of scores of the same logits, which is faster here.
+`class_statistics` makes the statistics of some answers from their logits; the other functions reduce those of a whole
+split, or of a sample of it. The scores equal scikit-learn's and seqeval's (tests compare them); those libraries are not
+used because a worker would have to install them for a few lines each, and because a comparison computes thousands of
+scores of the same answers, which is faster here.
 """
 
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch.nn import functional
@@ -14,30 +14,49 @@ from torch.nn import functional
 from luthier.studies.wire import Metrics
 from luthier.trials.data.tags import entities
 
+LABEL, PREDICTED, LOG_LIKELIHOOD = "label", "predicted", "log_likelihood"
+"""Names of the statistics: the true class id, the most likely one, and the true one's log probability."""
 
-def classification_scores(logits: torch.Tensor, labels: torch.Tensor) -> Metrics:
+
+def class_statistics(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return the statistics of some answers.
+
+    Args:
+        logits: (units, classes), on the CPU.
+        labels: (units,) class ids, on the CPU.
+
+    Returns:
+        `LABEL` and `PREDICTED`, (units,) class ids each, and `LOG_LIKELIHOOD`, (units,), float64.
+    """
+    logits = logits.double()
+    likelihood = logits.log_softmax(1).gather(1, labels[:, None])[:, 0]
+    return {LABEL: labels, PREDICTED: logits.argmax(1), LOG_LIKELIHOOD: likelihood}
+
+
+def classification_scores(statistics: Mapping[str, torch.Tensor], classes: int) -> Metrics:
     """Compute accuracy, macro F1, Matthews correlation and mean cross-entropy.
 
     Macro F1 is the mean over the classes that occur in the labels or the predictions, as in scikit-learn. Matthews
     correlation is Gorodkin's R_K (2004, eq. 8), 0 where it is undefined.
 
     Args:
-        logits: (examples, classes), on the CPU.
-        labels: (examples,) class ids, on the CPU.
+        statistics: Those of `class_statistics`.
+        classes: Number of classes.
 
     Returns:
         accuracy, macro_f1, matthews and loss; a loss that is not finite is None.
     """
-    logits = logits.double()
-    classes, count = logits.shape[1], len(labels)
-    confusion = torch.bincount(labels * classes + logits.argmax(1), minlength=classes * classes)
+    labels = statistics[LABEL]
+    count = len(labels)
+    confusion = torch.bincount(labels * classes + statistics[PREDICTED], minlength=classes * classes)
     confusion = confusion.reshape(classes, classes).double()  # (true, predicted)
     right, true, predicted = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
     occurring = true + predicted > 0
     f1 = 2 * right[occurring] / (true + predicted)[occurring]
     covariance = right.sum() * count - (true * predicted).sum()
     spread = ((count**2 - (true**2).sum()) * (count**2 - (predicted**2).sum())).sqrt()
-    loss = functional.cross_entropy(logits, labels)
+    # torch's own mean of the units' losses, which sums in an order of its own.
+    loss = functional.nll_loss(statistics[LOG_LIKELIHOOD][:, None], torch.zeros_like(labels))
     return {
         "accuracy": float(right.sum() / count),
         "macro_f1": float(f1.mean()),
@@ -46,8 +65,8 @@ def classification_scores(logits: torch.Tensor, labels: torch.Tensor) -> Metrics
     }
 
 
-def top_accuracy(logits: torch.Tensor, labels: torch.Tensor, k: int) -> float:
-    """Compute the fraction of examples whose label is among the `k` highest logits.
+def among_highest(logits: torch.Tensor, labels: torch.Tensor, k: int) -> torch.Tensor:
+    """Return for each example whether its label is among the `k` highest logits, (examples,) booleans.
 
     Args:
         logits: (examples, classes).
@@ -55,27 +74,39 @@ def top_accuracy(logits: torch.Tensor, labels: torch.Tensor, k: int) -> float:
         k: How many of the highest logits count; all of them where there are fewer classes.
     """
     highest = logits.topk(min(k, logits.shape[1])).indices  # (examples, k)
-    return float((highest == labels[:, None]).any(1).double().mean())
+    return (highest == labels[:, None]).any(1)
 
 
-def auc(logits: torch.Tensor, labels: torch.Tensor) -> float | None:
-    """Compute the area under the ROC curve of class 1's probability; of more classes the mean over one-versus-rest.
-
-    The area is computed from ranks (Hanley and McNeil 1982), with ties counted half. A class that no example or every
-    example has is left out, because it has no curve.
+def ranking(logits: torch.Tensor) -> torch.Tensor:
+    """Return the scores by which `auc` ranks examples.
 
     Args:
         logits: (examples, classes).
+
+    Returns:
+        Of two classes (examples,), the log odds of class 1, float64; of more (examples, classes), a score a class.
+    """
+    if logits.shape[1] != 2:
+        return logits
+    return logits[:, 1].double() - logits[:, 0].double()
+
+
+def auc(scores: torch.Tensor, labels: torch.Tensor) -> float | None:
+    """Compute the area under the ROC curve of class 1's probability; of more classes the mean over one-versus-rest.
+
+    The area is computed from ranks (Hanley and McNeil 1982), with ties counted half. A class that no example or every
+    example has is left out, because it has no curve. It is no sum over examples, so it needs every example's scores.
+
+    Args:
+        scores: Those of `ranking`.
         labels: (examples,) class ids.
 
     Returns:
-        The area, or None where no class has a curve or a logit is not finite.
+        The area, or None where no class has a curve or a score is not finite.
     """
-    if not torch.isfinite(logits).all():
+    if not torch.isfinite(scores).all():
         return None
-    logits = logits.double()
-    binary = logits.shape[1] == 2
-    columns = [(1, logits[:, 1] - logits[:, 0])] if binary else enumerate(logits.softmax(1).unbind(1))
+    columns = [(1, scores)] if scores.ndim == 1 else enumerate(scores.double().softmax(1).unbind(1))
     areas = []
     for label, score in columns:
         mine = labels == label
@@ -88,40 +119,24 @@ def auc(logits: torch.Tensor, labels: torch.Tensor) -> float | None:
     return sum(areas) / len(areas) if areas else None
 
 
-def tag_scores(
-    logits: torch.Tensor, labels: torch.Tensor, sentence_offsets: Sequence[int], label_names: Sequence[str]
-) -> Metrics:
-    """Compute entity F1, the words' accuracy, macro F1 over tags, and mean cross-entropy.
-
-    Args:
-        logits: (words, classes), sentence after sentence.
-        labels: (words,) class ids.
-        sentence_offsets: The index of each sentence's first word, and last the number of words.
-        label_names: Class id -> tag.
-
-    Returns:
-        entity_f1, token_accuracy, macro_f1 and loss; a loss that is not finite is None.
-    """
-    scores = classification_scores(logits, labels)
-    true, predicted = ([label_names[i] for i in tags.tolist()] for tags in (labels, logits.argmax(1)))
-    return {
-        "entity_f1": entity_f1((true[a:b], predicted[a:b]) for a, b in pairwise(sentence_offsets)),
-        "token_accuracy": scores["accuracy"],
-        "macro_f1": scores["macro_f1"],
-        "loss": scores["loss"],
-    }
-
-
-def entity_f1(sentences: Iterable[tuple[Sequence[str], Sequence[str]]]) -> float:
-    """Compute micro F1 over entities: seqeval's f1_score. 0 where there is no entity.
+def entity_counts(sentences: Iterable[tuple[Sequence[str], Sequence[str]]]) -> torch.Tensor:
+    """Count the entities of each sentence, (sentences, 2): those that are right, and all that are true or predicted.
 
     Args:
         sentences: The true and the predicted tags of each sentence.
     """
-    right = total = 0
+    counts = []
     for true, predicted in sentences:
-        true_entities = entities(true)
-        predicted_entities = entities(predicted)
-        right += len(true_entities & predicted_entities)
-        total += len(true_entities) + len(predicted_entities)
+        true_entities, predicted_entities = entities(true), entities(predicted)
+        counts.append((len(true_entities & predicted_entities), len(true_entities) + len(predicted_entities)))
+    return torch.tensor(counts, dtype=torch.long).reshape(-1, 2)
+
+
+def entity_f1(counts: torch.Tensor) -> float:
+    """Compute micro F1 over entities: seqeval's f1_score. 0 where there is no entity.
+
+    Args:
+        counts: (sentences, 2), those of `entity_counts`.
+    """
+    right, total = counts.sum(0).tolist()
     return 2 * right / total if total else 0.0

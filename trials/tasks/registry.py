@@ -5,6 +5,7 @@ library that is missing (Pillow for images, say) hurts only the task that needs 
 """
 
 from importlib import import_module
+from typing import Any
 
 from luthier.trials.tasks.base import TaskCode
 
@@ -16,7 +17,7 @@ _CLASSES = {
 }
 
 
-def task_code(task: str) -> TaskCode:
+def task_code(task: str) -> TaskCode[Any]:
     """Return the code of a task.
 
     Args:
@@ -27,5 +28,5 @@ def task_code(task: str) -> TaskCode:
         ImportError: A library that the task needs is missing.
     """
     module, name = _CLASSES[task].split(":")
-    code: type[TaskCode] = getattr(import_module(module), name)
+    code: type[TaskCode[Any]] = getattr(import_module(module), name)
     return code()

@@ -7,15 +7,21 @@ import torch
 import transformers
 
 from luthier.studies.wire import Metrics
+from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.splits import Split
 from luthier.trials.model.pretrained import Pretrained, check_tokenizer
 from luthier.trials.tasks import text
-from luthier.trials.tasks.base import TaskCode
-from luthier.trials.tasks.metrics import auc, classification_scores
+from luthier.trials.tasks.base import Batch, Tensors
+from luthier.trials.tasks.classification import Classification
+from luthier.trials.tasks.metrics import LABEL, auc, classification_scores, ranking
+from luthier.trials.tasks.statistics import Statistics
+
+RANKING = "ranking"
+"""Name of the statistic by which the area under the ROC curve ranks examples."""
 
 
-class TextClassification(TaskCode):
+class TextClassification(Classification):
     """A sequence classifier over token ids; `max_length` is in tokens. A row is an example is a unit."""
 
     name = "text-classification"
@@ -24,9 +30,9 @@ class TextClassification(TaskCode):
         """Raise BadData when the folder holds no tokenizer."""
         check_tokenizer(folder, name)
 
-    def load(self, folder: Path, name: str, label_names: list[str]) -> Pretrained:
+    def load(self, folder: Path, name: str, targets: ClassTargets) -> Pretrained:
         """Load tokenizer and sequence classifier. Raises BadData."""
-        pretrained = text.load(transformers.AutoModelForSequenceClassification, folder, name, label_names)
+        pretrained = text.load(transformers.AutoModelForSequenceClassification, folder, name, targets.label_names)
         pretrained.model.config.problem_type = "single_label_classification"
         return pretrained
 
@@ -45,15 +51,20 @@ class TextClassification(TaskCode):
         return Encoded(
             columns=columns,
             padding=text.padding(tokenizer, list(columns)),
-            labels=torch.tensor(split.labels),
+            targets={"labels": torch.tensor(split.targets)},
             lengths=lengths,
             longest=max(lengths),
         )
 
-    def collate(self, encoded: Encoded, rows: Sequence[int]) -> dict[str, torch.Tensor]:
+    def collate(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return token ids and masks, each (rows, tokens), padded on the right."""
         return text.collate(encoded, rows)
 
-    def scores(self, logits: torch.Tensor, encoded: Encoded, label_names: Sequence[str]) -> Metrics:
-        """Compute accuracy, macro F1, Matthews correlation, AUC and loss from logits (examples, classes)."""
-        return classification_scores(logits, encoded.labels) | {"auc": auc(logits, encoded.labels)}
+    def statistics(self, answers: Tensors, encoded: Encoded, rows: Sequence[int]) -> Batch:
+        """Return those of a classification, and what the AUC ranks: two classes one score, more classes one each."""
+        return super().statistics(answers, encoded, rows) | {RANKING: ranking(answers["logits"])}
+
+    def scores(self, statistics: Statistics, targets: ClassTargets) -> Metrics:
+        """Compute accuracy, macro F1, Matthews correlation, AUC and loss."""
+        units = statistics.units
+        return classification_scores(units, len(targets.names)) | {"auc": auc(units[RANKING], units[LABEL])}

@@ -4,9 +4,9 @@ A word's tag is learned and predicted at its first token. A sentence longer than
 that no word is lost: each word is trained on once, and scored once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,39 +14,53 @@ import torch
 import transformers
 
 from luthier.studies.wire import Metrics
+from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.splits import Split
 from luthier.trials.errors import BadData
 from luthier.trials.model.pretrained import Pretrained, check_tokenizer
 from luthier.trials.tasks import text
-from luthier.trials.tasks.base import TaskCode
-from luthier.trials.tasks.metrics import tag_scores
+from luthier.trials.tasks.base import Batch, Tensors
+from luthier.trials.tasks.classification import Classification
+from luthier.trials.tasks.metrics import LABEL, PREDICTED, classification_scores, entity_counts, entity_f1
+from luthier.trials.tasks.statistics import Statistics
+
+ENTITIES = "entities"
+"""Name of the sentences' statistic: how many entities are right, and how many there are."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedSentences(Encoded):
     """Sentences as rows of tokens, and the words of each sentence, which may be spread over several rows.
 
+    The targets of a row are `positions`, the first tokens of its words, ascending, and the words' `labels`.
+
     Attributes:
-        sentence_offsets: The index into `labels` of each sentence's first word, and last the number of words.
+        row_offsets: The number of words before each row, and last the number of words.
+        sentence_offsets: The number of words before each sentence, and last the number of words.
     """
 
+    row_offsets: Sequence[int]
     sentence_offsets: Sequence[int]
+
+    @property
+    def unit_offsets(self) -> Sequence[int]:
+        """The same as `row_offsets`: a unit is a word."""
+        return self.row_offsets
 
     @property
     def example_offsets(self) -> Sequence[int]:
         """The same as `sentence_offsets`: an example is a sentence."""
         return self.sentence_offsets
 
-    def labels_of(self, examples: Sequence[int]) -> tuple[torch.Tensor, Self]:
-        """Return the indices of some sentences' words, and a split of their labels without inputs."""
-        offsets = self.sentence_offsets
-        units = torch.cat([torch.arange(offsets[i], offsets[i + 1]) for i in examples])
-        sentence_offsets = list(accumulate((offsets[i + 1] - offsets[i] for i in examples), initial=0))
-        return units, replace(self, columns={}, labels=self.labels[units], sentence_offsets=sentence_offsets)
+    def sample(self, rows: Sequence[int]) -> Self:
+        """Return some of the rows as a smaller split, in which each row is a sentence."""
+        sampled = super().sample(rows)
+        offsets = _offsets(sampled.targets["positions"])
+        return replace(sampled, row_offsets=offsets, sentence_offsets=offsets)
 
 
-class TokenClassification(TaskCode):
+class TokenClassification(Classification):
     """A token classifier over token ids; `max_length` is in tokens. A row is (part of) a sentence, a unit is a word."""
 
     name = "token-classification"
@@ -55,9 +69,9 @@ class TokenClassification(TaskCode):
         """Raise BadData when the folder holds no tokenizer."""
         check_tokenizer(folder, name)
 
-    def load(self, folder: Path, name: str, label_names: list[str]) -> Pretrained:
+    def load(self, folder: Path, name: str, targets: ClassTargets) -> Pretrained:
         """Load tokenizer and token classifier. Raises BadData, also for a tokenizer that cannot tell words apart."""
-        pretrained = text.load(transformers.AutoModelForTokenClassification, folder, name, label_names)
+        pretrained = text.load(transformers.AutoModelForTokenClassification, folder, name, targets.label_names)
         if not pretrained.processor.is_fast:
             raise BadData(
                 f"{name}: its tokenizer cannot say which word a token is of; save its fast version (tokenizer.json).",
@@ -84,24 +98,56 @@ class TokenClassification(TaskCode):
         windows = [i for i, positions in enumerate(words) if positions]  # without the middle of one long word
         columns = {name: [tokens[name][i] for i in windows] for name in tokenizer.model_input_names if name in tokens}
         lengths = [len(ids) for ids in columns["input_ids"]]
+        tags = [split.targets[sentence] for sentence in tokens["overflow_to_sample_mapping"]]  # of each window
+        positions = [list(words[i].values()) for i in windows]
         return EncodedSentences(
             columns=columns,
             padding=text.padding(tokenizer, list(columns)),
-            labels=torch.tensor([label for row in split.labels for label in row]),
+            targets={"positions": positions, "labels": [[tags[i][word] for word in words[i]] for i in windows]},
             lengths=lengths,
             longest=max(lengths),
-            positions=[list(words[i].values()) for i in windows],
-            sentence_offsets=[0, *accumulate(map(len, sentences))],
+            row_offsets=_offsets(positions),
+            sentence_offsets=_offsets(sentences),
         )
 
-    def collate(self, encoded: Encoded, rows: Sequence[int]) -> dict[str, torch.Tensor]:
+    def collate(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return token ids and masks, each (rows, tokens), padded on the right."""
         return text.collate(encoded, rows)
 
-    def scores(self, logits: torch.Tensor, encoded: Encoded, label_names: Sequence[str]) -> Metrics:
-        """Compute entity F1, the words' accuracy, macro F1 over tags and loss from logits (words, classes)."""
-        assert isinstance(encoded, EncodedSentences)
-        return tag_scores(logits, encoded.labels, encoded.sentence_offsets, label_names)
+    def collate_targets(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
+        """Return for each word of the rows its class id, and where in the batch its first token is: (words,) each."""
+        positions, labels = encoded.targets["positions"], encoded.targets["labels"]
+        return {
+            "labels": torch.tensor([label for i in rows for label in labels[i]]),
+            "rows": torch.tensor([row for row, i in enumerate(rows) for _ in positions[i]]),
+            "positions": torch.tensor([position for i in rows for position in positions[i]]),
+        }
+
+    def counted(self, outputs: Tensors, targets: Tensors) -> torch.Tensor:
+        """Return the logits of the words' first tokens, (words, classes)."""
+        return outputs["logits"][targets["rows"], targets["positions"]]
+
+    def gather(self, columns: Tensors, encoded: Encoded, targets: ClassTargets) -> Statistics:
+        """Return the words' statistics, and for each sentence how many entities are right and how many there are."""
+        statistics = super().gather(columns, encoded, targets)
+        true, predicted = ([targets.names[i] for i in columns[name].tolist()] for name in (LABEL, PREDICTED))
+        sentences = ((true[a:b], predicted[a:b]) for a, b in pairwise(encoded.example_offsets))
+        return replace(statistics, examples={ENTITIES: entity_counts(sentences)})
+
+    def scores(self, statistics: Statistics, targets: ClassTargets) -> Metrics:
+        """Compute entity F1, the words' accuracy, macro F1 over tags and loss."""
+        scores = classification_scores(statistics.units, len(targets.names))
+        return {
+            "entity_f1": entity_f1(statistics.examples[ENTITIES]),
+            "token_accuracy": scores["accuracy"],
+            "macro_f1": scores["macro_f1"],
+            "loss": scores["loss"],
+        }
+
+
+def _offsets(parts: Iterable[Sized]) -> list[int]:
+    """Return the number of things before each part, and last the number of all."""
+    return [0, *accumulate(map(len, parts))]
 
 
 def _windows(tokenizer: Any, sentences: list[list[str]], longest: int) -> tuple[Any, list[dict[int, int]]]:

@@ -1,24 +1,28 @@
-"""The two things that a trial computes: the gradient of a batch, and the logits of a split.
+"""The two things that a trial computes: the gradient of a batch, and the statistics of a split.
 
 The jobs and the set-up of a trial make an `Engine` for each model. Where memory does not suffice it computes in smaller
 pieces; each example keeps its weight in the batch, so the result is the same up to rounding.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from luthier.studies.hyperparameters import Params
 from luthier.studies.spec import Precision as PrecisionName
 from luthier.trials.data.batches import evaluation_batches
 from luthier.trials.data.encoded import Encoded
+from luthier.trials.data.targets import Targets
 from luthier.trials.prefix.context import PrefixContext
+from luthier.trials.prefix.probe import Outputs
 from luthier.trials.prefix.shortcuts import Shortcut
 from luthier.trials.prefix.trial_prefix import TrialPrefix
 from luthier.trials.session import Session
-from luthier.trials.tasks.base import TaskCode
+from luthier.trials.tasks.base import Batch, Loss, TaskCode
+from luthier.trials.tasks.statistics import Statistics
+from luthier.trials.training.collector import Collector, joined
 from luthier.trials.training.halving import run_halving
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.model_cache import OpenStudy
@@ -31,15 +35,14 @@ PROBE_EXAMPLES = 2
 
 
 class Engine:
-    """Gradients and predictions of one model on its device.
+    """Gradients and statistics of one model on its device.
 
     Args:
         model: Its parameters must be frozen as the configuration says by now.
-        task: Pads batches.
+        task: Pads batches, and reduces the model's outputs.
         micro_batch: The number of examples that go through the model together; lowered when training runs out of
             memory.
-        smoothing: Share of the target probability that is spread over all classes (label smoothing).
-        weights: (classes,) loss weight of each class; None: all alike.
+        loss: What training minimises; None: the engine computes no gradients.
         precision: As the spec says it.
 
     Attributes:
@@ -52,10 +55,9 @@ class Engine:
     def __init__(
         self,
         model: nn.Module,
-        task: TaskCode,
+        task: TaskCode[Any],
         micro_batch: MicroBatch,
-        smoothing: float = 0.0,
-        weights: torch.Tensor | None = None,
+        loss: Loss | None = None,
         precision: PrecisionName = "auto",
     ) -> None:
         self.model = model
@@ -65,8 +67,7 @@ class Engine:
         self.precision.apply()
         self._task = task
         self._micro_batch = micro_batch
-        self._smoothing = smoothing
-        self._weights = None if weights is None else weights.to(self.device)
+        self._loss = loss
         self._prefix: TrialPrefix | None = None
         self._shortcut = Shortcut()
 
@@ -95,10 +96,11 @@ class Engine:
             backbone=study.backbone,
             forward=self.forward,
             collate=self.collate,
+            counted=self._counted,
             run_halving=lambda compute, rows: run_halving(compute, rows, self._micro_batch, remember=False),
             tick=session.poll,
             log=session.log,
-            exact=self._exact_logits,
+            exact=self._exact_outputs,
         )
         depth = int(params["freeze_depth"])
         self._prefix = study.prefixes.open(context, depth, splits)
@@ -138,59 +140,60 @@ class Engine:
         Raises:
             torch.OutOfMemoryError: A single example does not fit.
         """
+        assert self._loss is not None
+        weight = self._loss.weight(self._task.collate_targets(encoded, batch))
 
         def in_pieces(size: int) -> torch.Tensor:
             for parameter in self.trained:
                 parameter.grad = None  # a failed attempt leaves gradients, too
             total = torch.zeros((), device=self.device)
             for start in range(0, len(batch), size):
-                total += self._piece_gradient(encoded, batch[start : start + size], batch)
+                total += self._piece_gradient(encoded, batch[start : start + size], weight)
             return total
 
         return run_halving(in_pieces, len(batch), self._micro_batch)
 
-    def _piece_gradient(self, encoded: Encoded, piece: Sequence[int], batch: Sequence[int]) -> torch.Tensor:
+    def _piece_gradient(self, encoded: Encoded, piece: Sequence[int], weight: float | torch.Tensor) -> torch.Tensor:
         """Add the gradient of the piece's share in the batch's mean loss, and return that share, ()."""
-        labels = encoded.labels[encoded.units(piece)].to(self.device, non_blocking=True)  # (units of the piece,)
-        units = encoded.units(batch)  # (units of the batch,)
-        total_weight: float | torch.Tensor = len(units)
-        if self._weights is not None:
-            total_weight = self._weights[encoded.labels[units].to(self.device)].sum()
-        logits = self._logits(encoded, piece)  # (units of the piece, classes)
-        loss = functional.cross_entropy(
-            logits, labels, weight=self._weights, label_smoothing=self._smoothing, reduction="sum"
-        )
-        loss = loss / total_weight
+        assert self._loss is not None
+        loss = self._loss.total(*self.outputs(encoded, piece)) / weight
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
     @torch.no_grad()  # not inference_mode: a model may cache a tensor (rotary tables) that training needs again
-    def predict(self, encoded: Encoded, tick: Callable[[], None] = lambda: None) -> torch.Tensor:
-        """Return the logits of every unit, (units, classes), in float32 on the CPU.
+    def evaluate(
+        self, encoded: Encoded, targets: Targets, tick: Callable[[], None] = lambda: None, own: Targets | None = None
+    ) -> Statistics:
+        """Return the statistics of the model's answers to a split, from which every metric is computed.
+
+        Outputs are reduced batch by batch. So memory holds the outputs of one batch, and a few numbers for each unit.
 
         Args:
             encoded: The split.
-            tick: Called before each batch; it may raise to end the prediction.
+            targets: What is learned from its data.
+            tick: Called before each batch; it may raise to end the evaluation.
+            own: What the model has learned; None: the same.
 
         Raises:
             torch.OutOfMemoryError: A single example does not fit.
         """
         self.model.eval()
-
-        def in_pieces(rows: Sequence[int]) -> Callable[[int], torch.Tensor]:
-            return lambda size: torch.cat(
-                [self._logits(encoded, rows[start : start + size]) for start in range(0, len(rows), size)]
-            )
-
         batches = evaluation_batches(encoded.lengths, EVALUATION_BATCH[self.device.type])
-        parts = []
+        collector = Collector(self._task, encoded, targets, targets if own is None else own)
         for rows in batches:
             tick()
-            parts.append(run_halving(in_pieces(rows), len(rows), self._micro_batch, remember=False))
-        logits = torch.cat(parts).cpu()  # (units, classes), longest examples first; the one wait for the device
-        ordered = torch.empty_like(logits)
-        ordered[torch.cat([encoded.units(rows) for rows in batches])] = logits
-        return ordered
+            in_pieces = self._answers_in_pieces(encoded, rows)
+            collector.add(rows, run_halving(in_pieces, len(rows), self._micro_batch, remember=False))
+        return collector.statistics()
+
+    def _answers_in_pieces(self, encoded: Encoded, rows: Sequence[int]) -> Callable[[int], Batch]:
+        """Return a function that computes the rows' answers in pieces of a size."""
+
+        def compute(size: int) -> Batch:
+            pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
+            return joined([self._task.answers(*self.outputs(encoded, piece)) for piece in pieces])
+
+        return compute
 
     def collate(self, encoded: Encoded, rows: Sequence[int]) -> Mapping[str, torch.Tensor]:
         """Return the model's inputs for some examples, as a padded batch on its device.
@@ -199,33 +202,43 @@ class Engine:
             encoded: The split.
             rows: Its examples' numbers.
         """
-        inputs = self._task.collate(encoded, rows)
+        return self._on_device(self._task.collate(encoded, rows))
+
+    def _on_device(self, inputs: Batch) -> Batch:
         if self.device.type == "cuda":
             return {name: values.pin_memory().to(self.device, non_blocking=True) for name, values in inputs.items()}
         return inputs
 
-    def forward(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return the model's logits, (batch, classes) or (batch, tokens, classes), for its inputs."""
+    def forward(self, inputs: Mapping[str, torch.Tensor]) -> Outputs:
+        """Return the model's outputs that the task needs, by name."""
         with self.precision.autocast():
-            logits: torch.Tensor = self.model(**inputs).logits
-        return logits
+            return self._named_outputs(inputs)
 
-    def _exact_logits(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return the model's logits in plain float32, also on a GPU."""
+    def _exact_outputs(self, inputs: Mapping[str, torch.Tensor]) -> Outputs:
+        """Return the model's outputs in plain float32, also on a GPU."""
         with self.precision.exact():
-            logits: torch.Tensor = self.model(**inputs).logits
-        return logits
+            return self._named_outputs(inputs)
 
-    def _logits(self, encoded: Encoded, rows: Sequence[int]) -> torch.Tensor:
-        """Return the logits of the examples' units, (units, classes), in float32, with the cache and the shortcuts."""
+    def _named_outputs(self, inputs: Mapping[str, torch.Tensor]) -> Outputs:
+        result = self.model(**inputs)
+        return {name: getattr(result, name) for name in self._task.outputs}
+
+    def _counted(self, outputs: Outputs, encoded: Encoded, rows: Sequence[int]) -> torch.Tensor:
+        """Return the part of the rows' outputs that loss and scores depend on."""
+        return self._task.counted(outputs, self._task.collate_targets(encoded, rows))
+
+    def outputs(self, encoded: Encoded, rows: Sequence[int]) -> tuple[Outputs, Batch]:
+        """Return the model's outputs for some rows, with the cache and the shortcuts, and the rows' targets."""
         lengths = [encoded.lengths[row] for row in rows]
 
-        def forward(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        def forward(inputs: Mapping[str, torch.Tensor]) -> Outputs:
             with self._shortcut.active(inputs, lengths):
                 return self.forward(inputs)
 
+        if encoded.augmented:
+            changed, targets = self._task.collate_augmented(encoded, rows)
+            return forward(self._on_device(changed)), targets
+        targets = self._task.collate_targets(encoded, rows)
         if self._prefix is not None and self._prefix.covers(encoded):
-            logits = self._prefix.logits(forward, self.collate, encoded, rows)
-        else:
-            logits = forward(self.collate(encoded, rows))
-        return encoded.select(logits, rows).float()
+            return self._prefix.outputs(forward, self.collate, encoded, rows), targets
+        return forward(self.collate(encoded, rows)), targets

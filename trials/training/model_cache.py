@@ -6,10 +6,12 @@ A child process has one `ModelCache` and hands it to each job. It holds one stud
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from luthier.studies.hyperparameters import Params
 from luthier.studies.protocol import Assignment
 from luthier.studies.spec import StudySpec
 from luthier.studies.wire import Metrics
@@ -20,8 +22,9 @@ from luthier.trials.errors import BadData
 from luthier.trials.model.backbone import Backbone
 from luthier.trials.model.pretrained import Pretrained, device, model_folder, quieten
 from luthier.trials.prefix.cache import PrefixCache
-from luthier.trials.tasks.base import TaskCode
+from luthier.trials.tasks.base import Loss, TaskCode
 from luthier.trials.tasks.registry import task_code
+from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.training.micro_batch import MicroBatch
 
 KEPT_MODELS = 4
@@ -38,7 +41,7 @@ class CachedModel:
 
     Attributes:
         name: As the spec has it.
-        key: Its files with their times, and the label names.
+        key: Its files with their times, and what it learns.
         pretrained: Model and processor.
         backbone: The model's blocks.
         prefixes: Its frozen prefixes and shortcuts.
@@ -99,10 +102,10 @@ class ModelCache:
         task.check(folder, name)
         data = self.data(assignment)
         files = sorted(file for file in folder.iterdir() if file.is_file())  # weights, configuration, processor
-        key = (spec.task, str(folder), tuple((file.name, path_stamp(file)) for file in files), tuple(data.label_names))
+        key = (spec.task, str(folder), tuple((file.name, path_stamp(file)) for file in files), data.targets.identity)
         self._make_room(key, name, spec)
         if key not in self._models:
-            pretrained = task.load(folder, name, data.label_names)
+            pretrained = task.load(folder, name, data.targets)
             self._models[key] = CachedModel(name, key, pretrained, Backbone.find(pretrained.model, pretrained.fresh))
         cached = self._models[key] = self._models.pop(key)  # the most recently used
         _move(cached.pretrained.model, device())
@@ -161,11 +164,11 @@ class OpenStudy:
         folder: The base model's.
         pretrained: Model and processor.
         backbone: The model's blocks.
-        key: Of the model's files and the label names.
+        key: Of the model's files and of what it learns.
         prefixes: The model's frozen prefixes and shortcuts.
     """
 
-    def __init__(self, task: TaskCode, data: Data, folder: Path, cached: CachedModel, augmentation: str) -> None:
+    def __init__(self, task: TaskCode[Any], data: Data, folder: Path, cached: CachedModel, augmentation: str) -> None:
         self.task = task
         self.data = data
         self.folder = folder
@@ -195,14 +198,18 @@ class OpenStudy:
             del self._encoded[next(iter(self._encoded))]
         return self._encoded[key]
 
-    def scores(self, logits: torch.Tensor, encoded: Encoded) -> Metrics:
-        """Return every metric of the task.
+    def loss(self, training: Encoded, params: Params) -> Loss:
+        """Return the loss of a configuration.
 
         Args:
-            logits: (units, classes) on the CPU.
-            encoded: The split that they are of.
+            training: The training split.
+            params: The configuration.
         """
-        return self.task.scores(logits, encoded, self.data.label_names)
+        return self.task.loss(self.pretrained, self.data.targets, training, params)
+
+    def scores(self, statistics: Statistics) -> Metrics:
+        """Return every metric of the task, from the statistics of a split."""
+        return self.task.scores(statistics, self.data.targets)
 
 
 def _move(model: nn.Module, place: torch.device) -> None:

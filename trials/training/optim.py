@@ -2,7 +2,6 @@
 
 Set-up and the training loop call it. transformers' `get_scheduler` is not used: its warm-up begins with a step at
 learning rate 0, and its result keeps a count of steps, while a trial that continues needs a function of the step.
-scikit-learn's balanced class weights are written out, because a worker does not need scikit-learn; a test compares.
 """
 
 import math
@@ -111,19 +110,3 @@ def add_l1(optimizer: torch.optim.Optimizer, strength: float) -> None:
         for parameter in group["params"]:
             if parameter.ndim > 1 and parameter.grad is not None:
                 parameter.grad.add_(parameter.sign(), alpha=strength)
-
-
-def class_weights(labels: torch.Tensor, classes: int, params: Params) -> torch.Tensor | None:
-    """Return the loss weight of each class, (classes,), or None where all count alike.
-
-    Balanced weights are units / (classes * units of the class), as scikit-learn's `compute_class_weight` has them.
-
-    Args:
-        labels: (units,) class ids of the training split.
-        classes: Number of classes.
-        params: The configuration: `class_weighting`.
-    """
-    if params["class_weighting"] == "none":
-        return None
-    counts = torch.bincount(labels, minlength=classes)
-    return len(labels) / (classes * counts.clamp(min=1).float())

@@ -18,6 +18,7 @@ from luthier.trials.data.encoded import Encoded
 from luthier.trials.model import lora
 from luthier.trials.model.backbone import Backbone
 from luthier.trials.session import Session
+from luthier.trials.tasks.base import Loss
 from luthier.trials.training import optim
 from luthier.trials.training.compact_embeddings import CompactEmbedding, compact_embeddings
 from luthier.trials.training.engine import Engine
@@ -36,7 +37,7 @@ class Trial:
         session: The line to the worker.
         study: Data and model, from the cache.
         model: Frozen to the configuration's depth, with a fresh head or adapters.
-        engine: Computes gradients and predictions.
+        engine: Computes gradients and statistics.
         meter: Measures memory since the set-up.
         optimization: The optimizer and the schedule of the learning rate.
         embedding: The token embeddings that the data uses; None: the model has all of its own.
@@ -114,8 +115,7 @@ def open_engine(
     micro_batch: MicroBatch,
     splits: Mapping[str, Encoded],
     *,
-    smoothing: float = 0.0,
-    weights: torch.Tensor | None = None,
+    loss: Loss | None = None,
 ) -> Iterator[Engine]:
     """Make the engine of a model that is frozen to its depth, with the cache and the shortcuts for `splits`.
 
@@ -126,13 +126,12 @@ def open_engine(
         session: Polled while the cache is filled, and logged to.
         micro_batch: The number of examples that go through the model together.
         splits: Name -> examples.
-        smoothing: Label smoothing of the loss.
-        weights: (classes,) loss weight of each class; None: all alike.
+        loss: What training minimises; None: the engine computes no gradients.
 
     Yields:
         The engine; its files are closed afterwards.
     """
-    engine = Engine(model, study.task, micro_batch, smoothing, weights, assignment.spec.precision)
+    engine = Engine(model, study.task, micro_batch, loss, assignment.spec.precision)
     with contextlib.closing(engine):
         engine.enable_shortcuts(study, assignment.params, splits, session)
         yield engine
@@ -168,8 +167,7 @@ def open_trial(assignment: Assignment, session: Session, cache: ModelCache) -> I
                 session,
                 cache.micro_batch,
                 {"train": training, "validation": validation},
-                smoothing=float(params["label_smoothing"]),
-                weights=optim.class_weights(training.labels, len(study.data.label_names), params),
+                loss=study.loss(training, params),
             )
         )
         steps = int(params["epochs"]) * steps_per_epoch(training, params)
@@ -198,7 +196,7 @@ def set_up_probe(
     """
     model, backbone = prepare(study, params, assignment.seed)
     training = study.encoded("train", int(params["max_length"]))
-    engine = Engine(model, study.task, micro_batch, precision=assignment.spec.precision)
+    engine = Engine(model, study.task, micro_batch, study.loss(training, params), assignment.spec.precision)
     engine.settle_precision(study, training, log)
     optimizer = optim.build(model, backbone, params, steps_per_epoch(training, params)).optimizer
     return Probe(model, backbone, engine, MemoryMeter(engine.device), optimizer, training)

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 import yaml
 
 from luthier.service.settings import Settings
+from luthier.service.storage.tables import StudyRow
 from luthier.studies.documents import MAX_BYTES
 from luthier.studies.protocol import AssignmentKind
+from luthier.studies.spec import NEWEST_SEMANTICS
 from tests.support.harness import Running, ScriptedWorker, paths, problem, spec
 
 
@@ -37,6 +40,19 @@ def test_a_study_is_created_once(house: Running) -> None:
     other = house.client.post("/v1/studies", json=spec(parallel=3))
     assert "another name" in problem(other, 409)["detail"]
     assert house.client.get("/v1/studies/s1").json() == study
+
+
+def test_a_study_keeps_the_semantics_that_it_began_with(house: Running) -> None:
+    study = house.client.post("/v1/studies", json=spec(semantics=99)).json()
+    assert study["spec"]["semantics"] == NEWEST_SEMANTICS, "what users write is ignored"
+    assert house.client.post("/v1/studies", json=study["spec"]).status_code == 200
+    with house.core.database.transaction() as session:  # as an older version stored it
+        row = session.scalars(sqlalchemy.select(StudyRow)).one()
+        row.spec = row.spec.with_semantics(1)
+    again = house.client.post("/v1/studies", json=spec())
+    assert again.status_code == 200
+    assert "semantics" not in again.json()["spec"]
+    assert house.client.post("/v1/studies", json=spec("s2")).json()["spec"]["semantics"] == NEWEST_SEMANTICS
 
 
 def test_the_same_spec_posted_by_many_at_once_is_one_study(house: Running) -> None:

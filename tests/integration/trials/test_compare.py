@@ -21,9 +21,9 @@ from luthier.trials.errors import BadData
 from luthier.trials.files import file_ref
 from luthier.trials.jobs.compare import compare
 from luthier.trials.jobs.evaluate import evaluate
-from luthier.trials.jobs.predictions import by_label
 from luthier.trials.jobs.replicates import REPLICATES
 from luthier.trials.jobs.train import train
+from luthier.trials.tasks.classification import by_label
 from luthier.trials.training import engine
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.precision import Precision
@@ -80,7 +80,7 @@ def test_both_are_scored_on_what_the_champion_has_not_seen(assign: Assign, tmp_p
     rows = said(found, tmp_path / "c")
     assert [int(row["example"]) for row in rows] == fresh
     names = ["anger", "joy"]
-    assert [row["label"] for row in rows] == [names[test.labels[i]] for i in fresh]
+    assert [row["label"] for row in rows] == [names[test.targets[i]] for i in fresh]
     for side, model in (("champion", champion), ("challenger", challenger)):
         folder = tmp_path / f"unpacked-{side}"
         unpack_tar(model, folder)

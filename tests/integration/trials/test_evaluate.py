@@ -58,7 +58,7 @@ def test_the_packed_model_is_whole_and_scores_the_same(
     test = data.splits["test"]
     with torch.no_grad():
         logits = model(**tokenizer(test.columns["text"], padding=True, return_tensors="pt")).logits
-    labels = torch.tensor(test.labels)
+    labels = torch.tensor(test.targets)
     assert evaluation.test is not None
     assert evaluation.test["accuracy"] == pytest.approx(float((logits.argmax(1) == labels).float().mean()))
     assert evaluation.test["loss"] == pytest.approx(float(torch.nn.functional.cross_entropy(logits, labels)), rel=1e-4)

@@ -15,6 +15,7 @@ from PIL import Image
 from transformers.image_utils import load_image
 
 from luthier.studies.protocol import Assignment, AssignmentKind, Decision
+from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.data.media import read_image
 from luthier.trials.errors import BadData, Ended
 from luthier.trials.jobs.inspect import inspect
@@ -128,13 +129,13 @@ def test_images_of_many_sizes_need_a_processor_that_makes_them_alike(tmp_path: P
 def test_model_and_processor_must_fit(tmp_path: Path) -> None:
     vit = ARCHITECTURES["vit"]
     folder = vit.build(tmp_path)
-    task.load(folder, "m", ["a", "b"])
+    task.load(folder, "m", ClassTargets(("a", "b")))
     hf.ViTImageProcessor(size={"height": 40, "width": 40}).save_pretrained(folder)
     with pytest.raises(BadData, match=r"does not suit the model: .*40.*Correct"):
-        task.load(folder, "m", ["a", "b"])
+        task.load(folder, "m", ClassTargets(("a", "b")))
     (folder / "preprocessor_config.json").write_text('{"image_processor_type": "Unheard"}')
     with pytest.raises(BadData, match=r"preprocessor_config.json cannot be loaded"):
-        task.load(folder, "m", ["a", "b"])
+        task.load(folder, "m", ClassTargets(("a", "b")))
     (folder / "preprocessor_config.json").unlink()
     with pytest.raises(BadData, match=r"holds no preprocessor_config.json; save"):
         task.check(folder, "m")
@@ -174,7 +175,7 @@ def test_it_learns(pictures: Callable[..., Assignment], session: Memory) -> None
 
 def test_a_batch_of_one_small_image_trains(tmp_path: Path) -> None:
     """At 32 pixels MobileNetV2's last layers see one place: one image has one value a channel."""
-    model = task.load(ARCHITECTURES["mobilenet-v2"].build(tmp_path), "m", ["a", "b"]).model
+    model = task.load(ARCHITECTURES["mobilenet-v2"].build(tmp_path), "m", ClassTargets(("a", "b"))).model
     moved = model.get_buffer("mobilenet_v2.conv_1x1.normalization.running_mean")
     for images, changes in ((1, False), (2, True)):
         model.train()

@@ -24,6 +24,7 @@ from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.setup import prepare
 from tests.support.architectures import ARCHITECTURES, tiny_data
 from tests.support.archives import unpack_tar
+from tests.support.logits import logits_of
 from tests.support.trials import Memory
 
 Assign = Callable[..., Assignment]
@@ -102,7 +103,8 @@ def test_the_winner_is_a_plain_model_that_computes_the_same(
     work = assign(params=params)
     train(work, session, warm)
     opened = warm.open(work)
-    adapted = Engine(opened.pretrained.model, opened.task, warm.micro_batch).predict(opened.encoded("test", 128))
+    engine = Engine(opened.pretrained.model, opened.task, warm.micro_batch)
+    adapted = logits_of(engine, opened, opened.encoded("test", 128))
     evaluation = evaluate(
         assign(AssignmentKind.EVALUATE, params=params, checkpoint=session.checkpoint()), session, ModelCache()
     )
@@ -119,7 +121,7 @@ def test_the_winner_is_a_plain_model_that_computes_the_same(
     if session.named("best").name.startswith("a1-s3"):  # what the warm model holds is the last evaluation's
         torch.testing.assert_close(logits, adapted, rtol=1e-4, atol=1e-4)
     assert evaluation.test is not None
-    loss = torch.nn.functional.cross_entropy(logits, torch.tensor(test.labels))
+    loss = torch.nn.functional.cross_entropy(logits, torch.tensor(test.targets))
     assert evaluation.test["loss"] == pytest.approx(float(loss), rel=1e-4)
 
 
@@ -150,17 +152,18 @@ def test_every_architecture_is_adapted_above_the_freeze_depth_merged_and_put_bac
     for key, parameter in trained.items():
         if ".lora_B." in key:  # zero at first: an adapter changes nothing before it is trained
             torch.nn.init.normal_(parameter, std=0.05)
-    rows, computer = opened.encoded("test", 128), Engine(adapted, opened.task, warm.micro_batch)
+    rows = opened.encoded("test", 128)
+    computer = Engine(adapted, opened.task, warm.micro_batch, opened.loss(rows, work.params))
     for module in adapted.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0  # statistics of an untrained model's first batch, or its logits are all but zero
     adapted.train()
     computer.gradient(rows, list(range(len(rows))))
-    expected = computer.predict(rows)
+    expected = logits_of(computer, opened, rows)
     lora.merge(opened.pretrained)
     scale = float(expected.abs().max())
     assert scale > 0
-    torch.testing.assert_close(computer.predict(rows), expected, rtol=0, atol=1e-4 * scale)
+    torch.testing.assert_close(logits_of(computer, opened, rows), expected, rtol=0, atol=1e-4 * scale)
     plain = opened.pretrained.reset(3)
     assert [id(module) for module in plain.modules()] == before
     own = dict(plain.named_parameters()) | dict(plain.named_buffers())

@@ -33,7 +33,7 @@ def gradients(opened: OpenStudy, work: Assignment, session: Memory | None) -> tu
     """Loss and gradients of a batch, and what was left out; nothing is dropped."""
     model, backbone = prepare(opened, work.params | {"dropout": 0.0}, 0)
     encoded = opened.encoded("train", int(work.params["max_length"]))
-    computer = Engine(model, opened.task, MicroBatch())
+    computer = Engine(model, opened.task, MicroBatch(), opened.loss(encoded, work.params))
     if session is not None:
         computer.enable_shortcuts(opened, work.params, {"train": encoded}, session)
     backbone.train_mode()

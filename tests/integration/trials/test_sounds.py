@@ -14,6 +14,7 @@ import torch
 import transformers as hf
 
 from luthier.studies.protocol import Assignment
+from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.data.media import read_audio
 from luthier.trials.data.splits import Split
 from luthier.trials.errors import BadData
@@ -46,7 +47,7 @@ def _split(*items: Path | bytes) -> Split:
 
 
 def _load(name: str, folder: Path) -> Pretrained:
-    return task.load(ARCHITECTURES[name].build(folder / name), name, ["a", "b"])
+    return task.load(ARCHITECTURES[name].build(folder / name), name, ClassTargets(("a", "b")))
 
 
 def _pitch(samples: numpy.ndarray) -> float:
@@ -226,7 +227,7 @@ def test_model_and_extractor_must_fit(tmp_path: Path) -> None:
     folder = ARCHITECTURES["ast"].build(tmp_path)
     hf.ASTFeatureExtractor(num_mel_bins=64, max_length=1024).save_pretrained(folder)
     with pytest.raises(BadData, match=r"what its feature extractor makes does not suit the model"):
-        task.load(folder, "m", ["a", "b"])
+        task.load(folder, "m", ClassTargets(("a", "b")))
     hf.ViTImageProcessor().save_pretrained(folder)
     with pytest.raises(BadData, match=r"preprocessor_config.json cannot be loaded"):
-        task.load(folder, "m", ["a", "b"])
+        task.load(folder, "m", ClassTargets(("a", "b")))

@@ -13,6 +13,7 @@ import torch
 from luthier.studies.dataset import Dataset
 from luthier.studies.protocol import Assignment
 from luthier.studies.spec import StudySpec
+from luthier.trials.data.class_targets import TagTargets
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.load import Data, load_data
 from luthier.trials.data.splits import Split
@@ -69,7 +70,7 @@ def test_every_form_gives_the_same_data(tmp_path: Path) -> None:
     assert sum(data.rows.values()) == 60
     assert sum(data.labels.values()) == sum(len(words) for words, _ in rows)
     first = data.splits["validation"]
-    assert (first.columns["tokens"][0], [NAMES[i] for i in first.labels[0]]) in rows
+    assert (first.columns["tokens"][0], [NAMES[i] for i in first.targets[0]]) in rows
 
 
 def test_comments_and_blank_lines_of_conll_are_no_words(tmp_path: Path) -> None:
@@ -95,14 +96,14 @@ def test_hub_data_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     data = load("someone/tags", columns={"tokens": "words", "label": "tags"}, validation="validation")
     assert data.label_names == ["O", "B-JOY", "I-JOY", "B-NEVER"]
-    assert data.splits["train"].labels[0] == [0, 1, 2]
+    assert data.splits["train"].targets[0] == [0, 1, 2]
 
 
 def test_splits_are_stratified_by_the_kinds_of_entities(tmp_path: Path) -> None:
     rows = [(["no", "name", "here"], ["O", "O", "O"])] * 80 + [(["Ada", "met", "Bo"], ["B-PER", "O", "B-PER"])] * 20
     (tmp_path / "d.jsonl").write_text("".join(json.dumps({"tokens": w, "ner_tags": t}) + "\n" for w, t in rows))
     data = load(tmp_path / "d.jsonl", validation=0.2, test=0.1, limit=50)
-    assert {name: sum(1 in row for row in split.labels) for name, split in data.splits.items()} == {
+    assert {name: sum(1 in row for row in split.targets) for name, split in data.splits.items()} == {
         "train": 7, "validation": 2, "test": 1,
     }  # fmt: skip
 
@@ -148,7 +149,7 @@ def test_a_kind_of_entity_must_be_trained_on(tmp_path: Path) -> None:
 
 
 def encoded(model: Path, words: list[list[str]], max_length: int) -> tuple[Pretrained, Encoded]:
-    pretrained = task.load(model, "tiny", ["O", "B-X"])
+    pretrained = task.load(model, "tiny", TagTargets(("O", "B-X")))
     labels = [[i % 2 for i, _ in enumerate(row)] for row in words]
     return pretrained, task.encode(pretrained, Split({"tokens": words}, labels), max_length)
 
@@ -157,28 +158,30 @@ def test_no_word_is_lost(model: Path) -> None:
     words = [["film", "\u200e", "lovelyx", "day"] * 9, ["the"], ["abcdefghijklmnopqrstuvw", "was"]]
     pretrained, found = encoded(model, words, 10)
     count = sum(map(len, words))
-    assert len(found.labels) == found.unit_offsets[-1] == count
+    assert found.unit_offsets[-1] == found.example_offsets[-1] == count
     assert max(found.lengths) <= 10
-    assert all(found.positions or ())
+    assert all(found.targets["positions"])
     assert len(found) > 3
     shown = [
         pretrained.processor.convert_ids_to_tokens(ids)[p]
-        for ids, positions in zip(found.columns["input_ids"], found.positions or (), strict=True)
+        for ids, positions in zip(found.columns["input_ids"], found.targets["positions"], strict=True)
         for p in positions
     ]
     assert shown == ["film", "[UNK]", "lovely", "day"] * 9 + ["the", "a", "was"]
-    assert found.labels.tolist() == [i % 2 for row in words for i, _ in enumerate(row)]
+    labels = task.collate_targets(found, range(len(found)))["labels"]
+    assert labels.tolist() == [i % 2 for row in words for i, _ in enumerate(row)]
 
 
 def test_an_entity_across_two_inputs_is_one(model: Path) -> None:
-    names, words = ["O", "B-X", "I-X"], ["film"] * 5
-    pretrained = task.load(model, "tiny", names)
+    targets, words = TagTargets(("O", "B-X", "I-X")), ["film"] * 5
+    pretrained = task.load(model, "tiny", targets)
     found = task.encode(pretrained, Split({"tokens": [words]}, [[0, 1, 2, 2, 0]]), 5)
     assert found.lengths == [5, 4]  # three words, then two
-    cut = torch.nn.functional.one_hot(torch.tensor([0, 1, 2, 0, 0])).float()
-    assert task.scores(cut, found, names)["entity_f1"] == 0.0
-    whole = torch.nn.functional.one_hot(found.labels).float()
-    assert task.scores(whole, found, names)["entity_f1"] == 1.0
+    labels = task.collate_targets(found, [0, 1])["labels"]
+    for predicted, f1 in (([0, 1, 2, 0, 0], 0.0), (labels.tolist(), 1.0)):
+        logits = torch.nn.functional.one_hot(torch.tensor(predicted)).float()
+        columns = task.statistics({"logits": logits, "labels": labels}, found, [0, 1])
+        assert task.scores(task.gather(columns, found, targets), targets)["entity_f1"] == f1
 
 
 @pytest.mark.parametrize("decoder", [False, True])
@@ -232,4 +235,4 @@ def test_a_tokenizer_that_knows_no_words_is_refused(tmp_path: Path) -> None:
     CanineModel(config).save_pretrained(tmp_path)
     CanineTokenizer().save_pretrained(tmp_path)
     with pytest.raises(BadData, match="which word a token is of"):
-        task.load(tmp_path, "canine", ["O", "B-X"])
+        task.load(tmp_path, "canine", TagTargets(("O", "B-X")))

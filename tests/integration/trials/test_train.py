@@ -15,8 +15,9 @@ from luthier.trials.child.__main__ import perform
 from luthier.trials.errors import BadData, Ended
 from luthier.trials.jobs.train import train
 from luthier.trials.memory import out_of_memory
+from luthier.trials.tasks.classification import class_weights
 from luthier.trials.training.model_cache import ModelCache
-from luthier.trials.training.optim import class_weights, schedule
+from luthier.trials.training.optim import schedule
 from tests.support.tiny import tiny_csv
 from tests.support.trials import Memory
 

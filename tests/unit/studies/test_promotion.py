@@ -9,6 +9,7 @@ from scipy.stats import binomtest
 from luthier.studies.promotion import Promote, PromotionDecision, judge, mcnemar, randomization
 from luthier.studies.results import Comparison
 from luthier.studies.strategy import Objective
+from luthier.studies.tasks import TASKS
 
 
 def comparison(**found: Any) -> Comparison:
@@ -20,7 +21,8 @@ def comparison(**found: Any) -> Comparison:
 
 def judged(promote: dict[str, Any] | None = None, metric: str = "accuracy", **found: Any) -> PromotionDecision:
     objective = Objective.model_validate({"metric": metric})
-    return judge(comparison(**found), objective, Promote.model_validate(promote or {}))
+    binary = TASKS["text-classification"].is_binary(metric)
+    return judge(comparison(**found), objective, Promote.model_validate(promote or {}), binary)
 
 
 @pytest.mark.parametrize(("gained", "lost"), [(0, 0), (1, 0), (0, 1), (5, 0), (9, 2), (30, 15), (15, 30), (400, 380)])

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from luthier.studies.spec import StudySpec, parse_spec, trial_seed
+from luthier.studies.spec import NEWEST_SEMANTICS, StudySpec, parse_spec, trial_seed
 from luthier.studies.tasks import TASKS, Task
 from tests.support.specs import DOCUMENT, MISSING, document
 
@@ -163,7 +163,7 @@ def test_a_list_of_one_model_is_that_model() -> None:
     ],
 )
 def test_a_spec_survives_json_and_yaml(changes: dict[str, Any]) -> None:
-    spec = StudySpec.model_validate(document(changes))
+    spec = StudySpec.model_validate(document(changes)).with_semantics(NEWEST_SEMANTICS)
     assert StudySpec.model_validate_json(spec.model_dump_json()) == spec
     assert StudySpec.model_validate(spec.model_dump(mode="json")) == spec
     assert parse_spec(spec.model_dump_json()) == spec

@@ -51,7 +51,7 @@ def test_splits_are_seeded_stratified_and_disjoint(tmp_path: Path) -> None:
     data = load(path, validation=0.2, test=0.1)
     assert data.rows == {"train": 140, "validation": 40, "test": 20}
     assert data.labels == {"common": 100, "rare": 10, "usual": 90}
-    shares = {name: Counter(data.label_names[i] for i in split.labels) for name, split in data.splits.items()}
+    shares = {name: Counter(data.label_names[i] for i in split.targets) for name, split in data.splits.items()}
     assert shares["validation"] == {"common": 20, "usual": 18, "rare": 2}
     assert shares["test"] == {"common": 10, "usual": 9, "rare": 1}
     texts = [text for split in data.splits.values() for text in split.columns["text"]]
@@ -75,7 +75,7 @@ def test_a_class_of_one_row_is_trained_on(tmp_path: Path) -> None:
     path.write_text(GOOD + "only me,lonely\n")
     data = load(path, validation=0.3, test=0.3)
     lonely = data.label_names.index("lonely")
-    assert [lonely in split.labels for split in data.splits.values()] == [True, False, False]
+    assert [lonely in split.targets for split in data.splits.values()] == [True, False, False]
 
 
 def test_limit_is_a_stratified_sample(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_related_rows_stay_on_one_side(tmp_path: Path, groups: int, seed: int) -
     data = load(path, seed=seed, **options)
     assert all(len(splits) == 1 for splits in owners(data).values())
     assert len(owners(data)) == groups
-    assert set(data.splits["train"].labels) == {0, 1, 2}
+    assert set(data.splits["train"].targets) == {0, 1, 2}
     assert all(data.rows.values())
     assert data == load(path, seed=seed, **options)
     if groups == 120:
@@ -55,7 +55,7 @@ def test_related_rows_stay_on_one_side(tmp_path: Path, groups: int, seed: int) -
         assert all(abs(data.rows[name] / total - 0.2) < 0.02 for name in ("validation", "test"))
         for name in ("validation", "test"):
             for label, count in enumerate(data.labels.values()):
-                assert abs(data.splits[name].labels.count(label) / count - 0.2) < 0.05
+                assert abs(data.splits[name].targets.count(label) / count - 0.2) < 0.05
         sample = load(path, seed=seed, limit=150, **options)
         assert all(len(splits) == 1 for splits in owners(sample).values())
         whole = {group: sum(group == text.split()[-1] for s in data.splits.values() for text in s.columns["text"])

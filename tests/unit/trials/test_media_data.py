@@ -52,7 +52,7 @@ def test_a_folder_per_class(tmp_path: Path) -> None:
     assert data.labels == {"cat": 11, "dog": 10}
     assert all(path.is_absolute() and path.is_file() for path in data.splits["train"].columns["image"])
     for split in data.splits.values():
-        for path, label in zip(split.columns["image"], split.labels, strict=True):
+        for path, label in zip(split.columns["image"], split.targets, strict=True):
             assert data.label_names[label] in path.parts
     assert set(data.splits["train"].columns) == {"image"}
 

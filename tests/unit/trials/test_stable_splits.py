@@ -51,7 +51,7 @@ def test_shares_are_exact_and_stratified(tmp_path: Path) -> None:
     data = drawn(tmp_path, ROWS[:600])
     assert data.rows == {"train": 360, "validation": 120, "test": 120}
     for split in data.splits.values():
-        assert abs(sum(split.labels) / len(split) - 0.5) < 0.02
+        assert abs(sum(split.targets) / len(split) - 0.5) < 0.02
 
 
 def test_a_sample_keeps_its_rows(tmp_path: Path) -> None:

@@ -1,0 +1,56 @@
+"""The semantics of specs: new ones have the newest, stored ones keep those that they began with."""
+
+import json
+from typing import Any
+
+import pytest
+
+from luthier.studies.schedule import ScheduleSpec, changed, parse_schedule
+from luthier.studies.spec import NEWEST_SEMANTICS, StudySpec, parse_spec
+from tests.support.specs import document
+
+
+def template() -> dict[str, Any]:
+    return {key: value for key, value in document().items() if key != "name"}
+
+
+def schedule(**study: object) -> dict[str, Any]:
+    return {"name": "nightly", "cron": "0 3 * * *", "study": template() | study}
+
+
+@pytest.mark.parametrize("said", [None, 1, 99])
+def test_users_get_the_newest_whatever_they_write(said: int | None) -> None:
+    written = document() | ({} if said is None else {"semantics": said})
+    assert parse_spec(json.dumps(written)).semantics == NEWEST_SEMANTICS > 1
+    assert parse_schedule(json.dumps(schedule(**written | {"name": "scheduled"}))).study.semantics == NEWEST_SEMANTICS
+
+
+def test_a_stored_spec_without_them_is_the_oldest_and_is_written_as_it_was() -> None:
+    stored = StudySpec.model_validate(document())
+    assert stored.semantics == 1
+    assert "semantics" not in stored.model_dump(mode="json")
+    assert "semantics" not in json.loads(stored.model_dump_json())
+    newest = parse_spec(json.dumps(document()))
+    again = StudySpec.model_validate_json(newest.model_dump_json())
+    assert (again, again.semantics) == (newest, NEWEST_SEMANTICS)
+    assert newest != stored
+    assert newest.says_the_same(stored)
+    assert stored.says_the_same(newest)
+    other = parse_spec(json.dumps(document() | {"seed": 5}))
+    assert not other.says_the_same(stored)
+
+
+def test_a_schedule_keeps_its_own_through_changes_and_in_its_runs() -> None:
+    stored, new = ScheduleSpec.model_validate(schedule()), parse_schedule(json.dumps(schedule()))
+    assert stored.says_the_same(new)
+    assert new.says_the_same(stored)
+    assert stored.template_digest != new.template_digest
+    assert "semantics" not in new.shown()["study"]
+    for before in (stored, new):
+        after = changed(before, {"study": template() | {"seed": 9}})
+        assert (after.study.seed, after.study.semantics) == (9, before.study.semantics)
+        assert changed(before, {"paused": True}).run_spec(0.0).semantics == before.study.semantics
+
+
+def test_their_schema_does_not_show_them() -> None:
+    assert "semantics" not in StudySpec.model_json_schema()["properties"]

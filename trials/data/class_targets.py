@@ -1,0 +1,98 @@
+"""Targets that are classes: a class for each row, or a tag for each word of a row.
+
+`targets.targets_class` finds them by the kind that a task names. `labels` reads and checks the values.
+"""
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from luthier.trials.data.labels import class_labels, tag_labels
+from luthier.trials.data.tabular import Table
+from luthier.trials.data.targets import Targets
+from luthier.trials.errors import BadData
+
+
+@dataclass(frozen=True)
+class ClassTargets(Targets):
+    """One class for each row; a row's target is its class id.
+
+    Attributes:
+        names: Class id -> label.
+    """
+
+    names: tuple[str, ...]
+
+    @classmethod
+    def read(
+        cls, tables: Mapping[str, Table], columns: Mapping[str, str], inputs: Mapping[str, Mapping[str, list[Any]]]
+    ) -> tuple[Self, dict[str, list[Any]]]:
+        """Read a class for each row. Raises BadData."""
+        names, ids = class_labels(tables, columns["label"])
+        return cls(tuple(names)), dict(ids)
+
+    @classmethod
+    def restore(cls, about: Mapping[str, Any]) -> Self:
+        """Return the classes of a packed model."""
+        return cls(tuple(str(name) for name in about["label_names"]))
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """The labels by class id."""
+        return {"label_names": self.label_names}
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The labels by class id."""
+        return self.names
+
+    @property
+    def label_names(self) -> list[str]:
+        """Class id -> label."""
+        return list(self.names)
+
+    def counts(self, splits: Iterable[Sequence[Any]]) -> dict[str, int]:
+        """Return label -> its rows, or its words where words are labelled."""
+        found = Counter(label for rows in splits for label in self.class_ids(rows))
+        return {name: found[i] for i, name in enumerate(self.names)}
+
+    def strata(self, rows: Sequence[Any]) -> list[Hashable]:
+        """Return each row's class."""
+        return list(rows)
+
+    def check_training(self, rows: Sequence[Any], table: Table) -> None:
+        """Raise BadData when training has one label only."""
+        if len(set(self.class_ids(rows))) < 2:
+            text = f"{table.name}: after the split fewer than two labels are left to train on; add rows."
+            raise BadData(text, *table.path)
+
+    def class_ids(self, rows: Iterable[Any]) -> Iterable[int]:
+        """Return the class ids of some rows' targets, one after another."""
+        return rows
+
+
+@dataclass(frozen=True)
+class TagTargets(ClassTargets):
+    """A tag for each word; a row's target is the list of its words' class ids. O has the id 0."""
+
+    @classmethod
+    def read(
+        cls, tables: Mapping[str, Table], columns: Mapping[str, str], inputs: Mapping[str, Mapping[str, list[Any]]]
+    ) -> tuple[Self, dict[str, list[Any]]]:
+        """Read a tag for each word. Raises BadData."""
+        names, ids = tag_labels(tables, columns["label"], {name: inputs[name]["tokens"] for name in tables})
+        return cls(tuple(names)), dict(ids)
+
+    def strata(self, rows: Sequence[Any]) -> list[Hashable]:
+        """Return the most frequent tag of each row, O excepted."""
+        return [_most_frequent(tags) for tags in rows]
+
+    def class_ids(self, rows: Iterable[Any]) -> Iterable[int]:
+        """Return the class ids of all words, one after another."""
+        return (tag for tags in rows for tag in tags)
+
+
+def _most_frequent(labels: Sequence[int]) -> int:
+    counts = Counter(label for label in labels if label)
+    return min(counts, key=lambda label: (-counts[label], label)) if counts else 0

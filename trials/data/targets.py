@@ -1,0 +1,108 @@
+"""Targets: what a task learns, made of the data and saved with the model.
+
+`load_data` reads them with the class that `targets_class` finds for the task; the tasks, the jobs and the model cache
+ask them for names, strata and counts. A row's target is opaque to everything else: a class id, a list of them, or
+whatever the subclass makes of it.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from importlib import import_module
+from typing import Any, ClassVar, Self
+
+from luthier.studies.tasks import TASKS
+from luthier.trials.data.tabular import Table
+
+_KINDS = {
+    "class": "luthier.trials.data.class_targets:ClassTargets",
+    "tags": "luthier.trials.data.class_targets:TagTargets",
+}
+
+
+class Targets(ABC):
+    """What a task learns: read from the data, checked, and remembered beside the model.
+
+    It holds what is the same for all rows (the classes' names, say), and no row. Rows' targets are values that `json`
+    can write, so that they are part of the data's fingerprint.
+
+    Attributes:
+        roles: The task's roles that hold targets; the other roles are the model's inputs.
+    """
+
+    roles: ClassVar[tuple[str, ...]] = ("label",)
+
+    @classmethod
+    @abstractmethod
+    def read(
+        cls, tables: Mapping[str, Table], columns: Mapping[str, str], inputs: Mapping[str, Mapping[str, list[Any]]]
+    ) -> tuple[Self, dict[str, list[Any]]]:
+        """Read and check the targets of every row.
+
+        Args:
+            tables: Split name -> its table, one or more rows each; "train" is there.
+            columns: Role -> column, which each table has, for those of `roles` that the data has.
+            inputs: Split name -> role -> the values of the model's inputs, checked.
+
+        Returns:
+            The targets, and split name -> each row's target.
+
+        Raises:
+            BadData: A target is missing or unusable; the sentence names file, row and cure.
+        """
+
+    @classmethod
+    @abstractmethod
+    def restore(cls, about: Mapping[str, Any]) -> Self:
+        """Return the targets of a packed model from its luthier.json.
+
+        Raises:
+            KeyError: It lacks an entry.
+            TypeError: An entry is of another type.
+            ValueError: An entry has an impossible value.
+        """
+
+    @property
+    @abstractmethod
+    def about(self) -> dict[str, Any]:
+        """The entries of luthier.json from which `restore` makes the same targets again."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> Hashable:
+        """A value that `json` can write. Two data sets with the same one can share a loaded model's head."""
+
+    @property
+    def label_names(self) -> list[str]:
+        """Class id -> label; empty where nothing is classified."""
+        return []
+
+    def counts(self, splits: Iterable[Sequence[Any]]) -> dict[str, int]:
+        """Return label -> how often it occurs in the rows of some splits; empty where nothing is classified."""
+        return {}
+
+    def strata(self, rows: Sequence[Any]) -> list[Hashable] | None:
+        """Return the stratum of each row, by which splits are drawn alike; None: all rows are alike."""
+        return None
+
+    def check_training(self, rows: Sequence[Any], table: Table) -> None:
+        """Check the targets that are left to train on once splits are drawn.
+
+        Args:
+            rows: The training rows' targets.
+            table: Where training rows come from, for the message.
+
+        Raises:
+            BadData: Nothing can be learned from them.
+        """
+        return
+
+
+def targets_class(task: str) -> type[Targets]:
+    """Return the class that reads a task's targets.
+
+    Args:
+        task: A key of `luthier.studies.tasks.TASKS`.
+    """
+    module, name = _KINDS[TASKS[task].targets].split(":")
+    kind: type[Targets] = getattr(import_module(module), name)
+    return kind

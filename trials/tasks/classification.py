@@ -1,0 +1,131 @@
+"""Classification: the parts that all tasks share whose units get one class each.
+
+Classifiers of texts, words, images and sounds are subclasses; they load models and encode examples.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch.nn import functional
+
+from luthier.studies.hyperparameters import Params
+from luthier.studies.tasks import TASKS
+from luthier.studies.wire import Metrics
+from luthier.trials.data.class_targets import ClassTargets
+from luthier.trials.data.encoded import Encoded, take
+from luthier.trials.model.pretrained import Pretrained
+from luthier.trials.tasks.base import Batch, Loss, TaskCode, Tensors
+from luthier.trials.tasks.metrics import LABEL, PREDICTED, class_statistics, classification_scores
+from luthier.trials.tasks.statistics import Statistics
+
+UNKNOWN = 1e4
+"""How far below a model's lowest logit the logit of a label lies that the model does not know."""
+
+
+class Classification(TaskCode[ClassTargets]):
+    """A classifier whose logits are (rows, classes). A row is an example is a unit, unless a subclass says more."""
+
+    def collate_targets(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
+        """Return the class ids of some rows, (rows,), as `labels`."""
+        return {"labels": torch.as_tensor(take(encoded.targets["labels"], rows))}
+
+    def counted(self, outputs: Tensors, targets: Tensors) -> torch.Tensor:
+        """Return the logits of the units, (units, classes)."""
+        return outputs["logits"]
+
+    def loss(self, pretrained: Pretrained, targets: ClassTargets, training: Encoded, params: Params) -> Loss:
+        """Return the cross-entropy, with the configuration's class weights and label smoothing."""
+        labels = torch.as_tensor(list(targets.class_ids(training.targets["labels"])))
+        weights = class_weights(labels, len(targets.names), params)
+        if weights is not None:
+            weights = weights.to(pretrained.model.device)
+        return CrossEntropy(self, weights, float(params["label_smoothing"]))
+
+    def answers(self, outputs: Tensors, targets: Tensors) -> Batch:
+        """Return the logits of the units, float32, and their labels."""
+        return {"logits": self.counted(outputs, targets).float(), "labels": targets["labels"]}
+
+    def translated(self, answers: Tensors, own: ClassTargets, targets: ClassTargets) -> Tensors:
+        """Return the answers with a column of logits for each of today's classes, matched by label."""
+        return {**answers, "logits": by_label(answers["logits"], own.names, targets.names)}
+
+    def statistics(self, answers: Tensors, encoded: Encoded, rows: Sequence[int]) -> Batch:
+        """Return each unit's true class, its predicted class, and the log probability of the true one."""
+        return class_statistics(answers["logits"], answers["labels"])
+
+    def scores(self, statistics: Statistics, targets: ClassTargets) -> Metrics:
+        """Compute accuracy, macro F1 and loss."""
+        values = classification_scores(statistics.units, len(targets.names))
+        return {metric.name: values[metric.name] for metric in TASKS[self.name].metrics}
+
+    def right(self, statistics: Statistics) -> torch.Tensor:
+        """Return whether each unit's class is predicted, (units,)."""
+        return statistics.units[PREDICTED] == statistics.units[LABEL]
+
+    def truths(self, statistics: Statistics, encoded: Encoded, targets: ClassTargets) -> Iterable[str]:
+        """Return the label of each unit."""
+        return (targets.names[label] for label in statistics.units[LABEL].tolist())
+
+    def said(self, statistics: Statistics, encoded: Encoded, targets: ClassTargets) -> Iterable[str]:
+        """Return the label that is predicted for each unit."""
+        return (targets.names[label] for label in statistics.units[PREDICTED].tolist())
+
+
+class CrossEntropy(Loss):
+    """The cross-entropy of the units' classes.
+
+    Args:
+        task: Picks the units' logits.
+        weights: (classes,) loss weight of each class, on the model's device; None: all alike.
+        smoothing: Share of the target probability that is spread over all classes (label smoothing).
+    """
+
+    def __init__(self, task: Classification, weights: torch.Tensor | None, smoothing: float) -> None:
+        self._task = task
+        self._weights = weights
+        self._smoothing = smoothing
+
+    def weight(self, targets: Tensors) -> float | torch.Tensor:
+        """Return the sum of the units' weights."""
+        labels = targets["labels"]
+        return len(labels) if self._weights is None else self._weights[labels.to(self._weights.device)].sum()
+
+    def total(self, outputs: Tensors, targets: Tensors) -> torch.Tensor:
+        """Return the weighted sum of the units' losses, ()."""
+        logits = self._task.counted(outputs, targets).float()  # (units, classes)
+        labels = targets["labels"].to(logits.device, non_blocking=True)
+        return functional.cross_entropy(
+            logits, labels, weight=self._weights, label_smoothing=self._smoothing, reduction="sum"
+        )
+
+
+def class_weights(labels: torch.Tensor, classes: int, params: Mapping[str, object]) -> torch.Tensor | None:
+    """Return the loss weight of each class, (classes,), or None where all count alike.
+
+    Balanced weights are units / (classes * units of the class), as scikit-learn's `compute_class_weight` has them.
+
+    Args:
+        labels: (units,) class ids of the training split.
+        classes: Number of classes.
+        params: The configuration: `class_weighting`.
+    """
+    if params["class_weighting"] == "none":
+        return None
+    counts = torch.bincount(labels, minlength=classes)
+    return len(labels) / (classes * counts.clamp(min=1).float())
+
+
+def by_label(logits: torch.Tensor, own: Sequence[str], names: Sequence[str]) -> torch.Tensor:
+    """Return logits with one column for each of `names`, (units, names), matched by label.
+
+    A label that the model does not know is its last choice. A label of the model that is not among `names` any more has
+    no column, so the model cannot choose it.
+
+    Args:
+        logits: (units, own).
+        own: The model's labels, by class id.
+        names: Today's labels, by class id.
+    """
+    lowest = logits.min(1).values - UNKNOWN
+    columns = dict(zip(own, logits.unbind(1), strict=True))
+    return torch.stack([columns.get(name, lowest) for name in names], 1)
