@@ -57,7 +57,8 @@ def _try(study: OpenStudy, batch: dict[str, torch.Tensor], length: int) -> None:
     except (IndexError, RuntimeError, ValueError, TypeError) as error:
         if out_of_memory(error):  # the search for batch sizes that fit says so
             return
-        text = f"{study.name} cannot take a text of {length} tokens: {one_line(error)}. Lower max_length."
+        cure = "Lower max_length." if isinstance(error, IndexError) else "Save the model's own tokenizer with it."
+        text = f"{study.name} cannot take a text of {length} tokens: {one_line(error)}. {cure}"
         raise BadData(text, "model") from None
 
 

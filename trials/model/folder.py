@@ -60,7 +60,9 @@ def read_json(file: Path, name: str) -> Mapping[str, Any]:
         BadData: It is missing, or holds no JSON object.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        _check_pointer(text[: len(POINTER)].encode(), file, name)
+        content = json.loads(text)
     except FileNotFoundError:
         raise BadData(f"{name} holds no {file.name}; save the model with save_pretrained.", "model") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -85,6 +87,25 @@ def configuration(folder: Path, name: str) -> Any:
     except Exception as error:  # values of a wrong kind surface as whatever its class raises
         text = f"{name}: its config.json cannot be used: {one_line(error)}. Correct it, or save the model anew."
         raise BadData(text, "model") from None
+
+
+def check_readable(folder: Path, name: str) -> None:
+    """Find out why something could not be loaded: the configuration is wrong, or a file is a pointer of Git LFS.
+
+    Raises:
+        BadData: It was one of both.
+    """
+    configuration(folder, name)
+    for file in sorted(folder.iterdir()):
+        if file.is_file():
+            with file.open("rb") as opened:
+                _check_pointer(opened.read(len(POINTER)), file, name)
+
+
+def _check_pointer(start: bytes, file: Path, name: str) -> None:
+    """Raise BadData where a file begins as a pointer of Git LFS does."""
+    if start.startswith(POINTER):
+        raise BadData(f"{name}/{file.name} is a pointer of Git LFS; run git lfs pull in the folder.", "model")
 
 
 def _refuse(found: Contents, weights: bool) -> None:
@@ -134,8 +155,10 @@ def _check_configuration(folder: Path, name: str) -> None:
 
 def _check_weights(folder: Path, name: str) -> None:
     """Raise BadData unless every safetensors file of the weights is there and whole."""
+    if (folder / WEIGHTS).is_file():
+        _check_safetensors(folder / WEIGHTS, name)
     if not (folder / INDEX).is_file():
-        return _check_safetensors(folder / WEIGHTS, name)
+        return
     shards = read_json(folder / INDEX, name).get("weight_map")
     if not isinstance(shards, dict) or not shards:
         raise BadData(f"{name}: {INDEX} names no weights file (weight_map); fetch it again.", "model")
@@ -143,7 +166,6 @@ def _check_weights(folder: Path, name: str) -> None:
         if Path(shard).name != shard or not (folder / shard).is_file():
             raise BadData(f"{name} lacks the weights file {shard} its index names; fetch it again.", "model")
         _check_safetensors(folder / shard, name)
-    return None
 
 
 def _check_safetensors(file: Path, name: str) -> None:
@@ -154,9 +176,7 @@ def _check_safetensors(file: Path, name: str) -> None:
     size = file.stat().st_size
     with file.open("rb") as opened:
         start = opened.read(max(8, len(POINTER)))
-        if start.startswith(POINTER):
-            text = f"{name}/{file.name} is a pointer of Git LFS, not the weights; run git lfs pull in the folder."
-            raise BadData(text, "model")
+        _check_pointer(start, file, name)
         length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else LARGEST_HEADER + 1
         opened.seek(8)
         header = opened.read(length) if length <= min(LARGEST_HEADER, size) else b""

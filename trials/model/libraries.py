@@ -1,4 +1,4 @@
-"""The libraries that a model's tokenizer or processor needs and this worker lacks, and the packages that bring them.
+"""The libraries that a model needs and this worker lacks, and the packages that bring them.
 
 Libraries name what they miss in many ways, and some name the wrong one: transformers asks for tiktoken where
 sentencepiece is missing.

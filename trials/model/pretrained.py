@@ -20,20 +20,32 @@ from luthier.trials.memory import out_of_memory
 from luthier.trials.model import dropout as draws
 from luthier.trials.model import libraries
 from luthier.trials.model.blocks import head_of
-from luthier.trials.model.folder import configuration, read_json
+from luthier.trials.model.folder import check_readable, configuration, read_json
 from luthier.trials.model.fresh import draw_fresh, dropout_probabilities
 from luthier.trials.model.weights import check_complete, check_finite
 
 PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 WITHOUT_VOCABULARY = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")  # their tokens are bytes or letters
-TASKS = {
-    "text-classification": transformers.AutoModelForSequenceClassification,
-    "token-classification": transformers.AutoModelForTokenClassification,
-    "image-classification": transformers.AutoModelForImageClassification,
-    "audio-classification": transformers.AutoModelForAudioClassification,
+TASKS: dict[str, tuple[Any, Any]] = {
+    "text-classification": (
+        transformers.AutoModelForSequenceClassification,
+        transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    ),
+    "token-classification": (
+        transformers.AutoModelForTokenClassification,
+        transformers.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
+    ),
+    "image-classification": (
+        transformers.AutoModelForImageClassification,
+        transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+    ),
+    "audio-classification": (
+        transformers.AutoModelForAudioClassification,
+        transformers.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING,
+    ),
 }
-"""Task -> the class that finds a model's class for it, to say what a model can do."""
+"""Task -> its auto class, and the mapping of configurations to classes in it, to say what a model can do."""
 
 
 class AutoClass(Protocol):
@@ -87,10 +99,10 @@ def load_preprocessor(auto: AutoClass, folder: Path, name: str) -> Any:
     Raises:
         BadData: A library is missing, or the configuration is broken.
     """
-    configuration(folder, name)
     try:
         return auto.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # broken files surface as whatever its own code raises
+        check_readable(folder, name)
         _check_libraries(error, folder, name, f"its {PREPROCESSORS[0]}")
         reason = one_line(error)
         text = f"{name}: its {PREPROCESSORS[0]} cannot be loaded: {reason}. Save it anew."
@@ -199,10 +211,9 @@ def load(auto: AutoClass, folder: Path, name: str, label_names: list[str], proce
 def _suitable(auto: AutoClass, folder: Path, name: str) -> Any:
     """Return a model's configuration; raise BadData where it is broken, or no class of its kind suits the task."""
     config = configuration(folder, name)
-    classes = getattr(auto, "_model_mapping", None)
-    if classes is not None and type(config) not in classes:
-        able = [task for task, other in TASKS.items() if type(config) in getattr(other, "_model_mapping", ())]
-        task = next((task for task, other in TASKS.items() if other is auto), "this task")
+    task = next((task for task, (of, _) in TASKS.items() if of is auto), None)
+    if task is not None and type(config) not in TASKS[task][1]:
+        able = [other for other, (_, classes) in TASKS.items() if type(config) in classes]
         cure = f"it can be used for {' and '.join(able)}; choose another model" if able else "choose another model"
         text = f"{name} is a model of the type {config.model_type}, which cannot be used for {task}: {cure}."
         raise BadData(text, "model")

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from luthier.studies.text import one_line
 from luthier.trials.errors import BadData
 from luthier.trials.model import libraries
-from luthier.trials.model.folder import configuration
+from luthier.trials.model.folder import check_readable
 
 EXCERPT = 60
 """Characters of an example in a sentence."""
@@ -34,10 +34,10 @@ def load_tokenizer(folder: Path, name: str) -> Any:
     Raises:
         BadData: A library is missing, a file is broken, or there is no vocabulary.
     """
-    configuration(folder, name)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # broken files surface as whatever the tokenizer's own code raises
+        check_readable(folder, name)
         if packages := libraries.missing(error, folder, tokenizer=True):
             listed = " ".join(packages)
             fast = ", or save the tokenizer's fast version (tokenizer.json) with the model"

@@ -249,7 +249,20 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "no bytes": (lambda f: cut(f, 0), "{}/model.safetensors is empty; fetch it again, or save the model again."),
     "a pointer": (
         lambda f: put(f, WEIGHTS, text=POINTER),
-        "{}/model.safetensors is a pointer of Git LFS, not the weights; run git lfs pull in the folder.",
+        "{}/model.safetensors is a pointer of Git LFS; run git lfs pull in the folder.",
+    ),
+    "a configuration that is a pointer": (
+        lambda f: put(f, "config.json", text=POINTER),
+        "{}/config.json is a pointer of Git LFS; run git lfs pull in the folder.",
+    ),
+    "cut off beside an index": (
+        lambda f: (
+            shutil.copy(f / WEIGHTS, f / "kept"),
+            shards(f, None),
+            (f / "kept").rename(f / WEIGHTS),
+            cut(f, 0.5),
+        ),
+        "{}/model.safetensors is cut off: SIZE bytes are there; fetch it again.",
     ),
     "a page": (
         lambda f: put(f, WEIGHTS, text="<!doctype html><html><body>Sign in</body></html>"),

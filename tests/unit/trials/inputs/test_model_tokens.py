@@ -164,6 +164,18 @@ def test_no_text_asks_for_a_place_that_the_model_lacks(
     assert 32 <= cache.open(assign(spec=spec)).encoded("train", 128).longest <= 40
 
 
+def test_a_sequence_to_sequence_model_needs_its_own_end_token(assign: Assign, session: Memory, tmp_path: Path) -> None:
+    """BART summarises at the end tokens, of which another model's tokenizer may make none."""
+    sizes = {"d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
+    sizes |= {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "vocab_size": 128}
+    folder = tmp_path / "bart"
+    hf.BartModel(hf.BartConfig(**sizes, max_position_embeddings=64, eos_token_id=100)).save_pretrained(folder)
+    tiny_tokenizer(folder)
+    said = refused(assign, session, model=str(folder))
+    assert "cannot take a text of" in said
+    assert "Save the model's own tokenizer with it." in said
+
+
 def tokenizer_files(folder: Path, settings: dict[str, Any], files: dict[str, bytes], **config: Any) -> Path:
     """Leave no tokenizer in a folder but these files."""
     (folder / "tokenizer.json").unlink()
@@ -176,6 +188,7 @@ def tokenizer_files(folder: Path, settings: dict[str, Any], files: dict[str, byt
 
 
 SENTENCEPIECE = b"\n\x0e\n\x05<unk>\x15\x00\x00\x00\x00\x18\x02"
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 460000\n"
 WORDS = b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nfilm"
 JAPANESE = {"tokenizer_class": "BertJapaneseTokenizer", "word_tokenizer_type": "mecab"}
 FAST = ", or save the tokenizer's fast version (tokenizer.json) with the model"
@@ -220,6 +233,7 @@ def test_the_library_that_a_tokenizer_needs_is_named_as_pip_names_it(copy: Path,
     ("settings", "files", "said"),
     [
         ({}, {"tokenizer.json": b"{"}, "its tokenizer cannot be loaded: "),
+        ({}, {"tokenizer.json": POINTER}, "tokenizer.json is a pointer of Git LFS; run git lfs pull in the folder."),
         ({}, {"tokenizer.json": b"{}"}, "its tokenizer cannot be loaded: "),
         ({"tokenizer_class": "Qwen2Tokenizer"}, {"qwen.model": b""}, "knows no words, as the file of its vocabulary"),
         ({"tokenizer_class": "BertTokenizer"}, {"words.model": b""}, "knows no words, as the file of its vocabulary"),
