@@ -1,6 +1,5 @@
 """Weights as people have them: a file that lacks some, renames some, or holds no numbers is read right or refused."""
 
-import json
 import math
 import shutil
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from luthier.trials.model.pretrained import Pretrained
 from luthier.trials.tasks.registry import task_code
 from luthier.trials.training.model_cache import ModelCache
 from tests.support.architectures import ARCHITECTURES
+from tests.support.model_folders import configure
 
 Assign = Callable[..., Assignment]
 Weights = dict[str, torch.Tensor]
@@ -27,12 +27,6 @@ Change = Callable[[Weights], Weights]
 def rewrite(folder: Path, change: Change) -> Path:
     file = folder / "model.safetensors"
     save_file({key: tensor.contiguous() for key, tensor in change(load_file(file)).items()}, file, {"format": "pt"})
-    return folder
-
-
-def configure(folder: Path, **values: Any) -> Path:
-    file = folder / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | values))
     return folder
 
 
