@@ -17,6 +17,7 @@ from luthier.trials.data.batches import training_batches
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.errors import BadData
 from luthier.trials.jobs.batch_fits import batch_fits, largest
+from luthier.trials.jobs.lookups import check_lookups
 from luthier.trials.model import lora
 from luthier.trials.session import Session
 from luthier.trials.training.engine import Engine
@@ -61,6 +62,7 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
             estimates.append(None)
             continue
         params = _baseline(spec, space, name)
+        check_lookups(study, int(space.largest("max_length") if "max_length" in space else params["max_length"]))
         fits = batch_fits(assignment, study, cache.micro_batch, space, params)
         for fit in fits:
             if not fit.fits:

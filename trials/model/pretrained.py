@@ -1,9 +1,8 @@
-"""Pretrained models: found, checked and loaded from safetensors. Pickles and remote code are never run.
+"""Pretrained models: loaded from safetensors, with their processors. Pickles and remote code are never run.
 
 Tasks load models and processors with it, and `ModelCache` keeps what it returns.
 """
 
-import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +11,6 @@ from typing import Any, Protocol
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -20,13 +18,34 @@ from luthier.studies.text import one_line
 from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory
 from luthier.trials.model import dropout as draws
+from luthier.trials.model import libraries
 from luthier.trials.model.blocks import head_of
+from luthier.trials.model.folder import check_readable, configuration, read_json
 from luthier.trials.model.fresh import draw_fresh, dropout_probabilities
-from luthier.trials.paths import check_inside_roots, local_path
+from luthier.trials.model.weights import check_complete, check_finite
 
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".pkl")
 PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
+WITHOUT_VOCABULARY = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")  # their tokens are bytes or letters
+TASKS: dict[str, tuple[Any, Any]] = {
+    "text-classification": (
+        transformers.AutoModelForSequenceClassification,
+        transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    ),
+    "token-classification": (
+        transformers.AutoModelForTokenClassification,
+        transformers.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
+    ),
+    "image-classification": (
+        transformers.AutoModelForImageClassification,
+        transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+    ),
+    "audio-classification": (
+        transformers.AutoModelForAudioClassification,
+        transformers.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING,
+    ),
+}
+"""Task -> its auto class, and the mapping of configurations to classes in it, to say what a model can do."""
 
 
 class AutoClass(Protocol):
@@ -47,80 +66,11 @@ def quieten() -> None:
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def model_folder(name: str) -> Path:
-    """Return the local folder of a model, and check its files. A model of the hub is downloaded first.
-
-    Args:
-        name: A path or a hub id, as the spec gives it.
-
-    Raises:
-        BadData: There is no such model, it lies outside the data roots, or it would need pickles or remote code.
-    """
-    local = local_path(name, "model")
-    folder = local or _download(name)
-    if not folder.is_dir():
-        raise BadData(f"{name} is a file; a model is a folder as written by save_pretrained.", "model")
-    config = _json(folder / "config.json", name)
-    for file in folder.iterdir() if local else ():
-        check_inside_roots(file.resolve(), f"{name}/{file.name}", "model")  # a link may lead out of the folder
-    contents = {"config.json": config}
-    if (folder / "tokenizer_config.json").exists():
-        contents["tokenizer_config.json"] = _json(folder / "tokenizer_config.json", name)
-    for part, content in contents.items():
-        if "auto_map" in content:
-            text = f"{name} needs code of its own (auto_map in {part}), which is never run; choose another model."
-            raise BadData(text, "model")
-    _check_weights(folder, name)
-    return folder
-
-
-def _download(hub_id: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        folder = snapshot_download(
-            hub_id, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"], ignore_patterns=["*/*"]
-        )
-    except Exception as error:  # the network's errors and the hub's are of many kinds
-        reason = one_line(error)
-        text = f"{hub_id} is neither a folder on this worker nor a model that could be had from the hub: {reason}"
-        raise BadData(text, "model") from None
-    return Path(folder)
-
-
-def _json(file: Path, name: str) -> Mapping[str, object]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadData(f"{name} holds no {file.name}; save the model with save_pretrained.", "model") from None
-    except (OSError, ValueError) as error:
-        raise BadData(f"{name}/{file.name} cannot be read: {error}. Save the model anew.", "model") from None
-    if not isinstance(content, dict):
-        raise BadData(f"{name}/{file.name} is not a JSON object; save the model anew.", "model")
-    return content
-
-
-def _check_weights(folder: Path, name: str) -> None:
-    """Raise BadData unless the folder holds every weights file, as safetensors."""
-    cure = "load it with a library you trust it to, and save it with save_pretrained"
-    index = folder / "model.safetensors.index.json"
-    if index.exists():
-        shards = _json(index, name).get("weight_map")
-        names = set(shards.values()) if isinstance(shards, dict) else {"model.safetensors"}
-        for shard in sorted(map(str, names)):
-            if Path(shard).name != shard or not (folder / shard).is_file():
-                raise BadData(f"{name} lacks the weights file {shard} its index names; fetch it again.", "model")
-    elif not (folder / "model.safetensors").is_file():
-        pickled = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLES)
-        if pickled:
-            text = f"{name} has pickled weights only ({pickled[0]}), which can run code; {cure} as safetensors."
-        else:
-            text = f"{name} holds no weights (model.safetensors); check the folder, or save the model again."
-        raise BadData(text, "model")
-
-
 def check_tokenizer(folder: Path, name: str) -> None:
     """Raise BadData when the model's folder holds no tokenizer."""
+    settings = folder / "tokenizer_config.json"
+    if settings.is_file() and read_json(settings, name).get("tokenizer_class") in WITHOUT_VOCABULARY:
+        return
     if not any(next(folder.glob(pattern), None) for pattern in TOKENIZERS):
         text = f"{name} holds no tokenizer ({', '.join(TOKENIZERS)}); save the tokenizer into the same folder."
         raise BadData(text, "model")
@@ -128,7 +78,7 @@ def check_tokenizer(folder: Path, name: str) -> None:
 
 def is_timm(folder: Path, name: str) -> bool:
     """Return whether a model is one of timm's, whose one configuration file also says how to prepare images."""
-    return "architecture" in _json(folder / "config.json", name)
+    return "architecture" in read_json(folder / "config.json", name)
 
 
 def check_preprocessor(folder: Path, name: str) -> None:
@@ -151,13 +101,22 @@ def load_preprocessor(auto: AutoClass, folder: Path, name: str) -> Any:
     """
     try:
         return auto.from_pretrained(folder, trust_remote_code=False)
-    except ImportError as error:
-        reason = one_line(error)
-        text = f"{name}: its {PREPROCESSORS[0]} needs a library this worker lacks; install it there: {reason}"
-        raise BadData(text, "model") from None
     except Exception as error:  # broken files surface as whatever its own code raises
+        check_readable(folder, name)
+        _check_libraries(error, folder, name, f"its {PREPROCESSORS[0]}")
         reason = one_line(error)
         text = f"{name}: its {PREPROCESSORS[0]} cannot be loaded: {reason}. Save it anew."
+        raise BadData(text, "model") from None
+
+
+def _check_libraries(error: Exception, folder: Path, name: str, part: str) -> None:
+    """Raise BadData where a library is missing; `part` is what needs it."""
+    packages = libraries.missing(error, folder)
+    if packages:
+        text = f"{name}: {part} needs what this worker lacks: run pip install {' '.join(packages)} there."
+        raise BadData(text, "model") from None
+    if isinstance(error, ImportError):
+        text = f"{name}: {part} needs a library this worker lacks; install it there: {one_line(error)}"
         raise BadData(text, "model") from None
 
 
@@ -172,6 +131,7 @@ class Pretrained:
         pristine: The pretrained parameters and buffers by name, on the CPU.
         dropout: (module, attribute, the model's own probability) of each dropout probability.
         replaced: (parent, name, own layer) of each layer that an adapter has replaced.
+        table_sizes: Input name -> the number of ids that the model has embeddings for.
     """
 
     model: PreTrainedModel
@@ -180,6 +140,7 @@ class Pretrained:
     pristine: dict[str, torch.Tensor]
     dropout: list[tuple[nn.Module, str, float]]
     replaced: list[tuple[nn.Module, str, nn.Module]] = field(default_factory=list)
+    table_sizes: dict[str, int] = field(default_factory=dict)
 
     def reset(self, seed: int, dropout: float = -1.0) -> PreTrainedModel:
         """Give the model its pretrained weights and a new head; all parameters train, and adapters are gone.
@@ -225,26 +186,43 @@ def load(auto: AutoClass, folder: Path, name: str, label_names: list[str], proce
         BadData: The model does not suit the task, or its weights do not fit it.
     """
     names = dict(enumerate(label_names))
+    own = _suitable(auto, folder, name).id2label
     try:
-        own = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False).id2label
         model, info = _load_with_head(auto, folder, names)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
+    except Exception as error:  # a model's own code raises what it likes
         if out_of_memory(error):
             raise
+        _check_libraries(error, folder, name, "it")
         reason = one_line(error)
         text = f"{name} cannot be loaded for this task: {reason}. Check that the model suits the task."
         raise BadData(text, "model") from None
     parameters = {key for key, _ in model.named_parameters()}
     head = head_of(model)
-    fresh = set(info["missing_keys"]) | {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}
-    if fresh >= parameters - head:
-        raise BadData(f"{name}: its weights fit no layer of {type(model).__name__}; save the model anew.", "model")
+    fresh = check_complete(model, info, head, name)
     if own != names:  # a head that was trained for other labels is useless here
         fresh |= head
     model.to(device())
     draws.enable_shortcuts(model)
     pristine = {key: tensor.detach().to("cpu", copy=True) for key, tensor in _tensors(model).items()}
-    return Pretrained(model, processor, frozenset(fresh & parameters), pristine, list(dropout_probabilities(model)))
+    check_finite(model, {key: tensor for key, tensor in pristine.items() if key not in fresh}, name)
+    return Pretrained(model, processor, fresh & parameters, pristine, list(dropout_probabilities(model)))
+
+
+def _suitable(auto: AutoClass, folder: Path, name: str) -> Any:
+    """Return a model's configuration; raise BadData where it is broken, or no class of its kind suits the task."""
+    config = configuration(folder, name)
+    task = next((task for task, (of, _) in TASKS.items() if of is auto), None)
+    if task is not None and type(config) not in TASKS[task][1]:
+        able = [other for other, (_, classes) in TASKS.items() if type(config) in classes]
+        cure = f"it can be used for {' and '.join(able)}; choose another model" if able else "choose another model"
+        text = f"{name} is a model of the type {config.model_type}, which cannot be used for {task}: {cure}."
+        raise BadData(text, "model")
+    words = config.get_text_config()
+    pad, size = getattr(words, "pad_token_id", None), getattr(words, "vocab_size", None)
+    if isinstance(pad, int) and isinstance(size, int) and pad >= size > 0:
+        text = f"{name}: in its config.json pad_token_id ({pad}) lies beyond vocab_size ({size}); correct it there."
+        raise BadData(text, "model")
+    return config
 
 
 def _load_with_head(auto: AutoClass, folder: Path, names: Mapping[int, str]) -> Any:

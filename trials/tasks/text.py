@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from torch import nn
 
-from luthier.studies.text import one_line
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.errors import BadData
 from luthier.trials.model import pretrained as models
+from luthier.trials.model import tokens
 from luthier.trials.model.pretrained import Pretrained
 
 
@@ -30,17 +29,15 @@ def load(auto: Any, folder: Path, name: str, label_names: list[str]) -> Pretrain
     Raises:
         BadData: Tokenizer or model cannot be loaded, or no token can pad.
     """
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # broken files surface as whatever the tokenizer's own code raises
-        reason = one_line(error)
-        raise BadData(f"{name}: its tokenizer cannot be loaded: {reason}. Save it anew.", "model") from None
+    tokenizer = tokens.load_tokenizer(folder, name)
     pretrained = models.load(auto, folder, name, label_names, processor=tokenizer)
     config: Any = pretrained.model.config
     if tokenizer.pad_token is None:  # decoders: the end-of-text token pads; the attention mask hides it
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
         if tokenizer.pad_token is None:
             raise BadData(f"{name}: its tokenizer has no padding, end or unknown token; add a pad_token.", "model")
+    pretrained.table_sizes = tokens.table_sizes(pretrained.model)
+    tokens.check_padding(tokenizer, pretrained.table_sizes, name)
     tokenizer.padding_side = "right"
     for part in {id(c): c for c in (config, config.get_text_config())}.values():
         part.pad_token_id = tokenizer.pad_token_id  # decoders look for the last token that is not padding
@@ -74,8 +71,9 @@ def _model_limit(model: nn.Module) -> int:
     if not isinstance(limit, int) or limit <= 0:
         return 1_000_000
     for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
-            return limit - module.padding_idx - 1
+        padding = getattr(module, "padding_idx", None)
+        if name.endswith("position_embeddings") and padding is not None:
+            return limit - int(padding) - 1
     return limit
 
 

@@ -20,7 +20,9 @@ from luthier.trials.data.load import Data, load_data
 from luthier.trials.data.sources import path_stamp, source_stamps
 from luthier.trials.errors import BadData
 from luthier.trials.model.backbone import Backbone
-from luthier.trials.model.pretrained import Pretrained, device, model_folder, quieten
+from luthier.trials.model.folder import model_folder
+from luthier.trials.model.pretrained import Pretrained, device, quieten
+from luthier.trials.model.tokens import check_ids
 from luthier.trials.prefix.cache import PrefixCache
 from luthier.trials.tasks.base import Loss, TaskCode
 from luthier.trials.tasks.registry import task_code
@@ -160,6 +162,7 @@ class OpenStudy:
 
     Attributes:
         task: The task's code.
+        name: The model's, as the spec has it.
         data: The examples, split.
         folder: The base model's.
         pretrained: Model and processor.
@@ -170,6 +173,7 @@ class OpenStudy:
 
     def __init__(self, task: TaskCode[Any], data: Data, folder: Path, cached: CachedModel, augmentation: str) -> None:
         self.task = task
+        self.name = cached.name
         self.data = data
         self.folder = folder
         self.pretrained = cached.pretrained
@@ -185,12 +189,18 @@ class OpenStudy:
         Args:
             split: train, validation or test. Only the training split is augmented.
             max_length: Tokens that an input is truncated to; milliseconds where it is a sound.
+
+        Raises:
+            BadData: An example cannot be used, or the model has no embedding for one of its tokens.
         """
         augmentation = self._augmentation if split == "train" else "none"
         key = (split, max_length, augmentation)
         examples = self.data.splits[split]
         if key not in self._encoded and augmentation == "none":
-            self._encoded[key] = self.task.encode(self.pretrained, examples, max_length)
+            encoded = self.task.encode(self.pretrained, examples, max_length)
+            tables = self.pretrained.table_sizes
+            check_ids(self.pretrained.processor, encoded.columns, tables, self.name, split, len(examples))
+            self._encoded[key] = encoded
         elif key not in self._encoded:
             self._encoded[key] = self.task.encode_augmented(self.pretrained, examples, augmentation)
         self._encoded[key] = self._encoded.pop(key)  # the most recently used

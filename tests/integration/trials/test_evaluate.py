@@ -16,7 +16,7 @@ from luthier.trials.files import file_ref
 from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.inspect import inspect
 from luthier.trials.jobs.train import train
-from luthier.trials.model.pretrained import model_folder
+from luthier.trials.model.folder import model_folder
 from luthier.trials.training.model_cache import ModelCache
 from tests.support.architectures import ARCHITECTURES, tiny_data
 from tests.support.archives import unpack_tar
@@ -202,8 +202,8 @@ def broken(name: str, folder: Path) -> None:
         ("no tokenizer", "no tokenizer"),
         ("no config", "no config.json"),
         ("broken config", "cannot be read"),
-        ("unknown kind", "cannot be loaded"),
-        ("broken weights", "cannot be loaded"),
+        ("unknown kind", "of the type nonesuch, which transformers .* does not know"),
+        ("broken weights", "is no safetensors file"),
         ("foreign weights", "fit no layer"),
         ("missing shard", "lacks the weights file"),
     ],

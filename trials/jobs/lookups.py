@@ -1,0 +1,80 @@
+"""Whether a model has an embedding for everything that its inputs ask for: tokens, their types, their places.
+
+The inspection calls it before the first training step. On a GPU a look-up beyond a table leaves the process unusable,
+so the tables' numbers are compared before each look-up.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from luthier.studies.text import one_line
+from luthier.trials.errors import BadData
+from luthier.trials.memory import out_of_memory
+from luthier.trials.training.model_cache import OpenStudy
+
+
+def check_lookups(study: OpenStudy, max_length: int) -> None:
+    """Encode every split, whose ids are checked then, and try the longest row of each on the model.
+
+    Args:
+        study: Data and a model of a text task; nothing is done for models that look nothing up.
+        max_length: The largest of the space.
+
+    Raises:
+        BadData: The model has no embedding for a token or its place.
+    """
+    pretrained = study.pretrained
+    if not pretrained.table_sizes:
+        return
+    model = pretrained.model
+    handles = [
+        module.register_forward_pre_hook(_checked(study.name, name, module.num_embeddings))
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Embedding) and type(module).forward is nn.Embedding.forward
+    ]
+    try:
+        for split in study.data.splits:
+            encoded = study.encoded(split, max_length)
+            longest = max(range(len(encoded)), key=lambda i: encoded.lengths[i])
+            rows = [longest, min(range(len(encoded)), key=lambda i: encoded.lengths[i])]  # the second one is padded
+            _try(study, study.task.collate(encoded, rows), encoded.lengths[longest])
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _try(study: OpenStudy, batch: dict[str, torch.Tensor], length: int) -> None:
+    """Run the model on a batch."""
+    model = study.pretrained.model
+    model.eval()  # type: ignore[no-untyped-call]
+    try:
+        with torch.no_grad():
+            model(**{name: values.to(model.device) for name, values in batch.items()})
+    except BadData:
+        raise
+    except (IndexError, RuntimeError, ValueError, TypeError) as error:
+        if out_of_memory(error):  # the search for batch sizes that fit says so
+            return
+        cure = "Lower max_length." if isinstance(error, IndexError) else "Save the model's own tokenizer with it."
+        text = f"{study.name} cannot take a text of {length} tokens: {one_line(error)}. {cure}"
+        raise BadData(text, "model") from None
+
+
+def _checked(name: str, table: str, size: int) -> Any:
+    """Return a hook that compares the numbers a table is asked for with its size."""
+
+    def before(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        asked = inputs[0]
+        if asked.numel() == 0 or (int(asked.max()) < size and int(asked.min()) >= 0):
+            return
+        worst = int(asked.max()) if int(asked.max()) >= size else int(asked.min())
+        raise BadData(
+            f"{name}: an input of {asked.shape[-1]} tokens asks for number {worst} of {table}, which has 0 to "
+            f"{size - 1}. Lower max_length if these are the places of tokens; else save the tokenizer that belongs "
+            "to the model into its folder.",
+            "model",
+        )
+
+    return before
