@@ -8,14 +8,16 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from luthier.studies.dataset import Dataset, SplitFiles
 from luthier.studies.tasks import TASKS
 from luthier.trials.data.columns import COLUMN_READERS, read_groups
+from luthier.trials.data.folder_splits import choose_folders
 from luthier.trials.data.labels import class_labels, tag_labels
-from luthier.trials.data.media_folders import content_digest, find_splits, standard_splits
+from luthier.trials.data.media_columns import Usable, usable_tables
+from luthier.trials.data.media_folders import content_digest
 from luthier.trials.data.sources import HubDataset, LocalFolder, locate, media_role, read, read_hub
 from luthier.trials.data.splits import Split, draw_splits, sample
 from luthier.trials.data.tabular import Table
@@ -32,11 +34,13 @@ class Data:
         splits: "train", "validation" and, where there is one, "test" -> its examples.
         label_names: Class id -> label.
         fingerprint: SHA-256 of the examples, images and sounds by their content, and of their splits.
+        notes: Sentences on what was passed over or left out, and on what else is remarkable.
     """
 
     splits: Mapping[str, Split]
     label_names: list[str]
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
     @property
     def labels(self) -> dict[str, int]:
@@ -56,13 +60,14 @@ def _flat(labels: Iterable[Any]) -> Iterable[int]:
         yield from label if isinstance(label, list) else (label,)
 
 
-def load_data(dataset: Dataset, task: str, seed: int) -> Data:
+def load_data(dataset: Dataset, task: str, seed: int, verify: bool = False) -> Data:
     """Read, check and split a study's examples. The same files, dataset and seed give the same Data.
 
     Args:
         dataset: The spec's dataset.
         task: A key of `luthier.studies.tasks.TASKS`.
         seed: The spec's seed, by which rows are sampled and splits are drawn.
+        verify: Decode every image and sound, as an inspection does once for all trials.
 
     Raises:
         BadData: The data cannot be used as the spec says.
@@ -70,6 +75,12 @@ def load_data(dataset: Dataset, task: str, seed: int) -> Data:
     roles = _roles(dataset, task)
     tables = _tables(dataset, roles)
     _check_columns(tables, roles)
+    notes = [note for table in tables.values() for note in table.notes]
+    media: Usable | None = None
+    if role := media_role(roles):
+        media = usable_tables(tables, role, roles[role], dataset.unreadable == "skip")
+        tables = media.tables
+        _check_columns(tables, roles)
     label = roles.pop("label")
     group = roles.pop("group", None)
     columns = {
@@ -87,9 +98,14 @@ def load_data(dataset: Dataset, task: str, seed: int) -> Data:
     _check_groups(given, tables)
     if dataset.limit is not None:
         given = sample(given, dataset.limit, seed, by_content=dataset.draw == "stable")
+    if media is not None and role is not None:
+        if verify and dataset.unreadable == "refuse":
+            media.try_rest(roles[role], [split.columns[role] for split in given.values()])
+        notes += media.notes
     splits = draw_splits(given, dataset, seed)
     _check_splits(splits, tables)
-    return Data(splits, label_names, _fingerprint(splits, label_names))
+    left_out = None if media is None else media.left_out
+    return Data(splits, label_names, _fingerprint(splits, label_names, left_out), tuple(notes))
 
 
 def _roles(dataset: Dataset, task: str) -> dict[str, str]:
@@ -114,12 +130,12 @@ def _tables(dataset: Dataset, roles: Mapping[str, str]) -> dict[str, Table]:
     located = locate(source, *path)
     if isinstance(located, HubDataset):
         return read_hub(located, dataset.subset, {"train": "train"} | named, set(roles.values()))
-    if isinstance(located, LocalFolder) and media_role(roles) and (folders := find_splits(located.folder)):
-        standard = standard_splits(folders)
-        if dataset.test == 0:
-            standard.pop("test", None)
-        chosen = _choose(standard | named, folders, "folder")
-        return {split: read(locate(f"{source}/{name}", *path), roles) for split, name in chosen.items()}
+    role = media_role(roles)
+    if isinstance(located, LocalFolder) and role is not None:
+        found = choose_folders(located.folder, source, role, named, dataset.test != 0, *path)
+        tables = {split: read(locate(f"{source}/{name}", *path), roles) for split, name in found.folders.items()}
+        if tables:
+            return tables | {"train": replace(tables["train"], notes=found.notes + tables["train"].notes)}
     if named:
         text = "One file has no named splits; give a fraction, or files as {train: ..., validation: ..., test: ...}."
         raise BadData(text, "dataset", next(iter(named)))
@@ -171,9 +187,11 @@ def _check_splits(splits: Mapping[str, Split], tables: Mapping[str, Table]) -> N
         raise BadData(text, *tables["train"].path)
 
 
-def _fingerprint(splits: Mapping[str, Split], label_names: list[str]) -> str:
-    """Return the SHA-256 of label names and of every row of every split, in hexadecimal."""
+def _fingerprint(splits: Mapping[str, Split], label_names: list[str], left_out: str | None = None) -> str:
+    """Return the SHA-256 of label names, of every row of every split and of what was left out, in hexadecimal."""
     digest = hashlib.sha256(json.dumps(label_names).encode())
+    if left_out is not None:
+        digest.update(left_out.encode())
     for name, split in splits.items():
         digest.update(json.dumps([name, sorted(split.columns)]).encode())
         columns = [split.columns[role] for role in sorted(split.columns)]

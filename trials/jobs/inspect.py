@@ -49,7 +49,10 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
         Ended: The assignment is to end now.
     """
     spec = assignment.spec
-    _check_evaluations(spec, cache.open(assignment).data.rows["train"])
+    data = cache.open(assignment).data
+    for note in data.notes:
+        session.log(note)
+    _check_evaluations(spec, data.rows["train"])
     models, estimates = list[ModelSummary](), list[Estimates | None]()
     dropout = spec.space.offers("strategy", "lora")  # adapters have a dropout of their own
     for name in spec.models:

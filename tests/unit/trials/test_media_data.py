@@ -1,5 +1,6 @@
 """Images and sounds as data: folders, tables of paths, and bytes in tables; related rows stay together."""
 
+import io
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
+from PIL import Image
 
 from luthier.studies.dataset import Dataset
 from luthier.trials.data.load import Data, load_data
@@ -22,8 +24,10 @@ def load(source: Any, task: str = "image-classification", seed: int = 0, **optio
 
 
 def picture(number: int) -> bytes:
-    """A PNG's head, and what makes it a file of its own: data is never decoded here."""
-    return b"\x89PNG\r\n\x1a\n" + number.to_bytes(4, "big")
+    """A PNG of its own for each number."""
+    file = io.BytesIO()
+    Image.new("RGB", (2, 2), (number // 256, number % 256, 0)).save(file, "PNG")
+    return file.getvalue()
 
 
 def fill(folder: Path, files: int = 12, start: int = 0, classes: tuple[str, ...] = ("cat", "dog")) -> Path:
