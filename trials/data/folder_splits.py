@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from luthier.trials.data.media_tree import Tree, inner_tree, listed, scan
+from luthier.trials.data.media_tree import Tree, inner_tree, listed, scan, table_cure
 from luthier.trials.errors import BadData
 
 _WORDS = {
@@ -68,7 +68,7 @@ def choose_folders(
         return FolderSplits()
     if len(splits) == 1 and flat and not named:  # a class that is called train, beside bus and car
         return FolderSplits()
-    layout = _Layout(f"{name}/{prefix}".rstrip("/"), role, path, children, splits)
+    layout = _Layout(f"{name}/{prefix}".rstrip("/"), role, path, tree, children, splits)
     chosen = layout.chosen({split: _inside(child, prefix) for split, child in named.items()}, test)
     spare = [child for child in children if child not in chosen.values() and children[child].count]
     rivals = [child for child in spare if child not in splits and not any(map(_SPARE.fullmatch, _words(child)))]
@@ -86,11 +86,12 @@ def choose_folders(
 
 @dataclass(frozen=True)
 class _Layout:
-    """The folders in which splits were found; the arguments of `choose_folders`, and name -> tree, name -> split."""
+    """The folders in which splits were found; arguments of `choose_folders`, all, name -> tree, name -> split."""
 
     name: str
     role: str
     path: tuple[str, ...]
+    tree: Tree
     children: Mapping[str, Tree]
     splits: Mapping[str, str]
 
@@ -131,7 +132,7 @@ class _Layout:
                 )
                 train = f"{self.name}/{chosen['train']}"
                 other = f"; to do without them, write dataset.source as {{train: {train}}}" if split != "train" else ""
-                raise BadData(f"{text}{other}.", *self.path)
+                raise BadData(f"{text}{other}.{table_cure(self.tree, self.name, self.role)}", *self.path)
 
     def doubt(self, problem: str) -> BadData:
         """Return the sentence for folders that may be read in more than one way."""

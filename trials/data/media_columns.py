@@ -193,7 +193,7 @@ def _located(table: Table, column: str, cell: Any) -> Item | _Fault:
             return _checked(str(value), table)
         except (BadData, OSError, RuntimeError, ValueError) as error:
             subject = "" if table.rows_named else f"column {column!r} names {value}: "
-            return _Fault(f"{subject}{_reason(error)}")
+            return _Fault(f"{subject}{_reason(error, table)}")
     if isinstance(value, bytes | bytearray) and value:
         return bytes(value)
     if value is None or value in ("", b"") or (isinstance(value, str) and not value.strip()):
@@ -201,9 +201,11 @@ def _located(table: Table, column: str, cell: Any) -> Item | _Fault:
     return _Fault(f"column {column!r} holds {type(value).__name__} where a path or a file's bytes are wanted")
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, table: Table) -> str:
     if isinstance(error, BadData):
         return error.message.removesuffix(".")
+    if isinstance(error, FileNotFoundError) and table.folder:
+        return f"it cannot be opened ({error.strerror}); paths start from {table.folder}"
     return f"it cannot be opened ({getattr(error, 'strerror', None) or error}); check the path and its permissions"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from luthier.studies.files import sha256_file
 from luthier.trials.data.folder_splits import find_splits, is_split
-from luthier.trials.data.media_tree import SUFFIXES, Tree, inner_tree, listed, scan
+from luthier.trials.data.media_tree import SUFFIXES, Tree, inner_tree, listed, scan, table_cure
 from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
 
@@ -51,7 +51,10 @@ def read_folder(folder: Path, name: str, role: str, *path: str) -> Table:
     classes = {label: inner for label, inner in tree.folders.items() if label not in copies}
     if not classes:
         text = f"{here} holds no folders; put the {role} files of each class into a folder with the class's name."
-        raise BadData(text, *path)
+        raise BadData(text + table_cure(tree, here, role), *path)
+    if len(classes) == 1 and tree.tables:
+        text = f"{here} holds one folder, {next(iter(classes))}, which is no set of classes."
+        raise BadData(text + table_cure(tree, here, role), *path)
     _check_classes(here, classes, role, *path)
     others: Counter[str] = Counter()
     files: dict[str, list[Path]] = {}

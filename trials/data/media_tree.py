@@ -37,6 +37,7 @@ _RAW_PHOTOS = frozenset(  # they begin as TIFF does, and a reader of TIFF finds 
 _SYSTEM_FOLDERS = frozenset(
     {"__macosx", "@eadir", "__pycache__", "$recycle.bin", "system volume information", "lost+found"}
 )
+_TABLES = frozenset({".csv", ".tsv", ".jsonl", ".json", ".parquet"})
 _SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"})
 _DEEPEST_LINK = 4  # levels in which links to folders are followed; below them a class has its files
 
@@ -51,6 +52,7 @@ class Tree:
         files: Its own media files, sorted.
         others: Ending -> number of its own other files.
         folders: Name -> the folder in it, sorted.
+        tables: Names of its own files that may list files and labels, sorted.
     """
 
     path: Path
@@ -58,6 +60,7 @@ class Tree:
     files: list[Path] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
     folders: dict[str, "Tree"] = field(default_factory=dict)
+    tables: list[str] = field(default_factory=list)
 
     @property
     def filled(self) -> dict[str, "Tree"]:
@@ -116,6 +119,8 @@ def _scan(tree: Tree, role: str, above: tuple[Path, ...]) -> Tree:
                 tree.files.append(path)
             else:
                 tree.others[suffix or NO_ENDING] += 1
+                if suffix in _TABLES:
+                    tree.tables.append(name)
     return tree
 
 
@@ -144,6 +149,22 @@ def inner_tree(tree: Tree, is_split: Callable[[str], bool]) -> tuple[Tree, str]:
         tree = only
         steps.append(name)
     return tree, "/".join(steps)
+
+
+def table_cure(tree: Tree, name: str, role: str) -> str:
+    """Return a sentence that says how to read the labels from a table in a folder, with a blank before it, or "".
+
+    Args:
+        tree: The folder.
+        name: The folder as the user wrote it.
+        role: "image" or "audio".
+    """
+    if not tree.tables:
+        return ""
+    return (
+        f" If {tree.tables[0]} lists the files and their labels, write dataset.source as {name}/{tree.tables[0]}, and "
+        f"the columns as dataset.columns: {{{role}: ..., label: ...}}; paths in it start from its folder."
+    )
 
 
 def listed(names: list[str], most: int = 10) -> str:

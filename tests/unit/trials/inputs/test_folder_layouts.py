@@ -185,6 +185,22 @@ REFUSED: list[tuple[str, list[str], str]] = [
         ["train/{cat,dog} 6", "test/{cat,bird} 2"],
         "'bird' of test does not occur in train",
     ),
+    (
+        "a table beside a folder of files",
+        ["images 12", "labels.csv = file,label"],
+        r"holds one folder, images, which is no set of classes\. If labels\.csv lists the files and their labels, "
+        r"write dataset\.source as .*/labels\.csv, and the columns as dataset\.columns: {image: \.\.\., label: \.\.\.}",
+    ),
+    (
+        "a table among the files",
+        [". 12", "metadata.csv = file_name,label"],
+        r"holds no folders; put the image files of .* If metadata\.csv lists the files and their labels, write dataset",
+    ),
+    (
+        "a table beside splits without classes",
+        ["train 12", "test 6", "train.csv = id,label"],
+        r"train holds 12 image files and no folder for each class.* If train\.csv lists the files and their labels",
+    ),
     ("more files beside the folders", ["{cat,dog} 3", ". 9"], r"9 image files that lie in no class's folder"),
 ]
 
