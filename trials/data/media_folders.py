@@ -60,7 +60,7 @@ def read_folder(folder: Path, name: str, role: str, *path: str) -> Table:
     files: dict[str, list[Path]] = {}
     for label, inner in classes.items():
         trees = list(inner.below())
-        files[label] = sorted(file for part in trees for file in part.files)
+        files[label] = [file for part in trees for file in part.files]  # splits are drawn by this order
         ignored = sum((part.others for part in trees), Counter[str]())
         others += ignored
         if not files[label]:

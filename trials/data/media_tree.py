@@ -73,7 +73,7 @@ class Tree:
         return len(self.files) + sum(tree.count for tree in self.folders.values())
 
     def below(self) -> Iterator["Tree"]:
-        """Yield it and the folders in it, at any depth, without links to folders."""
+        """Yield it and then the folders in it, at any depth, sorted by name, without links to folders."""
         yield self
         for tree in self.folders.values():
             if not tree.linked:

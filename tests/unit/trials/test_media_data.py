@@ -14,7 +14,7 @@ from PIL import Image
 
 from luthier.studies.dataset import Dataset
 from luthier.trials.data.load import Data, load_data
-from luthier.trials.data.media_folders import folder_stamps
+from luthier.trials.data.media_folders import folder_stamps, read_folder
 from luthier.trials.errors import BadData
 
 
@@ -59,6 +59,17 @@ def test_a_folder_per_class(tmp_path: Path) -> None:
         for path, label in zip(split.columns["image"], split.labels, strict=True):
             assert data.label_names[label] in path.parts
     assert set(data.splits["train"].columns) == {"image"}
+
+
+def test_the_order_of_rows_stays(tmp_path: Path) -> None:
+    """Splits are drawn by it, and the fingerprint of a study that goes on must stay what it is."""
+    names = ["cat/b.png", "cat/c.png", "cat/a/z.png", "cat/a/q/b.png", "cat/b/a.png"]
+    names += ["dog/1.png", "dog/10.png", "dog/2.png"]
+    for i, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(picture(i))
+    table = read_folder(tmp_path, "pets", "image", "dataset", "source")
+    assert table.rows_named == names
 
 
 def test_folders_for_splits(tmp_path: Path) -> None:
