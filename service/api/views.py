@@ -92,8 +92,13 @@ def _study(study: StudyRow, standing: Standing) -> StudyView:
         gpu_seconds=round(standing.busy_seconds, 3),
         error=_text(study.error),
         message=_text(study.message),
-        warnings=[cut(text, TEXT_CHARACTERS) for text in (study.search_error, study.note) if text],
+        warnings=[cut(text, TEXT_CHARACTERS) for text in (study.search_error, study.note, *_notes(study)) if text],
     )
+
+
+def _notes(study: StudyRow) -> list[str]:
+    """Return what its inspection says of the data."""
+    return [] if study.inspection is None else study.inspection.notes
 
 
 def _damaged_study(study: StudyRow, error: Exception) -> StudyView:

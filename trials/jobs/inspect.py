@@ -10,9 +10,10 @@ from pydantic import ValidationError
 
 from luthier.studies.hyperparameters import Params, complete
 from luthier.studies.protocol import Assignment
-from luthier.studies.results import BatchFit, Estimates, Inspection, ModelSummary
+from luthier.studies.results import NOTES, BatchFit, Estimates, Inspection, ModelSummary
 from luthier.studies.space import Space
 from luthier.studies.spec import StudySpec
+from luthier.studies.wire import TEXT_CHARACTERS, cut
 from luthier.trials.data.batches import training_batches
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.errors import BadData
@@ -80,6 +81,7 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
         rows=study.data.rows,
         fingerprint=study.data.fingerprint,
         estimates=_over_models(estimates),
+        notes=[cut(note, TEXT_CHARACTERS) for note in study.data.notes[:NOTES]],
     )
 
 
