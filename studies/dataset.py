@@ -35,6 +35,10 @@ class Dataset(Document):
         description="How splits are drawn. stable: by each row's content, so that it keeps its side as rows are added.",
     )
 
+    unreadable: Literal["refuse", "skip"] = Field(
+        "refuse", description="Images and sounds that cannot be read: refuse them, all at once, or leave them out."
+    )
+
     @field_validator("source", mode="before")
     @classmethod
     def _source(cls, value: Any) -> Any:

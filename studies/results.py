@@ -7,12 +7,24 @@ from typing import Annotated
 
 from pydantic import Field, FiniteFloat
 
-from luthier.studies.wire import LARGEST_SCORE, Bytes, Count, FileRef, Message, Metrics, MicroBatch, Seconds
+from luthier.studies.wire import (
+    LARGEST_SCORE,
+    TEXT_CHARACTERS,
+    Bytes,
+    Count,
+    FileRef,
+    Message,
+    Metrics,
+    MicroBatch,
+    Seconds,
+)
 
 BLOCKS = 10_000  # of a model
 LABELS = 1_000_000  # of a data set
+NOTES = 100
 REPLICATES = 100_000  # of a comparison
 Label = Annotated[str, Field(max_length=10_000)]
+Note = Annotated[str, Field(max_length=TEXT_CHARACTERS)]
 Difference = Annotated[FiniteFloat, Field(ge=-2 * LARGEST_SCORE, le=2 * LARGEST_SCORE)]
 
 
@@ -60,6 +72,9 @@ class Inspection(ModelSummary):
     rows: dict[str, Count] = Field(max_length=100)  # split (train, validation, test) -> rows
     fingerprint: str = Field(max_length=64)  # SHA-256 of the examples and their splits
     estimates: Estimates | None = None
+    notes: list[Note] = Field(
+        [], max_length=NOTES
+    )  # sentences on what of the data was passed over, left out, is silent
 
     @property
     def models(self) -> list[ModelSummary]:

@@ -159,6 +159,8 @@ class StudySpec(Document):
         problems += [(("space", name), refuses[name]) for name in self.space if name in refuses]
         if self.augmentation != "none" and "image" not in roles:
             problems.append((("augmentation",), f"must be none: {self.task} has no images"))
+        if self.dataset.unreadable != "refuse" and not {"image", "audio"} & set(roles):
+            problems.append((("dataset", "unreadable"), f"must be refuse: {self.task} has no images and no sounds"))
         return problems
 
     def _search_problems(self) -> Problems:

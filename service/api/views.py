@@ -96,6 +96,11 @@ def _study(study: StudyRow, standing: Standing) -> StudyView:
     )
 
 
+def _notes(study: StudyRow) -> list[str]:
+    """Return what its inspection says of the data."""
+    return [] if study.inspection is None else study.inspection.notes
+
+
 def _damaged_study(study: StudyRow, error: Exception) -> StudyView:
     """Return what can be shown of a study whose row is damaged; a state that is none shows as failed."""
     log.warning("study %d cannot be shown whole: %s", study.id, one_line(error))
@@ -116,7 +121,7 @@ def _text(text: str | None) -> str | None:
 def _warnings(study: StudyRow) -> list[str]:
     """Return what a study's user should know; what its search lacks is of no use once it has ended."""
     search_error = None if study.state in ENDED else study.search_error
-    return [cut(text, TEXT_CHARACTERS) for text in (search_error, study.note) if text]
+    return [cut(text, TEXT_CHARACTERS) for text in (search_error, study.note, *_notes(study)) if text]
 
 
 def _best(study: StudyRow, row: AssignmentRow) -> BestView | None:

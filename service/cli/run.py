@@ -183,6 +183,8 @@ def _plan_tables(answer: "PlanView") -> Iterator["Table"]:
     """Yield a plan as a person reads it: the data, the blocks of each model, estimates, batch sizes."""
     yield facts({f"{split} rows": count for split, count in answer.data.rows.items()}, title="Data")
     yield table(("label", ">rows"), answer.data.labels.items())
+    if answer.data.notes:
+        yield table(("about the data",), [(note,) for note in answer.data.notes])
     columns = (">freeze_depth", "topmost frozen block", ">its parameters", ">trainable parameters")
     for model in answer.models:
         names = ["-", *(block.name for block in model.blocks)]

@@ -13,10 +13,12 @@ class DataView(BaseModel):
     Attributes:
         rows: split -> number of examples.
         labels: label -> number of examples, over all splits.
+        notes: sentences on what of the data was passed over or left out.
     """
 
     rows: dict[str, int]
     labels: dict[str, int]
+    notes: list[str] = []
 
 
 class ModelPlan(BaseModel):

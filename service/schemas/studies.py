@@ -89,7 +89,7 @@ class StudyView(BaseModel):
         gpu_seconds: time that workers have spent on its assignments.
         error: why it failed, for people.
         message: anything else that people should know.
-        warnings: what is wrong with it, or was mended, while it goes on; each a sentence.
+        warnings: what is wrong with it or its data, or was mended, while it goes on; each a sentence.
     """
 
     name: str

@@ -7,7 +7,6 @@ except paths, which are resolved, and groups, which become text.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from luthier.trials.data.media_folders import media
 from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
 
@@ -53,12 +52,17 @@ def _words(table: Table, column: str) -> list[list[str]]:
     return values
 
 
+def _files(table: Table, column: str) -> list[Any]:
+    """Return a column's files and bytes, which `data.media_columns` has checked."""
+    return table.columns[column]
+
+
 COLUMN_READERS: Mapping[str, Callable[[Table, str], list[Any]]] = {
     "text": _texts,
     "text_pair": _texts,
     "tokens": _words,
-    "image": media,
-    "audio": media,
+    "image": _files,
+    "audio": _files,
 }
 """Role -> the function (table, column) that returns the column's values, checked. It raises BadData."""
 

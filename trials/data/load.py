@@ -7,12 +7,14 @@ whose sentence names the file, the row or column, and the cure. Nothing here nee
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from luthier.studies.dataset import Dataset, SplitFiles
 from luthier.studies.tasks import TASKS
 from luthier.trials.data.columns import COLUMN_READERS, read_groups
-from luthier.trials.data.media_folders import content_digest, find_splits, standard_splits
+from luthier.trials.data.folder_splits import choose_folders
+from luthier.trials.data.media_columns import Usable, usable_tables
+from luthier.trials.data.media_folders import content_digest
 from luthier.trials.data.sources import HubDataset, LocalFolder, locate, media_role, read, read_hub
 from luthier.trials.data.splits import Split, draw_splits, sample
 from luthier.trials.data.tabular import Table
@@ -30,11 +32,13 @@ class Data:
         splits: "train", "validation" and, where there is one, "test" -> its examples.
         targets: What the task learns.
         fingerprint: SHA-256 of the examples, images and sounds by their content, and of their splits.
+        notes: Sentences on what was passed over or left out, and on what else is remarkable.
     """
 
     splits: Mapping[str, Split]
     targets: Targets
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
     @property
     def label_names(self) -> list[str]:
@@ -52,13 +56,14 @@ class Data:
         return {name: len(self.splits.get(name, ())) for name in ("train", "validation", "test")}
 
 
-def load_data(dataset: Dataset, task: str, seed: int) -> Data:
+def load_data(dataset: Dataset, task: str, seed: int, verify: bool = False) -> Data:
     """Read, check and split a study's examples. The same files, dataset and seed give the same Data.
 
     Args:
         dataset: The spec's dataset.
         task: A key of `luthier.studies.tasks.TASKS`.
         seed: The spec's seed, by which rows are sampled and splits are drawn.
+        verify: Decode every image and sound, as an inspection does once for all trials.
 
     Raises:
         BadData: The data cannot be used as the spec says.
@@ -66,6 +71,12 @@ def load_data(dataset: Dataset, task: str, seed: int) -> Data:
     roles = _roles(dataset, task)
     tables = _tables(dataset, roles)
     _check_columns(tables, roles)
+    notes = [note for table in tables.values() for note in table.notes]
+    media: Usable | None = None
+    if role := media_role(roles):
+        media = usable_tables(tables, role, roles[role], dataset.unreadable == "skip")
+        tables = media.tables
+        _check_columns(tables, roles)
     kind = targets_class(task)
     learned = {role: roles.pop(role) for role in kind.roles if role in roles}
     group = roles.pop("group", None)
@@ -79,11 +90,16 @@ def load_data(dataset: Dataset, task: str, seed: int) -> Data:
     _check_groups(given, tables)
     if dataset.limit is not None:
         given = sample(given, dataset.limit, seed, by_content=dataset.draw == "stable")
+    if media is not None and role is not None:
+        if verify and dataset.unreadable == "refuse":
+            media.try_rest(roles[role], [split.columns[role] for split in given.values()])
+        notes += media.notes
     splits = draw_splits(given, dataset, seed)
     if "validation" not in splits:
         raise BadData("There is no validation split; give a fraction or a file.", "dataset", "validation")
     targets.check_training(splits["train"].targets, tables["train"])
-    return Data(splits, targets, _fingerprint(splits, targets))
+    left_out = None if media is None else media.left_out
+    return Data(splits, targets, _fingerprint(splits, targets, left_out), tuple(notes))
 
 
 def _roles(dataset: Dataset, task: str) -> dict[str, str]:
@@ -108,12 +124,12 @@ def _tables(dataset: Dataset, roles: Mapping[str, str]) -> dict[str, Table]:
     located = locate(source, *path)
     if isinstance(located, HubDataset):
         return read_hub(located, dataset.subset, {"train": "train"} | named, set(roles.values()))
-    if isinstance(located, LocalFolder) and media_role(roles) and (folders := find_splits(located.folder)):
-        standard = standard_splits(folders)
-        if dataset.test == 0:
-            standard.pop("test", None)
-        chosen = _choose(standard | named, folders, "folder")
-        return {split: read(locate(f"{source}/{name}", *path), roles) for split, name in chosen.items()}
+    role = media_role(roles)
+    if isinstance(located, LocalFolder) and role is not None:
+        found = choose_folders(located.folder, source, role, named, dataset.test != 0, *path)
+        tables = {split: read(locate(f"{source}/{name}", *path), roles) for split, name in found.folders.items()}
+        if tables:
+            return tables | {"train": replace(tables["train"], notes=found.notes + tables["train"].notes)}
     if named:
         text = "One file has no named splits; give a fraction, or files as {train: ..., validation: ..., test: ...}."
         raise BadData(text, "dataset", next(iter(named)))
@@ -156,9 +172,11 @@ def _check_groups(given: Mapping[str, Split], tables: Mapping[str, Table]) -> No
                 raise BadData(text, "dataset", "columns", "group")
 
 
-def _fingerprint(splits: Mapping[str, Split], targets: Targets) -> str:
-    """Return the SHA-256 of what is learned and of every row of every split, in hexadecimal."""
+def _fingerprint(splits: Mapping[str, Split], targets: Targets, left_out: str | None = None) -> str:
+    """Return the SHA-256 of what is learned, of every row of every split and of what was left out, in hexadecimal."""
     digest = hashlib.sha256(json.dumps(targets.identity).encode())
+    if left_out is not None:
+        digest.update(left_out.encode())
     for name, split in splits.items():
         digest.update(json.dumps([name, sorted(split.columns)]).encode())
         columns = [split.columns[role] for role in sorted(split.columns)]

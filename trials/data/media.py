@@ -1,7 +1,8 @@
 """Images and sounds decoded from files or bytes: images as RGB, sounds as a single channel.
 
-The tasks of images and sounds call these functions in `encode`. Each unusable file is a BadData whose sentence names
-the file and the cure; no format that can run a program is opened.
+The tasks of images and sounds read with these functions in `encode`; each unusable file is a BadData whose sentence
+names the file and the cure. `data.media_columns` tries all files with them before. No format that can run a program is
+opened.
 """
 
 import contextlib
@@ -9,13 +10,16 @@ import io
 import math
 import struct
 import warnings
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from luthier.studies.text import one_line
+from luthier.trials.data.sound_lengths import decoded_shortfall, shortfall
 from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory
 
@@ -23,12 +27,27 @@ IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 RESAMPLING_SECONDS = 0.05  # read beyond the end of the part of a sound that is returned
 LEAST_RATE, MOST_RATE = 1_000, 768_000  # samples a second; a header may claim anything
 FINEST = 2_000  # terms of a resampling ratio: a rate is met to a ten-thousandth and better
+TRIED_SECONDS = 120  # of a sound are decoded to try it; its header and its last sample tell about the rest
+BLOCK = 1 << 18  # samples that are decoded at a time
+_CURE = "repair it, or remove its row"
 NARROWEST = 100  # times longer than wide; resized by its shorter side, a narrower image would grow without bounds
 
 
 def named(item: Path | bytes, row: int, kind: str) -> str:
     """Return the name of a column's item in an error message, such as "The image of example 3"."""
     return str(item) if isinstance(item, Path) else f"The {kind} of example {row + 1}"
+
+
+class Unreadable(Exception):
+    """An image or a sound that cannot be used; the text is the end of a sentence, `cure` what to do."""
+
+    def __init__(self, reason: str, cure: str = _CURE) -> None:
+        super().__init__(reason)
+        self.cure = cure
+
+    def bad_data(self, name: str) -> BadData:
+        """Return the whole sentence as an error."""
+        return BadData(f"{name} {self}; {self.cure}.", "dataset", "source")
 
 
 def read_image(item: Path | bytes, name: str) -> Image.Image:
@@ -45,29 +64,52 @@ def read_image(item: Path | bytes, name: str) -> Image.Image:
         BadData: The item is no image of `IMAGE_FORMATS`, is broken, too large, or too narrow.
         MemoryError: It does not fit in memory.
     """
-    cure = "repair it, or remove its row"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return _decoded(item)
+        except Unreadable as error:
+            raise error.bad_data(name) from None
+
+
+def try_image(item: Path | bytes) -> bool:
+    """Decode an image only to see whether `read_image` can: at an eighth of its size where the format allows.
+
+    Warnings are the caller's to ignore, because threads share their filters.
+
+    Returns:
+        True.
+
+    Raises:
+        Unreadable: It cannot.
+        MemoryError: The image does not fit in memory.
+    """
+    _decoded(item, small=True)
+    return True
+
+
+def _decoded(item: Path | bytes, small: bool = False) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(item) if isinstance(item, bytes) else item, formats=IMAGE_FORMATS) as image:
-                image.load()
-                decoded = _rgb(_upright(image))
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        text = f"{name} has more than {Image.MAX_IMAGE_PIXELS:,} pixels; scale it down, or remove its row."
-        raise BadData(text, "dataset", "source") from None
+        with Image.open(io.BytesIO(item) if isinstance(item, bytes) else item, formats=IMAGE_FORMATS) as image:
+            width, height = image.size
+            if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
+                raise Image.DecompressionBombError
+            if small:
+                image.draft("RGB", (1, 1))
+            image.load()
+            decoded = _rgb(_upright(image))
+    except Image.DecompressionBombError:
+        reason = f"has more than {Image.MAX_IMAGE_PIXELS:,} pixels"
+        raise Unreadable(reason, "scale it down, or remove its row") from None
     except UnidentifiedImageError:
-        text = f"{name} is no image that can be read ({', '.join(IMAGE_FORMATS)}); {cure}."
-        raise BadData(text, "dataset", "source") from None
+        raise Unreadable(f"is no image that can be read ({', '.join(IMAGE_FORMATS)})") from None
     except Exception as error:  # a broken file surfaces as whatever its format's decoder raises
         if out_of_memory(error):
             raise
-        reason = one_line(error, 200)
-        raise BadData(f"{name} cannot be read as an image ({reason}); {cure}.", "dataset", "source") from None
-    if max(decoded.size) > NARROWEST * min(decoded.size):
-        width, height = decoded.size
-        text = f"{name} is {width} by {height} pixels, too narrow for an image; crop it, or remove its row."
-        raise BadData(text, "dataset", "source")
+        raise Unreadable(f"cannot be read as an image ({one_line(error, 200)})") from None
+    if max(width, height) > NARROWEST * min(width, height):
+        reason = f"is {width} by {height} pixels, too narrow for an image"
+        raise Unreadable(reason, "crop it, or remove its row")
     return decoded
 
 
@@ -102,36 +144,78 @@ def read_audio(item: Path | bytes, name: str, rate: int, seconds: float) -> nump
         (samples,) float32, one or more.
 
     Raises:
-        BadData: The item is no sound that libsndfile reads, is empty or silent, or has an unusable sampling rate.
+        BadData: The item is no sound that libsndfile reads, is empty, or has an unusable sampling rate.
         MemoryError: It does not fit in memory.
     """
-    import soundfile
-
-    cure = "repair it, or remove its row"
     try:
-        with soundfile.SoundFile(io.BytesIO(item) if isinstance(item, bytes) else item) as file:
+        with _opened(item) as file:
             own_rate, length = file.samplerate, len(file)
             # A little more than is returned: resampling must not see an end there.
             frames = math.ceil((seconds + RESAMPLING_SECONDS) * own_rate)
             samples = file.read(min(frames, length), dtype="float32", always_2d=True).mean(1)  # (samples,)
+            _check_sound(samples, own_rate)
+    except Unreadable as error:
+        raise error.bad_data(name) from None
+    return _resampled(samples, own_rate, rate)[: max(1, round(seconds * rate))]
+
+
+def try_audio(item: Path | bytes) -> bool:
+    """Decode a sound only to see whether it can be used: its first minutes, and its end.
+
+    Returns:
+        Whether there is anything to hear.
+
+    Raises:
+        Unreadable: `read_audio` cannot read it, or it is shorter than its own header says.
+        MemoryError: It does not fit in memory.
+    """
+    heard, count = False, 0
+    with _opened(item) as file:
+        if problem := shortfall(file, item):
+            raise Unreadable(problem)
+        blocks = file.blocks(
+            BLOCK, dtype="float32", always_2d=True, frames=min(len(file), TRIED_SECONDS * file.samplerate)
+        )
+        for block in blocks:
+            _check_sound(block, file.samplerate)
+            heard, count = heard or bool(block.any()), count + len(block)
+        if not count:
+            _check_sound(numpy.zeros(0), file.samplerate)
+        if len(file) <= TRIED_SECONDS * file.samplerate:
+            problem = decoded_shortfall(file, count)
+        else:
+            file.seek(len(file) - 1)
+            heard, problem = True, None if len(file.read(1)) else "is cut off before its end"
+        if problem:
+            raise Unreadable(problem)
+    return heard
+
+
+@contextlib.contextmanager
+def _opened(item: Path | bytes) -> Iterator[Any]:
+    """Open a sound as a `soundfile.SoundFile`; what goes wrong inside is raised as Unreadable."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(io.BytesIO(item) if isinstance(item, bytes) else item) as file:
+            yield file
+    except Unreadable:
+        raise
     except Exception as error:  # libsndfile's errors are of several kinds
         if out_of_memory(error):
             raise
-        reason = one_line(error, 200)
-        text = f"{name} cannot be read as a sound ({reason}); {cure}, or convert it to wav, flac, mp3 or ogg."
-        raise BadData(text, "dataset", "source") from None
-    problem = None
-    if not LEAST_RATE <= own_rate <= MOST_RATE:
-        problem = f"has a sampling rate of {own_rate} Hz"
-    elif not len(samples):
-        problem = "holds no sound"
-    elif not numpy.isfinite(samples).all():
-        problem = "holds samples that are no finite numbers"
-    elif len(samples) == length and not samples.any():
-        problem = "is silent from beginning to end"
-    if problem:
-        raise BadData(f"{name} {problem}; {cure}.", "dataset", "source")
-    return _resampled(samples, own_rate, rate)[: max(1, round(seconds * rate))]
+        cure = f"{_CURE}, or convert it to wav, flac, mp3 or ogg"
+        raise Unreadable(f"cannot be read as a sound ({one_line(error, 200)})", cure) from None
+
+
+def _check_sound(samples: numpy.ndarray, rate: int) -> None:
+    """Raise Unreadable for samples that are none, or no finite numbers, and for an impossible sampling rate."""
+    if not LEAST_RATE <= rate <= MOST_RATE:
+        raise Unreadable(f"has a sampling rate of {rate} Hz")
+    if not len(samples):
+        raise Unreadable("holds no sound")
+    if not numpy.isfinite(samples).all():
+        raise Unreadable("holds samples that are no finite numbers")
 
 
 def _resampled(samples: numpy.ndarray, own_rate: int, rate: int) -> numpy.ndarray:

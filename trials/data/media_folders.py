@@ -1,36 +1,32 @@
-"""Folders of images or sounds as tables, and columns of paths or bytes as files that are safe to open.
+"""Folders of images or sounds as tables: a subfolder for each class.
 
-A folder holds a subfolder per class, or train and validation (val, valid, dev) and test folders that do. Names with a
-dot in front, files of other kinds, and links to folders within a class are left out. `data.sources` and `data.columns`
-call these functions; no image or sound is decoded here.
+What cannot be classes is refused with the sentence that mends it, what is passed over is named. Folders of splits are
+found before, by `data.folder_splits`. `data.sources` calls `read_folder`; no image or sound is decoded here.
 """
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from luthier.studies.files import sha256_file
+from luthier.trials.data.folder_splits import find_splits, is_split
+from luthier.trials.data.media_tree import SUFFIXES, Tree, inner_tree, listed, scan, table_cure
 from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
-from luthier.trials.paths import check_inside_roots
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-AUDIO_SUFFIXES = frozenset({".aif", ".aiff", ".au", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav"})
-SUFFIXES: Mapping[str, frozenset[str]] = {"image": IMAGE_SUFFIXES, "audio": AUDIO_SUFFIXES}
-"""Role -> the endings of its files."""
-_SPLITS = {"train": "train", "test": "test"} | dict.fromkeys(("validation", "val", "valid", "dev"), "validation")
-
-
-def find_splits(folder: Path) -> dict[str, Path]:
-    """Return name -> folder where `folder` holds a folder per split; nothing where it holds one per class."""
-    children = {child.name: child for child in _subfolders(folder)}
-    return children if "train" in children and len(children) > 1 and set(children) <= set(_SPLITS) else {}
-
-
-def standard_splits(names: Mapping[str, Path]) -> dict[str, str]:
-    """Return train, validation and test -> the name of the folder that holds it, from the result of `find_splits`."""
-    return {_SPLITS[name]: name for name in names}
+_CONTAINER = re.compile("audios?|data|files|images?|imgs?|jpe?gs?|originals?|photos|pictures|png|raw|sounds|wavs?")
+"""Names of a folder that holds a class's files and means nothing: n01443537/images."""
+_CURES = {
+    ".avif": "convert them with: mogrify -format png *.avif",
+    ".heic": "convert them with: mogrify -format jpg *.heic",
+    ".heif": "convert them with: mogrify -format jpg *.heif",
+    ".m4a": "convert them with: ffmpeg -i x.m4a x.wav",
+    ".mp4": "convert them with: ffmpeg -i x.mp4 x.wav",
+    ".wma": "convert them with: ffmpeg -i x.wma x.wav",
+}
 
 
 def read_folder(folder: Path, name: str, role: str, *path: str) -> Table:
@@ -39,90 +35,117 @@ def read_folder(folder: Path, name: str, role: str, *path: str) -> Table:
     Args:
         folder: The resolved folder.
         name: The folder as the user wrote it, for error messages.
-        role: "image" or "audio", which decides the endings that count.
+        role: "image" or "audio", which decides what files count.
         path: The spec's path of the folder, for error messages.
 
     Returns:
         A table with the columns `role` (paths) and label (the subfolder's name).
 
     Raises:
-        BadData: The folder cannot be read, or a class has no file.
+        BadData: The folder cannot be read, a class has no file, more files are passed over than read, or the subfolders
+            cannot be classes.
     """
-    try:
-        classes = _subfolders(folder)
-        files = {child.name: list(_files(child, SUFFIXES[role])) for child in classes}
-    except OSError as error:
-        raise BadData(f"{name} cannot be read: {error.strerror or error}. Check its permissions.", *path) from None
+    tree, prefix = inner_tree(scan(folder, name, role, *path), is_split)
+    here = f"{name}/{prefix}".rstrip("/") if prefix else name
+    copies = _copies(tree)
+    classes = {label: inner for label, inner in tree.folders.items() if label not in copies}
     if not classes:
-        text = f"{name} holds no folders; put the {role} files of each class into a folder with the class's name."
-        raise BadData(text, *path)
-    for label, inside in files.items():
-        if not inside:
+        text = f"{here} holds no folders; put the {role} files of each class into a folder with the class's name."
+        raise BadData(text + table_cure(tree, here, role), *path)
+    if len(classes) == 1 and tree.tables:
+        text = f"{here} holds one folder, {next(iter(classes))}, which is no set of classes."
+        raise BadData(text + table_cure(tree, here, role), *path)
+    _check_classes(here, classes, role, *path)
+    others: Counter[str] = Counter()
+    files: dict[str, list[Path]] = {}
+    for label, inner in classes.items():
+        trees = list(inner.below())
+        files[label] = [file for part in trees for file in part.files]  # splits are drawn by this order
+        ignored = sum((part.others for part in trees), Counter[str]())
+        others += ignored
+        if not files[label]:
             endings = ", ".join(sorted(SUFFIXES[role]))
-            raise BadData(f"{name}/{label} holds no {role} file ({endings}); add some or remove the folder.", *path)
+            seen = f", but {_counted(ignored)}" if ignored else ""
+            text = f"{here}/{label} holds no {role} file ({endings}){seen}; add some or remove the folder."
+            raise BadData(text, *path)
     paths = [file for inside in files.values() for file in inside]
     labels = [label for label, inside in files.items() for _ in inside]
+    _check_passed_over(here, role, len(paths), others, len(tree.files), *path)
+    notes = []
+    if others:
+        notes.append(f"{here}: passed over by their endings {_counted(others)}; {len(paths):,} {role} files are read.")
+    links = [f"{label}/{sub}" for label, inner in classes.items() for sub, t in inner.folders.items() if t.linked]
+    spare = [*(f"{copy} ({tree.folders[copy].count:,} files, a copy)" for copy in copies), *links]
+    spare += [f"{len(tree.files):,} {role} files beside the folders"] if tree.files else []
+    if spare:
+        notes.append(f"{here}: passed over {listed(spare)}.")
     names = [str(file.relative_to(folder)) for file in paths]
-    return Table(name, path, [role, "label"], {role: paths, "label": labels}, len(paths), rows_named=names)
+    columns: dict[str, list[Any]] = {role: list(paths), "label": list(labels)}
+    return Table(name, path, [role, "label"], columns, len(paths), rows_named=names, notes=tuple(notes))
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+def _copies(tree: Tree) -> list[str]:
+    """Return the folders that hold folders of the same names as stand beside them: pets/{cat, dog, pets/{cat, dog}}."""
+    return [
+        name
+        for name, inner in tree.folders.items()
+        if not inner.files and len(inner.filled) > 1 and set(inner.filled) <= set(tree.folders) - {name}
+    ]
 
 
-def _files(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
-    for here, inner, names in os.walk(folder):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in suffixes:
-                yield Path(here, name)
+def _check_classes(name: str, classes: dict[str, Tree], role: str, *path: str) -> None:
+    """Raise BadData where the folders cannot be classes: splits without classes, or all with the same subfolders."""
+    filled = {label: tree for label, tree in classes.items() if tree.count}
+    splits = find_splits(list(filled))
+    if len(set(splits.values())) > 1 and len(splits) == len(filled):
+        train = next((folder for folder, split in splits.items() if split == "train"), next(iter(splits)))
+        raise BadData(
+            f"{name} holds {listed(list(filled))}, which are splits and no classes; write dataset.source as "
+            f"{{train: {name}/{train}, ...}}, each with a folder for each class.",
+            *path,
+        )
+    if len(filled) < 2 or any(tree.files for tree in filled.values()):
+        return
+    inside = {label: set(tree.filled) for label, tree in filled.items()}
+    owners = Counter(sub for subs in inside.values() for sub in subs)
+    shared = sorted(sub for sub, count in owners.items() if count > 1)
+    if len(owners) == 1 and _CONTAINER.fullmatch(shared[0].lower()):
+        return
+    if 2 * len(shared) < len(owners) or not all(subs & set(shared) for subs in inside.values()):
+        return
+    first, second, *_ = filled
+    if len(set(find_splits(shared).values())) > 1:
+        raise BadData(
+            f"{name}: {listed(list(filled))} hold the splits {listed(shared)}. Put the folders of the classes inside "
+            f"those of the splits ({shared[0]}/{first}), or list files and labels in a csv for each split.",
+            *path,
+        )
+    raise BadData(
+        f"{name}: {listed(list(filled))} hold the same folders ({listed(shared)}), so they are parts of the data and "
+        f"no classes. If they are splits, write dataset.source as {{train: {name}/{first}, test: {name}/{second}}}; to "
+        f"learn from all, or to tell them apart, list the {role} files and their labels in a csv.",
+        *path,
+    )
 
 
-def media(table: Table, column: str) -> list[Path | bytes]:
-    """Return a column's files: resolved paths that exist and lie where data may be read, or bytes. Raises BadData."""
-
-    def refuse(row: int, text: str) -> BadData:
-        return BadData(f"{table.name}, {table.where(row)}: column {column!r} {text}", *table.path)
-
-    files: list[Path | bytes] = []
-    for i, cell in enumerate(table.columns[column]):
-        value = cell
-        if isinstance(cell, dict):  # as the `datasets` library writes images and sounds
-            value = cell.get("path") if cell.get("bytes") is None else cell["bytes"]
-        if isinstance(value, Path | str) and str(value).strip():
-            try:
-                files.append(_checked(str(value), table))
-            except (BadData, OSError, RuntimeError, ValueError) as error:
-                raise refuse(i, f"names {value}: {_reason(error)}") from None
-        elif isinstance(value, bytes | bytearray) and value:
-            files.append(bytes(value))
-        elif value is None or value in ("", b"") or (isinstance(value, str) and not value.strip()):
-            raise refuse(i, "is empty; fill it in or remove the row.")
-        else:
-            raise refuse(i, f"holds {type(value).__name__} where a path or a file's bytes are wanted.")
-    return files
+def _check_passed_over(name: str, role: str, read: int, others: Counter[str], loose: int, *path: str) -> None:
+    """Raise BadData where more files are passed over than read."""
+    if others.total() + loose <= read:
+        return
+    seen = [_counted(others)] if others else []
+    seen += [f"{loose:,} {role} files that lie in no class's folder"] if loose else []
+    cure = next((f" ({_CURES[ending]})" for ending, _ in others.most_common() if ending in _CURES), "")
+    raise BadData(
+        f"{name}: {read:,} {role} files can be read, and more would be passed over: {', '.join(seen)}. Convert those "
+        f"that belong to the data{cure} and move the others away.",
+        *path,
+    )
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, BadData):
-        return error.message
-    return f"it cannot be opened ({getattr(error, 'strerror', None) or error}). Check the path and its permissions."
-
-
-def _checked(path: str, table: Table) -> Path:
-    if "://" in path:
-        raise BadData("URLs are not fetched; download the files and name their paths.")
-    file = (table.folder / path if table.folder else Path(path)).resolve()
-    if not any(file.is_relative_to(folder) for folder in table.own_folders):
-        check_inside_roots(file, "it")
-    status = file.stat()  # a FileNotFoundError becomes the message
-    if not file.is_file():
-        raise BadData("it is no file. Name a file.")
-    if status.st_size == 0:
-        raise BadData("the file is empty. Replace it or remove the row.")
-    if not os.access(file, os.R_OK):
-        raise BadData("it cannot be read. Check its permissions.")
-    return file
+def _counted(others: Counter[str]) -> str:
+    """Return the endings with their numbers of files, the most frequent first: 101 files (77 .heic, 24 .txt)."""
+    parts = [f"{count:,} {ending}" for ending, count in sorted(others.items(), key=lambda pair: (-pair[1], pair[0]))]
+    return f"{others.total():,} files ({listed(parts)})"
 
 
 def content_digest(value: Path | bytes) -> str:

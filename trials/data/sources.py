@@ -13,7 +13,8 @@ from typing import Any
 
 from luthier.studies.dataset import SplitFiles
 from luthier.studies.text import one_line
-from luthier.trials.data.media_folders import SUFFIXES, folder_stamps, read_folder
+from luthier.trials.data.media_folders import folder_stamps, read_folder
+from luthier.trials.data.media_tree import SUFFIXES
 from luthier.trials.data.tabular import FILE_READERS, Table
 from luthier.trials.errors import BadData
 from luthier.trials.paths import FORMATS, local_path

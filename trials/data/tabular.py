@@ -35,6 +35,7 @@ class Table:
         rows_named: The name of each row, where rows are files of a folder.
         folder: The folder that relative paths in the table start from.
         own_folders: Folders outside the data roots in which paths may lie nevertheless: the hub's caches.
+        notes: Sentences on what of the source is passed over.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Table:
     rows_named: list[str] | None = None
     folder: Path | None = None
     own_folders: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def where(self, row: int) -> str:
         """Return the name of a row in an error message; `row` counts from 0, the message from 1, without the header."""

@@ -10,9 +10,10 @@ from pydantic import ValidationError
 
 from luthier.studies.hyperparameters import Params, complete
 from luthier.studies.protocol import Assignment
-from luthier.studies.results import BatchFit, Estimates, Inspection, ModelSummary
+from luthier.studies.results import NOTES, BatchFit, Estimates, Inspection, ModelSummary
 from luthier.studies.space import Space
 from luthier.studies.spec import StudySpec
+from luthier.studies.wire import TEXT_CHARACTERS, cut
 from luthier.trials.data.batches import training_batches
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.errors import BadData
@@ -50,7 +51,10 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
         Ended: The assignment is to end now.
     """
     spec = assignment.spec
-    _check_evaluations(spec, cache.open(assignment).data.rows["train"])
+    data = cache.open(assignment).data
+    for note in data.notes:
+        session.log(note)
+    _check_evaluations(spec, data.rows["train"])
     models, estimates = list[ModelSummary](), list[Estimates | None]()
     dropout = spec.space.offers("strategy", "lora")  # adapters have a dropout of their own
     for name in spec.models:
@@ -79,6 +83,7 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
         rows=study.data.rows,
         fingerprint=study.data.fingerprint,
         estimates=_over_models(estimates),
+        notes=[cut(note, TEXT_CHARACTERS) for note in study.data.notes[:NOTES]],
     )
 
 

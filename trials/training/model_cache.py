@@ -133,7 +133,7 @@ class ModelCache:
             self._data = None  # never hold two studies' data in memory
             for cached in self._models.values():
                 cached.encoded.clear()
-            self._data = (key, load_data(spec.dataset, spec.task, spec.seed))
+            self._data = (key, load_data(spec.dataset, spec.task, spec.seed, assignment.inspection is None))
         data = self._data[1]
         if assignment.inspection is not None and assignment.inspection.fingerprint != data.fingerprint:
             text = "The data changed since the study began; put the old file back, or start a new study on the new one."

@@ -38,7 +38,7 @@ def nothing_stored(house: Running) -> bool:
 def test_a_plan_tells_what_would_run(house: Running) -> None:
     body = planned(house, ScriptedWorker.inspect, budget={"trials": 10}, parallel=2).json()
     assert body["space"]["freeze_depth"]["high"] == 6, "auto is resolved"
-    assert body["data"] == {"rows": INSPECTION.rows, "labels": INSPECTION.labels}
+    assert body["data"] == {"rows": INSPECTION.rows, "labels": INSPECTION.labels, "notes": []}
     (model,) = body["models"]
     assert model["model"] == "models/tiny"
     assert len(model["blocks"]) == 6
@@ -47,6 +47,18 @@ def test_a_plan_tells_what_would_run(house: Running) -> None:
     assert body["estimates"] == {"seconds_per_trial": 12.5, "seconds": 62.5, "memory_bytes": 1_000_000}
     assert sizes[1] == {"batch_size": 32, "fits": False, "micro_batch": 16, "memory_bytes": 4_000_000}
     assert nothing_stored(house)
+
+
+def test_what_an_inspection_says_of_the_data_is_shown(house: Running, worker: ScriptedWorker) -> None:
+    notes = ["data: passed over predict (5 image files).", "2 of 60 sounds are silent."]
+    worker.inspection = INSPECTION.model_copy(update={"notes": notes})
+
+    def inspect(scripted: ScriptedWorker, a: Assignment) -> None:
+        scripted.finish(a, inspection=worker.inspection.model_dump(mode="json"))
+
+    assert planned(house, inspect).json()["data"]["notes"] == notes
+    house.started(worker, "noted", budget={"trials": 1})
+    assert house.study("noted")["warnings"] == notes
 
 
 def test_a_plan_of_bad_data_names_the_path(house: Running) -> None:

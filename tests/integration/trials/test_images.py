@@ -204,6 +204,27 @@ def test_a_broken_image_is_found_before_the_first_trial(
         inspect(assign(AssignmentKind.INSPECT, spec=spec), session, ModelCache())
 
 
+def test_broken_images_are_left_out_of_the_inspection_and_the_trials(
+    assign: Callable[..., Assignment], session: Memory, tmp_path: Path
+) -> None:
+    model = ARCHITECTURES["convnext"].build(tmp_path / "model")
+    file = tiny_data("image-classification", tmp_path / "data", rows=60)
+    for number in (3, 4, 5):
+        broken = tmp_path / "data" / f"{number}.png"
+        broken.write_bytes(broken.read_bytes()[:200])
+    (tmp_path / "data" / "6.png").write_bytes(b"")
+    spec = {"task": "image-classification", "model": str(model), "dataset": {"source": str(file)}}
+    with pytest.raises(BadData, match=r"4 of 60 image files cannot be used: .*unreadable: skip"):
+        inspect(assign(AssignmentKind.INSPECT, spec=spec), session, ModelCache())
+    spec["dataset"] = {"source": str(file), "unreadable": "skip"}
+    found = inspect(assign(AssignmentKind.INSPECT, spec=spec), session, ModelCache())
+    assert sum(found.rows.values()) == 56
+    assert any("4 of 60 image files cannot be used" in line for line in session.lines)
+    assert found.notes == session.lines[: len(found.notes)]
+    train(assign(spec=spec, params={"epochs": 1}, inspection=found), session, ModelCache())
+    assert session.metrics[-1]["accuracy"] is not None
+
+
 def test_an_augmented_trial_repeats_itself_and_resumes_exactly(
     pictures: Callable[..., Assignment], tmp_path: Path
 ) -> None:

@@ -43,6 +43,8 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"dataset.validation": 1.5}, "dataset.validation", "above 0 and below 1"),
     ({"dataset.test": -0.1}, "dataset.test", "from 0 to below 1"),
     ({"dataset.validation": 0.6, "dataset.test": 0.5}, "dataset.test", "must leave rows to train on"),
+    ({"dataset.unreadable": "skip"}, "dataset.unreadable", "must be refuse: text-classification has no images"),
+    ({"dataset.unreadable": "ignore"}, "dataset.unreadable", "'refuse' or 'skip'"),
     ({"dataset.limit": 3}, "dataset.limit", "greater than or equal to 10"),
     ({"objective": {"metric": "bleu"}}, "objective.metric", "must be one of accuracy, macro_f1, matthews, auc, loss"),
     ({"objective": {"metric": "loss", "direction": "maximize"}}, "objective.direction", "must be minimize for loss"),

@@ -14,7 +14,8 @@ INSPECTION = (
     '{"blocks":[{"name":"b.0","parameters":3}],"trainable_parameters":[4,1],'
     '"others":[{"blocks":[],"trainable_parameters":[2]}],"label_names":["ham","spam"],"labels":{"ham":6,"spam":4},'
     '"rows":{"train":10},"fingerprint":"f","estimates":{"seconds_per_trial":1.5,"memory_bytes":null,'
-    '"batch_sizes":[{"batch_size":8,"fits":true,"micro_batch":8,"memory_bytes":9}]}}'
+    '"batch_sizes":[{"batch_size":8,"fits":true,"micro_batch":8,"memory_bytes":9}]},'
+    '"notes":["2 sounds are silent."]}'
 )
 COMPARISON = (
     '{"examples":10,"left_out":2,"units":12,"independent":false,"champion":{"accuracy":0.5},'
@@ -48,6 +49,8 @@ def test_python_uses_names_of_its_own() -> None:
     inspection = Inspection.model_validate_json(INSPECTION)
     comparison = Comparison.model_validate_json(COMPARISON)
     assert [summary.trainable_parameters for summary in inspection.further_models] == [[2]]
+    before_notes = INSPECTION.replace(',"notes":["2 sounds are silent."]', "")
+    assert Inspection.model_validate_json(before_notes).notes == []
     assert (comparison.excluded, comparison.labelled_units) == (2, 12)
     assert PromotionDecision.model_validate_json(DECISION).excluded == 2
 

@@ -1,5 +1,6 @@
 """Images and sounds as data: folders, tables of paths, and bytes in tables; related rows stay together."""
 
+import io
 import json
 import os
 import shutil
@@ -9,10 +10,11 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
+from PIL import Image
 
 from luthier.studies.dataset import Dataset
 from luthier.trials.data.load import Data, load_data
-from luthier.trials.data.media_folders import folder_stamps
+from luthier.trials.data.media_folders import folder_stamps, read_folder
 from luthier.trials.errors import BadData
 
 
@@ -22,8 +24,10 @@ def load(source: Any, task: str = "image-classification", seed: int = 0, **optio
 
 
 def picture(number: int) -> bytes:
-    """A PNG's head, and what makes it a file of its own: data is never decoded here."""
-    return b"\x89PNG\r\n\x1a\n" + number.to_bytes(4, "big")
+    """A PNG of its own for each number."""
+    file = io.BytesIO()
+    Image.new("RGB", (2, 2), (number // 256, number % 256, 0)).save(file, "PNG")
+    return file.getvalue()
 
 
 def fill(folder: Path, files: int = 12, start: int = 0, classes: tuple[str, ...] = ("cat", "dog")) -> Path:
@@ -55,6 +59,17 @@ def test_a_folder_per_class(tmp_path: Path) -> None:
         for path, label in zip(split.columns["image"], split.targets, strict=True):
             assert data.label_names[label] in path.parts
     assert set(data.splits["train"].columns) == {"image"}
+
+
+def test_the_order_of_rows_stays(tmp_path: Path) -> None:
+    """Splits are drawn by it, and the fingerprint of a study that goes on must stay what it is."""
+    names = ["cat/b.png", "cat/c.png", "cat/a/z.png", "cat/a/q/b.png", "cat/b/a.png"]
+    names += ["dog/1.png", "dog/10.png", "dog/2.png"]
+    for i, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(picture(i))
+    table = read_folder(tmp_path, "pets", "image", "dataset", "source")
+    assert table.rows_named == names
 
 
 def test_folders_for_splits(tmp_path: Path) -> None:
