@@ -29,6 +29,7 @@ from luthier.service.storage.work_queue import has_free_slot, list_queued
 from luthier.studies.hyperparameters import Params
 from luthier.studies.protocol import TRAINING, Assignment, AssignmentKind, Claim, StudyState, TrialState
 
+KINDS = frozenset(AssignmentKind)  # a newer version's row may have another
 DRAWING_SECONDS = 5.0  # that a claim waits for other claims that draw for the same study; then its worker asks again
 
 
@@ -90,14 +91,17 @@ class Claims:
             placement: the worker, and the room on its GPU.
             outcomes: gets, for each study that was tried, what handing out raised, so that it stays queued; or None.
         """
-        for row in list_queued(session, self.core.only):
+        passed: set[int] = set()  # studies whose work cannot be handed out now: it must not hide that of others
+        while True:
+            rows = list_queued(session, self.core.only, passed)
+            unusable = {row.study_id for row in rows if not self._can_hand_out(session, row)}
+            if not unusable:
+                break
+            passed |= unusable
+        for row in rows:
             study_id, kind = row.study_id, AssignmentKind(row.kind)
             study = session.get_one(StudyRow, study_id)
-            if not study.is_readable or not isinstance(row.params, dict):
-                continue
-            if self.core.searches.faults.rests(study_id, Doing.HAND_OUT):
-                continue
-            if placement.reserve(session, study, kind, row.params) is None:
+            if study_id in outcomes or placement.reserve(session, study, kind, row.params) is None:
                 continue
             try:
                 with session.begin_nested():
@@ -111,6 +115,11 @@ class Claims:
                     raise
                 outcomes[study_id] = error
         return None
+
+    def _can_hand_out(self, session: Session, row: AssignmentRow) -> bool:
+        """Return whether a queued row can be read, and its study's work has not just failed to be handed out."""
+        is_readable = session.get_one(StudyRow, row.study_id).is_readable and isinstance(row.params, dict)
+        return is_readable and row.kind in KINDS and not self.core.searches.faults.rests(row.study_id, Doing.HAND_OUT)
 
     def _lease(self, session: Session, study: StudyRow, row: AssignmentRow, placement: Placement) -> Assignment | None:
         """Lease a queued assignment to the worker; None when another claim was faster."""

@@ -14,8 +14,10 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from luthier.service.dispatch.core import Core
+from luthier.service.dispatch.search_faults import Doing
 from luthier.service.lifecycle import study_rows, transitions
 from luthier.service.storage.clock_watch import ClockWatch
+from luthier.service.storage.database import is_passing
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import ENDED, AssignmentKind, TrialState
 
@@ -48,7 +50,13 @@ class Reaper:
             unended = select(StudyRow.id).where(StudyRow.state.not_in(ENDED), ~StudyRow.transient)
             study_ids = list(session.scalars(unended))
         for study_id in study_ids:
-            self._mend(study_id)
+            try:
+                self._mend(study_id)
+                self.core.searches.faults.heal(study_id, Doing.SETTLE)
+            except Exception as error:  # of one study: the others are settled all the same
+                if is_passing(error):
+                    raise
+                self.core.searches.faults.note(study_id, f"{study_id}", Doing.SETTLE, error)
 
     def guarded_tick(self, monotonic: Callable[[], float] = time.monotonic) -> Callable[[], None]:
         """Return a `tick` for a thread, which takes no lease back after a pause in which workers could not renew.

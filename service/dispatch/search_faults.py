@@ -29,6 +29,7 @@ class Doing(StrEnum):
 
     DRAW = "No trial can be drawn now"
     HAND_OUT = "Its queued work cannot be handed out now"
+    SETTLE = "It cannot be moved on now"
     TELL = "The search lacks results of trials, and plots with it"
 
 

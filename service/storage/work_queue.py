@@ -5,11 +5,13 @@ Called by `service/dispatch/claims.py`, and for claims that wait. Nothing is cha
 
 import sys
 from collections import Counter
+from collections.abc import Collection
 from functools import lru_cache
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, aliased
 
+from luthier.service.storage.column_types import Unreadable
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import TRAINING, AssignmentKind, StudyState, TrialState
 
@@ -38,7 +40,7 @@ def _queued(only: str | None) -> Select[AssignmentRow]:
     return queued if only is None else queued.where((StudyRow.name == only) | StudyRow.transient)
 
 
-def list_queued(session: Session, only: str | None = None) -> list[AssignmentRow]:
+def list_queued(session: Session, only: str | None = None, without: Collection[int] = ()) -> list[AssignmentRow]:
     """Return the assignments to hand out next: the most urgent kind first, then the oldest. No row is locked.
 
     Trials and repetitions are left out while their study is paused or runs `parallel` of them.
@@ -46,8 +48,10 @@ def list_queued(session: Session, only: str | None = None) -> list[AssignmentRow
     Args:
         session: the caller's transaction.
         only: name of the one study to consider, beside plans; None: all studies.
+        without: ids of studies to leave out.
     """
-    return list(session.scalars(_queued(only)))
+    queued = _queued(only)
+    return list(session.scalars(queued.where(AssignmentRow.study_id.not_in(without)) if without else queued))
 
 
 def count_work(session: Session, only: str | None = None) -> int:
@@ -89,6 +93,8 @@ def _undrawn(session: Session, study_id: int) -> int:
     )
     spec = session.scalar(select(StudyRow.spec).where(StudyRow.id == study_id))
     last = session.scalar(numbers)  # numbers are dense
+    if isinstance(spec, Unreadable):
+        return 0  # no trial of it is drawn
     if spec is None or spec.budget.trials is None:
         return sys.maxsize
     return spec.budget.trials - (0 if last is None else last + 1)
