@@ -36,6 +36,7 @@ from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow, W
 from luthier.service.times import instant
 from luthier.studies.hyperparameters import HYPERPARAMETERS
 from luthier.studies.protocol import ENDED, AssignmentKind, Reason, StudyState, TrialState
+from luthier.studies.results import Inspection
 from luthier.studies.tasks import Task
 from luthier.studies.text import one_line
 from luthier.studies.wire import TEXT_CHARACTERS, cut
@@ -97,8 +98,8 @@ def _study(study: StudyRow, standing: Standing) -> StudyView:
 
 
 def _notes(study: StudyRow) -> list[str]:
-    """Return what its inspection says of the data."""
-    return [] if study.inspection is None else study.inspection.notes
+    """Return what its inspection says of the data; nothing where there is none, or it cannot be read."""
+    return study.inspection.notes if isinstance(study.inspection, Inspection) else []
 
 
 def _damaged_study(study: StudyRow, error: Exception) -> StudyView:
