@@ -14,9 +14,19 @@ from typing import Any
 from luthier.studies.dataset import Dataset, SplitFiles
 from luthier.studies.tasks import TASKS
 from luthier.trials.data.columns import COLUMN_READERS, read_groups
+from luthier.trials.data.containers import standard_tables
 from luthier.trials.data.labels import class_labels, tag_labels
 from luthier.trials.data.media_folders import content_digest, find_splits, standard_splits
-from luthier.trials.data.sources import HubDataset, LocalFolder, locate, media_role, read, read_hub
+from luthier.trials.data.sources import (
+    HubDataset,
+    LocalFolder,
+    folder_tables,
+    locate,
+    media_role,
+    read,
+    read_hub,
+    read_part,
+)
 from luthier.trials.data.splits import Split, draw_splits, sample
 from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
@@ -114,6 +124,12 @@ def _tables(dataset: Dataset, roles: Mapping[str, str]) -> dict[str, Table]:
     located = locate(source, *path)
     if isinstance(located, HubDataset):
         return read_hub(located, dataset.subset, {"train": "train"} | named, set(roles.values()))
+    if isinstance(located, LocalFolder) and (found := folder_tables(located, roles)):
+        standard = {"train": "train"} | standard_tables(found)
+        if dataset.test == 0:
+            standard.pop("test", None)
+        chosen = _choose(standard | named, found, "table")
+        return {split: read_part(found[name], f"{source} ({name})", roles, path) for split, name in chosen.items()}
     if isinstance(located, LocalFolder) and media_role(roles) and (folders := find_splits(located.folder)):
         standard = standard_splits(folders)
         if dataset.test == 0:
