@@ -15,7 +15,7 @@ from luthier.trials.data.text_files import TextFile, read_text
 
 _BLANKS = re.compile(r"[ \t]+")
 _TAB = re.compile(r" *\t *")
-_PROPERTY = re.compile(r"#\s*[\w.:-]+(\s+[\w.:-]+)?\s*=(\s|$)")  # CoNLL-U: # sent_id = 7
+_PROPERTY = re.compile(r"#\s+[\w.:-]+(\s+[\w.:-]+)?\s*=(\s|$)")  # CoNLL-U: # sent_id = 7
 _COLUMNS = re.compile(r"#\s*global\.columns\s*=\s*(.+)")
 _TAG = re.compile(r"O|[BIESLUM]-\S+")
 _NO_WORD = re.compile(r"\d+-\d+|\d+\.\d+")  # CoNLL-U's multiword tokens, whose words follow, and its empty nodes
@@ -76,7 +76,7 @@ def _column(rows: list[list[_Line]], index: int) -> list[list[str]]:
 def _sentences(file: TextFile) -> tuple[list[list[_Line]], list[str]]:
     """Return the lines of each sentence, and the names that a comment gives the columns. Raises BadData."""
     names: list[str] = []
-    texts = [(number, line.strip(" \t\r\n\ufeff")) for number, line in enumerate(file.lines(), 1)]
+    texts = [(number, line.strip(" \t\r\n")) for number, line in enumerate(file.lines(), 1)]
     body = [(n, text) for n, text in texts if text and not text.startswith("#") and _START not in text]
     body = body or [(n, text) for n, text in texts if text and _START not in text]
     with_tabs = bool(body) and len({text.count("\t") for _, text in body}) == 1 and "\t" in body[0][1]
@@ -125,7 +125,7 @@ def _is_counted(file: TextFile, rows: list[list[_Line]]) -> bool:
         return True
     wrong = [i for i, row in enumerate(ids) if row != [str(k) for k in range(start, start + len(row))] or start > 1]
     if not wrong:
-        return max(map(len, ids)) > 1
+        return max(map(len, ids)) > 1 or len(rows[0][0].cells) > 2
     if len(wrong) * 2 > len(ids):
         return False
     line = next((line for k, line in enumerate(rows[wrong[0]], start) if line.cells[0] != str(k)), rows[wrong[0]][0])

@@ -17,7 +17,7 @@ from luthier.trials.data.text_files import TextFile, read_text
 
 _CELL_CHARACTERS = 1 << 27  # the csv module's own limit of 128 KiB is shorter than many a document
 _SEPARATOR_LINE = re.compile(rb'(?:sep=(.)|"sep=(.)")[^\S\n]*\n', re.IGNORECASE)
-_QUOTE_FIRST = re.compile(rb'(?:\A|[\t\r\n])"')
+_QUOTES_FIRST = (b'\t"', b'\n"', b'\r"')  # in a field
 CSV, TSV = (",", ";", "\t", "|"), ("\t", ",", ";", "|")
 """What may be between two fields of a file of either ending, the usual first."""
 _SPARK = (
@@ -127,7 +127,7 @@ def _with_tabs(file: TextFile, separator: str, selection: set[str], first: int) 
     """Return the rows of a file with tabs, in which quotes are text unless it is consistently quoted. Raises Fault."""
     given = (file, separator, selection, first)
     as_text = _try(plain, *given)
-    if _QUOTE_FIRST.search(file.data) is None:
+    if not file.data.startswith(b'"') and not any(quote in file.data for quote in _QUOTES_FIRST):
         if isinstance(as_text, Fault):
             raise as_text
         return as_text

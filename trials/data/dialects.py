@@ -167,13 +167,8 @@ def _note(found: Read, row: list[str], taken: list[str], line: int, separator: s
 
 def plain(file: TextFile, separator: str, selection: set[str], first: int) -> Read:
     """Read a file in which quotes are text like any other; the arguments and faults are those of `quoted`."""
-
-    def rows() -> Rows:
-        for line, text in enumerate(file.lines(), first):
-            content = text.rstrip("\r\n")
-            yield line, content.split(separator) if content else []
-
-    return collect(rows(), selection)
+    reader = csv.reader(file.lines(), delimiter=separator, quoting=csv.QUOTE_NONE)
+    return collect(enumerate(reader, first), selection)
 
 
 _PAIRS = re.compile(r"\\(.)", re.DOTALL)
