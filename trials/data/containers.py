@@ -5,7 +5,6 @@ shard is left out silently: a set is read whole, and one of several files given 
 """
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -82,9 +81,11 @@ def standard_tables(tables: Mapping[str, Any]) -> dict[str, str]:
 
 
 def table_stamps(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Return (path, size, time in nanoseconds) of each table in a folder and the folders in it."""
-    files = (Path(here, name) for here, _, names in os.walk(folder) for name in names if kind_of(name) in FORMATS)
-    return tuple((str(file), (status := file.stat()).st_size, status.st_mtime_ns) for file in files)
+    """Return (path, size, time in nanoseconds) of each table that `find_tables` may find in a folder."""
+    inner = [child for child in folder.iterdir() if child.name == "data" or _SPLIT.fullmatch(child.name)]
+    files = (file for here in (folder, *inner) if here.is_dir() for file in here.iterdir())
+    tables = sorted(file for file in files if kind_of(file.name) in FORMATS and file.is_file())
+    return tuple((str(file), (status := file.stat()).st_size, status.st_mtime_ns) for file in tables)
 
 
 def _files(folder: Path, media: bool) -> list[Path]:

@@ -154,11 +154,13 @@ def _quoted_rows(file: TextFile, separator: str, first: int, found: Read) -> Row
 
 
 def _note(found: Read, row: list[str], taken: list[str], line: int, separator: str, width: int) -> None:
-    """Note a quote inside a field without quotes, and lines of a row of which each could be a row."""
+    """Note a quote inside a field without quotes, and lines of a row of which each could be a row. Raises Fault."""
     if found.odd is None:
         text = "".join(taken)
         for value in row:
             if '"' in value and '"' + value.replace('"', '""') + '"' not in text:
+                if value.startswith(" ") and value.strip(" ").startswith('"') and value.endswith('"'):
+                    raise Fault(line, f": line {line} has a blank between a separator and a quote; remove the blank.")
                 found.odd = line
                 break
     if len(taken) > 1 and all(text.count(separator) == width - 1 for text in taken):

@@ -158,6 +158,7 @@ REFUSED: dict[str, tuple[str, str | bytes, list[str]]] = {
     "rows swallowed": ("d.csv", comma('"a,pos\nb,neg\nc",pos\n'), ["line 6", "line 8", "looks like a row"]),
     "escaped in two ways": ("d.csv",
         'text,label\n"a \\"b\\" \\n \\\\ c",pos\nd,neg\n', ["row 1 (line 2)", 'option("escape"']),
+    "a blank before a quote": ("d.csv", 'text, label\na, "pos"\n"b, c", "neg"\n', ["line 2", "blank", "quote"]),
     "an open quote": ("d.csv", comma('"a,joy\n'), ["row 5 (line 6)", "Check its quotes"]),
     "ragged tabs": ("d.tsv", tabs("a\tb"), ["row 1 (line 2)", "3 fields"]),
     "tabs, partly quoted": ("d.tsv", 'text\tlabel\n"a\tb"\tpos\nsay "c"\tneg\n', ["line 3", "quote"]),
