@@ -1,4 +1,4 @@
-"""Sentences of tagged words, as the shared tasks of CoNLL write them: a word a line, a blank line between sentences.
+"""Sentences of tagged words as the shared tasks of CoNLL write them: a word a line, a blank line between.
 
 `data.readers` calls `read_conll`. By default the word is first in a line and its tag last. Where the first column
 counts the words (CoNLL-U, GermEval), the columns are told apart by what they hold; what is not certain is refused, with

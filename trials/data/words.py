@@ -1,4 +1,4 @@
-"""Tables with a word a row, as sentences: a column says the sentence of each word, or blank lines are between them.
+"""Tables with a word a row, as sentences: a column says the sentence of each word, or blank lines do.
 
 `data.readers` calls `read_words` for tagged words in csv, tsv and txt files.
 """
