@@ -11,9 +11,18 @@ from pathlib import Path
 
 from luthier.trials.errors import BadData
 
-FORMATS = ("csv", "tsv", "json", "jsonl", "parquet", "arrow", "conll", "bio", "iob")
-"""Suffixes of the files that `data.tabular` reads."""
+FORMATS = ("csv", "tsv", "json", "jsonl", "parquet", "arrow", "conll", "conllu", "bio", "iob", "iob2", "txt")
+"""Suffixes of the files that `data.readers` reads."""
+OTHERS = ("xlsx", "xlsm", "xls", "ods", "zip", "zst")
+"""Suffixes of files that people have instead; a message says how to convert them."""
+_PACKED = (".gz", ".bz2", ".xz")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+
+def kind_of(name: str) -> str:
+    """Return the ending of a file's name, without that of its compression: csv for d.csv.gz."""
+    file = Path(name)
+    return Path(file.stem if file.suffix.lower() in _PACKED else file.name).suffix.lstrip(".").lower()
 
 
 def local_path(text: str, *path: str) -> Path | None:
@@ -38,7 +47,7 @@ def local_path(text: str, *path: str) -> Path | None:
         resolved, exists = here.resolve(), here.exists()
     except (OSError, RuntimeError) as error:
         raise BadData(f"{text} cannot be opened: {error}. Check the path.", *path) from None
-    hub = _HUB_ID.fullmatch(text) is not None and here.suffix.lstrip(".").lower() not in FORMATS
+    hub = _HUB_ID.fullmatch(text) is not None and kind_of(text) not in (*FORMATS, *OTHERS)
     if hub and not exists:
         return None
     check_inside_roots(resolved, text, *path)

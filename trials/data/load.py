@@ -12,10 +12,20 @@ from dataclasses import dataclass, replace
 from luthier.studies.dataset import Dataset, SplitFiles
 from luthier.studies.tasks import TASKS
 from luthier.trials.data.columns import COLUMN_READERS, read_groups
+from luthier.trials.data.containers import standard_tables
 from luthier.trials.data.folder_splits import choose_folders
 from luthier.trials.data.media_columns import Usable, usable_tables
 from luthier.trials.data.media_folders import content_digest
-from luthier.trials.data.sources import HubDataset, LocalFolder, locate, media_role, read, read_hub
+from luthier.trials.data.sources import (
+    HubDataset,
+    LocalFolder,
+    folder_tables,
+    locate,
+    media_role,
+    read,
+    read_hub,
+    read_part,
+)
 from luthier.trials.data.splits import Split, draw_splits, sample
 from luthier.trials.data.tabular import Table
 from luthier.trials.data.targets import Targets, targets_class
@@ -124,6 +134,12 @@ def _tables(dataset: Dataset, roles: Mapping[str, str]) -> dict[str, Table]:
     located = locate(source, *path)
     if isinstance(located, HubDataset):
         return read_hub(located, dataset.subset, {"train": "train"} | named, set(roles.values()))
+    if isinstance(located, LocalFolder) and (parts := folder_tables(located, roles)):
+        standard = {"train": "train"} | standard_tables(parts)
+        if dataset.test == 0:
+            standard.pop("test", None)
+        chosen = _choose(standard | named, parts, "table")
+        return {split: read_part(parts[name], f"{source} ({name})", roles, path) for split, name in chosen.items()}
     role = media_role(roles)
     if isinstance(located, LocalFolder) and role is not None:
         found = choose_folders(located.folder, source, role, named, dataset.test != 0, *path)

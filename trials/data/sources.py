@@ -6,16 +6,19 @@ data changed. Local paths stay inside the data roots (`luthier.trials.paths`), a
 
 import functools
 import pkgutil
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from luthier.studies.dataset import SplitFiles
 from luthier.studies.text import one_line
+from luthier.trials.data.arrow import class_names
+from luthier.trials.data.containers import find_tables, read_tables, refuse_lone_part, table_stamps
 from luthier.trials.data.media_folders import folder_stamps, read_folder
 from luthier.trials.data.media_tree import SUFFIXES
-from luthier.trials.data.tabular import FILE_READERS, Table
+from luthier.trials.data.readers import read_file
+from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
 from luthier.trials.paths import FORMATS, local_path
 
@@ -77,7 +80,7 @@ def media_role(roles: Iterable[str]) -> str | None:
 
 
 def read(located: Located, roles: Mapping[str, str]) -> Table:
-    """Read one table from a local file, or from a folder where the task is one of images or sounds.
+    """Read one table from a local file, a folder of its parts, or a folder of images or sounds.
 
     Args:
         located: The source; a hub data set is refused here, because a file is expected.
@@ -88,8 +91,19 @@ def read(located: Located, roles: Mapping[str, str]) -> Table:
     """
     role = media_role(roles)
     text, path = located.text, located.path
-    if role is None or not isinstance(located, LocalFolder):
-        return _read_file(located, set(roles.values()))
+    if isinstance(located, HubDataset):
+        raise BadData(f"{text} is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file.", *path)
+    if isinstance(located, LocalFile):
+        refuse_lone_part(located.file, text, path)
+        return without_lists_of_one(read_file(located.file, text, roles, path), roles)
+    tables = folder_tables(located, roles)
+    if len(tables) > 1:
+        said = f"{text} holds the splits {', '.join(tables)}; name this folder alone as dataset.source."
+        raise BadData(said, *path)
+    if tables:
+        return read_part(next(iter(tables.values())), text, roles, path)
+    if role is None:
+        raise BadData(f"{text} is a folder; give a file, or one file per split as train, validation and test.", *path)
     for other, column in roles.items():
         if other not in (role, "label") or column != other:
             raise BadData(
@@ -100,17 +114,22 @@ def read(located: Located, roles: Mapping[str, str]) -> Table:
     return read_folder(located.folder, text, role, *path)
 
 
-def _read_file(located: Located, columns: set[str]) -> Table:
-    text, path = located.text, located.path
-    kind = Path(text).suffix.lstrip(".").lower()
-    if isinstance(located, LocalFolder):
-        raise BadData(f"{text} is a folder; give a file, or one file per split as train, validation and test.", *path)
-    if isinstance(located, HubDataset) or kind not in FORMATS:
-        raise BadData(f"{text} is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file.", *path)
-    try:
-        return replace(FILE_READERS[kind](located.file, text, columns, path), folder=located.file.parent)
-    except OSError as error:
-        raise BadData(f"{text} cannot be read: {error.strerror or error}. Check its permissions.", *path) from None
+def folder_tables(located: LocalFolder, roles: Mapping[str, str]) -> dict[str, list[Path]]:
+    """Return split -> the files of its table, where a folder holds tables; nothing where not. Raises BadData."""
+    return find_tables(located.folder, located.text, located.path, media=media_role(roles) is not None)
+
+
+def read_part(files: Sequence[Path], text: str, roles: Mapping[str, str], path: tuple[str, ...]) -> Table:
+    """Read one of the tables that `data.containers.find_tables` found. Raises BadData."""
+    return without_lists_of_one(read_tables(files, text, roles, path), roles)
+
+
+def without_lists_of_one(table: Table, roles: Mapping[str, str]) -> Table:
+    """Return a table whose labels are no lists, where each row's label is a list of one, as some exports have it."""
+    labels = table.columns.get(roles["label"], ())
+    if "tokens" in roles or len(labels) < 2 or not all(isinstance(x, list) and len(x) == 1 for x in labels):
+        return table
+    return replace(table, columns={**table.columns, roles["label"]: [label for (label,) in labels]})
 
 
 def read_hub(
@@ -170,14 +189,13 @@ def _hub_table(part: Any, name: str, path: tuple[str, ...], selection: set[str])
     from huggingface_hub.constants import HF_HUB_CACHE
 
     header = list(part.column_names)
-    inner = {column: getattr(feature, "feature", feature) for column, feature in part.features.items()}
-    class_names = {column: f.names for column, f in inner.items() if isinstance(f, datasets.ClassLabel)}
+    names = class_names(part.features.to_dict())
     for column, feature in part.features.items():
         if isinstance(feature, datasets.Image | datasets.Audio):
             part = part.cast_column(column, type(feature)(decode=False))
     columns = {column: part.select_columns([column])[:][column] for column in header if column in selection}
     caches = (Path(datasets.config.HF_DATASETS_CACHE).resolve(), Path(HF_HUB_CACHE).resolve())
-    return Table(name, path, header, columns, len(part), class_names, own_folders=caches)
+    return Table(name, path, header, columns, len(part), names, own_folders=caches)
 
 
 def source_stamps(source: str | SplitFiles) -> tuple[Hashable, ...]:
@@ -200,7 +218,7 @@ def path_stamp(path: Path) -> Hashable:
     try:
         status = path.stat()
         if path.is_dir():
-            return folder_stamps(path)
+            return (folder_stamps(path), table_stamps(path))
     except OSError:
         return None
     return (status.st_ino, status.st_size, status.st_mtime_ns)

@@ -1,0 +1,73 @@
+"""The reader of each kind of file, by the ending of its name.
+
+`data.sources` and `data.containers` call `read_file`; a compressed file has the reader of what it holds.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from luthier.trials.data.arrow import read_arrow, read_parquet
+from luthier.trials.data.conll import read_conll
+from luthier.trials.data.delimited import read_csv, read_tsv
+from luthier.trials.data.records import read_json, read_jsonl
+from luthier.trials.data.tabular import Table
+from luthier.trials.data.text_files import refuse_foreign
+from luthier.trials.data.words import read_words
+from luthier.trials.errors import BadData
+from luthier.trials.paths import FORMATS, OTHERS, kind_of
+
+
+def _read_txt(file: Path, name: str, selection: set[str], path: tuple[str, ...]) -> Table:
+    """Read a table that has the ending of plain text. Raises BadData where it is no table."""
+    table = read_tsv(file, name, selection, path)
+    if len(table.header) < 2 or not selection & set(table.header):
+        raise BadData(
+            f"{name} is no table with the columns {', '.join(sorted(selection))}; write it as csv, with a line of "
+            "column names first.",
+            *path,
+        )
+    return table
+
+
+FILE_READERS: Mapping[str, Callable[[Path, str, set[str], tuple[str, ...]], Table]] = {
+    "csv": read_csv,
+    "tsv": read_tsv,
+    "json": read_json,
+    "jsonl": read_jsonl,
+    "parquet": read_parquet,
+    "arrow": read_arrow,
+    "conll": read_conll,
+    "conllu": read_conll,
+    "bio": read_conll,
+    "iob": read_conll,
+    "iob2": read_conll,
+    "txt": _read_txt,
+}
+"""A file name's ending -> its reader: (file, its name in messages, the columns to read, the spec's path) -> table."""
+
+
+def read_file(file: Path, name: str, roles: Mapping[str, str], path: tuple[str, ...]) -> Table:
+    """Read the table in a file.
+
+    Args:
+        file: The resolved file.
+        name: The file as the user wrote it, by which its kind is known.
+        roles: Role -> the column that it is read from.
+        path: The spec's path that names the file.
+
+    Raises:
+        BadData: The file is of no kind that is read, or cannot be read as what it is.
+    """
+    kind = kind_of(name)
+    if kind not in FORMATS:
+        refuse_foreign(file.read_bytes() if file.suffix[1:] in OTHERS else b"", name, path)
+        raise BadData(f"{name} is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file.", *path)
+    try:
+        if "tokens" in roles and kind in ("csv", "tsv", "txt"):
+            table = read_words(kind, file, name, roles, path)
+        else:
+            table = FILE_READERS[kind](file, name, set(roles.values()), path)
+    except OSError as error:
+        raise BadData(f"{name} cannot be read: {error.strerror or error}. Check its permissions.", *path) from None
+    return replace(table, folder=file.parent)
