@@ -60,6 +60,6 @@ def load(source: Any, task: str = "image-classification", verify: bool = False, 
 def counts(data: Data) -> dict[str, dict[str, int]]:
     """Return split -> label -> its rows."""
     return {
-        name: dict(sorted(Counter(data.label_names[label] for label in split.labels).items()))
+        name: dict(sorted(Counter(data.label_names[label] for label in split.targets).items()))
         for name, split in data.splits.items()
     }

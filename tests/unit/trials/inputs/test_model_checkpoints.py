@@ -10,6 +10,7 @@ import torch
 import transformers as hf
 from safetensors.torch import load_file
 
+from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.errors import BadData
 from luthier.trials.model.blocks import head_of
 from luthier.trials.model.folder import model_folder
@@ -92,7 +93,7 @@ def test_the_encoder_alone_of_a_model_with_two_halves_is_refused(tmp_path: Path)
     hf.T5EncoderModel(hf.T5Config(**T5)).save_pretrained(tmp_path)
     tiny_tokenizer(tmp_path)
     with pytest.raises(BadData, match=r"lacks \d+ weights of T5ForSequenceClassification .*transformer.decoder.block"):
-        task_code("text-classification").load(tmp_path, "t5", ["a", "b"])
+        task_code("text-classification").load(tmp_path, "t5", ClassTargets(("a", "b")))
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft asks for the old name

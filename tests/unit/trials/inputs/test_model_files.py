@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import transformers as hf
 
+from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.errors import BadData
 from luthier.trials.model.folder import model_folder
 from luthier.trials.tasks.registry import task_code
@@ -156,14 +157,14 @@ def test_a_kind_without_a_class_for_the_task_says_what_it_can_do(copy: Path, tmp
         task_code("image-classification").check(copy, "m")
     put(copy, "preprocessor_config.json", text=(_processor(tmp_path)).read_text())
     with pytest.raises(BadData) as refused:
-        task_code("image-classification").load(copy, "models/m", ["a", "b"])
+        task_code("image-classification").load(copy, "models/m", ClassTargets(("a", "b")))
     assert refused.value.message == (
         "models/m is a model of the type bert, which cannot be used for image-classification: it can be used for "
         "text-classification and token-classification; choose another model."
     )
     hf.BlenderbotConfig().save_pretrained(copy)
     with pytest.raises(BadData, match="type blenderbot, which cannot be used for text-classification: choose another"):
-        task_code("text-classification").load(copy, "models/m", ["a", "b"])
+        task_code("text-classification").load(copy, "models/m", ClassTargets(("a", "b")))
 
 
 def _processor(folder: Path) -> Path:
@@ -182,4 +183,4 @@ def _processor(folder: Path) -> Path:
 def test_values_that_no_model_can_have_are_named(copy: Path, values: dict[str, Any], said: str) -> None:
     configure(copy, **values)
     with pytest.raises(BadData, match=said):
-        task_code("text-classification").load(copy, str(copy), ["a", "b"])
+        task_code("text-classification").load(copy, str(copy), ClassTargets(("a", "b")))

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.errors import BadData
 from luthier.trials.model.folder import model_folder
 from luthier.trials.tasks.registry import task_code
@@ -209,7 +210,7 @@ READ: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("kind", READ)
 def test_a_model_with_more_beside_it_is_read(model: Path, copy: Path, kind: str) -> None:
     READ[kind](copy)
-    names = ["a", "b"]
+    names = ClassTargets(("a", "b"))
     expected = task_code("text-classification").load(model, str(model), names).pristine
     loaded = task_code("text-classification").load(model_folder(str(copy)), str(copy), names)
     inherited = expected.keys() - loaded.fresh

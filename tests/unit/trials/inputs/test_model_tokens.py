@@ -10,6 +10,7 @@ import pytest
 import transformers as hf
 
 from luthier.studies.protocol import Assignment, AssignmentKind
+from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.errors import BadData
 from luthier.trials.jobs.inspect import inspect
 from luthier.trials.model import libraries
@@ -119,7 +120,7 @@ def test_token_types_of_pairs_beyond_the_models_are_refused(assign: Assign, sess
 
 
 def load(folder: Path) -> Any:
-    return task_code("text-classification").load(folder, str(folder), ["a", "b"])
+    return task_code("text-classification").load(folder, str(folder), ClassTargets(("a", "b")))
 
 
 def test_a_padding_token_that_was_added_alone_is_refused(tmp_path: Path) -> None:

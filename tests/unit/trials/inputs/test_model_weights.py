@@ -12,6 +12,7 @@ import transformers as hf
 from safetensors.torch import load_file, save_file
 
 from luthier.studies.protocol import Assignment
+from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.errors import BadData
 from luthier.trials.model.pretrained import Pretrained
 from luthier.trials.tasks.registry import task_code
@@ -141,7 +142,7 @@ READ: dict[str, Change] = {
 
 
 def load(folder: Path, task: str = "text-classification") -> Pretrained:
-    return task_code(task).load(folder, str(folder), ["a", "b"])
+    return task_code(task).load(folder, str(folder), ClassTargets(("a", "b")))
 
 
 @pytest.mark.parametrize("kind", READ)
