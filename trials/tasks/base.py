@@ -20,10 +20,8 @@ from luthier.trials.errors import BadData
 from luthier.trials.model.pretrained import Pretrained
 from luthier.trials.tasks.statistics import Statistics
 
-Tensors = Mapping[str, torch.Tensor]
-"""Name -> tensor."""
-Batch = dict[str, torch.Tensor]
-"""Name -> tensor, as a task makes it."""
+Tensors = Mapping[str, torch.Tensor]  # name -> tensor
+Batch = dict[str, torch.Tensor]  # the same, as a task makes it
 Learned = TypeVar("Learned", bound=Targets)
 
 

@@ -33,8 +33,7 @@ from luthier.trials.tasks.metrics import among_highest, classification_scores
 from luthier.trials.tasks.statistics import Statistics
 
 ROOM = 8 / 7  # the shorter side of a training image to cut from, by the longer side of the model's input: 256 for 224
-TOP5 = "top5"
-"""Name of the statistic: whether the label is among the five most likely ones."""
+TOP5 = "top5"  # the name of a statistic: whether the label is among the five most likely ones
 
 
 @dataclass(frozen=True, kw_only=True)
