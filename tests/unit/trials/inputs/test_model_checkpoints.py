@@ -82,7 +82,7 @@ def test_only_head_and_pooler_of_a_pretrained_checkpoint_are_drawn(tmp_path: Pat
         hf.Wav2Vec2FeatureExtractor().save_pretrained(folder)
     else:
         processors(folder)
-    loaded = task_code(f"{kind}-classification").load(model_folder(str(folder)), name, ["a", "b"])
+    loaded = task_code(f"{kind}-classification").load(model_folder(str(folder)), name, ClassTargets(("a", "b")))
     assert all(key in head_of(loaded.model) or "pooler" in key for key in loaded.fresh)
     saved = load_file(folder / "model.safetensors")
     inherited = [key for key in loaded.pristine if key in saved and key not in loaded.fresh]
