@@ -15,7 +15,7 @@ log = logging.getLogger("luthier")
 
 
 class Every(threading.Thread):
-    """A thread that calls `tick` every `seconds` until it is stopped. It logs an error of a call and continues.
+    """A thread that calls `tick` every `seconds` until it is stopped. It logs an error of a call once, and continues.
 
     It is a daemon, so that a service which is killed does not wait for it.
     """
@@ -32,19 +32,25 @@ class Every(threading.Thread):
         self._seconds = seconds
         self._tick = tick
         self._stopped = threading.Event()
+        self._failing: str | None = None  # the error of the latest call
 
     def run(self) -> None:
         """Call `tick` until the thread is stopped."""
         while not self._stopped.wait(self._seconds):
             try:
                 self._tick()
+                self._failing = None
             except Exception as error:
                 if self._stopped.is_set():  # the end of the service cut the round off; the next service does it again
                     return
+                before, self._failing = self._failing, f"{type(error).__name__}: {error}"
+                if self._failing == before:
+                    continue
                 if isinstance(error, SQLAlchemyError):
-                    log.warning("%s: the database could not be reached: %s", self.name, type(error).__name__)
+                    why = "the database did not answer, or refused"
+                    log.warning("%s: %s: %s; it tries again", self.name, why, type(error).__name__)
                 else:
-                    log.exception("%s failed; the next round tries again", self.name)
+                    log.exception("%s failed; it tries again", self.name)
 
     def stop(self) -> None:
         """Ask the thread to end; it does once a call under way has returned."""

@@ -5,6 +5,7 @@ order a row never names a file that is gone.
 """
 
 from sqlalchemy import select
+from sqlalchemy.exc import NoResultFound
 from sqlalchemy.orm import Session
 
 from luthier.service.dispatch.core import Core
@@ -38,7 +39,10 @@ def forget_superseded(session: Session, study: StudyRow) -> list[AssignmentRow]:
     """
     if not study.is_readable:  # which weights are the winner's cannot be told; deleting the study removes them
         return []
-    ids_to_keep = winner.ids_to_keep(session, study)
+    try:
+        ids_to_keep = winner.ids_to_keep(session, study)
+    except NoResultFound:  # the row of its winner is gone, and its weights cannot be told either
+        return []
     with_files = select(AssignmentRow).where(
         AssignmentRow.study_id == study.id,
         AssignmentRow.kind.in_(TRAINING),

@@ -31,7 +31,7 @@ def note_failed_draw(core: Core, study_id: int, error: Exception) -> None:
             return
         text = f"Its search failed {MOST_FAILURES} times in the same way: {error_text(error)}"
         transitions.end_search(study, StudyState.FAILED, text, error=text)
-        study.search_error = None
+        study.search_error = core.searches.faults.healed(study_id, Doing.DRAW)
         transitions.settle(session, core.leases, study)
     log.warning("study %s ends: %s", study.name, text)
     if study.state in ENDED:

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from luthier.service.dispatch.core import Core
 from luthier.service.lifecycle import winner
+from luthier.service.storage.column_types import Unreadable
 from luthier.service.storage.file_store import LOG, Place
 from luthier.service.storage.store_listing import Entry, list_store, remove_entry
 from luthier.service.storage.tables import AssignmentRow, ChampionRow, ScheduleRow, StudyRow
@@ -123,8 +124,12 @@ def _read_assignments(session: Session, ids: list[int], files: dict[str, set[str
     rows = select(*columns, AssignmentRow.best, AssignmentRow.resume).where(AssignmentRow.id.in_(ids))
     for id, study_id, kind, state, *refs in session.execute(rows):
         folder = f"{study_id}-{id}"
-        files[folder] = {LOG} | {ref.name for ref in refs if ref is not None}
-        if state == TrialState.RUNNING or (kind == AssignmentKind.COMPARE and state == TrialState.QUEUED):
+        files[folder] = {LOG} | {ref.name for ref in refs if ref is not None and not isinstance(ref, Unreadable)}
+        if (
+            any(isinstance(ref, Unreadable) for ref in refs)
+            or state == TrialState.RUNNING
+            or (kind == AssignmentKind.COMPARE and state == TrialState.QUEUED)
+        ):  # its files cannot be told from others
             written.add(folder)
         elif kind == AssignmentKind.COMPARE:
             comparison = session.scalar(select(AssignmentRow.comparison).where(AssignmentRow.id == id))
@@ -134,7 +139,9 @@ def _read_assignments(session: Session, ids: list[int], files: dict[str, set[str
 def _read_winners(session: Session, files: dict[str, set[str]], written: set[str]) -> None:
     """Add the packed models that studies name, and the folders in which models are being packed."""
     for study_id, model in session.execute(select(StudyRow.id, StudyRow.model).where(StudyRow.model.is_not(None))):
-        if model is not None:
+        if isinstance(model, Unreadable):
+            written |= {folder for folder in files if folder.startswith(f"{study_id}-")}
+        elif model is not None:
             files.setdefault(f"{study_id}-{model.assignment}", set()).add(model.name)
     evaluated = (
         select(StudyRow)

@@ -23,6 +23,7 @@ from luthier.studies.protocol import ENDED, AssignmentKind, TrialState
 
 log = logging.getLogger("luthier")
 JUMPS_PER_LEASE = 6  # a jump of a sixth of a lease counts: workers renew every third
+MOST_UNRECEIVED = 30  # attempts after which a lease that nobody received is a loss too: no worker can read the message
 PLAN_SECONDS = 3600.0  # an older plan was left behind by a service that died; a plan waits 10 minutes at most
 
 
@@ -104,7 +105,7 @@ class Reaper:
         with self.core.database.transaction() as session:
             leases.cap_deadlines(session)
             for row in leases.lock_expired(session, now) if take_back else []:
-                worker, received = row.worker, row.received
+                worker, received = row.worker, row.received or row.attempt > MOST_UNRECEIVED
                 state = leases.release(session, row, lost=received, error="its lease ran out", expired=True)
                 how = "ran out" if received else "ran out, and nobody received it"
                 log.warning("study %d: %s's lease on its %s %s; now %s", row.study_id, worker, row.kind, how, state)

@@ -96,7 +96,10 @@ class SearchPool(OpenSearches):
         elif isinstance(error, IntegrityError):
             self._remove_orphans()
         self._drop(study.id)
-        return self.faults.note(study.id, study.name, doing, error)
+        repeats = self.faults.note(study.id, study.name, doing, error)
+        if repeats == 2:  # perhaps Optuna's trials are damaged: the next opening writes them anew from our rows
+            self._damaged.add(study.id)
+        return repeats
 
     @contextmanager
     def _isolated(self, study: StudyRow) -> Iterator[None]:

@@ -54,7 +54,7 @@ def read_json(text: str | bytes) -> Any:
     except ValueError:  # the faster reader refuses some texts that Python's own has written
         try:
             return json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return Unreadable(text, error)
 
 

@@ -200,3 +200,22 @@ def test_a_trial_that_an_older_service_let_run_for_ever_goes_on(house: Running, 
     assert study["state"] == "completed"
     assert study["counts"]["complete"] == 3
     assert study["gpu_seconds"] < 200
+
+
+def test_a_study_whose_winner_is_gone_can_be_cancelled(house: Running, worker: ScriptedWorker) -> None:
+    house.started(worker)
+    worker.train(worker.take())
+    held = worker.take()
+    store(house, "luthier_study", winner=999)
+    worker.train(held)
+    acts(house, "cancel")
+    assert house.client.delete("/v1/studies/s1").status_code == 204
+
+
+def test_json_nested_too_deep_fails_no_list(house: Running, worker: ScriptedWorker) -> None:
+    house.started(worker)
+    worker.train(worker.take())
+    store(house, "luthier_assignment", "kind = 'train'", params="[" * 3000 + "]" * 3000)
+    lists_answer(house)
+    acts(house, "cancel")
+    assert house.client.delete("/v1/studies/s1").status_code == 204

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from luthier.service.dispatch import checkpoints
 from luthier.service.dispatch.orphans import LEAST_SECONDS, Orphans
@@ -206,3 +207,20 @@ def test_what_becomes_named_between_two_looks_stays(house: Running, worker: Scri
     worker.work(worker.take(AssignmentKind.EVALUATE))
     sweeper.look()
     assert house.client.get("/v1/studies/s1/model").status_code == 200
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize("statement", ["luthier_study SET model", "luthier_assignment SET best"])
+def test_a_row_that_cannot_be_read_keeps_its_files_and_no_others(
+    house: Running, worker: ScriptedWorker, sweeper: Sweeper, statement: str
+) -> None:
+    house.started(worker, "sick", budget={"trials": 1})
+    worker.drain()
+    kept = sweeper.left()
+    house.started(worker, "well")
+    worker.write(worker.take(), "a1-s1.best", b"12345")
+    house.client.post("/v1/studies/well/cancel").raise_for_status()
+    with house.core.database.engine.begin() as connection:
+        of = "name = 'sick'" if "luthier_study" in statement else "kind = 'train' AND state = 'complete'"
+        connection.execute(text(f"UPDATE {statement} = :damaged WHERE {of}"), {"damaged": '{"a": 1}'})
+    assert sweeper.twice() == kept

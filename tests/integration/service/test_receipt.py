@@ -7,6 +7,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from luthier.service.dispatch import reaper
 from luthier.service.dispatch.claims import Claims
 from luthier.service.storage.tables import AssignmentRow
 from luthier.studies.protocol import Assignment, AssignmentKind, Claim
@@ -38,6 +39,17 @@ def test_a_trial_that_nobody_received_loses_nothing(house: Running, worker: Scri
         assert (row(house).state, row(house).losses) == ("queued", 0)
     worker.train(worker.take())
     assert house.trials()[0]["state"] == "complete"
+
+
+def test_what_no_worker_can_read_is_not_handed_out_for_ever(
+    house: Running, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reaper, "MOST_UNRECEIVED", 4)
+    house.started(worker)
+    for _ in range(4 + house.settings.max_losses):
+        assert worker.claim() is not None
+        expire(house)
+    assert (row(house).state, row(house).reason) == ("failed", "lost_worker")
 
 
 @pytest.mark.parametrize("kind", [AssignmentKind.INSPECT, AssignmentKind.EVALUATE])
