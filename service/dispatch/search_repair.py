@@ -15,6 +15,7 @@ from luthier.studies.protocol import FINISHED, AssignmentKind, Reason, TrialStat
 from luthier.studies.search.restoring import KnownTrial
 from luthier.studies.search.search import Search
 
+PAUSE_SECONDS = 0.005  # between two of many writes: the lock on SQLite is not fair, and others write too
 KEEP_SECONDS = 10.0  # between two looks at whether the turn is still the own one
 
 
@@ -37,6 +38,7 @@ def tell_ends(database: Database, study_id: int, search: Search) -> None:
         ).all()
     for row in ended:
         tell(database, search, row)
+        time.sleep(PAUSE_SECONDS)
 
 
 def tell(database: Database, search: Search, row: AssignmentRow) -> None:
@@ -95,6 +97,7 @@ def restore(database: Database, study_id: int, search: Search, keep: Callable[[]
 
     def keep_now_and_then() -> None:
         nonlocal kept_at
+        time.sleep(PAUSE_SECONDS)
         if time.monotonic() - kept_at > KEEP_SECONDS:
             kept_at = time.monotonic()
             keep()
