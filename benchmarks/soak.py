@@ -41,7 +41,7 @@ from pathlib import Path
 from luthier.service.storage.database import Database
 Database.clock_offset = property(lambda _: float(Path({clock!r}).read_text()), lambda *_: None)
 """  # a service whose database's clock is off by what a file says
-HOME_BYTES = 32 * 2**20  # of the tmpfs
+HOME_BYTES = 256 * 2**20  # of the tmpfs: each trial leaves a log
 FULL_SECONDS = 30.0
 TRIALS = 100  # of each healthy study
 AT_ONCE = 3  # healthy studies

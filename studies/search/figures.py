@@ -25,6 +25,7 @@ PAIRED_POINTS = 4_000  # of one that draws a point, and words, for each trial an
 WEIGHED = 10_000  # trials that importance is computed of at most: half a second for the most hyperparameters
 CELLS = 300_000  # of all grids of a contour plot
 PAIRED = 6  # hyperparameters at most in plots of all pairs; more take a browser many seconds
+LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 ROW_PIXELS = 150  # in plots of all pairs
 STEPS = 50  # evaluations shown of a trial at most
 MOST = {"history": 2_000, "parallel": 300, "slice": 1_000, "contour": 300, "intermediate": 200, "timeline": 1_000}
@@ -125,7 +126,8 @@ def _figure(
         figure.update_layout(height=ROW_PIXELS * len(names))
     for grid in figure.select_traces(selector={"type": "contour"}):
         if grid.z is not None:
-            grid.z = np.asarray(grid.z, dtype=np.float32)  # half the bytes; a colour needs no more
+            scores = np.asarray(grid.z, dtype=np.float64)  # undefined ones become NaN
+            grid.z = scores.clip(-LARGEST_FLOAT32, LARGEST_FLOAT32).astype(np.float32)  # half the bytes will do
     return figure
 
 

@@ -239,7 +239,11 @@ def test_given_splits_are_used_and_checked(tmp_path: Path) -> None:
         ("nobody/such-data", "neither a file on this worker nor a data set"),
     ],
 )
-def test_sources_that_are_no_data_are_refused(source: str, said: str) -> None:
+def test_sources_that_are_no_data_are_refused(
+    source: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     with pytest.raises(BadData, match=said) as refused:
         load(source)
     assert refused.value.path == ["dataset", "source"]
