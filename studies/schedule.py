@@ -150,8 +150,12 @@ class ScheduleSpec(Document):
 
     @property
     def template_digest(self) -> str:
-        """SHA-256 of the study's spec, in hexadecimal digits; it changes with the template."""
-        return hashlib.sha256(self.study.model_dump_json().encode()).hexdigest()
+        """SHA-256 of the study's spec, in hexadecimal digits; it changes with the template.
+
+        A field that older versions lacked counts only where it is not the default: else every run would seem changed.
+        """
+        later = {"dataset": {"unreadable"}} if self.study.dataset.unreadable == "refuse" else None
+        return hashlib.sha256(self.study.model_dump_json(exclude=later).encode()).hexdigest()
 
     def shown(self) -> dict[str, Any]:
         """Return the schedule as a document that a person would write, with every default filled in."""

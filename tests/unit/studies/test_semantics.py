@@ -54,3 +54,17 @@ def test_a_schedule_keeps_its_own_through_changes_and_in_its_runs() -> None:
 
 def test_their_schema_does_not_show_them() -> None:
     assert "semantics" not in StudySpec.model_json_schema()["properties"]
+
+
+def test_the_digest_of_a_template_is_that_of_the_first_version() -> None:
+    """Schedules compare it with that of their last run, to skip what has not changed."""
+    text = (
+        "name: nightly\ncron: '0 2 * * *'\nstudy:\n  task: text-classification\n  model: m\n"
+        "  dataset: {source: d.csv}\n  space: {learning_rate: {low: 1.0e-5, high: 1.0e-3, log: true}}\n"
+        "  budget: {trials: 3}\n"
+    )
+    stored = parse_schedule(text).with_semantics(1)
+    assert stored.template_digest == "6ccc8cdb08cbe8385f347657c4c61a5afea31e3a4169868175416e1fab7af140"
+    images = parse_schedule(text.replace("text", "image"))
+    skipping = parse_schedule(text.replace("text", "image").replace("d.csv}", "d.csv, unreadable: skip}"))
+    assert skipping.template_digest != images.template_digest
