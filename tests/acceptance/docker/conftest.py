@@ -28,9 +28,8 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> str | None:
     added = ["git", "log", "--follow", "--diff-filter=A", "--format=%H", "-1", "--", str(latest)]
     commit = sh(*added, check=False).strip()
     context = tree(tmp_path_factory.mktemp("older"))
-    packages = ("service", "studies", "trials")  # that version installed them under these names
-    sh("rm", "-r", *packages, "src", cwd=context)
-    (context / "src").mkdir()
+    packages = ("service", "studies", "trials", "src")
+    sh("rm", "-r", *packages, cwd=context)
     archive = ["git", "-C", str(ROOT), "archive", f"{commit}^", *packages, "pyproject.toml"]
     done = subprocess.run(archive, capture_output=True)
     if done.returncode:
