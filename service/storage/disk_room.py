@@ -23,12 +23,12 @@ from luthier.studies.disk import disk_of, free_bytes, is_full
 
 log = logging.getLogger("luthier")
 
+FULL = "is full"
 LOOK_SECONDS = 1.0  # between two looks at most
 LOW_BYTES = 2**20  # with less, neither a database nor a checkpoint can be written
 TRIAL_BYTES = 2**18  # written to learn whether there is room again
-SQLITE_ERRORS = {sqlite3.SQLITE_FULL: "is full", sqlite3.SQLITE_IOERR: "cannot be written"}  # by primary code
-POSTGRES_ERRORS = {"53100": "is full", "58030": "cannot be written"}  # disk_full, io_error
-CURE = "Free some space there; everything goes on by itself then."
+SQLITE_ERRORS = {sqlite3.SQLITE_FULL: FULL, sqlite3.SQLITE_IOERR: "cannot be written"}  # by primary code
+POSTGRES_ERRORS = {"53100": FULL, "58030": "cannot be written"}  # disk_full, io_error
 
 
 class DiskRoom:
@@ -62,7 +62,7 @@ class DiskRoom:
                 return self._about_database(how)
             if is_full(cause):
                 self.note_store()
-                return self._about_store("is full")
+                return self._about_store(FULL)
             cause = cause.__cause__
         return None
 
@@ -116,13 +116,13 @@ class DiskRoom:
         return None
 
     def _about_store(self, how: str) -> str:
-        return f"The folder {self._store} {how}: it lies on {disk_of(self._store)}. {CURE}"
+        return f"The folder {self._store} {how}: it lies on {disk_of(self._store)}. {_cure(how)}"
 
     def _about_database(self, how: str) -> str:
         if self._file is not None:
-            return f"The database {self._file} {how}: it lies on {disk_of(self._file)}. {CURE}"
+            return f"The database {self._file} {how}: it lies on {disk_of(self._file)}. {_cure(how)}"
         url = make_url(self._database.url)
-        return f"The disk of the database server at {url.host or 'this machine'} ({url.database}) {how}. {CURE}"
+        return f"The disk of the database server at {url.host or 'this machine'} ({url.database}) {how}. {_cure(how)}"
 
     def _on_error(self, context: ExceptionContext) -> None:
         """Remember an error of any statement; called by threads that hold locks of the database, so it takes none."""
@@ -130,6 +130,12 @@ class DiskRoom:
         if how is not None:
             self._database_failed = how
             self._looked = -LOOK_SECONDS
+
+
+def _cure(how: str) -> str:
+    """Return what to do about a disk that is full, or that cannot be written for another reason."""
+    act = "Free some space there" if how == FULL else "Make it writable again"
+    return f"{act}; everything goes on by itself then."
 
 
 def _of_database(error: BaseException | None) -> str | None:
@@ -144,11 +150,11 @@ def _lack_of_folder(folder: Path, failed: bool) -> str | None:
     """Return how a folder cannot be written; None where it can. With `failed` a trial decides, else free bytes do."""
     try:
         if free_bytes(folder) < LOW_BYTES:
-            return "is full"
+            return FULL
         if failed:
             _try_to_write(folder / f".room-{secrets.token_hex(8)}")
     except OSError as error:
-        return "is full" if is_full(error) else f"cannot be written ({error.strerror})" if failed else None
+        return FULL if is_full(error) else f"cannot be written ({error.strerror})" if failed else None
     return None
 
 

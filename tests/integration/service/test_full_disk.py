@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import re
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -222,3 +223,16 @@ def test_a_full_disk_of_postgres_is_known_until_there_is_room(postgres_url: obje
             database.dispose()
             connection.execute(text("DROP TABLESPACE small"))
     admin.dispose()
+
+
+def test_a_disk_that_became_read_only_is_named_as_such(disk: SmallDisk, tmp_path: Path) -> None:
+    room = DiskRoom(disk.folder, Database(f"sqlite:///{tmp_path / 'luthier.db'}"))
+    subprocess.run(["mount", "-o", "remount,ro", str(disk.folder)], check=True)
+    room.note_store()
+    found = room.problem()
+    assert found is not None
+    assert f"The folder {disk.folder} cannot be written (Read-only file system)" in found
+    assert found.endswith("Make it writable again; everything goes on by itself then.")
+    subprocess.run(["mount", "-o", "remount,rw", str(disk.folder)], check=True)
+    room._looked = -10.0
+    assert room.problem() is None
