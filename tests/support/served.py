@@ -5,6 +5,8 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,23 @@ def environment(home: Path, tiny: Path, **more: str) -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
     }
     return without_luthier() | ours | more
+
+
+@contextmanager
+def serving(environment: dict[str, str], token: str | None = None) -> "Iterator[Served]":
+    """Run a `luthier serve` without workers of its own; with a token its client presents it."""
+    served = Served(without_luthier() | {"LUTHIER_FLEET": "none"} | environment)
+    if token is not None:
+        served.environment["LUTHIER_TOKEN"] = token
+        served.client.headers["Authorization"] = f"Bearer {token}"
+    served.start()
+    assert served.process is not None
+    try:
+        yield served
+    finally:
+        served.process.kill()
+        served.process.wait()
+        served.client.close()
 
 
 class Served:

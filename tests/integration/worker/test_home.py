@@ -14,9 +14,9 @@ import pytest
 
 from luthier.service.server.home import FILE, HomeLock, HomeServed, holder_of
 from luthier.studies.protocol import AssignmentKind
-from tests.support.command_line import COMMAND, without_luthier
+from tests.support.command_line import COMMAND
 from tests.support.harness import ScriptedWorker, running, spec
-from tests.support.served import Served
+from tests.support.served import Served, serving
 from tests.support.waiting import until
 
 TOKEN = "a-token-of-the-user"
@@ -25,19 +25,9 @@ TOKEN = "a-token-of-the-user"
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A service without workers of its own, which asks for a token."""
-    settings = {
-        "LUTHIER_HOME": str(tmp_path_factory.mktemp("served") / "home"),
-        "LUTHIER_FLEET": "none",
-        "LUTHIER_WORKER_TOKEN": "w" * 16,
-    }
-    served = Served(without_luthier() | settings | {"LUTHIER_TOKEN": TOKEN})
-    served.client.headers["Authorization"] = f"Bearer {TOKEN}"
-    served.start()
-    assert served.process is not None
-    yield served
-    served.process.kill()
-    served.process.wait()
-    served.client.close()
+    home = tmp_path_factory.mktemp("served") / "home"
+    with serving({"LUTHIER_HOME": str(home), "LUTHIER_WORKER_TOKEN": "w" * 16}, TOKEN) as served:
+        yield served
 
 
 def start(served: Served, *arguments: str, **more: str) -> "subprocess.Popen[str]":

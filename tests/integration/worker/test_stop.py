@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.command_line import COMMAND, without_luthier
 from tests.support.harness import problem, running, spec
-from tests.support.served import Served
+from tests.support.served import Served, serving
 from tests.support.waiting import until
 
 WAITING = 50
@@ -22,13 +22,8 @@ TERM, INT = signal.SIGTERM, signal.SIGINT
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     """A service without workers of its own."""
-    served = Served(without_luthier() | {"LUTHIER_HOME": str(tmp_path / "home"), "LUTHIER_FLEET": "none"})
-    served.start()
-    assert served.process is not None
-    yield served
-    served.process.kill()
-    served.process.wait()
-    served.client.close()
+    with serving({"LUTHIER_HOME": str(tmp_path / "home")}) as served:
+        yield served
 
 
 def log_of(served: Served) -> str:

@@ -131,12 +131,6 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.fixture
-def copy(model: Path, tmp_path: Path) -> Path:
-    """A copy of the tiny BERT."""
-    return Path(shutil.copytree(model, tmp_path / "copy"))
-
-
 @pytest.mark.parametrize("kind", REFUSED)
 def test_a_file_that_cannot_be_used_gets_one_sentence(copy: Path, kind: str) -> None:
     change, said = REFUSED[kind]

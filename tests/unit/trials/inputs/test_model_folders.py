@@ -178,12 +178,6 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.fixture
-def copy(model: Path, tmp_path: Path) -> Path:
-    """A copy of the tiny BERT."""
-    return Path(shutil.copytree(model, tmp_path / "copy"))
-
-
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_cannot_be_fine_tuned_gets_one_sentence(copy: Path, kind: str) -> None:
     change, said = REFUSED[kind]
