@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import select
+from sqlalchemy.exc import NoResultFound
 from sqlalchemy.orm import Session
 
 from luthier.service.dispatch.core import Core
@@ -40,9 +41,8 @@ class Orphans:
 
     core: Core
     clock: Callable[[], float] = time.monotonic
-    _seen: dict[Place, tuple[Entry, float]] = field(
-        default_factory=dict
-    )  # unnamed files, and when they were first seen
+    # Unnamed files, and when they were first seen.
+    _seen: dict[Place, tuple[Entry, float]] = field(default_factory=dict)
 
     def sweep(self) -> None:
         """Look at the store once, and remove what has been an orphan for long enough.
@@ -101,7 +101,11 @@ class _Names:
         _read_winners(session, files, written)
         files |= {f"schedule-{schedule_id}": set() for schedule_id in session.scalars(select(ScheduleRow.id))}
         for schedule_id, model in session.execute(select(ChampionRow.schedule_id, ChampionRow.model)):
-            files.setdefault(f"schedule-{schedule_id}", set()).add(model.name)
+            folder = f"schedule-{schedule_id}"
+            if isinstance(model, Unreadable):
+                written.add(folder)  # its file cannot be told from others
+            else:
+                files.setdefault(folder, set()).add(model.name)
         last = core.database.last_id
         issued = ((last(session, StudyRow), last(session, AssignmentRow)), (last(session, ScheduleRow),))
         return cls(files, written, issued)
@@ -140,7 +144,7 @@ def _read_winners(session: Session, files: dict[str, set[str]], written: set[str
     """Add the packed models that studies name, and the folders in which models are being packed."""
     for study_id, model in session.execute(select(StudyRow.id, StudyRow.model).where(StudyRow.model.is_not(None))):
         if isinstance(model, Unreadable):
-            written |= {folder for folder in files if folder.startswith(f"{study_id}-")}
+            written |= _folders_of(study_id, files)
         elif model is not None:
             files.setdefault(f"{study_id}-{model.assignment}", set()).add(model.name)
     evaluated = (
@@ -150,4 +154,12 @@ def _read_winners(session: Session, files: dict[str, set[str]], written: set[str
     )
     for study in session.scalars(evaluated):
         if study.winner is not None:
-            written.add(f"{study.id}-{winner.winning_assignment(session, study).id}")
+            try:
+                written.add(f"{study.id}-{winner.winning_assignment(session, study).id}")
+            except NoResultFound:  # that row is gone: where its model is being packed cannot be told
+                written |= _folders_of(study.id, files)
+
+
+def _folders_of(study_id: int, files: Mapping[str, set[str]]) -> set[str]:
+    """Return the folders of a study's assignments."""
+    return {folder for folder in files if folder.startswith(f"{study_id}-")}

@@ -224,3 +224,23 @@ def test_a_row_that_cannot_be_read_keeps_its_files_and_no_others(
         of = "name = 'sick'" if "luthier_study" in statement else "kind = 'train' AND state = 'complete'"
         connection.execute(text(f"UPDATE {statement} = :damaged WHERE {of}"), {"damaged": '{"a": 1}'})
     assert sweeper.twice() == kept
+
+
+def test_a_champion_or_a_winner_that_cannot_be_read_stops_no_sweep(
+    nightly: Callable[..., Nightly], sweeper: Sweeper
+) -> None:
+    run = nightly()
+    run.run("a")
+    house = run.house
+    house.started(run.worker, "packing", budget={"trials": 1})
+    run.worker.work(run.worker.take())
+    evaluation = run.worker.take(AssignmentKind.EVALUATE)
+    kept = sweeper.left()
+    house.started(run.worker, "well")
+    run.worker.write(run.worker.take(), "a1-s1.best", b"12345")
+    house.client.post("/v1/studies/well/cancel").raise_for_status()
+    with house.core.database.engine.begin() as connection:
+        connection.execute(text("UPDATE luthier_champion SET model = :damaged"), {"damaged": '{"a": 1}'})
+        connection.execute(text("UPDATE luthier_study SET winner = 999 WHERE name = 'packing'"))
+    assert evaluation.study == "packing"
+    assert sweeper.twice() == kept
