@@ -79,7 +79,7 @@ def test_a_run_that_is_replaced_while_it_is_being_decided_makes_no_champion(
     conclude = Steps.conclude
 
     def late(*known: Any) -> None:
-        it.house.client.post("/v1/schedules/nightly/trigger").raise_for_status()
+        it.trigger().raise_for_status()
         conclude(*known)
 
     with monkeypatch.context() as patch:

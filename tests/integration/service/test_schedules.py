@@ -221,7 +221,7 @@ def test_a_user_may_run_it_now_also_of_unchanged_data_and_while_it_is_paused(nig
     it = nightly()
     it.run("a")
     it.house.client.patch("/v1/schedules/nightly", json={"paused": True})
-    triggered = it.house.client.post("/v1/schedules/nightly/trigger")
+    triggered = it.trigger()
     assert triggered.status_code == 201
     assert triggered.json()["trigger"] == "manual"
     it.settle()
@@ -231,7 +231,7 @@ def test_a_user_may_run_it_now_also_of_unchanged_data_and_while_it_is_paused(nig
 def test_runs_by_hand_do_not_count(nightly: Callable[..., Nightly]) -> None:
     it = nightly(max_runs=1, concurrency="allow")
     for _ in range(2):
-        assert it.house.client.post("/v1/schedules/nightly/trigger").status_code == 201
+        assert it.trigger().status_code == 201
         it.house.move_clock(2)
     assert it.view()["state"] == "active"
     assert len(it.view()["next"]) == 1

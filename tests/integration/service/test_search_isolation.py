@@ -21,6 +21,7 @@ from luthier.studies.protocol import AssignmentKind, Decision
 from luthier.studies.search.search import Search
 from tests.support.command_line import command_in
 from tests.support.harness import Running, ScriptedWorker, paths, problem, spec
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.both_databases
 PAUSE = search_faults.FIRST_PAUSE
@@ -300,8 +301,12 @@ def test_a_stored_spec_that_cannot_be_drawn_from_ends_with_a_sentence(
     monkeypatch.setattr(search_faults, "FIRST_PAUSE", 0.0)
     house.started(worker, "sick", space=TOO_FINE, sampler={"name": sampler}, budget={"trials": 40}, parallel=1)
     house.started(worker, "well", budget={"trials": 4}, parallel=4)
-    for _ in range(4):
+
+    def ended() -> bool:
         worker.drain()
+        return all(house.study(name)["state"] not in ("running", "stopping") for name in ("sick", "well"))
+
+    until(ended)
     assert house.study("well")["state"] == "completed"
     study = house.study("sick")
     assert study["state"] == "failed"
