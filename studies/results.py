@@ -3,13 +3,13 @@
 A worker sends one within its `Outcome`; the service stores it as JSON, so its fields keep their names there for ever.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, FiniteFloat
+from pydantic import Field, FiniteFloat, model_validator
 
+from luthier.studies.findings import MOST_FINDINGS, Finding, note
 from luthier.studies.wire import (
     LARGEST_SCORE,
-    TEXT_CHARACTERS,
     Bytes,
     Count,
     FileRef,
@@ -21,10 +21,8 @@ from luthier.studies.wire import (
 
 BLOCKS = 10_000  # of a model
 LABELS = 1_000_000  # of a data set
-NOTES = 100
 REPLICATES = 100_000  # of a comparison
 Label = Annotated[str, Field(max_length=10_000)]
-Note = Annotated[str, Field(max_length=TEXT_CHARACTERS)]
 Difference = Annotated[FiniteFloat, Field(ge=-2 * LARGEST_SCORE, le=2 * LARGEST_SCORE)]
 
 
@@ -72,9 +70,16 @@ class Inspection(ModelSummary):
     rows: dict[str, Count] = Field(max_length=100)  # split (train, validation, test) -> rows
     fingerprint: str = Field(max_length=64)  # SHA-256 of the examples and their splits
     estimates: Estimates | None = None
-    notes: list[Note] = Field(
-        [], max_length=NOTES
-    )  # sentences on what of the data was passed over, left out, is silent
+    findings: list[Finding] = Field([], max_length=MOST_FINDINGS)  # what is remarkable about data and models
+
+    @model_validator(mode="before")
+    @classmethod
+    def _notes_of_before(cls, raw: Any) -> Any:
+        """Take in the plain sentences that inspections had before they had findings."""
+        if not isinstance(raw, dict) or "notes" not in raw:
+            return raw
+        older = [note("note", str(text)) for text in raw["notes"]]
+        return {key: value for key, value in raw.items() if key != "notes"} | {"findings": older}
 
     @property
     def models(self) -> list[ModelSummary]:

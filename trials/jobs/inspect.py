@@ -5,15 +5,16 @@ The child calls `inspect` once for each study. It never changes a later trial's 
 
 import math
 import time
+from collections.abc import Sequence
 
 from pydantic import ValidationError
 
+from luthier.studies.findings import MOST_FINDINGS, Finding, warnings_of
 from luthier.studies.hyperparameters import Params, complete
 from luthier.studies.protocol import Assignment
-from luthier.studies.results import NOTES, BatchFit, Estimates, Inspection, ModelSummary
+from luthier.studies.results import BatchFit, Estimates, Inspection, ModelSummary
 from luthier.studies.space import Space
 from luthier.studies.spec import StudySpec
-from luthier.studies.wire import TEXT_CHARACTERS, cut
 from luthier.trials.data.batches import training_batches
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.errors import BadData
@@ -52,8 +53,10 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
     """
     spec = assignment.spec
     data = cache.open(assignment).data
-    for note in data.notes:
-        session.log(note)
+    findings = list(data.findings)
+    for finding in findings:
+        session.log(f"{finding.severity}: {finding.text}")
+    _check_strict(spec, findings)
     _check_evaluations(spec, data.rows["train"])
     models, estimates = list[ModelSummary](), list[Estimates | None]()
     dropout = spec.space.offers("strategy", "lora")  # adapters have a dropout of their own
@@ -83,8 +86,16 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
         rows=study.data.rows,
         fingerprint=study.data.fingerprint,
         estimates=_over_models(estimates),
-        notes=[cut(note, TEXT_CHARACTERS) for note in study.data.notes[:NOTES]],
+        findings=findings[:MOST_FINDINGS],
     )
+
+
+def _check_strict(spec: StudySpec, findings: Sequence[Finding]) -> None:
+    """Raise BadData with every warning where the spec has none of them pass."""
+    warnings = warnings_of(findings)
+    if spec.dataset.strict and warnings:
+        told = " ".join(finding.text for finding in warnings)
+        raise BadData(f"dataset.strict refuses what was found: {told}", "dataset", "strict")
 
 
 def _check_evaluations(spec: StudySpec, training_rows: int) -> None:
