@@ -186,7 +186,7 @@ class Reports:
             if outcome.micro_batch is not None:
                 study.micro_batch = min(study.micro_batch or outcome.micro_batch, outcome.micro_batch)
             outcome = _with_usable_inspection(study, row, outcome)
-            is_away = outcome.reason is Reason.AWAY
+            is_away = outcome.status == "failed" and outcome.reason is Reason.AWAY
             if is_away:
                 outcome = absences.note(session, self.core.database, study, row, outcome)
             elif outcome.status in ("complete", "pruned"):

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from luthier.service.storage.away import Away, Rest
 from luthier.service.storage.database import Database
 from luthier.service.storage.tables import AssignmentRow, RunRow, StudyRow
-from luthier.studies.protocol import AssignmentKind, Outcome, Reason, StudyState, TrialState
+from luthier.studies.protocol import ENDED, AssignmentKind, Outcome, Reason, StudyState, TrialState
 from luthier.studies.schedule import RunState
 
 log = logging.getLogger("luthier")
@@ -43,7 +43,8 @@ def note(session: Session, database: Database, study: StudyRow, row: AssignmentR
     """Note that a worker lacks what a study's inspection has found, and return the outcome that its work has now.
 
     The work is given back, unless it is an inspection, or a schedule's study has lacked it for too long: then it fails.
-    A study that no worker can go on with is paused; a schedule's, which nobody would resume, is tried again.
+    A study that no worker can go on with is paused; a schedule's, which nobody would resume, is tried again, and so is
+    the comparison of one that has ended.
 
     Args:
         session: the caller's transaction.
@@ -71,7 +72,7 @@ def note(session: Session, database: Database, study: StudyRow, row: AssignmentR
     )
     if study.away.in_a_row == 1:
         log.warning("study %s: worker %s gave work back: %s", study.name, worker, study.away.text)
-    if _is_scheduled(session, study):
+    if study.state in ENDED or _is_scheduled(session, study):
         if now - study.away.since >= GIVE_UP_SECONDS:
             return failed
     elif study.state in (StudyState.RUNNING, StudyState.STOPPING) and not _may_go_on(session, study, row, now):

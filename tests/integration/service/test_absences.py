@@ -1,25 +1,18 @@
 """Data or models that workers lack after a good inspection: work is given back, the study pauses, and resumes whole."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from luthier.service.lifecycle import absences
-from luthier.service.lifecycle.absences import FIRST_REST, GIVE_UP_SECONDS, LONGEST_REST, PATIENCE_SECONDS
+from luthier.service.lifecycle import absences, study_rows
+from luthier.service.lifecycle.absences import FIRST_REST, LONGEST_REST, PATIENCE_SECONDS
 from luthier.studies.protocol import Assignment, AssignmentKind
+from tests.support.absences import GONE, say_away, work_until
 from tests.support.harness import Running, ScriptedWorker, running
-from tests.support.nightly import BETTER, Nightly, template
 from tests.support.several_services import create, processes
 
-GONE = "data/sms.csv does not exist on this worker; check the path (/data/sms.csv)."
 SERIAL: dict[str, Any] = {"parallel": 1, "budget": {"trials": 4, "failures": 1}}
-
-
-def say_away(worker: ScriptedWorker, a: Assignment) -> None:
-    """Give an assignment back as a worker does that lacks the data."""
-    worker.finish(a, "failed", reason="away", problem={"message": GONE, "path": ["dataset", "source"]}, seconds=0.1)
 
 
 def lack(house: Running, worker: ScriptedWorker, a: Assignment) -> Assignment:
@@ -38,14 +31,6 @@ def resume(house: Running) -> dict[str, Any]:
     answer = house.client.post("/v1/studies/s1/resume")
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
-
-
-def until(worker: ScriptedWorker, kind: AssignmentKind) -> Assignment:
-    while (a := worker.claim()) is not None:
-        if a.kind is kind:
-            return a
-        worker.work(a)
-    raise AssertionError(f"no {kind} came")
 
 
 def scores(house: Running, name: str) -> list[Any]:
@@ -205,7 +190,7 @@ CONFIRMED = {"confirm": {"candidates": 2, "seeds": 2}, "budget": {"trials": 3}, 
 @pytest.mark.parametrize("kind", [AssignmentKind.CONFIRM, AssignmentKind.EVALUATE])
 def test_so_does_what_comes_after_the_search(house: Running, worker: ScriptedWorker, kind: AssignmentKind) -> None:
     house.create(**CONFIRMED)
-    lack(house, worker, until(worker, kind))
+    lack(house, worker, work_until(worker, kind))
     study = house.study()
     assert study["state"] == "paused"
     assert GONE in study["message"]
@@ -220,7 +205,7 @@ def test_so_does_what_comes_after_the_search(house: Running, worker: ScriptedWor
 
 def test_so_does_a_training_of_damaged_weights(house: Running, worker: ScriptedWorker) -> None:
     house.create(budget={"trials": 2})
-    a = until(worker, AssignmentKind.EVALUATE)
+    a = work_until(worker, AssignmentKind.EVALUATE)
     assert a.checkpoint.best is not None
     (Path(a.store) / a.checkpoint.best.name).unlink()
     worker.finish(a, "failed", reason="damaged", problem={"message": "It is gone."})
@@ -359,6 +344,22 @@ def test_a_service_that_is_killed_meanwhile_forgets_nothing(database_url: str, t
         worker.client.close()
 
 
+def test_however_many_workers_lack_it_some_are_remembered(
+    house: Running, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(absences, "MOST_RESTS", 3)
+    house.started(worker, parallel=9, budget={"trials": 9})
+    workers = [house.worker(f"w{n}") for n in range(9)]
+    held = [each.take() for each in workers]
+    for each, a in zip(workers, held, strict=True):
+        say_away(each, a)
+    with house.core.database.reading() as session:
+        away = absences.found(study_rows.find(session, "s1"))
+    assert away is not None
+    assert list(away.rests) == ["w6", "w7", "w8"]
+    assert house.study()["state"] == "paused"
+
+
 def test_two_services_agree(house: Running, worker: ScriptedWorker, database_url: str) -> None:
     with running(house.settings.home, database_url) as other:
         house.started(worker, parallel=1)
@@ -368,85 +369,3 @@ def test_two_services_agree(house: Running, worker: ScriptedWorker, database_url
         other.move_clock(FIRST_REST)
         say_away(elsewhere, elsewhere.take())
         assert house.study()["state"] == "paused"
-
-
-SCHEDULE = {"study": template(parallel=1), "skip_if_unchanged": False}
-
-
-@pytest.mark.both_databases
-def test_a_schedules_study_is_tried_again_by_itself(nightly: Callable[..., Nightly], house: Running) -> None:
-    """Nobody would resume it; its data comes back after an hour."""
-    it = nightly(**SCHEDULE)
-    it.data("a")
-    it.due()
-    a = until(it.worker, AssignmentKind.INSPECT)
-    it.worker.inspect(a)
-    house.tick(it.now)
-    tries, spent = 0, 0.0
-    while spent < 3600:
-        say_away(it.worker, it.worker.take())
-        tries += 1
-        assert it.worker.claim() is None
-        seconds = min(FIRST_REST * 2 ** (tries - 1), LONGEST_REST)
-        spent += seconds
-        house.move_clock(seconds)
-        house.reap()
-        study = house.study(a.study)
-        assert (study["state"], study["counts"]["failed"]) == ("running", 0)
-        assert GONE in study["warnings"][0]
-    assert tries < 25
-    it.settle()
-    (run,) = it.runs()
-    assert (run["state"], run["outcome"]) == ("finished", "first")
-    assert house.study(a.study)["counts"]["complete"] == 3
-
-
-@pytest.mark.both_databases
-@pytest.mark.parametrize("kind", [AssignmentKind.TRAIN, AssignmentKind.CONFIRM, AssignmentKind.EVALUATE])
-def test_a_schedules_run_fails_once_its_data_stays_away(
-    nightly: Callable[..., Nightly], house: Running, kind: AssignmentKind
-) -> None:
-    it = nightly(**SCHEDULE)
-    it.data("a")
-    it.due()
-    it.worker.inspect(until(it.worker, AssignmentKind.INSPECT))
-    house.tick(it.now)
-    a = until(it.worker, kind)
-    say_away(it.worker, a)
-    house.move_clock(GIVE_UP_SECONDS - 10)
-    say_away(it.worker, it.worker.take(kind))
-    assert house.study(a.study)["state"] == "running"
-    house.move_clock(10)
-    say_away(it.worker, it.worker.take(kind))
-    study = house.study(a.study)
-    assert study["state"] == "failed"
-    assert GONE in study["error"]
-    house.tick(it.now)
-    (run,) = it.runs()
-    assert run["state"] == "failed"
-    assert GONE in run["message"]
-    assert it.worker.claim() is None
-
-
-@pytest.mark.both_databases
-def test_a_comparison_waits_for_its_data_too(nightly: Callable[..., Nightly], house: Running) -> None:
-    it = nightly(**SCHEDULE)
-    it.run("a")
-    a = it.until_compared("b")
-    say_away(it.worker, a)
-    assert it.worker.claim() is None
-    house.move_clock(FIRST_REST)
-    it.worker.comparison = BETTER
-    it.settle()
-    assert [run["outcome"] for run in it.runs()] == ["promoted", "first"]
-
-    a = it.until_compared("c")
-    say_away(it.worker, a)
-    house.move_clock(GIVE_UP_SECONDS)
-    again = it.worker.take(AssignmentKind.COMPARE)
-    assert again.id == a.id
-    say_away(it.worker, again)
-    it.settle()
-    run = it.runs()[0]
-    assert run["state"] == "failed"
-    assert GONE in run["message"]
