@@ -76,6 +76,7 @@ class Reason(StrEnum):
     LOST_WORKER = "lost_worker"  # its workers vanished once too often
     TIMEOUT = "timeout"  # ran longer than budget.trial_seconds
     BAD_DATA = "bad_data"  # the model or the data cannot be used as the spec says
+    AWAY = "away"  # bad_data, though the inspection was good: this worker lacks model or data; the work is given back
     DAMAGED = "damaged"  # evaluate, compare: a file that it needs is gone or changed; a training starts over instead
     ERROR = "error"  # anything else; `error` holds a sentence
     BUDGET = "budget"  # complete, but ended at an evaluation because the study's time was up

@@ -20,6 +20,14 @@ class BadData(Exception):
         self.path = list(path)
 
 
+class Away(BadData):
+    """This worker lacks a file or a library that the work needs, or cannot use its own.
+
+    Before a study's first trial that is a fault like any other. Once an inspection has found data and models good, the
+    configuration is not to blame: the work is given back, and another worker, or a later attempt, may do it.
+    """
+
+
 class DamagedFile(Exception):
     """A file that the assignment names is missing from the store, or is not what it was. The text is a sentence."""
 

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from luthier.service.lifecycle import absences
 from luthier.service.lifecycle.standings import Standing, standings
 from luthier.service.schemas import (
     BaselineView,
@@ -103,7 +104,7 @@ def _study(study: StudyRow, standing: Standing) -> StudyView:
         model=_model(study),
         gpu_seconds=round(standing.busy_seconds, 3),
         error=_text(study.error),
-        message=_text(study.message),
+        message=_message(study),
         warnings=_warnings(study),
     )
 
@@ -131,10 +132,16 @@ def _text(text: str | None) -> str | None:
     return None if text is None else cut(text, TEXT_CHARACTERS)
 
 
+def _message(study: StudyRow) -> str | None:
+    """Return why a study has ended or will end; of one that is paused since workers lack its data, why and the cure."""
+    paused = absences.sentence(study) if study.state == StudyState.PAUSED else None
+    return _text(paused or study.message)
+
+
 def _warnings(study: StudyRow) -> list[str]:
-    """Return what a study's user should know; what its search lacks is of no use once it has ended."""
-    search_error = None if study.state in ENDED else study.search_error
-    return [cut(text, TEXT_CHARACTERS) for text in (search_error, study.note, *_warned(study)) if text]
+    """Return what a study's user should know; what its search or workers lack is of no use once it has ended."""
+    lacks = (None, None) if study.state in ENDED else (absences.sentence(study), study.search_error)
+    return [cut(text, TEXT_CHARACTERS) for text in (*lacks, study.note, *_warned(study)) if text]
 
 
 def _best(study: StudyRow, row: AssignmentRow) -> BestView | None:

@@ -111,11 +111,17 @@ def _never_began(study: "StudyView") -> bool:
 
 
 def _with_workers(service: "OwnService", snapshots: Iterable["Snapshot"]) -> Iterator["Snapshot"]:
-    """Yield the snapshots. Raises CommandError once no worker stays up to do the work."""
+    """Yield the snapshots. Raises CommandError once no worker stays up, or the study waits for what workers lack."""
+    from luthier.studies.protocol import StudyState
+
     for snapshot in snapshots:
         yield snapshot
         if service.problem is not None:
             raise CommandError(FAILURE, service.problem)
+        study = snapshot.study
+        is_waiting = study.state is StudyState.PAUSED and study.message is not None and not snapshot.running
+        if is_waiting and service.embedded is not None:  # a service that goes on after this command can resume it
+            raise CommandError(FAILURE, study.message or "", "Here the same command resumes it.")
 
 
 def _finish(client: "Client", study: "StudyView", model_dir: Path | None, home: Path, as_json: bool) -> None:

@@ -21,7 +21,7 @@ from luthier.service.dispatch.search_faults import Doing
 from luthier.service.dispatch.search_openings import PATIENCE_SECONDS, SearchOpening
 from luthier.service.dispatch.search_pool import resolved_space
 from luthier.service.errors import Unavailable
-from luthier.service.lifecycle import study_rows, transitions
+from luthier.service.lifecycle import absences, study_rows, transitions
 from luthier.service.storage.database import is_passing
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.service.storage.turns import Turns
@@ -94,7 +94,7 @@ class Claims:
         passed: set[int] = set()  # studies whose work cannot be handed out now: it must not hide that of others
         while True:
             rows = list_queued(session, self.core.only, passed)
-            unusable = {row.study_id for row in rows if not self._can_hand_out(session, row)}
+            unusable = {row.study_id for row in rows if not self._can_hand_out(session, row, placement.worker)}
             if not unusable:
                 break
             passed |= unusable
@@ -116,10 +116,13 @@ class Claims:
                 outcomes[study_id] = error
         return None
 
-    def _can_hand_out(self, session: Session, row: AssignmentRow) -> bool:
-        """Return whether a queued row can be read, and its study's work has not just failed to be handed out."""
-        is_readable = session.get_one(StudyRow, row.study_id).is_readable and isinstance(row.params, dict)
-        return is_readable and row.kind in KINDS and not self.core.searches.faults.rests(row.study_id, Doing.HAND_OUT)
+    def _can_hand_out(self, session: Session, row: AssignmentRow, worker: str) -> bool:
+        """Return whether a queued row can be read, and its study's work has not just failed: here, or at the worker."""
+        study = session.get_one(StudyRow, row.study_id)
+        is_readable = study.is_readable and isinstance(row.params, dict) and row.kind in KINDS
+        if not is_readable or self.core.searches.faults.rests(row.study_id, Doing.HAND_OUT):
+            return False
+        return not absences.rests(session, self.core.database, study, worker)
 
     def _lease(self, session: Session, study: StudyRow, row: AssignmentRow, placement: Placement) -> Assignment | None:
         """Lease a queued assignment to the worker; None when another claim was faster."""
@@ -171,6 +174,8 @@ class Claims:
             study = study_rows.lock_by_id(session, study_id)
             number = None if study is None else self._next_number(session, study)
             if study is None or number is None:
+                return None
+            if absences.rests(session, self.core.database, study, placement.worker):
                 return None
             if placement.reserve(session, study, AssignmentKind.TRAIN, None) is None:
                 return None

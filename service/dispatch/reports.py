@@ -18,7 +18,7 @@ from luthier.service.dispatch import checkpoints
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.placement import smaller_reservation
 from luthier.service.errors import Stale, invalid
-from luthier.service.lifecycle import retraining, study_rows, transitions, winner
+from luthier.service.lifecycle import absences, retraining, study_rows, transitions, winner
 from luthier.service.storage.column_types import StoredModel
 from luthier.service.storage.database import changed_rows
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
@@ -76,6 +76,8 @@ class Reports:
         core.store.drop(study.id, row.id, outdated)
         if report.micro_batch is not None and report.micro_batch < (study.micro_batch or math.inf):
             self._lower_micro_batch(study.id, report.micro_batch)
+        if new and study.away is not None:
+            self._note_success(study.id, row.worker)
         decision = Decision.STOP if is_retrained else Decision.CONTINUE  # a repetition trains on: the search is over
         if row.kind == AssignmentKind.TRAIN:
             prune = value is not None and core.searches.report(study, row, report.step, value)
@@ -145,6 +147,13 @@ class Reports:
             lower = update(StudyRow).where(StudyRow.id == study_id, larger).values(micro_batch=micro_batch)
             changed_rows(session, lower)
 
+    def _note_success(self, study_id: int, worker: str | None) -> None:
+        """Note that a worker has what others lack; in a transaction of its own, as above."""
+        with self.core.database.transaction() as session:
+            study = study_rows.lock_by_id(session, study_id)
+            if study is not None:
+                absences.note_success(study, worker)
+
     def renew(self, renewal: Renewal) -> Answer:
         """Extend the lease, then append the worker's log. Raises Stale."""
         with self.core.database.transaction() as session:
@@ -177,7 +186,14 @@ class Reports:
             if outcome.micro_batch is not None:
                 study.micro_batch = min(study.micro_batch or outcome.micro_batch, outcome.micro_batch)
             outcome = _with_usable_inspection(study, row, outcome)
+            is_away = outcome.status == "failed" and outcome.reason is Reason.AWAY
+            if is_away:
+                outcome = absences.note(session, self.core.database, study, row, outcome)
+            elif outcome.status in ("complete", "pruned"):
+                absences.note_success(study, row.worker)
             state = self._end(session, row, outcome)
+            if is_away and row.kind in TRAINING and state is TrialState.FAILED:  # a schedule's study waits no longer
+                transitions.fail(session, leases, study, row.error or "")
             if state in (TrialState.COMPLETE, TrialState.FAILED) and row.kind in EFFECTS:
                 EFFECTS[AssignmentKind(row.kind)](self, session, study, row, outcome)
             transitions.settle(session, leases, study)

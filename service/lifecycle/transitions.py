@@ -3,7 +3,8 @@
 Called by the API, the schedules and dispatch, always with the study's row locked (`study_rows.lock`) and within their
 transaction. `StudyRow.ending` is the state that a study will end in once its running trials are done and its winner is
 measured; from the moment it is set no new trial starts. Only `settle` moves a study along this way; it may be called
-at any time. No other module may write a study's `state` or `ending`, except the end of an inspection.
+at any time. No other module may write a study's `state` or `ending`, except the end of an inspection, and
+`absences.py`, which pauses.
 """
 
 from enum import StrEnum
@@ -118,7 +119,9 @@ def resume(session: Session, leases: Leases, study: StudyRow) -> None:
         study.winner = study.winner_confirmation = None
         study.error = None
         study.finished_at = None
-    study.state = StudyState.RUNNING
+    study.away = None
+    is_stopping = study.state == StudyState.PAUSED and study.ending == StudyState.STOPPED
+    study.state = StudyState.STOPPING if is_stopping else StudyState.RUNNING
 
 
 def stop(study: StudyRow) -> None:

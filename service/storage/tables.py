@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, String, Text, UniqueConstraint, true
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, synonym
 
+from luthier.service.storage.away import Away
 from luthier.service.storage.column_types import (
     PydanticJson,
     PydanticText,
@@ -54,6 +55,7 @@ class StudyRow(Base):
     message: Mapped[str | None] = mapped_column(Text)  # why it ended
     error: Mapped[str | None] = mapped_column(Text)
     search_error: Mapped[str | None] = mapped_column(Text)  # why no trial can be drawn now; None once one could
+    away: Mapped[Away | None] = mapped_column(PydanticText(Away))  # what workers lack of its data and models
     note: Mapped[str | None] = mapped_column(Text)  # what its user should know of its winner, and stays true
     ask_token: Mapped[str | None] = mapped_column("asker", String(64))  # turn of the request that asks Optuna now
     ask_expires_at: Mapped[float | None] = mapped_column("asker_until", Double)

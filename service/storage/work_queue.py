@@ -33,6 +33,7 @@ def _queued(only: str | None) -> Select[AssignmentRow]:
         select(AssignmentRow)
         .join(StudyRow)
         .where(AssignmentRow.state == TrialState.QUEUED)
+        .where(StudyRow.state != StudyState.PAUSED)
         .where(StudyRow.state.in_(WORKING) & (running < StudyRow.parallel) | AssignmentRow.kind.not_in(TRAINING))
         .order_by(AssignmentRow.kind.in_(TRAINING), AssignmentRow.kind != AssignmentKind.INSPECT, AssignmentRow.id)
         .limit(CONSIDERED)
@@ -43,7 +44,7 @@ def _queued(only: str | None) -> Select[AssignmentRow]:
 def list_queued(session: Session, only: str | None = None, without: Collection[int] = ()) -> list[AssignmentRow]:
     """Return the assignments to hand out next: the most urgent kind first, then the oldest. No row is locked.
 
-    Trials and repetitions are left out while their study is paused or runs `parallel` of them.
+    All work is left out while its study is paused, trials and repetitions also while it runs `parallel` of them.
 
     Args:
         session: the caller's transaction.
@@ -66,9 +67,9 @@ def count_work(session: Session, only: str | None = None) -> int:
     """
     columns = (AssignmentRow.study_id, AssignmentRow.kind, AssignmentRow.state)
     active = select(*columns, func.count()).where(AssignmentRow.state.in_((TrialState.QUEUED, TrialState.RUNNING)))
-    active = active.group_by(*columns)
+    active = active.group_by(*columns).join(StudyRow).where(StudyRow.state != StudyState.PAUSED)
     if only is not None:
-        active = active.join(StudyRow).where((StudyRow.name == only) | StudyRow.transient)
+        active = active.where((StudyRow.name == only) | StudyRow.transient)
     work, waiting, running = 0, Counter[int](), Counter[int]()  # trials and repetitions, by study
     for study_id, kind, state, count in session.execute(active):
         if kind in TRAINING:

@@ -19,7 +19,7 @@ from luthier.studies.results import Comparison, Evaluation, Inspection
 from luthier.studies.text import one_line
 from luthier.trials.child.connection import PipedSession, SessionLog, WorkerConnection, finite, storable
 from luthier.trials.child.messages import End, Ready, Result, Unfit
-from luthier.trials.errors import BadData, CannotWork, DamagedFile, Ended
+from luthier.trials.errors import Away, BadData, CannotWork, DamagedFile, Ended
 from luthier.trials.files import disk_problem
 from luthier.trials.memory import give_back_gpu_memory, limit_gpu_memory, out_of_memory
 from luthier.trials.session import Session, with_room
@@ -148,7 +148,11 @@ def perform(job: "Job", assignment: Assignment, session: Session, warm: "ModelCa
         else:
             result = Result(status="pruned")
     except BadData as error:
-        result = _failed(Reason.BAD_DATA, error.message, error.path)
+        away = isinstance(error, Away) and assignment.inspection is not None
+        if away:
+            cause = "" if error.__cause__ is None else traceback.format_exc()
+            session.log(f"{cause}{error.message} The work is given back.")
+        result = _failed(Reason.AWAY if away else Reason.BAD_DATA, error.message, error.path)
     except DamagedFile as damage:
         result = _failed(Reason.DAMAGED, str(damage))
     except Exception as error:

@@ -20,7 +20,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from luthier.studies.text import one_line
 from luthier.trials.data.sound_lengths import decoded_shortfall, shortfall
-from luthier.trials.errors import BadData
+from luthier.trials.errors import Away, BadData
 from luthier.trials.memory import out_of_memory
 
 IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")  # EPS is missing: it runs a program
@@ -47,7 +47,7 @@ class Unreadable(Exception):
 
     def bad_data(self, name: str) -> BadData:
         """Return the whole sentence as an error."""
-        return BadData(f"{name} {self}; {self.cure}.", "dataset", "source")
+        return Away(f"{name} {self}; {self.cure}.", "dataset", "source")
 
 
 def read_image(item: Path | bytes, name: str) -> Image.Image:

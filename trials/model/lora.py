@@ -19,7 +19,7 @@ from torch.nn.utils import parametrize
 from transformers import Conv1D
 
 from luthier.studies.hyperparameters import Params
-from luthier.trials.errors import BadData
+from luthier.trials.errors import Away, BadData
 from luthier.trials.model.backbone import Backbone
 from luthier.trials.model.pretrained import Pretrained
 
@@ -55,7 +55,7 @@ def adapt(pretrained: Pretrained, backbone: Backbone, params: Params, seed: int)
         The backbone, whose layer indices include the adapters' parameters.
 
     Raises:
-        BadData: peft is not installed.
+        Away: peft is not installed on this worker.
     """
     depth = int(params["freeze_depth"])
     dropout = max(0.0, float(params["dropout"]))
@@ -143,5 +143,5 @@ def _peft() -> Any:
             import peft
     except ImportError:
         text = "strategy lora needs peft, which is not installed on this worker: pip install 'luthier[lora]'"
-        raise BadData(text, "space", "strategy") from None
+        raise Away(text, "space", "strategy") from None
     return peft

@@ -3,7 +3,8 @@
 A child process has one `ModelCache` and hands it to each job. It holds one study at a time.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,17 @@ from typing import Any
 import torch
 from torch import nn
 
+from luthier.studies.disk import is_full
 from luthier.studies.hyperparameters import Params
 from luthier.studies.protocol import Assignment
 from luthier.studies.spec import StudySpec
+from luthier.studies.text import one_line
 from luthier.studies.wire import Metrics
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.load import Data, load_data
 from luthier.trials.data.sources import path_stamp, source_stamps
-from luthier.trials.errors import BadData
+from luthier.trials.errors import Away, BadData
+from luthier.trials.memory import out_of_memory
 from luthier.trials.model.backbone import Backbone
 from luthier.trials.model.folder import model_folder
 from luthier.trials.model.pretrained import Pretrained, device, quieten
@@ -85,12 +89,13 @@ class ModelCache:
             model: Another model of the study; None: the configuration's.
 
         Raises:
-            BadData: Model or data cannot be used as the spec says.
+            BadData: Model or data cannot be used as the spec says; Away after the study's inspection.
         """
         models = assignment.spec.models
         name = model or assignment.model
         try:
-            return self._open(assignment, name)
+            with _as_inspected(assignment):
+                return self._open(assignment, name)
         except BadData as error:
             if error.path == ["model"] and len(models) > 1:
                 error.path = ["model", models.index(name)]
@@ -123,8 +128,13 @@ class ModelCache:
         """Return the assignment's examples, checked and split.
 
         Raises:
-            BadData: They cannot be used as the spec says, or have changed since the study's inspection.
+            BadData: They cannot be used as the spec says.
+            Away: The same after the study's inspection, or they have changed since.
         """
+        with _as_inspected(assignment):
+            return self._read(assignment)
+
+    def _read(self, assignment: Assignment) -> Data:
         spec = assignment.spec
         # Files of images and sounds may be replaced although their table stays the same: a new study reads them again.
         study = assignment.study if {"image", "audio"} & set(spec.task_info.columns) else None
@@ -220,6 +230,23 @@ class OpenStudy:
     def scores(self, statistics: Statistics) -> Metrics:
         """Return every metric of the task, from the statistics of a split."""
         return self.task.scores(statistics, self.data.targets)
+
+
+@contextmanager
+def _as_inspected(assignment: Assignment) -> Iterator[None]:
+    """Raise Away for every fault of data or model in the block, where the study's inspection has found both good.
+
+    Which data and model are opened is no matter of the configuration: it names one of the inspected models at most.
+    """
+    try:
+        yield
+    except Exception as error:
+        if assignment.inspection is None or isinstance(error, Away) or is_full(error) or out_of_memory(error):
+            raise
+        if isinstance(error, BadData):
+            raise Away(error.message, *error.path) from None
+        text = f"Data or model cannot be opened on this worker ({type(error).__name__}: {one_line(error)})."
+        raise Away(text) from error  # a file that goes while it is read raises what it likes
 
 
 def _move(model: nn.Module, place: torch.device) -> None:

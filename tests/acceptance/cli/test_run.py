@@ -121,6 +121,28 @@ def test_bad_data_fails_before_any_trial_and_once_mended_the_same_command_goes_o
     assert json.loads(done.stdout)["counts"]["complete"] == 1
 
 
+def test_data_that_goes_away_pauses_the_study_and_the_same_command_goes_on(luthier: Luthier, tiny: Path) -> None:
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", "from luthier.service.cli import main; main()", "run", "tiny.yaml"]
+    with subprocess.Popen(command, cwd=tiny, env=environment, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        for line in running.stderr:
+            if "trial 0 complete" in line:
+                break
+        moved = (tiny / "data.csv").rename(tiny / "moved.csv")
+        said = running.stderr.read()
+    assert running.returncode == 1
+    for part in ("data.csv does not exist on this worker", "The study is paused", "the same command resumes it"):
+        assert part in said
+    assert "Traceback" not in said
+
+    moved.rename(tiny / "data.csv")
+    done = luthier("run", "tiny.yaml", "--json")
+    assert done.returncode == 0, done.stderr
+    counts = json.loads(done.stdout)["counts"]
+    assert (counts["complete"] + counts["pruned"], counts["failed"]) == (15, 0)
+
+
 @pytest.mark.parametrize("state", [StudyState.FAILED, StudyState.CANCELLED])
 def test_a_study_that_ended_badly_with_trials_says_how_to_start_over(state: StudyState) -> None:
     study = StudyView(name="tiny", state=state, created_at=datetime.now(UTC), spec={}, counts=Counts(failed=1))
