@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from luthier.trials.data.batches import evaluation_batches
+from luthier.trials.data.batches import evaluation_batches, pieces
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.prefix.context import PrefixContext
 from luthier.trials.prefix.cut import CannotCut, Cut, capture
@@ -73,8 +73,7 @@ class PrefixBuild:
         """Write the rows of some examples. `starts`: tokens before each example of the split."""
 
         def compute(size: int) -> None:
-            for i in range(0, len(batch), size):
-                piece = batch[i : i + size]
+            for piece in pieces(self.encoded, batch, size):
                 lengths = [self.encoded.lengths[j] for j in piece]
                 for field, rows, value in zip(self.cut.fields, flat, self._activations(piece), strict=True):
                     computed = field.to_rows(value, lengths)
