@@ -9,6 +9,9 @@ from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from luthier.studies.documents import Document, refuse
 
+LATER_FIELDS = ("unreadable", "strict")
+"""Fields of a data set that the first version lacked; where they are the default, digests of specs leave them out."""
+
 
 class SplitFiles(Document):
     """A file or a folder for each split, of data that is split already."""
@@ -38,6 +41,7 @@ class Dataset(Document):
     unreadable: Literal["refuse", "skip"] = Field(
         "refuse", description="Images and sounds that cannot be read: refuse them, all at once, or leave them out."
     )
+    strict: bool = Field(False, description="Refuse data about which the inspection has a warning.")
 
     @field_validator("source", mode="before")
     @classmethod

@@ -4,13 +4,13 @@ A worker sends one within its `Outcome`; the service stores it as JSON, so its f
 """
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, FiniteFloat
+from pydantic import Field, FiniteFloat, model_validator
 
+from luthier.studies.findings import MOST_FINDINGS, Finding, note
 from luthier.studies.wire import (
     LARGEST_SCORE,
-    TEXT_CHARACTERS,
     Bytes,
     Count,
     FileRef,
@@ -22,10 +22,8 @@ from luthier.studies.wire import (
 
 BLOCKS = 10_000  # of a model
 LABELS = 1_000_000  # of a data set
-NOTES = 100
 REPLICATES = 100_000  # of a comparison
 Label = Annotated[str, Field(max_length=10_000)]
-Note = Annotated[str, Field(max_length=TEXT_CHARACTERS)]
 Difference = Annotated[FiniteFloat, Field(ge=-2 * LARGEST_SCORE, le=2 * LARGEST_SCORE)]
 
 
@@ -67,7 +65,8 @@ class ModelSummary(Message):
 
     blocks: list[Block] = Field(max_length=BLOCKS)
     trainable_parameters: list[Count] = Field(max_length=BLOCKS + 1)
-    batching: Batching = Batching.RIGHT  # also of inspections that did not look for it
+    # Written only where it is not the usual one; so inspections from before it was looked for are written as they were.
+    batching: Batching = Field(Batching.RIGHT, exclude_if=lambda batching: batching is Batching.RIGHT)
 
 
 class Inspection(ModelSummary):
@@ -83,9 +82,16 @@ class Inspection(ModelSummary):
     rows: dict[str, Count] = Field(max_length=100)  # split (train, validation, test) -> rows
     fingerprint: str = Field(max_length=64)  # SHA-256 of the examples and their splits
     estimates: Estimates | None = None
-    notes: list[Note] = Field(
-        [], max_length=NOTES
-    )  # sentences on what of the data was passed over, left out, is silent
+    findings: list[Finding] = Field([], max_length=MOST_FINDINGS)  # what is remarkable about data and models
+
+    @model_validator(mode="before")
+    @classmethod
+    def _notes_of_before(cls, raw: Any) -> Any:
+        """Take in the plain sentences that inspections had before they had findings."""
+        if not isinstance(raw, dict) or "notes" not in raw:
+            return raw
+        older = [note("note", str(text)) for text in raw["notes"]]
+        return {key: value for key, value in raw.items() if key != "notes"} | {"findings": older}
 
     @property
     def models(self) -> list[ModelSummary]:

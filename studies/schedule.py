@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, FiniteFloat, WithJsonSchema, field_validator, model_validator
 
 from luthier.studies.cron import due_times, zone
+from luthier.studies.dataset import LATER_FIELDS, Dataset
 from luthier.studies.documents import Document, load_document, refuse
 from luthier.studies.promotion import Promote
 from luthier.studies.spec import NEWEST_SEMANTICS, Confirm, StudySpec
@@ -154,8 +155,9 @@ class ScheduleSpec(Document):
 
         A field that older versions lacked counts only where it is not the default: else every run would seem changed.
         """
-        later = {"dataset": {"unreadable"}} if self.study.dataset.unreadable == "refuse" else None
-        return hashlib.sha256(self.study.model_dump_json(exclude=later).encode()).hexdigest()
+        dataset = self.study.dataset
+        later = {name for name in LATER_FIELDS if getattr(dataset, name) == Dataset.model_fields[name].default}
+        return hashlib.sha256(self.study.model_dump_json(exclude={"dataset": later}).encode()).hexdigest()
 
     def shown(self) -> dict[str, Any]:
         """Return the schedule as a document that a person would write, with every default filled in."""

@@ -111,7 +111,7 @@ def _answer(spec: StudySpec, study: StudyRow, row: AssignmentRow) -> PlanView:
         )
     return PlanView(
         space=space.model_dump(mode="json"),
-        data=DataView(rows=inspection.rows, labels=inspection.labels, notes=inspection.notes),
+        data=DataView(rows=inspection.rows, labels=inspection.labels, findings=inspection.findings),
         models=[
             ModelPlan(model=name, blocks=model.blocks, trainable_parameters=model.trainable_parameters)
             for name, model in zip(spec.models, inspection.models, strict=True)

@@ -47,7 +47,7 @@ def _find_or_create(service: Service, spec: StudySpec) -> tuple[bool, StudyView]
             study = transitions.create(session, service.core.leases, spec, spec.name)
         elif not study.spec.says_the_same(spec):
             raise Conflict(f"The name {spec.name} is taken by a study with another spec; choose another name.")
-        return created, views.study_views(session, [study])[0]
+        return created, views.study_view(session, study)
 
 
 @router.get("", responses=responses(Invalid))
@@ -72,7 +72,7 @@ def listing(
 def get(name: str, service: ServiceDep) -> StudyView:
     """Return a study."""
     with service.core.database.reading() as session:
-        return views.study_views(session, [study_rows.find(session, name)], service.core.room.latest)[0]
+        return views.study_view(session, study_rows.find(session, name), service.core.room.latest)
 
 
 @router.post("/{name}/{action}", responses=responses(NotFound, Conflict))
@@ -85,7 +85,7 @@ def act(name: str, action: transitions.Action, service: ServiceDep) -> StudyView
     with service.core.database.transaction() as session:
         study = study_rows.lock(session, name)
         transitions.act(session, service.core.leases, study, action)
-        view = views.study_views(session, [study])[0]
+        view = views.study_view(session, study)
     if study.state in ENDED:
         clean_up(service.core, study)
     service.notifier.notify()

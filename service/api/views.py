@@ -21,6 +21,7 @@ from luthier.service.schemas import (
     ColumnView,
     ConfirmedView,
     Counts,
+    DataView,
     HyperparameterView,
     MetricView,
     ModelView,
@@ -34,6 +35,7 @@ from luthier.service.storage import damaged
 from luthier.service.storage.presence import LISTED_SECONDS
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow, WorkerRow
 from luthier.service.times import instant
+from luthier.studies.findings import warnings_of
 from luthier.studies.hyperparameters import HYPERPARAMETERS
 from luthier.studies.protocol import ENDED, AssignmentKind, Reason, StudyState, TrialState
 from luthier.studies.results import Inspection
@@ -70,6 +72,15 @@ def study_views(session: Session, studies: Sequence[StudyRow], problem: str | No
     return views
 
 
+def study_view(session: Session, study: StudyRow, problem: str | None = None) -> StudyView:
+    """Return a study as `study_views` does, with what its inspection found of the data, which listings leave out."""
+    view = study_views(session, [study], problem)[0]
+    inspection = study.inspection
+    if isinstance(inspection, Inspection):
+        view.data = DataView(rows=inspection.rows, labels=inspection.labels, findings=inspection.findings)
+    return view
+
+
 def _study(study: StudyRow, standing: Standing) -> StudyView:
     best = standing.best[0] if standing.best else None
     if study.winner is not None and best is not None:  # its repetitions may have done better than the best trial's
@@ -97,9 +108,10 @@ def _study(study: StudyRow, standing: Standing) -> StudyView:
     )
 
 
-def _notes(study: StudyRow) -> list[str]:
-    """Return what its inspection says of the data; nothing where there is none, or it cannot be read."""
-    return study.inspection.notes if isinstance(study.inspection, Inspection) else []
+def _warned(study: StudyRow) -> list[str]:
+    """Return the warnings of its inspection; nothing where there is none, or it cannot be read."""
+    inspection = study.inspection
+    return [found.text for found in warnings_of(inspection.findings)] if isinstance(inspection, Inspection) else []
 
 
 def _damaged_study(study: StudyRow, error: Exception) -> StudyView:
@@ -122,7 +134,7 @@ def _text(text: str | None) -> str | None:
 def _warnings(study: StudyRow) -> list[str]:
     """Return what a study's user should know; what its search lacks is of no use once it has ended."""
     search_error = None if study.state in ENDED else study.search_error
-    return [cut(text, TEXT_CHARACTERS) for text in (search_error, study.note, *_notes(study)) if text]
+    return [cut(text, TEXT_CHARACTERS) for text in (search_error, study.note, *_warned(study)) if text]
 
 
 def _best(study: StudyRow, row: AssignmentRow) -> BestView | None:

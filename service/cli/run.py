@@ -23,6 +23,7 @@ from luthier.service.cli.connect import (
     starting,
     tell,
 )
+from luthier.service.cli.findings import findings_tables
 from luthier.service.cli.output import Format, Output, emit, facts, show, size, table
 from luthier.service.cli.own_service import OwnService, find_holder, own_service
 from luthier.service.cli.signals import end_at_once, terminated_is_interrupted
@@ -183,8 +184,7 @@ def _plan_tables(answer: "PlanView") -> Iterator["Table"]:
     """Yield a plan as a person reads it: the data, the blocks of each model, estimates, batch sizes."""
     yield facts({f"{split} rows": count for split, count in answer.data.rows.items()}, title="Data")
     yield table(("label", ">rows"), answer.data.labels.items())
-    if answer.data.notes:
-        yield table(("about the data",), [(note,) for note in answer.data.notes])
+    yield from findings_tables(answer.data.findings)
     columns = (">freeze_depth", "topmost frozen block", ">its parameters", ">trainable parameters")
     for model in answer.models:
         names = ["-", *(block.name for block in model.blocks)]

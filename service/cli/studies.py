@@ -3,7 +3,7 @@
 The docstring of a command is its help text.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,6 +20,7 @@ from luthier.service.cli.connect import (
     read_text,
     tell,
 )
+from luthier.service.cli.findings import findings_tables
 from luthier.service.cli.output import (
     Format,
     Output,
@@ -58,7 +59,7 @@ def create(
     text = read_text(file)
     with connect(server, token) as client:
         study = client.create(text)
-    emit(study, output, _facts(study))
+    emit(study, output, *_tables(study))
 
 
 def list_studies(
@@ -77,7 +78,7 @@ def get(name: StudyName, server: Server = None, token: Token = None, output: Out
     """Show a study."""
     with connect(server, token) as client:
         study = client.get(name)
-    emit(study, output, _facts(study))
+    emit(study, output, *_tables(study))
 
 
 def watch(name: StudyName, server: Server = None, token: Token = None) -> None:
@@ -99,7 +100,7 @@ def wait(name: StudyName, server: Server = None, token: Token = None, output: Ou
     with connect(server, token) as client:
         for snapshot in follow(client, name):
             study = snapshot.study
-    emit(study, output, _facts(study))
+    emit(study, output, *_tables(study))
     if study.state is not StudyState.COMPLETED:
         raise CommandError(
             FAILURE, f"The study {name} is {study.state.value}" + (f": {study.error}" if study.error else ".")
@@ -138,7 +139,7 @@ def cancel(name: StudyName, server: Server = None, token: Token = None, output: 
 def _steer(verb: str, name: str, server: str | None, token: str | None, output: Format) -> None:
     with connect(server, token) as client:
         study: StudyView = getattr(client, verb)(name)
-    emit(study, output, _facts(study))
+    emit(study, output, *_tables(study))
 
 
 def delete(name: StudyName, server: Server = None, token: Token = None) -> None:
@@ -162,10 +163,17 @@ def schema() -> None:
     print_schema(StudySpec)
 
 
+def _tables(study: "StudyView") -> Iterator["Table"]:
+    """Yield a study as a person reads it: its facts, then what was found of its data and models."""
+    yield _facts(study)
+    yield from findings_tables(study.data.findings if study.data else [])
+
+
 def _facts(study: "StudyView", only_best: bool = False) -> "Table":
     """Return a study as a person reads it, or only its winner."""
     from luthier.service.cli.follow import progress
 
+    told = {finding.text for finding in study.data.findings} if study.data else ()  # in a table of their own
     head: dict[str, Any] = {
         "study": study.name,
         "state": study.state.value,
@@ -175,7 +183,7 @@ def _facts(study: "StudyView", only_best: bool = False) -> "Table":
         "busy": f"{study.gpu_seconds:.0f} s",
         "error": study.error,
         "message": study.message,
-        "warnings": " ".join(study.warnings) or None,
+        "warnings": " ".join(warning for warning in study.warnings if warning not in told) or None,
     }
     best = study.best
     baseline = study.baseline

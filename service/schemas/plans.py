@@ -4,21 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel, FiniteFloat
 
+from luthier.service.schemas.data import DataView
 from luthier.studies.results import BatchFit, Block
-
-
-class DataView(BaseModel):
-    """The size of the data.
-
-    Attributes:
-        rows: split -> number of examples.
-        labels: label -> number of examples, over all splits.
-        notes: sentences on what of the data was passed over or left out.
-    """
-
-    rows: dict[str, int]
-    labels: dict[str, int]
-    notes: list[str] = []
 
 
 class ModelPlan(BaseModel):
@@ -56,7 +43,7 @@ class PlanView(BaseModel):
 
     Attributes:
         space: the search space, with each `auto` resolved.
-        data: sizes of the data.
+        data: sizes of the data, and what is remarkable about it.
         models: in the order of the spec.
         estimates: null where the worker could not probe.
     """

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, FiniteFloat
 
+from luthier.service.schemas.data import DataView
 from luthier.studies.hyperparameters import Params
 from luthier.studies.protocol import Reason, StudyState, TrialState
 from luthier.studies.wire import Metrics
@@ -89,6 +90,7 @@ class StudyView(BaseModel):
         gpu_seconds: time that workers have spent on its assignments.
         error: why it failed, for people.
         message: anything else that people should know.
+        data: its sizes, labels and findings; null until it is inspected, and in listings.
         warnings: what is wrong with it or its data, or was mended, while it goes on; each a sentence.
     """
 
@@ -105,6 +107,7 @@ class StudyView(BaseModel):
     gpu_seconds: FiniteFloat = 0.0
     error: str | None = None
     message: str | None = None
+    data: DataView | None = None
     warnings: list[str] = []
 
 

@@ -11,8 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from luthier.studies.findings import Finding, note, warning
 from luthier.trials.data.media_tree import Tree, inner_tree, listed, scan, table_cure
 from luthier.trials.errors import BadData
+
+PASSED_OVER = "folders-passed-over"
+"""Code of the finding on folders that are neither splits nor classes."""
 
 _WORDS = {
     "train": "train training trn trainval",
@@ -37,11 +41,11 @@ class FolderSplits:
 
     Attributes:
         folders: train, validation, test -> the folder, relative to the source; empty where there are no splits.
-        notes: Sentences on what is passed over.
+        findings: What is passed over.
     """
 
     folders: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 def choose_folders(
@@ -75,13 +79,10 @@ def choose_folders(
     if rivals and len(chosen) == 1:
         raise layout.doubt(f"train stands beside {listed(rivals)}, which may be a split or something else")
     layout.check_shapes(chosen)
-    noted = [f"{child} ({children[child].count:,} {role} files)" for child in spare]
     empty = [child for child in children if child not in chosen.values() and not children[child].count]
-    passed = [*noted, *(f"{child} (no {role} files)" for child in empty)]
-    loose = [f"{len(tree.files):,} {role} files beside the folders"] if tree.files else []
-    notes = (f"{layout.name}: passed over {listed([*passed, *loose])}.",) if passed or loose else ()
+    found = layout.passed_over(spare, empty)
     joined = {split: f"{prefix}/{child}" if prefix else child for split, child in chosen.items()}
-    return FolderSplits(joined, notes)
+    return FolderSplits(joined, found)
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,23 @@ class _Layout:
                 train = f"{self.name}/{chosen['train']}"
                 other = f"; to do without them, write dataset.source as {{train: {train}}}" if split != "train" else ""
                 raise BadData(f"{text}{other}.{table_cure(self.tree, self.name, self.role)}", *self.path)
+
+    def passed_over(self, spare: list[str], empty: list[str]) -> tuple[Finding, ...]:
+        """Return the finding on folders and files that are no part of a split; none where there are none.
+
+        Args:
+            spare: Folders that hold files of the role.
+            empty: Folders that hold none.
+        """
+        parts = [f"{child} ({self.children[child].count:,} {self.role} files)" for child in spare]
+        parts += [f"{child} (no {self.role} files)" for child in empty]
+        parts += [f"{len(self.tree.files):,} {self.role} files beside the folders"] if self.tree.files else []
+        text = f"{self.name}: passed over {listed(parts)}."
+        count = sum(self.children[child].count for child in spare) + len(self.tree.files)
+        if count:
+            cure = "Move what belongs to the data into a split's folder; or name the folder in dataset.validation."
+            return (warning(PASSED_OVER, text, cure, count, spare),)
+        return (note(PASSED_OVER, text, 0, empty),) if empty else ()
 
     def doubt(self, problem: str) -> BadData:
         """Return the sentence for folders that may be read in more than one way."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from luthier.studies.dataset import Dataset, SplitFiles
+from luthier.studies.findings import Finding
 from luthier.studies.tasks import TASKS
 from luthier.trials.data.columns import COLUMN_READERS, read_groups
 from luthier.trials.data.containers import standard_tables
@@ -42,13 +43,13 @@ class Data:
         splits: "train", "validation" and, where there is one, "test" -> its examples.
         targets: What the task learns.
         fingerprint: SHA-256 of the examples, images and sounds by their content, and of their splits.
-        notes: Sentences on what was passed over or left out, and on what else is remarkable.
+        findings: What was passed over or left out, and what else is remarkable.
     """
 
     splits: Mapping[str, Split]
     targets: Targets
     fingerprint: str
-    notes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     @property
     def label_names(self) -> list[str]:
@@ -81,7 +82,7 @@ def load_data(dataset: Dataset, task: str, seed: int, verify: bool = False) -> D
     roles = _roles(dataset, task)
     tables = _tables(dataset, roles)
     _check_columns(tables, roles)
-    notes = [note for table in tables.values() for note in table.notes]
+    findings = [finding for table in tables.values() for finding in table.findings]
     media: Usable | None = None
     if role := media_role(roles):
         media = usable_tables(tables, role, roles[role], dataset.unreadable == "skip")
@@ -103,13 +104,13 @@ def load_data(dataset: Dataset, task: str, seed: int, verify: bool = False) -> D
     if media is not None and role is not None:
         if verify and dataset.unreadable == "refuse":
             media.try_rest(roles[role], [split.columns[role] for split in given.values()])
-        notes += media.notes
+        findings += media.findings
     splits = draw_splits(given, dataset, seed)
     if "validation" not in splits:
         raise BadData("There is no validation split; give a fraction or a file.", "dataset", "validation")
     targets.check_training(splits["train"].targets, tables["train"])
     left_out = None if media is None else media.left_out
-    return Data(splits, targets, _fingerprint(splits, targets, left_out), tuple(notes))
+    return Data(splits, targets, _fingerprint(splits, targets, left_out), tuple(findings))
 
 
 def _roles(dataset: Dataset, task: str) -> dict[str, str]:
@@ -145,7 +146,7 @@ def _tables(dataset: Dataset, roles: Mapping[str, str]) -> dict[str, Table]:
         found = choose_folders(located.folder, source, role, named, dataset.test != 0, *path)
         tables = {split: read(locate(f"{source}/{name}", *path), roles) for split, name in found.folders.items()}
         if tables:
-            return tables | {"train": replace(tables["train"], notes=found.notes + tables["train"].notes)}
+            return tables | {"train": replace(tables["train"], findings=found.findings + tables["train"].findings)}
     if named:
         text = "One file has no named splits; give a fraction, or files as {train: ..., validation: ..., test: ...}."
         raise BadData(text, "dataset", next(iter(named)))

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
+from luthier.studies.findings import Finding, note, warning
 from luthier.trials.data.media import Unreadable, try_audio, try_image
 from luthier.trials.data.media_tree import listed
 from luthier.trials.data.tabular import Table
@@ -43,16 +44,16 @@ class Usable:
         tables: Split -> its table, without the rows that are left out.
         role: "image" or "audio".
         left_out: SHA-256 of the names of the rows that are left out, None where there are none.
-        notes: Sentences on what is left out.
+        findings: What is left out, and what is silent.
     """
 
     tables: dict[str, Table]
     role: str
     left_out: str | None = None
-    notes: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
 
     def try_rest(self, column: str, chosen: Iterable[Sequence[Item]]) -> None:
-        """Try the rows that were chosen of the tables, and add to the notes how many are silent.
+        """Try the rows that were chosen of the tables, and add to the findings how many are silent.
 
         Args:
             column: The column of images or sounds.
@@ -69,7 +70,7 @@ class Usable:
         found = {split: table.columns[column] for split, table in tables.items()}
         tried, silent = _tried(tables, found, self.role)
         _check(tables, tried, self.role)
-        self.notes.extend(silent)
+        self.findings.extend(silent)
 
 
 def usable_tables(tables: Mapping[str, Table], role: str, column: str, skip: bool) -> Usable:
@@ -85,24 +86,25 @@ def usable_tables(tables: Mapping[str, Table], role: str, column: str, skip: boo
         BadData: A file cannot be used, or, with `skip`, more than can be.
     """
     found = {name: [_located(table, column, cell) for cell in table.columns[column]] for name, table in tables.items()}
-    notes: list[str] = []
+    findings: list[Finding] = []
     if skip or any(isinstance(item, _Fault) for items in found.values() for item in items):
-        found, notes = _tried(tables, found, role)  # what is missing and what is broken are told together
+        found, findings = _tried(tables, found, role)  # what is missing and what is broken are told together
     if not skip:
         _check(tables, found, role)
     kept = {name: [i for i, item in enumerate(items) if not isinstance(item, _Fault)] for name, items in found.items()}
     placed = {name: replace(table, columns={**table.columns, column: found[name]}) for name, table in tables.items()}
     faults = _faults(tables, found)
     if not faults:
-        return Usable(placed, role, notes=notes)
+        return Usable(placed, role, findings=findings)
     total = sum(map(len, found.values()))
     if 2 * len(faults) > total:
         text = f"{_told(faults, total, role)}. That is more than half; repair or remove them."
         raise BadData(text, *next(iter(tables.values())).path)
     names = json.dumps([[table.name, where] for table, where, _ in faults])
     left_out = hashlib.sha256(names.encode()).hexdigest()
-    notes.insert(0, f"Left out (dataset.unreadable: skip): {_told(faults, total, role)}.")
-    return Usable({name: _taken(table, kept[name]) for name, table in placed.items()}, role, left_out, notes)
+    text = f"Left out (dataset.unreadable: skip): {_told(faults, total, role)}."
+    findings.insert(0, note("left-out", text, len(faults), (where for _, where, _ in faults)))
+    return Usable({name: _taken(table, kept[name]) for name, table in placed.items()}, role, left_out, findings)
 
 
 def _taken(table: Table, rows: list[int]) -> Table:
@@ -115,8 +117,8 @@ def _taken(table: Table, rows: list[int]) -> Table:
 
 def _tried(
     tables: Mapping[str, Table], found: Mapping[str, list[Any]], role: str
-) -> tuple[dict[str, list[Any]], list[str]]:
-    """Return the items, with faults in the place of those that cannot be used, and a sentence on silent ones."""
+) -> tuple[dict[str, list[Any]], list[Finding]]:
+    """Return the items, with faults in the place of those that cannot be used, and the finding on silent ones."""
 
     def tried(item: Any, is_named: bool) -> tuple[Any, bool]:
         if isinstance(item, _Fault):
@@ -142,7 +144,9 @@ def _tried(
     ]
     total = sum(map(len, found.values()))
     text = f"{len(silent):,} of {total:,} sounds are silent from beginning to end: {listed(silent, _NAMED)}."
-    return {name: [item for item, _ in items] for name, items in results.items()}, [text] if silent else []
+    cure = "Listen to them, and replace or remove what should not be silent."
+    said = [warning("silent-sounds", text, cure, len(silent), silent)] if silent else []
+    return {name: [item for item, _ in items] for name, items in results.items()}, said
 
 
 def _faults(tables: Mapping[str, Table], found: Mapping[str, list[Any]]) -> list[tuple[Table, str, str]]:

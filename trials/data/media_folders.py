@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from luthier.studies.files import sha256_file
-from luthier.trials.data.folder_splits import find_splits, is_split
+from luthier.studies.findings import Finding, note, warning
+from luthier.trials.data.folder_splits import PASSED_OVER, find_splits, is_split
 from luthier.trials.data.media_tree import SUFFIXES, Tree, inner_tree, listed, scan, table_cure
 from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
@@ -71,17 +72,20 @@ def read_folder(folder: Path, name: str, role: str, *path: str) -> Table:
     paths = [file for inside in files.values() for file in inside]
     labels = [label for label, inside in files.items() for _ in inside]
     _check_passed_over(here, role, len(paths), others, len(tree.files), *path)
-    notes = []
+    findings = []
     if others:
-        notes.append(f"{here}: passed over by their endings {_counted(others)}; {len(paths):,} {role} files are read.")
+        text = f"{here}: passed over by their endings {_counted(others)}; {len(paths):,} {role} files are read."
+        findings.append(_passed_over(text, others))
     links = [f"{label}/{sub}" for label, inner in classes.items() for sub, t in inner.folders.items() if t.linked]
     spare = [*(f"{copy} ({tree.folders[copy].count:,} files, a copy)" for copy in copies), *links]
     spare += [f"{len(tree.files):,} {role} files beside the folders"] if tree.files else []
     if spare:
-        notes.append(f"{here}: passed over {listed(spare)}.")
+        count = sum(tree.folders[copy].count for copy in copies) + len(tree.files)
+        cure = f"Put {role} files of a class into the class's folder; links are not followed."
+        findings.append(warning(PASSED_OVER, f"{here}: passed over {listed(spare)}.", cure, count, [*copies, *links]))
     names = [str(file.relative_to(folder)) for file in paths]
     columns: dict[str, list[Any]] = {role: list(paths), "label": list(labels)}
-    return Table(name, path, [role, "label"], columns, len(paths), rows_named=names, notes=tuple(notes))
+    return Table(name, path, [role, "label"], columns, len(paths), rows_named=names, findings=tuple(findings))
 
 
 def _copies(tree: Tree) -> list[str]:
@@ -140,6 +144,15 @@ def _check_passed_over(name: str, role: str, read: int, others: Counter[str], lo
         f"that belong to the data{cure} and move the others away.",
         *path,
     )
+
+
+def _passed_over(text: str, others: Counter[str]) -> Finding:
+    """Return the finding on files passed over: a warning where some are images or sounds in another format."""
+    code, endings = "files-passed-over", [ending for ending, _ in others.most_common()]
+    cures = [_CURES[ending] for ending in endings if ending in _CURES]
+    if not cures:
+        return note(code, text, others.total(), endings)
+    return warning(code, text, f"If they belong to the data, {'; '.join(cures)}.", others.total(), endings)
 
 
 def _counted(others: Counter[str]) -> str:

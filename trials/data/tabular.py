@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from luthier.studies.findings import Finding
 from luthier.trials.errors import BadData
 
 
@@ -28,7 +29,7 @@ class Table:
         rows_named: The name of each row, where rows are files of a folder.
         folder: The folder that relative paths in the table start from.
         own_folders: Folders outside the data roots in which paths may lie nevertheless: the hub's caches.
-        notes: Sentences on what of the source is passed over.
+        findings: What of the source is passed over.
     """
 
     name: str
@@ -42,7 +43,7 @@ class Table:
     rows_named: list[str] | None = None
     folder: Path | None = None
     own_folders: tuple[Path, ...] = ()
-    notes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     def where(self, row: int) -> str:
         """Return the name of a row in an error message; `row` counts from 0, the message from 1, without the header."""

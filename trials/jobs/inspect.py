@@ -5,21 +5,22 @@ The child calls `inspect` once for each study. It never changes a later trial's 
 
 import math
 import time
+from collections.abc import Sequence
 
 from pydantic import ValidationError
 
+from luthier.studies.findings import MOST_FINDINGS, Finding, warnings_of
 from luthier.studies.hyperparameters import Params, complete
 from luthier.studies.protocol import Assignment
-from luthier.studies.results import NOTES, BatchFit, Estimates, Inspection, ModelSummary
+from luthier.studies.results import BatchFit, Estimates, Inspection, ModelSummary
 from luthier.studies.space import Space
 from luthier.studies.spec import StudySpec
-from luthier.studies.wire import TEXT_CHARACTERS, cut
 from luthier.trials.data.batches import training_batches
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.errors import BadData
 from luthier.trials.jobs.batch_fits import batch_fits, largest
 from luthier.trials.jobs.lookups import check_lookups
-from luthier.trials.jobs.neighbours import EFFECTS, find_batching
+from luthier.trials.jobs.neighbours import batching_findings, find_batching
 from luthier.trials.model import lora
 from luthier.trials.session import Session
 from luthier.trials.training.engine import Engine
@@ -53,8 +54,8 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
     """
     spec = assignment.spec
     data = cache.open(assignment).data
-    for note in data.notes:
-        session.log(note)
+    findings = _logged(session, data.findings)
+    _check_strict(spec, findings)
     _check_evaluations(spec, data.rows["train"])
     models, estimates = list[ModelSummary](), list[Estimates | None]()
     dropout = spec.space.offers("strategy", "lora")  # adapters have a dropout of their own
@@ -72,8 +73,7 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
         check_lookups(study, max_length)
         if spec.semantics >= 2:
             study.batch_as(find_batching(study, max_length))
-            if study.batching in EFFECTS:
-                session.log(f"{name}: padding changes its answers, so {EFFECTS[study.batching]}")
+            findings += _logged(session, batching_findings(name, study.batching))
         models.append(summary.model_copy(update={"batching": study.batching}))
         fits = batch_fits(assignment, study, cache.micro_batch, space, params)
         for fit in fits:
@@ -92,8 +92,23 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
         rows=study.data.rows,
         fingerprint=study.data.fingerprint,
         estimates=_over_models(estimates),
-        notes=[cut(note, TEXT_CHARACTERS) for note in study.data.notes[:NOTES]],
+        findings=findings[:MOST_FINDINGS],
     )
+
+
+def _logged(session: Session, findings: Sequence[Finding]) -> list[Finding]:
+    """Write findings into the log, and return them."""
+    for finding in findings:
+        session.log(f"{finding.severity}: {finding.text}")
+    return list(findings)
+
+
+def _check_strict(spec: StudySpec, findings: Sequence[Finding]) -> None:
+    """Raise BadData with every warning where the spec has none of them pass."""
+    warnings = warnings_of(findings)
+    if spec.dataset.strict and warnings:
+        told = " ".join(finding.text for finding in warnings)
+        raise BadData(f"dataset.strict refuses what was found: {told}", "dataset", "strict")
 
 
 def _check_evaluations(spec: StudySpec, training_rows: int) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
+from luthier.studies.findings import Finding, note
 from luthier.studies.results import Batching
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.errors import BadData
@@ -30,11 +31,20 @@ In 60 tiny models of as many architectures that agree, logits differ by at most 
 not, they differ by at least 4e-5 of the largest, and by at least 5e-3 of the range.
 """
 EFFECTS = {
-    Batching.LEFT: "its batches are padded on the left",
-    Batching.EQUAL: "only inputs of the same length go through it together, in training and in evaluation",
-    Batching.SINGLE: "inputs go through it one at a time, in training and in evaluation",
+    Batching.LEFT: (
+        "padding on the right changes its answers, so it trains and is scored with padding on the left",
+        "Where you use the winner in batches, pad on the left, as its saved tokenizer does.",
+    ),
+    Batching.EQUAL: (
+        "padding changes its answers, so it trains and is scored on inputs of one length at a time, without padding",
+        "Use the winner on one input at a time, or on inputs of one length.",
+    ),
+    Batching.SINGLE: (
+        "other inputs in a batch change its answers, or it refuses them, so it trains and is scored on one at a time",
+        "Use the winner on one input at a time.",
+    ),
 }
-"""What follows from each way of batching except the usual one."""
+"""What each way of batching but the usual one means, and what to do with the winner."""
 
 
 def find_batching(study: OpenStudy, max_length: int) -> Batching:
@@ -59,6 +69,14 @@ def find_batching(study: OpenStudy, max_length: int) -> Batching:
             "model",
         )
     return next(batching for batching in Batching if batching is Batching.SINGLE or trial.agrees(batching))
+
+
+def batching_findings(name: str, batching: Batching) -> list[Finding]:
+    """Return what there is to say about a model's batching: nothing where it is the usual one."""
+    if batching not in EFFECTS:
+        return []
+    message, cure = EFFECTS[batching]
+    return [note("padding-matters", f"{name}: {message}.", cure=cure)]
 
 
 def _most_varied(study: OpenStudy, max_length: int) -> Encoded:

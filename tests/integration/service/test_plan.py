@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from luthier.service.api import plan
+from luthier.studies.findings import note, warning
 from luthier.studies.protocol import Assignment, AssignmentKind
 from tests.support.harness import INSPECTION, Running, ScriptedWorker, paths, problem, spec
 from tests.support.stored_rows import everything
@@ -38,7 +39,7 @@ def nothing_stored(house: Running) -> bool:
 def test_a_plan_tells_what_would_run(house: Running) -> None:
     body = planned(house, ScriptedWorker.inspect, budget={"trials": 10}, parallel=2).json()
     assert body["space"]["freeze_depth"]["high"] == 6, "auto is resolved"
-    assert body["data"] == {"rows": INSPECTION.rows, "labels": INSPECTION.labels, "notes": []}
+    assert body["data"] == {"rows": INSPECTION.rows, "labels": INSPECTION.labels, "findings": []}
     (model,) = body["models"]
     assert model["model"] == "models/tiny"
     assert len(model["blocks"]) == 6
@@ -50,15 +51,37 @@ def test_a_plan_tells_what_would_run(house: Running) -> None:
 
 
 def test_what_an_inspection_says_of_the_data_is_shown(house: Running, worker: ScriptedWorker) -> None:
-    notes = ["data: passed over predict (5 image files).", "2 of 60 sounds are silent."]
-    worker.inspection = INSPECTION.model_copy(update={"notes": notes})
+    folders = note("folders-passed-over", "data: passed over predict (5 image files).", 5, ["predict"])
+    silent = warning("silent-sounds", "2 of 60 sounds are silent.", "Listen to them.", 2, ["a.wav", "b.wav"])
+    worker.inspection = INSPECTION.model_copy(update={"findings": [folders, silent]})
 
     def inspect(scripted: ScriptedWorker, a: Assignment) -> None:
         scripted.finish(a, inspection=worker.inspection.model_dump(mode="json"))
 
-    assert planned(house, inspect).json()["data"]["notes"] == notes
+    shown = [
+        {
+            "code": "folders-passed-over",
+            "severity": "note",
+            "count": 5,
+            "message": "data: passed over predict (5 image files).",
+            "examples": ["predict"],
+            "cure": "",
+        },
+        silent.model_dump(mode="json"),
+    ]
+    assert planned(house, inspect).json()["data"]["findings"] == shown
     house.started(worker, "noted", budget={"trials": 1})
-    assert house.study("noted")["warnings"] == notes
+    study = house.study("noted")
+    assert study["data"] == {"rows": INSPECTION.rows, "labels": INSPECTION.labels, "findings": shown}
+    assert study["warnings"] == ["2 of 60 sounds are silent. Listen to them."]
+    (listed,) = house.get("/v1/studies")["items"]
+    assert listed["data"] is None
+    assert listed["warnings"] == study["warnings"]
+
+
+def test_a_study_that_is_not_inspected_has_no_data_yet(house: Running) -> None:
+    house.create("new")
+    assert house.study("new")["data"] is None
 
 
 def test_a_plan_of_bad_data_names_the_path(house: Running) -> None:

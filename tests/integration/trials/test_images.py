@@ -220,7 +220,8 @@ def test_broken_images_are_left_out_of_the_inspection_and_the_trials(
     found = inspect(assign(AssignmentKind.INSPECT, spec=spec), session, ModelCache())
     assert sum(found.rows.values()) == 56
     assert any("4 of 60 image files cannot be used" in line for line in session.lines)
-    assert found.notes == session.lines[: len(found.notes)]
+    said = [f"{finding.severity}: {finding.text}" for finding in found.findings]
+    assert said == session.lines[: len(said)]
     train(assign(spec=spec, params={"epochs": 1}, inspection=found), session, ModelCache())
     assert session.metrics[-1]["accuracy"] is not None
 

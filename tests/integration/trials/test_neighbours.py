@@ -16,6 +16,7 @@ from luthier.trials.jobs.train import fit
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.setup import Trial, open_trial
 from tests.support.architectures import ARCHITECTURES, Architecture, tiny_data
+from tests.support.findings import about
 from tests.support.peculiar import PECULIAR, USUAL, Peculiar, reformer
 from tests.support.trials import Memory
 
@@ -45,10 +46,9 @@ def make(found: Peculiar | Architecture, folder: Path, assign: Assign) -> Callab
     return lambda **fields: work(assign, model, architecture.task, data, **fields)
 
 
-def inspected(make_work: Callable[..., Assignment], folder: Path, cache: ModelCache) -> tuple[Inspection, list[str]]:
-    """Inspect, and return the result and the log."""
-    session = Memory(folder / "inspection")
-    return inspect(make_work(kind=AssignmentKind.INSPECT), session, cache), session.lines
+def inspected(make_work: Callable[..., Assignment], folder: Path, cache: ModelCache) -> Inspection:
+    """Inspect in a session of its own."""
+    return inspect(make_work(kind=AssignmentKind.INSPECT), Memory(folder / "inspection"), cache)
 
 
 @torch.no_grad()
@@ -87,9 +87,9 @@ def trained(job: Assignment, folder: Path, cache: ModelCache) -> tuple[float, li
 def test_answers_are_those_that_each_example_gets_alone(name: str, tmp_path: Path, assign: Assign) -> None:
     peculiar, cache = PECULIAR[name], ModelCache()
     job = make(peculiar, tmp_path, assign)
-    found, log = inspected(job, tmp_path, cache)
+    found = inspected(job, tmp_path, cache)
     assert found.batching is peculiar.batching
-    assert any("padding changes its answers" in line for line in log)
+    assert about(found, "padding-matters")
     assert trained(job(inspection=found), tmp_path / "0", cache)[0] < 1e-5
     padded = found.model_copy(update={"batching": Batching.RIGHT})
     if peculiar.batching is not Batching.SINGLE:  # such a model takes no batch at all
@@ -101,8 +101,8 @@ def test_a_frozen_part_gives_the_same_scores(name: str, tmp_path: Path, assign: 
     """With the frozen-prefix cache where there is one."""
     peculiar, cache = PECULIAR[name], ModelCache()
     job = make(peculiar, tmp_path, assign)
-    depth = len(inspected(job, tmp_path, cache)[0].blocks)
-    found = inspected(job, tmp_path / "again", cache)[0]
+    found = inspected(job, tmp_path, cache)
+    depth = len(found.blocks)
     for freeze in (depth - 1, depth):
         train = job(inspection=found, params={"freeze_depth": freeze})
         worst, metrics = trained(train, tmp_path / f"{freeze}", cache)
@@ -113,10 +113,15 @@ def test_a_frozen_part_gives_the_same_scores(name: str, tmp_path: Path, assign: 
 @pytest.mark.parametrize("name", [*ARCHITECTURES, *USUAL])
 def test_most_models_are_padded_as_before(name: str, tmp_path: Path, assign: Assign) -> None:
     found = (ARCHITECTURES | USUAL)[name]
-    result, log = inspected(make(found, tmp_path, assign), tmp_path, ModelCache())
-    expected = Batching.EQUAL if name in ("wav2vec2", "wavlm") else Batching.RIGHT
-    assert result.batching is expected
-    assert any("padding changes" in line for line in log) == (expected is not Batching.RIGHT)
+    job, cache = make(found, tmp_path, assign), ModelCache()
+    result = inspected(job, tmp_path, cache)
+    if name in ("wav2vec2", "wavlm"):
+        assert result.batching is Batching.EQUAL
+        return
+    assert result.batching is Batching.RIGHT
+    assert not about(result, "padding-matters")
+    scores = [trained(job(inspection=known), tmp_path / str(known is None), cache)[1] for known in (None, result)]
+    assert scores[0] == scores[1]
 
 
 def test_a_model_that_draws_at_random_is_refused(tmp_path: Path, assign: Assign) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from luthier.trials.data.folder_splits import find_splits
 from luthier.trials.errors import BadData
+from tests.support.findings import about
 from tests.unit.trials.inputs.media_trees import counts, grow, load
 
 FORMS = [
@@ -131,9 +132,10 @@ READ: list[tuple[str, list[str], dict[str, dict[str, int]], list[str]]] = [
 def test_what_is_read(branches: list[str], wanted: Any, notes: list[str], tmp_path: Path) -> None:
     data = load(grow(tmp_path, *branches))
     assert counts(data) == wanted
-    assert len(data.notes) == len(notes)
-    for note, said in zip(data.notes, notes, strict=True):
-        assert re.search(said, note)
+    found = about(data, "folders-passed-over", "files-passed-over")
+    assert len(found) == len(notes)
+    for finding, said in zip(found, notes, strict=True):
+        assert re.search(said, finding.message)
 
 
 REFUSED: list[tuple[str, list[str], str]] = [
@@ -235,4 +237,4 @@ def test_links_to_folders(tmp_path: Path) -> None:
     (tmp_path / "elsewhere" / "train" / "cat" / "more").symlink_to(tmp_path / "elsewhere" / "more")
     data = load(root)
     assert counts(data) == dict.fromkeys(("train", "validation", "test"), SPLIT)
-    assert any("cat/more" in note for note in data.notes)
+    assert any("cat/more" in finding.message for finding in about(data, "folders-passed-over"))

@@ -8,6 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from luthier.trials.errors import BadData
+from tests.support.findings import about
 from tests.unit.trials.inputs.media_trees import counts, grow, jpeg, load
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
@@ -29,7 +30,7 @@ def test_a_jpeg_of_any_name_is_read(name: str, tmp_path: Path) -> None:
     put(tmp_path / "cat", name, jpeg(99))
     data = load(tmp_path)
     assert data.labels == {"cat": 11, "dog": 10}
-    assert not data.notes
+    assert not data.findings
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000"])
@@ -49,10 +50,20 @@ def test_what_is_passed_over_is_counted_by_ending(tmp_path: Path) -> None:
     put(tmp_path / "dog", "Thumbs.db", b"x")
     data = load(tmp_path)
     assert sum(data.rows.values()) == 24
-    assert data.notes == (
+    (found,) = about(data, "files-passed-over")
+    assert found.message == (
         f"{tmp_path}: passed over by their endings 12 files (5 .heic, 5 .xml, 1 .nef, 1 no ending); "
-        "24 image files are read.",
+        "24 image files are read."
     )
+    assert (found.severity, found.count, found.examples[0]) == ("warning", 12, ".heic")
+    assert "mogrify" in found.cure
+
+
+def test_files_that_are_no_media_are_only_noted(tmp_path: Path) -> None:
+    grow(tmp_path, "{cat,dog} 12")
+    put(tmp_path / "dog", "licence.txt", b"free")
+    (found,) = about(load(tmp_path), "files-passed-over")
+    assert (found.severity, found.count, found.cure) == ("note", 1, "")
 
 
 def test_more_passed_over_than_read_is_refused(tmp_path: Path) -> None:
@@ -102,8 +113,10 @@ def test_broken_images_are_left_out_if_the_spec_says_so(tmp_path: Path) -> None:
     broken(tmp_path)
     data = load(tmp_path, unreadable="skip")
     assert sum(data.rows.values()) == 40
-    assert data.notes[0].startswith("Left out (dataset.unreadable: skip): ")
-    assert "20 of 60 image files cannot be used: " in data.notes[0]
+    (found,) = about(data, "left-out")
+    assert found.message.startswith("Left out (dataset.unreadable: skip): ")
+    assert "20 of 60 image files cannot be used: " in found.message
+    assert (found.severity, found.count) == ("note", 20)
     assert load(tmp_path, unreadable="skip", verify=True) == data
     for split in data.splits.values():
         assert all(file.stat().st_size for file in split.columns["image"])

@@ -10,6 +10,7 @@ import soundfile
 
 from luthier.trials.data.media import Unreadable, try_audio
 from luthier.trials.errors import BadData
+from tests.support.findings import about
 from tests.unit.trials.inputs.media_trees import load
 
 RATE = 16_000
@@ -89,9 +90,10 @@ def fill(folder: Path, kind: str = "wav") -> Path:
 def test_a_class_of_silence_is_a_class(tmp_path: Path) -> None:
     data = load(fill(tmp_path), "audio-classification", verify=True)
     assert data.labels == {"kick": 12, "silence": 12}
-    (note,) = data.notes
-    assert note.startswith(f"12 of 24 sounds are silent from beginning to end: {tmp_path}/silence/01.wav, ")
-    assert note.endswith(" and 2 more.")
+    (found,) = about(data, "silent-sounds")
+    assert found.message.startswith(f"12 of 24 sounds are silent from beginning to end: {tmp_path}/silence/01.wav, ")
+    assert found.message.endswith(" and 2 more.")
+    assert (found.severity, found.count, len(found.examples)) == ("warning", 12, 10)
 
 
 def test_all_broken_sounds_are_told_at_once(tmp_path: Path) -> None:
@@ -121,4 +123,7 @@ def test_sounds_of_any_name(tmp_path: Path) -> None:
         (tmp_path / "kick" / f"{i}.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(100))
     data = load(tmp_path, "audio-classification", verify=True)
     assert data.labels == {"kick": 12 + len(KINDS), "silence": 12}
-    assert "passed over by their endings 3 files (3 .m4a)" in data.notes[0]
+    (found,) = about(data, "files-passed-over")
+    assert "passed over by their endings 3 files (3 .m4a)" in found.message
+    assert (found.severity, found.count, found.examples) == ("warning", 3, [".m4a"])
+    assert "ffmpeg" in found.cure
