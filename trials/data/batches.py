@@ -1,4 +1,4 @@
-"""Batches of an epoch and of an evaluation, with rows of about the same length, and the pieces that they are cut into.
+"""Batches of an epoch and of an evaluation, with rows of about the same length, and their pieces.
 
 The number of batches of an epoch depends on rows and batch size alone. The training loop and the engine call these
 functions with the lengths of a split's rows, and get row numbers. A piece goes through the model at once.

@@ -14,7 +14,7 @@ import torch
 from luthier.trials.data.batches import evaluation_batches, pieces
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.prefix.context import PrefixContext
-from luthier.trials.prefix.cut import CannotCut, Cut, capture
+from luthier.trials.prefix.cut import LENGTHS_DIFFER, CannotCut, Cut, capture
 from luthier.trials.prefix.rows import ActivationRows, map_file, row_numbers
 
 BATCH_EXAMPLES = 64  # in one batch; halved when memory does not suffice
@@ -78,7 +78,7 @@ class PrefixBuild:
                 for field, rows, value in zip(self.cut.fields, flat, self._activations(piece), strict=True):
                     computed = field.to_rows(value, lengths)
                     if computed.shape[1:] != field.row:
-                        raise CannotCut("its inputs differ in length, and what it makes of them does otherwise")
+                        raise CannotCut(LENGTHS_DIFFER)
                     rows[row_numbers(field, starts, piece)] = computed.to("cpu", rows.dtype)
 
         self.context.run_halving(compute, len(batch))

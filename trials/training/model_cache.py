@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedTokenizerBase
 
 from luthier.studies.hyperparameters import Params
 from luthier.studies.protocol import Assignment
@@ -200,8 +201,11 @@ class OpenStudy:
     def batch_as(self, batching: Batching) -> None:
         """Put the model's inputs into batches in another way; a tokenizer that is saved with the model pads so, too."""
         self.batching = batching
-        if hasattr(self.pretrained.processor, "pad_token_id"):
-            self.pretrained.processor.padding_side = "left" if batching is Batching.LEFT else "right"
+        tokenizer = self.pretrained.processor
+        if isinstance(tokenizer, PreTrainedTokenizerBase):
+            tokenizer.padding_side = "left" if batching is Batching.LEFT else "right"
+            if batching is Batching.LEFT:
+                tokenizer.init_kwargs["padding_side"] = "left"  # saved only where it is among these
 
     @property
     def prefixes(self) -> PrefixCache:

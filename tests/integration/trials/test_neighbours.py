@@ -1,6 +1,7 @@
 """No answer depends on the other inputs of its batch, whatever a model does with padding."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,12 @@ from luthier.studies.protocol import Assignment, AssignmentKind
 from luthier.studies.results import Batching, Inspection
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.errors import BadData
+from luthier.trials.files import file_ref
+from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.inspect import inspect
-from luthier.trials.jobs.train import fit
+from luthier.trials.jobs.packed_model import unpack
+from luthier.trials.jobs.predictions import predict
+from luthier.trials.jobs.train import fit, train
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.setup import Trial, open_trial
 from tests.support.architectures import ARCHITECTURES, Architecture, tiny_data
@@ -122,6 +127,51 @@ def test_most_models_are_padded_as_before(name: str, tmp_path: Path, assign: Ass
     assert not about(result, "padding-matters")
     scores = [trained(job(inspection=known), tmp_path / str(known is None), cache)[1] for known in (None, result)]
     assert scores[0] == scores[1]
+
+
+def test_words_are_found_behind_padding_on_the_left(tmp_path: Path, assign: Assign) -> None:
+    """This model may be padded on both sides."""
+    architecture = replace(PECULIAR["reads its last place"].architecture, task="token-classification")
+    job, cache = make(architecture, tmp_path, assign), ModelCache()
+    found = inspected(job, tmp_path, cache)
+    assert found.batching is Batching.RIGHT
+    left = found.model_copy(update={"batching": Batching.LEFT})
+    assert trained(job(inspection=left), tmp_path / "left", cache)[0] < 1e-5
+
+
+@pytest.mark.parametrize("name", ["reads its last place", "has no mask", "normalises over time"])
+def test_a_winner_is_compared_as_it_was_scored(name: str, tmp_path: Path, assign: Assign) -> None:
+    peculiar, cache, session = PECULIAR[name], ModelCache(), Memory(tmp_path / "trial")
+    job = make(peculiar, tmp_path, assign)
+    found = inspected(job, tmp_path, cache)
+    train(job(inspection=found), session, cache)
+    winner = job(kind=AssignmentKind.EVALUATE, inspection=found, checkpoint=session.checkpoint())
+    test = evaluate(winner, session, cache).test
+    study = cache.open(winner)
+    ref = file_ref(session.folder / "model.tar.gz")
+    (tmp_path / "unpacked").mkdir()
+    packed = unpack(session.folder, ref, tmp_path / "unpacked", peculiar.architecture.task)
+    assert packed.batching is peculiar.batching
+    examples, targets = study.data.splits["test"], study.data.targets
+    again = predict(packed, examples, targets, peculiar.architecture.task, session, cache.micro_batch)
+    assert again.scores() == pytest.approx(test, abs=1e-5)
+
+
+def test_studies_that_exist_are_padded_as_they_were(tmp_path: Path, assign: Assign) -> None:
+    job, cache = make(PECULIAR["reads its last place"], tmp_path, assign), ModelCache()
+    first = job(kind=AssignmentKind.INSPECT)
+    older = first.model_copy(update={"spec": first.spec.with_semantics(1)})
+    found = inspect(older, Memory(tmp_path / "older"), cache)
+    assert found.batching is Batching.RIGHT
+    assert not about(found, "padding-matters")
+
+
+def test_a_frozen_part_is_kept_without_padding(tmp_path: Path, assign: Assign) -> None:
+    cache, session = ModelCache(), Memory(tmp_path / "trial")
+    job = make(PECULIAR["has no mask"], tmp_path, assign)
+    found = inspected(job, tmp_path, cache)
+    train(job(inspection=found, params={"freeze_depth": 2}), session, cache)
+    assert any("frozen prefix of depth 2" in line for line in session.lines)
 
 
 def test_a_model_that_draws_at_random_is_refused(tmp_path: Path, assign: Assign) -> None:
