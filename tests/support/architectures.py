@@ -9,12 +9,13 @@ tiny_data(task, folder)             24 examples for a task, as a file
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import transformers as hf
 
@@ -205,6 +206,17 @@ TIMM: dict[str, Architecture] = {  # these need timm, and torchvision, which has
     "timm-efficientnet": _timm("test_efficientnet", 5),
     "timm-vgg": _timm("vgg11", 8, mlp_ratio=0.01),
 }
+
+
+USUAL = frozenset(
+    ("bert", "roberta", "deberta-v2", "modernbert", "gpt2", "llama", "bert-tokens", "vit", "resnet", "swin", "wav2vec2")
+)
+"""One of each way in which models are built: `make test` tries these, and `make test-all` every architecture."""
+
+
+def in_turn(names: Iterable[str]) -> list[Any]:
+    """Return the parameters of a test that runs once for each of these architectures."""
+    return [name if name in USUAL else pytest.param(name, marks=pytest.mark.full) for name in names]
 
 
 def tiny_data(task: str, folder: Path, rows: int = 24) -> Path:

@@ -32,7 +32,7 @@ from luthier.trials.tasks.registry import task_code
 from luthier.trials.training.engine import Engine
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.model_cache import ModelCache
-from tests.support.architectures import ARCHITECTURES, TIMM
+from tests.support.architectures import ARCHITECTURES, TIMM, in_turn
 from tests.support.archives import unpack_tar
 from tests.support.task_study import Assign, Study, make_study
 from tests.support.trials import Memory
@@ -55,7 +55,7 @@ class TaskContract:
         """Run the tests that ask for a study with each of the task's architectures."""
         if "study" in metafunc.fixturenames:
             names = [name for name, found in (ARCHITECTURES | TIMM).items() if found.task == self.task]
-            metafunc.parametrize("study", names, indirect=True)
+            metafunc.parametrize("study", in_turn(names), indirect=True)
 
     @pytest.fixture
     def study(self, request: pytest.FixtureRequest, tmp_path: Path, assign: Assign) -> Study:

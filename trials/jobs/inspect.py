@@ -108,7 +108,8 @@ def _check_strict(spec: StudySpec, findings: Sequence[Finding]) -> None:
     warnings = warnings_of(findings)
     if spec.dataset.strict and warnings:
         told = " ".join(finding.text for finding in warnings)
-        raise BadData(f"dataset.strict refuses what was found: {told}", "dataset", "strict")
+        text = f"dataset.strict refuses what was found: {told} Mend it, or leave strict out."
+        raise BadData(text, "dataset", "strict")
 
 
 def _check_evaluations(spec: StudySpec, training_rows: int) -> None:

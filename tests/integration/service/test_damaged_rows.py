@@ -9,7 +9,6 @@ from sqlalchemy import text
 
 from tests.support.harness import Running, ScriptedWorker
 
-pytestmark = pytest.mark.both_databases
 LISTS = ("/v1/studies", "/v1/studies/s1", "/v1/studies/s1/trials", "/v1/studies/s1/trials/0", "/v1/workers", "/metrics")
 
 

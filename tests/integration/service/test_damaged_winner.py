@@ -46,7 +46,6 @@ def exact(house: Running, trials: int) -> dict[str, Any]:
     return study
 
 
-@pytest.mark.both_databases
 @pytest.mark.parametrize("harm", [flip, lose])
 def test_a_damaged_winner_is_trained_again_from_its_seed(
     house: Running, worker: ScriptedWorker, harm: Callable[[Assignment], None]
@@ -108,7 +107,6 @@ def test_the_next_best_wins_where_training_again_fails(house: Running, worker: S
     ]
 
 
-@pytest.mark.both_databases
 def test_a_study_without_any_weights_fails_truly_and_can_be_resumed(house: Running, worker: ScriptedWorker) -> None:
     house.create(budget={"trials": 2}, parallel=1)
     a = until(worker, AssignmentKind.EVALUATE)

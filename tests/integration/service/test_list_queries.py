@@ -11,8 +11,6 @@ from sqlalchemy import event
 from tests.support.harness import Running
 from tests.support.many_rows import add_schedule, add_study, add_worker
 
-pytestmark = pytest.mark.both_databases
-
 
 @contextmanager
 def statements(house: Running) -> Iterator[list[tuple[str, Any]]]:
@@ -71,7 +69,11 @@ def test_a_list_shows_each_study_and_schedule_as_its_own_page_does(full_house: R
     for noun in ("studies", "schedules"):
         page, _ = items(house, f"/v1/{noun}?limit=50", 50)
         for shown in page:
-            assert house.get(f"/v1/{noun}/{shown['name']}") == shown
+            own = house.get(f"/v1/{noun}/{shown['name']}")
+            if noun == "studies":
+                assert own["data"]["rows"], "which a list leaves out"
+                own["data"] = None
+            assert own == shown
     studies = {study["name"]: study for study in house.get("/v1/studies?limit=50")["items"]}
     accuracy, loss = studies["s2"], studies["s1"]
     assert accuracy["counts"]["complete"] == 7

@@ -8,8 +8,6 @@ import pytest
 from luthier.studies.protocol import AssignmentKind
 from tests.support.harness import Running, ScriptedWorker, held, problem
 
-pytestmark = pytest.mark.both_databases
-
 
 def answers(house: Running) -> None:
     """Check that every list answers, and every number in it is finite."""
@@ -78,6 +76,7 @@ def test_a_score_that_no_mean_survives_is_none(house: Running, worker: ScriptedW
     answers(house)
 
 
+@pytest.mark.full
 def test_the_largest_scores_train_to_the_end(house: Running, worker: ScriptedWorker) -> None:
     worker.score = lambda params, step: -1e100 + 1e99 * step
     study = house.finished(budget={"trials": 14}, parallel=1, pruner={"name": "percentile", "startup_trials": 2})

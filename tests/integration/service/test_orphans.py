@@ -46,7 +46,6 @@ def sweeper(house: Running) -> Sweeper:
     return Sweeper(house)
 
 
-@pytest.mark.both_databases
 def test_a_cancelled_trials_files_go(house: Running, worker: ScriptedWorker, sweeper: Sweeper) -> None:
     """Its worker has reported nothing yet, and writes on until it hears of the cancel."""
     house.started(worker)
@@ -77,7 +76,6 @@ def test_what_was_lost_before_its_first_report_goes(house: Running, worker: Scri
     assert sweeper.twice() == []
 
 
-@pytest.mark.both_databases
 def test_a_crash_between_an_end_and_the_removal_leaves_nothing(
     house: Running, worker: ScriptedWorker, sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,7 +207,6 @@ def test_what_becomes_named_between_two_looks_stays(house: Running, worker: Scri
     assert house.client.get("/v1/studies/s1/model").status_code == 200
 
 
-@pytest.mark.both_databases
 @pytest.mark.parametrize("statement", ["luthier_study SET model", "luthier_assignment SET best"])
 def test_a_row_that_cannot_be_read_keeps_its_files_and_no_others(
     house: Running, worker: ScriptedWorker, sweeper: Sweeper, statement: str

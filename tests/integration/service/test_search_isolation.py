@@ -23,7 +23,6 @@ from tests.support.command_line import command_in
 from tests.support.harness import Running, ScriptedWorker, paths, problem, spec
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.both_databases
 PAUSE = search_faults.FIRST_PAUSE
 Poison = Callable[..., None]
 
@@ -248,6 +247,7 @@ def test_our_own_database_away_is_503(
     assert not any(record.exc_info for record in caplog.records)
 
 
+@pytest.mark.full
 def test_a_study_whose_trials_are_being_read_keeps_nobody_waiting(
     house: Running, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

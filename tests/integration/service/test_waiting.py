@@ -22,8 +22,6 @@ from tests.support.harness import INSPECTION, Running, ScriptedWorker, running
 from tests.support.several_services import Together, check_exact, create
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.both_databases
-
 GB = 10**9
 A, B = ({"id": f"GPU-{letter}", "total_bytes": 80 * GB} for letter in "ab")
 

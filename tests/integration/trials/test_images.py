@@ -1,5 +1,7 @@
 """Images: decoded and prepared as the model's own processor does it, refused with a sentence, changed at random."""
 
+import csv
+import shutil
 import struct
 import warnings
 import zlib
@@ -23,6 +25,7 @@ from luthier.trials.jobs.train import train
 from luthier.trials.tasks.image_classification import ImageClassification
 from luthier.trials.training.model_cache import ModelCache
 from tests.support.architectures import ARCHITECTURES, tiny_data
+from tests.support.findings import about
 from tests.support.pictures import PROCESSORS, encoded_bytes, picture, split_of, with_processor
 from tests.support.trials import Memory
 
@@ -242,3 +245,24 @@ def test_an_augmented_trial_repeats_itself_and_resumes_exactly(
     second = Memory(tmp_path / "parts")
     train(pictures(1, "trivial", 2, attempt=2, checkpoint=first.checkpoint()), second, warm)
     assert first.metrics + second.metrics == whole.metrics
+
+
+def test_strict_data_is_refused_with_its_warnings_and_passes_with_notes(
+    assign: Callable[..., Assignment], session: Memory, tmp_path: Path
+) -> None:
+    model = ARCHITECTURES["convnext"].build(tmp_path / "model")
+    table = tiny_data("image-classification", tmp_path / "data", rows=60)
+    with table.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    folder = tmp_path / "classes"
+    for row in rows:
+        (folder / row["label"]).mkdir(parents=True, exist_ok=True)
+        shutil.copy(table.parent / row["image"], folder / row["label"])
+    (folder / rows[0]["label"] / "licence.txt").write_text("free")
+    spec = {"task": "image-classification", "model": str(model), "dataset": {"source": str(folder), "strict": True}}
+    found = inspect(assign(AssignmentKind.INSPECT, spec=spec), session, ModelCache())
+    assert [finding.severity for finding in about(found, "files-passed-over")] == ["note"]
+    (folder / rows[0]["label"] / "1.heic").write_bytes(b"no image")
+    with pytest.raises(BadData, match=r"dataset.strict refuses .*1 \.heic.*mogrify") as refused:
+        inspect(assign(AssignmentKind.INSPECT, spec=spec), session, ModelCache())
+    assert refused.value.path == ["dataset", "strict"]

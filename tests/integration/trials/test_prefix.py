@@ -102,6 +102,7 @@ def test_bfloat16_is_close_and_keeps_float32_weights(assign: Assign, tmp_path: P
         assert {p.dtype for p in model.parameters()} == {torch.float32}
 
 
+@pytest.mark.full
 @pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
 def test_every_architecture_trains_in_bfloat16_or_says_that_it_cannot(study: Study) -> None:
     study.spec["precision"] = "bfloat16"
@@ -185,12 +186,14 @@ def start(assign: Assign, tmp_path: Path) -> Iterator[Callable[[str], "subproces
         process.communicate()
 
 
+@pytest.mark.full
 def test_two_workers_compute_each_prefix_once(start: Callable[[str], "subprocess.Popen[str]"]) -> None:
     said = [process.communicate(timeout=60)[0] for process in (start("1"), start("2"))]
     assert all("evaluation 1/1" in text for text in said)
     assert sorted(m[3] for text in said for m in BUILT.finditer(text)) == ["train", "validation"]
 
 
+@pytest.mark.full
 def test_a_worker_killed_while_it_computes_blocks_nobody_and_leaves_nothing(
     start: Callable[[str], "subprocess.Popen[str]"], own_cache: Path
 ) -> None:

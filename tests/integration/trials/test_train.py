@@ -64,7 +64,7 @@ def test_another_seed_gives_another_trial(assign: Assign, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("params", [{}, {"optimizer": "sgd", "learning_rate": 0.1}, EVERY_OPTION])
-@pytest.mark.parametrize("stop", [1, 3])
+@pytest.mark.parametrize("stop", [pytest.param(1, marks=pytest.mark.full), 3])
 def test_a_resumed_trial_goes_on_as_if_never_interrupted(
     assign: Assign, tmp_path: Path, params: dict[str, object], stop: int
 ) -> None:
@@ -155,7 +155,7 @@ def _refuse_large_batches(
     return model, sizes
 
 
-@pytest.mark.parametrize("weighting", ["none", "balanced"])
+@pytest.mark.parametrize("weighting", [pytest.param("none", marks=pytest.mark.full), "balanced"])
 def test_too_little_memory_is_answered_by_smaller_pieces_of_the_same_batch(
     assign: Assign, tmp_path: Path, weighting: str
 ) -> None:
@@ -175,7 +175,11 @@ def test_too_little_memory_is_answered_by_smaller_pieces_of_the_same_batch(
         assert torch.allclose(tensor, two_file[name], atol=1e-5), name
 
 
-@pytest.mark.parametrize("error", SHORT_OF_MEMORY, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    "error",
+    [SHORT_OF_MEMORY[0], *(pytest.param(error, marks=pytest.mark.full) for error in SHORT_OF_MEMORY[1:])],
+    ids=lambda error: type(error).__name__,
+)
 def test_every_kind_of_too_little_memory_is_answered_alike(assign: Assign, session: Memory, error: Exception) -> None:
     """Smaller run_halving; where those do not help, the reason `oom` and a new process."""
     warm, work = ModelCache(), assign(params={"epochs": 1})
@@ -204,6 +208,7 @@ def test_what_another_worker_found_to_fit_is_where_this_one_starts(assign: Assig
     assert max(sizes[: len(sizes) - 4]) == 3
 
 
+@pytest.mark.full
 def test_too_little_memory_for_one_example_is_a_failure(assign: Assign, session: Memory) -> None:
     warm = ModelCache()
     _refuse_large_batches(warm, assign(), most=0)

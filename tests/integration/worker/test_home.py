@@ -75,6 +75,7 @@ def test_run_hands_the_study_to_the_service_of_the_home(served: Served, tmp_path
     assert list((Path(served.environment["LUTHIER_HOME"]) / "models").glob("handed-*")), "the winner lies in the home"
 
 
+@pytest.mark.full
 def test_run_that_is_left_leaves_the_study_to_the_service(served: Served, tmp_path: Path) -> None:
     run = start(served, "run", written(tmp_path, "left"), LUTHIER_TOKEN=TOKEN)
     until(lambda: served.client.get("/v1/studies/left").is_success, 30)
@@ -88,6 +89,7 @@ def test_run_that_is_left_leaves_the_study_to_the_service(served: Served, tmp_pa
     served.client.post("/v1/studies/left/cancel").raise_for_status()
 
 
+@pytest.mark.full
 def test_plan_goes_to_the_service_of_the_home(served: Served, tmp_path: Path) -> None:
     plan = start(served, "plan", "-f", written(tmp_path, "planned"), "-o", "json", LUTHIER_TOKEN=TOKEN)
     worker = ScriptedWorker(str(served.client.base_url), "w1", "w" * 16)
@@ -99,6 +101,7 @@ def test_plan_goes_to_the_service_of_the_home(served: Served, tmp_path: Path) ->
     assert json.loads(shown)["data"]["rows"]
 
 
+@pytest.mark.full
 def test_a_service_that_wants_a_token_is_told_of(served: Served, tmp_path: Path) -> None:
     run = start(served, "run", written(tmp_path, "refused"))
     _, said = run.communicate(timeout=30)

@@ -35,7 +35,9 @@ def claim(served: Served, number: int) -> int:
     return httpx.post(f"{served.client.base_url}/v1/worker/claim", json=message, timeout=60).status_code
 
 
-@pytest.mark.parametrize("signals", [(TERM,), (TERM, TERM), pytest.param((INT,), marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    "signals", [(TERM,), *(pytest.param(more, marks=pytest.mark.full) for more in ((TERM, TERM), (INT,)))]
+)
 def test_a_service_ends_at_once_while_workers_wait(served: Served, signals: tuple[signal.Signals, ...]) -> None:
     with ThreadPoolExecutor(WAITING) as pool:
         waiting = [pool.submit(claim, served, number) for number in range(WAITING)]

@@ -38,7 +38,7 @@ def test_samplers_learn_to_stay_away_from_what_diverged(
     assert diverged("marked", TrialState.PRUNED, Reason.DIVERGED) + 5 <= diverged("ignored", *ignored)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "gp"])
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes", pytest.param("gp", marks=pytest.mark.full)])
 def test_a_model_finds_better_configurations_than_chance(sqlite: Storage, sampler: str) -> None:
     def late(name: str) -> float:
         startup = {"startup_trials": 6} if name != "random" else {}
