@@ -28,7 +28,10 @@ Difference = Annotated[FiniteFloat, Field(ge=-2 * LARGEST_SCORE, le=2 * LARGEST_
 
 
 class Batching(StrEnum):
-    """The ways of putting a model's inputs into batches, so that no answer depends on the rest of its batch."""
+    """The ways of putting a model's inputs into batches, so that no answer depends on the rest of its batch.
+
+    An inspection tries them in this order.
+    """
 
     RIGHT = "right"  # padded on the right, to the longest of the batch
     LEFT = "left"  # padded on the left: the model reads its last place, whatever is there

@@ -133,3 +133,8 @@ def reformer() -> Architecture:
     }
     hidden = {key: value for key, value in HIDDEN.items() if key != "intermediate_size"}
     return _text(partial(hf.ReformerConfig, **hidden, **config), decoder)
+
+
+def nystromformer() -> Architecture:
+    """Return a model that takes inputs of a few lengths only."""
+    return _text(partial(hf.NystromformerConfig, **TEXT, segment_means_seq_len=64, num_landmarks=4))

@@ -11,10 +11,13 @@ import torch
 
 from luthier.studies.findings import Finding, note
 from luthier.studies.results import Batching
+from luthier.studies.text import one_line
+from luthier.trials.data.batches import pieces
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory
 from luthier.trials.training.engine import Engine
+from luthier.trials.training.halving import run_halving
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.model_cache import OpenStudy
 
@@ -55,16 +58,25 @@ def find_batching(study: OpenStudy, max_length: int) -> Batching:
         max_length: The largest of the space.
 
     Raises:
-        BadData: The model answers the same example differently each time.
-        torch.OutOfMemoryError: Two examples do not fit.
+        BadData: The model cannot take an example alone, or answers it differently each time.
     """
     encoded = _most_varied(study, max_length)
-    trial = _Trial(study, encoded.batched(Batching.SINGLE), _some_rows(study, encoded))
+    try:
+        return _find(_Trial(study, encoded.batched(Batching.SINGLE), _some_rows(study, encoded)), study.name)
+    except (RuntimeError, ValueError, TypeError, LookupError, MemoryError) as error:
+        if out_of_memory(error):  # the search for batch sizes that fit says so
+            return Batching.RIGHT
+        text = f"{study.name} cannot take one example alone: {one_line(error)}. Choose another model, or max_length."
+        raise BadData(text, "model") from None
+
+
+def _find(trial: "_Trial", name: str) -> Batching:
+    """Return the first way of batching that a model agrees with. Raises BadData, and whatever the model raises."""
     if not trial.finite:  # what is wrong is found elsewhere
         return Batching.RIGHT
-    if not trial.agree(trial.alone()):
+    if not trial.is_repeatable():
         raise BadData(
-            f"{study.name} answers the same example differently each time, because something in it is drawn at random "
+            f"{name} answers the same example differently each time, because something in it is drawn at random "
             "also outside of training (as in Reformer's hashing): its scores would be chance. Choose another model.",
             "model",
         )
@@ -91,7 +103,7 @@ def _some_rows(study: OpenStudy, encoded: Encoded) -> list[int]:
     order = sorted(range(len(encoded)), key=lambda i: encoded.lengths[i])
     rows = [order[round(share * (len(order) - 1))] for share in QUANTILES]
     counts = _special_tokens(study, encoded)
-    rows += sorted((i for i in order if counts[i] > min(counts)), key=lambda i: -counts[i])[:SPECIAL]
+    rows = sorted((i for i in order if counts[i] > min(counts)), key=lambda i: -counts[i])[:SPECIAL] + rows
     return list(dict.fromkeys(rows))
 
 
@@ -108,8 +120,11 @@ class _Trial:
 
     Args:
         study: The model.
-        encoded: A split.
-        rows: The examples, shortest first.
+        encoded: A split, batched as `SINGLE`.
+        rows: The examples.
+
+    Attributes:
+        finite: Whether each logit is a number.
     """
 
     def __init__(self, study: OpenStudy, encoded: Encoded, rows: Sequence[int]) -> None:
@@ -118,37 +133,44 @@ class _Trial:
         self._encoded = encoded
         self._rows = rows
         study.pretrained.model.eval()  # type: ignore[no-untyped-call]
-        self._expected = self.alone()
+        self._expected = [self._alone(row) for row in rows]
         logits = torch.cat(self._expected)
         logits = logits.reshape(len(logits), -1)  # (units, numbers)
         spread = logits.max(0).values - logits.min(0).values
         self._tolerance = max(ROUNDING * float(logits.abs().max()), VISIBLE * float(spread.max()))
+        self.finite = bool(logits.isfinite().all())
 
-    @property
-    def finite(self) -> bool:
-        """Whether each answer is a number."""
-        return all(bool(answer.isfinite().all()) for answer in self._expected)
-
-    def alone(self) -> list[torch.Tensor]:
-        """Return the logits of each example alone, (units, ...) each."""
-        return [self._logits(self._encoded, [row])[0] for row in self._rows]
-
-    def agree(self, answers: Sequence[torch.Tensor]) -> bool:
-        """Return whether the examples' logits are those that each gets alone."""
-        pairs = zip(answers, self._expected, strict=True)
-        return all(float((answer - alone).abs().max()) <= self._tolerance for answer, alone in pairs)
+    def is_repeatable(self) -> bool:
+        """Return whether the first and the last example get the same logits alone once more."""
+        ends = (0, -1)
+        return self._agree([self._alone(self._rows[i]) for i in ends], [self._expected[i] for i in ends])
 
     def agrees(self, batching: Batching) -> bool:
         """Return whether the examples get the same logits in batches; also not where the model refuses a batch."""
         encoded = self._encoded.batched(batching)
         try:
             if batching is Batching.EQUAL:
-                return self.agree([self._logits(encoded, batch)[0] for batch in self._equal_batches()])
-            return self.agree(self._logits(encoded, self._rows))
+                answers = [self._logits(encoded, batch)[0] for batch in self._equal_batches()]
+            else:
+                answers = run_halving(lambda size: self._in_pieces(encoded, size), len(self._rows), MicroBatch())
+            return self._agree(answers, self._expected)
         except (RuntimeError, ValueError, TypeError, LookupError) as error:
             if out_of_memory(error):
                 raise
             return False
+
+    def _agree(self, answers: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> bool:
+        """Return whether logits are the expected ones, up to what is too small to matter."""
+        pairs = zip(answers, expected, strict=True)
+        return all(float((answer - alone).abs().max()) <= self._tolerance for answer, alone in pairs)
+
+    def _in_pieces(self, encoded: Encoded, size: int) -> list[torch.Tensor]:
+        """Return the examples' logits, (units, ...) each, from batches of at most `size` of them."""
+        return [logits for piece in pieces(encoded, self._rows, size) for logits in self._logits(encoded, piece)]
+
+    def _alone(self, row: int) -> torch.Tensor:
+        """Return the logits of an example alone, (units, ...)."""
+        return self._logits(self._encoded, [row])[0]
 
     def _equal_batches(self) -> list[list[int]]:
         """Return each example with those of its length that have the fewest and the most special tokens."""

@@ -15,6 +15,7 @@ from luthier.trials.errors import BadData
 from luthier.trials.files import file_ref
 from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.inspect import inspect
+from luthier.trials.jobs.neighbours import find_batching
 from luthier.trials.jobs.packed_model import unpack
 from luthier.trials.jobs.predictions import predict
 from luthier.trials.jobs.train import fit, train
@@ -22,7 +23,7 @@ from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.setup import Trial, open_trial
 from tests.support.architectures import ARCHITECTURES, Architecture, tiny_data
 from tests.support.findings import about
-from tests.support.peculiar import PECULIAR, USUAL, Peculiar, reformer
+from tests.support.peculiar import PECULIAR, USUAL, Peculiar, nystromformer, reformer
 from tests.support.trials import Memory
 
 Assign = Callable[..., Assignment]
@@ -172,6 +173,14 @@ def test_a_frozen_part_is_kept_without_padding(tmp_path: Path, assign: Assign) -
     found = inspected(job, tmp_path, cache)
     train(job(inspection=found, params={"freeze_depth": 2}), session, cache)
     assert any("frozen prefix of depth 2" in line for line in session.lines)
+
+
+def test_a_model_that_takes_no_example_alone_is_refused(tmp_path: Path, assign: Assign) -> None:
+    """It cuts each input into segments of a length that these inputs are no multiples of."""
+    study = ModelCache().open(make(nystromformer(), tmp_path, assign)(kind=AssignmentKind.INSPECT))
+    with pytest.raises(BadData, match="cannot take one example alone: .* Choose another model") as refusal:
+        find_batching(study, 64)
+    assert refusal.value.path == ["model"]
 
 
 def test_a_model_that_draws_at_random_is_refused(tmp_path: Path, assign: Assign) -> None:
