@@ -30,8 +30,8 @@ ROUNDING = 1e-5
 VISIBLE = 1e-4
 """Smaller differences are too small to matter, relative to the range of a class's logits over the examples.
 
-In 60 tiny models of as many architectures that agree, logits differ by at most 3e-6 of the largest. In those that do
-not, they differ by at least 4e-5 of the largest, and by at least 5e-3 of the range.
+Measured: in tiny models of 50 architectures that agree, and in BERTs of 6 to 24 layers, logits differ by at most 3e-6
+of the largest. In 15 that do not agree they differ by at least 4e-5 of the largest, and by 5e-3 of the range.
 """
 EFFECTS = {
     Batching.LEFT: (

@@ -66,14 +66,15 @@ class PrefixContext:
         return Probes((first, second), (first, second), whole)
 
     def _equal_probes(self, encoded: Encoded) -> Probes:
-        """Return batches without padding: the parts have the most frequent length."""
-        counts = Counter(encoded.lengths)
-        length = max(counts, key=lambda length: (counts[length], length))
-        others = [i for i, other in enumerate(encoded.lengths) if other != length]
-        same = [i for i, other in enumerate(encoded.lengths) if other == length]
+        """Return batches without padding: the parts have the most frequent length, and one size one far from it."""
+        lengths = encoded.lengths
+        counts = Counter(lengths)
+        common = max(counts, key=lambda length: (counts[length], length))
+        same = [i for i, length in enumerate(lengths) if length == common]
         rows = [same[i % len(same)] for i in range(8)]
         few, many = self._probe(encoded, rows[:3]), self._probe(encoded, rows[3:])
-        other = self._probe(encoded, others[:1] * 3) if others else few
+        farthest = max(range(len(lengths)), key=lambda i: abs(lengths[i] - common))
+        other = few if lengths[farthest] == common else self._probe(encoded, [farthest] * 3)
         return Probes((other, many), (few, many), self._probe(encoded, rows))
 
     def _probe(self, encoded: Encoded, rows: Sequence[int]) -> Probe:

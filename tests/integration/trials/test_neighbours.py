@@ -178,7 +178,7 @@ def test_a_frozen_part_is_kept_without_padding(tmp_path: Path, assign: Assign) -
 def test_a_model_that_takes_no_example_alone_is_refused(tmp_path: Path, assign: Assign) -> None:
     """It cuts each input into segments of a length that these inputs are no multiples of."""
     study = ModelCache().open(make(nystromformer(), tmp_path, assign)(kind=AssignmentKind.INSPECT))
-    with pytest.raises(BadData, match="cannot take one example alone: .* Choose another model") as refusal:
+    with pytest.raises(BadData, match=r"cannot take one example alone: .* Choose another model") as refusal:
         find_batching(study, 64)
     assert refusal.value.path == ["model"]
 
