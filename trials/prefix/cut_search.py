@@ -10,7 +10,7 @@ from luthier.trials.memory import out_of_memory
 from luthier.trials.model.backbone import Backbone
 from luthier.trials.prefix.cut import LENGTHS_DIFFER, WHOLE, CannotCut, Cut, Field, capture
 from luthier.trials.prefix.probe import PER_TOKEN, Forward, Probe, Probes, random_projection, token_kind
-from luthier.trials.prefix.shapes import BATCH, TOKENS, Shape, StructureMismatch, input_sizes, stubbed
+from luthier.trials.prefix.shapes import BATCH, TOKENS, Shape, StructureMismatch, UnknownShape, input_sizes, stubbed
 from luthier.trials.prefix.trace import ForwardTrace, trace_forward
 
 
@@ -80,7 +80,7 @@ def _fields(cut: Cut, backbone: Backbone, forward: Forward, trace: ForwardTrace,
 
 def _field(cut: Cut, leaf: int, kind: str) -> Field:
     shape = tree_flatten(cut.template)[0][leaf]
-    if shape is None:
+    if isinstance(shape, UnknownShape):
         raise CannotCut(LENGTHS_DIFFER)
     if not isinstance(shape, Shape) or shape.dims[0] != BATCH or TOKENS in shape.dims[2:]:
         raise CannotCut("what its frozen part gives does not belong to one example each")
