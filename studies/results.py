@@ -3,6 +3,7 @@
 A worker sends one within its `Outcome`; the service stores it as JSON, so its fields keep their names there for ever.
 """
 
+from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import Field, FiniteFloat, model_validator
@@ -24,6 +25,18 @@ LABELS = 1_000_000  # of a data set
 REPLICATES = 100_000  # of a comparison
 Label = Annotated[str, Field(max_length=10_000)]
 Difference = Annotated[FiniteFloat, Field(ge=-2 * LARGEST_SCORE, le=2 * LARGEST_SCORE)]
+
+
+class Batching(StrEnum):
+    """The ways of putting a model's inputs into batches, so that no answer depends on the rest of its batch.
+
+    An inspection tries them in this order.
+    """
+
+    RIGHT = "right"  # padded on the right, to the longest of the batch
+    LEFT = "left"  # padded on the left: the model reads its last place, whatever is there
+    EQUAL = "equal"  # only inputs of the same length together: the model takes padding for a part of the input
+    SINGLE = "single"  # one input at a time: an answer depends on the other inputs also where none is padded
 
 
 class Block(Message):
@@ -51,10 +64,12 @@ class Estimates(Message):
 
 
 class ModelSummary(Message):
-    """A model's blocks, bottom first, and the parameters trained at freeze depth 0, 1, ... L."""
+    """A model's blocks, bottom first, the parameters trained at freeze depth 0, 1, ... L, and how it takes batches."""
 
     blocks: list[Block] = Field(max_length=BLOCKS)
     trainable_parameters: list[Count] = Field(max_length=BLOCKS + 1)
+    # Written only where it is not the usual one; so inspections from before it was looked for are written as they were.
+    batching: Batching = Field(Batching.RIGHT, exclude_if=lambda batching: batching is Batching.RIGHT)
 
 
 class Inspection(ModelSummary):

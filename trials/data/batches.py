@@ -1,13 +1,17 @@
-"""Batches of an epoch and of an evaluation: seeded, with rows of about the same length.
+"""Batches of an epoch and of an evaluation, with rows of about the same length, and their pieces.
 
 The number of batches of an epoch depends on rows and batch size alone. The training loop and the engine call these
-functions with the lengths of a split's rows, and get row numbers.
+functions with the lengths of a split's rows, and get row numbers. A piece goes through the model at once.
 """
 
 import random
 from collections.abc import Sequence
+from itertools import groupby
 
 import torch
+
+from luthier.studies.results import Batching
+from luthier.trials.data.encoded import Encoded
 
 POOL_BATCHES = 32  # the most batches of a pool: a pool of rows is sorted by length, and cut into batches
 LEAST_POOLS = 4  # pools of an epoch, if there are as many batches: so small splits get new batches in every epoch too
@@ -38,3 +42,20 @@ def evaluation_batches(lengths: Sequence[int], batch_size: int) -> list[list[int
     """Return row numbers of batches with every row once, longest first: a batch too large for memory fails first."""
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+
+
+def pieces(encoded: Encoded, rows: Sequence[int], size: int) -> list[Sequence[int]]:
+    """Cut a batch into the pieces that may go through the model together, in the batch's order.
+
+    Args:
+        encoded: The split.
+        rows: The batch, as row numbers; rows of the same length should stand together.
+        size: The most rows of a piece.
+    """
+    if encoded.batching is Batching.EQUAL:
+        runs: list[Sequence[int]] = [list(run) for _, run in groupby(rows, encoded.lengths.__getitem__)]
+    else:
+        runs = [rows]
+    if encoded.batching is Batching.SINGLE:
+        size = 1
+    return [run[start : start + size] for run in runs for start in range(0, len(run), size)]

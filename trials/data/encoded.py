@@ -10,6 +10,8 @@ from typing import Any, Self
 
 import torch
 
+from luthier.studies.results import Batching
+
 Values = Sequence[Any] | torch.Tensor
 """One value per row: a list, or a tensor whose first dimension is the rows."""
 
@@ -28,6 +30,7 @@ class Encoded:
         lengths: Length of each row, by which rows are batched.
         longest: The largest of `lengths`, or of the split's that the rows were sampled from.
         augmented: `collate` changes each row at random: its inputs differ in every epoch.
+        batching: How rows are put into batches.
     """
 
     columns: Mapping[str, Sequence[Any]]
@@ -36,6 +39,7 @@ class Encoded:
     lengths: Sequence[int]
     longest: int
     augmented: bool = False
+    batching: Batching = Batching.RIGHT
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -63,6 +67,17 @@ class Encoded:
         if isinstance(offsets, range):
             return torch.tensor(rows)
         return torch.cat([torch.arange(offsets[i], offsets[i + 1]) for i in rows])
+
+    def batched(self, batching: Batching) -> Self:
+        """Return the same split for another way of batching.
+
+        Where nothing is padded, the length of a row is its own; a task may have given all rows that of the longest.
+        """
+        if batching is self.batching:
+            return self
+        values = next(iter(self.columns.values()))
+        own = self.lengths if getattr(values[0], "ndim", 1) != 1 else [len(row) for row in values]
+        return replace(self, batching=batching, lengths=own)
 
     def sample(self, rows: Sequence[int]) -> Self:
         """Return some of the rows as a smaller split."""

@@ -20,6 +20,7 @@ from luthier.trials.data.encoded import Encoded
 from luthier.trials.errors import BadData
 from luthier.trials.jobs.batch_fits import batch_fits, largest
 from luthier.trials.jobs.lookups import check_lookups
+from luthier.trials.jobs.neighbours import batching_findings, find_batching
 from luthier.trials.model import lora
 from luthier.trials.session import Session
 from luthier.trials.training.engine import Engine
@@ -53,23 +54,27 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
     """
     spec = assignment.spec
     data = cache.open(assignment).data
-    findings = list(data.findings)
-    for finding in findings:
-        session.log(f"{finding.severity}: {finding.text}")
+    findings = _logged(session, data.findings)
     _check_strict(spec, findings)
     _check_evaluations(spec, data.rows["train"])
     models, estimates = list[ModelSummary](), list[Estimates | None]()
     dropout = spec.space.offers("strategy", "lora")  # adapters have a dropout of their own
     for name in spec.models:
         study = cache.open(assignment, name)
-        models.append(_summary(spec, study))
+        summary = _summary(spec, study)
         dropout |= bool(study.pretrained.dropout)
         space = _resolved_space(spec, study)
         if space is None:  # the service reports that, with the path
+            models.append(summary)
             estimates.append(None)
             continue
         params = _baseline(spec, space, name)
-        check_lookups(study, int(space.largest("max_length") if "max_length" in space else params["max_length"]))
+        max_length = int(space.largest("max_length") if "max_length" in space else params["max_length"])
+        check_lookups(study, max_length)
+        if spec.semantics >= 2:
+            study.batch_as(find_batching(study, max_length))
+            findings += _logged(session, batching_findings(name, study.batching))
+        models.append(summary.model_copy(update={"batching": study.batching}))
         fits = batch_fits(assignment, study, cache.micro_batch, space, params)
         for fit in fits:
             if not fit.fits:
@@ -80,6 +85,7 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
     return Inspection(
         blocks=models[0].blocks,
         trainable_parameters=models[0].trainable_parameters,
+        batching=models[0].batching,
         further_models=models[1:],
         label_names=study.data.label_names,
         labels=study.data.labels,
@@ -88,6 +94,13 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
         estimates=_over_models(estimates),
         findings=findings[:MOST_FINDINGS],
     )
+
+
+def _logged(session: Session, findings: Sequence[Finding]) -> list[Finding]:
+    """Write findings into the log, and return them."""
+    for finding in findings:
+        session.log(f"{finding.severity}: {finding.text}")
+    return list(findings)
 
 
 def _check_strict(spec: StudySpec, findings: Sequence[Finding]) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from luthier.studies.text import one_line
+from luthier.trials.data.encoded import Encoded
 from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory
 from luthier.trials.training.model_cache import OpenStudy
@@ -39,14 +40,15 @@ def check_lookups(study: OpenStudy, max_length: int) -> None:
             encoded = study.encoded(split, max_length)
             longest = max(range(len(encoded)), key=lambda i: encoded.lengths[i])
             rows = [longest, min(range(len(encoded)), key=lambda i: encoded.lengths[i])]  # the second one is padded
-            _try(study, study.task.collate(encoded, rows), encoded.lengths[longest])
+            _try(study, encoded, rows)
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _try(study: OpenStudy, batch: dict[str, torch.Tensor], length: int) -> None:
-    """Run the model on a batch."""
+def _try(study: OpenStudy, encoded: Encoded, rows: list[int]) -> None:
+    """Run the model on a batch, or on one row after another where its own code refuses just this batch."""
+    batch = study.task.collate(encoded, rows)
     model = study.pretrained.model
     model.eval()  # type: ignore[no-untyped-call]
     try:
@@ -57,6 +59,11 @@ def _try(study: OpenStudy, batch: dict[str, torch.Tensor], length: int) -> None:
     except (IndexError, RuntimeError, ValueError, TypeError) as error:
         if out_of_memory(error):  # the search for batch sizes that fit says so
             return
+        if isinstance(error, ValueError) and len(rows) > 1:  # BART wants as many end tokens in each
+            for row in rows:
+                _try(study, encoded, [row])
+            return
+        length = encoded.lengths[rows[0]]
         cure = "Lower max_length." if isinstance(error, IndexError) else "Save the model's own tokenizer with it."
         text = f"{study.name} cannot take a text of {length} tokens: {one_line(error)}. {cure}"
         raise BadData(text, "model") from None

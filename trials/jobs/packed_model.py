@@ -21,6 +21,7 @@ import transformers
 
 from luthier.studies.archives import ArchiveError, unpack_archive
 from luthier.studies.protocol import Assignment
+from luthier.studies.results import Batching
 from luthier.studies.wire import FileRef, Metrics
 from luthier.trials.data.row_digests import join_digests, row_digests, split_digests
 from luthier.trials.data.targets import Targets, targets_class
@@ -49,12 +50,14 @@ class PackedModel:
         targets: What it has learned.
         max_length: The length to which its inputs are truncated.
         seen: Digests of the rows on which it was trained or chosen.
+        batching: How its inputs are put into batches.
     """
 
     folder: Path
     targets: Targets
     max_length: int
     seen: frozenset[bytes]
+    batching: Batching = Batching.RIGHT
 
 
 def unpack(folder: Path, ref: FileRef, work: Path, task: str) -> PackedModel:
@@ -79,11 +82,12 @@ def unpack(folder: Path, ref: FileRef, work: Path, task: str) -> PackedModel:
         about = json.loads((target / ABOUT).read_text(encoding="utf-8"))
         targets = targets_class(task).restore(about)
         max_length = int(about["params"]["max_length"])
+        batching = Batching(about.get("batching", Batching.RIGHT))
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise BadData(f"{ref.name} cannot be used: {ABOUT} in it is missing or damaged ({error}). {cure}") from None
     seen = target / SEEN
     digests = split_digests(seen.read_bytes()) if seen.is_file() else set()
-    return PackedModel(target, targets, max_length, frozenset(digests))
+    return PackedModel(target, targets, max_length, frozenset(digests), batching)
 
 
 def pack(assignment: Assignment, study: OpenStudy, test: Metrics | None, folder: Path) -> Path:
@@ -123,6 +127,7 @@ def _about(assignment: Assignment, study: OpenStudy, test: Metrics | None) -> di
         **study.data.targets.about,
         "fingerprint": study.data.fingerprint,
         "test": test,
+        "batching": study.batching.value,
         "versions": {
             "luthier": version("luthier"),
             "python": platform.python_version(),

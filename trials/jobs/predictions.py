@@ -70,7 +70,7 @@ def predict(
     code = task_code(task)
     code.check(packed.folder, packed.folder.name)
     pretrained = code.load(packed.folder, packed.folder.name, packed.targets)
-    encoded = code.encode(pretrained, examples, packed.max_length)
+    encoded = code.encode(pretrained, examples, packed.max_length).batched(packed.batching)
     engine = Engine(pretrained.model, code, micro_batch, precision="float32")
     return Predictions(code, targets, encoded, engine.evaluate(encoded, targets, session.poll, own=packed.targets))
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from luthier.trials.data.batches import evaluation_batches
+from luthier.trials.data.batches import evaluation_batches, pieces
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.prefix.context import PrefixContext
-from luthier.trials.prefix.cut import CannotCut, Cut, capture
+from luthier.trials.prefix.cut import LENGTHS_DIFFER, CannotCut, Cut, capture
 from luthier.trials.prefix.rows import ActivationRows, map_file, row_numbers
 
 BATCH_EXAMPLES = 64  # in one batch; halved when memory does not suffice
@@ -73,13 +73,12 @@ class PrefixBuild:
         """Write the rows of some examples. `starts`: tokens before each example of the split."""
 
         def compute(size: int) -> None:
-            for i in range(0, len(batch), size):
-                piece = batch[i : i + size]
+            for piece in pieces(self.encoded, batch, size):
                 lengths = [self.encoded.lengths[j] for j in piece]
                 for field, rows, value in zip(self.cut.fields, flat, self._activations(piece), strict=True):
                     computed = field.to_rows(value, lengths)
                     if computed.shape[1:] != field.row:
-                        raise CannotCut("its inputs differ in length, and what it makes of them does otherwise")
+                        raise CannotCut(LENGTHS_DIFFER)
                     rows[row_numbers(field, starts, piece)] = computed.to("cpu", rows.dtype)
 
         self.context.run_halving(compute, len(batch))

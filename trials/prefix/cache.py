@@ -17,6 +17,7 @@ from importlib.metadata import version
 
 import torch
 
+from luthier.studies.results import Batching
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.memory import free_gpu_memory, out_of_memory
 from luthier.trials.prefix.build import PrefixBuild, ShallowerPrefix
@@ -101,13 +102,15 @@ class PrefixCache:
             return Shortcut()
         if self._shortcuts is None:
             try:
-                probe = context.probes(encoded)[2]
+                probe = context.probes(encoded).whole
                 shortcuts = ModelShortcuts.find(context, probe)
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
                 return Shortcut()
-            if not has_padding(probe):  # other examples may have padding: ask again
+            if (
+                not has_padding(probe) and encoded.batching is Batching.RIGHT
+            ):  # other examples may have padding: ask again
                 return Shortcut(shortcuts.first_token)
             self._shortcuts = shortcuts
         return self._shortcuts.above(blocks)

@@ -3,14 +3,16 @@
 The training engine makes one for each trial. It holds no activations.
 """
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from luthier.studies.results import Batching
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.model.backbone import Backbone
-from luthier.trials.prefix.probe import Forward, Outputs, Probe
+from luthier.trials.prefix.probe import Forward, Outputs, Probe, Probes
 from luthier.trials.prefix.shapes import BATCH, Inputs, input_sizes
 
 Collate = Callable[[Encoded, Sequence[int]], Inputs]  # the inputs of some examples, on the model's device
@@ -45,20 +47,35 @@ class PrefixContext:
     log: Callable[[str], None]
     exact: Forward
 
-    def probes(self, encoded: Encoded) -> list[Probe]:
-        """Return batches of three, five, and the same eight examples; the first two are padded to different lengths.
+    def probes(self, encoded: Encoded) -> Probes:
+        """Return batches of three, five and eight examples of a split.
 
-        Where all examples have one length, the first batch is the shortest example three times.
+        Where inputs are padded, the parts are padded to different lengths. Where all have one length, the first part is
+        the shortest example three times.
         """
+        if encoded.batching is Batching.EQUAL:
+            return self._equal_probes(encoded)
         order = sorted(range(len(encoded)), key=lambda i: encoded.lengths[i])
         last = len(order) - 1
         few = [order[0], order[last // 4], order[last // 2]]
         many = [order[last // 3], order[2 * last // 3], order[3 * last // 4], order[max(0, last - 1)], order[last]]
-        probes = [self._probe(encoded, rows) for rows in (few, many, few + many)]
-        if input_sizes(probes[0].inputs) | {BATCH: 0} == input_sizes(probes[1].inputs) | {BATCH: 0}:
-            probes[0] = self._probe(encoded, [order[0]] * 3)
-            probes[2] = self._probe(encoded, [order[0]] * 3 + many)
-        return probes
+        first, second, whole = (self._probe(encoded, rows) for rows in (few, many, few + many))
+        if input_sizes(first.inputs) | {BATCH: 0} == input_sizes(second.inputs) | {BATCH: 0}:
+            first = self._probe(encoded, [order[0]] * 3)
+            whole = self._probe(encoded, [order[0]] * 3 + many)
+        return Probes((first, second), (first, second), whole)
+
+    def _equal_probes(self, encoded: Encoded) -> Probes:
+        """Return batches without padding: the parts have the most frequent length, and one size one far from it."""
+        lengths = encoded.lengths
+        counts = Counter(lengths)
+        common = max(counts, key=lambda length: (counts[length], length))
+        same = [i for i, length in enumerate(lengths) if length == common]
+        rows = [same[i % len(same)] for i in range(8)]
+        few, many = self._probe(encoded, rows[:3]), self._probe(encoded, rows[3:])
+        farthest = max(range(len(lengths)), key=lambda i: abs(lengths[i] - common))
+        other = few if lengths[farthest] == common else self._probe(encoded, [farthest] * 3)
+        return Probes((other, many), (few, many), self._probe(encoded, rows))
 
     def _probe(self, encoded: Encoded, rows: Sequence[int]) -> Probe:
         lengths = [encoded.lengths[i] for i in rows]

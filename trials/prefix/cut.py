@@ -23,6 +23,8 @@ from luthier.trials.prefix.trace import ForwardTrace
 
 WHOLE = "whole"  # a field's kind, beside those of `probe`; kinds are part of the cache's keys
 
+LENGTHS_DIFFER = "its inputs differ in length, and what it makes of them does otherwise"
+
 
 class CannotCut(Exception):
     """The frozen part's output cannot be kept. The text is the reason, in words that follow "because "."""

@@ -3,54 +3,53 @@
 The prefix cache calls it once for each model and depth. It assumes nothing about an architecture.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from luthier.trials.memory import out_of_memory
 from luthier.trials.model.backbone import Backbone
-from luthier.trials.prefix.cut import WHOLE, CannotCut, Cut, Field, capture
-from luthier.trials.prefix.probe import PER_TOKEN, Forward, Probe, random_projection, token_kind
-from luthier.trials.prefix.shapes import BATCH, TOKENS, Shape, StructureMismatch, input_sizes, stubbed
+from luthier.trials.prefix.cut import LENGTHS_DIFFER, WHOLE, CannotCut, Cut, Field, capture
+from luthier.trials.prefix.probe import PER_TOKEN, Forward, Probe, Probes, random_projection, token_kind
+from luthier.trials.prefix.shapes import BATCH, TOKENS, Shape, StructureMismatch, UnknownShape, input_sizes, stubbed
 from luthier.trials.prefix.trace import ForwardTrace, trace_forward
 
 
-def find_cut(backbone: Backbone, depth: int, forward: Forward, probes: Sequence[Probe]) -> Cut:
+def find_cut(backbone: Backbone, depth: int, forward: Forward, probes: Probes) -> Cut:
     """Find the cut of a model in evaluation mode whose bottom blocks are the pretrained ones.
 
     Args:
         backbone: The model's blocks.
         depth: Number of frozen blocks, at least 1.
         forward: Computes the model's logits in float32.
-        probes: Three: the first two of different sizes, the third made of the examples of both.
+        probes: Batches of the split's examples.
 
     Raises:
         CannotCut: The model's logits change when its forward starts at the cut.
     """
     with torch.no_grad():
-        traces = [trace_forward(backbone, forward, probe) for probe in probes]
+        traces = [trace_forward(backbone, forward, probe) for probe in probes.sizes]
+        whole = trace_forward(backbone, forward, probes.whole)
     try:
-        cut = Cut(backbone, depth, traces[:2])
+        cut = Cut(backbone, depth, traces)
     except StructureMismatch:
         raise CannotCut("what its frozen part gives has another form for every batch") from None
-    cut.fields = _fields(cut, backbone, forward, traces[2], probes[2])
+    cut.fields = _fields(cut, backbone, forward, whole, probes.whole)
+    inputs, lengths = probes.whole.inputs, probes.whole.lengths
     with torch.no_grad():
-        captured = [_capture_rows(cut, forward, probe) for probe in probes[:2]]
-        inputs = probes[2].inputs
+        captured = [_capture_rows(cut, forward, probe) for probe in probes.parts]
         values = [
-            field.from_rows(torch.cat([captured[0][i], captured[1][i]]), probes[2].lengths, input_sizes(inputs)[TOKENS])
+            field.from_rows(torch.cat([captured[0][i], captured[1][i]]), lengths, input_sizes(inputs)[TOKENS])
             for i, field in enumerate(cut.fields)
         ]
         for _ in cut.stub_plans():
             try:
                 with cut.injecting(values, inputs):
-                    logits = probes[2].logits(forward)
+                    logits = probes.whole.logits(forward)
             except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
                 if out_of_memory(error):
                     raise
                 continue  # this plan stubs a value that the model's code needs: try the next plan
-            if probes[2].is_close(logits, traces[2].logits):
+            if probes.whole.is_close(logits, whole.logits):
                 return cut
     raise CannotCut("more than one path leads out of its frozen part")
 
@@ -81,6 +80,8 @@ def _fields(cut: Cut, backbone: Backbone, forward: Forward, trace: ForwardTrace,
 
 def _field(cut: Cut, leaf: int, kind: str) -> Field:
     shape = tree_flatten(cut.template)[0][leaf]
+    if isinstance(shape, UnknownShape):
+        raise CannotCut(LENGTHS_DIFFER)
     if not isinstance(shape, Shape) or shape.dims[0] != BATCH or TOKENS in shape.dims[2:]:
         raise CannotCut("what its frozen part gives does not belong to one example each")
     if len(shape.dims) < 2 or shape.dims[1] != TOKENS:

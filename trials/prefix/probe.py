@@ -43,6 +43,21 @@ class Probe:
         return bool((logits - expected).abs().max() <= CLOSE * expected.abs().max())
 
 
+@dataclass(frozen=True)
+class Probes:
+    """The batches on which a cut is tried.
+
+    Attributes:
+        sizes: Of different numbers of examples and, where a split's examples differ in length, of tokens.
+        parts: Of the same examples as `whole`.
+        whole: The batch that logits are compared on.
+    """
+
+    sizes: tuple[Probe, Probe]
+    parts: tuple[Probe, Probe]
+    whole: Probe
+
+
 def random_projection(logits: torch.Tensor) -> torch.Tensor:
     """Return a scalar that depends on every logit: their sum with fixed random weights. Its gradient is then taken."""
     weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(0)).to(logits)

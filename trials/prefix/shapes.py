@@ -71,6 +71,14 @@ class PassThrough:
     leaf: int
 
 
+@dataclass(frozen=True)
+class UnknownShape:
+    """The place of a tensor whose shape cannot be inferred; nothing stands there in what is built.
+
+    None would not keep the place: outputs of transformers drop their fields that are None.
+    """
+
+
 def input_sizes(inputs: Inputs) -> dict[str, int]:
     """Return a batch's number of examples (BATCH) and the number of tokens that it is padded to (TOKENS)."""
     first = next(iter(inputs.values()))
@@ -80,7 +88,7 @@ def input_sizes(inputs: Inputs) -> dict[str, int]:
 def template(structures: Sequence[Any], inputs: Sequence[Inputs]) -> Any:
     """Return a structure like those given, with a Shape in place of each tensor.
 
-    A tensor whose shape cannot be inferred becomes None; everything else stays as it is in the first structure.
+    A tensor whose shape cannot be inferred becomes an UnknownShape; everything else stays as in the first structure.
 
     Args:
         structures: The results of one module, a structure per batch.
@@ -95,9 +103,8 @@ def template(structures: Sequence[Any], inputs: Sequence[Inputs]) -> Any:
     leaves: list[Any] = []
     for values in zip(*(leaves for leaves, _ in flattened), strict=True):
         tensors = [v for v in values if isinstance(v, torch.Tensor)]
-        leaves.append(
-            values[0] if not tensors else Shape.infer(tensors, inputs) if len(tensors) == len(values) else None
-        )
+        shape = Shape.infer(tensors, inputs) if len(tensors) == len(values) else None
+        leaves.append((shape or UnknownShape()) if tensors else values[0])
     return tree_unflatten(leaves, flattened[0][1])
 
 
@@ -116,6 +123,8 @@ def instantiate(template: Any, inputs: Inputs, device: torch.device, values: Map
         if i in values
         else torch.zeros(leaf.of(inputs), dtype=leaf.dtype, device=device)
         if isinstance(leaf, Shape)
+        else None
+        if isinstance(leaf, UnknownShape)
         else leaf
         for i, leaf in enumerate(leaves)
     ]

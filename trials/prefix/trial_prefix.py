@@ -85,7 +85,7 @@ def ignores_inputs(context: PrefixContext, cut: Cut, encoded: Encoded) -> bool:
         return False
     if MASK in encoded.padding and "input_ids" not in encoded.columns:  # sounds of one length, differently masked
         return False
-    probe = context.probes(encoded)[2]
+    probe = context.probes(encoded).whole
     with torch.no_grad():
         expected = probe.logits(context.exact)
         values = capture(cut, context.exact, probe.inputs)

@@ -62,7 +62,8 @@ class AudioClassification(Classification):
 
         They are waveforms (samples,) or, where the model hears spectra, arrays of one shape for all. Where the model
         cannot tell padding from sound (no attention mask, or a normalisation over time before it), all waveforms of the
-        split are padded to its longest: the features of an example must not depend on its neighbours in a batch.
+        split are padded to its longest: the features of an example must not depend on its neighbours in a batch. The
+        inspections of newer studies see that padding changes such a model's answers, and then nothing is padded.
 
         Raises:
             BadData: A sound cannot be read.

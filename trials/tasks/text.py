@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from luthier.studies.results import Batching
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.errors import BadData
 from luthier.trials.model import pretrained as models
@@ -77,16 +78,34 @@ def _model_limit(model: nn.Module) -> int:
     return limit
 
 
-def collate(encoded: Encoded, rows: Sequence[int]) -> dict[str, torch.Tensor]:
-    """Return the model's inputs, each (rows, tokens of the longest row), padded on the right.
+def padded_length(encoded: Encoded, rows: Sequence[int]) -> int:
+    """Return the number of tokens that the rows of a batch are padded to.
 
-    On a machine with a GPU tokens are rounded up to a multiple of 8, but not beyond the split's longest row.
+    On a machine with a GPU it is rounded up to a multiple of 8, but not beyond the split's longest row, and not where
+    padding would change the answers.
     """
     longest = max(encoded.lengths[i] for i in rows)
-    if torch.cuda.is_available():
-        longest = max(longest, min(-(-longest // 8) * 8, encoded.longest))  # tensor cores want multiples of 8
+    if torch.cuda.is_available() and encoded.batching in (Batching.RIGHT, Batching.LEFT):
+        return max(longest, min(-(-longest // 8) * 8, encoded.longest))  # tensor cores want multiples of 8
+    return longest
+
+
+def starts(encoded: Encoded, rows: Sequence[int]) -> list[int]:
+    """Return the place in the batch of each row's first token: 0, or behind the padding on its left."""
+    if encoded.batching is not Batching.LEFT:
+        return [0] * len(rows)
+    longest = padded_length(encoded, rows)
+    return [longest - encoded.lengths[i] for i in rows]
+
+
+def collate(encoded: Encoded, rows: Sequence[int]) -> dict[str, torch.Tensor]:
+    """Return the model's inputs, each (rows, tokens), padded to `padded_length` on the side that the split asks for."""
+    longest = padded_length(encoded, rows)
     batch = {}
     for name, values in encoded.columns.items():
-        pad = encoded.padding[name]
-        batch[name] = torch.tensor([[*values[i], *([pad] * (longest - len(values[i])))] for i in rows])
+        paddings = [[encoded.padding[name]] * (longest - len(values[i])) for i in rows]
+        if encoded.batching is Batching.LEFT:
+            batch[name] = torch.tensor([[*padding, *values[i]] for i, padding in zip(rows, paddings, strict=True)])
+        else:
+            batch[name] = torch.tensor([[*values[i], *padding] for i, padding in zip(rows, paddings, strict=True)])
     return batch

@@ -57,7 +57,7 @@ class TextClassification(Classification):
         )
 
     def collate(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
-        """Return token ids and masks, each (rows, tokens), padded on the right."""
+        """Return token ids and masks, each (rows, tokens), padded on the side that the split asks for."""
         return text.collate(encoded, rows)
 
     def statistics(self, answers: Tensors, encoded: Encoded, rows: Sequence[int]) -> Batch:

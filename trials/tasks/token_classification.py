@@ -111,16 +111,17 @@ class TokenClassification(Classification):
         )
 
     def collate(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
-        """Return token ids and masks, each (rows, tokens), padded on the right."""
+        """Return token ids and masks, each (rows, tokens), padded on the side that the split asks for."""
         return text.collate(encoded, rows)
 
     def collate_targets(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return for each word of the rows its class id, and where in the batch its first token is: (words,) each."""
         positions, labels = encoded.targets["positions"], encoded.targets["labels"]
+        starts = text.starts(encoded, rows)
         return {
             "labels": torch.tensor([label for i in rows for label in labels[i]]),
             "rows": torch.tensor([row for row, i in enumerate(rows) for _ in positions[i]]),
-            "positions": torch.tensor([position for i in rows for position in positions[i]]),
+            "positions": torch.tensor([start + n for i, start in zip(rows, starts, strict=True) for n in positions[i]]),
         }
 
     def counted(self, outputs: Tensors, targets: Tensors) -> torch.Tensor:

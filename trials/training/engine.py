@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from luthier.studies.hyperparameters import Params
+from luthier.studies.results import Batching
 from luthier.studies.spec import Precision as PrecisionName
-from luthier.trials.data.batches import evaluation_batches
+from luthier.trials.data.batches import evaluation_batches, pieces
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.targets import Targets
 from luthier.trials.prefix.context import PrefixContext
@@ -30,6 +31,11 @@ from luthier.trials.training.precision import Precision
 
 EVALUATION_BATCH = {"cuda": 256, "cpu": 64}
 """Examples in a batch without gradients, by the kind of device."""
+UNCUT = {
+    Batching.LEFT: "inputs are padded on the left, and the frozen-prefix cache and the shortcuts know the right only",
+    Batching.SINGLE: "inputs are computed one at a time, and the frozen-prefix cache and the shortcuts need batches",
+}
+"""Why models have neither cache nor shortcuts, by their batching."""
 PROBE_EXAMPLES = 2
 """Examples in the batch that shows whether a model's code works in bfloat16."""
 
@@ -91,8 +97,12 @@ class Engine:
         self.model.eval()
         first = next(iter(splits.values()))
         self.settle_precision(study, first, session.log)
+        if first.batching in UNCUT:
+            session.log(f"computes every block of every row: {UNCUT[first.batching]}")
+            return
+        changed = () if first.batching is Batching.RIGHT else (first.batching.value,)
         context = PrefixContext(
-            key=(study.key, study.data.fingerprint, params["max_length"], self.precision.key),
+            key=(study.key, study.data.fingerprint, params["max_length"], self.precision.key, *changed),
             backbone=study.backbone,
             forward=self.forward,
             collate=self.collate,
@@ -116,7 +126,7 @@ class Engine:
             encoded: Its first examples are tried.
             log: Writes a line into the trial's log.
         """
-        examples = range(min(PROBE_EXAMPLES, len(encoded)))
+        examples = pieces(encoded, range(min(PROBE_EXAMPLES, len(encoded))), PROBE_EXAMPLES)[0]
         self.precision.settle(lambda: self.forward(self.collate(encoded, examples)), study.prefixes, log)
 
     @property
@@ -147,8 +157,8 @@ class Engine:
             for parameter in self.trained:
                 parameter.grad = None  # a failed attempt leaves gradients, too
             total = torch.zeros((), device=self.device)
-            for start in range(0, len(batch), size):
-                total += self._piece_gradient(encoded, batch[start : start + size], weight)
+            for piece in pieces(encoded, batch, size):
+                total += self._piece_gradient(encoded, piece, weight)
             return total
 
         return run_halving(in_pieces, len(batch), self._micro_batch)
@@ -190,8 +200,8 @@ class Engine:
         """Return a function that computes the rows' answers in pieces of a size."""
 
         def compute(size: int) -> Batch:
-            pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
-            return joined([self._task.answers(*self.outputs(encoded, piece)) for piece in pieces])
+            computed = [self._task.answers(*self.outputs(encoded, piece)) for piece in pieces(encoded, rows, size)]
+            return joined(computed)
 
         return compute
 
@@ -214,6 +224,10 @@ class Engine:
         with self.precision.autocast():
             return self._named_outputs(inputs)
 
+    def exact(self, encoded: Encoded, rows: Sequence[int]) -> torch.Tensor:
+        """Return what counts of the rows' outputs, (units, ...), in plain float32, without cache and shortcuts."""
+        return self._counted(self._exact_outputs(self.collate(encoded, rows)), encoded, rows)
+
     def _exact_outputs(self, inputs: Mapping[str, torch.Tensor]) -> Outputs:
         """Return the model's outputs in plain float32, also on a GPU."""
         with self.precision.exact():
@@ -228,7 +242,10 @@ class Engine:
         return self._task.counted(outputs, self._task.collate_targets(encoded, rows))
 
     def outputs(self, encoded: Encoded, rows: Sequence[int]) -> tuple[Outputs, Batch]:
-        """Return the model's outputs for some rows, with the cache and the shortcuts, and the rows' targets."""
+        """Return the model's outputs for some rows, with the cache and the shortcuts, and the rows' targets.
+
+        The rows must be such as may go through the model together: a piece of a batch.
+        """
         lengths = [encoded.lengths[row] for row in rows]
 
         def forward(inputs: Mapping[str, torch.Tensor]) -> Outputs:

@@ -3,6 +3,7 @@
 A child process has one `ModelCache` and hands it to each job. It holds one study at a time.
 """
 
+from collections import defaultdict
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,10 +12,12 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedTokenizerBase
 
 from luthier.studies.disk import is_full
 from luthier.studies.hyperparameters import Params
 from luthier.studies.protocol import Assignment
+from luthier.studies.results import Batching
 from luthier.studies.spec import StudySpec
 from luthier.studies.text import one_line
 from luthier.studies.wire import Metrics
@@ -50,16 +53,17 @@ class CachedModel:
         key: Its files with their times, and what it learns.
         pretrained: Model and processor.
         backbone: The model's blocks.
-        prefixes: Its frozen prefixes and shortcuts.
-        encoded: (split, max_length, augmentation) -> the split as the model's inputs, least recently used first.
+        prefixes: Batching -> its frozen prefixes and shortcuts.
+        encoded: (split, max_length, augmentation, batching) -> the split as the model's inputs, least recently used
+            first.
     """
 
     name: str
     key: Hashable
     pretrained: Pretrained
     backbone: Backbone
-    prefixes: PrefixCache = field(default_factory=PrefixCache)
-    encoded: dict[tuple[str, int, str], Encoded] = field(default_factory=dict)
+    prefixes: dict[Batching, PrefixCache] = field(default_factory=lambda: defaultdict(PrefixCache))
+    encoded: dict[tuple[str, int, str, Batching], Encoded] = field(default_factory=dict)
 
     @property
     def bytes(self) -> int:
@@ -122,7 +126,9 @@ class ModelCache:
             self.micro_batch.limit = None
         if assignment.micro_batch is not None:
             self.micro_batch.lower(assignment.micro_batch)
-        return OpenStudy(task, data, folder, cached, spec.augmentation)
+        inspected = assignment.inspection and assignment.inspection.models[spec.models.index(name)]
+        batching = inspected.batching if inspected else Batching.RIGHT
+        return OpenStudy(task, data, folder, cached, spec.augmentation, batching)
 
     def data(self, assignment: Assignment) -> Data:
         """Return the assignment's examples, checked and split.
@@ -178,10 +184,18 @@ class OpenStudy:
         pretrained: Model and processor.
         backbone: The model's blocks.
         key: Of the model's files and of what it learns.
-        prefixes: The model's frozen prefixes and shortcuts.
+        batching: How the model's inputs are put into batches; `batch_as` changes it.
     """
 
-    def __init__(self, task: TaskCode[Any], data: Data, folder: Path, cached: CachedModel, augmentation: str) -> None:
+    def __init__(
+        self,
+        task: TaskCode[Any],
+        data: Data,
+        folder: Path,
+        cached: CachedModel,
+        augmentation: str,
+        batching: Batching = Batching.RIGHT,
+    ) -> None:
         self.task = task
         self.name = cached.name
         self.data = data
@@ -189,9 +203,24 @@ class OpenStudy:
         self.pretrained = cached.pretrained
         self.backbone = cached.backbone
         self.key = cached.key
-        self.prefixes = cached.prefixes
+        self._cached = cached
         self._encoded = cached.encoded
         self._augmentation = augmentation
+        self.batch_as(batching)
+
+    def batch_as(self, batching: Batching) -> None:
+        """Put the model's inputs into batches in another way; a tokenizer that is saved with the model pads so, too."""
+        self.batching = batching
+        tokenizer = self.pretrained.processor
+        if isinstance(tokenizer, PreTrainedTokenizerBase):
+            tokenizer.padding_side = "left" if batching is Batching.LEFT else "right"
+            if batching is Batching.LEFT:
+                tokenizer.init_kwargs["padding_side"] = "left"  # saved only where it is among these
+
+    @property
+    def prefixes(self) -> PrefixCache:
+        """The model's frozen prefixes and shortcuts."""
+        return self._cached.prefixes[self.batching]
 
     def encoded(self, split: str, max_length: int) -> Encoded:
         """Return a split as the model's inputs; it is kept for later trials.
@@ -204,19 +233,25 @@ class OpenStudy:
             BadData: An example cannot be used, or the model has no embedding for one of its tokens.
         """
         augmentation = self._augmentation if split == "train" else "none"
-        key = (split, max_length, augmentation)
-        examples = self.data.splits[split]
-        if key not in self._encoded and augmentation == "none":
-            encoded = self.task.encode(self.pretrained, examples, max_length)
-            tables = self.pretrained.table_sizes
-            check_ids(self.pretrained.processor, encoded.columns, tables, self.name, split, len(examples))
-            self._encoded[key] = encoded
-        elif key not in self._encoded:
-            self._encoded[key] = self.task.encode_augmented(self.pretrained, examples, augmentation)
+        key = (split, max_length, augmentation, self.batching)
+        if key not in self._encoded:
+            padded = self._encoded.get((split, max_length, augmentation, Batching.RIGHT))
+            encoded = self._encode(split, max_length, augmentation) if padded is None else padded
+            self._encoded[key] = encoded.batched(self.batching)
         self._encoded[key] = self._encoded.pop(key)  # the most recently used
         while len(self._encoded) > KEPT_SPLITS:
             del self._encoded[next(iter(self._encoded))]
         return self._encoded[key]
+
+    def _encode(self, split: str, max_length: int, augmentation: str) -> Encoded:
+        """Encode a split, and check that the model has an embedding for each of its tokens."""
+        examples = self.data.splits[split]
+        if augmentation != "none":
+            return self.task.encode_augmented(self.pretrained, examples, augmentation)
+        encoded = self.task.encode(self.pretrained, examples, max_length)
+        tables = self.pretrained.table_sizes
+        check_ids(self.pretrained.processor, encoded.columns, tables, self.name, split, len(examples))
+        return encoded
 
     def loss(self, training: Encoded, params: Params) -> Loss:
         """Return the loss of a configuration.
