@@ -92,6 +92,9 @@ def load_data(dataset: Dataset, task: str, seed: int, verify: bool = False, sema
         _check_columns(tables, roles)
     kind = targets_class(task)
     learned = {role: roles.pop(role) for role in kind.roles if role in roles}
+    if semantics >= 2:
+        tables, changed = kind.alike(tables, learned)
+        findings += changed
     group = roles.pop("group", None)
     columns = {
         name: {role: COLUMN_READERS[role](table, column) for role, column in roles.items()}
@@ -111,6 +114,9 @@ def load_data(dataset: Dataset, task: str, seed: int, verify: bool = False, sema
     if "validation" not in splits:
         raise BadData("There is no validation split; give a fraction or a file.", "dataset", "validation")
     targets.check_training(splits["train"].targets, tables["train"])
+    if verify:
+        declared = any(column in tables["train"].class_names for column in learned.values())
+        findings += targets.findings({name: split.targets for name, split in splits.items()}, declared)
     left_out = None if media is None else media.left_out
     return Data(splits, targets, _fingerprint(splits, targets, left_out), tuple(findings))
 
