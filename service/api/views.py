@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from luthier.service.lifecycle import winner
 from luthier.service.lifecycle.standings import Standing, standings
 from luthier.service.schemas import (
     BaselineView,
@@ -23,6 +24,7 @@ from luthier.service.schemas import (
     Counts,
     DataView,
     HyperparameterView,
+    MajorityView,
     MetricView,
     ModelView,
     StepView,
@@ -100,11 +102,12 @@ def _study(study: StudyRow, standing: Standing) -> StudyView:
             if candidate.values
         ],
         baseline=None if baseline is None else BaselineView(trial=0, value=baseline.value),
+        majority=_majority(study),
         model=_model(study),
         gpu_seconds=round(standing.busy_seconds, 3),
         error=_text(study.error),
         message=_text(study.message),
-        warnings=_warnings(study),
+        warnings=_warnings(study, best),
     )
 
 
@@ -131,10 +134,25 @@ def _text(text: str | None) -> str | None:
     return None if text is None else cut(text, TEXT_CHARACTERS)
 
 
-def _warnings(study: StudyRow) -> list[str]:
-    """Return what a study's user should know; what its search lacks is of no use once it has ended."""
-    search_error = None if study.state in ENDED else study.search_error
-    return [cut(text, TEXT_CHARACTERS) for text in (search_error, study.note, *_warned(study)) if text]
+def _warnings(study: StudyRow, best: AssignmentRow | None) -> list[str]:
+    """Return what a study's user should know; what its search lacks is of no use once it has ended.
+
+    Args:
+        study: its row.
+        best: the best trial so far; the winner, once it has ended.
+    """
+    ended = study.state in ENDED
+    verdict = winner.verdict(study, best) if ended else None
+    search_error = None if ended else study.search_error
+    return [cut(text, TEXT_CHARACTERS) for text in (verdict, search_error, study.note, *_warned(study)) if text]
+
+
+def _majority(study: StudyRow) -> MajorityView | None:
+    majority = study.inspection.majority if isinstance(study.inspection, Inspection) else None
+    if majority is None:
+        return None
+    value = majority.validation.get(study.spec.objective.metric)
+    return MajorityView(label=majority.label, value=value, metrics=majority.validation, test=majority.test)
 
 
 def _best(study: StudyRow, row: AssignmentRow) -> BestView | None:

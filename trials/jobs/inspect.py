@@ -20,6 +20,7 @@ from luthier.trials.data.encoded import Encoded
 from luthier.trials.errors import BadData
 from luthier.trials.jobs.batch_fits import batch_fits, largest
 from luthier.trials.jobs.lookups import check_lookups
+from luthier.trials.jobs.references import ReferenceScores, reference_scores
 from luthier.trials.model import lora
 from luthier.trials.session import Session
 from luthier.trials.training.engine import Engine
@@ -53,12 +54,11 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
     """
     spec = assignment.spec
     data = cache.open(assignment).data
-    findings = list(data.findings)
-    for finding in findings:
-        session.log(f"{finding.severity}: {finding.text}")
-    _check_strict(spec, findings)
+    findings = list[Finding]()
+    _report(spec, data.findings, findings, session)
     _check_evaluations(spec, data.rows["train"])
     models, estimates = list[ModelSummary](), list[Estimates | None]()
+    references: ReferenceScores | None = None
     dropout = spec.space.offers("strategy", "lora")  # adapters have a dropout of their own
     for name in spec.models:
         study = cache.open(assignment, name)
@@ -69,7 +69,11 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
             estimates.append(None)
             continue
         params = _baseline(spec, space, name)
-        check_lookups(study, int(space.largest("max_length") if "max_length" in space else params["max_length"]))
+        longest = int(space.largest("max_length") if "max_length" in space else params["max_length"])
+        check_lookups(study, longest)
+        if references is None:
+            references = reference_scores(spec, study, longest)
+            _report(spec, references.findings, findings, session)
         fits = batch_fits(assignment, study, cache.micro_batch, space, params)
         for fit in fits:
             if not fit.fits:
@@ -87,11 +91,19 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
         fingerprint=study.data.fingerprint,
         estimates=_over_models(estimates),
         findings=findings[:MOST_FINDINGS],
+        majority=None if references is None else references.majority,
     )
 
 
-def _check_strict(spec: StudySpec, findings: Sequence[Finding]) -> None:
-    """Raise BadData with every warning where the spec has none of them pass."""
+def _report(spec: StudySpec, found: Sequence[Finding], findings: list[Finding], session: Session) -> None:
+    """Log what was found and add it to `findings`.
+
+    Raises:
+        BadData: There are warnings, and the spec has none of them pass.
+    """
+    for finding in found:
+        session.log(f"{finding.severity}: {finding.text}")
+    findings += found
     warnings = warnings_of(findings)
     if spec.dataset.strict and warnings:
         told = " ".join(finding.text for finding in warnings)
