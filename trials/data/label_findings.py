@@ -88,7 +88,7 @@ def _one_sided(counts: Counts, occurring: Mapping[str, int], unit: str) -> Itera
                 sum(counts[split].values()),
                 held[split],
             )
-    lacking = [label for label in held["train"] if label not in set(held["validation"])]
+    lacking = [label for label in held["train"] if not counts["validation"][label]]
     if lacking:
         yield warning(
             "labels-not-in-validation",

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from luthier.studies.findings import Finding, warning
+from luthier.studies.wire import cut
 from luthier.trials.data.tabular import Table
 
 _WHOLE = re.compile(r"([+-]?)(\d{1,18})(?:\.0*)?")
+LONGEST_SHOWN = 100  # characters of a label in a message
 ALPHABET = 8
 """From so many letters that occur in both cases on, single letters are classes of characters, not spellings."""
 
@@ -47,6 +49,7 @@ def whole_number(text: str) -> str | None:
 
 def shown(text: str) -> str:
     """Return a label in quotes, with escapes for what would look like another one: blanks, decomposed letters."""
+    text = cut(text, LONGEST_SHOWN)
     return repr(text) if unicodedata.normalize("NFC", text) == text else ascii(text)
 
 

@@ -16,6 +16,8 @@ LEAST_LETTERS = 4
 LEAST_LETTERS_CHANGED = 7
 """A word with one letter changed into another needs so many letters: short ones are often other words (hate, date)."""
 LONGEST = 60
+MOST = 100_000
+"""Slips are not looked for among more labels, or longer ones: they would take minutes and gigabytes."""
 _WORDS = re.compile(r"\w+")
 _SEPARATORS = re.compile(r"(?<=\w)[\s_-]+(?=\w)|_")
 _ROMAN = re.compile(r"[ivxlc]+")
@@ -50,7 +52,7 @@ def _slips(counts: Mapping[str, int]) -> Iterator[tuple[str, str]]:
     number of labels, not with its square.
     """
     near: defaultdict[str, list[str]] = defaultdict(list)
-    for label in counts:
+    for label in counts if len(counts) <= MOST else ():
         text = folded(label)
         if len(text) <= LONGEST:
             for key in {text, *(text[:i] + text[i + 1 :] for i in range(len(text)))}:

@@ -11,13 +11,14 @@ from typing import Any
 from luthier.studies.findings import Finding, note, warning
 from luthier.studies.results import Majority
 from luthier.studies.spec import StudySpec
-from luthier.studies.wire import Metrics
+from luthier.studies.wire import Metrics, cut
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.errors import BadData
 from luthier.trials.tasks.base import Constant, Reference, TaskCode
 from luthier.trials.training.collector import Collector
 from luthier.trials.training.model_cache import OpenStudy
 
+LONGEST_NAME = 1_000  # characters
 ROWS = 1024
 """Rows that are answered together."""
 
@@ -57,7 +58,9 @@ def reference_scores(spec: StudySpec, study: OpenStudy, max_length: int) -> Refe
             found = _scores(task, study.encoded(split, max_length), constant, data.targets)
             scores[split] = found[Reference.CONSTANT]
             findings += _unmeasured(spec, split, found)
-    majority = Majority(label=constant.name, validation=scores["validation"], test=scores.get("test"))
+    majority = Majority(
+        label=cut(constant.name, LONGEST_NAME), validation=scores["validation"], test=scores.get("test")
+    )
     return ReferenceScores(majority, findings)
 
 

@@ -1,6 +1,7 @@
 """Labels as people write them: one class for all spellings, a warning for what looks wrong, or a refusal."""
 
 import json
+import time
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from PIL import Image
 
 from luthier.studies.dataset import Dataset
 from luthier.studies.findings import Finding, Severity
+from luthier.trials.data.label_findings import label_findings
 from luthier.trials.data.load import Data, load_data
 from luthier.trials.errors import BadData
 from tests.support.findings import about
@@ -186,6 +188,12 @@ def test_one_class_over_all_splits(tmp_path: Path) -> None:
     assert load(mixed).labels == {"1": 25, "2": 25}
 
 
+def test_a_slip_in_another_split_is_refused_with_the_label_that_is_meant(tmp_path: Path) -> None:
+    source = {"train": write(tmp_path / "a.csv", ["spam", "ham"] * 20), "test": write(tmp_path / "b.csv", ["spamm"])}
+    with pytest.raises(BadData, match=r"b.csv, row 1 \(line 2\): the label 'spamm' .*\(did you mean 'spam'\?\)"):
+        load(source)
+
+
 def test_studies_of_before_keep_their_classes(tmp_path: Path) -> None:
     path = write(tmp_path / "d.csv", ["pos", "neg"] * 8 + ["pos ", "POS", "None"])
     assert load(path, semantics=1).label_names == ["None", "POS", "neg", "pos", "pos "]
@@ -298,3 +306,13 @@ def test_findings_are_looked_for_at_the_inspection_only(tmp_path: Path) -> None:
     dataset = Dataset.model_validate({"source": str(write(tmp_path / "d.csv", ["a"] * 99 + ["b"] * 5))})
     assert load_data(dataset, "text-classification", 0, True).findings
     assert not load_data(dataset, "text-classification", 0, False).findings
+
+
+def test_many_labels_and_long_ones_cost_little(tmp_path: Path) -> None:
+    names = [f"label {letter}{i}" for i in range(10_000) for letter in "ab"]
+    counts = {split: dict.fromkeys(names, 1) for split in ("train", "validation")}
+    began = time.perf_counter()
+    assert not label_findings(counts, "rows", 0.9, declared=False)
+    assert time.perf_counter() - began < 5, "it does not grow with the square of the labels"
+    data = load(write(tmp_path / "d.csv", ["x" * 100_000, "y"] * 20 + ["X" * 100_000]))
+    assert len(found(data, "labels-merged").message) < 1_000
