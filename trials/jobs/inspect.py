@@ -58,7 +58,7 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
     _report(spec, data.findings, findings, session)
     _check_evaluations(spec, data.rows["train"])
     models, estimates = list[ModelSummary](), list[Estimates | None]()
-    references: ReferenceScores | None = None
+    references = ReferenceScores()
     dropout = spec.space.offers("strategy", "lora")  # adapters have a dropout of their own
     for name in spec.models:
         study = cache.open(assignment, name)
@@ -71,13 +71,11 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
         params = _baseline(spec, space, name)
         longest = int(space.largest("max_length") if "max_length" in space else params["max_length"])
         check_lookups(study, longest)
-        if references is None:
+        if references.majority is None:
             references = reference_scores(spec, study, longest)
             _report(spec, references.findings, findings, session)
         fits = batch_fits(assignment, study, cache.micro_batch, space, params)
-        for fit in fits:
-            if not fit.fits:
-                cache.micro_batch.lower(fit.micro_batch)
+        _lower(cache.micro_batch, fits)
         estimates.append(_estimate(assignment, study, params, fits, session, cache.micro_batch))
     if not dropout:
         _check_dropout(spec)
@@ -91,7 +89,7 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
         fingerprint=study.data.fingerprint,
         estimates=_over_models(estimates),
         findings=findings[:MOST_FINDINGS],
-        majority=None if references is None else references.majority,
+        majority=references.majority,
     )
 
 
@@ -108,6 +106,13 @@ def _report(spec: StudySpec, found: Sequence[Finding], findings: list[Finding], 
     if spec.dataset.strict and warnings:
         told = " ".join(finding.text for finding in warnings)
         raise BadData(f"dataset.strict refuses what was found: {told}", "dataset", "strict")
+
+
+def _lower(micro_batch: MicroBatch, fits: Sequence[BatchFit]) -> None:
+    """Lower the micro-batch to what fits of each batch size."""
+    for fit in fits:
+        if not fit.fits:
+            micro_batch.lower(fit.micro_batch)
 
 
 def _check_evaluations(spec: StudySpec, training_rows: int) -> None:
