@@ -72,6 +72,14 @@ class ModelSummary(Message):
     batching: Batching = Field(Batching.RIGHT, exclude_if=lambda batching: batching is Batching.RIGHT)
 
 
+class Majority(Message):
+    """The scores of always giving the answer that is most frequent in the training split, whatever the example."""
+
+    label: Label  # the answer, for people
+    validation: Metrics
+    test: Metrics | None = None  # None without a test split
+
+
 class Inspection(ModelSummary):
     """Model and data of a study, as `inspect` describes them: all that the service and later trials need."""
 
@@ -86,6 +94,7 @@ class Inspection(ModelSummary):
     fingerprint: str = Field(max_length=64)  # SHA-256 of the examples and their splits
     estimates: Estimates | None = None
     findings: list[Finding] = Field([], max_length=MOST_FINDINGS)  # what is remarkable about data and models
+    majority: Majority | None = None  # None where the task has no constant answer, or an older version inspected
 
     @model_validator(mode="before")
     @classmethod

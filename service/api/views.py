@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from luthier.service.lifecycle import absences
+from luthier.service.lifecycle import absences, winner
 from luthier.service.lifecycle.standings import Standing, standings
 from luthier.service.schemas import (
     BaselineView,
@@ -24,6 +24,7 @@ from luthier.service.schemas import (
     Counts,
     DataView,
     HyperparameterView,
+    MajorityView,
     MetricView,
     ModelView,
     StepView,
@@ -101,11 +102,12 @@ def _study(study: StudyRow, standing: Standing) -> StudyView:
             if candidate.values
         ],
         baseline=None if baseline is None else BaselineView(trial=0, value=baseline.value),
+        majority=_majority(study),
         model=_model(study),
         gpu_seconds=round(standing.busy_seconds, 3),
         error=_text(study.error),
         message=_message(study),
-        warnings=_warnings(study),
+        warnings=_warnings(study, best),
     )
 
 
@@ -138,10 +140,26 @@ def _message(study: StudyRow) -> str | None:
     return _text(paused or study.message)
 
 
-def _warnings(study: StudyRow) -> list[str]:
-    """Return what a study's user should know; what its search or workers lack is of no use once it has ended."""
-    lacks = (None, None) if study.state in ENDED else (absences.sentence(study), study.search_error)
-    return [cut(text, TEXT_CHARACTERS) for text in (*lacks, study.note, *_warned(study)) if text]
+def _warnings(study: StudyRow, best: AssignmentRow | None) -> list[str]:
+    """Return what a study's user should know; what its search or workers lack is of no use once it has ended.
+
+    Args:
+        study: its row.
+        best: the best trial so far; the winner, once it has ended.
+    """
+    if study.state in ENDED:
+        first = (winner.verdict(study, best),)
+    else:
+        first = (absences.sentence(study), study.search_error)
+    return [cut(text, TEXT_CHARACTERS) for text in (*first, study.note, *_warned(study)) if text]
+
+
+def _majority(study: StudyRow) -> MajorityView | None:
+    majority = study.inspection.majority if isinstance(study.inspection, Inspection) else None
+    if majority is None:
+        return None
+    value = majority.validation.get(study.spec.objective.metric)
+    return MajorityView(label=majority.label, value=value, metrics=majority.validation, test=majority.test)
 
 
 def _best(study: StudyRow, row: AssignmentRow) -> BestView | None:

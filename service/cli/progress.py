@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from luthier.service.cli.follow import Lines, ProgressEstimate, Snapshot, done, progress
+from luthier.service.cli.majority import majority_facts
 from luthier.service.cli.output import cell, configuration, console, duration, facts, score, scores, table
 from luthier.studies.protocol import ENDED, StudyState, TrialState
 from luthier.studies.spec import StudySpec
@@ -136,6 +137,7 @@ def _winner(study: "StudyView", best: "BestView", metric: str, model: str | None
         "winner": f"trial {best.trial}: {configuration(best.params)}",
         "validation": validation,
         "test": scores(best.test) if best.test else "no test split",
+        **majority_facts(study),
         "model": model,
     }
     return facts(pairs, title="Winner")

@@ -21,6 +21,7 @@ from luthier.service.cli.connect import (
     tell,
 )
 from luthier.service.cli.findings import findings_tables
+from luthier.service.cli.majority import majority_facts, verdict
 from luthier.service.cli.output import (
     Format,
     Output,
@@ -173,7 +174,8 @@ def _facts(study: "StudyView", only_best: bool = False) -> "Table":
     """Return a study as a person reads it, or only its winner."""
     from luthier.service.cli.follow import progress
 
-    told = {finding.text for finding in study.data.findings} if study.data else ()  # in a table of their own
+    findings = study.data.findings if study.data else []
+    told = {verdict(study), *(finding.text for finding in findings)}  # in rows of their own
     head: dict[str, Any] = {
         "study": study.name,
         "state": study.state.value,
@@ -194,6 +196,7 @@ def _facts(study: "StudyView", only_best: bool = False) -> "Table":
         "configuration": best and configuration(best.params),
         "baseline": baseline and f"{metric} {score(baseline.value)} (trial {baseline.trial})",
         "test": best and best.test and scores(best.test),
+        **majority_facts(study),
         "model": model and f"{size(model.bytes)}, sha256 {model.sha256}",
     }
     return facts(winner if only_best else head | winner)

@@ -13,7 +13,9 @@ from luthier.service.lifecycle import confirmation, retraining
 from luthier.service.storage.leases import Leases
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import AssignmentKind
+from luthier.studies.results import Inspection
 from luthier.studies.spec import trial_seed
+from luthier.studies.verdict import no_better
 
 
 def best_trial(session: Session, study: StudyRow) -> AssignmentRow | None:
@@ -34,6 +36,21 @@ def winning_assignment(session: Session, study: StudyRow) -> AssignmentRow:
         AssignmentRow.study_id == study.id, AssignmentRow.kind == kind, AssignmentRow.number == number
     )
     return session.scalars(statement).one()
+
+
+def verdict(study: StudyRow, best: AssignmentRow | None) -> str | None:
+    """Return the sentence that an ended study's winner is no better than the most frequent answer.
+
+    None where it is better, and where an older version inspected the study.
+
+    Args:
+        study: its row, which may be damaged.
+        best: the trial that won.
+    """
+    majority = study.inspection.majority if isinstance(study.inspection, Inspection) else None
+    if majority is None or best is None or best.value is None:
+        return None
+    return no_better(study.spec, majority, best.value, study.test if best.number == study.winner else None)
 
 
 def ids_to_keep(session: Session, study: StudyRow) -> set[int]:

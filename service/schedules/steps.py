@@ -14,7 +14,7 @@ from luthier.service.dispatch import deletion, own_trials
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.search_pool import resolved_space
 from luthier.service.errors import Conflict
-from luthier.service.lifecycle import confirmation, transitions
+from luthier.service.lifecycle import confirmation, transitions, winner
 from luthier.service.schedules import champions, due_times, retention, webhook
 from luthier.service.schedules.comparisons import comparison_context, find_comparison
 from luthier.service.schedules.run_rows import DELETED, Turn, last_finished, lock_run, lock_run_and_study
@@ -201,8 +201,10 @@ class Steps:
         run.outcome = outcome
         run.finished_at = now
         run.judgement = decision
-        run.message = "The first champion." if decision is None else decision.reason
         best = sorted(confirmation.best_trials(session, study, TOP), key=lambda trial: trial.number != study.winner)
+        verdict = winner.verdict(study, best[0] if best else None)
+        message = "The first champion." if decision is None else decision.reason
+        run.message = message if verdict is None else f"{message} {verdict}"
         run.top = [{"trial": trial.number, "value": trial.value, "params": trial.params} for trial in best]
         self._notify(session, schedule, run, Event.FINISHED)
         if outcome is not RunOutcome.KEPT:

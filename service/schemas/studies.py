@@ -49,6 +49,22 @@ class BaselineView(BaseModel):
     value: FiniteFloat | None = None
 
 
+class MajorityView(BaseModel):
+    """Always giving the answer that is most frequent in the training split, to compare the winner with.
+
+    Attributes:
+        label: the answer.
+        value: the objective on the validation split; null where it is undefined.
+        metrics: metric -> score on the validation split.
+        test: metric -> score on the test split; null without one.
+    """
+
+    label: str
+    value: FiniteFloat | None = None
+    metrics: Metrics
+    test: Metrics | None = None
+
+
 class ConfirmedView(BaseModel):
     """A configuration that was trained again on fresh seeds.
 
@@ -86,6 +102,7 @@ class StudyView(BaseModel):
         best: the best trial so far; the winner, once the study has ended.
         confirmed: the configurations that were trained again on fresh seeds.
         baseline: null until the baseline has been drawn.
+        majority: null until it is inspected, and where an older version inspected it.
         model: null until the winner is packed.
         gpu_seconds: time that workers have spent on its assignments.
         error: why it failed, for people.
@@ -103,6 +120,7 @@ class StudyView(BaseModel):
     best: BestView | None = None
     confirmed: list[ConfirmedView] = []
     baseline: BaselineView | None = None
+    majority: MajorityView | None = None
     model: ModelView | None = None
     gpu_seconds: FiniteFloat = 0.0
     error: str | None = None

@@ -9,7 +9,7 @@ import httpx
 
 from luthier.service.server.embedded import Embedded
 from luthier.studies.protocol import Assignment, AssignmentKind, Claim, Outcome, Report
-from luthier.studies.results import Block, Evaluation, Inspection
+from luthier.studies.results import Block, Evaluation, Inspection, Majority
 from luthier.studies.wire import FileRef
 
 MODEL = {"config.json": b'{"model_type": "bert"}', "luthier.json": b"{}", "weights/part.bin": b"\0" * 10_000}
@@ -49,6 +49,7 @@ def _work(http: httpx.Client, work: Assignment, scores: Sequence[Sequence[float]
             labels={"no": 50, "yes": 50},
             rows=rows,
             fingerprint="f" * 64,
+            majority=Majority(label="no", validation={"accuracy": 0.5}, test={"accuracy": 0.51}),
         )
         outcome = outcome.model_copy(update={"inspection": found})
     elif work.kind is AssignmentKind.TRAIN:

@@ -86,6 +86,10 @@ class TaskContract:
         assert len(found.label_names) == 2
         assert min(found.rows.values()) > 0
         assert found.estimates is not None
+        assert found.majority is not None, "a task without a constant answer overrides this"
+        assert found.majority.label in found.label_names
+        promised = {metric.name for metric in TASKS[self.task].metrics}
+        assert set(found.majority.validation) == set(found.majority.test or {}) == promised
 
     def _every_unit_is_encoded_once(self, study: Study) -> None:
         opened = study.warm.open(study.work(0))

@@ -6,10 +6,15 @@
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
+from luthier.studies.findings import Finding
+from luthier.trials.data.label_findings import label_findings
+from luthier.trials.data.label_spellings import merge_labels
+from luthier.trials.data.label_values import plain_labels
 from luthier.trials.data.labels import class_labels, tag_labels
 from luthier.trials.data.tabular import Table
+from luthier.trials.data.tag_spellings import merge_tags
 from luthier.trials.data.targets import Targets
 from luthier.trials.errors import BadData
 
@@ -20,9 +25,20 @@ class ClassTargets(Targets):
 
     Attributes:
         names: Class id -> label.
+        unit: What is labelled, for messages.
+        dominant: The share of the training split above which one label is said to dominate it.
     """
 
     names: tuple[str, ...]
+    unit: ClassVar[str] = "rows"
+    dominant: ClassVar[float] = 0.9
+
+    @classmethod
+    def alike(
+        cls, tables: Mapping[str, Table], columns: Mapping[str, str]
+    ) -> tuple[dict[str, Table], Sequence[Finding]]:
+        """Return the tables with one type and one spelling for each label. Raises BadData."""
+        return merge_labels(plain_labels(tables, columns["label"]), columns["label"])
 
     @classmethod
     def read(
@@ -57,6 +73,11 @@ class ClassTargets(Targets):
         found = Counter(label for rows in splits for label in self.class_ids(rows))
         return {name: found[i] for i, name in enumerate(self.names)}
 
+    def findings(self, splits: Mapping[str, Sequence[Any]], declared: bool) -> Sequence[Finding]:
+        """Return what is remarkable about the classes: imbalance, rare ones, labels that look like others."""
+        counts = {name: self.counts([rows]) for name, rows in splits.items()}
+        return label_findings(counts, self.unit, self.dominant, declared)
+
     def strata(self, rows: Sequence[Any]) -> list[Hashable]:
         """Return each row's class."""
         return list(rows)
@@ -75,6 +96,16 @@ class ClassTargets(Targets):
 @dataclass(frozen=True)
 class TagTargets(ClassTargets):
     """A tag for each word; a row's target is the list of its words' class ids. O has the id 0."""
+
+    unit: ClassVar[str] = "words"
+    dominant: ClassVar[float] = 0.98  # most words of an honest text are outside of entities
+
+    @classmethod
+    def alike(
+        cls, tables: Mapping[str, Table], columns: Mapping[str, str]
+    ) -> tuple[dict[str, Table], Sequence[Finding]]:
+        """Return the tables with one spelling for each tag."""
+        return merge_tags(tables, columns["label"])
 
     @classmethod
     def read(

@@ -6,6 +6,7 @@ BadData names the file, the row and the cure.
 
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from luthier.trials.data.tabular import Table
@@ -13,6 +14,8 @@ from luthier.trials.data.tags import split_tag
 from luthier.trials.errors import BadData
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
+CLOSE = 0.8
+"""The least similarity (difflib's ratio) of a label that is suggested in place of an unknown one."""
 _KINDS = {str: "text", int: "whole numbers", bool: "true or false"}
 
 
@@ -56,9 +59,11 @@ def _check_classes(tables: Mapping[str, Table], column: str, values: Mapping[str
     for name, labels in values.items():
         for i, value in enumerate(labels):
             if value not in in_training:
+                near = get_close_matches(str(value), [str(known) for known in in_training], 1, CLOSE)
+                guess = f" (did you mean {near[0]!r}?)" if near and isinstance(value, str) else ""
                 raise BadData(
                     f"{tables[name].name}, {tables[name].where(i)}: the label {value!r} of {name} does not occur in "
-                    "training; add training examples of it or remove the row.",
+                    f"training{guess}; add training examples of it or remove the row.",
                     *tables[name].path,
                 )
     if len(in_training) < 2:

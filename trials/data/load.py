@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from luthier.studies.dataset import Dataset, SplitFiles
 from luthier.studies.findings import Finding
+from luthier.studies.spec import NEWEST_SEMANTICS
 from luthier.studies.tasks import TASKS
 from luthier.trials.data.columns import COLUMN_READERS, read_groups
 from luthier.trials.data.containers import standard_tables
@@ -67,14 +68,15 @@ class Data:
         return {name: len(self.splits.get(name, ())) for name in ("train", "validation", "test")}
 
 
-def load_data(dataset: Dataset, task: str, seed: int, verify: bool = False) -> Data:
-    """Read, check and split a study's examples. The same files, dataset and seed give the same Data.
+def load_data(dataset: Dataset, task: str, seed: int, verify: bool = False, semantics: int = NEWEST_SEMANTICS) -> Data:
+    """Read, check and split a study's examples. The same files, dataset, seed and semantics give the same Data.
 
     Args:
         dataset: The spec's dataset.
         task: A key of `luthier.studies.tasks.TASKS`.
         seed: The spec's seed, by which rows are sampled and splits are drawn.
-        verify: Decode every image and sound, as an inspection does once for all trials.
+        verify: Decode every image and sound, and look for all findings, as an inspection does once for all trials.
+        semantics: The spec's: what changes rows, labels or splits asks for it.
 
     Raises:
         BadData: The data cannot be used as the spec says.
@@ -90,6 +92,9 @@ def load_data(dataset: Dataset, task: str, seed: int, verify: bool = False) -> D
         _check_columns(tables, roles)
     kind = targets_class(task)
     learned = {role: roles.pop(role) for role in kind.roles if role in roles}
+    if semantics >= 2:
+        tables, changed = kind.alike(tables, learned)
+        findings += changed
     group = roles.pop("group", None)
     columns = {
         name: {role: COLUMN_READERS[role](table, column) for role, column in roles.items()}
@@ -109,6 +114,9 @@ def load_data(dataset: Dataset, task: str, seed: int, verify: bool = False) -> D
     if "validation" not in splits:
         raise BadData("There is no validation split; give a fraction or a file.", "dataset", "validation")
     targets.check_training(splits["train"].targets, tables["train"])
+    if verify:
+        declared = any(column in tables["train"].class_names for column in learned.values())
+        findings += targets.findings({name: split.targets for name, split in splits.items()}, declared)
     left_out = None if media is None else media.left_out
     return Data(splits, targets, _fingerprint(splits, targets, left_out), tuple(findings))
 

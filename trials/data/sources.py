@@ -7,7 +7,7 @@ data changed. Local paths stay inside the data roots (`luthier.trials.paths`), a
 import functools
 import pkgutil
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def read(located: Located, roles: Mapping[str, str]) -> Table:
         raise BadData(f"{text} is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file.", *path)
     if isinstance(located, LocalFile):
         refuse_lone_part(located.file, text, path)
-        return without_lists_of_one(read_file(located.file, text, roles, path), roles)
+        return read_file(located.file, text, roles, path)
     tables = folder_tables(located, roles)
     if len(tables) > 1:
         said = f"{text} holds the splits {', '.join(tables)}; name this folder alone as dataset.source."
@@ -121,15 +121,7 @@ def folder_tables(located: LocalFolder, roles: Mapping[str, str]) -> dict[str, l
 
 def read_part(files: Sequence[Path], text: str, roles: Mapping[str, str], path: tuple[str, ...]) -> Table:
     """Read one of the tables that `data.containers.find_tables` found. Raises BadData."""
-    return without_lists_of_one(read_tables(files, text, roles, path), roles)
-
-
-def without_lists_of_one(table: Table, roles: Mapping[str, str]) -> Table:
-    """Return a table whose labels are no lists, where each row's label is a list of one, as some exports have it."""
-    labels = table.columns.get(roles["label"], ())
-    if "tokens" in roles or len(labels) < 2 or not all(isinstance(x, list) and len(x) == 1 for x in labels):
-        return table
-    return replace(table, columns={**table.columns, roles["label"]: [label for (label,) in labels]})
+    return read_tables(files, text, roles, path)
 
 
 def read_hub(

@@ -10,6 +10,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, ClassVar, Self
 
+from luthier.studies.findings import Finding
 from luthier.studies.tasks import TASKS
 from luthier.trials.data.tabular import Table
 
@@ -51,6 +52,23 @@ class Targets(ABC):
         """
 
     @classmethod
+    def alike(
+        cls, tables: Mapping[str, Table], columns: Mapping[str, str]
+    ) -> tuple[dict[str, Table], Sequence[Finding]]:
+        """Return the tables with targets that people write in several ways written in one, and what was changed.
+
+        Called before `read` for studies whose semantics are 2 or more.
+
+        Args:
+            tables: As in `read`.
+            columns: As in `read`.
+
+        Raises:
+            BadData: A target is missing or has no certain meaning; the sentence names file, row and cure.
+        """
+        return dict(tables), ()
+
+    @classmethod
     @abstractmethod
     def restore(cls, about: Mapping[str, Any]) -> Self:
         """Return the targets of a packed model from its luthier.json.
@@ -83,6 +101,15 @@ class Targets(ABC):
     def strata(self, rows: Sequence[Any]) -> list[Hashable] | None:
         """Return the stratum of each row, by which splits are drawn alike; None: all rows are alike."""
         return None
+
+    def findings(self, splits: Mapping[str, Sequence[Any]], declared: bool) -> Sequence[Finding]:
+        """Return what is remarkable about the targets. Called once for a study, at its inspection.
+
+        Args:
+            splits: Split name -> its rows' targets, in the order train, validation, test.
+            declared: The training table declares what its target column means (the names of its classes).
+        """
+        return ()
 
     def check_training(self, rows: Sequence[Any], table: Table) -> None:
         """Check the targets that are left to train on once splits are drawn.

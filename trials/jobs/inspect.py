@@ -21,6 +21,7 @@ from luthier.trials.errors import BadData
 from luthier.trials.jobs.batch_fits import batch_fits, largest
 from luthier.trials.jobs.lookups import check_lookups
 from luthier.trials.jobs.neighbours import batching_findings, find_batching
+from luthier.trials.jobs.references import ReferenceScores, reference_scores
 from luthier.trials.model import lora
 from luthier.trials.session import Session
 from luthier.trials.training.engine import Engine
@@ -54,10 +55,11 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
     """
     spec = assignment.spec
     data = cache.open(assignment).data
-    findings = _logged(session, data.findings)
-    _check_strict(spec, findings)
+    findings = list[Finding]()
+    _report(spec, data.findings, findings, session)
     _check_evaluations(spec, data.rows["train"])
     models, estimates = list[ModelSummary](), list[Estimates | None]()
+    references = ReferenceScores()
     dropout = spec.space.offers("strategy", "lora")  # adapters have a dropout of their own
     for name in spec.models:
         study = cache.open(assignment, name)
@@ -69,16 +71,17 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
             estimates.append(None)
             continue
         params = _baseline(spec, space, name)
-        max_length = int(space.largest("max_length") if "max_length" in space else params["max_length"])
-        check_lookups(study, max_length)
+        longest = int(space.largest("max_length") if "max_length" in space else params["max_length"])
+        check_lookups(study, longest)
         if spec.semantics >= 2:
-            study.batch_as(find_batching(study, max_length))
-            findings += _logged(session, batching_findings(name, study.batching))
+            study.batch_as(find_batching(study, longest))
+            _report(spec, batching_findings(name, study.batching), findings, session)
         models.append(summary.model_copy(update={"batching": study.batching}))
+        if references.majority is None:
+            references = reference_scores(spec, study, longest)
+            _report(spec, references.findings, findings, session)
         fits = batch_fits(assignment, study, cache.micro_batch, space, params)
-        for fit in fits:
-            if not fit.fits:
-                cache.micro_batch.lower(fit.micro_batch)
+        _lower(cache.micro_batch, fits)
         estimates.append(_estimate(assignment, study, params, fits, session, cache.micro_batch))
     if not dropout:
         _check_dropout(spec)
@@ -93,23 +96,31 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
         fingerprint=study.data.fingerprint,
         estimates=_over_models(estimates),
         findings=findings[:MOST_FINDINGS],
+        majority=references.majority,
     )
 
 
-def _logged(session: Session, findings: Sequence[Finding]) -> list[Finding]:
-    """Write findings into the log, and return them."""
-    for finding in findings:
+def _report(spec: StudySpec, found: Sequence[Finding], findings: list[Finding], session: Session) -> None:
+    """Log what was found and add it to `findings`.
+
+    Raises:
+        BadData: There are warnings, and the spec has none of them pass.
+    """
+    for finding in found:
         session.log(f"{finding.severity}: {finding.text}")
-    return list(findings)
-
-
-def _check_strict(spec: StudySpec, findings: Sequence[Finding]) -> None:
-    """Raise BadData with every warning where the spec has none of them pass."""
+    findings += found
     warnings = warnings_of(findings)
     if spec.dataset.strict and warnings:
         told = " ".join(finding.text for finding in warnings)
         text = f"dataset.strict refuses what was found: {told} Mend it, or leave strict out."
         raise BadData(text, "dataset", "strict")
+
+
+def _lower(micro_batch: MicroBatch, fits: Sequence[BatchFit]) -> None:
+    """Lower the micro-batch to what fits of each batch size."""
+    for fit in fits:
+        if not fit.fits:
+            micro_batch.lower(fit.micro_batch)
 
 
 def _check_evaluations(spec: StudySpec, training_rows: int) -> None:

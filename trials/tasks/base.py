@@ -6,8 +6,10 @@ A task holds no state: model, processor and examples are arguments.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 
@@ -44,6 +46,27 @@ class Loss(ABC):
             outputs: The model's, on its device.
             targets: The piece's, from the task's `collate_targets`, on the CPU.
         """
+
+
+class Reference(Enum):
+    """Answers without a model, which the inspection scores to learn what scores mean."""
+
+    CONSTANT = auto()  # the same one to every unit: that of `TaskCode.constant`
+    RIGHT = auto()  # as good as can be
+    WRONG = auto()  # as bad as can be
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The answer that a model would give to everything if it had learned nothing but the training split's targets.
+
+    Attributes:
+        name: For people: the most frequent label, say.
+        value: For `TaskCode.reference_answers`; only the task knows what it is.
+    """
+
+    name: str
+    value: Any
 
 
 class TaskCode(ABC, Generic[Learned]):
@@ -240,6 +263,26 @@ class TaskCode(ABC, Generic[Learned]):
     def right(self, statistics: Statistics) -> torch.Tensor | None:
         """Return whether each unit's answer is right, (units,) booleans; None where answers are not right or wrong."""
         return None
+
+    def constant(self, training: Sequence[Any], targets: Learned) -> Constant | None:
+        """Return the constant answer that suits the training split best; None: this task has no such answer.
+
+        Args:
+            training: The training rows' targets, as `Targets.read` returned them.
+            targets: What is learned.
+        """
+        return None
+
+    def reference_answers(self, reference: Reference, constant: Constant, units: Tensors, targets: Learned) -> Batch:
+        """Return reference answers to some units, as `answers` does a model's. Called where `constant` is not None.
+
+        Args:
+            reference: Which answers.
+            constant: That of `constant`.
+            units: The units' targets, from `collate_targets`.
+            targets: What is learned.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def truths(self, statistics: Statistics, encoded: Encoded, targets: Learned) -> Iterable[str]:

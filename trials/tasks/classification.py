@@ -4,6 +4,7 @@ Classifiers of texts, words, images and sounds are subclasses; they load models 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch.nn import functional
@@ -13,13 +14,18 @@ from luthier.studies.tasks import TASKS
 from luthier.studies.wire import Metrics
 from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.data.encoded import Encoded, take
+from luthier.trials.data.label_spellings import label_key
 from luthier.trials.model.pretrained import Pretrained
-from luthier.trials.tasks.base import Batch, Loss, TaskCode, Tensors
+from luthier.trials.tasks.base import Batch, Constant, Loss, Reference, TaskCode, Tensors
 from luthier.trials.tasks.metrics import LABEL, PREDICTED, class_statistics, classification_scores
 from luthier.trials.tasks.statistics import Statistics
 
 UNKNOWN = 1e4
 """How far below a model's lowest logit the logit of a label lies that the model does not know."""
+
+
+LEAST_COUNT = 1e-9
+"""The training rows of a class that has none, so that its log frequency is a number."""
 
 
 class Classification(TaskCode[ClassTargets]):
@@ -61,6 +67,22 @@ class Classification(TaskCode[ClassTargets]):
     def right(self, statistics: Statistics) -> torch.Tensor:
         """Return whether each unit's class is predicted, (units,)."""
         return statistics.units[PREDICTED] == statistics.units[LABEL]
+
+    def constant(self, training: Sequence[Any], targets: ClassTargets) -> Constant:
+        """Return the most frequent label; its value is the log frequencies of all labels, (classes,), as logits."""
+        counts = torch.tensor(list(targets.counts([training]).values()), dtype=torch.double)
+        logits = (counts.clamp(min=LEAST_COUNT) / counts.sum()).log()
+        return Constant(targets.names[int(counts.argmax())], logits.float())
+
+    def reference_answers(
+        self, reference: Reference, constant: Constant, units: Tensors, targets: ClassTargets
+    ) -> Batch:
+        """Return logits that are the log frequencies, or highest or lowest for the true label, and the labels."""
+        labels = units["labels"]
+        if reference is Reference.CONSTANT:
+            return {"logits": constant.value.expand(len(labels), -1), "labels": labels}
+        true = functional.one_hot(labels, len(targets.names)).float()  # (units, classes)
+        return {"logits": true if reference is Reference.RIGHT else -true, "labels": labels}
 
     def truths(self, statistics: Statistics, encoded: Encoded, targets: ClassTargets) -> Iterable[str]:
         """Return the label of each unit."""
@@ -119,7 +141,8 @@ def by_label(logits: torch.Tensor, own: Sequence[str], names: Sequence[str]) -> 
     """Return logits with one column for each of `names`, (units, names), matched by label.
 
     A label that the model does not know is its last choice. A label of the model that is not among `names` any more has
-    no column, so the model cannot choose it.
+    no column, so the model cannot choose it. One that is written otherwise today, because another spelling has become
+    the most frequent one, is the same label.
 
     Args:
         logits: (units, own).
@@ -128,4 +151,7 @@ def by_label(logits: torch.Tensor, own: Sequence[str], names: Sequence[str]) -> 
     """
     lowest = logits.min(1).values - UNKNOWN
     columns = dict(zip(own, logits.unbind(1), strict=True))
-    return torch.stack([columns.get(name, lowest) for name in names], 1)
+    key = label_key([*own, *names])
+    known = set(names)
+    gone = {key(label): columns[label] for label in own if label not in known}
+    return torch.stack([columns[name] if name in columns else gone.get(key(name), lowest) for name in names], 1)

@@ -83,6 +83,7 @@ class ModelCache:
         self.micro_batch = MicroBatch()
         self._study: Hashable = None
         self._data: tuple[Hashable, Data] | None = None
+        self._verified = False
         self._models: dict[Hashable, CachedModel] = {}
 
     def open(self, assignment: Assignment, model: str | None = None) -> "OpenStudy":
@@ -144,12 +145,15 @@ class ModelCache:
         spec = assignment.spec
         # Files of images and sounds may be replaced although their table stays the same: a new study reads them again.
         study = assignment.study if {"image", "audio"} & set(spec.task_info.columns) else None
-        key = (spec.task, spec.seed, spec.dataset.model_dump_json(), source_stamps(spec.dataset.source), study)
-        if self._data is None or self._data[0] != key:
+        stamps = source_stamps(spec.dataset.source)
+        key = (spec.task, spec.seed, spec.semantics, spec.dataset.model_dump_json(), stamps, study)
+        verify = assignment.inspection is None
+        if self._data is None or self._data[0] != key or (verify and not self._verified):
             self._data = None  # never hold two studies' data in memory
             for cached in self._models.values():
                 cached.encoded.clear()
-            self._data = (key, load_data(spec.dataset, spec.task, spec.seed, assignment.inspection is None))
+            self._data = (key, load_data(spec.dataset, spec.task, spec.seed, verify, spec.semantics))
+            self._verified = verify
         data = self._data[1]
         if assignment.inspection is not None and assignment.inspection.fingerprint != data.fingerprint:
             text = "The data changed since the study began; put the old file back, or start a new study on the new one."

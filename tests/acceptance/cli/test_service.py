@@ -103,6 +103,8 @@ def test_best_shows_the_winner_its_baseline_and_its_test_score(served: Luthier, 
     assert "accuracy 0.8123 (trial 1)" in shown
     assert "accuracy 0.6100 (trial 0)" in shown
     assert "0.7500" in shown
+    assert "accuracy 0.5000 by always answering 'no'; test: accuracy 0.5100" in shown
+    assert "verdict" not in shown
     served("create", "-f", "-", stdin=SPEC.format(name="five"))
     assert served("best", "five").returncode == 1
 
@@ -197,3 +199,14 @@ def test_a_baseline_of_zero_is_shown(ended: StudyView) -> None:
     (table,) = results(study, [], None)
     told = [str(cell) for column in table.columns for cell in column.cells]
     assert any(f"(baseline, trial 0: 0.0000, {ended.best.value:+.4f})" in text for text in told)
+
+
+def test_a_winner_that_is_no_better_than_the_majority(ended: StudyView) -> None:
+    assert ended.majority is not None
+    majority = ended.majority.model_copy(update={"metrics": {"accuracy": 0.9}, "value": 0.9})
+    (table,) = results(ended.model_copy(update={"majority": majority}), [], None)
+    told = [str(cell) for column in table.columns for cell in column.cells]
+    assert "accuracy 0.9000 by always answering 'no'; test: accuracy 0.5100" in told
+    assert any(text.startswith("The winner is no better than always answering 'no': on validation") for text in told)
+    (without,) = results(ended.model_copy(update={"majority": None}), [], None)
+    assert "majority" not in [str(cell) for column in without.columns for cell in column.cells]

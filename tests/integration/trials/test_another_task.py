@@ -30,7 +30,7 @@ from luthier.trials.jobs.inspect import inspect
 from luthier.trials.jobs.train import train
 from luthier.trials.model.pretrained import Pretrained
 from luthier.trials.tasks import registry, text
-from luthier.trials.tasks.base import Batch, Loss, TaskCode, Tensors
+from luthier.trials.tasks.base import Batch, Constant, Loss, Reference, TaskCode, Tensors
 from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.tasks.text_classification import TextClassification
 from luthier.trials.training.model_cache import ModelCache
@@ -116,6 +116,14 @@ class TextRegression(TaskCode[Numbers]):
         pearson = correlation if math.isfinite(correlation) else None
         return {"pearson": pearson, "loss": float(functional.mse_loss(said, true))}
 
+    def constant(self, training: Sequence[float], targets: Numbers) -> Constant:
+        return Constant(f"{targets.mean:.1f}", 0.0)
+
+    def reference_answers(self, reference: Reference, constant: Constant, units: Tensors, targets: Numbers) -> Batch:
+        true = (units["numbers"] - targets.mean) / targets.deviation
+        said = {Reference.CONSTANT: torch.zeros_like(true), Reference.RIGHT: true, Reference.WRONG: -true}
+        return {"said": said[reference].float(), "true": units["numbers"]}
+
     def truths(self, statistics: Statistics, encoded: Encoded, targets: Numbers) -> Iterable[str]:
         return (f"{number:.3f}" for number in statistics.units["true"].tolist())
 
@@ -146,6 +154,9 @@ def test_it_is_inspected_trained_evaluated_packed_and_compared(
     warm = ModelCache()
     found = inspect(assign(AssignmentKind.INSPECT, **given), Memory(tmp_path / "inspection"), warm)
     assert (found.label_names, found.labels) == ([], {})
+    assert found.majority is not None
+    assert float(found.majority.label) == pytest.approx(45.5, abs=1.0), "always answering the mean"
+    assert found.majority.validation == {"pearson": None, "loss": pytest.approx(1.0, abs=0.3)}
     models = []
     for side, epochs in (("champion", 1), ("challenger", 4)):
         session, work = Memory(tmp_path / side), given | {"params": {"freeze_depth": depth, "epochs": epochs}}

@@ -17,7 +17,8 @@ INSPECTION = (
     '"rows":{"train":10},"fingerprint":"f","estimates":{"seconds_per_trial":1.5,"memory_bytes":null,'
     '"batch_sizes":[{"batch_size":8,"fits":true,"micro_batch":8,"memory_bytes":9}]},'
     '"findings":[{"code":"silent-sounds","severity":"warning","count":2,"message":"2 of 60 sounds are silent.",'
-    '"examples":["a.wav","b.wav"],"cure":"Listen to them."}]}'
+    '"examples":["a.wav","b.wav"],"cure":"Listen to them."}],'
+    '"majority":{"label":"ham","validation":{"accuracy":0.6},"test":null}}'
 )
 COMPARISON = (
     '{"examples":10,"left_out":2,"units":12,"independent":false,"champion":{"accuracy":0.5},'

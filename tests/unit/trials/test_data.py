@@ -98,7 +98,7 @@ def test_labels_are_numbers_booleans_or_text(tmp_path: Path) -> None:
     assert load(tmp_path / "b.json").label_names == ["false", "true"]
     (tmp_path / "s.csv").write_text("text,label\n" + "".join(f"{t},{('1', 'x')[i % 2]}\n" for i, t in enumerate(texts)))
     assert load(tmp_path / "s.csv").label_names == ["1", "x"]
-    for names in (["01", "02"], ["1", "1.0"], ["0.5", "x"]):
+    for names in (["01", "02"], ["1.0", "2.0"], ["0.5", "x"]):
         (tmp_path / "s.csv").write_text("text,label\n" + "".join(f"{t},{names[i % 2]}\n" for i, t in enumerate(texts)))
         assert load(tmp_path / "s.csv").label_names == names
 
@@ -170,7 +170,7 @@ FAULTS: dict[str, tuple[str, str | bytes, dict[str, Any], list[str]]] = {
     "decimal labels": ("d.jsonl", '{"text":"a","label":1}\n{"text":"b","label":0.5}', {}, ["row 2", "0.5"]),
     "decimal labels in csv": ("d.csv", "text,label\na,1\nb,0.5\nc,1\n", {}, ["row 2", "0.5", "whole numbers"]),
     "numbers as text": ("d.jsonl", '{"text":5,"label":1}\n{"text":"b","label":2}', {}, ["row 1", "int", "text"]),
-    "lists as labels": ("d.jsonl", '{"text":"a","label":[1]}', {}, ["row 1", "list"]),
+    "lists as labels": ("d.jsonl", '{"text":"a","label":[1, 2]}', {}, ["row 1", "list"]),
     "broken JSON": ("d.json", "[{", {}, ["not valid JSON"]),
     "JSON lines as JSON": ("d.json", '{"text":"a"}\n{"text":"b"}', {}, [".jsonl"]),
     "broken line": ("d.jsonl", '{"text":"a","label":1}\n{oops', {}, ["row 2 (line 2)", "Fix"]),
