@@ -147,10 +147,8 @@ def _warnings(study: StudyRow, best: AssignmentRow | None) -> list[str]:
         study: its row.
         best: the best trial so far; the winner, once it has ended.
     """
-    if study.state in ENDED:
-        first = (winner.verdict(study, best),)
-    else:
-        first = (absences.sentence(study), study.search_error)
+    ended = study.state in ENDED
+    first = [winner.verdict(study, best)] if ended else [absences.sentence(study), study.search_error]
     return [cut(text, TEXT_CHARACTERS) for text in (*first, study.note, *_warned(study)) if text]
 
 
