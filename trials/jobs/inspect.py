@@ -19,6 +19,7 @@ from luthier.trials.data.batches import training_batches
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.errors import BadData
 from luthier.trials.jobs.batch_fits import batch_fits, largest
+from luthier.trials.jobs.length_findings import auto_length, length_findings
 from luthier.trials.jobs.lookups import check_lookups
 from luthier.trials.model import lora
 from luthier.trials.session import Session
@@ -53,7 +54,10 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
     """
     spec = assignment.spec
     data = cache.open(assignment).data
-    findings = list(data.findings)
+    measured = spec.models if spec.task_info.has_lengths else ()
+    lengths = {name: cache.open(assignment, name).input_lengths(session.poll) for name in measured}
+    auto = auto_length(spec, lengths.values())
+    findings = [*data.findings, *length_findings(spec, lengths, auto, data.splits["train"])]
     for finding in findings:
         session.log(f"{finding.severity}: {finding.text}")
     _check_strict(spec, findings)
@@ -64,7 +68,7 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
         study = cache.open(assignment, name)
         models.append(_summary(spec, study))
         dropout |= bool(study.pretrained.dropout)
-        space = _resolved_space(spec, study)
+        space = _resolved_space(spec, study, auto)
         if space is None:  # the service reports that, with the path
             estimates.append(None)
             continue
@@ -86,6 +90,7 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
         rows=study.data.rows,
         fingerprint=study.data.fingerprint,
         estimates=_over_models(estimates),
+        max_length=auto,
         findings=findings[:MOST_FINDINGS],
     )
 
@@ -125,10 +130,11 @@ def _summary(spec: StudySpec, study: OpenStudy) -> ModelSummary:
     return ModelSummary(blocks=backbone.table(), trainable_parameters=backbone.trainable_parameters())
 
 
-def _resolved_space(spec: StudySpec, study: OpenStudy) -> Space | None:
+def _resolved_space(spec: StudySpec, study: OpenStudy, length: int | None) -> Space | None:
     """Return the space with freeze depths as numbers of this model's blocks; None where it does not fit the model."""
+    depths = (study.backbone.depth for _ in spec.models)  # the others' depths don't matter
     try:
-        return spec.space.resolved(*(study.backbone.depth for _ in spec.models))  # the others' depths don't matter
+        return spec.space.resolved(*depths, length=length)
     except ValidationError:
         return None
 
@@ -136,7 +142,7 @@ def _resolved_space(spec: StudySpec, study: OpenStudy) -> Space | None:
 def _baseline(spec: StudySpec, space: Space, model: str) -> Params:
     """Return the task's baseline for a model, moved into the space."""
     baseline = spec.task_info.baseline
-    return space.assigned(complete(space.clip({**baseline, "model": model}), baseline))
+    return space.assigned(complete(space.baseline({**baseline, "model": model}), baseline))
 
 
 def _over_models(models: list[Estimates | None]) -> Estimates | None:

@@ -3,7 +3,7 @@
 A child process has one `ModelCache` and hands it to each job. It holds one study at a time.
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from luthier.studies.protocol import Assignment
 from luthier.studies.spec import StudySpec
 from luthier.studies.wire import Metrics
 from luthier.trials.data.encoded import Encoded
+from luthier.trials.data.input_lengths import InputLengths
 from luthier.trials.data.load import Data, load_data
 from luthier.trials.data.sources import path_stamp, source_stamps
 from luthier.trials.errors import BadData
@@ -48,6 +49,7 @@ class CachedModel:
         backbone: The model's blocks.
         prefixes: Its frozen prefixes and shortcuts.
         encoded: (split, max_length, augmentation) -> the split as the model's inputs, least recently used first.
+        lengths: The fingerprint of data, and the lengths of its training inputs.
     """
 
     name: str
@@ -56,6 +58,7 @@ class CachedModel:
     backbone: Backbone
     prefixes: PrefixCache = field(default_factory=PrefixCache)
     encoded: dict[tuple[str, int, str], Encoded] = field(default_factory=dict)
+    lengths: tuple[str, InputLengths | None] | None = None
 
     @property
     def bytes(self) -> int:
@@ -180,6 +183,7 @@ class OpenStudy:
         self.backbone = cached.backbone
         self.key = cached.key
         self.prefixes = cached.prefixes
+        self._cached = cached
         self._encoded = cached.encoded
         self._augmentation = augmentation
 
@@ -207,6 +211,21 @@ class OpenStudy:
         while len(self._encoded) > KEPT_SPLITS:
             del self._encoded[next(iter(self._encoded))]
         return self._encoded[key]
+
+    def input_lengths(self, poll: Callable[[], None]) -> InputLengths | None:
+        """Return the lengths of the training inputs before any is cut; they are kept for later trials.
+
+        Args:
+            poll: Called every now and then.
+
+        Raises:
+            BadData: An example cannot be used.
+        """
+        kept = self._cached.lengths
+        if kept is None or kept[0] != self.data.fingerprint:
+            found = self.task.input_lengths(self.pretrained, self.data.splits["train"], poll)
+            kept = self._cached.lengths = (self.data.fingerprint, found)
+        return kept[1]
 
     def loss(self, training: Encoded, params: Params) -> Loss:
         """Return the loss of a configuration.
