@@ -21,7 +21,7 @@ MANY_CUT = 0.05
 MANY_EMPTY = 0.01
 """Share of the inputs without a token, above which scores may mislead."""
 PERCENTILES = (90, 95, 99)
-EXCERPT = 60
+EXCERPT = 40
 """Characters of an example in a sentence."""
 
 

@@ -154,8 +154,6 @@ def open_trial(assignment: Assignment, session: Session, cache: ModelCache) -> I
     model, backbone = prepare(study, params, assignment.seed)
     training = study.encoded("train", int(params["max_length"]))
     validation = study.encoded("validation", int(params["max_length"]))
-    if (lengths := study.input_lengths(session.poll)) is not None:
-        session.log(lengths.told(int(params["max_length"])))
     with contextlib.ExitStack() as stack:
         embedding = compact_embeddings(model, (training, validation), params)
         if embedding is not None:

@@ -14,6 +14,7 @@ from luthier.studies.search.search import Search
 from luthier.studies.space import Space
 from luthier.studies.spec import NEWEST_SEMANTICS, OLDEST_SEMANTICS, StudySpec
 from luthier.studies.tasks import TASKS
+from luthier.studies.warm_start import Adapted, adapt
 from tests.support.searches import SAMPLERS
 from tests.support.specs import document, spec
 
@@ -155,6 +156,13 @@ def test_every_sampler_draws_from_it(sampler: str, length: int, written: Any) ->
             break
         assert resolved.check(params) == params
         search.tell(number, TrialState.COMPLETE, number / 4, None)
+
+
+def test_the_best_of_an_earlier_run_takes_the_length_of_todays_data() -> None:
+    today = space(epochs=3).resolved(6, length=104)
+    assert adapt({"epochs": 3, "max_length": 96}, today) == Adapted(
+        {"epochs": 3, "max_length": 104}, ("max_length 96 became 104",)
+    )
 
 
 @pytest.mark.parametrize("written", ["auto", RANGE, [64, "auto"]])

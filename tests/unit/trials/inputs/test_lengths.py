@@ -13,6 +13,7 @@ import transformers as hf
 from luthier.studies.protocol import Assignment, AssignmentKind
 from luthier.studies.results import Inspection
 from luthier.trials.data import input_lengths
+from luthier.trials.data.input_lengths import MILLISECONDS, TOKENS, InputLengths, Unit, percent
 from luthier.trials.errors import BadData
 from luthier.trials.jobs.inspect import inspect
 from luthier.trials.jobs.train import train
@@ -255,6 +256,33 @@ def test_texts_without_a_token_are_counted(assign: Assign, tmp_path: Path, empty
     if empty:
         assert found[0].message.startswith("1 of 20 training texts become no token")
         assert found[0].examples[0].startswith("row 4 of the train split: 2 tokens")
+
+
+@pytest.mark.parametrize(
+    ("lengths", "unit", "limit", "auto"),
+    [
+        (range(1, 101), TOKENS, None, 96),
+        (range(1, 101), TOKENS, 64, 64),
+        (range(1, 101), MILLISECONDS, None, 100),
+        ([50_000] * 20, TOKENS, None, 8_192),  # a model without a limit takes any, but at a price
+        ([600_000] * 20, MILLISECONDS, None, 30_000),
+        ([50_000] * 20, TOKENS, 40_000, 40_000),
+        ([1] * 20, TOKENS, None, 2),
+        ([7] * 19 + [9], TOKENS, None, 8),
+        ([7] * 18 + [9] * 2, TOKENS, None, 9),
+    ],
+)
+def test_auto_is_rounded_and_has_bounds(lengths: Any, unit: Unit, limit: int | None, auto: int) -> None:
+    found = InputLengths(numpy.array(lengths), range(len(lengths)), len(lengths), unit, "text", limit)
+    assert found.suited == auto
+    assert found.share_cut(auto) <= 0.05 or auto in (limit, unit.most)
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0, "0.0 %"), (1e-6, "less than 0.1 %"), (0.032, "3.2 %"), (0.9999, "more than 99.9 %")]
+)
+def test_a_share_is_never_rounded_to_none_or_all(share: float, text: str) -> None:
+    assert percent(share) == text
 
 
 def test_many_rows_are_measured_by_a_sample(assign: Assign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
