@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 Scalar = bool | int | float | str
 Params = dict[str, Scalar]
-AUTO = "auto"  # freeze_depth: the model's own block count, known once a worker has inspected it
+AUTO = "auto"  # a number that is known once a worker has inspected model and data: blocks, or the length of inputs
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Hyperparameter:
     choices: tuple[str, ...] = ()
     above_low: bool = False  # the lower bound itself is excluded
     auto: bool = False  # accepts "auto"
+    auto_default: bool = False  # new studies have "auto" in place of `default`: their resolved spaces hold its number
     unit: str = ""  # words that follow the bounds in a message
 
     def check(self, value: Any) -> Scalar:
@@ -60,7 +61,8 @@ class Hyperparameter:
         """Return the JSON Schema of a dimension over this hyperparameter."""
         value: dict[str, Any] = {"enum": list(self.choices)}
         if self.kind != "choice":
-            value = {"type": "integer" if self.kind == "int" and not self.auto else "number"}  # a fraction of a depth
+            whole = self.kind == "int" and self.name != "freeze_depth"  # that may be a fraction of a depth
+            value = {"type": "integer" if whole else "number"}
             if self.low > -math.inf:
                 value["exclusiveMinimum" if self.above_low else "minimum"] = self.low
             if self.high < math.inf:
@@ -82,7 +84,12 @@ class Hyperparameter:
                     "additionalProperties": False,
                 }
             )
-        return {"anyOf": forms, "description": f"{self.about} Default: {self.default}."}
+        return {"anyOf": forms, "description": f"{self.about} Default: {self.shown_default}."}
+
+    @property
+    def shown_default(self) -> Scalar:
+        """The default of new studies, as people write it."""
+        return AUTO if self.auto_default else self.default
 
 
 def is_finite(value: int | float) -> bool:
@@ -105,6 +112,9 @@ def _choice(name: str, default: str, about: str, *choices: str) -> Hyperparamete
     return Hyperparameter(name, "choice", default, about, choices=choices)
 
 
+LENGTH_ABOUT = (
+    "Tokens an input is truncated to, milliseconds where it is a sound; auto: what 95 % of the training inputs need."
+)
 HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
     h.name: h
     for h in (
@@ -122,7 +132,7 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
         _number("max_grad_norm", 1.0, "Gradient clipping by global norm; 0 for none.", 0, 1e6),
         _number("layer_decay", 1.0, "Factor on the learning rate per block below the head.", 0, 1, above_low=True),
         _choice("class_weighting", "none", "Loss weight of each class.", "none", "balanced"),
-        _whole("max_length", 128, "Tokens an input is truncated to; milliseconds where it is a sound.", 2, 1_000_000),
+        Hyperparameter("max_length", "int", 128, LENGTH_ABOUT, 2, 1_000_000, auto=True, auto_default=True),
         _choice(
             "strategy", "full", "What is trained above the freeze depth: all, or low-rank adapters.", "full", "lora"
         ),

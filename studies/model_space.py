@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import PrivateAttr
 
+from luthier.studies.auto import with_length
 from luthier.studies.dimensions import Dimension, Range, nearest
 from luthier.studies.documents import refuse
 from luthier.studies.hyperparameters import AUTO, HYPERPARAMETERS, Hyperparameter, Params, Scalar
@@ -60,12 +61,19 @@ class ModelsSpace(Space):
         if context is not None:
             self._models = context["models"]
 
-    def resolved(self, *depths: int) -> Self:
-        """Return the space with its dimension `model`, and 1 for `auto`; `depths`: blocks of each model, in order."""
-        root: dict[str, Any] = {"model": self._models, **{name: d for name, d in self.items() if name != "model"}}
+    def resolved(self, *depths: int, length: int | None = None) -> Self:
+        """Return the space with its dimension `model`, and numbers for `auto`: of a freeze depth 1, all blocks.
+
+        Args:
+            depths: The blocks of each model, in order.
+            length: What `max_length: auto` stands for, with every model.
+        """
+        dimensions = with_length({name: d for name, d in self.items() if name != "model"}, length)
+        root: dict[str, Any] = {"model": self._models, **dimensions}
         if _DEPTH in root:
             root[_DEPTH] = _without_auto(root[_DEPTH])
         space = self.model_copy(update={"root": root})
+        space._length = length
         space._depths = dict(zip(self._models, depths, strict=True))
         return space
 

@@ -21,6 +21,7 @@ from luthier.studies.wire import (
 )
 
 BLOCKS = 10_000  # of a model
+LONGEST = 1_000_000  # input, in tokens or milliseconds
 LABELS = 1_000_000  # of a data set
 REPLICATES = 100_000  # of a comparison
 Label = Annotated[str, Field(max_length=10_000)]
@@ -93,6 +94,7 @@ class Inspection(ModelSummary):
     rows: dict[str, Count] = Field(max_length=100)  # split (train, validation, test) -> rows
     fingerprint: str = Field(max_length=64)  # SHA-256 of the examples and their splits
     estimates: Estimates | None = None
+    max_length: Annotated[int, Field(ge=2, le=LONGEST)] | None = None  # what `auto` stands for; None where nothing asks
     findings: list[Finding] = Field([], max_length=MOST_FINDINGS)  # what is remarkable about data and models
     majority: Majority | None = None  # None where the task has no constant answer, or an older version inspected
 

@@ -8,12 +8,13 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Self
 
-from pydantic import ConfigDict, GetJsonSchemaHandler, RootModel, ValidationError, model_validator
+from pydantic import ConfigDict, GetJsonSchemaHandler, PrivateAttr, RootModel, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
+from luthier.studies.auto import with_depth, with_length
 from luthier.studies.dimensions import Choices, Dimension, Range, describe, nearest, parse_dimension
 from luthier.studies.documents import Path, error_details, refuse
-from luthier.studies.hyperparameters import AUTO, HYPERPARAMETERS, Hyperparameter, Params, Scalar
+from luthier.studies.hyperparameters import AUTO, HYPERPARAMETERS, Hyperparameter, Params, Scalar, complete
 
 EQUAL = 1e-12  # relative difference below which two numbers are the same one, written with other decimals
 
@@ -21,12 +22,13 @@ EQUAL = 1e-12  # relative difference below which two numbers are the same one, w
 class Space(RootModel[dict[str, Dimension]]):
     """Hyperparameter name -> dimension, in the order of HYPERPARAMETERS.
 
-    A space is resolved once the number of the model's blocks has taken the place of `auto`. Methods that count or list
-    configurations need a resolved one.
+    A space is resolved once numbers have taken the place of `auto`: the model's blocks, and the length of the inputs.
+    Methods that count or list configurations need a resolved one.
     """
 
     model_config = ConfigDict(frozen=True)
     vocabulary: ClassVar[Mapping[str, Hyperparameter]] = HYPERPARAMETERS  # those that a space may name
+    _length: int | None = PrivateAttr(None)  # what max_length: auto stands for; None before `resolved`, and without one
 
     @model_validator(mode="before")
     @classmethod
@@ -76,19 +78,29 @@ class Space(RootModel[dict[str, Dimension]]):
         """Return the dimensions that are searched: ranges and choices, also those with a single value."""
         return {name: d for name, d in self.root.items() if isinstance(d, Range | tuple)}
 
-    def resolved(self, *depths: int) -> Self:
-        """Return the space with freeze_depth's `auto` replaced by a number of blocks.
+    def resolved(self, *depths: int, length: int | None = None) -> Self:
+        """Return the space with numbers in place of `auto`.
 
         Args:
             depths: The number of blocks of the study's model; for a space over several models, of each in order.
+            length: What `max_length: auto` stands for. A space that leaves max_length out gets it as a fixed value.
+                None: max_length keeps the default of the oldest semantics.
 
         Raises:
             ValidationError: When a freeze depth is deeper than the model.
         """
         name, (blocks,) = "freeze_depth", depths
-        if name not in self.root:
-            return self
-        return type(self)({**self.root, name: _with_depth(self.root[name], blocks, ("space", name))})
+        root = with_length(self.root, length)
+        if name in root:
+            root[name] = with_depth(root[name], blocks, ("space", name))
+        space = type(self)(root)
+        space._length = length
+        return space
+
+    def baseline(self, defaults: Params) -> Params:
+        """Return the configuration of this resolved space that is nearest to a task's baseline, trial 0 of a study."""
+        length: Params = {} if self._length is None else {"max_length": self._length}
+        return self.clip(complete({}, defaults | length))
 
     def size(self) -> int | None:
         """Return the number of configurations of a resolved space with different keys; None when it is continuous."""
@@ -178,6 +190,9 @@ class Space(RootModel[dict[str, Dimension]]):
             except ValueError as error:
                 problems.append((("params", name), str(error)))
                 continue
+            if value == AUTO:  # no word of a hyperparameter of choices
+                problems.append((("params", name), f"must be a number in the study's space: {describe(d)}"))
+                continue
             closest = nearest(d, value)
             if closest != value and (isinstance(value, str) or not math.isclose(float(closest), value, rel_tol=EQUAL)):
                 problems.append((("params", name), f"must lie in the study's space: {describe(d)}"))
@@ -193,26 +208,3 @@ class Space(RootModel[dict[str, Dimension]]):
 def _order(name: str) -> tuple[int, str]:
     names = list(HYPERPARAMETERS)
     return (names.index(name) if name in names else len(names), name)
-
-
-def _with_depth(d: Dimension, blocks: int, path: Path) -> Dimension:
-    """Return a freeze depth's dimension with `blocks` in place of `auto`. Raises ValidationError for a deeper one."""
-    deepest = f"the model has {blocks} blocks, so at most {blocks}"
-
-    def settle(value: Any) -> int:
-        return blocks if value == AUTO else int(value)
-
-    if isinstance(d, Range):
-        if settle(d.high) > blocks:
-            raise refuse("space", ((*path, "high"), deepest))
-        if d.low > blocks:
-            raise refuse("space", ((*path, "low"), deepest))
-        return d.model_copy(update={"high": settle(d.high)})
-    if isinstance(d, tuple):
-        for i, choice in enumerate(d):
-            if settle(choice) > blocks:
-                raise refuse("space", ((*path, i), deepest))
-        return tuple(dict.fromkeys(settle(choice) for choice in d))
-    if settle(d) > blocks:
-        raise refuse("space", (path, deepest))
-    return settle(d)

@@ -24,7 +24,9 @@ from pydantic.json_schema import SkipJsonSchema
 from luthier.studies.dataset import Dataset
 from luthier.studies.dimensions import Range
 from luthier.studies.documents import Document, Path, load_document, refuse
+from luthier.studies.hyperparameters import AUTO
 from luthier.studies.model_space import MODEL_SCHEMA, ModelsSpace, check_models
+from luthier.studies.results import Inspection
 from luthier.studies.space import Space
 from luthier.studies.strategy import Objective, Pruner, Sampler
 from luthier.studies.tasks import TASKS, Task
@@ -39,6 +41,10 @@ NEWEST_SEMANTICS = 2
 
 A study keeps its own for good. What changes a split, a score or a default of studies that exist asks for `semantics`.
 """
+
+
+AUTO_LENGTH_SEMANTICS = 2
+"""From these on `max_length` is `auto` where a space leaves it out. Before, it is 128 tokens or 5000 milliseconds."""
 
 
 class Budget(Document):
@@ -211,6 +217,22 @@ class StudySpec(Document):
     def maximize(self) -> bool:
         """True if a higher score is better."""
         return self.objective.direction == "maximize"
+
+    @property
+    def measures_lengths(self) -> bool:
+        """Whether an inspection finds what `max_length: auto` stands for, which trial 0 begins with too."""
+        if self.semantics >= AUTO_LENGTH_SEMANTICS:
+            return self.task_info.has_lengths
+        d = self.space.root.get("max_length")
+        return AUTO in (d if isinstance(d, tuple) else (d, getattr(d, "high", None)))
+
+    def resolved_space(self, inspection: Inspection) -> Space:
+        """Return the space with the numbers of an inspection in place of `auto`.
+
+        Raises:
+            ValidationError: The space does not fit the model.
+        """
+        return self.space.resolved(*inspection.depths, length=inspection.max_length)
 
     @property
     def max_steps(self) -> int:

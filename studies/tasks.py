@@ -6,7 +6,7 @@ Specs are validated by them; the code that trains a task is in the workers, unde
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from luthier.studies.hyperparameters import Params
+from luthier.studies.hyperparameters import AUTO, Params
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,19 @@ class Task:
     about: str
     columns: Mapping[str, tuple[str, bool]]
     metrics: tuple[Metric, ...]  # the first is the default objective
-    baseline: Params  # the configuration a practitioner would try first
+    baseline: Params  # the configuration a practitioner would try first; a max_length is that of the oldest semantics
     targets: str = "class"  # what it learns: a class a row, or tags (a class a word)
     refuses: Mapping[str, str] = field(default_factory=dict)  # hyperparameter without meaning here -> why, a sentence
+
+    @property
+    def has_lengths(self) -> bool:
+        """Whether its inputs have a length, which max_length cuts."""
+        return "max_length" not in self.refuses
+
+    @property
+    def shown_baseline(self) -> Params:
+        """The baseline of new studies, as people would write it."""
+        return {**self.baseline, "max_length": AUTO} if self.has_lengths else self.baseline
 
     def metric(self, name: str) -> Metric | None:
         """Return the task's metric of this name, or None."""

@@ -14,10 +14,11 @@ from starlette.concurrency import run_in_threadpool
 from luthier.service.api.body import SPEC_BODY, SpecBody
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.creation import check_sampler
+from luthier.service.api.views import data_view
 from luthier.service.dispatch import deletion
 from luthier.service.errors import Invalid, Problem, TooLarge, Unavailable, invalid, responses
 from luthier.service.lifecycle import transitions
-from luthier.service.schemas import DataView, Fault, ModelPlan, PlanEstimates, PlanView
+from luthier.service.schemas import Fault, ModelPlan, PlanEstimates, PlanView
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import FINISHED, AssignmentKind, Reason
 from luthier.studies.spec import StudySpec
@@ -96,7 +97,7 @@ def _answer(spec: StudySpec, study: StudyRow, row: AssignmentRow) -> PlanView:
         raise Problem(message)
     inspection = study.inspection
     try:
-        space = spec.space.resolved(*inspection.depths)
+        space = spec.resolved_space(inspection)
     except ValidationError as error:
         raise invalid(error) from None
     estimates = None
@@ -111,7 +112,7 @@ def _answer(spec: StudySpec, study: StudyRow, row: AssignmentRow) -> PlanView:
         )
     return PlanView(
         space=space.model_dump(mode="json"),
-        data=DataView(rows=inspection.rows, labels=inspection.labels, findings=inspection.findings),
+        data=data_view(inspection),
         models=[
             ModelPlan(model=name, blocks=model.blocks, trainable_parameters=model.trainable_parameters)
             for name, model in zip(spec.models, inspection.models, strict=True)

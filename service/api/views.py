@@ -79,8 +79,18 @@ def study_view(session: Session, study: StudyRow, problem: str | None = None) ->
     view = study_views(session, [study], problem)[0]
     inspection = study.inspection
     if isinstance(inspection, Inspection):
-        view.data = DataView(rows=inspection.rows, labels=inspection.labels, findings=inspection.findings)
+        view.data = data_view(inspection)
     return view
+
+
+def data_view(inspection: Inspection) -> DataView:
+    """Return what an inspection found of the data."""
+    return DataView(
+        rows=inspection.rows,
+        labels=inspection.labels,
+        max_length=inspection.max_length,
+        findings=inspection.findings,
+    )
 
 
 def _study(study: StudyRow, standing: Standing) -> StudyView:
@@ -262,7 +272,7 @@ def task_views(tasks: Iterable[Task]) -> list[TaskView]:
     """Return the tasks with their columns, metrics and hyperparameters."""
     hyperparameters: dict[str, Any] = {
         h.name: HyperparameterView(
-            default=h.default,
+            default=h.shown_default,
             about=h.about,
             kind=h.kind,
             low=h.low if math.isfinite(h.low) else None,
@@ -277,7 +287,7 @@ def task_views(tasks: Iterable[Task]) -> list[TaskView]:
             about=task.about,
             columns={role: ColumnView(default=name, required=needed) for role, (name, needed) in task.columns.items()},
             metrics=[MetricView(name=m.name, maximize=m.maximize, about=m.about) for m in task.metrics],
-            baseline=task.baseline,
+            baseline=task.shown_baseline,
             hyperparameters={name: h for name, h in hyperparameters.items() if name not in task.refuses},
         )
         for task in tasks

@@ -25,7 +25,7 @@ from luthier.studies.space import Space
 
 
 def resolved_space(study: StudyRow) -> Space:
-    """Return the study's space with fractions of a depth resolved to blocks.
+    """Return the study's space with the numbers of its inspection in place of `auto`.
 
     Raises:
         LookupError: the study has not been inspected.
@@ -33,7 +33,7 @@ def resolved_space(study: StudyRow) -> Space:
     """
     if study.inspection is None:
         raise LookupError(f"{study.name} has not been inspected yet")
-    return study.spec.space.resolved(*study.inspection.depths)
+    return study.spec.resolved_space(study.inspection)
 
 
 class OpenSearches:

@@ -278,7 +278,7 @@ def _with_usable_inspection(study: StudyRow, row: AssignmentRow, outcome: Outcom
     if row.kind != AssignmentKind.INSPECT or outcome.inspection is None:
         return outcome
     try:
-        study.spec.space.resolved(*outcome.inspection.depths)
+        study.spec.resolved_space(outcome.inspection)
     except ValidationError as error:
         fault = invalid(error)
         problem = DataProblem(message=fault.detail, path=list(fault.errors[0].path.split(".")))

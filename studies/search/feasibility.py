@@ -20,6 +20,7 @@ FINEST_STEP = 1e-6
 values have 15 digits. A Gaussian process lists all values in memory, too."""
 MOST_CHOICES = 1_000
 """Optuna stores all choices of a hyperparameter with each trial, and reads them with each."""
+LENGTH = 512  # of the longest inputs, which nobody has measured yet
 BLOCKS = (12, 10_000)  # of the model, which nobody has opened yet; the latter is the deepest that a spec may freeze
 DRAWS = 3  # the baseline, one that a model cannot know anything for, and one after two scores
 
@@ -73,6 +74,6 @@ def _resolved(spec: StudySpec) -> Space:
     models = len(spec.model) if isinstance(spec.model, tuple) else 1
     few, most = BLOCKS
     try:
-        return spec.space.resolved(*[few] * models)
+        return spec.space.resolved(*[few] * models, length=LENGTH)
     except ValidationError:  # it freezes more than that
-        return spec.space.resolved(*[most] * models)
+        return spec.space.resolved(*[most] * models, length=LENGTH)

@@ -89,7 +89,7 @@ class Search:
         if number < len(trials):
             return self._params(trials[number])
         if number == 0:
-            params = self._space.clip(complete({}, self.spec.task_info.baseline))
+            params = self._space.baseline(self.spec.task_info.baseline)
             self._trials.create(params, {})
             return params
         taken = set(self._trials.keys(trials).values())

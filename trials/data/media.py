@@ -159,6 +159,23 @@ def read_audio(item: Path | bytes, name: str, rate: int, seconds: float) -> nump
     return _resampled(samples, own_rate, rate)[: max(1, round(seconds * rate))]
 
 
+def sound_milliseconds(item: Path | bytes, name: str) -> int:
+    """Return how long a sound is by its header, rounded up; nothing is decoded.
+
+    Args:
+        item: A file, or an encoded file's bytes.
+        name: The item's name for error messages, from `named`.
+
+    Raises:
+        BadData: The item is no sound that libsndfile reads.
+    """
+    try:
+        with _opened(item) as file:
+            return -(-len(file) * 1000 // int(file.samplerate))
+    except Unreadable as error:
+        raise error.bad_data(name) from None
+
+
 def try_audio(item: Path | bytes) -> bool:
     """Decode a sound only to see whether it can be used: its first minutes, and its end.
 

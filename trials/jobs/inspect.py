@@ -19,6 +19,7 @@ from luthier.trials.data.batches import training_batches
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.errors import BadData
 from luthier.trials.jobs.batch_fits import batch_fits, largest
+from luthier.trials.jobs.length_findings import auto_length, length_findings
 from luthier.trials.jobs.lookups import check_lookups
 from luthier.trials.jobs.neighbours import batching_findings, find_batching
 from luthier.trials.jobs.references import ReferenceScores, reference_scores
@@ -55,8 +56,11 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
     """
     spec = assignment.spec
     data = cache.open(assignment).data
+    measured = spec.models if spec.task_info.has_lengths else ()
+    lengths = {name: cache.open(assignment, name).input_lengths(session.poll) for name in measured}
+    auto = auto_length(spec, lengths.values())
     findings = list[Finding]()
-    _report(spec, data.findings, findings, session)
+    _report(spec, [*data.findings, *length_findings(spec, lengths, auto, data.splits["train"])], findings, session)
     _check_evaluations(spec, data.rows["train"])
     models, estimates = list[ModelSummary](), list[Estimates | None]()
     references = ReferenceScores()
@@ -65,7 +69,7 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
         study = cache.open(assignment, name)
         summary = _summary(spec, study)
         dropout |= bool(study.pretrained.dropout)
-        space = _resolved_space(spec, study)
+        space = _resolved_space(spec, study, auto)
         if space is None:  # the service reports that, with the path
             models.append(summary)
             estimates.append(None)
@@ -95,6 +99,7 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
         rows=study.data.rows,
         fingerprint=study.data.fingerprint,
         estimates=_over_models(estimates),
+        max_length=auto,
         findings=findings[:MOST_FINDINGS],
         majority=references.majority,
     )
@@ -150,10 +155,11 @@ def _summary(spec: StudySpec, study: OpenStudy) -> ModelSummary:
     return ModelSummary(blocks=backbone.table(), trainable_parameters=backbone.trainable_parameters())
 
 
-def _resolved_space(spec: StudySpec, study: OpenStudy) -> Space | None:
+def _resolved_space(spec: StudySpec, study: OpenStudy, length: int | None) -> Space | None:
     """Return the space with freeze depths as numbers of this model's blocks; None where it does not fit the model."""
+    depths = (study.backbone.depth for _ in spec.models)  # the others' depths don't matter
     try:
-        return spec.space.resolved(*(study.backbone.depth for _ in spec.models))  # the others' depths don't matter
+        return spec.space.resolved(*depths, length=length)
     except ValidationError:
         return None
 
@@ -161,7 +167,7 @@ def _resolved_space(spec: StudySpec, study: OpenStudy) -> Space | None:
 def _baseline(spec: StudySpec, space: Space, model: str) -> Params:
     """Return the task's baseline for a model, moved into the space."""
     baseline = spec.task_info.baseline
-    return space.assigned(complete(space.clip({**baseline, "model": model}), baseline))
+    return space.assigned(complete(space.baseline({**baseline, "model": model}), baseline))
 
 
 def _over_models(models: list[Estimates | None]) -> Estimates | None:

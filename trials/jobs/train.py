@@ -60,6 +60,8 @@ def train(assignment: Assignment, session: Session, cache: ModelCache) -> Finish
         torch.OutOfMemoryError: A single example does not fit.
     """
     with open_trial(assignment, session, cache) as trial:
+        if (lengths := trial.study.input_lengths(session.poll)) is not None:
+            session.log(lengths.told(int(assignment.params["max_length"])))
         return fit(trial)
 
 

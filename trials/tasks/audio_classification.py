@@ -4,7 +4,7 @@
 kept as 16-bit floats; a batch is padded as the model's own feature extractor pads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy
@@ -14,7 +14,8 @@ import transformers
 from luthier.studies.text import one_line
 from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.data.encoded import Encoded
-from luthier.trials.data.media import named, read_audio
+from luthier.trials.data.input_lengths import MILLISECONDS, InputLengths, measured_rows
+from luthier.trials.data.media import named, read_audio, sound_milliseconds
 from luthier.trials.data.splits import Split
 from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory
@@ -24,6 +25,7 @@ from luthier.trials.tasks.base import Batch
 from luthier.trials.tasks.classification import Classification
 
 SHORTEST_SECONDS = 0.05  # a shorter sound is padded with silence: a spectrum needs a window of samples
+FRAME_MILLISECONDS = 10  # between two spectra, as Kaldi computes them
 LEAST_FILLED = 0.5  # mean length by the longest, from which padding all sounds to the longest costs little
 
 
@@ -91,6 +93,17 @@ class AudioClassification(Classification):
             longest=max(lengths),
         )
 
+    def input_lengths(self, pretrained: Pretrained, split: Split, poll: Callable[[], None]) -> InputLengths:
+        """Measure the sounds in milliseconds, by the headers of their files. Raises BadData."""
+        rows = measured_rows(len(split))
+        lengths = []
+        for i in rows:
+            item = split.columns["audio"][i]
+            lengths.append(sound_milliseconds(item, named(item, i, "sound")))
+            poll()
+        limit = _longest_sound(pretrained)
+        return InputLengths(numpy.array(lengths), rows, len(split), MILLISECONDS, "sound", limit)
+
     def collate(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return features (rows, samples), padded to the longest row, or (rows, ...) of one shape; float32.
 
@@ -114,15 +127,30 @@ def _features(pretrained: Pretrained, sound: numpy.ndarray) -> tuple[str, numpy.
 
     Raises whatever the feature extractor raises.
     """
-    extractor, config = pretrained.processor, pretrained.model.config
+    extractor = pretrained.processor
     options = {}
-    positions = getattr(config, "max_source_positions", None)
-    if positions is not None and hasattr(extractor, "hop_length"):  # Whisper: a window of one length, by its positions
-        samples = 2 * positions * extractor.hop_length
+    if samples := _window(pretrained):
         options = {"padding": "max_length", "max_length": samples, "truncation": True}
     inputs = extractor(sound, sampling_rate=extractor.sampling_rate, return_tensors="np", **options)
     key = next(name for name in ("input_values", "input_features") if name in inputs)
     return key, numpy.asarray(inputs[key][0], dtype=numpy.float32)
+
+
+def _window(pretrained: Pretrained) -> int | None:
+    """Return the samples of the window of one length that Whisper hears, by its positions; None for other models."""
+    positions = getattr(pretrained.model.config, "max_source_positions", None)
+    hop: int | None = getattr(pretrained.processor, "hop_length", None)
+    return None if positions is None or hop is None else 2 * int(positions) * hop
+
+
+def _longest_sound(pretrained: Pretrained) -> int | None:
+    """Return the milliseconds of a sound that the model hears at most; None: any sound."""
+    extractor = pretrained.processor
+    if samples := _window(pretrained):
+        return samples * 1000 // int(extractor.sampling_rate)
+    if hasattr(extractor, "num_mel_bins") and isinstance(frames := getattr(extractor, "max_length", None), int):
+        return frames * FRAME_MILLISECONDS  # the audio spectrogram transformer cuts its spectra itself
+    return None
 
 
 def _least_samples(pretrained: Pretrained) -> int:

@@ -5,7 +5,7 @@ A task holds no state: model, processor and examples are arguments.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch
 from luthier.studies.hyperparameters import Params
 from luthier.studies.wire import Metrics
 from luthier.trials.data.encoded import Encoded
+from luthier.trials.data.input_lengths import InputLengths
 from luthier.trials.data.splits import Split
 from luthier.trials.data.targets import Targets
 from luthier.trials.errors import BadData
@@ -134,6 +135,19 @@ class TaskCode(ABC, Generic[Learned]):
         Raises:
             BadData: An example cannot be used; the sentence names it.
         """
+
+    def input_lengths(self, pretrained: Pretrained, split: Split, poll: Callable[[], None]) -> InputLengths | None:
+        """Measure inputs before any is cut, of many rows a sample; None for a task whose inputs have one size.
+
+        Args:
+            pretrained: A model and its processor from `load`.
+            split: At least one example; mostly the training split.
+            poll: Called every now and then.
+
+        Raises:
+            BadData: An example cannot be used.
+        """
+        return None
 
     def encode_augmented(self, pretrained: Pretrained, split: Split, augmentation: str) -> Encoded:
         """Turn training examples into inputs that `collate` changes at random each time.

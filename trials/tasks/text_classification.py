@@ -1,6 +1,6 @@
 """Text classification: a label for each text or pair of texts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -9,6 +9,7 @@ import transformers
 from luthier.studies.wire import Metrics
 from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.data.encoded import Encoded
+from luthier.trials.data.input_lengths import InputLengths, measured_rows
 from luthier.trials.data.splits import Split
 from luthier.trials.model.pretrained import Pretrained, check_tokenizer
 from luthier.trials.tasks import text
@@ -16,6 +17,7 @@ from luthier.trials.tasks.base import Batch, Tensors
 from luthier.trials.tasks.classification import Classification
 from luthier.trials.tasks.metrics import LABEL, auc, classification_scores, ranking
 from luthier.trials.tasks.statistics import Statistics
+from luthier.trials.tasks.text_lengths import measure_texts
 
 RANKING = "ranking"
 """Name of the statistic by which the area under the ROC curve ranks examples."""
@@ -55,6 +57,13 @@ class TextClassification(Classification):
             lengths=lengths,
             longest=max(lengths),
         )
+
+    def input_lengths(self, pretrained: Pretrained, split: Split, poll: Callable[[], None]) -> InputLengths:
+        """Measure the texts, or pairs of texts, in tokens."""
+        rows = measured_rows(len(split))
+        columns = [split.columns[role] for role in ("text", "text_pair") if role in split.columns]
+        texts = [[column[i] for i in rows] for column in columns]
+        return measure_texts(pretrained, texts, rows, len(split), poll)
 
     def collate(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return token ids and masks, each (rows, tokens), padded on the side that the split asks for."""

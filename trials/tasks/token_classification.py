@@ -4,7 +4,7 @@ A word's tag is learned and predicted at its first token. A sentence longer than
 that no word is lost: each word is trained on once, and scored once.
 """
 
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -16,6 +16,7 @@ import transformers
 from luthier.studies.wire import Metrics
 from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.data.encoded import Encoded
+from luthier.trials.data.input_lengths import InputLengths, measured_rows
 from luthier.trials.data.splits import Split
 from luthier.trials.errors import BadData
 from luthier.trials.model.pretrained import Pretrained, check_tokenizer
@@ -24,6 +25,7 @@ from luthier.trials.tasks.base import Batch, Tensors
 from luthier.trials.tasks.classification import Classification
 from luthier.trials.tasks.metrics import LABEL, PREDICTED, classification_scores, entity_counts, entity_f1
 from luthier.trials.tasks.statistics import Statistics
+from luthier.trials.tasks.text_lengths import measure_texts
 
 ENTITIES = "entities"
 """Name of the sentences' statistic: how many entities are right, and how many there are."""
@@ -109,6 +111,12 @@ class TokenClassification(Classification):
             row_offsets=_offsets(positions),
             sentence_offsets=_offsets(sentences),
         )
+
+    def input_lengths(self, pretrained: Pretrained, split: Split, poll: Callable[[], None]) -> InputLengths:
+        """Measure the sentences in tokens."""
+        rows = measured_rows(len(split))
+        sentences = _spaced(pretrained.processor, [split.columns["tokens"][i] for i in rows])
+        return measure_texts(pretrained, [sentences], rows, len(split), poll)
 
     def collate(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return token ids and masks, each (rows, tokens), padded on the side that the split asks for."""

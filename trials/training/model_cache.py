@@ -4,7 +4,7 @@ A child process has one `ModelCache` and hands it to each job. It holds one stud
 """
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from luthier.studies.spec import StudySpec
 from luthier.studies.text import one_line
 from luthier.studies.wire import Metrics
 from luthier.trials.data.encoded import Encoded
+from luthier.trials.data.input_lengths import InputLengths
 from luthier.trials.data.load import Data, load_data
 from luthier.trials.data.sources import path_stamp, source_stamps
 from luthier.trials.errors import Away, BadData
@@ -56,6 +57,7 @@ class CachedModel:
         prefixes: Batching -> its frozen prefixes and shortcuts.
         encoded: (split, max_length, augmentation, batching) -> the split as the model's inputs, least recently used
             first.
+        lengths: The fingerprint of data, and the lengths of its training inputs.
     """
 
     name: str
@@ -64,6 +66,7 @@ class CachedModel:
     backbone: Backbone
     prefixes: dict[Batching, PrefixCache] = field(default_factory=lambda: defaultdict(PrefixCache))
     encoded: dict[tuple[str, int, str, Batching], Encoded] = field(default_factory=dict)
+    lengths: tuple[str, InputLengths | None] | None = None
 
     @property
     def bytes(self) -> int:
@@ -256,6 +259,21 @@ class OpenStudy:
         tables = self.pretrained.table_sizes
         check_ids(self.pretrained.processor, encoded.columns, tables, self.name, split, len(examples))
         return encoded
+
+    def input_lengths(self, poll: Callable[[], None]) -> InputLengths | None:
+        """Return the lengths of the training inputs before any is cut; they are kept for later trials.
+
+        Args:
+            poll: Called every now and then.
+
+        Raises:
+            BadData: An example cannot be used.
+        """
+        kept = self._cached.lengths
+        if kept is None or kept[0] != self.data.fingerprint:
+            found = self.task.input_lengths(self.pretrained, self.data.splits["train"], poll)
+            kept = self._cached.lengths = (self.data.fingerprint, found)
+        return kept[1]
 
     def loss(self, training: Encoded, params: Params) -> Loss:
         """Return the loss of a configuration.

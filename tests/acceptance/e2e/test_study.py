@@ -64,6 +64,27 @@ def test_the_winner_loads_and_reproduces_its_test_score(shared: Served, tiny: Pa
     assert made["trial"] == study["best"]["trial"]
 
 
+def test_auto_is_the_length_of_the_data_in_every_trial_and_in_the_winner(shared: Served, tiny: Path) -> None:
+    document = spec(tiny, "sized", budget={"trials": 2})
+    document["space"] |= {"learning_rate": 3e-3, "freeze_depth": [0, 1], "max_length": {"low": 4, "high": "auto"}}
+    planned = shared.client.post("/v1/studies:plan", json=document, timeout=120).json()
+    assert planned["space"]["max_length"]["high"] == planned["data"]["max_length"]
+    shared.client.post("/v1/studies", json=document).raise_for_status()
+    study = shared.ended("sized")
+    auto = study["data"]["max_length"]
+    assert auto == planned["data"]["max_length"]
+    assert 8 <= auto <= 16, "sentences of 4 to 12 words, each a token, and two around them"
+    assert study["spec"]["space"]["max_length"]["high"] == "auto"
+    lengths = [trial["params"]["max_length"] for trial in shared.trials("sized")]
+    assert lengths[0] == auto
+    assert all(4 <= length <= auto for length in lengths)
+    codes = {finding["code"]: finding for finding in study["data"]["findings"]}
+    assert f"max_length: auto is {auto}." in codes["lengths"]["message"]
+    assert "at the smallest max_length 4" in codes["inputs-cut"]["message"]
+    log = shared.client.get("/v1/studies/sized/trials/0/logs").text
+    assert f"max_length {auto}: " in log
+
+
 @pytest.mark.timeout(180)
 def test_a_worker_that_shares_no_disk_trains_and_delivers(serve: Serve, tiny: Path, tmp_path: Path) -> None:
     """The store's mark is changed for the worker alone, so every file goes over HTTP under the lease."""

@@ -69,8 +69,13 @@ def test_tasks_tell_every_default(house: Running) -> None:
     assert task["metrics"][0]["name"] == "accuracy"
     assert task["columns"]["text"] == {"default": "text", "required": True}
     assert {name: h["default"] for name, h in task["hyperparameters"].items()} == {
-        name: h.default for name, h in HYPERPARAMETERS.items()
+        name: h.shown_default for name, h in HYPERPARAMETERS.items()
     }
+    for name, shown in tasks.items():
+        lengths = name != "image-classification"
+        assert shown["baseline"].get("max_length") == ("auto" if lengths else None)
+        assert ("max_length" in shown["hyperparameters"]) == lengths
+    assert task["hyperparameters"]["max_length"]["default"] == "auto"
 
 
 def test_paths_that_lead_nowhere_are_problems(house_sqlite: Running) -> None:

@@ -39,7 +39,7 @@ def nothing_stored(house: Running) -> bool:
 def test_a_plan_tells_what_would_run(house: Running) -> None:
     body = planned(house, ScriptedWorker.inspect, budget={"trials": 10}, parallel=2).json()
     assert body["space"]["freeze_depth"]["high"] == 6, "auto is resolved"
-    assert body["data"] == {"rows": INSPECTION.rows, "labels": INSPECTION.labels, "findings": []}
+    assert body["data"] == {"rows": INSPECTION.rows, "labels": INSPECTION.labels, "max_length": None, "findings": []}
     (model,) = body["models"]
     assert model["model"] == "models/tiny"
     assert len(model["blocks"]) == 6
@@ -72,7 +72,8 @@ def test_what_an_inspection_says_of_the_data_is_shown(house: Running, worker: Sc
     assert planned(house, inspect).json()["data"]["findings"] == shown
     house.started(worker, "noted", budget={"trials": 1})
     study = house.study("noted")
-    assert study["data"] == {"rows": INSPECTION.rows, "labels": INSPECTION.labels, "findings": shown}
+    data = {"rows": INSPECTION.rows, "labels": INSPECTION.labels, "max_length": None}
+    assert study["data"] == data | {"findings": shown}
     assert study["warnings"] == ["2 of 60 sounds are silent. Listen to them."]
     (listed,) = house.get("/v1/studies")["items"]
     assert listed["data"] is None
@@ -120,3 +121,28 @@ def test_a_plan_does_not_take_its_name(house: Running) -> None:
     house.client.post("/v1/studies/s1/pause")
     assert planned(house, ScriptedWorker.inspect).status_code == 200
     assert [study["name"] for study in house.get("/v1/studies")["items"]] == ["s1"]
+
+
+def test_auto_lengths_are_shown_as_numbers(house: Running, worker: ScriptedWorker) -> None:
+    worker.inspection = INSPECTION.model_copy(update={"max_length": 96})
+
+    def inspect(scripted: ScriptedWorker, a: Assignment) -> None:
+        scripted.finish(a, inspection=worker.inspection.model_dump(mode="json"))
+
+    body = planned(house, inspect).json()
+    assert (body["space"]["max_length"], body["data"]["max_length"]) == (96, 96)
+    house.started(worker, "sized", budget={"trials": 3})
+    for number in range(3):
+        trial = worker.take()
+        assert (trial.params["max_length"], trial.inspection and trial.inspection.max_length) == (96, 96)
+        if number == 0:
+            own = {"params": house.trials("sized")[0]["params"] | {"max_length": 64}}
+            refused = house.client.post("/v1/studies/sized/trials", json=own)
+            assert problem(refused, 422)["errors"][0]["path"] == "params.max_length"
+        worker.train(trial)
+    measured = worker.take(AssignmentKind.EVALUATE)
+    assert measured.params["max_length"] == 96
+    assert [trial["params"]["max_length"] for trial in house.trials("sized")] == [96, 96, 96]
+    study = house.study("sized")
+    assert study["data"]["max_length"] == 96
+    assert "max_length" not in study["spec"]["space"]

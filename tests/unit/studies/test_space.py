@@ -29,7 +29,7 @@ def random_space(rng: random.Random) -> Space:
         "weight_decay": [0.1, {**end(0, 0.3), "step": rng.choice([0.01, 0.07, 0.1])}, {"low": 0, "high": 0.3}],
         "freeze_depth": ["auto", [0, "auto"], {"low": 0, "high": "auto"}, {"low": 1, "high": 5, "step": 2}],
         "optimizer": ["sgd", ["adam", "sgd"]],
-        "max_length": [{"low": 2, "high": 1_000_000}],
+        "max_length": ["auto", [64, "auto"], {"low": 32, "high": "auto"}, {"low": 2, "high": 1_000_000}],
     }
     names = rng.sample(list(forms), rng.randint(1, len(forms)))
     return space(**{name: rng.choice(forms[name]) for name in names})
@@ -50,7 +50,7 @@ def random_params(rng: random.Random) -> Params:
 @pytest.mark.parametrize("seed", range(60))
 def test_whatever_is_clipped_into_a_space_lies_in_it(seed: int) -> None:
     rng = random.Random(seed)
-    resolved = random_space(rng).resolved(6)
+    resolved = random_space(rng).resolved(6, length=rng.choice([None, 2, 48, 700]))
     for _ in range(20):
         clipped = resolved.clip(random_params(rng))
         assert list(clipped) == list(resolved)

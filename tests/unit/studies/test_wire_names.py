@@ -15,7 +15,7 @@ INSPECTION = (
     '{"blocks":[{"name":"b.0","parameters":3}],"trainable_parameters":[4,1],'
     '"others":[{"blocks":[],"trainable_parameters":[2],"batching":"left"}],"label_names":["ham","spam"],"labels":{"ham":6,"spam":4},'
     '"rows":{"train":10},"fingerprint":"f","estimates":{"seconds_per_trial":1.5,"memory_bytes":null,'
-    '"batch_sizes":[{"batch_size":8,"fits":true,"micro_batch":8,"memory_bytes":9}]},'
+    '"batch_sizes":[{"batch_size":8,"fits":true,"micro_batch":8,"memory_bytes":9}]},"max_length":96,'
     '"findings":[{"code":"silent-sounds","severity":"warning","count":2,"message":"2 of 60 sounds are silent.",'
     '"examples":["a.wav","b.wav"],"cure":"Listen to them."}],'
     '"majority":{"label":"ham","validation":{"accuracy":0.6},"test":null}}'
@@ -53,8 +53,9 @@ def test_python_uses_names_of_its_own() -> None:
     comparison = Comparison.model_validate_json(COMPARISON)
     assert [summary.trainable_parameters for summary in inspection.further_models] == [[2]]
     assert [summary.batching for summary in inspection.models] == ["right", "left"]
-    before_findings = INSPECTION[: INSPECTION.index(',"findings"')]
-    assert Inspection.model_validate_json(before_findings + "}").findings == []
+    before_findings = INSPECTION[: INSPECTION.index(',"max_length"')]
+    before = Inspection.model_validate_json(before_findings + "}")
+    assert (before.max_length, before.findings) == (None, [])
     (older,) = Inspection.model_validate_json(before_findings + ',"notes":["2 sounds are silent."]}').findings
     assert older == note("note", "2 sounds are silent.")
     assert (comparison.excluded, comparison.labelled_units) == (2, 12)
