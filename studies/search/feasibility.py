@@ -1,4 +1,4 @@
-"""Whether a spec's sampler can draw from its space, and its pruner can end a trial: asked before a study is created.
+"""Whether a spec's sampler can draw and its pruner can end a trial: asked before a study is created.
 
 It is never asked of stored specs. A lattice that is finer than floats can tell, say, makes Optuna refuse values that it
 has drawn itself.
