@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, FiniteFloat, WithJsonSchema, field_validator, model_validator
 
 from luthier.studies.cron import due_times, zone
-from luthier.studies.documents import Document, load_document, refuse
+from luthier.studies.documents import Document, mapping_of, refuse
 from luthier.studies.promotion import Promote
 from luthier.studies.spec import NEWEST_SEMANTICS, TEMPLATE_NAME, Confirm, StudySpec
 
@@ -178,9 +178,7 @@ def parse_schedule(text: str) -> ScheduleSpec:
     Raises:
         ValueError: The schedule is not valid; pydantic's ValidationError is one.
     """
-    document = load_document(text)
-    if not isinstance(document, dict):
-        raise ValueError("a schedule is a mapping of keys: name, cron, timezone, study, promote, ...")
+    document = mapping_of(text, "a schedule is a mapping of keys: name, cron, timezone, study, promote, ...")
     return ScheduleSpec.model_validate(_of_semantics(document, NEWEST_SEMANTICS))
 
 

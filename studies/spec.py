@@ -23,7 +23,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from luthier.studies.dataset import Dataset
 from luthier.studies.dimensions import Range
-from luthier.studies.documents import Document, Path, load_document, refuse
+from luthier.studies.documents import Document, Path, mapping_of, refuse
 from luthier.studies.hyperparameters import complete
 from luthier.studies.model_space import MODEL_SCHEMA, ModelsSpace, check_models
 from luthier.studies.prunable import Trials, prunable_trials, trials_of
@@ -252,9 +252,7 @@ def parse_spec(text: str) -> StudySpec:
     Raises:
         ValueError: The spec is not valid; pydantic's ValidationError is one.
     """
-    document = load_document(text)
-    if not isinstance(document, dict):
-        raise ValueError("a spec is a mapping of keys: name, task, model, dataset, space, budget, ...")
+    document = mapping_of(text, "a spec is a mapping of keys: name, task, model, dataset, space, budget, ...")
     return StudySpec.model_validate({**document, "semantics": NEWEST_SEMANTICS})
 
 

@@ -33,7 +33,7 @@ def why_no_winner(session: Session, study: StudyRow) -> str:
     if commonest is None:
         return text
     error, number = commonest
-    line = next(iter(error.strip().splitlines()), "")
+    line = next(iter((error or "").strip().splitlines()), "")
     return f"{text} The commonest error (of trial {number}): {one_line(line)}"
 
 

@@ -54,10 +54,16 @@ def create(
 
 
 def queue_trial(
-    session: Session, leases: Leases, study: StudyRow, number: int, params: dict[str, Any], now: float
+    session: Session,
+    leases: Leases,
+    study: StudyRow,
+    number: int,
+    params: dict[str, Any],
+    now: float,
+    own_seed: int | None = None,
 ) -> AssignmentRow:
-    """Queue a trial of a locked study, with the seed that belongs to its number, and return its row."""
-    seed = trial_seed(study.spec.seed, number)
+    """Queue a trial of a locked study, with a user's own seed or that of its number, and return its row."""
+    seed = trial_seed(study.spec.seed, number) if own_seed is None else own_seed
     return leases.queue(session, study, AssignmentKind.TRAIN, number, params, seed, now)
 
 
