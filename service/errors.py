@@ -25,6 +25,7 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
 from luthier.service.schemas import Fault, ProblemView, faults_of
+from luthier.studies.documents import DocumentError
 
 
 class RefusedToStart(Exception):
@@ -135,6 +136,11 @@ def invalid(error: ValidationError | RequestValidationError, skip: int = 0) -> I
     """
     faults = faults_of(error.errors(), skip)
     return Invalid("; ".join(str(fault) for fault in faults[:5]), faults)
+
+
+def unreadable(error: DocumentError) -> Invalid:
+    """Return an Invalid for a document or message that cannot be read, with the path of the fault."""
+    return Invalid(str(error), [Fault(path=".".join(map(str, error.path)), message=error.fault)])
 
 
 def responses(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:

@@ -31,11 +31,38 @@ _TAGS = (None, "!", "tag:yaml.org,2002:str")
 
 
 def parse_json(text: str) -> Any:
-    """Parse JSON. Raises ValueError with a sentence, also where a key is given twice."""
+    """Parse JSON. Raises ValueError with a sentence; `KeyTwice` where a mapping has a key twice."""
     try:
-        return json.loads(text, object_pairs_hook=_pairs, parse_int=_integer)
+        value = json.loads(text, object_pairs_hook=_pairs, parse_int=_integer)
     except RecursionError:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from None
+    doubled = _doubled(value)
+    if doubled is not None:
+        raise KeyTwice(doubled.path)
+    return value
+
+
+class KeyTwice(ValueError):
+    """A mapping has a key twice, of which readers take one or the other.
+
+    Attributes:
+        path: of the key; the places of a list are numbers.
+    """
+
+    FAULT = "is given twice; leave one of the two out"
+
+    def __init__(self, path: tuple[str | int, ...], line: int | None = None) -> None:
+        """Set the path, and the line where it is known."""
+        where = ".".join(map(str, path))[-200:] if line is None else f"line {line}: {path[-1]}"
+        super().__init__(f"{where} {self.FAULT}")
+        self.path = path
+
+
+class _Doubled:
+    """Stands for a JSON value with a doubled key in it, while the values around it are still read."""
+
+    def __init__(self, path: tuple[str | int, ...]) -> None:
+        self.path = path
 
 
 def parse_yaml(text: str) -> Any:
@@ -48,13 +75,29 @@ def parse_yaml(text: str) -> Any:
         raise ValueError(" ".join(str(error).split())) from None
 
 
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _pairs(pairs: list[tuple[str, Any]]) -> Any:
     values = dict(pairs)
     if len(values) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"{twice[:100]} is given twice")
+        return _Doubled((twice[:100],))
+    for key, value in pairs:
+        inner = _doubled(value)
+        if inner is not None:
+            return _Doubled((key[:100], *inner.path))
     return values
+
+
+def _doubled(value: Any) -> _Doubled | None:
+    """Return the doubled key in a value whose mappings have been read; the path begins in the value."""
+    if isinstance(value, _Doubled):
+        return value
+    if isinstance(value, list):
+        for i, item in enumerate(value):
+            inner = _doubled(item)
+            if inner is not None:
+                return _Doubled((i, *inner.path))
+    return None
 
 
 def _integer(digits: str) -> int:
@@ -69,6 +112,7 @@ class _Builder:
     def __init__(self, events: Iterator[Any]) -> None:
         self._events = events
         self._count = 0
+        self._path: list[str | int] = []  # of the value that is being read
         self._anchors: dict[str, tuple[Any, int]] = {}  # anchor -> its value, and the number of values that it holds
 
     def document(self) -> Any:
@@ -108,9 +152,11 @@ class _Builder:
         return value
 
     def _list(self, depth: int) -> list[Any]:
-        values = []
+        values: list[Any] = []
         while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            self._path.append(len(values))
             values.append(self._value(event, depth + 1))
+            self._path.pop()
         return values
 
     def _mapping(self, depth: int) -> dict[Any, Any]:
@@ -121,9 +167,11 @@ class _Builder:
                 self._refuse(event, "a key is a word or a number")
             if key == "<<":
                 self._refuse(event, "<< belongs to YAML 1.1; write its keys here")
+            self._path.append(key if isinstance(key, int) else str(key)[:100])
             if key in values:
-                self._refuse(event, f"{str(key)[:100]} is given twice")
+                raise KeyTwice(tuple(self._path), event.start_mark.line + 1)
             values[key] = self._value(next(self._events), depth + 1)
+            self._path.pop()
         return values
 
     def _scalar(self, event: Any) -> Any:

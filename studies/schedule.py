@@ -15,12 +15,11 @@ from pydantic import BeforeValidator, Field, FiniteFloat, WithJsonSchema, field_
 
 from luthier.studies.cron import due_times, zone
 from luthier.studies.dataset import LATER_FIELDS, Dataset
-from luthier.studies.documents import Document, load_document, refuse
+from luthier.studies.documents import Document, mapping_of, refuse
 from luthier.studies.promotion import Promote
-from luthier.studies.spec import NEWEST_SEMANTICS, Confirm, StudySpec
+from luthier.studies.spec import NEWEST_SEMANTICS, TEMPLATE_NAME, Confirm, StudySpec
 
 SCHEDULE_PATTERN = r"^[a-z0-9][a-z0-9-]{0,45}$"  # leaves room for a run's time in its study's name
-PLACEHOLDER = "scheduled"  # a template's name, until a run gives it one
 PUNCTUAL_SECONDS = 60.0  # a due time is missed, where catch_up is none, once so many seconds have passed
 
 
@@ -60,7 +59,7 @@ class Event(StrEnum):
 
 
 def _template(raw: Any) -> Any:
-    """Return a study's spec with PLACEHOLDER for a name.
+    """Return a study's spec with TEMPLATE_NAME for a name.
 
     Its splits keep their rows while the data grows, unless the spec draws them in another way. Raises ValidationError.
     """
@@ -68,14 +67,14 @@ def _template(raw: Any) -> Any:
         return raw
     if not isinstance(raw, Mapping):
         raise ValueError("must be a study's spec, without a name")
-    if raw.get("name", PLACEHOLDER) != PLACEHOLDER:
+    if raw.get("name", TEMPLATE_NAME) != TEMPLATE_NAME:
         raise refuse("study", (("name",), "is made of the schedule's name and the time; leave it out"))
     if raw.get("confirm") is not None:
         raise refuse("study", (("confirm",), "is said by promote.candidates and promote.seeds; leave it out"))
     dataset = raw.get("dataset")
     if isinstance(dataset, Mapping):
         dataset = {"draw": "stable", **dataset}
-    return {**raw, "name": PLACEHOLDER, "dataset": dataset}
+    return {**raw, "name": TEMPLATE_NAME, "dataset": dataset}
 
 
 TEMPLATE_SCHEMA = {
@@ -168,7 +167,7 @@ class ScheduleSpec(Document):
 
     def says_the_same(self, other: "ScheduleSpec") -> bool:
         """Return whether another schedule says the same in all that users write."""
-        return self == other.with_semantics(self.study.semantics)
+        return self.study.says_the_same(other.study) and self == other.model_copy(update={"study": self.study})
 
     def with_semantics(self, semantics: int) -> "ScheduleSpec":
         """Return the schedule with a template of other semantics."""
@@ -181,10 +180,8 @@ def parse_schedule(text: str) -> ScheduleSpec:
     Raises:
         ValueError: The schedule is not valid; pydantic's ValidationError is one.
     """
-    document = load_document(text)
-    if not isinstance(document, dict):
-        raise ValueError("a schedule is a mapping of keys: name, cron, timezone, study, promote, ...")
-    return ScheduleSpec.model_validate(document).with_semantics(NEWEST_SEMANTICS)
+    document = mapping_of(text, "a schedule is a mapping of keys: name, cron, timezone, study, promote, ...")
+    return ScheduleSpec.model_validate(_of_semantics(document, NEWEST_SEMANTICS))
 
 
 def changed(spec: ScheduleSpec, changes: Mapping[str, Any]) -> ScheduleSpec:
@@ -198,11 +195,17 @@ def changed(spec: ScheduleSpec, changes: Mapping[str, Any]) -> ScheduleSpec:
     if changes.get("name", spec.name) != spec.name:
         raise refuse("schedule", (("name",), "cannot be changed: make another schedule"))
     document = {key: value for key, value in {**spec.shown(), **changes}.items() if value is not None}
-    replaced = ScheduleSpec.model_validate(document)
+    replaced = ScheduleSpec.model_validate(_of_semantics(document, spec.study.semantics))
     if replaced.study.task != spec.study.task:
         text = "cannot be changed: the champion does another task; make another schedule"
         raise refuse("schedule", (("study", "task"), text))
-    return replaced.with_semantics(spec.study.semantics)
+    return replaced
+
+
+def _of_semantics(document: dict[str, Any], semantics: int) -> dict[str, Any]:
+    """Return a schedule's document whose study has these semantics, whatever it says of them."""
+    study = document.get("study")
+    return {**document, "study": {**study, "semantics": semantics}} if isinstance(study, dict) else document
 
 
 @dataclass(frozen=True)

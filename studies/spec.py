@@ -23,14 +23,16 @@ from pydantic.json_schema import SkipJsonSchema
 
 from luthier.studies.dataset import Dataset
 from luthier.studies.dimensions import Range
-from luthier.studies.documents import Document, Path, load_document, refuse
-from luthier.studies.hyperparameters import AUTO
+from luthier.studies.documents import Document, Path, mapping_of, refuse
+from luthier.studies.hyperparameters import AUTO, complete
 from luthier.studies.model_space import MODEL_SCHEMA, ModelsSpace, check_models
+from luthier.studies.prunable import Trials, prunable_trials, trials_of
 from luthier.studies.results import Inspection
 from luthier.studies.space import Space
 from luthier.studies.strategy import Objective, Pruner, Sampler
 from luthier.studies.tasks import TASKS, Task
 
+TEMPLATE_NAME = "scheduled"  # of a schedule's spec, until a run gives it one
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
 Precision = Literal["auto", "float32", "bfloat16"]
 Problems = list[tuple[Path, str]]
@@ -141,6 +143,13 @@ class StudySpec(Document):
         return {**{k: v for k, v in raw.items() if k != "pruner"}, **({"pruner": {"name": "none"}} if single else {})}
 
     @model_validator(mode="after")
+    def _no_idle_default(self) -> Self:
+        """Take no pruner if the user chose none and the default one could end no trial."""
+        if "pruner" not in self.model_fields_set and self.semantics >= NEWEST_SEMANTICS and not self._can_prune():
+            self.__dict__["pruner"] = Pruner(name="none")
+        return self
+
+    @model_validator(mode="after")
     def _consistent(self) -> Self:
         problems = [*self._task_problems(), *self._search_problems(), *self._budget_problems()]
         if problems:
@@ -197,11 +206,24 @@ class StudySpec(Document):
 
     def says_the_same(self, other: "StudySpec") -> bool:
         """Return whether another spec says the same in all that users write."""
-        return self == other.with_semantics(self.semantics)
+        return self._with_pruner_in_use() == other.with_semantics(self.semantics)._with_pruner_in_use()
 
     def with_semantics(self, semantics: int) -> "StudySpec":
         """Return the spec with other semantics."""
         return self.model_copy(update={"semantics": semantics})
+
+    def possible_trials(self, space: Space | None = None) -> Trials:
+        """Return the trials that the search can have, for `prunable`; `space`: the spec's, resolved, once it is."""
+        name = None if self.name == TEMPLATE_NAME else self.name
+        defaults = self.task_info.baseline
+        return trials_of(name, self.budget.trials, space or self.space, defaults, self.evaluations_per_epoch)
+
+    def _can_prune(self) -> bool:
+        return prunable_trials(self.pruner, self.possible_trials()) != 0
+
+    def _with_pruner_in_use(self) -> "StudySpec":
+        """Return the spec without its pruner where that can end no trial: then it says the same as one without."""
+        return self if self._can_prune() else self.model_copy(update={"pruner": Pruner(name="none")})
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -237,7 +259,10 @@ class StudySpec(Document):
     @property
     def max_steps(self) -> int:
         """Number of evaluations in the longest trial."""
-        return int(self.space.largest("epochs")) * self.evaluations_per_epoch
+        epochs = self.space.largest("epochs")
+        if "epochs" not in self.space and self.semantics > OLDEST_SEMANTICS:
+            epochs = complete({}, self.task_info.baseline)["epochs"]  # the task's, as its trials have
+        return int(epochs) * self.evaluations_per_epoch
 
 
 def parse_spec(text: str) -> StudySpec:
@@ -248,9 +273,7 @@ def parse_spec(text: str) -> StudySpec:
     Raises:
         ValueError: The spec is not valid; pydantic's ValidationError is one.
     """
-    document = load_document(text)
-    if not isinstance(document, dict):
-        raise ValueError("a spec is a mapping of keys: name, task, model, dataset, space, budget, ...")
+    document = mapping_of(text, "a spec is a mapping of keys: name, task, model, dataset, space, budget, ...")
     return StudySpec.model_validate({**document, "semantics": NEWEST_SEMANTICS})
 
 

@@ -21,6 +21,7 @@ PERCENTILE = 25.0  # the best quarter stays
 PATIENCE = 1  # one evaluation may be worse: scores of single epochs scatter
 HYPERBAND_FACTOR = 3  # eta in Li et al. 2018, Hyperband, JMLR 18(185), sections 3.1 and 3.2
 HALVING_FACTOR = 4  # Optuna's default
+SMALLEST_RESOURCE = 1  # evaluations: the shortest training that a rung of hyperband and halving compares
 REDUCTION = f"Trials kept per rung: 1 in so many. Default: {HYPERBAND_FACTOR}; for halving {HALVING_FACTOR}."
 
 
@@ -83,7 +84,11 @@ class Pruner(Document):
         None, gt=0, lt=100, description=f"Best share of trials kept, in percent. Default: {PERCENTILE:g}."
     )
     patience: int | None = Field(
-        None, ge=0, le=10_000, description=f"Evaluations without improvement tolerated. Default: {PATIENCE}."
+        None,
+        ge=0,
+        le=10_000,
+        description="Evaluations without improvement tolerated; then a trial ends unless it is better than the median. "
+        f"Default: {PATIENCE}.",
     )
     reduction_factor: int | None = Field(None, ge=2, le=100, description=REDUCTION)
 

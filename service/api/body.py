@@ -10,8 +10,8 @@ from fastapi import Depends, Request
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from luthier.service.errors import Invalid, invalid
-from luthier.studies.documents import load_document
+from luthier.service.errors import Invalid, invalid, unreadable
+from luthier.studies.documents import DocumentError, decode, mapping_of
 from luthier.studies.schedule import ScheduleSpec, parse_schedule
 from luthier.studies.spec import StudySpec, parse_spec
 
@@ -30,11 +30,11 @@ def _parser(parse: Callable[[str], T]) -> Callable[[Request], Awaitable[T]]:
 
     def parse_bytes(body: bytes) -> T:
         try:
-            return parse(body.decode("utf-8"))
+            return parse(decode(body))
         except ValidationError as error:
             raise invalid(error) from None
-        except UnicodeDecodeError as error:
-            raise Invalid(f"A document is UTF-8 text (byte {error.start} is not): save it as UTF-8.") from None
+        except DocumentError as error:
+            raise unreadable(error) from None
         except ValueError as error:
             raise Invalid(str(error)) from None
 
@@ -45,10 +45,7 @@ def _parser(parse: Callable[[str], T]) -> Callable[[Request], Awaitable[T]]:
 
 
 def _parse_changes(text: str) -> dict[str, Any]:
-    document = load_document(text)
-    if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
-        raise ValueError("changes are a mapping of a schedule's keys to their new values")
-    return document
+    return mapping_of(text, "changes are a mapping of a schedule's keys to their new values")
 
 
 SPEC_BODY = _openapi("A study's spec; `luthier schema` prints its schema.")

@@ -34,7 +34,7 @@ def find_or_create(attempt: Callable[[], tuple[bool, V]], response: Response, lo
 
 
 def check_sampler(spec: StudySpec, *inside: str) -> None:
-    """Raise Invalid if the spec's sampler cannot draw from its space, or needs packages that the service lacks.
+    """Raise Invalid if the spec's sampler cannot draw, its pruner cannot prune, or a package that it needs is missing.
 
     Args:
         spec: a study's spec.

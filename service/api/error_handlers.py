@@ -41,7 +41,9 @@ def _request(_: Request, error: RequestValidationError) -> JSONResponse:
 
 
 def _http(_: Request, error: HTTPException) -> JSONResponse:
-    if error.status_code == 400:  # FastAPI's own, for JSON that it cannot read: nested too deep, or not UTF-8
+    if isinstance(error.__cause__, Problem):  # of a body that `json_body.py` has read
+        return error.__cause__.response()
+    if error.status_code == 400:  # FastAPI's own, for a body that it cannot read
         return Invalid("The body cannot be read as JSON.").response()
     problem = Problem(str(error.detail))
     problem.status = error.status_code

@@ -3,6 +3,7 @@
 Nothing is stored: the inspection belongs to a transient study, which is removed before the answer.
 """
 
+import math
 import secrets
 import time
 
@@ -18,9 +19,11 @@ from luthier.service.api.views import data_view
 from luthier.service.dispatch import deletion
 from luthier.service.errors import Invalid, Problem, TooLarge, Unavailable, invalid, responses
 from luthier.service.lifecycle import transitions
-from luthier.service.schemas import Fault, ModelPlan, PlanEstimates, PlanView
+from luthier.service.schemas import Fault, ModelPlan, PlanEstimates, PlanView, PrunerPlan
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import FINISHED, AssignmentKind, Reason
+from luthier.studies.prunable import prunable_trials
+from luthier.studies.space import Space
 from luthier.studies.spec import StudySpec
 
 router = APIRouter(tags=["studies"])
@@ -30,7 +33,7 @@ NO_WORKER_SECONDS = 20.0  # how long a plan waits for a first worker to appear
 
 @router.post("/v1/studies:plan", openapi_extra=SPEC_BODY, responses=responses(TooLarge, Invalid, Unavailable))
 async def plan(spec: SpecBody, service: ServiceDep, request: Request) -> PlanView:
-    """Return split sizes, labels, blocks with the trainable parameters at each freeze depth, and estimates."""
+    """Return split sizes, labels, blocks with the trainable parameters at each freeze depth, estimates, pruning."""
     await run_in_threadpool(check_sampler, spec)
     study_id = await run_in_threadpool(_start, service, spec)
     service.notifier.notify()
@@ -118,4 +121,12 @@ def _answer(spec: StudySpec, study: StudyRow, row: AssignmentRow) -> PlanView:
             for name, model in zip(spec.models, inspection.models, strict=True)
         ],
         estimates=estimates,
+        pruner=_pruner(spec, space),
     )
+
+
+def _pruner(spec: StudySpec, space: Space) -> PrunerPlan:
+    """Return what the spec's pruner can do among the trials of its resolved space."""
+    trials = spec.possible_trials(space)
+    count = None if math.isinf(trials.count) else int(trials.count)
+    return PrunerPlan(name=spec.pruner.name, trials=count, prunable_trials=prunable_trials(spec.pruner, trials))

@@ -1,15 +1,16 @@
 """Routes of a study's trials (/v1/studies/{name}/trials): list, enqueue, logs."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import PlainTextResponse
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from luthier.service.api import paging, views
 from luthier.service.api.context import ServiceDep
+from luthier.service.api.json_body import JsonRoute
 from luthier.service.dispatch import own_trials
 from luthier.service.errors import Conflict, Invalid, NotFound, Unavailable, invalid, responses
 from luthier.service.lifecycle import study_rows
@@ -17,8 +18,21 @@ from luthier.service.schemas import Page, TrialView
 from luthier.service.storage.tables import AssignmentRow
 from luthier.studies.protocol import AssignmentKind, TrialState
 
-router = APIRouter(prefix="/v1/studies/{name}", tags=["trials"])
+router = APIRouter(prefix="/v1/studies/{name}", tags=["trials"], route_class=JsonRoute)
 Number = Annotated[int, Path(ge=0, lt=2**31)]
+
+
+SEEDS = 2**32
+PARAMS_SCHEMA = {
+    "type": "object",
+    "additionalProperties": {"anyOf": [{"type": kind} for kind in ("boolean", "integer", "number", "string")]},
+}
+
+
+def _check_seed(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < SEEDS:
+        raise ValueError(f"must be a whole number from 0 to {SEEDS - 1}, as a trial shows it; or leave it out")
+    return value
 
 
 class Configuration(BaseModel):
@@ -26,10 +40,14 @@ class Configuration(BaseModel):
 
     Attributes:
         params: hyperparameter -> value.
+        seed: of everything random in the trial, as another trial shows it: the same configuration with the same seed
+            gives the same scores, also where the study has it already. Without one it is the study's for the trial's
+            number, and the configuration must be new to the study.
     """
 
     model_config = ConfigDict(extra="forbid")
-    params: dict[str, bool | int | float | str]
+    params: Annotated[dict[str, Any], WithJsonSchema(PARAMS_SCHEMA)]
+    seed: Annotated[int, BeforeValidator(_check_seed), Field(ge=0, lt=SEEDS)] | None = None
 
 
 def _trial(session: Session, name: str, number: int) -> AssignmentRow:
@@ -77,9 +95,9 @@ def get(name: str, number: Number, service: ServiceDep) -> TrialView:
 
 @router.post("/trials", status_code=201, responses=responses(NotFound, Conflict, Invalid, Unavailable))
 def enqueue(name: str, configuration: Configuration, service: ServiceDep, response: Response) -> TrialView:
-    """Have a configuration run next, within the study's budget of trials."""
+    """Have a configuration run next, within the study's budget of trials; with a `seed`, again if it has run before."""
     try:
-        number = own_trials.enqueue(service.core, name, configuration.params)
+        number = own_trials.enqueue(service.core, name, configuration.params, configuration.seed)
     except ValidationError as error:
         raise invalid(error) from None
     service.notifier.notify()

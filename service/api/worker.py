@@ -11,6 +11,7 @@ from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
 from luthier.service.api.context import Service, ServiceDep
+from luthier.service.api.json_body import JsonRoute
 from luthier.service.api.openapi import BYTES
 from luthier.service.api.stored_file import StoredFile
 from luthier.service.errors import Invalid, NotFound, Stale, Unauthorized, Unavailable, responses
@@ -19,7 +20,7 @@ from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import Answer, Assignment, AssignmentKind, Claim, Outcome, Renewal, Report
 from luthier.studies.wire import FileName
 
-router = APIRouter(prefix="/v1/worker", tags=["worker"], responses=responses(Unauthorized))
+router = APIRouter(prefix="/v1/worker", tags=["worker"], route_class=JsonRoute, responses=responses(Unauthorized))
 Id = Annotated[int, Path(ge=1, lt=2**63)]
 LeaseToken = Annotated[str, Header(alias="X-Lease-Token", max_length=64)]
 

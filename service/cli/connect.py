@@ -3,6 +3,7 @@
 Every file of `service/cli/` calls it. It imports slow libraries only where they are used, and never torch.
 """
 
+import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -67,7 +68,10 @@ def connect(server: str | None, token: str | None) -> Iterator["Client"]:
 def read_text(path: Path) -> str:
     """Return the text of a file, or of stdin for `-`. Raises CommandError where it cannot be read."""
     try:
-        return sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+        if str(path) == "-":
+            return sys.stdin.read()
+        content = path.read_bytes()
+        return content.decode(json.detect_encoding(content))  # as YAML and JSON allow: UTF-8, UTF-16 or UTF-32
     except FileNotFoundError:
         raise CommandError(USAGE, f"{path} does not exist.") from None
     except UnicodeDecodeError as error:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from luthier.service.cli.follow import Snapshot
     from luthier.service.client import Client
-    from luthier.service.schemas import PlanView, StudyView
+    from luthier.service.schemas import PlanView, PrunerPlan, StudyView
     from luthier.service.server.home import Holder
 
 PANEL = "Search on this machine"
@@ -186,6 +186,14 @@ def plan(
     emit(answer, output, *(_plan_tables(answer) if output is Format.TABLE else ()))
 
 
+def _prunable(pruner: "PrunerPlan") -> str:
+    """Return how many trials a pruner could end early, as `at most 11 of 16 (median)`."""
+    of = "" if pruner.trials is None else f" of {pruner.trials}"
+    if pruner.prunable_trials is None:
+        return f"any but the first{of} ({pruner.name})"
+    return f"{f'at most {pruner.prunable_trials}' if pruner.prunable_trials else 'none'}{of} ({pruner.name})"
+
+
 def _plan_tables(answer: "PlanView") -> Iterator["Table"]:
     """Yield a plan as a person reads it: the data, the blocks of each model, estimates, batch sizes."""
     yield facts({f"{split} rows": count for split, count in answer.data.rows.items()}, title="Data")
@@ -205,6 +213,7 @@ def _plan_tables(answer: "PlanView") -> Iterator["Table"]:
             "a trial at the baseline": f"{estimates.seconds_per_trial:.1f} s" if estimates else "not estimated",
             "the whole study": f"{estimates.seconds:.0f} s" if estimates and estimates.seconds else None,
             "memory": size(estimates.memory_bytes) if estimates and estimates.memory_bytes else None,
+            "trials that the pruner could end": _prunable(answer.pruner) if answer.pruner else None,
         },
         title="Estimates",
     )

@@ -111,9 +111,21 @@ class Client:
         """Return what a trial has printed, up to its worker's latest message."""
         return self._transport.request("GET", _study(name, "trials", str(number), "logs")).text
 
-    def enqueue(self, name: str, params: Mapping[str, Any]) -> TrialView:
-        """Have this configuration run next. Raises ServiceError 422 when it lies outside the study's space."""
-        return self._transport.model(TrialView, "POST", _study(name, "trials"), json={"params": dict(params)})
+    def enqueue(self, name: str, params: Mapping[str, Any], seed: int | None = None) -> TrialView:
+        """Have this configuration run next.
+
+        Args:
+            name: the study's name.
+            params: hyperparameter -> value, for each searched dimension.
+            seed: as another trial shows it: the same configuration with the same seed gives the same scores, also
+                where the study has it already. None: the seed of the trial's number.
+
+        Raises:
+            ServiceError: 422 when the configuration lies outside the study's space; 409 when the study takes no trial,
+                or has this configuration already and no seed is given.
+        """
+        body = {"params": dict(params)} | ({} if seed is None else {"seed": seed})
+        return self._transport.model(TrialView, "POST", _study(name, "trials"), json=body)
 
     # Schedules
 

@@ -183,14 +183,16 @@ class Claims:
             if token is None:
                 return None
         with self._turns.given_back_on_error(study_id, token):
-            params = self.core.searches.prepared(study, number, patience).ask(number)
+            search = self.core.searches.prepared(study, number, patience)
+            params = search.ask(number)
+            own_seed = None if params is None else search.own_seed(number)  # of a user's, which a crash left there
             with self.core.database.transaction() as session:
                 study = study_rows.lock_by_id(session, study_id)
                 if study is None or not self._turns.is_held(study, token):
                     return None  # too slow: another request has the turn, and adopts the trial
                 self._turns.give_back(session, study_id, token)
                 study.search_error = self.core.searches.faults.healed(study_id, Doing.DRAW)
-                return self._insert_drawn(session, study, number, params, placement)
+                return self._insert_drawn(session, study, number, params, own_seed, placement)
 
     def _next_number(self, session: Session, study: StudyRow) -> int | None:
         """Settle a locked study, and return the number of the trial to ask for; None when it wants none now."""
@@ -205,7 +207,13 @@ class Claims:
         return None if trials is not None and counts.total >= trials else counts.total
 
     def _insert_drawn(
-        self, session: Session, study: StudyRow, number: int, params: Params | None, placement: Placement
+        self,
+        session: Session,
+        study: StudyRow,
+        number: int,
+        params: Params | None,
+        own_seed: int | None,
+        placement: Placement,
     ) -> Assignment | None:
         """Insert a trial of a locked study that Optuna has drawn, and lease it to the worker.
 
@@ -214,6 +222,7 @@ class Claims:
             study: its row.
             number: the trial's number.
             params: the configuration; None: the space is exhausted, and the study's search ends.
+            own_seed: the seed that a user gave with it; None: the study's for its number.
             placement: the worker, and the room on its GPU.
 
         Returns:
@@ -228,7 +237,7 @@ class Claims:
             return None
         now = self.core.database.time(session)
         study.started_at = study.started_at or now
-        row = transitions.queue_trial(session, self.core.leases, study, number, params, now)
+        row = transitions.queue_trial(session, self.core.leases, study, number, params, now, own_seed)
         if study.ending is not None or study.state != StudyState.RUNNING:
             transitions.settle(session, self.core.leases, study)  # if it has stopped, the trial is cancelled, not lost
             return None

@@ -24,14 +24,18 @@ from luthier.studies.hyperparameters import Params
 from luthier.studies.protocol import StudyState
 from luthier.studies.search.search import Search
 
+Wanted = tuple[Params, int | None]  # a configuration, and the seed that a user gave with it
 
-def enqueue(core: Core, name: str, params: dict[str, Any]) -> int:
+
+def enqueue(core: Core, name: str, params: dict[str, Any], seed: int | None = None) -> int:
     """Queue a user's own configuration as the study's next trial, within its budget, and return its number.
 
     Args:
         core: the service's parts.
         name: the study's name.
         params: a value for each searched dimension of the study's space.
+        seed: of everything random in the trial; the study may then have the configuration already. None: the seed of
+            the trial's number.
 
     Raises:
         NotFound: there is no such study.
@@ -52,7 +56,7 @@ def enqueue(core: Core, name: str, params: dict[str, Any]) -> int:
                 raise Unavailable("Another configuration is being drawn right now; try again.", retry_after=1)
         with turns.given_back_on_error(study.id, token), _noted(core, study):
             search = core.searches.prepared(study, first)
-            added, same = _ask_missing_then_enqueue(search, first, params, study.spec.budget.trials)
+            added, same = _ask_missing_then_enqueue(search, first, (params, seed), study.spec.budget.trials)
             with core.database.transaction() as session:
                 study = study_rows.lock(session, name)
                 if not turns.is_held(study, token):
@@ -60,11 +64,11 @@ def enqueue(core: Core, name: str, params: dict[str, Any]) -> int:
                 turns.give_back(session, study.id, token)
                 now = core.database.time(session)
                 study.started_at = study.started_at or now
-                for number, configuration in enumerate(added, first):
-                    transitions.queue_trial(session, core.leases, study, number, configuration, now)
+                for number, (configuration, own_seed) in enumerate(added, first):
+                    transitions.queue_trial(session, core.leases, study, number, configuration, now, own_seed)
     if same is not None:
-        raise Conflict(f"This configuration is trial {same} of {name} already.")
-    if added[-1:] != [params]:
+        raise Conflict(f"This configuration is trial {same} of {name} already; with a seed it runs once more.")
+    if added[-1:] != [(params, seed)]:
         raise Conflict(f"{name} has had all {study.spec.budget.trials} trials of its budget.")
     return first + len(added) - 1
 
@@ -82,30 +86,33 @@ def _next_free_number(session: Session, study: StudyRow) -> int:
 
 
 def _ask_missing_then_enqueue(
-    search: Search, first: int, params: Params, limit: int | None
-) -> tuple[list[Params], int | None]:
-    """Create in Optuna all missing trials, then the user's own configuration if it is new and has room.
+    search: Search, first: int, wanted: Wanted, limit: int | None
+) -> tuple[list[Wanted], int | None]:
+    """Create in Optuna all missing trials, then the user's own configuration if it may run and has room.
 
     Args:
         search: the study's search, whose turn the caller holds.
         first: the number of the first trial that our rows lack.
-        params: the user's configuration.
+        wanted: the user's configuration and seed.
         limit: the budget of trials; None: no limit.
 
     Returns:
         The configurations to insert from number `first` on: the baseline where it is missing (trial 0), trials that
         a crash left in Optuna only, then the user's; and the number of an identical trial, or None. The user's
-        configuration is left out if an identical trial exists or the budget has no room.
+        configuration is left out if the budget has no room, or an identical trial exists and it has no seed.
     """
-    added: list[Params] = []
-    same = search.find(params)
+    params, seed = wanted
+    added: list[Wanted] = []
     while first + len(added) == 0 or search.count() > first + len(added):
-        added.append(search.ask(first + len(added)) or {})
-        same = search.find(params)
+        number = first + len(added)
+        added.append((search.ask(number) or {}, search.own_seed(number)))
+    if seed is not None and added[-1:] == [wanted]:  # this very request, which a crash had cut off
+        return added, None
+    same = search.find(params) if seed is None else None
     number = first + len(added)
     if same is None and (limit is None or number < limit):
-        search.enqueue(number, params)
-        added.append(params)
+        search.enqueue(number, params, seed)
+        added.append(wanted)
     return added, same
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from luthier.service.errors import Conflict
-from luthier.service.lifecycle import retraining, winner
+from luthier.service.lifecycle import no_winner, retraining, winner
 from luthier.service.lifecycle.budget import TrialCounts, find_limit
 from luthier.service.storage.database import Database
 from luthier.service.storage.leases import Leases
@@ -55,10 +55,16 @@ def create(
 
 
 def queue_trial(
-    session: Session, leases: Leases, study: StudyRow, number: int, params: dict[str, Any], now: float
+    session: Session,
+    leases: Leases,
+    study: StudyRow,
+    number: int,
+    params: dict[str, Any],
+    now: float,
+    own_seed: int | None = None,
 ) -> AssignmentRow:
-    """Queue a trial of a locked study, with the seed that belongs to its number, and return its row."""
-    seed = trial_seed(study.spec.seed, number)
+    """Queue a trial of a locked study, with a user's own seed or that of its number, and return its row."""
+    seed = trial_seed(study.spec.seed, number) if own_seed is None else own_seed
     return leases.queue(session, study, AssignmentKind.TRAIN, number, params, seed, now)
 
 
@@ -238,16 +244,15 @@ def _finish(session: Session, database: Database, study: StudyRow) -> None:
 
 
 def _finish_without_winner(session: Session, database: Database, study: StudyRow) -> None:
-    """End a study that has no complete trial; a study that would be completed fails instead."""
+    """End a study that has no complete trial, and say why; a study that would be completed fails instead."""
+    why = no_winner.why_no_winner(session, study)
     if study.ending == StudyState.COMPLETED:
-        last = session.scalar(
-            select(AssignmentRow)
-            .where(AssignmentRow.study_id == study.id, AssignmentRow.error.is_not(None))
-            .order_by(AssignmentRow.finished_at.desc())
-            .limit(1)
-        )
         study.ending = StudyState.FAILED
-        study.error = "No trial ran to its end." + (f" The last failure: {last.error}" if last else "")
+        study.error = why
+    elif study.ending == StudyState.FAILED:
+        study.error = f"{study.error} {why}" if study.error else why
+    else:
+        study.message = f"{study.message} {why}" if study.message else why
     _finish(session, database, study)
 
 

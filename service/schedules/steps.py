@@ -120,7 +120,7 @@ class Steps:
         elif study.state == StudyState.CANCELLED:
             self.end(turn, RunState.CANCELLED, study.message)
         else:
-            self.end(turn, RunState.FAILED, study.error)
+            self.end(turn, RunState.FAILED, study.error or study.message)
 
     def conclude(self, turn: Turn) -> None:
         """Have the study's winner compared with the champion, and promote or keep once that is done.

@@ -7,7 +7,7 @@ not know, so a newer service stays readable.
 from luthier.service.schemas.data import DataView
 from luthier.service.schemas.fleet import ColumnView, HyperparameterView, MetricView, TaskView, WorkerView
 from luthier.service.schemas.listing import Page
-from luthier.service.schemas.plans import ModelPlan, PlanEstimates, PlanView
+from luthier.service.schemas.plans import ModelPlan, PlanEstimates, PlanView, PrunerPlan
 from luthier.service.schemas.problems import Fault, ProblemView, faults_of
 from luthier.service.schemas.schedules import ChampionView, RunView, ScheduleView
 from luthier.service.schemas.studies import (
@@ -40,6 +40,7 @@ __all__ = [
     "PlanEstimates",
     "PlanView",
     "ProblemView",
+    "PrunerPlan",
     "RunView",
     "ScheduleView",
     "StepView",

@@ -38,6 +38,20 @@ class PlanEstimates(BaseModel):
     batch_sizes: list[BatchFit] = []
 
 
+class PrunerPlan(BaseModel):
+    """What the pruner of a spec can do.
+
+    Attributes:
+        name: as in the spec, or the default.
+        trials: the study's trials, at most; null where neither its budget nor its space limits them.
+        prunable_trials: those of them that it can end early, at most; null where `trials` is. It is 0 for no pruner.
+    """
+
+    name: str
+    trials: int | None = None
+    prunable_trials: int | None = None
+
+
 class PlanView(BaseModel):
     """A plan: the space, data, models and estimates of a spec. Nothing is stored.
 
@@ -46,9 +60,11 @@ class PlanView(BaseModel):
         data: sizes of the data, and what is remarkable about it.
         models: in the order of the spec.
         estimates: null where the worker could not probe.
+        pruner: how many trials it can end early.
     """
 
     space: dict[str, Any]
     data: DataView
     models: list[ModelPlan]
     estimates: PlanEstimates | None = None
+    pruner: PrunerPlan | None = None

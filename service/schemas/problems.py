@@ -5,6 +5,25 @@ from typing import Any
 
 from pydantic import BaseModel
 
+_MAPPING = "must be a mapping of keys to values"
+_WORDS = {  # pydantic's type of an error -> what would be right, where its own message speaks of Python
+    "extra_forbidden": "unknown key",
+    "missing": "is missing",
+    "dict_type": _MAPPING,
+    "model_type": _MAPPING,
+    "model_attributes_type": _MAPPING,
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "string_type": "must be text",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "finite_number": "must be a finite number",
+}
 MAX_FAULTS = 20  # that an error lists; a document can hold thousands
 
 
@@ -55,9 +74,21 @@ def faults_of(errors: Iterable[Mapping[str, Any]], skip: int = 0) -> list[Fault]
     faults = [
         Fault(
             path=".".join(str(part) for part in error["loc"][skip:]),
-            message="unknown key" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, "),
+            message=_message(error),
         )
         for error in found[:MAX_FAULTS]
     ]
     more = len(found) - len(faults)
     return [*faults, Fault(path="", message=f"and {more} more")] if more else faults
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    """Return what is wrong with the value of one of pydantic's errors, in words for people."""
+    kind, text = error["type"], error["msg"].removeprefix("Value error, ")
+    if kind == "model_attributes_type" and isinstance(error.get("input"), bytes):
+        return "must be JSON: send it with the header Content-Type: application/json"
+    text = _WORDS.get(kind, text)
+    if text.startswith("Input should be "):
+        text = f"must be {text.removeprefix('Input should be ')}"
+    is_null = "input" in error and error["input"] is None and kind.endswith(("_type", "_error", "enum"))
+    return f"{text}, and is null" if is_null else text

@@ -1,6 +1,7 @@
-"""Whether a spec's sampler can draw from its space: asked before a study is created, never of stored specs.
+"""Whether a spec's sampler can draw and its pruner can end a trial: asked before a study is created.
 
-A lattice that is finer than floats can tell, say, makes Optuna refuse values that it has drawn itself.
+It is never asked of stored specs. A lattice that is finer than floats can tell, say, makes Optuna refuse values that it
+has drawn itself.
 """
 
 from optuna.storages import InMemoryStorage
@@ -10,10 +11,11 @@ from pydantic import ValidationError
 from luthier.studies.dimensions import Range
 from luthier.studies.documents import Path
 from luthier.studies.protocol import TrialState
+from luthier.studies.prunable import prunable_trials, why_none
 from luthier.studies.search.distributions import distributions
 from luthier.studies.search.search import Search
 from luthier.studies.space import Space
-from luthier.studies.spec import StudySpec
+from luthier.studies.spec import NEWEST_SEMANTICS, StudySpec
 
 FINEST_STEP = 1e-6
 """Of the larger end: Optuna takes a value for one of the lattice where it is less than 1e-8 of a step away from it, and
@@ -26,7 +28,25 @@ DRAWS = 3  # the baseline, one that a model cannot know anything for, and one af
 
 
 def search_problems(spec: StudySpec) -> list[tuple[Path, str]]:
-    """Return what keeps the spec's sampler from drawing, each with its path in the spec. Takes some milliseconds."""
+    """Return what keeps the sampler from drawing and the pruner from pruning, each with its path in the spec.
+
+    Takes some milliseconds.
+    """
+    return [*_idle_pruner(spec), *_drawing_problems(spec)]
+
+
+def _idle_pruner(spec: StudySpec) -> list[tuple[Path, str]]:
+    """Return why the spec's pruner can end no trial, if so.
+
+    Schedules of older semantics keep theirs. A study of the baseline alone is a try-out of a spec, whatever its pruner.
+    """
+    trials = spec.possible_trials()
+    if spec.pruner.name == "none" or spec.semantics < NEWEST_SEMANTICS or trials.count <= 1:
+        return []
+    return [] if prunable_trials(spec.pruner, trials) != 0 else [why_none(spec.pruner, trials)]
+
+
+def _drawing_problems(spec: StudySpec) -> list[tuple[Path, str]]:
     problems: list[tuple[Path, str]] = []
     for name, d in _resolved(spec).free().items():
         if isinstance(d, tuple) and len(d) > MOST_CHOICES:

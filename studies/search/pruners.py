@@ -3,8 +3,9 @@
 `search.py` asks one at each report. Steps are counted from 1; a step is the same amount of data in every trial.
 """
 
+import copy
+import math
 import warnings
-from functools import cache
 
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import (
@@ -16,11 +17,14 @@ from optuna.pruners import (
     PercentilePruner,
     SuccessiveHalvingPruner,
 )
+from optuna.study import Study
+from optuna.trial import FrozenTrial
 
+from luthier.studies.prunable import patience_of
 from luthier.studies.spec import StudySpec
-from luthier.studies.strategy import HALVING_FACTOR, HYPERBAND_FACTOR, PATIENCE, PERCENTILE, QUORUM
+from luthier.studies.strategy import HALVING_FACTOR, HYPERBAND_FACTOR, PERCENTILE, QUORUM, SMALLEST_RESOURCE
 
-SMALLEST_RESOURCE = 1  # evaluations: the shortest training that a rung compares
+STANDSTILL_IS_NO_PROGRESS = 2  # semantics of a spec, from which on `patient` ends trials that stand still
 
 
 def make_pruner(spec: StudySpec) -> BasePruner:
@@ -35,7 +39,10 @@ def make_pruner(spec: StudySpec) -> BasePruner:
         percentile = PERCENTILE if p.percentile is None else p.percentile
         return PercentilePruner(percentile, n_startup_trials=startup, n_warmup_steps=warmup)
     if p.name == "patient":
-        return _patient(PATIENCE if p.patience is None else p.patience, startup, warmup)
+        median = MedianPruner(n_startup_trials=startup, n_warmup_steps=warmup)
+        if spec.semantics < STANDSTILL_IS_NO_PROGRESS:
+            return _optunas_patient(median, patience_of(p))
+        return Patient(median, patience_of(p), spec.maximize)
     if p.name == "hyperband":
         factor = p.reduction_factor or HYPERBAND_FACTOR
         return HyperbandPruner(min_resource=SMALLEST_RESOURCE, max_resource=spec.max_steps, reduction_factor=factor)
@@ -45,9 +52,35 @@ def make_pruner(spec: StudySpec) -> BasePruner:
     return NopPruner()
 
 
-@cache
-def _patient(patience: int, startup: int, warmup: int) -> BasePruner:
-    median = MedianPruner(n_startup_trials=startup, n_warmup_steps=warmup)
+class Patient(BasePruner):
+    """Ends a trial that has made no progress for more than `patience` evaluations and is no better than the median.
+
+    Optuna's PatientPruner takes an evaluation that is as good as the best one before for progress, so that it never
+    ends a trial that stands still. Here only a better one is. A trial that stands still where the median is ends too:
+    of equals the earlier trial wins. What it decides depends on the reported scores alone.
+    """
+
+    def __init__(self, median: MedianPruner, patience: int, maximize: bool) -> None:
+        self._median = median
+        self._patience = patience
+        self._sign = 1.0 if maximize else -1.0
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        """Return whether the trial, at its latest evaluation, is to end now."""
+        scores = [self._sign * trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
+        before, after = scores[: -self._patience - 1], scores[-self._patience - 1 :]
+        if not before or max(after) > max(before):
+            return False
+        # The median pruner spares equals: shown the next float below, it compares with "no better than".
+        lower = copy.copy(trial)
+        lower.intermediate_values = {
+            step: math.nextafter(value, -self._sign * math.inf) for step, value in trial.intermediate_values.items()
+        }
+        return bool(self._median.prune(study, lower))
+
+
+def _optunas_patient(median: MedianPruner, patience: int) -> BasePruner:
+    """Return the pruner of studies whose semantics are older: an equal score is progress."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         return PatientPruner(median, patience=patience)

@@ -31,6 +31,7 @@ from luthier.studies.search.study_trials import StudyTrials, Writing
 from luthier.studies.space import Space
 from luthier.studies.spec import StudySpec
 
+OWN_SEED = "luthier:seed"  # a trial's system attribute: the seed that a user gave with its configuration
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 optuna.logging.disable_default_handler()
 optuna.logging.enable_propagation()
@@ -99,10 +100,11 @@ class Search:
         self._trials.create(*drawn)
         return drawn[0]
 
-    def enqueue(self, number: int, params: Params) -> None:
+    def enqueue(self, number: int, params: Params, seed: int | None = None) -> None:
         """Create trial `number`, running, with a user's own configuration, which the space has checked.
 
-        Does nothing when the trial exists with this configuration.
+        Does nothing when the trial exists with this configuration. A seed of the user's is kept with the trial, for
+        whoever adopts it after a crash.
 
         Raises:
             ValueError: When it exists with another one, or when a trial before it does not exist.
@@ -112,7 +114,12 @@ class Search:
             if self._space.key(self._params(trials[number])) != self._space.key(params):
                 raise ValueError(f"trial {number} exists already, with another configuration; ask for its number")
             return
-        self._trials.create(params, {})
+        self._trials.create(params, {} if seed is None else {OWN_SEED: seed})
+
+    def own_seed(self, number: int) -> int | None:
+        """Return the seed that a user gave to trial `number`; None where it has the study's. Raises LookupError."""
+        seed = self._trials.get(number).system_attrs.get(OWN_SEED)
+        return seed if isinstance(seed, int) else None
 
     def find(self, params: Params) -> int | None:
         """Return the number of the first trial, in any state, that has this configuration; None without one."""

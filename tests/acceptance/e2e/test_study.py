@@ -11,6 +11,7 @@ from tests.support.archives import unpack_tar
 from tests.support.external_workers import external_worker
 from tests.support.served import Served, run, spec
 from tests.support.tiny import LABELS, tiny_rows
+from tests.support.waiting import until
 
 Serve = Callable[..., Served]
 
@@ -151,3 +152,33 @@ def test_only_the_child_loads_torch(shared: Served, tiny: Path) -> None:
     assert not loads_torch(shared.process.pid)
     found = {line.split("-m ")[1].split()[0]: loads_torch(pid) for pid, line in shared.processes()}
     assert found == {"luthier.trials": False, "luthier.trials.child": True}
+
+
+@pytest.mark.timeout(240)
+def test_a_configuration_with_the_seed_of_its_trial_gives_the_same_scores_again(serve: Serve, tiny: Path) -> None:
+    served = serve("again")
+    document = spec(tiny, "again", budget={"trials": 30}, parallel=1)
+    assert served.client.post("/v1/studies", json=document).status_code == 201
+
+    def ended(number: int) -> dict[str, Any]:
+        route = f"/v1/studies/again/trials/{number}"
+
+        def trial() -> dict[str, Any] | None:
+            answer = served.client.get(route).json()
+            return answer if answer.get("state") == "complete" else None
+
+        return until(trial, seconds=100) or {}
+
+    first = ended(1)
+    added = served.client.post("/v1/studies/again/trials", json={"params": first["params"], "seed": first["seed"]})
+    assert added.status_code == 201, added.text
+    served.kill()
+    served.start()
+    second = ended(added.json()["number"])
+    assert second["number"] != first["number"]
+    assert [second[key] for key in ("params", "seed", "value", "values")] == [
+        first[key] for key in ("params", "seed", "value", "values")
+    ]
+    other = served.client.post("/v1/studies/again/trials", json={"params": first["params"], "seed": first["seed"] ^ 1})
+    assert ended(other.json()["number"])["values"] != first["values"]
+    served.client.post("/v1/studies/again/stop")

@@ -90,21 +90,100 @@ def test_the_budget_of_failures(house: Running, worker: ScriptedWorker, complete
     assert worker.claim() is None
     study = house.study()
     assert study["state"] == "failed"
-    assert study["error"] == "2 trials failed, which is the budget's limit."
+    assert study["error"].startswith("2 trials failed, which is the budget's limit.")
+    assert ("No trial ran to its end. Of 2 trials, 2 failed" in study["error"]) == (completed == 0)
     assert bool(study["model"]) == bool(completed)
     assert house.client.get("/v1/studies/s1/model").status_code == (200 if completed else 404)
 
 
-def test_no_complete_trial_is_a_failure_with_the_last_error(house: Running, worker: ScriptedWorker) -> None:
-    house.started(worker, budget={"trials": 2}, parallel=1)
-    for i in (1, 2):
-        worker.finish(worker.take(), "failed", reason="error", problem={"message": f"The disk is full ({i})."})
+def test_no_complete_trial_is_a_failure_with_the_commonest_error(house: Running, worker: ScriptedWorker) -> None:
+    house.started(worker, budget={"trials": 3}, parallel=1)
+    for text in ("A flake.", "The disk is full.\nTraceback", "The disk is full.\nTraceback"):
+        worker.finish(worker.take(), "failed", reason="error", problem={"message": text})
     study = house.study()
     assert study["state"] == "failed"
     assert study["best"] is None
     assert study["model"] is None
-    assert study["error"] == "No trial ran to its end. The last failure: The disk is full (2)."
+    assert study["error"] == (
+        "No trial ran to its end. Of 3 trials, 3 failed with an error (`luthier logs s1 N` shows trial N). "
+        "The commonest error (of trial 1): The disk is full."
+    )
     problem(house.client.get("/v1/studies/s1/model"), 404)
+
+
+ENDS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "diverged": (
+        {"status": "pruned", "reason": "diverged"},
+        {},
+        "diverged, their loss became NaN or infinite (lower space.learning_rate.high, which is 0.001)",
+    ),
+    "diverged at choices": (
+        {"status": "pruned", "reason": "diverged"},
+        {"space": {"learning_rate": [0.5, 10], "epochs": 1}},
+        "leave the largest out of space.learning_rate, which goes up to 10",
+    ),
+    "diverged at a fixed rate": (
+        {"status": "pruned", "reason": "diverged"},
+        {"space": {"learning_rate": 7, "batch_size": [8, 16], "epochs": 1}},
+        "lower space.learning_rate, which is 7",
+    ),
+    "diverged at the default": (
+        {"status": "pruned", "reason": "diverged"},
+        {"space": {"batch_size": [8, 16], "epochs": 1}},
+        "lower space.learning_rate, which is 5e-05",
+    ),
+    "oom": ({"reason": "oom"}, {}, "did not fit in memory, even one example at a time (lower space.max_length"),
+    "timeout": (
+        {"reason": "timeout"},
+        {"budget": {"trials": 2, "trial_seconds": 60}},
+        "took too long (raise budget.trial_seconds, which is 60",
+    ),
+    "a lost worker": ({"reason": "lost_worker"}, {}, "lost their workers too often (the workers' logs"),
+    "bad data": ({"reason": "bad_data"}, {}, "could not use the model or the data"),
+    "pruned": ({"status": "pruned"}, {}, "were ended early by the pruner (take pruner.name: none"),
+}
+
+
+@pytest.mark.parametrize("kind", ENDS)
+def test_a_study_without_a_complete_trial_says_how_they_ended_and_the_cure(house_sqlite: Running, kind: str) -> None:
+    house, worker = house_sqlite, house_sqlite.worker()
+    outcome, changes, text = ENDS[kind]
+    name = kind.replace(" ", "-")
+    house.started(worker, name, **{"budget": {"trials": 2}, "parallel": 1, **changes})
+    told = {"status": "failed"} | outcome
+    if told["status"] == "failed":
+        told["problem"] = {"message": "What the library said."}
+    for _ in range(2):
+        worker.finish(worker.take(), **told)
+    study = house.study(name)
+    assert study["state"] == "failed"
+    assert f"No trial ran to its end. Of 2 trials, 2 {text}" in study["error"] or text in study["error"]
+    assert ("The commonest error (of trial 0): What the library said." in study["error"]) == ("problem" in told)
+
+
+def test_several_ways_are_counted_the_commonest_first(house_sqlite: Running) -> None:
+    house, worker = house_sqlite, house_sqlite.worker()
+    house.started(worker, "several", budget={"trials": 4}, parallel=1)
+    worker.finish(worker.take(), "failed", reason="oom", problem={"message": "CUDA out of memory."})
+    for _ in range(3):
+        worker.finish(worker.take(), "pruned", reason="diverged")
+    error = house.study("several")["error"]
+    assert error.startswith("No trial ran to its end. Of 4 trials, 3 diverged")
+    assert "; 1 did not fit in memory" in error
+    assert error.endswith("The commonest error (of trial 0): CUDA out of memory.")
+
+
+def test_a_study_that_is_stopped_says_so_too(house_sqlite: Running) -> None:
+    house, worker = house_sqlite, house_sqlite.worker()
+    house.started(worker, "stopped", budget={"trials": 4}, parallel=1)
+    worker.finish(worker.take(), "pruned", reason="diverged")
+    house.client.post("/v1/studies/stopped/stop")
+    study = house.study("stopped")
+    assert study["state"] == "stopped"
+    assert study["message"].startswith("Stopped on request. No trial ran to its end. Of 1 trial, 1 diverged")
+    house.started(worker, "unbegun", budget={"trials": 4})
+    house.client.post("/v1/studies/unbegun/stop")
+    assert house.study("unbegun")["message"] == "Stopped on request. No trial was started."
 
 
 @pytest.mark.parametrize("sampler", ["grid", "random", "tpe"])

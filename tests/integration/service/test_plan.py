@@ -44,9 +44,44 @@ def test_a_plan_tells_what_would_run(house: Running) -> None:
     assert model["model"] == "models/tiny"
     assert len(model["blocks"]) == 6
     assert model["trainable_parameters"] == [610, 510, 410, 310, 210, 110, 10]
+    assert body["pruner"] == {"name": "none", "trials": 10, "prunable_trials": 0}
     sizes = body["estimates"].pop("batch_sizes")
     assert body["estimates"] == {"seconds_per_trial": 12.5, "seconds": 62.5, "memory_bytes": 1_000_000}
     assert sizes[1] == {"batch_size": 32, "fits": False, "micro_batch": 16, "memory_bytes": 4_000_000}
+    assert nothing_stored(house)
+
+
+def test_a_plan_says_how_many_trials_the_pruner_could_end(house: Running) -> None:
+    pruner = {"name": "median", "startup_trials": 4}
+    body = planned(house, ScriptedWorker.inspect, budget={"trials": 10}, pruner=pruner).json()
+    assert body["pruner"] == {"name": "median", "trials": 10, "prunable_trials": 6}
+    small = {"freeze_depth": {"low": 0, "high": "auto"}, "epochs": 2}  # 7 depths, once the model is open
+    body = planned(house, ScriptedWorker.inspect, budget={"trials": 10}, pruner=pruner, space=small).json()
+    assert body["pruner"] == {"name": "median", "trials": 7, "prunable_trials": 3}
+    endless = planned(house, ScriptedWorker.inspect, budget={"gpu_seconds": 60}, pruner=pruner).json()
+    assert endless["pruner"] == {"name": "median", "trials": None, "prunable_trials": None}
+
+
+@pytest.mark.parametrize(
+    ("pruner", "path"),
+    [
+        ({"name": "median", "startup_trials": 10}, "pruner.startup_trials"),
+        ({"name": "median", "warmup_steps": 2}, "pruner.warmup_steps"),
+        ({"name": "patient", "patience": 1}, "pruner.patience"),
+    ],
+)
+def test_a_pruner_that_can_end_no_trial_is_refused_wherever_a_spec_is_sent(
+    house: Running, pruner: dict[str, Any], path: str
+) -> None:
+    sent = spec(budget={"trials": 10}, pruner=pruner)
+    for route in ("/v1/studies", "/v1/studies:plan"):
+        assert paths(house.client.post(route, json=sent)) == {path}
+    study = {key: value for key, value in sent.items() if key != "name"}
+    nightly = {"name": "nightly", "cron": "@daily", "study": study}
+    assert paths(house.client.post("/v1/schedules", json=nightly)) == {f"study.{path}"}
+    good = nightly | {"study": study | {"pruner": {"name": "none"}}}
+    assert house.client.post("/v1/schedules", json=good).status_code == 201
+    assert paths(house.client.patch("/v1/schedules/nightly", json={"study": study})) == {f"study.{path}"}
     assert nothing_stored(house)
 
 

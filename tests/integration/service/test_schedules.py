@@ -152,6 +152,24 @@ def test_a_study_that_fails_fails_the_run_and_the_next_due_time_tries_again(nigh
     assert it.run("b")["state"] == "finished"
 
 
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_run_without_a_complete_trial_says_how_its_trials_ended(
+    nightly: Callable[..., Nightly], stopped: bool
+) -> None:
+    it = nightly()
+    it.due()
+    it.worker.inspect(it.worker.take(AssignmentKind.INSPECT))
+    it.house.tick(it.now)
+    while (a := it.worker.claim()) is not None:
+        it.worker.finish(a, "pruned", reason="diverged")
+        if stopped:
+            it.house.client.post(f"/v1/studies/{it.runs()[0]['study']}/stop")
+    it.house.tick(it.now)
+    run = it.runs()[0]
+    assert run["state"] == "failed"
+    assert "diverged, their loss became NaN or infinite (lower space.learning_rate.high" in run["message"]
+
+
 @pytest.mark.parametrize(
     ("concurrency", "first", "second"),
     [

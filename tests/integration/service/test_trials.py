@@ -1,10 +1,12 @@
 """/v1/studies/{name}/trials: listed, read, added by users; their logs."""
 
 import json
+import re
 from typing import Any
 
 import pytest
 
+from luthier.service.lifecycle import study_rows
 from tests.support.harness import Running, ScriptedWorker, held, paths, problem
 
 OWN = {"learning_rate": 2e-4, "batch_size": 8, "epochs": 2, "freeze_depth": 6}
@@ -119,6 +121,162 @@ def test_a_configuration_that_was_run_is_a_conflict(house: Running, worker: Scri
     worker.drain()
     params = [json.dumps(trial["params"], sort_keys=True) for trial in house.trials()]
     assert len(set(params)) == len(params) == 4
+
+
+def test_a_score_can_be_asked_for_again_by_its_seed(house: Running, worker: ScriptedWorker) -> None:
+    house.started(worker, parallel=1, budget={"trials": 6})
+    worker.train(worker.take())
+    (baseline,) = house.trials()
+    again = {"params": baseline["params"], "seed": baseline["seed"]}
+    assert (
+        "with a seed"
+        in problem(house.client.post("/v1/studies/s1/trials", json={"params": again["params"]}), 409)["detail"]
+    )
+    for number in (1, 2):
+        added = house.client.post("/v1/studies/s1/trials", json=again)
+        assert added.status_code == 201, added.text
+        assert (added.json()["number"], added.json()["seed"]) == (number, baseline["seed"])
+        a = worker.take()
+        assert (a.number, a.seed, a.params["epochs"]) == (number, baseline["seed"], baseline["params"]["epochs"])
+        worker.train(a)
+    other = house.client.post("/v1/studies/s1/trials", json=again | {"seed": 2**32 - 1})
+    assert other.json()["seed"] == 2**32 - 1
+    worker.drain()
+    assert house.study()["state"] == "completed"
+    assert [trial["number"] for trial in house.trials()] == list(range(6))
+    assert len({json.dumps(trial["params"], sort_keys=True) for trial in house.trials()}) == 3
+
+
+def cut_off(house: Running) -> None:
+    """Leave a request as a kill between its two writes does: Optuna has the trial, our rows lack it."""
+    with house.core.database.reading() as session:
+        study = study_rows.find(session, "s1")
+    house.core.searches.get(study).enqueue(1, dict(OWN), 77)
+    house.core.searches.close()
+
+
+@pytest.mark.parametrize("is_cut_off", [True, False])
+def test_a_seed_outlives_a_service_that_is_killed(house: Running, worker: ScriptedWorker, is_cut_off: bool) -> None:
+    house.started(worker, parallel=1, budget={"trials": 6})
+    worker.train(worker.take())
+    if is_cut_off:
+        cut_off(house)
+        assert len(house.trials()) == 1
+    else:
+        house.client.post("/v1/studies/s1/trials", json={"params": OWN, "seed": 77})
+        house.core.searches.close()
+    a = worker.take()
+    assert (a.number, a.seed) == (1, 77)
+    assert a.params.items() >= OWN.items()
+    worker.finish(a, "released")
+    assert worker.take().seed == 77, "the next attempt has it too"
+
+
+def test_a_request_that_was_cut_off_is_not_added_twice_when_it_is_repeated(
+    house: Running, worker: ScriptedWorker
+) -> None:
+    house.started(worker, parallel=1, budget={"trials": 6})
+    worker.train(worker.take())
+    cut_off(house)
+    added = house.client.post("/v1/studies/s1/trials", json={"params": OWN, "seed": 77})
+    assert added.status_code == 201, added.text
+    assert (added.json()["number"], added.json()["seed"]) == (1, 77)
+    assert len(house.optuna()) == 2
+
+
+@pytest.mark.parametrize("seed", [True, "7", 7.0, 7.5, -1, 2**32, 10**400, [7], {}])
+def test_a_seed_is_a_whole_number_of_32_bits(inspected: Running, seed: Any) -> None:
+    content = json.dumps({"params": OWN, "seed": seed})
+    headers = {"content-type": "application/json"}
+    body = problem(inspected.client.post("/v1/studies/s1/trials", content=content, headers=headers), 422)
+    (error,) = body["errors"]
+    assert error["path"] == "seed"
+    assert error["message"].startswith(("must be a whole number from 0 to 4294967295", "must be"))
+
+
+BODIES: list[tuple[str, str, str]] = [
+    ("null", "", "is null"),
+    ("", "", "is missing"),
+    ("[]", "", "is a list"),
+    ('"params"', "", "is a single value"),
+    ("{}", "params", "is missing"),
+    ('{"params": null}', "params", "must be a mapping of keys to values, and is null"),
+    ('{"params": []}', "params", "must be a mapping"),
+    ('{"params": {"learning_rate": null}}', "params.learning_rate", "must be a number"),
+    ('{"params": {"learning_rate": [1e-4]}}', "params.learning_rate", "must be a number"),
+    ('{"params": {"batch_size": {}}}', "params.batch_size", "must be a whole number"),
+    ('{"params": {}, "params": {}}', "params", "is given twice; leave one of the two out"),
+    ('{"params": {"epochs": 1, "epochs": 2}}', "params.epochs", "is given twice"),
+    ('{"params": {"learning_rate": NaN}}', "params.learning_rate", "must be a finite number"),
+    ('{"params": {"learning_rate": 1e-4', "", "send all of it"),
+    ('{"params": {"learning_rate": 1e-4}, "sed": 1}', "sed", "unknown key"),
+    (r'{"params": {"\ud83d": 1}}', "params", "surrogate"),
+]
+
+
+@pytest.mark.parametrize(("content", "path", "words"), BODIES, ids=lambda value: str(value)[:40])
+def test_a_body_that_is_wrong_gets_a_sentence(inspected: Running, content: str, path: str, words: str) -> None:
+    headers = {"content-type": "application/json"}
+    body = problem(inspected.client.post("/v1/studies/s1/trials", content=content.encode(), headers=headers), 422)
+    found = {error["path"]: error["message"] for error in body["errors"]}
+    assert words in found[path]
+    for text in (body["detail"], *found.values()):
+        assert not re.search("dict|Input should|Field required|NoneType|object to extract", text), text
+
+
+def test_a_body_with_a_mark_of_utf_8_is_read_and_one_without_its_type_says_so(
+    house: Running, worker: ScriptedWorker
+) -> None:
+    house.started(worker)
+    content = b"\xef\xbb\xbf" + json.dumps({"params": OWN}).encode()
+    post = house.client.post
+    assert post("/v1/studies/s1/trials", content=content, headers={"content-type": "application/json"}).is_success
+    body = problem(post("/v1/studies/s1/trials", content=content), 422)
+    assert "Content-Type: application/json" in body["detail"]
+
+
+@pytest.mark.parametrize("route", ["claim", "report", "renew", "finish"])
+@pytest.mark.parametrize(
+    ("content", "path", "words"),
+    [
+        ("null", "", "is null"),
+        ("[]", "", "is a list"),
+        ('{"worker": "w1"', "", "send all of it"),
+        ('{"worker": "w1", "worker": "w2"}', "worker", "is given twice"),
+        ('{"gpu": {"id": "a", "id": "b"}}', "gpu.id", "is given twice"),
+        ('{"seconds": NaN}', "seconds", "must be a finite number"),
+    ],
+)
+def test_the_worker_protocol_reads_bodies_as_strictly(
+    house_sqlite: Running, route: str, content: str, path: str, words: str
+) -> None:
+    headers = {"content-type": "application/json"}
+    body = problem(house_sqlite.client.post(f"/v1/worker/{route}", content=content, headers=headers), 422)
+    assert [words in error["message"] for error in body["errors"] if error["path"] == path] == [True]
+
+
+@pytest.mark.parametrize(
+    ("method", "route"),
+    [("POST", "studies"), ("POST", "studies:plan"), ("POST", "schedules"), ("PATCH", "schedules/nightly")],
+)
+@pytest.mark.parametrize(
+    ("content", "path", "words"),
+    [
+        ("null", "", "null"),
+        ("[]", "", "is a list"),
+        ('{"name": "x", "cron":', "", "send all of it"),
+        ('{"study": {"budget": {"trials": 1, "trials": 2}}}', "study.budget.trials", "is given twice"),
+        ('{"study": {"budget": {"trials": NaN}}}', "study.budget.trials", "must be a finite number"),
+    ],
+)
+def test_documents_are_read_as_strictly(
+    house_sqlite: Running, method: str, route: str, content: str, path: str, words: str
+) -> None:
+    headers = {"content-type": "application/json"}
+    answer = house_sqlite.client.request(method, f"/v1/{route}", content=content, headers=headers)
+    body = problem(answer, 422)
+    assert words in body["detail"]
+    assert path == "" or path in {error["path"] for error in body["errors"]}
 
 
 def test_the_budget_holds_for_users_too(house: Running, worker: ScriptedWorker) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from luthier.service.errors import invalid
+from luthier.service.errors import invalid, unreadable
 from luthier.service.schemas.problems import MAX_FAULTS
-from luthier.studies.documents import MAX_BYTES, load_document
+from luthier.studies.documents import MAX_BYTES, DocumentError, decode, load_document, parse_message
 from luthier.studies.markup import MAX_DEPTH, MAX_VALUES
 from luthier.studies.spec import parse_spec
 from tests.support.specs import document
@@ -69,7 +69,12 @@ def test_json_is_read_as_json_and_braces_of_yaml_as_yaml(text: str, value: Any) 
     ("text", "message"),
     [
         ('{"a": 1, "a": 2}', "a is given twice"),
-        ('{"s": {"a": 1, "a": 2}}', "a is given twice"),
+        ('{"s": {"a": 1, "a": 2}}', "s.a is given twice; leave one of the two out"),
+        ('{"s": [1, {"b": [{}, {"a": 1, "a": 2}]}]}', "s.1.b.1.a is given twice"),
+        ("s:\n- b:\n    c: 1\n    c: 2", "line 4: c is given twice"),
+        ('{"name": "x", "space": {"learning_rate": [1, 2', "line 1 column .*send all of it"),
+        ('{"name": "x", "task": "text-cl', "send all of it"),
+        ('{"name": "x"', "send all of it"),
         ("a: 1\nb: {c: 1, c: 2}", "line 2: c is given twice"),
         ('{"a" 1}', "Expecting ':' delimiter: line 1 column 6"),
         ('{\n\t"a": 1,\n\t"b" 2\n}', "Expecting ':' delimiter: line 3 column 6"),
@@ -99,6 +104,49 @@ def test_a_value_that_no_document_may_hold_is_named_by_its_path(text: str, path:
     with pytest.raises(ValidationError) as caught:
         load_document(text)
     assert [".".join(map(str, error["loc"])) for error in caught.value.errors()] == [path]
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "words"),
+    [
+        ("null", "", "must be an object.* is null"),
+        ("[1]", "", "is a list"),
+        ("3", "", "is a single value"),
+        ("", "", "Expecting value"),
+        ('{"a": 1,}', "", "line 1 column"),
+        ('{"a": {"b": 1', "", "send all of it"),
+        ('{"a": "b', "", "send all of it"),
+        ('{"a": {"b": [{"c": 1, "c": 1}]}}', "a.b.0.c", "a.b.0.c is given twice"),
+        ('{"a": NaN}', "a", "a must be a finite number"),
+        ('{"a": [0, -Infinity]}', "a.1", "must be a finite number"),
+        ('{"a": 1e999}', "a", "must be a finite number"),
+        (r'{"a": "\ud83d"}', "a", "surrogate"),
+        (r'{"a": {"\ude00": 1}}', "a", "surrogate"),
+        ('{"a": ' * 100_000, "", "nested deeper"),
+    ],
+)
+def test_a_message_that_is_no_json_object_is_refused_with_a_sentence(text: str, path: str, words: str) -> None:
+    with pytest.raises(DocumentError, match=words) as refused:
+        parse_message(text)
+    assert ".".join(map(str, refused.value.path)) == path
+
+
+@pytest.mark.parametrize("text", ["s:\n- b:\n    c: 1\n    c: 2", '{"s": [{"b": {"c": 1, "c": 2}}]}'])
+def test_a_key_that_is_given_twice_is_named_by_its_path(text: str) -> None:
+    with pytest.raises(DocumentError) as refused:
+        load_document(text)
+    assert refused.value.path == ("s", 0, "b", "c")
+    assert unreadable(refused.value).errors[0].path == "s.0.b.c"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_a_message_is_read_in_every_encoding_of_json(encoding: str) -> None:
+    assert parse_message(decode('{"a": {"a": "é", "b": [{"a": 1}, {"a": 2}]}}'.encode(encoding)))["a"]["a"] == "é"
+
+
+def test_bytes_that_are_no_text_are_refused_with_the_cure() -> None:
+    with pytest.raises(DocumentError, match="byte 6 is not; save it as UTF-8"):
+        decode(b'{"a": \xe9}')
 
 
 FULL = MAX_BYTES - 100

@@ -7,6 +7,7 @@ import pytest
 from luthier.studies.protocol import TrialState
 from luthier.studies.search.storage import Storage
 from tests.support.searches import FIVE_EPOCHS, start, train
+from tests.support.specs import SPACE
 
 PRUNERS: list[dict[str, Any]] = [
     {"name": "median"},
@@ -43,6 +44,51 @@ def test_neither_the_baseline_nor_a_trial_at_its_last_evaluation_is_pruned(
     search.ask(9)
     assert not any(search.report(9, step, 0.9) for step in range(1, 5))
     assert search.report(9, 5, 0.2) is False, "its best model may win"
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "loss"])
+@pytest.mark.parametrize(("patience", "step"), [(0, 2), (1, 3), (2, 4)])
+@pytest.mark.parametrize("level", [0.2, 0.5])
+def test_a_patient_pruner_ends_a_trial_that_stands_exactly_still(
+    sqlite: Storage, metric: str, patience: int, step: int, level: float
+) -> None:
+    """Also one that stands where the median is: of equals the earlier trial wins."""
+    sign = -1.0 if metric == "loss" else 1.0
+    pruner = {"name": "patient", "patience": patience, "startup_trials": 2}
+    search = start(sqlite, space=FIVE_EPOCHS, pruner=pruner, semantics=2, objective={"metric": metric})
+    train(search, 0, [sign * 0.5] * 5)
+    train(search, 1, [sign * value for value in (0.5, 0.6, 0.7, 0.8, 0.9)])
+    train(search, 2, [sign * value for value in (0.1, 0.2, 0.3, 0.4, 0.5)])
+    assert train(search, 3, [sign * level] * 5) == step
+    assert train(search, 4, [sign * 0.95] * 5) is None, "it leads: it may win"
+    assert train(search, 5, [sign * value for value in (0.1, 0.11, 0.12, 0.13, 0.14)]) is None, "it gets better"
+
+
+def test_a_patient_pruner_counts_from_the_last_best_score(sqlite: Storage) -> None:
+    pruner = {"name": "patient", "patience": 1, "startup_trials": 1}
+    search = start(sqlite, space=SPACE | {"epochs": 9}, pruner=pruner, semantics=2)
+    train(search, 0, [0.9] * 9)
+    assert train(search, 1, [0.1, 0.1, 0.2, 0.2, 0.3, 0.3, 0.3, 0.3, 0.3]) == 7
+
+
+def test_a_decision_on_a_standstill_is_made_again_by_a_service_that_has_only_the_scores(sqlite: Storage) -> None:
+    pruner = {"name": "patient", "patience": 1, "startup_trials": 1}
+    spec = {"space": FIVE_EPOCHS, "pruner": pruner, "semantics": 2}
+    search = start(sqlite, **spec)
+    train(search, 0, [0.9] * 5)
+    search.ask(1)
+    assert not any(search.report(1, step, 0.3) for step in (1, 2))
+    again = start(sqlite, **spec)  # after a kill: nothing but the database is left
+    assert again.report(1, 3, 0.3) is True
+    assert start(sqlite, **spec).report(1, 3, 0.3) is True
+
+
+def test_a_study_of_older_semantics_keeps_taking_equal_scores_for_progress(sqlite: Storage) -> None:
+    pruner = {"name": "patient", "patience": 1, "startup_trials": 1}
+    search = start(sqlite, space=FIVE_EPOCHS, pruner=pruner)
+    train(search, 0, [0.9] * 5)
+    assert train(search, 1, [0.1] * 5) is None
+    assert train(search, 2, [0.3, 0.2, 0.1, 0.1, 0.1]) == 3
 
 
 def test_a_decision_to_prune_outlives_the_worker_that_did_not_hear_it(sqlite: Storage) -> None:
