@@ -57,6 +57,10 @@ class ClassTargets(Targets):
         found = Counter(label for rows in splits for label in self.class_ids(rows))
         return {name: found[i] for i, name in enumerate(self.names)}
 
+    def as_text(self, target: Any) -> str:
+        """Return a row's label, or its words' tags."""
+        return " ".join(self.names[label] for label in self.class_ids([target]))
+
     def strata(self, rows: Sequence[Any]) -> list[Hashable]:
         """Return each row's class."""
         return list(rows)

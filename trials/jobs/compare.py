@@ -13,6 +13,7 @@ from pathlib import Path
 from luthier.studies.protocol import Assignment
 from luthier.studies.results import Comparison
 from luthier.studies.wire import FileRef
+from luthier.trials.data.repeats import UNITED_SEMANTICS, plain_columns
 from luthier.trials.data.row_digests import row_digests
 from luthier.trials.data.splits import Split
 from luthier.trials.errors import BadData
@@ -50,7 +51,7 @@ def compare(assignment: Assignment, session: Session, cache: ModelCache) -> Comp
     try:
         refs = (assignment.champion, assignment.challenger)
         packed = [unpack(session.folder, ref, work, assignment.spec.task) for ref in refs]
-        rows = _unseen_rows(test, packed)
+        rows = _unseen_rows(test, packed, assignment.spec.semantics)
         models = [
             predict(model, test.take(rows), data.targets, assignment.spec.task, session, cache.micro_batch)
             for model in packed
@@ -62,10 +63,13 @@ def compare(assignment: Assignment, session: Session, cache: ModelCache) -> Comp
     return _comparison(assignment, session, test, rows, models)
 
 
-def _unseen_rows(test: Split, models: Sequence[PackedModel]) -> list[int]:
+def _unseen_rows(test: Split, models: Sequence[PackedModel], semantics: int) -> list[int]:
     """Return the numbers of the test examples that none of the models was trained or chosen on."""
     seen = frozenset[bytes]().union(*(model.seen for model in models))
-    return [row for row, digest in enumerate(row_digests(test.columns)) if digest not in seen]
+    marks = [row_digests(test.columns)]
+    if semantics >= UNITED_SEMANTICS:  # a model of an earlier version has marks of inputs as they were written
+        marks.append(row_digests(plain_columns(test.columns)))
+    return [row for row, forms in enumerate(zip(*marks, strict=True)) if seen.isdisjoint(forms)]
 
 
 def _empty_comparison(excluded: int, predictions: FileRef) -> Comparison:
