@@ -131,6 +131,26 @@ def test_a_row_that_was_seen_is_known_by_its_words(assign: Assign, tmp_path: Pat
     assert (found.examples, found.excluded) == (unseen, 40 - unseen)
 
 
+@pytest.mark.parametrize(("semantics", "independent"), [(1, True), (2, False)])
+def test_copies_of_an_example_are_one_piece_of_evidence(
+    assign: Assign, tmp_path: Path, semantics: int, independent: bool
+) -> None:
+    paths = {
+        name: tiny_csv(tmp_path / f"{name}.csv", rows=40, seed=i) for i, name in enumerate(("train", "validation"))
+    }
+    rows = [(f"{text} {i}", label) for i, (text, label) in enumerate(tiny_rows(8, seed=3))] * 6
+    paths["test"] = tmp_path / "test.csv"
+    with paths["test"].open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+    source = {name: str(path) for name, path in paths.items()}
+    spec = {"dataset": {"source": source}, "semantics": semantics}
+    models = [packed(assign, Memory(tmp_path / f"{n}"), params={"epochs": n}, spec=spec) for n in (1, 3)]
+    found = compared(assign, tmp_path / "c", *models, spec=spec)
+    assert (found.examples, found.independent) == (48, independent)
+    assert len(found.exchanged) == (0 if independent else REPLICATES)
+    assert all((8 * difference).is_integer() for difference in found.exchanged), "six copies are exchanged, or none"
+
+
 def test_a_metric_that_is_no_mean_is_resampled(assign: Assign, tmp_path: Path) -> None:
     spec = {"objective": {"metric": "macro_f1"}}
     champion = packed(assign, Memory(tmp_path / "a"), params={"epochs": 1}, spec=spec)
