@@ -25,12 +25,14 @@ UNITED_SEMANTICS = 2
 
 _LONG = 1 << 16  # characters; a list of the words of such a text would take several times its memory
 _BLANKS = {code: " " for code in range(0x3001) if chr(code).isspace()}  # Unicode's last is the ideographic space
-_NOUNS = {"audio": "sounds", "image": "images", "tokens": "sentences", "text_pair": "pairs of texts", "text": "texts"}
+_NOUNS = {"audio": "sound", "image": "image", "tokens": "sentence", "text_pair": "pair of texts", "text": "text"}
 
 
-def noun(columns: Collection[str]) -> str:
-    """Return the plural of what a model's input is, from the roles that it has."""
-    return next((name for role, name in _NOUNS.items() if role in columns), "inputs")
+def noun(columns: Collection[str], count: int = 2) -> str:
+    """Return what a model's input is, from the roles that it has; of several the plural."""
+    name = next((name for role, name in _NOUNS.items() if role in columns), "input")
+    first, *others = name.split()
+    return name if count == 1 else " ".join([f"{first}s", *others])
 
 
 def plain_text(text: str) -> str:

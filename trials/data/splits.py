@@ -166,9 +166,10 @@ def _too_few(pool: Split, units: Sequence[list[int]], groups: list[str] | None, 
         return f"{len(pool)} rows are too few to draw a {drawn[0]} split from; add rows or give it a file."
     different = len(pool) - sum(len(unit) - 1 for unit in units)
     sides = " and ".join(name for name in ("validation", "test") if name in drawn)
+    held = f"{different} different {noun(pool.columns, different)}"
     return (
-        f"{len(pool)} rows hold only {different} different {noun(pool.columns)}: too few to draw {sides} from, because "
-        f"rows with the same input stay on one side; add rows with others, or give {sides} a file each."
+        f"{len(pool)} rows hold only {held}: too few to draw {sides} from, because rows with the same input stay on "
+        f"one side; add rows with others, or give {sides} a file each."
     )
 
 
