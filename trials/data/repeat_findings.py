@@ -1,4 +1,4 @@
-"""What an inspection tells of rows with the same input: repeats, across given splits too, and labels that contradict.
+"""Findings on rows with the same input: repeats, also across given splits, and labels that contradict.
 
 `load_data` calls `repeat_findings` for an inspection, before splits are drawn: splits that are drawn share no input.
 """
