@@ -1,6 +1,7 @@
 """A child that trains nothing: the real message loop, with entries that follow the `params`.
 
-act     ok | hang | die | oom | error | bad_data | full | exit | quiet (reports nothing until it is told to end)
+act     ok | hang | die | oom | error | bad_data | full | exit | quiet (reports nothing until it is told to end) |
+        deaf (for 2 s in one call of C, in which no other Python code of this process runs)
 steps   evaluations reported (default 1), `pause` seconds after each
 loss    of every evaluation (default NaN), and `scores` more of them
 fits    examples that fit in memory together, as if more had not
@@ -9,6 +10,7 @@ ended   the file that it makes after its last report
 secrets writes to this file which tokens this process's memory holds, and the store's mark, which it does hold
 """
 
+import ctypes
 import errno
 import hashlib
 import os
@@ -95,6 +97,8 @@ def end_as(act: str, session: Session) -> None:
         case "hang":
             print("this is no message", flush=True)
             time.sleep(600)
+        case "deaf":
+            ctypes.PyDLL(None).usleep(2_000_000)  # as the tokenizer of a huge text, with Python's lock held
         case "die":
             os.kill(os.getpid(), signal.SIGKILL)
         case "exit":

@@ -4,15 +4,17 @@
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from luthier.trials.data.tabular import Table, check_unique
 from luthier.trials.errors import BadData
 
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 """The last bytes of a stream that was closed; one that was cut between two batches reads as a shorter one."""
+
+_BATCH_ROWS = 8192  # of a Parquet file, in memory twice
 
 
 def class_names(features: Any) -> dict[str, list[str]]:
@@ -56,45 +58,61 @@ def _schema_features(metadata: Mapping[bytes, bytes] | None) -> Any:
 
 def read_parquet(file: Path, name: str, selection: set[str], path: tuple[str, ...]) -> Table:
     """Read a Parquet file. Raises BadData."""
-    return _read(_load_parquet, file, name, selection, path)
+    return _read(_open_parquet, file, name, selection, path)
 
 
 def read_arrow(file: Path, name: str, selection: set[str], path: tuple[str, ...]) -> Table:
     """Read an Arrow file, of the file format or the streaming format. Raises BadData."""
-    return _read(_load_arrow, file, name, selection, path)
+    return _read(_open_arrow, file, name, selection, path)
 
 
-def _read(load: Callable[[Path], Any], file: Path, name: str, selection: set[str], path: tuple[str, ...]) -> Table:
+def _read(open_file: Callable[..., Any], file: Path, name: str, selection: set[str], path: tuple[str, ...]) -> Table:
+    """Read the selected columns, batch by batch: Arrow's values and Python's are in memory together for one only."""
     import pyarrow
 
     try:
-        table = load(file)
-        header = list(table.schema.names)
-        check_unique(header, name, path)
-        columns = {column: table.column(column).to_pylist() for column in header if column in selection}
+        with file.open("rb") as stream:
+            schema, batches = open_file(stream, selection)
+            header = list(schema.names)
+            check_unique(header, name, path)
+            columns: dict[str, list[Any]] = {column: [] for column in header if column in selection}
+            rows = 0
+            for batch in batches:
+                rows += batch.num_rows
+                for column, values in columns.items():
+                    values.extend(batch.column(column).to_pylist())
     except (pyarrow.ArrowException, UnicodeDecodeError) as error:
         raise BadData(f"{name} cannot be read: {error}. Write the file anew.", *path) from None
-    return Table(name, path, header, columns, table.num_rows, class_names(_schema_features(table.schema.metadata)))
+    return Table(name, path, header, columns, rows, class_names(_schema_features(schema.metadata)))
 
 
-def _load_parquet(file: Path) -> Any:
-    """Return a Parquet file as an Arrow table."""
+def _open_parquet(stream: BinaryIO, selection: set[str]) -> tuple[Any, Iterator[Any]]:
+    """Return a Parquet file's schema, and the batches of its selected columns; the others are not read."""
     import pyarrow.parquet
 
-    return pyarrow.parquet.ParquetFile(file).read()
+    opened = pyarrow.parquet.ParquetFile(stream)
+    columns = [column for column in opened.schema_arrow.names if column in selection]
+    return opened.schema_arrow, opened.iter_batches(_BATCH_ROWS, columns=columns)
 
 
-def _load_arrow(file: Path) -> Any:
-    """Return an Arrow file, of the file format or the streaming format, as an Arrow table."""
+def _open_arrow(stream: BinaryIO, selection: set[str]) -> tuple[Any, Iterator[Any]]:
+    """Return the schema and the batches of an Arrow file, of the file format or the streaming format."""
     import pyarrow
 
-    with file.open("rb") as stream:
-        try:
-            return pyarrow.ipc.open_file(stream).read_all()
-        except pyarrow.ArrowInvalid:  # the streaming format, which `datasets` writes
-            stream.seek(0)
-            table = pyarrow.ipc.open_stream(stream).read_all()
-            stream.seek(-len(_END_OF_STREAM), 2)
-            if stream.read() != _END_OF_STREAM:
-                raise pyarrow.ArrowInvalid("it has no end, so it was cut") from None
-            return table
+    try:
+        reader = pyarrow.ipc.open_file(stream)
+    except pyarrow.ArrowInvalid:  # the streaming format, which `datasets` writes
+        stream.seek(0)
+        reader = pyarrow.ipc.open_stream(stream)
+        return reader.schema, _whole_stream(reader, stream)
+    return reader.schema, map(reader.get_batch, range(reader.num_record_batches))
+
+
+def _whole_stream(reader: Any, stream: BinaryIO) -> Iterator[Any]:
+    """Yield the batches of a stream. Raises ArrowInvalid where it was cut."""
+    import pyarrow
+
+    yield from reader
+    stream.seek(-len(_END_OF_STREAM), 2)
+    if stream.read() != _END_OF_STREAM:
+        raise pyarrow.ArrowInvalid("it has no end, so it was cut")

@@ -78,6 +78,10 @@ class ClassTargets(Targets):
         counts = {name: self.counts([rows]) for name, rows in splits.items()}
         return label_findings(counts, self.unit, self.dominant, declared)
 
+    def as_text(self, target: Any) -> str:
+        """Return a row's label, or its words' tags."""
+        return " ".join(self.names[label] for label in self.class_ids([target]))
+
     def strata(self, rows: Sequence[Any]) -> list[Hashable]:
         """Return each row's class."""
         return list(rows)

@@ -4,9 +4,10 @@ The model cache calls `load_data` once for a study, and again when its files cha
 whose sentence names the file, the row or column, and the cure. Nothing here needs a model.
 """
 
+import functools
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from luthier.studies.dataset import Dataset, SplitFiles
@@ -17,7 +18,9 @@ from luthier.trials.data.columns import COLUMN_READERS, read_groups
 from luthier.trials.data.containers import standard_tables
 from luthier.trials.data.folder_splits import choose_folders
 from luthier.trials.data.media_columns import Usable, usable_tables
-from luthier.trials.data.media_folders import content_digest
+from luthier.trials.data.repeat_findings import repeat_findings
+from luthier.trials.data.repeats import UNITED_SEMANTICS, first_rows
+from luthier.trials.data.row_digests import Digest, content_digest
 from luthier.trials.data.sources import (
     HubDataset,
     LocalFolder,
@@ -104,13 +107,20 @@ def load_data(dataset: Dataset, task: str, seed: int, verify: bool = False, sema
     groups = {name: read_groups(table, group) if group else None for name, table in tables.items()}
     given = {name: Split(columns[name], values[name], groups[name], targets.strata(values[name])) for name in tables}
     _check_groups(given, tables)
+    digest = functools.cache(content_digest)  # each image and sound is read for it once
+    rows: dict[str, Sequence[int]] = {name: range(len(split)) for name, split in given.items()}
     if dataset.limit is not None:
-        given = sample(given, dataset.limit, seed, by_content=dataset.draw == "stable")
+        rows = sample(given, dataset.limit, seed, dataset.draw == "stable", digest)
+        given = {name: split.take(rows[name]) for name, split in given.items()}
     if media is not None and role is not None:
         if verify and dataset.unreadable == "refuse":
             media.try_rest(roles[role], [split.columns[role] for split in given.values()])
         findings += media.findings
-    splits = draw_splits(given, dataset, seed)
+    inputs = {name: split.columns for name, split in given.items()}
+    first = first_rows(inputs, digest) if semantics >= UNITED_SEMANTICS else {}
+    if verify and first:
+        findings += repeat_findings(given, tables, rows, first, targets)
+    splits = draw_splits(given, dataset, seed, first.get("train"), digest)
     if "validation" not in splits:
         raise BadData("There is no validation split; give a fraction or a file.", "dataset", "validation")
     targets.check_training(splits["train"].targets, tables["train"])
@@ -118,7 +128,7 @@ def load_data(dataset: Dataset, task: str, seed: int, verify: bool = False, sema
         declared = any(column in tables["train"].class_names for column in learned.values())
         findings += targets.findings({name: split.targets for name, split in splits.items()}, declared)
     left_out = None if media is None else media.left_out
-    return Data(splits, targets, _fingerprint(splits, targets, left_out), tuple(findings))
+    return Data(splits, targets, _fingerprint(splits, targets, left_out, digest), tuple(findings))
 
 
 def _roles(dataset: Dataset, task: str) -> dict[str, str]:
@@ -197,14 +207,14 @@ def _check_groups(given: Mapping[str, Split], tables: Mapping[str, Table]) -> No
                 raise BadData(text, "dataset", "columns", "group")
 
 
-def _fingerprint(splits: Mapping[str, Split], targets: Targets, left_out: str | None = None) -> str:
+def _fingerprint(splits: Mapping[str, Split], targets: Targets, left_out: str | None, digest: Digest) -> str:
     """Return the SHA-256 of what is learned, of every row of every split and of what was left out, in hexadecimal."""
-    digest = hashlib.sha256(json.dumps(targets.identity).encode())
+    whole = hashlib.sha256(json.dumps(targets.identity).encode())
     if left_out is not None:
-        digest.update(left_out.encode())
+        whole.update(left_out.encode())
     for name, split in splits.items():
-        digest.update(json.dumps([name, sorted(split.columns)]).encode())
+        whole.update(json.dumps([name, sorted(split.columns)]).encode())
         columns = [split.columns[role] for role in sorted(split.columns)]
         for row in zip(*columns, split.targets, strict=True):
-            digest.update(json.dumps(row, default=content_digest).encode())
-    return digest.hexdigest()
+            whole.update(json.dumps(row, default=digest).encode())
+    return whole.hexdigest()

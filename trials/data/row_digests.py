@@ -6,31 +6,42 @@ rows out. They are 8 bytes long: enough to tell the rows of a data set apart, no
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from luthier.trials.data.media_folders import content_digest
 
+__all__ = ["DIGEST_BYTES", "Digest", "content_digest", "join_digests", "row_digest", "row_digests", "split_digests"]
+
 DIGEST_BYTES = 8
 
 
-def row_digest(content: Any, key: str = "") -> bytes:
+Digest = Callable[[Path | bytes], str]
+"""A function that returns the digest of a file's content; a cached one reads each file once."""
+
+
+def row_digest(content: Any, key: str = "", digest: Digest = content_digest) -> bytes:
     """Return the 8-byte keyed BLAKE2b digest of a JSON value; files (`Path`) and bytes count by their content."""
-    text = json.dumps(content, default=content_digest).encode()
+    text = json.dumps(content, default=digest).encode()
     return hashlib.blake2b(text, digest_size=DIGEST_BYTES, key=hashlib.sha256(key.encode()).digest()).digest()
 
 
-def row_digests(columns: Mapping[str, Sequence[Any]], key: str = "") -> list[bytes]:
-    """Return each row's digest: of its text, words, image or sound, not of its label.
+def row_digests(
+    columns: Mapping[str, Iterable[Any]], key: str = "", digest: Digest = content_digest
+) -> Iterator[bytes]:
+    """Yield each row's digest: of its text, words, image or sound, not of its label.
 
     Args:
         columns: Role -> one value per row.
         key: Another key gives other digests.
+        digest: Of the content of an image or sound.
     """
-    return [row_digest(row, key) for row in zip(*(columns[role] for role in sorted(columns)), strict=True)]
+    for row in zip(*(columns[role] for role in sorted(columns)), strict=True):
+        yield row_digest(row, key, digest)
 
 
-def join_digests(digests: Sequence[bytes]) -> bytes:
+def join_digests(digests: Iterable[bytes]) -> bytes:
     """Return the distinct digests one after another, ascending, as a file's content."""
     return b"".join(sorted(set(digests)))
 

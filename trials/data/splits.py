@@ -1,8 +1,9 @@
 """Splits of a study's examples, drawn by seed: stratified by what is learned, and related rows on one side.
 
 `load_data` samples with `sample` and draws the splits that are not given with `draw_splits`; nothing here reads a file.
-Without groups the rows of each stratum (a label, say) are shared out exactly (largest remainders). With groups,
-`data.group_splits` assigns whole groups: the sizes come as near to the shares as the groups allow.
+Without groups the rows of each stratum (a label, say) are shared out exactly (largest remainders), those with the same
+input on one side. With groups, `data.group_splits` assigns whole groups: the sizes come as near to the shares as the
+groups allow.
 
 A stable draw orders rows and groups by their content instead of by chance. So a row keeps its side when others are
 added, except a few at the edge of a share, and last month's model was not trained on today's test rows.
@@ -11,13 +12,19 @@ scikit-learn's StratifiedShuffleSplit is not used: it keeps no groups together, 
 one row, and would be a heavy library to install on each worker.
 """
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy
+from numpy.typing import NDArray
+
 from luthier.studies.dataset import Dataset
 from luthier.trials.data.group_splits import Key, assign_groups, assign_groups_by_name, shuffled_members
-from luthier.trials.data.row_digests import row_digests
+from luthier.trials.data.repeats import Numbers, joined_groups, noun, plain_columns, units_of
+from luthier.trials.data.row_digests import Digest, content_digest, row_digests
+from luthier.trials.data.unit_draws import apportion, draw_units
 from luthier.trials.errors import BadData
 
 
@@ -54,7 +61,9 @@ class Split:
         return [0] * len(self) if self.strata is None else self.strata
 
 
-def sample(given: Mapping[str, Split], limit: int, seed: int, by_content: bool = False) -> dict[str, Split]:
+def sample(
+    given: Mapping[str, Split], limit: int, seed: int, by_content: bool = False, digest: Digest = content_digest
+) -> dict[str, Sequence[int]]:
     """Draw a sample over all splits together, with the same share of every label of every split.
 
     Args:
@@ -62,16 +71,17 @@ def sample(given: Mapping[str, Split], limit: int, seed: int, by_content: bool =
         limit: Rows of the sample. Whole groups are taken where rows are grouped: about `limit` rows then.
         seed: Another seed draws other rows.
         by_content: Draw the same rows again when others were added, as far as they still fit.
+        digest: Of the content of an image or sound.
 
     Returns:
-        Split name -> the sampled rows, in their order.
+        Split name -> the numbers of the sampled rows, ascending.
 
     Raises:
         BadData: The limit is too small to hold each label of each split.
     """
     keys = [(name, stratum) for name, split in given.items() for stratum in split.keys]
     if limit >= len(keys):
-        return dict(given)
+        return {name: range(len(split)) for name, split in given.items()}
     if limit < len(set(keys)):
         text = f"{limit} rows cannot hold each of the {len(set(keys))} labels of each split; raise the limit."
         raise BadData(text, "dataset", "limit")
@@ -83,25 +93,35 @@ def sample(given: Mapping[str, Split], limit: int, seed: int, by_content: bool =
     else:
         strata = shuffled_members(keys, f"{seed}:limit")
         if by_content:
-            place = [digest for split in given.values() for digest in row_digests(split.columns, f"{seed}")]
-            strata = {key: sorted(rows, key=place.__getitem__) for key, rows in strata.items()}
-        quotas = _apportion({key: len(rows) for key, rows in strata.items()}, limit, least=1)
+            places = itertools.chain.from_iterable(
+                row_digests(split.columns, f"{seed}", digest) for split in given.values()
+            )
+            strata = _by_place(strata, _places(places))
+        quotas = apportion({key: len(rows) for key, rows in strata.items()}, limit, least=1)
         chosen = sorted(i for key, rows in strata.items() for i in rows[: quotas[key]])
-    sampled: dict[str, Split] = {}
+    sampled: dict[str, Sequence[int]] = {}
     offset = 0
     for name, split in given.items():
-        sampled[name] = split.take([i - offset for i in chosen if offset <= i < offset + len(split)])
+        sampled[name] = [i - offset for i in chosen if offset <= i < offset + len(split)]
         offset += len(split)
     return sampled
 
 
-def draw_splits(given: Mapping[str, Split], dataset: Dataset, seed: int) -> dict[str, Split]:
+def draw_splits(
+    given: Mapping[str, Split],
+    dataset: Dataset,
+    seed: int,
+    first: Numbers | None = None,
+    digest: Digest = content_digest,
+) -> dict[str, Split]:
     """Draw the splits that are not given from the training rows; every class keeps a row to train on.
 
     Args:
         given: Split name -> its rows; "train" is there.
         dataset: Its `validation` and `test` are the shares of the training rows, `draw` the kind of draw.
         seed: Another seed draws other rows.
+        first: A number for each training row, the same one for rows that are related by their input: (rows,).
+        digest: Of the content of an image or sound.
 
     Returns:
         The splits in the order train, validation, test. A share of 0 draws no split.
@@ -116,65 +136,62 @@ def draw_splits(given: Mapping[str, Split], dataset: Dataset, seed: int) -> dict
         if name not in given and not isinstance(share, str) and share > 0
     }
     stable = dataset.draw == "stable"
-    if pool.groups is None:
+    units = [] if first is None else units_of(first)
+    groups = pool.groups if first is None or pool.groups is None else joined_groups(pool.groups, first)
+    if groups is None:
         strata = shuffled_members(pool.keys, f"{seed}:split")
         if stable:
-            place = row_digests(pool.columns, f"{seed}")
-            strata = {key: sorted(rows, key=place.__getitem__) for key, rows in strata.items()}
-        sides = _draw_rows(strata, shares, both_ends=stable)
+            strata = _by_place(strata, _unit_places(pool, units, f"{seed}", digest))
+        sides = draw_units(strata, pool.keys, units, shares, both_ends=stable)
     elif stable:
-        sides = assign_groups_by_name(pool.groups, pool.keys, shares, f"{seed}")
+        sides = assign_groups_by_name(groups, pool.keys, shares, f"{seed}")
     else:
-        sides = assign_groups(pool.groups, pool.keys, shares, "train", "train", f"{seed}:split")
+        sides = assign_groups(groups, pool.keys, shares, "train", "train", f"{seed}:split")
     for name in shares:
         if not sides[name]:
-            count = f"{len(pool)} rows" if pool.groups is None else f"{len(set(pool.groups))} groups"
-            text = f"{count} are too few to draw a {name} split from; add rows or give it a file."
-            raise BadData(text, "dataset", name)
+            drawn = list(shares) if units and groups is None else [name]
+            raise BadData(_too_few(pool, units, groups, drawn), "dataset", name)
     splits = {name: split for name, split in given.items() if name != "train"}
     splits |= {name: pool.take(rows) for name, rows in sides.items()}
     return {name: splits[name] for name in ("train", "validation", "test") if name in splits}
 
 
-def _draw_rows(strata: dict[Key, list[int]], shares: Mapping[str, float], both_ends: bool) -> dict[str, list[int]]:
-    """Draw sides row by row; "train" gets the rest, and a row of each stratum at least.
+def _too_few(pool: Split, units: Sequence[list[int]], groups: list[str] | None, drawn: Sequence[str]) -> str:
+    """Return the sentence that splits cannot be drawn: how many rows, inputs or groups there are, and the cure."""
+    if groups is not None:
+        joined = len(set(pool.groups or ())) - len(set(groups))
+        count = f"{len(set(groups))} groups" + (f" ({joined} more share inputs with them)" if joined else "")
+        return f"{count} are too few to draw a {drawn[0]} split from; add rows or give it a file."
+    if not units:
+        return f"{len(pool)} rows are too few to draw a {drawn[0]} split from; add rows or give it a file."
+    different = len(pool) - sum(len(unit) - 1 for unit in units)
+    sides = " and ".join(name for name in ("validation", "test") if name in drawn)
+    held = f"{different} different {noun(pool.columns, different)}"
+    return (
+        f"{len(pool)} rows hold only {held}: too few to draw {sides} from, because rows with the same input stay on "
+        f"one side; add rows with others, or give {sides} a file each."
+    )
 
-    Args:
-        strata: Stratum -> its rows, in the order in which they are drawn.
-        shares: Side -> its share of all rows. Sides take the first rows of each stratum, one side after another.
-        both_ends: The second side takes the last rows instead: then neither side moves the other when rows are added.
 
-    Returns:
-        Side -> its row numbers, ascending.
+def _places(digests: Iterable[bytes]) -> NDArray[numpy.uint64]:
+    """Return digests as numbers of the same order."""
+    return numpy.fromiter((int.from_bytes(digest) for digest in digests), numpy.uint64)
+
+
+def _by_place(strata: Mapping[Key, list[int]], places: NDArray[numpy.uint64]) -> dict[Key, list[int]]:
+    """Return the rows of each stratum in the order of their places."""
+    return {key: numpy.array(rows)[numpy.argsort(places[rows], kind="stable")].tolist() for key, rows in strata.items()}
+
+
+def _unit_places(pool: Split, units: Sequence[list[int]], key: str, digest: Digest) -> NDArray[numpy.uint64]:
+    """Return the place of each row in a stable draw: the digest of its content, and of its plain form in other units.
+
+    A text that is written in several forms has the place of its plain form, so that a form that is added later does not
+    move the row that was there. Where it has one form only, its place is the one that it would have alone.
     """
-    count = sum(map(len, strata.values()))
-    sides: dict[str, list[int]] = {}
-    for name, share in shares.items():
-        room = {key: len(rows) - 1 for key, rows in strata.items()}
-        quotas = _apportion(room, min(max(1, round(share * count)), sum(room.values())))
-        sides[name] = sorted(i for key, rows in strata.items() for i in rows[: quotas[key]])
-        strata = {key: rows[quotas[key] :][:: -1 if both_ends else 1] for key, rows in strata.items()}
-    return sides | {"train": sorted(i for rows in strata.values() for i in rows)}
-
-
-def _apportion(sizes: Mapping[Any, int], count: int, least: int = 0) -> dict[Any, int]:
-    """Share out `count` rows among strata in proportion to their sizes, by the method of largest remainders.
-
-    Args:
-        sizes: Stratum -> its rows, the most that it can get.
-        count: Rows to share out, at most all of them.
-        least: Rows that each stratum gets, as far as it has them.
-
-    Returns:
-        Stratum -> its quota; the quotas add up to `count`.
-    """
-    total = sum(sizes.values())
-    exact = {key: count * size / total if total else 0.0 for key, size in sizes.items()}
-    quotas = {key: min(max(least, int(exact[key])), size) for key, size in sizes.items()}
-    order = sorted(sizes, key=lambda key: quotas[key] - exact[key])  # the largest remainder first
-    while (missing := count - sum(quotas.values())) != 0:
-        sign = 1 if missing > 0 else -1
-        able = [key for key in order[::sign] if (quotas[key] < sizes[key] if sign > 0 else quotas[key] > least)]
-        for key in able[: abs(missing)]:
-            quotas[key] += sign
-    return quotas
+    places = _places(row_digests(pool.columns, key, digest))
+    several = [row for unit in units if len(set(places[unit].tolist())) > 1 for row in unit]
+    if several:
+        plain = plain_columns(pool.take(several).columns)
+        places[several] = _places(row_digests(plain, key, digest))
+    return places

@@ -5,6 +5,7 @@ ask them for names, strata and counts. A row's target is opaque to everything el
 whatever the subclass makes of it.
 """
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from importlib import import_module
@@ -97,6 +98,10 @@ class Targets(ABC):
     def counts(self, splits: Iterable[Sequence[Any]]) -> dict[str, int]:
         """Return label -> how often it occurs in the rows of some splits; empty where nothing is classified."""
         return {}
+
+    def as_text(self, target: Any) -> str:
+        """Return a row's target as people read it."""
+        return json.dumps(target)
 
     def strata(self, rows: Sequence[Any]) -> list[Hashable] | None:
         """Return the stratum of each row, by which splits are drawn alike; None: all rows are alike."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from luthier.studies.protocol import Assignment
 from luthier.studies.results import Comparison
 from luthier.studies.wire import FileRef
+from luthier.trials.data.repeats import UNITED_SEMANTICS, first_rows, joined_groups, plain_columns, units_of
 from luthier.trials.data.row_digests import row_digests
 from luthier.trials.data.splits import Split
 from luthier.trials.errors import BadData
@@ -50,7 +51,7 @@ def compare(assignment: Assignment, session: Session, cache: ModelCache) -> Comp
     try:
         refs = (assignment.champion, assignment.challenger)
         packed = [unpack(session.folder, ref, work, assignment.spec.task) for ref in refs]
-        rows = _unseen_rows(test, packed)
+        rows = _unseen_rows(test, packed, assignment.spec.semantics)
         models = [
             predict(model, test.take(rows), data.targets, assignment.spec.task, session, cache.micro_batch)
             for model in packed
@@ -62,10 +63,26 @@ def compare(assignment: Assignment, session: Session, cache: ModelCache) -> Comp
     return _comparison(assignment, session, test, rows, models)
 
 
-def _unseen_rows(test: Split, models: Sequence[PackedModel]) -> list[int]:
+def _unseen_rows(test: Split, models: Sequence[PackedModel], semantics: int) -> list[int]:
     """Return the numbers of the test examples that none of the models was trained or chosen on."""
     seen = frozenset[bytes]().union(*(model.seen for model in models))
-    return [row for row, digest in enumerate(row_digests(test.columns)) if digest not in seen]
+    marks = [row_digests(test.columns)]
+    if semantics >= UNITED_SEMANTICS:  # a model of an earlier version has marks of inputs as they were written
+        marks.append(row_digests(plain_columns(test.columns)))
+    return [row for row, forms in enumerate(zip(*marks, strict=True)) if seen.isdisjoint(forms)]
+
+
+def _related(examples: Split, semantics: int) -> list[str] | None:
+    """Return the group of each example, examples with the same input in one; None where none are related.
+
+    Copies of one example are one piece of evidence, not several.
+    """
+    if semantics < UNITED_SEMANTICS:
+        return examples.groups
+    first = first_rows({"test": examples.columns})["test"]
+    if examples.groups is None and not units_of(first):
+        return None
+    return joined_groups(examples.groups or list(map(str, range(len(examples)))), first)
 
 
 def _empty_comparison(excluded: int, predictions: FileRef) -> Comparison:
@@ -99,13 +116,13 @@ def _comparison(
     if not models:
         return _empty_comparison(excluded, predictions)
     champion, challenger = models
-    independent = test.groups is None and champion.statistics.offsets is None
+    related = _related(test.take(rows), assignment.spec.semantics)
+    independent = related is None and champion.statistics.offsets is None
     exchanged: list[float] = []
     resampled: list[float] = []
     spec = assignment.spec
     if not (independent and spec.task_info.is_binary(spec.objective.metric)):
-        groups = None if test.groups is None else [test.groups[row] for row in rows]
-        replicates = Replicates(assignment, session, champion, challenger, groups)
+        replicates = Replicates(assignment, session, champion, challenger, related)
         exchanged, resampled = replicates.draw()
     return Comparison(
         examples=len(rows),

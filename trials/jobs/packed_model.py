@@ -11,6 +11,7 @@ import platform
 import shutil
 import tarfile
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +24,7 @@ from luthier.studies.archives import ArchiveError, unpack_archive
 from luthier.studies.protocol import Assignment
 from luthier.studies.results import Batching
 from luthier.studies.wire import FileRef, Metrics
+from luthier.trials.data.repeats import UNITED_SEMANTICS, plain_columns
 from luthier.trials.data.row_digests import join_digests, row_digests, split_digests
 from luthier.trials.data.targets import Targets, targets_class
 from luthier.trials.errors import BadData
@@ -109,12 +111,18 @@ def pack(assignment: Assignment, study: OpenStudy, test: Metrics | None, folder:
         study.pretrained.processor.save_pretrained(inner)
         about = json.dumps(_about(assignment, study, test), indent=2, ensure_ascii=False)
         (inner / ABOUT).write_text(about + "\n", encoding="utf-8")
-        digests = (row_digests(study.data.splits[name].columns) for name in ("train", "validation"))
-        (inner / SEEN).write_bytes(join_digests([digest for split in digests for digest in split]))
+        (inner / SEEN).write_bytes(join_digests(_seen(study, assignment.spec.semantics)))
         _tar(inner, work / NAME)
         return (work / NAME).replace(folder / NAME)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _seen(study: OpenStudy, semantics: int) -> Iterator[bytes]:
+    """Yield the digest of each row that the model was trained or chosen on."""
+    for name in ("train", "validation"):
+        columns = study.data.splits[name].columns
+        yield from row_digests(plain_columns(columns) if semantics >= UNITED_SEMANTICS else columns)
 
 
 def _about(assignment: Assignment, study: OpenStudy, test: Metrics | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -18,6 +19,7 @@ from luthier.trials.tasks.classification import Classification
 from luthier.trials.tasks.metrics import LABEL, auc, classification_scores, ranking
 from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.tasks.text_lengths import measure_texts
+from luthier.trials.tasks.token_rows import TokenRows, batches, beginnings
 
 RANKING = "ranking"
 """Name of the statistic by which the area under the ROC curve ranks examples."""
@@ -43,8 +45,8 @@ class TextClassification(Classification):
         tokenizer = pretrained.processor
         pairs = split.columns.get("text_pair")
         longest = text.longest_input(pretrained, max_length, pair=pairs is not None)
-        tokens = tokenizer(split.columns["text"], pairs, truncation=True, max_length=longest)
-        columns = {name: list(tokens[name]) for name in tokenizer.model_input_names if name in tokens}
+        texts = [split.columns["text"]] if pairs is None else [split.columns["text"], pairs]
+        columns = _tokenized(tokenizer, texts, longest)
         for i, ids in enumerate(columns["input_ids"]):
             if not ids:  # the tokenizer drops every character of this text: the model still needs one token
                 for name, values in columns.items():
@@ -77,3 +79,12 @@ class TextClassification(Classification):
         """Compute accuracy, macro F1, Matthews correlation, AUC and loss."""
         units = statistics.units
         return classification_scores(units, len(targets.names)) | {"auc": auc(units[RANKING], units[LABEL])}
+
+
+def _tokenized(tokenizer: Any, texts: Sequence[list[str]], longest: int) -> dict[str, list[Any]]:
+    """Return the model's inputs of texts, or of pairs of texts, truncated to so many tokens."""
+    found = TokenRows(tokenizer.model_input_names)
+    for rows in batches(texts):
+        made = [beginnings(tokenizer, row, longest) for row in zip(*(column[rows] for column in texts), strict=True)]
+        found.add(tokenizer(*map(list, zip(*made, strict=True)), truncation=True, max_length=longest))
+    return found.columns

@@ -26,6 +26,7 @@ from luthier.trials.tasks.classification import Classification
 from luthier.trials.tasks.metrics import LABEL, PREDICTED, classification_scores, entity_counts, entity_f1
 from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.tasks.text_lengths import measure_texts
+from luthier.trials.tasks.token_rows import TokenRows, batches
 
 ENTITIES = "entities"
 """Name of the sentences' statistic: how many entities are right, and how many there are."""
@@ -92,15 +93,15 @@ class TokenClassification(Classification):
         sentences = _spaced(tokenizer, split.columns["tokens"])
         longest = text.longest_input(pretrained, max_length)
         word_count = sum(map(len, sentences))
-        tokens, words = _windows(tokenizer, sentences, longest)
+        tokens, owners, words = _windows(tokenizer, sentences, longest)
         if sum(map(len, words)) < word_count:  # the tokenizer drops every character of some word
-            tokens, words = _windows(tokenizer, _visible(tokenizer, sentences, tokens, words), longest)
+            tokens, owners, words = _windows(tokenizer, _visible(tokenizer, sentences, owners, words), longest)
             if sum(map(len, words)) != word_count:
                 raise BadData("The model's tokenizer makes no token of some words; choose another model.", "model")
         windows = [i for i, positions in enumerate(words) if positions]  # without the middle of one long word
-        columns = {name: [tokens[name][i] for i in windows] for name in tokenizer.model_input_names if name in tokens}
+        columns = {name: [rows[i] for i in windows] for name, rows in tokens.items()}
         lengths = [len(ids) for ids in columns["input_ids"]]
-        tags = [split.targets[sentence] for sentence in tokens["overflow_to_sample_mapping"]]  # of each window
+        tags = [split.targets[sentence] for sentence in owners]  # of each window
         positions = [list(words[i].values()) for i in windows]
         return EncodedSentences(
             columns=columns,
@@ -159,25 +160,36 @@ def _offsets(parts: Iterable[Sized]) -> list[int]:
     return [0, *accumulate(map(len, parts))]
 
 
-def _windows(tokenizer: Any, sentences: list[list[str]], longest: int) -> tuple[Any, list[dict[int, int]]]:
+def _windows(
+    tokenizer: Any, sentences: list[list[str]], longest: int
+) -> tuple[dict[str, list[Any]], list[int], list[dict[int, int]]]:
     """Tokenize sentences into windows of at most `longest` tokens.
 
     Returns:
-        The tokenizer's output, and for each window the words that begin in it: number in the sentence -> position of
-        the word's first token in the window.
+        The model's inputs, a row a window; the sentence of each window; and for each window the words that begin in it:
+        number in the sentence -> position of the word's first token in the window.
     """
-    tokens = tokenizer(
-        sentences, is_split_into_words=True, truncation=True, max_length=longest, return_overflowing_tokens=True
-    )
+    found = TokenRows(tokenizer.model_input_names)
+    owners: list[int] = []
     words: list[dict[int, int]] = []
-    last = (-1, -1)  # sentence and word of the token before
-    for i, sentence in enumerate(tokens["overflow_to_sample_mapping"]):
-        words.append({})
-        for position, word in enumerate(tokens.word_ids(i)):
-            if word is not None and (sentence, word) != last:
-                words[-1][word] = position
-                last = (sentence, word)
-    return tokens, words
+    for rows in batches([sentences]):
+        tokens = tokenizer(
+            sentences[rows],
+            is_split_into_words=True,
+            truncation=True,
+            max_length=longest,
+            return_overflowing_tokens=True,
+        )
+        found.add(tokens)
+        last = (-1, -1)  # sentence and word of the token before
+        for i, sentence in enumerate(tokens["overflow_to_sample_mapping"]):
+            owners.append(rows.start + sentence)
+            words.append({})
+            for position, word in enumerate(tokens.word_ids(i)):
+                if word is not None and (sentence, word) != last:
+                    words[-1][word] = position
+                    last = (sentence, word)
+    return found.columns, owners, words
 
 
 def _spaced(tokenizer: Any, sentences: list[list[str]]) -> list[list[str]]:
@@ -192,10 +204,12 @@ def _spaced(tokenizer: Any, sentences: list[list[str]]) -> list[list[str]]:
     return [[f" {word}" for word in words] for words in sentences]
 
 
-def _visible(tokenizer: Any, sentences: list[list[str]], tokens: Any, words: list[dict[int, int]]) -> list[list[str]]:
+def _visible(
+    tokenizer: Any, sentences: list[list[str]], owners: list[int], words: list[dict[int, int]]
+) -> list[list[str]]:
     """Return the sentences with the unknown token in place of words that have no token."""
     with_tokens = [set[int]() for _ in sentences]
-    for sentence, inside in zip(tokens["overflow_to_sample_mapping"], words, strict=True):
+    for sentence, inside in zip(owners, words, strict=True):
         with_tokens[sentence].update(inside)
     unknown = tokenizer.unk_token or "?"
     return [

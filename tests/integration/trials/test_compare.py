@@ -29,7 +29,7 @@ from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.precision import Precision
 from tests.support.architectures import ARCHITECTURES, tiny_data
 from tests.support.archives import unpack_tar
-from tests.support.tiny import tiny_csv
+from tests.support.tiny import tiny_csv, tiny_rows
 from tests.support.trials import Memory
 
 Assign = Callable[..., Assignment]
@@ -109,6 +109,46 @@ def test_rows_that_the_challenger_was_trained_on_are_left_out(assign: Assign, tm
     fresh = [i for i, row in enumerate(rows) if row not in known]
     assert [int(row["example"]) for row in said(found, tmp_path / "c")] == fresh
     assert len(fresh) <= 50
+
+
+@pytest.mark.parametrize(("semantics", "unseen"), [(1, 20), (2, 15)])
+def test_a_row_that_was_seen_is_known_by_its_words(assign: Assign, tmp_path: Path, semantics: int, unseen: int) -> None:
+    """White space is no difference, for a champion that was packed before that was so either."""
+    rows = [(f"{text} {i}", label) for i, (text, label) in enumerate(tiny_rows(160))]
+    test = [(text.replace(" ", "  ") if i % 2 else f" {text}", label) for i, (text, label) in enumerate(rows[120:])]
+    paths = {name: tmp_path / f"{name}.csv" for name in ("old", "train", "validation", "test")}
+    parts = (rows[:55] + rows[120:125], rows[:60] + test[5:25], rows[60:120], test)
+    for path, part in zip(paths.values(), parts, strict=True):
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([("text", "label"), *part])
+    part = {"dataset": {"source": {name: str(paths[name]) for name in ("train", "validation", "test")}}}
+    old = {"source": {"train": str(paths["old"]), "validation": str(paths["validation"])}, "test": 0}
+    before = {"spec": {"dataset": old, "semantics": 1}}
+    after = {"spec": part | {"semantics": semantics}}
+    champion = packed(assign, Memory(tmp_path / "a"), params={"epochs": 1}, **before)
+    challenger = packed(assign, Memory(tmp_path / "b"), params={"epochs": 1}, **after)
+    found = compared(assign, tmp_path / "c", champion, challenger, **after)
+    assert (found.examples, found.excluded) == (unseen, 40 - unseen)
+
+
+@pytest.mark.parametrize(("semantics", "independent"), [(1, True), (2, False)])
+def test_copies_of_an_example_are_one_piece_of_evidence(
+    assign: Assign, tmp_path: Path, semantics: int, independent: bool
+) -> None:
+    paths = {
+        name: tiny_csv(tmp_path / f"{name}.csv", rows=40, seed=i) for i, name in enumerate(("train", "validation"))
+    }
+    rows = [(f"{text} {i}", label) for i, (text, label) in enumerate(tiny_rows(8, seed=3))] * 6
+    paths["test"] = tmp_path / "test.csv"
+    with paths["test"].open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+    source = {name: str(path) for name, path in paths.items()}
+    spec = {"dataset": {"source": source}, "semantics": semantics}
+    models = [packed(assign, Memory(tmp_path / f"{n}"), params={"epochs": n}, spec=spec) for n in (1, 3)]
+    found = compared(assign, tmp_path / "c", *models, spec=spec)
+    assert (found.examples, found.independent) == (48, independent)
+    assert len(found.exchanged) == (0 if independent else REPLICATES)
+    assert all((8 * difference).is_integer() for difference in found.exchanged), "six copies are exchanged, or none"
 
 
 def test_a_metric_that_is_no_mean_is_resampled(assign: Assign, tmp_path: Path) -> None:

@@ -74,11 +74,11 @@ def test_every_form_gives_the_same_data(tmp_path: Path) -> None:
 
 
 def test_comments_and_blank_lines_of_conll_are_no_words(tmp_path: Path) -> None:
-    lines = "# id = 7\n\n\n#\tO\nAda \t B-PER\n   \n-DOCSTART- O\nBo\tB-PER\n"
-    (tmp_path / "d.conll").write_text(lines * 6)
+    lines = "# id = 7\n\n\n#\tO\nAda{i} \t B-PER\n   \n-DOCSTART- O\nBo{i}\tB-PER\n"
+    (tmp_path / "d.conll").write_text("".join(lines.format(i=i) for i in range(6)))
     data = load(tmp_path / "d.conll")
     found = {tuple(words) for split in data.splits.values() for words in split.columns["tokens"]}
-    assert found == {("#", "Ada"), ("Bo",)}
+    assert found == {words for i in range(6) for words in [("#", f"Ada{i}"), (f"Bo{i}",)]}
     assert data.labels == {"O": 6, "B-PER": 12}
 
 
@@ -89,7 +89,7 @@ def test_hub_data_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     features = datasets.Features(
         {"words": datasets.List(datasets.Value("string")), "tags": datasets.List(datasets.ClassLabel(names=names))}
     )
-    columns = {"words": [["so", "very", "happy"]] * 20, "tags": [[1, 0, 2]] * 20}
+    columns = {"words": [["so", "very", f"happy{i}"] for i in range(20)], "tags": [[1, 0, 2]] * 20}
     made = datasets.Dataset.from_dict(columns, features=features)
     monkeypatch.setattr(
         datasets, "load_dataset", lambda path, name=None: datasets.DatasetDict(train=made, validation=made)
@@ -100,7 +100,8 @@ def test_hub_data_sets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_splits_are_stratified_by_the_kinds_of_entities(tmp_path: Path) -> None:
-    rows = [(["no", "name", "here"], ["O", "O", "O"])] * 80 + [(["Ada", "met", "Bo"], ["B-PER", "O", "B-PER"])] * 20
+    rows = [(["no", "name", f"here{i}"], ["O", "O", "O"]) for i in range(80)]
+    rows += [(["Ada", "met", f"Bo{i}"], ["B-PER", "O", "B-PER"]) for i in range(20)]
     (tmp_path / "d.jsonl").write_text("".join(json.dumps({"tokens": w, "ner_tags": t}) + "\n" for w, t in rows))
     data = load(tmp_path / "d.jsonl", validation=0.2, test=0.1, limit=50)
     assert {name: sum(1 in row for row in split.targets) for name, split in data.splits.items()} == {

@@ -96,6 +96,17 @@ def test_a_trial_with_scores_beyond_all_bounds_ends_with_a_sentence(service: Ser
     assert service.reports(2)[0].metrics == {"accuracy": 0.51, "loss": None}
 
 
+def test_the_lease_is_renewed_while_the_child_is_in_one_long_call(service: Service, start: Starts) -> None:
+    """A cell of megabytes, say: the child neither sends nor receives, and a lease ends many times meanwhile."""
+    service.lease_seconds = 0.3
+    service.assign(1, shared=True, params={"steps": 0, "act": "deaf"})
+    start()
+    outcome = service.outcome(1)
+    assert outcome.status == "complete"
+    assert outcome.seconds > 2
+    assert len([message for route, message in service.said if route == "renew" and message.id == 1]) >= 10
+
+
 @pytest.mark.parametrize("route", ["report", "renew"])
 @pytest.mark.parametrize("act", ["quiet", "hang"])
 def test_a_lost_lease_ends_the_work(service: Service, start: Starts, route: str, act: str) -> None:
