@@ -13,7 +13,10 @@ from luthier.trials.errors import BadData
 
 FORMATS = ("csv", "tsv", "json", "jsonl", "parquet", "arrow", "conll", "conllu", "bio", "iob", "iob2", "txt")
 """Suffixes of the files that `data.readers` reads."""
-OTHERS = ("xlsx", "xlsm", "xls", "ods", "zip", "zst")
+OTHERS = (
+    *("xlsx", "xlsm", "xls", "ods", "zip", "tar", "tgz", "7z", "rar", "zst", "lz4", "ndjson", "jsonlines", "tab", "pq"),
+    *("feather", "ipc", "orc", "avro", "pkl", "pickle", "npy", "npz", "h5", "dta", "sav", "rds", "db", "sqlite", "xml"),
+)
 """Suffixes of files that people have instead; a message says how to convert them."""
 _PACKED = (".gz", ".bz2", ".xz")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")

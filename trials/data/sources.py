@@ -17,6 +17,7 @@ from luthier.trials.data.arrow import class_names
 from luthier.trials.data.containers import find_tables, read_tables, refuse_lone_part, table_stamps
 from luthier.trials.data.media_folders import folder_stamps, read_folder
 from luthier.trials.data.media_tree import SUFFIXES
+from luthier.trials.data.other_folders import describe
 from luthier.trials.data.readers import read_file
 from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
@@ -103,7 +104,7 @@ def read(located: Located, roles: Mapping[str, str]) -> Table:
     if tables:
         return read_part(next(iter(tables.values())), text, roles, path)
     if role is None:
-        raise BadData(f"{text} is a folder; give a file, or one file per split as train, validation and test.", *path)
+        raise BadData(_described(located), *path)
     for other, column in roles.items():
         if other not in (role, "label") or column != other:
             raise BadData(
@@ -112,6 +113,14 @@ def read(located: Located, roles: Mapping[str, str]) -> Table:
                 *("dataset", "columns", other),
             )
     return read_folder(located.folder, text, role, *path)
+
+
+def _described(located: LocalFolder) -> str:
+    """Return a sentence on a folder in which no table was found."""
+    try:
+        return describe(located.folder, located.text)
+    except OSError as error:
+        return f"{located.text} cannot be read: {error.strerror or error}. Check its permissions."
 
 
 def folder_tables(located: LocalFolder, roles: Mapping[str, str]) -> dict[str, list[Path]]:
@@ -125,11 +134,20 @@ def read_part(files: Sequence[Path], text: str, roles: Mapping[str, str], path: 
 
 
 def without_lists_of_one(table: Table, roles: Mapping[str, str]) -> Table:
-    """Return a table whose labels are no lists, where each row's label is a list of one, as some exports have it."""
-    labels = table.columns.get(roles["label"], ())
-    if "tokens" in roles or len(labels) < 2 or not all(isinstance(x, list) and len(x) == 1 for x in labels):
+    """Return a table whose labels are no lists, where each row's label is a list of one, as some exports have it.
+
+    Raises:
+        BadData: Some lists hold no label, or several.
+    """
+    column = roles["label"]
+    labels = table.columns.get(column, ())
+    if "tokens" in roles or len(labels) < 2 or not all(isinstance(label, list) for label in labels):
         return table
-    return replace(table, columns={**table.columns, roles["label"]: [label for (label,) in labels]})
+    wrong = next((i for i, label in enumerate(labels) if len(label) != 1), None)
+    if wrong is not None:
+        text = f"{table.name}, {table.where(wrong)}: column {column!r} holds a list of {len(labels[wrong])} labels; "
+        raise BadData(text + "a row has one label: remove rows without, and choose one of several.", *table.path)
+    return replace(table, columns={**table.columns, column: [label for (label,) in labels]})
 
 
 def read_hub(
