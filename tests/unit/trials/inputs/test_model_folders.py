@@ -156,8 +156,8 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         "was made of.",
     ),
     "DeepSpeed": (
-        lambda f: without_weights(f, "zero_to_fp32.py", "global_step5/zero_pp_rank_0_mp_rank_00_optim_states.pt"),
-        "{} has its weights in pieces, as DeepSpeed saves them (global_step5/zero_pp_rank_0_mp_rank_00_optim_states.pt): "
+        lambda f: without_weights(f, "zero_to_fp32.py", "global_step5/zero_pp_rank_0_optim_states.pt"),
+        "{} has its weights in pieces, as DeepSpeed saves them (global_step5/zero_pp_rank_0_optim_states.pt): "
         "join them: python {}/zero_to_fp32.py {} {} --safe_serialization.",
     ),
     "FSDP": (
