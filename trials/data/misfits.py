@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
-from luthier.trials.data.dialects import Fault, Read, collect, names
+from luthier.trials.data.dialects import INVISIBLE, Fault, Read, collect, names
 from luthier.trials.data.text_files import TextFile
 
 _LOOKED_AT = 20  # lines at the beginning that may hold the header
@@ -142,18 +142,25 @@ def escaped_ends(file: TextFile, selection: set[str]) -> str | None:
     )
 
 
+def _same(value: str, name: str) -> bool:
+    """Return whether a value is a column's name, in any case, and with blanks or a byte order mark around it."""
+    return value.strip(INVISIBLE).casefold() == name.strip(INVISIBLE).casefold()
+
+
 def refuse_no_values(file: TextFile, read: Read) -> None:
     """Raise BadData for a header among the rows, and for cells that hold an error or the mark of an empty value."""
+    likely = sorted(cell for cell in _NO_VALUES if cell.encode() in file.data)
     for column, values in read.columns.items():
-        for cell in sorted(_NO_VALUES.keys() & set(values)):
+        for cell in (cell for cell in likely if cell in values):
             i = values.index(cell)
             text = f": row {i + 1} (line {read.lines[i]}) has {cell}, {_NO_VALUES[cell]}, in column {column!r}; "
             raise file.refuse(text + "fill it in or remove the row.")
     if len(read.columns) < 2:
         return
-    (column, values), *_ = read.columns.items()
-    rows = [i for i, value in enumerate(values) if value == column]
-    again = next((i for i in rows if all(other[i] == name for name, other in read.columns.items())), None)
+    column = min(read.columns, key=lambda name: len(set(read.columns[name][:_ROWS])))  # the label, mostly
+    like_header = {value for value in set(read.columns[column]) if _same(value, column)}
+    rows = (i for i, value in enumerate(read.columns[column]) if value in like_header) if like_header else ()
+    again = next((i for i in rows if all(_same(values[i], name) for name, values in read.columns.items())), None)
     if again is not None:
         text = f": row {again + 1} (line {read.lines[again]}) is the header again, as when files are joined; remove it."
         raise file.refuse(text)

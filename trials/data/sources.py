@@ -72,6 +72,8 @@ def locate(text: str, *path: str) -> Located:
     local = local_path(text, *path)
     if local is None:
         return HubDataset(text, path)
+    if not local.is_dir() and not local.is_file():  # reading it may never end
+        raise BadData(f"{text} is neither a file nor a folder, but a pipe, a socket or a device; give a file.", *path)
     return LocalFolder(text, path, local) if local.is_dir() else LocalFile(text, path, local)
 
 

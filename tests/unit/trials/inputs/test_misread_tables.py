@@ -41,6 +41,8 @@ REFUSED: dict[str, tuple[str, str, list[str]]] = {
     "the end mark of COPY": ("d.tsv", TABS + "\\.\n", ["line 22", "PostgreSQL's COPY"]),
     "the end mark of DOS": ("d.csv", made("{text},{label}") + "\x1a", ["line 22", "0x1A"]),
     "files joined": ("d.csv", made("{text},{label}") * 2, ["row 21 (line 22) is the header again"]),
+    "files joined, with marks": ("d.csv", made("{text},{label}") + "\ufefftext,label\n", ["row 21"]),
+    "files joined, another case": ("d.csv", made("{text},{label}") + "Text, LABEL\n", ["row 21"]),
     "files joined, tabs": ("d.tsv", TABS * 2, ["row 21 (line 22) is the header again"]),
     # cells
     "an empty text of a database": ("d.tsv", TABS + "\\N\tpos\n", [r"row 21 (line 22) has \N, a database's", "'text'"]),
@@ -64,6 +66,7 @@ def test_it_is_refused_with_its_cause(kind: str, tmp_path: Path) -> None:
 
 READ: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
     "backslashes before tabs": ("d.tsv", "text\tlabel\nC:\\\tpos\nb\tneg\n", [("C:\\", "pos"), ("b", "neg")]),
+    "marks without a width in the header": ("d.csv", comma(header="\u200btext,label\u200f"), GOOD),
     "dashes in a cell of two lines": ("d.csv", comma('"Dear all,\n-----\nBye",pos\n'),
         [*GOOD, ("Dear all,\n-----\nBye", "pos")]),
     "dashes": ("d.csv", comma("---,neg\n---,pos\n"), [*GOOD, ("---", "neg"), ("---", "pos")]),

@@ -1,6 +1,7 @@
 """Folders around tables, as lakes, warehouses and people write them: read whole, or described with a cure."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,19 @@ def test_the_archive_in_a_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         BadData, match=r"holds no table: data\.zip is a zip archive; unpack it with `unzip .*data\.zip`"
     ):
+        load(tmp_path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "d.csv")
+    for source in (tmp_path / "d.csv", Path("/dev/zero")):
+        with pytest.raises(BadData, match="is neither a file nor a folder, but a pipe"):
+            load(source)
+
+
+def test_a_saved_data_set_that_lacks_a_split(tmp_path: Path) -> None:
+    (tmp_path / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    with pytest.raises(BadData, match=r"lacks the folder train, which is a part of it; fetch it, or save it anew"):
         load(tmp_path)
 
 
