@@ -63,10 +63,10 @@ def _find(folder: Path, name: str, path: tuple[str, ...], media: bool) -> dict[s
         splits = _json(folder / _DICTIONARY, name, path).get("splits")
         if not isinstance(splits, list) or not all(isinstance(split, str) and split for split in splits):
             raise BadData(f"{name}/{_DICTIONARY} does not list splits; save the data set anew.", *path)
-        found = {split: [folder / Path(split).name] for split in splits}
-        if lost := next((split for split, (part,) in found.items() if not part.is_dir()), None):
+        saved = {split: [folder / Path(split).name] for split in splits}
+        if lost := next((split for split, (part,) in saved.items() if not part.is_dir()), None):
             raise BadData(f"{name} lacks the folder {lost}, which is a part of it; fetch it, or save it anew.", *path)
-        return found
+        return saved
     if (folder / _STATE).is_file():
         return {"train": [folder]}
     refuse_lakes(folder, name, path)
