@@ -41,6 +41,8 @@ def local_path(text: str, *path: str) -> Path | None:
     Raises:
         BadData: `text` is a URL, lies outside the data roots, or does not exist.
     """
+    if text.startswith("file://"):
+        raise BadData(f"{text}: URLs are not fetched; give the path alone.", *path)
     if "://" in text:
         raise BadData(f"{text}: URLs are not fetched; download it and give its path.", *path)
     if "\0" in text:

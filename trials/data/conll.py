@@ -21,6 +21,7 @@ _TAG = re.compile(r"O|[BIESLUM]-\S+")
 _NO_WORD = re.compile(r"\d+-\d+|\d+\.\d+")  # CoNLL-U's multiword tokens, whose words follow, and its empty nodes
 _UNIVERSAL = ("tokens", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 _START = "-DOCSTART-"
+ALONE = 5  # sentences of one word; a file of more of them, and no others, has its ends of lines doubled
 _LONGEST = 50  # words of a file's only sentence; a longer one is a file without blank lines
 
 
@@ -46,6 +47,11 @@ def sentences(file: TextFile, selection: set[str]) -> Table:
     rows, names = _sentences(file)
     if len(rows) == 1 and len(rows[0]) > _LONGEST:
         text = f" has no blank lines, so its {len(rows[0]):,} words are one sentence; put one after each sentence."
+        raise file.refuse(text)
+    if len(rows) > ALONE and all(len(row) == 1 for row in rows):
+        text = (
+            " has a blank line after each line, so each word is a sentence of its own; remove those inside sentences."
+        )
         raise file.refuse(text)
     columns = {}
     if rows:

@@ -148,6 +148,16 @@ REFUSED: dict[str, tuple[str, str, list[str]]] = {
         "d.conll", "#begin document (a); part 000\n" + lines("bc/a 0 {i} {word} NN (TOP* - - - - (PERSON) -"),
         ["CoNLL-2012", "convert them to tags"],
     ),
+    "ends of lines doubled": (
+        "d.conll", lines("{word}\t{tag}").replace("\n", "\r\r\n") * 2, ["a blank line after each line"],
+    ),
+    "ends of rows doubled": (
+        "d.csv", ("tokens,ner_tags\n" + lines("{word},{tag}") * 2).replace("\n", "\r\r\n"),
+        ["each word would be a sentence of its own"],
+    ),
+    "an id for each word": (
+        "d.csv", "sent_id,tokens,ner_tags\n" + "".join(f"{i},word,O\n" for i in range(6)), ["column sentence_id"],
+    ),
     "no blank lines": ("d.conll", lines("{word}\t{tag}", between="") * 20, ["no blank lines", "100 words"]),
     "no sentences": ("d.csv", "tokens,ner_tags\nAda,B-PER\nmet,O\n", ["a word a row", "sentence_id"]),
     "a sentence in two places": (
