@@ -13,7 +13,10 @@ from luthier.trials.errors import BadData
 
 FORMATS = ("csv", "tsv", "json", "jsonl", "parquet", "arrow", "conll", "conllu", "bio", "iob", "iob2", "txt")
 """Suffixes of the files that `data.readers` reads."""
-OTHERS = ("xlsx", "xlsm", "xls", "ods", "zip", "zst")
+OTHERS = (
+    *("xlsx", "xlsm", "xls", "ods", "zip", "tar", "tgz", "7z", "rar", "zst", "lz4", "ndjson", "jsonlines", "tab", "pq"),
+    *("feather", "ipc", "orc", "avro", "pkl", "pickle", "npy", "npz", "h5", "dta", "sav", "rds", "db", "sqlite", "xml"),
+)
 """Suffixes of files that people have instead; a message says how to convert them."""
 _PACKED = (".gz", ".bz2", ".xz")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -38,6 +41,8 @@ def local_path(text: str, *path: str) -> Path | None:
     Raises:
         BadData: `text` is a URL, lies outside the data roots, or does not exist.
     """
+    if text.startswith("file://"):
+        raise BadData(f"{text}: URLs are not fetched; give the path alone.", *path)
     if "://" in text:
         raise BadData(f"{text}: URLs are not fetched; download it and give its path.", *path)
     if "\0" in text:

@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from luthier.studies.text import one_line
+from luthier.trials.data.foreign_files import refuse_foreign
 from luthier.trials.data.tabular import Table, check_unique
+from luthier.trials.data.text_files import first_bytes
 from luthier.trials.errors import BadData
 
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
@@ -58,12 +61,39 @@ def _schema_features(metadata: Mapping[bytes, bytes] | None) -> Any:
 
 def read_parquet(file: Path, name: str, selection: set[str], path: tuple[str, ...]) -> Table:
     """Read a Parquet file. Raises BadData."""
+    _check_start(file, name, path, "Parquet", b"PAR1")
     return _read(_open_parquet, file, name, selection, path)
 
 
 def read_arrow(file: Path, name: str, selection: set[str], path: tuple[str, ...]) -> Table:
     """Read an Arrow file, of the file format or the streaming format. Raises BadData."""
+    _check_start(file, name, path, "Arrow", b"ARROW1")
     return _read(_open_arrow, file, name, selection, path)
+
+
+def _check_start(file: Path, name: str, path: tuple[str, ...], kind: str, mark: bytes) -> None:
+    """Raise BadData for a file that is empty, cut, or something else by its first bytes."""
+    data = first_bytes(file)
+    refuse_foreign(data, name, path, but=mark)
+    if not data:
+        raise BadData(f"{name} cannot be read: it is empty. Write the file anew.", *path)
+    if kind == "Arrow" and not data.startswith(mark) and not data[:8].decode("latin-1").isprintable():
+        return  # the streaming format, which has no mark
+    with file.open("rb") as stream:
+        packed = stream.read(len(mark)) != data[: len(mark)]
+    if packed:
+        raise BadData(
+            f"{name} cannot be read: it is compressed. Unpack it, and give the {kind} file, which is small itself.",
+            *path,
+        )
+    if not data.startswith(mark):
+        raise BadData(
+            f"{name} cannot be read: it is no {kind} file. Give it the ending of what it is, or fetch it again.", *path
+        )
+    if not data.endswith(mark):
+        raise BadData(
+            f"{name} cannot be read: its end is missing, so it was cut off. Fetch it again, or write it anew.", *path
+        )
 
 
 def _read(open_file: Callable[..., Any], file: Path, name: str, selection: set[str], path: tuple[str, ...]) -> Table:
@@ -73,7 +103,13 @@ def _read(open_file: Callable[..., Any], file: Path, name: str, selection: set[s
     try:
         with file.open("rb") as stream:
             schema, batches = open_file(stream, selection)
-            header = list(schema.names)
+            header, features = list(schema.names), _schema_features(schema.metadata)
+            if records := _records(schema, selection):
+                stream.seek(0)
+                _, whole = open_file(stream, {records})
+                batches = (pyarrow.RecordBatch.from_struct_array(batch.column(records)) for batch in whole)
+                header = [field.name for field in schema.field(records).type]
+                features = features.get(records) if isinstance(features, dict) else None
             check_unique(header, name, path)
             columns: dict[str, list[Any]] = {column: [] for column in header if column in selection}
             rows = 0
@@ -82,8 +118,17 @@ def _read(open_file: Callable[..., Any], file: Path, name: str, selection: set[s
                 for column, values in columns.items():
                     values.extend(batch.column(column).to_pylist())
     except (pyarrow.ArrowException, UnicodeDecodeError) as error:
-        raise BadData(f"{name} cannot be read: {error}. Write the file anew.", *path) from None
-    return Table(name, path, header, columns, rows, class_names(_schema_features(schema.metadata)))
+        raise BadData(f"{name} cannot be read: {one_line(error).rstrip('.')}. Write the file anew.", *path) from None
+    return Table(name, path, header, columns, rows, class_names(features))
+
+
+def _records(schema: Any, selection: set[str]) -> str | None:
+    """Return the one column that holds records with all columns that are asked for, where the table has none itself."""
+    import pyarrow
+
+    fields = [field for field in schema if pyarrow.types.is_struct(field.type)]
+    whole = [field.name for field in fields if selection <= {inner.name for inner in field.type}]
+    return whole[0] if len(whole) == 1 and not selection & set(schema.names) else None
 
 
 def _open_parquet(stream: BinaryIO, selection: set[str]) -> tuple[Any, Iterator[Any]]:

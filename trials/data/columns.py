@@ -4,19 +4,22 @@
 except paths, which are resolved, and groups, which become text.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from luthier.studies.findings import Finding, warning
 from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
 
 
 def _fault(text: Any, thing: str = "row") -> str | None:
     """Return the end of a sentence that says why a value is no text, or None; `thing` is what holds the text."""
-    if text is None or (isinstance(text, str) and not text.strip()):
+    nan = isinstance(text, float) and math.isnan(text)
+    if text is None or nan or (isinstance(text, str) and not text.strip()):
         return f"is empty; fill it in or remove the {thing}"
     if not isinstance(text, str):
-        return f"holds {type(text).__name__} where text is wanted"
+        return f"holds {type(text).__name__} where text is wanted; write it as text"
     if "\0" in text:
         return "holds a NUL character; remove it"
     if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
@@ -76,3 +79,28 @@ def read_groups(table: Table, column: str) -> list[str]:
             text = f"{table.name}, {table.where(i)}: column {column!r} {problem}; a group is text or a whole number."
             raise BadData(text, *table.path)
     return [str(value) for value in values]
+
+
+PLACEHOLDERS = "texts-that-stand-for-none"
+"""Code of the finding on such texts."""
+_PLACEHOLDERS = frozenset({"nan", "NaN", "null", "NULL", "None", "<NA>", "N/A", "n/a", "NA", "undefined", "[deleted]"})
+
+
+def text_findings(tables: Mapping[str, Table], roles: Mapping[str, str]) -> list[Finding]:
+    """Return a finding for each column with texts that stand for no text, as libraries write them.
+
+    Args:
+        tables: Split -> its table, whose texts are checked.
+        roles: Role -> column.
+    """
+    found = []
+    for table in tables.values():
+        for column in (roles[role] for role in ("text", "text_pair") if role in roles):
+            values = table.columns[column]
+            rows = [i for i, text in enumerate(values) if text in _PLACEHOLDERS]
+            if rows:
+                shown = [f"{table.where(i)} ({values[i]})" for i in rows[:10]]
+                said = f"{table.name}: {len(rows):,} rows of column {column!r} hold what may stand for no text: "
+                cure = "Fill them in, or remove their rows."
+                found.append(warning(PLACEHOLDERS, f"{said}{', '.join(shown)}.", cure, len(rows), shown))
+    return found

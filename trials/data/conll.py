@@ -21,6 +21,8 @@ _TAG = re.compile(r"O|[BIESLUM]-\S+")
 _NO_WORD = re.compile(r"\d+-\d+|\d+\.\d+")  # CoNLL-U's multiword tokens, whose words follow, and its empty nodes
 _UNIVERSAL = ("tokens", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 _START = "-DOCSTART-"
+ALONE = 5  # sentences of one word; a file of more of them, and no others, has its ends of lines doubled
+_LONGEST = 50  # words of a file's only sentence; a longer one is a file without blank lines
 
 
 @dataclass
@@ -43,9 +45,17 @@ def read_conll(file: Path, name: str, selection: set[str], path: tuple[str, ...]
 def sentences(file: TextFile, selection: set[str]) -> Table:
     """Return the table of a CoNLL file that is read already. Raises BadData."""
     rows, names = _sentences(file)
+    if len(rows) == 1 and len(rows[0]) > _LONGEST:
+        text = f" has no blank lines, so its {len(rows[0]):,} words are one sentence; put one after each sentence."
+        raise file.refuse(text)
+    if len(rows) > ALONE and all(len(row) == 1 for row in rows):
+        text = (
+            " has a blank line after each line, so each word is a sentence of its own; remove those inside sentences."
+        )
+        raise file.refuse(text)
     columns = {}
     if rows:
-        columns = _counted(file, rows, names, selection) if _is_counted(file, rows) else _plain(file, rows)
+        columns = _counted(file, rows, names, selection) if _is_counted(file, rows) else _plain(file, rows, selection)
     chosen = {column: values for column, values in columns.items() if column in selection}
     header = list(columns) or ["tokens", "ner_tags"]
     return Table(file.name, file.path, header, chosen, len(rows), lines=[row[0].number for row in rows])
@@ -57,7 +67,7 @@ def looks_tagged(file: TextFile) -> bool:
     return len(lines) > 1 and all(len(cells) > 1 and _TAG.fullmatch(cells[-1]) for cells in lines)
 
 
-def _plain(file: TextFile, rows: list[list[_Line]]) -> dict[str, list[list[str]]]:
+def _plain(file: TextFile, rows: list[list[_Line]], selection: set[str]) -> dict[str, list[list[str]]]:
     """Return the columns of a file whose words are first, and whose tags are last. Raises BadData for a header."""
     first = rows[0][0]
     width = len(first.cells)
@@ -65,8 +75,15 @@ def _plain(file: TextFile, rows: list[list[_Line]]) -> dict[str, list[list[str]]
     if not _TAG.fullmatch(first.cells[-1]) and _are_tags([others]):
         text = f", line {first.number}: {first.cells[-1]!r} is no tag as the others are; a header has to be removed."
         raise file.refuse(text)
+    tagged = [i for i in range(width) if _are_tags(_column(rows, i))]
+    if tagged == [0] and width == 2:  # the tag first, as in the MIT corpora
+        return {"tokens": _column(rows, 1), "ner_tags": _column(rows, 0)}
+    if tagged and width - 1 not in tagged and "ner_tags" in selection:
+        where = ", ".join(f"column_{i + 1}" for i in tagged)
+        text = f": tags such as {rows[0][0].cells[tagged[0]]} are in {where}, and not last in a line; say in "
+        raise file.refuse(text + "dataset.columns which columns are the words (tokens) and the tags (label).")
     columns = {"tokens": _column(rows, 0), "ner_tags": _column(rows, -1)}
-    return columns | {f"column_{i + 1}": _column(rows, i) for i in range(1, width) if width > 2}
+    return columns | {f"column_{i + 1}": _column(rows, i) for i in range(width) if width > 2}
 
 
 def _column(rows: list[list[_Line]], index: int) -> list[list[str]]:
@@ -82,6 +99,11 @@ def _sentences(file: TextFile) -> tuple[list[list[_Line]], list[str]]:
     with_tabs = bool(body) and len({text.count("\t") for _, text in body}) == 1 and "\t" in body[0][1]
     split = (_TAB if with_tabs else _BLANKS).split
     width = len(split(body[0][1])) if body else 0
+    if any(text.startswith("#begin document") for _, text in texts):
+        text = (
+            " is in the format of CoNLL-2012, whose entities are brackets ((PERSON*); convert them to tags (B-PERSON)."
+        )
+        raise file.refuse(text)
     if body and width < 2:
         raise file.refuse(f", line {body[0][0]}: 1 columns; a line holds a word, and last its tag.")
     tags = {split(text)[-1] for _, text in body}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.trials.data.arrow import class_names
+from luthier.trials.data.other_folders import refuse_lakes
 from luthier.trials.data.readers import read_file
 from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
@@ -27,7 +28,7 @@ _SPLIT = re.compile(
     rf"(?<![a-z])({'|'.join(name for names in _NAMES.values() for name in names)})(?![a-z0-9])", re.IGNORECASE
 )
 _OF = re.compile(r"(.*?)[-_.]?(\d+)-of-(\d+)(?!\d).*")
-_PART = re.compile(r"(.*?)(?:part|shard|chunk)[-_.](\d+)(?!\d).*|()(0\d{3,})", re.IGNORECASE)
+_PART = re.compile(r"(.*?)(?:part|shard|chunk)[-_.](\d+)(?!\d).*|(|.*[-_.])(?<!-of-)(0\d{3,})(?:\.\w+)?", re.IGNORECASE)
 _NO_TABLE = re.compile(
     r"[._].*|readme.*|license.*|.*\.(md|py|ya?ml|html|crc|lock)|dataset_infos?\.json|metadata\.json", re.IGNORECASE
 )
@@ -62,9 +63,13 @@ def _find(folder: Path, name: str, path: tuple[str, ...], media: bool) -> dict[s
         splits = _json(folder / _DICTIONARY, name, path).get("splits")
         if not isinstance(splits, list) or not all(isinstance(split, str) and split for split in splits):
             raise BadData(f"{name}/{_DICTIONARY} does not list splits; save the data set anew.", *path)
-        return {split: [folder / Path(split).name] for split in splits}
+        saved = {split: [folder / Path(split).name] for split in splits}
+        if lost := next((split for split, (part,) in saved.items() if not part.is_dir()), None):
+            raise BadData(f"{name} lacks the folder {lost}, which is a part of it; fetch it, or save it anew.", *path)
+        return saved
     if (folder / _STATE).is_file():
         return {"train": [folder]}
+    refuse_lakes(folder, name, path)
     found = _files(folder, media)
     if not found and (folder / "data").is_dir():  # a clone of a hub repository
         found = _files(folder / "data", media)
@@ -120,7 +125,7 @@ def _whole(files: Sequence[Path], name: str, path: tuple[str, ...]) -> list[Path
     if len(files) < 2 and not any(_OF.fullmatch(file.name) for file in files):
         return list(files)
     sets = {_set_of(file) for file in files}
-    if len(sets) > 1 or None in sets:
+    if len(sets) > 1 or None in sets or min(_numbers(files), default=0) > 1:
         listed = ", ".join(file.name for file in files[:5]) + (", ..." if len(files) > 5 else "")
         text = f"{name} holds several tables ({listed}), which are no parts of one; name one of them, or one for each "
         raise BadData(text + "split as {train: ..., validation: ..., test: ...}.", *path)
@@ -131,15 +136,33 @@ def _whole(files: Sequence[Path], name: str, path: tuple[str, ...]) -> list[Path
         missing = next((i for i in range(first, first + int(numbers[0][3])) if i not in there), first)
         text = f"{name} holds {len(files)} of {int(numbers[0][3])} parts; number {missing} is missing. Fetch them all."
         raise BadData(text, *path)
+    if (gap := _gap(files)) is not None:
+        text = f"{name} holds parts such as {files[0].name}, and number {gap} is missing. Fetch them all."
+        raise BadData(text, *path)
     return list(files)
+
+
+def _numbers(files: Sequence[Path]) -> set[int]:
+    """Return the numbers of files that are called by a prefix and a number (export-000000000000.csv)."""
+    return {int(found[4]) for file in files if (found := _PART.fullmatch(_stem(file))) and found[4]}
+
+
+def _gap(files: Sequence[Path]) -> int | None:
+    """Return the first number that is missing among such files; None for others."""
+    numbers = _numbers(files)
+    return next((i for i in range(min(numbers), max(numbers)) if i not in numbers), None) if numbers else None
+
+
+def _stem(file: Path) -> str:
+    return file.name.removesuffix(file.suffix)
 
 
 def _set_of(file: Path) -> tuple[str, ...] | None:
     """Return what the names of all parts of a set have in common, or None for a file that is no part."""
     if found := _OF.fullmatch(file.name):
         return (kind_of(file.name), found[1], found[3])
-    if found := _PART.fullmatch(file.name.removesuffix(file.suffix)):
-        return (kind_of(file.name), found[1] or "", "")
+    if found := _PART.fullmatch(_stem(file)):
+        return (kind_of(file.name), found[1] or found[3] or "", "" if found[4] is None else "numbered")
     return None
 
 
@@ -154,7 +177,8 @@ def refuse_lone_part(file: Path, name: str, path: tuple[str, ...]) -> None:
     if mine is None or of or (kind_of(name) not in _MEDIA_KINDS and not re.search(r"\d{4}", file.name)):
         return
     others = [other for other in file.parent.iterdir() if other != file and _set_of(other) == mine]
-    if others:
+    by_dates = min(_numbers([file, *others]), default=0) > 1 or _gap([file, *others]) is not None
+    if others and not by_dates:
         raise BadData(f"{name} is one of {len(others) + 1} parts of a table, like {others[0].name}; {cure}", *path)
 
 

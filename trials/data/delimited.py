@@ -12,6 +12,13 @@ from functools import partial
 from pathlib import Path
 
 from luthier.trials.data.dialects import Fault, Read, escaped, names, plain, quoted
+from luthier.trials.data.misfits import (
+    escaped_ends,
+    misread_header,
+    misread_rows,
+    refuse_drawing,
+    refuse_no_values,
+)
 from luthier.trials.data.tabular import Table, check_unique
 from luthier.trials.data.text_files import TextFile, read_text
 
@@ -48,6 +55,7 @@ def read_delimited(file: TextFile, selection: set[str], separators: tuple[str, .
         BadData: No separator fits, or more than one.
     """
     csv.field_size_limit(_CELL_CHARACTERS)
+    refuse_drawing(file)
     first = 1
     if found := _SEPARATOR_LINE.match(file.data[:16]):  # Excel's own first line
         separators = ((found[1] or found[2]).decode("latin-1"),)
@@ -55,6 +63,8 @@ def read_delimited(file: TextFile, selection: set[str], separators: tuple[str, .
     headers = {separator: _header(file, separator, selection) for separator in separators}
     fitting = [separator for separator, header in headers.items() if selection <= set(header)]
     wide = [separator for separator, header in headers.items() if len(header) > 1 and separator != separators[0]]
+    if not fitting and file.data.strip() and (cause := misread_header(file, selection, separators, headers)):
+        raise file.refuse(cause)
     read: dict[str, Read] = {}
     faults: list[Fault] = []
     for separator in fitting[:1] or [separators[0], *wide]:
@@ -66,11 +76,12 @@ def read_delimited(file: TextFile, selection: set[str], separators: tuple[str, .
             break
     several = [separator for separator in read if len(headers[separator]) > 1] or list(read)
     if not several:
-        raise file.refuse(faults[0].text)
+        raise file.refuse(misread_rows(file, (fitting or separators)[0], faults[0]) or faults[0].text)
     if len(several) > 1 and several[0] != separators[0]:
         text = f": all its rows fit {' and '.join(map(repr, several))} as the separator; write it with commas."
         raise file.refuse(text)
     rows = read[several[0]]
+    refuse_no_values(file, rows)
     check_unique([column for column in rows.header if column], file.name, file.path)
     return Table(file.name, file.path, rows.header, rows.columns, len(rows.lines), lines=rows.lines)
 
@@ -126,6 +137,8 @@ def _by_escapes(read: Read | Fault, file: TextFile, separator: str, selection: s
 def _with_tabs(file: TextFile, separator: str, selection: set[str], first: int) -> Read:
     """Return the rows of a file with tabs, in which quotes are text unless it is consistently quoted. Raises Fault."""
     given = (file, separator, selection, first)
+    if said := escaped_ends(file, selection):
+        raise Fault(first, said)
     as_text = _try(plain, *given)
     if not file.data.startswith(b'"') and not any(quote in file.data for quote in _QUOTES_FIRST):
         if isinstance(as_text, Fault):

@@ -16,6 +16,10 @@ Rows = Iterator[tuple[int, list[str]]]
 """The number of a row's first line in the file, and the row's values."""
 
 
+INVISIBLE = " \t\xa0\ufeff\u200b\u200c\u200d\u200e\u200f\u2060"
+"""Blanks, byte order marks and marks without a width."""
+
+
 class Fault(Exception):
     """A file cannot be read in a dialect. `line`: where that shows; `text`: the end of a sentence about the file."""
 
@@ -44,8 +48,8 @@ class Read:
 
 
 def names(row: Iterable[str], selection: set[str]) -> list[str]:
-    """Return the names in a header, without blanks around them unless the spec has these too."""
-    return [name if name in selection else name.strip(" \t\xa0\ufeff") for name in row]
+    """Return the names in a header, without blanks and invisible marks around them unless the spec has these too."""
+    return [name if name in selection else name.strip(INVISIBLE) for name in row]
 
 
 def collect(rows: Rows, selection: set[str]) -> Read:

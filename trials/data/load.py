@@ -14,10 +14,11 @@ from luthier.studies.dataset import Dataset, SplitFiles
 from luthier.studies.findings import Finding
 from luthier.studies.spec import NEWEST_SEMANTICS
 from luthier.studies.tasks import TASKS
-from luthier.trials.data.columns import COLUMN_READERS, read_groups
+from luthier.trials.data.columns import COLUMN_READERS, read_groups, text_findings
 from luthier.trials.data.containers import standard_tables
 from luthier.trials.data.folder_splits import choose_folders
 from luthier.trials.data.media_columns import Usable, usable_tables
+from luthier.trials.data.media_tree import listed
 from luthier.trials.data.repeat_findings import repeat_findings
 from luthier.trials.data.repeats import UNITED_SEMANTICS, first_rows
 from luthier.trials.data.row_digests import Digest, content_digest
@@ -103,6 +104,7 @@ def load_data(dataset: Dataset, task: str, seed: int, verify: bool = False, sema
         name: {role: COLUMN_READERS[role](table, column) for role, column in roles.items()}
         for name, table in tables.items()
     }
+    findings += text_findings(tables, roles)
     targets, values = kind.read(tables, learned, columns)
     groups = {name: read_groups(table, group) if group else None for name, table in tables.items()}
     given = {name: Split(columns[name], values[name], groups[name], targets.strata(values[name])) for name in tables}
@@ -182,16 +184,20 @@ def _choose(chosen: dict[str, str], names: Iterable[str], kind: str) -> dict[str
 
 def _check_columns(tables: Mapping[str, Table], roles: Mapping[str, str]) -> None:
     """Raise BadData when a table has no rows, or lacks a role's column."""
-    for table in tables.values():
+    for split, table in tables.items():
         if table.rows == 0:
             raise BadData(f"{table.name} has no rows; it needs examples.", *table.path)
         for role, column in roles.items():
-            if column not in table.header:
-                raise BadData(
-                    f"{table.name} has no column {column!r} for {role}; its columns are {', '.join(table.header)}. "
-                    f"Name the right one in dataset.columns.{role}.",
-                    *("dataset", "columns", role),
-                )
+            if column in table.header:
+                continue
+            text = f"{table.name} has no column {column!r} for {role}; its columns are {listed(table.header, 20)}. "
+            if split != "train" and column in tables["train"].header:
+                text += f"Name it as in train; or, if {split} is not labelled, leave it out: name the other files in "
+                raise BadData(text + "dataset.source as {train: ..., validation: ..., test: ...}.", *table.path)
+            text += f"Name the right one in dataset.columns.{role}."
+            if role == "tokens":
+                text += " Entities as places in a text are not read: write its words and a tag for each, as two lists."
+            raise BadData(text, "dataset", "columns", role)
 
 
 def _check_groups(given: Mapping[str, Split], tables: Mapping[str, Table]) -> None:

@@ -19,6 +19,7 @@ import numpy
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from luthier.studies.text import one_line
+from luthier.trials.data.foreign_media import what_else
 from luthier.trials.data.sound_lengths import decoded_shortfall, shortfall
 from luthier.trials.errors import Away, BadData
 from luthier.trials.memory import out_of_memory
@@ -102,6 +103,8 @@ def _decoded(item: Path | bytes, small: bool = False) -> Image.Image:
         reason = f"has more than {Image.MAX_IMAGE_PIXELS:,} pixels"
         raise Unreadable(reason, "scale it down, or remove its row") from None
     except UnidentifiedImageError:
+        if known := what_else(item, "image"):
+            raise Unreadable(*known) from None
         raise Unreadable(f"is no image that can be read ({', '.join(IMAGE_FORMATS)})") from None
     except Exception as error:  # a broken file surfaces as whatever its format's decoder raises
         if out_of_memory(error):
@@ -221,8 +224,12 @@ def _opened(item: Path | bytes) -> Iterator[Any]:
     except Exception as error:  # libsndfile's errors are of several kinds
         if out_of_memory(error):
             raise
+        if known := what_else(item, "audio"):
+            raise Unreadable(*known) from None
         cure = f"{_CURE}, or convert it to wav, flac, mp3 or ogg"
-        raise Unreadable(f"cannot be read as a sound ({one_line(error, 200)})", cure) from None
+        reason = one_line(getattr(error, "error_string", error), 200).rstrip(".")
+        reason = "its format is not known" if "regular file" in reason else reason  # what libsndfile says of others
+        raise Unreadable(f"cannot be read as a sound ({reason})", cure) from None
 
 
 def _check_sound(samples: numpy.ndarray, rate: int) -> None:

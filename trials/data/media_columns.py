@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,23 +18,16 @@ from typing import Any
 
 from luthier.studies.findings import Finding, note, warning
 from luthier.trials.data.media import Unreadable, try_audio, try_image
+from luthier.trials.data.media_paths import Fault, Item, located, whereabouts
 from luthier.trials.data.media_tree import listed
 from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
-from luthier.trials.paths import check_inside_roots
 
-Item = Path | bytes
 _TRIES: Mapping[str, Callable[[Item], bool]] = {"image": try_image, "audio": try_audio}
 _THREADS = 4
 _NAMED = 10  # files that a message names
+_OF_EACH = re.compile("remove|paths start from|check the path")  # cures that say less than `_CURE`
 _CURE = "Repair or remove them, or leave them out with dataset.unreadable: skip"
-
-
-@dataclass(frozen=True)
-class _Fault:
-    """An item that cannot be used: the end of a sentence that says why."""
-
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -85,20 +79,21 @@ def usable_tables(tables: Mapping[str, Table], role: str, column: str, skip: boo
     Raises:
         BadData: A file cannot be used, or, with `skip`, more than can be.
     """
-    found = {name: [_located(table, column, cell) for cell in table.columns[column]] for name, table in tables.items()}
+    found = {name: [located(table, column, cell) for cell in table.columns[column]] for name, table in tables.items()}
     findings: list[Finding] = []
-    if skip or any(isinstance(item, _Fault) for items in found.values() for item in items):
+    if skip or any(isinstance(item, Fault) for items in found.values() for item in items):
         found, findings = _tried(tables, found, role)  # what is missing and what is broken are told together
     if not skip:
         _check(tables, found, role)
-    kept = {name: [i for i, item in enumerate(items) if not isinstance(item, _Fault)] for name, items in found.items()}
+    kept = {name: [i for i, item in enumerate(items) if not isinstance(item, Fault)] for name, items in found.items()}
     placed = {name: replace(table, columns={**table.columns, column: found[name]}) for name, table in tables.items()}
     faults = _faults(tables, found)
     if not faults:
         return Usable(placed, role, findings=findings)
     total = sum(map(len, found.values()))
     if 2 * len(faults) > total:
-        text = f"{_told(faults, total, role)}. That is more than half; repair or remove them."
+        nearby = _whereabouts(tables, found)
+        text = f"{_told(faults, total, role)}. That is more than half; repair or remove them.{nearby}"
         raise BadData(text, *next(iter(tables.values())).path)
     names = json.dumps([[table.name, where] for table, where, _ in faults])
     left_out = hashlib.sha256(names.encode()).hexdigest()
@@ -121,13 +116,13 @@ def _tried(
     """Return the items, with faults in the place of those that cannot be used, and the finding on silent ones."""
 
     def tried(item: Any, is_named: bool) -> tuple[Any, bool]:
-        if isinstance(item, _Fault):
+        if isinstance(item, Fault):
             return item, True
         try:
             return item, _TRIES[role](item)
         except Unreadable as error:
             name = f"{item} " if isinstance(item, Path) and not is_named else ""
-            return _Fault(f"{name}{error}; {error.cure}"), True
+            return Fault(f"{name}{error}; {error.cure}"), True
 
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with warnings.catch_warnings(), ThreadPoolExecutor(min(_THREADS, processors)) as pool:
@@ -155,7 +150,7 @@ def _faults(tables: Mapping[str, Table], found: Mapping[str, list[Any]]) -> list
         (table, table.where(row), item.reason)
         for name, table in tables.items()
         for row, item in enumerate(found[name])
-        if isinstance(item, _Fault)
+        if isinstance(item, Fault)
     ]
 
 
@@ -167,8 +162,26 @@ def _check(tables: Mapping[str, Table], found: Mapping[str, list[Any]], role: st
     table, where, reason = faults[0]
     text = f"{table.name}, {where}: {reason}. Or leave it out with dataset.unreadable: skip."
     if len(faults) > 1:
-        text = f"{_told(faults, sum(map(len, found.values())), role)}. {_CURE}."
+        cure = _whereabouts(tables, found).strip() or _common_cure(faults)
+        text = f"{_told(faults, sum(map(len, found.values())), role)}. {cure}"
     raise BadData(text, *table.path)
+
+
+def _common_cure(faults: list[tuple[Table, str, str]]) -> str:
+    """Return what to do about faults: their cure, where all have the same one that is no repair of each."""
+    cures = {reason.partition("; ")[2] for _, _, reason in faults}
+    cure = cures.pop() if len(cures) == 1 else ""
+    told = f"{cure[0].upper()}{cure[1:]}, or leave them out" if cure and not _OF_EACH.search(cure) else ""
+    return f"{told} with dataset.unreadable: skip." if told else f"{_CURE}."
+
+
+def _whereabouts(tables: Mapping[str, Table], found: Mapping[str, list[Any]]) -> str:
+    """Return where the files may be, with a blank before it, where most of a table's paths lead nowhere; else ""."""
+    for name, items in found.items():
+        missing = [item.missing for item in items if isinstance(item, Fault) and item.missing]
+        if 2 * len(missing) > len(items):
+            return whereabouts(tables[name], missing[0])
+    return ""
 
 
 def _told(faults: list[tuple[Table, str, str]], total: int, role: str) -> str:
@@ -185,45 +198,3 @@ def _short(reason: str) -> str:
     """Return a reason without its cure, and of limited length."""
     text = reason.partition("; ")[0].removesuffix(".")
     return text if len(text) <= 200 else f"{text[:200]}..."
-
-
-def _located(table: Table, column: str, cell: Any) -> Item | _Fault:
-    """Return a cell's file: a resolved path that exists and lies where data may be read, or bytes."""
-    value = cell
-    if isinstance(cell, dict):  # as the `datasets` library writes images and sounds
-        value = cell.get("path") if cell.get("bytes") is None else cell["bytes"]
-    if isinstance(value, Path | str) and str(value).strip():
-        try:
-            return _checked(str(value), table)
-        except (BadData, OSError, RuntimeError, ValueError) as error:
-            subject = "" if table.rows_named else f"column {column!r} names {value}: "
-            return _Fault(f"{subject}{_reason(error, table)}")
-    if isinstance(value, bytes | bytearray) and value:
-        return bytes(value)
-    if value is None or value in ("", b"") or (isinstance(value, str) and not value.strip()):
-        return _Fault(f"column {column!r} is empty; fill it in or remove the row")
-    return _Fault(f"column {column!r} holds {type(value).__name__} where a path or a file's bytes are wanted")
-
-
-def _reason(error: Exception, table: Table) -> str:
-    if isinstance(error, BadData):
-        return error.message.removesuffix(".")
-    if isinstance(error, FileNotFoundError) and table.folder:
-        return f"it cannot be opened ({error.strerror}); paths start from {table.folder}"
-    return f"it cannot be opened ({getattr(error, 'strerror', None) or error}); check the path and its permissions"
-
-
-def _checked(path: str, table: Table) -> Path:
-    if "://" in path:
-        raise BadData("URLs are not fetched; download the files and name their paths.")
-    file = (table.folder / path if table.folder else Path(path)).resolve()
-    if not any(file.is_relative_to(folder) for folder in table.own_folders):
-        check_inside_roots(file, "it")
-    status = file.stat()  # a FileNotFoundError becomes the message
-    if not file.is_file():
-        raise BadData("it is no file; name a file.")
-    if status.st_size == 0:
-        raise BadData("the file is empty; replace it or remove the row.")
-    if not os.access(file, os.R_OK):
-        raise BadData("it cannot be read; check its permissions.")
-    return file

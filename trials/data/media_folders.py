@@ -14,20 +14,22 @@ from typing import Any
 from luthier.studies.files import sha256_file
 from luthier.studies.findings import Finding, note, warning
 from luthier.trials.data.folder_splits import PASSED_OVER, find_splits, is_split
+from luthier.trials.data.foreign_media import cure_of
 from luthier.trials.data.media_tree import SUFFIXES, Tree, inner_tree, listed, scan, table_cure
 from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
 
 _CONTAINER = re.compile("audios?|data|files|images?|imgs?|jpe?gs?|originals?|photos|pictures|png|raw|sounds|wavs?")
 """Names of a folder that holds a class's files and means nothing: n01443537/images."""
-_CURES = {
-    ".avif": "convert them with: mogrify -format png *.avif",
-    ".heic": "convert them with: mogrify -format jpg *.heic",
-    ".heif": "convert them with: mogrify -format jpg *.heif",
-    ".m4a": "convert them with: ffmpeg -i x.m4a x.wav",
-    ".mp4": "convert them with: ffmpeg -i x.mp4 x.wav",
-    ".wma": "convert them with: ffmpeg -i x.wma x.wav",
-}
+_PARTS = re.compile(
+    r"(?:fold|part|batch|chunk|shard|split|subset|archive|block|dis[ck]|volume)[ _-]?\d+", re.IGNORECASE
+)
+_IMAGES = re.compile("images?|imgs?|jpegimages|originals?|raw", re.IGNORECASE)
+_MASKS = re.compile(
+    "(?:seg(?:mentation)?[ _-]?)?masks?|segmentations?|annotations?|labels?|ground[ _-]?truths?|gts?|depths?",
+    re.IGNORECASE,
+)
+_OF_ANOTHER = re.compile(r"(.+?)[ _.-]*(?:masks?|seg|segmentation|gt|annotated|depth)(?:[ _-]?\d+)?", re.IGNORECASE)
 
 
 def read_folder(folder: Path, name: str, role: str, *path: str) -> Table:
@@ -52,6 +54,8 @@ def read_folder(folder: Path, name: str, role: str, *path: str) -> Table:
     classes = {label: inner for label, inner in tree.folders.items() if label not in copies}
     if not classes:
         text = f"{here} holds no folders; put the {role} files of each class into a folder with the class's name."
+        if not tree.files and (cure := _cure(tree.others, role, "")):
+            text = f"{here} holds no folders, but {_counted(tree.others)}; {cure}."
         raise BadData(text + table_cure(tree, here, role), *path)
     if len(classes) == 1 and tree.tables:
         text = f"{here} holds one folder, {next(iter(classes))}, which is no set of classes."
@@ -67,15 +71,19 @@ def read_folder(folder: Path, name: str, role: str, *path: str) -> Table:
         if not files[label]:
             endings = ", ".join(sorted(SUFFIXES[role]))
             seen = f", but {_counted(ignored)}" if ignored else ""
-            text = f"{here}/{label} holds no {role} file ({endings}){seen}; add some or remove the folder."
-            raise BadData(text, *path)
+            text = f"{here}/{label} holds no {role} file ({endings}){seen}; {_cure(ignored, role)}."
+            raise BadData(text + table_cure(tree, here, role), *path)
     paths = [file for inside in files.values() for file in inside]
     labels = [label for label, inside in files.items() for _ in inside]
     _check_passed_over(here, role, len(paths), others, len(tree.files), *path)
     findings = []
     if others:
         text = f"{here}: passed over by their endings {_counted(others)}; {len(paths):,} {role} files are read."
-        findings.append(_passed_over(text, others))
+        findings.append(_passed_over(text, others, role))
+    if masks := _masks(classes):
+        text = f"{here}: {len(masks):,} {role} files are called like masks of others: {listed(masks)}."
+        cure = "Move them away if they are no examples of their class."
+        findings.append(warning("files-like-masks", text, cure, len(masks), masks))
     links = [f"{label}/{sub}" for label, inner in classes.items() for sub, t in inner.folders.items() if t.linked]
     spare = [*(f"{copy} ({tree.folders[copy].count:,} files, a copy)" for copy in copies), *links]
     spare += [f"{len(tree.files):,} {role} files beside the folders"] if tree.files else []
@@ -108,6 +116,20 @@ def _check_classes(name: str, classes: dict[str, Tree], role: str, *path: str) -
             f"{{train: {name}/{train}, ...}}, each with a folder for each class.",
             *path,
         )
+    same = set.intersection(*(set(tree.filled) for tree in filled.values())) if filled else set()
+    if len(filled) > 1 and all(map(_PARTS.fullmatch, filled)) and not same:
+        raise BadData(
+            f"{name} holds {listed(list(filled))}, which are parts of the data and no classes by their names; list the "
+            f"{role} files and their labels in a csv.",
+            *path,
+        )
+    masks = [folder for folder in filled if _MASKS.fullmatch(folder)]
+    if masks and any(map(_IMAGES.fullmatch, filled)):
+        raise BadData(
+            f"{name} holds {listed(list(filled))}: {listed(masks)} seem to be masks or boxes of the others and no "
+            f"class; list the {role} files and their labels in a csv.",
+            *path,
+        )
     if len(filled) < 2 or any(tree.files for tree in filled.values()):
         return
     inside = {label: set(tree.filled) for label, tree in filled.items()}
@@ -118,6 +140,13 @@ def _check_classes(name: str, classes: dict[str, Tree], role: str, *path: str) -
     if 2 * len(shared) < len(owners) or not all(subs & set(shared) for subs in inside.values()):
         return
     first, second, *_ = filled
+    masks = [sub for sub in shared if _MASKS.fullmatch(sub)]
+    if masks and any(map(_IMAGES.fullmatch, shared)):
+        raise BadData(
+            f"{name}: {listed(list(filled))} hold the same folders ({listed(shared)}), of which {listed(masks)} seem "
+            f"to be masks or boxes and no examples: move the folders {listed(masks)} away.",
+            *path,
+        )
     if len(set(find_splits(shared).values())) > 1:
         raise BadData(
             f"{name}: {listed(list(filled))} hold the splits {listed(shared)}. Put the folders of the classes inside "
@@ -138,7 +167,7 @@ def _check_passed_over(name: str, role: str, read: int, others: Counter[str], lo
         return
     seen = [_counted(others)] if others else []
     seen += [f"{loose:,} {role} files that lie in no class's folder"] if loose else []
-    cure = next((f" ({_CURES[ending]})" for ending, _ in others.most_common() if ending in _CURES), "")
+    cure = next((f" ({cure})" for ending, _ in others.most_common() if (cure := cure_of(ending, role))), "")
     raise BadData(
         f"{name}: {read:,} {role} files can be read, and more would be passed over: {', '.join(seen)}. Convert those "
         f"that belong to the data{cure} and move the others away.",
@@ -146,10 +175,27 @@ def _check_passed_over(name: str, role: str, read: int, others: Counter[str], lo
     )
 
 
-def _passed_over(text: str, others: Counter[str]) -> Finding:
+def _cure(others: Counter[str], role: str, usual: str = "add some or remove the folder") -> str:
+    """Return what to do about a folder that holds none of the files of a role, by the endings of those it holds."""
+    cures = (cure_of(ending, role) for ending, _ in others.most_common())
+    return next((cure for cure in cures if cure), usual)
+
+
+def _masks(classes: dict[str, Tree]) -> list[str]:
+    """Return the files whose name is another's with "mask" or the like added: 1.png and 1_mask.png."""
+    found = []
+    for label, inner in classes.items():
+        for part in inner.below():
+            stems = {file.stem for file in part.files}
+            of_others = (file for file in part.files if (name := _OF_ANOTHER.fullmatch(file.stem)) and name[1] in stems)
+            found += [f"{label}/{file.name}" for file in of_others]
+    return found
+
+
+def _passed_over(text: str, others: Counter[str], role: str) -> Finding:
     """Return the finding on files passed over: a warning where some are images or sounds in another format."""
     code, endings = "files-passed-over", [ending for ending, _ in others.most_common()]
-    cures = [_CURES[ending] for ending in endings if ending in _CURES]
+    cures = [cure for ending in endings if (cure := cure_of(ending, role))]
     if not cures:
         return note(code, text, others.total(), endings)
     return warning(code, text, f"If they belong to the data, {'; '.join(cures)}.", others.total(), endings)

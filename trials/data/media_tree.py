@@ -159,11 +159,13 @@ def table_cure(tree: Tree, name: str, role: str) -> str:
         name: The folder as the user wrote it.
         role: "image" or "audio".
     """
-    if not tree.tables:
+    inner = (f"{sub}/{table}" for sub, part in tree.folders.items() if not part.count for table in part.tables)
+    table = next(iter([*tree.tables, *inner]), None)
+    if table is None:
         return ""
     return (
-        f" If {tree.tables[0]} lists the files and their labels, write dataset.source as {name}/{tree.tables[0]}, and "
-        f"the columns as dataset.columns: {{{role}: ..., label: ...}}; paths in it start from its folder."
+        f" If {table} lists the files and their labels, write dataset.source as {name}/{table}, and the columns as "
+        f"dataset.columns: {{{role}: ..., label: ...}}; paths in it start from its folder."
     )
 
 

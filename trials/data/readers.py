@@ -10,12 +10,13 @@ from pathlib import Path
 from luthier.trials.data.arrow import read_arrow, read_parquet
 from luthier.trials.data.conll import read_conll
 from luthier.trials.data.delimited import read_csv, read_tsv
+from luthier.trials.data.foreign_files import refuse_foreign, renaming
 from luthier.trials.data.records import read_json, read_jsonl
 from luthier.trials.data.tabular import Table
-from luthier.trials.data.text_files import refuse_foreign
+from luthier.trials.data.text_files import first_bytes
 from luthier.trials.data.words import read_words
 from luthier.trials.errors import BadData
-from luthier.trials.paths import FORMATS, OTHERS, kind_of
+from luthier.trials.paths import FORMATS, kind_of
 
 
 def _read_txt(file: Path, name: str, selection: set[str], path: tuple[str, ...]) -> Table:
@@ -60,10 +61,12 @@ def read_file(file: Path, name: str, roles: Mapping[str, str], path: tuple[str, 
         BadData: The file is of no kind that is read, or cannot be read as what it is.
     """
     kind = kind_of(name)
-    if kind not in FORMATS:
-        refuse_foreign(file.read_bytes() if file.suffix[1:] in OTHERS else b"", name, path)
-        raise BadData(f"{name} is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file.", *path)
     try:
+        if kind not in FORMATS:
+            start = first_bytes(file)
+            refuse_foreign(start, name, path)
+            text = f"{name} is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file.{renaming(start, kind)}"
+            raise BadData(text, *path)
         if "tokens" in roles and kind in ("csv", "tsv", "txt"):
             table = read_words(kind, file, name, roles, path)
         else:

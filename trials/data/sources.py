@@ -17,6 +17,7 @@ from luthier.trials.data.arrow import class_names
 from luthier.trials.data.containers import find_tables, read_tables, refuse_lone_part, table_stamps
 from luthier.trials.data.media_folders import folder_stamps, read_folder
 from luthier.trials.data.media_tree import SUFFIXES
+from luthier.trials.data.other_folders import describe
 from luthier.trials.data.readers import read_file
 from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
@@ -71,6 +72,8 @@ def locate(text: str, *path: str) -> Located:
     local = local_path(text, *path)
     if local is None:
         return HubDataset(text, path)
+    if not local.is_dir() and not local.is_file():  # reading it may never end
+        raise BadData(f"{text} is neither a file nor a folder, but a pipe, a socket or a device; give a file.", *path)
     return LocalFolder(text, path, local) if local.is_dir() else LocalFile(text, path, local)
 
 
@@ -103,7 +106,7 @@ def read(located: Located, roles: Mapping[str, str]) -> Table:
     if tables:
         return read_part(next(iter(tables.values())), text, roles, path)
     if role is None:
-        raise BadData(f"{text} is a folder; give a file, or one file per split as train, validation and test.", *path)
+        raise BadData(_described(located), *path)
     for other, column in roles.items():
         if other not in (role, "label") or column != other:
             raise BadData(
@@ -112,6 +115,14 @@ def read(located: Located, roles: Mapping[str, str]) -> Table:
                 *("dataset", "columns", other),
             )
     return read_folder(located.folder, text, role, *path)
+
+
+def _described(located: LocalFolder) -> str:
+    """Return a sentence on a folder in which no table was found."""
+    try:
+        return describe(located.folder, located.text)
+    except OSError as error:
+        return f"{located.text} cannot be read: {error.strerror or error}. Check its permissions."
 
 
 def folder_tables(located: LocalFolder, roles: Mapping[str, str]) -> dict[str, list[Path]]:

@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from luthier.trials.data.foreign_files import refuse_foreign
 from luthier.trials.errors import BadData
 
 MOST_UNPACKED = 8 << 30
 """Bytes that a compressed file may grow to; a few kilobytes can be packed so that they fill any memory."""
 _CHUNK = 1 << 20
+_ENDS = 1 << 16  # bytes by which a file of an unknown ending is looked at, at its beginning and its end
 _PACKED: tuple[tuple[re.Pattern[bytes], Callable[[IO[bytes]], Any]], ...] = (
     (re.compile(rb"\x1f\x8b"), lambda stream: gzip.GzipFile(fileobj=stream)),
     (re.compile(rb"BZh[1-9]1AY&SY"), bz2.BZ2File),
@@ -32,22 +34,6 @@ _MARKS: tuple[tuple[bytes, str], ...] = (  # the longer ones first: that of UTF-
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
-_EXCEL = (
-    'is an Excel workbook; save it in Excel as "CSV UTF-8", or convert it: pip install openpyxl, then python -c '
-    '"import pandas; pandas.read_excel({old!r}, dtype=str, keep_default_na=False).to_csv({new!r}, index=False)".'
-)
-_FOREIGN: tuple[tuple[bytes, str], ...] = (
-    (b"\xd0\xcf\x11\xe0", _EXCEL.replace("openpyxl", "xlrd")),
-    (b"PK\x03\x04", "is a zip archive; unpack it with `unzip {name}` and give the file inside."),
-    (b"\x28\xb5\x2f\xfd", "is compressed with zstd; unpack it with `zstd -d {name}` and give the result."),
-    (b"PAR1\x15", "is a Parquet file; give it the ending .parquet."),
-    (b"ARROW1\0\0", "is an Arrow file; give it the ending .arrow."),
-    (b"%PDF-", "is a PDF document; export its table as csv."),
-    (b"SQLite format 3\0", "is an SQLite database; export the table as csv."),
-    (b"version https://git-lfs", "is only the pointer to a file of Git LFS; fetch the file: `git lfs pull`."),
-    (b"<!doctype html", "is a web page, not the data; download the raw file."),
-    (b"<html", "is a web page, not the data; download the raw file."),
 )
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]+")
 
@@ -119,21 +105,24 @@ def _unpacked(data: bytes, name: str, path: tuple[str, ...]) -> bytes:
                     raise BadData(f"{name} unpacks to more than {MOST_UNPACKED:,} bytes; unpack it yourself.", *path)
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise BadData(f"{name} cannot be unpacked: {error}. It was cut or damaged; fetch it again.", *path) from None
+    if any(start.match(parts) for start, _ in _PACKED):
+        raise BadData(f"{name} is compressed twice; unpack it once, and give the result.", *path)
     return bytes(parts)
 
 
-def refuse_foreign(data: bytes, name: str, path: tuple[str, ...]) -> None:
-    """Raise BadData for data whose first bytes are those of something that is no text."""
-    start = data[:64].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    said = next((text for mark, text in _FOREIGN if data.startswith(mark) or start.startswith(mark)), None)
-    if said is None:
-        return
-    if said.startswith("is a zip") and b"xl/" in data:
-        said = _EXCEL
-    elif said.startswith("is a zip") and b"opendocument.spreadsheet" in data[:200]:
-        said = 'is an OpenDocument table; save it as "Text CSV" in UTF-8.'
-    new = str(Path(name).with_suffix(".csv"))
-    raise BadData(f"{name} {said.format(name=shlex.quote(name), old=name, new=new)}", *path)
+def first_bytes(file: Path) -> bytes:
+    """Return the beginning and the end of a file's content, unpacked as far as it is compressed. Raises OSError."""
+    with file.open("rb") as stream:
+        data = stream.read(_ENDS)
+        unpack = next((opened for start, opened in _PACKED if start.match(data)), None)
+        if unpack is None:
+            stream.seek(max(len(data), file.stat().st_size - _ENDS))
+            return data + stream.read()
+    try:
+        with unpack(io.BytesIO(data)) as stream:
+            return bytes(stream.read1(_ENDS))
+    except (OSError, EOFError, lzma.LZMAError, zlib.error):
+        return data
 
 
 def _as_utf8(data: bytes, name: str, path: tuple[str, ...]) -> bytes:

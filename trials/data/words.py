@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from luthier.trials.data.conll import looks_tagged, sentences
+from luthier.trials.data.conll import ALONE, looks_tagged, sentences
 from luthier.trials.data.delimited import CSV, TSV, read_delimited
 from luthier.trials.data.tabular import Table
 from luthier.trials.data.text_files import TextFile, read_text
@@ -82,6 +82,9 @@ def _grouped(table: Table, starts: list[int], roles: Mapping[str, str]) -> Table
     """Return a table with a row for each sentence; without `starts`, the table as it is. Raises BadData."""
     if not starts:
         return table
+    if len(starts) == table.rows > ALONE:
+        text = f"{table.name}: each word would be a sentence of its own. Say in a column sentence_id which sentence a "
+        raise BadData(text + "word is in, or remove the blank lines inside sentences.", *table.path)
     ends = [*starts[1:], table.rows]
     columns: dict[str, list[Any]] = {}
     for role, column in roles.items():

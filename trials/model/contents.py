@@ -10,7 +10,7 @@ from pathlib import Path
 
 from luthier.trials.model import hub
 
-NO_WEIGHTS = ("training_args.bin", "optimizer.*", "scheduler.*", "rng_state*", "scaler.*")
+NO_WEIGHTS = ("training_args.bin", "optimizer*.*", "scheduler.*", "rng_state*", "random_states*", "scaler.*")
 """Files of a Trainer's checkpoint that look like weights."""
 
 

@@ -22,6 +22,17 @@ WEIGHTS = "model.safetensors"
 WITH_CODE = ("config.json", "tokenizer_config.json", "preprocessor_config.json", "processor_config.json")
 """Files that can name code of the model's own."""
 LARGEST_HEADER = 100_000_000  # bytes; safetensors' own limit
+PACKED = (
+    ".qweight",
+    ".qzeros",
+    ".weight_packed",
+    ".weight_scale",
+    ".weight_scale_inv",
+    ".SCB",
+    ".absmax",
+    ".quant_map",
+)
+"""Ends of the names that libraries of quantization give to tensors."""
 POINTER = b"version https://git-lfs"
 
 
@@ -85,7 +96,8 @@ def configuration(folder: Path, name: str) -> Any:
     try:
         return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # values of a wrong kind surface as whatever its class raises
-        text = f"{name}: its config.json cannot be used: {one_line(error)}. Correct it, or save the model anew."
+        reason = one_line(error).rstrip(".")
+        text = f"{name}: its config.json cannot be used: {reason}. Correct it, or save the model anew."
         raise BadData(text, "model") from None
 
 
@@ -160,6 +172,9 @@ def _check_weights(folder: Path, name: str) -> None:
     if not (folder / INDEX).is_file():
         return
     shards = read_json(folder / INDEX, name).get("weight_map")
+    if (folder / WEIGHTS).is_file() and isinstance(shards, dict) and {*shards.values()} - {WEIGHTS}:
+        text = f"{name} holds both {WEIGHTS} and an index of parts ({INDEX}), and only one can be meant: remove the "
+        raise BadData(text + "other, with its parts.", "model")
     if not isinstance(shards, dict) or not shards:
         raise BadData(f"{name}: {INDEX} names no weights file (weight_map); fetch it again.", "model")
     for shard in sorted(set(map(str, shards.values()))):
@@ -181,11 +196,28 @@ def _check_safetensors(file: Path, name: str) -> None:
         opened.seek(8)
         header = opened.read(length) if length <= min(LARGEST_HEADER, size) else b""
     try:
-        places = [tensor["data_offsets"][1] for key, tensor in json.loads(header).items() if key != "__metadata__"]
-        end = 8 + length + max(places, default=0)
+        tensors = {key: tensor for key, tensor in json.loads(header).items() if key != "__metadata__"}
+        end = 8 + length + max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
+        rounded = [key for key, tensor in tensors.items() if _is_rounded(key, str(tensor["dtype"]))]
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         what = "is empty" if size == 0 else "is no safetensors file, or its beginning is damaged"
         raise BadData(f"{name}/{file.name} {what}; fetch it again, or save the model again.", "model") from None
     if size < end:
         text = f"{name}/{file.name} is cut off: {size} of {end} bytes are there; fetch it again."
         raise BadData(text, "model")
+    if size > end:
+        text = f"{name}/{file.name} has {size - end} bytes more than its header names; fetch it again."
+        raise BadData(text, "model")
+    if rounded:
+        text = (
+            f"{name}: {len(rounded)} of its weights are rounded or packed, such as {rounded[0]} "
+            f"({tensors[rounded[0]]['dtype']}), and cannot be fine-tuned; choose the model that it was made of."
+        )
+        raise BadData(text, "model")
+
+
+def _is_rounded(key: str, kind: str) -> bool:
+    """Return whether a tensor is a quantized weight, by its name or by its type: whole numbers, or floats of a byte."""
+    if key.endswith(PACKED):
+        return True
+    return key.endswith((".weight", ".bias")) and not kind.startswith(("F16", "BF16", "F32", "F64"))

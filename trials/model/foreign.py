@@ -21,6 +21,20 @@ TENSORFLOW = (
     "flax_model*.msgpack",
     "*.msgpack",
 )
+_ORIGINAL = "choose the original model that it was made of"
+_PIECES = (
+    ("openvino_model.*", "holds a model for OpenVINO only", _ORIGINAL),
+    ("*.distcp", "has its weights in pieces, as FSDP saves them", "join them: accelerate merge-weights FOLDER {place}"),
+    (
+        "*_optim_states.pt",
+        "has its weights in pieces, as DeepSpeed saves them",
+        "join them: python {place}/zero_to_fp32.py {place} {place} --safe_serialization",
+    ),
+    ("*.ot", "holds a model for Rust only", _ORIGINAL),
+    ("Manifest.json", "holds a model for Core ML only", _ORIGINAL),
+    ("model_optim_rng.pt", "is a checkpoint of Megatron", "convert it to transformers with Megatron's own tools"),
+)
+"""A file's name, what a folder with it is, and the cure."""
 _CHECKPOINT = re.compile(r"(?:checkpoint|epoch|step)[-_]?(\d+)")
 _SHARD = re.compile(r"model-\d+-of-(\d+)\.safetensors")
 
@@ -33,6 +47,7 @@ def sentence(found: Contents) -> str | None:
         _models_inside,
         _other_safetensors,
         _gguf,
+        _gathered,
         _pickled,
         _tensorflow,
         _onnx,
@@ -44,6 +59,9 @@ def sentence(found: Contents) -> str | None:
 def adapter(found: Contents) -> str | None:
     """Say that a folder is an adapter alone, or holds one beside a whole model."""
     file = found.first("adapter_config.json")
+    inside = found.first("adapter_config.json", nested=True)
+    if file is None and inside and not found.first("model.safetensors*", nested=True):
+        return f"{found.name} holds adapters ({inside}), not a whole model: merge one into its base, or give the base."
     if file is None:
         return None
     try:
@@ -136,6 +154,15 @@ def _pickled(found: Contents) -> str | None:
     fetch = f"{found.fetching()} && " if found.on_hub else ""
     then = ", then give that folder" if found.on_hub else ""
     return f"{only}; this converts them to safetensors without running any: {fetch}{conversion(found.place)}{then}."
+
+
+def _gathered(found: Contents) -> str | None:
+    """Say that the weights lie in pieces as processes trained them, or are compiled for one device."""
+    for pattern, what, cure in _PIECES:
+        file = found.first(pattern, nested=True)
+        if file is not None and found.first("model.safetensors*", "pytorch_model*.bin") is None:
+            return f"{found.name} {what} ({file}): {cure.format(place=found.place)}."
+    return None
 
 
 def conversion(folder: str) -> str:

@@ -57,6 +57,8 @@ def missing(error: BaseException, folder: Path, tokenizer: bool = False) -> list
         tokenizer: It was the tokenizer.
     """
     text = str(error).lower()
+    if tokenizer and (folder / "tekken.json").is_file() and not _is_there("mistral_common"):
+        return ["mistral-common"]
     if tokenizer and any(word in text for word in _CONVERSION):
         for file in sorted(folder.glob("*.model")):
             needed = ["tiktoken"] if _is_tiktoken(file) else ["sentencepiece", "protobuf"]

@@ -104,8 +104,10 @@ def load_preprocessor(auto: AutoClass, folder: Path, name: str) -> Any:
     except Exception as error:  # broken files surface as whatever its own code raises
         check_readable(folder, name)
         _check_libraries(error, folder, name, f"its {PREPROCESSORS[0]}")
-        reason = one_line(error)
-        text = f"{name}: its {PREPROCESSORS[0]} cannot be loaded: {reason}. Save it anew."
+        reason = one_line(error).rstrip(".")
+        if reason.startswith("Unrecognized"):  # what follows is a list of all kinds of models
+            reason = f"it names no processor for this task that transformers {transformers.__version__} knows"
+        text = f"{name}: its {PREPROCESSORS[0]} cannot be loaded: {reason}. Save the model's own anew."
         raise BadData(text, "model") from None
 
 
@@ -193,7 +195,7 @@ def load(auto: AutoClass, folder: Path, name: str, label_names: list[str], proce
         if out_of_memory(error):
             raise
         _check_libraries(error, folder, name, "it")
-        reason = one_line(error)
+        reason = f"transformers knows no {error}" if isinstance(error, KeyError) else one_line(error).rstrip(".")
         text = f"{name} cannot be loaded for this task: {reason}. Check that the model suits the task."
         raise BadData(text, "model") from None
     parameters = {key for key, _ in model.named_parameters()}

@@ -44,7 +44,7 @@ def load_tokenizer(folder: Path, name: str) -> Any:
             fast = fast if {"sentencepiece", "protobuf", "tiktoken"} & set(packages) else ""
             text = f"{name}: its tokenizer needs what this worker lacks: run pip install {listed} there{fast}."
             raise BadData(text, "model") from None
-        reason = one_line(error)
+        reason = one_line(error).rstrip(".")
         raise BadData(f"{name}: its tokenizer cannot be loaded: {reason}. Save it anew.", "model") from None
     without_meaning = {*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()}
     if len(tokenizer) <= len(without_meaning):

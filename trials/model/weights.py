@@ -17,6 +17,7 @@ from luthier.trials.errors import BadData
 SHOWN = 3
 """Names of weights in a sentence."""
 MASKS = ("masked_spec_embed", "mask_token")  # stand for what is hidden in pretraining; many checkpoints leave them out
+WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.", "0.auto_model.", "base_model.model.", "model.", "net.")
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
@@ -43,6 +44,8 @@ def check_complete(model: PreTrainedModel, info: Mapping[str, Any], head: frozen
     kind = type(model).__name__
     strange = sorted(info["unexpected_keys"])
     hint = f" The file has others, such as {strange[0]}: if names were changed, change them back." if strange else ""
+    if wrapper := _wrapper(strange):
+        hint = f" All names in the file begin with {wrapper}, so a wrapper was saved: save the model inside it."
     needed = sorted(key for key in missing if _is_needed(key, parameters, head))
     if parameters - head and missing | mismatched >= parameters - head:
         raise BadData(f"{name}: its weights fit no layer of {kind}; save the model anew.{hint}", "model")
@@ -63,6 +66,12 @@ def check_complete(model: PreTrainedModel, info: Mapping[str, Any], head: frozen
         raise BadData(text, "model")
     _check_blocks(model, head, strange, name)
     return frozenset(missing | mismatched)
+
+
+def _wrapper(strange: list[str]) -> str | None:
+    """Return what all names begin with where a wrapper was saved: DataParallel, torch.compile, Lightning and so on."""
+    prefix = next((prefix for prefix in WRAPPERS if strange and strange[0].startswith(prefix)), None)
+    return prefix if prefix and all(key.startswith(prefix) for key in strange) else None
 
 
 def _is_needed(key: str, parameters: Collection[str], head: Collection[str]) -> bool:
@@ -118,12 +127,24 @@ def check_finite(model: PreTrainedModel, tensors: Mapping[str, torch.Tensor], na
         and not math.isfinite(tensor.sum().item())
         and not bool(tensor.isfinite().all())
     ]
+    if not wrong:
+        parameters = {key for key, _ in model.named_parameters()}
+        _check_not_zero({key: tensor for key, tensor in tensors.items() if key in parameters}, name)
     if wrong:
         text = (
             f"{name}: {len(wrong)} of its weights hold NaN or infinite numbers: {listed(wrong)}. Its training must "
             "have diverged, or the file is damaged; take an earlier checkpoint, or fetch it again."
         )
         raise BadData(text, "model")
+
+
+def _check_not_zero(tensors: Mapping[str, torch.Tensor], name: str) -> None:
+    """Raise BadData where half of the matrices or more hold zeros only: a file whose pieces were never gathered."""
+    matrices = {key: tensor for key, tensor in tensors.items() if tensor.dim() > 1}
+    zero = [key for key, tensor in matrices.items() if not bool(tensor[:1].any()) and not bool(tensor.any())]
+    if zero and 2 * len(zero) >= len(matrices):
+        text = f"{name}: {len(zero)} of its {len(matrices)} matrices hold zeros only: {listed(zero)}. Fetch it again, "
+        raise BadData(text + "or save it anew (with FSDP or DeepSpeed: its weights gathered).", "model")
 
 
 def listed(names: list[str]) -> str:

@@ -51,7 +51,7 @@ class AudioClassification(Classification):
         except (ValueError, RuntimeError, TypeError, AttributeError) as error:
             if out_of_memory(error):
                 raise
-            reason = one_line(error)
+            reason = one_line(error).rstrip(".")
             raise BadData(
                 f"{name}: what its feature extractor makes does not suit the model: {reason}. "
                 "Save the right one with it.",

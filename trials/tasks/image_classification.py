@@ -103,7 +103,7 @@ class ImageClassification(Classification):
         except (ValueError, RuntimeError, TypeError) as error:
             if out_of_memory(error):
                 raise
-            reason = one_line(error)
+            reason = one_line(error).rstrip(".")
             raise BadData(
                 f"{name}: what its image processor makes does not suit the model: {reason}. "
                 "Correct the processor's size.",

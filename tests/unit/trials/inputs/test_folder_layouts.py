@@ -203,6 +203,22 @@ REFUSED: list[tuple[str, list[str], str]] = [
         ["train 12", "test 6", "train.csv = id,label"],
         r"train holds 12 image files and no folder for each class.* If train\.csv lists the files and their labels",
     ),
+    ("folds of files", ["audio/{fold1,fold2} 6", "metadata/a.csv = f,c"], r"fold1, fold2, which are parts of the data"),
+    (
+        "folds of classes",
+        ["{fold1,fold2}/{cat,dog} 6"],
+        r"hold the same folders \(cat, dog\).*write dataset\.source as",
+    ),
+    ("images and masks", ["{images,masks} 6"], r"masks seem to be masks or boxes of the others and no class"),
+    ("images and masks in classes", ["{cat,dog}/{images,masks} 6"], r"move the folders masks away\."),
+    (
+        "a table in a folder beside",
+        ["audio 12", "meta/esc50.csv = filename,category"],
+        r"meta holds no image file.* If meta/esc50\.csv lists the files and their labels, write dataset\.source as",
+    ),
+    ("archives", ["a.zip = x", "b.zip = x"], r"holds no folders, but 2 files \(2 \.zip\); unpack them"),
+    ("sounds", ["{cat,dog}/1.wav = x"], r"these are sounds, for the task audio-classification"),
+    ("films", ["{cat,dog}/1.mp4 = x"], r"take frames out of them: ffmpeg -i x\.mp4"),
     ("more files beside the folders", ["{cat,dog} 3", ". 9"], r"9 image files that lie in no class's folder"),
 ]
 
@@ -238,3 +254,12 @@ def test_links_to_folders(tmp_path: Path) -> None:
     data = load(root)
     assert counts(data) == dict.fromkeys(("train", "validation", "test"), SPLIT)
     assert any("cat/more" in finding.message for finding in about(data, "folders-passed-over"))
+
+
+def test_files_that_are_called_like_masks_of_others_are_named(tmp_path: Path) -> None:
+    grow(tmp_path, "{cat,dog} 6")
+    for file in list(tmp_path.rglob("*.jpg"))[:3]:
+        file.with_name(f"{file.stem}_mask.jpg").write_bytes(file.read_bytes())
+    (found,) = about(load(tmp_path), "files-like-masks")
+    assert (found.count, found.severity) == (3, "warning")
+    assert "_mask.jpg" in found.message

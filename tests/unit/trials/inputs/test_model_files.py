@@ -79,6 +79,15 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         ),
         "{}/model.safetensors is cut off: SIZE bytes are there; fetch it again.",
     ),
+    "both a file and parts": (
+        lambda f: (shutil.copy(f / WEIGHTS, f / "kept"), shards(f, None), (f / "kept").rename(f / WEIGHTS)),
+        "{} holds both model.safetensors and an index of parts (model.safetensors.index.json), and only one can be "
+        "meant: remove the other, with its parts.",
+    ),
+    "bytes behind its end": (
+        lambda f: (f / WEIGHTS).write_bytes((f / WEIGHTS).read_bytes() + b"<html>"),
+        "{}/model.safetensors has 6 bytes more than its header names; fetch it again.",
+    ),
     "a page": (
         lambda f: put(f, WEIGHTS, text="<!doctype html><html><body>Sign in</body></html>"),
         "{}/model.safetensors is no safetensors file, or its beginning is damaged; fetch it again, or save the model "

@@ -142,13 +142,46 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         "{} holds a model of TensorFlow (saved_model.pb), which cannot be trained here; choose the model's PyTorch "
         "version, as safetensors.",
     ),
+    "OpenVINO": (
+        lambda f: without_weights(f, "openvino_model.xml", "openvino_model.bin"),
+        "{} holds a model for OpenVINO only (openvino_model.bin): choose the original model that it was made of.",
+    ),
+    "Rust": (
+        lambda f: without_weights(f, "rust_model.ot"),
+        "{} holds a model for Rust only (rust_model.ot): choose the original model that it was made of.",
+    ),
+    "Core ML": (
+        lambda f: without_weights(f, "coreml/model.mlpackage/Manifest.json"),
+        "{} holds a model for Core ML only (coreml/model.mlpackage/Manifest.json): choose the original model that it "
+        "was made of.",
+    ),
+    "DeepSpeed": (
+        lambda f: without_weights(f, "zero_to_fp32.py", "global_step5/zero_pp_rank_0_optim_states.pt"),
+        "{} has its weights in pieces, as DeepSpeed saves them (global_step5/zero_pp_rank_0_optim_states.pt): "
+        "join them: python {}/zero_to_fp32.py {} {} --safe_serialization.",
+    ),
+    "FSDP": (
+        lambda f: without_weights(f, "pytorch_model_fsdp_0/__0_0.distcp", "pytorch_model_fsdp_0/.metadata"),
+        "{} has its weights in pieces, as FSDP saves them (pytorch_model_fsdp_0/__0_0.distcp): join them: accelerate "
+        "merge-weights FOLDER {}.",
+    ),
+    "Megatron": (
+        lambda f: without_weights(f, "iter_01/mp_rank_00/model_optim_rng.pt"),
+        "{} is a checkpoint of Megatron (iter_01/mp_rank_00/model_optim_rng.pt): convert it to transformers with "
+        "Megatron's own tools.",
+    ),
+    "adapters in checkpoints": (
+        lambda f: without_weights(f, "checkpoint-5/adapter_config.json", "checkpoint-5/adapter_model.safetensors"),
+        "{} holds adapters (checkpoint-5/adapter_config.json), not a whole model: merge one into its base, or give the "
+        "base.",
+    ),
     "Lightning": (
         lambda f: only(f, "epoch=3.ckpt"),
         "{} has pickled weights only (epoch=3.ckpt), which can run code and are never loaded; load it with the "
         "library that wrote it, and save the model with save_pretrained, as safetensors.",
     ),
     "a checkpoint's state alone": (
-        lambda f: without_weights(f, "optimizer.pt", "training_args.bin", "scheduler.pt", "rng_state.pth"),
+        lambda f: without_weights(f, "optimizer.pt", "training_args.bin", "random_states_0.pkl", "rng_state.pth"),
         "{} holds no weights (model.safetensors); check the folder, or save the model again.",
     ),
     "the authors' format": (

@@ -106,6 +106,31 @@ REFUSED: dict[str, tuple[Change, dict[str, Any], str]] = {
     ),
     "infinite": (spoiled(QUERY, -math.inf), {}, f"hold NaN or infinite numbers: bert.{QUERY}"),
     "NaN in the pooler": (spoiled("pooler.dense.bias", math.nan), {}, "infinite numbers: bert.pooler.dense.bias"),
+    "a wrapper": (
+        lambda weights: {f"_orig_mod.{key}": w for key, w in weights.items()},
+        {},
+        "All names in the file begin with _orig_mod., so a wrapper was saved: save the model inside it.",
+    ),
+    "zeros": (
+        lambda weights: {key: torch.zeros_like(w) for key, w in weights.items()},
+        {},
+        "16 of its 16 matrices hold zeros only: bert.embeddings.word_embeddings.weight, .* and 13 more. Fetch it again",
+    ),
+    "bytes": (
+        lambda weights: {key: (100 * w).to(torch.int8) if key == QUERY else w for key, w in weights.items()},
+        {},
+        rf"1 of its weights are rounded or packed, such as {QUERY} \(I8\), and cannot be fine-tuned; choose the model",
+    ),
+    "floats of a byte": (
+        lambda weights: {key: w.to(torch.float8_e4m3fn) if w.dim() == 2 else w for key, w in weights.items()},
+        {},
+        r"16 of its weights are rounded or packed, such as .* \(F8_E4M3\)",
+    ),
+    "packed by GPTQ": (
+        lambda weights: {key.replace("query.weight", "query.qweight"): w for key, w in weights.items()},
+        {},
+        "2 of its weights are rounded or packed, such as encoder.layer.0.attention.self.query.qweight",
+    ),
     "too large for float32": (
         lambda weights: {key: w.double() * (1e200 if key == QUERY else 1) for key, w in weights.items()},
         {},
@@ -137,6 +162,9 @@ READ: dict[str, Change] = {
     },
     "saved positions": lambda weights: weights | {"embeddings.position_ids": torch.arange(64)[None]},
     "half precision": lambda weights: {key: tensor.half().float() for key, tensor in weights.items()},
+    "a table of zeros": lambda weights: {
+        key: torch.zeros_like(w) if "token_type" in key else w for key, w in weights.items()
+    },
     "huge but finite": spoiled("pooler.dense.weight", 3e38),
 }
 
@@ -149,7 +177,7 @@ def load(folder: Path, task: str = "text-classification") -> Pretrained:
 def test_names_of_other_times_are_read(copy: Path, kind: str) -> None:
     before = load_file(copy / "model.safetensors")
     rewrite(copy, READ[kind])
-    if kind in ("half precision", "huge but finite"):
+    if kind in ("half precision", "a table of zeros", "huge but finite"):
         before = load_file(copy / "model.safetensors")
     loaded = load(copy)
     assert loaded.fresh == {"classifier.weight", "classifier.bias"}

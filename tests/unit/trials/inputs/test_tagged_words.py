@@ -79,6 +79,10 @@ READ: dict[str, tuple[str, str, dict[str, str]]] = {
     "CoNLL-U, the spec names the column": (
         "d.conllu", lines(UNIVERSAL.replace("NOUN", "{tag}") + "_"), {"label": "upos"},
     ),
+    "the tag first, as in the MIT corpora": ("d.bio", lines("{tag}\t{word}"), {}),
+    "the tag first, the spec names the columns": (
+        "d.conll", lines("{tag} {word} NN"), {"tokens": "column_2", "label": "column_1"},
+    ),
     "headless tsv": ("d.tsv", lines("{word}\t{tag}"), {}),
     "headless tsv with columns between": ("d.tsv", lines("{word}\tNN\t{tag}"), {}),
     "Kaggle": ("d.csv", KAGGLE, {"tokens": "Word", "label": "Tag"}),
@@ -139,6 +143,22 @@ REFUSED: dict[str, tuple[str, str, list[str]]] = {
     "a missing tag": ("d.conll", lines("{word}\t{tag}") + "Bo\t\n", ["line 8", "1 columns where others have 2"]),
     "a word of too many columns": ("d.conll", "Ada B-PER\n#a film O\n", ["line 2", "3 columns"]),
     "a header": ("d.conll", "word tag\n" + lines("{word} {tag}"), ["line 1", "'tag' is no tag", "header"]),
+    "tags in the middle": ("d.conll", lines("{word} {tag} NN"), ["B-PER are in column_2", "(label)"]),
+    "CoNLL-2012": (
+        "d.conll", "#begin document (a); part 000\n" + lines("bc/a 0 {i} {word} NN (TOP* - - - - (PERSON) -"),
+        ["CoNLL-2012", "convert them to tags"],
+    ),
+    "ends of lines doubled": (
+        "d.conll", lines("{word}\t{tag}").replace("\n", "\r\r\n") * 2, ["a blank line after each line"],
+    ),
+    "ends of rows doubled": (
+        "d.csv", ("tokens,ner_tags\n" + lines("{word},{tag}") * 2).replace("\n", "\r\r\n"),
+        ["each word would be a sentence of its own"],
+    ),
+    "an id for each word": (
+        "d.csv", "sent_id,tokens,ner_tags\n" + "".join(f"{i},word,O\n" for i in range(6)), ["column sentence_id"],
+    ),
+    "no blank lines": ("d.conll", lines("{word}\t{tag}", between="") * 20, ["no blank lines", "100 words"]),
     "no sentences": ("d.csv", "tokens,ner_tags\nAda,B-PER\nmet,O\n", ["a word a row", "sentence_id"]),
     "a sentence in two places": (
         "d.csv", "sentence_id,tokens,ner_tags\n1,Ada,B-PER\n2,met,O\n1,Bo,B-PER\n",
