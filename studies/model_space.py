@@ -72,8 +72,7 @@ class ModelsSpace(Space):
         root: dict[str, Any] = {"model": self._models, **dimensions}
         if _DEPTH in root:
             root[_DEPTH] = _without_auto(root[_DEPTH])
-        space = self.model_copy(update={"root": root})
-        space._length = length
+        space = self.model_copy(update={"root": root}).of_length(length)
         space._depths = dict(zip(self._models, depths, strict=True))
         return space
 

@@ -93,9 +93,12 @@ class Space(RootModel[dict[str, Dimension]]):
         root = with_length(self.root, length)
         if name in root:
             root[name] = with_depth(root[name], blocks, ("space", name))
-        space = type(self)(root)
-        space._length = length
-        return space
+        return type(self)(root).of_length(length)
+
+    def of_length(self, length: int | None) -> Self:
+        """Return this new space, for which `max_length: auto` stands for `length`; None: for nothing."""
+        self._length = length
+        return self
 
     def baseline(self, defaults: Params) -> Params:
         """Return the configuration of this resolved space that is nearest to a task's baseline, trial 0 of a study."""
