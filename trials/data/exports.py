@@ -1,4 +1,4 @@
-"""JSON as annotation tools and web services export it: known by its keys, read where it holds a table, else explained.
+"""JSON as annotation tools and web services export it: known by its keys, and read or explained.
 
 `data.records` asks it about every JSON file. What these exports call a row is often no example: a rejected one, say.
 """

@@ -1,4 +1,4 @@
-"""What files are that lie among images or sounds and are none: told by their first bytes or endings, with the cure.
+"""What files are that lie among images or sounds and are none, by their first bytes or endings, with the cure.
 
 `data.media` asks `what_else` about a file that it cannot decode, `data.media_folders` asks `cure_of` about endings.
 """

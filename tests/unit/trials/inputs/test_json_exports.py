@@ -86,10 +86,6 @@ REFUSED: dict[str, tuple[str, str, list[str]]] = {
     "empty": ("d.json", "\n", ["is empty"]),
     "encoded twice": ("d.json", json.dumps(TEXT), ["JSON inside a string"]),
     "lines encoded twice": ("d.jsonl", lines([json.dumps(row) for row in ROWS]), ["row 1", "JSON inside a string"]),
-    "several labels": ("d.jsonl", lines([{"text": "a", "label": ["x"]}, {"text": "b", "label": ["x", "y"]}]),
-        ["row 2 (line 2)", "list of 2 labels", "choose one"]),
-    "no label": ("d.jsonl", lines([{"text": "a", "label": []}, {"text": "b", "label": ["y"]}]),
-        ["row 1 (line 1)", "list of 0 labels", "remove rows without"]),
 }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Inputs longer than `max_length`: told, and `max_length: auto` suits the training split up to the model's limit."""
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -36,8 +37,10 @@ def write(path: Path, rows: list[dict[str, Any]]) -> str:
 
 def texts(folder: Path, *words: int, validation: int = 4) -> dict[str, Any]:
     """Return a data set whose training texts have so many words, each a token, and whose others are longer."""
-    train = [{"text": " ".join(["the"] * n), "label": "ab"[i % 2]} for i, n in enumerate(words)]
-    other = [{"text": " ".join(["the"] * (50 + validation)), "label": label} for label in "ab"]
+    ends = list(itertools.product("abcde", repeat=3))  # so that no text of three words or more repeats another
+    inputs = [" ".join((["the"] * n + list(ends[i]))[-n:]) for i, n in enumerate(words)]
+    train = [{"text": text, "label": "ab"[i % 2]} for i, text in enumerate(inputs)]
+    other = [{"text": " ".join([*["the"] * (49 + validation), label]), "label": label} for label in "ab"]
     files = {"train": write(folder / "t.jsonl", train), "validation": write(folder / "v.jsonl", other)}
     return {"source": files, "test": 0}
 
