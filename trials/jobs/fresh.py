@@ -5,12 +5,14 @@ FOLDER/request.json as a user of the model would, one at a time, and writes FOLD
 runs no code of the model's own, and ends with the process that started it.
 """
 
+import contextlib
 import json
 import os
 import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +26,27 @@ MOST_SECONDS = 300.0
 """After that no further example is tried: the answers of a large model to a few of them tell as much."""
 
 
+class Unusable(Exception):
+    """The model cannot be used. The text is the end of a sentence."""
+
+
 def main(folder: Path) -> None:
     """Use the model and write the answers, or the fault or error that was met."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
     try:
         answers = _use(str(folder / MODEL), request, folder / ARRAYS)
-    except Exception as error:  # what a library raises for files that are not whole
-        traceback.print_exc()
-        answers = {"error": f"{type(error).__name__}: {one_line(error)}"}
+    except Unusable as unusable:
+        answers = {"error": str(unusable)}
     (folder / ANSWERS).write_text(json.dumps(answers), encoding="utf-8")
 
 
 def _use(model_folder: str, request: dict[str, Any], arrays: Path) -> dict[str, Any]:
-    """Return `answers`, label -> value for each unit of each example, and `lacks`: what the file of weights has not."""
+    """Return `answers`, label -> value for each unit of each example, and `lacks`: what the file of weights has not.
+
+    Raises:
+        Unusable: A part of the model cannot be loaded or used.
+    """
     import torch
     import transformers
 
@@ -45,25 +54,39 @@ def _use(model_folder: str, request: dict[str, Any], arrays: Path) -> dict[str, 
 
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    model, report = getattr(transformers, request["auto"]).from_pretrained(
-        model_folder,
-        dtype="auto",
-        use_safetensors=True,
-        trust_remote_code=False,
-        ignore_mismatched_sizes=True,  # for the report, which refuses them
-        output_loading_info=True,
-    )
+    with _told("its configuration or its weights cannot be loaded", model_folder):
+        model, report = getattr(transformers, request["auto"]).from_pretrained(
+            model_folder,
+            dtype="auto",
+            use_safetensors=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # for the report, which refuses them
+            output_loading_info=True,
+        )
     if halves := _halves(model, Path(model_folder)):
-        return {"error": f"its weights are {' and '.join(halves)}, not float32"}
-    answer = FUNCTIONS[request["function"]](model, model_folder, request["tag"], request["kind"], **request["options"])
+        raise Unusable(f"its weights are {' and '.join(halves)}, not float32")
+    kind, options = request["kind"], request["options"]
+    with _told(f"its {kind.replace('_', ' ')} cannot be loaded", model_folder):
+        answer = FUNCTIONS[request["function"]](model, model_folder, request["tag"], kind, **options)
     answers = []
     until = time.monotonic() + MOST_SECONDS
-    with torch.no_grad():
+    with torch.no_grad(), _told("it gives no answer", model_folder):
         for example in _examples(request["examples"], arrays):
             answers.append(answer(example))
             if time.monotonic() > until:
                 break
     return {"answers": answers, "lacks": _lacks(report)}
+
+
+@contextlib.contextmanager
+def _told(what: str, folder: str) -> Iterator[None]:
+    """Raise whatever a library raises inside as Unusable, `what` first, without the folder's long name."""
+    try:
+        yield
+    except Exception as error:
+        traceback.print_exc()
+        text = one_line(str(error).replace(folder, "the folder"))
+        raise Unusable(f"{what} ({type(error).__name__}: {text.rstrip('.')})") from None
 
 
 def _halves(model: Any, folder: Path) -> list[str]:

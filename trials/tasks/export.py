@@ -1,4 +1,4 @@
-"""The contract of a task's finished models: what is saved with a model, and how it is used with transformers alone.
+"""The contract of a task's finished models: what is saved with a model, and how people use it.
 
 `TaskCode` has it. `jobs.evaluate` calls `export` and packs the model; `jobs.reload` gives examples to the packed model
 as its users do, and compares its answers with those of the model in memory.

@@ -1,4 +1,4 @@
-"""How people use a packed model with transformers alone: the code on its card, and the same code to run as a check.
+"""How people use a packed model with transformers alone: the code on its card, and the same code as a check.
 
 A task's `export` makes a `Usage`. `jobs.card` prints its code, and `jobs.fresh` runs its function in a new process. The
 functions below with a docstring for users stand on cards as they are; they import nothing of this package.

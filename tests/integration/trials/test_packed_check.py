@@ -57,7 +57,10 @@ def leave_an_adapter(folder: Path) -> None:
 
 
 SABOTAGE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "config lost": (lambda f: (f / "config.json").unlink(), "a fresh process cannot use it: .*config.json"),
+    "config lost": (
+        lambda f: (f / "config.json").unlink(),
+        "its configuration or its weights cannot be loaded .*config.json",
+    ),
     "labels swapped": (
         lambda f: with_config(f, id2label={0: "joy", 1: "anger"}, label2id={"joy": 0, "anger": 1}),
         "a fresh process predicts otherwise: '(anger|joy)' has 0[.]",
@@ -145,7 +148,7 @@ def test_a_lost_preprocessor_fails_the_evaluation(
 
     monkeypatch.setattr(packed_model, "write", spoiled)
     work = study.work(0, AssignmentKind.EVALUATE, checkpoint=session.checkpoint())
-    with pytest.raises(NotReproduced, match=r"a fresh process cannot use it: .*preprocessor_config\.json"):
+    with pytest.raises(NotReproduced, match=r"use it: its (image processor|feature extractor) cannot be loaded"):
         evaluate(work, session, study.warm)
 
 
