@@ -32,6 +32,10 @@ class DamagedFile(Exception):
     """A file that the assignment names is missing from the store, or is not what it was. The text is a sentence."""
 
 
+class NotReproduced(Exception):
+    """A packed model, loaded again, does not give the recorded predictions. The text is a sentence with the cure."""
+
+
 class Ended(Exception):
     """The service decided to end the trial now. `decision`: its answer to a report or a renewal."""
 

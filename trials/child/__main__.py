@@ -19,7 +19,7 @@ from luthier.studies.results import Comparison, Evaluation, Inspection
 from luthier.studies.text import one_line
 from luthier.trials.child.connection import PipedSession, SessionLog, WorkerConnection, finite, storable
 from luthier.trials.child.messages import End, Ready, Result, Unfit
-from luthier.trials.errors import Away, BadData, CannotWork, DamagedFile, Ended
+from luthier.trials.errors import Away, BadData, CannotWork, DamagedFile, Ended, NotReproduced
 from luthier.trials.files import disk_problem
 from luthier.trials.memory import give_back_gpu_memory, limit_gpu_memory, out_of_memory
 from luthier.trials.session import Session, with_room
@@ -155,6 +155,8 @@ def perform(job: "Job", assignment: Assignment, session: Session, warm: "ModelCa
         result = _failed(Reason.AWAY if away else Reason.BAD_DATA, error.message, error.path)
     except DamagedFile as damage:
         result = _failed(Reason.DAMAGED, str(damage))
+    except NotReproduced as difference:
+        result = _failed(Reason.ERROR, str(difference))
     except Exception as error:
         session.log(traceback.format_exc())
         replace = out_of_memory(error)

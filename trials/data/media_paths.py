@@ -1,4 +1,4 @@
-"""Cells of a column of images or sounds: each is a file that exists and may be read, bytes, or a fault with its reason.
+"""Cells of a column of images or sounds: each a file that may be read, bytes, or a fault with its reason.
 
 `data.media_columns` locates each row's file with it. Paths start from the folder of their table.
 """

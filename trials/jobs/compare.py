@@ -53,7 +53,7 @@ def compare(assignment: Assignment, session: Session, cache: ModelCache) -> Comp
         packed = [unpack(session.folder, ref, work, assignment.spec.task) for ref in refs]
         rows = _unseen_rows(test, packed, assignment.spec.semantics)
         models = [
-            predict(model, test.take(rows), data.targets, assignment.spec.task, session, cache.micro_batch)
+            predict(model, test.take(rows), data.targets, assignment.spec, session, cache.micro_batch)
             for model in packed
             if rows
         ]

@@ -1,21 +1,26 @@
-"""Evaluate the winner: measure its test score, once, and pack its model as one file.
+"""Evaluate the winner: measure its test score, once, and pack its model as one file, and try that file.
 
 The child calls `evaluate` after the study's last trial.
 """
 
 import shutil
+from dataclasses import replace
 
 from luthier.studies.protocol import Assignment
-from luthier.studies.results import Evaluation
+from luthier.studies.results import Batching, Evaluation
 from luthier.studies.wire import Metrics
 from luthier.trials.errors import BadData, DamagedFile
 from luthier.trials.files import file_ref
+from luthier.trials.jobs import exact, reload
 from luthier.trials.jobs.packed_model import WORK_PREFIX, pack
 from luthier.trials.model import lora
 from luthier.trials.session import Session
 from luthier.trials.training import checkpoint
-from luthier.trials.training.model_cache import ModelCache
+from luthier.trials.training.model_cache import ModelCache, OpenStudy
 from luthier.trials.training.setup import open_engine, prepare
+
+ALONE = "Give it one input at a time: padding changes its answers."
+"""The note on the card of a model that takes padding for a part of its input."""
 
 
 def evaluate(assignment: Assignment, session: Session, cache: ModelCache) -> Evaluation:
@@ -29,27 +34,57 @@ def evaluate(assignment: Assignment, session: Session, cache: ModelCache) -> Eva
     Raises:
         BadData: Model or data cannot be used as the spec says, or there are no weights.
         DamagedFile: The weights cannot be used.
+        NotReproduced: The packed model does not give the predictions of the model in memory.
         Ended: The assignment is to end now.
         torch.OutOfMemoryError: A single example does not fit.
     """
     for leftover in session.folder.glob(f"{WORK_PREFIX}*"):  # each holds a whole model of an attempt that was killed
         shutil.rmtree(leftover, ignore_errors=True)
     study = cache.open(assignment)
-    model, _ = prepare(study, assignment.params, assignment.seed)
+    _restore(assignment, session, study)
+    test: Metrics | None = None
+    if "test" in study.data.splits:
+        test = _test_scores(assignment, session, cache, study)
+        scores = ", ".join(f"{name} {value}" for name, value in test.items())
+        session.log(f"test ({len(study.data.splits['test'])} rows): {scores}")
+    length = int(assignment.params["max_length"])
+    usage = study.task.export(study.pretrained, study.data.splits["train"], study.data.targets, length)
+    if study.batching in (Batching.EQUAL, Batching.SINGLE):
+        usage = replace(usage, notes=(*usage.notes, ALONE))
+    recorded = reload.record(study, usage, length, session)
+    archive = pack(
+        assignment,
+        study,
+        usage,
+        test,
+        session.folder,
+        lambda packed, work: reload.check(packed, recorded, work, session),
+    )
+    return Evaluation(test=test, model=file_ref(archive))
+
+
+def _restore(assignment: Assignment, session: Session, study: OpenStudy) -> None:
+    """Give the study's model the winner's weights, its adapters merged. Raises BadData, DamagedFile."""
+    prepare(study, assignment.params, assignment.seed)
     best = assignment.checkpoint.best
     if best is None:
         raise BadData("The study has no finished trial, so there is no model to measure.")
     try:
         tensors, about = checkpoint.read(session.folder / best.name)
-        checkpoint.load_trained(model, tensors, about.get("decay", 1.0))
+        checkpoint.load_trained(study.pretrained.model, tensors, about.get("decay", 1.0))
     except (OSError, ValueError) as error:
         raise DamagedFile(f"The winner's weights cannot be used: {error}.") from error
     lora.merge(study.pretrained)  # from here on the model is the same that people will load
-    test: Metrics | None = None
-    if "test" in study.data.splits:
-        encoded = study.encoded("test", int(assignment.params["max_length"]))
-        with open_engine(model, study, assignment, session, cache.micro_batch, {"test": encoded}) as engine:
-            test = study.scores(engine.evaluate(encoded, study.data.targets, session.poll))
-        scores = ", ".join(f"{name} {value}" for name, value in test.items())
-        session.log(f"test ({len(encoded)} rows): {scores}")
-    return Evaluation(test=test, model=file_ref(pack(assignment, study, test, session.folder)))
+
+
+def _test_scores(assignment: Assignment, session: Session, cache: ModelCache, study: OpenStudy) -> Metrics:
+    """Return the scores of the study's model on the test split, for which `evaluate` has prepared it."""
+    model, length = study.pretrained.model, int(assignment.params["max_length"])
+    targets = study.data.targets
+    if assignment.spec.semantics >= exact.SEMANTICS:
+        examples = study.task.encode_exactly(study.pretrained, study.data.splits["test"], length)
+        examples = examples.batched(study.batching)
+        return study.scores(exact.measure(model, study.task, cache.micro_batch, examples, targets, session.poll))
+    encoded = study.encoded("test", length)
+    with open_engine(model, study, assignment, session, cache.micro_batch, {"test": encoded}) as engine:
+        return study.scores(engine.evaluate(encoded, targets, session.poll))

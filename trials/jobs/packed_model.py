@@ -1,4 +1,4 @@
-"""A winner packed as one file, model.tar.gz: a `save_pretrained` folder with luthier.json.
+"""A winner packed as one file, model.tar.gz: a `save_pretrained` folder with luthier.json and a card, README.md.
 
 `evaluate` packs the model, `compare` unpacks two of them. The archives' members keep their names: people and the
 service's clients rely on them.
@@ -11,7 +11,7 @@ import platform
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +28,9 @@ from luthier.trials.data.repeats import UNITED_SEMANTICS, plain_columns
 from luthier.trials.data.row_digests import join_digests, row_digests, split_digests
 from luthier.trials.data.targets import Targets, targets_class
 from luthier.trials.errors import BadData
+from luthier.trials.jobs import card
+from luthier.trials.paths import local_path
+from luthier.trials.tasks.usage import Usage
 from luthier.trials.training.model_cache import OpenStudy
 
 NAME = "model.tar.gz"
@@ -92,14 +95,23 @@ def unpack(folder: Path, ref: FileRef, work: Path, task: str) -> PackedModel:
     return PackedModel(target, targets, max_length, frozenset(digests), batching)
 
 
-def pack(assignment: Assignment, study: OpenStudy, test: Metrics | None, folder: Path) -> Path:
-    """Pack the study's model, as it is in memory, and return the archive's path.
+def pack(
+    assignment: Assignment,
+    study: OpenStudy,
+    usage: Usage,
+    test: Metrics | None,
+    folder: Path,
+    check: Callable[[Path, Path], None],
+) -> Path:
+    """Pack the study's model, as it is in memory, check the archive, and return its path.
 
     Args:
         assignment: How the model was made.
         study: The model and its data.
+        usage: How the packed model is used.
         test: Its metrics on the test split, if there is one.
-        folder: Where the archive goes; its name is `NAME`, and no reader ever sees an incomplete file.
+        folder: Where the archive goes; its name is `NAME`, and no reader ever sees one that is not whole or checked.
+        check: Called with the archive and an empty folder; what it raises leaves no archive.
 
     Raises:
         OSError: The files cannot be written.
@@ -107,15 +119,26 @@ def pack(assignment: Assignment, study: OpenStudy, test: Metrics | None, folder:
     work = Path(tempfile.mkdtemp(prefix=WORK_PREFIX, dir=folder))
     try:
         inner = work / "model"
-        study.pretrained.model.save_pretrained(inner)
-        study.pretrained.processor.save_pretrained(inner)
-        about = json.dumps(_about(assignment, study, test), indent=2, ensure_ascii=False)
-        (inner / ABOUT).write_text(about + "\n", encoding="utf-8")
-        (inner / SEEN).write_bytes(join_digests(_seen(study, assignment.spec.semantics)))
+        write(assignment, study, usage, test, inner)
         _tar(inner, work / NAME)
+        shutil.rmtree(inner)
+        check(work / NAME, Path(tempfile.mkdtemp(dir=work)))
         return (work / NAME).replace(folder / NAME)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def write(assignment: Assignment, study: OpenStudy, usage: Usage, test: Metrics | None, folder: Path) -> None:
+    """Write the study's model, as it is in memory, and all that is packed with it, into a new folder."""
+    study.pretrained.model.save_pretrained(folder)
+    usage.processor.save_pretrained(folder)
+    about = json.dumps(_about(assignment, study, test), indent=2, ensure_ascii=False)
+    (folder / ABOUT).write_text(about + "\n", encoding="utf-8")
+    rows = {name: len(split) for name, split in study.data.splits.items()}
+    hub = local_path(assignment.model, "model") is None
+    text = card.card(assignment, usage, study.data.targets, rows, test, hub)
+    (folder / card.NAME).write_text(text, encoding="utf-8")
+    (folder / SEEN).write_bytes(join_digests(_seen(study, assignment.spec.semantics)))
 
 
 def _seen(study: OpenStudy, semantics: int) -> Iterator[bytes]:

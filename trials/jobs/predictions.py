@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from luthier.studies.files import atomic_path
+from luthier.studies.spec import StudySpec
 from luthier.studies.wire import Metrics
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.splits import Split
 from luthier.trials.data.targets import Targets
+from luthier.trials.jobs import exact
 from luthier.trials.jobs.packed_model import PackedModel
 from luthier.trials.session import Session
 from luthier.trials.tasks.base import TaskCode
@@ -50,7 +52,7 @@ class Predictions:
 
 
 def predict(
-    packed: PackedModel, examples: Split, targets: Targets, task: str, session: Session, micro_batch: MicroBatch
+    packed: PackedModel, examples: Split, targets: Targets, spec: StudySpec, session: Session, micro_batch: MicroBatch
 ) -> Predictions:
     """Load a packed model and return its answers, computed in plain float32 on every device.
 
@@ -58,7 +60,7 @@ def predict(
         packed: The model.
         examples: Of today's data.
         targets: What is learned from that data.
-        task: The study's.
+        spec: The study's.
         session: Polled before each batch.
         micro_batch: The number of examples that go through the model together.
 
@@ -67,9 +69,14 @@ def predict(
         Ended: The assignment is to end now.
         torch.OutOfMemoryError: A single example does not fit.
     """
-    code = task_code(task)
+    code = task_code(spec.task)
     code.check(packed.folder, packed.folder.name)
     pretrained = code.load(packed.folder, packed.folder.name, packed.targets)
+    if spec.semantics >= exact.SEMANTICS:
+        encoded = code.encode_exactly(pretrained, examples, packed.max_length).batched(packed.batching)
+        tick, own = session.poll, packed.targets
+        statistics = exact.measure(pretrained.model, code, micro_batch, encoded, targets, tick, own)
+        return Predictions(code, targets, encoded, statistics)
     encoded = code.encode(pretrained, examples, packed.max_length).batched(packed.batching)
     engine = Engine(pretrained.model, code, micro_batch, precision="float32")
     return Predictions(code, targets, encoded, engine.evaluate(encoded, targets, session.poll, own=packed.targets))

@@ -4,8 +4,10 @@
 kept as 16-bit floats; a batch is padded as the model's own feature extractor pads.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy
 import torch
@@ -22,7 +24,8 @@ from luthier.trials.memory import out_of_memory
 from luthier.trials.model import pretrained as models
 from luthier.trials.model.pretrained import Pretrained, check_preprocessor
 from luthier.trials.tasks.base import Batch
-from luthier.trials.tasks.classification import Classification
+from luthier.trials.tasks.classification import Classification, set_single_label
+from luthier.trials.tasks.usage import HERE, Usage, call, hear, read_sound, source
 
 SHORTEST_SECONDS = 0.05  # a shorter sound is padded with silence: a spectrum needs a window of samples
 FRAME_MILLISECONDS = 10  # between two spectra, as Kaldi computes them
@@ -70,15 +73,19 @@ class AudioClassification(Classification):
         Raises:
             BadData: A sound cannot be read.
         """
+        return self._encoded(pretrained, split, max_length, exactly=False)
+
+    def encode_exactly(self, pretrained: Pretrained, split: Split, max_length: int) -> Encoded:
+        """Return the features as 32-bit floats, none of them padded to the length of others. Raises BadData."""
+        return self._encoded(pretrained, split, max_length, exactly=True)
+
+    def _encoded(self, pretrained: Pretrained, split: Split, max_length: int, exactly: bool) -> Encoded:
         extractor = pretrained.processor
-        least = _least_samples(pretrained)
         sounds: list[numpy.ndarray] = []
         key = ""
-        for i, item in enumerate(split.columns["audio"]):
-            sound = read_audio(item, named(item, i, "sound"), extractor.sampling_rate, max_length / 1000)
-            sound = numpy.pad(sound, (0, max(0, least - len(sound))))
-            key, features = _features(pretrained, sound)
-            sounds.append(features.astype(numpy.float16))
+        for row in range(len(split)):
+            key, features = _features(pretrained, self.given(pretrained, split, row, max_length))
+            sounds.append(features if exactly else features.astype(numpy.float16))
         lengths = [len(features) if features.ndim == 1 else 1 for features in sounds]
         masked = sounds[0].ndim == 1 and bool(getattr(extractor, "return_attention_mask", False))
         # The same length for all where a sound's features depend on its padding. Also where most sounds are about
@@ -89,7 +96,7 @@ class AudioClassification(Classification):
             columns={key: sounds},
             padding={key: float(extractor.padding_value), **({"attention_mask": 0} if masked else {})},
             targets={"labels": torch.tensor(split.targets)},
-            lengths=[max(lengths)] * len(sounds) if one_length else lengths,
+            lengths=[max(lengths)] * len(sounds) if one_length and not exactly else lengths,
             longest=max(lengths),
         )
 
@@ -121,6 +128,38 @@ class AudioClassification(Classification):
             mask[row, : len(sound)] = 1
         return {key: batch, "attention_mask": mask} if "attention_mask" in encoded.padding else {key: batch}
 
+    def export(self, pretrained: Pretrained, examples: Split, targets: ClassTargets, max_length: int) -> Usage:
+        """Save a Whisper's window with its feature extractor; the code on the card cuts sounds as the score does."""
+        set_single_label(pretrained)
+        extractor = copy.deepcopy(pretrained.processor)
+        rate, window = extractor.sampling_rate, _window(pretrained)
+        whole = window is None or window % rate == 0
+        if window is not None:
+            extractor.return_attention_mask = False  # encoders of Whisper's kind take none
+            extractor.chunk_length, extractor.n_samples = -(-window // rate), window
+            extractor.nb_max_frames = window // extractor.hop_length
+        return Usage(
+            tag=self.name,
+            auto="AutoModelForAudioClassification",
+            kind="feature_extractor",
+            processor=extractor,
+            names=targets.names,
+            code=_code(pretrained, max_length, None if whole else window),
+            notes=(
+                f"The model hears the first {max_length / 1000:g} s of a sound, one channel at {rate} Hz, as it was "
+                "trained and scored with; cut longer ones before. `soundfile` reads sounds, `scipy` resamples them.",
+            ),
+            function="pipeline" if whole else "hear",
+            options={} if whole else {"samples": window},
+        )
+
+    def given(self, pretrained: Pretrained, examples: Split, row: int, max_length: int) -> Any:
+        """Return the first `max_length` milliseconds of a sound, (samples,) float32. Raises BadData."""
+        item = examples.columns["audio"][row]
+        rate = pretrained.processor.sampling_rate
+        sound = read_audio(item, named(item, row, "sound"), rate, max_length / 1000)
+        return numpy.pad(sound, (0, max(0, _least_samples(pretrained) - len(sound))))
+
 
 def _features(pretrained: Pretrained, sound: numpy.ndarray) -> tuple[str, numpy.ndarray]:
     """Return the name of the model's input, and its value for one sound at the extractor's rate, float32.
@@ -128,12 +167,27 @@ def _features(pretrained: Pretrained, sound: numpy.ndarray) -> tuple[str, numpy.
     Raises whatever the feature extractor raises.
     """
     extractor = pretrained.processor
-    options = {}
-    if samples := _window(pretrained):
-        options = {"padding": "max_length", "max_length": samples, "truncation": True}
+    window = _window(pretrained)
+    options = {} if window is None else {"padding": "max_length", "max_length": window, "truncation": True}
     inputs = extractor(sound, sampling_rate=extractor.sampling_rate, return_tensors="np", **options)
     key = next(name for name in ("input_values", "input_features") if name in inputs)
     return key, numpy.asarray(inputs[key][0], dtype=numpy.float32)
+
+
+def _code(pretrained: Pretrained, max_length: int, window: int | None) -> str:
+    """Return the code on a card; `window`: the samples of a window that the feature extractor's files cannot hold."""
+    rate = pretrained.processor.sampling_rate
+    sound = f"read_sound('sound.wav', {rate}, {_most_samples(rate, max_length)}, {_least_samples(pretrained)})"
+    imported, functions = "pipeline", source(read_sound)
+    made = f"classify = {call(AudioClassification.name, {})}\nprint(classify({sound}))"
+    if window is not None:
+        imported = "AutoFeatureExtractor, AutoModelForAudioClassification"
+        functions += f"\n\n\n{source(hear)}"
+        made = f"""\
+extractor = AutoFeatureExtractor.from_pretrained({HERE!r})
+model = AutoModelForAudioClassification.from_pretrained({HERE!r}).eval()
+print(hear({sound}, extractor, model, {window}))"""
+    return f"from typing import Any\n\nfrom transformers import {imported}\n\n\n{functions}\n\n\n{made}\n"
 
 
 def _window(pretrained: Pretrained) -> int | None:
@@ -151,6 +205,11 @@ def _longest_sound(pretrained: Pretrained) -> int | None:
     if hasattr(extractor, "num_mel_bins") and isinstance(frames := getattr(extractor, "max_length", None), int):
         return frames * FRAME_MILLISECONDS  # the audio spectrogram transformer cuts its spectra itself
     return None
+
+
+def _most_samples(rate: int, max_length: int) -> int:
+    """Return the samples of `max_length` milliseconds, as `read_audio` cuts."""
+    return max(1, round(max_length / 1000 * rate))
 
 
 def _least_samples(pretrained: Pretrained) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar
 
 import torch
 
@@ -18,14 +18,13 @@ from luthier.studies.wire import Metrics
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.input_lengths import InputLengths
 from luthier.trials.data.splits import Split
-from luthier.trials.data.targets import Targets
 from luthier.trials.errors import BadData
 from luthier.trials.model.pretrained import Pretrained
+from luthier.trials.tasks.export import Export, Learned
 from luthier.trials.tasks.statistics import Statistics
 
 Tensors = Mapping[str, torch.Tensor]  # name -> tensor
 Batch = dict[str, torch.Tensor]  # the same, as a task makes it
-Learned = TypeVar("Learned", bound=Targets)
 
 
 class Loss(ABC):
@@ -70,14 +69,15 @@ class Constant:
     value: Any
 
 
-class TaskCode(ABC, Generic[Learned]):
+class TaskCode(Export[Learned]):
     """The code of one task: load its models, encode and collate its examples, its loss, its statistics and scores.
 
     The order of calls is `check`, `load`, then `encode` or `encode_augmented` once for each split, then `collate` and
     `collate_targets` for each batch. A training batch then needs the `loss`. An evaluation batch is reduced at once:
     its outputs become `answers` and these `statistics`; the statistics of all batches become the split's in `gather`,
-    and its metrics in `scores`. The same arguments give the same results, except in `collate` of an augmented split,
-    which draws from the seeded generator of the module `random`.
+    and its metrics in `scores`. A finished model is measured on inputs from `encode_exactly`, and `export` hands it to
+    its users (see `Export`). The same arguments give the same results, except in `collate` of an augmented split, which
+    draws from the seeded generator of the module `random`.
 
     Attributes:
         name: The task's key in `luthier.studies.tasks.TASKS`, where its columns, metrics and baseline are.
@@ -148,6 +148,21 @@ class TaskCode(ABC, Generic[Learned]):
             BadData: An example cannot be used.
         """
         return None
+
+    def encode_exactly(self, pretrained: Pretrained, split: Split, max_length: int) -> Encoded:
+        """Turn examples into exactly the inputs that users of the packed model make, for the winner's score.
+
+        A task whose `encode` rounds values, or pads examples to the length of others, overrides this method.
+
+        Args:
+            pretrained: A model and its processor from `load`.
+            split: At least one example.
+            max_length: As for `encode`.
+
+        Raises:
+            BadData: An example cannot be used; the sentence names it.
+        """
+        return self.encode(pretrained, split, max_length)
 
     def encode_augmented(self, pretrained: Pretrained, split: Split, augmentation: str) -> Encoded:
         """Turn training examples into inputs that `collate` changes at random each time.

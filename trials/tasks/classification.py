@@ -51,6 +51,10 @@ class Classification(TaskCode[ClassTargets]):
         """Return the logits of the units, float32, and their labels."""
         return {"logits": self.counted(outputs, targets).float(), "labels": targets["labels"]}
 
+    def used(self, answers: Tensors) -> torch.Tensor:
+        """Return the probability of each class, (units, classes)."""
+        return answers["logits"].double().softmax(1)
+
     def translated(self, answers: Tensors, own: ClassTargets, targets: ClassTargets) -> Tensors:
         """Return the answers with a column of logits for each of today's classes, matched by label."""
         return {**answers, "logits": by_label(answers["logits"], own.names, targets.names)}
@@ -119,6 +123,11 @@ class CrossEntropy(Loss):
         return functional.cross_entropy(
             logits, labels, weight=self._weights, label_smoothing=self._smoothing, reduction="sum"
         )
+
+
+def set_single_label(pretrained: Pretrained) -> None:
+    """Have pipelines turn the model's logits into probabilities that sum to 1, whatever its base was trained for."""
+    pretrained.model.config.problem_type = "single_label_classification"
 
 
 def class_weights(labels: torch.Tensor, classes: int, params: Mapping[str, object]) -> torch.Tensor | None:

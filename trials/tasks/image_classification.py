@@ -28,9 +28,10 @@ from luthier.trials.memory import out_of_memory
 from luthier.trials.model import pretrained as models
 from luthier.trials.model.pretrained import Pretrained
 from luthier.trials.tasks.base import Batch, Tensors
-from luthier.trials.tasks.classification import Classification
+from luthier.trials.tasks.classification import Classification, set_single_label
 from luthier.trials.tasks.metrics import among_highest, classification_scores
 from luthier.trials.tasks.statistics import Statistics
+from luthier.trials.tasks.usage import Usage, call
 
 ROOM = 8 / 7  # the shorter side of a training image to cut from, by the longer side of the model's input: 256 for 224
 TOP5 = "top5"  # the name of a statistic: whether the label is among the five most likely ones
@@ -62,6 +63,17 @@ class AugmentedImages(EncodedImages):
     augmentation: str
     size: tuple[int, int]
     resample: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExactImages(Encoded):
+    """Images as their files have them, column `image`; each batch decodes its own.
+
+    Attributes:
+        processor: The model's image processor.
+    """
+
+    processor: Any
 
 
 class ImageClassification(Classification):
@@ -139,6 +151,17 @@ class ImageClassification(Classification):
             offset=offset,
         )
 
+    def encode_exactly(self, pretrained: Pretrained, split: Split, max_length: int) -> ExactImages:
+        """Return the images' files: nothing that the processor makes of them is rounded, and no split is in memory."""
+        return ExactImages(
+            columns={"image": split.columns["image"]},
+            padding={},
+            targets={"labels": torch.tensor(split.targets)},
+            lengths=[1] * len(split),
+            longest=1,
+            processor=pretrained.processor,
+        )
+
     def encode_augmented(self, pretrained: Pretrained, split: Split, augmentation: str) -> AugmentedImages:
         """Return images as bytes, larger than the model's input where the file allows, to cut from at random.
 
@@ -173,6 +196,10 @@ class ImageClassification(Classification):
 
     def collate(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return colour values (rows, 3, height, width), float32, as the model's own processor gives them."""
+        if isinstance(encoded, ExactImages):
+            items = encoded.columns["image"]
+            decoded = (read_image(items[i], named(items[i], i, "image")) for i in rows)
+            return {"pixel_values": torch.stack([_processed(encoded.processor, image) for image in decoded])}
         assert isinstance(encoded, EncodedImages)
         if isinstance(encoded, AugmentedImages):
             images = (Image.fromarray(encoded.columns["image"][i]) for i in rows)
@@ -193,6 +220,29 @@ class ImageClassification(Classification):
         values = classification_scores(statistics.units, len(targets.names))
         values |= {"top5_accuracy": float(statistics.units[TOP5].double().mean())}
         return {metric.name: values[metric.name] for metric in TASKS[self.name].metrics}
+
+    def export(self, pretrained: Pretrained, examples: Split, targets: ClassTargets, max_length: int) -> Usage:
+        """Leave the processor as it is: it says all that is done to an image."""
+        set_single_label(pretrained)
+        return Usage(
+            tag=self.name,
+            auto="AutoModelForImageClassification",
+            kind="image_processor",
+            processor=pretrained.processor,
+            names=targets.names,
+            code=f"""\
+from transformers import pipeline
+
+classify = {call(self.name, {})}
+print(classify("image.png"))
+""",
+            notes=("Images of 16 bits a channel were scaled to 8 bits: do so before, as the pipeline clips them.",),
+        )
+
+    def given(self, pretrained: Pretrained, examples: Split, row: int, max_length: int) -> Image.Image:
+        """Return an image, upright RGB. Raises BadData."""
+        item = examples.columns["image"][row]
+        return read_image(item, named(item, row, "image"))
 
 
 def _keep_statistics_of_lone_values(model: torch.nn.Module) -> None:

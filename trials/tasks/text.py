@@ -3,6 +3,7 @@
 Text and token classification call them; they hold no state.
 """
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,28 @@ def longest_input(pretrained: Pretrained, max_length: int, pair: bool = False) -
     room: int = min(max_length, _model_limit(pretrained.model), tokenizer.model_max_length)
     least: int = tokenizer.num_special_tokens_to_add(pair=pair) + 1
     return max(room, least)
+
+
+def saved_tokenizer(pretrained: Pretrained, max_length: int, pair: bool = False) -> Any:
+    """Return a copy of the tokenizer whose files say how long inputs are, and on which sides it cuts and pads.
+
+    transformers truncates only where it is asked to (`truncation=True`), then to `model_max_length`. The truncation in
+    tokenizer.json is for programs that read that file alone.
+
+    Args:
+        pretrained: The model and its tokenizer.
+        max_length: The configuration's limit in tokens.
+        pair: A row holds two texts.
+    """
+    tokenizer = copy.deepcopy(pretrained.processor)
+    tokenizer.model_max_length = longest = longest_input(pretrained, max_length, pair)
+    for side in ("padding_side", "truncation_side"):
+        tokenizer.init_kwargs[side] = getattr(tokenizer, side)  # saved only where the base's own files had it
+    if tokenizer.is_fast:
+        direction = tokenizer.truncation_side
+        tokenizer.backend_tokenizer.enable_truncation(longest, strategy="longest_first", direction=direction)
+        tokenizer.backend_tokenizer.no_padding()
+    return tokenizer
 
 
 def padding(tokenizer: Any, names: Sequence[str]) -> dict[str, float]:

@@ -15,11 +15,12 @@ from luthier.trials.data.splits import Split
 from luthier.trials.model.pretrained import Pretrained, check_tokenizer
 from luthier.trials.tasks import text
 from luthier.trials.tasks.base import Batch, Tensors
-from luthier.trials.tasks.classification import Classification
+from luthier.trials.tasks.classification import Classification, set_single_label
 from luthier.trials.tasks.metrics import LABEL, auc, classification_scores, ranking
 from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.tasks.text_lengths import measure_texts
 from luthier.trials.tasks.token_rows import TokenRows, batches, beginnings
+from luthier.trials.tasks.usage import Usage, call
 
 RANKING = "ranking"
 """Name of the statistic by which the area under the ROC curve ranks examples."""
@@ -37,7 +38,7 @@ class TextClassification(Classification):
     def load(self, folder: Path, name: str, targets: ClassTargets) -> Pretrained:
         """Load tokenizer and sequence classifier. Raises BadData."""
         pretrained = text.load(transformers.AutoModelForSequenceClassification, folder, name, targets.label_names)
-        pretrained.model.config.problem_type = "single_label_classification"
+        set_single_label(pretrained)
         return pretrained
 
     def encode(self, pretrained: Pretrained, split: Split, max_length: int) -> Encoded:
@@ -79,6 +80,39 @@ class TextClassification(Classification):
         """Compute accuracy, macro F1, Matthews correlation, AUC and loss."""
         units = statistics.units
         return classification_scores(units, len(targets.names)) | {"auc": auc(units[RANKING], units[LABEL])}
+
+    def export(self, pretrained: Pretrained, examples: Split, targets: ClassTargets, max_length: int) -> Usage:
+        """Save the longest input with the tokenizer; `truncation=True` in the pipeline's call applies it."""
+        pair = "text_pair" in examples.columns
+        tokenizer = text.saved_tokenizer(pretrained, max_length, pair)
+        options = {"truncation": True}
+        example = '{"text": "One text.", "text_pair": "The other one."}' if pair else '"A text."'
+        return Usage(
+            tag=self.name,
+            auto="AutoModelForSequenceClassification",
+            kind="tokenizer",
+            processor=tokenizer,
+            names=targets.names,
+            code=f"""\
+from transformers import pipeline
+
+classify = {call(self.name, options)}
+print(classify({example}))
+""",
+            notes=(
+                f"`truncation=True` cuts longer texts to the {tokenizer.model_max_length} tokens that the model was "
+                "trained and scored with; without it they are read whole, or end in an error.",
+            ),
+            options=options,
+        )
+
+    def given(self, pretrained: Pretrained, examples: Split, row: int, max_length: int) -> Any:
+        """Return a text, or a pair of them by name; the padding token where the tokenizer drops every character."""
+        tokenizer = pretrained.processor
+        example = {role: examples.columns[role][row] for role in ("text", "text_pair") if role in examples.columns}
+        if not tokenizer(*example.values())["input_ids"]:
+            return tokenizer.pad_token
+        return example if len(example) > 1 else example["text"]
 
 
 def _tokenized(tokenizer: Any, texts: Sequence[list[str]], longest: int) -> dict[str, list[Any]]:

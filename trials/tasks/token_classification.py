@@ -22,11 +22,12 @@ from luthier.trials.errors import BadData
 from luthier.trials.model.pretrained import Pretrained, check_tokenizer
 from luthier.trials.tasks import text
 from luthier.trials.tasks.base import Batch, Tensors
-from luthier.trials.tasks.classification import Classification
+from luthier.trials.tasks.classification import Classification, set_single_label
 from luthier.trials.tasks.metrics import LABEL, PREDICTED, classification_scores, entity_counts, entity_f1
 from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.tasks.text_lengths import measure_texts
 from luthier.trials.tasks.token_rows import TokenRows, batches
+from luthier.trials.tasks.usage import HERE, Usage, source, tag_words
 
 ENTITIES = "entities"
 """Name of the sentences' statistic: how many entities are right, and how many there are."""
@@ -154,6 +155,45 @@ class TokenClassification(Classification):
             "loss": scores["loss"],
         }
 
+    def export(self, pretrained: Pretrained, examples: Split, targets: ClassTargets, max_length: int) -> Usage:
+        """Save the longest input with the tokenizer; the code on the card tells words apart as the score does."""
+        set_single_label(pretrained)
+        tokenizer = text.saved_tokenizer(pretrained, max_length)
+        options = {"space": " "} if _needs_spaces(pretrained.processor) else {}
+        arguments = "".join(f", {name}={value!r}" for name, value in options.items())
+        return Usage(
+            tag=self.name,
+            auto="AutoModelForTokenClassification",
+            kind="tokenizer",
+            processor=tokenizer,
+            names=targets.names,
+            code=f"""\
+from typing import Any
+
+from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+
+{source(tag_words)}
+
+
+tokenizer = AutoTokenizer.from_pretrained({HERE!r})
+model = AutoModelForTokenClassification.from_pretrained({HERE!r}).eval()
+for word in tag_words(["Anna", "lives", "in", "Rome", "."], tokenizer, model{arguments}):
+    print(max(word, key=word.get))
+""",
+            notes=(
+                f"`pipeline({self.name!r}, ...)` works too, but tags tokens, and passes over all behind the first "
+                f"{tokenizer.model_max_length} of them. The scores above count words.",
+            ),
+            function="tag_words",
+            options=options,
+        )
+
+    def given(self, pretrained: Pretrained, examples: Split, row: int, max_length: int) -> list[str]:
+        """Return the words of a sentence."""
+        words: list[str] = examples.columns["tokens"][row]
+        return words
+
 
 def _offsets(parts: Iterable[Sized]) -> list[int]:
     """Return the number of things before each part, and last the number of all."""
@@ -193,15 +233,19 @@ def _windows(
 
 
 def _spaced(tokenizer: Any, sentences: list[list[str]]) -> list[list[str]]:
-    """Return the words as they stand in a text: a byte-level tokenizer tells a word by the space before it."""
-    words = ["so", "film"]
-    plain = {"add_special_tokens": False}
-    if (
-        tokenizer(words, is_split_into_words=True, **plain)["input_ids"]
-        == tokenizer(" ".join(words), **plain)["input_ids"]
-    ):
+    """Return the words as they stand in a text."""
+    if not _needs_spaces(tokenizer):
         return sentences
     return [[f" {word}" for word in words] for words in sentences]
+
+
+def _needs_spaces(tokenizer: Any) -> bool:
+    """Return whether words need a space before them: a byte-level tokenizer tells a word by it."""
+    words = ["so", "film"]
+    plain = {"add_special_tokens": False}
+    apart = tokenizer(words, is_split_into_words=True, **plain)["input_ids"]
+    together = tokenizer(" ".join(words), **plain)["input_ids"]
+    return bool(apart != together)
 
 
 def _visible(

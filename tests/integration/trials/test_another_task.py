@@ -33,6 +33,7 @@ from luthier.trials.tasks import registry, text
 from luthier.trials.tasks.base import Batch, Constant, Loss, Reference, TaskCode, Tensors
 from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.tasks.text_classification import TextClassification
+from luthier.trials.tasks.usage import Usage, call
 from luthier.trials.training.model_cache import ModelCache
 from tests.support.archives import unpack_tar
 from tests.support.tiny import tiny_rows
@@ -108,6 +109,26 @@ class TextRegression(TaskCode[Numbers]):
 
     def statistics(self, answers: Tensors, encoded: Encoded, rows: Sequence[int]) -> Batch:
         return dict(answers)
+
+    def export(self, pretrained: Pretrained, examples: Split, targets: Numbers, max_length: int) -> Usage:
+        pretrained.model.config.problem_type = "regression"
+        options = {"truncation": True}
+        return Usage(
+            tag="text-classification",
+            auto="AutoModelForSequenceClassification",
+            kind="tokenizer",
+            processor=text.saved_tokenizer(pretrained, max_length),
+            names=("value",),
+            code=f"from transformers import pipeline\n\nprint({call('text-classification', options)}('A text.'))",
+            options=options,
+        )
+
+    def given(self, pretrained: Pretrained, examples: Split, row: int, max_length: int) -> str:
+        found: str = examples.columns["text"][row]
+        return found
+
+    def used(self, answers: Tensors) -> torch.Tensor:
+        return answers["said"][:, None]
 
     def scores(self, statistics: Statistics, targets: Numbers) -> Metrics:
         true = (statistics.units["true"].double() - targets.mean) / targets.deviation

@@ -64,7 +64,9 @@ def test_both_are_scored_on_what_the_champion_has_not_seen(assign: Assign, tmp_p
     more = tiny_csv(tmp_path / "more.csv", rows=160, seed=9).read_text().partition("\n")[2]
     new.write_text(old.read_text() + more)
     before = {"spec": {"dataset": {"source": str(old)}}}
-    after = {"spec": {"dataset": {"source": str(new)}}}  # drawn at random: most old rows were seen by the champion
+    after = {
+        "spec": {"dataset": {"source": str(new)}, "semantics": 2}
+    }  # drawn at random: most old rows were seen by the champion
     champion = packed(assign, Memory(tmp_path / "a"), params={"epochs": 1}, **before)
     challenger = packed(assign, Memory(tmp_path / "b"), **after)
     found = compared(assign, tmp_path / "c", champion, challenger, **after)

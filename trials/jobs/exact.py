@@ -1,0 +1,105 @@
+"""The winner's score as its users would measure it: plain float32, each example as if it were alone.
+
+`evaluate` and `compare` measure with it where the spec's semantics ask for it. Rows go through the model together only
+where they have the same length, so that there is no padding whose values an answer could depend on; nothing that is
+computed for training (the frozen-prefix cache, shortcuts) is used.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import nn
+
+from luthier.studies.results import Batching
+from luthier.trials.data.encoded import Encoded
+from luthier.trials.data.targets import Targets
+from luthier.trials.tasks.base import Batch, TaskCode
+from luthier.trials.tasks.statistics import Statistics
+from luthier.trials.training.collector import Collector, joined
+from luthier.trials.training.engine import EVALUATION_BATCH, Engine
+from luthier.trials.training.halving import run_halving
+from luthier.trials.training.micro_batch import MicroBatch
+
+SEMANTICS = 2
+"""The oldest semantics of a spec with which a winner is measured so."""
+
+
+@torch.no_grad()
+def measure(
+    model: nn.Module,
+    task: TaskCode[Any],
+    micro_batch: MicroBatch,
+    encoded: Encoded,
+    targets: Targets,
+    tick: Callable[[], None],
+    own: Targets | None = None,
+) -> Statistics:
+    """Return the statistics of a model's answers to a split.
+
+    Args:
+        model: On its device; it is left in evaluation mode.
+        task: The task's code.
+        micro_batch: The number of examples that go through the model together.
+        encoded: The split, from the task's `encode_exactly`.
+        targets: What is learned from the split's data.
+        tick: Called before each batch; it may raise to end the measurement.
+        own: What the model has learned; None: the same.
+
+    Raises:
+        BadData: An example cannot be read.
+        torch.OutOfMemoryError: A single example does not fit.
+    """
+    engine = Engine(model, task, micro_batch, precision="float32")
+    model.eval()
+    collector = Collector(task, encoded, targets, targets if own is None else own)
+    most = 1 if encoded.batching is Batching.SINGLE else EVALUATION_BATCH[engine.device.type]
+    for rows in unpadded_batches(encoded.lengths, most):
+        tick()
+        collector.add(rows, run_halving(_pieces(engine, task, encoded, rows), len(rows), micro_batch, remember=False))
+    return collector.statistics()
+
+
+def unpadded_batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+    """Yield row numbers of batches whose rows have one length, every row once, longest first."""
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    for _, alike in groupby(order, key=lambda i: lengths[i]):
+        rows = list(alike)
+        yield from (rows[i : i + batch_size] for i in range(0, len(rows), batch_size))
+
+
+@torch.no_grad()
+def answers_alone(
+    model: nn.Module, task: TaskCode[Any], encoded: Encoded, tick: Callable[[], None]
+) -> list[torch.Tensor]:
+    """Return the answers to each example, computed one row at a time: (units of the example, values) each, on the CPU.
+
+    Args:
+        model: On its device; it is left in evaluation mode.
+        task: The task's code, whose `used` makes the values.
+        encoded: Some examples, from the task's `encode_exactly`.
+        tick: Called before each row; it may raise.
+    """
+    engine = Engine(model, task, MicroBatch(), precision="float32")
+    model.eval()
+    values = []
+    for row in range(len(encoded)):
+        tick()
+        answers = _pieces(engine, task, encoded, [row])(1)
+        values.append(task.used({name: answer.cpu() for name, answer in answers.items()}))
+    units = torch.cat(values)
+    offsets = encoded.example_offsets
+    return [units[offsets[i] : offsets[i + 1]] for i in range(len(offsets) - 1)]
+
+
+def _pieces(engine: Engine, task: TaskCode[Any], encoded: Encoded, rows: Sequence[int]) -> Callable[[int], Batch]:
+    """Return a function that computes the answers to rows of one length, in pieces of a size."""
+    alike = replace(encoded, longest=encoded.lengths[rows[0]])  # a batch is not rounded up beyond its own length
+
+    def compute(size: int) -> Batch:
+        pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
+        return joined([task.answers(*engine.outputs(alike, piece)) for piece in pieces])
+
+    return compute

@@ -1,0 +1,62 @@
+"""The contract of a task's finished models: what is saved with a model, and how people use it.
+
+`TaskCode` has it. `jobs.evaluate` calls `export` and packs the model; `jobs.reload` gives examples to the packed model
+as its users do, and compares its answers with those of the model in memory.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from luthier.trials.data.splits import Split
+from luthier.trials.data.targets import Targets
+from luthier.trials.model.pretrained import Pretrained
+from luthier.trials.tasks.usage import Usage
+
+Learned = TypeVar("Learned", bound=Targets)
+
+
+class Export(ABC, Generic[Learned]):
+    """The part of a task's code that hands its models to their users."""
+
+    @abstractmethod
+    def export(self, pretrained: Pretrained, examples: Split, targets: Learned, max_length: int) -> Usage:
+        """Prepare a model for its users, and return how they use it.
+
+        What decides about answers goes into the model's own files where transformers reads it there (its configuration,
+        the processor that is returned), and into the code on its card where it does not.
+
+        Args:
+            pretrained: The model, whose configuration may be changed, and its processor, which may not: later trials
+                use it.
+            examples: A split of its data.
+            targets: What it has learned.
+            max_length: The longest input, as for `encode`.
+        """
+
+    @abstractmethod
+    def given(self, pretrained: Pretrained, examples: Split, row: int, max_length: int) -> Any:
+        """Return an example as users give it to the packed model.
+
+        Args:
+            pretrained: The model and its processor.
+            examples: A split.
+            row: The example's number.
+            max_length: The longest input, as for `encode`.
+
+        Returns:
+            Text, a list or a mapping of texts; a `PIL.Image.Image`; or a `numpy.ndarray`.
+
+        Raises:
+            BadData: The example cannot be read.
+        """
+
+    @abstractmethod
+    def used(self, answers: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return answers as the packed model gives them: (units, names of `Usage`), float.
+
+        Args:
+            answers: Those of the task's `answers`, on the CPU.
+        """
