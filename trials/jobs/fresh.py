@@ -31,8 +31,13 @@ class Unusable(Exception):
 
 
 def main(folder: Path) -> None:
-    """Use the model and write the answers, or the fault or error that was met."""
+    """Answer, and end when the process that started this one has ended."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    answer(folder)
+
+
+def answer(folder: Path) -> None:
+    """Use the model and write the answers, or the fault or error that was met."""
     request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
     try:
         answers = _use(str(folder / MODEL), request, folder / ARRAYS)
@@ -67,12 +72,12 @@ def _use(model_folder: str, request: dict[str, Any], arrays: Path) -> dict[str, 
         raise Unusable(f"its weights are {' and '.join(halves)}, not float32")
     kind, options = request["kind"], request["options"]
     with _told(f"its {kind.replace('_', ' ')} cannot be loaded", model_folder):
-        answer = FUNCTIONS[request["function"]](model, model_folder, request["tag"], kind, **options)
+        use = FUNCTIONS[request["function"]](model, model_folder, request["tag"], kind, **options)
     answers = []
     until = time.monotonic() + MOST_SECONDS
     with torch.no_grad(), _told("it gives no answer", model_folder):
         for example in _examples(request["examples"], arrays):
-            answers.append(answer(example))
+            answers.append(use(example))
             if time.monotonic() > until:
                 break
     return {"answers": answers, "lacks": _lacks(report)}

@@ -61,7 +61,7 @@ def test_a_bad_spec_is_refused_with_every_path_before_anything_starts(
     [
         (None, "spec.yaml does not exist"),
         (b"name: [", "not valid YAML"),
-        (b"\xff\xfe", "not UTF-8"),
+        (b"name: \xe9t\xe9", "not UTF-8"),
         (b"just words", "a spec is a mapping"),
     ],
 )

@@ -58,7 +58,7 @@ def test_a_killed_trial_whose_files_are_damaged_starts_over(serve: Serve, tiny: 
     log = served.client.get("/v1/studies/damage/trials/0/logs").text
     assert f".{role}.safetensors is missing or damaged" in log
     assert "Attempt 2 starts at the beginning" in log
-    assert study["warnings"] == []
+    assert not any("weights" in warning for warning in study["warnings"])
 
 
 @pytest.mark.timeout(180)
@@ -75,8 +75,8 @@ def test_a_damaged_winner_is_trained_again_to_the_same_score_and_nothing_is_left
     os.kill(child, signal.SIGKILL)
     study = served.ended("damage")
     assert (study["state"], study["best"]["trial"], len(served.trials("damage"))) == ("completed", 0, 2)
-    assert "The weights of trial 0 were damaged" in study["warnings"][0]
-    assert "It was trained again from its seed." in study["warnings"][0]
+    (told,) = (warning for warning in study["warnings"] if "The weights of trial 0 were damaged" in warning)
+    assert "It was trained again from its seed." in told
     assert study["best"]["test"]["accuracy"] is not None
     with tarfile.open(fileobj=io.BytesIO(served.client.get("/v1/studies/damage/model").content)) as archive:
         about = json.load(archive.extractfile("luthier.json"))  # type: ignore[arg-type]

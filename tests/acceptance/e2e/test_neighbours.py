@@ -22,7 +22,7 @@ def test_the_winners_scores_are_those_of_each_example_alone(shared: Served, tiny
     shared.client.post("/v1/studies", json=document | {"budget": {"trials": 2}}).raise_for_status()
     study = shared.ended("last-place")
     assert study["state"] == "completed"
-    assert [finding["code"] for finding in study["data"]["findings"]] == ["padding-matters"]
+    assert "padding-matters" in [finding["code"] for finding in study["data"]["findings"]]
 
     unpack_tar(shared.client.get(study["model"]["url"]).content, tmp_path / "model")
     winner = next(path.parent for path in (tmp_path / "model").rglob("config.json"))

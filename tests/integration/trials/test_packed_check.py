@@ -27,6 +27,8 @@ from tests.support.task_study import make_study
 from tests.support.trials import Memory
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.fresh_process
+
 Assign = Callable[..., Assignment]
 WEIGHTS = "model.safetensors"
 
