@@ -39,7 +39,7 @@ def alone(folder: Path, rows: int) -> dict[str, float]:
     model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     texts, labels = zip(*tiny_rows(rows, seed=rows), strict=True)
-    logits = torch.cat([model(**tokenizer(text, return_tensors="pt")).logits for text in texts])
+    logits = torch.cat([model(**tokenizer(text, truncation=True, return_tensors="pt")).logits for text in texts])
     ids = torch.tensor([model.config.label2id[label] for label in labels])
     accuracy = float((logits.argmax(1) == ids).double().mean())
     return {"accuracy": accuracy, "loss": float(torch.nn.functional.cross_entropy(logits, ids))}
