@@ -4,14 +4,12 @@ What cannot be classes is refused with the sentence that mends it, what is passe
 found before, by `data.folder_splits`. `data.sources` calls `read_folder`; no image or sound is decoded here.
 """
 
-import hashlib
 import os
 import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from luthier.studies.files import sha256_file
 from luthier.studies.findings import Finding, note, warning
 from luthier.trials.data.folder_splits import PASSED_OVER, find_splits, is_split
 from luthier.trials.data.foreign_media import cure_of
@@ -19,6 +17,8 @@ from luthier.trials.data.media_tree import SUFFIXES, Tree, inner_tree, listed, s
 from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
 
+FILES_PASSED_OVER = "files-passed-over"
+"""Code of the finding on files that are not read."""
 _CONTAINER = re.compile("audios?|data|files|images?|imgs?|jpe?gs?|originals?|photos|pictures|png|raw|sounds|wavs?")
 """Names of a folder that holds a class's files and means nothing: n01443537/images."""
 _PARTS = re.compile(
@@ -194,24 +194,17 @@ def _masks(classes: dict[str, Tree]) -> list[str]:
 
 def _passed_over(text: str, others: Counter[str], role: str) -> Finding:
     """Return the finding on files passed over: a warning where some are images or sounds in another format."""
-    code, endings = "files-passed-over", [ending for ending, _ in others.most_common()]
+    endings = [ending for ending, _ in others.most_common()]
     cures = [cure for ending in endings if (cure := cure_of(ending, role))]
     if not cures:
-        return note(code, text, others.total(), endings)
-    return warning(code, text, f"If they belong to the data, {'; '.join(cures)}.", others.total(), endings)
+        return note(FILES_PASSED_OVER, text, others.total(), endings)
+    return warning(FILES_PASSED_OVER, text, f"If they belong to the data, {'; '.join(cures)}.", others.total(), endings)
 
 
 def _counted(others: Counter[str]) -> str:
     """Return the endings with their numbers of files, the most frequent first: 101 files (77 .heic, 24 .txt)."""
     parts = [f"{count:,} {ending}" for ending, count in sorted(others.items(), key=lambda pair: (-pair[1], pair[0]))]
     return f"{others.total():,} files ({listed(parts)})"
-
-
-def content_digest(value: Path | bytes) -> str:
-    """Return the SHA-256 of a file's content, in hexadecimal."""
-    if isinstance(value, bytes):
-        return hashlib.sha256(value).hexdigest()
-    return sha256_file(value)
 
 
 def folder_stamps(folder: Path) -> tuple[tuple[str, int], ...]:

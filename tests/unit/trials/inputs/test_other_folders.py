@@ -34,7 +34,7 @@ def grow(root: Path, *names: str, **contents: str) -> Path:
 
 
 def load(source: Any, **options: Any) -> Data:
-    return load_data(Dataset.model_validate({"source": str(source), **options}), "text-classification", 0)
+    return load_data(Dataset.model_validate({"source": str(source), **options}), "text-classification", 0, verify=True)
 
 
 SHARDS = [
