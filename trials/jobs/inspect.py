@@ -4,7 +4,6 @@ The child calls `inspect` once for each study. It never changes a later trial's 
 """
 
 import math
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -13,34 +12,22 @@ from pydantic import ValidationError
 from luthier.studies.findings import MOST_FINDINGS, Finding, warnings_of
 from luthier.studies.hyperparameters import Params, complete
 from luthier.studies.protocol import Assignment
-from luthier.studies.results import BatchFit, Estimates, Inspection, Majority, ModelSummary
+from luthier.studies.results import Estimates, Inspection, Majority, ModelSummary
 from luthier.studies.semantics import BATCHING_FOUND
 from luthier.studies.space import Space
 from luthier.studies.spec import StudySpec
-from luthier.trials.data.batches import training_batches
-from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.input_lengths import InputLengths
 from luthier.trials.errors import BadData
-from luthier.trials.jobs.batch_fits import batch_fits, largest
+from luthier.trials.jobs.batch_fits import batch_fits
+from luthier.trials.jobs.estimates import estimate, over_models
 from luthier.trials.jobs.length_findings import auto_length, length_findings
 from luthier.trials.jobs.lookups import check_lookups
 from luthier.trials.jobs.neighbours import batching_findings, find_batching
 from luthier.trials.jobs.references import reference_scores
 from luthier.trials.model import lora
 from luthier.trials.session import Session
-from luthier.trials.training.engine import Engine
-from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.open_study import OpenStudy
-from luthier.trials.training.seeding import derive, seed_everything
-from luthier.trials.training.setup import Probe, set_up_probe
-
-PROBE_SECONDS = 2.0
-"""No further step is timed after so long."""
-PROBE_STEPS = 20
-"""Steps that are timed at most."""
-PROBE_EXAMPLES = 128
-"""Validation examples that a timed evaluation takes at most."""
 
 
 def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Inspection:
@@ -80,7 +67,7 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
         labels=data.labels,
         rows=data.rows,
         fingerprint=data.fingerprint,
-        estimates=_over_models([model.estimates for model in models]),
+        estimates=over_models([model.estimates for model in models]),
         max_length=auto,
         findings=report.findings[:MOST_FINDINGS],
         majority=report.majority,
@@ -157,7 +144,7 @@ def _inspect_model(
         if not fit.fits:
             cache.micro_batch.lower(fit.micro_batch)
     summary = found.summary.model_copy(update={"batching": study.batching})
-    estimates = _estimate(assignment, study, params, fits, session, cache.micro_batch)
+    estimates = estimate(assignment, study, params, fits, session, cache.micro_batch)
     return replace(found, summary=summary, estimates=estimates)
 
 
@@ -201,71 +188,3 @@ def _baseline(spec: StudySpec, space: Space, model: str) -> Params:
     """Return the task's baseline for a model, moved into the space."""
     baseline = spec.task_info.baseline
     return space.assigned(complete(space.baseline({**baseline, "model": model}), baseline))
-
-
-def _over_models(models: list[Estimates | None]) -> Estimates | None:
-    """Return the mean time of a trial over the models, and the most memory; None where a model has no estimate."""
-    estimates = [estimate for estimate in models if estimate is not None]
-    if len(estimates) < len(models):
-        return None
-    seconds = sum(estimate.seconds_per_trial for estimate in estimates) / len(estimates)
-    memory = max((estimate.memory_bytes for estimate in estimates if estimate.memory_bytes is not None), default=None)
-    sizes = [largest(fits) for fits in zip(*(estimate.batch_sizes for estimate in estimates), strict=True)]
-    return Estimates(seconds_per_trial=seconds, memory_bytes=memory, batch_sizes=sizes)
-
-
-def _estimate(
-    assignment: Assignment,
-    study: OpenStudy,
-    params: Params,
-    fits: list[BatchFit],
-    session: Session,
-    micro_batch: MicroBatch,
-) -> Estimates:
-    """Return time and memory of a trial with this configuration, from a few of its steps."""
-    max_length = int(params["max_length"])
-    study.encoded("train", max_length)
-    validation = study.encoded("validation", max_length)
-    if "test" in study.data.splits:
-        study.encoded("test", max_length)  # a broken file in it shows now, not after the search
-    probe = set_up_probe(assignment, study, params, micro_batch, session.log)
-    batches = training_batches(probe.training.lengths, int(params["batch_size"]), derive(assignment.seed, "probe"))
-    seed_everything(assignment.seed)
-    step_seconds = _seconds_per_step(probe, batches, session)
-    probe.meter.measure()
-    evaluation_seconds = _evaluation_seconds(probe.engine, study, validation, session)
-    epoch_seconds = step_seconds * len(batches) + evaluation_seconds * assignment.spec.evaluations_per_epoch
-    return Estimates(
-        seconds_per_trial=epoch_seconds * int(params["epochs"]),
-        memory_bytes=probe.meter.measure(),
-        batch_sizes=fits,
-    )
-
-
-def _seconds_per_step(probe: Probe, batches: list[list[int]], session: Session) -> float:
-    """Return the mean time of a training step."""
-
-    def step(batch: list[int]) -> None:
-        session.poll()
-        probe.engine.gradient(probe.training, batch).item()  # waits for the device
-        probe.optimizer.step()
-
-    probe.backbone.train_mode()
-    step(batches[0])  # not timed: the first step also allocates memory
-    started = time.perf_counter()
-    steps = 0
-    for batch in batches[:PROBE_STEPS]:
-        step(batch)
-        steps += 1
-        if time.perf_counter() - started > PROBE_SECONDS:
-            break
-    return (time.perf_counter() - started) / steps
-
-
-def _evaluation_seconds(engine: Engine, study: OpenStudy, validation: Encoded, session: Session) -> float:
-    """Return the time of an evaluation of the whole split, from an evaluation of examples at equal distances in it."""
-    distance = max(1, len(validation) // PROBE_EXAMPLES)
-    sample = validation.sample(range(0, len(validation), distance)[:PROBE_EXAMPLES])
-    started = time.perf_counter()
-    engine.evaluate(sample, study.data.targets, session.poll)
-    return (time.perf_counter() - started) * len(validation) / len(sample)
