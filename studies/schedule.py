@@ -17,7 +17,8 @@ from luthier.studies.cron import due_times, zone
 from luthier.studies.dataset import LATER_FIELDS, Dataset
 from luthier.studies.documents import Document, mapping_of, refuse
 from luthier.studies.promotion import Promote
-from luthier.studies.spec import NEWEST_SEMANTICS, TEMPLATE_NAME, Confirm, StudySpec
+from luthier.studies.semantics import NEWEST_SEMANTICS
+from luthier.studies.spec import TEMPLATE_NAME, Confirm, StudySpec
 
 SCHEDULE_PATTERN = r"^[a-z0-9][a-z0-9-]{0,45}$"  # leaves room for a run's time in its study's name
 PUNCTUAL_SECONDS = 60.0  # a due time is missed, where catch_up is none, once so many seconds have passed

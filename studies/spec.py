@@ -28,6 +28,13 @@ from luthier.studies.hyperparameters import AUTO, complete
 from luthier.studies.model_space import MODEL_SCHEMA, ModelsSpace, check_models
 from luthier.studies.prunable import Trials, prunable_trials, trials_of
 from luthier.studies.results import Inspection
+from luthier.studies.semantics import (
+    EPOCHS_OF_TASK,
+    IDLE_PRUNER_REFUSED,
+    LENGTH_AUTO,
+    NEWEST_SEMANTICS,
+    OLDEST_SEMANTICS,
+)
 from luthier.studies.space import Space
 from luthier.studies.strategy import Objective, Pruner, Sampler
 from luthier.studies.tasks import TASKS, Task
@@ -36,17 +43,6 @@ TEMPLATE_NAME = "scheduled"  # of a schedule's spec, until a run gives it one
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
 Precision = Literal["auto", "float32", "bfloat16"]
 Problems = list[tuple[Path, str]]
-
-OLDEST_SEMANTICS = 1
-NEWEST_SEMANTICS = 2
-"""The meaning of specs: the defaults and the ways of reading data of the version in which a study began.
-
-A study keeps its own for good. What changes a split, a score or a default of studies that exist asks for `semantics`.
-"""
-
-
-AUTO_LENGTH_SEMANTICS = 2
-"""From these on `max_length` is `auto` where a space leaves it out. Before, it is 128 tokens or 5000 milliseconds."""
 
 
 class Budget(Document):
@@ -145,7 +141,7 @@ class StudySpec(Document):
     @model_validator(mode="after")
     def _no_idle_default(self) -> Self:
         """Take no pruner if the user chose none and the default one could end no trial."""
-        if "pruner" not in self.model_fields_set and self.semantics >= NEWEST_SEMANTICS and not self._can_prune():
+        if "pruner" not in self.model_fields_set and self.semantics >= IDLE_PRUNER_REFUSED and not self._can_prune():
             self.__dict__["pruner"] = Pruner(name="none")
         return self
 
@@ -243,7 +239,7 @@ class StudySpec(Document):
     @property
     def measures_lengths(self) -> bool:
         """Whether an inspection finds what `max_length: auto` stands for, which trial 0 begins with too."""
-        if self.semantics >= AUTO_LENGTH_SEMANTICS:
+        if self.semantics >= LENGTH_AUTO:
             return self.task_info.has_lengths
         d = self.space.root.get("max_length")
         return AUTO in (d if isinstance(d, tuple) else (d, getattr(d, "high", None)))
@@ -260,7 +256,7 @@ class StudySpec(Document):
     def max_steps(self) -> int:
         """Number of evaluations in the longest trial."""
         epochs = self.space.largest("epochs")
-        if "epochs" not in self.space and self.semantics > OLDEST_SEMANTICS:
+        if "epochs" not in self.space and self.semantics >= EPOCHS_OF_TASK:
             epochs = complete({}, self.task_info.baseline)["epochs"]  # the task's, as its trials have
         return int(epochs) * self.evaluations_per_epoch
 

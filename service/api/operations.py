@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from luthier.service.api import views
+from luthier.service.api import fleet_views
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.openapi import TEXT
 from luthier.service.errors import Unavailable, responses
@@ -39,7 +39,7 @@ def ready(service: ServiceDep) -> dict[str, str]:
 @router.get("/v1/tasks")
 def tasks() -> Page[TaskView]:
     """List the kinds of fine-tuning, with every hyperparameter's default."""
-    return Page(items=views.task_views(TASKS.values()))
+    return Page(items=fleet_views.task_views(TASKS.values()))
 
 
 @router.get("/v1/workers")
@@ -51,7 +51,7 @@ def workers(service: ServiceDep) -> Page[WorkerView]:
 
 def _workers(service: Service, session: Session) -> list[WorkerView]:
     now = service.core.database.time(session)
-    return views.worker_views(session, now, service.core.presence.away_seconds)
+    return fleet_views.worker_views(session, now, service.core.presence.away_seconds)
 
 
 @router.get("/metrics", response_class=Response, responses=TEXT)

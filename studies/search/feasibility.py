@@ -14,8 +14,9 @@ from luthier.studies.protocol import TrialState
 from luthier.studies.prunable import prunable_trials, why_none
 from luthier.studies.search.distributions import distributions
 from luthier.studies.search.search import Search
+from luthier.studies.semantics import IDLE_PRUNER_REFUSED
 from luthier.studies.space import Space
-from luthier.studies.spec import NEWEST_SEMANTICS, StudySpec
+from luthier.studies.spec import StudySpec
 
 FINEST_STEP = 1e-6
 """Of the larger end: Optuna takes a value for one of the lattice where it is less than 1e-8 of a step away from it, and
@@ -41,7 +42,7 @@ def _idle_pruner(spec: StudySpec) -> list[tuple[Path, str]]:
     Schedules of older semantics keep theirs. A study of the baseline alone is a try-out of a spec, whatever its pruner.
     """
     trials = spec.possible_trials()
-    if spec.pruner.name == "none" or spec.semantics < NEWEST_SEMANTICS or trials.count <= 1:
+    if spec.pruner.name == "none" or spec.semantics < IDLE_PRUNER_REFUSED or trials.count <= 1:
         return []
     return [] if prunable_trials(spec.pruner, trials) != 0 else [why_none(spec.pruner, trials)]
 

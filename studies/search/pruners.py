@@ -21,10 +21,9 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from luthier.studies.prunable import patience_of
+from luthier.studies.semantics import STANDSTILL_ENDS
 from luthier.studies.spec import StudySpec
 from luthier.studies.strategy import HALVING_FACTOR, HYPERBAND_FACTOR, PERCENTILE, QUORUM, SMALLEST_RESOURCE
-
-STANDSTILL_IS_NO_PROGRESS = 2  # semantics of a spec, from which on `patient` ends trials that stand still
 
 
 def make_pruner(spec: StudySpec) -> BasePruner:
@@ -40,7 +39,7 @@ def make_pruner(spec: StudySpec) -> BasePruner:
         return PercentilePruner(percentile, n_startup_trials=startup, n_warmup_steps=warmup)
     if p.name == "patient":
         median = MedianPruner(n_startup_trials=startup, n_warmup_steps=warmup)
-        if spec.semantics < STANDSTILL_IS_NO_PROGRESS:
+        if spec.semantics < STANDSTILL_ENDS:
             return _optunas_patient(median, patience_of(p))
         return Patient(median, patience_of(p), spec.maximize)
     if p.name == "hyperband":

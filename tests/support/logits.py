@@ -4,7 +4,7 @@ import torch
 
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.training.engine import Engine
-from luthier.trials.training.model_cache import OpenStudy
+from luthier.trials.training.open_study import OpenStudy
 
 
 @torch.no_grad()

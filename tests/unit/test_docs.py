@@ -1,6 +1,7 @@
 """What README.md and docs/ name exists, what they show works, and the generated pages say what the code says."""
 
 import ast
+import fnmatch
 import re
 import subprocess
 import sys
@@ -87,6 +88,51 @@ def test_the_tree_of_the_architecture_lists_every_file() -> None:
         if "versions" not in path.parts
     }
     assert files == listed
+
+
+def _finding_codes() -> set[str]:
+    """The codes of the findings that the source makes, with * for what is put in: one-label-in-*."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "trials").rglob("*.py")]
+    trees.append(ast.parse((ROOT / "studies" / "results.py").read_text(encoding="utf-8")))
+    constants = {
+        node.targets[0].id: node.value.value
+        for tree in trees
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and isinstance(node.value, ast.Constant)
+    }
+    codes = set()
+    for call in (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        if not isinstance(call.func, ast.Name) or call.func.id not in ("note", "warning"):
+            continue
+        first = call.args[0]
+        if isinstance(first, ast.JoinedStr):
+            parts = first.values
+            codes.add("".join(str(part.value) if isinstance(part, ast.Constant) else "*" for part in parts))
+        else:
+            codes.add(str(first.value if isinstance(first, ast.Constant) else constants[ast.unparse(first)]))
+    return codes
+
+
+def test_the_page_of_findings_lists_the_codes_that_the_source_makes() -> None:
+    text = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[^|]*) \| (?:note|warning)", text, flags=re.MULTILINE)
+    listed = {code for row in rows for code in re.findall(r"`([^`]+)`", row)}
+    made = _finding_codes()
+    assert len(made) > 20
+    assert [code for code in made if not fnmatch.filter(listed, code)] == []
+    assert [code for code in listed if not any(fnmatch.fnmatch(code, pattern) for pattern in made)] == []
+
+
+def test_the_index_of_decisions_is_whole_and_in_order() -> None:
+    folder = ROOT / "docs" / "decisions"
+    files = sorted(path.name for path in folder.glob("[0-9]*.md"))
+    assert [int(name[:4]) for name in files] == list(range(1, len(files) + 1))
+    rows = re.findall(
+        r"^\| (\d{4}) \| \[[^]]+\]\(([^)]+)\) \|$", (folder / "README.md").read_text(), flags=re.MULTILINE
+    )
+    assert rows == [(name[:4], name) for name in files]
 
 
 @pytest.mark.timeout(60)  # a process that imports much

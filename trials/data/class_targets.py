@@ -5,12 +5,12 @@
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from luthier.studies.findings import Finding
 from luthier.trials.data.label_findings import label_findings
-from luthier.trials.data.label_spellings import merge_labels
+from luthier.trials.data.label_spellings import label_key, merge_labels
 from luthier.trials.data.label_values import plain_labels
 from luthier.trials.data.labels import class_labels, tag_labels
 from luthier.trials.data.tabular import Table
@@ -52,6 +52,13 @@ class ClassTargets(Targets):
     def restore(cls, about: Mapping[str, Any]) -> Self:
         """Return the classes of a packed model."""
         return cls(tuple(str(name) for name in about["label_names"]))
+
+    def respelled(self, today: Self) -> Self:
+        """Return the classes with today's spelling of each label, where another one has become the most frequent."""
+        key = label_key([*self.names, *today.names])
+        known = set(today.names)
+        new = {key(name): name for name in today.names if name not in self.names}
+        return replace(self, names=tuple(name if name in known else new.get(key(name), name) for name in self.names))
 
     @property
     def about(self) -> dict[str, Any]:

@@ -72,11 +72,13 @@ class Encoded:
         """Return the same split for another way of batching.
 
         Where nothing is padded, the length of a row is its own; a task may have given all rows that of the longest.
+        Inputs of one size keep the length that they have.
         """
         if batching is self.batching:
             return self
         values = next(iter(self.columns.values()))
-        own = self.lengths if getattr(values[0], "ndim", 1) != 1 else [len(row) for row in values]
+        has_lengths = bool(self.padding) and getattr(values[0], "ndim", 1) == 1
+        own = [len(row) for row in values] if has_lengths else self.lengths
         return replace(self, batching=batching, lengths=own)
 
     def sample(self, rows: Sequence[int]) -> Self:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from luthier.studies.dataset import Dataset, SplitFiles
 from luthier.studies.findings import Finding
-from luthier.studies.spec import NEWEST_SEMANTICS
+from luthier.studies.semantics import INPUTS_UNITED, LABELS_MERGED, NEWEST_SEMANTICS
 from luthier.studies.tasks import TASKS
 from luthier.trials.data.columns import COLUMN_READERS, read_groups, text_findings
 from luthier.trials.data.containers import standard_tables
@@ -20,7 +20,7 @@ from luthier.trials.data.folder_splits import choose_folders
 from luthier.trials.data.media_columns import Usable, usable_tables
 from luthier.trials.data.media_tree import listed
 from luthier.trials.data.repeat_findings import repeat_findings
-from luthier.trials.data.repeats import UNITED_SEMANTICS, first_rows
+from luthier.trials.data.repeats import first_rows
 from luthier.trials.data.row_digests import Digest, content_digest
 from luthier.trials.data.sources import (
     HubDataset,
@@ -86,51 +86,73 @@ def load_data(dataset: Dataset, task: str, seed: int, verify: bool = False, sema
         BadData: The data cannot be used as the spec says.
     """
     roles = _roles(dataset, task)
-    tables = _tables(dataset, roles)
-    _check_columns(tables, roles)
+    tables, media = _usable_tables(dataset, roles)
     findings = [finding for table in tables.values() for finding in table.findings]
-    media: Usable | None = None
-    if role := media_role(roles):
-        media = usable_tables(tables, role, roles[role], dataset.unreadable == "skip")
-        tables = media.tables
-        _check_columns(tables, roles)
     kind = targets_class(task)
     learned = {role: roles.pop(role) for role in kind.roles if role in roles}
-    if semantics >= 2:
-        tables, changed = kind.alike(tables, learned)
-        findings += changed
-    group = roles.pop("group", None)
-    columns = {
-        name: {role: COLUMN_READERS[role](table, column) for role, column in roles.items()}
-        for name, table in tables.items()
-    }
-    findings += text_findings(tables, roles)
-    targets, values = kind.read(tables, learned, columns)
-    groups = {name: read_groups(table, group) if group else None for name, table in tables.items()}
-    given = {name: Split(columns[name], values[name], groups[name], targets.strata(values[name])) for name in tables}
-    _check_groups(given, tables)
+    if semantics >= LABELS_MERGED:
+        tables, merged = kind.alike(tables, learned)
+        findings += merged
+    given, targets = _given_splits(tables, kind, learned, roles)
     digest = functools.cache(content_digest)  # each image and sound is read for it once
     rows: dict[str, Sequence[int]] = {name: range(len(split)) for name, split in given.items()}
     if dataset.limit is not None:
         rows = sample(given, dataset.limit, seed, dataset.draw == "stable", digest)
         given = {name: split.take(rows[name]) for name, split in given.items()}
-    if media is not None and role is not None:
+    if media is not None:
         if verify and dataset.unreadable == "refuse":
-            media.try_rest(roles[role], [split.columns[role] for split in given.values()])
+            media.try_rest(roles[media.role], [split.columns[media.role] for split in given.values()])
         findings += media.findings
     inputs = {name: split.columns for name, split in given.items()}
-    first = first_rows(inputs, digest) if semantics >= UNITED_SEMANTICS else {}
-    if verify and first:
-        findings += repeat_findings(given, tables, rows, first, targets)
+    first = first_rows(inputs, digest) if semantics >= INPUTS_UNITED else {}
     splits = draw_splits(given, dataset, seed, first.get("train"), digest)
     if "validation" not in splits:
         raise BadData("There is no validation split; give a fraction or a file.", "dataset", "validation")
     targets.check_training(splits["train"].targets, tables["train"])
     if verify:
+        findings += text_findings(tables, roles)
+        findings += repeat_findings(given, tables, rows, first, targets) if first else ()
         declared = any(column in tables["train"].class_names for column in learned.values())
         findings += targets.findings({name: split.targets for name, split in splits.items()}, declared)
     left_out = None if media is None else media.left_out
     return Data(splits, targets, _fingerprint(splits, targets, left_out, digest), tuple(findings))
+
+
+def _usable_tables(dataset: Dataset, roles: Mapping[str, str]) -> tuple[dict[str, Table], Usable | None]:
+    """Return the given splits' tables, checked, and what is known of their images or sounds. Raises BadData."""
+    tables = _tables(dataset, roles)
+    _check_columns(tables, roles)
+    role = media_role(roles)
+    if role is None:
+        return tables, None
+    media = usable_tables(tables, role, roles[role], dataset.unreadable == "skip")
+    _check_columns(media.tables, roles)
+    return media.tables, media
+
+
+def _given_splits(
+    tables: Mapping[str, Table], kind: type[Targets], learned: Mapping[str, str], roles: Mapping[str, str]
+) -> tuple[dict[str, Split], Targets]:
+    """Read the columns of the given splits' tables.
+
+    Args:
+        tables: Split name -> its table.
+        kind: What is learned.
+        learned: Role -> column, of what is learned.
+        roles: Role -> column, of the inputs and the groups.
+
+    Raises:
+        BadData: A value cannot be used, or a group lies in several splits.
+    """
+    columns = {
+        name: {role: COLUMN_READERS[role](table, column) for role, column in roles.items() if role != "group"}
+        for name, table in tables.items()
+    }
+    targets, values = kind.read(tables, learned, columns)
+    groups = {name: read_groups(table, roles["group"]) if "group" in roles else None for name, table in tables.items()}
+    given = {name: Split(columns[name], values[name], groups[name], targets.strata(values[name])) for name in tables}
+    _check_groups(given, tables)
+    return given, targets
 
 
 def _roles(dataset: Dataset, task: str) -> dict[str, str]:

@@ -31,8 +31,9 @@ def describe(folder: Path, name: str) -> str:
     """Return a sentence on a folder in which no table was found. Raises OSError."""
     entries = sorted(folder.iterdir())[:_LOOKED_AT]
     shown = [entry for entry in entries if not entry.name.startswith((".", "_"))]
-    folders = [entry for entry in shown if entry.is_dir()]
-    files = [entry for entry in shown if entry.is_file()]
+    own = [entry for entry in shown if not entry.is_symlink()]  # a link may lead out of the data roots
+    folders = [entry for entry in own if entry.is_dir()]
+    files = [entry for entry in own if entry.is_file()]
     if not shown:
         hidden = f" but {_listed(entries)}, which are hidden" if entries else ""
         return f"{name} holds no file{hidden}; give the folder or the file of the data."
@@ -64,8 +65,9 @@ def describe(folder: Path, name: str) -> str:
 
 
 def _two_levels(folders: Sequence[Path]) -> list[Path]:
-    """Return folders and the folders in them."""
-    return [*folders, *(inner for folder in folders for inner in sorted(folder.iterdir())[:_NAMED] if inner.is_dir())]
+    """Return folders and the folders in them, without links."""
+    inner = (entry for folder in folders for entry in sorted(folder.iterdir())[:_NAMED])
+    return [*folders, *(entry for entry in inner if entry.is_dir() and not entry.is_symlink())]
 
 
 def _listed(entries: Sequence[Path]) -> str:

@@ -59,7 +59,7 @@ def read_json(file: Path, name: str, selection: set[str], path: tuple[str, ...])
     try:
         value = json.loads(found.data, object_pairs_hook=_without_twins)
     except (ValueError, RecursionError) as error:
-        raise found.refuse(f" is not valid JSON: {error}. {_cure(found, error)}") from None
+        raise found.refuse(f" is not valid JSON: {error}. {_cure(error)}") from None
     if isinstance(value, dict):
         return _from_object(found, value, selection)
     if isinstance(value, str):
@@ -69,10 +69,13 @@ def read_json(file: Path, name: str, selection: set[str], path: tuple[str, ...])
     return _from_records(found, value, None, selection)
 
 
-def _cure(file: TextFile, error: Exception) -> str:
+def _cure(error: Exception) -> str:
     """Return the sentence that says what mends a file that is no JSON."""
-    text = getattr(error, "doc", "")
-    place = getattr(error, "pos", 0)
+    if isinstance(error, RecursionError):
+        return "Write a list of objects, without lists inside lists."
+    if not isinstance(error, json.JSONDecodeError):
+        return "Leave one of the two out." if "twice" in str(error) else "Write it as text."  # a number of many digits
+    text, place = error.doc, error.pos
     if "Extra data" in str(error):
         return "One object per line needs the ending .jsonl."
     if _LAST_COMMA.match(text, text.rfind(",", 0, place + 1)):

@@ -20,8 +20,6 @@ from numpy.typing import NDArray
 from luthier.trials.data.row_digests import Digest, content_digest
 
 Numbers = NDArray[numpy.int64]
-UNITED_SEMANTICS = 2
-"""From these semantics of a spec on, rows with the same input are drawn onto one side."""
 
 _LONG = 1 << 16  # characters; a list of the words of such a text would take several times its memory
 _BLANKS = {code: " " for code in range(0x3001) if chr(code).isspace()}  # Unicode's last is the ideographic space

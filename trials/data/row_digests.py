@@ -10,15 +10,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from luthier.trials.data.media_folders import content_digest
-
-__all__ = ["DIGEST_BYTES", "Digest", "content_digest", "join_digests", "row_digest", "row_digests", "split_digests"]
+from luthier.studies.files import sha256_file
 
 DIGEST_BYTES = 8
-
-
 Digest = Callable[[Path | bytes], str]
 """A function that returns the digest of a file's content; a cached one reads each file once."""
+
+
+def content_digest(value: Path | bytes) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal."""
+    if isinstance(value, bytes):
+        return hashlib.sha256(value).hexdigest()
+    return sha256_file(value)
 
 
 def row_digest(content: Any, key: str = "", digest: Digest = content_digest) -> bytes:

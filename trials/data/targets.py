@@ -58,7 +58,7 @@ class Targets(ABC):
     ) -> tuple[dict[str, Table], Sequence[Finding]]:
         """Return the tables with targets that people write in several ways written in one, and what was changed.
 
-        Called before `read` for studies whose semantics are 2 or more.
+        Called before `read`, but for studies of semantics in which spellings are classes of their own.
 
         Args:
             tables: As in `read`.
@@ -79,6 +79,10 @@ class Targets(ABC):
             TypeError: An entry is of another type.
             ValueError: An entry has an impossible value.
         """
+
+    def respelled(self, today: Self) -> Self:
+        """Return what a packed model has learned, written as today's targets are where they are spelled otherwise."""
+        return self
 
     @property
     @abstractmethod

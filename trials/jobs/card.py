@@ -9,10 +9,10 @@ from pathlib import PurePath
 from typing import Any
 
 from luthier.studies.protocol import Assignment
+from luthier.studies.semantics import MEASURED_ALONE
 from luthier.studies.text import one_line
 from luthier.studies.wire import Metrics
 from luthier.trials.data.targets import Targets
-from luthier.trials.jobs.exact import SEMANTICS
 from luthier.trials.tasks.usage import Usage
 
 NAME = "README.md"
@@ -84,7 +84,7 @@ def _scores(assignment: Assignment, rows: Mapping[str, int], test: Metrics | Non
 def _measured(assignment: Assignment, test: Metrics | None, validated: bool) -> str:
     """Return how the scores were measured."""
     precision = assignment.spec.precision
-    if test is not None and assignment.spec.semantics < SEMANTICS:
+    if test is not None and assignment.spec.semantics < MEASURED_ALONE:
         return IN_BATCHES.format(precision=precision)
     text = WITHOUT_TEST if test is None else EXACTLY
     return text + (SEARCH.format(precision=precision) if validated else "")

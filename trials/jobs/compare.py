@@ -12,8 +12,9 @@ from pathlib import Path
 
 from luthier.studies.protocol import Assignment
 from luthier.studies.results import Comparison
+from luthier.studies.semantics import INPUTS_UNITED
 from luthier.studies.wire import FileRef
-from luthier.trials.data.repeats import UNITED_SEMANTICS, first_rows, joined_groups, plain_columns, units_of
+from luthier.trials.data.repeats import first_rows, joined_groups, plain_columns, units_of
 from luthier.trials.data.row_digests import row_digests
 from luthier.trials.data.splits import Split
 from luthier.trials.errors import BadData
@@ -67,7 +68,7 @@ def _unseen_rows(test: Split, models: Sequence[PackedModel], semantics: int) -> 
     """Return the numbers of the test examples that none of the models was trained or chosen on."""
     seen = frozenset[bytes]().union(*(model.seen for model in models))
     marks = [row_digests(test.columns)]
-    if semantics >= UNITED_SEMANTICS:  # a model of an earlier version has marks of inputs as they were written
+    if semantics >= INPUTS_UNITED:  # a model of an earlier version has marks of inputs as they were written
         marks.append(row_digests(plain_columns(test.columns)))
     return [row for row, forms in enumerate(zip(*marks, strict=True)) if seen.isdisjoint(forms)]
 
@@ -77,7 +78,7 @@ def _related(examples: Split, semantics: int) -> list[str] | None:
 
     Copies of one example are one piece of evidence, not several.
     """
-    if semantics < UNITED_SEMANTICS:
+    if semantics < INPUTS_UNITED:
         return examples.groups
     first = first_rows({"test": examples.columns})["test"]
     if examples.groups is None and not units_of(first):

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from luthier.studies.protocol import Assignment
 from luthier.studies.results import Batching, Evaluation
+from luthier.studies.semantics import MEASURED_ALONE
 from luthier.studies.wire import Metrics
 from luthier.trials.errors import BadData, DamagedFile
 from luthier.trials.files import file_ref
@@ -16,7 +17,8 @@ from luthier.trials.jobs.packed_model import WORK_PREFIX, pack
 from luthier.trials.model import lora
 from luthier.trials.session import Session
 from luthier.trials.training import checkpoint
-from luthier.trials.training.model_cache import ModelCache, OpenStudy
+from luthier.trials.training.model_cache import ModelCache
+from luthier.trials.training.open_study import OpenStudy
 from luthier.trials.training.setup import open_engine, prepare
 
 ALONE = "Give it one input at a time: padding changes its answers."
@@ -81,7 +83,7 @@ def _test_scores(assignment: Assignment, session: Session, cache: ModelCache, st
     """Return the scores of the study's model on the test split, for which `evaluate` has prepared it."""
     model, length = study.pretrained.model, int(assignment.params["max_length"])
     targets = study.data.targets
-    if assignment.spec.semantics >= exact.SEMANTICS:
+    if assignment.spec.semantics >= MEASURED_ALONE:
         examples = study.task.encode_exactly(study.pretrained, study.data.splits["test"], length)
         examples = examples.batched(study.batching)
         return study.scores(exact.measure(model, study.task, cache.micro_batch, examples, targets, session.poll))

@@ -16,15 +16,13 @@ from torch import nn
 from luthier.studies.results import Batching
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.targets import Targets
-from luthier.trials.tasks.base import Batch, TaskCode
+from luthier.trials.tasks.base import TaskCode
+from luthier.trials.tasks.scoring import Batch
 from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.training.collector import Collector, joined
 from luthier.trials.training.engine import EVALUATION_BATCH, Engine
 from luthier.trials.training.halving import run_halving
 from luthier.trials.training.micro_batch import MicroBatch
-
-SEMANTICS = 2
-"""The oldest semantics of a spec with which a winner is measured so."""
 
 
 @torch.no_grad()

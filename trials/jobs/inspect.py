@@ -4,39 +4,30 @@ The child calls `inspect` once for each study. It never changes a later trial's 
 """
 
 import math
-import time
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
 from luthier.studies.findings import MOST_FINDINGS, Finding, warnings_of
 from luthier.studies.hyperparameters import Params, complete
 from luthier.studies.protocol import Assignment
-from luthier.studies.results import BatchFit, Estimates, Inspection, ModelSummary
+from luthier.studies.results import Estimates, Inspection, Majority, ModelSummary
+from luthier.studies.semantics import BATCHING_FOUND
 from luthier.studies.space import Space
 from luthier.studies.spec import StudySpec
-from luthier.trials.data.batches import training_batches
-from luthier.trials.data.encoded import Encoded
+from luthier.trials.data.input_lengths import InputLengths
 from luthier.trials.errors import BadData
-from luthier.trials.jobs.batch_fits import batch_fits, largest
+from luthier.trials.jobs.batch_fits import batch_fits
+from luthier.trials.jobs.estimates import estimate, over_models
 from luthier.trials.jobs.length_findings import auto_length, length_findings
 from luthier.trials.jobs.lookups import check_lookups
 from luthier.trials.jobs.neighbours import batching_findings, find_batching
-from luthier.trials.jobs.references import ReferenceScores, reference_scores
+from luthier.trials.jobs.references import reference_scores
 from luthier.trials.model import lora
 from luthier.trials.session import Session
-from luthier.trials.training.engine import Engine
-from luthier.trials.training.micro_batch import MicroBatch
-from luthier.trials.training.model_cache import ModelCache, OpenStudy
-from luthier.trials.training.seeding import derive, seed_everything
-from luthier.trials.training.setup import Probe, set_up_probe
-
-PROBE_SECONDS = 2.0
-"""No further step is timed after so long."""
-PROBE_STEPS = 20
-"""Steps that are timed at most."""
-PROBE_EXAMPLES = 128
-"""Validation examples that a timed evaluation takes at most."""
+from luthier.trials.training.model_cache import ModelCache
+from luthier.trials.training.open_study import OpenStudy
 
 
 def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Inspection:
@@ -56,76 +47,105 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
     """
     spec = assignment.spec
     data = cache.open(assignment).data
-    measured = spec.models if spec.task_info.has_lengths else ()
-    lengths = {name: cache.open(assignment, name).input_lengths(session.poll) for name in measured}
+    lengths = _input_lengths(assignment, session, cache)
     auto = auto_length(spec, lengths.values())
-    findings = list[Finding]()
-    _report(spec, [*data.findings, *length_findings(spec, lengths, auto, data.splits["train"])], findings, session)
+    report = _Report(session)
+    report.add(data.findings)
+    report.add(length_findings(spec, lengths, auto, data.splits["train"]))
     _check_evaluations(spec, data.rows["train"])
-    models, estimates = list[ModelSummary](), list[Estimates | None]()
-    references = ReferenceScores()
-    dropout = spec.space.offers("strategy", "lora")  # adapters have a dropout of their own
-    for name in spec.models:
-        study = cache.open(assignment, name)
-        summary = _summary(spec, study)
-        dropout |= bool(study.pretrained.dropout)
-        space = _resolved_space(spec, study, auto)
-        if space is None:  # the service reports that, with the path
-            models.append(summary)
-            estimates.append(None)
-            continue
-        params = _baseline(spec, space, name)
-        longest = int(space.largest("max_length") if "max_length" in space else params["max_length"])
-        check_lookups(study, longest)
-        if spec.semantics >= 2:
-            study.batch_as(find_batching(study, longest))
-            _report(spec, batching_findings(name, study.batching), findings, session)
-        models.append(summary.model_copy(update={"batching": study.batching}))
-        if references.majority is None:
-            references = reference_scores(spec, study, longest)
-            _report(spec, references.findings, findings, session)
-        fits = batch_fits(assignment, study, cache.micro_batch, space, params)
-        _lower(cache.micro_batch, fits)
-        estimates.append(_estimate(assignment, study, params, fits, session, cache.micro_batch))
-    if not dropout:
+    models = [_inspect_model(assignment, name, auto, report, session, cache) for name in spec.models]
+    report.check(spec)  # once more, for a space that fits none of the models
+    if not (spec.space.offers("strategy", "lora") or any(model.dropout for model in models)):
         _check_dropout(spec)
+    first, *further = (model.summary for model in models)
     return Inspection(
-        blocks=models[0].blocks,
-        trainable_parameters=models[0].trainable_parameters,
-        batching=models[0].batching,
-        further_models=models[1:],
-        label_names=study.data.label_names,
-        labels=study.data.labels,
-        rows=study.data.rows,
-        fingerprint=study.data.fingerprint,
-        estimates=_over_models(estimates),
+        blocks=first.blocks,
+        trainable_parameters=first.trainable_parameters,
+        batching=first.batching,
+        further_models=further,
+        label_names=data.label_names,
+        labels=data.labels,
+        rows=data.rows,
+        fingerprint=data.fingerprint,
+        estimates=over_models([model.estimates for model in models]),
         max_length=auto,
-        findings=findings[:MOST_FINDINGS],
-        majority=references.majority,
+        findings=report.findings[:MOST_FINDINGS],
+        majority=report.majority,
     )
 
 
-def _report(spec: StudySpec, found: Sequence[Finding], findings: list[Finding], session: Session) -> None:
-    """Log what was found and add it to `findings`.
+class _Report:
+    """What is found for the study's users.
 
-    Raises:
-        BadData: There are warnings, and the spec has none of them pass.
+    Attributes:
+        findings: All that was found so far; each is logged, too.
+        majority: The scores of the most frequent answer, once they are known.
     """
-    for finding in found:
-        session.log(f"{finding.severity}: {finding.text}")
-    findings += found
-    warnings = warnings_of(findings)
-    if spec.dataset.strict and warnings:
-        told = " ".join(finding.text for finding in warnings)
-        text = f"dataset.strict refuses what was found: {told} Mend it, or leave strict out."
-        raise BadData(text, "dataset", "strict")
+
+    def __init__(self, session: Session) -> None:
+        self.findings: list[Finding] = []
+        self.majority: Majority | None = None
+        self._session = session
+
+    def add(self, found: Iterable[Finding]) -> None:
+        """Log findings and keep them."""
+        for finding in found:
+            self._session.log(f"{finding.severity}: {finding.text}")
+            self.findings.append(finding)
+
+    def check(self, spec: StudySpec) -> None:
+        """Raise BadData where there are warnings, and the spec lets none of them pass."""
+        warnings = warnings_of(self.findings)
+        if spec.dataset.strict and warnings:
+            told = " ".join(finding.text for finding in warnings)
+            text = f"dataset.strict refuses what was found: {told} Mend it, or leave strict out."
+            raise BadData(text, "dataset", "strict")
 
 
-def _lower(micro_batch: MicroBatch, fits: Sequence[BatchFit]) -> None:
-    """Lower the micro-batch to what fits of each batch size."""
+@dataclass(frozen=True)
+class _InspectedModel:
+    """What is found of one model; without estimates where the space does not fit it."""
+
+    summary: ModelSummary
+    dropout: bool  # it has a layer that drops values
+    estimates: Estimates | None = None
+
+
+def _input_lengths(assignment: Assignment, session: Session, cache: ModelCache) -> dict[str, InputLengths | None]:
+    """Return model -> the lengths of the training inputs; empty for a task whose inputs have one size."""
+    spec = assignment.spec
+    models = spec.models if spec.task_info.has_lengths else ()
+    return {name: cache.open(assignment, name).input_lengths(session.poll) for name in models}
+
+
+def _inspect_model(
+    assignment: Assignment, name: str, auto: int | None, report: _Report, session: Session, cache: ModelCache
+) -> _InspectedModel:
+    """Inspect one of the study's models; `auto`: what `max_length: auto` stands for. Raises as `inspect` does."""
+    spec = assignment.spec
+    study = cache.open(assignment, name)
+    found = _InspectedModel(_summary(spec, study), dropout=bool(study.pretrained.dropout))
+    space = _resolved_space(spec, study, auto)
+    if space is None:  # the service reports that, with the path
+        return found
+    params = _baseline(spec, space, name)
+    longest = int(space.largest("max_length") if "max_length" in space else params["max_length"])
+    check_lookups(study, longest)
+    if spec.semantics >= BATCHING_FOUND:
+        study.batch_as(find_batching(study, longest))
+        report.add(batching_findings(name, study.batching))
+    if report.majority is None:
+        references = reference_scores(spec, study, longest)
+        report.majority = references.majority
+        report.add(references.findings)
+    report.check(spec)  # all that can be a warning is known now; what follows takes the longest
+    fits = batch_fits(assignment, study, cache.micro_batch, space, params)
     for fit in fits:
         if not fit.fits:
-            micro_batch.lower(fit.micro_batch)
+            cache.micro_batch.lower(fit.micro_batch)
+    summary = found.summary.model_copy(update={"batching": study.batching})
+    estimates = estimate(assignment, study, params, fits, session, cache.micro_batch)
+    return replace(found, summary=summary, estimates=estimates)
 
 
 def _check_evaluations(spec: StudySpec, training_rows: int) -> None:
@@ -168,71 +188,3 @@ def _baseline(spec: StudySpec, space: Space, model: str) -> Params:
     """Return the task's baseline for a model, moved into the space."""
     baseline = spec.task_info.baseline
     return space.assigned(complete(space.baseline({**baseline, "model": model}), baseline))
-
-
-def _over_models(models: list[Estimates | None]) -> Estimates | None:
-    """Return the mean time of a trial over the models, and the most memory; None where a model has no estimate."""
-    estimates = [estimate for estimate in models if estimate is not None]
-    if len(estimates) < len(models):
-        return None
-    seconds = sum(estimate.seconds_per_trial for estimate in estimates) / len(estimates)
-    memory = max((estimate.memory_bytes for estimate in estimates if estimate.memory_bytes is not None), default=None)
-    sizes = [largest(fits) for fits in zip(*(estimate.batch_sizes for estimate in estimates), strict=True)]
-    return Estimates(seconds_per_trial=seconds, memory_bytes=memory, batch_sizes=sizes)
-
-
-def _estimate(
-    assignment: Assignment,
-    study: OpenStudy,
-    params: Params,
-    fits: list[BatchFit],
-    session: Session,
-    micro_batch: MicroBatch,
-) -> Estimates:
-    """Return time and memory of a trial with this configuration, from a few of its steps."""
-    max_length = int(params["max_length"])
-    study.encoded("train", max_length)
-    validation = study.encoded("validation", max_length)
-    if "test" in study.data.splits:
-        study.encoded("test", max_length)  # a broken file in it shows now, not after the search
-    probe = set_up_probe(assignment, study, params, micro_batch, session.log)
-    batches = training_batches(probe.training.lengths, int(params["batch_size"]), derive(assignment.seed, "probe"))
-    seed_everything(assignment.seed)
-    step_seconds = _seconds_per_step(probe, batches, session)
-    probe.meter.measure()
-    evaluation_seconds = _evaluation_seconds(probe.engine, study, validation, session)
-    epoch_seconds = step_seconds * len(batches) + evaluation_seconds * assignment.spec.evaluations_per_epoch
-    return Estimates(
-        seconds_per_trial=epoch_seconds * int(params["epochs"]),
-        memory_bytes=probe.meter.measure(),
-        batch_sizes=fits,
-    )
-
-
-def _seconds_per_step(probe: Probe, batches: list[list[int]], session: Session) -> float:
-    """Return the mean time of a training step."""
-
-    def step(batch: list[int]) -> None:
-        session.poll()
-        probe.engine.gradient(probe.training, batch).item()  # waits for the device
-        probe.optimizer.step()
-
-    probe.backbone.train_mode()
-    step(batches[0])  # not timed: the first step also allocates memory
-    started = time.perf_counter()
-    steps = 0
-    for batch in batches[:PROBE_STEPS]:
-        step(batch)
-        steps += 1
-        if time.perf_counter() - started > PROBE_SECONDS:
-            break
-    return (time.perf_counter() - started) / steps
-
-
-def _evaluation_seconds(engine: Engine, study: OpenStudy, validation: Encoded, session: Session) -> float:
-    """Return the time of an evaluation of the whole split, from an evaluation of examples at equal distances in it."""
-    distance = max(1, len(validation) // PROBE_EXAMPLES)
-    sample = validation.sample(range(0, len(validation), distance)[:PROBE_EXAMPLES])
-    started = time.perf_counter()
-    engine.evaluate(sample, study.data.targets, session.poll)
-    return (time.perf_counter() - started) * len(validation) / len(sample)

@@ -13,7 +13,7 @@ from luthier.studies.text import one_line
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory
-from luthier.trials.training.model_cache import OpenStudy
+from luthier.trials.training.open_study import OpenStudy
 
 
 def check_lookups(study: OpenStudy, max_length: int) -> None:

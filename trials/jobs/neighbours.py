@@ -19,7 +19,7 @@ from luthier.trials.memory import out_of_memory
 from luthier.trials.training.engine import Engine
 from luthier.trials.training.halving import run_halving
 from luthier.trials.training.micro_batch import MicroBatch
-from luthier.trials.training.model_cache import OpenStudy
+from luthier.trials.training.open_study import OpenStudy
 
 QUANTILES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 """The examples that are tried, by their places in the order of lengths."""

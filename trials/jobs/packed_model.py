@@ -23,15 +23,16 @@ import transformers
 from luthier.studies.archives import ArchiveError, unpack_archive
 from luthier.studies.protocol import Assignment
 from luthier.studies.results import Batching
+from luthier.studies.semantics import INPUTS_UNITED
 from luthier.studies.wire import FileRef, Metrics
-from luthier.trials.data.repeats import UNITED_SEMANTICS, plain_columns
+from luthier.trials.data.repeats import plain_columns
 from luthier.trials.data.row_digests import join_digests, row_digests, split_digests
 from luthier.trials.data.targets import Targets, targets_class
 from luthier.trials.errors import BadData
 from luthier.trials.jobs import card
 from luthier.trials.paths import local_path
 from luthier.trials.tasks.usage import Usage
-from luthier.trials.training.model_cache import OpenStudy
+from luthier.trials.training.open_study import OpenStudy
 
 NAME = "model.tar.gz"
 ABOUT = "luthier.json"
@@ -145,7 +146,7 @@ def _seen(study: OpenStudy, semantics: int) -> Iterator[bytes]:
     """Yield the digest of each row that the model was trained or chosen on."""
     for name in ("train", "validation"):
         columns = study.data.splits[name].columns
-        yield from row_digests(plain_columns(columns) if semantics >= UNITED_SEMANTICS else columns)
+        yield from row_digests(plain_columns(columns) if semantics >= INPUTS_UNITED else columns)
 
 
 def _about(assignment: Assignment, study: OpenStudy, test: Metrics | None) -> dict[str, Any]:

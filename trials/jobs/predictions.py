@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.studies.files import atomic_path
+from luthier.studies.semantics import LABELS_MERGED, MEASURED_ALONE
 from luthier.studies.spec import StudySpec
 from luthier.studies.wire import Metrics
 from luthier.trials.data.encoded import Encoded
@@ -72,14 +73,15 @@ def predict(
     code = task_code(spec.task)
     code.check(packed.folder, packed.folder.name)
     pretrained = code.load(packed.folder, packed.folder.name, packed.targets)
-    if spec.semantics >= exact.SEMANTICS:
+    own = packed.targets.respelled(targets) if spec.semantics >= LABELS_MERGED else packed.targets
+    if spec.semantics >= MEASURED_ALONE:
         encoded = code.encode_exactly(pretrained, examples, packed.max_length).batched(packed.batching)
-        tick, own = session.poll, packed.targets
-        statistics = exact.measure(pretrained.model, code, micro_batch, encoded, targets, tick, own)
-        return Predictions(code, targets, encoded, statistics)
-    encoded = code.encode(pretrained, examples, packed.max_length).batched(packed.batching)
-    engine = Engine(pretrained.model, code, micro_batch, precision="float32")
-    return Predictions(code, targets, encoded, engine.evaluate(encoded, targets, session.poll, own=packed.targets))
+        statistics = exact.measure(pretrained.model, code, micro_batch, encoded, targets, session.poll, own)
+    else:
+        encoded = code.encode(pretrained, examples, packed.max_length).batched(packed.batching)
+        engine = Engine(pretrained.model, code, micro_batch, precision="float32")
+        statistics = engine.evaluate(encoded, targets, session.poll, own=own)
+    return Predictions(code, targets, encoded, statistics)
 
 
 def count_gained(before: Predictions, after: Predictions) -> int:

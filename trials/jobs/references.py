@@ -10,13 +10,15 @@ from typing import Any
 
 from luthier.studies.findings import Finding, note, warning
 from luthier.studies.results import Majority
+from luthier.studies.semantics import BLIND_OBJECTIVE_REFUSED
 from luthier.studies.spec import StudySpec
 from luthier.studies.wire import Metrics, cut
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.errors import BadData
-from luthier.trials.tasks.base import Constant, Reference, TaskCode
+from luthier.trials.tasks.base import TaskCode
+from luthier.trials.tasks.scoring import Constant, Reference
 from luthier.trials.training.collector import Collector
-from luthier.trials.training.model_cache import OpenStudy
+from luthier.trials.training.open_study import OpenStudy
 
 LONGEST_NAME = 1_000  # characters
 ROWS = 1024
@@ -93,7 +95,7 @@ def _unmeasured(spec: StudySpec, split: str, found: Mapping[Reference, Metrics])
         text = f"{objective} cannot be measured on the {split} split of these data: it {value}."
         labels = "labels and entities" if "entity_f1" in metrics else "labels"
         cure = f"Give that split rows of all {labels} (dataset.{split}), or choose {able} as objective.metric."
-        if split == "validation" and spec.semantics >= 2:
+        if split == "validation" and spec.semantics >= BLIND_OBJECTIVE_REFUSED:
             raise BadData(f"{text} {cure}", "objective", "metric")
         yield warning("objective-not-measured", text, cure)
     if others := [name for name in blind if name != objective]:

@@ -30,7 +30,7 @@ from luthier.trials.jobs.exact import answers_alone
 from luthier.trials.jobs.fresh import ANSWERS, ARRAYS, MODEL, REQUEST
 from luthier.trials.session import Session
 from luthier.trials.tasks.usage import Usage, Values
-from luthier.trials.training.model_cache import OpenStudy
+from luthier.trials.training.open_study import OpenStudy
 
 EXAMPLES = 64
 """The most examples that are tried."""

@@ -23,8 +23,8 @@ from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory
 from luthier.trials.model import pretrained as models
 from luthier.trials.model.pretrained import Pretrained, check_preprocessor
-from luthier.trials.tasks.base import Batch
 from luthier.trials.tasks.classification import Classification, set_single_label
+from luthier.trials.tasks.scoring import Batch
 from luthier.trials.tasks.usage import HERE, Usage, call, hear, read_sound, source
 
 SHORTEST_SECONDS = 0.05  # a shorter sound is padded with silence: a spectrum needs a window of samples

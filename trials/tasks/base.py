@@ -5,26 +5,20 @@ A task holds no state: model, processor and examples are arguments.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum, auto
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
 from luthier.studies.hyperparameters import Params
-from luthier.studies.wire import Metrics
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.input_lengths import InputLengths
 from luthier.trials.data.splits import Split
 from luthier.trials.errors import BadData
 from luthier.trials.model.pretrained import Pretrained
 from luthier.trials.tasks.export import Export, Learned
-from luthier.trials.tasks.statistics import Statistics
-
-Tensors = Mapping[str, torch.Tensor]  # name -> tensor
-Batch = dict[str, torch.Tensor]  # the same, as a task makes it
+from luthier.trials.tasks.scoring import Batch, Scoring, Tensors
 
 
 class Loss(ABC):
@@ -48,36 +42,15 @@ class Loss(ABC):
         """
 
 
-class Reference(Enum):
-    """Answers without a model, which the inspection scores to learn what scores mean."""
-
-    CONSTANT = auto()  # the same one to every unit: that of `TaskCode.constant`
-    RIGHT = auto()  # as good as can be
-    WRONG = auto()  # as bad as can be
-
-
-@dataclass(frozen=True)
-class Constant:
-    """The answer that a model would give to everything if it had learned nothing but the training split's targets.
-
-    Attributes:
-        name: For people: the most frequent label, say.
-        value: For `TaskCode.reference_answers`; only the task knows what it is.
-    """
-
-    name: str
-    value: Any
-
-
-class TaskCode(Export[Learned]):
+class TaskCode(Scoring[Learned], Export[Learned]):
     """The code of one task: load its models, encode and collate its examples, its loss, its statistics and scores.
 
     The order of calls is `check`, `load`, then `encode` or `encode_augmented` once for each split, then `collate` and
     `collate_targets` for each batch. A training batch then needs the `loss`. An evaluation batch is reduced at once:
     its outputs become `answers` and these `statistics`; the statistics of all batches become the split's in `gather`,
-    and its metrics in `scores`. A finished model is measured on inputs from `encode_exactly`, and `export` hands it to
-    its users (see `Export`). The same arguments give the same results, except in `collate` of an augmented split, which
-    draws from the seeded generator of the module `random`.
+    and its metrics in `scores` (see `Scoring`). A finished model is measured on inputs from `encode_exactly`, and
+    `export` hands it to its users (see `Export`). The same arguments give the same results, except in `collate` of an
+    augmented split, which draws from the seeded generator of the module `random`.
 
     Attributes:
         name: The task's key in `luthier.studies.tasks.TASKS`, where its columns, metrics and baseline are.
@@ -229,94 +202,3 @@ class TaskCode(Export[Learned]):
             training: The training split.
             params: The configuration, with the hyperparameters of the loss.
         """
-
-    @abstractmethod
-    def answers(self, outputs: Tensors, targets: Tensors) -> Batch:
-        """Reduce a batch's outputs to its answers: name -> (units, ...), small, on any device.
-
-        Nothing may wait for the device here. A unit's answer has the size of what is known about it, never of a
-        vocabulary.
-
-        Args:
-            outputs: The model's, on its device.
-            targets: The batch's, on the CPU.
-        """
-
-    def translated(self, answers: Tensors, own: Learned, targets: Learned) -> Tensors:
-        """Return the answers of a model that learned other targets as answers to today's.
-
-        Args:
-            answers: On the CPU.
-            own: What the model has learned.
-            targets: Those of today's data.
-        """
-        return answers
-
-    @abstractmethod
-    def statistics(self, answers: Tensors, encoded: Encoded, rows: Sequence[int]) -> Batch:
-        """Return what the metrics need of some answers, name -> (units, ...): a few numbers for each unit.
-
-        Args:
-            answers: On the CPU.
-            encoded: The split.
-            rows: The rows that the answers are of.
-        """
-
-    def gather(self, columns: Tensors, encoded: Encoded, targets: Learned) -> Statistics:
-        """Return the statistics of a split from those of its units.
-
-        A task whose metrics join several units of an example (entities of words, windows of a long text) overrides
-        this method to add the examples' own statistics.
-
-        Args:
-            columns: Name -> (units, ...) in the split's order, from `statistics`.
-            encoded: The split.
-            targets: What is learned.
-        """
-        offsets = encoded.example_offsets
-        return Statistics(columns, {}, None if isinstance(offsets, range) else torch.tensor(offsets))
-
-    @abstractmethod
-    def scores(self, statistics: Statistics, targets: Learned) -> Metrics:
-        """Compute every metric of the task.
-
-        Args:
-            statistics: Of a split, or of a sample of one.
-            targets: What is learned.
-
-        Returns:
-            Metric name -> value, one for each metric of the task in `TASKS`, `loss` among them; None where a metric is
-            undefined, and for a loss that is not finite.
-        """
-
-    def right(self, statistics: Statistics) -> torch.Tensor | None:
-        """Return whether each unit's answer is right, (units,) booleans; None where answers are not right or wrong."""
-        return None
-
-    def constant(self, training: Sequence[Any], targets: Learned) -> Constant | None:
-        """Return the constant answer that suits the training split best; None: this task has no such answer.
-
-        Args:
-            training: The training rows' targets, as `Targets.read` returned them.
-            targets: What is learned.
-        """
-        return None
-
-    def reference_answers(self, reference: Reference, constant: Constant, units: Tensors, targets: Learned) -> Batch:
-        """Return reference answers to some units, as `answers` does a model's. Called where `constant` is not None.
-
-        Args:
-            reference: Which answers.
-            constant: That of `constant`.
-            units: The units' targets, from `collate_targets`.
-            targets: What is learned.
-        """
-        raise NotImplementedError
-
-    @abstractmethod
-    def truths(self, statistics: Statistics, encoded: Encoded, targets: Learned) -> Iterable[str]:
-        """Return the right answer to each unit of a split, as text for people."""
-
-    @abstractmethod
-    def said(self, statistics: Statistics, encoded: Encoded, targets: Learned) -> Iterable[str]:
-        """Return the model's answer to each unit of a split, as text for people."""

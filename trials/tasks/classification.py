@@ -14,10 +14,10 @@ from luthier.studies.tasks import TASKS
 from luthier.studies.wire import Metrics
 from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.data.encoded import Encoded, take
-from luthier.trials.data.label_spellings import label_key
 from luthier.trials.model.pretrained import Pretrained
-from luthier.trials.tasks.base import Batch, Constant, Loss, Reference, TaskCode, Tensors
+from luthier.trials.tasks.base import Loss, TaskCode
 from luthier.trials.tasks.metrics import LABEL, PREDICTED, class_statistics, classification_scores
+from luthier.trials.tasks.scoring import Batch, Constant, Reference, Tensors
 from luthier.trials.tasks.statistics import Statistics
 
 UNKNOWN = 1e4
@@ -150,8 +150,7 @@ def by_label(logits: torch.Tensor, own: Sequence[str], names: Sequence[str]) -> 
     """Return logits with one column for each of `names`, (units, names), matched by label.
 
     A label that the model does not know is its last choice. A label of the model that is not among `names` any more has
-    no column, so the model cannot choose it. One that is written otherwise today, because another spelling has become
-    the most frequent one, is the same label.
+    no column, so the model cannot choose it.
 
     Args:
         logits: (units, own).
@@ -160,7 +159,4 @@ def by_label(logits: torch.Tensor, own: Sequence[str], names: Sequence[str]) -> 
     """
     lowest = logits.min(1).values - UNKNOWN
     columns = dict(zip(own, logits.unbind(1), strict=True))
-    key = label_key([*own, *names])
-    known = set(names)
-    gone = {key(label): columns[label] for label in own if label not in known}
-    return torch.stack([columns[name] if name in columns else gone.get(key(name), lowest) for name in names], 1)
+    return torch.stack([columns.get(name, lowest) for name in names], 1)

@@ -5,10 +5,8 @@ processor's colour values (its rescaling and normalisation: a factor and an offs
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import numpy
 import torch
@@ -27,53 +25,22 @@ from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory
 from luthier.trials.model import pretrained as models
 from luthier.trials.model.pretrained import Pretrained
-from luthier.trials.tasks.base import Batch, Tensors
 from luthier.trials.tasks.classification import Classification, set_single_label
+from luthier.trials.tasks.image_inputs import (
+    AugmentedImages,
+    EncodedImages,
+    ExactImages,
+    colours,
+    keep_statistics_of_lone_values,
+    processed,
+)
 from luthier.trials.tasks.metrics import among_highest, classification_scores
+from luthier.trials.tasks.scoring import Batch, Tensors
 from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.tasks.usage import Usage, call
 
 ROOM = 8 / 7  # the shorter side of a training image to cut from, by the longer side of the model's input: 256 for 224
 TOP5 = "top5"  # the name of a statistic: whether the label is among the five most likely ones
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncodedImages(Encoded):
-    """Images of one size as bytes: column `pixel_values`, (images, 3, height, width), uint8.
-
-    Attributes:
-        factor: (3, 1, 1), by which a byte is multiplied to be a colour value of the model.
-        offset: (3, 1, 1), which is added to that.
-    """
-
-    factor: torch.Tensor
-    offset: torch.Tensor
-
-
-@dataclass(frozen=True, kw_only=True)
-class AugmentedImages(EncodedImages):
-    """Images of many sizes as bytes, to cut from at random: column `image`, each (height, width, 3), uint8.
-
-    Attributes:
-        augmentation: The kind of change, a name of `data.augmentation`.
-        size: Width and height of the model's input.
-        resample: The `PIL.Image.Resampling` with which parts are resized.
-    """
-
-    augmentation: str
-    size: tuple[int, int]
-    resample: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExactImages(Encoded):
-    """Images as their files have them, column `image`; each batch decodes its own.
-
-    Attributes:
-        processor: The model's image processor.
-    """
-
-    processor: Any
 
 
 class ImageClassification(Classification):
@@ -101,14 +68,14 @@ class ImageClassification(Classification):
         processor = models.load_preprocessor(transformers.AutoImageProcessor, folder, name)
         auto = transformers.AutoModelForImageClassification
         pretrained = models.load(auto, folder, name, targets.label_names, processor=processor)
-        _keep_statistics_of_lone_values(pretrained.model)
+        keep_statistics_of_lone_values(pretrained.model)
         if models.is_timm(folder, name):
             pretrained.model.config.label_names = (
                 targets.label_names
             )  # timm's configuration is saved with these, not id2label
         try:
-            blank = _processed(processor, Image.new("RGB", (64, 64)))  # (3, height, width)
-            _colours(processor)
+            blank = processed(processor, Image.new("RGB", (64, 64)))  # (3, height, width)
+            colours(processor)
             with torch.no_grad():
                 pretrained.model.eval()  # type: ignore[no-untyped-call]
                 pretrained.model(pixel_values=blank[None].to(pretrained.model.device))
@@ -130,10 +97,10 @@ class ImageClassification(Classification):
             BadData: An image cannot be read, or the processor gives images of different sizes.
         """
         processor = pretrained.processor
-        factor, offset = _colours(processor)
+        factor, offset = colours(processor)
         pixels: torch.Tensor | None = None
         for i, item in enumerate(split.columns["image"]):
-            image = _processed(processor, read_image(item, named(item, i, "image")))
+            image = processed(processor, read_image(item, named(item, i, "image")))
             if pixels is None:
                 pixels = torch.empty((len(split), *image.shape), dtype=torch.uint8)
             if image.shape != pixels.shape[1:]:
@@ -169,12 +136,12 @@ class ImageClassification(Classification):
             BadData: An image cannot be read.
         """
         processor = pretrained.processor
-        factor, offset = _colours(processor)
+        factor, offset = colours(processor)
         images: list[numpy.ndarray] = []
         for i, item in enumerate(split.columns["image"]):
             image = read_image(item, named(item, i, "image"))
             if not images:
-                height, width = _processed(processor, image).shape[1:]
+                height, width = processed(processor, image).shape[1:]
             scale = ROOM * max(height, width) / min(image.size)
             if scale < 1:
                 smaller = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
@@ -199,7 +166,7 @@ class ImageClassification(Classification):
         if isinstance(encoded, ExactImages):
             items = encoded.columns["image"]
             decoded = (read_image(items[i], named(items[i], i, "image")) for i in rows)
-            return {"pixel_values": torch.stack([_processed(encoded.processor, image) for image in decoded])}
+            return {"pixel_values": torch.stack([processed(encoded.processor, image) for image in decoded])}
         assert isinstance(encoded, EncodedImages)
         if isinstance(encoded, AugmentedImages):
             images = (Image.fromarray(encoded.columns["image"][i]) for i in rows)
@@ -243,58 +210,3 @@ print(classify("image.png"))
         """Return an image, upright RGB. Raises BadData."""
         item = examples.columns["image"][row]
         return read_image(item, named(item, row, "image"))
-
-
-def _keep_statistics_of_lone_values(model: torch.nn.Module) -> None:
-    """Let batch normalisation use its running statistics where a batch has one value a channel: torch refuses that.
-
-    A batch of one small image has one value a channel: the last batch of an epoch, or a piece of a batch that did not
-    fit in memory.
-    """
-
-    def before(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        if module.training and inputs[0].numel() == inputs[0].shape[1]:
-            module.training = False
-            restored.append(module)
-
-    def after(module: torch.nn.Module, inputs: object, output: object) -> None:
-        if restored and restored[-1] is module:
-            restored.pop().training = True
-
-    restored: list[torch.nn.Module] = []
-    for module in model.modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            module.register_forward_pre_hook(before)
-            module.register_forward_hook(after)
-
-
-def _processed(processor: Any, image: Image.Image) -> torch.Tensor:
-    """Return the model's input for an RGB image: (3, height, width), float32.
-
-    Raises:
-        ValueError: The processor gives something else. Other errors are the processor's own.
-    """
-    pixels: torch.Tensor = processor(images=image, return_tensors="pt")["pixel_values"][0]
-    if pixels.ndim != 3 or len(pixels) != 3:
-        raise ValueError(f"it gives an array of shape {tuple(pixels.shape)} for a colour image")
-    return pixels.float()
-
-
-def _colours(processor: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return factor and offset, each (3, 1, 1), by which the processor turns a byte into a model's colour value.
-
-    They are measured on a black and a white image, so that every way of writing them in a configuration is understood.
-
-    Raises:
-        ValueError: The processor does more to colours than a factor and an offset for each channel.
-    """
-    height, width = _processed(processor, Image.new("RGB", (64, 64))).shape[1:]
-    size = (width, height)
-    black, white = (_processed(processor, Image.new("RGB", size, colour)) for colour in ("black", "white"))
-    factor = (white - black)[:, :1, :1] / 255
-    offset = black[:, :1, :1]
-    if not torch.allclose(black, offset.expand_as(black)) or not torch.allclose(white - black, 255 * factor):
-        raise ValueError("it does not treat all places of an image alike")
-    if not (factor > 0).all():
-        raise ValueError("it makes black and white the same")
-    return factor, offset

@@ -14,9 +14,9 @@ from luthier.trials.data.input_lengths import InputLengths, measured_rows
 from luthier.trials.data.splits import Split
 from luthier.trials.model.pretrained import Pretrained, check_tokenizer
 from luthier.trials.tasks import text
-from luthier.trials.tasks.base import Batch, Tensors
 from luthier.trials.tasks.classification import Classification, set_single_label
 from luthier.trials.tasks.metrics import LABEL, auc, classification_scores, ranking
+from luthier.trials.tasks.scoring import Batch, Tensors
 from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.tasks.text_lengths import measure_texts
 from luthier.trials.tasks.token_rows import TokenRows, batches, beginnings

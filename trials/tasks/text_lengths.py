@@ -4,7 +4,7 @@ Texts are tokenized in small batches, of which only the lengths are kept: memory
 nor on the size of a cell.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy
@@ -12,9 +12,8 @@ import numpy
 from luthier.trials.data.input_lengths import TOKENS, InputLengths
 from luthier.trials.model.pretrained import Pretrained
 from luthier.trials.tasks.text import longest_input
+from luthier.trials.tasks.token_rows import batches
 
-BATCH_ROWS = 1_000
-BATCH_CHARACTERS = 1_000_000
 LONGEST = 100_000
 """Characters of a text that are tokenized. The length of a longer one follows from its share of the characters."""
 NO_LIMIT = 1_000_000
@@ -42,17 +41,20 @@ def measure_texts(
     special = tokenizer.num_special_tokens_to_add(pair=len(columns) > 1)
     in_words = isinstance(columns[0][0], list)
     lengths = numpy.zeros(len(rows), dtype=numpy.int64)
-    for first, batch, shares in _batches(columns):
+    for batch in batches(columns):
+        whole = [column[batch] for column in columns]
+        starts = [list(map(_start, texts)) for texts in whole]
         found = tokenizer(
-            *batch,
+            *starts,
             is_split_into_words=in_words,
             truncation=False,
             return_attention_mask=False,
             return_token_type_ids=False,
             verbose=False,
         )
-        own = [(len(ids) - special) * share + special for ids, share in zip(found["input_ids"], shares, strict=True)]
-        lengths[first : first + len(own)] = numpy.round(own)
+        ratios = numpy.maximum(_sizes(whole), 1) / numpy.maximum(_sizes(starts), 1)
+        own = numpy.array(list(map(len, found["input_ids"]))) - special
+        lengths[batch] = numpy.round(own * ratios + special)
         poll()
     limit = longest_input(pretrained, NO_LIMIT, pair=len(columns) > 1)
     return InputLengths(
@@ -67,20 +69,9 @@ def measure_texts(
     )
 
 
-def _batches(columns: Sequence[Sequence[Any]]) -> Iterator[tuple[int, list[list[Any]], list[float]]]:
-    """Yield batches of rows: the first one's place, each column's starts of texts, and whole by start for each row."""
-    first, batch, shares, characters = 0, [list[Any]() for _ in columns], list[float](), 0
-    for i, row in enumerate(zip(*columns, strict=True)):
-        starts = [_start(text) for text in row]
-        size = sum(map(_size, starts))
-        if shares and (len(shares) == BATCH_ROWS or characters + size > BATCH_CHARACTERS):
-            yield first, batch, shares
-            first, batch, shares, characters = i, [[] for _ in columns], [], 0
-        for column, start in zip(batch, starts, strict=True):
-            column.append(start)
-        shares.append(sum(map(_size, row)) / size if size else 1.0)
-        characters += size
-    yield first, batch, shares
+def _sizes(columns: Sequence[Sequence[Any]]) -> numpy.ndarray:
+    """Return the characters of each row, (rows,)."""
+    return numpy.array([sum(map(_size, row)) for row in zip(*columns, strict=True)])
 
 
 def _size(text: str | list[str]) -> int:

@@ -21,9 +21,9 @@ from luthier.trials.data.splits import Split
 from luthier.trials.errors import BadData
 from luthier.trials.model.pretrained import Pretrained, check_tokenizer
 from luthier.trials.tasks import text
-from luthier.trials.tasks.base import Batch, Tensors
 from luthier.trials.tasks.classification import Classification, set_single_label
 from luthier.trials.tasks.metrics import LABEL, PREDICTED, classification_scores, entity_counts, entity_f1
+from luthier.trials.tasks.scoring import Batch, Tensors
 from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.tasks.text_lengths import measure_texts
 from luthier.trials.tasks.token_rows import TokenRows, batches

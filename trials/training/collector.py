@@ -10,7 +10,8 @@ import torch
 
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.targets import Targets
-from luthier.trials.tasks.base import Batch, TaskCode
+from luthier.trials.tasks.base import TaskCode
+from luthier.trials.tasks.scoring import Batch
 from luthier.trials.tasks.statistics import Statistics
 
 HELD_BYTES = 64 * 2**20

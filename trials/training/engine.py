@@ -21,12 +21,13 @@ from luthier.trials.prefix.probe import Outputs
 from luthier.trials.prefix.shortcuts import Shortcut
 from luthier.trials.prefix.trial_prefix import TrialPrefix
 from luthier.trials.session import Session
-from luthier.trials.tasks.base import Batch, Loss, TaskCode
+from luthier.trials.tasks.base import Loss, TaskCode
+from luthier.trials.tasks.scoring import Batch
 from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.training.collector import Collector, joined
 from luthier.trials.training.halving import run_halving
 from luthier.trials.training.micro_batch import MicroBatch
-from luthier.trials.training.model_cache import OpenStudy
+from luthier.trials.training.open_study import OpenStudy
 from luthier.trials.training.precision import Precision
 
 EVALUATION_BATCH = {"cuda": 256, "cpu": 64}

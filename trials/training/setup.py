@@ -24,7 +24,8 @@ from luthier.trials.training.compact_embeddings import CompactEmbedding, compact
 from luthier.trials.training.engine import Engine
 from luthier.trials.training.memory_meter import MemoryMeter
 from luthier.trials.training.micro_batch import MicroBatch
-from luthier.trials.training.model_cache import ModelCache, OpenStudy
+from luthier.trials.training.model_cache import ModelCache
+from luthier.trials.training.open_study import OpenStudy
 from luthier.trials.training.seeding import derive
 
 

@@ -88,7 +88,7 @@ def test_errors_have_them(shown: Running, monkeypatch: pytest.MonkeyPatch) -> No
     check(shown.client.post("/v1/studies", content=b"{"), CLOSED)
     check(shown.client.post("/v1/studies", content=b" " * 2**20), CLOSED)
     check(shown.client.delete("/dashboard"), "default-src 'self'")
-    monkeypatch.setattr("luthier.service.api.views.task_views", lambda _: 1 / 0)
+    monkeypatch.setattr("luthier.service.api.fleet_views.task_views", lambda _: 1 / 0)
     answer = httpx.get(f"{shown.url}/v1/tasks", headers=shown.client.headers)  # uvicorn closes such a connection
     problem(answer, 500)
     check(answer, CLOSED)

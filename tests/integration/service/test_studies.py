@@ -16,7 +16,7 @@ from luthier.service.settings import Settings
 from luthier.service.storage.tables import StudyRow
 from luthier.studies.documents import MAX_BYTES
 from luthier.studies.protocol import AssignmentKind
-from luthier.studies.spec import NEWEST_SEMANTICS
+from luthier.studies.semantics import NEWEST_SEMANTICS
 from tests.support.harness import Running, ScriptedWorker, paths, problem, spec
 
 

@@ -30,7 +30,8 @@ from luthier.trials.jobs.inspect import inspect
 from luthier.trials.jobs.train import train
 from luthier.trials.model.pretrained import Pretrained
 from luthier.trials.tasks import registry, text
-from luthier.trials.tasks.base import Batch, Constant, Loss, Reference, TaskCode, Tensors
+from luthier.trials.tasks.base import Loss, TaskCode
+from luthier.trials.tasks.scoring import Batch, Constant, Reference, Tensors
 from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.tasks.text_classification import TextClassification
 from luthier.trials.tasks.usage import Usage, call

@@ -204,9 +204,8 @@ def test_labels_are_matched_by_their_names() -> None:
     assert matched[:, :2].tolist() == [[3.0, 2.0], [0.0, 1.0]]
     assert (matched[:, 2] < -1_000).all()
     assert torch.isfinite(matched).all()
-    respelled = by_label(logits, ["Pos ", "neg", "none"], ["POS", "neg", "None"])
-    assert torch.equal(respelled, logits), "another spelling has become the most frequent one"
-    assert torch.equal(by_label(logits, ["a", "A", "b"], ["A", "b", "a"]), logits[:, [1, 2, 0]]), "as older models have"
+    assert (by_label(logits, ["Pos", "neg", "none"], ["pos", "neg", "none"])[:, 0] < -1_000).all(), "as older schedules"
+    assert torch.equal(by_label(logits, ["a", "A", "b"], ["A", "b", "a"]), logits[:, [1, 2, 0]])
 
 
 def test_a_label_the_champion_does_not_know_is_one_it_gets_wrong(assign: Assign, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def write(path: Path, labels: Sequence[str]) -> str:
 
 
 def write_tags(path: Path, tags: Sequence[Sequence[str]]) -> str:
-    rows = ({"tokens": ["great"] * len(row), "ner_tags": row} for row in tags)
+    rows = ({"tokens": [f"great{i}"] * len(row), "ner_tags": row} for i, row in enumerate(tags))
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
 
@@ -117,6 +117,15 @@ def test_an_objective_that_test_cannot_measure_is_a_warning(assign: Assign, tmp_
     assert found.majority is not None
     assert found.majority.test is not None
     assert found.majority.test["auc"] is None
+
+
+def test_strict_names_the_warnings_of_data_and_scores_in_one_sentence(assign: Assign, tmp_path: Path) -> None:
+    source = {"train": write(tmp_path / "t.csv", ["a", "b"] * 40), "test": write(tmp_path / "test.csv", ["b"] * 12)}
+    with pytest.raises(
+        BadData, match=r"strict refuses .*All rows of the test split .*auc cannot be measured"
+    ) as refused:
+        inspected(assign, tmp_path, dataset={"source": source, "strict": True}, objective={"metric": "auc"})
+    assert refused.value.path == ["dataset", "strict"]
 
 
 def test_entities_that_validation_or_test_lacks(assign: Assign, tmp_path: Path) -> None:

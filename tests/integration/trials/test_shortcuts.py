@@ -16,7 +16,8 @@ from luthier.trials.training import checkpoint, progress, setup
 from luthier.trials.training.compact_embeddings import CompactEmbedding, compact_embeddings
 from luthier.trials.training.engine import Engine
 from luthier.trials.training.micro_batch import MicroBatch
-from luthier.trials.training.model_cache import ModelCache, OpenStudy
+from luthier.trials.training.model_cache import ModelCache
+from luthier.trials.training.open_study import OpenStudy
 from luthier.trials.training.setup import prepare
 from tests.support.task_study import Study, study
 from tests.support.trials import Memory

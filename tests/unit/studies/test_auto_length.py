@@ -11,8 +11,9 @@ from luthier.studies.protocol import TrialState
 from luthier.studies.results import Inspection
 from luthier.studies.search.feasibility import search_problems
 from luthier.studies.search.search import Search
+from luthier.studies.semantics import NEWEST_SEMANTICS, OLDEST_SEMANTICS
 from luthier.studies.space import Space
-from luthier.studies.spec import NEWEST_SEMANTICS, OLDEST_SEMANTICS, StudySpec
+from luthier.studies.spec import StudySpec
 from luthier.studies.tasks import TASKS
 from luthier.studies.warm_start import Adapted, adapt
 from tests.support.searches import SAMPLERS

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from luthier.studies.schedule import ScheduleSpec, changed, parse_schedule
-from luthier.studies.spec import NEWEST_SEMANTICS, StudySpec, parse_spec
+from luthier.studies.semantics import NEWEST_SEMANTICS
+from luthier.studies.spec import StudySpec, parse_spec
 from tests.support.specs import document
 
 

@@ -10,7 +10,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from luthier.studies.spec import NEWEST_SEMANTICS, StudySpec, parse_spec, trial_seed
+from luthier.studies.semantics import NEWEST_SEMANTICS
+from luthier.studies.spec import StudySpec, parse_spec, trial_seed
 from luthier.studies.tasks import TASKS, Task
 from tests.support.specs import DOCUMENT, MISSING, document
 

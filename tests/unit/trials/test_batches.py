@@ -1,5 +1,6 @@
 """The pieces that a batch is cut into, by what may go through the model together."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from luthier.studies.results import Batching
 from luthier.trials.data.batches import evaluation_batches, pieces, training_batches
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.tasks import text
+from luthier.trials.tasks.image_inputs import ExactImages
 
 
 def encoded(lengths: list[int], batching: Batching) -> Encoded:
@@ -53,5 +55,7 @@ def test_the_length_of_a_waveform_is_its_own_where_nothing_is_padded() -> None:
     split = Encoded({"input_values": sounds}, {"input_values": 0.0}, {}, [7, 7], 7)
     assert split.batched(Batching.RIGHT) is split
     assert list(split.batched(Batching.EQUAL).lengths) == [3, 7]
+    files = ExactImages(columns={"image": [Path("a.png")]}, padding={}, targets={}, lengths=[1], longest=1, processor=0)
+    assert list(files.batched(Batching.SINGLE).lengths) == [1]
     spectra = Encoded({"input_features": [torch.zeros(3, 2).numpy()]}, {"input_features": 0.0}, {}, [1], 1)
     assert list(spectra.batched(Batching.EQUAL).lengths) == [1]

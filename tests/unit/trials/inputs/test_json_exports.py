@@ -83,6 +83,8 @@ REFUSED: dict[str, tuple[str, str, list[str]]] = {
     "two objects in a line": ("d.jsonl", lines(ROWS, ""), ["line 1", "Write one object per line"]),
     "printed by Python": ("d.json", repr(ROWS), ["as Python prints it", "json.dump"]),
     "cut": ("d.json", TEXT[:-40], ["so it was cut"]),
+    "a key twice": ("d.json", '[{"text": "a", "text": "b", "label": "c"}]', ["'text' is given twice. Leave one of"]),
+    "lists in lists": ("d.json", "[" * 100_000, ["is not valid JSON", "without lists inside lists"]),
     "empty": ("d.json", "\n", ["is empty"]),
     "encoded twice": ("d.json", json.dumps(TEXT), ["JSON inside a string"]),
     "lines encoded twice": ("d.jsonl", lines([json.dumps(row) for row in ROWS]), ["row 1", "JSON inside a string"]),

@@ -13,6 +13,7 @@ from PIL import Image
 
 from luthier.studies.dataset import Dataset
 from luthier.studies.findings import Finding, Severity
+from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.data.label_findings import label_findings
 from luthier.trials.data.load import Data, load_data
 from luthier.trials.errors import BadData
@@ -317,3 +318,10 @@ def test_many_labels_and_long_ones_cost_little(tmp_path: Path) -> None:
     assert time.perf_counter() - began < 5, "it does not grow with the square of the labels"
     data = load(write(tmp_path / "d.csv", ["x" * 100_000, "y"] * 20 + ["X" * 100_000]))
     assert len(found(data, "labels-merged").message) < 1_000
+
+
+def test_a_packed_models_labels_are_spelled_as_todays() -> None:
+    packed = ClassTargets(("Pos ", "neg", "none", "gone"))
+    assert packed.respelled(ClassTargets(("POS", "neg", "None"))).names == ("POS", "neg", "None", "gone")
+    both = ClassTargets(("a", "A", "b"))
+    assert both.respelled(ClassTargets(("A", "b", "a"))) == both, "as studies of before have them"

@@ -18,7 +18,7 @@ from luthier.trials.data.input_lengths import MILLISECONDS, TOKENS, InputLengths
 from luthier.trials.errors import BadData
 from luthier.trials.jobs.inspect import inspect
 from luthier.trials.jobs.train import train
-from luthier.trials.tasks import text_lengths
+from luthier.trials.tasks import token_rows
 from luthier.trials.tasks.text_lengths import measure_texts
 from luthier.trials.training.model_cache import ModelCache
 from tests.support.architectures import ARCHITECTURES
@@ -318,7 +318,7 @@ def test_a_huge_text_is_never_tokenized_whole(tmp_path: Path) -> None:
 
     huge = "the film " * 2_000_000  # 18 MB
     found = measure_texts(Loaded(), [[huge, "the film"] * 30], range(60), 60, lambda: None)  # type: ignore[arg-type]
-    assert max(sizes) <= text_lengths.BATCH_CHARACTERS
+    assert max(sizes) <= token_rows.BATCH_CHARACTERS
     assert len(sizes) > 1
     assert list(found.lengths[1::2]) == [4] * 30
     assert found.lengths[0] == pytest.approx(4_000_002, rel=1e-3)

@@ -34,7 +34,7 @@ def grow(root: Path, *names: str, **contents: str) -> Path:
 
 
 def load(source: Any, **options: Any) -> Data:
-    return load_data(Dataset.model_validate({"source": str(source), **options}), "text-classification", 0)
+    return load_data(Dataset.model_validate({"source": str(source), **options}), "text-classification", 0, verify=True)
 
 
 SHARDS = [
@@ -146,3 +146,16 @@ def test_texts_that_are_none(value: float, said: str, tmp_path: Path) -> None:
     (tmp_path / "d.json").write_text(json.dumps(rows))
     with pytest.raises(BadData, match=rf"row 41: column 'text' {said}"):
         load(tmp_path / "d.json")
+
+
+def test_what_links_lead_to_is_not_told(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "secret.bin").write_bytes(b"SQLite format 3\0")
+    (tmp_path / "out" / "d.csv").write_text(CSV)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "a.bin").symlink_to(tmp_path / "out" / "secret.bin")
+    (folder / "b").symlink_to(tmp_path / "out")
+    with pytest.raises(BadData, match=r"is a folder; .* What it holds is no table: a\.bin, b\.") as refused:
+        load(folder)
+    assert "SQLite" not in refused.value.message

@@ -328,11 +328,11 @@ def test_one_image_under_two_classes(tmp_path: Path, monkeypatch: pytest.MonkeyP
     [finding] = about(data, "contradictory-labels")
     assert finding.message.startswith("Images with more than one label: 1, in 2 rows")
     assert finding.examples == ["cat in cat/11.jpg, dog in dog/11.jpg"]
-    from luthier.trials.data import media_folders
+    from luthier.trials.data import row_digests
 
     reads: Counter[Path] = Counter()
-    real = media_folders.sha256_file
-    monkeypatch.setattr(media_folders, "sha256_file", lambda file: (reads.update([file]), real(file))[1])
+    real = row_digests.sha256_file
+    monkeypatch.setattr(row_digests, "sha256_file", lambda file: (reads.update([file]), real(file))[1])
     again = load(str(tmp_path / "pets"), "image-classification", draw="stable", limit=20, verify=False)
     assert set(reads.values()) == {1}, "each file is read once for all digests"
     assert len(again.splits["train"])

@@ -1,0 +1,79 @@
+"""Views of the workers and the tasks, made from rows and from the vocabulary of specs.
+
+`operations.py` answers with them.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from luthier.service.schemas import ColumnView, HyperparameterView, MetricView, TaskView, WorkerView
+from luthier.service.storage import damaged
+from luthier.service.storage.presence import LISTED_SECONDS
+from luthier.service.storage.tables import AssignmentRow, StudyRow, WorkerRow
+from luthier.studies.hyperparameters import HYPERPARAMETERS
+from luthier.studies.protocol import AssignmentKind, TrialState
+from luthier.studies.tasks import Task
+
+
+def worker_views(session: Session, now: float, away_seconds: float) -> list[WorkerView]:
+    """Return the workers that sent a message in the last day, by name.
+
+    Args:
+        session: the transaction to read in.
+        now: the database's time, in seconds since 1970.
+        away_seconds: a worker without a trial is `away` after so many seconds of silence.
+    """
+    held: dict[str, tuple[str, AssignmentRow]] = {}
+    running = select(AssignmentRow, StudyRow.name).join(StudyRow).where(AssignmentRow.state == TrialState.RUNNING)
+    for row, name in session.execute(running):
+        held[row.worker or ""] = (name, row)
+    workers = session.scalars(
+        select(WorkerRow).where(WorkerRow.seen_at > now - LISTED_SECONDS).order_by(WorkerRow.name)
+    )
+    return [_worker(row, held.get(row.name), now, away_seconds) for row in workers]
+
+
+def _worker(row: WorkerRow, held: tuple[str, AssignmentRow] | None, now: float, away_seconds: float) -> WorkerView:
+    state = "busy" if held else "idle" if now - row.seen_at < away_seconds else "away"
+    return WorkerView(
+        name=row.name,
+        device=row.device,
+        version=row.version,
+        state=state,
+        study=held[0] if held else None,
+        trial=held[1].number if held and held[1].kind == AssignmentKind.TRAIN else None,
+        gpu=row.gpu,
+        gpu_memory_bytes=row.gpu_bytes,
+        reserved_bytes=held[1].gpu_bytes if held else None,
+        last_seen_at=damaged.instant_or_epoch(min(row.seen_at, now)),
+    )
+
+
+def task_views(tasks: Iterable[Task]) -> list[TaskView]:
+    """Return the tasks with their columns, metrics and hyperparameters."""
+    hyperparameters: dict[str, Any] = {
+        h.name: HyperparameterView(
+            default=h.shown_default,
+            about=h.about,
+            kind=h.kind,
+            low=h.low if math.isfinite(h.low) else None,
+            high=h.high if math.isfinite(h.high) else None,
+            choices=list(h.choices),
+        )
+        for h in HYPERPARAMETERS.values()
+    }
+    return [
+        TaskView(
+            name=task.name,
+            about=task.about,
+            columns={role: ColumnView(default=name, required=needed) for role, (name, needed) in task.columns.items()},
+            metrics=[MetricView(name=m.name, maximize=m.maximize, about=m.about) for m in task.metrics],
+            baseline=task.shown_baseline,
+            hyperparameters={name: h for name, h in hyperparameters.items() if name not in task.refuses},
+        )
+        for task in tasks
+    ]

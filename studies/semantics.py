@@ -1,0 +1,27 @@
+"""Semantics of specs: the defaults and ways of reading data and scoring of the version in which a study began.
+
+A study keeps its own for good, as `StudySpec.semantics`. What changes a split, a score or a default of studies that
+exist asks for it by one of the names below, each the semantics from which on the change holds.
+"""
+
+OLDEST_SEMANTICS = 1
+NEWEST_SEMANTICS = 2
+
+LABELS_MERGED = 2
+"""Spellings of a label are one class, also where a model has learned another spelling than today's data have."""
+INPUTS_UNITED = 2
+"""Rows with the same input are drawn onto one side, and a comparison takes them for one piece of evidence."""
+LENGTH_AUTO = 2
+"""`max_length` is `auto` where a space leaves it out. Before, it is 128 tokens or 5000 milliseconds."""
+EPOCHS_OF_TASK = 2
+"""The longest trial of a space without `epochs` has those of the task's baseline."""
+BATCHING_FOUND = 2
+"""The inspection finds how a model's inputs go into batches without changing answers. Before: padded on the right."""
+MEASURED_ALONE = 2
+"""The winner's test score is that of the packed model, in float32 and without padding."""
+BLIND_OBJECTIVE_REFUSED = 2
+"""An objective that the validation split cannot measure is refused."""
+STANDSTILL_ENDS = 2
+"""The pruner `patient` ends trials whose score stands still."""
+IDLE_PRUNER_REFUSED = 2
+"""A pruner that can end no trial is refused, and a default one is left out."""
