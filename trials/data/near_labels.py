@@ -16,7 +16,7 @@ LEAST_LETTERS = 4
 LEAST_LETTERS_CHANGED = 7
 """A word with one letter changed into another needs so many letters: short ones are often other words (hate, date)."""
 LONGEST = 60
-MOST = 100_000
+MOST = 20_000
 """Slips are not looked for among more labels, or longer ones: they would take minutes and gigabytes."""
 _WORDS = re.compile(r"\w+")
 _SEPARATORS = re.compile(r"(?<=\w)[\s_-]+(?=\w)|_")
