@@ -178,6 +178,10 @@ NOTATIONS: dict[str, tuple[Any, Any]] = {
     "Sequence": ({"feature": WORDS, "_type": "Sequence"}, {"feature": CLASSES, "length": -1, "_type": "Sequence"}),
     "List": ({"feature": WORDS, "_type": "List"}, {"feature": CLASSES, "_type": "List"}),
     "LargeList": ({"feature": WORDS, "_type": "LargeList"}, {"feature": CLASSES, "_type": "LargeList"}),
+    "names by number, as on a card": (
+        [WORDS],
+        [{"names": {str(i): tag for i, tag in reversed(list(enumerate(TAGS)))}, "_type": "ClassLabel"}],
+    ),
     "both": ([WORDS], {"feature": CLASSES, "_type": "Sequence"}),
 }
 
