@@ -154,7 +154,7 @@ def test_a_winner_is_compared_as_it_was_scored(name: str, tmp_path: Path, assign
     packed = unpack(session.folder, ref, tmp_path / "unpacked", peculiar.architecture.task)
     assert packed.batching is peculiar.batching
     examples, targets = study.data.splits["test"], study.data.targets
-    again = predict(packed, examples, targets, peculiar.architecture.task, session, cache.micro_batch)
+    again = predict(packed, examples, targets, winner.spec, session, cache.micro_batch)
     assert again.scores() == pytest.approx(test, abs=1e-5)
 
 
