@@ -80,14 +80,15 @@ class Steps:
             adapted to the new space (`params`, None where it does not fit), the `changes` to it as sentences,
             and the number of the new trial (`trial`), None where it is not tried.
         """
-        adapted = adapt(entry["params"], resolved_space(study))
+        space = resolved_space(study)  # of several models, it alone has the model as a dimension
+        adapted = adapt(entry["params"], space)
         record = {"from_trial": entry["trial"], "params": adapted.params, "changes": list(adapted.changes)}
         if adapted.params is None:
             return record | {"trial": None}
-        free_names = study.spec.space.free()
+        free_names = space.free()
         free_params = {name: value for name, value in adapted.params.items() if name in free_names}
         try:
-            number = self.core.searches.get(study).find(resolved_space(study).check(free_params))
+            number = self.core.searches.get(study).find(space.check(free_params))
             if number is None:  # else an earlier entry was the same, or this step was cut off after it had queued it
                 number = own_trials.enqueue(self.core, study.name, free_params)
             return record | {"trial": number}

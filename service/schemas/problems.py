@@ -87,6 +87,8 @@ def _message(error: Mapping[str, Any]) -> str:
     kind, text = error["type"], error["msg"].removeprefix("Value error, ")
     if kind == "model_attributes_type" and isinstance(error.get("input"), bytes):
         return "must be JSON: send it with the header Content-Type: application/json"
+    if kind == "missing" and error["loc"] == ("body",):
+        return 'the body is missing; send an object, as {"key": "value"}'
     text = _WORDS.get(kind, text)
     if text.startswith("Input should be "):
         text = f"must be {text.removeprefix('Input should be ')}"

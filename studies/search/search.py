@@ -129,9 +129,9 @@ class Search:
     def report(self, number: int, step: int, value: float) -> bool:
         """Store the score of an evaluation, and return whether the trial is to end now, pruned.
 
-        Never pruned are the baseline, to which the winner is compared, and a trial at its last evaluation, as nothing
-        would be saved. A step reported before is ignored and gets the decision it got. A step that comes after the
-        decision to prune, or after the trial's end, gets True.
+        Never pruned are the baseline, to which the winner is compared, a trial with a seed of the user's, who asks for
+        its score, and a trial at its last evaluation, as nothing would be saved. A step reported before is ignored and
+        gets the decision it got. A step that comes after the decision to prune, or after the trial's end, gets True.
 
         Args:
             number: The trial's number.
@@ -154,7 +154,8 @@ class Search:
         reported.intermediate_values = {**trial.intermediate_values, step: value}
         # Pruners leave the results of rungs as system attributes, which decisions on other trials read.
         prune = bool(make_pruner(self.spec).prune(view.study(self.spec.name), reported))
-        prune = (prune and number != 0 and step < self._last_step(trial)) or PRUNED_AT in trial.system_attrs
+        spared = number == 0 or OWN_SEED in trial.system_attrs or step >= self._last_step(trial)
+        prune = (prune and not spared) or PRUNED_AT in trial.system_attrs
         # Before the value: once that is stored, a repeat of the report reads the decision here.
         decision = {PRUNED_AT: step} if prune else {}
         return prune if self._trials.store_report(trial, step, value, before=decision, after=view.notes) else True

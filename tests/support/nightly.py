@@ -26,14 +26,14 @@ class Nightly:
     """A schedule whose clock is moved from one due time to the next."""
 
     def __init__(self, house: Running, worker: ScriptedWorker, **changes: Any) -> None:
-        self.house, self.worker = house, worker
+        self.house, self.worker, self.inspection = house, worker, INSPECTION
         answer = house.client.post("/v1/schedules", json=schedule(**changes))
         assert answer.status_code == 201, answer.text
         self.now = datetime.fromisoformat(answer.json()["next"][0]).timestamp() - 60
 
     def data(self, fingerprint: str) -> None:
         """Let workers find other data from now on."""
-        self.worker.inspection = INSPECTION.model_copy(update={"fingerprint": fingerprint * 64})
+        self.worker.inspection = self.inspection.model_copy(update={"fingerprint": fingerprint * 64})
 
     def due(self, minutes: int = 1) -> None:
         self.now += 60 * minutes

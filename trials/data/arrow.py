@@ -48,7 +48,10 @@ def _names(feature: Any) -> list[str] | None:
             break
     if not isinstance(feature, dict) or feature.get("_type") != "ClassLabel" or not feature.get("names"):
         return None
-    return [str(name) for name in feature["names"]]
+    names = feature["names"]
+    if isinstance(names, dict):  # number -> name, as on a data set's card
+        names = [names.get(str(number)) for number in range(len(names))]
+    return [str(name) for name in names] if isinstance(names, list) and None not in names else None
 
 
 def _schema_features(metadata: Mapping[bytes, bytes] | None) -> Any:

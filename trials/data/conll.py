@@ -19,6 +19,8 @@ _PROPERTY = re.compile(r"#\s+[\w.:-]+(\s+[\w.:-]+)?\s*=(\s|$)")  # CoNLL-U: # se
 _COLUMNS = re.compile(r"#\s*global\.columns\s*=\s*(.+)")
 _TAG = re.compile(r"O|[BIESLUM]-\S+")
 _NO_WORD = re.compile(r"\d+-\d+|\d+\.\d+")  # CoNLL-U's multiword tokens, whose words follow, and its empty nodes
+_COUNTER = re.compile(r"(?:\d+[-.:_/])?0*(\d+)[.:)]?")  # 7, 007, 7., or behind the number of the sentence: 2-7
+_NUMBERS = re.compile(r"[\d\s.,:;/()_-]*\d[\d\s.,:;/()_-]*")  # no word in any language
 _UNIVERSAL = ("tokens", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 _START = "-DOCSTART-"
 ALONE = 5  # sentences of one word; a file of more of them, and no others, has its ends of lines doubled
@@ -57,8 +59,17 @@ def sentences(file: TextFile, selection: set[str]) -> Table:
     if rows:
         columns = _counted(file, rows, names, selection) if _is_counted(file, rows) else _plain(file, rows, selection)
     chosen = {column: values for column, values in columns.items() if column in selection}
+    _check_words(file, rows, chosen)
     header = list(columns) or ["tokens", "ner_tags"]
     return Table(file.name, file.path, header, chosen, len(rows), lines=[row[0].number for row in rows])
+
+
+def _check_words(file: TextFile, rows: list[list[_Line]], chosen: dict[str, list[list[str]]]) -> None:
+    """Check that the words are not all numbers: such a column counts or measures them. Raises BadData."""
+    words = [word for row in chosen.get("tokens", ()) for word in row]
+    if len(words) > ALONE and all(map(_NUMBERS.fullmatch, words)):
+        text = f", line {rows[0][0].number}: the words are all numbers such as {words[0]!r}; "
+        raise file.refuse(text + "say in dataset.columns.tokens which column holds the words: column_1, column_2, ...")
 
 
 def looks_tagged(file: TextFile) -> bool:
@@ -138,7 +149,7 @@ def _is_comment(text: str, cells: list[str], width: int, tags: set[str], first: 
 
 def _is_counted(file: TextFile, rows: list[list[_Line]]) -> bool:
     """Return whether the first column counts the words. Raises BadData where it does so in most sentences only."""
-    ids = [[line.cells[0] for line in row if not _NO_WORD.fullmatch(line.cells[0])] for row in rows]
+    ids = [[_count(line) for line in row] for row in _words(rows)]
     flat = [cell for row in ids for cell in row]
     if not flat or not flat[0].isdecimal():
         return False
@@ -150,19 +161,30 @@ def _is_counted(file: TextFile, rows: list[list[_Line]]) -> bool:
         return max(map(len, ids)) > 1 or len(rows[0][0].cells) > 2
     if len(wrong) * 2 > len(ids):
         return False
-    line = next((line for k, line in enumerate(rows[wrong[0]], start) if line.cells[0] != str(k)), rows[wrong[0]][0])
+    line = next((line for k, line in enumerate(rows[wrong[0]], start) if _count(line) != str(k)), rows[wrong[0]][0])
     raise file.refuse(
         f", line {line.number}: the first column counts the words of other sentences, and here it holds "
         f"{line.cells[0]!r}; mend the line, or put a blank line between sentences."
     )
 
 
+def _words(rows: list[list[_Line]]) -> list[list[_Line]]:
+    """Return the lines that are words: CoNLL-U also counts others, by 3-4 or 3.1; a file may count all so."""
+    words = [[line for line in row if not _NO_WORD.fullmatch(line.cells[0])] for row in rows]
+    return words if any(words) else rows
+
+
+def _count(line: _Line) -> str:
+    """Return what a line's counter says without what is written around it; any other first field as it is."""
+    counter = _COUNTER.fullmatch(line.cells[0])
+    return counter[1] if counter else line.cells[0]
+
+
 def _counted(
     file: TextFile, rows: list[list[_Line]], names: list[str], selection: set[str]
 ) -> dict[str, list[list[str]]]:
     """Return the columns of a file whose first column counts the words. Raises BadData where the tags are uncertain."""
-    words = [[line for line in row if not _NO_WORD.fullmatch(line.cells[0])] for row in rows]
-    rows[:] = [row for row in words if row]
+    rows[:] = [row for row in _words(rows) if row]
     width = len(rows[0][0].cells)
     if width < 3:
         text = f", line {rows[0][0].number}: a number and one more column; a line holds a word, and last its tag."

@@ -27,8 +27,10 @@ _NAMES = {
 _SPLIT = re.compile(
     rf"(?<![a-z])({'|'.join(name for names in _NAMES.values() for name in names)})(?![a-z0-9])", re.IGNORECASE
 )
-_OF = re.compile(r"(.*?)[-_.]?(\d+)-of-(\d+)(?!\d).*")
-_PART = re.compile(r"(.*?)(?:part|shard|chunk)[-_.](\d+)(?!\d).*|(|.*[-_.])(?<!-of-)(0\d{3,})(?:\.\w+)?", re.IGNORECASE)
+_OF = re.compile(r"(.*?)[-_.]?(\d+)[-_.]of[-_.](\d+)(?!\d).*", re.IGNORECASE)
+_PART = re.compile(
+    r"(.*?)(?:part|shard|chunk)[-_.](\d+)(?!\d).*|(|.*[-_.])(?<![-_.]of[-_.])(0\d{3,})(?:\.\w+)?", re.IGNORECASE
+)
 _NO_TABLE = re.compile(
     r"[._].*|readme.*|license.*|.*\.(md|py|ya?ml|html|crc|lock)|dataset_infos?\.json|metadata\.json", re.IGNORECASE
 )

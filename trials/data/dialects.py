@@ -55,7 +55,7 @@ def names(row: Iterable[str], selection: set[str]) -> list[str]:
 def collect(rows: Rows, selection: set[str]) -> Read:
     """Return the selected columns of rows whose first is the header.
 
-    Empty lines are no rows, and neither are rows without any value at the end, which spreadsheets leave.
+    Empty lines are no rows, and neither are rows of blanks alone at the end, which spreadsheets leave.
 
     Raises:
         Fault: A row has another number of fields than the header, or a value in a column at the end that has no name.
@@ -81,10 +81,10 @@ def collect(rows: Rows, selection: set[str]) -> Read:
         for append, i in appends:
             append(row[i])
         lines.append(line)
-        if any(row):
-            if ragged is not None and any(map(str.strip, row)):
+        if any(map(str.strip, row)):
+            if ragged is not None:
                 raise ragged
-            if named < width and any(row[named:]):
+            if named < width and any(map(str.strip, row[named:])):
                 raise _unnamed(line, len(lines), row, named)
             full = len(lines)
     for values in read.columns.values():
@@ -102,7 +102,7 @@ def _ragged(line: int, number: int, fields: int, width: int) -> Fault:
 
 
 def _unnamed(line: int, number: int, row: list[str], named: int) -> Fault:
-    i = next(i for i, value in enumerate(row) if i >= named and value)
+    i = next(i for i, value in enumerate(row) if i >= named and value.strip())
     return Fault(
         line,
         f": row {number} (line {line}) has {row[i]!r} in column {i + 1}, which has no name; name the column, or put "

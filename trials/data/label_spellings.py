@@ -106,9 +106,14 @@ def one_spelling(counts: Mapping[str, int], key: Key, fixed: Iterable[str] = ())
     alike.pop("", None)  # nothing to see: an empty label, which is refused
     names: dict[str, str] = {}
     for spellings in alike.values():
-        best = min(spellings, key=lambda s: (s not in fixed, not s.isprintable(), -counts.get(s, 0), s))
+        best = min(spellings, key=lambda s: (s not in fixed, _hides(s), -counts.get(s, 0), s))
         names |= {spelling: best for spelling in spellings - fixed if spelling != best}
     return names
+
+
+def _hides(spelling: str) -> bool:
+    """Return whether nobody would write a name so who sees it: with a blank at an end, or invisible characters."""
+    return spelling != spelling.strip() or not spelling.isprintable()
 
 
 def merged_finding(names: Mapping[str, str], counts: Mapping[str, int], unit: str) -> list[Finding]:

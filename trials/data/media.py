@@ -183,13 +183,14 @@ def try_audio(item: Path | bytes) -> bool:
     """Decode a sound only to see whether it can be used: its first minutes, and its end.
 
     Returns:
-        Whether there is anything to hear.
+        Whether there is anything to hear: a constant, as a microphone's offset, is silence.
 
     Raises:
         Unreadable: `read_audio` cannot read it, or it is shorter than its own header says.
         MemoryError: It does not fit in memory.
     """
     heard, count = False, 0
+    first: Any = None
     with _opened(item) as file:
         if problem := shortfall(file, item):
             raise Unreadable(problem)
@@ -198,7 +199,8 @@ def try_audio(item: Path | bytes) -> bool:
         )
         for block in blocks:
             _check_sound(block, file.samplerate)
-            heard, count = heard or bool(block.any()), count + len(block)
+            first = block[:1] if first is None else first
+            heard, count = heard or bool((block != first).any()), count + len(block)
         if not count:
             _check_sound(numpy.zeros(0), file.samplerate)
         if len(file) <= TRIED_SECONDS * file.samplerate:

@@ -60,6 +60,9 @@ def misread_header(
             return f": fields of its first line are separated by {shown}, which is not read; write it with commas."
     if any(selection <= {name.strip(_QUOTES) for name in header} for header in headers.values()):
         return f': its names of columns are in the quotes {first.strip()[:1]}, which are text here; quote with ".'
+    whole = next(csv.reader([first]), [])
+    if first[:1] == '"' and len(whole) == 1 and any(selection <= set(_cells(whole[0], s)) for s in separators):
+        return ": each line is in quotes as a whole, which makes it one field; remove the quotes around the lines."
     return _headless(file, next((s for s in separators if len(headers[s]) > 1), separators[0]))
 
 

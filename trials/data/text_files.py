@@ -35,6 +35,10 @@ _MARKS: tuple[tuple[bytes, str], ...] = (  # the longer ones first: that of UTF-
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+_NOT_WINDOWS = re.compile(  # bytes without a meaning in Windows-1252; with one that is inside no word; capitals in one
+    rb"[\x81\x8d\x8f\x90\x9d]|[A-Za-z][\x80\x82-\x84\x86-\x89\x8b\x91\x93-\x95\x98\x99\x9b][a-z]"
+    rb"|[a-z][\x8a\x8c\x8e\x9f][a-z]"
+)
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]+")
 
 
@@ -172,11 +176,10 @@ def _cause(data: bytes, offset: int, cut: bool, name: str) -> str:
     if not data[:offset].isascii():
         return f"{place} All before it is UTF-8, so that line is damaged: repair it, and save it as UTF-8."
     runs = _BEYOND_ASCII.findall(data, offset, offset + _CHUNK)
-    encoding = next((name for name in ("cp1252", "latin-1") if _decodes(data, name)), "latin-1")
     if sum(map(len, runs)) < 1.5 * len(runs):  # an accent here and there: a western language
-        label = "WINDOWS-1252" if encoding == "cp1252" else "ISO-8859-1"
+        label, programs = _western(data, b"".join(runs))
         return (
-            f"{place} It is likely {label}, as Excel and older programs save files. Save it as UTF-8: "
+            f"{place} It is likely {label}, as {programs} save files. Save it as UTF-8: "
             f"{_iconv(label, 'UTF-8', name, 'utf8')}."
         )
     command = _iconv("ENCODING", "UTF-8", name, "utf8")
@@ -186,12 +189,19 @@ def _cause(data: bytes, offset: int, cut: bool, name: str) -> str:
     )
 
 
-def _decodes(data: bytes, encoding: str) -> bool:
-    try:
-        data.decode(encoding)
-    except UnicodeDecodeError:
-        return False
-    return True
+def _western(data: bytes, accents: bytes) -> tuple[str, str]:
+    """Return the likely encoding of a western text, and the programs that use it.
+
+    Args:
+        data: the text.
+        accents: its bytes beyond ASCII, or the first of them.
+    """
+    if not _NOT_WINDOWS.search(data):
+        return "WINDOWS-1252", "Excel and older programs"
+    small = {name: sum(map(str.islower, accents.decode(name))) for name in ("cp850", "mac_roman")}
+    if small["mac_roman"] > small["cp850"]:
+        return "MACINTOSH", "Excel and older programs on a Mac"
+    return "CP850", 'MS-DOS and Excel\'s format "CSV (MS-DOS)"'
 
 
 def _iconv(source: str, target: str, name: str, ending: str) -> str:

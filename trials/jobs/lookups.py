@@ -13,6 +13,7 @@ from luthier.studies.text import one_line
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory
+from luthier.trials.model.tokens import check_known
 from luthier.trials.training.open_study import OpenStudy
 
 
@@ -24,7 +25,7 @@ def check_lookups(study: OpenStudy, max_length: int) -> None:
         max_length: The largest of the space.
 
     Raises:
-        BadData: The model has no embedding for a token or its place.
+        BadData: The model has no embedding for a token or its place, or its tokenizer knows no part of the texts.
     """
     pretrained = study.pretrained
     if not pretrained.table_sizes:
@@ -38,6 +39,8 @@ def check_lookups(study: OpenStudy, max_length: int) -> None:
     try:
         for split in study.data.splits:
             encoded = study.encoded(split, max_length)
+            if split == "train" and "input_ids" in encoded.columns:
+                check_known(pretrained.processor, encoded.columns["input_ids"], study.name)
             longest = max(range(len(encoded)), key=lambda i: encoded.lengths[i])
             rows = [longest, min(range(len(encoded)), key=lambda i: encoded.lengths[i])]  # the second one is padded
             _try(study, encoded, rows)
@@ -56,7 +59,7 @@ def _try(study: OpenStudy, encoded: Encoded, rows: list[int]) -> None:
             model(**{name: values.to(model.device) for name, values in batch.items()})
     except BadData:
         raise
-    except (IndexError, RuntimeError, ValueError, TypeError) as error:
+    except Exception as error:  # a model's own code raises what it likes
         if out_of_memory(error):  # the search for batch sizes that fit says so
             return
         if isinstance(error, ValueError) and len(rows) > 1:  # BART wants as many end tokens in each
@@ -64,9 +67,16 @@ def _try(study: OpenStudy, encoded: Encoded, rows: list[int]) -> None:
                 _try(study, encoded, [row])
             return
         length = encoded.lengths[rows[0]]
-        cure = "Lower max_length." if isinstance(error, IndexError) else "Save the model's own tokenizer with it."
-        text = f"{study.name} cannot take a text of {length} tokens: {one_line(error)}. {cure}"
+        text = f"{study.name} cannot take a text of {length} tokens: {one_line(error).rstrip('.')}. {_cure(error)}"
         raise BadData(text, "model") from None
+
+
+def _cure(error: Exception) -> str:
+    if isinstance(error, IndexError):
+        return "Lower max_length."
+    if isinstance(error, RuntimeError | ValueError | TypeError):
+        return "Save the model's own tokenizer with it."
+    return "Complete its config.json where that lacks something, or choose another model."
 
 
 def _checked(name: str, table: str, size: int) -> Any:

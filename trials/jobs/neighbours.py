@@ -63,7 +63,9 @@ def find_batching(study: OpenStudy, max_length: int) -> Batching:
     encoded = _most_varied(study, max_length)
     try:
         return _find(_Trial(study, encoded.batched(Batching.SINGLE), _some_rows(study, encoded)), study.name)
-    except (RuntimeError, ValueError, TypeError, LookupError, MemoryError) as error:
+    except BadData:
+        raise
+    except Exception as error:  # a model's own code raises what it likes
         if out_of_memory(error):  # the search for batch sizes that fit says so
             return Batching.RIGHT
         text = f"{study.name} cannot take one example alone: {one_line(error)}. Choose another model, or max_length."
@@ -154,7 +156,7 @@ class _Trial:
             else:
                 answers = run_halving(lambda size: self._in_pieces(encoded, size), len(self._rows), MicroBatch())
             return self._agree(answers, self._expected)
-        except (RuntimeError, ValueError, TypeError, LookupError) as error:
+        except Exception as error:  # a model's own code raises what it likes
             if out_of_memory(error):
                 raise
             return False

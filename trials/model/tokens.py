@@ -4,7 +4,7 @@ Text tasks and `ModelCache` call it. An id beyond a table ends a CPU process in 
 unusable, so ids are checked on the CPU, in Python's own numbers, before the model sees any.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,29 @@ def check_ids(
                 f"{_cure(column)}",
                 "model",
             )
+
+
+def check_known(tokenizer: Any, rows: Sequence[Sequence[int]], name: str) -> None:
+    """Check that a split's texts are more to the model than special tokens, such as the one for what is unknown.
+
+    Args:
+        tokenizer: It made the ids.
+        rows: The ids of each row, without padding.
+        name: The model's name, for messages.
+
+    Raises:
+        BadData: All ids are those of special tokens, so that all texts of a length are the same to the model.
+    """
+    unknown = tokenizer.unk_token_id
+    special = frozenset(tokenizer.all_special_ids)
+    if unknown is None or any(not special.issuperset(ids) for ids in rows) or not any(unknown in ids for ids in rows):
+        return
+    raise BadData(
+        f"{name}: its tokenizer ({type(tokenizer).__name__}) knows no part of these texts: it makes "
+        f"{tokenizer.unk_token!r} of everything, so that the model cannot tell one from another. Save the tokenizer "
+        "that belongs to the model into its folder, or choose a model for the language of the texts.",
+        "model",
+    )
 
 
 def _told(tokenizer: Any, column: str, wrong: int | None, size: int) -> str:

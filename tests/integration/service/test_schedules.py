@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from luthier.studies.protocol import AssignmentKind
+from luthier.studies.results import ModelSummary
 from tests.support.harness import INSPECTION, Running, paths, problem, spec
 from tests.support.nightly import BETTER, Nightly, schedule, template
 
@@ -136,6 +137,24 @@ def test_the_best_of_the_last_run_are_tried_first_on_the_new_data(nightly: Calla
         if one["trial"] is not None:
             assert trials[one["trial"]]["params"] == clamped
             assert trials[one["trial"]]["value"] is not None
+
+
+def test_the_best_of_several_models_are_tried_first_too(nightly: Callable[..., Nightly]) -> None:
+    space = {"learning_rate": {"low": 1e-5, "high": 1e-3, "log": True}, "batch_size": [8, 16]}
+    it = nightly(warm_start={"top": 2}, study=template(model=["models/a", "models/b"], space=space))
+    further = ModelSummary(blocks=INSPECTION.blocks, trainable_parameters=INSPECTION.trainable_parameters)
+    it.inspection = INSPECTION.model_copy(update={"further_models": [further], "max_length": 40})
+    first = it.run("a")
+    before = {t["number"]: t["params"] for t in it.house.trials(first["study"])}
+    second = it.run("b")
+    trials = {t["number"]: t["params"] for t in it.house.trials(second["study"])}
+    tried = [one for one in second["warm_start"] if one["trial"] is not None]
+    assert tried
+    for one in tried:
+        assert trials[one["trial"]] == before[one["from_trial"]] == one["params"]
+        assert one["changes"] == []
+    others = [one["changes"] for one in second["warm_start"] if one["trial"] is None]
+    assert all("is trial 0 of" in reason for (reason,) in others)  # the baseline, which every study tries first
 
 
 def test_a_study_that_fails_fails_the_run_and_the_next_due_time_tries_again(nightly: Callable[..., Nightly]) -> None:

@@ -196,7 +196,7 @@ def test_a_seed_is_a_whole_number_of_32_bits(inspected: Running, seed: Any) -> N
 
 BODIES: list[tuple[str, str, str]] = [
     ("null", "", "is null"),
-    ("", "", "is missing"),
+    ("", "", "the body is missing; send an object"),
     ("[]", "", "is a list"),
     ('"params"', "", "is a single value"),
     ("{}", "params", "is missing"),

@@ -46,6 +46,15 @@ def test_neither_the_baseline_nor_a_trial_at_its_last_evaluation_is_pruned(
     assert search.report(9, 5, 0.2) is False, "its best model may win"
 
 
+@pytest.mark.parametrize("pruner", PRUNERS, ids=lambda p: "-".join(map(str, p.values())))
+def test_a_score_that_is_asked_for_again_is_not_pruned(sqlite: Storage, pruner: dict[str, Any]) -> None:
+    search = start(sqlite, space=FIVE_EPOCHS, pruner=pruner, sampler={"name": "random"})
+    for number in range(9):
+        train(search, number, [0.50 + 0.01 * number + 0.02 * step for step in range(5)])
+    search.enqueue(9, search.ask(8), seed=7)
+    assert [search.report(9, step, 0.22 - 0.02 * step) for step in range(1, 6)] == [False] * 5
+
+
 @pytest.mark.parametrize("metric", ["accuracy", "loss"])
 @pytest.mark.parametrize(("patience", "step"), [(0, 2), (1, 3), (2, 4)])
 @pytest.mark.parametrize("level", [0.2, 0.5])

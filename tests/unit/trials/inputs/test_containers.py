@@ -90,6 +90,15 @@ def test_shards(kind: str, tmp_path: Path) -> None:
     assert "holds 2 of 3 parts; number 1 is missing" in refusal(tmp_path)
 
 
+@pytest.mark.parametrize("form", ["data_{i}_of_3.parquet", "{i:04d}.of.0003.parquet", "all-{i}_OF_3.parquet"])
+def test_other_names_of_shards(form: str, tmp_path: Path) -> None:
+    files = [file.rename(tmp_path / form.format(i=i)) for i, file in enumerate(shards(tmp_path, 3), 1)]
+    assert sum(load(tmp_path).rows.values()) == 40
+    assert "is one of 3 parts" in refusal(files[1])
+    files[1].unlink()
+    assert "holds 2 of 3 parts; number 2 is missing" in refusal(tmp_path)
+
+
 def test_a_clone_of_a_hub_repository(tmp_path: Path) -> None:
     shards(tmp_path / "data", 2)
     shards(tmp_path / "data", 1, prefix="test")
@@ -178,6 +187,10 @@ NOTATIONS: dict[str, tuple[Any, Any]] = {
     "Sequence": ({"feature": WORDS, "_type": "Sequence"}, {"feature": CLASSES, "length": -1, "_type": "Sequence"}),
     "List": ({"feature": WORDS, "_type": "List"}, {"feature": CLASSES, "_type": "List"}),
     "LargeList": ({"feature": WORDS, "_type": "LargeList"}, {"feature": CLASSES, "_type": "LargeList"}),
+    "names by number, as on a card": (
+        [WORDS],
+        [{"names": {str(i): tag for i, tag in reversed(list(enumerate(TAGS)))}, "_type": "ClassLabel"}],
+    ),
     "both": ([WORDS], {"feature": CLASSES, "_type": "Sequence"}),
 }
 

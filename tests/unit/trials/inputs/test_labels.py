@@ -65,6 +65,14 @@ MERGED: dict[str, tuple[str, list[Any], dict[str, int], str]] = {
         *("csv", ["pos\u200b"] * 8 + ["neg"] * 8 + ["pos"]),
         *({"neg": 8, "pos": 9}, r"'pos\u200b' (8) into 'pos' (1)"),
     ),
+    "a blank behind more often": (
+        *("csv", ["pos "] * 8 + ["neg"] * 8 + ["pos"]),
+        *({"neg": 8, "pos": 9}, "'pos ' (8) into 'pos' (1)"),
+    ),
+    "a blank behind as often, in capitals": (
+        *("jsonl", [True, "TRUE ", False] * 5),
+        *({"false": 5, "true": 10}, "'TRUE ' (5) into 'true' (5)"),
+    ),
     "capitals": ("csv", ["Pos"] * 3 + ["neg"] * 8 + ["POS"] * 4, {"POS": 7, "neg": 8}, "'Pos' (3) into 'POS' (4)"),
     "as often": ("csv", ["pos", "Pos", "neg"] * 4, {"Pos": 8, "neg": 4}, "'pos' (4) into 'Pos' (4)"),
     "one letter": ("csv", ["y"] * 5 + ["Y"] * 4 + ["N"] * 5, {"N": 5, "y": 9}, "'Y' (4) into 'y' (5)"),

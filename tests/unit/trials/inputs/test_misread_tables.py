@@ -28,6 +28,7 @@ REFUSED: dict[str, tuple[str, str, list[str]]] = {
     "no header": ("d.csv", made("{text},{label}", ""), ["first line is a row", "'pos'", "each of its 2 columns"]),
     "no header, values twice": ("d.csv", made("0,{i},NO,NO,{text}", ""), ["first line is a row"]),
     "no header, tabs": ("d.tsv", made("{i}\t{label}\t{text}", ""), ["first line is a row", "its 3 columns"]),
+    "lines in quotes": ("d.csv", made('"{text},{label}"', '"text,label"\n'), ["quotes as a whole", "around the lines"]),
     "JSON lines": ("d.csv", '{"text": "a", "label": "b"}\n', ["its first line is JSON", ".jsonl"]),
     "Markdown": ("d.csv", made("| {text} | {label} |", "| text | label |\n|---|---|\n"), ["line 2", "drawn"]),
     "psql": ("d.txt", made(" {text} | {label}", " text | label \n------+-------\n"), ["line 2", "drawn"]),

@@ -177,6 +177,32 @@ def test_a_sequence_to_sequence_model_needs_its_own_end_token(assign: Assign, se
     assert "Save the model's own tokenizer with it." in said
 
 
+def test_what_the_models_own_code_raises_is_told_in_a_sentence(assign: Assign, session: Memory, tmp_path: Path) -> None:
+    """T5 needs a token to start its decoder with, which its configuration may lack."""
+    folder = tmp_path / "t5"
+    hf.T5Model(hf.T5Config(vocab_size=128, d_model=16, d_ff=16, d_kv=8, num_layers=2, num_heads=2)).save_pretrained(
+        folder
+    )
+    tiny_tokenizer(folder)
+    said = refused(assign, session, model=str(folder))
+    assert "cannot take a text of" in said
+    assert "decoder_start_token_id" in said
+    assert said.endswith("Complete its config.json where that lacks something, or choose another model.")
+
+
+def test_a_tokenizer_that_knows_no_part_of_the_texts_is_refused(
+    assign: Assign, session: Memory, copy: Path, tmp_path: Path
+) -> None:
+    rows = [{"text": chr(0x4E00 + i) + chr(0x6000 + i), "label": label} for i, (_, label) in enumerate(tiny_rows(24))]
+    source = write(tmp_path / "d.jsonl", rows)
+    said = refused(assign, session, model=str(copy), dataset={"source": source})
+    assert "knows no part of these texts: it makes '[UNK]' of everything" in said
+    for row in rows[:12]:
+        row["text"] += " film"
+    some = {"source": write(tmp_path / "some.jsonl", rows)}
+    inspect(assign(AssignmentKind.INSPECT, spec={"model": str(copy), "dataset": some}), session, ModelCache())
+
+
 def tokenizer_files(folder: Path, settings: dict[str, Any], files: dict[str, bytes], **config: Any) -> Path:
     """Leave no tokenizer in a folder but these files."""
     (folder / "tokenizer.json").unlink()

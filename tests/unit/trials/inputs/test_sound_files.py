@@ -96,6 +96,17 @@ def test_a_class_of_silence_is_a_class(tmp_path: Path) -> None:
     assert (found.severity, found.count, len(found.examples)) == ("warning", 12, 10)
 
 
+def test_a_constant_is_silence() -> None:
+    constant = io.BytesIO()
+    soundfile.write(constant, numpy.full(70_000, 0.25), 16_000, format="WAV")
+    assert not try_audio(constant.getvalue())
+    late = numpy.full(70_000, 0.25)
+    late[-1] = 0.0
+    constant = io.BytesIO()
+    soundfile.write(constant, late, 16_000, format="WAV")
+    assert try_audio(constant.getvalue())
+
+
 def test_all_broken_sounds_are_told_at_once(tmp_path: Path) -> None:
     fill(tmp_path)
     kicks = sorted((tmp_path / "kick").iterdir())

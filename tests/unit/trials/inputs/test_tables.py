@@ -69,6 +69,10 @@ READ: dict[str, tuple[str, str | bytes, list[tuple[str, str]]]] = {
     "an index": ("d.csv", ",text,label\n" + "".join(f"{i},{t},{x}\n" for i, (t, x) in enumerate(GOOD)), GOOD),
     "empty rows at the end": ("d.csv", comma(",\n,\n\n,\n"), GOOD),
     "wider empty rows at the end": ("d.csv", comma(",,,,\n,,,,\n"), GOOD),
+    "empty rows with a blank at the end": ("d.csv", comma(",\n ,\n,\xa0\n,\n"), GOOD),
+    "a blank in a column without a name": (
+        "d.csv", comma(header="text,label,").replace("s\n", "s, \n").replace("g\n", "g,\n"), GOOD,
+    ),
     "blanks at the end": ("d.csv", comma("   \n"), GOOD),
     "empty lines first": ("d.csv", "\n\n" + comma(), GOOD),
     "quotes inside": ("d.csv",
@@ -133,7 +137,13 @@ def zipped() -> bytes:
 REFUSED: dict[str, tuple[str, str | bytes, list[str]]] = {
     # name: (file name, content, what the sentence says)
     "Windows-1252": ("d.csv", comma("café,pos\n").encode("cp1252"), ["0xe9", "line 6", "WINDOWS-1252", "iconv -f"]),
-    "Latin-1": ("d.csv", comma("caf\xe9 \x81,pos\n").encode("latin-1"), ["line 6", "ISO-8859-1", "iconv -f"]),
+    "MS-DOS": ("d.csv", comma("caf\xe9 m\xfcde,pos\n").encode("cp850"), ["line 6", "CP850", "iconv -f CP850"]),
+    "MS-DOS without its own letters": ("d.csv", comma("pi\xe8ce,pos\n").encode("cp850"), ["line 6", "CP850"]),
+    "a Mac": ("d.csv", comma("caf\xe9 fa\xe7ade,pos\n").encode("mac_roman"), ["line 6", "iconv -f MACINTOSH"]),
+    "quotes and dashes of Windows": (
+        "d.csv", comma("\u201cisn\u2019t\u201d one\u2014two\u2026,pos\n").encode("cp1252"),
+        ["line 6", "iconv -f WINDOWS-1252"],
+    ),
     "Windows-1251": ("d.csv", comma("хороший фильм,pos\n").encode("cp1251"), ["line 6", "WINDOWS-1251", "iconv -f"]),
     "a broken byte": ("d.csv", comma("é,pos\n").encode() + b"\xe9,neg\n", ["0xe9", "line 7", "All before it is UTF-8"]),
     "cut in a character": ("d.csv", comma("a,é").encode()[:-1], ["line 6", "cut"]),
@@ -176,7 +186,7 @@ def test_it_is_refused_with_a_sentence(kind: str, tmp_path: Path) -> None:
     assert refused.value.path == ["dataset", "source"]
 
 
-@pytest.mark.parametrize("kind", ["Windows-1252", "Latin-1", "encoded twice"])
+@pytest.mark.parametrize("kind", ["Windows-1252", "MS-DOS", "a Mac", "encoded twice"])
 def test_the_command_in_the_message_mends_the_file(kind: str, tmp_path: Path) -> None:
     name, content, _ = REFUSED[kind]
     with pytest.raises(BadData) as refused:

@@ -55,6 +55,11 @@ READ: dict[str, tuple[str, str, dict[str, str]]] = {
         "d.conll", lines("{i} {word} {tag}").replace("1 ", "0 ").replace("2 ", "1 ").replace("3 ", "2 "), {},
     ),
     "a counter over the file": ("d.conll", "1 Ada B-PER\n2 met O\n3 Bo B-PER\n\n4 No O\n5 name O\n", {}),
+    "a counter with zeros": ("d.conll", lines("00{i} {word} {tag}"), {}),
+    "a counter with a point": ("d.txt", lines("{i}.\t{word}\t{tag}"), {}),
+    "a counter behind the sentence's number": (
+        "d.tsv", "1-1\tAda\tB-PER\n1-2\tmet\tO\n1-3\tBo\tB-PER\n\n2-1\tNo\tO\n2-2\tname\tO\n", {},
+    ),
     "a counter and document starts": ("d.conll", "1\t-DOCSTART-\tO\n\n" + lines("{i}\t{word}\t{tag}"), {}),
     "GermEval": ("d.tsv", lines(GERMAN, before="#\thttp://de.wikipedia.org/Ada [2009-10-17]\n"), {}),
     "GermEval, the spec names the column": (
@@ -139,6 +144,13 @@ REFUSED: dict[str, tuple[str, str, list[str]]] = {
     "a counter and a word": ("d.conll", lines("{i} {word}"), ["line 1", "a number and one more column"]),
     "a counter with a gap": (
         "d.conll", lines("{i} {word} {tag}") * 2 + "1 a O\n3 b O\n", ["line 16", "counts the words", "'3'"],
+    ),
+    "a counter that does not start again": (
+        "d.conll", lines("7{i} {word} NN {tag}") + "\n3 a NN O\n",
+        ["line 1", "all numbers such as '71'", "columns.tokens"],
+    ),
+    "places in the text where words belong": (
+        "d.tsv", lines("1-{i}\t0-{i}\t{word}\t{tag}") * 2, ["line 1", "all numbers such as '0-1'", "columns.tokens"],
     ),
     "a missing tag": ("d.conll", lines("{word}\t{tag}") + "Bo\t\n", ["line 8", "1 columns where others have 2"]),
     "a word of too many columns": ("d.conll", "Ada B-PER\n#a film O\n", ["line 2", "3 columns"]),
