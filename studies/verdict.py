@@ -30,7 +30,7 @@ def no_better(spec: StudySpec, majority: Majority, value: float, test: Metrics |
     if not told:
         return None
     return (
-        f"The winner is no better than always answering {majority.label!r}: {'; '.join(told)}. It has "
-        "learned nothing, or nothing that this metric shows: look at inputs and labels, search over more epochs, other learning rates and "
-        "class_weighting, or take an objective that counts all classes alike."
+        f"The winner is no better than always answering {majority.label!r}: {'; '.join(told)}. It has learned nothing, "
+        "or nothing that this metric shows: look at inputs and labels, search over more epochs, other learning rates "
+        "and class_weighting, or take an objective that counts all classes alike."
     )
