@@ -130,7 +130,7 @@ def _inspect_model(
         return found
     params = _baseline(spec, space, name)
     longest = int(space.largest("max_length") if "max_length" in space else params["max_length"])
-    check_lookups(study, longest)
+    report.add(check_lookups(study, longest))
     if spec.semantics >= BATCHING_FOUND:
         study.batch_as(find_batching(study, longest))
         report.add(batching_findings(name, study.batching))

@@ -9,27 +9,32 @@ from typing import Any
 import torch
 from torch import nn
 
+from luthier.studies.findings import Finding
 from luthier.studies.text import one_line
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory
-from luthier.trials.model.tokens import check_known
+from luthier.trials.model.tokens import unknown_texts
 from luthier.trials.training.open_study import OpenStudy
 
 
-def check_lookups(study: OpenStudy, max_length: int) -> None:
+def check_lookups(study: OpenStudy, max_length: int) -> list[Finding]:
     """Encode every split, whose ids are checked then, and try the longest row of each on the model.
 
     Args:
         study: Data and a model of a text task; nothing is done for models that look nothing up.
         max_length: The largest of the space.
 
+    Returns:
+        The finding that the tokenizer knows no part of most texts, if so.
+
     Raises:
-        BadData: The model has no embedding for a token or its place, or its tokenizer knows no part of the texts.
+        BadData: The model has no embedding for a token or its place.
     """
     pretrained = study.pretrained
+    findings: list[Finding] = []
     if not pretrained.table_sizes:
-        return
+        return findings
     model = pretrained.model
     handles = [
         module.register_forward_pre_hook(_checked(study.name, name, module.num_embeddings))
@@ -40,13 +45,14 @@ def check_lookups(study: OpenStudy, max_length: int) -> None:
         for split in study.data.splits:
             encoded = study.encoded(split, max_length)
             if split == "train" and "input_ids" in encoded.columns:
-                check_known(pretrained.processor, encoded.columns["input_ids"], study.name)
+                findings = unknown_texts(pretrained.processor, encoded.columns["input_ids"], study.name)
             longest = max(range(len(encoded)), key=lambda i: encoded.lengths[i])
             rows = [longest, min(range(len(encoded)), key=lambda i: encoded.lengths[i])]  # the second one is padded
             _try(study, encoded, rows)
     finally:
         for handle in handles:
             handle.remove()
+    return findings
 
 
 def _try(study: OpenStudy, encoded: Encoded, rows: list[int]) -> None:

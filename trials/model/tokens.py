@@ -13,6 +13,7 @@ import transformers
 from torch import nn
 from transformers import PreTrainedModel
 
+from luthier.studies.findings import Finding, warning
 from luthier.studies.text import one_line
 from luthier.trials.errors import BadData
 from luthier.trials.model import libraries
@@ -118,27 +119,27 @@ def check_ids(
             )
 
 
-def check_known(tokenizer: Any, rows: Sequence[Sequence[int]], name: str) -> None:
-    """Check that a split's texts are more to the model than special tokens, such as the one for what is unknown.
+def unknown_texts(tokenizer: Any, rows: Sequence[Sequence[int]], name: str) -> list[Finding]:
+    """Return the finding on texts of which a tokenizer knows no part; none where they are less than half.
 
     Args:
         tokenizer: It made the ids.
-        rows: The ids of each row, without padding.
+        rows: The ids of each text, without padding.
         name: The model's name, for messages.
-
-    Raises:
-        BadData: All ids are those of special tokens, so that all texts of a length are the same to the model.
     """
     unknown = tokenizer.unk_token_id
     special = frozenset(tokenizer.all_special_ids)
-    if unknown is None or any(not special.issuperset(ids) for ids in rows) or not any(unknown in ids for ids in rows):
-        return
-    raise BadData(
-        f"{name}: its tokenizer ({type(tokenizer).__name__}) knows no part of these texts: it makes "
-        f"{tokenizer.unk_token!r} of everything, so that the model cannot tell one from another. Save the tokenizer "
-        "that belongs to the model into its folder, or choose a model for the language of the texts.",
-        "model",
+    count = 0 if unknown is None else sum(unknown in ids and special.issuperset(ids) for ids in rows)
+    if 2 * count < len(rows) or not count:
+        return []
+    message = (
+        f"{count:,} of {len(rows):,} training texts are nothing but {tokenizer.unk_token!r} to the tokenizer of {name} "
+        f"({type(tokenizer).__name__}), so the model cannot tell one from another."
     )
+    cure = (
+        "Save the tokenizer that belongs to the model into its folder, or choose a model for the language of the texts."
+    )
+    return [warning("unknown-texts", message, cure, count)]
 
 
 def _told(tokenizer: Any, column: str, wrong: int | None, size: int) -> str:

@@ -17,6 +17,7 @@ from luthier.trials.model import libraries
 from luthier.trials.tasks.registry import task_code
 from luthier.trials.training.model_cache import ModelCache
 from tests.support.architectures import ARCHITECTURES, TEXT
+from tests.support.findings import about
 from tests.support.tiny import tiny_bpe, tiny_rows, tiny_tokenizer
 from tests.support.trials import Memory
 
@@ -190,13 +191,19 @@ def test_what_the_models_own_code_raises_is_told_in_a_sentence(assign: Assign, s
     assert said.endswith("Complete its config.json where that lacks something, or choose another model.")
 
 
-def test_a_tokenizer_that_knows_no_part_of_the_texts_is_refused(
-    assign: Assign, session: Memory, copy: Path, tmp_path: Path
+@pytest.mark.parametrize(("known", "told"), [(0, True), (10, True), (20, False)])
+def test_a_tokenizer_that_knows_no_part_of_the_texts_is_told_of(
+    assign: Assign, session: Memory, copy: Path, tmp_path: Path, known: int, told: bool
 ) -> None:
-    rows = [{"text": chr(0x4E00 + i) + chr(0x6000 + i), "label": label} for i, (_, label) in enumerate(tiny_rows(24))]
-    source = write(tmp_path / "d.jsonl", rows)
-    said = refused(assign, session, model=str(copy), dataset={"source": source})
-    assert "knows no part of these texts: it makes '[UNK]' of everything" in said
+    rows = [
+        {"text": text if i < known else chr(0x4E00 + i) + chr(0x6000 + i), "label": label}
+        for i, (text, label) in enumerate(tiny_rows(24))
+    ]
+    files = {split: write(tmp_path / f"{split}.jsonl", rows) for split in ("train", "validation")}
+    spec = {"model": str(copy), "dataset": {"source": files, "test": 0}}
+    found = about(inspect(assign(AssignmentKind.INSPECT, spec=spec), session, ModelCache()), "unknown-texts")
+    assert [(finding.severity, finding.count) for finding in found] == [("warning", 24 - known)] * told
+    assert all(f"{24 - known} of 24 training texts are nothing but '[UNK]'" in finding.message for finding in found)
     for row in rows[:12]:
         row["text"] += " film"
     some = {"source": write(tmp_path / "some.jsonl", rows)}
