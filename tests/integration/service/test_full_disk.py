@@ -37,7 +37,6 @@ def losses(house: Running) -> int:
         return sum(session.scalars(select(AssignmentRow.losses)))
 
 
-@pytest.mark.both_databases
 def test_a_full_store_is_waited_for(disk: SmallDisk, database_url: str) -> None:
     with running(disk.folder / "home", database_url, lease_seconds=LEASE) as house:
         living, silent, idle = house.worker("living"), house.worker("silent"), house.worker("idle")
@@ -69,6 +68,7 @@ def test_a_full_store_is_waited_for(disk: SmallDisk, database_url: str) -> None:
     assert re.search(r"up to \d+ lines lost here", log)
 
 
+@pytest.mark.full
 def test_a_full_disk_of_sqlite_is_waited_for(disk: SmallDisk) -> None:
     with running(disk.folder / "home", None, lease_seconds=LEASE) as house:
         worker, other = house.worker("w1"), house.worker("w2")

@@ -68,7 +68,6 @@ def test_a_schedules_run_fails_once_its_data_stays_away(
     assert it.worker.claim() is None
 
 
-@pytest.mark.both_databases
 def test_a_comparison_waits_for_its_data_too(nightly: Callable[..., Nightly], house: Running) -> None:
     it = nightly(**SCHEDULE)
     it.run("a")

@@ -99,9 +99,10 @@ def check_cards(assign: Assign, folder: Path, specs: dict[str, dict[str, Any]], 
     ("names", "precision"),
     [
         (["bert"], "bfloat16"),
-        (["wav2vec2"], "float32"),
-        (["bert-tokens"], "float32"),
-        (["vit"], "bfloat16"),
+        *(
+            pytest.param([name], precision, marks=pytest.mark.full)
+            for name, precision in (("wav2vec2", "float32"), ("bert-tokens", "float32"), ("vit", "bfloat16"))
+        ),
         *(
             pytest.param(
                 [name for name, one in ARCHITECTURES.items() if one.task == task], "auto", marks=pytest.mark.full

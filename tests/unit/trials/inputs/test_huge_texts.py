@@ -48,6 +48,7 @@ def test_texts_have_the_tokens_of_one_call(tokenizer: Any, longest: int, monkeyp
     assert lists(found) == {name: whole[name] for name in tokenizer.model_input_names}
 
 
+@pytest.mark.full
 def test_pairs_have_the_tokens_of_one_call(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_rows, "BATCH_ROWS", 2)
     monkeypatch.setattr(token_rows, "LONG", 2)
