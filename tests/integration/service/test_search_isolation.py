@@ -315,6 +315,7 @@ def test_a_stored_spec_that_cannot_be_drawn_from_ends_with_a_sentence(
     assert study["best"]["test"] is not None
 
 
+@pytest.mark.full
 def test_the_command_line_shows_it(house: Running, worker: ScriptedWorker, poison: Poison, tmp_path: Path) -> None:
     both(house, worker)
     poison("ask", lambda: ValueError("out of luck"))

@@ -98,10 +98,12 @@ def check_cards(assign: Assign, folder: Path, specs: dict[str, dict[str, Any]], 
 @pytest.mark.parametrize(
     ("names", "precision"),
     [
-        (["bert"], "bfloat16"),
         *(
             pytest.param([name], precision, marks=pytest.mark.full)
-            for name, precision in (("wav2vec2", "float32"), ("bert-tokens", "float32"), ("vit", "bfloat16"))
+            for name, precision in (
+                *(("bert", "bfloat16"), ("vit", "bfloat16")),
+                *(("wav2vec2", "float32"), ("bert-tokens", "float32")),
+            )
         ),
         *(
             pytest.param(

@@ -25,7 +25,7 @@ def service(disk: SmallDisk) -> Iterator[Service]:
     script.close()
 
 
-@pytest.mark.parametrize("limit", [None, 1.0])
+@pytest.mark.parametrize("limit", [None, pytest.param(1.0, marks=pytest.mark.full)])
 def test_a_full_disk_costs_a_trial_nothing(
     service: Service, start: Starts, disk: SmallDisk, limit: float | None
 ) -> None:
