@@ -163,7 +163,7 @@ def _check_gaps(tables: Mapping[str, Table], column: str) -> None:
     rest = labels - gaps
     if not gaps or not rest:
         return
-    numbers = all(not isinstance(v, str) or _is_number(v) for v in rest)
+    numbers = all(not isinstance(v, str) or is_number(v) for v in rest)
     if not numbers and not all(folded(v) in _TRUTH for v in rest if isinstance(v, str)):
         return
     kind = "numbers" if numbers else "true and false"
@@ -177,7 +177,7 @@ def _check_gaps(tables: Mapping[str, Table], column: str) -> None:
                 )
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
     """Return whether Python reads the text as a number."""
     try:
         float(text)

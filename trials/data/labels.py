@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from luthier.trials.data.label_values import is_number
 from luthier.trials.data.tabular import Table
 from luthier.trials.data.tags import split_tag
 from luthier.trials.errors import BadData
@@ -98,7 +99,7 @@ def _label_values(table: Table, column: str) -> list[Any]:
             raise BadData(f"{table.name}, {table.where(i)}: column {column!r} {problem}.", *table.path)
     if kind is str and all(map(_INTEGER.fullmatch, values)):
         return [int(value) for value in values]
-    if kind is str and all(map(_is_number, values)) and any(map(_is_fraction, values)):
+    if kind is str and all(map(is_number, values)) and any(map(_is_fraction, values)):
         i = next(i for i, value in enumerate(values) if _is_fraction(value))
         raise BadData(
             f"{table.name}, {table.where(i)}: column {column!r} holds the decimal number {values[i]}; "
@@ -106,15 +107,6 @@ def _label_values(table: Table, column: str) -> list[Any]:
             *table.path,
         )
     return values
-
-
-def _is_number(text: str) -> bool:
-    """Return whether Python reads the text as a number."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _is_fraction(number: str) -> bool:

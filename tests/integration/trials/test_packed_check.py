@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import peft
 import pytest
 import torch
 import transformers
@@ -48,7 +49,6 @@ def without(*names: str) -> Callable[[dict[str, torch.Tensor]], dict[str, torch.
 
 def leave_an_adapter(folder: Path) -> None:
     """Write an adapter beside the model, as one that was trained and never merged."""
-    peft = pytest.importorskip("peft")
     model = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -6,6 +6,8 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from optuna.storages import InMemoryStorage
 
 from luthier.studies.hyperparameters import Params, complete
@@ -16,9 +18,6 @@ from luthier.studies.search.feasibility import search_problems
 from luthier.studies.search.search import Search
 from luthier.studies.spec import StudySpec, parse_spec
 from tests.support.specs import document
-
-hypothesis = pytest.importorskip("hypothesis")  # of the extra `dev`; an older environment may lack it
-given, settings, st = hypothesis.given, hypothesis.settings, hypothesis.strategies
 
 RATES = {"low": 1e-6, "high": 1e-3, "log": True}
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import peft
 import pytest
 import torch
 import transformers as hf
@@ -99,7 +100,6 @@ def test_the_encoder_alone_of_a_model_with_two_halves_is_refused(tmp_path: Path)
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft asks for the old name
 def test_what_an_adapters_sentence_says_makes_a_model(model: Path, tmp_path: Path, assign: Any) -> None:
     """An adapter beside its base is refused; merged as the sentence says, both are one model."""
-    peft = pytest.importorskip("peft")
     base = Path(shutil.copytree(model, tmp_path / "base"))
     classifier = hf.AutoModelForSequenceClassification.from_pretrained(base, num_labels=2)
     config = peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query"], init_lora_weights=False)
