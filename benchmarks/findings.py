@@ -26,6 +26,7 @@ import pyarrow.parquet
 
 from luthier.studies.dataset import Dataset
 from luthier.trials.data import load
+from luthier.trials.data.class_targets import ClassTargets
 
 Row = tuple[str, str]
 LABELS = ("negative", "neutral", "positive")
@@ -106,7 +107,9 @@ def without_findings(inspect: Callable[[], None]) -> None:
     from luthier.trials.training import model_cache
 
     known = model_cache.load_data
-    model_cache.load_data = lambda dataset, task, seed, verify, semantics: known(dataset, task, seed, False, semantics)
+    model_cache.load_data = lambda dataset, task, kind, seed, verify, semantics: known(
+        dataset, task, kind, seed, False, semantics
+    )
     try:
         inspect()
     finally:
@@ -147,7 +150,9 @@ def child(what: str, source: Path, folder: Path) -> None:
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forgets the peak of the imports
     base, began = _memory("VmRSS"), time.perf_counter()
     if what == "read":
-        load.load_data(Dataset.model_validate({"source": str(source)}), "text-classification", 0, verify=True)
+        load.load_data(
+            Dataset.model_validate({"source": str(source)}), "text-classification", ClassTargets, 0, verify=True
+        )
     else:
         inspect_once(source, folder)
     print(

@@ -36,8 +36,9 @@ from luthier.studies.semantics import (
     OLDEST_SEMANTICS,
 )
 from luthier.studies.space import Space
-from luthier.studies.strategy import Objective, Pruner, Sampler
-from luthier.studies.tasks import TASKS, Task
+from luthier.studies.strategy import Generation, Objective, Pruner, Sampler
+from luthier.studies.task import Task
+from luthier.studies.tasks import TASKS
 
 TEMPLATE_NAME = "scheduled"  # of a schedule's spec, until a run gives it one
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
@@ -99,6 +100,7 @@ class StudySpec(Document):
         "float32: without TF32, which auto and bfloat16 use on GPUs for products that stay float32.",
     )
     evaluations_per_epoch: int = Field(1, ge=1, le=100, description="Validation scores reported per epoch.")
+    generation: Generation | None = Field(None, description="How models write texts, for tasks that have them written.")
     # Users do not write it: `parse_spec` and `parse_schedule` set the newest. Stored specs without it are the oldest.
     semantics: SkipJsonSchema[int] = Field(OLDEST_SEMANTICS, ge=OLDEST_SEMANTICS)
 
@@ -170,7 +172,9 @@ class StudySpec(Document):
         problems += [(("space", name), refuses[name]) for name in self.space if name in refuses]
         if self.augmentation != "none" and "image" not in roles:
             problems.append((("augmentation",), f"must be none: {self.task} has no images"))
-        if self.dataset.unreadable != "refuse" and not {"image", "audio"} & set(roles):
+        if self.generation is not None and not self.task_info.generates:
+            problems.append((("generation",), f"has no meaning: {self.task} writes no texts; leave it out"))
+        if self.dataset.unreadable != "refuse" and self.task_info.media is None:
             problems.append((("dataset", "unreadable"), f"must be refuse: {self.task} has no images and no sounds"))
         return problems
 
@@ -194,10 +198,12 @@ class StudySpec(Document):
 
     @model_serializer(mode="wrap")
     def _as_it_was_stored(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave the oldest semantics out: such specs, and digests of them, are what they were before it had a name."""
+        """Leave out what older specs do not have: they, and digests of them, are what they were."""
         document: dict[str, Any] = handler(self)
         if document.get("semantics") == OLDEST_SEMANTICS:
             del document["semantics"]
+        if document.get("generation", self) is None:
+            del document["generation"]
         return document
 
     def says_the_same(self, other: "StudySpec") -> bool:

@@ -4,60 +4,10 @@ Specs are validated by them; the code that trains a task is in the workers, unde
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
-from luthier.studies.hyperparameters import AUTO, Params
+from luthier.studies.task import Metric, Role, Task
 
-
-@dataclass(frozen=True)
-class Metric:
-    """A score on a data split.
-
-    Attributes:
-        name: Unique in a task.
-        maximize: More is better.
-        about: A sentence for people.
-        binary: It is the share of units (examples, or words of them) that are right, and each is right or wrong.
-    """
-
-    name: str
-    maximize: bool
-    about: str
-    binary: bool = False
-
-
-@dataclass(frozen=True)
-class Task:
-    """A kind of fine-tuning; `columns` maps each role to (default column name, whether a data set must have it)."""
-
-    name: str
-    about: str
-    columns: Mapping[str, tuple[str, bool]]
-    metrics: tuple[Metric, ...]  # the first is the default objective
-    baseline: Params  # the configuration a practitioner would try first; a max_length is that of the oldest semantics
-    targets: str = "class"  # what it learns: a class a row, or tags (a class a word)
-    refuses: Mapping[str, str] = field(default_factory=dict)  # hyperparameter without meaning here -> why, a sentence
-
-    @property
-    def has_lengths(self) -> bool:
-        """Whether its inputs have a length, which max_length cuts."""
-        return "max_length" not in self.refuses
-
-    @property
-    def shown_baseline(self) -> Params:
-        """The baseline of new studies, as people would write it."""
-        return {**self.baseline, "max_length": AUTO} if self.has_lengths else self.baseline
-
-    def metric(self, name: str) -> Metric | None:
-        """Return the task's metric of this name, or None."""
-        return next((metric for metric in self.metrics if metric.name == name), None)
-
-    def is_binary(self, name: str) -> bool:
-        """Return whether the task's metric of this name is the share of units that are right."""
-        return any(metric.binary for metric in self.metrics if metric.name == name)
-
-
-_GROUP = {"group": ("group", False)}  # rows with the same value stay on one side of every split
+_GROUP = {"group": Role("group", "group", required=False)}  # rows with the same value stay on one side of every split
 
 TASKS: Mapping[str, Task] = {
     task.name: task
@@ -65,7 +15,13 @@ TASKS: Mapping[str, Task] = {
         Task(
             name="text-classification",
             about="One label for a text or a pair of texts.",
-            columns={"text": ("text", True), "text_pair": ("text_pair", False), "label": ("label", True), **_GROUP},
+            auto=("AutoModelForSequenceClassification",),
+            columns={
+                "text": Role("text"),
+                "text_pair": Role("text_pair", required=False),
+                "label": Role("label", "target"),
+                **_GROUP,
+            },
             metrics=(
                 Metric("accuracy", True, "Fraction of examples labelled right.", binary=True),
                 Metric("macro_f1", True, "Unweighted mean of the classes' F1 scores."),
@@ -81,8 +37,8 @@ TASKS: Mapping[str, Task] = {
         Task(
             name="token-classification",
             about="A tag for each word of a sentence, as for named entities.",
-            columns={"tokens": ("tokens", True), "label": ("ner_tags", True), **_GROUP},
-            targets="tags",
+            auto=("AutoModelForTokenClassification",),
+            columns={"tokens": Role("tokens", "words"), "label": Role("ner_tags", "target"), **_GROUP},
             metrics=(
                 Metric("entity_f1", True, "Micro F1 over whole entities, as seqeval and conlleval count them."),
                 Metric("token_accuracy", True, "Fraction of words tagged right.", binary=True),
@@ -95,7 +51,8 @@ TASKS: Mapping[str, Task] = {
         Task(
             name="image-classification",
             about="One label for an image.",
-            columns={"image": ("image", True), "label": ("label", True), **_GROUP},
+            auto=("AutoModelForImageClassification",),
+            columns={"image": Role("image", "image"), "label": Role("label", "target"), **_GROUP},
             metrics=(
                 Metric("accuracy", True, "Fraction of examples labelled right.", binary=True),
                 Metric("top5_accuracy", True, "Fraction of examples whose label is among the five most likely."),
@@ -108,7 +65,8 @@ TASKS: Mapping[str, Task] = {
         Task(
             name="audio-classification",
             about="One label for a sound.",
-            columns={"audio": ("audio", True), "label": ("label", True), **_GROUP},
+            auto=("AutoModelForAudioClassification",),
+            columns={"audio": Role("audio", "audio"), "label": Role("label", "target"), **_GROUP},
             metrics=(
                 Metric("accuracy", True, "Fraction of examples labelled right.", binary=True),
                 Metric("macro_f1", True, "Unweighted mean of the classes' F1 scores."),

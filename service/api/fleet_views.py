@@ -16,7 +16,7 @@ from luthier.service.storage.presence import LISTED_SECONDS
 from luthier.service.storage.tables import AssignmentRow, StudyRow, WorkerRow
 from luthier.studies.hyperparameters import HYPERPARAMETERS
 from luthier.studies.protocol import AssignmentKind, TrialState
-from luthier.studies.tasks import Task
+from luthier.studies.task import Task
 
 
 def worker_views(session: Session, now: float, away_seconds: float) -> list[WorkerView]:
@@ -70,7 +70,7 @@ def task_views(tasks: Iterable[Task]) -> list[TaskView]:
         TaskView(
             name=task.name,
             about=task.about,
-            columns={role: ColumnView(default=name, required=needed) for role, (name, needed) in task.columns.items()},
+            columns={r: ColumnView(default=role.column, required=role.required) for r, role in task.columns.items()},
             metrics=[MetricView(name=m.name, maximize=m.maximize, about=m.about) for m in task.metrics],
             baseline=task.shown_baseline,
             hyperparameters={name: h for name, h in hyperparameters.items() if name not in task.refuses},

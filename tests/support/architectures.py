@@ -10,62 +10,16 @@ tiny_data(task, folder)             24 examples for a task, as a file
 import csv
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import transformers as hf
 
+from tests.support.architecture import BPE, HIDDEN, ROTARY, SPEECH, TEXT, Architecture
 from tests.support.tiny import LABELS, tiny_bpe, tiny_csv, tiny_image, tiny_sentences, tiny_sound, tiny_tokenizer
-
-HIDDEN = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
-TEXT = HIDDEN | {"vocab_size": 128, "num_hidden_layers": 3, "max_position_embeddings": 64, "pad_token_id": 0}
-BPE = TEXT | {"vocab_size": 320}
-SPEECH = HIDDEN | {
-    "num_hidden_layers": 3,
-    "conv_dim": [16, 16, 16],
-    "conv_kernel": [10, 8, 4],
-    "conv_stride": [5, 8, 4],
-    "num_feat_extract_layers": 3,
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 2,
-    "classifier_proj_size": 16,
-}
-ROTARY = BPE | {"num_key_value_heads": 1, "pad_token_id": None, "bos_token_id": 0, "eos_token_id": 0}
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """A tiny model.
-
-    Attributes:
-        task: The task it is tested with.
-        blocks: The number of blocks in its backbone.
-        config: Makes its configuration.
-        processor: Writes its tokenizer or preprocessor into a folder.
-        auto: The transformers class of the saved model.
-    """
-
-    task: str
-    blocks: int
-    config: Callable[[], Any]
-    processor: Callable[[Path], object]
-    auto: Any = hf.AutoModel
-
-    def build(self, folder: Path, seed: int = 0) -> Path:
-        """Save a pretrained base model with random weights, and its processor, and return the folder.
-
-        The same seed gives the same weights.
-        """
-        folder.mkdir(parents=True, exist_ok=True)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.auto.from_config(self.config()).save_pretrained(folder)
-        self.processor(folder)
-        return folder
 
 
 def _encoder(config: Callable[[], Any], tokenizer: Callable[[Path], object] = tiny_tokenizer) -> Architecture:
@@ -220,20 +174,35 @@ def in_turn(names: Iterable[str]) -> list[Any]:
 
 
 def tiny_data(task: str, folder: Path, rows: int = 24) -> Path:
-    """Write examples of two classes, in turn, as a file with the task's default columns, and return its path."""
+    """Write examples for a task, in turn of two kinds, with the task's default columns, and return the file."""
     folder.mkdir(parents=True, exist_ok=True)
-    if task == "token-classification":
-        sentences = tiny_sentences(rows, classes=1)
-        lines = [
-            json.dumps({"tokens": words, "ner_tags": [tag.replace("I-", "B-") for tag in tags]})
-            for words, tags in sentences
-        ]
-        (folder / "data.jsonl").write_text("\n".join(lines))
-        return folder / "data.jsonl"
-    if task == "text-classification":
-        return tiny_csv(folder / "data.csv", rows)
-    kind, write = {"image-classification": ("image", tiny_image), "audio-classification": ("audio", tiny_sound)}[task]
+    return _DATA[task](folder, rows)
+
+
+def _texts(folder: Path, rows: int) -> Path:
+    return tiny_csv(folder / "data.csv", rows)
+
+
+def _sentences(folder: Path, rows: int) -> Path:
+    sentences = tiny_sentences(rows, classes=1)
+    lines = [
+        json.dumps({"tokens": words, "ner_tags": [tag.replace("I-", "B-") for tag in tags]})
+        for words, tags in sentences
+    ]
+    (folder / "data.jsonl").write_text("\n".join(lines))
+    return folder / "data.jsonl"
+
+
+def _files(kind: str, write: Callable[[Path, int, int], Path], folder: Path, rows: int) -> Path:
     names = [write(folder, i, i % 2).name for i in range(rows)]
     with (folder / "data.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([(kind, "label"), *((name, LABELS[i % 2]) for i, name in enumerate(names))])
     return folder / "data.csv"
+
+
+_DATA: dict[str, Callable[[Path, int], Path]] = {
+    "text-classification": _texts,
+    "token-classification": _sentences,
+    "image-classification": partial(_files, "image", tiny_image),
+    "audio-classification": partial(_files, "audio", tiny_sound),
+}

@@ -19,6 +19,7 @@ CONTRACTS = {
     "_init_weights": TRANSFORMERS,
     "_is_hf_initialized": TRANSFORMERS,
     "_attn_implementation": TRANSFORMERS,
+    "_model_mapping": TRANSFORMERS,
 }
 DOCUMENTED = {"os._exit"}  # names of the standard library that its documentation describes
 

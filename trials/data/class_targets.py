@@ -1,6 +1,6 @@
 """Targets that are classes: a class for each row, or a tag for each word of a row.
 
-`targets.targets_class` finds them by the kind that a task names. `labels` reads and checks the values.
+The code of a task names one of them. `labels` reads and checks the values.
 """
 
 from collections import Counter

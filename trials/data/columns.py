@@ -62,12 +62,11 @@ def _files(table: Table, column: str) -> list[Any]:
 
 COLUMN_READERS: Mapping[str, Callable[[Table, str], list[Any]]] = {
     "text": _texts,
-    "text_pair": _texts,
-    "tokens": _words,
+    "words": _words,
     "image": _files,
     "audio": _files,
 }
-"""Role -> the function (table, column) that returns the column's values, checked. It raises BadData."""
+"""How a role is read -> the function (table, column) that returns the column's values, checked. It raises BadData."""
 
 
 def read_groups(table: Table, column: str) -> list[str]:

@@ -34,7 +34,7 @@ from luthier.trials.data.sources import (
 )
 from luthier.trials.data.splits import Split, draw_splits, sample
 from luthier.trials.data.tabular import Table
-from luthier.trials.data.targets import Targets, targets_class
+from luthier.trials.data.targets import Targets
 from luthier.trials.errors import BadData
 
 __all__ = ["Data", "Split", "load_data"]
@@ -72,12 +72,20 @@ class Data:
         return {name: len(self.splits.get(name, ())) for name in ("train", "validation", "test")}
 
 
-def load_data(dataset: Dataset, task: str, seed: int, verify: bool = False, semantics: int = NEWEST_SEMANTICS) -> Data:
+def load_data(
+    dataset: Dataset,
+    task: str,
+    kind: type[Targets],
+    seed: int,
+    verify: bool = False,
+    semantics: int = NEWEST_SEMANTICS,
+) -> Data:
     """Read, check and split a study's examples. The same files, dataset, seed and semantics give the same Data.
 
     Args:
         dataset: The spec's dataset.
         task: A key of `luthier.studies.tasks.TASKS`.
+        kind: What the task learns.
         seed: The spec's seed, by which rows are sampled and splits are drawn.
         verify: Decode every image and sound, and look for all findings, as an inspection does once for all trials.
         semantics: The spec's: what changes rows, labels or splits asks for it.
@@ -88,12 +96,12 @@ def load_data(dataset: Dataset, task: str, seed: int, verify: bool = False, sema
     roles = _roles(dataset, task)
     tables, media = _usable_tables(dataset, roles)
     findings = [finding for table in tables.values() for finding in table.findings]
-    kind = targets_class(task)
     learned = {role: roles.pop(role) for role in kind.roles if role in roles}
     if semantics >= LABELS_MERGED:
         tables, merged = kind.alike(tables, learned)
         findings += merged
-    given, targets = _given_splits(tables, kind, learned, roles)
+    reads = {role: read.reads for role, read in TASKS[task].columns.items()}
+    given, targets = _given_splits(tables, kind, learned, roles, reads)
     digest = functools.cache(content_digest)  # each image and sound is read for it once
     rows: dict[str, Sequence[int]] = {name: range(len(split)) for name, split in given.items()}
     if dataset.limit is not None:
@@ -131,7 +139,11 @@ def _usable_tables(dataset: Dataset, roles: Mapping[str, str]) -> tuple[dict[str
 
 
 def _given_splits(
-    tables: Mapping[str, Table], kind: type[Targets], learned: Mapping[str, str], roles: Mapping[str, str]
+    tables: Mapping[str, Table],
+    kind: type[Targets],
+    learned: Mapping[str, str],
+    roles: Mapping[str, str],
+    reads: Mapping[str, str],
 ) -> tuple[dict[str, Split], Targets]:
     """Read the columns of the given splits' tables.
 
@@ -140,12 +152,14 @@ def _given_splits(
         kind: What is learned.
         learned: Role -> column, of what is learned.
         roles: Role -> column, of the inputs and the groups.
+        reads: Role -> how its column is read.
 
     Raises:
         BadData: A value cannot be used, or a group lies in several splits.
     """
+    readers = {**COLUMN_READERS, **kind.readers}
     columns = {
-        name: {role: COLUMN_READERS[role](table, column) for role, column in roles.items() if role != "group"}
+        name: {role: readers[reads[role]](table, column) for role, column in roles.items() if role != "group"}
         for name, table in tables.items()
     }
     targets, values = kind.read(tables, learned, columns)
@@ -161,7 +175,7 @@ def _roles(dataset: Dataset, task: str) -> dict[str, str]:
     for role in dataset.columns:
         if role not in roles:
             raise BadData(f"Unknown role {role!r}; {task} has {', '.join(roles)}.", "dataset", "columns", role)
-    return {role: default for role, (default, required) in roles.items() if required} | dataset.columns
+    return {name: role.column for name, role in roles.items() if role.required} | dataset.columns
 
 
 def _tables(dataset: Dataset, roles: Mapping[str, str]) -> dict[str, Table]:

@@ -1,24 +1,17 @@
 """Targets: what a task learns, made of the data and saved with the model.
 
-`load_data` reads them with the class that `targets_class` finds for the task; the tasks, the jobs and the model cache
-ask them for names, strata and counts. A row's target is opaque to everything else: a class id, a list of them, or
+`load_data` reads them with the class that the task's code names; the tasks, the jobs and the model cache ask them for
+names, strata and counts. A row's target is opaque to everything else: a class id, a list of them, or
 whatever the subclass makes of it.
 """
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from importlib import import_module
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from luthier.studies.findings import Finding
-from luthier.studies.tasks import TASKS
 from luthier.trials.data.tabular import Table
-
-_KINDS = {
-    "class": "luthier.trials.data.class_targets:ClassTargets",
-    "tags": "luthier.trials.data.class_targets:TagTargets",
-}
 
 
 class Targets(ABC):
@@ -29,9 +22,12 @@ class Targets(ABC):
 
     Attributes:
         roles: The task's roles that hold targets; the other roles are the model's inputs.
+        readers: How an input is read -> the function (table, column) that returns its values, checked, or raises
+            BadData; beside those of `data.columns`, for inputs that only this task has.
     """
 
     roles: ClassVar[tuple[str, ...]] = ("label",)
+    readers: ClassVar[Mapping[str, Callable[[Table, str], list[Any]]]] = {}
 
     @classmethod
     @abstractmethod
@@ -131,14 +127,3 @@ class Targets(ABC):
             BadData: Nothing can be learned from them.
         """
         return
-
-
-def targets_class(task: str) -> type[Targets]:
-    """Return the class that reads a task's targets.
-
-    Args:
-        task: A key of `luthier.studies.tasks.TASKS`.
-    """
-    module, name = _KINDS[TASKS[task].targets].split(":")
-    kind: type[Targets] = getattr(import_module(module), name)
-    return kind

@@ -9,6 +9,7 @@ from dataclasses import replace
 from luthier.studies.protocol import Assignment
 from luthier.studies.results import Batching, Evaluation
 from luthier.studies.semantics import MEASURED_ALONE
+from luthier.studies.strategy import Generation
 from luthier.studies.wire import Metrics
 from luthier.trials.errors import BadData, DamagedFile
 from luthier.trials.files import file_ref
@@ -17,6 +18,7 @@ from luthier.trials.jobs.packed_model import WORK_PREFIX, pack
 from luthier.trials.model import lora
 from luthier.trials.session import Session
 from luthier.trials.training import checkpoint
+from luthier.trials.training.generation import Writing
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.open_study import OpenStudy
 from luthier.trials.training.setup import open_engine, prepare
@@ -50,10 +52,11 @@ def evaluate(assignment: Assignment, session: Session, cache: ModelCache) -> Eva
         scores = ", ".join(f"{name} {value}" for name, value in test.items())
         session.log(f"test ({len(study.data.splits['test'])} rows): {scores}")
     length = int(assignment.params["max_length"])
-    usage = study.task.export(study.pretrained, study.data.splits["train"], study.data.targets, length)
+    generation = assignment.spec.generation or Generation()
+    usage = study.task.export(study.pretrained, study.data.splits["train"], study.data.targets, length, generation)
     if study.batching in (Batching.EQUAL, Batching.SINGLE):
         usage = replace(usage, notes=(*usage.notes, ALONE))
-    recorded = reload.record(study, usage, length, session)
+    recorded = reload.record(study, usage, length, session, Writing.of_winner(assignment.spec))
     archive = pack(
         assignment,
         study,
@@ -83,10 +86,14 @@ def _test_scores(assignment: Assignment, session: Session, cache: ModelCache, st
     """Return the scores of the study's model on the test split, for which `evaluate` has prepared it."""
     model, length = study.pretrained.model, int(assignment.params["max_length"])
     targets = study.data.targets
+    writing = Writing.of_winner(assignment.spec)
     if assignment.spec.semantics >= MEASURED_ALONE:
         examples = study.task.encode_exactly(study.pretrained, study.data.splits["test"], length)
         examples = examples.batched(study.batching)
-        return study.scores(exact.measure(model, study.task, cache.micro_batch, examples, targets, session.poll))
+        statistics = exact.measure(
+            model, study.task, cache.micro_batch, examples, targets, session.poll, writing=writing
+        )
+        return study.scores(statistics)
     encoded = study.encoded("test", length)
     with open_engine(model, study, assignment, session, cache.micro_batch, {"test": encoded}) as engine:
-        return study.scores(engine.evaluate(encoded, targets, session.poll))
+        return study.scores(engine.evaluate(encoded, targets, session.poll, writing=writing))

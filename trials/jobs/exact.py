@@ -19,8 +19,10 @@ from luthier.trials.data.targets import Targets
 from luthier.trials.tasks.base import TaskCode
 from luthier.trials.tasks.scoring import Batch
 from luthier.trials.tasks.statistics import Statistics
+from luthier.trials.tasks.usage import Value
 from luthier.trials.training.collector import Collector, joined
 from luthier.trials.training.engine import EVALUATION_BATCH, Engine
+from luthier.trials.training.generation import Writing
 from luthier.trials.training.halving import run_halving
 from luthier.trials.training.micro_batch import MicroBatch
 
@@ -34,6 +36,7 @@ def measure(
     targets: Targets,
     tick: Callable[[], None],
     own: Targets | None = None,
+    writing: Writing | None = None,
 ) -> Statistics:
     """Return the statistics of a model's answers to a split.
 
@@ -45,6 +48,7 @@ def measure(
         targets: What is learned from the split's data.
         tick: Called before each batch; it may raise to end the measurement.
         own: What the model has learned; None: the same.
+        writing: Which texts the model writes; None: none.
 
     Raises:
         BadData: An example cannot be read.
@@ -56,7 +60,9 @@ def measure(
     most = 1 if encoded.batching is Batching.SINGLE else EVALUATION_BATCH[engine.device.type]
     for rows in unpadded_batches(encoded.lengths, most):
         tick()
-        collector.add(rows, run_halving(_pieces(engine, task, encoded, rows), len(rows), micro_batch, remember=False))
+        collector.add(
+            rows, run_halving(_pieces(engine, task, encoded, rows, writing), len(rows), micro_batch, remember=False)
+        )
     return collector.statistics()
 
 
@@ -70,34 +76,40 @@ def unpadded_batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[i
 
 @torch.no_grad()
 def answers_alone(
-    model: nn.Module, task: TaskCode[Any], encoded: Encoded, tick: Callable[[], None]
-) -> list[torch.Tensor]:
-    """Return the answers to each example, computed one row at a time: (units of the example, values) each, on the CPU.
+    model: nn.Module,
+    task: TaskCode[Any],
+    encoded: Encoded,
+    tick: Callable[[], None],
+    writing: Writing | None = None,
+) -> list[list[Sequence[Value]]]:
+    """Return the answers to each example, computed one row at a time: for each of its units the values.
 
     Args:
         model: On its device; it is left in evaluation mode.
         task: The task's code, whose `used` makes the values.
         encoded: Some examples, from the task's `encode_exactly`.
         tick: Called before each row; it may raise.
+        writing: Which texts the model writes; None: none.
     """
     engine = Engine(model, task, MicroBatch(), precision="float32")
     model.eval()
-    values = []
+    units: list[Sequence[Value]] = []
     for row in range(len(encoded)):
         tick()
-        answers = _pieces(engine, task, encoded, [row])(1)
-        values.append(task.used({name: answer.cpu() for name, answer in answers.items()}))
-    units = torch.cat(values)
+        answers = _pieces(engine, task, encoded, [row], writing)(1)
+        units += task.used({name: answer.cpu() for name, answer in answers.items()}, encoded, [row])
     offsets = encoded.example_offsets
     return [units[offsets[i] : offsets[i + 1]] for i in range(len(offsets) - 1)]
 
 
-def _pieces(engine: Engine, task: TaskCode[Any], encoded: Encoded, rows: Sequence[int]) -> Callable[[int], Batch]:
+def _pieces(
+    engine: Engine, task: TaskCode[Any], encoded: Encoded, rows: Sequence[int], writing: Writing | None
+) -> Callable[[int], Batch]:
     """Return a function that computes the answers to rows of one length, in pieces of a size."""
     alike = replace(encoded, longest=encoded.lengths[rows[0]])  # a batch is not rounded up beyond its own length
 
-    def compute(size: int) -> Batch:
-        pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
-        return joined([task.answers(*engine.outputs(alike, piece)) for piece in pieces])
+    def answers(piece: Sequence[int]) -> Batch:
+        computed = task.answers(*engine.outputs(alike, piece))
+        return computed if writing is None else computed | writing.tokens(engine.model, task, alike, piece)
 
-    return compute
+    return lambda size: joined([answers(rows[start : start + size]) for start in range(0, len(rows), size)])

@@ -27,10 +27,11 @@ from luthier.studies.semantics import INPUTS_UNITED
 from luthier.studies.wire import FileRef, Metrics
 from luthier.trials.data.repeats import plain_columns
 from luthier.trials.data.row_digests import join_digests, row_digests, split_digests
-from luthier.trials.data.targets import Targets, targets_class
+from luthier.trials.data.targets import Targets
 from luthier.trials.errors import BadData
 from luthier.trials.jobs import card
 from luthier.trials.paths import local_path
+from luthier.trials.tasks.registry import task_code
 from luthier.trials.tasks.usage import Usage
 from luthier.trials.training.open_study import OpenStudy
 
@@ -86,7 +87,7 @@ def unpack(folder: Path, ref: FileRef, work: Path, task: str) -> PackedModel:
         raise BadData(f"{ref.name} cannot be used: {error} {cure}") from None
     try:
         about = json.loads((target / ABOUT).read_text(encoding="utf-8"))
-        targets = targets_class(task).restore(about)
+        targets = task_code(task).targets.restore(about)
         max_length = int(about["params"]["max_length"])
         batching = Batching(about.get("batching", Batching.RIGHT))
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:

@@ -25,6 +25,7 @@ from luthier.trials.tasks.base import TaskCode
 from luthier.trials.tasks.registry import task_code
 from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.training.engine import Engine
+from luthier.trials.training.generation import Writing
 from luthier.trials.training.micro_batch import MicroBatch
 
 FILE_NAME = "predictions.csv.gz"
@@ -74,13 +75,14 @@ def predict(
     code.check(packed.folder, packed.folder.name)
     pretrained = code.load(packed.folder, packed.folder.name, packed.targets)
     own = packed.targets.respelled(targets) if spec.semantics >= LABELS_MERGED else packed.targets
+    writing = Writing.of_winner(spec)
     if spec.semantics >= MEASURED_ALONE:
         encoded = code.encode_exactly(pretrained, examples, packed.max_length).batched(packed.batching)
-        statistics = exact.measure(pretrained.model, code, micro_batch, encoded, targets, session.poll, own)
+        statistics = exact.measure(pretrained.model, code, micro_batch, encoded, targets, session.poll, own, writing)
     else:
         encoded = code.encode(pretrained, examples, packed.max_length).batched(packed.batching)
         engine = Engine(pretrained.model, code, micro_batch, precision="float32")
-        statistics = engine.evaluate(encoded, targets, session.poll, own=own)
+        statistics = engine.evaluate(encoded, targets, session.poll, own=own, writing=writing)
     return Predictions(code, targets, encoded, statistics)
 
 

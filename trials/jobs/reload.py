@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy
-import torch
 from PIL import Image
 from safetensors.numpy import save_file
 
@@ -29,7 +28,8 @@ from luthier.trials.errors import NotReproduced
 from luthier.trials.jobs.exact import answers_alone
 from luthier.trials.jobs.fresh import ANSWERS, ARRAYS, MODEL, REQUEST
 from luthier.trials.session import Session
-from luthier.trials.tasks.usage import Usage, Values
+from luthier.trials.tasks.usage import Usage, Value, Values
+from luthier.trials.training.generation import Writing
 from luthier.trials.training.open_study import OpenStudy
 
 EXAMPLES = 64
@@ -58,18 +58,20 @@ class Recorded:
         usage: How the packed model is used.
         split: The name of the examples' split.
         examples: As users give them to the packed model.
-        answers: Of each example, (its units, values): what `Usage.names` names.
+        answers: Of each example, for each of its units, the values that `Usage.names` names.
         tolerance: How far the answers of the packed model may be from them.
     """
 
     usage: Usage
     split: str
     examples: list[Any]
-    answers: list[torch.Tensor]
+    answers: list[list[Sequence[Value]]]
     tolerance: float
 
 
-def record(study: OpenStudy, usage: Usage, max_length: int, session: Session) -> Recorded:
+def record(
+    study: OpenStudy, usage: Usage, max_length: int, session: Session, writing: Writing | None = None
+) -> Recorded:
     """Return the answers of the study's model, as it is in memory, to some examples, each computed alone in float32.
 
     Args:
@@ -77,6 +79,7 @@ def record(study: OpenStudy, usage: Usage, max_length: int, session: Session) ->
         usage: How the packed model is used.
         max_length: The configuration's.
         session: Polled before each example.
+        writing: How the model writes texts; None: it writes none.
 
     Raises:
         BadData: An example cannot be read.
@@ -86,7 +89,7 @@ def record(study: OpenStudy, usage: Usage, max_length: int, session: Session) ->
     split = study.data.splits[name]
     rows, given = _chosen(study, split, max_length)
     encoded = study.task.encode_exactly(study.pretrained, split.take(rows), max_length)
-    answers = answers_alone(study.pretrained.model, study.task, encoded, session.poll)
+    answers = answers_alone(study.pretrained.model, study.task, encoded, session.poll, writing)
     return Recorded(usage, name, given, answers, TOLERANCE[study.pretrained.model.device.type])
 
 
@@ -220,14 +223,14 @@ def _compare(recorded: Recorded, found: Sequence[Sequence[Values]]) -> float:
         if len(units) != len(expected):
             what = f"it gives {len(units)} answers to number {place} instead of {len(expected)}"
             raise _failed(f"the fresh process reads otherwise: {what}")
-        for unit, values in zip(units, expected.tolist(), strict=True):
+        for unit, values in zip(units, expected, strict=True):
             if set(unit) != set(names):
                 what = f"{', '.join(map(repr, sorted(unit)[:5]))} instead of {', '.join(map(repr, sorted(names)[:5]))}"
                 raise _failed(f"its labels are others: {what}")
             for name, value in zip(names, values, strict=True):
                 difference = _difference(unit[name], value)
                 if difference > recorded.tolerance:
-                    what = f"{name!r} has {unit[name]:.6g} instead of {value:.6g} for number {place}"
+                    what = f"{name!r} has {_shown(unit[name])} instead of {_shown(value)} for number {place}"
                     raise _failed(f"a fresh process predicts otherwise: {what}")
                 furthest = max(furthest, difference)
     return furthest
@@ -237,8 +240,17 @@ def _failed(what: str) -> NotReproduced:
     return NotReproduced(f"The winner was packed, but {what}. {CURE}")
 
 
-def _difference(value: float, expected: float) -> float:
-    """Return how far a value is from the expected one, by its size above 1; two that are no numbers are equal."""
+def _shown(value: Value) -> str:
+    return repr(value[:80]) if isinstance(value, str) else f"{value:.6g}"
+
+
+def _difference(value: Value, expected: Value) -> float:
+    """Return how far a value is from the expected one, by its size above 1; two that are no numbers are equal.
+
+    Texts are equal, or infinitely far.
+    """
+    if isinstance(value, str) or isinstance(expected, str):
+        return 0.0 if value == expected else math.inf
     if math.isnan(expected) or math.isinf(expected):
         return 0.0 if value == expected or (math.isnan(value) and math.isnan(expected)) else math.inf
     return abs(value - expected) / max(1.0, abs(expected)) if math.isfinite(value) else math.inf

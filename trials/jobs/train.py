@@ -19,6 +19,7 @@ from luthier.studies.wire import Metrics
 from luthier.trials.data.batches import training_batches
 from luthier.trials.session import Session
 from luthier.trials.training import optim
+from luthier.trials.training.generation import Writing
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.progress import CheckpointWriter, resume
 from luthier.trials.training.seeding import derive, seed_everything
@@ -177,7 +178,10 @@ def validate(trial: Trial, train_loss: float) -> Metrics:
     if not math.isfinite(train_loss):
         return {"loss": None}
     study = trial.study
-    return study.scores(trial.engine.evaluate(trial.validation, study.data.targets, trial.session.poll))
+    writing = Writing.at_evaluations(trial.assignment.spec)
+    return study.scores(
+        trial.engine.evaluate(trial.validation, study.data.targets, trial.session.poll, writing=writing)
+    )
 
 
 def describe(step: int, steps: int, train_loss: float, metrics: Metrics, speed: float | None) -> str:

@@ -4,7 +4,7 @@ Tasks load models and processors with it, and `ModelCache` keeps what it returns
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ import transformers
 from torch import nn
 from transformers import PreTrainedModel
 
+from luthier.studies.tasks import TASKS
 from luthier.studies.text import one_line
 from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory
@@ -27,25 +28,22 @@ from luthier.trials.model.weights import check_complete, check_finite
 PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 WITHOUT_VOCABULARY = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")  # their tokens are bytes or letters
-TASKS: dict[str, tuple[Any, Any]] = {
-    "text-classification": (
-        transformers.AutoModelForSequenceClassification,
-        transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
-    ),
-    "token-classification": (
-        transformers.AutoModelForTokenClassification,
-        transformers.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
-    ),
-    "image-classification": (
-        transformers.AutoModelForImageClassification,
-        transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
-    ),
-    "audio-classification": (
-        transformers.AutoModelForAudioClassification,
-        transformers.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING,
-    ),
-}
-"""Task -> its auto class, and the mapping of configurations to classes in it, to say what a model can do."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head that a model gets on its backbone.
+
+    Attributes:
+        names: The names of its outputs, in their order; None: its outputs have no names, and there is no other head
+            than the checkpoint's.
+        options: Further entries of the model's configuration, such as problem_type.
+        fresh: It is drawn anew although the checkpoint's has the same names.
+    """
+
+    names: Sequence[str] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    fresh: bool = False
 
 
 class AutoClass(Protocol):
@@ -174,23 +172,22 @@ class Pretrained:
             setattr(parent, name, layer)
 
 
-def load(auto: AutoClass, folder: Path, name: str, label_names: list[str], processor: Any) -> Pretrained:
-    """Load a model with a head for the labels, in float32, on `device()`.
+def load(task: str, folder: Path, name: str, head: Head, processor: Any) -> Pretrained:
+    """Load a model with a task's head, in float32, on `device()`.
 
     Args:
-        auto: The auto class of the task, such as AutoModelForSequenceClassification.
+        task: A key of `luthier.studies.tasks.TASKS`.
         folder: The model's folder.
         name: The model's name, for messages.
-        label_names: The labels; their order is that of the logits.
+        head: What the model's outputs are.
         processor: Turns examples into the model's inputs.
 
     Raises:
         BadData: The model does not suit the task, or its weights do not fit it.
     """
-    names = dict(enumerate(label_names))
-    own = _suitable(auto, folder, name).id2label
+    auto, config = _suitable(task, folder, name)
     try:
-        model, info = _load_with_head(auto, folder, names)
+        model, info = _load_with_head(auto, folder, head)
     except Exception as error:  # a model's own code raises what it likes
         if out_of_memory(error):
             raise
@@ -199,10 +196,10 @@ def load(auto: AutoClass, folder: Path, name: str, label_names: list[str], proce
         text = f"{name} cannot be loaded for this task: {reason}. Check that the model suits the task."
         raise BadData(text, "model") from None
     parameters = {key for key, _ in model.named_parameters()}
-    head = head_of(model)
-    fresh = check_complete(model, info, head, name)
-    if own != names:  # a head that was trained for other labels is useless here
-        fresh |= head
+    own = head_of(model)
+    fresh = check_complete(model, info, own, name)
+    if head.fresh or (head.names is not None and config.id2label != dict(enumerate(head.names))):
+        fresh |= own  # a head that was trained for other labels is useless here
     model.to(device())
     draws.enable_shortcuts(model)
     pristine = {key: tensor.detach().to("cpu", copy=True) for key, tensor in _tensors(model).items()}
@@ -210,12 +207,21 @@ def load(auto: AutoClass, folder: Path, name: str, label_names: list[str], proce
     return Pretrained(model, processor, fresh & parameters, pristine, list(dropout_probabilities(model)))
 
 
-def _suitable(auto: AutoClass, folder: Path, name: str) -> Any:
-    """Return a model's configuration; raise BadData where it is broken, or no class of its kind suits the task."""
+def auto_classes(task: str) -> list[Any]:
+    """Return the auto classes of transformers that load a task's models."""
+    return [getattr(transformers, auto) for auto in TASKS[task].auto]
+
+
+def _suitable(task: str, folder: Path, name: str) -> tuple[Any, Any]:
+    """Return the auto class and the configuration of a model.
+
+    Raises:
+        BadData: The configuration is broken, or no class of its kind suits the task.
+    """
     config = configuration(folder, name)
-    task = next((task for task, (of, _) in TASKS.items() if of is auto), None)
-    if task is not None and type(config) not in TASKS[task][1]:
-        able = [other for other, (_, classes) in TASKS.items() if type(config) in classes]
+    auto = _class_for(config, task)
+    if auto is None:
+        able = [other for other in TASKS if _class_for(config, other)]
         cure = f"it can be used for {' and '.join(able)}; choose another model" if able else "choose another model"
         text = f"{name} is a model of the type {config.model_type}, which cannot be used for {task}: {cure}."
         raise BadData(text, "model")
@@ -224,19 +230,26 @@ def _suitable(auto: AutoClass, folder: Path, name: str) -> Any:
     if isinstance(pad, int) and isinstance(size, int) and pad >= size > 0:
         text = f"{name}: in its config.json pad_token_id ({pad}) lies beyond vocab_size ({size}); correct it there."
         raise BadData(text, "model")
-    return config
+    return auto, config
 
 
-def _load_with_head(auto: AutoClass, folder: Path, names: Mapping[int, str]) -> Any:
-    """Load a model with a head for these label names; return it with the report of transformers on its weights."""
+def _class_for(config: Any, task: str) -> Any:
+    """Return the first of a task's auto classes that knows a model of this configuration, or None."""
+    return next((auto for auto in auto_classes(task) if type(config) in auto._model_mapping), None)
+
+
+def _load_with_head(auto: AutoClass, folder: Path, head: Head) -> Any:
+    """Load a model with its head; return it with the report of transformers on its weights."""
+    options = dict(head.options)
+    if head.names is not None:
+        names = dict(enumerate(head.names))
+        options |= {"num_labels": len(names), "id2label": names, "label2id": {name: i for i, name in names.items()}}
     torch.manual_seed(0)  # parameters that `draw_fresh` does not reach are at least the same every time
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return auto.from_pretrained(
             folder,
-            num_labels=len(names),
-            id2label=names,
-            label2id={label: i for i, label in names.items()},
+            **options,
             ignore_mismatched_sizes=True,
             use_safetensors=True,
             trust_remote_code=False,

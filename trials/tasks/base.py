@@ -7,16 +7,18 @@ A task holds no state: model, processor and examples are arguments.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
 from luthier.studies.hyperparameters import Params
-from luthier.trials.data.encoded import Encoded
+from luthier.studies.strategy import Generation
+from luthier.trials.data.encoded import Encoded, Values
 from luthier.trials.data.input_lengths import InputLengths
 from luthier.trials.data.splits import Split
+from luthier.trials.data.targets import Targets
 from luthier.trials.errors import BadData
-from luthier.trials.model.pretrained import Pretrained
+from luthier.trials.model.pretrained import Head, Pretrained
 from luthier.trials.tasks.export import Export, Learned
 from luthier.trials.tasks.scoring import Batch, Scoring, Tensors
 
@@ -54,10 +56,12 @@ class TaskCode(Scoring[Learned], Export[Learned]):
 
     Attributes:
         name: The task's key in `luthier.studies.tasks.TASKS`, where its columns, metrics and baseline are.
+        targets: The class of what it learns, which reads the data's target columns.
         outputs: The attributes of the model's result that loss and answers need.
     """
 
     name: ClassVar[str]
+    targets: ClassVar[type[Targets]]
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
 
     @abstractmethod
@@ -183,6 +187,20 @@ class TaskCode(Scoring[Learned], Export[Learned]):
         """
         return self.collate(encoded, rows), self.collate_targets(encoded, rows)
 
+    def generate(self, model: Any, encoded: Encoded, rows: Sequence[int], generation: Generation) -> torch.Tensor:
+        """Return the tokens that a model writes to some rows: (rows, at most `max_new_tokens`), whole, on any device.
+
+        Only a task with metrics of written texts overrides this method; its `statistics` then find the tokens among the
+        answers as `generation.GENERATED`.
+
+        Args:
+            model: In evaluation mode, on its device.
+            encoded: A split from this task's `encode` or `encode_exactly`.
+            rows: Row numbers.
+            generation: How to write.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def counted(self, outputs: Tensors, targets: Tensors) -> torch.Tensor:
         """Return, as one tensor, what loss and answers depend on, without padding; shortcuts are compared by it.
@@ -201,4 +219,24 @@ class TaskCode(Scoring[Learned], Export[Learned]):
             targets: What is learned.
             training: The training split.
             params: The configuration, with the hyperparameters of the loss.
+        """
+
+
+class RowTask(TaskCode[Learned]):
+    """A task in which each row of the data is one input, and gets one answer.
+
+    What the input is comes from one base class (`TextInputs`, `ImageInputs`, `AudioInputs`), what is learned from
+    another (`Classification`): a task is a subclass of both.
+    """
+
+    @abstractmethod
+    def head(self, targets: Learned) -> Head:
+        """Return the head for the targets."""
+
+    @abstractmethod
+    def encode_targets(self, rows: Sequence[Any]) -> dict[str, Values]:
+        """Return the rows' targets as they are kept with the encoded inputs: name -> one value for each row.
+
+        Args:
+            rows: As `Targets.read` returned them.
         """

@@ -4,7 +4,7 @@ Classifiers of texts, words, images and sounds are subclasses; they load models 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch.nn import functional
@@ -13,9 +13,9 @@ from luthier.studies.hyperparameters import Params
 from luthier.studies.tasks import TASKS
 from luthier.studies.wire import Metrics
 from luthier.trials.data.class_targets import ClassTargets
-from luthier.trials.data.encoded import Encoded, take
-from luthier.trials.model.pretrained import Pretrained
-from luthier.trials.tasks.base import Loss, TaskCode
+from luthier.trials.data.encoded import Encoded, Values, take
+from luthier.trials.model.pretrained import Head, Pretrained
+from luthier.trials.tasks.base import Loss, RowTask
 from luthier.trials.tasks.metrics import LABEL, PREDICTED, class_statistics, classification_scores
 from luthier.trials.tasks.scoring import Batch, Constant, Reference, Tensors
 from luthier.trials.tasks.statistics import Statistics
@@ -28,8 +28,18 @@ LEAST_COUNT = 1e-9
 """The training rows of a class that has none, so that its log frequency is a number."""
 
 
-class Classification(TaskCode[ClassTargets]):
+class Classification(RowTask[ClassTargets]):
     """A classifier whose logits are (rows, classes). A row is an example is a unit, unless a subclass says more."""
+
+    targets: ClassVar[type[ClassTargets]] = ClassTargets
+
+    def head(self, targets: ClassTargets) -> Head:
+        """Return a head with a logit for each label. Pipelines make of them probabilities that sum to 1."""
+        return Head(targets.label_names, {"problem_type": "single_label_classification"})
+
+    def encode_targets(self, rows: Sequence[Any]) -> dict[str, Values]:
+        """Return the class ids as `labels`, (rows,)."""
+        return {"labels": torch.tensor(rows)}
 
     def collate_targets(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return the class ids of some rows, (rows,), as `labels`."""
@@ -51,9 +61,10 @@ class Classification(TaskCode[ClassTargets]):
         """Return the logits of the units, float32, and their labels."""
         return {"logits": self.counted(outputs, targets).float(), "labels": targets["labels"]}
 
-    def used(self, answers: Tensors) -> torch.Tensor:
-        """Return the probability of each class, (units, classes)."""
-        return answers["logits"].double().softmax(1)
+    def used(self, answers: Tensors, encoded: Encoded, rows: Sequence[int]) -> list[list[float]]:
+        """Return the probability of each class, for each unit."""
+        probabilities: list[list[float]] = answers["logits"].double().softmax(1).tolist()
+        return probabilities
 
     def translated(self, answers: Tensors, own: ClassTargets, targets: ClassTargets) -> Tensors:
         """Return the answers with a column of logits for each of today's classes, matched by label."""
@@ -123,11 +134,6 @@ class CrossEntropy(Loss):
         return functional.cross_entropy(
             logits, labels, weight=self._weights, label_smoothing=self._smoothing, reduction="sum"
         )
-
-
-def set_single_label(pretrained: Pretrained) -> None:
-    """Have pipelines turn the model's logits into probabilities that sum to 1, whatever its base was trained for."""
-    pretrained.model.config.problem_type = "single_label_classification"
 
 
 def class_weights(labels: torch.Tensor, classes: int, params: Mapping[str, object]) -> torch.Tensor | None:

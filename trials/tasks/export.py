@@ -5,11 +5,13 @@ as its users do, and compares its answers with those of the model in memory.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import torch
 
+from luthier.studies.strategy import Generation
+from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.splits import Split
 from luthier.trials.data.targets import Targets
 from luthier.trials.model.pretrained import Pretrained
@@ -22,7 +24,14 @@ class Export(ABC, Generic[Learned]):
     """The part of a task's code that hands its models to their users."""
 
     @abstractmethod
-    def export(self, pretrained: Pretrained, examples: Split, targets: Learned, max_length: int) -> Usage:
+    def export(
+        self,
+        pretrained: Pretrained,
+        examples: Split,
+        targets: Learned,
+        max_length: int,
+        generation: Generation,
+    ) -> Usage:
         """Prepare a model for its users, and return how they use it.
 
         What decides about answers goes into the model's own files where transformers reads it there (its configuration,
@@ -34,6 +43,7 @@ class Export(ABC, Generic[Learned]):
             examples: A split of its data.
             targets: What it has learned.
             max_length: The longest input, as for `encode`.
+            generation: How it wrote the texts that were scored, for a task that has them written.
         """
 
     @abstractmethod
@@ -54,9 +64,13 @@ class Export(ABC, Generic[Learned]):
         """
 
     @abstractmethod
-    def used(self, answers: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return answers as the packed model gives them: (units, names of `Usage`), float.
+    def used(self, answers: Mapping[str, torch.Tensor], encoded: Encoded, rows: Sequence[int]) -> Sequence[list[Any]]:
+        """Return answers as the packed model gives them: for each unit its values, in the order of `Usage.names`.
+
+        A value is a number or a text; numbers are compared within a tolerance, texts must be equal.
 
         Args:
-            answers: Those of the task's `answers`, on the CPU.
+            answers: Those of the task's `answers`, on the CPU, and what the model has written.
+            encoded: The split, from `encode_exactly`.
+            rows: The rows that the answers are of.
         """

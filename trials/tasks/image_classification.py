@@ -1,180 +1,29 @@
-"""Image classification: a label for each image.
-
-Images are decoded, resized and cropped once, by the model's own processor, and kept as bytes; a batch gets the
-processor's colour values (its rescaling and normalisation: a factor and an offset for each channel).
-"""
+"""Image classification: a label for each image."""
 
 from collections.abc import Sequence
-from importlib import import_module
-from pathlib import Path
 
-import numpy
-import torch
-import transformers
-from PIL import Image
-
+from luthier.studies.strategy import Generation
 from luthier.studies.tasks import TASKS
-from luthier.studies.text import one_line
 from luthier.studies.wire import Metrics
-from luthier.trials.data.augmentation import augment
 from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.data.encoded import Encoded
-from luthier.trials.data.media import named, read_image
 from luthier.trials.data.splits import Split
-from luthier.trials.errors import BadData
-from luthier.trials.memory import out_of_memory
-from luthier.trials.model import pretrained as models
 from luthier.trials.model.pretrained import Pretrained
-from luthier.trials.tasks.classification import Classification, set_single_label
-from luthier.trials.tasks.image_inputs import (
-    AugmentedImages,
-    EncodedImages,
-    ExactImages,
-    colours,
-    keep_statistics_of_lone_values,
-    processed,
-)
+from luthier.trials.tasks.classification import Classification
+from luthier.trials.tasks.image_inputs import ImageInputs
 from luthier.trials.tasks.metrics import among_highest, classification_scores
 from luthier.trials.tasks.scoring import Batch, Tensors
 from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.tasks.usage import Usage, call
 
-ROOM = 8 / 7  # the shorter side of a training image to cut from, by the longer side of the model's input: 256 for 224
-TOP5 = "top5"  # the name of a statistic: whether the label is among the five most likely ones
+TOP5 = "top5"
+"""Name of the statistic that says whether the label is among the five most likely ones."""
 
 
-class ImageClassification(Classification):
-    """An image classifier over colour values; `max_length` has no meaning. A row is an example is a unit."""
+class ImageClassification(ImageInputs[ClassTargets], Classification):
+    """An image classifier."""
 
     name = "image-classification"
-
-    def check(self, folder: Path, name: str) -> None:
-        """Raise BadData when the folder holds no image processor, or it is timm's and timm cannot be imported."""
-        if not models.is_timm(folder, name):
-            return models.check_preprocessor(folder, name)
-        for library in ("torchvision", "timm"):
-            try:
-                import_module(library)
-            except Exception:  # a torchvision built for another torch fails in ways of its own
-                raise BadData(
-                    f"{name} is a timm model and needs {library}, which cannot be imported on this worker; "
-                    "install it there, in the build that suits the worker's torch.",
-                    "model",
-                ) from None
-        return None
-
-    def load(self, folder: Path, name: str, targets: ClassTargets) -> Pretrained:
-        """Load image processor and classifier, and try them on a blank image. Raises BadData."""
-        processor = models.load_preprocessor(transformers.AutoImageProcessor, folder, name)
-        auto = transformers.AutoModelForImageClassification
-        pretrained = models.load(auto, folder, name, targets.label_names, processor=processor)
-        keep_statistics_of_lone_values(pretrained.model)
-        if models.is_timm(folder, name):
-            pretrained.model.config.label_names = (
-                targets.label_names
-            )  # timm's configuration is saved with these, not id2label
-        try:
-            blank = processed(processor, Image.new("RGB", (64, 64)))  # (3, height, width)
-            colours(processor)
-            with torch.no_grad():
-                pretrained.model.eval()  # type: ignore[no-untyped-call]
-                pretrained.model(pixel_values=blank[None].to(pretrained.model.device))
-        except (ValueError, RuntimeError, TypeError) as error:
-            if out_of_memory(error):
-                raise
-            reason = one_line(error).rstrip(".")
-            raise BadData(
-                f"{name}: what its image processor makes does not suit the model: {reason}. "
-                "Correct the processor's size.",
-                "model",
-            ) from None
-        return pretrained
-
-    def encode(self, pretrained: Pretrained, split: Split, max_length: int) -> EncodedImages:
-        """Return images as bytes, of the size that the processor gives them.
-
-        Raises:
-            BadData: An image cannot be read, or the processor gives images of different sizes.
-        """
-        processor = pretrained.processor
-        factor, offset = colours(processor)
-        pixels: torch.Tensor | None = None
-        for i, item in enumerate(split.columns["image"]):
-            image = processed(processor, read_image(item, named(item, i, "image")))
-            if pixels is None:
-                pixels = torch.empty((len(split), *image.shape), dtype=torch.uint8)
-            if image.shape != pixels.shape[1:]:
-                text = "The model's image processor gives images of different sizes, which cannot be batched; "
-                raise BadData(text + "give it a height and a width, or a centre crop.", "model")
-            pixels[i] = ((image - offset) / factor).round_().clamp_(0, 255)  # the bytes before normalisation
-        assert pixels is not None
-        return EncodedImages(
-            columns={"pixel_values": pixels},  # type: ignore[dict-item]  # indexed by row, as a sequence is
-            padding={},
-            targets={"labels": torch.tensor(split.targets)},
-            lengths=[1] * len(split),
-            longest=1,
-            factor=factor,
-            offset=offset,
-        )
-
-    def encode_exactly(self, pretrained: Pretrained, split: Split, max_length: int) -> ExactImages:
-        """Return the images' files: nothing that the processor makes of them is rounded, and no split is in memory."""
-        return ExactImages(
-            columns={"image": split.columns["image"]},
-            padding={},
-            targets={"labels": torch.tensor(split.targets)},
-            lengths=[1] * len(split),
-            longest=1,
-            processor=pretrained.processor,
-        )
-
-    def encode_augmented(self, pretrained: Pretrained, split: Split, augmentation: str) -> AugmentedImages:
-        """Return images as bytes, larger than the model's input where the file allows, to cut from at random.
-
-        Raises:
-            BadData: An image cannot be read.
-        """
-        processor = pretrained.processor
-        factor, offset = colours(processor)
-        images: list[numpy.ndarray] = []
-        for i, item in enumerate(split.columns["image"]):
-            image = read_image(item, named(item, i, "image"))
-            if not images:
-                height, width = processed(processor, image).shape[1:]
-            scale = ROOM * max(height, width) / min(image.size)
-            if scale < 1:
-                smaller = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-                image = image.resize(smaller, Image.Resampling.BICUBIC)
-            images.append(numpy.asarray(image))  # (height, width, 3)
-        return AugmentedImages(
-            columns={"image": images},
-            padding={},
-            targets={"labels": torch.tensor(split.targets)},
-            lengths=[1] * len(split),
-            longest=1,
-            augmented=True,
-            factor=factor,
-            offset=offset,
-            augmentation=augmentation,
-            size=(width, height),
-            resample=int(getattr(processor, "resample", None) or Image.Resampling.BILINEAR),
-        )
-
-    def collate(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
-        """Return colour values (rows, 3, height, width), float32, as the model's own processor gives them."""
-        if isinstance(encoded, ExactImages):
-            items = encoded.columns["image"]
-            decoded = (read_image(items[i], named(items[i], i, "image")) for i in rows)
-            return {"pixel_values": torch.stack([processed(encoded.processor, image) for image in decoded])}
-        assert isinstance(encoded, EncodedImages)
-        if isinstance(encoded, AugmentedImages):
-            images = (Image.fromarray(encoded.columns["image"][i]) for i in rows)
-            changed = [augment(image, encoded.augmentation, encoded.size, encoded.resample) for image in images]
-            pixels = torch.from_numpy(numpy.stack([numpy.asarray(image) for image in changed])).permute(0, 3, 1, 2)
-        else:
-            pixels = torch.stack([encoded.columns["pixel_values"][i] for i in rows])
-        return {"pixel_values": pixels.float().mul_(encoded.factor).add_(encoded.offset).contiguous()}
 
     def statistics(self, answers: Tensors, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return those of a classification, and whether the label is among the five most likely ones."""
@@ -188,9 +37,15 @@ class ImageClassification(Classification):
         values |= {"top5_accuracy": float(statistics.units[TOP5].double().mean())}
         return {metric.name: values[metric.name] for metric in TASKS[self.name].metrics}
 
-    def export(self, pretrained: Pretrained, examples: Split, targets: ClassTargets, max_length: int) -> Usage:
+    def export(
+        self,
+        pretrained: Pretrained,
+        examples: Split,
+        targets: ClassTargets,
+        max_length: int,
+        generation: Generation,
+    ) -> Usage:
         """Leave the processor as it is: it says all that is done to an image."""
-        set_single_label(pretrained)
         return Usage(
             tag=self.name,
             auto="AutoModelForImageClassification",
@@ -205,8 +60,3 @@ print(classify("image.png"))
 """,
             notes=("Images of 16 bits a channel were scaled to 8 bits: do so before, as the pipeline clips them.",),
         )
-
-    def given(self, pretrained: Pretrained, examples: Split, row: int, max_length: int) -> Image.Image:
-        """Return an image, upright RGB. Raises BadData."""
-        item = examples.columns["image"][row]
-        return read_image(item, named(item, row, "image"))

@@ -1,103 +1,172 @@
-"""Encoded images and what a model's image processor makes of one, for the tasks on images."""
+"""Inputs that are images, for every task with an answer for each.
 
-from dataclasses import dataclass
-from typing import Any
+Images are decoded, resized and cropped once, by the model's own processor, and kept as bytes; a batch gets the
+processor's colour values (its rescaling and normalisation: a factor and an offset for each channel).
+"""
 
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+import numpy
 import torch
+import transformers
 from PIL import Image
 
+from luthier.studies.text import one_line
+from luthier.trials.data.augmentation import augment
 from luthier.trials.data.encoded import Encoded
+from luthier.trials.data.media import named, read_image
+from luthier.trials.data.splits import Split
+from luthier.trials.errors import BadData
+from luthier.trials.memory import out_of_memory
+from luthier.trials.model import pretrained as models
+from luthier.trials.model.pretrained import Pretrained
+from luthier.trials.tasks.base import RowTask
+from luthier.trials.tasks.encoded_images import (
+    AugmentedImages,
+    EncodedImages,
+    ExactImages,
+    colours,
+    keep_statistics_of_lone_values,
+    processed,
+)
+from luthier.trials.tasks.export import Learned
+from luthier.trials.tasks.scoring import Batch
+
+ROOM = 8 / 7  # the shorter side of a training image to cut from, by the longer side of the model's input: 256 for 224
 
 
-@dataclass(frozen=True, kw_only=True)
-class EncodedImages(Encoded):
-    """Images of one size as bytes: column `pixel_values`, (images, 3, height, width), uint8.
+class ImageInputs(RowTask[Learned]):
+    """A model over colour values; `max_length` has no meaning. A row is an example is a unit."""
 
-    Attributes:
-        factor: (3, 1, 1), by which a byte is multiplied to be a colour value of the model.
-        offset: (3, 1, 1), which is added to that.
-    """
+    def check(self, folder: Path, name: str) -> None:
+        """Raise BadData when the folder holds no image processor, or it is timm's and timm cannot be imported."""
+        if not models.is_timm(folder, name):
+            return models.check_preprocessor(folder, name)
+        for library in ("torchvision", "timm"):
+            try:
+                import_module(library)
+            except Exception:  # a torchvision built for another torch fails in ways of its own
+                raise BadData(
+                    f"{name} is a timm model and needs {library}, which cannot be imported on this worker; "
+                    "install it there, in the build that suits the worker's torch.",
+                    "model",
+                ) from None
+        return None
 
-    factor: torch.Tensor
-    offset: torch.Tensor
+    def load(self, folder: Path, name: str, targets: Learned) -> Pretrained:
+        """Load image processor and model, and try them on a blank image. Raises BadData."""
+        processor = models.load_preprocessor(transformers.AutoImageProcessor, folder, name)
+        head = self.head(targets)
+        pretrained = models.load(self.name, folder, name, head, processor=processor)
+        keep_statistics_of_lone_values(pretrained.model)
+        if models.is_timm(folder, name):  # its configuration is saved with label_names, not id2label
+            pretrained.model.config.label_names = list(head.names or ())
+        try:
+            blank = processed(processor, Image.new("RGB", (64, 64)))  # (3, height, width)
+            colours(processor)
+            with torch.no_grad():
+                pretrained.model.eval()  # type: ignore[no-untyped-call]
+                pretrained.model(pixel_values=blank[None].to(pretrained.model.device))
+        except (ValueError, RuntimeError, TypeError) as error:
+            if out_of_memory(error):
+                raise
+            reason = one_line(error).rstrip(".")
+            raise BadData(
+                f"{name}: what its image processor makes does not suit the model: {reason}. "
+                "Correct the processor's size.",
+                "model",
+            ) from None
+        return pretrained
 
+    def encode(self, pretrained: Pretrained, split: Split, max_length: int) -> EncodedImages:
+        """Return images as bytes, of the size that the processor gives them.
 
-@dataclass(frozen=True, kw_only=True)
-class AugmentedImages(EncodedImages):
-    """Images of many sizes as bytes, to cut from at random: column `image`, each (height, width, 3), uint8.
+        Raises:
+            BadData: An image cannot be read, or the processor gives images of different sizes.
+        """
+        processor = pretrained.processor
+        factor, offset = colours(processor)
+        pixels: torch.Tensor | None = None
+        for i, item in enumerate(split.columns["image"]):
+            image = processed(processor, read_image(item, named(item, i, "image")))
+            if pixels is None:
+                pixels = torch.empty((len(split), *image.shape), dtype=torch.uint8)
+            if image.shape != pixels.shape[1:]:
+                text = "The model's image processor gives images of different sizes, which cannot be batched; "
+                raise BadData(text + "give it a height and a width, or a centre crop.", "model")
+            pixels[i] = ((image - offset) / factor).round_().clamp_(0, 255)  # the bytes before normalisation
+        assert pixels is not None
+        return EncodedImages(
+            columns={"pixel_values": pixels},  # type: ignore[dict-item]  # indexed by row, as a sequence is
+            padding={},
+            targets=self.encode_targets(split.targets),
+            lengths=[1] * len(split),
+            longest=1,
+            factor=factor,
+            offset=offset,
+        )
 
-    Attributes:
-        augmentation: The kind of change, a name of `data.augmentation`.
-        size: Width and height of the model's input.
-        resample: The `PIL.Image.Resampling` with which parts are resized.
-    """
+    def encode_exactly(self, pretrained: Pretrained, split: Split, max_length: int) -> ExactImages:
+        """Return the images' files: nothing that the processor makes of them is rounded, and no split is in memory."""
+        return ExactImages(
+            columns={"image": split.columns["image"]},
+            padding={},
+            targets=self.encode_targets(split.targets),
+            lengths=[1] * len(split),
+            longest=1,
+            processor=pretrained.processor,
+        )
 
-    augmentation: str
-    size: tuple[int, int]
-    resample: int
+    def encode_augmented(self, pretrained: Pretrained, split: Split, augmentation: str) -> AugmentedImages:
+        """Return images as bytes, larger than the model's input where the file allows, to cut from at random.
 
+        Raises:
+            BadData: An image cannot be read.
+        """
+        processor = pretrained.processor
+        factor, offset = colours(processor)
+        images: list[numpy.ndarray] = []
+        for i, item in enumerate(split.columns["image"]):
+            image = read_image(item, named(item, i, "image"))
+            if not images:
+                height, width = processed(processor, image).shape[1:]
+            scale = ROOM * max(height, width) / min(image.size)
+            if scale < 1:
+                smaller = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+                image = image.resize(smaller, Image.Resampling.BICUBIC)
+            images.append(numpy.asarray(image))  # (height, width, 3)
+        return AugmentedImages(
+            columns={"image": images},
+            padding={},
+            targets=self.encode_targets(split.targets),
+            lengths=[1] * len(split),
+            longest=1,
+            augmented=True,
+            factor=factor,
+            offset=offset,
+            augmentation=augmentation,
+            size=(width, height),
+            resample=int(getattr(processor, "resample", None) or Image.Resampling.BILINEAR),
+        )
 
-@dataclass(frozen=True, kw_only=True)
-class ExactImages(Encoded):
-    """Images as their files have them, column `image`; each batch decodes its own.
+    def collate(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
+        """Return colour values (rows, 3, height, width), float32, as the model's own processor gives them."""
+        if isinstance(encoded, ExactImages):
+            items = encoded.columns["image"]
+            decoded = (read_image(items[i], named(items[i], i, "image")) for i in rows)
+            return {"pixel_values": torch.stack([processed(encoded.processor, image) for image in decoded])}
+        assert isinstance(encoded, EncodedImages)
+        if isinstance(encoded, AugmentedImages):
+            images = (Image.fromarray(encoded.columns["image"][i]) for i in rows)
+            changed = [augment(image, encoded.augmentation, encoded.size, encoded.resample) for image in images]
+            pixels = torch.from_numpy(numpy.stack([numpy.asarray(image) for image in changed])).permute(0, 3, 1, 2)
+        else:
+            pixels = torch.stack([encoded.columns["pixel_values"][i] for i in rows])
+        return {"pixel_values": pixels.float().mul_(encoded.factor).add_(encoded.offset).contiguous()}
 
-    Attributes:
-        processor: The model's image processor.
-    """
-
-    processor: Any
-
-
-def keep_statistics_of_lone_values(model: torch.nn.Module) -> None:
-    """Let batch normalisation use its running statistics where a batch has one value a channel: torch refuses that.
-
-    A batch of one small image has one value a channel: the last batch of an epoch, or a piece of a batch that did not
-    fit in memory.
-    """
-
-    def before(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        if module.training and inputs[0].numel() == inputs[0].shape[1]:
-            module.training = False
-            restored.append(module)
-
-    def after(module: torch.nn.Module, inputs: object, output: object) -> None:
-        if restored and restored[-1] is module:
-            restored.pop().training = True
-
-    restored: list[torch.nn.Module] = []
-    for module in model.modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            module.register_forward_pre_hook(before)
-            module.register_forward_hook(after)
-
-
-def processed(processor: Any, image: Image.Image) -> torch.Tensor:
-    """Return the model's input for an RGB image: (3, height, width), float32.
-
-    Raises:
-        ValueError: The processor gives something else. Other errors are the processor's own.
-    """
-    pixels: torch.Tensor = processor(images=image, return_tensors="pt")["pixel_values"][0]
-    if pixels.ndim != 3 or len(pixels) != 3:
-        raise ValueError(f"it gives an array of shape {tuple(pixels.shape)} for a colour image")
-    return pixels.float()
-
-
-def colours(processor: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return factor and offset, each (3, 1, 1), by which the processor turns a byte into a model's colour value.
-
-    They are measured on a black and a white image, so that every way of writing them in a configuration is understood.
-
-    Raises:
-        ValueError: The processor does more to colours than a factor and an offset for each channel.
-    """
-    height, width = processed(processor, Image.new("RGB", (64, 64))).shape[1:]
-    size = (width, height)
-    black, white = (processed(processor, Image.new("RGB", size, colour)) for colour in ("black", "white"))
-    factor = (white - black)[:, :1, :1] / 255
-    offset = black[:, :1, :1]
-    if not torch.allclose(black, offset.expand_as(black)) or not torch.allclose(white - black, 255 * factor):
-        raise ValueError("it does not treat all places of an image alike")
-    if not (factor > 0).all():
-        raise ValueError("it makes black and white the same")
-    return factor, offset
+    def given(self, pretrained: Pretrained, examples: Split, row: int, max_length: int) -> Image.Image:
+        """Return an image, upright RGB. Raises BadData."""
+        item = examples.columns["image"][row]
+        return read_image(item, named(item, row, "image"))

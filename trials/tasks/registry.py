@@ -7,18 +7,12 @@ library that is missing (Pillow for images, say) hurts only the task that needs 
 from importlib import import_module
 from typing import Any
 
+from luthier.studies.tasks import TASKS
 from luthier.trials.tasks.base import TaskCode
-
-_CLASSES = {
-    "text-classification": "luthier.trials.tasks.text_classification:TextClassification",
-    "token-classification": "luthier.trials.tasks.token_classification:TokenClassification",
-    "image-classification": "luthier.trials.tasks.image_classification:ImageClassification",
-    "audio-classification": "luthier.trials.tasks.audio_classification:AudioClassification",
-}
 
 
 def task_code(task: str) -> TaskCode[Any]:
-    """Return the code of a task.
+    """Return the code of a task: text-classification is `text_classification.TextClassification`.
 
     Args:
         task: A key of `luthier.studies.tasks.TASKS`.
@@ -27,6 +21,7 @@ def task_code(task: str) -> TaskCode[Any]:
         KeyError: There is no such task.
         ImportError: A library that the task needs is missing.
     """
-    module, name = _CLASSES[task].split(":")
-    code: type[TaskCode[Any]] = getattr(import_module(module), name)
+    name = TASKS[task].name
+    module = import_module(f"luthier.trials.tasks.{name.replace('-', '_')}")
+    code: type[TaskCode[Any]] = getattr(module, name.title().replace("-", ""))
     return code()

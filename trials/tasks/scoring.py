@@ -21,6 +21,12 @@ Tensors = Mapping[str, torch.Tensor]  # name -> tensor
 Batch = dict[str, torch.Tensor]  # the same, as a task makes it
 
 
+GENERATED = "generated"
+"""Name of the answer that holds the tokens which the model has written: (rows, tokens)."""
+NO_TOKEN, NOT_GENERATED = -1, -2
+"""What stands in it behind the last token of a row, and in a row of which nothing was written."""
+
+
 class Reference(Enum):
     """Answers without a model, which the inspection scores to learn what scores mean."""
 

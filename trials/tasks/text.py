@@ -16,23 +16,23 @@ from luthier.trials.data.encoded import Encoded
 from luthier.trials.errors import BadData
 from luthier.trials.model import pretrained as models
 from luthier.trials.model import tokens
-from luthier.trials.model.pretrained import Pretrained
+from luthier.trials.model.pretrained import Head, Pretrained
 
 
-def load(auto: Any, folder: Path, name: str, label_names: list[str]) -> Pretrained:
+def load(task: str, folder: Path, name: str, head: Head) -> Pretrained:
     """Load tokenizer and model of a checked folder, set up for padding on the right.
 
     Args:
-        auto: The transformers class of the model, such as AutoModelForSequenceClassification.
+        task: The task's name.
         folder: The model's folder.
         name: The model as the user wrote it, for error messages.
-        label_names: Class id -> label.
+        head: What the model's outputs are.
 
     Raises:
         BadData: Tokenizer or model cannot be loaded, or no token can pad.
     """
     tokenizer = tokens.load_tokenizer(folder, name)
-    pretrained = models.load(auto, folder, name, label_names, processor=tokenizer)
+    pretrained = models.load(task, folder, name, head, processor=tokenizer)
     config: Any = pretrained.model.config
     if tokenizer.pad_token is None:  # decoders: the end-of-text token pads; the attention mask hides it
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token

@@ -1,76 +1,29 @@
 """Text classification: a label for each text or pair of texts."""
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
-import torch
-import transformers
-
+from luthier.studies.strategy import Generation
 from luthier.studies.wire import Metrics
 from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.data.encoded import Encoded
-from luthier.trials.data.input_lengths import InputLengths, measured_rows
 from luthier.trials.data.splits import Split
-from luthier.trials.model.pretrained import Pretrained, check_tokenizer
+from luthier.trials.model.pretrained import Pretrained
 from luthier.trials.tasks import text
-from luthier.trials.tasks.classification import Classification, set_single_label
+from luthier.trials.tasks.classification import Classification
 from luthier.trials.tasks.metrics import LABEL, auc, classification_scores, ranking
 from luthier.trials.tasks.scoring import Batch, Tensors
 from luthier.trials.tasks.statistics import Statistics
-from luthier.trials.tasks.text_lengths import measure_texts
-from luthier.trials.tasks.token_rows import TokenRows, batches, beginnings
+from luthier.trials.tasks.text_inputs import TextInputs
 from luthier.trials.tasks.usage import Usage, call
 
 RANKING = "ranking"
 """Name of the statistic by which the area under the ROC curve ranks examples."""
 
 
-class TextClassification(Classification):
-    """A sequence classifier over token ids; `max_length` is in tokens. A row is an example is a unit."""
+class TextClassification(TextInputs[ClassTargets], Classification):
+    """A sequence classifier."""
 
     name = "text-classification"
-
-    def check(self, folder: Path, name: str) -> None:
-        """Raise BadData when the folder holds no tokenizer."""
-        check_tokenizer(folder, name)
-
-    def load(self, folder: Path, name: str, targets: ClassTargets) -> Pretrained:
-        """Load tokenizer and sequence classifier. Raises BadData."""
-        pretrained = text.load(transformers.AutoModelForSequenceClassification, folder, name, targets.label_names)
-        set_single_label(pretrained)
-        return pretrained
-
-    def encode(self, pretrained: Pretrained, split: Split, max_length: int) -> Encoded:
-        """Return token ids, truncated to `max_length` or to what the model can take, if that is less."""
-        tokenizer = pretrained.processor
-        pairs = split.columns.get("text_pair")
-        longest = text.longest_input(pretrained, max_length, pair=pairs is not None)
-        texts = [split.columns["text"]] if pairs is None else [split.columns["text"], pairs]
-        columns = _tokenized(tokenizer, texts, longest)
-        for i, ids in enumerate(columns["input_ids"]):
-            if not ids:  # the tokenizer drops every character of this text: the model still needs one token
-                for name, values in columns.items():
-                    values[i] = [{"input_ids": tokenizer.pad_token_id, "attention_mask": 1}.get(name, 0)]
-        lengths = [len(ids) for ids in columns["input_ids"]]
-        return Encoded(
-            columns=columns,
-            padding=text.padding(tokenizer, list(columns)),
-            targets={"labels": torch.tensor(split.targets)},
-            lengths=lengths,
-            longest=max(lengths),
-        )
-
-    def input_lengths(self, pretrained: Pretrained, split: Split, poll: Callable[[], None]) -> InputLengths:
-        """Measure the texts, or pairs of texts, in tokens."""
-        rows = measured_rows(len(split))
-        columns = [split.columns[role] for role in ("text", "text_pair") if role in split.columns]
-        texts = [[column[i] for i in rows] for column in columns]
-        return measure_texts(pretrained, texts, rows, len(split), poll)
-
-    def collate(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
-        """Return token ids and masks, each (rows, tokens), padded on the side that the split asks for."""
-        return text.collate(encoded, rows)
 
     def statistics(self, answers: Tensors, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return those of a classification, and what the AUC ranks: two classes one score, more classes one each."""
@@ -81,7 +34,14 @@ class TextClassification(Classification):
         units = statistics.units
         return classification_scores(units, len(targets.names)) | {"auc": auc(units[RANKING], units[LABEL])}
 
-    def export(self, pretrained: Pretrained, examples: Split, targets: ClassTargets, max_length: int) -> Usage:
+    def export(
+        self,
+        pretrained: Pretrained,
+        examples: Split,
+        targets: ClassTargets,
+        max_length: int,
+        generation: Generation,
+    ) -> Usage:
         """Save the longest input with the tokenizer; `truncation=True` in the pipeline's call applies it."""
         pair = "text_pair" in examples.columns
         tokenizer = text.saved_tokenizer(pretrained, max_length, pair)
@@ -105,20 +65,3 @@ print(classify({example}))
             ),
             options=options,
         )
-
-    def given(self, pretrained: Pretrained, examples: Split, row: int, max_length: int) -> Any:
-        """Return a text, or a pair of them by name; the padding token where the tokenizer drops every character."""
-        tokenizer = pretrained.processor
-        example = {role: examples.columns[role][row] for role in ("text", "text_pair") if role in examples.columns}
-        if not tokenizer(*example.values())["input_ids"]:
-            return tokenizer.pad_token
-        return example if len(example) > 1 else example["text"]
-
-
-def _tokenized(tokenizer: Any, texts: Sequence[list[str]], longest: int) -> dict[str, list[Any]]:
-    """Return the model's inputs of texts, or of pairs of texts, truncated to so many tokens."""
-    found = TokenRows(tokenizer.model_input_names)
-    for rows in batches(texts):
-        made = [beginnings(tokenizer, row, longest) for row in zip(*(column[rows] for column in texts), strict=True)]
-        found.add(tokenizer(*map(list, zip(*made, strict=True)), truncation=True, max_length=longest))
-    return found.columns

@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-import transformers
 
+from luthier.studies.strategy import Generation
 from luthier.studies.wire import Metrics
-from luthier.trials.data.class_targets import ClassTargets
+from luthier.trials.data.class_targets import ClassTargets, TagTargets
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.input_lengths import InputLengths, measured_rows
 from luthier.trials.data.splits import Split
 from luthier.trials.errors import BadData
 from luthier.trials.model.pretrained import Pretrained, check_tokenizer
 from luthier.trials.tasks import text
-from luthier.trials.tasks.classification import Classification, set_single_label
+from luthier.trials.tasks.classification import Classification
 from luthier.trials.tasks.metrics import LABEL, PREDICTED, classification_scores, entity_counts, entity_f1
 from luthier.trials.tasks.scoring import Batch, Tensors
 from luthier.trials.tasks.statistics import Statistics
@@ -68,6 +68,7 @@ class TokenClassification(Classification):
     """A token classifier over token ids; `max_length` is in tokens. A row is (part of) a sentence, a unit is a word."""
 
     name = "token-classification"
+    targets = TagTargets
 
     def check(self, folder: Path, name: str) -> None:
         """Raise BadData when the folder holds no tokenizer."""
@@ -75,7 +76,7 @@ class TokenClassification(Classification):
 
     def load(self, folder: Path, name: str, targets: ClassTargets) -> Pretrained:
         """Load tokenizer and token classifier. Raises BadData, also for a tokenizer that cannot tell words apart."""
-        pretrained = text.load(transformers.AutoModelForTokenClassification, folder, name, targets.label_names)
+        pretrained = text.load(self.name, folder, name, self.head(targets))
         if not pretrained.processor.is_fast:
             raise BadData(
                 f"{name}: its tokenizer cannot say which word a token is of; save its fast version (tokenizer.json).",
@@ -155,9 +156,15 @@ class TokenClassification(Classification):
             "loss": scores["loss"],
         }
 
-    def export(self, pretrained: Pretrained, examples: Split, targets: ClassTargets, max_length: int) -> Usage:
+    def export(
+        self,
+        pretrained: Pretrained,
+        examples: Split,
+        targets: ClassTargets,
+        max_length: int,
+        generation: Generation,
+    ) -> Usage:
         """Save the longest input with the tokenizer; the code on the card tells words apart as the score does."""
-        set_single_label(pretrained)
         tokenizer = text.saved_tokenizer(pretrained, max_length)
         options = {"space": " "} if _needs_spaces(pretrained.processor) else {}
         arguments = "".join(f", {name}={value!r}" for name, value in options.items())

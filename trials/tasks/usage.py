@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-Values = dict[str, float]  # label -> probability
+Value = float | str  # a probability or another number, or a text
+Values = Mapping[str, Value]  # name, such as a label -> value
 Answer = Callable[[Any], Sequence[Values]]  # example -> the values of each of its units
 PROCESSORS = {
     "tokenizer": "AutoTokenizer",

@@ -25,6 +25,7 @@ from luthier.trials.tasks.base import Loss, TaskCode
 from luthier.trials.tasks.scoring import Batch
 from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.training.collector import Collector, joined
+from luthier.trials.training.generation import Writing
 from luthier.trials.training.halving import run_halving
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.open_study import OpenStudy
@@ -173,7 +174,12 @@ class Engine:
 
     @torch.no_grad()  # not inference_mode: a model may cache a tensor (rotary tables) that training needs again
     def evaluate(
-        self, encoded: Encoded, targets: Targets, tick: Callable[[], None] = lambda: None, own: Targets | None = None
+        self,
+        encoded: Encoded,
+        targets: Targets,
+        tick: Callable[[], None] = lambda: None,
+        own: Targets | None = None,
+        writing: Writing | None = None,
     ) -> Statistics:
         """Return the statistics of the model's answers to a split, from which every metric is computed.
 
@@ -184,6 +190,7 @@ class Engine:
             targets: What is learned from its data.
             tick: Called before each batch; it may raise to end the evaluation.
             own: What the model has learned; None: the same.
+            writing: Which texts the model writes; None: none.
 
         Raises:
             torch.OutOfMemoryError: A single example does not fit.
@@ -193,18 +200,20 @@ class Engine:
         collector = Collector(self._task, encoded, targets, targets if own is None else own)
         for rows in batches:
             tick()
-            in_pieces = self._answers_in_pieces(encoded, rows)
+            in_pieces = self._answers_in_pieces(encoded, rows, writing)
             collector.add(rows, run_halving(in_pieces, len(rows), self._micro_batch, remember=False))
         return collector.statistics()
 
-    def _answers_in_pieces(self, encoded: Encoded, rows: Sequence[int]) -> Callable[[int], Batch]:
-        """Return a function that computes the rows' answers in pieces of a size."""
+    def _answers_in_pieces(
+        self, encoded: Encoded, rows: Sequence[int], writing: Writing | None = None
+    ) -> Callable[[int], Batch]:
+        """Return a function that computes the rows' answers in pieces of a size, and has texts written."""
 
-        def compute(size: int) -> Batch:
-            computed = [self._task.answers(*self.outputs(encoded, piece)) for piece in pieces(encoded, rows, size)]
-            return joined(computed)
+        def answers(piece: Sequence[int]) -> Batch:
+            computed = self._task.answers(*self.outputs(encoded, piece))
+            return computed if writing is None else computed | writing.tokens(self.model, self._task, encoded, piece)
 
-        return compute
+        return lambda size: joined([answers(piece) for piece in pieces(encoded, rows, size)])
 
     def collate(self, encoded: Encoded, rows: Sequence[int]) -> Mapping[str, torch.Tensor]:
         """Return the model's inputs for some examples, as a padded batch on its device.

@@ -104,7 +104,7 @@ class ModelCache:
     def _read(self, assignment: Assignment) -> Data:
         spec = assignment.spec
         # Files of images and sounds may be replaced although their table stays the same: a new study reads them again.
-        study = assignment.study if {"image", "audio"} & set(spec.task_info.columns) else None
+        study = assignment.study if spec.task_info.media else None
         stamps = source_stamps(spec.dataset.source)
         key = (spec.task, spec.seed, spec.semantics, spec.dataset.model_dump_json(), stamps, study)
         verify = assignment.inspection is None
@@ -112,7 +112,8 @@ class ModelCache:
             self._data = None  # never hold two studies' data in memory
             for cached in self._models.values():
                 cached.encoded.clear()
-            self._data = (key, load_data(spec.dataset, spec.task, spec.seed, verify, spec.semantics))
+            kind = task_code(spec.task).targets
+            self._data = (key, load_data(spec.dataset, spec.task, kind, spec.seed, verify, spec.semantics))
             self._verified = verify
         data = self._data[1]
         if assignment.inspection is not None and assignment.inspection.fingerprint != data.fingerprint:

@@ -1,9 +1,10 @@
-"""A task that classifies nothing runs through every job: only its targets and its task code know what is learned."""
+"""A task that classifies nothing runs through every job: a file with its code, an entry that the service knows."""
 
 import csv
 import gzip
 import json
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +12,14 @@ from typing import Any, Self
 
 import pytest
 import torch
-import transformers
 from torch.nn import functional
 
 from luthier.studies import tasks
 from luthier.studies.protocol import Assignment, AssignmentKind
-from luthier.studies.tasks import Metric, Task
+from luthier.studies.strategy import Generation
+from luthier.studies.task import Metric, Task
 from luthier.studies.wire import Metrics
-from luthier.trials.data import targets as kinds
-from luthier.trials.data.encoded import Encoded, take
+from luthier.trials.data.encoded import Encoded, Values, take
 from luthier.trials.data.splits import Split
 from luthier.trials.data.tabular import Table
 from luthier.trials.data.targets import Targets
@@ -28,12 +28,12 @@ from luthier.trials.jobs.compare import compare
 from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.inspect import inspect
 from luthier.trials.jobs.train import train
-from luthier.trials.model.pretrained import Pretrained
-from luthier.trials.tasks import registry, text
-from luthier.trials.tasks.base import Loss, TaskCode
+from luthier.trials.model.pretrained import Head, Pretrained
+from luthier.trials.tasks import text
+from luthier.trials.tasks.base import Loss
 from luthier.trials.tasks.scoring import Batch, Constant, Reference, Tensors
 from luthier.trials.tasks.statistics import Statistics
-from luthier.trials.tasks.text_classification import TextClassification
+from luthier.trials.tasks.text_inputs import TextInputs
 from luthier.trials.tasks.usage import Usage, call
 from luthier.trials.training.model_cache import ModelCache
 from tests.support.archives import unpack_tar
@@ -81,23 +81,18 @@ class SquaredError(Loss):
         return functional.mse_loss(outputs["logits"][:, 0], wanted, reduction="sum")
 
 
-class TextRegression(TaskCode[Numbers]):
-    name = "text-regression"
+class TextGrading(TextInputs[Numbers]):
+    name = "text-grading"
+    targets = Numbers
 
-    def check(self, folder: Path, name: str) -> None:
-        TextClassification().check(folder, name)
+    def head(self, targets: Numbers) -> Head:
+        return Head(["grade"], {"problem_type": "regression"})
 
-    def load(self, folder: Path, name: str, targets: Numbers) -> Pretrained:
-        return text.load(transformers.AutoModelForSequenceClassification, folder, name, ["value"])
-
-    def encode(self, pretrained: Pretrained, split: Split, max_length: int) -> Encoded:
-        return TextClassification().encode(pretrained, split, max_length)
-
-    def collate(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
-        return text.collate(encoded, rows)
+    def encode_targets(self, rows: Sequence[Any]) -> dict[str, Values]:
+        return {"numbers": torch.tensor(rows)}
 
     def collate_targets(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
-        return {"numbers": torch.as_tensor(take(encoded.targets["labels"], rows))}
+        return {"numbers": torch.as_tensor(take(encoded.targets["numbers"], rows))}
 
     def counted(self, outputs: Tensors, targets: Tensors) -> torch.Tensor:
         return outputs["logits"]
@@ -111,25 +106,28 @@ class TextRegression(TaskCode[Numbers]):
     def statistics(self, answers: Tensors, encoded: Encoded, rows: Sequence[int]) -> Batch:
         return dict(answers)
 
-    def export(self, pretrained: Pretrained, examples: Split, targets: Numbers, max_length: int) -> Usage:
-        pretrained.model.config.problem_type = "regression"
+    def export(
+        self,
+        pretrained: Pretrained,
+        examples: Split,
+        targets: Numbers,
+        max_length: int,
+        generation: Generation,
+    ) -> Usage:
         options = {"truncation": True}
         return Usage(
             tag="text-classification",
             auto="AutoModelForSequenceClassification",
             kind="tokenizer",
             processor=text.saved_tokenizer(pretrained, max_length),
-            names=("value",),
+            names=("grade",),
             code=f"from transformers import pipeline\n\nprint({call('text-classification', options)}('A text.'))",
             options=options,
         )
 
-    def given(self, pretrained: Pretrained, examples: Split, row: int, max_length: int) -> str:
-        found: str = examples.columns["text"][row]
+    def used(self, answers: Tensors, encoded: Encoded, rows: Sequence[int]) -> list[list[float]]:
+        found: list[list[float]] = answers["said"][:, None].tolist()
         return found
-
-    def used(self, answers: Tensors) -> torch.Tensor:
-        return answers["said"][:, None]
 
     def scores(self, statistics: Statistics, targets: Numbers) -> Metrics:
         true = (statistics.units["true"].double() - targets.mean) / targets.deviation
@@ -158,10 +156,9 @@ def rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Register the task; return its data: sentences with 1 to 2 points for their class, and some for their length."""
     found = tasks.TASKS["text-classification"]
     metrics = (Metric("pearson", True, "Correlation."), Metric("loss", False, "Mean squared error."))
-    task = Task("text-regression", "A number for a text.", found.columns, metrics, found.baseline, targets="number")
+    task = Task("text-grading", "A number for a text.", found.auto, found.columns, metrics, found.baseline)
     monkeypatch.setitem(tasks.TASKS, task.name, task)  # type: ignore[arg-type]
-    monkeypatch.setitem(kinds._KINDS, "number", f"{__name__}:Numbers")
-    monkeypatch.setitem(registry._CLASSES, task.name, f"{__name__}:TextRegression")
+    monkeypatch.setitem(sys.modules, "luthier.trials.tasks.text_grading", sys.modules[__name__])
     with (tmp_path / "numbers.csv").open("w", newline="") as file:
         pairs = [(words, 40.0 + 10 * (label == "joy") + len(words) / 50) for words, label in tiny_rows(240)]
         csv.writer(file).writerows([("text", "label"), *pairs])
@@ -172,7 +169,7 @@ def rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_it_is_inspected_trained_evaluated_packed_and_compared(
     assign: Callable[..., Assignment], rows: Path, tmp_path: Path, depth: int, least: float, most: float
 ) -> None:
-    given = {"spec": {"task": "text-regression", "dataset": {"source": str(rows)}}, "params": {"freeze_depth": depth}}
+    given = {"spec": {"task": "text-grading", "dataset": {"source": str(rows)}}, "params": {"freeze_depth": depth}}
     warm = ModelCache()
     found = inspect(assign(AssignmentKind.INSPECT, **given), Memory(tmp_path / "inspection"), warm)
     assert (found.label_names, found.labels) == ([], {})

@@ -37,7 +37,7 @@ def test_every_task_is_tested_with_an_architecture() -> None:
 
 
 def test_a_missing_library_hurts_only_the_task_that_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("image_classification", "text_classification"):
+    for module in ("image_classification", "image_inputs", "encoded_images", "text_classification"):
         monkeypatch.delitem(sys.modules, f"luthier.trials.tasks.{module}", raising=False)
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(ImportError, match="PIL"):

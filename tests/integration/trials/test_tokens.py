@@ -15,13 +15,14 @@ from luthier.studies.protocol import Assignment
 from luthier.studies.spec import StudySpec
 from luthier.trials.data.class_targets import TagTargets
 from luthier.trials.data.encoded import Encoded
-from luthier.trials.data.load import Data, load_data
+from luthier.trials.data.load import Data
 from luthier.trials.data.splits import Split
 from luthier.trials.errors import BadData
 from luthier.trials.jobs.train import train
 from luthier.trials.model.pretrained import Pretrained
 from luthier.trials.tasks.token_classification import TokenClassification
 from luthier.trials.training.model_cache import ModelCache
+from tests.support.data import load_data
 from tests.support.tiny import tiny_bpe, tiny_sentences
 from tests.support.trials import Memory
 

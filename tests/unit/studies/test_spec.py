@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from luthier.studies.semantics import NEWEST_SEMANTICS
 from luthier.studies.spec import StudySpec, parse_spec, trial_seed
-from luthier.studies.tasks import TASKS, Task
+from luthier.studies.task import Task
+from luthier.studies.tasks import TASKS
 from tests.support.specs import DOCUMENT, MISSING, document
 
 LR = "space.learning_rate"

@@ -10,7 +10,7 @@ from luthier.studies.results import Batching
 from luthier.trials.data.batches import evaluation_batches, pieces, training_batches
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.tasks import text
-from luthier.trials.tasks.image_inputs import ExactImages
+from luthier.trials.tasks.encoded_images import ExactImages
 
 
 def encoded(lengths: list[int], batching: Batching) -> Encoded:

@@ -10,8 +10,9 @@ import pyarrow.parquet
 import pytest
 
 from luthier.studies.dataset import Dataset
-from luthier.trials.data.load import Data, load_data
+from luthier.trials.data.load import Data
 from luthier.trials.errors import BadData
+from tests.support.data import load_data
 from tests.support.tiny import tiny_csv, tiny_rows
 
 GOOD = "text,label\n" + "".join(f"{text},{label}\n" for text, label in tiny_rows(12))

@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 from luthier.studies.dataset import Dataset
-from luthier.trials.data.load import Data, load_data
+from luthier.trials.data.load import Data
 from luthier.trials.data.media_folders import folder_stamps, read_folder
 from luthier.trials.errors import BadData
+from tests.support.data import load_data
 
 
 def load(source: Any, task: str = "image-classification", seed: int = 0, **options: Any) -> Data:

@@ -6,11 +6,11 @@ import pytest
 
 from luthier.studies.dataset import Dataset, SplitFiles
 from luthier.trials.data import sources
-from luthier.trials.data.load import load_data
 from luthier.trials.data.readers import FILE_READERS
 from luthier.trials.data.sources import HubDataset, LocalFile, LocalFolder, locate, read_hub, source_stamps
 from luthier.trials.errors import BadData
 from luthier.trials.paths import FORMATS
+from tests.support.data import load_data
 from tests.support.tiny import tiny_csv
 
 SPEC_PATH = ("dataset", "source")

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from luthier.studies.dataset import Dataset
-from luthier.trials.data.load import Data, load_data
+from luthier.trials.data.load import Data
+from tests.support.data import load_data
 from tests.support.tiny import tiny_rows
 
 ROWS = list(dict.fromkeys(tiny_rows(1300, seed=5)))  # distinct sentences

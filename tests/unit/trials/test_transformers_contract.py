@@ -111,3 +111,11 @@ def test_conv1d_holds_its_weight_transposed() -> None:
     assert transformers.Conv1D(3, 5).weight.shape == (5, 3), (
         "transformers.Conv1D holds its weight otherwise: trials/model/lora.py adapts it with fan_in_fan_out"
     )
+
+
+def test_model_mapping_knows_the_configurations_of_an_auto_class() -> None:
+    mapping = transformers.AutoModelForSequenceClassification._model_mapping
+    known = transformers.BertConfig in mapping, transformers.Wav2Vec2Config in mapping
+    assert known == (True, False), (
+        "_model_mapping tells no more what an auto class loads: trials/model/pretrained.py refuses models by it"
+    )

@@ -10,7 +10,8 @@ import numpy
 from PIL import Image
 
 from luthier.studies.dataset import Dataset
-from luthier.trials.data.load import Data, load_data
+from luthier.trials.data.load import Data
+from tests.support.data import load_data
 
 
 @cache

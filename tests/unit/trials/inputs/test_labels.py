@@ -14,8 +14,9 @@ from luthier.studies.dataset import Dataset
 from luthier.studies.findings import Finding, Severity
 from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.data.label_findings import label_findings
-from luthier.trials.data.load import Data, load_data
+from luthier.trials.data.load import Data
 from luthier.trials.errors import BadData
+from tests.support.data import load_data
 from tests.support.findings import about
 
 CODES = ("labels-merged", "near-equal-labels", "missing-labels")

@@ -12,10 +12,11 @@ import pytest
 
 from luthier.studies.dataset import Dataset
 from luthier.studies.findings import Severity
-from luthier.trials.data.load import Data, load_data
+from luthier.trials.data.load import Data
 from luthier.trials.data.repeats import first_rows, joined_groups, plain_text
 from luthier.trials.data.splits import Split, draw_splits
 from luthier.trials.errors import BadData
+from tests.support.data import load_data
 from tests.support.findings import about
 from tests.support.tiny import tiny_rows
 from tests.unit.trials.inputs.media_trees import jpeg

@@ -1,0 +1,99 @@
+"""What the service knows of a task: its columns, metrics, and the baseline that is trial 0 of every study.
+
+`tasks` has an entry of this kind for each task.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from luthier.studies.hyperparameters import AUTO, Params
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score on a data split.
+
+    Attributes:
+        name: Unique in a task.
+        maximize: More is better.
+        about: A sentence for people.
+        binary: It is the share of units (examples, or words of them) that are right, and each is right or wrong.
+        generated: It is of texts that the model writes, token by token, which costs more than a pass: it is measured
+            on the winner, and at each evaluation only where it is the objective.
+    """
+
+    name: str
+    maximize: bool
+    about: str
+    binary: bool = False
+    generated: bool = False
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a column of the data is for.
+
+    Attributes:
+        column: The column's name where a spec gives none.
+        reads: How its values are read: text, words, image, audio; group; or target, by the task's own targets.
+        required: The data must have the column; others are read where a spec names them.
+    """
+
+    column: str
+    reads: str = "text"
+    required: bool = True
+
+
+@dataclass(frozen=True)
+class Task:
+    """A kind of fine-tuning.
+
+    Attributes:
+        name: As the hub's pipeline tags have it, where there is one. The workers' code has the same name.
+        about: A sentence for people.
+        auto: The names of the auto classes in transformers that load its models; the first that knows a model does.
+        columns: Role -> its column.
+        metrics: The first is the default objective.
+        baseline: The configuration a practitioner would try first; a max_length is that of the oldest semantics.
+        refuses: Hyperparameter without meaning here -> why, a sentence.
+    """
+
+    name: str
+    about: str
+    auto: tuple[str, ...]
+    columns: Mapping[str, Role]
+    metrics: tuple[Metric, ...]
+    baseline: Params
+    refuses: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def has_lengths(self) -> bool:
+        """Whether its inputs have a length, which max_length cuts."""
+        return "max_length" not in self.refuses
+
+    @property
+    def shown_baseline(self) -> Params:
+        """The baseline of new studies, as people would write it."""
+        return {**self.baseline, "max_length": AUTO} if self.has_lengths else self.baseline
+
+    def metric(self, name: str) -> Metric | None:
+        """Return the task's metric of this name, or None."""
+        return next((metric for metric in self.metrics if metric.name == name), None)
+
+    def is_binary(self, name: str) -> bool:
+        """Return whether the task's metric of this name is the share of units that are right."""
+        return any(metric.binary for metric in self.metrics if metric.name == name)
+
+    @property
+    def media(self) -> str | None:
+        """The role of images or sounds, or None."""
+        return next((role for role, read in self.columns.items() if read.reads in ("image", "audio")), None)
+
+    @property
+    def generates(self) -> bool:
+        """Whether its models write texts."""
+        return any(metric.generated for metric in self.metrics)
+
+    def is_generated(self, name: str) -> bool:
+        """Return whether the task's metric of this name is of texts that the model writes."""
+        return any(metric.generated for metric in self.metrics if metric.name == name)

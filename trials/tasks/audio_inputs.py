@@ -1,0 +1,178 @@
+"""Inputs that are sounds, for every task with an answer for each.
+
+`max_length` is in milliseconds: the start of each sound that the model hears. Sounds become the model's features once,
+kept as 16-bit floats; a batch is padded as the model's own feature extractor pads.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+import transformers
+
+from luthier.studies.text import one_line
+from luthier.trials.data.encoded import Encoded
+from luthier.trials.data.input_lengths import MILLISECONDS, InputLengths, measured_rows
+from luthier.trials.data.media import named, read_audio, sound_milliseconds
+from luthier.trials.data.splits import Split
+from luthier.trials.errors import BadData
+from luthier.trials.memory import out_of_memory
+from luthier.trials.model import pretrained as models
+from luthier.trials.model.pretrained import Pretrained, check_preprocessor
+from luthier.trials.tasks.base import RowTask
+from luthier.trials.tasks.export import Learned
+from luthier.trials.tasks.scoring import Batch
+
+SHORTEST_SECONDS = 0.05  # a shorter sound is padded with silence: a spectrum needs a window of samples
+FRAME_MILLISECONDS = 10  # between two spectra, as Kaldi computes them
+LEAST_FILLED = 0.5  # mean length by the longest, from which padding all sounds to the longest costs little
+
+
+class AudioInputs(RowTask[Learned]):
+    """A model over waveforms or spectra; `max_length` is in milliseconds. A row is an example is a unit."""
+
+    def check(self, folder: Path, name: str) -> None:
+        """Raise BadData when the folder holds no feature extractor."""
+        check_preprocessor(folder, name)
+
+    def load(self, folder: Path, name: str, targets: Learned) -> Pretrained:
+        """Load feature extractor and model, and try them on a second of silence. Raises BadData."""
+        extractor = models.load_preprocessor(transformers.AutoFeatureExtractor, folder, name)
+        pretrained = models.load(self.name, folder, name, self.head(targets), processor=extractor)
+        try:
+            key, features = _features(pretrained, numpy.zeros(extractor.sampling_rate, numpy.float32))
+            with torch.no_grad():
+                pretrained.model.eval()  # type: ignore[no-untyped-call]
+                pretrained.model(**{key: torch.from_numpy(features)[None].to(pretrained.model.device)})
+        except (ValueError, RuntimeError, TypeError, AttributeError) as error:
+            if out_of_memory(error):
+                raise
+            reason = one_line(error).rstrip(".")
+            raise BadData(
+                f"{name}: what its feature extractor makes does not suit the model: {reason}. "
+                "Save the right one with it.",
+                "model",
+            ) from None
+        return pretrained
+
+    def encode(self, pretrained: Pretrained, split: Split, max_length: int) -> Encoded:
+        """Return the features of the first `max_length` milliseconds of each sound.
+
+        They are waveforms (samples,) or, where the model hears spectra, arrays of one shape for all. Where the model
+        cannot tell padding from sound (no attention mask, or a normalisation over time before it), all waveforms of the
+        split are padded to its longest: the features of an example must not depend on its neighbours in a batch. The
+        inspections of newer studies see that padding changes such a model's answers, and then nothing is padded.
+
+        Raises:
+            BadData: A sound cannot be read.
+        """
+        return self._encoded(pretrained, split, max_length, exactly=False)
+
+    def encode_exactly(self, pretrained: Pretrained, split: Split, max_length: int) -> Encoded:
+        """Return the features as 32-bit floats, none of them padded to the length of others. Raises BadData."""
+        return self._encoded(pretrained, split, max_length, exactly=True)
+
+    def _encoded(self, pretrained: Pretrained, split: Split, max_length: int, exactly: bool) -> Encoded:
+        extractor = pretrained.processor
+        sounds: list[numpy.ndarray] = []
+        key = ""
+        for row in range(len(split)):
+            key, features = _features(pretrained, self.given(pretrained, split, row, max_length))
+            sounds.append(features if exactly else features.astype(numpy.float16))
+        lengths = [len(features) if features.ndim == 1 else 1 for features in sounds]
+        masked = sounds[0].ndim == 1 and bool(getattr(extractor, "return_attention_mask", False))
+        # The same length for all where a sound's features depend on its padding. Also where most sounds are about
+        # as long: then the prefix cache can keep the output of a frozen part for each sound.
+        one_length = not masked or getattr(pretrained.model.config, "feat_extract_norm", "") == "group"
+        one_length = one_length or sum(lengths) >= LEAST_FILLED * max(lengths) * len(lengths)
+        return Encoded(
+            columns={key: sounds},
+            padding={key: float(extractor.padding_value), **({"attention_mask": 0} if masked else {})},
+            targets=self.encode_targets(split.targets),
+            lengths=[max(lengths)] * len(sounds) if one_length and not exactly else lengths,
+            longest=max(lengths),
+        )
+
+    def input_lengths(self, pretrained: Pretrained, split: Split, poll: Callable[[], None]) -> InputLengths:
+        """Measure the sounds in milliseconds, by the headers of their files. Raises BadData."""
+        rows = measured_rows(len(split))
+        lengths = []
+        for i in rows:
+            item = split.columns["audio"][i]
+            lengths.append(sound_milliseconds(item, named(item, i, "sound")))
+            poll()
+        limit = _longest_sound(pretrained)
+        return InputLengths(numpy.array(lengths), rows, len(split), MILLISECONDS, "sound", limit)
+
+    def collate(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
+        """Return features (rows, samples), padded to the longest row, or (rows, ...) of one shape; float32.
+
+        The attention mask, (rows, samples), is there where the model's feature extractor makes one.
+        """
+        ((key, values),) = encoded.columns.items()
+        sounds = [values[i] for i in rows]
+        if sounds[0].ndim > 1:
+            return {key: torch.from_numpy(numpy.stack(sounds)).float()}
+        longest = max(encoded.lengths[i] for i in rows)
+        batch = torch.full((len(rows), longest), encoded.padding[key])
+        mask = torch.zeros((len(rows), longest), dtype=torch.long)
+        for row, sound in enumerate(sounds):
+            batch[row, : len(sound)] = torch.from_numpy(sound)
+            mask[row, : len(sound)] = 1
+        return {key: batch, "attention_mask": mask} if "attention_mask" in encoded.padding else {key: batch}
+
+    def given(self, pretrained: Pretrained, examples: Split, row: int, max_length: int) -> Any:
+        """Return the first `max_length` milliseconds of a sound, (samples,) float32. Raises BadData."""
+        item = examples.columns["audio"][row]
+        rate = pretrained.processor.sampling_rate
+        sound = read_audio(item, named(item, row, "sound"), rate, max_length / 1000)
+        return numpy.pad(sound, (0, max(0, least_samples(pretrained) - len(sound))))
+
+
+def _features(pretrained: Pretrained, sound: numpy.ndarray) -> tuple[str, numpy.ndarray]:
+    """Return the name of the model's input, and its value for one sound at the extractor's rate, float32.
+
+    Raises whatever the feature extractor raises.
+    """
+    extractor = pretrained.processor
+    window = window_samples(pretrained)
+    options = {} if window is None else {"padding": "max_length", "max_length": window, "truncation": True}
+    inputs = extractor(sound, sampling_rate=extractor.sampling_rate, return_tensors="np", **options)
+    key = next(name for name in ("input_values", "input_features") if name in inputs)
+    return key, numpy.asarray(inputs[key][0], dtype=numpy.float32)
+
+
+def window_samples(pretrained: Pretrained) -> int | None:
+    """Return the samples of the window of one length that Whisper hears, by its positions; None for other models."""
+    positions = getattr(pretrained.model.config, "max_source_positions", None)
+    hop: int | None = getattr(pretrained.processor, "hop_length", None)
+    return None if positions is None or hop is None else 2 * int(positions) * hop
+
+
+def _longest_sound(pretrained: Pretrained) -> int | None:
+    """Return the milliseconds of a sound that the model hears at most; None: any sound."""
+    extractor = pretrained.processor
+    if samples := window_samples(pretrained):
+        return samples * 1000 // int(extractor.sampling_rate)
+    if hasattr(extractor, "num_mel_bins") and isinstance(frames := getattr(extractor, "max_length", None), int):
+        return frames * FRAME_MILLISECONDS  # the audio spectrogram transformer cuts its spectra itself
+    return None
+
+
+def most_samples(rate: int, max_length: int) -> int:
+    """Return the samples of `max_length` milliseconds, as `read_audio` cuts."""
+    return max(1, round(max_length / 1000 * rate))
+
+
+def least_samples(pretrained: Pretrained) -> int:
+    """Return the least samples of a sound: for one spectrum, or for as many frames as a mask during training covers."""
+    config = pretrained.model.config
+    least: int = round(SHORTEST_SECONDS * pretrained.processor.sampling_rate)
+    if not hasattr(config, "conv_kernel") or not hasattr(config, "conv_stride"):
+        return least
+    length: int = 1 + getattr(config, "mask_time_length", 1)  # in frames, and then back through the convolutions
+    for kernel, stride in zip(config.conv_kernel[::-1], config.conv_stride[::-1], strict=True):
+        length = (length - 1) * stride + kernel
+    return max(least, length)

@@ -1,0 +1,103 @@
+"""Encoded images, and what a model's image processor makes of one, for the tasks on images."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+
+from luthier.trials.data.encoded import Encoded
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedImages(Encoded):
+    """Images of one size as bytes: column `pixel_values`, (images, 3, height, width), uint8.
+
+    Attributes:
+        factor: (3, 1, 1), by which a byte is multiplied to be a colour value of the model.
+        offset: (3, 1, 1), which is added to that.
+    """
+
+    factor: torch.Tensor
+    offset: torch.Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentedImages(EncodedImages):
+    """Images of many sizes as bytes, to cut from at random: column `image`, each (height, width, 3), uint8.
+
+    Attributes:
+        augmentation: The kind of change, a name of `data.augmentation`.
+        size: Width and height of the model's input.
+        resample: The `PIL.Image.Resampling` with which parts are resized.
+    """
+
+    augmentation: str
+    size: tuple[int, int]
+    resample: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExactImages(Encoded):
+    """Images as their files have them, column `image`; each batch decodes its own.
+
+    Attributes:
+        processor: The model's image processor.
+    """
+
+    processor: Any
+
+
+def keep_statistics_of_lone_values(model: torch.nn.Module) -> None:
+    """Let batch normalisation use its running statistics where a batch has one value a channel: torch refuses that.
+
+    A batch of one small image has one value a channel: the last batch of an epoch, or a piece of a batch that did not
+    fit in memory.
+    """
+
+    def before(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        if module.training and inputs[0].numel() == inputs[0].shape[1]:
+            module.training = False
+            restored.append(module)
+
+    def after(module: torch.nn.Module, inputs: object, output: object) -> None:
+        if restored and restored[-1] is module:
+            restored.pop().training = True
+
+    restored: list[torch.nn.Module] = []
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.register_forward_pre_hook(before)
+            module.register_forward_hook(after)
+
+
+def processed(processor: Any, image: Image.Image) -> torch.Tensor:
+    """Return the model's input for an RGB image: (3, height, width), float32.
+
+    Raises:
+        ValueError: The processor gives something else. Other errors are the processor's own.
+    """
+    pixels: torch.Tensor = processor(images=image, return_tensors="pt")["pixel_values"][0]
+    if pixels.ndim != 3 or len(pixels) != 3:
+        raise ValueError(f"it gives an array of shape {tuple(pixels.shape)} for a colour image")
+    return pixels.float()
+
+
+def colours(processor: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return factor and offset, each (3, 1, 1), by which the processor turns a byte into a model's colour value.
+
+    They are measured on a black and a white image, so that every way of writing them in a configuration is understood.
+
+    Raises:
+        ValueError: The processor does more to colours than a factor and an offset for each channel.
+    """
+    height, width = processed(processor, Image.new("RGB", (64, 64))).shape[1:]
+    size = (width, height)
+    black, white = (processed(processor, Image.new("RGB", size, colour)) for colour in ("black", "white"))
+    factor = (white - black)[:, :1, :1] / 255
+    offset = black[:, :1, :1]
+    if not torch.allclose(black, offset.expand_as(black)) or not torch.allclose(white - black, 255 * factor):
+        raise ValueError("it does not treat all places of an image alike")
+    if not (factor > 0).all():
+        raise ValueError("it makes black and white the same")
+    return factor, offset
