@@ -134,6 +134,15 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
         _choice("class_weighting", "none", "Loss weight of each class.", "none", "balanced"),
         Hyperparameter("max_length", "int", 128, LENGTH_ABOUT, 2, 1_000_000, auto=True, auto_default=True),
         _choice(
+            "pooling",
+            AUTO,
+            "Tokens whose vectors give a text its answer, where the model's class has a choice; auto: by a probe.",
+            AUTO,
+            "first",
+            "mean",
+            "last",
+        ),
+        _choice(
             "strategy", "full", "What is trained above the freeze depth: all, or low-rank adapters.", "full", "lora"
         ),
     )

@@ -4,7 +4,7 @@ A worker sends one within its `Outcome`; the service stores it as JSON, so its f
 """
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
@@ -71,6 +71,8 @@ class ModelSummary(Message):
     trainable_parameters: list[Count] = Field(max_length=BLOCKS + 1)
     # Written only where it is not the usual one; so inspections from before it was looked for are written as they were.
     batching: Batching = Field(Batching.RIGHT, exclude_if=lambda batching: batching is Batching.RIGHT)
+    # What `pooling: auto` stands for; None where the model's class has one pooling.
+    pooling: Literal["first", "mean", "last"] | None = Field(None, exclude_if=lambda pooling: pooling is None)
 
 
 class Majority(Message):

@@ -5,7 +5,7 @@ exist asks for it by one of the names below, each the semantics from which on th
 """
 
 OLDEST_SEMANTICS = 1
-NEWEST_SEMANTICS = 2
+NEWEST_SEMANTICS = 3
 
 LABELS_MERGED = 2
 """Spellings of a label are one class, also where a model has learned another spelling than today's data have."""
@@ -25,3 +25,7 @@ STANDSTILL_ENDS = 2
 """The pruner `patient` ends trials whose score stands still."""
 IDLE_PRUNER_REFUSED = 2
 """A pruner that can end no trial is refused, and a default one is left out."""
+POOLING_PROBED = 3
+"""`pooling: auto` is what a linear probe finds at the inspection. Before, each model pools as its checkpoint says."""
+POOLER_TRAINED = 3
+"""No freeze depth freezes a model's pooler: it belongs to the head. Before, it is frozen with the top block."""

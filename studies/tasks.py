@@ -47,6 +47,7 @@ TASKS: Mapping[str, Task] = {
             ),
             # From the same grid; sentences hold many labels, so the smaller batch.
             baseline={"learning_rate": 5e-5, "batch_size": 16, "epochs": 3, "weight_decay": 0.01, "freeze_depth": 0},
+            refuses={"pooling": "has no meaning for words: each has an answer of its own; leave it out"},
         ),
         Task(
             name="image-classification",
@@ -60,7 +61,10 @@ TASKS: Mapping[str, Task] = {
                 Metric("loss", False, "Mean cross-entropy, without label smoothing or class weights."),
             ),
             baseline={"learning_rate": 2e-4, "batch_size": 32, "epochs": 5, "weight_decay": 0.01, "freeze_depth": 0},
-            refuses={"max_length": "has no meaning for images: the model's own processor resizes them; leave it out"},
+            refuses={
+                "max_length": "has no meaning for images: the model's own processor resizes them; leave it out",
+                "pooling": "has no meaning for images: their models have one pooling; leave it out",
+            },
         ),
         Task(
             name="audio-classification",
@@ -81,6 +85,7 @@ TASKS: Mapping[str, Task] = {
                 "freeze_depth": 0,
                 "max_length": 5000,
             },
+            refuses={"pooling": "has no meaning for sounds: their models have one pooling; leave it out"},
         ),
     )
 }

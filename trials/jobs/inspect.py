@@ -13,16 +13,18 @@ from luthier.studies.findings import MOST_FINDINGS, Finding, warnings_of
 from luthier.studies.hyperparameters import Params, complete
 from luthier.studies.protocol import Assignment
 from luthier.studies.results import Estimates, Inspection, Majority, ModelSummary
-from luthier.studies.semantics import BATCHING_FOUND
+from luthier.studies.semantics import BATCHING_FOUND, POOLING_PROBED
 from luthier.studies.space import Space
 from luthier.studies.spec import StudySpec
 from luthier.trials.data.input_lengths import InputLengths
 from luthier.trials.errors import BadData
 from luthier.trials.jobs.batch_fits import batch_fits
+from luthier.trials.jobs.doubts import doubt_findings
 from luthier.trials.jobs.estimates import estimate, over_models
 from luthier.trials.jobs.length_findings import auto_length, length_findings
 from luthier.trials.jobs.lookups import check_lookups
 from luthier.trials.jobs.neighbours import batching_findings, find_batching
+from luthier.trials.jobs.pooling_choice import choose_pooling
 from luthier.trials.jobs.references import reference_scores
 from luthier.trials.model import lora
 from luthier.trials.session import Session
@@ -62,6 +64,7 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
         blocks=first.blocks,
         trainable_parameters=first.trainable_parameters,
         batching=first.batching,
+        pooling=first.pooling,
         further_models=further,
         label_names=data.label_names,
         labels=data.labels,
@@ -134,7 +137,11 @@ def _inspect_model(
     if spec.semantics >= BATCHING_FOUND:
         study.batch_as(find_batching(study, longest))
         report.add(batching_findings(name, study.batching))
+    pooling = None
+    if spec.semantics >= POOLING_PROBED:
+        pooling = choose_pooling(spec, study, longest, session.poll, session.log)
     if report.majority is None:
+        report.add(doubt_findings(study, longest, session.poll))
         references = reference_scores(spec, study, longest)
         report.majority = references.majority
         report.add(references.findings)
@@ -143,7 +150,7 @@ def _inspect_model(
     for fit in fits:
         if not fit.fits:
             cache.micro_batch.lower(fit.micro_batch)
-    summary = found.summary.model_copy(update={"batching": study.batching})
+    summary = found.summary.model_copy(update={"batching": study.batching, "pooling": pooling})
     estimates = estimate(assignment, study, params, fits, session, cache.micro_batch)
     return replace(found, summary=summary, estimates=estimates)
 

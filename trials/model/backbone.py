@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from luthier.studies.results import Block
 from luthier.trials.errors import BadData
-from luthier.trials.model.blocks import base_of, find_blocks, head_of, parameter_count
+from luthier.trials.model.blocks import base_of, find_blocks, head_of, parameter_count, pooler_of
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Backbone:
         names: The blocks' names in the model, bottom first.
         blocks: The blocks, bottom first.
         layers: The layer index of each parameter, 0 to L + 1, by its name.
-        unfrozen: Names of the parameters that no depth freezes: the head, and those that the checkpoint did not hold.
+        unfrozen: Names of the parameters that no depth freezes: the head, the pooler, and those that the checkpoint did
+            not hold.
     """
 
     model: PreTrainedModel
@@ -39,12 +40,15 @@ class Backbone:
     unfrozen: frozenset[str]
 
     @classmethod
-    def find(cls, model: PreTrainedModel, fresh: frozenset[str] = frozenset()) -> "Backbone":
+    def find(
+        cls, model: PreTrainedModel, fresh: frozenset[str] = frozenset(), *, pooler_frozen: bool = False
+    ) -> "Backbone":
         """Find a model's blocks.
 
         Args:
             model: The model.
             fresh: Names of the parameters that the checkpoint did not hold; frozen, they would stay random.
+            pooler_frozen: The pooler belongs to the backbone, as in studies of older semantics.
 
         Raises:
             BadData: The model has no blocks.
@@ -56,7 +60,8 @@ class Backbone:
             raise BadData(text, "model")
         names = {id(module): name for name, module in model.named_modules()}
         layers = _layer_indices(model, base, blocks)
-        return cls(model, base, [names[id(b)] for b in blocks], blocks, layers, head_of(model) | fresh)
+        unfrozen = head_of(model) | fresh | (frozenset() if pooler_frozen else pooler_of(model))
+        return cls(model, base, [names[id(b)] for b in blocks], blocks, layers, unfrozen)
 
     @property
     def depth(self) -> int:

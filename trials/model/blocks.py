@@ -24,6 +24,15 @@ def head_of(model: PreTrainedModel) -> frozenset[str]:
     return frozenset(name for name, p in model.named_parameters() if id(p) not in inside)
 
 
+def pooler_of(model: PreTrainedModel) -> frozenset[str]:
+    """Return the names of the parameters of the backbone's pooler, which makes one vector of its tokens' (BERT, ViT).
+
+    Many checkpoints hold one that was never trained: their authors used the tokens' vectors, as sentence embeddings do.
+    """
+    inside = {id(p) for p in base_of(model).parameters()}
+    return frozenset(n for n, p in model.named_parameters() if id(p) in inside and "pooler" in n.split("."))
+
+
 def parameter_count(module: nn.Module) -> int:
     """Return the number of a module's parameters, those of its children included."""
     return sum(p.numel() for p in module.parameters())

@@ -23,6 +23,7 @@ from luthier.trials.model import libraries
 from luthier.trials.model.blocks import head_of
 from luthier.trials.model.folder import check_readable, configuration, read_json
 from luthier.trials.model.fresh import draw_fresh, dropout_probabilities
+from luthier.trials.model.pooling import Pooling
 from luthier.trials.model.weights import check_complete, check_finite
 
 PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
@@ -132,6 +133,7 @@ class Pretrained:
         dropout: (module, attribute, the model's own probability) of each dropout probability.
         replaced: (parent, name, own layer) of each layer that an adapter has replaced.
         table_sizes: Input name -> the number of ids that the model has embeddings for.
+        pooling: The poolings that its class allows; None: it has one.
     """
 
     model: PreTrainedModel
@@ -141,6 +143,7 @@ class Pretrained:
     dropout: list[tuple[nn.Module, str, float]]
     replaced: list[tuple[nn.Module, str, nn.Module]] = field(default_factory=list)
     table_sizes: dict[str, int] = field(default_factory=dict)
+    pooling: Pooling | None = None
 
     def reset(self, seed: int, dropout: float = -1.0) -> PreTrainedModel:
         """Give the model its pretrained weights and a new head; all parameters train, and adapters are gone.
@@ -204,7 +207,14 @@ def load(task: str, folder: Path, name: str, head: Head, processor: Any) -> Pret
     draws.enable_shortcuts(model)
     pristine = {key: tensor.detach().to("cpu", copy=True) for key, tensor in _tensors(model).items()}
     check_finite(model, {key: tensor for key, tensor in pristine.items() if key not in fresh}, name)
-    return Pretrained(model, processor, fresh & parameters, pristine, list(dropout_probabilities(model)))
+    return Pretrained(
+        model,
+        processor,
+        fresh & parameters,
+        pristine,
+        list(dropout_probabilities(model)),
+        pooling=Pooling.find(model),
+    )
 
 
 def auto_classes(task: str) -> list[Any]:

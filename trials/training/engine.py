@@ -102,7 +102,8 @@ class Engine:
         if first.batching in UNCUT:
             session.log(f"computes every block of every row: {UNCUT[first.batching]}")
             return
-        changed = () if first.batching is Batching.RIGHT else (first.batching.value,)
+        changed: tuple[str, ...] = () if first.batching is Batching.RIGHT else (first.batching.value,)
+        changed += () if study.pooling is None else (study.pooling,)
         context = PrefixContext(
             key=(study.key, study.data.fingerprint, params["max_length"], self.precision.key, *changed),
             backbone=study.backbone,

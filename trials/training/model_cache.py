@@ -12,6 +12,7 @@ from torch import nn
 from luthier.studies.disk import is_full
 from luthier.studies.protocol import Assignment
 from luthier.studies.results import Batching
+from luthier.studies.semantics import POOLER_TRAINED
 from luthier.studies.spec import StudySpec
 from luthier.studies.text import one_line
 from luthier.trials.data.load import Data, load_data
@@ -74,11 +75,14 @@ class ModelCache:
         task.check(folder, name)
         data = self.data(assignment)
         files = sorted(file for file in folder.iterdir() if file.is_file())  # weights, configuration, processor
-        key = (spec.task, str(folder), tuple((file.name, path_stamp(file)) for file in files), data.targets.identity)
+        stamps = tuple((file.name, path_stamp(file)) for file in files)
+        pooler_frozen = spec.semantics < POOLER_TRAINED
+        key = (spec.task, str(folder), stamps, data.targets.identity, pooler_frozen)
         self._make_room(key, name, spec)
         if key not in self._models:
             pretrained = task.load(folder, name, data.targets)
-            self._models[key] = CachedModel(name, key, pretrained, Backbone.find(pretrained.model, pretrained.fresh))
+            backbone = Backbone.find(pretrained.model, pretrained.fresh, pooler_frozen=pooler_frozen)
+            self._models[key] = CachedModel(name, key, pretrained, backbone)
         cached = self._models[key] = self._models.pop(key)  # the most recently used
         _move(cached.pretrained.model, device())
         study = (self._data and self._data[0], assignment.study, spec.model)
@@ -89,7 +93,8 @@ class ModelCache:
             self.micro_batch.lower(assignment.micro_batch)
         inspected = assignment.inspection and assignment.inspection.models[spec.models.index(name)]
         batching = inspected.batching if inspected else Batching.RIGHT
-        return OpenStudy(task, data, folder, cached, spec.augmentation, batching)
+        pooling = inspected.pooling if inspected else None
+        return OpenStudy(task, data, folder, cached, spec.augmentation, batching, pooling)
 
     def data(self, assignment: Assignment) -> Data:
         """Return the assignment's examples, checked and split.

@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from luthier.studies.hyperparameters import Params
+from luthier.studies.hyperparameters import AUTO, Params
 from luthier.studies.results import Batching
 from luthier.studies.wire import Metrics
 from luthier.trials.data.encoded import Encoded
@@ -37,7 +37,7 @@ class CachedModel:
         key: Its files with their times, and what it learns.
         pretrained: Model and processor.
         backbone: The model's blocks.
-        prefixes: Batching -> its frozen prefixes and shortcuts.
+        prefixes: Batching and pooling -> its frozen prefixes and shortcuts.
         encoded: (split, max_length, augmentation, batching) -> the split as the model's inputs, least recently used
             first.
         lengths: The fingerprint of data, and the lengths of its training inputs.
@@ -47,7 +47,7 @@ class CachedModel:
     key: Hashable
     pretrained: Pretrained
     backbone: Backbone
-    prefixes: dict[Batching, PrefixCache] = field(default_factory=lambda: defaultdict(PrefixCache))
+    prefixes: dict[tuple[Batching, str | None], PrefixCache] = field(default_factory=lambda: defaultdict(PrefixCache))
     encoded: dict[tuple[str, int, str, Batching], Encoded] = field(default_factory=dict)
     lengths: tuple[str, InputLengths | None] | None = None
 
@@ -69,6 +69,7 @@ class OpenStudy:
         backbone: The model's blocks.
         key: Of the model's files and of what it learns.
         batching: How the model's inputs are put into batches; `batch_as` changes it.
+        pooling: How the model pools, which `pool_as` sets; None: as its class always does, or as its checkpoint says.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class OpenStudy:
         cached: CachedModel,
         augmentation: str,
         batching: Batching = Batching.RIGHT,
+        auto_pooling: str | None = None,
     ) -> None:
         self.task = task
         self.name = cached.name
@@ -90,6 +92,8 @@ class OpenStudy:
         self._cached = cached
         self._encoded = cached.encoded
         self._augmentation = augmentation
+        self._auto_pooling = auto_pooling
+        self.pooling: str | None = None
         self.batch_as(batching)
 
     def batch_as(self, batching: Batching) -> None:
@@ -99,10 +103,19 @@ class OpenStudy:
         if isinstance(tokenizer, PreTrainedTokenizerBase):
             tokenizer.padding_side = "left" if batching is Batching.LEFT else "right"
 
+    def pool_as(self, pooling: str) -> None:
+        """Let the model pool as a configuration says; `auto` is what the inspection found."""
+        possible = self.pretrained.pooling
+        if possible is None:
+            return
+        chosen = (self._auto_pooling or possible.own) if pooling == AUTO else pooling
+        self.pooling = None if chosen == possible.own else chosen
+        possible.set(self.pretrained.model, chosen)
+
     @property
     def prefixes(self) -> PrefixCache:
         """The model's frozen prefixes and shortcuts."""
-        return self._cached.prefixes[self.batching]
+        return self._cached.prefixes[self.batching, self.pooling]
 
     def encoded(self, split: str, max_length: int) -> Encoded:
         """Return a split as the model's inputs; it is kept for later trials.

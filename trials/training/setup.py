@@ -95,6 +95,7 @@ def prepare(study: OpenStudy, params: Params, seed: int) -> tuple[nn.Module, Bac
     Raises:
         BadData: The configuration has adapters, and peft is not installed.
     """
+    study.pool_as(str(params["pooling"]))
     model = study.pretrained.reset(derive(seed, "head"), float(params["dropout"]))
     if params["strategy"] == "lora":
         return model, lora.adapt(study.pretrained, study.backbone, params, derive(seed, "adapters"))
