@@ -27,6 +27,7 @@ from luthier.studies.documents import Document, Path, mapping_of, refuse
 from luthier.studies.hyperparameters import AUTO, complete
 from luthier.studies.model_space import MODEL_SCHEMA, ModelsSpace, check_models
 from luthier.studies.prunable import Trials, prunable_trials, trials_of
+from luthier.studies.rates import rate_problems
 from luthier.studies.results import Inspection
 from luthier.studies.semantics import (
     EPOCHS_OF_TASK,
@@ -147,7 +148,8 @@ class StudySpec(Document):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        problems = [*self._task_problems(), *self._search_problems(), *self._budget_problems()]
+        problems = [*self._task_problems(), *rate_problems(self.space), *self._search_problems()]
+        problems += self._budget_problems()
         if problems:
             raise refuse("spec", *problems)
         return self

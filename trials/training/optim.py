@@ -1,11 +1,9 @@
-"""A configuration's optimizer, learning-rate schedule and penalties.
+"""A configuration's optimizer and penalties.
 
-Set-up and the training loop call it. transformers' `get_scheduler` is not used: its warm-up begins with a step at
-learning rate 0, and its result keeps a count of steps, while a trial that continues needs a function of the step.
+Set-up and the training loop call it; `schedules` has the learning rate's schedules.
 """
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +12,7 @@ from torch import nn
 
 from luthier.studies.hyperparameters import Params
 from luthier.trials.model.backbone import Backbone
+from luthier.trials.training.schedules import Factor, schedule
 
 SGD_MOMENTUM = 0.9
 OPTIMIZER_STATES = {"adamw": 2, "adam": 2, "sgd": 1}
@@ -30,7 +29,7 @@ class Optimization:
     """
 
     optimizer: torch.optim.Optimizer
-    factor: Callable[[int], float]
+    factor: Factor
 
 
 def build(model: nn.Module, backbone: Backbone, params: Params, steps: int) -> Optimization:
@@ -81,26 +80,6 @@ def make_optimizer(groups: list[dict[str, Any]], params: Params) -> torch.optim.
         return torch.optim.SGD(groups, lr=rate, momentum=SGD_MOMENTUM, fused=True)
     kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
     return kind(groups, lr=rate, fused=True)
-
-
-def schedule(params: Params, steps: int) -> Callable[[int], float]:
-    """Return the factor on the learning rate as a function of the optimizer step: linear warm-up, then the decay.
-
-    Args:
-        params: The configuration: `scheduler` and `warmup_ratio`.
-        steps: Optimizer steps of the whole trial; the function takes 0 to `steps` - 1.
-    """
-    warmup_steps = round(float(params["warmup_ratio"]) * steps)
-
-    def factor(step: int) -> float:
-        if step < warmup_steps:
-            return (step + 1) / (warmup_steps + 1)
-        progress = (step - warmup_steps) / max(1, steps - warmup_steps)  # from 0, below 1
-        if params["scheduler"] == "constant":
-            return 1.0
-        return 1.0 - progress if params["scheduler"] == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
-
-    return factor
 
 
 @torch.no_grad()
