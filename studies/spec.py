@@ -24,6 +24,7 @@ from pydantic.json_schema import SkipJsonSchema
 from luthier.studies.dataset import Dataset
 from luthier.studies.dimensions import Range
 from luthier.studies.documents import Document, Path, mapping_of, refuse
+from luthier.studies.early_stopping import EarlyStopping, stopping_problems
 from luthier.studies.hyperparameters import AUTO, complete
 from luthier.studies.model_space import MODEL_SCHEMA, ModelsSpace, check_models
 from luthier.studies.prunable import Trials, prunable_trials, trials_of
@@ -41,6 +42,7 @@ from luthier.studies.strategy import Objective, Pruner, Sampler
 from luthier.studies.tasks import TASKS, Task
 
 TEMPLATE_NAME = "scheduled"  # of a schedule's spec, until a run gives it one
+LATER_KEYS = ("early_stopping",)  # keys of a study that older versions lacked; left out, they are None
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
 Precision = Literal["auto", "float32", "bfloat16"]
 Problems = list[tuple[Path, str]]
@@ -85,6 +87,9 @@ class StudySpec(Document):
     space: Space
     sampler: Sampler = Sampler()
     pruner: Pruner = Pruner()
+    early_stopping: EarlyStopping | None = Field(
+        None, description="End trials whose score stands still; left out: they train to their end."
+    )
     seed: int = Field(0, ge=0, lt=2**32)
     budget: Budget = Budget(trials=30)
     parallel: int = Field(1, ge=1, le=1024, description="Trials that may run at the same time.")
@@ -149,6 +154,7 @@ class StudySpec(Document):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         problems = [*self._task_problems(), *rate_problems(self.space), *self._search_problems()]
+        problems += stopping_problems(self.early_stopping, self.objective, self.pruner, self.max_steps)
         problems += self._budget_problems()
         if problems:
             raise refuse("spec", *problems)

@@ -15,12 +15,13 @@ import torch
 from torch import nn
 
 from luthier.studies.protocol import Assignment, Reason
+from luthier.studies.spec import StudySpec
 from luthier.studies.wire import Metrics
 from luthier.trials.data.batches import training_batches
 from luthier.trials.session import Session
 from luthier.trials.training import optim
 from luthier.trials.training.model_cache import ModelCache
-from luthier.trials.training.progress import CheckpointWriter, resume
+from luthier.trials.training.progress import CheckpointWriter, Progress, resume
 from luthier.trials.training.seeding import derive, seed_everything
 from luthier.trials.training.setup import Trial, open_trial
 
@@ -35,7 +36,7 @@ class Finished:
 
     Attributes:
         status: complete, or pruned where it diverged.
-        reason: The reason why it was pruned.
+        reason: The reason why it was pruned, or was complete early.
         examples_per_second: Of this attempt's training, without evaluations; None: it trained nothing.
         peak_memory_bytes: The most memory that was measured.
     """
@@ -66,7 +67,10 @@ def train(assignment: Assignment, session: Session, cache: ModelCache) -> Finish
 
 
 def fit(trial: Trial) -> Finished:
-    """Train, and evaluate after equal shares of the data, until the last evaluation or until the loss diverges."""
+    """Train, and evaluate after equal shares of the data, until the last evaluation.
+
+    It ends earlier where the loss diverges, and where early stopping says so.
+    """
     spec = trial.assignment.spec
     seed = trial.assignment.seed
     batch_size = int(trial.assignment.params["batch_size"])  # examples
@@ -101,14 +105,18 @@ def fit(trial: Trial) -> Finished:
 
         progress.advance(metrics[spec.objective.metric], spec)
         trial.session.log(describe(progress.step, evaluations, train_loss, metrics, speed))
+        over = progress.step == evaluations or progress.is_over_early(spec)
         trial.session.report(
             step=progress.step,
             metrics=metrics,
             best=files.write_best(progress),
-            resume=None if progress.step == evaluations else files.write_resume(progress, seconds),
+            resume=None if over else files.write_resume(progress, seconds),
             examples_per_second=speed,
             peak_memory_bytes=memory,
         )
+        if over and progress.step < evaluations:
+            trial.session.log(why_early(progress, evaluations, spec))
+            return Finished("complete", Reason.EARLY_STOPPING, speed, memory)
     return Finished("complete", None, speed, memory)
 
 
@@ -178,6 +186,23 @@ def validate(trial: Trial, train_loss: float) -> Metrics:
         return {"loss": None}
     study = trial.study
     return study.scores(trial.engine.evaluate(trial.validation, study.data.targets, trial.session.poll))
+
+
+def why_early(progress: Progress, evaluations: int, spec: StudySpec) -> str:
+    """Return why early stopping ends a trial, as a line of its log.
+
+    Args:
+        progress: After the last evaluation.
+        evaluations: Those that the trial was to have.
+        spec: The study's, with early stopping.
+    """
+    assert spec.early_stopping is not None
+    margin = f" by more than {spec.early_stopping.min_delta:g}" if spec.early_stopping.min_delta else ""
+    return (
+        f"ends early, after evaluation {progress.step} of {evaluations}: none of the last "
+        f"{progress.standstill.evaluations} was better than {spec.objective.metric} {progress.standstill.record:.4f}"
+        f"{margin} (early_stopping); its best one is {progress.best_step}"
+    )
 
 
 def describe(step: int, steps: int, train_loss: float, metrics: Metrics, speed: float | None) -> str:
