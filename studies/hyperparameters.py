@@ -115,6 +115,9 @@ def _choice(name: str, default: str, about: str, *choices: str) -> Hyperparamete
 LENGTH_ABOUT = (
     "Tokens an input is truncated to, milliseconds where it is a sound; auto: what 95 % of the training inputs need."
 )
+STRATEGY_ABOUT = (
+    "What is trained above the freeze depth: all, low-rank adapters, or all, unfrozen block by block from the top."
+)
 SCHEDULERS = (
     "linear",
     "cosine",
@@ -149,9 +152,7 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
         _number("layer_decay", 1.0, "Factor on the learning rate per block below the head.", 0, 1, above_low=True),
         _choice("class_weighting", "none", "Loss weight of each class.", "none", "balanced"),
         Hyperparameter("max_length", "int", 128, LENGTH_ABOUT, 2, 1_000_000, auto=True, auto_default=True),
-        _choice(
-            "strategy", "full", "What is trained above the freeze depth: all, or low-rank adapters.", "full", "lora"
-        ),
+        _choice("strategy", "full", STRATEGY_ABOUT, "full", "lora", "gradual"),
     )
 }
 

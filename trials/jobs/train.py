@@ -82,7 +82,7 @@ def fit(trial: Trial) -> Finished:
     examples = 0  # trained on by this attempt
     seconds = 0.0  # trained by this attempt, without evaluations
     speed: float | None = None  # examples per second
-    memory = trial.meter.measure()  # bytes, the most so far
+    memory = peak_memory(trial)  # bytes, the most so far
     batches: list[list[int]] = []  # the epoch's, as examples' numbers
 
     while progress.step < evaluations:
@@ -92,13 +92,14 @@ def fit(trial: Trial) -> Finished:
         seed_everything(derive(seed, f"step {progress.step}"))  # dropout
         first, end = evaluate_after[part : part + 2]
         started = time.perf_counter()
-        train_loss, trained = train_steps(trial, batches[first:end], epoch * trial.steps_per_epoch + first)
+        with trial.unfreezing.training():
+            train_loss, trained = train_steps(trial, batches[first:end], epoch * trial.steps_per_epoch + first)
         seconds += time.perf_counter() - started
         examples += trained
         speed = examples / seconds if seconds > 0 else None
 
         metrics = validate(trial, train_loss)
-        memory = trial.meter.measure()
+        memory = peak_memory(trial)
         if metrics["loss"] is None:
             trial.session.log(f"evaluation {progress.step + 1}: {DIVERGED}")
             return Finished("pruned", Reason.DIVERGED, speed, memory)
@@ -155,12 +156,12 @@ def train_steps(trial: Trial, batches: Sequence[list[int]], first_step: int) -> 
     engine = trial.engine
     optimizer = trial.optimization.optimizer
 
-    trial.study.backbone.train_mode()
     loss_sum = torch.zeros((), device=engine.device)
     steps = 0
     examples = 0
     for batch in batches:
         trial.session.poll()
+        trial.unfreezing.before(first_step + steps)
         loss_sum += engine.gradient(trial.training, batch)
         if l1:
             optim.add_l1(optimizer, l1)
@@ -177,6 +178,15 @@ def train_steps(trial: Trial, batches: Sequence[list[int]], first_step: int) -> 
         if steps % CHECK_STEPS == 0 and not math.isfinite(loss_sum.item()):
             break
     return loss_sum.item() / max(1, steps), examples  # .item() waits for the device
+
+
+def peak_memory(trial: Trial) -> int | None:
+    """Return the most memory that was measured, in bytes; None while blocks that train later are frozen.
+
+    The service would give the rest of the trial's share of a GPU to others.
+    """
+    measured = trial.meter.measure()
+    return measured if trial.unfreezing.is_done else None
 
 
 def validate(trial: Trial, train_loss: float) -> Metrics:
