@@ -160,3 +160,16 @@ def test_memory_is_told_once_all_is_trained(gradual: Assign, tmp_path: Path) -> 
     finished = train(gradual(), session, ModelCache())
     assert [told["peak_memory_bytes"] is not None for told in session.reports] == [False, False, False, True]
     assert finished.peak_memory_bytes is not None
+
+
+def test_the_frozen_blocks_of_every_stage_come_from_the_cache(
+    gradual: Assign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached, plain, params = Memory(tmp_path / "1"), Memory(tmp_path / "2"), {"freeze_depth": 1, "dropout": 0.0}
+    monkeypatch.setenv("LUTHIER_CACHE_DIR", str(tmp_path / "prefixes"))
+    train(gradual(params), cached, ModelCache())
+    assert sum("frozen prefix of depth 1" in line for line in cached.lines) == 2, cached.lines
+    monkeypatch.setenv("LUTHIER_CACHE_DISK", "0")
+    train(gradual(params), plain, ModelCache())
+    for mine, theirs in zip(cached.metrics, plain.metrics, strict=True):
+        assert mine["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
