@@ -92,6 +92,7 @@ def test_a_trial_killed_after_its_last_report_ends_there_again(assign: Assign, t
     assert [told["step"] for told in anew.reports] == list(range(1, last["step"] + 2))
 
 
+@pytest.mark.full
 def test_a_file_of_a_version_without_early_stopping_is_read(assign: Assign, tmp_path: Path) -> None:
     """Its scores before are not known: the count begins where the trial goes on."""
     first = Memory(tmp_path, lambda step: Decision.STOP if step == 2 else Decision.CONTINUE)

@@ -72,10 +72,10 @@ class Watched(Memory):
     ("epochs", "depth", "stages"),
     [
         (5, 0, [0, 1, 2, 3, 3]),  # an epoch a stage, then all of it
-        (4, 2, [0, 1, 1, 1]),
+        pytest.param(4, 2, [0, 1, 1, 1], marks=pytest.mark.full),
         (2, 0, [0, 1, 2, 3]),  # two stages an epoch
         (1, 1, [0, 1, 2]),
-        (3, 3, [0, 0, 0]),
+        pytest.param(3, 3, [0, 0, 0], marks=pytest.mark.full),
     ],
 )
 def test_one_block_more_trains_at_a_time_from_the_top(
