@@ -115,6 +115,21 @@ def _choice(name: str, default: str, about: str, *choices: str) -> Hyperparamete
 LENGTH_ABOUT = (
     "Tokens an input is truncated to, milliseconds where it is a sound; auto: what 95 % of the training inputs need."
 )
+STRATEGY_ABOUT = (
+    "What is trained above the freeze depth: all, low-rank adapters, or all, unfrozen block by block from the top."
+)
+SCHEDULERS = (
+    "linear",
+    "cosine",
+    "constant",
+    "constant_with_warmup",
+    "polynomial",
+    "cosine_with_restarts",
+    "cosine_with_min_lr",
+    "inverse_sqrt",
+    "one_cycle",
+)
+"""Names of transformers, and `one_cycle`, torch's OneCycleLR. `constant` warms up, as constant_with_warmup does."""
 HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
     h.name: h
     for h in (
@@ -124,8 +139,12 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
         _number("weight_decay", 0.01, "Decoupled weight decay; none on biases and norms.", 0, 10),
         _whole("freeze_depth", 0, "Bottom blocks of the backbone kept frozen; auto: all.", 0, 10_000, auto=True),
         _choice("optimizer", "adamw", "Optimizer.", "adamw", "adam", "sgd"),
-        _choice("scheduler", "linear", "Learning-rate decay after warm-up.", "linear", "cosine", "constant"),
+        _choice("scheduler", "linear", "Learning-rate decay after warm-up.", *SCHEDULERS),
         _number("warmup_ratio", 0.1, "Fraction of the steps that warm up linearly from 0.", 0, 1),
+        _whole("warmup_steps", -1, "Steps that warm up, in place of warmup_ratio; -1: as that says.", -1, 1_000_000),
+        _number("power", 1.0, "Power of the scheduler polynomial.", 0, 100, above_low=True),
+        _whole("num_cycles", 1, "Cycles of the scheduler cosine_with_restarts; 1 has no restart.", 1, 1_000),
+        _number("min_lr_rate", 0.1, "Lowest share of the learning rate with cosine_with_min_lr.", 0, 1),
         _number("label_smoothing", 0.0, "Cross-entropy label smoothing.", 0, 0.999),
         _number("dropout", -1.0, "Probability in every dropout layer; -1 keeps the model's own.", -1, 0.999),
         _number("l1", 0.0, "L1 penalty on trainable weights; none on biases and norms.", 0, 10),
@@ -142,9 +161,7 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
             "mean",
             "last",
         ),
-        _choice(
-            "strategy", "full", "What is trained above the freeze depth: all, or low-rank adapters.", "full", "lora"
-        ),
+        _choice("strategy", "full", STRATEGY_ABOUT, "full", "lora", "gradual"),
     )
 }
 

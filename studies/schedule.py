@@ -18,7 +18,7 @@ from luthier.studies.dataset import LATER_FIELDS, Dataset
 from luthier.studies.documents import Document, mapping_of, refuse
 from luthier.studies.promotion import Promote
 from luthier.studies.semantics import NEWEST_SEMANTICS
-from luthier.studies.spec import TEMPLATE_NAME, Confirm, StudySpec
+from luthier.studies.spec import LATER_KEYS, TEMPLATE_NAME, Confirm, StudySpec
 
 SCHEDULE_PATTERN = r"^[a-z0-9][a-z0-9-]{0,45}$"  # leaves room for a run's time in its study's name
 PUNCTUAL_SECONDS = 60.0  # a due time is missed, where catch_up is none, once so many seconds have passed
@@ -157,7 +157,9 @@ class ScheduleSpec(Document):
         """
         dataset = self.study.dataset
         later = {name for name in LATER_FIELDS if getattr(dataset, name) == Dataset.model_fields[name].default}
-        return hashlib.sha256(self.study.model_dump_json(exclude={"dataset": later}).encode()).hexdigest()
+        exclude: dict[str, Any] = {"dataset": later}
+        exclude |= {name: True for name in LATER_KEYS if getattr(self.study, name) is None}
+        return hashlib.sha256(self.study.model_dump_json(exclude=exclude).encode()).hexdigest()
 
     def shown(self) -> dict[str, Any]:
         """Return the schedule as a document that a person would write, with every default filled in."""

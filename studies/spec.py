@@ -24,9 +24,11 @@ from pydantic.json_schema import SkipJsonSchema
 from luthier.studies.dataset import Dataset
 from luthier.studies.dimensions import Range
 from luthier.studies.documents import Document, Path, mapping_of, refuse
+from luthier.studies.early_stopping import EarlyStopping, stopping_problems
 from luthier.studies.hyperparameters import AUTO, complete
 from luthier.studies.model_space import MODEL_SCHEMA, ModelsSpace, check_models
 from luthier.studies.prunable import Trials, prunable_trials, trials_of
+from luthier.studies.rates import rate_problems
 from luthier.studies.results import Inspection
 from luthier.studies.semantics import (
     EPOCHS_OF_TASK,
@@ -41,6 +43,7 @@ from luthier.studies.task import Task
 from luthier.studies.tasks import TASKS
 
 TEMPLATE_NAME = "scheduled"  # of a schedule's spec, until a run gives it one
+LATER_KEYS = ("early_stopping", "generation")  # keys of a study that older versions lacked; left out, they are None
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
 Precision = Literal["auto", "float32", "bfloat16"]
 Problems = list[tuple[Path, str]]
@@ -85,6 +88,9 @@ class StudySpec(Document):
     space: Space
     sampler: Sampler = Sampler()
     pruner: Pruner = Pruner()
+    early_stopping: EarlyStopping | None = Field(
+        None, description="End trials whose score stands still; left out: they train to their end."
+    )
     seed: int = Field(0, ge=0, lt=2**32)
     budget: Budget = Budget(trials=30)
     parallel: int = Field(1, ge=1, le=1024, description="Trials that may run at the same time.")
@@ -149,7 +155,9 @@ class StudySpec(Document):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        problems = [*self._task_problems(), *self._search_problems(), *self._budget_problems()]
+        problems = [*self._task_problems(), *rate_problems(self.space), *self._search_problems()]
+        problems += stopping_problems(self.early_stopping, self.objective, self.pruner, self.max_steps)
+        problems += self._budget_problems()
         if problems:
             raise refuse("spec", *problems)
         return self
@@ -198,12 +206,10 @@ class StudySpec(Document):
 
     @model_serializer(mode="wrap")
     def _as_it_was_stored(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what older specs do not have: they, and digests of them, are what they were."""
+        """Leave the oldest semantics out: such specs, and digests of them, are what they were before it had a name."""
         document: dict[str, Any] = handler(self)
         if document.get("semantics") == OLDEST_SEMANTICS:
             del document["semantics"]
-        if document.get("generation", self) is None:
-            del document["generation"]
         return document
 
     def says_the_same(self, other: "StudySpec") -> bool:

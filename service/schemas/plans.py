@@ -23,7 +23,7 @@ class ModelPlan(BaseModel):
 
 
 class PlanEstimates(BaseModel):
-    """Estimates from a probe of a few steps with the baseline's configuration.
+    """Estimates from a probe of a few steps with the baseline's configuration, of trials that train to their end.
 
     Attributes:
         seconds_per_trial: of one trial.

@@ -130,8 +130,9 @@ class Search:
         """Store the score of an evaluation, and return whether the trial is to end now, pruned.
 
         Never pruned are the baseline, to which the winner is compared, a trial with a seed of the user's, who asks for
-        its score, and a trial at its last evaluation, as nothing would be saved. A step reported before is ignored and
-        gets the decision it got. A step that comes after the decision to prune, or after the trial's end, gets True.
+        its score, and a trial at its last evaluation, as nothing would be saved; early stopping may make an evaluation
+        the last. A step reported before is ignored and gets the decision it got. A step that comes after the decision
+        to prune, or after the trial's end, gets True.
 
         Args:
             number: The trial's number.
@@ -154,7 +155,7 @@ class Search:
         reported.intermediate_values = {**trial.intermediate_values, step: value}
         # Pruners leave the results of rungs as system attributes, which decisions on other trials read.
         prune = bool(make_pruner(self.spec).prune(view.study(self.spec.name), reported))
-        spared = number == 0 or OWN_SEED in trial.system_attrs or step >= self._last_step(trial)
+        spared = number == 0 or OWN_SEED in trial.system_attrs or self._is_last(reported, step)
         prune = (prune and not spared) or PRUNED_AT in trial.system_attrs
         # Before the value: once that is stored, a repeat of the report reads the decision here.
         decision = {PRUNED_AT: step} if prune else {}
@@ -228,10 +229,13 @@ class Search:
     def _view(self, trials: list[FrozenTrial]) -> StorageView:
         return StorageView(self._storage, self._trials.study_id, trials)
 
-    def _last_step(self, trial: FrozenTrial) -> int:
-        """Return the number of the evaluation at the end of the trial's epochs."""
+    def _is_last(self, trial: FrozenTrial, step: int) -> bool:
+        """Return whether a trial ends by itself after evaluation `step`, whose score it has."""
         params = complete(self._params(trial), self.spec.task_info.baseline)
-        return int(params["epochs"]) * self.spec.evaluations_per_epoch
+        if step >= int(params["epochs"]) * self.spec.evaluations_per_epoch:
+            return True
+        rule = self.spec.early_stopping
+        return rule is not None and rule.ends(trial.intermediate_values, self.spec.maximize)
 
     def _params(self, trial: FrozenTrial) -> Params:
         free = self._space.free()

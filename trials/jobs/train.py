@@ -15,13 +15,14 @@ import torch
 from torch import nn
 
 from luthier.studies.protocol import Assignment, Reason
+from luthier.studies.spec import StudySpec
 from luthier.studies.wire import Metrics
 from luthier.trials.data.batches import training_batches
 from luthier.trials.session import Session
 from luthier.trials.training import optim
 from luthier.trials.training.generation import Writing
 from luthier.trials.training.model_cache import ModelCache
-from luthier.trials.training.progress import CheckpointWriter, resume
+from luthier.trials.training.progress import CheckpointWriter, Progress, resume
 from luthier.trials.training.seeding import derive, seed_everything
 from luthier.trials.training.setup import Trial, open_trial
 
@@ -36,7 +37,7 @@ class Finished:
 
     Attributes:
         status: complete, or pruned where it diverged.
-        reason: The reason why it was pruned.
+        reason: The reason why it was pruned, or was complete early.
         examples_per_second: Of this attempt's training, without evaluations; None: it trained nothing.
         peak_memory_bytes: The most memory that was measured.
     """
@@ -67,7 +68,10 @@ def train(assignment: Assignment, session: Session, cache: ModelCache) -> Finish
 
 
 def fit(trial: Trial) -> Finished:
-    """Train, and evaluate after equal shares of the data, until the last evaluation or until the loss diverges."""
+    """Train, and evaluate after equal shares of the data, until the last evaluation.
+
+    It ends earlier where the loss diverges, and where early stopping says so.
+    """
     spec = trial.assignment.spec
     seed = trial.assignment.seed
     batch_size = int(trial.assignment.params["batch_size"])  # examples
@@ -79,7 +83,7 @@ def fit(trial: Trial) -> Finished:
     examples = 0  # trained on by this attempt
     seconds = 0.0  # trained by this attempt, without evaluations
     speed: float | None = None  # examples per second
-    memory = trial.meter.measure()  # bytes, the most so far
+    memory = peak_memory(trial)  # bytes, the most so far
     batches: list[list[int]] = []  # the epoch's, as examples' numbers
 
     while progress.step < evaluations:
@@ -89,27 +93,32 @@ def fit(trial: Trial) -> Finished:
         seed_everything(derive(seed, f"step {progress.step}"))  # dropout
         first, end = evaluate_after[part : part + 2]
         started = time.perf_counter()
-        train_loss, trained = train_steps(trial, batches[first:end], epoch * trial.steps_per_epoch + first)
+        with trial.unfreezing.training():
+            train_loss, trained = train_steps(trial, batches[first:end], epoch * trial.steps_per_epoch + first)
         seconds += time.perf_counter() - started
         examples += trained
         speed = examples / seconds if seconds > 0 else None
 
         metrics = validate(trial, train_loss)
-        memory = trial.meter.measure()
+        memory = peak_memory(trial)
         if metrics["loss"] is None:
             trial.session.log(f"evaluation {progress.step + 1}: {DIVERGED}")
             return Finished("pruned", Reason.DIVERGED, speed, memory)
 
         progress.advance(metrics[spec.objective.metric], spec)
         trial.session.log(describe(progress.step, evaluations, train_loss, metrics, speed))
+        over = progress.step == evaluations or progress.is_over_early(spec)
         trial.session.report(
             step=progress.step,
             metrics=metrics,
             best=files.write_best(progress),
-            resume=None if progress.step == evaluations else files.write_resume(progress, seconds),
+            resume=None if over else files.write_resume(progress, seconds),
             examples_per_second=speed,
             peak_memory_bytes=memory,
         )
+        if over and progress.step < evaluations:
+            trial.session.log(why_early(progress, evaluations, spec))
+            return Finished("complete", Reason.EARLY_STOPPING, speed, memory)
     return Finished("complete", None, speed, memory)
 
 
@@ -148,12 +157,12 @@ def train_steps(trial: Trial, batches: Sequence[list[int]], first_step: int) -> 
     engine = trial.engine
     optimizer = trial.optimization.optimizer
 
-    trial.study.backbone.train_mode()
     loss_sum = torch.zeros((), device=engine.device)
     steps = 0
     examples = 0
     for batch in batches:
         trial.session.poll()
+        trial.unfreezing.before(first_step + steps)
         loss_sum += engine.gradient(trial.training, batch)
         if l1:
             optim.add_l1(optimizer, l1)
@@ -172,6 +181,15 @@ def train_steps(trial: Trial, batches: Sequence[list[int]], first_step: int) -> 
     return loss_sum.item() / max(1, steps), examples  # .item() waits for the device
 
 
+def peak_memory(trial: Trial) -> int | None:
+    """Return the most memory that was measured, in bytes; None while blocks that train later are frozen.
+
+    The service would give the rest of the trial's share of a GPU to others.
+    """
+    measured = trial.meter.measure()
+    return measured if trial.unfreezing.is_done else None
+
+
 def validate(trial: Trial, train_loss: float) -> Metrics:
     """Return the metrics of the validation split; only a `loss` of None where the training loss is not finite."""
     trial.meter.measure()  # on the CPU evaluation may hold less than training
@@ -181,6 +199,23 @@ def validate(trial: Trial, train_loss: float) -> Metrics:
     writing = Writing.at_evaluations(trial.assignment.spec)
     return study.scores(
         trial.engine.evaluate(trial.validation, study.data.targets, trial.session.poll, writing=writing)
+    )
+
+
+def why_early(progress: Progress, evaluations: int, spec: StudySpec) -> str:
+    """Return why early stopping ends a trial, as a line of its log.
+
+    Args:
+        progress: After the last evaluation.
+        evaluations: Those that the trial was to have.
+        spec: The study's, with early stopping.
+    """
+    assert spec.early_stopping is not None
+    margin = f" by more than {spec.early_stopping.min_delta:g}" if spec.early_stopping.min_delta else ""
+    return (
+        f"ends early, after evaluation {progress.step} of {evaluations}: none of the last "
+        f"{progress.standstill.evaluations} was better than {spec.objective.metric} {progress.standstill.record:.4f}"
+        f"{margin} (early_stopping); its best one is {progress.best_step}"
     )
 
 

@@ -47,7 +47,12 @@ class CompactEmbedding:
         embedding.forward = lambda input: functional.embedding(position[input], embedding.weight, padding)  # type: ignore[method-assign]
 
     def step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Multiply `decay` by the factor of one step of AdamW, after it."""
+        """Multiply `decay` by the factor of one step of AdamW, after it.
+
+        A step for which the embedding was frozen does not change it.
+        """
+        if self._embedding.weight.grad is None:
+            return
         for group in optimizer.param_groups:
             if any(parameter is self._embedding.weight for parameter in group["params"]):
                 self.decay *= 1.0 - group["lr"] * group["weight_decay"]
@@ -80,7 +85,7 @@ def compact_embeddings(model: Any, splits: Iterable[Encoded], params: Params) ->
     names = [name for name, p in model.named_parameters(remove_duplicate=False) if p is embedding.weight]
     # Adam's and SGD's decay is added to the gradient, as the L1 penalty is: it is no common factor.
     common_factor = params["optimizer"] == "adamw" or not params["weight_decay"]
-    if len(names) != 1 or not common_factor or params["l1"] or params["strategy"] != "full":
+    if len(names) != 1 or not common_factor or params["l1"] or params["strategy"] == "lora":
         return None
     token_ids: set[int] = set() if embedding.padding_idx is None else {embedding.padding_idx}
     for encoded in splits:

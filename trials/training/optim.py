@@ -1,11 +1,9 @@
-"""A configuration's optimizer, learning-rate schedule and penalties.
+"""A configuration's optimizer and penalties.
 
-Set-up and the training loop call it. transformers' `get_scheduler` is not used: its warm-up begins with a step at
-learning rate 0, and its result keeps a count of steps, while a trial that continues needs a function of the step.
+Set-up and the training loop call it; `schedules` has the learning rate's schedules.
 """
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +12,8 @@ from torch import nn
 
 from luthier.studies.hyperparameters import Params
 from luthier.trials.model.backbone import Backbone
+from luthier.trials.training.schedules import Factor, schedule
+from luthier.trials.training.unfreezing import GRADUAL
 
 SGD_MOMENTUM = 0.9
 OPTIMIZER_STATES = {"adamw": 2, "adam": 2, "sgd": 1}
@@ -30,7 +30,7 @@ class Optimization:
     """
 
     optimizer: torch.optim.Optimizer
-    factor: Callable[[int], float]
+    factor: Factor
 
 
 def build(model: nn.Module, backbone: Backbone, params: Params, steps: int) -> Optimization:
@@ -42,11 +42,14 @@ def build(model: nn.Module, backbone: Backbone, params: Params, steps: int) -> O
         params: The configuration.
         steps: Optimizer steps of the whole trial.
     """
-    groups = parameter_groups(model, backbone.layers, backbone.depth + 1, params)
+    later = backbone.frozen(backbone.depth) if params["strategy"] == GRADUAL else frozenset()
+    groups = parameter_groups(model, backbone.layers, backbone.depth + 1, params, later)
     return Optimization(make_optimizer(groups, params), schedule(params, steps))
 
 
-def parameter_groups(model: nn.Module, layers: Mapping[str, int], top: int, params: Params) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: nn.Module, layers: Mapping[str, int], top: int, params: Params, later: Set[str] = frozenset()
+) -> list[dict[str, Any]]:
     """Return the trainable parameters in groups by layer and by whether weight decay applies to them.
 
     The head's layer has the factor 1 on the learning rate, the block below it layer_decay, the next one its square, and
@@ -57,19 +60,21 @@ def parameter_groups(model: nn.Module, layers: Mapping[str, int], top: int, para
         layers: Parameter name -> layer.
         top: The head's layer.
         params: The configuration.
+        later: Names of the parameters that are not trained from the first step on. They are in groups of their own:
+            torch's fused SGD takes no group of which a part has been stepped.
 
     Returns:
         Groups for a torch optimizer, each with its factor on the learning rate as `scale`.
     """
-    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[int, bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((layers[name], parameter.ndim > 1), []).append(parameter)
+            groups.setdefault((layers[name], parameter.ndim > 1, name in later), []).append(parameter)
     layer_decay = float(params["layer_decay"])
     weight_decay = float(params["weight_decay"])
     return [
         {"params": members, "scale": layer_decay ** (top - layer), "weight_decay": weight_decay if decays else 0.0}
-        for (layer, decays), members in groups.items()
+        for (layer, decays, _), members in groups.items()
     ]
 
 
@@ -81,26 +86,6 @@ def make_optimizer(groups: list[dict[str, Any]], params: Params) -> torch.optim.
         return torch.optim.SGD(groups, lr=rate, momentum=SGD_MOMENTUM, fused=True)
     kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
     return kind(groups, lr=rate, fused=True)
-
-
-def schedule(params: Params, steps: int) -> Callable[[int], float]:
-    """Return the factor on the learning rate as a function of the optimizer step: linear warm-up, then the decay.
-
-    Args:
-        params: The configuration: `scheduler` and `warmup_ratio`.
-        steps: Optimizer steps of the whole trial; the function takes 0 to `steps` - 1.
-    """
-    warmup_steps = round(float(params["warmup_ratio"]) * steps)
-
-    def factor(step: int) -> float:
-        if step < warmup_steps:
-            return (step + 1) / (warmup_steps + 1)
-        progress = (step - warmup_steps) / max(1, steps - warmup_steps)  # from 0, below 1
-        if params["scheduler"] == "constant":
-            return 1.0
-        return 1.0 - progress if params["scheduler"] == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
-
-    return factor
 
 
 @torch.no_grad()

@@ -4,12 +4,13 @@ The training loop writes and reads them here; the files' format is `checkpoint`'
 """
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from luthier.studies.early_stopping import Standstill
 from luthier.studies.spec import StudySpec, is_better
 from luthier.trials.session import with_room
 from luthier.trials.training import checkpoint
@@ -30,11 +31,13 @@ class Progress:
         step: Evaluations done.
         best_step: The best of them, from 1; None before the first.
         best_value: The objective there; None also where the objective is undefined.
+        standstill: How long the objective stands still, where the spec has early stopping.
     """
 
     step: int = 0
     best_step: int | None = None
     best_value: float | None = None
+    standstill: Standstill = field(default_factory=Standstill)
 
     def advance(self, value: float | None, spec: StudySpec) -> None:
         """Count one evaluation; where the spec measures the last one, each evaluation is the best.
@@ -48,6 +51,12 @@ class Progress:
         if record is None or (value is not None and is_better(value, record, spec.maximize)):
             self.best_step = self.step
             self.best_value = value
+        if spec.early_stopping is not None:
+            self.standstill = self.standstill.after(value, spec.early_stopping, spec.maximize)
+
+    def is_over_early(self, spec: StudySpec) -> bool:
+        """Return whether early stopping ends the trial after this evaluation."""
+        return spec.early_stopping is not None and self.standstill.is_over(spec.early_stopping)
 
 
 def resume(trial: Trial) -> Progress:
@@ -61,9 +70,10 @@ def resume(trial: Trial) -> Progress:
         return Progress()
     try:
         about = checkpoint.read_resume(trial.session.folder / file.name, trial.model, trial.optimization.optimizer)
-        progress = Progress(about["step"], about["best_step"], about["best_value"])
+        standstill = Standstill(**about.get("standstill", {}))
+        progress = Progress(about["step"], about["best_step"], about["best_value"], standstill)
         decay = about["decay"] if trial.embedding is not None else 1.0
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         trial.session.log(f"{file.name} cannot be used ({error}); attempt {attempt} starts at the beginning")
         return Progress()
     if trial.embedding is not None:

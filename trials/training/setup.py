@@ -27,6 +27,7 @@ from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.open_study import OpenStudy
 from luthier.trials.training.seeding import derive
+from luthier.trials.training.unfreezing import Unfreezing
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Trial:
         engine: Computes gradients and statistics.
         meter: Measures memory since the set-up.
         optimization: The optimizer and the schedule of the learning rate.
+        unfreezing: What is trained at each step.
         embedding: The token embeddings that the data uses; None: the model has all of its own.
         training: The split that is trained on.
         validation: The split that is evaluated on.
@@ -53,6 +55,7 @@ class Trial:
     engine: Engine
     meter: MemoryMeter
     optimization: optim.Optimization
+    unfreezing: Unfreezing
     embedding: CompactEmbedding | None
     training: Encoded
     validation: Encoded
@@ -172,9 +175,20 @@ def open_trial(assignment: Assignment, session: Session, cache: ModelCache) -> I
                 loss=study.loss(training, params),
             )
         )
-        steps = int(params["epochs"]) * steps_per_epoch(training, params)
-        optimization = optim.build(model, backbone, params, steps)
-        yield Trial(assignment, session, study, model, engine, meter, optimization, embedding, training, validation)
+        epoch_steps = steps_per_epoch(training, params)
+        yield Trial(
+            assignment=assignment,
+            session=session,
+            study=study,
+            model=model,
+            engine=engine,
+            meter=meter,
+            optimization=optim.build(model, backbone, params, int(params["epochs"]) * epoch_steps),
+            unfreezing=Unfreezing(study.backbone, params, epoch_steps),
+            embedding=embedding,
+            training=training,
+            validation=validation,
+        )
 
 
 def set_up_probe(

@@ -67,7 +67,15 @@ def without_compaction(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(setup, "compact_embeddings", lambda *_: None)
 
 
-@pytest.mark.parametrize("params", [{}, {"weight_decay": 0.3, "epochs": 2}, {"weight_decay": 0.0, "optimizer": "sgd"}])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"weight_decay": 0.3, "epochs": 2},
+        {"weight_decay": 0.0, "optimizer": "sgd"},
+        {"weight_decay": 0.3, "epochs": 2, "strategy": "gradual"},
+    ],
+)
 def test_embeddings_that_no_example_uses_come_out_as_if_trained(
     assign: Assign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params: dict[str, object]
 ) -> None:

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from luthier.studies.hyperparameters import complete
 from luthier.studies.protocol import Assignment, Checkpoint, Decision, Reason
 from luthier.studies.results import Inspection
 from luthier.studies.spec import is_better
@@ -17,7 +18,7 @@ from luthier.trials.jobs.train import train
 from luthier.trials.memory import out_of_memory
 from luthier.trials.tasks.classification import class_weights
 from luthier.trials.training.model_cache import ModelCache
-from luthier.trials.training.optim import schedule
+from luthier.trials.training.schedules import schedule
 from tests.support.tiny import tiny_csv
 from tests.support.trials import Memory
 
@@ -244,14 +245,14 @@ def test_a_first_attempt_that_left_no_file_starts_anew(assign: Assign, session: 
 
 
 def test_schedules_warm_up_and_decay() -> None:
-    linear = schedule({"warmup_ratio": 0.2, "scheduler": "linear"}, 10)
+    linear = schedule(complete({"warmup_ratio": 0.2, "scheduler": "linear"}), 10)
     assert [round(linear(i), 3) for i in (0, 1, 2, 6, 9)] == [0.333, 0.667, 1.0, 0.5, 0.125]
-    cosine = schedule({"warmup_ratio": 0.0, "scheduler": "cosine"}, 10)
+    cosine = schedule(complete({"warmup_ratio": 0.0, "scheduler": "cosine"}), 10)
     assert cosine(0) == 1.0
     assert cosine(5) == pytest.approx(0.5)
     assert 0 < cosine(9) < 0.03
-    assert schedule({"warmup_ratio": 0.0, "scheduler": "constant"}, 10)(9) == 1.0
-    assert 0 < schedule({"warmup_ratio": 1.0, "scheduler": "linear"}, 3)(2) <= 1.0
+    assert schedule(complete({"warmup_ratio": 0.0, "scheduler": "constant"}), 10)(9) == 1.0
+    assert 0 < schedule(complete({"warmup_ratio": 1.0, "scheduler": "linear"}), 3)(2) <= 1.0
 
 
 def test_balanced_weights_are_scikit_learns() -> None:
