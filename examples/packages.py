@@ -6,10 +6,12 @@ cannot be fetched.
 
 import csv
 import importlib.util
+import json
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ROOT / "data" / "packages"
@@ -48,6 +50,56 @@ def debian_package(name: str) -> Path:
         _run(name, "dpkg-deb", "-x", archive.name, folder.name)
         archive.unlink()
     return folder
+
+
+def debian_records() -> list[dict[str, str]]:
+    """Return the records of all packages of the Debian index by name, English descriptions among their fields.
+
+    The lists lie in a folder of our own, so nobody needs to be root, and the system's stay as they are.
+    """
+    state = PACKAGES / "debian-index"
+    if not list(state.glob("lists/*_Translation-en")):
+        for folder in ("lists/partial", "cache/archives/partial"):
+            (state / folder).mkdir(parents=True, exist_ok=True)
+        ours = [f"Dir::State::lists={state}/lists", f"Dir::Cache={state}/cache"]
+        ours += ["Acquire::Languages=en", "Acquire::GzipIndexes=false"]
+        _run("Debian's index", "apt-get", "update", "-qq", *(word for option in ours for word in ("-o", option)))
+    lists = state / "lists"
+    descriptions = {
+        record["Description-md5"]: record["Description-en"]
+        for path in sorted(lists.glob("*_Translation-en"))
+        for record in _paragraphs(path)
+    }
+    records: dict[str, dict[str, str]] = {}
+    for path in sorted(lists.glob("*_Packages"), key=lambda path: len(path.name)):
+        for record in _paragraphs(path):
+            text = descriptions.get(record.get("Description-md5", ""))
+            if text:
+                records.setdefault(record["Package"], record | {"Description": text})
+    return [records[name] for name in sorted(records)]
+
+
+def _paragraphs(path: Path) -> Iterable[dict[str, str]]:
+    """Yield the paragraphs of a file in Debian's control format, with the lines of a field joined by line feeds."""
+    for paragraph in path.read_text(encoding="utf-8").split("\n\n"):
+        fields: dict[str, str] = {}
+        name = ""
+        for line in paragraph.splitlines():
+            if line.startswith((" ", "\t")):
+                fields[name] += "\n" + line[1:]
+            else:
+                name, _, value = line.partition(":")
+                fields[name] = value.strip()
+        if fields:
+            yield fields
+
+
+def write_json_lines(target: Path, rows: Iterable[dict[str, Any]]) -> Path:
+    """Write rows as JSON, one a line, and return the file."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return target
 
 
 def write_csv(target: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> Path:
