@@ -7,7 +7,7 @@ and for the head. `freeze_depth = k > 0` freezes the base's parameters of index 
 Trials and the prefix cache use it. It never changes a weight.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -39,24 +39,27 @@ class Backbone:
     unfrozen: frozenset[str]
 
     @classmethod
-    def find(cls, model: PreTrainedModel, fresh: frozenset[str] = frozenset()) -> "Backbone":
+    def find(cls, model: PreTrainedModel, fresh: frozenset[str] = frozenset(), names: Sequence[str] = ()) -> "Backbone":
         """Find a model's blocks.
 
         Args:
             model: The model.
             fresh: Names of the parameters that the checkpoint did not hold; frozen, they would stay random.
+            names: The blocks that a study's inspection found; they are kept where the model has them all.
 
         Raises:
             BadData: The model has no blocks.
         """
         base = base_of(model)
-        blocks = find_blocks(base)
+        modules = dict(model.named_modules())
+        kept = [modules[name] for name in names if name in modules]
+        blocks = kept if kept and len(kept) == len(names) else find_blocks(base)
         if not any(parameter_count(block) for block in blocks):
             text = f"The layers of {type(model).__name__} cannot be told apart; choose a model built of blocks."
             raise BadData(text, "model")
-        names = {id(module): name for name, module in model.named_modules()}
+        own = {id(module): name for name, module in modules.items()}
         layers = _layer_indices(model, base, blocks)
-        return cls(model, base, [names[id(b)] for b in blocks], blocks, layers, head_of(model) | fresh)
+        return cls(model, base, [own[id(b)] for b in blocks], blocks, layers, head_of(model) | fresh)
 
     @property
     def depth(self) -> int:
