@@ -15,6 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ROOT / "data" / "packages"
+INDEX = PACKAGES / "debian-index"
 
 
 def python_package(requirement: str, module: str) -> Path:
@@ -44,8 +45,7 @@ def debian_package(name: str) -> Path:
     """Return the root of a Debian package's files."""
     folder = PACKAGES / name
     if not folder.is_dir():
-        PACKAGES.mkdir(parents=True, exist_ok=True)
-        _run(name, "apt-get", "download", "-q", name)
+        _run(name, "apt-get", *_debian_index(), "download", "-q", name)
         (archive,) = PACKAGES.glob(f"{name}_*.deb")
         _run(name, "dpkg-deb", "-x", archive.name, folder.name)
         archive.unlink()
@@ -53,18 +53,9 @@ def debian_package(name: str) -> Path:
 
 
 def debian_records() -> list[dict[str, str]]:
-    """Return the records of all packages of the Debian index by name, English descriptions among their fields.
-
-    The lists lie in a folder of our own, so nobody needs to be root, and the system's stay as they are.
-    """
-    state = PACKAGES / "debian-index"
-    if not list(state.glob("lists/*_Translation-en")):
-        for folder in ("lists/partial", "cache/archives/partial"):
-            (state / folder).mkdir(parents=True, exist_ok=True)
-        ours = [f"Dir::State::lists={state}/lists", f"Dir::Cache={state}/cache"]
-        ours += ["Acquire::Languages=en", "Acquire::GzipIndexes=false"]
-        _run("Debian's index", "apt-get", "update", "-qq", *(word for option in ours for word in ("-o", option)))
-    lists = state / "lists"
+    """Return the records of all packages of the Debian index by name, English descriptions among their fields."""
+    _debian_index()
+    lists = INDEX / "lists"
     descriptions = {
         record["Description-md5"]: record["Description-en"]
         for path in sorted(lists.glob("*_Translation-en"))
@@ -77,6 +68,20 @@ def debian_records() -> list[dict[str, str]]:
             if text:
                 records.setdefault(record["Package"], record | {"Description": text})
     return [records[name] for name in sorted(records)]
+
+
+def _debian_index() -> list[str]:
+    """Fetch Debian's lists of packages once, and return apt's options for them.
+
+    They lie in a folder of our own, so nobody needs to be root, and the system's stay as they are.
+    """
+    settings = (f"Dir::State::lists={INDEX}/lists", f"Dir::Cache={INDEX}/cache", "Acquire::Languages=en")
+    options = [word for setting in (*settings, "Acquire::GzipIndexes=false") for word in ("-o", setting)]
+    if not list(INDEX.glob("lists/*_Translation-en")):
+        for folder in ("lists/partial", "cache/archives/partial"):
+            (INDEX / folder).mkdir(parents=True, exist_ok=True)
+        _run("Debian's index", "apt-get", *options, "update", "-qq")
+    return options
 
 
 def _paragraphs(path: Path) -> Iterable[dict[str, str]]:
