@@ -13,13 +13,22 @@ from packages import ROOT, python_package, write_csv
 
 SENTENCES = 1200
 WORDS = 90  # the most frequent ones; every sentence is made of them
-VOICES = ("en-us", "en", "en-us+m3", "en-us+f3", "en+f2", "en-us+m7")
+VOICES = {  # and what one hears of each
+    "en-us": ("american", "man"),
+    "en": ("british", "man"),
+    "en-us+m3": ("american", "man"),
+    "en-us+f3": ("american", "woman"),
+    "en+f2": ("british", "woman"),
+    "en-us+m7": ("american", "man"),
+}
+FAST = 170  # words a minute and more
 
 
 def speech() -> Path:
     """1,200 short English sentences (Tatoeba, CC BY 2.0 FR) by six voices of eSpeak NG (GPL-3+): wav, with transcripts.
 
-    Columns: audio, text (small letters, blanks and apostrophes), rate (words a minute, 110 to 220), voice.
+    Columns: audio, text (small letters, blanks and apostrophes), rate (words a minute, 110 to 220), traits (american or
+    british, man or woman, and fast, with bars between them), voice.
     """
     generator = random.Random(0)  # noqa: S311
     folder = ROOT / "data" / "speech"
@@ -27,15 +36,16 @@ def speech() -> Path:
     speak = _synthesizer()
     rows = []
     for number, text in enumerate(_transcripts(generator)):
-        voice, rate = generator.choice(VOICES), generator.randint(110, 220)
+        voice, rate = generator.choice(list(VOICES)), generator.randint(110, 220)
         sampling_rate, samples = speak(text, voice, rate)
         with wave.open(str(folder / f"{number:04}.wav"), "wb") as file:
             file.setnchannels(1)
             file.setsampwidth(2)
             file.setframerate(sampling_rate)
             file.writeframes(samples)
-        rows.append((f"{number:04}.wav", text, rate, voice))
-    write_csv(folder / "speech.csv", ("audio", "text", "rate", "voice"), rows)
+        traits = "|".join((*VOICES[voice], *(["fast"] if rate >= FAST else [])))
+        rows.append((f"{number:04}.wav", text, rate, traits, voice))
+    write_csv(folder / "speech.csv", ("audio", "text", "rate", "traits", "voice"), rows)
     return folder
 
 
