@@ -39,7 +39,9 @@ class Backbone:
     unfrozen: frozenset[str]
 
     @classmethod
-    def find(cls, model: PreTrainedModel, fresh: frozenset[str] = frozenset(), names: Sequence[str] = ()) -> "Backbone":
+    def find(
+        cls, model: PreTrainedModel, fresh: frozenset[str] = frozenset(), *, names: Sequence[str] = ()
+    ) -> "Backbone":
         """Find a model's blocks.
 
         Args:

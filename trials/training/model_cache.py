@@ -108,7 +108,7 @@ class ModelCache:
             pretrained = load()
             backbone = Backbone.find(pretrained.model, pretrained.fresh)
             if backbone.names[: len(names)] != names:
-                key, backbone = own, Backbone.find(pretrained.model, pretrained.fresh, names)
+                key, backbone = own, Backbone.find(pretrained.model, pretrained.fresh, names=names)
             self._models[key] = CachedModel(name, key, pretrained, backbone)
         cached = self._models[key] = self._models.pop(key)
         return cached
