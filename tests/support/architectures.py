@@ -3,7 +3,7 @@
 ARCHITECTURES[name].task            the task it is tested with
 ARCHITECTURES[name].blocks          the number of blocks in its backbone
 ARCHITECTURES[name].build(folder)   write its weights (safetensors, without a head) and its processor
-TIMM                                the same for timm's models
+TIMM                                the same for timm's models, whose tests are marked `timm`
 tiny_data(task, folder)             24 examples for a task, as a file
 """
 
@@ -153,12 +153,13 @@ def _timm(architecture: str, blocks: int, **options: Any) -> Architecture:
     return Architecture("image-classification", blocks, config, lambda _: None, hf.AutoModelForImageClassification)
 
 
-TIMM: dict[str, Architecture] = {  # these need timm, and torchvision, which has no build for every torch
+TIMM: dict[str, Architecture] = {  # make test-timm: torchvision, which timm needs, has no build for every torch
     "timm-vit": _timm("test_vit", 6, img_size=64),
     "timm-resnet": _timm("test_resnet", 4),
     "timm-convnext": _timm("test_convnext", 9),
     "timm-efficientnet": _timm("test_efficientnet", 5),
     "timm-vgg": _timm("vgg11", 8, mlp_ratio=0.01),
+    "timm-vgg-bn": _timm("vgg11_bn", 9, mlp_ratio=0.01),
 }
 
 
@@ -170,7 +171,10 @@ USUAL = frozenset(
 
 def in_turn(names: Iterable[str]) -> list[Any]:
     """Return the parameters of a test that runs once for each of these architectures."""
-    return [name if name in USUAL else pytest.param(name, marks=pytest.mark.full) for name in names]
+    return [
+        name if name in USUAL else pytest.param(name, marks=pytest.mark.timm if name in TIMM else pytest.mark.full)
+        for name in names
+    ]
 
 
 def tiny_data(task: str, folder: Path, rows: int = 24) -> Path:

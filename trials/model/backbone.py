@@ -7,7 +7,7 @@ and for the head. `freeze_depth = k > 0` freezes the base's parameters of index 
 Trials and the prefix cache use it. It never changes a weight.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -41,27 +41,35 @@ class Backbone:
 
     @classmethod
     def find(
-        cls, model: PreTrainedModel, fresh: frozenset[str] = frozenset(), *, pooler_frozen: bool = False
+        cls,
+        model: PreTrainedModel,
+        fresh: frozenset[str] = frozenset(),
+        *,
+        names: Sequence[str] = (),
+        pooler_frozen: bool = False,
     ) -> "Backbone":
         """Find a model's blocks.
 
         Args:
             model: The model.
             fresh: Names of the parameters that the checkpoint did not hold; frozen, they would stay random.
+            names: The blocks that a study's inspection found; they are kept where the model has them all.
             pooler_frozen: The pooler belongs to the backbone, as in studies of older semantics.
 
         Raises:
             BadData: The model has no blocks.
         """
         base = base_of(model)
-        blocks = find_blocks(base)
+        modules = dict(model.named_modules())
+        kept = [modules[name] for name in names if name in modules]
+        blocks = kept if kept and len(kept) == len(names) else find_blocks(base)
         if not any(parameter_count(block) for block in blocks):
             text = f"The layers of {type(model).__name__} cannot be told apart; choose a model built of blocks."
             raise BadData(text, "model")
-        names = {id(module): name for name, module in model.named_modules()}
+        own = {id(module): name for name, module in modules.items()}
         layers = _layer_indices(model, base, blocks)
         unfrozen = head_of(model) | fresh | (frozenset() if pooler_frozen else pooler_of(model))
-        return cls(model, base, [names[id(b)] for b in blocks], blocks, layers, unfrozen)
+        return cls(model, base, [own[id(b)] for b in blocks], blocks, layers, unfrozen)
 
     @property
     def depth(self) -> int:

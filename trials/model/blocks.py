@@ -87,7 +87,7 @@ def _sequential_blocks(base: nn.Module, total: int) -> list[nn.Module]:
         uniform = _uniform_children(module)
         if len(uniform) > 1 and parameter_count(module) >= LEAST_SHARE * total:
             return uniform
-    return [block for child in children for block in _uniform_children(child) or [child]]
+    return [block for child in children for block in _uniform_children(child) or _layers_of(child)]
 
 
 def _blocks_of_stage(stage: nn.Module) -> list[nn.Module]:
@@ -109,6 +109,13 @@ def _uniform_children(module: nn.Module) -> list[nn.Module]:
     """Return the children of a sequence that hold parameters, if all are of one class; else an empty list."""
     children = [c for c in module.children() if parameter_count(c)] if isinstance(module, nn.Sequential) else []
     return children if len({type(child) for child in children}) == 1 else []
+
+
+def _layers_of(module: nn.Module) -> list[nn.Module]:
+    """Return the layers of a sequence of several kinds without the norms between them (VGG, DenseNet); else itself."""
+    children = [c for c in module.children() if parameter_count(c)] if isinstance(module, nn.Sequential) else []
+    layers = [c for c in children if any(p.dim() > 1 for p in c.parameters())]  # a norm has vectors only
+    return layers if len(layers) > 1 else [module]
 
 
 def _is_convolutional(group: list[nn.Module]) -> bool:

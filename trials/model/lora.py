@@ -72,12 +72,13 @@ def adapt(pretrained: Pretrained, backbone: Backbone, params: Params, seed: int)
         parameter.requires_grad_(id(parameter) not in own)
     for parameter in head:
         parameter.requires_grad_(True)
+    adapted_blocks = [pretrained.model.get_submodule(name) for name in backbone.names]  # one may be a layer itself
     inside = {
         f"{name}.{key}": number
-        for number, (name, block) in enumerate(zip(backbone.names, backbone.blocks, strict=True), 1)
+        for number, (name, block) in enumerate(zip(backbone.names, adapted_blocks, strict=True), 1)
         for key, _ in block.named_parameters()
     }
-    return dataclasses.replace(backbone, layers=backbone.layers | inside)
+    return dataclasses.replace(backbone, blocks=adapted_blocks, layers=backbone.layers | inside)
 
 
 def merge(pretrained: Pretrained) -> None:
@@ -95,16 +96,23 @@ def _sites(backbone: Backbone, number: int) -> Iterator[LayerSite]:
     """Yield the layers of block `number` (from 1) that an adapter fits."""
     unfrozen = {id(p) for name, p in backbone.model.named_parameters() if name in backbone.unfrozen}
     seen: set[int] = set()
-    for parent in backbone.blocks[number - 1].modules():
+    for parent, name, layer in _modules_of(backbone, number):
+        fits = isinstance(layer, nn.Linear | Conv1D) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
+        trained = any(id(p) in unfrozen for p in layer.parameters())
+        if fits and not trained and not parametrize.is_parametrized(layer) and id(layer) not in seen:
+            seen.add(id(layer))
+            yield parent, name, layer
+
+
+def _modules_of(backbone: Backbone, number: int) -> Iterator[LayerSite]:
+    """Yield block `number` (from 1), which may be a layer itself (VGG), and the modules in it that are called."""
+    block = backbone.blocks[number - 1]
+    holder, _, own = backbone.names[number - 1].rpartition(".")
+    yield backbone.model.get_submodule(holder), own, block
+    for parent in block.modules():
         kind: type = type(parent)
-        if _calls_no_layer(kind):
-            continue
-        for name, layer in parent.named_children():
-            fits = isinstance(layer, nn.Linear | Conv1D) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
-            trained = any(id(p) in unfrozen for p in layer.parameters())
-            if fits and not trained and not parametrize.is_parametrized(layer) and id(layer) not in seen:
-                seen.add(id(layer))
-                yield parent, name, layer
+        if not _calls_no_layer(kind):
+            yield from ((parent, name, child) for name, child in parent.named_children())
 
 
 @cache

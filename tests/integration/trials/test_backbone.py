@@ -180,6 +180,10 @@ def _conv(count: int) -> nn.Sequential:
     return nn.Sequential(*(module for _ in range(count) for module in (nn.Conv2d(4, 4, 3), nn.ReLU())))
 
 
+def _norm_conv() -> list[nn.Module]:
+    return [nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.ReLU()]
+
+
 @pytest.mark.parametrize(
     ("parts", "names"),
     [
@@ -190,6 +194,14 @@ def _conv(count: int) -> nn.Sequential:
         ({"embed": nn.Conv2d(3, 4, 2), "blocks": _conv(3)}, ["blocks.0", "blocks.2", "blocks.4"]),  # ViT
         ({"blocks": nn.Sequential(_conv(2), _conv(1))}, ["blocks.0.0", "blocks.0.2", "blocks.1.0"]),  # EfficientNet
         ({"features": _conv(2), "dense": nn.Conv2d(4, 100, 7)}, ["features.0", "features.2", "dense"]),  # VGG
+        (  # VGG with norms
+            {"features": nn.Sequential(*_norm_conv(), *_norm_conv()), "dense": nn.Conv2d(4, 100, 7)},
+            ["features.0", "features.3", "dense"],
+        ),
+        (  # DenseNet: a stem, then stages and transitions of two kinds
+            {"features": nn.Sequential(*_norm_conv(), nn.ModuleList(_norm_conv()), nn.Linear(4, 4), nn.BatchNorm2d(4))},
+            ["features.0", "features.3", "features.4"],
+        ),
     ],
 )
 def test_sequences_are_blocks_and_a_classifier_inside_the_backbone_is_no_part_of_it(

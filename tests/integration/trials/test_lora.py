@@ -22,7 +22,7 @@ from luthier.trials.training import optim
 from luthier.trials.training.engine import Engine
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.setup import prepare
-from tests.support.architectures import ARCHITECTURES, in_turn, tiny_data
+from tests.support.architectures import ARCHITECTURES, TIMM, in_turn, tiny_data
 from tests.support.archives import unpack_tar
 from tests.support.logits import logits_of
 from tests.support.trials import Memory
@@ -126,11 +126,11 @@ def test_the_winner_is_a_plain_model_that_computes_the_same(
 
 
 @pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
-@pytest.mark.parametrize("name", in_turn(ARCHITECTURES))
+@pytest.mark.parametrize("name", in_turn([*ARCHITECTURES, *TIMM]))
 def test_every_architecture_is_adapted_above_the_freeze_depth_merged_and_put_back(
     assign: Assign, tmp_path: Path, name: str
 ) -> None:
-    architecture = ARCHITECTURES[name]
+    architecture = (ARCHITECTURES | TIMM)[name]
     data = {"source": str(tiny_data(architecture.task, tmp_path / "data")), "validation": 0.2, "test": 0.2}
     model = str(architecture.build(tmp_path / "model"))
     depth = architecture.blocks // 2
@@ -206,3 +206,21 @@ def test_a_study_of_adapters_is_inspected_with_them(assign: Assign, session: Mem
     )
     assert found.estimates is not None
     assert found.trainable_parameters == inspect(assign(AssignmentKind.INSPECT), session, warm).trainable_parameters
+
+
+def test_blocks_may_be_layers_themselves() -> None:
+    """As the convolutions of a VGG are."""
+
+    class Convolutions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU())
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.base_model, self.head = Convolutions(), nn.Linear(4, 2)
+
+    backbone = Backbone.find(Model())
+    assert backbone.names == ["base_model.features.0", "base_model.features.2"]
+    lora.check(backbone)
