@@ -176,7 +176,7 @@ class StudySpec(Document):
 
     def _search_problems(self) -> Problems:
         """Return the values that do not suit the search: a pruner without evaluations, a grid without choices."""
-        problems: Problems = []
+        problems: Problems = [(("space", name), text) for name, text in self.space.idle_problems()]
         if self.pruner.name != "none" and self.max_steps == 1:
             text = "must be none: every trial has one evaluation; raise space.epochs or evaluations_per_epoch to prune"
             problems.append((("pruner", "name"), text))

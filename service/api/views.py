@@ -30,6 +30,7 @@ from luthier.service.storage import damaged
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
 from luthier.service.times import instant
 from luthier.studies.findings import warnings_of
+from luthier.studies.hyperparameters import in_use
 from luthier.studies.protocol import ENDED, Reason, StudyState, TrialState
 from luthier.studies.results import Inspection
 from luthier.studies.text import one_line
@@ -164,7 +165,7 @@ def _best(study: StudyRow, row: AssignmentRow) -> BestView | None:
     if row.value is None:
         return None
     test = study.test if row.number == study.winner else None
-    return BestView(trial=row.number, value=row.value, params=row.params, test=test)
+    return BestView(trial=row.number, value=row.value, params=in_use(row.params), test=test)
 
 
 def _model(study: StudyRow) -> ModelView | None:
@@ -197,7 +198,7 @@ def _trial(row: AssignmentRow, values: list[StepView]) -> TrialView:
     return TrialView(
         number=row.number,
         state=TrialState(row.state),
-        params=row.params,
+        params=in_use(row.params),
         value=row.value,
         values=values,
         reason=Reason(row.reason) if row.reason else None,

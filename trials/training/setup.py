@@ -153,6 +153,8 @@ def open_trial(assignment: Assignment, session: Session, cache: ModelCache) -> I
     params = assignment.params
     study = cache.open(assignment)
     model, backbone = prepare(study, params, assignment.seed)
+    if params["strategy"] == "lora":
+        session.log(lora.described(study.pretrained, params))
     training = study.encoded("train", int(params["max_length"]))
     validation = study.encoded("validation", int(params["max_length"]))
     with contextlib.ExitStack() as stack:

@@ -17,6 +17,7 @@ from tests.support.specs import DOCUMENT, MISSING, document
 
 LR = "space.learning_rate"
 ONE_STEP = {"space.epochs": 1}
+LORA = {"space.strategy": ["full", "lora"]}
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"nmae": "x"}, "nmae", "Extra inputs"),
     ({"name": MISSING}, "name", "required"),
@@ -74,6 +75,17 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"space.optimizer": "adamax"}, "space.optimizer", "must be one of adamw, adam, sgd"),
     ({"space.optimizer": {"low": 0, "high": 1}}, "space.optimizer", "a range needs numbers"),
     ({"space.strategy": "prefix"}, "space.strategy", "must be one of full, lora"),
+    ({"space.lora_rank": [4, 8]}, "space.lora_rank", "changes nothing unless strategy can be lora: add strategy: lora"),
+    ({"space.strategy": "full", "space.lora_targets": "attention"}, "space.lora_targets", "changes nothing unless"),
+    ({**LORA, "space.lora_rank": 0}, "space.lora_rank", "at least 1"),
+    ({**LORA, "space.lora_alpha": [0, 8]}, "space.lora_alpha.0", "above 0"),
+    ({**LORA, "space.lora_dropout": 1}, "space.lora_dropout", "at most 0.999"),
+    ({**LORA, "space.lora_variant": "qlora"}, "space.lora_variant", "must be one of lora, rslora, dora"),
+    ({**LORA, "space.lora_targets": 3}, "space.lora_targets", 'as "q_proj,v_proj"'),
+    ({**LORA, "space.lora_targets": "a,,b"}, "space.lora_targets", "names of modules in one text with commas"),
+    ({**LORA, "space.lora_targets": ["attention", ["a", "b"]]}, "space.lora_targets.1", "in one text with commas"),
+    ({**LORA, "space.lora_targets": ["b, a", "a,b"]}, "space.lora_targets.1", "a,b is listed twice"),
+    ({**LORA, "space.lora_targets": {"low": 1, "high": 2}}, "space.lora_targets", "a range needs numbers"),
     ({"space": []}, "space", "must map hyperparameters"),
     ({"sampler": {"name": "evolution"}}, "sampler.name", "'tpe', 'gp', 'cmaes', 'qmc', 'random' or 'grid'"),
     ({"sampler": {"name": "random", "startup_trials": 3}}, "sampler.startup_trials", "no meaning for random"),
@@ -203,6 +215,7 @@ def test_the_json_schema_accepts_what_the_spec_accepts_and_little_more() -> None
     assert validator.is_valid(DOCUMENT)
     assert validator.is_valid(document({"space.freeze_depth": {"low": 0, "high": "auto"}}))
     assert validator.is_valid(document({"model": ["a", "b"], "space.freeze_depth": [0, 0.5, "auto"]}))
+    assert validator.is_valid(document({"space.lora_targets": ["attention", "all-linear", "q_lin, v_lin"]}))
     for changes in (
         {"nmae": 1},
         {"model": []},
@@ -212,6 +225,8 @@ def test_the_json_schema_accepts_what_the_spec_accepts_and_little_more() -> None
         {LR: {"low": 1}},
         {LR: {"low": 1, "high": 2, "max": 1}},
         {"space.optimizer": "adamax"},
+        {"space.lora_targets": "q-lin"},
+        {"space.lora_targets": ["a,,b"]},
         {"space.batch_size": [8, 0]},
         {"budget": {"trials": 0}},
         {"sampler": {"name": "evolution"}},
