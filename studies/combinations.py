@@ -1,4 +1,4 @@
-"""The configurations of a finite space, counted and numbered, where some dimensions depend on the choice of another.
+"""The configurations of a finite space, counted and numbered, where a dimension may depend on another one.
 
 A rank changes nothing in a trial without adapters: configurations that differ in nothing else are the same one. `Space`
 asks these functions. Only words have dimensions that depend on them.

@@ -42,6 +42,7 @@ from luthier.studies.tasks import TASKS, Task
 TEMPLATE_NAME = "scheduled"  # of a schedule's spec, until a run gives it one
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
 Precision = Literal["auto", "float32", "bfloat16"]
+Quantization = Literal["none", "4bit"]
 Problems = list[tuple[Path, str]]
 
 
@@ -63,6 +64,13 @@ class Resources(Document):
 
     gpus: FiniteFloat | None = Field(
         None, gt=0, le=1, description="Share of a GPU; without it, as much as trials turn out to need."
+    )
+    micro_batch: int | None = Field(
+        None,
+        ge=1,
+        le=65_536,
+        exclude_if=lambda examples: examples is None,
+        description="Examples that go through the model together, at most; a larger batch accumulates its gradient.",
     )
 
 
@@ -97,6 +105,18 @@ class StudySpec(Document):
         "auto",
         description="Of matrix products; weights stay float32. auto: bfloat16 on GPUs that have it, float32 on CPUs. "
         "float32: without TF32, which auto and bfloat16 use on GPUs for products that stay float32.",
+    )
+    quantization: Quantization = Field(
+        "none",
+        exclude_if=lambda quantization: quantization == "none",
+        description="Of weights below adapters. 4bit: linear layers above the freeze depth hold them in NF4 (QLoRA). "
+        "It needs a GPU, bitsandbytes and strategy: lora.",
+    )
+    # Written only where it is on; so specs from before there was such a thing are written as they were.
+    gradient_checkpointing: bool = Field(
+        False,
+        exclude_if=lambda on: not on,
+        description="Blocks compute their values again for their gradients: less memory, about a third more time.",
     )
     evaluations_per_epoch: int = Field(1, ge=1, le=100, description="Validation scores reported per epoch.")
     # Users do not write it: `parse_spec` and `parse_schedule` set the newest. Stored specs without it are the oldest.
@@ -170,6 +190,9 @@ class StudySpec(Document):
         problems += [(("space", name), refuses[name]) for name in self.space if name in refuses]
         if self.augmentation != "none" and "image" not in roles:
             problems.append((("augmentation",), f"must be none: {self.task} has no images"))
+        if self.quantization != "none" and self.space.offers("strategy", "full"):
+            text = "4bit needs adapters in every trial: set space.strategy to lora, or leave quantization out"
+            problems.append((("quantization",), text))
         if self.dataset.unreadable != "refuse" and not {"image", "audio"} & set(roles):
             problems.append((("dataset", "unreadable"), f"must be refuse: {self.task} has no images and no sounds"))
         return problems

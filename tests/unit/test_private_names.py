@@ -19,6 +19,7 @@ CONTRACTS = {
     "_init_weights": TRANSFORMERS,
     "_is_hf_initialized": TRANSFORMERS,
     "_attn_implementation": TRANSFORMERS,
+    "_keep_in_fp32_modules": TRANSFORMERS,
 }
 DOCUMENTED = {"os._exit"}  # names of the standard library that its documentation describes
 

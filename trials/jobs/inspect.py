@@ -177,6 +177,8 @@ def _summary(spec: StudySpec, study: OpenStudy) -> ModelSummary:
     study.pretrained.reset(0)
     if spec.space.offers("strategy", "lora"):
         lora.check(study.backbone, spec.space, study.name)
+    if spec.quantization != "none":
+        lora.check_rounding(study.backbone, study.name)
     backbone = study.backbone
     return ModelSummary(blocks=backbone.table(), trainable_parameters=backbone.trainable_parameters())
 

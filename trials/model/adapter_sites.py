@@ -1,4 +1,4 @@
-"""The layers of a model that adapters go around: those that an adapter fits, and those that a configuration names.
+"""The layers of a model that adapters fit, and those of them that a configuration names.
 
 `lora` asks for them, and the inspection checks what a space may name. It knows no architecture by name.
 """

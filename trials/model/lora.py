@@ -8,7 +8,8 @@ next trial finds the pretrained model. Inspections, trials and evaluations call 
 
 import dataclasses
 import warnings
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -16,8 +17,10 @@ from transformers import Conv1D
 
 from luthier.studies.hyperparameters import HYPERPARAMETERS, Params
 from luthier.studies.space import Space
-from luthier.trials.errors import Away
+from luthier.trials.errors import Away, BadData
+from luthier.trials.model import four_bits as quantization
 from luthier.trials.model.adapter_sites import Site, check_targets, targeted
+from luthier.trials.model.adapter_sites import sites as sites_of
 from luthier.trials.model.backbone import Backbone
 from luthier.trials.model.pretrained import Pretrained
 
@@ -42,7 +45,9 @@ def check(backbone: Backbone, space: Space, model: str) -> None:
         check_targets(backbone, str(targets), model, ("space", TARGETS, i) if several else ("space", TARGETS))
 
 
-def adapt(pretrained: Pretrained, backbone: Backbone, params: Params, seed: int) -> Backbone:
+def adapt(
+    pretrained: Pretrained, backbone: Backbone, params: Params, seed: int, *, four_bits: bool = False
+) -> Backbone:
     """Freeze the backbone of a model, and put adapters into the blocks above the freeze depth.
 
     Args:
@@ -50,23 +55,27 @@ def adapt(pretrained: Pretrained, backbone: Backbone, params: Params, seed: int)
         backbone: Its blocks.
         params: The configuration.
         seed: The adapters' weights are drawn from it.
+        four_bits: The linear layers above the freeze depth hold their own weights in four bits.
 
     Returns:
         The backbone, whose layer indices include the adapters' parameters.
 
     Raises:
-        Away: peft is not installed on this worker.
+        Away: peft is not installed on this worker, or it cannot hold weights in four bits.
     """
     depth = int(params["freeze_depth"])
+    blocks = range(depth + 1, backbone.depth + 1)
+    if four_bits:
+        _round(pretrained, backbone, blocks)
     own = {id(p) for p in pretrained.model.parameters()}
     head = [p for name, p in pretrained.model.named_parameters() if name in backbone.unfrozen]
-    blocks = range(depth + 1, backbone.depth + 1)
     sites = [site for number in blocks for site in targeted(backbone, number, str(params[TARGETS]))]
     torch.manual_seed(seed)
     for transposed in (False, True):  # GPT-2's Conv1D is a linear layer whose weight lies the other way round
         alike = [site for site in sites if isinstance(site.layer, Conv1D) == transposed]
         for site, adapted in zip(alike, _wrap(alike, params, transposed), strict=True):
-            pretrained.replaced.append((site.parent, site.name, site.layer))
+            if not quantization.is_rounded(site.layer):  # else its own layer is there already
+                pretrained.replaced.append((site.parent, site.name, site.layer))
             setattr(site.parent, site.name, adapted)
     for parameter in pretrained.model.parameters():
         parameter.requires_grad_(id(parameter) not in own)
@@ -83,17 +92,50 @@ def adapt(pretrained: Pretrained, backbone: Backbone, params: Params, seed: int)
 def merge(pretrained: Pretrained) -> None:
     """Merge the adapters into the weights that they adapt, and take them away.
 
-    The model then has its own layers only, and computes the same. Its weights stay changed until it is reset.
+    Of weights in four bits those count that come back of them. The model then has its own layers only, and computes the
+    same. Its weights stay changed until it is reset.
     """
-    for parent, name, _ in pretrained.replaced:
+    for parent, name, own in pretrained.replaced:
         layer: Any = getattr(parent, name)
-        layer.merge()
+        base = layer.base_layer if _is_adapted(layer) else layer
+        if quantization.is_rounded(base):
+            quantization.give_back(base, cast(nn.Linear, own))
+        if _is_adapted(layer):
+            layer.base_layer = own
+            layer.merge()
     pretrained.put_back()
+
+
+def check_rounding(backbone: Backbone, model: str) -> None:
+    """Check that weights of a model can be held in four bits on this worker.
+
+    Raises:
+        BadData: It has no linear layer, or this worker cannot.
+    """
+    quantization.check()
+    every = (site for number in range(1, backbone.depth + 1) for site in sites_of(backbone, number))
+    if not any(quantization.can_be_rounded(backbone.model, site) for site in every):
+        text = f"the blocks of {model} have no linear layer, so quantization changes nothing; leave it out."
+        raise BadData(text, quantization.QUANTIZATION)
+
+
+def _round(pretrained: Pretrained, backbone: Backbone, blocks: Iterable[int]) -> None:
+    """Replace the linear layers of some blocks by layers that hold the same weights in four bits."""
+    quantization.check()
+    for site in [site for number in blocks for site in sites_of(backbone, number)]:
+        if quantization.can_be_rounded(backbone.model, site):
+            pretrained.replaced.append((site.parent, site.name, site.layer))
+            setattr(site.parent, site.name, quantization.rounded(cast(nn.Linear, site.layer)))
+
+
+def _is_adapted(layer: nn.Module) -> bool:
+    return hasattr(layer, "base_layer")
 
 
 def described(pretrained: Pretrained, params: Params) -> str:
     """Return the adapters that a model has as a line of the trial's log."""
-    count = len(pretrained.replaced)
+    layers = [getattr(parent, name) for parent, name, _ in pretrained.replaced]
+    count = sum(map(_is_adapted, layers))
     if not count:
         return (
             f"adapters: lora_targets ({params[TARGETS]}) names no layer above the freeze depth; the head trains alone"

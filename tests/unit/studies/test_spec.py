@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from luthier.studies.semantics import NEWEST_SEMANTICS
 from luthier.studies.spec import StudySpec, parse_spec, trial_seed
 from luthier.studies.tasks import TASKS, Task
-from tests.support.specs import DOCUMENT, MISSING, document
+from tests.support.specs import DOCUMENT, MISSING, document, spec
 
 LR = "space.learning_rate"
 ONE_STEP = {"space.epochs": 1}
@@ -86,6 +86,11 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({**LORA, "space.lora_targets": ["attention", ["a", "b"]]}, "space.lora_targets.1", "in one text with commas"),
     ({**LORA, "space.lora_targets": ["b, a", "a,b"]}, "space.lora_targets.1", "a,b is listed twice"),
     ({**LORA, "space.lora_targets": {"low": 1, "high": 2}}, "space.lora_targets", "a range needs numbers"),
+    ({"quantization": "4bit"}, "quantization", "4bit needs adapters in every trial: set space.strategy to lora"),
+    ({**LORA, "quantization": "4bit"}, "quantization", "4bit needs adapters in every trial"),
+    ({"quantization": "8bit"}, "quantization", "'none' or '4bit'"),
+    ({"gradient_checkpointing": 1}, "gradient_checkpointing", "valid boolean"),
+    ({"resources": {"micro_batch": 0}}, "resources.micro_batch", "greater than or equal to 1"),
     ({"space": []}, "space", "must map hyperparameters"),
     ({"sampler": {"name": "evolution"}}, "sampler.name", "'tpe', 'gp', 'cmaes', 'qmc', 'random' or 'grid'"),
     ({"sampler": {"name": "random", "startup_trials": 3}}, "sampler.startup_trials", "no meaning for random"),
@@ -143,6 +148,21 @@ def test_what_is_left_out_has_the_documented_defaults() -> None:
     assert (spec.sampler.name, spec.pruner.name, spec.seed, spec.parallel) == ("tpe", "hyperband", 0, 1)
     assert (spec.dataset.validation, spec.dataset.test) == (0.15, 0.15)
     assert spec.max_steps == 5
+
+
+def test_what_came_later_is_written_only_where_it_is_asked_for() -> None:
+    """A spec of before is stored, and digested, as it was."""
+    plain = spec().model_dump(mode="json")
+    assert not {"quantization", "gradient_checkpointing"} & plain.keys()
+    assert plain["resources"] == {"gpus": None}
+    asked = spec(
+        quantization="4bit", gradient_checkpointing=True, resources={"micro_batch": 4}, space={"strategy": "lora"}
+    )
+    written = asked.model_dump(mode="json")
+    assert written["quantization"] == "4bit"
+    assert written["gradient_checkpointing"] is True
+    assert written["resources"] == {"gpus": None, "micro_batch": 4}
+    assert StudySpec.model_validate(written) == asked
 
 
 def test_a_metric_that_is_a_loss_is_minimized_without_being_told() -> None:
