@@ -116,7 +116,7 @@ class StudySpec(Document):
     gradient_checkpointing: bool = Field(
         False,
         exclude_if=lambda on: not on,
-        description="Blocks compute their values again for their gradients: less memory, about a third more time.",
+        description="Blocks compute their values again for their gradients: less memory, more time.",
     )
     evaluations_per_epoch: int = Field(1, ge=1, le=100, description="Validation scores reported per epoch.")
     # Users do not write it: `parse_spec` and `parse_schedule` set the newest. Stored specs without it are the oldest.

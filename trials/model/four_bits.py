@@ -1,8 +1,8 @@
 """Linear layers that hold their own weights in four bits, for `quantization: 4bit`.
 
-As in QLoRA (Dettmers et al. 2023), bitsandbytes rounds each block of 64 weights to sixteen levels (NF4), and computes with what comes back of them. `lora`
-puts adapters around such layers. The winner is no rounded model: it has the weights that come back, as numbers of 32
-bits, with its adapters merged. Without a GPU nothing here is used.
+As in QLoRA (Dettmers et al. 2023), bitsandbytes rounds each block of 64 weights to sixteen levels (NF4), and computes
+with what comes back of them. `lora` puts adapters around such layers. The winner is no rounded model: it has what
+comes back, as numbers of 32 bits, with its adapters merged. Without a GPU nothing here is used.
 """
 
 import warnings
