@@ -24,7 +24,7 @@ from luthier.trials.training import optim
 from luthier.trials.training.engine import Engine
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.setup import prepare
-from tests.support.architectures import ARCHITECTURES, tiny_data
+from tests.support.architectures import ARCHITECTURES, in_turn, tiny_data
 from tests.support.archives import unpack_tar
 from tests.support.logits import logits_of
 from tests.support.trials import Memory
@@ -46,7 +46,7 @@ def layers_of(backbone: Backbone, targets: str) -> list[str]:
     return [site.path for number in range(1, backbone.depth + 1) for site in targeted(backbone, number, targets)]
 
 
-@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if not name.endswith("-tokens")])
+@pytest.mark.parametrize("name", in_turn(name for name in ARCHITECTURES if not name.endswith("-tokens")))
 def test_attention_is_found_in_every_architecture_that_has_one(name: str) -> None:
     backbone = backbone_of(name)
     if name in WITHOUT_ATTENTION | {"wavlm"}:  # WavLM's own code reads the weights of its projections

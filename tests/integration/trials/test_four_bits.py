@@ -52,6 +52,7 @@ def test_without_the_library_the_cure_is_named(
     assert refused.value.path == ["quantization"]
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("on_the_cpu")
 @pytest.mark.parametrize("variant", ["lora", "rslora", "dora"])
 @pytest.mark.parametrize("targets", ["all-linear", "attention"])
@@ -89,6 +90,7 @@ def test_a_merged_model_computes_what_rounded_weights_and_adapters_did(
     assert all(torch.equal(own[key], tensor) for key, tensor in pristine.items())
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("on_the_cpu")
 def test_a_trial_learns_resumes_exactly_and_its_winner_is_packed(assign: Assign, tmp_path: Path) -> None:
     given: dict[str, Any] = {"params": LORA | {"epochs": 5, "freeze_depth": 1}, "spec": SPEC}
@@ -107,6 +109,7 @@ def test_a_trial_learns_resumes_exactly_and_its_winner_is_packed(assign: Assign,
     assert evaluate(work, whole, ModelCache()).test is not None
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("on_the_cpu")
 def test_a_model_without_linear_layers_is_refused(assign: Assign, session: Memory, tmp_path: Path) -> None:
     resnet = ARCHITECTURES["resnet"]

@@ -62,7 +62,7 @@ def gradients(engine: Engine, rows: Any, model: nn.Module) -> dict[str, torch.Te
 
 
 @pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
-@pytest.mark.parametrize("strategy", ["full", "lora"])
+@pytest.mark.parametrize("strategy", ["full", pytest.param("lora", marks=pytest.mark.full)])
 @pytest.mark.parametrize("name", in_turn(name for name in ARCHITECTURES if not name.endswith("-tokens")))
 def test_gradients_and_statistics_are_the_same(assign: Assign, tmp_path: Path, name: str, strategy: str) -> None:
     architecture = ARCHITECTURES[name]
@@ -90,7 +90,12 @@ def test_gradients_and_statistics_are_the_same(assign: Assign, tmp_path: Path, n
 
 
 @pytest.mark.parametrize(
-    "params", [{"freeze_depth": 0, "dropout": 0.2}, {"freeze_depth": 1, "strategy": "lora", "lora_variant": "dora"}]
+    "params",
+    [
+        {"freeze_depth": 1, "dropout": 0.2},
+        pytest.param({"freeze_depth": 0, "dropout": 0.2}, marks=pytest.mark.full),
+        pytest.param({"freeze_depth": 1, "strategy": "lora", "lora_variant": "dora"}, marks=pytest.mark.full),
+    ],
 )
 def test_a_trial_scores_the_same_with_cache_and_shortcuts(assign: Assign, tmp_path: Path, params: Any) -> None:
     plain, again = Memory(tmp_path / "plain"), Memory(tmp_path / "again")
