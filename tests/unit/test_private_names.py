@@ -20,6 +20,7 @@ CONTRACTS = {
     "_is_hf_initialized": TRANSFORMERS,
     "_attn_implementation": TRANSFORMERS,
     "_model_mapping": TRANSFORMERS,
+    "_keep_in_fp32_modules": TRANSFORMERS,
 }
 DOCUMENTED = {"os._exit"}  # names of the standard library that its documentation describes
 

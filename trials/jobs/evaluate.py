@@ -70,7 +70,7 @@ def evaluate(assignment: Assignment, session: Session, cache: ModelCache) -> Eva
 
 def _restore(assignment: Assignment, session: Session, study: OpenStudy) -> None:
     """Give the study's model the winner's weights, its adapters merged. Raises BadData, DamagedFile."""
-    prepare(study, assignment.params, assignment.seed)
+    prepare(study, assignment.params, assignment.seed, assignment.spec.quantization)
     best = assignment.checkpoint.best
     if best is None:
         raise BadData("The study has no finished trial, so there is no model to measure.")

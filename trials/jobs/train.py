@@ -85,6 +85,8 @@ def fit(trial: Trial) -> Finished:
     speed: float | None = None  # examples per second
     memory = peak_memory(trial)  # bytes, the most so far
     batches: list[list[int]] = []  # the epoch's, as examples' numbers
+    together = trial.engine.micro_batch.within(batch_size)  # examples that go through the model together
+    trial.session.log(describe_batch(batch_size, together))
 
     while progress.step < evaluations:
         epoch, part = divmod(progress.step, parts)
@@ -98,6 +100,10 @@ def fit(trial: Trial) -> Finished:
         seconds += time.perf_counter() - started
         examples += trained
         speed = examples / seconds if seconds > 0 else None
+
+        if trial.engine.micro_batch.within(batch_size) < together:
+            together = trial.engine.micro_batch.within(batch_size)
+            trial.session.log(f"memory did not suffice; {describe_batch(batch_size, together)}")
 
         metrics = validate(trial, train_loss)
         memory = peak_memory(trial)
@@ -217,6 +223,18 @@ def why_early(progress: Progress, evaluations: int, spec: StudySpec) -> str:
         f"{progress.standstill.evaluations} was better than {spec.objective.metric} {progress.standstill.record:.4f}"
         f"{margin} (early_stopping); its best one is {progress.best_step}"
     )
+
+
+def describe_batch(batch_size: int, together: int) -> str:
+    """Return how an optimizer step takes its batch, as a line of the trial's log.
+
+    Args:
+        batch_size: Examples of a step.
+        together: Examples that go through the model together.
+    """
+    parts = math.ceil(batch_size / together)
+    how = "at once" if parts == 1 else f"in {parts} micro-batches of at most {together}, whose gradients add up"
+    return f"effective batch: {batch_size} examples for each optimizer step, {how}"
 
 
 def describe(step: int, steps: int, train_loss: float, metrics: Metrics, speed: float | None) -> str:

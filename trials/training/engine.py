@@ -30,6 +30,7 @@ from luthier.trials.training.halving import run_halving
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.open_study import OpenStudy
 from luthier.trials.training.precision import Precision
+from luthier.trials.training.recomputation import recomputing
 
 EVALUATION_BATCH = {"cuda": 256, "cpu": 64}
 """Examples in a batch without gradients, by the kind of device."""
@@ -58,6 +59,8 @@ class Engine:
         device: Where its parameters are.
         trained: Its trainable parameters, listed once because a search for them is slow.
         precision: The number formats it computes in. The switches of the process are set for the newest engine.
+        micro_batch: The number of examples that go through the model together.
+        recomputed: The blocks whose inner values are computed again for their gradients; none: all values are kept.
     """
 
     def __init__(
@@ -73,8 +76,9 @@ class Engine:
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.precision = Precision(precision, self.device)
         self.precision.apply()
+        self.recomputed: Sequence[nn.Module] = ()
         self._task = task
-        self._micro_batch = micro_batch
+        self.micro_batch = micro_batch
         self._loss = loss
         self._prefix: TrialPrefix | None = None
         self._shortcut = Shortcut()
@@ -110,7 +114,7 @@ class Engine:
             forward=self.forward,
             collate=self.collate,
             counted=self._counted,
-            run_halving=lambda compute, rows: run_halving(compute, rows, self._micro_batch, remember=False),
+            run_halving=lambda compute, rows: run_halving(compute, rows, self.micro_batch, remember=False),
             tick=session.poll,
             log=session.log,
             exact=self._exact_outputs,
@@ -164,13 +168,14 @@ class Engine:
                 total += self._piece_gradient(encoded, piece, weight)
             return total
 
-        return run_halving(in_pieces, len(batch), self._micro_batch)
+        return run_halving(in_pieces, len(batch), self.micro_batch)
 
     def _piece_gradient(self, encoded: Encoded, piece: Sequence[int], weight: float | torch.Tensor) -> torch.Tensor:
         """Add the gradient of the piece's share in the batch's mean loss, and return that share, ()."""
         assert self._loss is not None
-        loss = self._loss.total(*self.outputs(encoded, piece)) / weight
-        loss.backward()  # type: ignore[no-untyped-call]
+        with recomputing(self.recomputed):
+            loss = self._loss.total(*self.outputs(encoded, piece)) / weight
+            loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
     @torch.no_grad()  # not inference_mode: a model may cache a tensor (rotary tables) that training needs again
@@ -202,7 +207,7 @@ class Engine:
         for rows in batches:
             tick()
             in_pieces = self._answers_in_pieces(encoded, rows, writing)
-            collector.add(rows, run_halving(in_pieces, len(rows), self._micro_batch, remember=False))
+            collector.add(rows, run_halving(in_pieces, len(rows), self.micro_batch, remember=False))
         return collector.statistics()
 
     def _answers_in_pieces(

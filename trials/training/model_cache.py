@@ -52,7 +52,8 @@ class ModelCache:
         """Return data and model of an assignment, checked, with the model on the device.
 
         Args:
-            assignment: Its `micro_batch`, which other workers of the study have found, lowers this one's.
+            assignment: Its `micro_batch`, which other workers of the study have found, lowers this one's; so does that
+                of the spec.
             model: Another model of the study; None: the configuration's.
 
         Raises:
@@ -86,8 +87,9 @@ class ModelCache:
         if self._study != study:
             self._study = study
             self.micro_batch.limit = None
-        if assignment.micro_batch is not None:
-            self.micro_batch.lower(assignment.micro_batch)
+        for examples in (assignment.micro_batch, spec.resources.micro_batch):
+            if examples is not None:
+                self.micro_batch.lower(examples)
         batching = inspected.batching if inspected else Batching.RIGHT
         pooling = inspected.pooling if inspected else None
         return OpenStudy(task, data, folder, cached, spec.augmentation, batching, pooling)

@@ -12,11 +12,13 @@ from safetensors import safe_open
 from torch import nn
 
 from luthier.studies.protocol import Assignment, AssignmentKind, Decision
+from luthier.studies.space import Space
 from luthier.trials.errors import BadData, Ended
 from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.inspect import inspect
 from luthier.trials.jobs.train import train
 from luthier.trials.model import lora
+from luthier.trials.model.adapter_sites import check_targets
 from luthier.trials.model.backbone import Backbone
 from luthier.trials.training import optim
 from luthier.trials.training.engine import Engine
@@ -138,7 +140,7 @@ def test_every_architecture_is_adapted_above_the_freeze_depth_merged_and_put_bac
     work, warm = assign(spec={"task": architecture.task, "model": model, "dataset": data}, params=params), ModelCache()
     opened = warm.open(work)
     before = [id(module) for module in opened.pretrained.model.modules()]
-    lora.check(opened.backbone)
+    lora.check(opened.backbone, Space.model_validate({"strategy": "lora"}), model)
     adapted, backbone = prepare(opened, work.params, seed=3)
     above = tuple(f"{block}." for block in backbone.names[depth:])
     trained = {key: p for key, p in adapted.named_parameters() if p.requires_grad}
@@ -195,7 +197,7 @@ def test_blocks_without_a_layer_to_adapt_are_refused() -> None:
             self.base_model, self.head = Norms(), nn.Linear(8, 2)
 
     with pytest.raises(BadData, match=r"base_model.layers.0 of the model has no layer") as refused:
-        lora.check(Backbone.find(Model()))
+        check_targets(Backbone.find(Model()), "all-linear", "tiny", ("space", "lora_targets"))
     assert refused.value.path == ["space", "strategy"]
 
 
@@ -223,4 +225,4 @@ def test_blocks_may_be_layers_themselves() -> None:
 
     backbone = Backbone.find(Model())
     assert backbone.names == ["base_model.features.0", "base_model.features.2"]
-    lora.check(backbone)
+    lora.check(backbone, Space.model_validate({"strategy": "lora"}), "vgg")

@@ -61,6 +61,12 @@ def test_the_config_says_which_attention_a_model_has(model: transformers.PreTrai
     model.set_attn_implementation(SDPA)
 
 
+def test_a_class_says_which_of_its_modules_stay_precise() -> None:
+    sentence = "`_keep_in_fp32_modules` tells otherwise: trials/model/four_bits.py leaves those modules as they are"
+    assert "wo" in transformers.T5ForSequenceClassification._keep_in_fp32_modules, sentence
+    assert not transformers.BertModel._keep_in_fp32_modules, sentence
+
+
 def test_registered_attention_computes_what_transformers_own_does(model: transformers.PreTrainedModel) -> None:
     inputs = {"input_ids": torch.tensor([[1, 2, 3], [4, 5, 0]]), "attention_mask": torch.tensor([[1, 1, 1], [1, 1, 0]])}
     with torch.no_grad():
