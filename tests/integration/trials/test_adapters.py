@@ -19,7 +19,7 @@ from luthier.trials.jobs.train import train
 from luthier.trials.model import lora
 from luthier.trials.model.adapter_sites import check_targets, sites, targeted
 from luthier.trials.model.backbone import Backbone
-from luthier.trials.model.pretrained import TASKS
+from luthier.trials.model.pretrained import auto_classes
 from luthier.trials.training import optim
 from luthier.trials.training.engine import Engine
 from luthier.trials.training.model_cache import ModelCache
@@ -39,7 +39,7 @@ WITHOUT_ATTENTION = {"resnet", "convnext", "mobilenet-v2", "efficientnet"}
 
 def backbone_of(name: str) -> Backbone:
     architecture = ARCHITECTURES[name]
-    return Backbone.find(TASKS[architecture.task][0].from_config(architecture.config()))
+    return Backbone.find(auto_classes(architecture.task)[0].from_config(architecture.config()))
 
 
 def layers_of(backbone: Backbone, targets: str) -> list[str]:
