@@ -25,3 +25,5 @@ STANDSTILL_ENDS = 2
 """The pruner `patient` ends trials whose score stands still."""
 IDLE_PRUNER_REFUSED = 2
 """A pruner that can end no trial is refused, and a default one is left out."""
+POSITIONS_FROZEN = 2
+"""Freezing a block freezes the positions that it uses, wherever they are defined (the norm of DeBERTa-v3's, YOLOS)."""

@@ -61,7 +61,7 @@ def adapt(pretrained: Pretrained, backbone: Backbone, params: Params, seed: int)
     dropout = max(0.0, float(params["dropout"]))
     own = {id(p) for p in pretrained.model.parameters()}
     head = [p for name, p in pretrained.model.named_parameters() if name in backbone.unfrozen]
-    sites = [site for number in range(depth + 1, backbone.depth + 1) for site in _sites(backbone, number)]
+    sites = [site for number in range(depth + 1, len(backbone.blocks) + 1) for site in _sites(backbone, number)]
     torch.manual_seed(seed)
     for transposed in (False, True):  # GPT-2's Conv1D is a linear layer whose weight lies the other way round
         alike = [site for site in sites if isinstance(site[2], Conv1D) == transposed]

@@ -12,6 +12,7 @@ from torch import nn
 from luthier.studies.disk import is_full
 from luthier.studies.protocol import Assignment
 from luthier.studies.results import Batching
+from luthier.studies.semantics import POSITIONS_FROZEN
 from luthier.studies.spec import StudySpec
 from luthier.studies.text import one_line
 from luthier.trials.data.load import Data, load_data
@@ -74,11 +75,13 @@ class ModelCache:
         task.check(folder, name)
         data = self.data(assignment)
         files = sorted(file for file in folder.iterdir() if file.is_file())  # weights, configuration, processor
-        key = (spec.task, str(folder), tuple((file.name, path_stamp(file)) for file in files), data.targets.identity)
+        stamps = tuple((file.name, path_stamp(file)) for file in files)
+        key = (spec.task, str(folder), stamps, data.targets.identity, spec.semantics >= POSITIONS_FROZEN)
         self._make_room(key, name, spec)
         if key not in self._models:
             pretrained = task.load(folder, name, data.targets)
-            self._models[key] = CachedModel(name, key, pretrained, Backbone.find(pretrained.model, pretrained.fresh))
+            backbone = Backbone.find(pretrained.model, pretrained.fresh, spec.semantics)
+            self._models[key] = CachedModel(name, key, pretrained, backbone)
         cached = self._models[key] = self._models.pop(key)  # the most recently used
         _move(cached.pretrained.model, device())
         study = (self._data and self._data[0], assignment.study, spec.model)

@@ -42,7 +42,7 @@ def build(model: nn.Module, backbone: Backbone, params: Params, steps: int) -> O
         params: The configuration.
         steps: Optimizer steps of the whole trial.
     """
-    groups = parameter_groups(model, backbone.layers, backbone.depth + 1, params)
+    groups = parameter_groups(model, backbone.layers, len(backbone.blocks) + 1, params)
     return Optimization(make_optimizer(groups, params), schedule(params, steps))
 
 
