@@ -63,11 +63,13 @@ class Cut:
     Args:
         stubs: The frozen parts that are not computed.
         fields: The tensors that they return and that are kept.
+        computed: The names of frozen parts that are computed although they lie below, as others need what they return.
     """
 
-    def __init__(self, stubs: Sequence[Stub], fields: Sequence[Field] = ()) -> None:
+    def __init__(self, stubs: Sequence[Stub], fields: Sequence[Field] = (), computed: Sequence[str] = ()) -> None:
         self.stubs = stubs
         self.fields = fields
+        self.computed = computed
 
     @contextmanager
     def capturing(self) -> Iterator[dict[int, torch.Tensor]]:

@@ -49,8 +49,11 @@ def find_cut(backbone: Backbone, depth: int, forward: Forward, probes: Probes) -
         raise CannotCut("what its frozen part gives has another form for every batch") from None
     search = _Search(backbone, forward, probes, whole.logits, values_of(stubs, whole))
     refusals: list[str] = []
+    below = stubs
     while any(_multiplies(stub.part) for stub in stubs):
-        computed = search.attempt(cut := Cut(stubs), refusals)
+        kept = {stub.name for stub in stubs}
+        cut = Cut(stubs, computed=[s.name for s in below if s.name not in kept and _multiplies(s.part)])
+        computed = search.attempt(cut, refusals)
         if not computed:
             return cut
         stubs = [stub for stub in stubs if stub.name not in computed]
@@ -116,12 +119,9 @@ class _Search:
                 raise
             return {}
         reached = {site: g for site, g in zip(variables, gradients, strict=True) if g is not None}
-        used = {
-            site: g for site, g in reached.items() if bool(g.any())
-        } or reached  # a signal may be lost in rounding
-        whole = all(stub.part is self.backbone.base for stub in cut.stubs)
+        used = {site: g for site, g in reached.items() if bool(g.any())} or reached  # a signal may be lost in rounding
         shapes = _shapes(cut)
-        return {site: _kind(g, shapes[site], probe) if whole else PER_TOKEN for site, g in used.items()}
+        return {site: _kind(g, shapes[site], probe) for site, g in used.items()}
 
     def _by_trial(self, cut: Cut, kinds: Kinds) -> Kinds:
         """Return further tensors without which the logits are others, tried one after the other."""

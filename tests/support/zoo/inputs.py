@@ -36,12 +36,16 @@ class Model:
     answers: str | None = None
 
     def build(self, seed: int = 0) -> Any:
-        """Return the model with random weights, in evaluation mode; the same seed gives the same weights."""
-        with torch.random.fork_rng(devices=[]):
+        """Return the model in evaluation mode; the same seed gives the same weights, so large that each one matters."""
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(seed)
             config = self.config()
             config.use_cache = False
-            return self.auto.from_config(config).eval()
+            model = self.auto.from_config(config).eval()
+            for parameter in model.parameters():
+                if parameter.ndim > 1:
+                    parameter.normal_(std=parameter[0].numel() ** -0.5)
+            return model
 
 
 def collate(encoded: Encoded, rows: Sequence[int]) -> dict[str, torch.Tensor]:
@@ -67,6 +71,13 @@ def texts(lengths: Sequence[int] = LENGTHS) -> Encoded:
     ids = _ids(torch.Generator().manual_seed(1), lengths)
     columns = {"input_ids": ids, "attention_mask": [[1] * len(row) for row in ids]}
     return Encoded(columns, {"input_ids": 0, "attention_mask": 0}, {}, lengths, max(lengths))
+
+
+def sentences() -> Encoded:
+    """Return rows that end with the token of the text's end, which BART and T5 classify by."""
+    whole = texts()
+    ids = [[*row[:-1], 2] for row in whole.columns["input_ids"]]
+    return replace(whole, columns={**whole.columns, "input_ids": ids})
 
 
 def questions() -> Encoded:

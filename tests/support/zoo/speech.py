@@ -29,6 +29,17 @@ CTC = {
     ),
 }
 SPEECH_MODELS: dict[str, dict[str, Model]] = {
+    "audio-classification": models(hf.AutoModelForAudioClassification, waves, CTC)
+    | models(
+        hf.AutoModelForAudioClassification,
+        lambda: fixed("input_features", 8, 24),
+        {"Whisper": config("Whisper", WHISPER)},
+    )
+    | models(
+        hf.AutoModelForAudioClassification,
+        lambda: fixed("input_values", 24, 16),
+        {"AST": config("AST", H, num_mel_bins=16, max_length=24)},
+    ),
     "automatic-speech-recognition": models(hf.AutoModelForCTC, waves, CTC)
     | models(
         hf.AutoModelForCTC,

@@ -5,7 +5,7 @@ from typing import Any
 import transformers as hf
 
 from luthier.studies.results import Batching
-from tests.support.zoo.inputs import VOCABULARY, Model, config, models, questions, text_pairs, texts
+from tests.support.zoo.inputs import VOCABULARY, Model, config, models, questions, sentences, text_pairs, texts
 
 H: dict[str, Any] = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "num_hidden_layers": 3}
 TEXT = H | {"vocab_size": VOCABULARY, "max_position_embeddings": 64, "pad_token_id": 0}
@@ -43,7 +43,15 @@ ENCODERS = {
 }
 DECODERS = {
     "GPT-2": config(
-        "GPT2", n_embd=32, n_head=2, n_layer=3, vocab_size=VOCABULARY, n_positions=64, bos_token_id=1, eos_token_id=2
+        "GPT2",
+        pad_token_id=0,
+        n_embd=32,
+        n_head=2,
+        n_layer=3,
+        vocab_size=VOCABULARY,
+        n_positions=64,
+        bos_token_id=1,
+        eos_token_id=2,
     ),
     "Llama": config("Llama", CAUSAL),
     "Mistral": config("Mistral", CAUSAL),
@@ -86,6 +94,7 @@ DECODERS = {
     ),
     "Falcon": config(
         "Falcon",
+        pad_token_id=0,
         hidden_size=32,
         num_attention_heads=2,
         num_hidden_layers=3,
@@ -95,6 +104,7 @@ DECODERS = {
     ),
     "GPT-J": config(
         "GPTJ",
+        pad_token_id=0,
         n_embd=32,
         n_head=2,
         n_layer=3,
@@ -120,8 +130,8 @@ DECODERS = {
 }
 SEQ2SEQ = {
     "T5": config("T5", T5),
-    "T5 v1.1": config("T5", T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False),
-    "mT5": config("MT5", T5, tie_word_embeddings=False),
+    "T5 v1.1": config("T5", T5, feed_forward_proj="gated-gelu"),
+    "mT5": config("MT5", T5),
     "umT5": config("UMT5", T5),
     "LongT5": config("LongT5", T5, local_radius=3, encoder_attention_type="local"),
     "LongT5 global": config(
@@ -166,7 +176,11 @@ SEQ2SEQ = {
     ),
 }
 SPANS: dict[str, Any] = {"outputs": ("start_logits", "end_logits"), "answers": "input_ids"}
+CLASSIFIERS = {name: make for name, make in (ENCODERS | DECODERS).items() if name != "Mamba"}
+CLASSIFIERS |= {name: SEQ2SEQ[name] for name in ("T5", "BART")}
 TEXT_MODELS: dict[str, dict[str, Model]] = {
+    "text-classification": models(hf.AutoModelForSequenceClassification, sentences, CLASSIFIERS),
+    "token-classification": models(hf.AutoModelForTokenClassification, texts, ENCODERS, answers="input_ids"),
     "question-answering": models(
         hf.AutoModelForQuestionAnswering,
         texts,
@@ -181,7 +195,7 @@ TEXT_MODELS: dict[str, dict[str, Model]] = {
     )
     | models(
         hf.AutoModelForQuestionAnswering,
-        lambda: texts().batched(Batching.EQUAL),
+        lambda: questions().batched(Batching.EQUAL),
         {
             "XLNet": config("XLNet", d_model=32, n_head=2, n_layer=3, d_inner=64, vocab_size=VOCABULARY),
             "Funnel": config(

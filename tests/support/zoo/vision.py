@@ -8,6 +8,14 @@ from tests.support.zoo.inputs import Model, config, models, pictures
 from tests.support.zoo.text import H
 
 IMAGE = H | {"image_size": 32, "patch_size": 8}
+SEGFORMER: dict[str, Any] = {
+    "num_encoder_blocks": 4, "depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 16, 32],
+    "num_attention_heads": [1, 1, 2, 2], "decoder_hidden_size": 16,
+}  # fmt: skip
+PVT: dict[str, Any] = {
+    "depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 16, 32], "num_attention_heads": [1, 1, 2, 2], "image_size": 32,
+    "mlp_ratios": [2, 2, 2, 2],
+}  # fmt: skip
 DETR: dict[str, Any] = {
     "d_model": 32, "encoder_layers": 3, "decoder_layers": 3, "encoder_attention_heads": 2, "decoder_attention_heads": 2,
     "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "num_queries": 5,
@@ -26,6 +34,23 @@ def _resnet(stages: int = 4) -> Any:
 
 
 VISION_MODELS: dict[str, dict[str, Model]] = {
+    "image-classification": models(
+        hf.AutoModelForImageClassification,
+        pictures,
+        {
+            "ViT": config("ViT", IMAGE),
+            "DINOv2": config("Dinov2", IMAGE),
+            "BEiT": config("Beit", IMAGE),
+            "Swin": config("Swin", embed_dim=8, depths=[2, 2], num_heads=[1, 2], image_size=32, window_size=4),
+            "Swin V2": config("Swinv2", embed_dim=8, depths=[2, 2], num_heads=[1, 2], image_size=32, window_size=4),
+            "ResNet": config("ResNet", embedding_size=8, hidden_sizes=[16, 32], depths=[2, 2], layer_type="bottleneck"),
+            "ConvNeXt": config("ConvNext", hidden_sizes=[8, 16], depths=[2, 2], num_stages=2),
+            "RegNet": config("RegNet", embedding_size=8, hidden_sizes=[16, 32], depths=[2, 2], groups_width=8),
+            "MobileNetV2": config("MobileNetV2", depth_multiplier=0.1, image_size=32, tf_padding=False),
+            "SegFormer": config("Segformer", SEGFORMER),
+            "PVT": config("PvtV2", PVT),
+        },
+    ),
     "image-segmentation": models(
         hf.AutoModelForSemanticSegmentation,
         pictures,
@@ -109,7 +134,7 @@ VISION_MODELS: dict[str, dict[str, Model]] = {
                 **DETR, use_timm_backbone=False, backbone_config=_resnet()
             ),
             "Deformable DETR": lambda: hf.DeformableDetrConfig(
-                **DETR | {"encoder_layers": 2},
+                **DETR | {"encoder_layers": 2, "d_model": 64},
                 use_timm_backbone=False,
                 backbone_config=_resnet(3),
                 num_feature_levels=2,
