@@ -27,7 +27,7 @@ class Encoded:
         columns: Input name -> one value per row.
         padding: Input name -> the value that pads it.
         targets: Target name -> one value per row; only the task knows what they are.
-        lengths: Length of each row, by which rows are batched.
+        lengths: Length of each row, by which rows are batched: of its first input, if that is padded.
         longest: The largest of `lengths`, or of the split's that the rows were sampled from.
         augmented: `collate` changes each row at random: its inputs differ in every epoch.
         batching: How rows are put into batches.

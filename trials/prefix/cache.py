@@ -79,6 +79,8 @@ class PrefixCache:
                 raise NoRoom("LUTHIER_CACHE_MEMORY and LUTHIER_CACHE_DISK allow none")
             for name, encoded in fixed.items():
                 parts[id(encoded)] = self._part(context, depth, name, encoded)
+            for computed in {_computed(plan.cut) for plan, _ in parts.values()} - {""}:
+                context.log(computed)
             return TrialPrefix(parts) if parts else None
         except BaseException as error:
             for _, rows in parts.values():
@@ -159,6 +161,13 @@ class PrefixCache:
             if file is not None:
                 return ShallowerPrefix(lower, cut, ActivationRows(file, cut.fields, split_lengths(encoded)))
         return None
+
+
+def _computed(cut: Cut) -> str:
+    """Return the log's line on frozen parts that are computed all the same; "" if there are none."""
+    if not cut.computed:
+        return ""
+    return f"computes {', '.join(cut.computed)} in every step, although frozen: {cut.refusals[0]}"
 
 
 def _form(encoded: Encoded) -> Hashable:

@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_flatten
 from luthier.trials.model.backbone import Backbone
 from luthier.trials.prefix.field import Field
 from luthier.trials.prefix.probe import Forward
-from luthier.trials.prefix.shapes import Inputs, Shape, UnknownShape, instantiate, stubbed, template
+from luthier.trials.prefix.shapes import Inputs, Shape, StructureMismatch, UnknownShape, instantiate, stubbed, template
 from luthier.trials.prefix.trace import Call, ForwardTrace
 
 Site = tuple[str, int, int]  # a tensor that a part returns: name of the part, number of the call, index of the leaf
@@ -64,12 +64,20 @@ class Cut:
         stubs: The frozen parts that are not computed.
         fields: The tensors that they return and that are kept.
         computed: The names of frozen parts that are computed although they lie below, as others need what they return.
+        refusals: Sentences on what these parts return, and why it cannot be kept.
     """
 
-    def __init__(self, stubs: Sequence[Stub], fields: Sequence[Field] = (), computed: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        stubs: Sequence[Stub],
+        fields: Sequence[Field] = (),
+        computed: Sequence[str] = (),
+        refusals: Sequence[str] = (),
+    ) -> None:
         self.stubs = stubs
         self.fields = fields
         self.computed = computed
+        self.refusals = refusals
 
     @contextmanager
     def capturing(self) -> Iterator[dict[int, torch.Tensor]]:
@@ -131,20 +139,23 @@ def capture(cut: Cut, forward: Forward, inputs: Inputs) -> list[torch.Tensor]:
     return [captured[i] for i in range(len(cut.fields))]
 
 
-def frozen_stubs(backbone: Backbone, depth: int, traces: Sequence[ForwardTrace], axes: Sequence[str]) -> list[Stub]:
+def frozen_stubs(
+    backbone: Backbone, depth: int, traces: Sequence[ForwardTrace], axes: Sequence[str], refusals: list[str]
+) -> list[Stub]:
     """Return the frozen parts that are called before anything that trains, in the order of their first calls.
 
-    Where the whole backbone is frozen, and the model calls it, it is the only part.
+    Where the whole backbone is frozen, and the model calls it, it is the only part. Parts that return another structure
+    for every batch are left out.
 
     Args:
         backbone: The model's blocks.
         depth: Number of frozen blocks, at least 1.
         traces: Whole forwards of batches of different sizes.
         axes: The axes of the inputs beside BATCH.
+        refusals: Gets a sentence for each part that is left out.
 
     Raises:
         CannotCut: A parameter below the cut is trained.
-        StructureMismatch: A part returns structures of different forms.
     """
     frozen = backbone.frozen(depth)
     trained = {id(p): name for name, p in backbone.model.named_parameters() if name not in frozen}
@@ -162,8 +173,11 @@ def frozen_stubs(backbone: Backbone, depth: int, traces: Sequence[ForwardTrace],
     for key, part in below.items():
         own = [[call for call in batch if call.part is part] for batch in calls]
         outputs = [[call.output for call in batch] for batch in own]
-        answers = [template(list(alike), inputs, axes) for alike in zip(*outputs, strict=False)]
-        stubs.append(Stub(names[key], part, answers))
+        try:
+            answers = [template(list(alike), inputs, axes) for alike in zip(*outputs, strict=True)]
+            stubs.append(Stub(names[key], part, answers))
+        except (StructureMismatch, ValueError):
+            refusals.append(f"the output of {names[key]} cannot be kept: it has another form for every batch")
     return stubs
 
 

@@ -15,7 +15,7 @@ from luthier.trials.model.backbone import Backbone
 from luthier.trials.prefix.cut import CannotCut, Cut, Site, capture, frozen_stubs, values_of
 from luthier.trials.prefix.field import CannotKeep, Field
 from luthier.trials.prefix.probe import PER_TOKEN, Forward, Probe, Probes, random_projection, token_kind
-from luthier.trials.prefix.shapes import BATCH, Shape, StructureMismatch, UnknownShape
+from luthier.trials.prefix.shapes import BATCH, Shape, UnknownShape
 from luthier.trials.prefix.trace import ForwardTrace, trace_forward
 
 REFUSALS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, StopIteration)
@@ -43,16 +43,12 @@ def find_cut(backbone: Backbone, depth: int, forward: Forward, probes: Probes) -
     with torch.no_grad():
         traces = [trace_forward(backbone, forward, probe) for probe in probes.sizes]
         whole = trace_forward(backbone, forward, probes.whole, keep_values=True)
-    try:
-        stubs = frozen_stubs(backbone, depth, traces, axes)
-    except StructureMismatch:
-        raise CannotCut("what its frozen part gives has another form for every batch") from None
-    search = _Search(backbone, forward, probes, whole.logits, values_of(stubs, whole))
     refusals: list[str] = []
-    below = stubs
+    below = stubs = frozen_stubs(backbone, depth, traces, axes, refusals)
+    search = _Search(backbone, forward, probes, whole.logits, values_of(stubs, whole))
     while any(_multiplies(stub.part) for stub in stubs):
         kept = {stub.name for stub in stubs}
-        cut = Cut(stubs, computed=[s.name for s in below if s.name not in kept and _multiplies(s.part)])
+        cut = Cut(stubs, (), [s.name for s in below if s.name not in kept and _multiplies(s.part)], list(refusals))
         computed = search.attempt(cut, refusals)
         if not computed:
             return cut

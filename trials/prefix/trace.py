@@ -23,7 +23,7 @@ class Call:
     Attributes:
         part: The part.
         number: How many times the part was called before, in this forward.
-        output: Its result, where arguments that it returned unchanged are a PassThrough.
+        output: Its result, where arguments that it returned unchanged are a PassThrough, and tensors have no values.
         values: The tensors of the result as they were, by their index in the flattened result.
     """
 
@@ -87,7 +87,9 @@ def _record(part: nn.Module, calls: list[Call], keep_values: bool, stack: ExitSt
             argument, version = arguments.get(id(leaf), (-1, 0))
             if argument >= 0 and leaf._version == version:
                 leaves[i] = PassThrough(argument)
-            elif keep_values:
+                continue
+            leaves[i] = torch.empty_like(leaf, device="meta")
+            if keep_values:
                 call.values[i] = leaf.detach().clone()
         call.output = tree_unflatten(leaves, spec)
 

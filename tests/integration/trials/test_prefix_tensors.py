@@ -168,6 +168,18 @@ def test_a_tensor_that_cannot_be_kept_is_named_in_the_log(key: str, depth: int, 
     assert lines[0].startswith(f"trains without the frozen-prefix cache, because {words}")
 
 
+def test_the_log_names_what_is_computed_although_frozen() -> None:
+    context, encoded = zoo_context(ZOO["text2text-generation"]["T5"])
+    lines: list[str] = []
+    prefix = PrefixCache().open(replace(context, log=lines.append), 5, {"train": encoded})
+    assert prefix is not None
+    prefix.close()
+    assert lines[1:] == [
+        "computes decoder.block.0 in every step, although frozen: output 2 of decoder.block.0, "
+        "(1, 2, decoder_input_ids, decoder_input_ids), cannot be kept: it does not belong to one example each"
+    ]
+
+
 def test_of_a_pooler_that_trains_only_the_token_that_it_looks_at_is_kept() -> None:
     context, encoded = zoo_context(ZOO["text-classification"]["BERT"])
     pooler = frozenset(name for name in context.backbone.layers if "pooler" in name)
