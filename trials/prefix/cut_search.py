@@ -88,6 +88,7 @@ class _Search:
             CannotCut: The forward is another one even with every tensor in its place.
         """
         kinds = self._by_gradient(cut)
+        kinds = {**kinds, **self._by_change(cut, kinds)}
         computed = self._choose(cut, kinds, refusals)
         if computed or (cut.fields and self._is_exact(cut)):
             return computed
@@ -118,6 +119,24 @@ class _Search:
         used = {site: g for site, g in reached.items() if bool(g.any())} or reached  # a signal may be lost in rounding
         shapes = _shapes(cut)
         return {site: _kind(g, shapes[site], probe) for site, g in used.items()}
+
+    def _by_change(self, cut: Cut, kinds: Kinds) -> Kinds:
+        """Return the masks and other tensors without gradients whose change changes the logits.
+
+        Zeros would not show it: a mask of padding may be zero for all of these examples, and not for others.
+        """
+        own = self._own_values(cut)
+        spare = [site for site, value in own.items() if site not in kinds and not value.is_floating_point()]
+        needed = {site: value for site, value in own.items() if site in kinds}
+
+        def matters(sites: list[Site]) -> bool:
+            changed = {s: ~own[s] if own[s].dtype == torch.bool else own[s] + 1 for s in sites}
+            unchanged = {s: own[s] for s in spare if s not in changed}
+            return not self._is_right(cut, {**_copies({**needed, **unchanged}), **changed})
+
+        if not spare or not matters(spare):
+            return {}
+        return {site: PER_TOKEN for site in spare if matters([site])}
 
     def _by_trial(self, cut: Cut, kinds: Kinds) -> Kinds:
         """Return further tensors without which the logits are others, tried one after the other."""

@@ -15,7 +15,6 @@ from luthier.trials.prefix.cut import Cut, capture
 from luthier.trials.prefix.probe import PER_TOKEN, Forward, Outputs
 from luthier.trials.prefix.rows import ActivationRows, split_lengths
 from luthier.trials.prefix.shapes import Inputs
-from luthier.trials.prefix.unpadding import MASK
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,8 @@ def ignores_inputs(context: PrefixContext, cut: Cut, encoded: Encoded) -> bool:
         return False
     if any(len(set(own)) > 1 for own in encoded.further_lengths.values()):
         return False
-    if MASK in encoded.padding and "input_ids" not in encoded.columns:  # sounds of one length, differently masked
+    masked = any("mask" in name for name in (*encoded.columns, *encoded.padding))
+    if masked and "input_ids" not in encoded.columns:  # sounds or images of one size, differently masked
         return False
     probe = context.probes(encoded).whole
     with torch.no_grad():

@@ -168,6 +168,24 @@ def test_a_tensor_that_cannot_be_kept_is_named_in_the_log(key: str, depth: int, 
     assert lines[0].startswith(f"trains without the frozen-prefix cache, because {words}")
 
 
+@pytest.mark.parametrize("depth", [2, 4, 6])
+def test_masks_of_images_are_their_own_also_where_those_that_are_tried_are_alike(depth: int) -> None:
+    context, whole = zoo_context(ZOO["object-detection"]["DETR"])
+    masks = torch.ones(len(whole), 64, 64, dtype=torch.long)
+    masks[4, :, 20:] = 0  # one that is in no batch of `probes`
+    columns = {"pixel_values": whole.columns["pixel_values"].repeat(1, 1, 2, 2), "pixel_mask": masks}  # type: ignore[attr-defined]
+    encoded = replace(whole, columns=columns)
+    assert not any((probe.inputs["pixel_mask"] == 0).any() for probe in context.probes(encoded).sizes)
+    prefix = PrefixCache().open(context, depth, {"train": encoded})
+    assert prefix is not None
+    expected = compared(context, context.forward(collate(encoded, [0, 4])), encoded, [0, 4])
+    short = compared(context, prefix.outputs(context.forward, collate, encoded, [0, 4]), encoded, [0, 4])
+    assert torch.allclose(short, expected, atol=1e-5 * float(expected.detach().abs().max()))
+    unmasked = context.forward(collate(encoded, [0, 4]) | {"pixel_mask": masks[:2]})
+    assert not torch.allclose(compared(context, unmasked, encoded, [0, 4]), expected, atol=1e-3)
+    prefix.close()
+
+
 def test_the_log_names_what_is_computed_although_frozen() -> None:
     context, encoded = zoo_context(ZOO["text2text-generation"]["T5"])
     lines: list[str] = []
