@@ -5,9 +5,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from luthier.studies.results import Batching
 from luthier.trials.data.batches import pieces
@@ -18,7 +20,7 @@ from luthier.trials.prefix.context import PrefixContext
 from luthier.trials.prefix.cut_search import find_cut
 from luthier.trials.prefix.probe import FIRST, Outputs, random_projection
 from luthier.trials.prefix.rows import split_lengths
-from luthier.trials.prefix.shapes import BATCH, axis_size
+from luthier.trials.prefix.shapes import BATCH, Inputs, axis_size
 from tests.support.zoo import ZOO, zoo_context
 from tests.support.zoo.inputs import ANSWER_LENGTHS, LENGTHS, collate, text_pairs
 
@@ -183,6 +185,55 @@ def test_masks_of_images_are_their_own_also_where_those_that_are_tried_are_alike
     assert torch.allclose(short, expected, atol=1e-5 * float(expected.detach().abs().max()))
     unmasked = context.forward(collate(encoded, [0, 4]) | {"pixel_mask": masks[:2]})
     assert not torch.allclose(compared(context, unmasked, encoded, [0, 4]), expected, atol=1e-3)
+    prefix.close()
+
+
+class Stem(nn.Linear):
+    """Its second output marks examples by a large first value."""
+
+    def forward(self, input: torch.Tensor) -> Any:
+        return super().forward(input), input[:, 0] > 5
+
+
+class Marked(nn.Module):
+    """A backbone of which only the last block looks at the marks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base_model = nn.Module()
+        self.base_model.stem = Stem(4, 4)
+        self.base_model.blocks = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        hidden, marks = self.base_model.stem(values)
+        first, second, last = self.base_model.blocks
+        result: torch.Tensor = self.head(last(second(first(hidden)).masked_fill(marks[:, None], 0.0)))
+        return result
+
+
+def test_marks_that_none_of_the_tried_examples_has_are_kept() -> None:
+    values = torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
+    values[4, 0] = 9.0
+    model = Marked().eval()
+
+    def forward(inputs: Inputs) -> Outputs:
+        return {"logits": model(inputs["values"])}
+
+    context, _ = zoo_context(ZOO["object-detection"]["YOLOS"])
+    context = replace(
+        context,
+        key="marked",
+        backbone=Backbone.find(model),  # type: ignore[arg-type]
+        forward=forward,
+        exact=forward,
+        counted=lambda outputs, encoded, rows: outputs["logits"],
+    )
+    encoded = Encoded({"values": values}, {}, {}, [1] * 12, 1)
+    prefix = PrefixCache().open(context, 2, {"train": encoded})
+    assert prefix is not None
+    short = prefix.outputs(forward, collate, encoded, [3, 4])["logits"]
+    assert torch.allclose(short, forward(collate(encoded, [3, 4]))["logits"], atol=1e-6)
     prefix.close()
 
 
