@@ -16,6 +16,7 @@ CONTRACTS = {
     "_backend": OPTUNA,
     "_pytree": TORCH,
     "_BatchNorm": TORCH,
+    "_version": TORCH,
     "_init_weights": TRANSFORMERS,
     "_is_hf_initialized": TRANSFORMERS,
     "_attn_implementation": TRANSFORMERS,

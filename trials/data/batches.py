@@ -49,11 +49,13 @@ def pieces(encoded: Encoded, rows: Sequence[int], size: int) -> list[Sequence[in
 
     Args:
         encoded: The split.
-        rows: The batch, as row numbers; rows of the same length should stand together.
+        rows: The batch, as row numbers; rows of the same lengths should stand together.
         size: The most rows of a piece.
     """
     if encoded.batching is Batching.EQUAL:
-        runs: list[Sequence[int]] = [list(run) for _, run in groupby(rows, encoded.lengths.__getitem__)]
+        lengths = (encoded.lengths, *encoded.further_lengths.values())
+        alike = groupby(rows, lambda row: [own[row] for own in lengths])
+        runs: list[Sequence[int]] = [list(run) for _, run in alike]
     else:
         runs = [rows]
     if encoded.batching is Batching.SINGLE:

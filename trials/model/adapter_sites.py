@@ -91,7 +91,7 @@ def check_targets(backbone: Backbone, targets: str, model: str, path: tuple[str 
     Raises:
         BadData: A name in it is that of no layer; or all layers are meant, and a block has none.
     """
-    found = [list(sites(backbone, number)) for number in range(1, backbone.depth + 1)]
+    found = [list(sites(backbone, number)) for number in range(1, len(backbone.blocks) + 1)]
     for name, layers in zip(backbone.names, found, strict=True):
         if targets == ALL_LINEAR and not layers:
             text = f"{name} of the model has no layer that an adapter fits; leave strategy out, or choose full."

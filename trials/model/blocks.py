@@ -10,17 +10,36 @@ LEAST_SHARE = 0.3  # of the base's parameters without token tables: a list of mo
 
 
 def base_of(model: PreTrainedModel) -> nn.Module:
-    """Return the backbone: the model's `base_model`, or its largest child if that is the model itself."""
+    """Return the backbone: the model's `base_model`, or its largest child if that is the model itself.
+
+    A model that holds an encoder and a decoder side by side (T5) is its own backbone; `head_of` knows its head. One
+    that is put together of a backbone and a head of any size (UperNet) names its backbone.
+    """
     base = model.base_model
     if isinstance(base, nn.Module) and base is not model:
         return base
+    if len(_sides(model)) > 1:
+        return model
+    named = getattr(model, "backbone", None)
+    if isinstance(named, nn.Module):
+        return named
     return max(model.children(), key=parameter_count, default=model)
 
 
 def head_of(model: PreTrainedModel) -> frozenset[str]:
-    """Return the names of the parameters outside the backbone; timm's models have their classifier inside of it."""
+    """Return the names of the head's parameters: those outside the backbone, or behind its last block.
+
+    timm's models have their classifier inside of the backbone. Parameters that the head shares with the backbone, as a
+    token table that also gives the logits, are the backbone's.
+    """
     base = base_of(model)
-    inside = {id(p) for p in base.parameters()} - _classifier_parameters(base)
+    sides = _sides(model)
+    if base is model and sides:
+        children = list(model.children())
+        inside = {id(p) for child in children[: children.index(sides[-1]) + 1] for p in child.parameters()}
+        inside |= {id(p) for p in model.parameters(recurse=False)}
+    else:
+        inside = {id(p) for p in base.parameters()} - _classifier_parameters(base)
     return frozenset(name for name, p in model.named_parameters() if id(p) not in inside)
 
 
@@ -31,6 +50,14 @@ def pooler_of(model: PreTrainedModel) -> frozenset[str]:
     """
     inside = {id(p) for p in base_of(model).parameters()}
     return frozenset(n for n, p in model.named_parameters() if id(p) in inside and "pooler" in n.split("."))
+
+
+def _sides(model: PreTrainedModel) -> list[nn.Module]:
+    """Return a model's encoder and decoder, in their order; an empty list where it does not have both."""
+    if not getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        return []
+    kinds = GradientCheckpointingLayer
+    return [child for child in model.children() if any(isinstance(module, kinds) for module in child.modules())]
 
 
 def parameter_count(module: nn.Module) -> int:

@@ -64,7 +64,7 @@ def adapt(
         Away: peft is not installed on this worker, or it cannot hold weights in four bits.
     """
     depth = int(params["freeze_depth"])
-    blocks = range(depth + 1, backbone.depth + 1)
+    blocks = range(depth + 1, len(backbone.blocks) + 1)
     if four_bits:
         _round(pretrained, backbone, blocks)
     own = {id(p) for p in pretrained.model.parameters()}
@@ -114,7 +114,7 @@ def check_rounding(backbone: Backbone, model: str) -> None:
         BadData: It has no linear layer, or this worker cannot.
     """
     quantization.check()
-    every = (site for number in range(1, backbone.depth + 1) for site in sites_of(backbone, number))
+    every = (site for number in range(1, len(backbone.blocks) + 1) for site in sites_of(backbone, number))
     if not any(quantization.can_be_rounded(backbone.model, site) for site in every):
         text = f"the blocks of {model} have no linear layer, so quantization changes nothing; leave it out."
         raise BadData(text, quantization.QUANTIZATION)

@@ -13,7 +13,7 @@ from torch import nn
 from luthier.studies.disk import is_full
 from luthier.studies.protocol import Assignment
 from luthier.studies.results import Batching
-from luthier.studies.semantics import POOLER_TRAINED
+from luthier.studies.semantics import POOLER_TRAINED, POSITIONS_FROZEN
 from luthier.studies.spec import StudySpec
 from luthier.studies.text import one_line
 from luthier.trials.data.load import Data, load_data
@@ -78,7 +78,8 @@ class ModelCache:
         data = self.data(assignment)
         files = sorted(file for file in folder.iterdir() if file.is_file())  # weights, configuration, processor
         stamps = tuple((file.name, path_stamp(file)) for file in files)
-        key = (spec.task, str(folder), stamps, data.targets.identity, spec.semantics < POOLER_TRAINED)
+        changes = (spec.semantics >= POSITIONS_FROZEN, spec.semantics >= POOLER_TRAINED)
+        key = (spec.task, str(folder), stamps, data.targets.identity, changes)
         inspected = assignment.inspection and assignment.inspection.models[spec.models.index(name)]
         names = [block.name for block in inspected.blocks] if inspected else []
         cached = self._cached(key, names, name, spec, lambda: task.load(folder, name, data.targets))
@@ -112,10 +113,10 @@ class ModelCache:
         found = self._models.get(key)
         if found is None or (key != own and found.backbone.names[: len(names)] != names):
             pretrained = load()
-            find = partial(Backbone.find, pretrained.model, pretrained.fresh)
-            backbone = find(pooler_frozen=spec.semantics < POOLER_TRAINED)
+            find = partial(Backbone.find, pretrained.model, pretrained.fresh, spec.semantics)
+            backbone = find()
             if backbone.names[: len(names)] != names:
-                key, backbone = own, find(names=names, pooler_frozen=spec.semantics < POOLER_TRAINED)
+                key, backbone = own, find(names=names)
             self._models[key] = CachedModel(name, key, pretrained, backbone)
         cached = self._models[key] = self._models.pop(key)
         return cached

@@ -44,7 +44,7 @@ def build(model: nn.Module, backbone: Backbone, params: Params, steps: int) -> O
         steps: Optimizer steps of the whole trial.
     """
     later = backbone.frozen(backbone.depth) if params["strategy"] == GRADUAL else frozenset()
-    groups = parameter_groups(model, backbone.layers, backbone.depth + 1, params, later)
+    groups = parameter_groups(model, backbone.layers, len(backbone.blocks) + 1, params, later)
     return Optimization(make_optimizer(groups, params), schedule(params, steps))
 
 

@@ -1,6 +1,7 @@
 """What a trial leaves out computing changes nothing: tokens that no head looks at, embeddings that no example uses."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ from luthier.trials.training.open_study import OpenStudy
 from luthier.trials.training.setup import prepare
 from tests.support.task_study import Study, study
 from tests.support.trials import Memory
+from tests.support.zoo import ZOO
+from tests.support.zoo.inputs import VOCABULARY, collate
 
 __all__ = ["study"]  # the fixture
 
@@ -111,6 +114,16 @@ def test_where_leaving_embeddings_out_would_change_or_save_nothing_all_are_train
     model, _ = prepare(opened, work.params, 0)
     assert compact_embeddings(model, [opened.encoded("train", 64)], work.params) is None
     assert isinstance(compact_of(assign), CompactEmbedding)
+
+
+@pytest.mark.parametrize("name", ["GPT-2", "Llama", "T5"])
+def test_a_model_that_generates_keeps_its_whole_table(name: str) -> None:
+    task = "text2text-generation" if name == "T5" else "text-generation"
+    model, encoded = ZOO[task][name].build(), ZOO[task][name].encoded()
+    few = replace(encoded, columns=encoded.columns | {"input_ids": [[3] * length for length in encoded.lengths]})
+    params = {"optimizer": "adamw", "weight_decay": 0.0, "l1": 0.0, "strategy": "full"}
+    assert compact_embeddings(model, [few], params) is None
+    assert model(**collate(few, [0, 1])).logits.shape[-1] == VOCABULARY
 
 
 def compact_of(assign: Assign) -> CompactEmbedding | None:
