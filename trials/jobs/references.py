@@ -60,6 +60,8 @@ def reference_scores(spec: StudySpec, study: OpenStudy, max_length: int) -> Refe
             found = _scores(task, study.encoded(split, max_length), constant, data.targets)
             scores[split] = found[Reference.CONSTANT]
             findings += _unmeasured(spec, split, found)
+    if not constant.told:
+        return ReferenceScores(findings=findings)
     majority = Majority(
         label=cut(constant.name, LONGEST_NAME), validation=scores["validation"], test=scores.get("test")
     )
