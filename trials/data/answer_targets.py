@@ -1,4 +1,4 @@
-"""Targets that are answers: places in each row's context, or none where it does not hold the answer.
+"""Targets that are answers: places in each row's context, or none where it holds none.
 
 Extractive question answering names `AnswerTargets`. What was mended of the answers is told at the inspection.
 """

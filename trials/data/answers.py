@@ -1,4 +1,4 @@
-"""Answers to questions on texts: a column's values in every form that data sets have, as texts with their places.
+"""Answers to questions, in every form that data sets have them, as texts with their places.
 
 `data.answer_targets` calls `read_answers`; `data.answer_places` finds each answer in its context.
 """

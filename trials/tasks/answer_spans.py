@@ -1,4 +1,4 @@
-"""Spans of tokens that answer questions: the best one of each row of logits, their loss, and answers without a model.
+"""Spans of tokens that answer questions: the best of each row of logits, and their loss.
 
 `QuestionAnswering` calls these functions. Tensors of logits are (rows, tokens); targets are those of
 `EncodedQuestions`, (rows,) each.

@@ -89,7 +89,7 @@ def test_it_learns_is_packed_used_and_compared(assign: Assign, tmp_path: Path, m
 def _the_card_answers() -> None:
     """The code on the card runs, and reads to the end of a context much longer than the model's inputs."""
     names: dict[str, Any] = {}
-    exec(Path("README.md").read_text().split("```python\n")[1].split("```")[0], names)  # noqa: S102 - our own card
+    exec(Path("README.md").read_text().split("```python\n")[1].split("```")[0], names)
     long = "the meal was a day and " * 40
 
     def answer(question: str, context: str) -> Any:
@@ -188,7 +188,9 @@ def test_the_best_span_is_the_best_of_all_legal_ones(padded_left: bool) -> None:
     }
     found = QuestionAnswering().answers(logits, targets)
     for row, length in enumerate(lengths):
-        start, end = (logits[name][row, padding[row] : padding[row] + length] for name in ("start_logits", "end_logits"))
+        start, end = (
+            logits[name][row, padding[row] : padding[row] + length] for name in ("start_logits", "end_logits")
+        )
         legal = sorted(
             (float(start[a] + end[b]), a, b)
             for a in range(first[row], length - 1)

@@ -113,7 +113,5 @@ def test_they_are_those_of_the_official_script_for_squad_1() -> None:
         said = _phrase(draw, least=1)
         if not right or not normalize_answer(said):
             continue  # 1.1 knows no empty answers
-        expected = [
-            float(metric_max_over_ground_truths(score, said, right)) for score in (exact_match_score, f1_score)
-        ]
+        expected = [float(metric_max_over_ground_truths(score, said, right)) for score in (exact_match_score, f1_score)]
         assert best_scores(said, right) == pytest.approx(expected, abs=1e-9)
