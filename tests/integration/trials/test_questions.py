@@ -13,17 +13,23 @@ import pytest
 import torch
 import transformers
 
+from luthier.studies.promotion import Promote, judge
 from luthier.studies.protocol import Assignment, AssignmentKind
-from luthier.trials.data.answer_targets import LONGEST_ANSWER
+from luthier.studies.results import Comparison
+from luthier.studies.wire import FileRef
+from luthier.trials.data.answer_targets import LONGEST_ANSWER, AnswerTargets
 from luthier.trials.errors import BadData
 from luthier.trials.files import file_ref
+from luthier.trials.jobs import replicates
 from luthier.trials.jobs.compare import compare
 from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.inspect import inspect
+from luthier.trials.jobs.predictions import Predictions, count_gained
 from luthier.trials.jobs.train import train
 from luthier.trials.tasks.answer_spans import SpanLoss, best_spans
 from luthier.trials.tasks.encoded_questions import EncodedQuestions
-from luthier.trials.tasks.question_answering import QuestionAnswering
+from luthier.trials.tasks.question_answering import STATISTICS, QuestionAnswering
+from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.training.engine import Engine
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.model_cache import ModelCache
@@ -259,3 +265,42 @@ def test_a_tokenizer_that_drops_a_whole_context_still_gives_a_row(assign: Assign
     for encoded in splits:
         found = engine.evaluate(encoded, opened.data.targets)
         assert len(found) == len(encoded.example_offsets) - 1
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("metric", ["f1", "exact_match"])
+def test_an_equal_challenger_is_seldom_promoted(metric: str, assign: Assign, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A/A: two models that are equally good on fresh test splits; at a confidence of 95 % one in twenty is promoted."""
+    monkeypatch.setattr(replicates, "REPLICATES", 200)
+    task, targets = QuestionAnswering(), AnswerTargets(unanswerable=True)
+    work = assign(spec={"task": task.name, "objective": {"metric": metric}, "semantics": 2})
+    draw = torch.Generator().manual_seed(1)
+    promoted, runs, questions = 0, 200, 120
+    for run in range(runs):
+        f1 = torch.rand(2, questions, generator=draw, dtype=torch.double)
+        f1 = torch.where(f1 < 0.3, 0.0, torch.where(f1 > 0.5, 1.0, f1))  # most answers are right or wrong as a whole
+        same = torch.rand(questions, generator=draw) < 0.7
+        f1[1, same] = f1[0, same]
+        plain = torch.ones(questions, dtype=torch.double)
+        sides = []
+        for scores in f1:
+            columns = dict.fromkeys(STATISTICS, plain) | {"f1": scores, "exact_match": (scores == 1).double()}
+            sides.append(Predictions(task, targets, None, Statistics(columns, {})))  # type: ignore[arg-type]
+        drawn = replicates.Replicates(work.model_copy(update={"seed": run}), Memory(Path()), *sides, None).draw()  # type: ignore[arg-type]
+        champion, challenger = (side.scores() for side in sides)
+        found = Comparison(
+            examples=questions,
+            excluded=0,
+            labelled_units=questions,
+            independent=True,
+            champion=champion,
+            challenger=challenger,
+            gained=count_gained(*sides),
+            lost=count_gained(*reversed(sides)),
+            predictions=FileRef(name="none", sha256="0" * 64, bytes=0),
+            exchanged=drawn[0] if metric == "f1" else [],
+            resampled=drawn[1] if metric == "f1" else [],
+        )
+        promoted += judge(found, work.spec.objective, Promote(confidence=0.95), binary=metric == "exact_match").promoted
+    assert promoted <= 0.05 * runs + 2 * (0.05 * 0.95 * runs) ** 0.5
+    assert metric == "exact_match" or promoted > 0, "the test is not blind"
