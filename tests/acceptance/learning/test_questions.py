@@ -1,7 +1,7 @@
 """A real model learns to find what Python's own documentation says of a function among what it says of others.
 
 The data are made of the standard library's docstrings: real sentences, of 900 functions and classes. A context tells
-what three of them do; the question asks for one, and in a quarter of the rows for one that the context does not tell of.
+what three of them do; the question asks for one, and in a quarter of the rows for one that it does not tell of.
 """
 
 import importlib
@@ -86,9 +86,7 @@ def questions(rows: int, facts: dict[str, str], draw: random.Random) -> list[dic
             context += f"{before}{name}{after}"
             start = len(context) if name == asked else start
             context += f"{facts[name]}."
-        answers = (
-            {"text": [], "answer_start": []} if start is None else {"text": [facts[asked]], "answer_start": [start]}
-        )
+        texts, starts = ([], []) if start is None else ([facts[asked]], [start])
         question = draw.choice(QUESTIONS).format(asked)
         answers = {"text": texts, "answer_start": starts}
         found.append({"question": question, "context": context, "answers": answers})
