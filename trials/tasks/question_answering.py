@@ -42,7 +42,10 @@ STATISTICS = ("exact_match", "f1", "loss", "rows", "answerable", "start", "end")
 the characters of the model's (-1: none)."""
 NEAR = 2e-3
 """Two spans whose scores differ less, relative to those above 1, may change places by rounding."""
-BEYOND = " A longer context is read in windows that overlap: nothing of it is lost."
+BEYOND = (
+    " A longer context is read in windows that overlap: nothing of it is lost. A question gets at most half of the "
+    "tokens then, and what is beyond is cut; the longest question has {longest:,}."
+)
 TARGETS = ("start", "end", "null", "first", "last", "answerable")
 
 
@@ -112,7 +115,8 @@ class QuestionAnswering(TaskCode[AnswerTargets]):
         rows = measured_rows(len(split))
         columns = [[split.columns[role][i] for i in rows] for role in ("question", "context")]
         found = measure_texts(pretrained, columns, rows, len(split), poll)
-        return replace(found, noun="question", kept_whole=True, beyond=BEYOND)
+        alone = measure_texts(pretrained, columns[:1], rows, len(split), poll)
+        return replace(found, noun="question", kept_whole=True, beyond=BEYOND.format(longest=alone.longest))
 
     def collate(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return token ids and masks, each (rows, tokens), padded on the side that the split asks for."""

@@ -10,14 +10,18 @@ from typing import Any
 def in_windows(questions: list[str], contexts: list[str], tokenizer: Any, longest: int) -> Any:
     """Return questions and contexts as rows of at most `longest` tokens.
 
-    A question is cut to half of them. A longer context goes on in further rows, which overlap by a third of `longest`.
+    A question that leaves too few for its context is cut, at most to half of them. A longer context goes on in further
+    rows, which overlap by a third of `longest`.
     """
     room = longest - tokenizer.num_special_tokens_to_add(pair=True)
     questions = [question.strip() for question in questions]
     parts = tokenizer(questions, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     for i, places in enumerate(parts["offset_mapping"]):
         if len(places) > room // 2:
-            questions[i] = questions[i][: places[room // 2 - 1][1] if room > 1 else 0]
+            context = tokenizer(contexts[i], add_special_tokens=False, verbose=False)["input_ids"]
+            most = max(room // 2, room - len(context))
+            if len(places) > most:
+                questions[i] = questions[i][: places[most - 1][1] if most else 0]
     return tokenizer(
         questions,
         contexts,

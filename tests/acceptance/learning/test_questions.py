@@ -52,7 +52,7 @@ MODULES = (
     *("plistlib", "pprint", "queue", "random", "re", "sched", "secrets", "selectors", "shelve", "shlex", "shutil"),
     *("signal", "smtplib", "socket", "socketserver", "sqlite3", "ssl", "stat", "statistics", "string", "struct"),
     *("subprocess", "sysconfig", "tarfile", "tempfile", "textwrap", "threading", "time", "timeit", "token", "tokenize"),
-    *("trace", "traceback", "types", "typing", "unicodedata", "unittest", "urllib.parse", "uuid", "warnings", "wave"),
+    *("trace", "traceback", "types", "unicodedata", "unittest", "urllib.parse", "uuid", "warnings", "wave"),
     *("weakref", "webbrowser", "xml.dom", "zipfile", "zlib"),
 )
 QUESTIONS = ("What does {} do?", "What is {} for?", "How is {} described?")

@@ -30,6 +30,7 @@ from luthier.trials.tasks.answer_spans import SpanLoss, best_spans
 from luthier.trials.tasks.encoded_questions import EncodedQuestions
 from luthier.trials.tasks.question_answering import STATISTICS, QuestionAnswering
 from luthier.trials.tasks.statistics import Statistics
+from luthier.trials.tasks.windows import in_windows
 from luthier.trials.training.engine import Engine
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.model_cache import ModelCache
@@ -59,6 +60,7 @@ def test_it_learns_is_packed_used_and_compared(assign: Assign, tmp_path: Path, m
     told = {finding.code: finding for finding in found.findings}
     assert told["inputs-cut"].severity == "note"
     assert "windows that overlap: nothing of it is lost" in told["inputs-cut"].message
+    assert "the longest question has " in told["inputs-cut"].message
     models = []
     for side, epochs in (("champion", 1), ("challenger", 5)):
         session, work = Memory(tmp_path / side), given | {"params": {"epochs": epochs, "learning_rate": 3e-3}}
@@ -304,3 +306,14 @@ def test_an_equal_challenger_is_seldom_promoted(metric: str, assign: Assign, mon
         promoted += judge(found, work.spec.objective, Promote(confidence=0.95), binary=metric == "exact_match").promoted
     assert promoted <= 0.05 * runs + 2 * (0.05 * 0.95 * runs) ** 0.5
     assert metric == "exact_match" or promoted > 0, "the test is not blind"
+
+
+def test_a_long_question_is_cut_only_where_its_context_does_not_fit(assign: Assign, tmp_path: Path) -> None:
+    opened = ModelCache().open(assign(**squad(tmp_path / "data", tiny_questions(20))))
+    tokenizer = opened.pretrained.processor
+    short, long = "this film is great", "the film was a day and " * 20
+    whole, *cut = in_windows([" that" * 45, *[" that" * 200] * 2], [short, short, long], tokenizer, 64)["input_ids"]
+    that = tokenizer.convert_tokens_to_ids("that")
+    assert whole.count(that) == 45
+    assert {row.count(that) for row in cut[:1]} == {57}, "all that its context leaves"
+    assert {row.count(that) for row in cut[1:]} == {30}
