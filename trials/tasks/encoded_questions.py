@@ -6,6 +6,7 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any, Self
 
 import numpy
@@ -111,6 +112,29 @@ def rows_of(tokens: Any, null_id: int | None, before: int) -> list[Row]:
         null = ids.index(null_id) if null_id is not None and null_id in ids else 0
         found.append(Row(before + question, first, places, null))
     return found
+
+
+def targets_of(rows: Sequence[Row], answers: Sequence[Answers]) -> tuple[dict[str, list[Any]], list[int]]:
+    """Return the targets of rows, as `EncodedQuestions` has them, and its `row_offsets`.
+
+    Args:
+        rows: All rows of all questions, in order.
+        answers: The right answers to each question.
+    """
+    found: list[tuple[int, int]] = []
+    offsets = [0]
+    for question, windows in groupby(rows, key=lambda row: row.question):
+        found += spans(list(windows), answers[question])
+        offsets.append(len(found))
+    targets: dict[str, list[Any]] = {
+        "start": [start for start, _ in found],
+        "end": [end for _, end in found],
+        "null": [row.null for row in rows],
+        "first": [row.first for row in rows],
+        "last": [row.first + len(row.places) - 1 for row in rows],
+        "answerable": [bool(answers[row.question]) for row in rows],
+    }
+    return targets, offsets
 
 
 def spans(rows: Sequence[Row], answers: Answers) -> list[tuple[int, int]]:

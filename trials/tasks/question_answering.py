@@ -6,7 +6,7 @@ A context longer than `max_length` becomes several rows that overlap; the answer
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import groupby, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from luthier.trials.model.pretrained import Head, Pretrained, check_tokenizer
 from luthier.trials.tasks import text
 from luthier.trials.tasks.answer_spans import SpanLoss, aligned, best_spans, log_likelihoods, reference_spans
 from luthier.trials.tasks.base import Loss, TaskCode
-from luthier.trials.tasks.encoded_questions import EncodedQuestions, rows_of, spans
+from luthier.trials.tasks.encoded_questions import EncodedQuestions, rows_of, targets_of
 from luthier.trials.tasks.scoring import Batch, Constant, Reference, Tensors
 from luthier.trials.tasks.squad import best_scores
 from luthier.trials.tasks.statistics import Statistics
@@ -84,23 +84,12 @@ class QuestionAnswering(TaskCode[AnswerTargets]):
             tokens = in_windows(asked[part], contexts[part], tokenizer, longest)
             found.add(tokens)
             rows += rows_of(tokens, tokenizer.cls_token_id, part.start)
-        answered = []
-        offsets = [0]
-        for question, windows in groupby(rows, key=lambda row: row.question):
-            answered += spans(list(windows), split.targets[question])
-            offsets.append(len(answered))
+        targets, offsets = targets_of(rows, split.targets)
         lengths = [len(ids) for ids in found.columns["input_ids"]]
         return EncodedQuestions(
             columns=found.columns,
             padding=text.padding(tokenizer, list(found.columns)),
-            targets={
-                "start": [start for start, _ in answered],
-                "end": [end for _, end in answered],
-                "null": [row.null for row in rows],
-                "first": [row.first for row in rows],
-                "last": [row.first + len(row.places) - 1 for row in rows],
-                "answerable": [bool(split.targets[row.question]) for row in rows],
-            },
+            targets=targets,
             lengths=lengths,
             longest=max(lengths),
             places=[row.places for row in rows],

@@ -277,7 +277,7 @@ def test_an_equal_challenger_is_seldom_promoted(metric: str, assign: Assign, mon
     task, targets = QuestionAnswering(), AnswerTargets(unanswerable=True)
     work = assign(spec={"task": task.name, "objective": {"metric": metric}, "semantics": 2})
     draw = torch.Generator().manual_seed(1)
-    promoted, runs, questions = 0, 200, 120
+    promoted, runs, questions = 0, 120, 120
     for run in range(runs):
         f1 = torch.rand(2, questions, generator=draw, dtype=torch.double)
         f1 = torch.where(f1 < 0.3, 0.0, torch.where(f1 > 0.5, 1.0, f1))  # most answers are right or wrong as a whole
