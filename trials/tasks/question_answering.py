@@ -105,7 +105,9 @@ class QuestionAnswering(TaskCode[AnswerTargets]):
         columns = [[split.columns[role][i] for i in rows] for role in ("question", "context")]
         found = measure_texts(pretrained, columns, rows, len(split), poll)
         alone = measure_texts(pretrained, columns[:1], rows, len(split), poll)
-        return replace(found, noun="question", kept_whole=True, beyond=BEYOND.format(longest=alone.longest))
+        return replace(
+            found, noun="question-context pair", kept_whole=True, beyond=BEYOND.format(longest=alone.longest)
+        )
 
     def collate(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return token ids and masks, each (rows, tokens), padded on the side that the split asks for."""

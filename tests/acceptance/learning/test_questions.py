@@ -102,9 +102,9 @@ def test_it_learns(tmp_path: Path) -> None:
     names = sorted(facts)
     draw.shuffle(names)
     for split, chosen, rows in (
-        ("train", names[200:], 700),
-        ("validation", names[:100], 120),
-        ("test", names[100:200], 120),
+        ("train", names[200:], 400),
+        ("validation", names[:100], 60),
+        ("test", names[100:200], 60),
     ):
         lines = questions(rows, {name: facts[name] for name in chosen}, draw)
         (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, lines)))
