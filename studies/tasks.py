@@ -87,5 +87,29 @@ TASKS: Mapping[str, Task] = {
             },
             refuses={"pooling": "has no meaning for sounds: their models have one pooling; leave it out"},
         ),
+        Task(
+            name="question-answering",
+            about="The part of a text that answers a question, or that there is none.",
+            auto=("AutoModelForQuestionAnswering",),
+            columns={
+                "question": Role("question"),
+                "context": Role("context"),
+                "answers": Role("answers", "target"),
+                "answer_start": Role("answer_start", "target", required=False),
+                **_GROUP,
+            },
+            metrics=(
+                Metric("f1", True, "Mean F1 of the answers' words, as the official SQuAD script counts them."),
+                Metric("exact_match", True, "Fraction of questions answered right, by the same script.", binary=True),
+                Metric("no_answer_accuracy", True, "Fraction of the questions without an answer that get none."),
+                Metric("loss", False, "Mean cross-entropy of the answers' first and last tokens."),
+            ),
+            # As run_qa.py of transformers has it for SQuAD, with a somewhat larger batch.
+            baseline={"learning_rate": 3e-5, "batch_size": 16, "epochs": 2, "weight_decay": 0.01, "freeze_depth": 0},
+            refuses={
+                "class_weighting": "has no meaning for answers, which are places in a text; leave it out",
+                "label_smoothing": "has no meaning for answers, which are places in a text; leave it out",
+            },
+        ),
     )
 }

@@ -68,6 +68,10 @@ class TaskContract:
         """A study of one of the task's architectures."""
         return make_study(request.param, tmp_path, assign)
 
+    def is_right(self, truth: str, said: str) -> bool:
+        """Return whether an answer is the true one, both as people read them."""
+        return truth == said
+
     def test_its_code_is_found_by_its_name(self) -> None:
         assert task_code(self.task).name == self.task
 
@@ -159,7 +163,7 @@ class TaskContract:
         truths, said = (list(say(found, encoded, targets)) for say in (task.truths, task.said))
         assert len(truths) == len(said) == found.unit_count
         if right is not None:
-            assert right.tolist() == [one == two for one, two in zip(truths, said, strict=True)]
+            assert right.tolist() == [self.is_right(one, two) for one, two in zip(truths, said, strict=True)]
         assert type(targets).restore(json.loads(json.dumps(targets.about))) == targets
         self._a_sample_of_rows_is_a_split(task, encoded)
 

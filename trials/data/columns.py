@@ -94,7 +94,7 @@ def text_findings(tables: Mapping[str, Table], roles: Mapping[str, str]) -> list
     """
     found = []
     for table in tables.values():
-        for column in (roles[role] for role in ("text", "text_pair") if role in roles):
+        for column in (roles[role] for role in ("text", "text_pair", "question", "context") if role in roles):
             values = table.columns[column]
             rows = [i for i, text in enumerate(values) if text in _PLACEHOLDERS]
             if rows:

@@ -49,6 +49,7 @@ class InputLengths:
         limit: The longest input that the model takes; None: any.
         empty: Numbers of measured rows that become no token.
         kept_whole: What is cut off becomes an input of its own: nothing is lost but its context.
+        beyond: The sentence that says so, after a blank.
     """
 
     lengths: numpy.ndarray
@@ -59,6 +60,7 @@ class InputLengths:
     limit: int | None = None
     empty: Sequence[int] = ()
     kept_whole: bool = False
+    beyond: str = " What is beyond becomes an input of its own: all words count in the scores, without that context."
 
     @property
     def longest(self) -> int:

@@ -23,7 +23,14 @@ Numbers = NDArray[numpy.int64]
 
 _LONG = 1 << 16  # characters; a list of the words of such a text would take several times its memory
 _BLANKS = {code: " " for code in range(0x3001) if chr(code).isspace()}  # Unicode's last is the ideographic space
-_NOUNS = {"audio": "sound", "image": "image", "tokens": "sentence", "text_pair": "pair of texts", "text": "text"}
+_NOUNS = {
+    "question": "question",
+    "audio": "sound",
+    "image": "image",
+    "tokens": "sentence",
+    "text_pair": "pair of texts",
+    "text": "text",
+}
 
 
 def noun(columns: Collection[str], count: int = 2) -> str:

@@ -5,9 +5,10 @@ where they have the same length, so that there is no padding whose values an ans
 computed for training (the frozen-prefix cache, shortcuts) is used.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import torch
@@ -81,8 +82,8 @@ def answers_alone(
     encoded: Encoded,
     tick: Callable[[], None],
     writing: Writing | None = None,
-) -> list[list[Sequence[Value]]]:
-    """Return the answers to each example, computed one row at a time: for each of its units the values.
+) -> list[list[Sequence[Value | None]]]:
+    """Return the answers to each example, computed one row at a time, as the task's `used` has them.
 
     Args:
         model: On its device; it is left in evaluation mode.
@@ -93,13 +94,16 @@ def answers_alone(
     """
     engine = Engine(model, task, MicroBatch(), precision="float32")
     model.eval()
-    units: list[Sequence[Value]] = []
-    for row in range(len(encoded)):
-        tick()
-        answers = _pieces(engine, task, encoded, [row], writing)(1)
-        units += task.used({name: answer.cpu() for name, answer in answers.items()}, encoded, [row])
-    offsets = encoded.example_offsets
-    return [units[offsets[i] : offsets[i + 1]] for i in range(len(offsets) - 1)]
+    found: list[list[Sequence[Value | None]]] = []
+    for a, b in pairwise(encoded.example_offsets):
+        rows = range(bisect_left(encoded.unit_offsets, a), bisect_left(encoded.unit_offsets, b))
+        parts = []
+        for row in rows:
+            tick()
+            answers = _pieces(engine, task, encoded, [row], writing)(1)
+            parts.append({name: answer.cpu() for name, answer in answers.items()})
+        found.append(list(task.used(joined(parts), encoded, rows)) if parts else [])
+    return found
 
 
 def _pieces(

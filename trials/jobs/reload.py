@@ -58,14 +58,14 @@ class Recorded:
         usage: How the packed model is used.
         split: The name of the examples' split.
         examples: As users give them to the packed model.
-        answers: Of each example, for each of its units, the values that `Usage.names` names.
+        answers: Of each example, for each of its units, the values that `Usage.names` names; None: not compared.
         tolerance: How far the answers of the packed model may be from them.
     """
 
     usage: Usage
     split: str
     examples: list[Any]
-    answers: list[list[Sequence[Value]]]
+    answers: list[list[Sequence[Value | None]]]
     tolerance: float
 
 
@@ -240,15 +240,17 @@ def _failed(what: str) -> NotReproduced:
     return NotReproduced(f"The winner was packed, but {what}. {CURE}")
 
 
-def _shown(value: Value) -> str:
-    return repr(value[:80]) if isinstance(value, str) else f"{value:.6g}"
+def _shown(value: Value | None) -> str:
+    return repr(value[:80]) if isinstance(value, str) else f"{value or 0:.6g}"
 
 
-def _difference(value: Value, expected: Value) -> float:
+def _difference(value: Value, expected: Value | None) -> float:
     """Return how far a value is from the expected one, by its size above 1; two that are no numbers are equal.
 
-    Texts are equal, or infinitely far.
+    Texts are equal, or infinitely far. None is equal to everything.
     """
+    if expected is None:
+        return 0.0
     if isinstance(value, str) or isinstance(expected, str):
         return 0.0 if value == expected else math.inf
     if math.isnan(expected) or math.isinf(expected):

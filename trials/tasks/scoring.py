@@ -42,10 +42,12 @@ class Constant:
     Attributes:
         name: For people: the most frequent label, say.
         value: For `Scoring.reference_answers`; only the task knows what it is.
+        told: Its scores say something; where they do not, only those of the best and worst answers are looked at.
     """
 
     name: str
     value: Any
+    told: bool = True
 
 
 class Scoring(ABC, Generic[Learned]):

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from luthier.trials.tasks.windows import answer_question
+
 Value = float | str  # a probability or another number, or a text
 Values = Mapping[str, Value]  # name, such as a label -> value
 Answer = Callable[[Any], Sequence[Values]]  # example -> the values of each of its units
@@ -94,7 +96,20 @@ def heard(model: Any, folder: str, tag: str, kind: str, **options: Any) -> Answe
     return lambda sound: [hear(sound, extractor, model.eval(), **options)]
 
 
-FUNCTIONS: Mapping[str, Callable[..., Answer]] = {"pipeline": piped, "tag_words": tagged, "hear": heard}
+def asked(model: Any, folder: str, tag: str, kind: str, **options: Any) -> Answer:
+    """Return the function that answers as `answer_question` does; arguments as those of `piped`."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    return lambda example: [answer_question(**example, tokenizer=tokenizer, model=model.eval(), **options)]
+
+
+FUNCTIONS: Mapping[str, Callable[..., Answer]] = {
+    "pipeline": piped,
+    "tag_words": tagged,
+    "hear": heard,
+    "answer_question": asked,
+}
 """Name -> the function (model, folder, tag, kind, options) that returns the function which answers to an example."""
 
 

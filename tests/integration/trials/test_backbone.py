@@ -10,6 +10,7 @@ import torch
 import transformers as hf
 from torch import nn
 
+from luthier.studies.hyperparameters import complete
 from luthier.studies.semantics import OLDEST_SEMANTICS
 from luthier.trials.errors import BadData
 from luthier.trials.model import lora
@@ -202,7 +203,7 @@ def test_adapters_go_into_the_topmost_block_where_the_token_table_is_the_head() 
     model = ZOO["text-generation"]["GPT-2"].build()
     backbone = Backbone.find(model)
     pretrained = Pretrained(model, None, frozenset(), {}, [])
-    lora.adapt(pretrained, backbone, {"freeze_depth": backbone.depth, "dropout": 0.0}, 0)
+    lora.adapt(pretrained, backbone, complete({"freeze_depth": backbone.depth, "strategy": "lora"}), 0)
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
     assert trained
     assert all(name.startswith("transformer.h.2.") and "lora" in name for name in trained)

@@ -7,6 +7,7 @@ import transformers as hf
 
 from luthier.studies.tasks import TASKS
 from luthier.trials.tasks.registry import task_code
+from luthier.trials.tasks.squad import best_scores
 from tests.support.architectures import ARCHITECTURES
 from tests.support.task_contract import TaskContract
 
@@ -29,6 +30,16 @@ class TestImageClassification(TaskContract):
 class TestAudioClassification(TaskContract):
     task = "audio-classification"
     auto_model, auto_processor = hf.AutoModelForAudioClassification, hf.AutoFeatureExtractor
+
+
+class TestQuestionAnswering(TaskContract):
+    task = "question-answering"
+    auto_model, auto_processor = hf.AutoModelForQuestionAnswering, hf.AutoTokenizer
+    labels = 0
+    largest_statistic = 1
+
+    def is_right(self, truth: str, said: str) -> bool:
+        return best_scores(said, truth.split(" | ") if truth else [])[0] == 1
 
 
 def test_every_task_is_tested_with_an_architecture() -> None:
