@@ -93,8 +93,9 @@ def _unmeasured(spec: StudySpec, split: str, found: Mapping[Reference, Metrics])
     if objective in blind:
         value = "is undefined" if right[objective] is None else f"is {right[objective]} for the best and worst answers"
         text = f"{objective} cannot be measured on the {split} split of these data: it {value}."
-        labels = "labels and entities" if "entity_f1" in metrics else "labels"
-        cure = f"Give that split rows of all {labels} (dataset.{split}), or choose {able} as objective.metric."
+        wanted = {"entity_f1": "all labels and entities", "pearson": "different numbers"}
+        labels = next((text for name, text in wanted.items() if name in metrics), "all labels")
+        cure = f"Give that split rows of {labels} (dataset.{split}), or choose {able} as objective.metric."
         if split == "validation" and spec.semantics >= BLIND_OBJECTIVE_REFUSED:
             raise BadData(f"{text} {cure}", "objective", "metric")
         yield warning("objective-not-measured", text, cure)
