@@ -29,8 +29,12 @@ def no_better(spec: StudySpec, majority: Majority, value: float, test: Metrics |
     ]
     if not told:
         return None
-    return (
+    said = (
         f"The winner is no better than always answering {majority.label!r}: {'; '.join(told)}. It has learned nothing, "
-        "or nothing that this metric shows: look at inputs and labels, search over more epochs, other learning rates "
-        "and class_weighting, or take an objective that counts all classes alike."
+    )
+    if "class_weighting" in spec.task_info.refuses:
+        return f"{said}or nothing that this metric shows: look at the data, search over more epochs and learning rates."
+    return (
+        f"{said}or nothing that this metric shows: look at inputs and labels, search over more epochs, other learning "
+        "rates and class_weighting, or take an objective that counts all classes alike."
     )
