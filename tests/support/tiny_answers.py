@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.support.architecture import Architecture
-from tests.support.tiny import LABELS, tiny_image, tiny_rows, tiny_sound
+from tests.support.tiny import FILLERS, LABELS, SIGNALS, tiny_image, tiny_rows, tiny_sound
 
 Write = Callable[[Path, int, int], Path]
 OF = {  # task -> the architectures that it is tested with
@@ -39,13 +39,15 @@ def tiny_numbers(rows: int, seed: int = 0) -> list[tuple[str, float]]:
 
 
 def tiny_label_sets(rows: int, seed: int = 0) -> list[tuple[str, list[str]]]:
-    """Return pairs of sentences as one text, with the labels of both, or one sentence or filler with one or none."""
+    """Return sentences of six words in any order, of which one tells each of the sentence's labels, none to three."""
     draw = random.Random(seed)
-    told = {label: [text for text, own in tiny_rows(60, 3, seed) if own == label] for label in LABELS}
     made = []
     for i in range(rows):
         labels = [label for bit, label in enumerate(LABELS) if (i % 8) >> bit & 1]
-        made.append((" and ".join(draw.choice(told[label]) for label in labels) or "the room was this", labels))
+        words = [draw.choice(SIGNALS[LABELS.index(label)]) for label in labels]
+        words += draw.choices(FILLERS, k=6 - len(words))
+        draw.shuffle(words)
+        made.append((" ".join(words), labels))
     return made
 
 

@@ -39,19 +39,17 @@ def mean_average_precision(scores: torch.Tensor, true: torch.Tensor) -> float | 
     """
     if not bool(torch.isfinite(scores).all()):
         return None
-    found = [_average_precision(score, mine) for score, mine in zip(scores.T, true.T, strict=True) if bool(mine.any())]
-    return sum(found) / len(found) if found else None
-
-
-def _average_precision(scores: torch.Tensor, true: torch.Tensor) -> float:
-    """Return the average precision of one label, (rows,) each."""
-    order = scores.argsort(descending=True, stable=True)
-    ordered, mine = scores[order], true[order].double()
-    last = torch.cat([ordered[1:] != ordered[:-1], torch.ones(1, dtype=torch.bool)])  # of rows with equal scores
-    right = mine.cumsum(0)[last]
-    precision = right / torch.arange(1, len(mine) + 1)[last]
-    gain = right.diff(prepend=torch.zeros(1, dtype=torch.double)) / right[-1]
-    return float((precision * gain).sum())
+    count = len(scores)
+    order = scores.argsort(dim=0, descending=True, stable=True)  # (rows, labels), as all that follows
+    ordered, mine = scores.gather(0, order), true.gather(0, order).double()
+    rank = torch.arange(1, count + 1)[:, None]
+    last = torch.full_like(order, count)  # the rank of the last row with an equal score, in this row or below
+    last[:-1] = torch.where(ordered[1:] != ordered[:-1], rank[:-1], count)
+    last = last.flip(0).cummin(0).values.flip(0)
+    precision = mine.cumsum(0).gather(0, last - 1) / last
+    held = mine.sum(0)
+    average = (precision * mine).sum(0)[held > 0] / held[held > 0]
+    return float(average.mean()) if len(average) else None
 
 
 def best_cut(scores: torch.Tensor, true: torch.Tensor) -> float | None:

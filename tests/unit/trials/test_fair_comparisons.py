@@ -58,13 +58,13 @@ def promoted(
 
 @pytest.mark.full
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("metric", ["pearson", "spearman", "micro_f1", "map"])
+@pytest.mark.parametrize("metric", ["micro_f1", "spearman", "map"])
 def test_an_equal_challenger_is_promoted_in_at_most_five_percent_of_runs(
     assign: Callable[..., Assignment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric: str
 ) -> None:
-    monkeypatch.setattr(replicates, "REPLICATES", 99)
-    share = promoted(assign, tmp_path, metric, 200, (1.5, 1.5))
-    assert share <= 0.05 + 2 * (0.05 * 0.95 / 200) ** 0.5, "two standard deviations of the share of 200 runs"
+    monkeypatch.setattr(replicates, "REPLICATES", 39)
+    share = promoted(assign, tmp_path, metric, 150, (1.5, 1.5))
+    assert share <= 0.05 + 2 * (0.05 * 0.95 / 150) ** 0.5, "two standard deviations of the share of 150 runs"
 
 
 @pytest.mark.parametrize("metric", ["pearson", "map"])
