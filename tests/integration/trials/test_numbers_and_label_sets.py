@@ -86,7 +86,7 @@ def working_in(folder: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-@pytest.mark.parametrize("architecture", ["bert", "llama"])
+@pytest.mark.parametrize("architecture", ["bert", pytest.param("llama", marks=pytest.mark.full)])
 def test_numbers_are_in_the_datas_units(assign: Assign, tmp_path: Path, architecture: str) -> None:
     """A BERT takes the scale in; a Llama's last layer has no bias, so that its card does it."""
     model = ARCHITECTURES[architecture].build(tmp_path / "model")
@@ -130,6 +130,7 @@ def test_numbers_are_in_the_datas_units(assign: Assign, tmp_path: Path, architec
     assert sum(errors) / len(errors) == pytest.approx(found.test["mae"], rel=1e-3)
 
 
+@pytest.mark.full
 def test_a_winner_is_the_base_of_another_study_in_other_units(assign: Assign, tmp_path: Path) -> None:
     source = tiny_scores(tmp_path, 120)
     winners = Winners(assign, tmp_path / "one", "text-regression", source)
@@ -187,6 +188,7 @@ def test_a_searched_threshold_goes_with_the_winner(assign: Assign, tmp_path: Pat
     assert set(said) == {label for label, score in scores.items() if score > threshold}
 
 
+@pytest.mark.full
 def test_several_labels_are_learned_better_than_the_best_constant_answer(assign: Assign, tmp_path: Path) -> None:
     objective = {"metric": "loss", "direction": "minimize"}
     winners = Winners(assign, tmp_path, LABELS, tiny_sets(tmp_path, 240), objective=objective)

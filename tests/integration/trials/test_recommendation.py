@@ -34,6 +34,7 @@ def write(path: Path, users: range) -> None:
                 writer.writerow((f"u{user}", profile, text, 5 if label == LABELS[0] else 1))
 
 
+@pytest.mark.full
 def test_the_recipe_ranks_items(
     assign: Callable[..., Assignment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
