@@ -41,8 +41,12 @@ def tree(names: str) -> str:
     paths: list[Path] = []
     for name in names.split():
         paths += _members(ROOT / name[:-2]) if name.endswith("/*") else [ROOT / name]
-    width = max(len(_label(path)) for path in paths) + 2
-    return "\n".join(f"{_label(path):{width}}{first_sentence(path)}" for path in paths)
+    folders = [path if path.is_dir() else path.parent for path in paths]
+    widths: dict[Path, int] = {}  # of a folder's lines: a long name widens no other folder's
+    for path, folder in zip(paths, folders, strict=True):
+        widths[folder] = max(widths.get(folder, 0), len(_label(path)) + 2)
+    lines = zip(paths, folders, strict=True)
+    return "\n".join(f"{_label(path):{widths[folder]}}{first_sentence(path)}" for path, folder in lines)
 
 
 def _members(folder: Path) -> Iterator[Path]:

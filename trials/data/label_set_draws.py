@@ -1,4 +1,4 @@
-"""Draws of rows with any number of labels: iterative stratification, so that each split gets its share of each label.
+"""Draws of rows with any number of labels by iterative stratification: each split gets its share of each.
 
 `data.splits` calls `draw_label_sets` (Sechidis, Tsoumakas and Vlahavas 2011, "On the stratification of multi-label
 data", algorithm 1). The rarest label is shared out first, because it can be put right last. Rows with the same input

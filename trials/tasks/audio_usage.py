@@ -1,4 +1,4 @@
-"""How people use a packed model that hears: the code on its card, and the feature extractor that is saved with it."""
+"""How people use a packed model that hears: the code on its card, and the feature extractor saved with it."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Scores of answers with any number of labels: F1, average precision, and the threshold that suits them best.
+"""Scores of answers with any number of labels: F1, average precision, the threshold that suits best.
 
 The scores equal scikit-learn's (tests compare them); as in `metrics` they are computed here because a comparison
 computes thousands of them, and a worker would have to install that library for a few lines.
