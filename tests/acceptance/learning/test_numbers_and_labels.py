@@ -39,7 +39,7 @@ PACKAGE_TAGS = {
     ("name", "spec", "metric", "least", "margin"),
     [
         pytest.param("sts_scores", STS_SCORES, "r2", 0.45, 0.4, id="MiniLM on the similarity of sentences"),
-        pytest.param("package_tags", PACKAGE_TAGS, "micro_f1", 0.5, 0.15, id="MiniLM on the tags of packages"),
+        pytest.param("package_tags", PACKAGE_TAGS, "map", 0.22, 0.1, id="MiniLM on the tags of packages"),
     ],
 )
 def test_it_learns(name: str, spec: dict[str, Any], metric: str, least: float, margin: float, tmp_path: Path) -> None:
