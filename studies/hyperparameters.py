@@ -40,6 +40,7 @@ class Hyperparameter:
     def check(self, value: Any) -> Scalar:
         """Return `value` in this hyperparameter's type. Raises ValueError whose text says what would be right."""
         if self.kind == "choice":
+            value = f"{value:g}" if type(value) is float else value  # YAML reads 0.5 as a number
             if value not in self.choices:
                 raise ValueError(f"must be one of {', '.join(self.choices)}")
             return str(value)
@@ -88,7 +89,7 @@ class Hyperparameter:
 
     def json_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of a dimension over this hyperparameter."""
-        value: dict[str, Any] = {"enum": list(self.choices)}
+        value: dict[str, Any] = {"enum": [*self.choices, *(float(word) for word in self.choices if word[0].isdigit())]}
         if self.kind == "text":
             value = {"type": "string", "maxLength": LONGEST_TEXT, "pattern": self.pattern}
         elif self.kind != "choice":
@@ -171,6 +172,10 @@ TARGETS_ABOUT = (
     "The layers with adapters: attention, all-linear (convolutions too), or names of modules, as q_proj,v_proj."
 )
 VARIANT_ABOUT = "Kind of adapter: LoRA, rank-stabilised, or weight-decomposed."
+THRESHOLD_ABOUT = (
+    "Probability above which a label is given, where examples have several; searched: the one with the best micro_f1 "
+    "on the validation split, saved with the model."
+)
 HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
     h.name: h
     for h in (
@@ -192,6 +197,7 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
         _number("max_grad_norm", 1.0, "Gradient clipping by global norm; 0 for none.", 0, 1e6),
         _number("layer_decay", 1.0, "Factor on the learning rate per block below the head.", 0, 1, above_low=True),
         _choice("class_weighting", "none", "Loss weight of each class.", "none", "balanced"),
+        _choice("threshold", "0.5", THRESHOLD_ABOUT, "0.5", "searched"),
         Hyperparameter("max_length", "int", 128, LENGTH_ABOUT, 2, 1_000_000, auto=True, auto_default=True),
         _choice(
             "pooling",

@@ -56,6 +56,7 @@ class Task:
         metrics: The first is the default objective.
         baseline: The configuration a practitioner would try first; a max_length is that of the oldest semantics.
         refuses: Hyperparameter without meaning here -> why, a sentence.
+        label_sets: A row has any number of labels: a list, or a text that `dataset.label_separator` takes apart.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Task:
     metrics: tuple[Metric, ...]
     baseline: Params
     refuses: Mapping[str, str] = field(default_factory=dict)
+    label_sets: bool = False
 
     @property
     def has_lengths(self) -> bool:

@@ -5,8 +5,43 @@ Specs are validated by them; the code that trains a task is in the workers, unde
 
 from collections.abc import Mapping
 
+from luthier.studies.hyperparameters import Params
 from luthier.studies.task import Metric, Role, Task
 
+_ONE_POOLING = {"pooling": "has no meaning here: the task's models have one pooling; leave it out"}
+_NO_LENGTH = {
+    "max_length": "has no meaning for images: the model's own processor resizes them; leave it out",
+    **_ONE_POOLING,
+}
+_NO_CLASSES = {
+    "label_smoothing": "has no meaning: numbers are learned, no classes; leave it out",
+    "class_weighting": "has no meaning: numbers are learned, no classes; leave it out",
+}
+_NUMBERS = (
+    Metric("pearson", True, "Pearson's correlation; undefined where all answers, or all numbers, are the same."),
+    Metric("spearman", True, "Spearman's rank correlation; undefined where all answers, or all numbers, are the same."),
+    Metric("mse", False, "Mean squared error, in the data's units squared."),
+    Metric("mae", False, "Mean absolute error, in the data's units."),
+    Metric("r2", True, "Share of the variance that is explained: 1 is perfect, 0 is always answering the mean."),
+    Metric("loss", False, "Mean squared error by the variance of the training numbers."),
+)
+_LABEL_SETS = (
+    Metric("micro_f1", True, "F1 over all pairs of an example and a label."),
+    Metric("macro_f1", True, "Unweighted mean of the labels' F1 scores."),
+    Metric("map", True, "Mean over labels of the average precision of examples ranked by probability."),
+    Metric("subset_accuracy", True, "Fraction of examples all of whose labels are right."),
+    Metric("loss", False, "Mean binary cross-entropy over examples and labels, without label smoothing or weights."),
+)
+_TEXT = {"text": Role("text"), "text_pair": Role("text_pair", required=False), "label": Role("label", "target")}
+_IMAGE = {"image": Role("image", "image"), "label": Role("label", "target")}
+_AUDIO = {"audio": Role("audio", "audio"), "label": Role("label", "target")}
+# Those of the classifications of the same inputs.
+_OF_TEXT: Params = {"learning_rate": 5e-5, "batch_size": 32, "epochs": 3, "weight_decay": 0.01, "freeze_depth": 0}
+_OF_IMAGE: Params = {"learning_rate": 2e-4, "batch_size": 32, "epochs": 5, "weight_decay": 0.01, "freeze_depth": 0}
+_OF_AUDIO: Params = {
+    **{"learning_rate": 1e-4, "batch_size": 16, "epochs": 8, "weight_decay": 0.01, "freeze_depth": 0},
+    "max_length": 5000,  # milliseconds
+}
 _GROUP = {"group": Role("group", "group", required=False)}  # rows with the same value stay on one side of every split
 
 TASKS: Mapping[str, Task] = {
@@ -47,7 +82,7 @@ TASKS: Mapping[str, Task] = {
             ),
             # From the same grid; sentences hold many labels, so the smaller batch.
             baseline={"learning_rate": 5e-5, "batch_size": 16, "epochs": 3, "weight_decay": 0.01, "freeze_depth": 0},
-            refuses={"pooling": "has no meaning for words: each has an answer of its own; leave it out"},
+            refuses=_ONE_POOLING,
         ),
         Task(
             name="image-classification",
@@ -61,10 +96,7 @@ TASKS: Mapping[str, Task] = {
                 Metric("loss", False, "Mean cross-entropy, without label smoothing or class weights."),
             ),
             baseline={"learning_rate": 2e-4, "batch_size": 32, "epochs": 5, "weight_decay": 0.01, "freeze_depth": 0},
-            refuses={
-                "max_length": "has no meaning for images: the model's own processor resizes them; leave it out",
-                "pooling": "has no meaning for images: their models have one pooling; leave it out",
-            },
+            refuses=_NO_LENGTH,
         ),
         Task(
             name="audio-classification",
@@ -85,7 +117,7 @@ TASKS: Mapping[str, Task] = {
                 "freeze_depth": 0,
                 "max_length": 5000,
             },
-            refuses={"pooling": "has no meaning for sounds: their models have one pooling; leave it out"},
+            refuses=_ONE_POOLING,
         ),
         Task(
             name="question-answering",
@@ -109,7 +141,64 @@ TASKS: Mapping[str, Task] = {
             refuses={
                 "class_weighting": "has no meaning for answers, which are places in a text; leave it out",
                 "label_smoothing": "has no meaning for answers, which are places in a text; leave it out",
+                **_ONE_POOLING,
             },
+        ),
+        Task(
+            name="text-regression",
+            about="A number for a text or a pair of texts.",
+            auto=("AutoModelForSequenceClassification",),
+            columns={**_TEXT, **_GROUP},
+            metrics=_NUMBERS,
+            baseline=_OF_TEXT,
+            refuses=_NO_CLASSES,
+        ),
+        Task(
+            name="image-regression",
+            about="A number for an image.",
+            auto=("AutoModelForImageClassification",),
+            columns={**_IMAGE, **_GROUP},
+            metrics=_NUMBERS,
+            baseline=_OF_IMAGE,
+            refuses=_NO_CLASSES | _NO_LENGTH,
+        ),
+        Task(
+            name="audio-regression",
+            about="A number for a sound.",
+            auto=("AutoModelForAudioClassification",),
+            columns={**_AUDIO, **_GROUP},
+            metrics=_NUMBERS,
+            baseline=_OF_AUDIO,
+            refuses=_NO_CLASSES | _ONE_POOLING,
+        ),
+        Task(
+            name="text-multilabel-classification",
+            about="Any number of labels for a text or a pair of texts.",
+            auto=("AutoModelForSequenceClassification",),
+            columns={**_TEXT, **_GROUP},
+            metrics=_LABEL_SETS,
+            baseline=_OF_TEXT,
+            label_sets=True,
+        ),
+        Task(
+            name="image-multilabel-classification",
+            about="Any number of labels for an image.",
+            auto=("AutoModelForImageClassification",),
+            columns={**_IMAGE, **_GROUP},
+            metrics=_LABEL_SETS,
+            baseline=_OF_IMAGE,
+            refuses=_NO_LENGTH,
+            label_sets=True,
+        ),
+        Task(
+            name="audio-multilabel-classification",
+            about="Any number of labels for a sound.",
+            auto=("AutoModelForAudioClassification",),
+            columns={**_AUDIO, **_GROUP},
+            metrics=_LABEL_SETS,
+            baseline=_OF_AUDIO,
+            refuses=_ONE_POOLING,
+            label_sets=True,
         ),
     )
 }

@@ -204,7 +204,8 @@ def _prunable(pruner: "PrunerPlan") -> str:
 def _plan_tables(answer: "PlanView") -> Iterator["Table"]:
     """Yield a plan as a person reads it: the data, the blocks of each model, estimates, batch sizes."""
     yield facts({f"{split} rows": count for split, count in answer.data.rows.items()}, title="Data")
-    yield table(("label", ">rows"), answer.data.labels.items())
+    if answer.data.labels:  # none where numbers or texts are learned
+        yield table(("label", ">rows"), answer.data.labels.items())
     yield from findings_tables(answer.data.findings)
     columns = (">freeze_depth", "topmost frozen block", ">its parameters", ">trainable parameters")
     for model in answer.models:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import transformers as hf
 
-from tests.support import tiny_questions
+from tests.support import tiny_answers, tiny_questions
 from tests.support.architecture import BPE, HIDDEN, ROTARY, SPEECH, TEXT, Architecture
 from tests.support.tiny import LABELS, tiny_bpe, tiny_csv, tiny_image, tiny_sentences, tiny_sound, tiny_tokenizer
 
@@ -141,6 +141,7 @@ ARCHITECTURES |= {
     for name in ("bert", "roberta", "distilbert", "electra", "deberta", "deberta-v2", "modernbert")
 }
 ARCHITECTURES |= tiny_questions.ARCHITECTURES
+ARCHITECTURES |= tiny_answers.architectures(ARCHITECTURES)
 
 
 def _timm(architecture: str, blocks: int, **options: Any) -> Architecture:
@@ -181,6 +182,7 @@ USUAL = frozenset(
         "wav2vec2",
     )
 )
+USUAL |= tiny_answers.FIRST
 """One of each way in which models are built: `make test` tries these, and `make test-all` every architecture."""
 
 
@@ -226,3 +228,4 @@ _DATA: dict[str, Callable[[Path, int], Path]] = {
     "audio-classification": partial(_files, "audio", tiny_sound),
     "question-answering": tiny_questions.write_questions,
 }
+_DATA |= tiny_answers.DATA

@@ -17,6 +17,7 @@ from luthier.studies.tasks import TASKS
 from luthier.trials.data.columns import COLUMN_READERS, read_groups, text_findings
 from luthier.trials.data.containers import standard_tables
 from luthier.trials.data.folder_splits import choose_folders
+from luthier.trials.data.label_sets import separated
 from luthier.trials.data.media_columns import Usable, usable_tables
 from luthier.trials.data.media_tree import listed
 from luthier.trials.data.repeat_findings import repeat_findings
@@ -97,6 +98,8 @@ def load_data(
     tables, media = _usable_tables(dataset, roles)
     findings = [finding for table in tables.values() for finding in table.findings]
     learned = {role: roles.pop(role) for role in kind.roles if role in roles}
+    if dataset.label_separator is not None:
+        tables = {name: separated(table, learned["label"], dataset.label_separator) for name, table in tables.items()}
     if semantics >= LABELS_MERGED:
         tables, merged = kind.alike(tables, learned)
         findings += merged
@@ -117,6 +120,7 @@ def load_data(
     if "validation" not in splits:
         raise BadData("There is no validation split; give a fraction or a file.", "dataset", "validation")
     targets.check_training(splits["train"].targets, tables["train"])
+    targets = targets.trained_on(splits["train"].targets)
     if verify:
         findings += text_findings(tables, roles)
         findings += repeat_findings(given, tables, rows, first, targets) if first else ()

@@ -116,6 +116,14 @@ class Targets(ABC):
         """
         return ()
 
+    def trained_on(self, rows: Sequence[Any]) -> Self:
+        """Return the targets with what they take from the rows that are left to train on once splits are drawn.
+
+        Args:
+            rows: The training rows' targets, which `check_training` has passed.
+        """
+        return self
+
     def check_training(self, rows: Sequence[Any], table: Table) -> None:
         """Check the targets that are left to train on once splits are drawn.
 

@@ -23,7 +23,11 @@ from luthier.trials.training.open_study import OpenStudy
 LONGEST_NAME = 1_000  # characters
 ROWS = 1024
 """Rows that are answered together."""
-_KINDS = {"entity_f1": "of all labels and entities", "no_answer_accuracy": "with and without an answer"}
+_KINDS = {
+    "entity_f1": "of all labels and entities",
+    "no_answer_accuracy": "with and without an answer",
+    "pearson": "of different numbers",
+}
 """A metric of a task -> the rows that a split of its data needs, so that it tells good answers from bad ones."""
 
 

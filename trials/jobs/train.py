@@ -203,9 +203,10 @@ def validate(trial: Trial, train_loss: float) -> Metrics:
         return {"loss": None}
     study = trial.study
     writing = Writing.at_evaluations(trial.assignment.spec)
-    return study.scores(
-        trial.engine.evaluate(trial.validation, study.data.targets, trial.session.poll, writing=writing)
-    )
+    statistics = trial.engine.evaluate(trial.validation, study.data.targets, trial.session.poll, writing=writing)
+    if study.task.settles(trial.assignment.params):
+        study.settle(statistics)
+    return study.scores(statistics)
 
 
 def why_early(progress: Progress, evaluations: int, spec: StudySpec) -> str:

@@ -12,6 +12,7 @@ import numpy
 import torch
 import transformers
 
+from luthier.studies.strategy import Generation
 from luthier.studies.text import one_line
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.input_lengths import MILLISECONDS, InputLengths, measured_rows
@@ -21,9 +22,11 @@ from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory
 from luthier.trials.model import pretrained as models
 from luthier.trials.model.pretrained import Pretrained, check_preprocessor
+from luthier.trials.tasks.audio_usage import audio_usage
 from luthier.trials.tasks.base import RowTask
 from luthier.trials.tasks.export import Learned
 from luthier.trials.tasks.scoring import Batch
+from luthier.trials.tasks.usage import Usage
 
 SHORTEST_SECONDS = 0.05  # a shorter sound is padded with silence: a spectrum needs a window of samples
 FRAME_MILLISECONDS = 10  # between two spectra, as Kaldi computes them
@@ -55,7 +58,7 @@ class AudioInputs(RowTask[Learned]):
                 "Save the right one with it.",
                 "model",
             ) from None
-        return pretrained
+        return self.loaded(pretrained, targets)
 
     def encode(self, pretrained: Pretrained, split: Split, max_length: int) -> Encoded:
         """Return the features of the first `max_length` milliseconds of each sound.
@@ -123,6 +126,15 @@ class AudioInputs(RowTask[Learned]):
             mask[row, : len(sound)] = 1
         return {key: batch, "attention_mask": mask} if "attention_mask" in encoded.padding else {key: batch}
 
+    def export(
+        self, pretrained: Pretrained, examples: Split, targets: Learned, max_length: int, generation: Generation
+    ) -> Usage:
+        """Save a Whisper's window with its feature extractor; the code on the card cuts sounds as the score does."""
+        reading = self.reading(pretrained, targets, examples, max_length)
+        names = tuple(self.head(targets).names or ())
+        least, window = least_samples(pretrained), window_samples(pretrained)
+        return audio_usage(pretrained, reading, names, max_length, least, window)
+
     def given(self, pretrained: Pretrained, examples: Split, row: int, max_length: int) -> Any:
         """Return the first `max_length` milliseconds of a sound, (samples,) float32. Raises BadData."""
         item = examples.columns["audio"][row]
@@ -159,11 +171,6 @@ def _longest_sound(pretrained: Pretrained) -> int | None:
     if hasattr(extractor, "num_mel_bins") and isinstance(frames := getattr(extractor, "max_length", None), int):
         return frames * FRAME_MILLISECONDS  # the audio spectrogram transformer cuts its spectra itself
     return None
-
-
-def most_samples(rate: int, max_length: int) -> int:
-    """Return the samples of `max_length` milliseconds, as `read_audio` cuts."""
-    return max(1, round(max_length / 1000 * rate))
 
 
 def least_samples(pretrained: Pretrained) -> int:

@@ -21,6 +21,7 @@ from luthier.trials.errors import BadData
 from luthier.trials.model.pretrained import Head, Pretrained
 from luthier.trials.tasks.export import Export, Learned
 from luthier.trials.tasks.scoring import Batch, Scoring, Tensors
+from luthier.trials.tasks.usage import Reading
 
 
 class Loss(ABC):
@@ -232,6 +233,14 @@ class RowTask(TaskCode[Learned]):
     @abstractmethod
     def head(self, targets: Learned) -> Head:
         """Return the head for the targets."""
+
+    def loaded(self, pretrained: Pretrained, targets: Learned) -> Pretrained:
+        """Return a model that `load` has made, changed where the targets ask for it."""
+        return pretrained
+
+    def reading(self, pretrained: Pretrained, targets: Learned, examples: Split, max_length: int) -> Reading:
+        """Finish a model for `export`, and return how its answers are read; arguments as those of `export`."""
+        return Reading()
 
     @abstractmethod
     def encode_targets(self, rows: Sequence[Any]) -> dict[str, Values]:

@@ -50,6 +50,36 @@ class Usage:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How an answer is read from what a pipeline gives; what the input is does not matter.
+
+    Attributes:
+        verb: The name of the pipeline in the code on a card.
+        apply: What makes values of the model's logits: softmax, sigmoid or none, as pipelines name it; "": their own.
+        shown: An expression of the answer; `{answer}` stands for the pipeline's, a list of a label and a score each.
+        notes: Sentences below the code.
+        setting: A statement between the pipeline and the answer.
+    """
+
+    verb: str = "classify"
+    apply: str = ""
+    shown: str = "{answer}"
+    notes: tuple[str, ...] = ()
+    setting: str = ""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments of `pipeline`."""
+        return {"function_to_apply": self.apply} if self.apply else {}
+
+    def code(self, example: str, outputs: int) -> str:
+        """Return the statements that print the answer to an example; all `outputs` of the model are asked for."""
+        every = f", top_k={outputs}" if self.apply else ""
+        shown = self.shown.format(answer=f"{self.verb}({example}{every})")
+        return "\n".join(filter(None, (self.setting, f"print({shown})")))
+
+
 def call(tag: str, options: Mapping[str, Any]) -> str:
     """Return the call of `transformers.pipeline` that loads a model from its folder, as code."""
     return f"pipeline({', '.join([repr(tag), f'model={HERE!r}', *(f'{k}={v!r}' for k, v in options.items())])})"
@@ -154,13 +184,14 @@ def read_sound(file: str, rate: int, samples: int, least: int) -> Any:
     return numpy.pad(sound[:samples], (0, max(0, least - len(sound[:samples]))))
 
 
-def hear(sound: Any, extractor: Any, model: Any, samples: int) -> dict[str, float]:
-    """Return the probability of each label for a sound, (samples,) float32, in the model's own window."""
+def hear(sound: Any, extractor: Any, model: Any, samples: int, apply: str = "softmax") -> dict[str, float]:
+    """Return the score of each label for a sound, (samples,) float32, in the model's own window."""
     import torch
 
     rate = extractor.sampling_rate
     window = {"padding": "max_length", "max_length": samples, "truncation": True}
     inputs = extractor(sound, sampling_rate=rate, return_tensors="pt", **window)
     with torch.no_grad():
-        scores = model(input_features=inputs["input_features"]).logits[0].softmax(-1).tolist()
+        logits = model(input_features=inputs["input_features"]).logits[0]
+    scores = {"softmax": logits.softmax(-1), "sigmoid": logits.sigmoid(), "none": logits}[apply].tolist()
     return {model.config.id2label[k]: score for k, score in enumerate(scores)}
