@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from luthier.studies.task import Metric, Role, Task
 
 _GROUP = {"group": Role("group", "group", required=False)}  # rows with the same value stay on one side of every split
+_NO_CLASSES = {"class_weighting": "has no meaning where texts are learned: there are no classes; leave it out"}
 
 TASKS: Mapping[str, Task] = {
     task.name: task
@@ -81,6 +82,34 @@ TASKS: Mapping[str, Task] = {
                 "freeze_depth": 0,
                 "max_length": 5000,
             },
+        ),
+        Task(
+            name="text-generation",
+            about="A continuation: of a text, an answer to a prompt, or the next message of a conversation.",
+            auto=("AutoModelForCausalLM",),
+            columns={
+                "text": Role("text", required=False),
+                "prompt": Role("prompt", required=False),
+                "completion": Role("completion", "target", required=False),
+                "messages": Role("messages", "messages", required=False),
+                **_GROUP,
+            },
+            alternatives=(("text",), ("prompt", "completion"), ("messages",)),
+            metrics=(
+                Metric("loss", False, "Mean negative log-likelihood of a learned token, without label smoothing."),
+                Metric("perplexity", False, "The exponential of the loss."),
+                Metric("token_accuracy", True, "Fraction of the learned tokens that are the most likely ones."),
+                Metric(
+                    "exact_match",
+                    True,
+                    "Fraction of examples whose written answer is the right one, apart from white space around it.",
+                    binary=True,
+                    generated=True,
+                ),
+            ),
+            # Common for full fine-tuning of language models of up to some billion parameters (as in Alpaca, 2023).
+            baseline={"learning_rate": 2e-5, "batch_size": 16, "epochs": 3, "weight_decay": 0.0, "freeze_depth": 0},
+            refuses=_NO_CLASSES,
         ),
     )
 }

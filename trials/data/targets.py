@@ -95,6 +95,11 @@ class Targets(ABC):
         """Class id -> label; empty where nothing is classified."""
         return []
 
+    @property
+    def unmeasured(self) -> Mapping[str, str]:
+        """Metric that the data cannot measure -> why, and the cure: the end of a sentence."""
+        return {}
+
     def counts(self, splits: Iterable[Sequence[Any]]) -> dict[str, int]:
         """Return label -> how often it occurs in the rows of some splits; empty where nothing is classified."""
         return {}
@@ -113,6 +118,15 @@ class Targets(ABC):
         Args:
             splits: Split name -> its rows' targets, in the order train, validation, test.
             declared: The training table declares what its target column means (the names of its classes).
+        """
+        return ()
+
+    def input_findings(self, columns: Mapping[str, Sequence[Any]], rows: Sequence[Any]) -> Sequence[Finding]:
+        """Return what is remarkable about inputs and targets together. Called as `findings` is.
+
+        Args:
+            columns: Role -> the values of the training rows' inputs.
+            rows: Their targets.
         """
         return ()
 

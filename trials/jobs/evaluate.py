@@ -4,6 +4,7 @@ The child calls `evaluate` after the study's last trial.
 """
 
 import shutil
+import time
 from dataclasses import replace
 
 from luthier.studies.protocol import Assignment
@@ -90,9 +91,12 @@ def _test_scores(assignment: Assignment, session: Session, cache: ModelCache, st
     if assignment.spec.semantics >= MEASURED_ALONE:
         examples = study.task.encode_exactly(study.pretrained, study.data.splits["test"], length)
         examples = examples.batched(study.batching)
+        began = time.perf_counter()
         statistics = exact.measure(
             model, study.task, cache.micro_batch, examples, targets, session.poll, writing=writing
         )
+        if writing is not None:
+            session.log(writing.told(time.perf_counter() - began))
         return study.scores(statistics)
     encoded = study.encoded("test", length)
     with open_engine(model, study, assignment, session, cache.micro_batch, {"test": encoded}) as engine:

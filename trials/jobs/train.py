@@ -81,6 +81,8 @@ def fit(trial: Trial) -> Finished:
     speed: float | None = None  # examples per second
     memory = trial.meter.measure()  # bytes, the most so far
     batches: list[list[int]] = []  # the epoch's, as examples' numbers
+    writing = Writing.at_evaluations(spec)
+    began = time.perf_counter()
 
     while progress.step < evaluations:
         epoch, part = divmod(progress.step, parts)
@@ -94,7 +96,7 @@ def fit(trial: Trial) -> Finished:
         examples += trained
         speed = examples / seconds if seconds > 0 else None
 
-        metrics = validate(trial, train_loss)
+        metrics = validate(trial, train_loss, writing)
         memory = trial.meter.measure()
         if metrics["loss"] is None:
             trial.session.log(f"evaluation {progress.step + 1}: {DIVERGED}")
@@ -110,6 +112,8 @@ def fit(trial: Trial) -> Finished:
             examples_per_second=speed,
             peak_memory_bytes=memory,
         )
+    if writing is not None:
+        trial.session.log(writing.told(time.perf_counter() - began))
     return Finished("complete", None, speed, memory)
 
 
@@ -172,13 +176,18 @@ def train_steps(trial: Trial, batches: Sequence[list[int]], first_step: int) -> 
     return loss_sum.item() / max(1, steps), examples  # .item() waits for the device
 
 
-def validate(trial: Trial, train_loss: float) -> Metrics:
-    """Return the metrics of the validation split; only a `loss` of None where the training loss is not finite."""
+def validate(trial: Trial, train_loss: float, writing: Writing | None = None) -> Metrics:
+    """Return the metrics of the validation split; only a `loss` of None where the training loss is not finite.
+
+    Args:
+        trial: Its model is evaluated.
+        train_loss: Of the steps before.
+        writing: Which texts the model writes; None: none.
+    """
     trial.meter.measure()  # on the CPU evaluation may hold less than training
     if not math.isfinite(train_loss):
         return {"loss": None}
     study = trial.study
-    writing = Writing.at_evaluations(trial.assignment.spec)
     return study.scores(
         trial.engine.evaluate(trial.validation, study.data.targets, trial.session.poll, writing=writing)
     )

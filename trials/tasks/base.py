@@ -6,6 +6,7 @@ A task holds no state: model, processor and examples are arguments.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -201,9 +202,32 @@ class TaskCode(Scoring[Learned], Export[Learned]):
         """
         raise NotImplementedError
 
+    def narrowed(self, model: Any, targets: Tensors) -> AbstractContextManager[None]:
+        """Return a context within which a forward computes only the outputs that these targets need.
+
+        A task with outputs as wide as a vocabulary overrides this method. `counted`, `answers` and the loss then take
+        such outputs and whole ones.
+
+        Args:
+            model: On its device.
+            targets: The batch's, on the CPU.
+        """
+        return nullcontext()
+
+    def output_bytes(self, model: Any, encoded: Encoded) -> Sequence[int] | None:
+        """Return the bytes of each row's outputs, where they are so large that a batch must have fewer rows for them.
+
+        Args:
+            model: The model.
+            encoded: A split from this task's `encode`.
+        """
+        return None
+
     @abstractmethod
     def counted(self, outputs: Tensors, targets: Tensors) -> torch.Tensor:
         """Return, as one tensor, what loss and answers depend on, without padding; shortcuts are compared by it.
+
+        A row's part of it, along the first dimension, has the same size in every batch.
 
         Args:
             outputs: The model's, on its device.

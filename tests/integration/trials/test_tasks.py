@@ -31,6 +31,13 @@ class TestAudioClassification(TaskContract):
     auto_model, auto_processor = hf.AutoModelForAudioClassification, hf.AutoFeatureExtractor
 
 
+class TestTextGeneration(TaskContract):
+    task = "text-generation"
+    auto_model, auto_processor = hf.AutoModelForCausalLM, hf.AutoTokenizer
+    labels, has_constant = 0, False
+    largest_statistic = 1
+
+
 def test_every_task_is_tested_with_an_architecture() -> None:
     contracts = {contract.task for contract in TaskContract.__subclasses__()}
     assert {architecture.task for architecture in ARCHITECTURES.values()} == set(TASKS) == contracts
