@@ -6,26 +6,33 @@ chat_template       a template of turns, as models that were trained for chat ha
 """
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import transformers as hf
+from tokenizers.decoders import ByteLevel
 
 from tests.support.architecture import BPE, ROTARY, TEXT, Architecture
 from tests.support.tiny import tiny_bpe, tiny_rows, tiny_tokenizer
 
 CHAT = (
     "{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('no tools here') }}{% endif %}"
-    "<{{ m.role }}>{{ m.content }}{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}\n{% endfor %}"
+    "<{{ m.role }}>{{ m.content }}{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"
 )
 UNTIED = {"tie_word_embeddings": False}
 
 
+def _bpe(folder: Path, decoder: bool = True) -> None:
+    """Save the tokenizer of `tiny_bpe` such that it gives texts back as they were."""
+    tiny_bpe(folder, decoder)
+    tokenizer = hf.AutoTokenizer.from_pretrained(folder)
+    tokenizer.backend_tokenizer.decoder = ByteLevel()
+    tokenizer.save_pretrained(folder)
+
+
 def _decoder(config: Any) -> Architecture:
-    tokenizer = partial(tiny_bpe, decoder=True)
-    return Architecture("text-generation", 3, config, tokenizer, hf.AutoModelForCausalLM)
+    return Architecture("text-generation", 3, config, _bpe, hf.AutoModelForCausalLM)
 
 
 ARCHITECTURES = {

@@ -48,9 +48,7 @@ def _words(table: Table, column: str) -> list[list[str]]:
             )
         elif not value:
             problem = "holds no words; remove the row"
-        elif wrong := next(
-            ((k, fault) for k, word in enumerate(value, 1) if (fault := text_fault(word, "word"))), None
-        ):
+        elif wrong := next(((k, why) for k, word in enumerate(value, 1) if (why := text_fault(word, "word"))), None):
             problem = f"has a word, number {wrong[0]}, that {wrong[1]}"
         if problem:
             raise BadData(f"{table.name}, {table.where(i)}: column {column!r} {problem}.", *table.path)

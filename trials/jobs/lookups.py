@@ -26,7 +26,7 @@ def check_lookups(study: OpenStudy, max_length: int) -> list[Finding]:
         max_length: The largest of the space.
 
     Returns:
-        The finding that the tokenizer knows no part of most texts, if so.
+        The finding that the tokenizer knows no part of most texts, if so, and those of the task.
 
     Raises:
         BadData: The model has no embedding for a token or its place.
@@ -46,6 +46,7 @@ def check_lookups(study: OpenStudy, max_length: int) -> list[Finding]:
             encoded = study.encoded(split, max_length)
             if split == "train" and "input_ids" in encoded.columns:
                 findings = unknown_texts(pretrained.processor, encoded.columns["input_ids"], study.name)
+                findings += study.task.encoding_findings(encoded, study.name)
             longest = max(range(len(encoded)), key=lambda i: encoded.lengths[i])
             rows = [longest, min(range(len(encoded)), key=lambda i: encoded.lengths[i])]  # the second one is padded
             _try(study, encoded, rows)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from luthier.studies.findings import Finding
 from luthier.studies.hyperparameters import Params
 from luthier.studies.strategy import Generation
 from luthier.trials.data.encoded import Encoded, Values
@@ -159,6 +160,15 @@ class TaskCode(Scoring[Learned], Export[Learned]):
             BadData: An example cannot be used, or the task has no augmentations.
         """
         raise BadData(f"{self.name} has no augmentations; leave augmentation out.", "augmentation")
+
+    def encoding_findings(self, encoded: Encoded, name: str) -> Sequence[Finding]:
+        """Return what is remarkable about the training split as a model's inputs. Called once, at the inspection.
+
+        Args:
+            encoded: The split, from this task's `encode`.
+            name: The model as the user wrote it.
+        """
+        return ()
 
     @abstractmethod
     def collate(self, encoded: Encoded, rows: Sequence[int]) -> Batch:

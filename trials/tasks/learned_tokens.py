@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from luthier.studies.findings import Finding, note, warning
 from luthier.studies.hyperparameters import Params
 from luthier.studies.wire import Metrics
 from luthier.trials.data.encoded import Encoded
@@ -28,6 +29,12 @@ from luthier.trials.tasks.statistics import Statistics
 NLL, TOKENS, RIGHT_TOKENS, EXACT = "nll", "tokens", "right_tokens", "exact"
 """Names of statistics: a row's summed negative log-likelihood, its learned tokens, how many of these are the most
 likely ones; and 1 where its written text is right, 0 where it is wrong, `NOT_GENERATED` where none was written."""
+TRIED = 500
+"""The most training rows whose right texts are turned into tokens and back."""
+MANY_APART = 0.01
+"""Share of them that come back as others, above which scores may mislead."""
+EXCERPT = 40
+"""Characters of a text in a sentence."""
 CHUNK = 2**25
 """Logits that are turned into float32 log-likelihoods at once."""
 LARGEST_EXPONENT = 700.0
@@ -114,6 +121,25 @@ class LearnedTokens(TaskCode[TextTargets]):
     def shifts(self, encoded: Encoded, rows: Sequence[int]) -> Sequence[int]:
         """Return for each row how far padding shifts the places of its logits."""
         return text.starts(encoded, rows)
+
+    def encoding_findings(self, encoded: Encoded, name: str) -> Sequence[Finding]:
+        """Return the finding on right texts that a model cannot write, because its tokenizer gives others back."""
+        assert isinstance(encoded, EncodedTokens)
+        texts = encoded.targets.get("texts")
+        if texts is None:
+            return ()
+        tried = [i * len(encoded) // TRIED for i in range(TRIED)] if len(encoded) > TRIED else range(len(encoded))
+        pairs = [(str(texts[i]).strip(), encoded.text_of(encoded.targets["labels"][i])) for i in tried]
+        apart = [(text, own) for text, own in pairs if text != own and not text.startswith(own[:-1] or " ")]
+        if not apart:
+            return ()
+        shown = [f"{own[:EXCERPT]!r} for {text[:EXCERPT]!r}" for text, own in apart]
+        said = f"{len(apart):,} of {len(pairs):,} right texts that were tried cannot be written by {name}: its tokenizer "
+        said += f"gives {shown[0]}. No answer to such a row can be an exact match."
+        cure = "Choose a model whose tokenizer knows all characters, or another objective than exact_match."
+        if len(apart) > MANY_APART * len(pairs):
+            return (warning("texts-not-writable", said, cure, len(apart), shown),)
+        return (note("texts-not-writable", said, len(apart), shown, cure),)
 
     def counted(self, outputs: Tensors, targets: Tensors) -> torch.Tensor:
         """Return what the loss needs of each learned token's logits, (learned, 4).
