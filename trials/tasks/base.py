@@ -161,12 +161,13 @@ class TaskCode(Scoring[Learned], Export[Learned]):
         """
         raise BadData(f"{self.name} has no augmentations; leave augmentation out.", "augmentation")
 
-    def encoding_findings(self, encoded: Encoded, name: str) -> Sequence[Finding]:
+    def encoding_findings(self, encoded: Encoded, name: str, generation: Generation) -> Sequence[Finding]:
         """Return what is remarkable about the training split as a model's inputs. Called once, at the inspection.
 
         Args:
             encoded: The split, from this task's `encode`.
             name: The model as the user wrote it.
+            generation: How models write.
         """
         return ()
 

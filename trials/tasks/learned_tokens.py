@@ -15,62 +15,26 @@ import torch
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from luthier.studies.findings import Finding, note, warning
+from luthier.studies.findings import Finding
 from luthier.studies.hyperparameters import Params
+from luthier.studies.strategy import Generation
 from luthier.studies.wire import Metrics
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.text_targets import TextTargets
 from luthier.trials.model.pretrained import Pretrained
 from luthier.trials.tasks import text
 from luthier.trials.tasks.base import Loss, TaskCode
+from luthier.trials.tasks.encoded_tokens import EncodedTokens, unwritable
 from luthier.trials.tasks.scoring import GENERATED, NOT_GENERATED, Batch, Tensors
 from luthier.trials.tasks.statistics import Statistics
 
 NLL, TOKENS, RIGHT_TOKENS, EXACT = "nll", "tokens", "right_tokens", "exact"
 """Names of statistics: a row's summed negative log-likelihood, its learned tokens, how many of these are the most
 likely ones; and 1 where its written text is right, 0 where it is wrong, `NOT_GENERATED` where none was written."""
-TRIED = 500
-"""The most training rows whose right texts are turned into tokens and back."""
-MANY_APART = 0.01
-"""Share of them that come back as others, above which scores may mislead."""
-EXCERPT = 40
-"""Characters of a text in a sentence."""
 CHUNK = 2**25
 """Logits that are turned into float32 log-likelihoods at once."""
 LARGEST_EXPONENT = 700.0
 """The perplexity of a larger loss is no number that a float can hold."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncodedTokens(Encoded):
-    """Texts as rows of tokens. A row is a unit; an example may have several, where a long text is divided.
-
-    Targets of a row: `labels`, its learned tokens in their order; `first`, the place of the logits that predict the
-    first of them, those of the others follow; and where an answer is written, `texts`, the right one.
-
-    Attributes:
-        tokenizer: It turns written tokens into text.
-        room: Tokens of the longest input.
-        offsets: The number of rows before each example, and last the number of rows; None: each example is one row.
-    """
-
-    tokenizer: Any
-    room: int
-    offsets: Sequence[int] | None = None
-
-    @property
-    def example_offsets(self) -> Sequence[int]:
-        """The number of rows before each example, and last the number of all."""
-        return super().example_offsets if self.offsets is None else self.offsets
-
-    def sample(self, rows: Sequence[int]) -> Self:
-        """Return some of the rows as a smaller split, in which each row is an example."""
-        return replace(super().sample(rows), offsets=None)
-
-    def text_of(self, tokens: Sequence[int]) -> str:
-        """Return written tokens as text, without special ones and without white space around it."""
-        kept = [token for token in tokens if token >= 0]
-        return str(self.tokenizer.decode(kept, skip_special_tokens=True)).strip()
 
 
 class LearnedTokens(TaskCode[TextTargets]):
@@ -122,24 +86,11 @@ class LearnedTokens(TaskCode[TextTargets]):
         """Return for each row how far padding shifts the places of its logits."""
         return text.starts(encoded, rows)
 
-    def encoding_findings(self, encoded: Encoded, name: str) -> Sequence[Finding]:
-        """Return the finding on right texts that a model cannot write, because its tokenizer gives others back."""
+    def encoding_findings(self, encoded: Encoded, name: str, generation: Generation) -> Sequence[Finding]:
+        """Return the findings on right texts that a model cannot write: too long ones, and ones without tokens."""
         assert isinstance(encoded, EncodedTokens)
         texts = encoded.targets.get("texts")
-        if texts is None:
-            return ()
-        tried = [i * len(encoded) // TRIED for i in range(TRIED)] if len(encoded) > TRIED else range(len(encoded))
-        pairs = [(str(texts[i]).strip(), encoded.text_of(encoded.targets["labels"][i])) for i in tried]
-        apart = [(text, own) for text, own in pairs if text != own and not text.startswith(own[:-1] or " ")]
-        if not apart:
-            return ()
-        shown = [f"{own[:EXCERPT]!r} for {text[:EXCERPT]!r}" for text, own in apart]
-        said = f"{len(apart):,} of {len(pairs):,} right texts that were tried cannot be written by {name}: its tokenizer "
-        said += f"gives {shown[0]}. No answer to such a row can be an exact match."
-        cure = "Choose a model whose tokenizer knows all characters, or another objective than exact_match."
-        if len(apart) > MANY_APART * len(pairs):
-            return (warning("texts-not-writable", said, cure, len(apart), shown),)
-        return (note("texts-not-writable", said, len(apart), shown, cure),)
+        return () if texts is None else unwritable(encoded, [str(text) for text in texts], name, generation)
 
     def counted(self, outputs: Tensors, targets: Tensors) -> torch.Tensor:
         """Return what the loss needs of each learned token's logits, (learned, 4).

@@ -22,7 +22,8 @@ from luthier.trials.errors import BadData
 from luthier.trials.model.pretrained import Head, Pretrained, check_tokenizer
 from luthier.trials.tasks import text, written
 from luthier.trials.tasks.causal_rows import causal_rows, form_of, masks
-from luthier.trials.tasks.learned_tokens import EncodedTokens, LearnedTokens
+from luthier.trials.tasks.encoded_tokens import EncodedTokens
+from luthier.trials.tasks.learned_tokens import LearnedTokens
 from luthier.trials.tasks.scoring import Batch
 from luthier.trials.tasks.text_lengths import NO_LIMIT
 from luthier.trials.tasks.usage import HERE, Usage, call, source, text_losses

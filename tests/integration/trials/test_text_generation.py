@@ -31,7 +31,7 @@ from tests.support.cards import run_card
 from tests.support.trials import Memory
 
 Assign = Callable[..., Assignment]
-SHORT = {"generation": {"max_new_tokens": 6}}
+SHORT = {"generation": {"max_new_tokens": 10}}
 
 
 def fields(tmp_path: Path, write: Any, name: str = "gpt2-writes", rows: int = 48, **spec: Any) -> dict[str, Any]:
@@ -173,7 +173,7 @@ def test_the_winner_writes_in_a_fresh_process_and_is_compared(assign: Assign, tm
     assert after["loss"] < 0.3 < before["loss"]
     unpack_tar(second, tmp_path / "winner")
     settings = json.loads((tmp_path / "winner" / "generation_config.json").read_text())
-    assert (settings["max_new_tokens"], settings["do_sample"], settings["use_cache"]) == (6, False, True)
+    assert (settings["max_new_tokens"], settings["do_sample"], settings["use_cache"]) == (10, False, True)
 
     session = Memory(tmp_path / "comparison")
     refs = {
