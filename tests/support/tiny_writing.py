@@ -6,6 +6,7 @@ chat_template       a template of turns, as models that were trained for chat ha
 """
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,48 @@ ARCHITECTURES = {
     ),
 }
 
+SPECIALS = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 2}
+STACKS = UNTIED | {
+    "vocab_size": 320,
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+    "max_position_embeddings": 64,
+}
+
+
+def _both(blocks: int, config: Any) -> Architecture:
+    return Architecture("text2text-generation", blocks, config, partial(_bpe, decoder=False), hf.AutoModelForSeq2SeqLM)
+
+
+ARCHITECTURES |= {
+    "bart-writes": _both(4, lambda: hf.BartConfig(**STACKS | SPECIALS, forced_bos_token_id=0)),
+    "marian-writes": _both(4, lambda: hf.MarianConfig(**STACKS | SPECIALS | {"decoder_start_token_id": 1})),
+    "mbart-writes": _both(4, lambda: hf.MBartConfig(**STACKS | SPECIALS)),
+    "pegasus-writes": _both(4, lambda: hf.PegasusConfig(**STACKS | SPECIALS | {"decoder_start_token_id": 1})),
+}
+T5 = _both(
+    4,
+    lambda: hf.T5Config(
+        **UNTIED,
+        vocab_size=320,
+        d_model=32,
+        d_kv=16,
+        d_ff=64,
+        num_layers=2,
+        num_decoder_layers=2,
+        num_heads=2,
+        pad_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=1,
+    ),
+)
+"""A T5, whose encoder and decoder are blocks of one backbone."""
+
 
 def prompts(folder: Path, rows: int = 24) -> Path:
     """Write rows of prompt and completion, and return the file."""
@@ -80,10 +123,16 @@ def texts(folder: Path, rows: int = 24) -> Path:
     return write(folder / "texts.jsonl", [{"text": f"{text}: {label}"} for text, label in tiny_rows(rows)])
 
 
+def sources(folder: Path, rows: int = 24) -> Path:
+    """Write rows of source and target, and return the file."""
+    pairs = [{"source": text, "target": f"{label} it is"} for text, label in tiny_rows(rows)]
+    return write(folder / "sources.jsonl", pairs)
+
+
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     """Write rows as jsonl, and return the path."""
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     return path
 
 
-DATA = {"text-generation": prompts}
+DATA = {"text-generation": prompts, "text2text-generation": sources}

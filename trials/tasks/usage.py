@@ -131,12 +131,33 @@ def continued(model: Any, folder: str, tag: str, kind: str, longest: int, **opti
     return answer
 
 
+def rewritten(model: Any, folder: str, tag: str, kind: str) -> Answer:
+    """Return the function that answers as `rewrite` does, and tells the loss of a target.
+
+    An example has a `source`, and the tokens of the target (`learned`); arguments are those of `piped`.
+    """
+    import torch
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+
+    def answer(example: Any) -> list[dict[str, Value]]:
+        read = tokenizer(example["source"], truncation=True, return_tensors="pt")
+        inputs = {name: read[name] for name in ("input_ids", "attention_mask")}
+        with torch.no_grad():
+            loss = model.eval()(**inputs, labels=torch.tensor([example["learned"]])).loss
+        return [{"loss": float(loss), "text": rewrite(example["source"], tokenizer, model)}]
+
+    return answer
+
+
 FUNCTIONS: Mapping[str, Callable[..., Answer]] = {
     "pipeline": piped,
     "tag_words": tagged,
     "hear": heard,
     "text_losses": read_losses,
     "written": continued,
+    "rewritten": rewritten,
 }
 """Name -> the function (model, folder, tag, kind, options) that returns the function which answers to an example."""
 
@@ -209,3 +230,13 @@ def text_losses(text: str, tokenizer: Any, model: Any, tokens: int) -> list[floa
             logits = model(input_ids=part[None]).logits[0, :-1]
         losses.append(float(torch.nn.functional.cross_entropy(logits.float(), part[1:])))
     return losses
+
+
+def rewrite(source: str, tokenizer: Any, model: Any) -> str:
+    """Return what a model writes from a source."""
+    import torch
+
+    read = tokenizer(source, truncation=True, return_tensors="pt")
+    with torch.no_grad():
+        ids = model.generate(input_ids=read["input_ids"], attention_mask=read["attention_mask"])[0]
+    return str(tokenizer.decode(ids, skip_special_tokens=True)).strip()

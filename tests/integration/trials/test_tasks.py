@@ -38,6 +38,13 @@ class TestTextGeneration(TaskContract):
     largest_statistic = 1
 
 
+class TestText2TextGeneration(TaskContract):
+    task = "text2text-generation"
+    auto_model, auto_processor = hf.AutoModelForSeq2SeqLM, hf.AutoTokenizer
+    labels, has_constant = 0, False
+    largest_statistic = 1
+
+
 def test_every_task_is_tested_with_an_architecture() -> None:
     contracts = {contract.task for contract in TaskContract.__subclasses__()}
     assert {architecture.task for architecture in ARCHITECTURES.values()} == set(TASKS) == contracts

@@ -170,7 +170,7 @@ def test_the_winner_writes_in_a_fresh_process_and_is_compared(assign: Assign, tm
         models.append((found.test, session.folder / "model.tar.gz"))
     (before, first), (after, second) = models
     assert after["exact_match"] > 0.7 > before["exact_match"], "a word of the prompt tells the answer"
-    assert after["loss"] < 0.3 < before["loss"]
+    assert after["loss"] < 0.6 < before["loss"]
     unpack_tar(second, tmp_path / "winner")
     settings = json.loads((tmp_path / "winner" / "generation_config.json").read_text())
     assert (settings["max_new_tokens"], settings["do_sample"], settings["use_cache"]) == (10, False, True)
