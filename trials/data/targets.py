@@ -21,12 +21,15 @@ class Targets(ABC):
     can write, so that they are part of the data's fingerprint.
 
     Attributes:
-        roles: The task's roles that hold targets; the other roles are the model's inputs.
+        roles: The task's roles that hold targets. The other roles are the model's inputs, and so is one of these that
+            the task reads in another way than as "target".
+        exclusive: An input has one right target: others beside it are mistakes.
         readers: How an input is read -> the function (table, column) that returns its values, checked, or raises
             BadData; beside those of `data.columns`, for inputs that only this task has.
     """
 
     roles: ClassVar[tuple[str, ...]] = ("label",)
+    exclusive: ClassVar[bool] = True
     readers: ClassVar[Mapping[str, Callable[[Table, str], list[Any]]]] = {}
 
     @classmethod

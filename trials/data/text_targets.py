@@ -33,6 +33,7 @@ class TextTargets(Targets):
 
     form: str
     roles: ClassVar[tuple[str, ...]] = ("completion", "messages")
+    exclusive: ClassVar[bool] = False  # a text has more than one translation
     readers: ClassVar[Mapping[str, Any]] = {"messages": read_prompts}
 
     @classmethod
