@@ -166,7 +166,21 @@ TIMM: dict[str, Architecture] = {  # these need timm, and torchvision, which has
 
 
 USUAL = frozenset(
-    ("bert", "roberta", "deberta-v2", "modernbert", "gpt2", "llama", "bert-tokens", "vit", "resnet", "swin", "wav2vec2", "gpt2-writes", "bart-writes")
+    (
+        "bert",
+        "roberta",
+        "deberta-v2",
+        "modernbert",
+        "gpt2",
+        "llama",
+        "bert-tokens",
+        "vit",
+        "resnet",
+        "swin",
+        "wav2vec2",
+        "gpt2-writes",
+        "bart-writes",
+    )
 )
 """One of each way in which models are built: `make test` tries these, and `make test-all` every architecture."""
 

@@ -43,7 +43,11 @@ def repeat_findings(
     units = units_of(numpy.concatenate(list(ordered.values())))
     if not units:
         return []
-    return [*_across(rows_of, ordered), *(_contradictory(rows_of, units) if targets.exclusive else ()), *_within(rows_of, ordered, units)]
+    return [
+        *_across(rows_of, ordered),
+        *(_contradictory(rows_of, units) if targets.exclusive else ()),
+        *_within(rows_of, ordered, units),
+    ]
 
 
 class _Rows:

@@ -51,9 +51,7 @@ class EncodedTokens(Encoded):
         return str(self.tokenizer.decode(kept, skip_special_tokens=True)).strip()
 
 
-def unwritable(
-    encoded: EncodedTokens, texts: Sequence[str], name: str, generation: Generation
-) -> list[Finding]:
+def unwritable(encoded: EncodedTokens, texts: Sequence[str], name: str, generation: Generation) -> list[Finding]:
     """Return the findings on right texts that a model cannot write.
 
     Args:
@@ -78,7 +76,9 @@ def unwritable(
     apart = [(text, own) for text, own in pairs if text != own and not (own and text.startswith(own[:-1]))]
     if apart:
         shown = [f"{own[:EXCERPT]!r} for {text[:EXCERPT]!r}" for text, own in apart]
-        said = f"{len(apart):,} of {len(pairs):,} right texts that were tried cannot be written by {name}: its tokenizer "
+        said = (
+            f"{len(apart):,} of {len(pairs):,} right texts that were tried cannot be written by {name}: its tokenizer "
+        )
         said += f"gives {shown[0]}. No answer to such a row can be an exact match."
         cure = "Choose a model whose tokenizer knows all characters, or an objective without written texts."
         findings.append(_told("texts-not-writable", said, len(apart), len(pairs), shown, cure))

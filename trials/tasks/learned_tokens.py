@@ -7,8 +7,7 @@ as a vocabulary, so only those of learned tokens are computed (`narrowed`), and 
 import contextlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy
 import torch
@@ -138,7 +137,7 @@ class LearnedTokens(TaskCode[TextTargets]):
             float(NOT_GENERATED) if text is None else float(text == right)
             for text, right in zip(said, wanted, strict=True)
         ]
-        return found | {GENERATED: written, EXACT: torch.tensor(exact)} | self.written_statistics(said, wanted)
+        return found | {GENERATED: written, EXACT: torch.tensor(exact, dtype=torch.double)} | self.written_statistics(said, wanted)
 
     def written_statistics(self, said: Sequence[str | None], wanted: Sequence[str]) -> Batch:
         """Return further statistics of written texts, name -> (rows, ...).

@@ -52,7 +52,9 @@ class Text2TextGeneration(LearnedTokens):
         model: Any = pretrained.model
         if model.generation_config.decoder_start_token_id is None:
             start = getattr(model.config, "decoder_start_token_id", None)
-            model.generation_config.decoder_start_token_id = pretrained.processor.bos_token_id if start is None else start
+            model.generation_config.decoder_start_token_id = (
+                pretrained.processor.bos_token_id if start is None else start
+            )
         if "input_ids" in pretrained.table_sizes:
             pretrained.table_sizes[DECODER] = int(model.get_output_embeddings().weight.shape[0])
         return pretrained

@@ -1,7 +1,7 @@
 """Metrics of written texts: BLEU and chrF as sacrebleu counts them, ROUGE-L as rouge-score does.
 
-Each is a reduction over statistics of single texts: n-grams that match, n-grams that there are, lengths. sacrebleu keeps
-those of chrF to itself, so they are counted here; tests compare every score with both libraries'.
+Each is a reduction over statistics of single texts: n-grams that match, n-grams that there are, lengths. sacrebleu
+keeps those of chrF to itself, so they are counted here; tests compare every score with both libraries'.
 """
 
 import math
@@ -104,7 +104,7 @@ def chrf(counts: Sequence[float]) -> float:
     precision, recall = (sum(values) / len(parts) for values in zip(*parts, strict=True))
     if precision + recall == 0:
         return 0.0
-    return 100 * (1 + BETA**2) * precision * recall / (BETA**2 * precision + recall)
+    return 100 * (1 + BETA * BETA) * precision * recall / (BETA * BETA * precision + recall)
 
 
 def rouge_l(said: str, wanted: str) -> float:

@@ -40,11 +40,16 @@ def fields(tmp_path: Path, name: str = "bart-writes", rows: int = 48, **spec: An
 
 
 @pytest.mark.parametrize(
-    "name", ["bart-writes", "t5", *(pytest.param(f"{name}-writes", marks=pytest.mark.full) for name in ("marian", "mbart"))]
+    "name",
+    ["bart-writes", "t5", *(pytest.param(f"{name}-writes", marks=pytest.mark.full) for name in ("marian", "mbart"))],
 )
 def test_losses_and_texts_are_those_of_transformers(assign: Assign, tmp_path: Path, name: str) -> None:
     study = ModelCache().open(assign(spec=fields(tmp_path, name)))
-    encoded, model, tokenizer = study.encoded("validation", 64), study.pretrained.model.eval(), study.pretrained.processor
+    encoded, model, tokenizer = (
+        study.encoded("validation", 64),
+        study.pretrained.model.eval(),
+        study.pretrained.processor,
+    )
     found = study.scores(Engine(model, study.task, MicroBatch()).evaluate(encoded, study.data.targets))
     split, total, count = study.data.splits["validation"], 0.0, 0
     rows = range(len(encoded))
@@ -65,7 +70,9 @@ def test_losses_and_texts_are_those_of_transformers(assign: Assign, tmp_path: Pa
 
 def test_a_language_that_a_checkpoint_forces_is_kept(assign: Assign, tmp_path: Path) -> None:
     given = fields(tmp_path)
-    hf.GenerationConfig(forced_bos_token_id=77, num_beams=4, min_length=9, do_sample=True).save_pretrained(given["model"])
+    hf.GenerationConfig(forced_bos_token_id=77, num_beams=4, min_length=9, do_sample=True).save_pretrained(
+        given["model"]
+    )
     study = ModelCache().open(assign(spec=given))
     made = study.task.generate(study.pretrained.model.eval(), study.encoded("train", 64), [0, 1], Generation())
     assert made[:, 0].tolist() == [77, 77]

@@ -61,7 +61,9 @@ def test_only_the_completion_is_learned_and_it_ends(assign: Assign, tmp_path: Pa
     for row, text in enumerate(split.targets):
         whole = tokenizer.decode(cut.columns["input_ids"][row])
         assert whole.endswith(f"{text}<|endoftext|>"), "the completion is kept"
-        assert whole.removesuffix(f"{text}<|endoftext|>") in split.columns["prompt"][row], "of the prompt the start goes"
+        assert whole.removesuffix(f"{text}<|endoftext|>") in split.columns["prompt"][row], (
+            "of the prompt the start goes"
+        )
         assert len(cut.columns["input_ids"][row]) <= 12
 
 
@@ -99,7 +101,9 @@ def test_what_is_written_in_batches_is_what_is_written_alone(assign: Assign, tmp
     generation, rows = Generation(max_new_tokens=8), [0, 1, 2, 3, 4]
     together = study.task.generate(model, encoded, rows, generation)
     for row in rows:
-        prompt = torch.tensor([study.pretrained.processor(study.data.splits["train"].columns["prompt"][row])["input_ids"]])
+        prompt = torch.tensor(
+            [study.pretrained.processor(study.data.splits["train"].columns["prompt"][row])["input_ids"]]
+        )
         wanted = []
         for _ in range(8):  # token by token, without a cache
             with torch.no_grad():
@@ -117,7 +121,9 @@ def test_settings_of_a_checkpoint_change_no_text(assign: Assign, tmp_path: Path)
 
     def tokens() -> Any:
         study = ModelCache().open(assign(spec=given))
-        return writing.tokens(study.pretrained.model.eval(), study.task, study.encoded("train", 64), range(6))["generated"]
+        return writing.tokens(study.pretrained.model.eval(), study.task, study.encoded("train", 64), range(6))[
+            "generated"
+        ]
 
     plain = tokens()
     odd = hf.GenerationConfig(
@@ -205,7 +211,10 @@ def test_conversations_and_texts_go_through_every_job(assign: Assign, tmp_path: 
         assert result.test["exact_match"] is not None
         study = warm.open(assign(**given))
         ids = study.encoded("train", 64).columns["input_ids"][0]
-        label, text = study.data.splits["train"].targets[0], study.data.splits["train"].columns["messages"][0][0]["content"]
+        label, text = (
+            study.data.splits["train"].targets[0],
+            study.data.splits["train"].columns["messages"][0][0]["content"],
+        )
         assert study.pretrained.processor.decode(ids) == f"<user>{text}<assistant>{label}<|endoftext|>"
     else:
         assert result.test["exact_match"] is None
@@ -213,16 +222,16 @@ def test_conversations_and_texts_go_through_every_job(assign: Assign, tmp_path: 
 
 def test_what_cannot_be_learned_is_refused(assign: Assign, tmp_path: Path) -> None:
     given = fields(tmp_path, tiny_writing.chats)
-    with pytest.raises(BadData, match="no chat template.*prompt and completion"):
+    with pytest.raises(BadData, match=r"no chat template.*prompt and completion"):
         ModelCache().open(assign(spec=given))
     with_template(given)
     turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "", "tool_calls": [{"name": "f"}]}]
     turns += [{"role": "tool", "content": "1"}, {"role": "assistant", "content": "one"}]
     tiny_writing.write(tmp_path / "chats.jsonl", [{"messages": turns}] * 20)
-    with pytest.raises(BadData, match="refuses a conversation that begins 'hi'.*no tools here"):
+    with pytest.raises(BadData, match=r"refuses a conversation that begins 'hi'.*no tools here"):
         ModelCache().open(assign(spec=given)).encoded("train", 64)
     texts = fields(tmp_path, tiny_writing.texts, objective={"metric": "exact_match"})
-    with pytest.raises(BadData, match="exact_match cannot be measured.*prompt and completion"):
+    with pytest.raises(BadData, match=r"exact_match cannot be measured.*prompt and completion"):
         inspect(assign(AssignmentKind.INSPECT, spec=texts), Memory(tmp_path / "refused"), ModelCache())
     hf.AutoModel.from_pretrained(texts["model"]).save_pretrained(texts["model"])
     with pytest.raises(BadData, match=r"lacks lm_head.weight.*trained to write"):

@@ -34,9 +34,7 @@ def study(assign: Callable[..., Assignment], tmp_path: Path) -> OpenStudy:
     return ModelCache().open(assign(spec=given))
 
 
-def test_an_evaluation_holds_the_logits_of_one_bounded_batch(
-    study: OpenStudy, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_evaluation_holds_the_logits_of_one_bounded_batch(study: OpenStudy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "OUTPUT_BYTES", {"cpu": BYTES, "cuda": BYTES})
     encoded = study.encoded("train", 64)
     alive: list[Any] = []

@@ -9,7 +9,22 @@ from sacrebleu.metrics.chrf import CHRF
 
 from luthier.trials.tasks.text_metrics import text_scores, text_statistics
 
-WORDS = ["the", "cat", "Sat", "on", "mat.", "3,000.5", "it's", "&quot;no&quot;", "a-b", "10-12", "élan", "日本", "-\n", "(x)"]
+WORDS = [
+    "the",
+    "cat",
+    "Sat",
+    "on",
+    "mat.",
+    "3,000.5",
+    "it's",
+    "&quot;no&quot;",
+    "a-b",
+    "10-12",
+    "élan",
+    "日本",
+    "-\n",
+    "(x)",
+]
 
 
 def texts(seed: int, count: int) -> tuple[list[str], list[str]]:

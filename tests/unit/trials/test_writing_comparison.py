@@ -50,7 +50,14 @@ def test_an_equal_challenger_is_seldom_promoted(
         models = [Predictions(task, targets, encoded, statistics(hard, draw)) for _ in range(2)]
         assignment = assign(spec=spec, seed=run)
         exchanged, resampled = Replicates(assignment, Memory(tmp_path), *models, None).draw()  # type: ignore[arg-type]
-        found = {"examples": EXAMPLES, "excluded": 0, "labelled_units": EXAMPLES, "independent": True, "gained": 0, "lost": 0}
+        found = {
+            "examples": EXAMPLES,
+            "excluded": 0,
+            "labelled_units": EXAMPLES,
+            "independent": True,
+            "gained": 0,
+            "lost": 0,
+        }
         scores = {side: model.scores() for side, model in zip(("champion", "challenger"), models, strict=True)}
         file = {"name": "none", "sha256": "0" * 64, "bytes": 0}
         comparison = Comparison.model_validate(

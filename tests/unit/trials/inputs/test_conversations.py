@@ -15,7 +15,9 @@ from luthier.trials.errors import BadData
 USER, ANSWER = {"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Me."}
 
 
-def load(folder: Path, rows: list[dict[str, Any]], columns: dict[str, str] | None = None, name: str = "d.jsonl") -> Data:
+def load(
+    folder: Path, rows: list[dict[str, Any]], columns: dict[str, str] | None = None, name: str = "d.jsonl"
+) -> Data:
     path = folder / name
     path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
     source = Dataset(source=str(path), columns=columns or {})
@@ -50,7 +52,10 @@ def numbered(count: int = 20) -> list[dict[str, Any]]:
         ([USER, {"role": "assistant", "content": [{"type": "image_url"}]}], "has image_url in message 2"),
         ([USER, {"role": "assistant", "content": 7}], "holds int as the content of message 2; write it as text"),
         ([USER, {"role": "assistant", "content": "a\0b"}], "a NUL character"),
-        ([USER, {"role": "assistant", "content": "", "tool_calls": [{"name": "f"}]}], "ends with an answer that is empty"),
+        (
+            [USER, {"role": "assistant", "content": "", "tool_calls": [{"name": "f"}]}],
+            "ends with an answer that is empty",
+        ),
     ],
 )
 def test_a_conversation_without_meaning_is_refused(tmp_path: Path, messages: Any, said: str) -> None:
@@ -61,7 +66,9 @@ def test_a_conversation_without_meaning_is_refused(tmp_path: Path, messages: Any
 def test_what_is_read_and_what_is_learned(tmp_path: Path) -> None:
     system = {"role": "system", "content": [{"type": "text", "text": "Be "}, {"type": "text", "text": "brief."}]}
     rows = numbered()
-    rows[0] = {"messages": json.dumps([system, USER, ANSWER, USER, {"role": "assistant", "content": "You.", "name": None}])}
+    rows[0] = {
+        "messages": json.dumps([system, USER, ANSWER, USER, {"role": "assistant", "content": "You.", "name": None}])
+    }
     data = load(tmp_path, rows)
     split = next(split for split in data.splits.values() if "You." in split.targets)
     read = split.columns["messages"][split.targets.index("You.")]
@@ -77,24 +84,24 @@ def test_the_data_chooses_among_the_columns(tmp_path: Path) -> None:
     assert load(tmp_path, texts).targets.form == "text"
     assert load(tmp_path, numbered()).targets.form == "messages"
     both = [one | two for one, two in zip(pairs, texts, strict=True)]
-    with pytest.raises(BadData, match="more than one of these; name in dataset.columns those that you mean"):
+    with pytest.raises(BadData, match=r"more than one of these; name in dataset.columns those that you mean"):
         load(tmp_path, both)
     assert load(tmp_path, both, {"text": "text"}).targets.form == "text"
     assert load(tmp_path, both, {"prompt": "text"}).splits["train"].columns.keys() == {"prompt"}
-    with pytest.raises(BadData, match="takes the columns text; or prompt and completion; or messages.*instruction"):
+    with pytest.raises(BadData, match=r"takes the columns text; or prompt and completion; or messages.*instruction"):
         load(tmp_path, [{"instruction": f"p {i}", "output": "x"} for i in range(20)])
-    with pytest.raises(BadData, match="no column 'completion'"):
+    with pytest.raises(BadData, match=r"no column 'completion'"):
         load(tmp_path, [{"prompt": f"p {i}"} for i in range(20)], {"prompt": "prompt"})
 
 
 def test_a_spec_that_mixes_columns_is_refused() -> None:
     spec = {"name": "a", "task": "text-generation", "model": "m", "space": {}, "dataset": {"source": "d.csv"}}
     spec["dataset"] = {"source": "d.csv", "columns": {"prompt": "a", "messages": "b"}}
-    with pytest.raises(ValueError, match="mixes columns that exclude each other.*text; or prompt and completion"):
+    with pytest.raises(ValueError, match=r"mixes columns that exclude each other.*text; or prompt and completion"):
         parse_spec(json.dumps(spec))
     spec["dataset"] = {"source": "d.csv", "columns": {"prompt": "a"}}
     assert parse_spec(json.dumps(spec)).objective.direction == "minimize"
-    with pytest.raises(ValueError, match="there are no classes"):
+    with pytest.raises(ValueError, match=r"there are no classes"):
         parse_spec(json.dumps(spec | {"space": {"class_weighting": "balanced"}}))
 
 
