@@ -35,8 +35,8 @@ class Role:
 
     Attributes:
         column: The column's name where a spec gives none.
-        reads: How its values are read: text, words, image, audio; group; target, by the task's own targets; or by a name
-            of the targets' own `readers`.
+        reads: How its values are read: text, words, image, audio; group; target, by the task's own targets; or by
+            a name of the targets' own `readers`.
         required: The data must have the column; others are read where a spec names them.
     """
 

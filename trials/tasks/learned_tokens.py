@@ -137,7 +137,11 @@ class LearnedTokens(TaskCode[TextTargets]):
             float(NOT_GENERATED) if text is None else float(text == right)
             for text, right in zip(said, wanted, strict=True)
         ]
-        return found | {GENERATED: written, EXACT: torch.tensor(exact, dtype=torch.double)} | self.written_statistics(said, wanted)
+        return (
+            found
+            | {GENERATED: written, EXACT: torch.tensor(exact, dtype=torch.double)}
+            | self.written_statistics(said, wanted)
+        )
 
     def written_statistics(self, said: Sequence[str | None], wanted: Sequence[str]) -> Batch:
         """Return further statistics of written texts, name -> (rows, ...).

@@ -101,7 +101,8 @@ def chrf(counts: Sequence[float]) -> float:
     parts = [(match / written, match / wanted) for written, wanted, match in orders if written and wanted]
     if not parts:
         return 0.0
-    precision, recall = (sum(values) / len(parts) for values in zip(*parts, strict=True))
+    precision = sum(part[0] for part in parts) / len(parts)
+    recall = sum(part[1] for part in parts) / len(parts)
     if precision + recall == 0:
         return 0.0
     return 100 * (1 + BETA * BETA) * precision * recall / (BETA * BETA * precision + recall)

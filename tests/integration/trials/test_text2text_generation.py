@@ -97,6 +97,7 @@ def test_scores_are_the_same_with_and_without_the_prefix(
         assert cached == pytest.approx(whole, abs=1e-3)
 
 
+@pytest.mark.full
 def test_the_winner_writes_as_recorded_and_is_compared(assign: Assign, tmp_path: Path) -> None:
     given = {"spec": fields(tmp_path, rows=96, objective={"metric": "chrf"})}
     warm, models = ModelCache(), []
