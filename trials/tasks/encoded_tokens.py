@@ -69,7 +69,10 @@ def unwritable(encoded: EncodedTokens, texts: Sequence[str], name: str, generati
         said = f"{len(long):,} of {len(labels):,} right texts have more than {most} tokens for {name}, {longest:,} at "
         said += "most, and no more are written."
         cure = "Raise generation.max_new_tokens, if metrics of written texts matter."
-        findings.append(_told("texts-longer-than-written", said, len(long), len(labels), (), cure))
+        if len(long) > MANY * len(labels):
+            findings.append(warning("texts-longer-than-written", said, cure, len(long)))
+        else:
+            findings.append(note("texts-longer-than-written", said, len(long), (), cure))
     count = len(labels)
     tried = [i * count // TRIED for i in range(TRIED)] if count > TRIED else range(count)
     pairs = [(texts[row].strip(), encoded.text_of(labels[row])) for row in tried]
@@ -81,12 +84,8 @@ def unwritable(encoded: EncodedTokens, texts: Sequence[str], name: str, generati
         )
         said += f"gives {shown[0]}. No answer to such a row can be an exact match."
         cure = "Choose a model whose tokenizer knows all characters, or an objective without written texts."
-        findings.append(_told("texts-not-writable", said, len(apart), len(pairs), shown, cure))
+        if len(apart) > MANY * len(pairs):
+            findings.append(warning("texts-not-writable", said, cure, len(apart), shown))
+        else:
+            findings.append(note("texts-not-writable", said, len(apart), shown, cure))
     return findings
-
-
-def _told(code: str, said: str, count: int, total: int, examples: Sequence[str], cure: str) -> Finding:
-    """Return a warning where many texts are meant, else a note."""
-    if count > MANY * total:
-        return warning(code, said, cure, count, examples)
-    return note(code, said, count, examples, cure)

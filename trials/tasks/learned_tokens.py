@@ -1,4 +1,4 @@
-"""Tasks that learn the tokens of texts: their loss, statistics and scores, without a batch's logits of every token.
+"""Tasks that learn the tokens of texts: loss, statistics and scores, of the learned tokens' logits alone.
 
 Models that continue texts and models that translate are subclasses; they encode examples and write. Logits are as wide
 as a vocabulary, so only those of learned tokens are computed (`narrowed`), and reduced at once to a few numbers a row.

@@ -1,4 +1,4 @@
-"""Text-to-text generation: a model with encoder and decoder writes a target from a source (translation, summaries).
+"""Text-to-text generation: a model with encoder and decoder writes a target from a source (translation, say).
 
 The decoder's inputs are the target's tokens, shifted as the model's own code shifts them. Rows are batched by the
 tokens of their sources; the decoder's tokens are padded for themselves, always on the right.
