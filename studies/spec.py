@@ -196,6 +196,9 @@ class StudySpec(Document):
         for role in self.dataset.columns:
             if role not in roles:
                 problems.append((("dataset", "columns", role), f"unknown role; {self.task} has {', '.join(roles)}"))
+        if not problems and not self.task_info.choices(self.dataset.columns):
+            text = f"mixes columns that exclude each other: {self.task} takes {self.task_info.told_alternatives}"
+            problems.append((("dataset", "columns"), text))
         refuses = self.task_info.refuses
         problems += [(("space", name), refuses[name]) for name in self.space if name in refuses]
         if "threshold" in self.space and not self.task_info.label_sets:

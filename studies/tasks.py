@@ -43,6 +43,7 @@ _OF_AUDIO: Params = {
     "max_length": 5000,  # milliseconds
 }
 _GROUP = {"group": Role("group", "group", required=False)}  # rows with the same value stay on one side of every split
+_NO_CLASSES = {"class_weighting": "has no meaning where texts are learned: there are no classes; leave it out"}
 
 TASKS: Mapping[str, Task] = {
     task.name: task
@@ -199,6 +200,58 @@ TASKS: Mapping[str, Task] = {
             baseline=_OF_AUDIO,
             refuses=_ONE_POOLING,
             label_sets=True,
+        ),
+        Task(
+            name="text-generation",
+            about="A continuation: of a text, an answer to a prompt, or the next message of a conversation.",
+            auto=("AutoModelForCausalLM",),
+            columns={
+                "text": Role("text", required=False),
+                "prompt": Role("prompt", required=False),
+                "completion": Role("completion", "target", required=False),
+                "messages": Role("messages", "messages", required=False),
+                **_GROUP,
+            },
+            alternatives=(("text",), ("prompt", "completion"), ("messages",)),
+            metrics=(
+                Metric("loss", False, "Mean negative log-likelihood of a learned token, without label smoothing."),
+                Metric("perplexity", False, "The exponential of the loss."),
+                Metric("token_accuracy", True, "Fraction of the learned tokens that are the most likely ones."),
+                Metric(
+                    "exact_match",
+                    True,
+                    "Fraction of examples whose written answer is the right one, apart from white space around it.",
+                    binary=True,
+                    generated=True,
+                ),
+            ),
+            # Common for full fine-tuning of language models of up to some billion parameters (as in Alpaca, 2023).
+            baseline={"learning_rate": 2e-5, "batch_size": 16, "epochs": 3, "weight_decay": 0.0, "freeze_depth": 0},
+            refuses=_NO_CLASSES,
+        ),
+        Task(
+            name="text2text-generation",
+            about="A text written from another: a translation, a summary.",
+            auto=("AutoModelForSeq2SeqLM",),
+            columns={"source": Role("source"), "target": Role("target", "target"), **_GROUP},
+            metrics=(
+                Metric("loss", False, "Mean negative log-likelihood of a target's token, without label smoothing."),
+                Metric("perplexity", False, "The exponential of the loss."),
+                Metric("token_accuracy", True, "Fraction of the targets' tokens that are the most likely ones."),
+                Metric("chrf", True, "chrF of the written texts, 0 to 100, as sacrebleu counts it.", generated=True),
+                Metric("bleu", True, "BLEU of the written texts, 0 to 100, as sacrebleu counts it.", generated=True),
+                Metric("rouge_l", True, "Mean F1 of ROUGE-L of the written texts, 0 to 1.", generated=True),
+                Metric(
+                    "exact_match",
+                    True,
+                    "Fraction of examples whose written text is the right one, apart from white space around it.",
+                    binary=True,
+                    generated=True,
+                ),
+            ),
+            # The middle of what Raffel et al. 2020 and Lewis et al. 2020 fine-tune with, as AdamW steps.
+            baseline={"learning_rate": 1e-4, "batch_size": 16, "epochs": 3, "weight_decay": 0.01, "freeze_depth": 0},
+            refuses=_NO_CLASSES,
         ),
     )
 }

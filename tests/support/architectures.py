@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import transformers as hf
 
-from tests.support import tiny_answers, tiny_questions
+from tests.support import tiny_answers, tiny_questions, tiny_writing
 from tests.support.architecture import BPE, HIDDEN, ROTARY, SPEECH, TEXT, Architecture
 from tests.support.tiny import LABELS, tiny_bpe, tiny_csv, tiny_image, tiny_sentences, tiny_sound, tiny_tokenizer
 
@@ -143,6 +143,8 @@ ARCHITECTURES |= {
 ARCHITECTURES |= tiny_questions.ARCHITECTURES
 ARCHITECTURES |= tiny_answers.architectures(ARCHITECTURES)
 
+ARCHITECTURES |= tiny_writing.ARCHITECTURES
+
 
 def _timm(architecture: str, blocks: int, **options: Any) -> Architecture:
     """Return a model of timm's: its configuration is also the processor's, and its checkpoints have a head."""
@@ -180,6 +182,8 @@ USUAL = frozenset(
         "resnet",
         "swin",
         "wav2vec2",
+        "gpt2-writes",
+        "bart-writes",
     )
 )
 USUAL |= tiny_answers.FIRST
@@ -229,3 +233,4 @@ _DATA: dict[str, Callable[[Path, int], Path]] = {
     "question-answering": tiny_questions.write_questions,
 }
 _DATA |= tiny_answers.DATA
+_DATA |= tiny_writing.DATA

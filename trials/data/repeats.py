@@ -30,6 +30,9 @@ _NOUNS = {
     "tokens": "sentence",
     "text_pair": "pair of texts",
     "text": "text",
+    "prompt": "prompt",
+    "messages": "conversation",
+    "source": "source",
 }
 
 
@@ -64,6 +67,8 @@ def plain_columns(columns: Mapping[str, Sequence[Any]]) -> dict[str, Iterator[An
 def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return plain_text(value)
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
     return list(map(_plain, value)) if isinstance(value, list) else value
 
 
@@ -108,6 +113,8 @@ def _inputs(columns: Mapping[str, Sequence[Any]], digest: Digest) -> Iterator[tu
             return plain_text(value)
         if isinstance(value, Path | bytes):
             return digest(value)
+        if isinstance(value, dict):
+            return tuple((key, content(inner)) for key, inner in sorted(value.items()))
         return tuple(map(content, value)) if isinstance(value, list) else value
 
     return zip(*(map(content, columns[role]) for role in sorted(columns)), strict=True)

@@ -21,12 +21,15 @@ class Targets(ABC):
     can write, so that they are part of the data's fingerprint.
 
     Attributes:
-        roles: The task's roles that hold targets; the other roles are the model's inputs.
+        roles: The task's roles that hold targets. The other roles are the model's inputs, and so is one of these that
+            the task reads in another way than as "target".
+        exclusive: An input has one right target: others beside it are mistakes.
         readers: How an input is read -> the function (table, column) that returns its values, checked, or raises
             BadData; beside those of `data.columns`, for inputs that only this task has.
     """
 
     roles: ClassVar[tuple[str, ...]] = ("label",)
+    exclusive: ClassVar[bool] = True
     readers: ClassVar[Mapping[str, Callable[[Table, str], list[Any]]]] = {}
 
     @classmethod
@@ -95,6 +98,11 @@ class Targets(ABC):
         """Class id -> label; empty where nothing is classified."""
         return []
 
+    @property
+    def unmeasured(self) -> Mapping[str, str]:
+        """Metric that the data cannot measure -> why, and the cure: the end of a sentence."""
+        return {}
+
     def counts(self, splits: Iterable[Sequence[Any]]) -> dict[str, int]:
         """Return label -> how often it occurs in the rows of some splits; empty where nothing is classified."""
         return {}
@@ -123,6 +131,15 @@ class Targets(ABC):
             rows: The training rows' targets, which `check_training` has passed.
         """
         return self
+
+    def input_findings(self, columns: Mapping[str, Sequence[Any]], rows: Sequence[Any]) -> Sequence[Finding]:
+        """Return what is remarkable about inputs and targets together. Called as `findings` is.
+
+        Args:
+            columns: Role -> the values of the training rows' inputs.
+            rows: Their targets.
+        """
+        return ()
 
     def check_training(self, rows: Sequence[Any], table: Table) -> None:
         """Check the targets that are left to train on once splits are drawn.

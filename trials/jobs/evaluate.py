@@ -4,6 +4,7 @@ The child calls `evaluate` after the study's last trial.
 """
 
 import shutil
+import time
 from dataclasses import replace
 
 from luthier.studies.protocol import Assignment
@@ -95,7 +96,13 @@ def _statistics(
     if assignment.spec.semantics >= MEASURED_ALONE:
         examples = study.task.encode_exactly(study.pretrained, study.data.splits[split], length)
         examples = examples.batched(study.batching)
-        return exact.measure(model, study.task, cache.micro_batch, examples, targets, session.poll, writing=writing)
+        began = time.perf_counter()
+        statistics = exact.measure(
+            model, study.task, cache.micro_batch, examples, targets, session.poll, writing=writing
+        )
+        if writing is not None:
+            session.log(writing.told(time.perf_counter() - began))
+        return statistics
     encoded = study.encoded(split, length)
     with open_engine(model, study, assignment, session, cache.micro_batch, {split: encoded}) as engine:
         return engine.evaluate(encoded, targets, session.poll, writing=writing)

@@ -6,15 +6,16 @@ computed for training (the frozen-prefix cache, shortcuts) is used.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import groupby, pairwise
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import nn
 
 from luthier.studies.results import Batching
+from luthier.trials.data.batches import unpadded_batches
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.targets import Targets
 from luthier.trials.tasks.base import TaskCode
@@ -22,7 +23,7 @@ from luthier.trials.tasks.scoring import Batch
 from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.tasks.usage import Value
 from luthier.trials.training.collector import Collector, joined
-from luthier.trials.training.engine import EVALUATION_BATCH, Engine
+from luthier.trials.training.engine import Engine
 from luthier.trials.training.generation import Writing
 from luthier.trials.training.halving import run_halving
 from luthier.trials.training.micro_batch import MicroBatch
@@ -58,21 +59,13 @@ def measure(
     engine = Engine(model, task, micro_batch, precision="float32")
     model.eval()
     collector = Collector(task, encoded, targets, targets if own is None else own)
-    most = 1 if encoded.batching is Batching.SINGLE else EVALUATION_BATCH[engine.device.type]
+    most = 1 if encoded.batching is Batching.SINGLE else engine.evaluation_rows(encoded)
     for rows in unpadded_batches(encoded.lengths, most):
         tick()
         collector.add(
             rows, run_halving(_pieces(engine, task, encoded, rows, writing), len(rows), micro_batch, remember=False)
         )
     return collector.statistics()
-
-
-def unpadded_batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """Yield row numbers of batches whose rows have one length, every row once, longest first."""
-    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-    for _, alike in groupby(order, key=lambda i: lengths[i]):
-        rows = list(alike)
-        yield from (rows[i : i + batch_size] for i in range(0, len(rows), batch_size))
 
 
 @torch.no_grad()

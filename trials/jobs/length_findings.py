@@ -104,6 +104,10 @@ class _Account:
         text = f"{self._told()} for {self.model}."
         if found.kept_whole:
             text += found.beyond
+        if found.learned is not None:
+            text += " Of these the start of what is read is cut, and what is learned is kept"
+            lost = found.count_shortened(least)
+            text += f", but for {lost:,} whose answer alone is too long: it loses its end." if lost else "."
         cure = self._cure() if share else ""
         if share > MANY_CUT and not found.kept_whole:
             yield warning("inputs-cut", text, cure, count, examples)
@@ -135,9 +139,11 @@ class _Account:
         text = f"row {row + 1} of the train split: {found.lengths[place]:,} {found.unit.name}"
         value = next(
             self.split.columns[role][row]
-            for role in ("text", "tokens", "audio", "question")
+            for role in ("text", "tokens", "audio", "question", *self.split.columns)
             if role in self.split.columns
         )
+        if isinstance(value, list) and isinstance(value[0], dict):  # a conversation
+            value = str(value[-1]["content"])
         if isinstance(value, bytes):
             return text
         if not isinstance(value, str | list):

@@ -56,6 +56,8 @@ def reference_scores(spec: StudySpec, study: OpenStudy, max_length: int) -> Refe
         BadData: The validation split cannot measure the objective.
     """
     task, data = study.task, study.data
+    if why := data.targets.unmeasured.get(spec.objective.metric):
+        raise BadData(f"{spec.objective.metric} cannot be measured: {why}.", "objective", "metric")
     constant = task.constant(data.splits["train"].targets, data.targets)
     if constant is None:
         return ReferenceScores()

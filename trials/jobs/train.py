@@ -87,6 +87,9 @@ def fit(trial: Trial) -> Finished:
     batches: list[list[int]] = []  # the epoch's, as examples' numbers
     together = trial.engine.micro_batch.within(batch_size)  # examples that go through the model together
     trial.session.log(describe_batch(batch_size, together))
+    writing = Writing.at_evaluations(spec)
+    began = time.perf_counter()
+    reason: Reason | None = None
 
     while progress.step < evaluations:
         epoch, part = divmod(progress.step, parts)
@@ -105,7 +108,7 @@ def fit(trial: Trial) -> Finished:
             together = trial.engine.micro_batch.within(batch_size)
             trial.session.log(f"memory did not suffice; {describe_batch(batch_size, together)}")
 
-        metrics = validate(trial, train_loss)
+        metrics = validate(trial, train_loss, writing)
         memory = peak_memory(trial)
         if metrics["loss"] is None:
             trial.session.log(f"evaluation {progress.step + 1}: {DIVERGED}")
@@ -124,8 +127,11 @@ def fit(trial: Trial) -> Finished:
         )
         if over and progress.step < evaluations:
             trial.session.log(why_early(progress, evaluations, spec))
-            return Finished("complete", Reason.EARLY_STOPPING, speed, memory)
-    return Finished("complete", None, speed, memory)
+            reason = Reason.EARLY_STOPPING
+            break
+    if writing is not None:
+        trial.session.log(writing.told(time.perf_counter() - began))
+    return Finished("complete", reason, speed, memory)
 
 
 def evaluation_steps(steps: int, parts: int) -> list[int]:
@@ -196,13 +202,18 @@ def peak_memory(trial: Trial) -> int | None:
     return measured if trial.unfreezing.is_done else None
 
 
-def validate(trial: Trial, train_loss: float) -> Metrics:
-    """Return the metrics of the validation split; only a `loss` of None where the training loss is not finite."""
+def validate(trial: Trial, train_loss: float, writing: Writing | None = None) -> Metrics:
+    """Return the metrics of the validation split; only a `loss` of None where the training loss is not finite.
+
+    Args:
+        trial: Its model is evaluated.
+        train_loss: Of the steps before.
+        writing: Which texts the model writes; None: none.
+    """
     trial.meter.measure()  # on the CPU evaluation may hold less than training
     if not math.isfinite(train_loss):
         return {"loss": None}
     study = trial.study
-    writing = Writing.at_evaluations(trial.assignment.spec)
     statistics = trial.engine.evaluate(trial.validation, study.data.targets, trial.session.poll, writing=writing)
     if study.task.settles(trial.assignment.params):
         study.settle(statistics)

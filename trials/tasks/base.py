@@ -6,11 +6,13 @@ A task holds no state: model, processor and examples are arguments.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 
+from luthier.studies.findings import Finding
 from luthier.studies.hyperparameters import Params
 from luthier.studies.strategy import Generation
 from luthier.trials.data.encoded import Encoded, Values
@@ -160,6 +162,16 @@ class TaskCode(Scoring[Learned], Export[Learned]):
         """
         raise BadData(f"{self.name} has no augmentations; leave augmentation out.", "augmentation")
 
+    def encoding_findings(self, encoded: Encoded, name: str, generation: Generation) -> Sequence[Finding]:
+        """Return what is remarkable about the training split as a model's inputs. Called once, at the inspection.
+
+        Args:
+            encoded: The split, from this task's `encode`.
+            name: The model as the user wrote it.
+            generation: How models write.
+        """
+        return ()
+
     @abstractmethod
     def collate(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Make a padded batch of some rows.
@@ -202,9 +214,32 @@ class TaskCode(Scoring[Learned], Export[Learned]):
         """
         raise NotImplementedError
 
+    def narrowed(self, model: Any, targets: Tensors) -> AbstractContextManager[None]:
+        """Return a context within which a forward computes only the outputs that these targets need.
+
+        A task with outputs as wide as a vocabulary overrides this method. `counted`, `answers` and the loss then take
+        such outputs and whole ones.
+
+        Args:
+            model: On its device.
+            targets: The batch's, on the CPU.
+        """
+        return nullcontext()
+
+    def output_bytes(self, model: Any, encoded: Encoded) -> Sequence[int] | None:
+        """Return the bytes of each row's outputs, where they are so large that a batch must have fewer rows for them.
+
+        Args:
+            model: The model.
+            encoded: A split from this task's `encode`.
+        """
+        return None
+
     @abstractmethod
     def counted(self, outputs: Tensors, targets: Tensors) -> torch.Tensor:
         """Return, as one tensor, what loss and answers depend on, without padding; shortcuts are compared by it.
+
+        A row's part of it, along the first dimension, has the same size in every batch.
 
         Args:
             outputs: The model's, on its device.

@@ -34,6 +34,8 @@ from luthier.trials.training.recomputation import recomputing
 
 EVALUATION_BATCH = {"cuda": 256, "cpu": 64}
 """Examples in a batch without gradients, by the kind of device."""
+OUTPUT_BYTES = {"cuda": 2**31, "cpu": 2**28}
+"""Bytes of the outputs of such a batch at most, where outputs are as wide as a vocabulary."""
 UNCUT = {
     Batching.LEFT: "inputs are padded on the left, and the frozen-prefix cache and the shortcuts know the right only",
     Batching.SINGLE: "inputs are computed one at a time, and the frozen-prefix cache and the shortcuts need batches",
@@ -202,13 +204,22 @@ class Engine:
             torch.OutOfMemoryError: A single example does not fit.
         """
         self.model.eval()
-        batches = evaluation_batches(encoded.lengths, EVALUATION_BATCH[self.device.type])
+        batches = evaluation_batches(encoded.lengths, self.evaluation_rows(encoded))
         collector = Collector(self._task, encoded, targets, targets if own is None else own)
         for rows in batches:
             tick()
             in_pieces = self._answers_in_pieces(encoded, rows, writing)
             collector.add(rows, run_halving(in_pieces, len(rows), self.micro_batch, remember=False))
         return collector.statistics()
+
+    def evaluation_rows(self, encoded: Encoded) -> Callable[[int], int]:
+        """Return the function that says how many rows a batch without gradients may have that begins with a row."""
+        most = EVALUATION_BATCH[self.device.type]
+        sizes = self._task.output_bytes(self.model, encoded)
+        if sizes is None:
+            return lambda row: most
+        room = OUTPUT_BYTES[self.device.type]
+        return lambda row: max(1, min(most, room // sizes[row]))
 
     def _answers_in_pieces(
         self, encoded: Encoded, rows: Sequence[int], writing: Writing | None = None
@@ -241,8 +252,10 @@ class Engine:
             return self._named_outputs(inputs)
 
     def exact(self, encoded: Encoded, rows: Sequence[int]) -> torch.Tensor:
-        """Return what counts of the rows' outputs, (units, ...), in plain float32, without cache and shortcuts."""
-        return self._counted(self._exact_outputs(self.collate(encoded, rows)), encoded, rows)
+        """Return what counts of the rows' outputs in plain float32, without cache and shortcuts."""
+        targets = self._task.collate_targets(encoded, rows)
+        with self._task.narrowed(self.model, targets):
+            return self._task.counted(self._exact_outputs(self.collate(encoded, rows)), targets)
 
     def _exact_outputs(self, inputs: Mapping[str, torch.Tensor]) -> Outputs:
         """Return the model's outputs in plain float32, also on a GPU."""
@@ -265,7 +278,7 @@ class Engine:
         lengths = [encoded.lengths[row] for row in rows]
 
         def forward(inputs: Mapping[str, torch.Tensor]) -> Outputs:
-            with self._shortcut.active(inputs, lengths):
+            with self._shortcut.active(inputs, lengths), self._task.narrowed(self.model, targets):
                 return self.forward(inputs)
 
         if encoded.augmented:

@@ -23,6 +23,7 @@ from luthier.trials.tasks.base import Loss
 from luthier.trials.training import optim
 from luthier.trials.training.compact_embeddings import CompactEmbedding, compact_embeddings
 from luthier.trials.training.engine import Engine
+from luthier.trials.training.generation import Writing
 from luthier.trials.training.memory_meter import MemoryMeter
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.model_cache import ModelCache
@@ -168,7 +169,9 @@ def open_trial(assignment: Assignment, session: Session, cache: ModelCache) -> I
     training = study.encoded("train", int(params["max_length"]))
     validation = study.encoded("validation", int(params["max_length"]))
     with contextlib.ExitStack() as stack:
-        embedding = compact_embeddings(model, (training, validation), params)
+        # A model may write tokens that no example has.
+        writes = Writing.at_evaluations(assignment.spec) is not None
+        embedding = None if writes else compact_embeddings(model, (training, validation), params)
         if embedding is not None:
             stack.callback(embedding.restore)
         meter = MemoryMeter(next(model.parameters()).device)

@@ -35,6 +35,20 @@ class TestAudioClassification(TaskContract):
     auto_model, auto_processor = hf.AutoModelForAudioClassification, hf.AutoFeatureExtractor
 
 
+class TestTextGeneration(TaskContract):
+    task = "text-generation"
+    auto_model, auto_processor = hf.AutoModelForCausalLM, hf.AutoTokenizer
+    labels, has_constant = 0, False
+    largest_statistic = 1
+
+
+class TestText2TextGeneration(TaskContract):
+    task = "text2text-generation"
+    auto_model, auto_processor = hf.AutoModelForSeq2SeqLM, hf.AutoTokenizer
+    labels, has_constant = 0, False
+    largest_statistic = 1
+
+
 class TestQuestionAnswering(TaskContract):
     task = "question-answering"
     auto_model, auto_processor = hf.AutoModelForQuestionAnswering, hf.AutoTokenizer
