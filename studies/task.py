@@ -56,6 +56,7 @@ class Task:
         metrics: The first is the default objective.
         baseline: The configuration a practitioner would try first; a max_length is that of the oldest semantics.
         refuses: Hyperparameter without meaning here -> why, a sentence.
+        max_new_tokens: The most tokens that a model writes where a spec says nothing of it.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Task:
     metrics: tuple[Metric, ...]
     baseline: Params
     refuses: Mapping[str, str] = field(default_factory=dict)
+    max_new_tokens: int = 64
 
     @property
     def has_lengths(self) -> bool:

@@ -20,6 +20,7 @@ import transformers as hf
 
 from tests.support.architecture import BPE, HIDDEN, ROTARY, SPEECH, TEXT, Architecture
 from tests.support.tiny import LABELS, tiny_bpe, tiny_csv, tiny_image, tiny_sentences, tiny_sound, tiny_tokenizer
+from tests.support.tiny_speech import SPEECH_ARCHITECTURES, tiny_speech
 
 
 def _encoder(config: Callable[[], Any], tokenizer: Callable[[Path], object] = tiny_tokenizer) -> Architecture:
@@ -140,6 +141,8 @@ ARCHITECTURES |= {
     for name in ("bert", "roberta", "distilbert", "electra", "deberta", "deberta-v2", "modernbert")
 }
 
+ARCHITECTURES |= SPEECH_ARCHITECTURES
+
 
 def _timm(architecture: str, blocks: int, **options: Any) -> Architecture:
     """Return a model of timm's: its configuration is also the processor's, and its checkpoints have a head."""
@@ -163,7 +166,7 @@ TIMM: dict[str, Architecture] = {  # these need timm, and torchvision, which has
 
 
 USUAL = frozenset(
-    ("bert", "roberta", "deberta-v2", "modernbert", "gpt2", "llama", "bert-tokens", "vit", "resnet", "swin", "wav2vec2")
+    ("bert", "roberta", "deberta-v2", "modernbert", "gpt2", "llama", "bert-tokens", "vit", "resnet", "swin", "wav2vec2", "wav2vec2-ctc")
 )
 """One of each way in which models are built: `make test` tries these, and `make test-all` every architecture."""
 
@@ -206,3 +209,4 @@ _DATA: dict[str, Callable[[Path, int], Path]] = {
     "image-classification": partial(_files, "image", tiny_image),
     "audio-classification": partial(_files, "audio", tiny_sound),
 }
+_DATA |= {"automatic-speech-recognition": tiny_speech}

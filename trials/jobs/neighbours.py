@@ -184,7 +184,5 @@ class _Trial:
 
     @torch.no_grad()
     def _logits(self, encoded: Encoded, rows: Sequence[int]) -> list[torch.Tensor]:
-        """Return the logits of each row of a batch, (units, ...) each."""
-        logits = self._engine.exact(encoded, rows)
-        counts = [len(encoded.units([row])) for row in rows]
-        return list(torch.split(logits.float(), counts))
+        """Return the logits that count of each row of a batch, (units or tokens, ...) each."""
+        return [logits.float() for logits in self._engine.exact(encoded, rows)]

@@ -247,8 +247,10 @@ def _shown(value: Value) -> str:
 def _difference(value: Value, expected: Value) -> float:
     """Return how far a value is from the expected one, by its size above 1; two that are no numbers are equal.
 
-    Texts are equal, or infinitely far.
+    Texts are equal, or infinitely far. Nothing is far from None.
     """
+    if value is None or expected is None:
+        return 0.0
     if isinstance(value, str) or isinstance(expected, str):
         return 0.0 if value == expected else math.inf
     if math.isnan(expected) or math.isinf(expected):

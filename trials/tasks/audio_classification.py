@@ -1,12 +1,10 @@
 """Audio classification: a label for each sound."""
 
-import copy
-
 from luthier.studies.strategy import Generation
 from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.data.splits import Split
 from luthier.trials.model.pretrained import Pretrained
-from luthier.trials.tasks.audio_inputs import AudioInputs, least_samples, most_samples, window_samples
+from luthier.trials.tasks.audio_inputs import AudioInputs, least_samples, most_samples, saved_extractor, window_samples
 from luthier.trials.tasks.classification import Classification
 from luthier.trials.tasks.usage import HERE, Usage, call, hear, read_sound, source
 
@@ -25,13 +23,9 @@ class AudioClassification(AudioInputs[ClassTargets], Classification):
         generation: Generation,
     ) -> Usage:
         """Save a Whisper's window with its feature extractor; the code on the card cuts sounds as the score does."""
-        extractor = copy.deepcopy(pretrained.processor)
+        extractor = saved_extractor(pretrained)
         rate, window = extractor.sampling_rate, window_samples(pretrained)
         whole = window is None or window % rate == 0
-        if window is not None:
-            extractor.return_attention_mask = False  # encoders of Whisper's kind take none
-            extractor.chunk_length, extractor.n_samples = -(-window // rate), window
-            extractor.nb_max_frames = window // extractor.hop_length
         return Usage(
             tag=self.name,
             auto="AutoModelForAudioClassification",

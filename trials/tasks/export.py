@@ -67,7 +67,8 @@ class Export(ABC, Generic[Learned]):
     def used(self, answers: Mapping[str, torch.Tensor], encoded: Encoded, rows: Sequence[int]) -> Sequence[list[Any]]:
         """Return answers as the packed model gives them: for each unit its values, in the order of `Usage.names`.
 
-        A value is a number or a text; numbers are compared within a tolerance, texts must be equal.
+        A value is a number or a text; numbers are compared within a tolerance, texts must be equal. None is compared
+        with nothing: the answer hangs on the last digits of a number, which another machine rounds otherwise.
 
         Args:
             answers: Those of the task's `answers`, on the CPU, and what the model has written.

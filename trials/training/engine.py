@@ -234,9 +234,13 @@ class Engine:
         with self.precision.autocast():
             return self._named_outputs(inputs)
 
-    def exact(self, encoded: Encoded, rows: Sequence[int]) -> torch.Tensor:
-        """Return what counts of the rows' outputs, (units, ...), in plain float32, without cache and shortcuts."""
-        return self._counted(self._exact_outputs(self.collate(encoded, rows)), encoded, rows)
+    def exact(self, encoded: Encoded, rows: Sequence[int]) -> list[torch.Tensor]:
+        """Return what counts of each row's outputs in plain float32, without cache and shortcuts: a tensor a row."""
+        outputs = self._exact_outputs(self.collate(encoded, rows))
+        return [
+            self._counted({name: values[i : i + 1] for name, values in outputs.items()}, encoded, [row])
+            for i, row in enumerate(rows)
+        ]
 
     def _exact_outputs(self, inputs: Mapping[str, torch.Tensor]) -> Outputs:
         """Return the model's outputs in plain float32, also on a GPU."""

@@ -31,6 +31,13 @@ class TestAudioClassification(TaskContract):
     auto_model, auto_processor = hf.AutoModelForAudioClassification, hf.AutoFeatureExtractor
 
 
+class TestAutomaticSpeechRecognition(TaskContract):
+    task = "automatic-speech-recognition"
+    auto_model, auto_processor = hf.AutoModelForCTC, hf.AutoProcessor
+    labels, has_constant = 0, False
+    largest_statistic = 100
+
+
 def test_every_task_is_tested_with_an_architecture() -> None:
     contracts = {contract.task for contract in TaskContract.__subclasses__()}
     assert {architecture.task for architecture in ARCHITECTURES.values()} == set(TASKS) == contracts
