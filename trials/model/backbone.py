@@ -28,7 +28,8 @@ class Backbone:
         names: The blocks' names in the model, bottom first.
         blocks: The blocks, bottom first.
         layers: The layer index of each parameter, 0 to L + 1, by its name.
-        unfrozen: Names of the parameters that no depth freezes: the head, and those that the checkpoint did not hold.
+        unfrozen: Names of the parameters that no depth freezes: the head, and those that the checkpoint did not hold;
+            where the head has no parameter of its own (its weights are the embeddings), those after the last block.
     """
 
     model: PreTrainedModel
@@ -56,7 +57,8 @@ class Backbone:
             raise BadData(text, "model")
         names = {id(module): name for name, module in model.named_modules()}
         layers = _layer_indices(model, base, blocks)
-        return cls(model, base, [names[id(b)] for b in blocks], blocks, layers, head_of(model) | fresh)
+        head = head_of(model) or {name for name, layer in layers.items() if layer > len(blocks)}
+        return cls(model, base, [names[id(b)] for b in blocks], blocks, layers, frozenset(head | fresh))
 
     @property
     def depth(self) -> int:

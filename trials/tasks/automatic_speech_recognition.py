@@ -121,15 +121,17 @@ class AutomaticSpeechRecognition(AudioInputs[Transcripts], Transcribing):
         batch = super().collate(encoded, rows)
         if "tokens" not in encoded.targets:
             return batch
-        tokens = [encoded.targets["tokens"][row] for row in rows]
-        return {**batch, "decoder_input_ids": whisper.decoder_inputs(tokens, encoded.targets["start"][rows[0]])}
+        assert isinstance(encoded, EncodedSpeech)
+        tokens, start = ([encoded.targets[name][row] for row in rows] for name in ("tokens", "start"))
+        return {**batch, "decoder_input_ids": whisper.decoder_inputs(tokens, start[0], encoded.width)}
 
     def collate_targets(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return the transcripts of some rows: see `whisper.LABELS`, or `ctc.LETTERS` and what follows there."""
         assert isinstance(encoded, EncodedSpeech)
         values = encoded.targets
         if "tokens" in values:
-            return whisper.collate([values["tokens"][row] for row in rows], values["start"][rows[0]])
+            tokens = [values["tokens"][row] for row in rows]
+            return whisper.collate(tokens, values["start"][rows[0]], encoded.width)
         frames = values["frames"]
         assert isinstance(frames, torch.Tensor)
         letters = [values["letters"][row] for row in rows]
