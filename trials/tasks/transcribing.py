@@ -105,4 +105,4 @@ class Transcribing(TaskCode[Transcripts]):
 def _rate(wrong: torch.Tensor, of: torch.Tensor) -> float | None:
     """Return the sum of edits by the sum of what was said, over the sounds that were written; None without any."""
     written = wrong != NOT_WRITTEN
-    return float(wrong[written].sum() / of[written].sum()) if bool(written.any()) else None
+    return int(wrong[written].sum()) / int(of[written].sum()) if bool(written.any()) else None

@@ -1,6 +1,6 @@
 """No answer depends on the other inputs of its batch, whatever a model does with padding."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,16 +59,22 @@ def inspected(make_work: Callable[..., Assignment], folder: Path, cache: ModelCa
 
 @torch.no_grad()
 def alone(trial: Trial, encoded: Encoded) -> torch.Tensor:
-    """Return the log probability of each unit's true class, from a plain forward of each example alone."""
-    study = trial.study
+    """Return the likelihood of each unit's truth, from a plain forward of each example alone."""
+    task = trial.study.task
     trial.model.eval()
     single = encoded.batched(Batching.SINGLE)
     found = []
     for row in range(len(single)):
-        targets = study.task.collate_targets(single, [row])
-        logits = study.task.counted({"logits": trial.model(**study.task.collate(single, [row])).logits}, targets)
-        found.append(logits.log_softmax(-1)[torch.arange(len(logits)), targets["labels"]])
+        result = trial.model(**task.collate(single, [row]))
+        outputs = {name: getattr(result, name) for name in task.outputs}
+        answers = task.answers(outputs, task.collate_targets(single, [row]))
+        found.append(likelihood(task.statistics(answers, single, [row])))
     return torch.cat(found)
+
+
+def likelihood(statistics: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Return the first statistic that is a number with decimals."""
+    return next(values for values in statistics.values() if values.is_floating_point() and values.ndim == 1)
 
 
 def difference(trial: Trial) -> float:
@@ -76,8 +82,7 @@ def difference(trial: Trial) -> float:
     worst = 0.0
     for encoded in (trial.training, trial.validation):
         statistics = trial.engine.evaluate(encoded, trial.study.data.targets).units
-        column = next(values for values in statistics.values() if values.is_floating_point() and values.ndim == 1)
-        worst = max(worst, float((column - alone(trial, encoded)).abs().max()))
+        worst = max(worst, float((likelihood(statistics) - alone(trial, encoded)).abs().max()))
     return worst
 
 
