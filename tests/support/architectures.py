@@ -166,7 +166,20 @@ TIMM: dict[str, Architecture] = {  # these need timm, and torchvision, which has
 
 
 USUAL = frozenset(
-    ("bert", "roberta", "deberta-v2", "modernbert", "gpt2", "llama", "bert-tokens", "vit", "resnet", "swin", "wav2vec2", "wav2vec2-ctc")
+    (
+        "bert",
+        "roberta",
+        "deberta-v2",
+        "modernbert",
+        "gpt2",
+        "llama",
+        "bert-tokens",
+        "vit",
+        "resnet",
+        "swin",
+        "wav2vec2",
+        "wav2vec2-ctc",
+    )
 )
 """One of each way in which models are built: `make test` tries these, and `make test-all` every architecture."""
 

@@ -1,8 +1,8 @@
 """Tiny models and data for speech recognition: each letter of a text is a tone of its own.
 
-    SPEECH_ARCHITECTURES      models with CTC, and a Whisper
-    tiny_speech(folder, rows) recordings of one or two words and their transcripts
-    spoken(text)              the sound of a text
+SPEECH_ARCHITECTURES      models with CTC, and a Whisper
+tiny_speech(folder, rows) recordings of one or two words and their transcripts
+spoken(text)              the sound of a text
 """
 
 import csv
@@ -64,7 +64,7 @@ def tiny_whisper_tokenizer(folder: Path) -> None:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     names = ["<|endoftext|>", "<|startoftranscript|>", "<|transcribe|>", "<|translate|>", "<|notimestamps|>"]
     vocabulary = {token: i for i, token in enumerate(alphabet)}
-    tokenizer = hf.WhisperTokenizer(vocab=vocabulary, merges=[], pad_token="<|endoftext|>", model_max_length=32)  # noqa: S106
+    tokenizer = hf.WhisperTokenizer(vocab=vocabulary, merges=[], pad_token="<|endoftext|>", model_max_length=32)
     tokenizer.add_special_tokens({"additional_special_tokens": names[1:]})
     tokenizer.save_pretrained(folder)
 
@@ -82,13 +82,13 @@ def _whisper_processor(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-QUIET = {
-    name: 0.0
-    for name in (
+QUIET = dict.fromkeys(
+    (
         *("mask_time_prob", "layerdrop", "hidden_dropout", "attention_dropout", "activation_dropout"),
         *("feat_proj_dropout", "final_dropout"),
-    )
-}
+    ),
+    0.0,
+)
 """Nothing is drawn at random in training."""
 
 

@@ -44,7 +44,9 @@ class Transcripts(Targets):
         if len(letters) > MOST_LETTERS:
             table = tables["train"]
             text = f"{table.name}: column {columns['text']!r} holds {len(letters):,} different letters, more than any "
-            raise BadData(f"{text}writing has; name the column of the transcripts in dataset.columns.text.", *table.path)
+            raise BadData(
+                f"{text}writing has; name the column of the transcripts in dataset.columns.text.", *table.path
+            )
         return cls(tuple(letters)), dict(texts)
 
     @classmethod
@@ -93,7 +95,7 @@ def _fault(text: str) -> str | None:
         return f"holds {REPLACED}, which stands for a letter that was lost; save the file in UTF-8 from its source"
     strange = next((letter for letter in text if unicodedata.category(letter) in ("Cc", "Co", "Cn")), None)
     if strange is not None:
-        return f"holds {ascii(strange)}, which is no letter; remove it"
+        return f"holds {strange!a}, which is no letter; remove it"
     if not any(letter.isalnum() for letter in text):
         return f"holds {text[:40]!r}, in which no word is said; write what is said, or remove the row"
     return None

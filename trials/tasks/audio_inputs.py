@@ -83,7 +83,7 @@ class AudioInputs(RowTask[Learned]):
             longest=max(lengths),
         )
 
-    def input_lengths(self, pretrained: Pretrained, split: Split, poll: Callable[[], None]) -> InputLengths:
+    def input_lengths(self, pretrained: Pretrained, split: Split, poll: Callable[[], None]) -> InputLengths | None:
         """Measure the sounds in milliseconds, by the headers of their files. Raises BadData."""
         rows = measured_rows(len(split))
         lengths = []

@@ -13,7 +13,7 @@ import torch
 from luthier.studies.hyperparameters import Params
 from luthier.studies.strategy import Generation
 from luthier.studies.tasks import TASKS
-from luthier.trials.data.encoded import Encoded, Values
+from luthier.trials.data.encoded import Encoded, Values, take
 from luthier.trials.data.input_lengths import InputLengths
 from luthier.trials.data.media import named, sound_milliseconds
 from luthier.trials.data.splits import Split
@@ -122,24 +122,20 @@ class AutomaticSpeechRecognition(AudioInputs[Transcripts], Transcribing):
         if "tokens" not in encoded.targets:
             return batch
         assert isinstance(encoded, EncodedSpeech)
-        tokens, start = ([encoded.targets[name][row] for row in rows] for name in ("tokens", "start"))
-        return {**batch, "decoder_input_ids": whisper.decoder_inputs(tokens, start[0], encoded.width)}
+        tokens, (start, *_) = encoded.of("tokens", rows), encoded.of("start", rows)
+        return {**batch, "decoder_input_ids": whisper.decoder_inputs(tokens, start, encoded.width)}
 
     def collate_targets(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return the transcripts of some rows: see `whisper.LABELS`, or `ctc.LETTERS` and what follows there."""
         assert isinstance(encoded, EncodedSpeech)
-        values = encoded.targets
-        if "tokens" in values:
-            tokens = [values["tokens"][row] for row in rows]
-            return whisper.collate(tokens, values["start"][rows[0]], encoded.width)
-        frames = values["frames"]
-        assert isinstance(frames, torch.Tensor)
-        letters = [values["letters"][row] for row in rows]
-        return ctc.collate(letters, frames[torch.as_tensor(rows)], encoded.width, values["blank"][rows[0]])
+        if "tokens" in encoded.targets:
+            return whisper.collate(encoded.of("tokens", rows), encoded.of("start", rows[:1])[0], encoded.width)
+        frames = torch.as_tensor(take(encoded.targets["frames"], rows))
+        return ctc.collate(encoded.of("letters", rows), frames, encoded.width, encoded.of("blank", rows[:1])[0])
 
     def counted(self, outputs: Tensors, targets: Tensors) -> torch.Tensor:
         """Return the logits of the frames, or of the tokens, of all rows: (frames, vocabulary)."""
-        return _kind(targets).counted(outputs, targets)
+        return ctc.counted(outputs, targets) if ctc.FRAMES in targets else whisper.counted(outputs, targets)
 
     def loss(self, pretrained: Pretrained, targets: Transcripts, training: Encoded, params: Params) -> Loss:
         """Return the loss of CTC, or of tokens, by what is written in the transcripts."""
@@ -147,7 +143,7 @@ class AutomaticSpeechRecognition(AudioInputs[Transcripts], Transcribing):
 
     def answers(self, outputs: Tensors, targets: Tensors) -> Batch:
         """Return each transcript's loss, and with CTC the letters that are written."""
-        return _kind(targets).answers(outputs, targets)
+        return ctc.answers(outputs, targets) if ctc.FRAMES in targets else whisper.answers(outputs, targets)
 
     def writes(self, model: Any) -> bool:
         """Return whether the model writes token by token; with CTC one pass gives all letters."""
@@ -160,8 +156,9 @@ class AutomaticSpeechRecognition(AudioInputs[Transcripts], Transcribing):
     def statistics(self, answers: Tensors, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return the edits of each transcript and what they are shares of, its loss, and what was written."""
         assert isinstance(encoded, EncodedSpeech)
-        sizes = answers[whisper.SIZE] if whisper.SIZE in answers else [len(encoded.targets["letters"][r]) for r in rows]
-        loss = {LOSS: answers[ctc.LIKELIHOOD], SIZE: torch.as_tensor(sizes)}
+        writes = whisper.SIZE in answers
+        sizes = answers[whisper.SIZE] if writes else torch.tensor([len(ids) for ids in encoded.of("letters", rows)])
+        loss = {LOSS: answers[ctc.LIKELIHOOD], SIZE: sizes}
         return self.text_statistics(_texts(answers, encoded, len(rows)), encoded, rows, loss)
 
     def used(self, answers: Tensors, encoded: Encoded, rows: Sequence[int]) -> list[list[Any]]:
@@ -206,11 +203,6 @@ class AutomaticSpeechRecognition(AudioInputs[Transcripts], Transcribing):
 def _writes_tokens(model: Any) -> bool:
     """Return whether a model has a decoder, which writes token by token."""
     return bool(model.config.is_encoder_decoder)
-
-
-def _kind(targets: Tensors) -> Any:
-    """Return the module of the models that a batch is of."""
-    return ctc if ctc.FRAMES in targets else whisper
 
 
 def _names(split: Split) -> list[str]:

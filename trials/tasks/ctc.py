@@ -1,7 +1,7 @@
 """Speech recognition with CTC: a letter or a blank for each frame of a sound (Graves et al. 2006).
 
-`automatic_speech_recognition` calls it for models of AutoModelForCTC. The loss is computed outside of the model, so that
-a batch in pieces weighs what it weighs whole; what a frame says is the most likely letter (greedy, as pipelines do).
+`automatic_speech_recognition` calls it for models of AutoModelForCTC. The loss is computed outside of the model, so
+that a batch in pieces weighs what it weighs whole. What a frame says is the most likely letter, as pipelines have it.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,8 @@ def load(task: str, folder: Path, name: str, targets: Transcripts, extractor: An
         tokenizer = tokenizer_of(vocabulary)
         special = {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": None}
         head = Head(options={"vocab_size": len(vocabulary), **special}, fresh=True)
-    processor = transformers.Wav2Vec2Processor(feature_extractor=extractor, tokenizer=tokenizer)
+    join: Any = transformers.Wav2Vec2Processor
+    processor = join(feature_extractor=extractor, tokenizer=tokenizer)
     pretrained = models.load(task, folder, name, head, processor)
     if not hasattr(pretrained.model, "_get_feat_extract_output_lengths"):
         kind = pretrained.model.config.model_type

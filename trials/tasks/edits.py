@@ -28,9 +28,7 @@ def edits(said: str, truth: str) -> Edits:
     """Return the least edits from what a model wrote to the truth; runs of white space are one blank in both."""
     words, true_words = said.split(), truth.split()
     letters, true_letters = " ".join(words), " ".join(true_words)
-    return Edits(
-        distance(words, true_words), len(true_words), distance(letters, true_letters), len(true_letters)
-    )
+    return Edits(distance(words, true_words), len(true_words), distance(letters, true_letters), len(true_letters))
 
 
 def distance(first: Sequence[Hashable], second: Sequence[Hashable]) -> int:

@@ -44,6 +44,11 @@ class EncodedSpeech(Encoded):
     width: int
     shown: int
 
+    def of(self, name: str, rows: Sequence[int]) -> list[Any]:
+        """Return the targets of a name of some rows."""
+        values = self.targets[name]
+        return [values[row] for row in rows]
+
 
 def shown_letters(texts: Sequence[str]) -> int:
     """Return how many letters of an answer are kept, for a split with these transcripts."""
@@ -66,7 +71,7 @@ class Transcribing(TaskCode[Transcripts]):
             rows: The rows that the answers are of.
             loss: `LOSS` and `SIZE` of each.
         """
-        truths = [encoded.targets["text"][row] for row in rows]
+        truths = encoded.of("text", rows)
         found = [edits(one or "", truth) for one, truth in zip(said, truths, strict=True)]
         unknown = torch.tensor([one is None for one in said])
         letters = torch.full((len(rows), encoded.shown), NO_TOKEN, dtype=torch.int32)

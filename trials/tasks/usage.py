@@ -140,7 +140,7 @@ def tag_words(words: list[str], tokenizer: Any, model: Any, space: str = "") -> 
 
 
 def read_sound(file: str, rate: int, samples: int | None, least: int) -> Any:
-    """Return a sound, or its start, as one channel at a sampling rate, (samples,) float32; a very short one is padded."""
+    """Return a sound, or its start, as one channel at a sampling rate, (samples,) float32, padded if very short."""
     from fractions import Fraction
 
     import numpy

@@ -76,7 +76,8 @@ def tokenizer_of(vocabulary: Mapping[str, int], other: Any | None = None) -> Any
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "vocab.json"
         file.write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
-        return transformers.Wav2Vec2CTCTokenizer(
+        make: Any = transformers.Wav2Vec2CTCTokenizer
+        return make(
             str(file),
             unk_token=UNKNOWN if other is None else other.unk_token,
             pad_token=PAD if other is None else other.pad_token,

@@ -35,7 +35,8 @@ def load(task: str, folder: Path, name: str, extractor: Any) -> Pretrained:
     Raises:
         BadData: The model cannot be loaded, is of another kind, or does not know which language it is to write.
     """
-    processor = transformers.WhisperProcessor(feature_extractor=extractor, tokenizer=load_tokenizer(folder, name))
+    join: Any = transformers.WhisperProcessor
+    processor = join(feature_extractor=extractor, tokenizer=load_tokenizer(folder, name))
     pretrained = models.load(task, folder, name, Head(), processor)
     window = window_samples(pretrained)
     if window is None or window % int(extractor.sampling_rate):
@@ -181,7 +182,8 @@ def generate(model: Any, features: torch.Tensor, generation: Generation) -> torc
 def keep_generation(model: Any, generation: Generation) -> None:
     """Write into a model's generation configuration how it writes, so that it does so for its users."""
     settings = model.generation_config
-    settings.max_new_tokens, settings.num_beams, settings.do_sample = most_tokens(model, generation), generation.num_beams, False
+    settings.max_new_tokens = most_tokens(model, generation)
+    settings.num_beams, settings.do_sample = generation.num_beams, False
 
 
 def most_tokens(model: Any, generation: Generation) -> int:

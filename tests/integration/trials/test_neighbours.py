@@ -21,9 +21,10 @@ from luthier.trials.jobs.predictions import predict
 from luthier.trials.jobs.train import fit, train
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.setup import Trial, open_trial
-from tests.support.architectures import ARCHITECTURES, Architecture, tiny_data
+from tests.support.architectures import ARCHITECTURES, Architecture, in_turn, tiny_data
 from tests.support.findings import about
 from tests.support.peculiar import PECULIAR, USUAL, Peculiar, nystromformer, reformer
+from tests.support.tiny_speech import SPEECH_ARCHITECTURES
 from tests.support.trials import Memory
 
 Assign = Callable[..., Assignment]
@@ -121,7 +122,10 @@ def test_a_frozen_part_gives_the_same_scores(name: str, tmp_path: Path, assign: 
         assert trained(train, tmp_path / f"{freeze} cold", ModelCache())[1] == metrics
 
 
-@pytest.mark.parametrize("name", [*ARCHITECTURES, *USUAL])
+@pytest.mark.parametrize(
+    "name",
+    [*(name for name in ARCHITECTURES if name not in SPEECH_ARCHITECTURES), *in_turn(SPEECH_ARCHITECTURES), *USUAL],
+)
 def test_most_models_are_padded_as_before(name: str, tmp_path: Path, assign: Assign) -> None:
     found = (ARCHITECTURES | USUAL)[name]
     job, cache = make(found, tmp_path, assign), ModelCache()
