@@ -123,3 +123,14 @@ def test_a_recording_is_written_with_as_many_tokens_as_it_may_need(given: dict[s
     again = StudySpec.model_validate_json(spec.model_dump_json())
     assert spec.writing.max_new_tokens == again.writing.max_new_tokens == tokens
     assert again == spec
+
+
+def test_a_folder_of_sounds_needs_its_table(tmp_path: Path) -> None:
+    table = tiny_speech(tmp_path / "calls", 3)
+    for named in (True, False):
+        cure = f"name the table in it, {table}, as dataset.source." if named else "write a csv with the columns audio "
+        with pytest.raises(BadData) as refused:
+            load_data(Dataset(source=str(table.parent)), TASK, Transcripts, seed=0)
+        assert "does not tell the text of each" in refused.value.message
+        assert cure in refused.value.message
+        table.unlink(missing_ok=True)
