@@ -5,7 +5,7 @@
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from luthier.studies.findings import EXAMPLES, Finding, note, warning
 
@@ -55,25 +55,18 @@ def _rare(texts: Sequence[str]) -> Iterator[Finding]:
 
 def _written(texts: Sequence[str]) -> Iterator[Finding]:
     """Yield notes on digits, punctuation and capitals, which a recording does not tell."""
-    kinds: tuple[tuple[str, Callable[[str], bool], str, str], ...] = (
-        ("digits-in-transcripts", _has_digit, "digits", "A number is read in several ways; write it as it is said."),
-        (
-            "punctuation-in-transcripts",
-            _has_punctuation,
-            "punctuation",
-            "It is not heard, and each mark in error makes its word wrong; remove it if it is not wanted.",
-        ),
-        (
-            "capitals-in-transcripts",
-            lambda text: text != text.lower() and text != text.upper(),
-            "capitals and small letters",
-            "They are not heard, and a wrong one makes its word wrong; write one kind if both are not wanted.",
-        ),
-    )
-    for code, has, what, cure in kinds:
-        if rows := [i for i, text in enumerate(texts) if has(text)]:
-            text = f"{len(rows):,} of {len(texts):,} training transcripts have {what}."
-            yield note(code, text, len(rows), _examples(texts, "train", rows), cure)
+    if rows := [i for i, text in enumerate(texts) if _has_digit(text)]:
+        cure = "A number is read in several ways; write it as it is said."
+        said = f"{len(rows):,} of {len(texts):,} training transcripts have digits."
+        yield note("digits-in-transcripts", said, len(rows), _examples(texts, "train", rows), cure)
+    if rows := [i for i, text in enumerate(texts) if _has_punctuation(text)]:
+        cure = "It is not heard, and each mark in error makes its word wrong; remove it if it is not wanted."
+        said = f"{len(rows):,} of {len(texts):,} training transcripts have punctuation."
+        yield note("punctuation-in-transcripts", said, len(rows), _examples(texts, "train", rows), cure)
+    if rows := [i for i, text in enumerate(texts) if text not in (text.lower(), text.upper())]:
+        cure = "They are not heard, and a wrong one makes its word wrong; write one kind if both are not wanted."
+        said = f"{len(rows):,} of {len(texts):,} training transcripts have capitals beside small letters."
+        yield note("capitals-in-transcripts", said, len(rows), _examples(texts, "train", rows), cure)
 
 
 def _has_digit(text: str) -> bool:
