@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 import torch
 import transformers as hf
 
@@ -21,7 +22,7 @@ from luthier.trials.jobs.train import train
 from luthier.trials.tasks.registry import task_code
 from luthier.trials.training.model_cache import ModelCache
 from tests.support.archives import unpack_tar
-from tests.support.tiny_speech import EASY_WORDS, SPEECH_ARCHITECTURES, learner, spoken, tiny_speech
+from tests.support.tiny_speech import EASY_WORDS, RATE, SPEECH_ARCHITECTURES, learner, spoken, tiny_speech
 from tests.support.trials import Memory
 
 TASK = "automatic-speech-recognition"
@@ -39,7 +40,9 @@ def winner(assign: Assign, given: dict[str, Any], folder: Path, warm: ModelCache
     return evaluation.test, session.folder / "model.tar.gz", session
 
 
-def test_tones_are_learned_packed_used_and_compared(assign: Assign, tmp_path: Path) -> None:
+def test_tones_are_learned_packed_used_and_compared(
+    assign: Assign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     model, source = learner(tmp_path / "model"), tiny_speech(tmp_path / "data", 120, EASY_WORDS)
     dataset = {"source": str(source), "validation": 0.15, "test": 0.2}
     spec = {"task": TASK, "model": str(model), "dataset": dataset, "semantics": 2}
@@ -60,6 +63,12 @@ def test_tones_are_learned_packed_used_and_compared(assign: Assign, tmp_path: Pa
     recognise = hf.pipeline(TASK, model=str(folder))
     texts = ["ban aba", "nab", "an ba"]
     assert [recognise(spoken(text, seed=500))["text"] for text in texts] == texts
+
+    soundfile.write(folder / "sound.wav", spoken(texts[0], seed=500), RATE)
+    code = (folder / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    monkeypatch.chdir(folder)
+    exec(compile(code, "card", "exec"), {})
+    assert capsys.readouterr().out.splitlines()[-1] == texts[0], "the code on its card"
 
     session = Memory(tmp_path / "comparison")
     refs = {side: file_ref(path.rename(session.folder / f"{side}.tar.gz")) for side, (_, path, _) in sides.items()}
