@@ -30,8 +30,8 @@ __all__ = ["study"]  # the fixture
 
 Assign = Callable[..., Assignment]
 
-TWO_PATHS = {("whisper", 4): (3,)}
-"""Model type and blocks -> the depths between encoder and decoder, where more than one tensor crosses the cut."""
+TWO_PATHS = {("whisper", 4): (3, 4)}
+"""Model type and blocks -> the depths from the end of the encoder on, where more than one tensor crosses the cut."""
 BUILT = re.compile(r"frozen prefix of depth (\d+): (\d+) (\w+) examples from (.*) in ")
 
 
