@@ -166,6 +166,16 @@ class StudySpec(Document):
             return raw
         return {**{k: v for k, v in raw.items() if k != "pruner"}, **({"pruner": {"name": "none"}} if single else {})}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _default_tokens(cls, raw: Any) -> Any:
+        """Take the task's number of new tokens if the user chose how to write, and none."""
+        task = TASKS.get(raw["task"]) if isinstance(raw, dict) and isinstance(raw.get("task"), str) else None
+        written = raw.get("generation") if task else None
+        if task is None or not isinstance(written, dict) or "max_new_tokens" in written:
+            return raw
+        return {**raw, "generation": {**written, "max_new_tokens": task.max_new_tokens}}
+
     @model_validator(mode="after")
     def _no_idle_default(self) -> Self:
         """Take no pruner if the user chose none and the default one could end no trial."""
@@ -242,6 +252,11 @@ class StudySpec(Document):
         if document.get("semantics") == OLDEST_SEMANTICS:
             del document["semantics"]
         return document
+
+    @property
+    def writing(self) -> Generation:
+        """How its models write texts."""
+        return self.generation or Generation(max_new_tokens=self.task_info.max_new_tokens)
 
     def says_the_same(self, other: "StudySpec") -> bool:
         """Return whether another spec says the same in all that users write."""

@@ -60,6 +60,7 @@ class Task:
         label_sets: A row has any number of labels: a list, or a text that `dataset.label_separator` takes apart.
         alternatives: Sets of roles of which the data has one, none of them required by itself; () where there is no
             choice. A spec chooses by the columns that it names, else the data by those that it has.
+        max_new_tokens: The most tokens that a model writes where a spec says nothing of it.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Task:
     refuses: Mapping[str, str] = field(default_factory=dict)
     label_sets: bool = False
     alternatives: tuple[tuple[str, ...], ...] = ()
+    max_new_tokens: int = 64
 
     def choices(self, named: Collection[str]) -> list[dict[str, str]]:
         """Return what the data may be: for each possible set of roles, role -> its default column.

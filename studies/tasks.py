@@ -253,5 +253,25 @@ TASKS: Mapping[str, Task] = {
             baseline={"learning_rate": 1e-4, "batch_size": 16, "epochs": 3, "weight_decay": 0.01, "freeze_depth": 0},
             refuses=_NO_CLASSES,
         ),
+        Task(
+            name="automatic-speech-recognition",
+            about="The words of a recording.",
+            auto=("AutoModelForCTC", "AutoModelForSpeechSeq2Seq"),
+            columns={"audio": Role("audio", "audio"), "text": Role("text", "target"), **_GROUP},
+            metrics=(
+                Metric("wer", False, "Word error rate: wrong, missing and further words by all words.", generated=True),
+                Metric("cer", False, "Character error rate: the same for letters, blanks included.", generated=True),
+                Metric("loss", False, "CTC loss by letters; of a model that writes tokens, their mean cross-entropy."),
+            ),
+            # The rate and the epochs of the example for CTC in transformers on one GPU, on a small set.
+            baseline={"learning_rate": 3e-4, "batch_size": 16, "epochs": 15, "weight_decay": 0.01, "freeze_depth": 0},
+            refuses={
+                "max_length": "has no meaning here: a sound that is cut does not fit its transcript; leave it out, and "
+                "divide long recordings",
+                "label_smoothing": "has no meaning here: the CTC loss has none; leave it out",
+                "class_weighting": "has no meaning here: nothing is classified; leave it out",
+            },
+            max_new_tokens=224,
+        ),
     )
 }

@@ -21,6 +21,7 @@ import transformers as hf
 from tests.support import tiny_answers, tiny_questions, tiny_writing
 from tests.support.architecture import BPE, HIDDEN, ROTARY, SPEECH, TEXT, Architecture
 from tests.support.tiny import LABELS, tiny_bpe, tiny_csv, tiny_image, tiny_sentences, tiny_sound, tiny_tokenizer
+from tests.support.tiny_speech import SPEECH_ARCHITECTURES, tiny_speech
 
 
 def _encoder(config: Callable[[], Any], tokenizer: Callable[[Path], object] = tiny_tokenizer) -> Architecture:
@@ -145,6 +146,8 @@ ARCHITECTURES |= tiny_answers.architectures(ARCHITECTURES)
 
 ARCHITECTURES |= tiny_writing.ARCHITECTURES
 
+ARCHITECTURES |= SPEECH_ARCHITECTURES
+
 
 def _timm(architecture: str, blocks: int, **options: Any) -> Architecture:
     """Return a model of timm's: its configuration is also the processor's, and its checkpoints have a head."""
@@ -184,6 +187,7 @@ USUAL = frozenset(
         "wav2vec2",
         "gpt2-writes",
         "bart-writes",
+        "wav2vec2-ctc",
     )
 )
 USUAL |= tiny_answers.FIRST
@@ -234,3 +238,4 @@ _DATA: dict[str, Callable[[Path, int], Path]] = {
 }
 _DATA |= tiny_answers.DATA
 _DATA |= tiny_writing.DATA
+_DATA |= {"automatic-speech-recognition": tiny_speech}

@@ -10,7 +10,6 @@ from dataclasses import replace
 from luthier.studies.protocol import Assignment
 from luthier.studies.results import Batching, Evaluation
 from luthier.studies.semantics import MEASURED_ALONE
-from luthier.studies.strategy import Generation
 from luthier.studies.wire import Metrics
 from luthier.trials.errors import BadData, DamagedFile
 from luthier.trials.files import file_ref
@@ -56,7 +55,7 @@ def evaluate(assignment: Assignment, session: Session, cache: ModelCache) -> Eva
         scores = ", ".join(f"{name} {value}" for name, value in test.items())
         session.log(f"test ({len(study.data.splits['test'])} rows): {scores}")
     length = int(assignment.params["max_length"])
-    generation = assignment.spec.generation or Generation()
+    generation = assignment.spec.writing
     usage = study.task.export(study.pretrained, study.data.splits["train"], study.learned, length, generation)
     if study.batching in (Batching.EQUAL, Batching.SINGLE):
         usage = replace(usage, notes=(*usage.notes, ALONE))

@@ -16,7 +16,6 @@ from luthier.studies.results import Estimates, Inspection, Majority, ModelSummar
 from luthier.studies.semantics import BATCHING_FOUND, POOLING_PROBED
 from luthier.studies.space import Space
 from luthier.studies.spec import StudySpec
-from luthier.studies.strategy import Generation
 from luthier.trials.data.input_lengths import InputLengths
 from luthier.trials.errors import BadData
 from luthier.trials.jobs.batch_fits import batch_fits
@@ -134,7 +133,7 @@ def _inspect_model(
         return found
     params = _baseline(spec, space, name)
     longest = int(space.largest("max_length") if "max_length" in space else params["max_length"])
-    report.add(check_lookups(study, longest, spec.generation or Generation()))
+    report.add(check_lookups(study, longest, spec.writing))
     if spec.semantics >= BATCHING_FOUND:
         study.batch_as(find_batching(study, longest))
         report.add(batching_findings(name, study.batching))

@@ -256,9 +256,9 @@ def _shown(value: Value | None) -> str:
 def _difference(value: Value, expected: Value | None) -> float:
     """Return how far a value is from the expected one, by its size above 1; two that are no numbers are equal.
 
-    Texts are equal, or infinitely far. None is equal to everything.
+    Texts are equal, or infinitely far. Nothing is far from None.
     """
-    if expected is None:
+    if value is None or expected is None:
         return 0.0
     if isinstance(value, str) or isinstance(expected, str):
         return 0.0 if value == expected else math.inf

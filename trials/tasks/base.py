@@ -200,6 +200,10 @@ class TaskCode(Scoring[Learned], Export[Learned]):
         """
         return self.collate(encoded, rows), self.collate_targets(encoded, rows)
 
+    def writes(self, model: Any) -> bool:
+        """Return whether the metrics of written texts need what `generate` returns; else the answers suffice."""
+        return True
+
     def generate(self, model: Any, encoded: Encoded, rows: Sequence[int], generation: Generation) -> torch.Tensor:
         """Return the tokens that a model writes to some rows: (rows, at most `max_new_tokens`), whole, on any device.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from luthier.trials.tasks.windows import answer_question
 
-Value = float | str  # a probability or another number, or a text
+Value = float | str | None  # a probability or another number, or a text; None: too close to tell, not compared
 Values = Mapping[str, Value]  # name, such as a label -> value
 Answer = Callable[[Any], Sequence[Values]]  # example -> the values of each of its units
 PROCESSORS = {
@@ -30,7 +30,8 @@ class Usage:
     Attributes:
         tag: Its task as the hub and `transformers.pipeline` name it.
         auto: The name of its auto class in transformers.
-        kind: The argument of `pipeline` that takes its processor: tokenizer, image_processor or feature_extractor.
+        kind: The argument of `pipeline` that takes its processor: tokenizer, image_processor or feature_extractor; or
+            processor, where it is several of them.
         processor: Its processor, as it is saved with the model.
         names: The names of the values of an answer: the labels.
         code: Python code for its card, which runs in the model's folder.
@@ -191,6 +192,17 @@ def asked(model: Any, folder: str, tag: str, kind: str, **options: Any) -> Answe
     return lambda example: [answer_question(**example, tokenizer=tokenizer, model=model.eval(), **options)]
 
 
+def transcribed(model: Any, folder: str, tag: str, kind: str, **options: Any) -> Answer:
+    """Return the function that writes what is said as `transformers.pipeline` does; arguments as those of `piped`."""
+    import transformers
+
+    make: Any = transformers.pipeline
+    parts = {part: getattr(transformers, PROCESSORS[part]) for part in ("tokenizer", "feature_extractor")}
+    loaded = {part: auto.from_pretrained(folder, trust_remote_code=False) for part, auto in parts.items()}
+    recognise = make(tag, model=model, **loaded, **options)
+    return lambda sound: [{"text": recognise(sound)["text"].strip()}]
+
+
 FUNCTIONS: Mapping[str, Callable[..., Answer]] = {
     "pipeline": piped,
     "tag_words": tagged,
@@ -199,6 +211,7 @@ FUNCTIONS: Mapping[str, Callable[..., Answer]] = {
     "text_losses": read_losses,
     "written": continued,
     "rewritten": rewritten,
+    "transcribe": transcribed,
 }
 """Name -> the function (model, folder, tag, kind, options) that returns the function which answers to an example."""
 
@@ -227,8 +240,8 @@ def tag_words(words: list[str], tokenizer: Any, model: Any, space: str = "") -> 
     return tags
 
 
-def read_sound(file: str, rate: int, samples: int, least: int) -> Any:
-    """Return the start of a sound as one channel at a sampling rate, (samples,) float32; a very short one is padded."""
+def read_sound(file: str, rate: int, samples: int | None, least: int) -> Any:
+    """Return a sound, or its start, as one channel at a sampling rate, (samples,) float32, padded if very short."""
     from fractions import Fraction
 
     import numpy

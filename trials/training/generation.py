@@ -46,19 +46,21 @@ class Writing:
     @classmethod
     def at_evaluations(cls, spec: StudySpec) -> "Writing | None":
         """Return what is written at a trial's evaluations: nothing, unless the objective needs it."""
-        generation = spec.generation or Generation()
-        return cls(generation, generation.rows) if spec.task_info.is_generated(spec.objective.metric) else None
+        return cls(spec.writing, spec.writing.rows) if spec.task_info.is_generated(spec.objective.metric) else None
 
     @classmethod
     def of_winner(cls, spec: StudySpec) -> "Writing | None":
         """Return what is written of a finished model: all, where the task has metrics of written texts."""
-        return cls(spec.generation or Generation()) if spec.task_info.generates else None
+        return cls(spec.writing) if spec.task_info.generates else None
 
     def tokens(self, model: Any, task: TaskCode[Any], encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return `GENERATED` -> the tokens of some rows, (rows, max_new_tokens), on the model's device.
 
-        Behind the last token of a row is `NO_TOKEN`; a row that is not written holds `NOT_GENERATED` alone.
+        Behind the last token of a row is `NO_TOKEN`; a row that is not written holds `NOT_GENERATED` alone. Of a model
+        that writes nothing there is nothing.
         """
+        if not task.writes(model):
+            return {}
         width = self.generation.max_new_tokens
         chosen = [place for place, row in enumerate(rows) if self._is_chosen(row, len(encoded))]
         made = torch.full((len(rows), width), NOT_GENERATED, dtype=torch.int32, device=model.device)

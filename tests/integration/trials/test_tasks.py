@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +34,17 @@ class TestImageClassification(TaskContract):
 class TestAudioClassification(TaskContract):
     task = "audio-classification"
     auto_model, auto_processor = hf.AutoModelForAudioClassification, hf.AutoFeatureExtractor
+
+
+class TestAutomaticSpeechRecognition(TaskContract):
+    task = "automatic-speech-recognition"
+    auto_model, auto_processor = hf.AutoModelForCTC, hf.AutoProcessor
+    labels, has_constant = 0, False
+    largest_statistic = 100
+
+    def auto(self, folder: Path) -> Any:
+        writes = hf.AutoConfig.from_pretrained(folder).is_encoder_decoder
+        return hf.AutoModelForSpeechSeq2Seq if writes else self.auto_model
 
 
 class TestTextGeneration(TaskContract):

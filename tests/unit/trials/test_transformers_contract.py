@@ -1,6 +1,7 @@
 """The names and habits of transformers that it does not promise to keep, one test each: an upgrade fails here first."""
 
 import inspect
+from typing import Any
 
 import pytest
 import torch
@@ -125,3 +126,15 @@ def test_model_mapping_knows_the_configurations_of_an_auto_class() -> None:
     assert known == (True, False), (
         "_model_mapping tells no more what an auto class loads: trials/model/pretrained.py refuses models by it"
     )
+
+
+def test_speech_models_say_how_many_frames_a_sound_becomes() -> None:
+    """By a private method: `trials/tasks/ctc.py` asks it, so that a transcript that does not fit is refused."""
+    config = transformers.Wav2Vec2Config(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, conv_dim=[8] * 7, vocab_size=8
+    )
+    model: Any = transformers.Wav2Vec2ForCTC(config).eval()  # type: ignore[no-untyped-call]
+    for samples in (400, 719, 720, 16_000):
+        with torch.no_grad():
+            frames = model(torch.zeros(1, samples)).logits.shape[1]
+        assert int(model._get_feat_extract_output_lengths(torch.tensor(samples))) == frames
