@@ -190,4 +190,7 @@ class _Trial:
     def _logits(self, encoded: Encoded, rows: Sequence[int]) -> list[torch.Tensor]:
         """Return the logits of each row of a batch, (units, ...) each."""
         logits = self._engine.exact(encoded, rows)
+        for row in rows:
+            if row not in self._sizes:  # one that is only a neighbour
+                self._alone(row)
         return list(torch.split(logits.float(), [self._sizes[row] for row in rows]))
