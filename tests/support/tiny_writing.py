@@ -6,6 +6,7 @@ chat_template       a template of turns, as models that were trained for chat ha
 """
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,15 @@ CHAT = (
     "{% if add_generation_prompt %}<assistant>{% endif %}"
 )
 UNTIED = {"tie_word_embeddings": False}
+GPT2 = {
+    "n_embd": 32,
+    "n_head": 2,
+    "n_layer": 3,
+    "vocab_size": 320,
+    "n_positions": 64,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+}
 
 
 def _bpe(folder: Path, decoder: bool = True) -> None:
@@ -37,11 +47,7 @@ def _decoder(config: Any) -> Architecture:
 
 
 ARCHITECTURES = {
-    "gpt2-writes": _decoder(
-        lambda: hf.GPT2Config(
-            n_embd=32, n_head=2, n_layer=3, vocab_size=320, n_positions=64, bos_token_id=0, eos_token_id=0, **UNTIED
-        )
-    ),
+    "gpt2-writes": _decoder(lambda: hf.GPT2Config(**GPT2 | UNTIED)),
     "llama-writes": _decoder(lambda: hf.LlamaConfig(**ROTARY | UNTIED)),
     "qwen2-writes": _decoder(lambda: hf.Qwen2Config(**ROTARY | UNTIED)),
     "qwen3-writes": _decoder(lambda: hf.Qwen3Config(**ROTARY | UNTIED, head_dim=16)),
@@ -85,9 +91,8 @@ ARCHITECTURES |= {
     "pegasus-writes": _both(4, lambda: hf.PegasusConfig(**STACKS | SPECIALS | {"decoder_start_token_id": 1})),
 }
 T5 = _both(
-    4,
+    3,  # of four: transformers ties its head to the token table, so the topmost block always trains
     lambda: hf.T5Config(
-        **UNTIED,
         vocab_size=320,
         d_model=32,
         d_kv=16,
@@ -101,6 +106,12 @@ T5 = _both(
     ),
 )
 """A T5, whose encoder and decoder are blocks of one backbone."""
+ARCHITECTURES |= {
+    "t5-writes": T5,
+    "tied-gpt2-writes": replace(
+        ARCHITECTURES["gpt2-writes"], blocks=2, config=lambda: hf.GPT2Config(**GPT2, tie_word_embeddings=True)
+    ),
+}
 
 
 def prompts(folder: Path, rows: int = 24) -> Path:
