@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import transformers as hf
 
+from tests.support import tiny_masks
 from tests.support.architecture import BPE, HIDDEN, ROTARY, SPEECH, TEXT, Architecture
 from tests.support.tiny import LABELS, tiny_bpe, tiny_csv, tiny_image, tiny_sentences, tiny_sound, tiny_tokenizer
 
@@ -139,6 +140,7 @@ ARCHITECTURES |= {
     f"{name}-tokens": replace(ARCHITECTURES[name], task="token-classification")
     for name in ("bert", "roberta", "distilbert", "electra", "deberta", "deberta-v2", "modernbert")
 }
+ARCHITECTURES |= tiny_masks.ARCHITECTURES
 
 
 def _timm(architecture: str, blocks: int, **options: Any) -> Architecture:
@@ -165,6 +167,7 @@ TIMM: dict[str, Architecture] = {  # these need timm, and torchvision, which has
 USUAL = frozenset(
     ("bert", "roberta", "deberta-v2", "modernbert", "gpt2", "llama", "bert-tokens", "vit", "resnet", "swin", "wav2vec2")
 )
+USUAL |= {"segformer"}
 """One of each way in which models are built: `make test` tries these, and `make test-all` every architecture."""
 
 
@@ -206,3 +209,4 @@ _DATA: dict[str, Callable[[Path, int], Path]] = {
     "image-classification": partial(_files, "image", tiny_image),
     "audio-classification": partial(_files, "audio", tiny_sound),
 }
+_DATA |= tiny_masks.DATA

@@ -107,10 +107,10 @@ def load_data(
     if dataset.limit is not None:
         rows = sample(given, dataset.limit, seed, dataset.draw == "stable", digest)
         given = {name: split.take(rows[name]) for name, split in given.items()}
-    if media is not None:
-        if verify and dataset.unreadable == "refuse":
-            media.try_rest(roles[media.role], [split.columns[media.role] for split in given.values()])
-        findings += media.findings
+    for files in media:
+        if verify and dataset.unreadable == "refuse" and files.role in roles:
+            files.try_rest(roles[files.role], [split.columns[files.role] for split in given.values()])
+        findings += files.findings
     inputs = {name: split.columns for name, split in given.items()}
     first = first_rows(inputs, digest) if semantics >= INPUTS_UNITED else {}
     splits = draw_splits(given, dataset, seed, first.get("train"), digest)
@@ -122,20 +122,21 @@ def load_data(
         findings += repeat_findings(given, tables, rows, first, targets) if first else ()
         declared = any(column in tables["train"].class_names for column in learned.values())
         findings += targets.findings({name: split.targets for name, split in splits.items()}, declared)
-    left_out = None if media is None else media.left_out
+    left_out = "".join(files.left_out for files in media if files.left_out is not None) or None
     return Data(splits, targets, _fingerprint(splits, targets, left_out, digest), tuple(findings))
 
 
-def _usable_tables(dataset: Dataset, roles: Mapping[str, str]) -> tuple[dict[str, Table], Usable | None]:
-    """Return the given splits' tables, checked, and what is known of their images or sounds. Raises BadData."""
+def _usable_tables(dataset: Dataset, roles: Mapping[str, str]) -> tuple[dict[str, Table], list[Usable]]:
+    """Return the given splits' tables, checked, and what is known of their images, sounds and masks. Raises BadData."""
     tables = _tables(dataset, roles)
     _check_columns(tables, roles)
-    role = media_role(roles)
-    if role is None:
-        return tables, None
-    media = usable_tables(tables, role, roles[role], dataset.unreadable == "skip")
-    _check_columns(media.tables, roles)
-    return media.tables, media
+    media = []
+    for role in (media_role(roles), "mask"):
+        if role is not None and role in roles:
+            media.append(usable_tables(tables, role, roles[role], dataset.unreadable == "skip"))
+            tables = media[-1].tables
+            _check_columns(tables, roles)
+    return tables, media
 
 
 def _given_splits(

@@ -98,7 +98,7 @@ def _decoded(item: Path | bytes, small: bool = False) -> Image.Image:
             if small:
                 image.draft("RGB", (1, 1))
             image.load()
-            decoded = _rgb(_upright(image))
+            decoded = _rgb(upright(image))
     except Image.DecompressionBombError:
         reason = f"has more than {Image.MAX_IMAGE_PIXELS:,} pixels"
         raise Unreadable(reason, "scale it down, or remove its row") from None
@@ -116,7 +116,7 @@ def _decoded(item: Path | bytes, small: bool = False) -> Image.Image:
     return decoded
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
     """Return the image turned as its EXIF data says; broken EXIF data is ignored."""
     with contextlib.suppress(OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error):
         return ImageOps.exif_transpose(image)

@@ -5,7 +5,6 @@ must not show in the middle of a search, nor one a restart. Files are tried in t
 """
 
 import hashlib
-import itertools
 import json
 import os
 import re
@@ -13,17 +12,19 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
 from luthier.studies.findings import Finding, note, warning
+from luthier.trials.data.masks import try_mask
 from luthier.trials.data.media import Unreadable, try_audio, try_image
 from luthier.trials.data.media_paths import Fault, Item, located, whereabouts
 from luthier.trials.data.media_tree import listed
 from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
 
-_TRIES: Mapping[str, Callable[[Item], bool]] = {"image": try_image, "audio": try_audio}
+_TRIES: Mapping[str, Callable[[Item], bool]] = {"image": try_image, "audio": try_audio, "mask": try_mask}
 _THREADS = 4
 _NAMED = 10  # files that a message names
 _OF_EACH = re.compile("remove|paths start from|check the path")  # cures that say less than `_CURE`
@@ -36,7 +37,7 @@ class Usable:
 
     Attributes:
         tables: Split -> its table, without the rows that are left out.
-        role: "image" or "audio".
+        role: "image", "audio" or "mask".
         left_out: SHA-256 of the names of the rows that are left out, None where there are none.
         findings: What is left out, and what is silent.
     """
@@ -72,7 +73,7 @@ def usable_tables(tables: Mapping[str, Table], role: str, column: str, skip: boo
 
     Args:
         tables: Split -> its table, with the column.
-        role: "image" or "audio".
+        role: "image", "audio", or "mask", whose files are all tried here.
         column: Of paths, bytes, or the dictionaries of both that the `datasets` library writes.
         skip: Leave out the rows whose files cannot be used; every file is then tried here.
 
@@ -81,7 +82,7 @@ def usable_tables(tables: Mapping[str, Table], role: str, column: str, skip: boo
     """
     found = {name: [located(table, column, cell) for cell in table.columns[column]] for name, table in tables.items()}
     findings: list[Finding] = []
-    if skip or any(isinstance(item, Fault) for items in found.values() for item in items):
+    if skip or role == "mask" or any(isinstance(item, Fault) for items in found.values() for item in items):
         found, findings = _tried(tables, found, role)  # what is missing and what is broken are told together
     if not skip:
         _check(tables, found, role)
@@ -124,13 +125,9 @@ def _tried(
             name = f"{item} " if isinstance(item, Path) and not is_named else ""
             return Fault(f"{name}{error}; {error.cure}"), True
 
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with warnings.catch_warnings(), ThreadPoolExecutor(min(_THREADS, processors)) as pool:
-        warnings.simplefilter("ignore")
-        results = {
-            name: list(pool.map(tried, items, itertools.repeat(bool(tables[name].rows_named))))
-            for name, items in found.items()
-        }
+    results = {
+        name: in_threads(partial(tried, is_named=bool(tables[name].rows_named)), items) for name, items in found.items()
+    }
     silent = [
         f"{table.name}/{table.where(row)}" if table.rows_named else f"{table.name}, {table.where(row)}"
         for name, table in tables.items()
@@ -142,6 +139,14 @@ def _tried(
     cure = "Listen to them, and replace or remove what should not be silent."
     said = [warning("silent-sounds", text, cure, len(silent), silent)] if silent else []
     return {name: [item for item, _ in items] for name, items in results.items()}, said
+
+
+def in_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """Return a function's results for files that it decodes, in their order; warnings of decoders are ignored."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(_THREADS, processors)) as pool:
+        warnings.simplefilter("ignore")
+        return list(pool.map(function, items))
 
 
 def _faults(tables: Mapping[str, Table], found: Mapping[str, list[Any]]) -> list[tuple[Table, str, str]]:

@@ -94,7 +94,26 @@ def heard(model: Any, folder: str, tag: str, kind: str, **options: Any) -> Answe
     return lambda sound: [hear(sound, extractor, model.eval(), **options)]
 
 
-FUNCTIONS: Mapping[str, Callable[..., Answer]] = {"pipeline": piped, "tag_words": tagged, "hear": heard}
+def segmented(model: Any, folder: str, tag: str, kind: str) -> Answer:
+    """Return the function that answers as `segment` does, averaged over pixels; arguments as those of `piped`."""
+    from transformers import AutoImageProcessor
+
+    auto: Any = AutoImageProcessor
+    processor = auto.from_pretrained(folder, trust_remote_code=False)
+
+    def answer(image: Any) -> list[Values]:
+        means = segment(image, processor, model.eval()).double().mean((1, 2)).tolist()
+        return [{model.config.id2label[k]: mean for k, mean in enumerate(means)}]
+
+    return answer
+
+
+FUNCTIONS: Mapping[str, Callable[..., Answer]] = {
+    "pipeline": piped,
+    "tag_words": tagged,
+    "hear": heard,
+    "segment": segmented,
+}
 """Name -> the function (model, folder, tag, kind, options) that returns the function which answers to an example."""
 
 
@@ -149,3 +168,14 @@ def hear(sound: Any, extractor: Any, model: Any, samples: int) -> dict[str, floa
     with torch.no_grad():
         scores = model(input_features=inputs["input_features"]).logits[0].softmax(-1).tolist()
     return {model.config.id2label[k]: score for k, score in enumerate(scores)}
+
+
+def segment(image: Any, processor: Any, model: Any) -> Any:
+    """Return the probability of each class for each pixel of an RGB image: (classes, height, width)."""
+    import torch
+
+    inputs = processor(images=image, return_tensors="pt")
+    with torch.no_grad():
+        logits = model(pixel_values=inputs["pixel_values"]).logits
+    size = (image.height, image.width)
+    return torch.nn.functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)[0].softmax(0)
