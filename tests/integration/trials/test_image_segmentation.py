@@ -14,6 +14,7 @@ from PIL import Image
 from sklearn.metrics import jaccard_score
 
 from luthier.studies.protocol import Assignment, AssignmentKind, Checkpoint
+from luthier.studies.semantics import NEWEST_SEMANTICS
 from luthier.trials.data.augmentation import draw_change
 from luthier.trials.data.mask_targets import MaskTargets
 from luthier.trials.data.masks import IGNORED
@@ -156,7 +157,7 @@ def _work(assign: Callable[..., Assignment], tmp_path: Path, **fields: Any) -> C
 def test_a_winner_answers_in_its_pipeline_and_beats_an_early_model(
     assign: Callable[..., Assignment], tmp_path: Path
 ) -> None:
-    make, warm = _work(assign, tmp_path), ModelCache()
+    make, warm = _work(assign, tmp_path, semantics=NEWEST_SEMANTICS), ModelCache()
     found = inspect(make(AssignmentKind.INSPECT), Memory(tmp_path / "inspection"), warm)
     assert found.label_names == ["ground", "box"]
     assert found.majority is not None
@@ -171,7 +172,7 @@ def test_a_winner_answers_in_its_pipeline_and_beats_an_early_model(
         sessions[side], tests[side] = session, evaluation.test
     assert tests["challenger"]["mean_iou"] > 0.75 > tests["champion"]["mean_iou"]
     assert tests["challenger"]["mean_iou"] > (found.majority.test or {})["mean_iou"] + 0.2
-    assert any("predictions for 12 test rows are the recorded ones" in line for line in sessions["challenger"].logs)
+    assert any("predictions for 12 test rows are the recorded ones" in line for line in sessions["challenger"].lines)
 
     folder = tmp_path / "winner"
     unpack_tar(sessions["challenger"].folder / NAME, folder)
@@ -206,7 +207,9 @@ def test_pieces_of_an_augmented_batch_add_up(assign: Callable[..., Assignment], 
     loss, gradients = opened.loss(encoded, make().params), []
     for size in (4, 1):
         random.seed(1)
-        engine = Engine(model, opened.task, MicroBatch(size), loss)
+        micro_batch = MicroBatch()
+        micro_batch.lower(size)
+        engine = Engine(model, opened.task, micro_batch, loss)
         total = engine.gradient(encoded, [3, 0, 3, 1])
         gradients.append((float(total), torch.cat([p.grad.flatten() for p in engine.trained if p.grad is not None])))
     assert gradients[0][0] == pytest.approx(gradients[1][0], rel=1e-5)
