@@ -39,7 +39,7 @@ class Usable:
         tables: Split -> its table, without the rows that are left out.
         role: "image", "audio" or "mask".
         left_out: SHA-256 of the names of the rows that are left out, None where there are none.
-        findings: What is left out, and what is silent.
+        findings: What is left out, and what is silent or transparent.
     """
 
     tables: dict[str, Table]
@@ -48,7 +48,7 @@ class Usable:
     findings: list[Finding] = field(default_factory=list)
 
     def try_rest(self, column: str, chosen: Iterable[Sequence[Item]]) -> None:
-        """Try the rows that were chosen of the tables, and add to the findings how many are silent.
+        """Try the rows that were chosen of the tables, and add to the findings how many are silent or transparent.
 
         Args:
             column: The column of images or sounds.
@@ -63,9 +63,9 @@ class Usable:
             rows = [row for row, item in enumerate(table.columns[column]) if id(item) in wanted]
             tables[split] = _taken(table, rows)
         found = {split: table.columns[column] for split, table in tables.items()}
-        tried, silent = _tried(tables, found, self.role)
+        tried, odd = _tried(tables, found, self.role)
         _check(tables, tried, self.role)
-        self.findings.extend(silent)
+        self.findings.extend(odd)
 
 
 def usable_tables(tables: Mapping[str, Table], role: str, column: str, skip: bool) -> Usable:
@@ -114,7 +114,7 @@ def _taken(table: Table, rows: list[int]) -> Table:
 def _tried(
     tables: Mapping[str, Table], found: Mapping[str, list[Any]], role: str
 ) -> tuple[dict[str, list[Any]], list[Finding]]:
-    """Return the items, with faults in the place of those that cannot be used, and the finding on silent ones."""
+    """Return the items, faults in the place of those that cannot be used, and the finding on odd ones."""
 
     def tried(item: Any, is_named: bool) -> tuple[Any, bool]:
         if isinstance(item, Fault):
@@ -128,17 +128,25 @@ def _tried(
     results = {
         name: in_threads(partial(tried, is_named=bool(tables[name].rows_named)), items) for name, items in found.items()
     }
-    silent = [
+    odd = [
         f"{table.name}/{table.where(row)}" if table.rows_named else f"{table.name}, {table.where(row)}"
         for name, table in tables.items()
-        for row, (_, heard) in enumerate(results[name])
-        if not heard
+        for row, (_, is_usual) in enumerate(results[name])
+        if not is_usual
     ]
-    total = sum(map(len, found.values()))
-    text = f"{len(silent):,} of {total:,} sounds are silent from beginning to end: {listed(silent, _NAMED)}."
-    cure = "Listen to them, and replace or remove what should not be silent."
-    said = [warning("silent-sounds", text, cure, len(silent), silent)] if silent else []
+    said = [_oddity(odd, sum(map(len, found.values())), role)] if odd else []
     return {name: [item for item, _ in items] for name, items in results.items()}, said
+
+
+def _oddity(odd: list[str], total: int, role: str) -> Finding:
+    """Return the finding on usable files that are odd: silent sounds, images with transparent pixels."""
+    if role == "image":
+        text = f"{len(odd):,} of {total:,} images have transparent pixels: {listed(odd, _NAMED)}."
+        cure = "Models see the colours below them, as transformers.pipeline does; lay images on a background before."
+        return note("transparent-images", text, len(odd), odd, cure)
+    text = f"{len(odd):,} of {total:,} sounds are silent from beginning to end: {listed(odd, _NAMED)}."
+    cure = "Listen to them, and replace or remove what should not be silent."
+    return warning("silent-sounds", text, cure, len(odd), odd)
 
 
 def in_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Semantic segmentation: masks follow their images, metrics are the reference's, and a winner's pipeline answers alike."""
+"""Segmentation: masks follow their images, metrics are the reference's, and so are a winner's pixels."""
 
 import json
 import random

@@ -131,7 +131,7 @@ def test_a_mask_lies_upright_as_its_image_does(tmp_path: Path) -> None:
     Image.fromarray(numpy.rot90(image).copy()).save(tmp_path / "0.png", exif=exif)
     assert sum(load(source).rows.values()) == 16
     Image.fromarray(mask.T.copy()).save(tmp_path / "0_mask.png")
-    with pytest.raises(BadData, match="row 1 .line 2.: the image has 40 by 48 pixels, its mask 48 by 40"):
+    with pytest.raises(BadData, match=r"row 1 \(line 2\): the image has 40 by 48 pixels, its mask 48 by 40"):
         load(source)
 
 
@@ -229,3 +229,14 @@ def test_another_mask_is_other_data(tmp_path: Path) -> None:
     mask[0, 0] = 1 - mask[0, 0]
     Image.fromarray(mask).save(tmp_path / "0_mask.png")
     assert load(source).fingerprint != before
+
+
+def test_images_with_transparent_pixels_are_told(tmp_path: Path) -> None:
+    source = write_pairs(tmp_path, 16)
+    for i, alpha in ((2, 0), (3, 255)):
+        image = Image.open(tmp_path / f"{i}.png").convert("RGBA")
+        image.putpixel((0, 0), (0, 0, 0, alpha))
+        image.save(tmp_path / f"{i}.png")
+    (finding,) = about(load(source), "transparent-images")
+    assert finding.message.startswith("1 of 16 images have transparent pixels: ")
+    assert "row 3" in finding.message
