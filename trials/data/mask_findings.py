@@ -1,4 +1,4 @@
-"""Findings about masks: classes that are not trained or not there, grey values, one mask for several images.
+"""Findings about masks: classes that are not trained or not there, grey values, one mask for several images."""
 
 from collections.abc import Mapping, Sequence
 
