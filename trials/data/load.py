@@ -17,6 +17,7 @@ from luthier.studies.tasks import TASKS
 from luthier.trials.data.columns import COLUMN_READERS, read_groups, text_findings
 from luthier.trials.data.containers import standard_tables
 from luthier.trials.data.folder_splits import choose_folders
+from luthier.trials.data.mask_folders import pair_tables
 from luthier.trials.data.media_columns import Usable, usable_tables
 from luthier.trials.data.media_tree import listed
 from luthier.trials.data.repeat_findings import repeat_findings
@@ -198,6 +199,13 @@ def _tables(dataset: Dataset, roles: Mapping[str, str]) -> dict[str, Table]:
             standard.pop("test", None)
         chosen = _choose(standard | named, parts, "table")
         return {split: read_part(parts[name], f"{source} ({name})", roles, path) for split, name in chosen.items()}
+    if isinstance(located, LocalFolder) and "mask" in roles:
+        if pairs := pair_tables(located.folder, str(source), *path):
+            chosen = _choose({"train": "train"} | standard_tables(pairs) | named, pairs, "folder")
+            if dataset.test == 0:
+                chosen.pop("test", None)
+            return {split: pairs[name] for split, name in chosen.items()}
+        return {"train": read(located, roles)}
     role = media_role(roles)
     if isinstance(located, LocalFolder) and role is not None:
         found = choose_folders(located.folder, source, role, named, dataset.test != 0, *path)

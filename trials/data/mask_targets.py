@@ -23,7 +23,7 @@ from luthier.trials.data.targets import Targets
 from luthier.trials.errors import BadData
 
 NAMES = "id2label.json"
-"""The file beside a table that names the classes: {"0": "road", "1": "sky"} or ["road", "sky"]."""
+"""The file beside a table, or a folder above, that names the classes: {"0": "road", "1": "sky"} or ["road", "sky"]."""
 _NAMED = 10  # rows that a message names
 
 
@@ -182,8 +182,9 @@ def class_names(table: Table, column: str) -> list[str]:
     """
     if column in table.class_names:
         return list(table.class_names[column])
-    file = None if table.folder is None else table.folder / NAMES
-    if file is None or not file.is_file():
+    places = [] if table.folder is None else [table.folder, table.folder.parent]
+    file = next((place / NAMES for place in places if (place / NAMES).is_file()), None)
+    if file is None:
         return []
     try:
         names = _by_id(json.loads(file.read_text(encoding="utf-8")))

@@ -240,3 +240,53 @@ def test_images_with_transparent_pixels_are_told(tmp_path: Path) -> None:
     (finding,) = about(load(source), "transparent-images")
     assert finding.message.startswith("1 of 16 images have transparent pixels: ")
     assert "row 3" in finding.message
+
+
+def _folders(folder: Path, rows: int = 16, ending: str = "") -> Path:
+    """Write `images` and `masks` into a folder."""
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    for i in range(rows):
+        image, mask = pair(i)
+        Image.fromarray(image).save(folder / "images" / f"{i}.bmp")
+        Image.fromarray(mask).save(folder / "masks" / f"{i}{ending}.png")
+    return folder
+
+
+@pytest.mark.parametrize("ending", ["", "_mask"])
+def test_folders_of_images_and_masks_are_read_by_their_names(ending: str, tmp_path: Path) -> None:
+    found = load(_folders(tmp_path / "data", ending=ending))
+    assert found.rows == {"train": 8, "validation": 4, "test": 4}
+    for split in found.splits.values():
+        for image, mask in zip(split.columns["image"], split.targets, strict=True):
+            assert mask.item.stem == f"{image.stem}{ending}"
+
+
+def test_folders_of_splits_are_read_with_the_names_above_them(tmp_path: Path) -> None:
+    for split, rows in (("train", 12), ("val", 6), ("test", 4)):
+        _folders(tmp_path / split, rows)
+    (tmp_path / "id2label.json").write_text(json.dumps(["ground", "box"]))
+    found = load_data(Dataset.model_validate({"source": str(tmp_path)}), "image-segmentation", 0, verify=True)
+    assert found.rows == {"train": 12, "validation": 6, "test": 4}
+    assert found.label_names == ["ground", "box"]
+    source = {"train": str(tmp_path / "train"), "validation": str(tmp_path / "val")}
+    found = load_data(Dataset.model_validate({"source": source, "test": 0}), "image-segmentation", 0)
+    assert found.rows == {"train": 12, "validation": 6, "test": 0}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda folder: (folder / "masks" / "3.png").unlink(), "1 files of images have none of the same name in masks"),
+        (lambda folder: (folder / "images" / "3.bmp").unlink(), "1 files of masks have none of the same name in image"),
+        (lambda folder: (folder / "images" / "3.png").write_bytes(b"x"), "images holds 3.bmp and 3.png; remove one"),
+        (lambda folder: (folder / "masks").rename(folder / "labels"), "holds neither a table nor the folders images"),
+        (lambda folder: (folder / "masks" / "3.png").write_bytes(b"x"), "images/3.bmp: "),
+    ],
+)
+def test_folders_that_do_not_fit_are_refused(change: Callable[[Path], object], said: str, tmp_path: Path) -> None:
+    folder = _folders(tmp_path / "data")
+    change(folder)
+    with pytest.raises(BadData) as error:
+        load(folder)
+    assert said in error.value.message
