@@ -2,6 +2,7 @@
 
 import json
 import random
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,20 +14,27 @@ import transformers as hf
 from PIL import Image
 from sklearn.metrics import jaccard_score
 
+from luthier.studies.promotion import Promote, randomization
 from luthier.studies.protocol import Assignment, AssignmentKind, Checkpoint
 from luthier.studies.semantics import NEWEST_SEMANTICS
 from luthier.trials.data.augmentation import draw_change
+from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.mask_targets import MaskTargets
 from luthier.trials.data.masks import IGNORED
 from luthier.trials.files import file_ref
+from luthier.trials.jobs import replicates
 from luthier.trials.jobs.compare import compare
 from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.inspect import inspect
 from luthier.trials.jobs.packed_model import NAME
+from luthier.trials.jobs.predictions import Predictions
+from luthier.trials.jobs.replicates import Replicates
 from luthier.trials.jobs.train import train
 from luthier.trials.tasks.encoded_images import fixed_size
 from luthier.trials.tasks.image_segmentation import ImageSegmentation
 from luthier.trials.tasks.pixels import PixelEntropy, pixel_scores, pixel_statistics, reduced
+from luthier.trials.tasks.statistics import Statistics
+from luthier.trials.training import collector, engine
 from luthier.trials.training.engine import Engine
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.model_cache import ModelCache
@@ -36,6 +44,7 @@ from tests.support.tiny_masks import pair, write_pairs
 from tests.support.trials import Memory
 
 task = ImageSegmentation()
+NOTHING = Encoded(columns={}, padding={}, targets={}, lengths=[], longest=0)
 
 
 def _random(seed: int, classes: int, sizes: list[tuple[int, int]], present: int) -> tuple[torch.Tensor, list[Any]]:
@@ -209,9 +218,9 @@ def test_pieces_of_an_augmented_batch_add_up(assign: Callable[..., Assignment], 
         random.seed(1)
         micro_batch = MicroBatch()
         micro_batch.lower(size)
-        engine = Engine(model, opened.task, micro_batch, loss)
-        total = engine.gradient(encoded, [3, 0, 3, 1])
-        gradients.append((float(total), torch.cat([p.grad.flatten() for p in engine.trained if p.grad is not None])))
+        computer = Engine(model, opened.task, micro_batch, loss)
+        total = computer.gradient(encoded, [3, 0, 3, 1])
+        gradients.append((float(total), torch.cat([p.grad.flatten() for p in computer.trained if p.grad is not None])))
     assert gradients[0][0] == pytest.approx(gradients[1][0], rel=1e-5)
     assert torch.allclose(gradients[0][1], gradients[1][1], rtol=1e-3, atol=1e-6)
 
@@ -223,3 +232,80 @@ def test_a_model_of_other_classes_is_compared_by_label() -> None:
     answers = task.translated(reduced(logits, mask, torch.tensor([[1, 4]])), own, today)
     scores = pixel_scores(pixel_statistics(answers))
     assert scores == {"mean_iou": pytest.approx((1 / 3 + 0 + 1 / 2) / 3), "pixel_accuracy": 0.5, "loss": None}
+
+
+def test_no_logits_are_kept(assign: Callable[..., Assignment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "EVALUATION_BATCH", {"cuda": 4, "cpu": 4})
+    monkeypatch.setattr(collector, "HELD_BYTES", 0)
+    alive: list[Any] = []
+    sizes, most = set(), 0
+
+    def watched(outputs: Any, targets: Any) -> Any:
+        alive.append(weakref.ref(outputs["logits"]))
+        answers = task.answers(outputs, targets)
+        sizes.add(sum(values[0].numel() for values in answers.values()))
+        return answers
+
+    def count() -> None:
+        nonlocal most
+        most = max(most, sum(reference() is not None for reference in alive))
+
+    opened = ModelCache().open(_work(assign, tmp_path)())
+    monkeypatch.setattr(opened.task, "answers", watched)
+    computer = Engine(opened.pretrained.model, opened.task, MicroBatch())
+    found = computer.evaluate(opened.encoded("train", 64), opened.data.targets, tick=count)
+    assert len(alive) == 5
+    assert most <= 1
+    assert sizes == {256 * 2 + 256 + 1 + 2}, "counts by true and predicted class, not pixels"
+    assert max(values[0].numel() for values in found.units.values()) == 2
+
+
+@pytest.mark.parametrize("augmentation", ["standard", "trivial"])
+def test_an_augmented_trial_repeats_itself(
+    assign: Callable[..., Assignment], tmp_path: Path, augmentation: str
+) -> None:
+    work, warm = _work(assign, tmp_path, augmentation=augmentation)(epochs=1), ModelCache()
+    sessions = [Memory(tmp_path / f"{run}") for run in range(2)]
+    assert all(train(work, session, warm).status == "complete" for session in sessions)
+    assert sessions[0].metrics == sessions[1].metrics
+    plain = Memory(tmp_path / "plain")
+    train(_work(assign, tmp_path)(epochs=1), plain, warm)
+    assert plain.metrics != sessions[0].metrics
+
+
+def _promoted(assign: Callable[..., Assignment], folder: Path, runs: int, misses: tuple[float, float]) -> float:
+    """Return the share of runs in which a challenger is promoted; each model misses about such shares of pixels."""
+    won = 0
+    spec = {"task": "image-segmentation", "dataset": {"source": "none"}, "semantics": NEWEST_SEMANTICS}
+    for run in range(runs):
+        draw = numpy.random.default_rng(run)
+        shares = draw.dirichlet([4, 1, 1], 60)  # of three classes in 60 images
+        true = torch.from_numpy((shares * 1000).astype(int))
+        models = []
+        for miss in misses:
+            missed = torch.from_numpy(numpy.clip(miss * draw.gamma(2, 0.5, (60, 3)), 0, 1))
+            right = (true * (1 - missed)).long()
+            said = right + (true - right).roll(1, 1)
+            units = {"right": right, "predicted": said, "labelled": true, "nll": torch.zeros(60).double()}
+            models.append(Predictions(task, MaskTargets(("a", "b", "c")), NOTHING, Statistics(units, {})))
+        drawn = Replicates(assign(spec=spec, seed=run), Memory(folder), models[0], models[1], None).draw()
+        champion, challenger = (model.scores()["mean_iou"] or 0.0 for model in models)
+        test = randomization(challenger - champion, *drawn, Promote().confidence)
+        won += test.p_value <= 1 - Promote().confidence
+    return won / runs
+
+
+@pytest.mark.full
+def test_an_equal_challenger_is_promoted_in_at_most_five_percent_of_runs(
+    assign: Callable[..., Assignment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicates, "REPLICATES", 39)
+    share = _promoted(assign, tmp_path, 200, (0.2, 0.2))
+    assert share <= 0.05 + 2 * (0.05 * 0.95 / 200) ** 0.5, "two standard deviations of the share of 200 runs"
+
+
+def test_a_better_challenger_is_promoted(
+    assign: Callable[..., Assignment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicates, "REPLICATES", 99)
+    assert _promoted(assign, tmp_path, 10, (0.3, 0.2)) >= 0.8
