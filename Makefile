@@ -6,11 +6,15 @@ BIN := .venv/bin
 BASE := .venv/.installed-worker
 DEV := .venv/.installed-dev
 DEMO := .venv/.installed-demo
+TIMM := .venv-timm/.installed
+
+# torchvision has no build for every torch: change the three together, and name CPU builds where pip's index has them.
+TIMM_VERSIONS ?= torch==2.14.1 torchvision==0.29.1 timm==1.0.31
 
 JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=25 --durations-min=1
 
-.PHONY: help install demo serve test test-all coverage test-learning test-docker lint docs lock bench bench-trainer bench-promotion clean
+.PHONY: help install demo serve test test-all coverage test-learning test-timm test-docker lint docs lock bench bench-trainer bench-promotion clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -29,7 +33,7 @@ test: $(DEV) ## unit and integration tests and a short slice of the acceptance t
 
 test-all: $(DEV) ## every test that needs no network and no Docker, on both databases; prints the coverage
 	$(BIN)/python -m coverage erase
-	$(PYTEST) -m 'not learning and not docker' --cov --cov-report=
+	$(PYTEST) -m 'not learning and not docker and not timm' --cov --cov-report=
 	@$(MAKE) -s coverage
 
 coverage: $(DEV) ## how many lines the last `make test-all` ran, a package at a time
@@ -39,6 +43,9 @@ coverage: $(DEV) ## how many lines the last `make test-all` ran, a package at a 
 
 test-learning: $(DEV) ## real models on real data: a study a task reaches a known accuracy; minutes
 	$(BIN)/python -m pytest -q -m learning tests/acceptance/learning
+
+test-timm: $(TIMM) ## models of timm (VGG, ResNet, ViT, ...) in .venv-timm, with a torchvision and its torch: some 7 GB
+	.venv-timm/bin/python -m pytest -q -m timm --timeout 600 tests/integration/trials
 
 test-docker: $(DEV) $(DEMO) ## the images and `docker compose up`, on an engine of its own where it finds none; minutes
 	docker/ci/run.sh
@@ -72,8 +79,8 @@ bench-trainer: $(DEV) ## the same trials through the Trainer's own search and th
 bench-promotion: $(DEV) ## how often a schedule replaces its champion, simulated
 	$(BIN)/python benchmarks/promotion.py --json
 
-clean: ## remove .venv and the caches; studies stay
-	rm -rf .venv site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+clean: ## remove the environments and the caches; studies stay
+	rm -rf .venv .venv-timm site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 $(BASE): pyproject.toml requirements.lock .ci/setup.sh
 	.ci/setup.sh worker
@@ -81,6 +88,10 @@ $(BASE): pyproject.toml requirements.lock .ci/setup.sh
 
 $(DEV): $(BASE)
 	.ci/setup.sh worker,dev
+	@touch $@
+
+$(TIMM): pyproject.toml requirements.lock .ci/setup.sh Makefile
+	VENV=.venv-timm TORCH="$(TIMM_VERSIONS)" .ci/setup.sh worker,dev
 	@touch $@
 
 $(DEMO): $(BASE) examples/fetch.py

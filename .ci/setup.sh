@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # Makes .venv and installs Luthier into it:  .ci/setup.sh EXTRAS   (worker | worker,dev)
 #
+# VENV     another folder than .venv
 # PYTHON   the interpreter (3.11 or newer); else the newest python3 on the PATH
-# TORCH    what pip is to install as torch; else a CPU build where there is no NVIDIA driver, the default build
-#          where there is one. Another package index is pip's own setting: PIP_EXTRA_INDEX_URL.
+# TORCH    what pip is to install as torch, and beside it what must suit it; else a CPU build where there is no NVIDIA
+#          driver, the default build where there is one. Another package index is pip's own setting: PIP_EXTRA_INDEX_URL.
 # VERSIONS locked (the default: requirements.lock), newest or lowest: those that pyproject.toml allows
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 extras=${1:-worker}
+venv=${VENV:-.venv}
 tested_torch=2.13.0
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -27,7 +29,7 @@ find_python() {
     return 1
 }
 
-if ! [ -x .venv/bin/python ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+if ! [ -x "$venv"/bin/python ] || ! "$venv"/bin/python -m pip --version >/dev/null 2>&1; then
     python=$(find_python) || python=
     if { [ -z "$python" ] || ! complete "$python"; } && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         say "installing python3 and python3-venv with apt-get"
@@ -37,18 +39,19 @@ if ! [ -x .venv/bin/python ] || ! .venv/bin/python -m pip --version >/dev/null 2
     fi
     [ -n "$python" ] || die "Python 3.11 or newer is needed (found: $(${PYTHON:-python3} --version 2>&1 || true)). Install it, or name one: make PYTHON=/path/to/python3.12"
     complete "$python" || die "$python has no venv module. On Debian or Ubuntu: sudo apt-get install python3-venv"
-    say "making .venv with $("$python" --version)"
-    "$python" -m venv --clear .venv
+    say "making $venv with $("$python" --version)"
+    "$python" -m venv --clear "$venv"
 fi
 
-pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }
-installed_torch() { .venv/bin/python -c 'from importlib.metadata import version; print("torch==" + version("torch"))' 2>/dev/null; }
+pip() { "$venv"/bin/python -m pip --disable-pip-version-check "$@"; }
+installed_torch() { "$venv"/bin/python -c 'from importlib.metadata import version; print("torch==" + version("torch"))' 2>/dev/null; }
 
-if ! installed_torch >/dev/null; then
-    if [ -n "${TORCH:-}" ]; then
-        say "installing $TORCH"
-        pip install -q "$TORCH"
-    elif nvidia-smi -L >/dev/null 2>&1; then
+if [ -n "${TORCH:-}" ]; then
+    read -ra wanted <<<"$TORCH"
+    say "installing ${wanted[*]}"
+    pip install -q "${wanted[@]}"
+elif ! installed_torch >/dev/null; then
+    if nvidia-smi -L >/dev/null 2>&1; then
         say "an NVIDIA driver is here: installing torch $tested_torch with CUDA"
         pip install -q "torch==$tested_torch"
     else
@@ -64,13 +67,13 @@ fi
 # The lock's versions without its hashes, which pip would then ask of our own folder, too. Whatever else is installed,
 # now or later by the Makefile, leaves this torch alone.
 versions=${VERSIONS:-locked}
-{ [ "$versions" != locked ] || sed -n 's/^\([a-z0-9].*\) \\$/\1/p' requirements.lock; installed_torch; } >.venv/constraints.txt
+{ [ "$versions" != locked ] || sed -n 's/^\([a-z0-9].*\) \\$/\1/p' requirements.lock; installed_torch; } >"$venv"/constraints.txt
 say "installing Luthier and what it needs ($extras, $versions versions)"
 case $versions in
-locked | newest) pip install -q -e ".[$extras]" -c .venv/constraints.txt ;;
+locked | newest) pip install -q -e ".[$extras]" -c "$venv"/constraints.txt ;;
 lowest)
     pip install -q uv
-    .venv/bin/uv pip install -q --python .venv/bin/python --resolution lowest-direct -c .venv/constraints.txt -e ".[$extras]"
+    "$venv"/bin/uv pip install -q --python "$venv"/bin/python --resolution lowest-direct -c "$venv"/constraints.txt -e ".[$extras]"
     ;;
 *) die "VERSIONS is locked, newest or lowest, not $versions" ;;
 esac
@@ -81,4 +84,4 @@ if [[ $extras == *dev* && $(id -u) = 0 ]] && ! command -v chromium >/dev/null &&
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null
 fi
-say "done: $(installed_torch), $(.venv/bin/python --version)"
+say "done: $(installed_torch), $("$venv"/bin/python --version)"

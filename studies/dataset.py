@@ -9,7 +9,7 @@ from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from luthier.studies.documents import Document, refuse
 
-LATER_FIELDS = ("unreadable", "strict")
+LATER_FIELDS = ("unreadable", "strict", "label_separator")
 """Fields of a data set that the first version lacked; where they are the default, digests of specs leave them out."""
 
 
@@ -40,6 +40,12 @@ class Dataset(Document):
 
     unreadable: Literal["refuse", "skip"] = Field(
         "refuse", description="Images and sounds that cannot be read: refuse them, all at once, or leave them out."
+    )
+    label_separator: str | None = Field(
+        None,
+        min_length=1,
+        max_length=10,
+        description="What separates the labels of a row where they are one text, for tasks with several labels a row.",
     )
     strict: bool = Field(False, description="Refuse data about which the inspection has a warning.")
 

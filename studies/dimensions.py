@@ -63,7 +63,7 @@ def parse_dimension(h: Hyperparameter, raw: Any) -> Dimension:
     if isinstance(raw, Range):
         raw = raw.model_dump()
     if isinstance(raw, dict):
-        if h.kind == "choice":
+        if h.has_words:
             raise ValueError(f"must be one of, or a list of, {', '.join(h.choices)}; a range needs numbers")
         return _parse_range(h, raw)
     return _parse_choices(h, raw) if isinstance(raw, list | tuple) else h.check(raw)

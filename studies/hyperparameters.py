@@ -4,6 +4,7 @@ Spaces are validated by them; workers complete a configuration with their defaul
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,14 +12,20 @@ from typing import Any, Literal
 Scalar = bool | int | float | str
 Params = dict[str, Scalar]
 AUTO = "auto"  # a number that is known once a worker has inspected model and data: blocks, or the length of inputs
+MODULE = r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*"  # a module's name within a block, as attention.self.query
+MODULES = f"{MODULE}( *, *{MODULE})*"
+LONGEST_TEXT = 1_000  # characters of names of modules
 
 
 @dataclass(frozen=True)
 class Hyperparameter:
-    """A hyperparameter: its type, its bounds, and the value that it has where a space leaves it out."""
+    """A hyperparameter: its type, its bounds, and the value that it has where a space leaves it out.
+
+    A choice is one of `choices`; a text is one of them, or names of modules with commas between.
+    """
 
     name: str
-    kind: Literal["float", "int", "choice"]
+    kind: Literal["float", "int", "choice", "text"]
     default: Scalar
     about: str
     low: float = -math.inf
@@ -28,13 +35,17 @@ class Hyperparameter:
     auto: bool = False  # accepts "auto"
     auto_default: bool = False  # new studies have "auto" in place of `default`: their resolved spaces hold its number
     unit: str = ""  # words that follow the bounds in a message
+    only_with: tuple[str, str] | None = None  # (a hyperparameter of choices, its choice without which this is idle)
 
     def check(self, value: Any) -> Scalar:
         """Return `value` in this hyperparameter's type. Raises ValueError whose text says what would be right."""
         if self.kind == "choice":
+            value = f"{value:g}" if type(value) is float else value  # YAML reads 0.5 as a number
             if value not in self.choices:
                 raise ValueError(f"must be one of {', '.join(self.choices)}")
             return str(value)
+        if self.kind == "text":
+            return self._check_text(value)
         if self.auto and value == AUTO:
             return AUTO
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -48,6 +59,25 @@ class Hyperparameter:
             raise ValueError(f"must be {self.bounds()}")
         return int(value) if self.kind == "int" else float(value)
 
+    def _check_text(self, value: Any) -> str:
+        """Return one of the choices, or names in one form: each once, in the alphabet's order."""
+        if value in self.choices:
+            return str(value)
+        if not isinstance(value, str) or len(value) > LONGEST_TEXT or not re.fullmatch(MODULES, value.strip()):
+            words = ", ".join(self.choices)
+            raise ValueError(f'must be {words}, or names of modules in one text with commas, as "q_proj,v_proj"')
+        return ",".join(sorted({name.strip() for name in value.split(",")}))
+
+    @property
+    def has_words(self) -> bool:
+        """Whether its values are words, which have no order."""
+        return self.kind in ("choice", "text")
+
+    @property
+    def pattern(self) -> str | None:
+        """The regular expression of a text's values; None for other kinds."""
+        return f"^({'|'.join((*self.choices, MODULES))})$" if self.kind == "text" else None
+
     def bounds(self) -> str:
         """Return the bounds in words, as "above 0 and at most 10"."""
         parts = []
@@ -59,8 +89,10 @@ class Hyperparameter:
 
     def json_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of a dimension over this hyperparameter."""
-        value: dict[str, Any] = {"enum": list(self.choices)}
-        if self.kind != "choice":
+        value: dict[str, Any] = {"enum": [*self.choices, *(float(word) for word in self.choices if word[0].isdigit())]}
+        if self.kind == "text":
+            value = {"type": "string", "maxLength": LONGEST_TEXT, "pattern": self.pattern}
+        elif self.kind != "choice":
             whole = self.kind == "int" and self.name != "freeze_depth"  # that may be a fraction of a depth
             value = {"type": "integer" if whole else "number"}
             if self.low > -math.inf:
@@ -70,7 +102,7 @@ class Hyperparameter:
         if self.auto:
             value = {"anyOf": [value, {"const": AUTO}]}
         forms = [value, {"type": "array", "items": value, "minItems": 1, "uniqueItems": True}]
-        if self.kind != "choice":
+        if not self.has_words:
             forms.append(
                 {
                     "type": "object",
@@ -112,6 +144,10 @@ def _choice(name: str, default: str, about: str, *choices: str) -> Hyperparamete
     return Hyperparameter(name, "choice", default, about, choices=choices)
 
 
+def _of_adapters(kind: Literal["float", "int", "choice", "text"], name: str, default: Scalar, **traits: Any) -> Any:
+    return Hyperparameter(f"lora_{name}", kind, default, only_with=("strategy", "lora"), **traits)
+
+
 LENGTH_ABOUT = (
     "Tokens an input is truncated to, milliseconds where it is a sound; auto: what 95 % of the training inputs need."
 )
@@ -130,6 +166,16 @@ SCHEDULERS = (
     "one_cycle",
 )
 """Names of transformers, and `one_cycle`, torch's OneCycleLR. `constant` warms up, as constant_with_warmup does."""
+ALPHA_ABOUT = "An adapter's output is multiplied by alpha / rank; by alpha / square root of the rank for rslora."
+ADAPTER_DROPOUT_ABOUT = "Probability of dropout before the adapters; -1 takes that of dropout, and 0 where that is -1."
+TARGETS_ABOUT = (
+    "The layers with adapters: attention, all-linear (convolutions too), or names of modules, as q_proj,v_proj."
+)
+VARIANT_ABOUT = "Kind of adapter: LoRA, rank-stabilised, or weight-decomposed."
+THRESHOLD_ABOUT = (
+    "Probability above which a label is given, where examples have several; searched: the one with the best micro_f1 "
+    "on the validation split, saved with the model."
+)
 HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
     h.name: h
     for h in (
@@ -151,6 +197,7 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
         _number("max_grad_norm", 1.0, "Gradient clipping by global norm; 0 for none.", 0, 1e6),
         _number("layer_decay", 1.0, "Factor on the learning rate per block below the head.", 0, 1, above_low=True),
         _choice("class_weighting", "none", "Loss weight of each class.", "none", "balanced"),
+        _choice("threshold", "0.5", THRESHOLD_ABOUT, "0.5", "searched"),
         Hyperparameter("max_length", "int", 128, LENGTH_ABOUT, 2, 1_000_000, auto=True, auto_default=True),
         _choice(
             "pooling",
@@ -162,10 +209,33 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
             "last",
         ),
         _choice("strategy", "full", STRATEGY_ABOUT, "full", "lora", "gradual"),
+        _of_adapters("int", "rank", 8, about="Rank of the adapters.", low=1, high=4_096),
+        _of_adapters("float", "alpha", 16.0, about=ALPHA_ABOUT, low=0, high=100_000, above_low=True),
+        _of_adapters("float", "dropout", -1.0, about=ADAPTER_DROPOUT_ABOUT, low=-1, high=0.999),
+        _of_adapters("text", "targets", "all-linear", about=TARGETS_ABOUT, choices=("attention", "all-linear")),
+        _of_adapters("choice", "variant", "lora", about=VARIANT_ABOUT, choices=("lora", "rslora", "dora")),
     )
 }
 
 
 def complete(params: Params, defaults: Params | None = None) -> Params:
-    """Return a value for every hyperparameter: the configuration's, else the task's default, else the general one."""
-    return {name: h.default for name, h in HYPERPARAMETERS.items()} | (defaults or {}) | params
+    """Return a value for every hyperparameter: the configuration's, else the task's default, else the general one.
+
+    One that changes nothing in the configuration has the general default, whatever was drawn for it.
+    """
+    whole = {name: h.default for name, h in HYPERPARAMETERS.items()} | (defaults or {}) | params
+    return {name: value if is_used(name, whole) else HYPERPARAMETERS[name].default for name, value in whole.items()}
+
+
+def is_used(name: str, params: Mapping[str, Any]) -> bool:
+    """Return whether a hyperparameter changes something in a configuration that has a value for the one it needs."""
+    h = HYPERPARAMETERS.get(name)
+    if h is None or h.only_with is None:
+        return True
+    other, choice = h.only_with
+    return bool(params.get(other, HYPERPARAMETERS[other].default) == choice)
+
+
+def in_use(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration, for people, without the hyperparameters that change nothing in it."""
+    return {name: value for name, value in params.items() if is_used(name, params)}

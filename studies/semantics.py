@@ -29,3 +29,5 @@ POOLING_PROBED = 3
 """`pooling: auto` is what a linear probe finds at the inspection. Before, each model pools as its checkpoint says."""
 POOLER_TRAINED = 3
 """No freeze depth freezes a model's pooler: it belongs to the head. Before, it is frozen with the top block."""
+POSITIONS_FROZEN = 3
+"""Freezing a block freezes the positions that it uses, wherever they are defined (the norm of DeBERTa-v3's, YOLOS)."""

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 from pydantic import ConfigDict, GetJsonSchemaHandler, PrivateAttr, RootModel, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
+from luthier.studies import combinations
 from luthier.studies.auto import with_depth, with_length
 from luthier.studies.dimensions import Choices, Dimension, Range, describe, nearest, parse_dimension
 from luthier.studies.documents import Path, error_details, refuse
@@ -107,15 +108,7 @@ class Space(RootModel[dict[str, Dimension]]):
 
     def size(self) -> int | None:
         """Return the number of configurations of a resolved space with different keys; None when it is continuous."""
-        total = 1
-        for d in self.free().values():
-            if isinstance(d, Range):
-                if not d.finite:
-                    return None
-                total *= d.count
-            else:
-                total *= len(d)
-        return total
+        return combinations.count(self.root)
 
     def largest(self, name: str) -> Scalar:
         """Return the greatest value of a hyperparameter of numbers: in this space, or its default outside of it."""
@@ -136,6 +129,14 @@ class Space(RootModel[dict[str, Dimension]]):
         d = self.root.get(name, HYPERPARAMETERS[name].default)
         return choice in d if isinstance(d, tuple) else choice == d
 
+    def idle_problems(self) -> Iterator[tuple[str, str]]:
+        """Yield each hyperparameter that changes nothing in any configuration of this space, with the cure."""
+        for name in self:
+            needed = self._knob(name).only_with
+            if needed is not None and not self.offers(*needed):
+                other, choice = needed
+                yield name, f"changes nothing unless {other} can be {choice}: add {other}: {choice}, or leave it out"
+
     def clip(self, params: Params) -> Params:
         """Return the configuration of this space that is nearest to `params`, with a value for every dimension.
 
@@ -145,32 +146,26 @@ class Space(RootModel[dict[str, Dimension]]):
         return {name: nearest(d, params.get(name, self._knob(name).default)) for name, d in self.items()}
 
     def key(self, params: Mapping[str, Scalar]) -> tuple[Scalar, ...]:
-        """Return the values that tell a configuration from all different ones: those of the searched dimensions."""
-        return tuple(params[name] for name in self.free())
+        """Return the values that tell a configuration from all different ones: those of the searched dimensions.
+
+        Whatever was drawn for a hyperparameter that changes nothing in the configuration, it counts as its default.
+        """
+        free = self.free()
+        idle = combinations.idle(free, params)
+        return tuple(HYPERPARAMETERS[name].default if name in idle else params[name] for name in free)
 
     def configuration(self, index: int) -> Params:
-        """Return configuration `index` of a finite resolved space, from 0.
-
-        The index is read as a number with a digit for each dimension, whose base is the dimension's number of values.
-        """
-        params: Params = {}
-        for name, d in self.items():
-            if isinstance(d, Range):
-                index, digit = divmod(index, d.count)
-                params[name] = d.value(digit)
-            elif isinstance(d, tuple):
-                index, digit = divmod(index, len(d))
-                params[name] = d[digit]
-            else:
-                params[name] = d
-        return params
+        """Return configuration `index` of a finite resolved space, from 0."""
+        return combinations.combination(self.root, index)
 
     def assigned(self, params: Params) -> Params:
         """Return a complete configuration in the form that a worker gets: freeze_depth is a number of blocks."""
         return params
 
     def check(self, params: Mapping[str, Any]) -> Params:
-        """Return a user's own configuration in the space's types; fixed dimensions may be left out.
+        """Return a user's own configuration in the space's types.
+
+        Fixed dimensions may be left out, and those that change nothing in the configuration.
 
         Raises:
             ValidationError: With the path of each wrong, missing or unknown value.
@@ -183,7 +178,9 @@ class Space(RootModel[dict[str, Dimension]]):
         checked: Params = {}
         for name, d in self.items():
             if name not in params:
-                if isinstance(d, Range | tuple):
+                if name in combinations.idle(self.root, params):
+                    checked[name] = nearest(d, HYPERPARAMETERS[name].default)
+                elif isinstance(d, Range | tuple):
                     problems.append((("params", name), "is missing"))
                 else:
                     checked[name] = d

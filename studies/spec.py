@@ -46,6 +46,7 @@ TEMPLATE_NAME = "scheduled"  # of a schedule's spec, until a run gives it one
 LATER_KEYS = ("early_stopping", "generation")  # keys of a study that older versions lacked; left out, they are None
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
 Precision = Literal["auto", "float32", "bfloat16"]
+Quantization = Literal["none", "4bit"]
 Problems = list[tuple[Path, str]]
 
 
@@ -67,6 +68,13 @@ class Resources(Document):
 
     gpus: FiniteFloat | None = Field(
         None, gt=0, le=1, description="Share of a GPU; without it, as much as trials turn out to need."
+    )
+    micro_batch: int | None = Field(
+        None,
+        ge=1,
+        le=65_536,
+        exclude_if=lambda examples: examples is None,
+        description="Examples that go through the model together, at most; a larger batch accumulates its gradient.",
     )
 
 
@@ -104,6 +112,18 @@ class StudySpec(Document):
         "auto",
         description="Of matrix products; weights stay float32. auto: bfloat16 on GPUs that have it, float32 on CPUs. "
         "float32: without TF32, which auto and bfloat16 use on GPUs for products that stay float32.",
+    )
+    quantization: Quantization = Field(
+        "none",
+        exclude_if=lambda quantization: quantization == "none",
+        description="Of weights below adapters. 4bit: linear layers above the freeze depth hold them in NF4 (QLoRA). "
+        "It needs a GPU, bitsandbytes and strategy: lora.",
+    )
+    # Written only where it is on; so specs from before there was such a thing are written as they were.
+    gradient_checkpointing: bool = Field(
+        False,
+        exclude_if=lambda on: not on,
+        description="Blocks compute their values again for their gradients: less memory, more time.",
     )
     evaluations_per_epoch: int = Field(1, ge=1, le=100, description="Validation scores reported per epoch.")
     generation: Generation | None = Field(None, description="How models write texts, for tasks that have them written.")
@@ -146,6 +166,16 @@ class StudySpec(Document):
             return raw
         return {**{k: v for k, v in raw.items() if k != "pruner"}, **({"pruner": {"name": "none"}} if single else {})}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _default_tokens(cls, raw: Any) -> Any:
+        """Take the task's number of new tokens if the user chose how to write, and none."""
+        task = TASKS.get(raw["task"]) if isinstance(raw, dict) and isinstance(raw.get("task"), str) else None
+        written = raw.get("generation") if task else None
+        if task is None or not isinstance(written, dict) or "max_new_tokens" in written:
+            return raw
+        return {**raw, "generation": {**written, "max_new_tokens": task.max_new_tokens}}
+
     @model_validator(mode="after")
     def _no_idle_default(self) -> Self:
         """Take no pruner if the user chose none and the default one could end no trial."""
@@ -176,19 +206,30 @@ class StudySpec(Document):
         for role in self.dataset.columns:
             if role not in roles:
                 problems.append((("dataset", "columns", role), f"unknown role; {self.task} has {', '.join(roles)}"))
+        if not problems and not self.task_info.choices(self.dataset.columns):
+            text = f"mixes columns that exclude each other: {self.task} takes {self.task_info.told_alternatives}"
+            problems.append((("dataset", "columns"), text))
         refuses = self.task_info.refuses
         problems += [(("space", name), refuses[name]) for name in self.space if name in refuses]
+        if "threshold" in self.space and not self.task_info.label_sets:
+            problems.append((("space", "threshold"), f"has no meaning for {self.task}; leave it out"))
+        if self.dataset.label_separator is not None and not self.task_info.label_sets:
+            text = f"has no meaning: a row of {self.task} has no list of labels; leave it out"
+            problems.append((("dataset", "label_separator"), text))
         if self.augmentation != "none" and "image" not in roles:
             problems.append((("augmentation",), f"must be none: {self.task} has no images"))
         if self.generation is not None and not self.task_info.generates:
             problems.append((("generation",), f"has no meaning: {self.task} writes no texts; leave it out"))
+        if self.quantization != "none" and any(self.space.offers("strategy", other) for other in ("full", "gradual")):
+            text = "4bit needs adapters in every trial: set space.strategy to lora, or leave quantization out"
+            problems.append((("quantization",), text))
         if self.dataset.unreadable != "refuse" and self.task_info.media is None:
             problems.append((("dataset", "unreadable"), f"must be refuse: {self.task} has no images and no sounds"))
         return problems
 
     def _search_problems(self) -> Problems:
         """Return the values that do not suit the search: a pruner without evaluations, a grid without choices."""
-        problems: Problems = []
+        problems: Problems = [(("space", name), text) for name, text in self.space.idle_problems()]
         if self.pruner.name != "none" and self.max_steps == 1:
             text = "must be none: every trial has one evaluation; raise space.epochs or evaluations_per_epoch to prune"
             problems.append((("pruner", "name"), text))
@@ -211,6 +252,11 @@ class StudySpec(Document):
         if document.get("semantics") == OLDEST_SEMANTICS:
             del document["semantics"]
         return document
+
+    @property
+    def writing(self) -> Generation:
+        """How its models write texts."""
+        return self.generation or Generation(max_new_tokens=self.task_info.max_new_tokens)
 
     def says_the_same(self, other: "StudySpec") -> bool:
         """Return whether another spec says the same in all that users write."""

@@ -73,7 +73,9 @@ PRUNER_OPTIONS: dict[str, tuple[str, ...]] = {
 class Generation(Document):
     """How a model writes texts, for the metrics of a task that need them."""
 
-    max_new_tokens: int = Field(64, ge=1, le=4096, description="Tokens that the model writes at most.")
+    max_new_tokens: int = Field(
+        64, ge=1, le=4096, description="Tokens that the model writes at most. Default: 64; of a recording 224."
+    )
     num_beams: int = Field(1, ge=1, le=32, description="Beams of the search; 1: the most likely token each time.")
     rows: int = Field(
         200, ge=1, description="Validation rows written at each evaluation, where the objective needs texts."

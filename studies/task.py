@@ -3,7 +3,7 @@
 `tasks` has an entry of this kind for each task.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from luthier.studies.hyperparameters import AUTO, Params
@@ -35,7 +35,8 @@ class Role:
 
     Attributes:
         column: The column's name where a spec gives none.
-        reads: How its values are read: text, words, image, audio; group; or target, by the task's own targets.
+        reads: How its values are read: text, words, image, audio; group; target, by the task's own targets; or by
+            a name of the targets' own `readers`.
         required: The data must have the column; others are read where a spec names them.
     """
 
@@ -56,6 +57,10 @@ class Task:
         metrics: The first is the default objective.
         baseline: The configuration a practitioner would try first; a max_length is that of the oldest semantics.
         refuses: Hyperparameter without meaning here -> why, a sentence.
+        label_sets: A row has any number of labels: a list, or a text that `dataset.label_separator` takes apart.
+        alternatives: Sets of roles of which the data has one, none of them required by itself; () where there is no
+            choice. A spec chooses by the columns that it names, else the data by those that it has.
+        max_new_tokens: The most tokens that a model writes where a spec says nothing of it.
     """
 
     name: str
@@ -65,6 +70,29 @@ class Task:
     metrics: tuple[Metric, ...]
     baseline: Params
     refuses: Mapping[str, str] = field(default_factory=dict)
+    label_sets: bool = False
+    alternatives: tuple[tuple[str, ...], ...] = ()
+    max_new_tokens: int = 64
+
+    def choices(self, named: Collection[str]) -> list[dict[str, str]]:
+        """Return what the data may be: for each possible set of roles, role -> its default column.
+
+        Args:
+            named: Roles whose columns a spec names. An optional role is left out unless it is named.
+
+        Returns:
+            One for a task without alternatives; none where the named roles belong to different alternatives.
+        """
+        needed = {name: role.column for name, role in self.columns.items() if role.required or name in named}
+        apart = {name for roles in self.alternatives for name in roles}
+        common = {name: column for name, column in needed.items() if name not in apart}
+        chosen = [roles for roles in self.alternatives or ((),) if apart.intersection(named) <= set(roles)]
+        return [common | {name: self.columns[name].column for name in roles} for roles in chosen]
+
+    @property
+    def told_alternatives(self) -> str:
+        """The sets of roles in words: "text; or prompt and completion"."""
+        return "; or ".join(" and ".join(roles) for roles in self.alternatives)
 
     @property
     def has_lengths(self) -> bool:

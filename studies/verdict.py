@@ -29,8 +29,11 @@ def no_better(spec: StudySpec, majority: Majority, value: float, test: Metrics |
     ]
     if not told:
         return None
+    answer = f"always answering {majority.label!r}"
+    said = f"The winner is no better than {answer}: {'; '.join(told)}. It has learned nothing, "
+    if "class_weighting" in spec.task_info.refuses:
+        return f"{said}or nothing that this metric shows: look at the data, search over more epochs and learning rates."
     return (
-        f"The winner is no better than always answering {majority.label!r}: {'; '.join(told)}. It has learned nothing, "
-        "or nothing that this metric shows: look at inputs and labels, search over more epochs, other learning rates "
-        "and class_weighting, or take an objective that counts all classes alike."
+        f"{said}or nothing that this metric shows: look at inputs and labels, search over more epochs, other learning "
+        "rates and class_weighting, or take an objective that counts all classes alike."
     )

@@ -1,4 +1,4 @@
-"""Access control: bearer tokens for programs and workers, and for browsers the cookie that `login.py` sets.
+"""Access control: bearer tokens for programs and workers, for browsers the cookie that `login.py` sets.
 
 `create_app` installs it before any route. Without a token the service answers on loopback only, to requests that name
 this machine as their host, so that a web page elsewhere can reach it neither by DNS rebinding nor by a cross-site

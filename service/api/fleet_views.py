@@ -63,6 +63,7 @@ def task_views(tasks: Iterable[Task]) -> list[TaskView]:
             low=h.low if math.isfinite(h.low) else None,
             high=h.high if math.isfinite(h.high) else None,
             choices=list(h.choices),
+            pattern=h.pattern,
         )
         for h in HYPERPARAMETERS.values()
     }

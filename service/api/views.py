@@ -30,6 +30,7 @@ from luthier.service.storage import damaged
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
 from luthier.service.times import instant
 from luthier.studies.findings import warnings_of
+from luthier.studies.hyperparameters import complete, in_use
 from luthier.studies.protocol import ENDED, Reason, StudyState, TrialState
 from luthier.studies.results import Inspection
 from luthier.studies.text import one_line
@@ -164,7 +165,7 @@ def _best(study: StudyRow, row: AssignmentRow) -> BestView | None:
     if row.value is None:
         return None
     test = study.test if row.number == study.winner else None
-    return BestView(trial=row.number, value=row.value, params=row.params, test=test)
+    return BestView(trial=row.number, value=row.value, params=in_use(row.params), test=test)
 
 
 def _model(study: StudyRow) -> ModelView | None:
@@ -187,17 +188,20 @@ def trial_views(session: Session, trials: Sequence[AssignmentRow]) -> list[Trial
     views = []
     for row in trials:
         try:
-            views.append(_trial(row, reports[row.id]))
+            views.append(_trial(row, session.get_one(StudyRow, row.study_id), reports[row.id]))
         except damaged.UNREADABLE as error:
             views.append(_damaged_trial(row, error))
     return views
 
 
-def _trial(row: AssignmentRow, values: list[StepView]) -> TrialView:
+def _trial(row: AssignmentRow, study: StudyRow, values: list[StepView]) -> TrialView:
+    batch = None
+    if study.is_readable:
+        batch = int(complete(row.params, study.spec.task_info.baseline)["batch_size"])
     return TrialView(
         number=row.number,
         state=TrialState(row.state),
-        params=row.params,
+        params=in_use(row.params),
         value=row.value,
         values=values,
         reason=Reason(row.reason) if row.reason else None,
@@ -210,6 +214,8 @@ def _trial(row: AssignmentRow, values: list[StepView]) -> TrialView:
         seed=row.seed,
         peak_memory_bytes=row.peak_memory_bytes,
         examples_per_second=row.examples_per_second,
+        effective_batch=batch,
+        micro_batch=min(batch, row.micro_batch or batch) if batch and values else None,
     )
 
 

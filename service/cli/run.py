@@ -3,6 +3,7 @@
 The docstring of a command is its help text.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from luthier.service.client import Client
     from luthier.service.schemas import PlanView, PrunerPlan, StudyView
     from luthier.service.server.home import Holder
+    from luthier.studies.results import BatchFit
 
 PANEL = "Search on this machine"
 POLL_SECONDS = 0.5
@@ -186,6 +188,11 @@ def plan(
     emit(answer, output, *(_plan_tables(answer) if output is Format.TABLE else ()))
 
 
+def accumulated(fit: "BatchFit") -> str:
+    """Return how a batch goes through the model whose gradients add up, as `4 pieces of 8`."""
+    return f"{math.ceil(fit.batch_size / fit.micro_batch)} pieces of {fit.micro_batch}"
+
+
 def _prunable(pruner: "PrunerPlan") -> str:
     """Return how many trials a pruner could end early, as `at most 11 of 16 (median)`."""
     of = "" if pruner.trials is None else f" of {pruner.trials}"
@@ -197,7 +204,8 @@ def _prunable(pruner: "PrunerPlan") -> str:
 def _plan_tables(answer: "PlanView") -> Iterator["Table"]:
     """Yield a plan as a person reads it: the data, the blocks of each model, estimates, batch sizes."""
     yield facts({f"{split} rows": count for split, count in answer.data.rows.items()}, title="Data")
-    yield table(("label", ">rows"), answer.data.labels.items())
+    if answer.data.labels:  # none where numbers or texts are learned
+        yield table(("label", ">rows"), answer.data.labels.items())
     yield from findings_tables(answer.data.findings)
     columns = (">freeze_depth", "topmost frozen block", ">its parameters", ">trainable parameters")
     for model in answer.models:
@@ -219,7 +227,7 @@ def _plan_tables(answer: "PlanView") -> Iterator["Table"]:
     )
     if estimates and estimates.batch_sizes:
         rows = (
-            (fit.batch_size, size(fit.memory_bytes), "yes" if fit.fits else f"in pieces of {fit.micro_batch}")
+            (fit.batch_size, size(fit.memory_bytes), "yes" if fit.fits else f"in {accumulated(fit)}")
             for fit in estimates.batch_sizes
         )
         yield table((">batch_size", ">memory at most", "fits"), rows)

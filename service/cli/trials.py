@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from luthier.service.cli.connect import Server, StudyName, Token, connect
-from luthier.service.cli.output import Format, Output, clean, configuration, duration, emit, score, table
+from luthier.service.cli.output import Format, Output, cell, clean, configuration, duration, emit, score, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -105,6 +105,15 @@ def _trials_table(views: Iterable["TrialView"]) -> "Table":
             reason = trial.reason.value if trial.reason else ""
             step = trial.values[-1].step if trial.values else 0
             params = configuration(trial.params)
-            yield trial.number, trial.state.value, reason, score(trial.value), step, duration(trial.seconds), params
+            end = (trial.number, trial.state.value, reason, score(trial.value), step, duration(trial.seconds))
+            yield (*end, _batch(trial), params)
 
-    return table((">trial", "state", "reason", ">value", ">steps", ">time", "configuration"), rows())
+    return table((">trial", "state", "reason", ">value", ">steps", ">time", ">batch", "configuration"), rows())
+
+
+def _batch(trial: "TrialView") -> str:
+    """Return the examples of an optimizer step, and how they go through the model if in parts, as `32 = 4 x 8`."""
+    batch, part = trial.effective_batch, trial.micro_batch
+    if batch is None or part is None or part >= batch:
+        return cell(batch)
+    return f"{batch} = {batch // part} x {part}" if batch % part == 0 else f"{batch} by {part}"

@@ -25,6 +25,7 @@ from luthier.studies.protocol import TRAINING, AssignmentKind, Gpu, TrialState
 CONTEXT_BYTES = 512 * 2**20  # held by a process that uses CUDA, before its first tensor and while idle
 MEASURED_MARGIN = 1.2  # reserved over measured bytes: the allocator holds more than the tensors in it
 ESTIMATE_MARGIN = 1.5  # reserved over estimated bytes
+ALIKE_IN_MEMORY = ("optimizer", "strategy", "lora_targets", "lora_variant", "model")  # else memory tells nothing
 LATEST_TRIALS = 500  # of a study: their measured memory predicts that of its next trial
 ROUNDING = 1e-9  # shares that add up to 1 may sum to a little more
 
@@ -203,7 +204,8 @@ def _needs_no_less(other: Mapping[str, Any], trial: Mapping[str, Any]) -> bool:
         other["batch_size"] >= trial["batch_size"]
         and other["max_length"] >= trial["max_length"]
         and other["freeze_depth"] <= trial["freeze_depth"]
-        and all(other.get(name) == trial.get(name) for name in ("optimizer", "strategy", "model"))
+        and other["lora_rank"] >= trial["lora_rank"]
+        and all(other.get(name) == trial.get(name) for name in ALIKE_IN_MEMORY)
     )
 
 

@@ -119,6 +119,7 @@ class Reports:
         row.step = report.step
         row.peak_memory_bytes = report.peak_memory_bytes
         row.examples_per_second = report.examples_per_second
+        row.micro_batch = report.micro_batch
         if improves:
             row.value = value
             row.best_step = report.step

@@ -65,7 +65,8 @@ class HyperparameterView(BaseModel):
         kind: the type of its values.
         low: the least value, included; null without a bound.
         high: the greatest value, included; null without a bound.
-        choices: all values, where it has no bounds.
+        choices: all values, where it has no bounds; the words among them, where it has a pattern.
+        pattern: the regular expression of its values, where they are text; null elsewhere.
     """
 
     default: bool | int | float | str
@@ -74,6 +75,7 @@ class HyperparameterView(BaseModel):
     low: FiniteFloat | None = None
     high: FiniteFloat | None = None
     choices: list[str] = []
+    pattern: str | None = None
 
 
 class TaskView(BaseModel):

@@ -156,6 +156,8 @@ class TrialView(BaseModel):
         seed: of its weights, order of data and dropout.
         peak_memory_bytes: the most that its worker's device had in use.
         examples_per_second: of training, at its latest evaluation.
+        effective_batch: the examples of an optimizer step.
+        micro_batch: how many of them go through the model together; their gradients add up. Null before an evaluation.
     """
 
     number: int
@@ -173,3 +175,5 @@ class TrialView(BaseModel):
     seed: int | None = None
     peak_memory_bytes: int | None = None
     examples_per_second: FiniteFloat | None = None
+    effective_batch: int | None = None
+    micro_batch: int | None = None

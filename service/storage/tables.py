@@ -109,6 +109,7 @@ class AssignmentRow(Base):
     seconds: Mapped[float] = mapped_column(SecondsNumber, default=0.0)  # of this one
     peak_memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     examples_per_second: Mapped[float | None] = mapped_column(ScoreNumber)
+    micro_batch: Mapped[int | None]  # the most examples that went through its model together; None: whole batches
     step: Mapped[int] = mapped_column(default=0)  # last evaluation reported
     value: Mapped[float | None] = mapped_column(ScoreNumber)  # best or last, as the objective says
     best_step: Mapped[int | None]

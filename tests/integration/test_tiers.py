@@ -30,7 +30,7 @@ def test_postgres_is_left_to_test_all_where_neither_sql_nor_locks_differ() -> No
     files = [f"{SERVICE}/{locks}", f"{SERVICE}/{contract}"]
     replay = f"{locks}::test_a_replay_that_comes_out_otherwise_takes_no_better_ones_place"
     confirmed = f"{contract}::test_a_lucky_run_does_not_win"
-    short, everything = collected(*files), collected("-m", "not learning and not docker", *files)
+    short, everything = collected(*files), collected("-m", "not learning and not docker and not timm", *files)
     assert databases(short, replay) == databases(everything, replay) == ["postgres", "sqlite"]
     assert databases(short, confirmed) == ["sqlite"]
     assert databases(everything, confirmed) == ["postgres", "sqlite"]
@@ -47,7 +47,9 @@ def test_the_short_slice_of_the_acceptance_tests_is_there() -> None:
 
 def test_only_what_the_markers_name_is_left_out_of_make_test() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
-    assert settings["addopts"] == "-m 'not full and not learning and not docker'"
+    assert settings["addopts"] == "-m 'not full and not learning and not docker and not timm'"
     makefile = (ROOT / "Makefile").read_text()
-    assert "-m 'not learning and not docker'" in makefile, "make test-all leaves out what has targets of its own"
+    assert "-m 'not learning and not docker and not timm'" in makefile, (
+        "make test-all leaves out what has targets of its own"
+    )
     assert "make test-all" in (ROOT / ".ci" / "run").read_text()

@@ -3,7 +3,7 @@
 ARCHITECTURES[name].task            the task it is tested with
 ARCHITECTURES[name].blocks          the number of blocks in its backbone
 ARCHITECTURES[name].build(folder)   write its weights (safetensors, without a head) and its processor
-TIMM                                the same for timm's models
+TIMM                                the same for timm's models, whose tests are marked `timm`
 tiny_data(task, folder)             24 examples for a task, as a file
 """
 
@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 import transformers as hf
 
-from tests.support import tiny_masks
+from tests.support import tiny_answers, tiny_masks, tiny_questions, tiny_writing
 from tests.support.architecture import BPE, HIDDEN, ROTARY, SPEECH, TEXT, Architecture
 from tests.support.tiny import LABELS, tiny_bpe, tiny_csv, tiny_image, tiny_sentences, tiny_sound, tiny_tokenizer
+from tests.support.tiny_speech import SPEECH_ARCHITECTURES, tiny_speech
 
 
 def _encoder(config: Callable[[], Any], tokenizer: Callable[[Path], object] = tiny_tokenizer) -> Architecture:
@@ -141,6 +142,12 @@ ARCHITECTURES |= {
     for name in ("bert", "roberta", "distilbert", "electra", "deberta", "deberta-v2", "modernbert")
 }
 ARCHITECTURES |= tiny_masks.ARCHITECTURES
+ARCHITECTURES |= tiny_questions.ARCHITECTURES
+ARCHITECTURES |= tiny_answers.architectures(ARCHITECTURES)
+
+ARCHITECTURES |= tiny_writing.ARCHITECTURES
+
+ARCHITECTURES |= SPEECH_ARCHITECTURES
 
 
 def _timm(architecture: str, blocks: int, **options: Any) -> Architecture:
@@ -155,25 +162,46 @@ def _timm(architecture: str, blocks: int, **options: Any) -> Architecture:
     return Architecture("image-classification", blocks, config, lambda _: None, hf.AutoModelForImageClassification)
 
 
-TIMM: dict[str, Architecture] = {  # these need timm, and torchvision, which has no build for every torch
+TIMM: dict[str, Architecture] = {  # make test-timm: torchvision, which timm needs, has no build for every torch
     "timm-vit": _timm("test_vit", 6, img_size=64),
     "timm-resnet": _timm("test_resnet", 4),
     "timm-convnext": _timm("test_convnext", 9),
     "timm-efficientnet": _timm("test_efficientnet", 5),
     "timm-vgg": _timm("vgg11", 8, mlp_ratio=0.01),
+    "timm-vgg-bn": _timm("vgg11_bn", 9, mlp_ratio=0.01),
 }
 
 
 USUAL = frozenset(
-    ("bert", "roberta", "deberta-v2", "modernbert", "gpt2", "llama", "bert-tokens", "vit", "resnet", "swin", "wav2vec2")
+    (
+        "bert",
+        "roberta",
+        "deberta-v2",
+        "modernbert",
+        "gpt2",
+        "llama",
+        "bert-tokens",
+        "bert-questions",
+        "vit",
+        "resnet",
+        "swin",
+        "wav2vec2",
+        "gpt2-writes",
+        "bart-writes",
+        "wav2vec2-ctc",
+    )
 )
 USUAL |= {"segformer"}
+USUAL |= tiny_answers.FIRST
 """One of each way in which models are built: `make test` tries these, and `make test-all` every architecture."""
 
 
 def in_turn(names: Iterable[str]) -> list[Any]:
     """Return the parameters of a test that runs once for each of these architectures."""
-    return [name if name in USUAL else pytest.param(name, marks=pytest.mark.full) for name in names]
+    return [
+        name if name in USUAL else pytest.param(name, marks=pytest.mark.timm if name in TIMM else pytest.mark.full)
+        for name in names
+    ]
 
 
 def tiny_data(task: str, folder: Path, rows: int = 24) -> Path:
@@ -208,5 +236,9 @@ _DATA: dict[str, Callable[[Path, int], Path]] = {
     "token-classification": _sentences,
     "image-classification": partial(_files, "image", tiny_image),
     "audio-classification": partial(_files, "audio", tiny_sound),
+    "question-answering": tiny_questions.write_questions,
 }
 _DATA |= tiny_masks.DATA
+_DATA |= tiny_answers.DATA
+_DATA |= tiny_writing.DATA
+_DATA |= {"automatic-speech-recognition": tiny_speech}

@@ -54,3 +54,22 @@ def run_cards(work: Path, examples: Mapping[Path, Sequence[Any]]) -> dict[Path, 
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return {Path(folder): found for folder, found in json.loads((work / "said.json").read_text()).items()}
+
+
+def run_card(folder: Path, changes: Mapping[str, str]) -> str:
+    """Return what the code on a packed model's card prints, in a process that cannot import luthier.
+
+    Args:
+        folder: The unpacked model.
+        changes: A part of the code -> what stands in its place, such as the example.
+    """
+    code = (folder / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    for part, other in changes.items():
+        assert part in code
+        code = code.replace(part, other)
+    code = f"import sys; sys.modules['luthier'] = None\n{code}"
+    command = [sys.executable, "-P", "-W", "ignore", "-c", code]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -47,26 +47,14 @@ class Study:
         return self.assign(kind, params=params, spec=self.spec, **fields)
 
 
-def timm_problem() -> str | None:
-    """Return why timm's models cannot be tested here, or None."""
-    try:
-        import timm  # noqa: F401
-        import torchvision  # noqa: F401
-    except Exception as problem:  # a torchvision for another torch fails in ways of its own
-        return str(problem)
-    return None
-
-
 def make_study(name: str, folder: Path, assign: Assign) -> Study:
-    """Build a study of an architecture in an empty folder; skips the test for timm's models that cannot run here.
+    """Build a study of an architecture in an empty folder.
 
     Args:
         name: A key of `ARCHITECTURES` or `TIMM`.
         folder: Where model, data and trials are written.
         assign: The fixture of tests.support.trials.
     """
-    if name in TIMM and (problem := timm_problem()):
-        pytest.skip(f"timm's models cannot be tested here: {problem}")
     architecture = (ARCHITECTURES | TIMM)[name]
     spec = {
         "task": architecture.task,

@@ -13,12 +13,12 @@ import random
 from pathlib import Path
 
 LABELS = ("joy", "anger", "fear")
-_SIGNALS = (
+SIGNALS = (
     ("lovely", "great", "superb", "happy"),
     ("awful", "terrible", "rude", "broken"),
     ("dark", "strange", "haunted", "scary"),
 )
-_FILLERS = (
+FILLERS = (
     *("the", "a", "this", "that", "film", "story", "meal", "room", "day", "was", "is", "seems", "felt"),
     *("very", "quite", "rather", "and", "with", "for"),
 )
@@ -36,8 +36,8 @@ def tiny_rows(rows: int = 240, classes: int = 2, seed: int = 0) -> list[tuple[st
     pairs = []
     for i in range(rows):
         label = i % classes
-        words = draw.choices(_FILLERS, k=draw.randint(3, 10))
-        for word in draw.sample(_SIGNALS[label], k=draw.randint(1, 2)):
+        words = draw.choices(FILLERS, k=draw.randint(3, 10))
+        for word in draw.sample(SIGNALS[label], k=draw.randint(1, 2)):
             words.insert(draw.randint(0, len(words)), word)
         pairs.append((" ".join(words), LABELS[label]))
     return pairs
@@ -58,7 +58,7 @@ def tiny_sentences(rows: int = 240, classes: int = 2, seed: int = 0) -> list[tup
 
     The words that tell a label are entities of its kind. An adverb right before such a word begins the entity.
     """
-    kinds = {word: LABELS[k].upper() for k in range(classes) for word in _SIGNALS[k]}
+    kinds = {word: LABELS[k].upper() for k in range(classes) for word in SIGNALS[k]}
     sentences = []
     for text, _ in tiny_rows(rows, classes, seed):
         words = text.split()
@@ -74,7 +74,7 @@ def tiny_tokenizer(folder: str | Path) -> None:
     """Save a WordPiece tokenizer over the data's words into `folder`."""
     from transformers import BertTokenizerFast
 
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *_FILLERS, *(w for words in _SIGNALS for w in words)]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *FILLERS, *(w for words in SIGNALS for w in words)]
     letters = "abcdefghijklmnopqrstuvwxyz"
     vocabulary += [*letters, *(f"##{letter}" for letter in letters)]
     vocabulary = list(dict.fromkeys(vocabulary))

@@ -16,10 +16,12 @@ CONTRACTS = {
     "_backend": OPTUNA,
     "_pytree": TORCH,
     "_BatchNorm": TORCH,
+    "_version": TORCH,
     "_init_weights": TRANSFORMERS,
     "_is_hf_initialized": TRANSFORMERS,
     "_attn_implementation": TRANSFORMERS,
     "_model_mapping": TRANSFORMERS,
+    "_keep_in_fp32_modules": TRANSFORMERS,
 }
 DOCUMENTED = {"os._exit"}  # names of the standard library that its documentation describes
 

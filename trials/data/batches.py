@@ -5,7 +5,7 @@ functions with the lengths of a split's rows, and get row numbers. A piece goes 
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 
 import torch
@@ -14,6 +14,7 @@ from luthier.studies.results import Batching
 from luthier.trials.data.encoded import Encoded
 
 POOL_BATCHES = 32  # the most batches of a pool: a pool of rows is sorted by length, and cut into batches
+BatchSize = int | Callable[[int], int]
 LEAST_POOLS = 4  # pools of an epoch, if there are as many batches: so small splits get new batches in every epoch too
 
 
@@ -38,10 +39,40 @@ def training_batches(lengths: Sequence[int], batch_size: int, seed: int) -> list
     return batches
 
 
-def evaluation_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Return row numbers of batches with every row once, longest first: a batch too large for memory fails first."""
+def evaluation_batches(lengths: Sequence[int], batch_size: BatchSize) -> list[list[int]]:
+    """Return row numbers of batches with every row once, longest first: a batch too large for memory fails first.
+
+    Args:
+        lengths: Each row's length.
+        batch_size: The most rows of a batch; or a function that returns them for a batch in which a row is the largest.
+    """
+    return _cut(sorted(range(len(lengths)), key=lambda i: -lengths[i]), batch_size)
+
+
+def unpadded_batches(lengths: Sequence[int], batch_size: BatchSize) -> list[list[int]]:
+    """Return row numbers of batches whose rows have one length, every row once, longest first.
+
+    Args:
+        lengths: Each row's length.
+        batch_size: As for `evaluation_batches`.
+    """
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    return [batch for _, alike in groupby(order, key=lambda i: lengths[i]) for batch in _cut(list(alike), batch_size)]
+
+
+def _cut(rows: Sequence[int], batch_size: BatchSize) -> list[list[int]]:
+    """Return rows cut into batches, none of which has more rows than any of its own allows."""
+    if isinstance(batch_size, int):
+        return [list(rows[i : i + batch_size]) for i in range(0, len(rows), batch_size)]
+    batches: list[list[int]] = []
+    room = 0
+    for row in rows:
+        room = min(room, batch_size(row))
+        if not batches or len(batches[-1]) >= room:
+            batches.append([])
+            room = batch_size(row)
+        batches[-1].append(row)
+    return batches
 
 
 def pieces(encoded: Encoded, rows: Sequence[int], size: int) -> list[Sequence[int]]:
@@ -49,11 +80,13 @@ def pieces(encoded: Encoded, rows: Sequence[int], size: int) -> list[Sequence[in
 
     Args:
         encoded: The split.
-        rows: The batch, as row numbers; rows of the same length should stand together.
+        rows: The batch, as row numbers; rows of the same lengths should stand together.
         size: The most rows of a piece.
     """
     if encoded.batching is Batching.EQUAL:
-        runs: list[Sequence[int]] = [list(run) for _, run in groupby(rows, encoded.lengths.__getitem__)]
+        lengths = (encoded.lengths, *encoded.further_lengths.values())
+        alike = groupby(rows, lambda row: [own[row] for own in lengths])
+        runs: list[Sequence[int]] = [list(run) for _, run in alike]
     else:
         runs = [rows]
     if encoded.batching is Batching.SINGLE:

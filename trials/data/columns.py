@@ -13,7 +13,7 @@ from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
 
 
-def _fault(text: Any, thing: str = "row") -> str | None:
+def text_fault(text: Any, thing: str = "row") -> str | None:
     """Return the end of a sentence that says why a value is no text, or None; `thing` is what holds the text."""
     nan = isinstance(text, float) and math.isnan(text)
     if text is None or nan or (isinstance(text, str) and not text.strip()):
@@ -27,11 +27,11 @@ def _fault(text: Any, thing: str = "row") -> str | None:
     return None
 
 
-def _texts(table: Table, column: str) -> list[str]:
+def texts(table: Table, column: str) -> list[str]:
     """Return a column's texts. Raises BadData."""
     values = table.columns[column]
     for i, value in enumerate(values):
-        if problem := _fault(value):
+        if problem := text_fault(value):
             raise BadData(f"{table.name}, {table.where(i)}: column {column!r} {problem}.", *table.path)
     return values
 
@@ -48,7 +48,7 @@ def _words(table: Table, column: str) -> list[list[str]]:
             )
         elif not value:
             problem = "holds no words; remove the row"
-        elif wrong := next(((k, fault) for k, word in enumerate(value, 1) if (fault := _fault(word, "word"))), None):
+        elif wrong := next(((k, why) for k, word in enumerate(value, 1) if (why := text_fault(word, "word"))), None):
             problem = f"has a word, number {wrong[0]}, that {wrong[1]}"
         if problem:
             raise BadData(f"{table.name}, {table.where(i)}: column {column!r} {problem}.", *table.path)
@@ -61,7 +61,7 @@ def _files(table: Table, column: str) -> list[Any]:
 
 
 COLUMN_READERS: Mapping[str, Callable[[Table, str], list[Any]]] = {
-    "text": _texts,
+    "text": texts,
     "words": _words,
     "image": _files,
     "audio": _files,
@@ -80,6 +80,7 @@ def read_groups(table: Table, column: str) -> list[str]:
     return [str(value) for value in values]
 
 
+_TEXT_ROLES = ("text", "text_pair", "question", "context", "prompt", "source")
 PLACEHOLDERS = "texts-that-stand-for-none"
 """Code of the finding on such texts."""
 _PLACEHOLDERS = frozenset({"nan", "NaN", "null", "NULL", "None", "<NA>", "N/A", "n/a", "NA", "undefined", "[deleted]"})
@@ -94,7 +95,7 @@ def text_findings(tables: Mapping[str, Table], roles: Mapping[str, str]) -> list
     """
     found = []
     for table in tables.values():
-        for column in (roles[role] for role in ("text", "text_pair") if role in roles):
+        for column in (roles[role] for role in _TEXT_ROLES if role in roles):
             values = table.columns[column]
             rows = [i for i, text in enumerate(values) if text in _PLACEHOLDERS]
             if rows:

@@ -5,7 +5,7 @@ every tensor is on the CPU. A row is one input of the model, a unit gets one ans
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import torch
@@ -27,10 +27,12 @@ class Encoded:
         columns: Input name -> one value per row.
         padding: Input name -> the value that pads it.
         targets: Target name -> one value per row; only the task knows what they are.
-        lengths: Length of each row, by which rows are batched.
+        lengths: Length of each row, by which rows are batched: of its first input, if that is padded.
         longest: The largest of `lengths`, or of the split's that the rows were sampled from.
         augmented: `collate` changes each row at random: its inputs differ in every epoch.
         batching: How rows are put into batches.
+        further_lengths: Input name -> length of each row of that input, for an input that is padded to a length of its
+            own: `decoder_input_ids`. Inputs of the same lengths, as its mask, are not named.
     """
 
     columns: Mapping[str, Sequence[Any]]
@@ -40,6 +42,7 @@ class Encoded:
     longest: int
     augmented: bool = False
     batching: Batching = Batching.RIGHT
+    further_lengths: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -85,7 +88,9 @@ class Encoded:
         """Return some of the rows as a smaller split."""
         columns = {name: [values[i] for i in rows] for name, values in self.columns.items()}
         targets = {name: take(values, rows) for name, values in self.targets.items()}
-        return replace(self, columns=columns, targets=targets, lengths=[self.lengths[i] for i in rows])
+        further = {name: [own[i] for i in rows] for name, own in self.further_lengths.items()}
+        lengths = [self.lengths[i] for i in rows]
+        return replace(self, columns=columns, targets=targets, lengths=lengths, further_lengths=further)
 
 
 def take(values: Values, rows: Sequence[int]) -> Values:

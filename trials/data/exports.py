@@ -21,8 +21,8 @@ _EXPORTS: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"conversations"}), "holds conversations; write a text and a label for each example."),
     (
         frozenset({"paragraphs"}),
-        "holds questions on paragraphs, as SQuAD has it, for which there is no task; write a text and a label for "
-        "each example.",
+        "holds questions on paragraphs, as SQuAD has it; their task is question-answering, with the columns question, "
+        "context and answers.",
     ),
 )
 _ANSWERS = frozenset({"accept", "reject", "ignore"})

@@ -8,13 +8,42 @@ training side, and would be a heavy library to install on each worker.
 
 import random
 from collections import Counter
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 from luthier.trials.data.row_digests import DIGEST_BYTES, row_digest
 
 Key = Hashable
 """A stratum."""
+
+
+class LabelSet(tuple[int, ...]):
+    """The labels of a row that has any number of them: each is a stratum, and the row is of all of them."""
+
+    __slots__ = ()
+
+
+def single_keys(keys: Sequence[Key]) -> Sequence[Key]:
+    """Return one stratum for each row: of a set of labels the one that is rarest over all rows, -1 of an empty set."""
+    if not any(isinstance(key, LabelSet) for key in keys):
+        return keys
+    counts = count_keys(keys)
+    return [
+        min(key, key=lambda label: (counts[label], label), default=-1) if isinstance(key, LabelSet) else key
+        for key in keys
+    ]
+
+
+def count_keys(keys: Iterable[Key]) -> Counter[Key]:
+    """Return stratum -> its rows; a row with a set of labels counts for each of them, and as a row (-1)."""
+    counts: Counter[Key] = Counter()
+    for key in keys:
+        counts.update((-1, *key) if isinstance(key, LabelSet) else (key,))
+    return counts
+
+
+class Quantile(int):
+    """A stratum of numbers, from the smallest on. It is a class of nothing, so that a small sample may lack some."""
 
 
 def assign_groups(
@@ -51,8 +80,8 @@ def assign_groups(
     order = list(members)
     random.Random(seed).shuffle(order)  # noqa: S311 - a reproducible split, not a secret
     order.sort(key=lambda group: -len(members[group]).bit_length())  # large groups first; similar sizes in random order
-    counts = {group: Counter(keys[i] for i in members[group]) for group in order}
-    totals = Counter(keys)
+    counts = {group: count_keys(keys[i] for i in members[group]) for group in order}
+    totals = count_keys(keys)
     sides = _Sides(counts, totals, shares, remainder)
     covering = _covering(order[::-1], counts, totals)
     for group in covering:
@@ -148,8 +177,8 @@ def assign_groups_by_name(
     members = shuffled_members(groups, seed)
     place = {group: int.from_bytes(row_digest(group, seed)) / 256**DIGEST_BYTES for group in members}  # in [0, 1)
     order = sorted(members, key=lambda group: -place[group])
-    counts = {group: Counter(keys[i] for i in members[group]) for group in order}
-    covering = _covering(order, counts, Counter(keys))
+    counts = {group: count_keys(keys[i] for i in members[group]) for group in order}
+    covering = _covering(order, counts, count_keys(keys))
     sides: dict[str, list[int]] = {}
     edge = 0.0
     for side, share in shares.items():

@@ -49,6 +49,9 @@ class InputLengths:
         limit: The longest input that the model takes; None: any.
         empty: Numbers of measured rows that become no token.
         kept_whole: What is cut off becomes an input of its own: nothing is lost but its context.
+        beyond: The sentence that says so, after a blank.
+        learned: (rows measured,) the least `max_length` at which nothing that is learned from a row is cut; None: what
+            is learned is no part of the input.
     """
 
     lengths: numpy.ndarray
@@ -59,6 +62,8 @@ class InputLengths:
     limit: int | None = None
     empty: Sequence[int] = ()
     kept_whole: bool = False
+    beyond: str = " What is beyond becomes an input of its own: all words count in the scores, without that context."
+    learned: numpy.ndarray | None = None
 
     @property
     def longest(self) -> int:
@@ -76,6 +81,12 @@ class InputLengths:
     def count_cut(self, max_length: int) -> int:
         """Return how many of the split's inputs that are; an estimate where not all are measured."""
         return round(self.share_cut(max_length) * self.total)
+
+    def count_shortened(self, max_length: int) -> int:
+        """Return for how many of the split's inputs what is learned is cut, too; an estimate as `count_cut` is."""
+        if self.learned is None:
+            return 0
+        return round(float((self.learned > self.taken(max_length)).mean()) * self.total)
 
     def taken(self, max_length: int) -> int:
         """Return the longest input that goes into the model as a whole."""
@@ -96,7 +107,9 @@ class InputLengths:
         limit = f" (the model takes {self.limit})" if self.taken(max_length) < max_length else ""
         amount = f"{percent(share)} of the training inputs are" if share else "none of the training inputs is"
         done = "divided into several" if self.kept_whole else "cut"
-        return f"max_length {max_length}{limit}: {amount} {done}"
+        shortened = self.count_shortened(max_length)
+        learned = f"; of {shortened:,} what is learned loses its end" if shortened else ""
+        return f"max_length {max_length}{limit}: {amount} {done}{learned}"
 
 
 def measured_rows(total: int) -> Sequence[int]:

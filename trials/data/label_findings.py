@@ -41,6 +41,22 @@ def label_findings(counts: Counts, unit: str, dominant: float, declared: bool) -
     ]
 
 
+def set_findings(counts: Counts, declared: bool) -> list[Finding]:
+    """Return what is remarkable about labels of which a row has any number; arguments as those of `label_findings`."""
+    totals: dict[str, int] = {}
+    for split in counts.values():
+        for label, count in split.items():
+            totals[label] = totals.get(label, 0) + count
+    occurring = {label: count for label, count in totals.items() if count}
+    return [
+        *_rare(counts["train"], occurring, "rows"),
+        *_one_sided(counts, occurring, "rows"),
+        *([] if declared else _gaps(occurring, "rows")),
+        *_near(occurring, "rows"),
+        *_unused(totals),
+    ]
+
+
 def _told(labels: Sequence[str], counts: Mapping[str, int]) -> str:
     """Return a few labels with their counts, as text."""
     rest = f" and {len(labels) - EXAMPLES} more" if len(labels) > EXAMPLES else ""

@@ -5,7 +5,7 @@ BadData names the file, the row and the cure.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -60,13 +60,7 @@ def _check_classes(tables: Mapping[str, Table], column: str, values: Mapping[str
     for name, labels in values.items():
         for i, value in enumerate(labels):
             if value not in in_training:
-                near = get_close_matches(str(value), [str(known) for known in in_training], 1, CLOSE)
-                guess = f" (did you mean {near[0]!r}?)" if near and isinstance(value, str) else ""
-                raise BadData(
-                    f"{tables[name].name}, {tables[name].where(i)}: the label {value!r} of {name} does not occur in "
-                    f"training{guess}; add training examples of it or remove the row.",
-                    *tables[name].path,
-                )
+                raise unknown_label(tables[name], i, name, value, in_training)
     if len(in_training) < 2:
         label = next(iter(in_training))
         text = f"{train.name}: column {column!r} holds one label only ({label!r}); it needs two or more."
@@ -74,6 +68,17 @@ def _check_classes(tables: Mapping[str, Table], column: str, values: Mapping[str
     if len(in_training) == train.rows:
         text = f"{train.name}: every row has a label of its own in column {column!r}; is it the right column?"
         raise BadData(text, "dataset", "columns", "label")
+
+
+def unknown_label(table: Table, row: int, split: str, value: Any, known: Iterable[Any]) -> BadData:
+    """Return the error that a row of a split has a label that is not in training, with the nearest of the `known`."""
+    near = get_close_matches(str(value), [str(label) for label in known], 1, CLOSE)
+    guess = f" (did you mean {near[0]!r}?)" if near and isinstance(value, str) else ""
+    return BadData(
+        f"{table.name}, {table.where(row)}: the label {value!r} of {split} does not occur in "
+        f"training{guess}; add training examples of it or remove the row.",
+        *table.path,
+    )
 
 
 def _label_values(table: Table, column: str) -> list[Any]:

@@ -17,6 +17,7 @@ from luthier.studies.tasks import TASKS
 from luthier.trials.data.columns import COLUMN_READERS, read_groups, text_findings
 from luthier.trials.data.containers import standard_tables
 from luthier.trials.data.folder_splits import choose_folders
+from luthier.trials.data.label_sets import separated
 from luthier.trials.data.mask_folders import pair_tables
 from luthier.trials.data.media_columns import Usable, usable_tables
 from luthier.trials.data.media_tree import listed
@@ -94,14 +95,16 @@ def load_data(
     Raises:
         BadData: The data cannot be used as the spec says.
     """
-    roles = _roles(dataset, task)
-    tables, media = _usable_tables(dataset, roles)
+    roles, tables, media = _chosen_tables(dataset, task)
     findings = [finding for table in tables.values() for finding in table.findings]
-    learned = {role: roles.pop(role) for role in kind.roles if role in roles}
+    reads = {role: read.reads for role, read in TASKS[task].columns.items()}
+    learned = {role: roles[role] for role in kind.roles if role in roles}
+    roles = {role: column for role, column in roles.items() if reads[role] != "target"}
+    if dataset.label_separator is not None:
+        tables = {name: separated(table, learned["label"], dataset.label_separator) for name, table in tables.items()}
     if semantics >= LABELS_MERGED:
         tables, merged = kind.alike(tables, learned)
         findings += merged
-    reads = {role: read.reads for role, read in TASKS[task].columns.items()}
     given, targets = _given_splits(tables, kind, learned, roles, reads)
     digest = functools.cache(content_digest)  # each image and sound is read for it once
     rows: dict[str, Sequence[int]] = {name: range(len(split)) for name, split in given.items()}
@@ -118,18 +121,21 @@ def load_data(
     if "validation" not in splits:
         raise BadData("There is no validation split; give a fraction or a file.", "dataset", "validation")
     targets.check_training(splits["train"].targets, tables["train"])
+    targets = targets.trained_on(splits["train"].targets)
     if verify:
         findings += text_findings(tables, roles)
         findings += repeat_findings(given, tables, rows, first, targets) if first else ()
         declared = any(column in tables["train"].class_names for column in learned.values())
         findings += targets.findings({name: split.targets for name, split in splits.items()}, declared)
+        findings += targets.input_findings(splits["train"].columns, splits["train"].targets)
     left_out = "".join(files.left_out for files in media if files.left_out is not None) or None
     return Data(splits, targets, _fingerprint(splits, targets, left_out, digest), tuple(findings))
 
 
-def _usable_tables(dataset: Dataset, roles: Mapping[str, str]) -> tuple[dict[str, Table], list[Usable]]:
+def _usable_tables(
+    dataset: Dataset, roles: Mapping[str, str], tables: dict[str, Table]
+) -> tuple[dict[str, Table], list[Usable]]:
     """Return the given splits' tables, checked, and what is known of their images, sounds and masks. Raises BadData."""
-    tables = _tables(dataset, roles)
     _check_columns(tables, roles)
     media = []
     for role in (media_role(roles), "mask"):
@@ -171,13 +177,51 @@ def _given_splits(
     return given, targets
 
 
-def _roles(dataset: Dataset, task: str) -> dict[str, str]:
-    """Return role -> column. An optional role is left out unless the spec names its column. Raises BadData."""
+def _chosen_tables(dataset: Dataset, task: str) -> tuple[dict[str, str], dict[str, Table], list[Usable]]:
+    """Return role -> column, the given splits' tables, and what is known of their images or sounds. Raises BadData."""
+    choices = _roles(dataset, task)
+    problems: list[BadData] = []
+    fitting: list[dict[str, str]] = []
+    header: list[str] = []
+    for roles in choices:
+        try:
+            tables = _tables(dataset, roles)
+        except BadData as problem:  # some readers tell by the columns what a file is
+            problems.append(problem)
+            continue
+        if len(choices) == 1:
+            return roles, *_usable_tables(dataset, roles, tables)
+        header = tables["train"].header
+        fitting = [choice for choice in choices if set(choice.values()) <= set(header)]
+        if fitting == [roles]:
+            return roles, *_usable_tables(dataset, roles, tables)
+        if fitting:
+            break
+    if len(fitting) == 1:
+        return fitting[0], *_usable_tables(dataset, fitting[0], _tables(dataset, fitting[0]))
+    if not header:
+        raise problems[0]
+    raise BadData(_told_choices(task, bool(fitting), header), "dataset", "columns")
+
+
+def _told_choices(task: str, several: bool, header: list[str]) -> str:
+    """Return the sentences that say what columns a task takes, and why those of the data do not tell."""
+    told = f"{task} takes the columns {TASKS[task].told_alternatives}. The data has "
+    if several:
+        return f"{told}more than one of these; name in dataset.columns those that you mean, as {{text: text}}."
+    return f"{told}{listed(header, 20)}; name the right ones in dataset.columns, as {{text: {header[0]}}}."
+
+
+def _roles(dataset: Dataset, task: str) -> list[dict[str, str]]:
+    """Return role -> column, for each set of roles that the data may have. Raises BadData.
+
+    An optional role is left out unless the spec names its column.
+    """
     roles = TASKS[task].columns
     for role in dataset.columns:
         if role not in roles:
             raise BadData(f"Unknown role {role!r}; {task} has {', '.join(roles)}.", "dataset", "columns", role)
-    return {name: role.column for name, role in roles.items() if role.required} | dataset.columns
+    return [choice | dataset.columns for choice in TASKS[task].choices(dataset.columns)]
 
 
 def _tables(dataset: Dataset, roles: Mapping[str, str]) -> dict[str, Table]:

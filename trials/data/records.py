@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.trials.data.exports import check_answers, check_export, inner_records
+from luthier.trials.data.squad import is_squad, questions
 from luthier.trials.data.tabular import Table
 from luthier.trials.data.text_files import TextFile, read_text
 
@@ -36,13 +37,17 @@ def _from_records(file: TextFile, records: list[Any], lines: list[int] | None, s
             if isinstance(record, str) and record.lstrip()[:1] in ("{", "["):
                 text += " It is JSON inside a string, as if it was encoded twice; write the object itself."
             raise file.refuse(text)
+    names = None
+    if is_squad(records, selection):
+        found = questions(file, records)
+        records, names, lines = found.records, found.names, None
     check_export(file, records, selection)
     records = inner_records(file, records, selection)
     header: dict[str, None] = {}
     for record in records:
         header.update(dict.fromkeys(record))
     columns = {column: [record.get(column) for record in records] for column in header if column in selection}
-    table = Table(file.name, file.path, list(header), columns, len(records), lines=lines)
+    table = Table(file.name, file.path, list(header), columns, len(records), lines=lines, rows_named=names)
     check_answers(file, records, selection, table.where)
     return table
 
@@ -92,6 +97,8 @@ def _from_object(file: TextFile, value: Mapping[str, Any], selection: set[str]) 
     names, rows = value.get("columns") or [], value.get("data") or []
     if _is_list_of(names, str) and _is_list_of(rows, list) and all(len(row) == len(names) for row in rows):
         return _from_columns(file, dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)), selection)
+    if is_squad([value], selection):
+        return _from_records(file, [value], None, selection)
     check_export(file, [value], selection)
     tables = [key for key, inner in value.items() if _is_list_of(inner, dict)]
     right = [key for key in tables if selection & _keys(file, value, key, selection)]

@@ -43,7 +43,11 @@ def repeat_findings(
     units = units_of(numpy.concatenate(list(ordered.values())))
     if not units:
         return []
-    return [*_across(rows_of, ordered), *_contradictory(rows_of, units), *_within(rows_of, ordered, units)]
+    return [
+        *_across(rows_of, ordered),
+        *(_contradictory(rows_of, units) if targets.exclusive else ()),
+        *_within(rows_of, ordered, units),
+    ]
 
 
 class _Rows:
@@ -93,7 +97,7 @@ class _Rows:
         """Return a row's input, cut; empty where the rows' names say what they are."""
         name, number = self.place(row)
         values = [values[number] for values in self.splits[name].columns.values()]
-        texts = [" ".join(value[:_CHARACTERS]) if isinstance(value, list) else value for value in values]
+        texts = [" ".join(map(_word, value[:_CHARACTERS])) if isinstance(value, list) else value for value in values]
         return " / ".join(f'"{cut(text, _CHARACTERS)}"' for text in texts if isinstance(text, str))
 
     def example(self, rows: Sequence[int], told: Iterable[str]) -> str:
@@ -101,6 +105,11 @@ class _Rows:
         shown = ", ".join(text for text, _ in zip(told, range(_ROWS), strict=False))
         more = f" and {len(rows) - _ROWS:,} more" if len(rows) > _ROWS else ""
         return ": ".join(filter(None, (self.quoted(rows[0]), shown + more)))
+
+
+def _word(value: Any) -> str:
+    """Return a word, or the content of a message."""
+    return str(value["content"]) if isinstance(value, dict) else str(value)
 
 
 def _across(rows: _Rows, first: Mapping[str, Numbers]) -> list[Finding]:

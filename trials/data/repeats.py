@@ -23,7 +23,17 @@ Numbers = NDArray[numpy.int64]
 
 _LONG = 1 << 16  # characters; a list of the words of such a text would take several times its memory
 _BLANKS = {code: " " for code in range(0x3001) if chr(code).isspace()}  # Unicode's last is the ideographic space
-_NOUNS = {"audio": "sound", "image": "image", "tokens": "sentence", "text_pair": "pair of texts", "text": "text"}
+_NOUNS = {
+    "question": "question",
+    "audio": "sound",
+    "image": "image",
+    "tokens": "sentence",
+    "text_pair": "pair of texts",
+    "text": "text",
+    "prompt": "prompt",
+    "messages": "conversation",
+    "source": "source",
+}
 
 
 def noun(columns: Collection[str], count: int = 2) -> str:
@@ -57,6 +67,8 @@ def plain_columns(columns: Mapping[str, Sequence[Any]]) -> dict[str, Iterator[An
 def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return plain_text(value)
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
     return list(map(_plain, value)) if isinstance(value, list) else value
 
 
@@ -101,6 +113,8 @@ def _inputs(columns: Mapping[str, Sequence[Any]], digest: Digest) -> Iterator[tu
             return plain_text(value)
         if isinstance(value, Path | bytes):
             return digest(value)
+        if isinstance(value, dict):
+            return tuple((key, content(inner)) for key, inner in sorted(value.items()))
         return tuple(map(content, value)) if isinstance(value, list) else value
 
     return zip(*(map(content, columns[role]) for role in sorted(columns)), strict=True)

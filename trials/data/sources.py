@@ -113,6 +113,8 @@ def read(located: Located, roles: Mapping[str, str]) -> Table:
             return pair_table(located.folder, text, *path)
         said = f"{text} holds neither a table nor the folders images and masks, of files with the same names; "
         raise BadData(said + "arrange it so, or list the files in a csv with the columns image and mask.", *path)
+    if "label" not in roles:
+        raise BadData(_without_table(located, text, role, roles), *path)
     for other, column in roles.items():
         if other not in (role, "label") or column != other:
             raise BadData(
@@ -121,6 +123,20 @@ def read(located: Located, roles: Mapping[str, str]) -> Table:
                 *("dataset", "columns", other),
             )
     return read_folder(located.folder, text, role, *path)
+
+
+LISTS = ("csv", "tsv", "json", "jsonl", "parquet")
+"""Ends of the names of tables that a folder of images or sounds may hold."""
+
+
+def _without_table(located: LocalFolder, text: str, role: str, roles: Mapping[str, str]) -> str:
+    """Return a sentence on a folder of images or sounds, for a task that needs more columns than a label."""
+    tables = sorted(file.name for file in located.folder.iterdir() if file.suffix.lower().removeprefix(".") in LISTS)
+    others = " and ".join(column for other, column in roles.items() if other != role)
+    cure = f"write a csv with the columns {roles[role]} (paths from its own folder) and {others}, and name it"
+    if tables:
+        cure = f"name the table in it, {text}/{tables[0]},"
+    return f"{text} is a folder of files, which does not tell the {others} of each; {cure} as dataset.source."
 
 
 def _described(located: LocalFolder) -> str:

@@ -21,7 +21,16 @@ import numpy
 from numpy.typing import NDArray
 
 from luthier.studies.dataset import Dataset
-from luthier.trials.data.group_splits import Key, assign_groups, assign_groups_by_name, shuffled_members
+from luthier.trials.data.group_splits import (
+    Key,
+    LabelSet,
+    Quantile,
+    assign_groups,
+    assign_groups_by_name,
+    shuffled_members,
+    single_keys,
+)
+from luthier.trials.data.label_set_draws import draw_label_sets
 from luthier.trials.data.repeats import Numbers, joined_groups, noun, plain_columns, units_of
 from luthier.trials.data.row_digests import Digest, content_digest, row_digests
 from luthier.trials.data.unit_draws import apportion, draw_units
@@ -57,8 +66,8 @@ class Split:
 
     @property
     def keys(self) -> list[Key]:
-        """The stratum of each row; the same one for all where rows are alike."""
-        return [0] * len(self) if self.strata is None else self.strata
+        """The stratum of each row, of its labels the rarest; the same one for all where rows are alike."""
+        return [0] * len(self) if self.strata is None else list(single_keys(self.strata))
 
 
 def sample(
@@ -79,9 +88,11 @@ def sample(
     Raises:
         BadData: The limit is too small to hold each label of each split.
     """
-    keys = [(name, stratum) for name, split in given.items() for stratum in split.keys]
+    keys: list[tuple[str, Key]] = [(name, stratum) for name, split in given.items() for stratum in split.keys]
     if limit >= len(keys):
         return {name: range(len(split)) for name, split in given.items()}
+    if limit < len(set(keys)) and any(isinstance(stratum, Quantile) for _, stratum in keys):
+        keys = [(name, 0) for name, _ in keys]
     if limit < len(set(keys)):
         text = f"{limit} rows cannot hold each of the {len(set(keys))} labels of each split; raise the limit."
         raise BadData(text, "dataset", "limit")
@@ -138,15 +149,18 @@ def draw_splits(
     stable = dataset.draw == "stable"
     units = [] if first is None else units_of(first)
     groups = pool.groups if first is None or pool.groups is None else joined_groups(pool.groups, first)
-    if groups is None:
+    sets = [key for key in pool.strata or () if isinstance(key, LabelSet)]
+    if groups is None and sets and not stable:
+        sides = draw_label_sets(sets, units, shares, f"{seed}:split")
+    elif groups is None:
         strata = shuffled_members(pool.keys, f"{seed}:split")
         if stable:
             strata = _by_place(strata, _unit_places(pool, units, f"{seed}", digest))
         sides = draw_units(strata, pool.keys, units, shares, both_ends=stable)
     elif stable:
-        sides = assign_groups_by_name(groups, pool.keys, shares, f"{seed}")
+        sides = assign_groups_by_name(groups, sets or pool.keys, shares, f"{seed}")
     else:
-        sides = assign_groups(groups, pool.keys, shares, "train", "train", f"{seed}:split")
+        sides = assign_groups(groups, sets or pool.keys, shares, "train", "train", f"{seed}:split")
     for name in shares:
         if not sides[name]:
             drawn = list(shares) if units and groups is None else [name]

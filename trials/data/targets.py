@@ -21,12 +21,15 @@ class Targets(ABC):
     can write, so that they are part of the data's fingerprint.
 
     Attributes:
-        roles: The task's roles that hold targets; the other roles are the model's inputs.
+        roles: The task's roles that hold targets. The other roles are the model's inputs, and so is one of these that
+            the task reads in another way than as "target".
+        exclusive: An input has one right target: others beside it are mistakes.
         readers: How an input is read -> the function (table, column) that returns its values, checked, or raises
             BadData; beside those of `data.columns`, for inputs that only this task has.
     """
 
     roles: ClassVar[tuple[str, ...]] = ("label",)
+    exclusive: ClassVar[bool] = True
     readers: ClassVar[Mapping[str, Callable[[Table, str], list[Any]]]] = {}
 
     @classmethod
@@ -95,6 +98,11 @@ class Targets(ABC):
         """Class id -> label; empty where nothing is classified."""
         return []
 
+    @property
+    def unmeasured(self) -> Mapping[str, str]:
+        """Metric that the data cannot measure -> why, and the cure: the end of a sentence."""
+        return {}
+
     def counts(self, splits: Iterable[Sequence[Any]]) -> dict[str, int]:
         """Return label -> how often it occurs in the rows of some splits; empty where nothing is classified."""
         return {}
@@ -113,6 +121,23 @@ class Targets(ABC):
         Args:
             splits: Split name -> its rows' targets, in the order train, validation, test.
             declared: The training table declares what its target column means (the names of its classes).
+        """
+        return ()
+
+    def trained_on(self, rows: Sequence[Any]) -> Self:
+        """Return the targets with what they take from the rows that are left to train on once splits are drawn.
+
+        Args:
+            rows: The training rows' targets, which `check_training` has passed.
+        """
+        return self
+
+    def input_findings(self, columns: Mapping[str, Sequence[Any]], rows: Sequence[Any]) -> Sequence[Finding]:
+        """Return what is remarkable about inputs and targets together. Called as `findings` is.
+
+        Args:
+            columns: Role -> the values of the training rows' inputs.
+            rows: Their targets.
         """
         return ()
 

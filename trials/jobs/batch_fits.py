@@ -76,6 +76,10 @@ def batch_fits(
         costliest["max_length"] = space.largest("max_length")
     if "freeze_depth" in space:
         costliest["freeze_depth"] = space.least("freeze_depth")
+    if "lora_rank" in space:
+        costliest["lora_rank"] = space.largest("lora_rank")
+    if space.offers("lora_variant", "dora"):
+        costliest["lora_variant"] = "dora"
     models = assignment.spec.models
     path = ("model", models.index(str(params["model"]))) if len(models) > 1 else ("model",)
     on_gpu = next(study.pretrained.model.parameters()).device.type == "cuda"
@@ -89,7 +93,8 @@ def batch_fits(
     if need.bytes(1) > limit.total:
         text = f"Training on one example at a time takes about {_gb(need.bytes(1))}, and {place} has {_gb(limit.total)}"
         raise BadData(f"{text}: {CURE}", *path)
-    return [_fit(size, need, limit) for size in batch_sizes(space, params)]
+    most = assignment.spec.resources.micro_batch
+    return [_fit(size, min(size, most or size), need, limit) for size in batch_sizes(space, params)]
 
 
 def batch_sizes(space: Space, params: Params) -> list[int]:
@@ -113,9 +118,15 @@ def largest(fits: Sequence[BatchFit]) -> BatchFit:
     return max(fits, key=lambda fit: fit.memory_bytes)
 
 
-def _fit(size: int, need: MemoryModel, limit: MemoryLimit) -> BatchFit:
-    """Return whether a batch fits whole, or in pieces that are halved as often as training would halve them."""
-    piece = size
+def _fit(size: int, piece: int, need: MemoryModel, limit: MemoryLimit) -> BatchFit:
+    """Return whether a batch goes through the model whole, or in pieces, halved as often as training would halve them.
+
+    Args:
+        size: Examples of the batch.
+        piece: Examples that may go through the model together, whatever the memory.
+        need: The memory of a step.
+        limit: What there is.
+    """
     while piece > 1 and need.bytes(piece) > limit.now:
         piece = (piece + 1) // 2
     return BatchFit(batch_size=size, fits=piece == size, micro_batch=piece, memory_bytes=need.bytes(size))
@@ -164,14 +175,31 @@ def _step_bytes(probe: Probe, rows: list[int], held: int) -> float:
     """
     probe.backbone.train_mode()
     if probe.engine.device.type == "cpu":
-        with _saved_bytes(probe.model) as saved:
-            probe.engine.gradient(probe.training, rows)
-        return held + CPU_TRANSIENT * sum(saved.values())
+        return held + CPU_TRANSIENT * _kept_bytes(probe, rows)
     for _ in range(GPU_STEPS):
         probe.meter.reset()
         probe.engine.gradient(probe.training, rows)
         probe.optimizer.step()
     return probe.meter.measure()
+
+
+def _kept_bytes(probe: Probe, rows: list[int]) -> int:
+    """Return the bytes that are kept for the backward pass of a step of some examples.
+
+    With gradient checkpointing one block's inner values are there, too, while they are computed again: those of the
+    first or of the last one, which are the largest where blocks differ.
+    """
+    recomputed = list(probe.engine.recomputed)
+    most = 0
+    try:
+        for whole in (recomputed[:1], recomputed[-1:]) if recomputed else ([],):
+            probe.engine.recomputed = [block for block in recomputed if block not in whole]
+            with _saved_bytes(probe.model) as saved:
+                probe.engine.gradient(probe.training, rows)
+            most = max(most, sum(saved.values()))
+    finally:
+        probe.engine.recomputed = recomputed
+    return most
 
 
 @contextlib.contextmanager

@@ -4,12 +4,12 @@ The child calls `evaluate` after the study's last trial.
 """
 
 import shutil
+import time
 from dataclasses import replace
 
 from luthier.studies.protocol import Assignment
 from luthier.studies.results import Batching, Evaluation
 from luthier.studies.semantics import MEASURED_ALONE
-from luthier.studies.strategy import Generation
 from luthier.studies.wire import Metrics
 from luthier.trials.errors import BadData, DamagedFile
 from luthier.trials.files import file_ref
@@ -17,6 +17,7 @@ from luthier.trials.jobs import exact, reload
 from luthier.trials.jobs.packed_model import WORK_PREFIX, pack
 from luthier.trials.model import lora
 from luthier.trials.session import Session
+from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.training import checkpoint
 from luthier.trials.training.generation import Writing
 from luthier.trials.training.model_cache import ModelCache
@@ -46,14 +47,16 @@ def evaluate(assignment: Assignment, session: Session, cache: ModelCache) -> Eva
         shutil.rmtree(leftover, ignore_errors=True)
     study = cache.open(assignment)
     _restore(assignment, session, study)
+    if study.task.settles(assignment.params):
+        study.settle(_statistics(assignment, session, cache, study, "validation"))
     test: Metrics | None = None
     if "test" in study.data.splits:
-        test = _test_scores(assignment, session, cache, study)
+        test = study.scores(_statistics(assignment, session, cache, study, "test"))
         scores = ", ".join(f"{name} {value}" for name, value in test.items())
         session.log(f"test ({len(study.data.splits['test'])} rows): {scores}")
     length = int(assignment.params["max_length"])
-    generation = assignment.spec.generation or Generation()
-    usage = study.task.export(study.pretrained, study.data.splits["train"], study.data.targets, length, generation)
+    generation = assignment.spec.writing
+    usage = study.task.export(study.pretrained, study.data.splits["train"], study.learned, length, generation)
     if study.batching in (Batching.EQUAL, Batching.SINGLE):
         usage = replace(usage, notes=(*usage.notes, ALONE))
     recorded = reload.record(study, usage, length, session, Writing.of_winner(assignment.spec))
@@ -70,7 +73,7 @@ def evaluate(assignment: Assignment, session: Session, cache: ModelCache) -> Eva
 
 def _restore(assignment: Assignment, session: Session, study: OpenStudy) -> None:
     """Give the study's model the winner's weights, its adapters merged. Raises BadData, DamagedFile."""
-    prepare(study, assignment.params, assignment.seed)
+    prepare(study, assignment.params, assignment.seed, assignment.spec.quantization)
     best = assignment.checkpoint.best
     if best is None:
         raise BadData("The study has no finished trial, so there is no model to measure.")
@@ -82,18 +85,23 @@ def _restore(assignment: Assignment, session: Session, study: OpenStudy) -> None
     lora.merge(study.pretrained)  # from here on the model is the same that people will load
 
 
-def _test_scores(assignment: Assignment, session: Session, cache: ModelCache, study: OpenStudy) -> Metrics:
-    """Return the scores of the study's model on the test split, for which `evaluate` has prepared it."""
+def _statistics(
+    assignment: Assignment, session: Session, cache: ModelCache, study: OpenStudy, split: str
+) -> Statistics:
+    """Return the statistics of a split, of the study's model as `evaluate` has prepared it."""
     model, length = study.pretrained.model, int(assignment.params["max_length"])
     targets = study.data.targets
     writing = Writing.of_winner(assignment.spec)
     if assignment.spec.semantics >= MEASURED_ALONE:
-        examples = study.task.encode_exactly(study.pretrained, study.data.splits["test"], length)
+        examples = study.task.encode_exactly(study.pretrained, study.data.splits[split], length)
         examples = examples.batched(study.batching)
+        began = time.perf_counter()
         statistics = exact.measure(
             model, study.task, cache.micro_batch, examples, targets, session.poll, writing=writing
         )
-        return study.scores(statistics)
-    encoded = study.encoded("test", length)
-    with open_engine(model, study, assignment, session, cache.micro_batch, {"test": encoded}) as engine:
-        return study.scores(engine.evaluate(encoded, targets, session.poll, writing=writing))
+        if writing is not None:
+            session.log(writing.told(time.perf_counter() - began))
+        return statistics
+    encoded = study.encoded(split, length)
+    with open_engine(model, study, assignment, session, cache.micro_batch, {split: encoded}) as engine:
+        return engine.evaluate(encoded, targets, session.poll, writing=writing)

@@ -5,15 +5,17 @@ where they have the same length, so that there is no padding whose values an ans
 computed for training (the frozen-prefix cache, shortcuts) is used.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import nn
 
 from luthier.studies.results import Batching
+from luthier.trials.data.batches import unpadded_batches
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.targets import Targets
 from luthier.trials.tasks.base import TaskCode
@@ -21,7 +23,7 @@ from luthier.trials.tasks.scoring import Batch
 from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.tasks.usage import Value
 from luthier.trials.training.collector import Collector, joined
-from luthier.trials.training.engine import EVALUATION_BATCH, Engine
+from luthier.trials.training.engine import Engine
 from luthier.trials.training.generation import Writing
 from luthier.trials.training.halving import run_halving
 from luthier.trials.training.micro_batch import MicroBatch
@@ -57,21 +59,13 @@ def measure(
     engine = Engine(model, task, micro_batch, precision="float32")
     model.eval()
     collector = Collector(task, encoded, targets, targets if own is None else own)
-    most = 1 if encoded.batching is Batching.SINGLE else EVALUATION_BATCH[engine.device.type]
+    most = 1 if encoded.batching is Batching.SINGLE else engine.evaluation_rows(encoded)
     for rows in unpadded_batches(encoded.lengths, most):
         tick()
         collector.add(
             rows, run_halving(_pieces(engine, task, encoded, rows, writing), len(rows), micro_batch, remember=False)
         )
     return collector.statistics()
-
-
-def unpadded_batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """Yield row numbers of batches whose rows have one length, every row once, longest first."""
-    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-    for _, alike in groupby(order, key=lambda i: lengths[i]):
-        rows = list(alike)
-        yield from (rows[i : i + batch_size] for i in range(0, len(rows), batch_size))
 
 
 @torch.no_grad()
@@ -81,8 +75,8 @@ def answers_alone(
     encoded: Encoded,
     tick: Callable[[], None],
     writing: Writing | None = None,
-) -> list[list[Sequence[Value]]]:
-    """Return the answers to each example, computed one row at a time: for each of its units the values.
+) -> list[list[Sequence[Value | None]]]:
+    """Return the answers to each example, computed one row at a time, as the task's `used` has them.
 
     Args:
         model: On its device; it is left in evaluation mode.
@@ -93,13 +87,16 @@ def answers_alone(
     """
     engine = Engine(model, task, MicroBatch(), precision="float32")
     model.eval()
-    units: list[Sequence[Value]] = []
-    for row in range(len(encoded)):
-        tick()
-        answers = _pieces(engine, task, encoded, [row], writing)(1)
-        units += task.used({name: answer.cpu() for name, answer in answers.items()}, encoded, [row])
-    offsets = encoded.example_offsets
-    return [units[offsets[i] : offsets[i + 1]] for i in range(len(offsets) - 1)]
+    found: list[list[Sequence[Value | None]]] = []
+    for a, b in pairwise(encoded.example_offsets):
+        rows = range(bisect_left(encoded.unit_offsets, a), bisect_left(encoded.unit_offsets, b))
+        parts = []
+        for row in rows:
+            tick()
+            answers = _pieces(engine, task, encoded, [row], writing)(1)
+            parts.append({name: answer.cpu() for name, answer in answers.items()})
+        found.append(list(task.used(joined(parts), encoded, rows)) if parts else [])
+    return found
 
 
 def _pieces(

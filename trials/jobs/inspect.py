@@ -57,7 +57,7 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
     _check_evaluations(spec, data.rows["train"])
     models = [_inspect_model(assignment, name, auto, report, session, cache) for name in spec.models]
     report.check(spec)  # once more, for a space that fits none of the models
-    if not (spec.space.offers("strategy", "lora") or any(model.dropout for model in models)):
+    if not (_adapters_drop(spec.space) or any(model.dropout for model in models)):
         _check_dropout(spec)
     first, *further = (model.summary for model in models)
     return Inspection(
@@ -133,7 +133,7 @@ def _inspect_model(
         return found
     params = _baseline(spec, space, name)
     longest = int(space.largest("max_length") if "max_length" in space else params["max_length"])
-    report.add(check_lookups(study, longest))
+    report.add(check_lookups(study, longest, spec.writing))
     if spec.semantics >= BATCHING_FOUND:
         study.batch_as(find_batching(study, longest))
         report.add(batching_findings(name, study.batching))
@@ -166,6 +166,12 @@ def _check_evaluations(spec: StudySpec, training_rows: int) -> None:
         )
 
 
+def _adapters_drop(space: Space) -> bool:
+    """Return whether adapters may take their dropout from the hyperparameter `dropout`."""
+    own = "lora_dropout" in space and float(space.least("lora_dropout")) >= 0
+    return space.offers("strategy", "lora") and not own
+
+
 def _check_dropout(spec: StudySpec) -> None:
     """Raise BadData where the space has a dropout, which the models have no layer for."""
     if float(spec.space.largest("dropout")) >= 0:
@@ -177,7 +183,9 @@ def _summary(spec: StudySpec, study: OpenStudy) -> ModelSummary:
     """Return a model's blocks and sizes. Raises BadData where the space has adapters and they do not fit the model."""
     study.pretrained.reset(0)
     if spec.space.offers("strategy", "lora"):
-        lora.check(study.backbone)
+        lora.check(study.backbone, spec.space, study.name)
+    if spec.quantization != "none":
+        lora.check_rounding(study.backbone, study.name)
     backbone = study.backbone
     return ModelSummary(blocks=backbone.table(), trainable_parameters=backbone.trainable_parameters())
 

@@ -23,6 +23,8 @@ MANY_EMPTY = 0.01
 PERCENTILES = (90, 95, 99)
 EXCERPT = 40
 """Characters of an example in a sentence."""
+_SHOWN = ("text", "tokens", "audio", "question")
+"""The roles that an example shows; the first that there is."""
 
 
 def auto_length(spec: StudySpec, lengths: Iterable[InputLengths | None]) -> int | None:
@@ -101,7 +103,11 @@ class _Account:
         examples = [self._example(place) for place in longest if found.lengths[place] > found.taken(least)]
         text = f"{self._told()} for {self.model}."
         if found.kept_whole:
-            text += " What is beyond becomes an input of its own: all words count in the scores, without that context."
+            text += found.beyond
+        if found.learned is not None:
+            text += " Of these the start of what is read is cut, and what is learned is kept"
+            lost = found.count_shortened(least)
+            text += f", but for {lost:,} whose answer alone is too long: it loses its end." if lost else "."
         cure = self._cure() if share else ""
         if share > MANY_CUT and not found.kept_whole:
             yield warning("inputs-cut", text, cure, count, examples)
@@ -132,8 +138,12 @@ class _Account:
         found, row = self.found, self.found.rows[place]
         text = f"row {row + 1} of the train split: {found.lengths[place]:,} {found.unit.name}"
         value = next(
-            self.split.columns[role][row] for role in ("text", "tokens", "audio") if role in self.split.columns
+            self.split.columns[role][row]
+            for role in ("text", "tokens", "audio", "question", *self.split.columns)
+            if role in self.split.columns
         )
+        if isinstance(value, list) and isinstance(value[0], dict):  # a conversation
+            value = str(value[-1]["content"])
         if isinstance(value, bytes):
             return text
         if not isinstance(value, str | list):

@@ -1,4 +1,4 @@
-"""Linear probes: logistic or ridge regression on a pretrained model's features, each row predicted by others' probe.
+"""Linear probes: logistic regression on a pretrained model's features, each row predicted by others.
 
 The inspection asks them which pooling suits the data, and which labels are doubtful. The model is not trained.
 """

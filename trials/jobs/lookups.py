@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from luthier.studies.findings import Finding
+from luthier.studies.strategy import Generation
 from luthier.studies.text import one_line
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.errors import BadData
@@ -18,15 +19,16 @@ from luthier.trials.model.tokens import unknown_texts
 from luthier.trials.training.open_study import OpenStudy
 
 
-def check_lookups(study: OpenStudy, max_length: int) -> list[Finding]:
+def check_lookups(study: OpenStudy, max_length: int, generation: Generation) -> list[Finding]:
     """Encode every split, whose ids are checked then, and try the longest row of each on the model.
 
     Args:
         study: Data and a model of a text task; nothing is done for models that look nothing up.
         max_length: The largest of the space.
+        generation: How models write, for the tasks that have texts written.
 
     Returns:
-        The finding that the tokenizer knows no part of most texts, if so.
+        The finding that the tokenizer knows no part of most texts, if so, and those of the task.
 
     Raises:
         BadData: The model has no embedding for a token or its place.
@@ -46,6 +48,7 @@ def check_lookups(study: OpenStudy, max_length: int) -> list[Finding]:
             encoded = study.encoded(split, max_length)
             if split == "train" and "input_ids" in encoded.columns:
                 findings = unknown_texts(pretrained.processor, encoded.columns["input_ids"], study.name)
+                findings += study.task.encoding_findings(encoded, study.name, generation)
             longest = max(range(len(encoded)), key=lambda i: encoded.lengths[i])
             rows = [longest, min(range(len(encoded)), key=lambda i: encoded.lengths[i])]  # the second one is padded
             _try(study, encoded, rows)

@@ -135,6 +135,7 @@ class _Trial:
         self._encoded = encoded
         self._rows = rows
         study.pretrained.model.eval()  # type: ignore[no-untyped-call]
+        self._sizes: dict[int, int] = {}  # of a row's logits that count, along their first dimension
         self._expected = [self._alone(row) for row in rows]
         logits = torch.cat(self._expected)
         logits = logits.reshape(len(logits), -1)  # (units, numbers)
@@ -172,7 +173,10 @@ class _Trial:
 
     def _alone(self, row: int) -> torch.Tensor:
         """Return the logits of an example alone, (units, ...)."""
-        return self._logits(self._encoded, [row])[0]
+        with torch.no_grad():
+            logits = self._engine.exact(self._encoded, [row]).float()
+        self._sizes[row] = len(logits)
+        return logits
 
     def _equal_batches(self) -> list[list[int]]:
         """Return each example with those of its length that have the fewest and the most special tokens."""
@@ -186,5 +190,4 @@ class _Trial:
     def _logits(self, encoded: Encoded, rows: Sequence[int]) -> list[torch.Tensor]:
         """Return the logits of each row of a batch, (units, ...) each."""
         logits = self._engine.exact(encoded, rows)
-        counts = [len(encoded.units([row])) for row in rows]
-        return list(torch.split(logits.float(), counts))
+        return list(torch.split(logits.float(), [self._sizes[row] for row in rows]))

@@ -138,7 +138,7 @@ def write(assignment: Assignment, study: OpenStudy, usage: Usage, test: Metrics 
     (folder / ABOUT).write_text(about + "\n", encoding="utf-8")
     rows = {name: len(split) for name, split in study.data.splits.items()}
     hub = local_path(assignment.model, "model") is None
-    text = card.card(assignment, usage, study.data.targets, rows, test, hub)
+    text = card.card(assignment, usage, study.learned, rows, test, hub)
     (folder / card.NAME).write_text(text, encoding="utf-8")
     (folder / SEEN).write_bytes(join_digests(_seen(study, assignment.spec.semantics)))
 
@@ -157,7 +157,7 @@ def _about(assignment: Assignment, study: OpenStudy, test: Metrics | None) -> di
         "model_sha256": _weights_digest(study.folder),
         "params": assignment.params,
         "seed": assignment.seed,
-        **study.data.targets.about,
+        **study.learned.about,
         "fingerprint": study.data.fingerprint,
         "test": test,
         "batching": study.batching.value,

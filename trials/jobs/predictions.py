@@ -52,6 +52,10 @@ class Predictions:
         """Return every metric of the task over all examples, or of other statistics."""
         return self.task.scores(self.statistics if statistics is None else statistics, self.targets)
 
+    def score(self, metric: str, statistics: Statistics) -> float | None:
+        """Return one metric over other statistics."""
+        return self.task.score(metric, statistics, self.targets)
+
 
 def predict(
     packed: PackedModel, examples: Split, targets: Targets, spec: StudySpec, session: Session, micro_batch: MicroBatch

@@ -23,6 +23,12 @@ from luthier.trials.training.open_study import OpenStudy
 LONGEST_NAME = 1_000  # characters
 ROWS = 1024
 """Rows that are answered together."""
+_KINDS = {
+    "entity_f1": "of all labels and entities",
+    "no_answer_accuracy": "with and without an answer",
+    "pearson": "of different numbers",
+}
+"""A metric of a task -> the rows that a split of its data needs, so that it tells good answers from bad ones."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,8 @@ def reference_scores(spec: StudySpec, study: OpenStudy, max_length: int) -> Refe
         BadData: The validation split cannot measure the objective.
     """
     task, data = study.task, study.data
+    if why := data.targets.unmeasured.get(spec.objective.metric):
+        raise BadData(f"{spec.objective.metric} cannot be measured: {why}.", "objective", "metric")
     constant = task.constant(data.splits["train"].targets, data.targets)
     if constant is None:
         return ReferenceScores()
@@ -60,6 +68,8 @@ def reference_scores(spec: StudySpec, study: OpenStudy, max_length: int) -> Refe
             found = _scores(task, study.encoded(split, max_length), constant, data.targets)
             scores[split] = found[Reference.CONSTANT]
             findings += _unmeasured(spec, split, found)
+    if not constant.told:
+        return ReferenceScores(findings=findings)
     majority = Majority(
         label=cut(constant.name, LONGEST_NAME), validation=scores["validation"], test=scores.get("test")
     )
@@ -93,8 +103,8 @@ def _unmeasured(spec: StudySpec, split: str, found: Mapping[Reference, Metrics])
     if objective in blind:
         value = "is undefined" if right[objective] is None else f"is {right[objective]} for the best and worst answers"
         text = f"{objective} cannot be measured on the {split} split of these data: it {value}."
-        labels = "labels and entities" if "entity_f1" in metrics else "labels"
-        cure = f"Give that split rows of all {labels} (dataset.{split}), or choose {able} as objective.metric."
+        kinds = next((kinds for metric, kinds in _KINDS.items() if metric in metrics), "of all labels")
+        cure = f"Give that split rows {kinds} (dataset.{split}), or choose {able} as objective.metric."
         if split == "validation" and spec.semantics >= BLIND_OBJECTIVE_REFUSED:
             raise BadData(f"{text} {cure}", "objective", "metric")
         yield warning("objective-not-measured", text, cure)

@@ -92,8 +92,8 @@ class Replicates:
     def _difference(self, both: Statistics, champion: torch.Tensor, challenger: torch.Tensor) -> list[float]:
         """Return the difference of the objective between two samples of `both`; nothing where it is undefined."""
         spec = self.assignment.spec
-        before = self.champion.scores(both.take(champion))[spec.objective.metric]
-        after = self.challenger.scores(both.take(challenger))[spec.objective.metric]
+        before = self.champion.score(spec.objective.metric, both.take(champion))
+        after = self.challenger.score(spec.objective.metric, both.take(challenger))
         if before is None or after is None:
             return []
         return [(after - before) * (1 if spec.maximize else -1)]

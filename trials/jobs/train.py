@@ -85,6 +85,11 @@ def fit(trial: Trial) -> Finished:
     speed: float | None = None  # examples per second
     memory = peak_memory(trial)  # bytes, the most so far
     batches: list[list[int]] = []  # the epoch's, as examples' numbers
+    together = trial.engine.micro_batch.within(batch_size)  # examples that go through the model together
+    trial.session.log(describe_batch(batch_size, together))
+    writing = Writing.at_evaluations(spec)
+    began = time.perf_counter()
+    reason: Reason | None = None
 
     while progress.step < evaluations:
         epoch, part = divmod(progress.step, parts)
@@ -99,7 +104,11 @@ def fit(trial: Trial) -> Finished:
         examples += trained
         speed = examples / seconds if seconds > 0 else None
 
-        metrics = validate(trial, train_loss)
+        if trial.engine.micro_batch.within(batch_size) < together:
+            together = trial.engine.micro_batch.within(batch_size)
+            trial.session.log(f"memory did not suffice; {describe_batch(batch_size, together)}")
+
+        metrics = validate(trial, train_loss, writing)
         memory = peak_memory(trial)
         if metrics["loss"] is None:
             trial.session.log(f"evaluation {progress.step + 1}: {DIVERGED}")
@@ -118,8 +127,11 @@ def fit(trial: Trial) -> Finished:
         )
         if over and progress.step < evaluations:
             trial.session.log(why_early(progress, evaluations, spec))
-            return Finished("complete", Reason.EARLY_STOPPING, speed, memory)
-    return Finished("complete", None, speed, memory)
+            reason = Reason.EARLY_STOPPING
+            break
+    if writing is not None:
+        trial.session.log(writing.told(time.perf_counter() - began))
+    return Finished("complete", reason, speed, memory)
 
 
 def evaluation_steps(steps: int, parts: int) -> list[int]:
@@ -190,16 +202,22 @@ def peak_memory(trial: Trial) -> int | None:
     return measured if trial.unfreezing.is_done else None
 
 
-def validate(trial: Trial, train_loss: float) -> Metrics:
-    """Return the metrics of the validation split; only a `loss` of None where the training loss is not finite."""
+def validate(trial: Trial, train_loss: float, writing: Writing | None = None) -> Metrics:
+    """Return the metrics of the validation split; only a `loss` of None where the training loss is not finite.
+
+    Args:
+        trial: Its model is evaluated.
+        train_loss: Of the steps before.
+        writing: Which texts the model writes; None: none.
+    """
     trial.meter.measure()  # on the CPU evaluation may hold less than training
     if not math.isfinite(train_loss):
         return {"loss": None}
     study = trial.study
-    writing = Writing.at_evaluations(trial.assignment.spec)
-    return study.scores(
-        trial.engine.evaluate(trial.validation, study.data.targets, trial.session.poll, writing=writing)
-    )
+    statistics = trial.engine.evaluate(trial.validation, study.data.targets, trial.session.poll, writing=writing)
+    if study.task.settles(trial.assignment.params):
+        study.settle(statistics)
+    return study.scores(statistics)
 
 
 def why_early(progress: Progress, evaluations: int, spec: StudySpec) -> str:
@@ -217,6 +235,18 @@ def why_early(progress: Progress, evaluations: int, spec: StudySpec) -> str:
         f"{progress.standstill.evaluations} was better than {spec.objective.metric} {progress.standstill.record:.4f}"
         f"{margin} (early_stopping); its best one is {progress.best_step}"
     )
+
+
+def describe_batch(batch_size: int, together: int) -> str:
+    """Return how an optimizer step takes its batch, as a line of the trial's log.
+
+    Args:
+        batch_size: Examples of a step.
+        together: Examples that go through the model together.
+    """
+    parts = math.ceil(batch_size / together)
+    how = "at once" if parts == 1 else f"in {parts} micro-batches of at most {together}, whose gradients add up"
+    return f"effective batch: {batch_size} examples for each optimizer step, {how}"
 
 
 def describe(step: int, steps: int, train_loss: float, metrics: Metrics, speed: float | None) -> str:

@@ -2,18 +2,21 @@
 
 Every parameter gets a layer index: 0 for parameters that are defined before the first block and for all embeddings, i
 for block i (1 is the bottom one) and for parameters between it and the next, L + 1 for parameters after the last block
-and for the head. `freeze_depth = k > 0` freezes the base's parameters of index 0 to k, and at k = L the whole base.
+and for the head. The blocks of an encoder come before those of its decoder. `freeze_depth = k > 0` freezes the base's
+parameters of index 0 to k, and at k = L the whole base. A model whose head has no parameters of its own, as its logits
+come from the token table, can be frozen up to the block before the last one.
 
 Trials and the prefix cache use it. It never changes a weight.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 from transformers import PreTrainedModel
 
 from luthier.studies.results import Block
+from luthier.studies.semantics import NEWEST_SEMANTICS, POOLER_TRAINED, POSITIONS_FROZEN
 from luthier.trials.errors import BadData
 from luthier.trials.model.blocks import base_of, find_blocks, head_of, parameter_count, pooler_of
 
@@ -41,38 +44,47 @@ class Backbone:
 
     @classmethod
     def find(
-        cls, model: PreTrainedModel, fresh: frozenset[str] = frozenset(), *, pooler_frozen: bool = False
+        cls,
+        model: PreTrainedModel,
+        fresh: frozenset[str] = frozenset(),
+        semantics: int = NEWEST_SEMANTICS,
+        *,
+        names: Sequence[str] = (),
     ) -> "Backbone":
         """Find a model's blocks.
 
         Args:
             model: The model.
             fresh: Names of the parameters that the checkpoint did not hold; frozen, they would stay random.
-            pooler_frozen: The pooler belongs to the backbone, as in studies of older semantics.
+            semantics: The spec's: where a parameter belongs asks for it.
+            names: The blocks that a study's inspection found; they are kept where the model has them all.
 
         Raises:
             BadData: The model has no blocks.
         """
         base = base_of(model)
-        blocks = find_blocks(base)
+        modules = dict(model.named_modules())
+        kept = [modules[name] for name in names if name in modules]
+        blocks = kept if kept and len(kept) == len(names) else find_blocks(base)
         if not any(parameter_count(block) for block in blocks):
             text = f"The layers of {type(model).__name__} cannot be told apart; choose a model built of blocks."
             raise BadData(text, "model")
-        names = {id(module): name for name, module in model.named_modules()}
+        own = {id(module): name for name, module in modules.items()}
         layers = _layer_indices(model, base, blocks)
-        unfrozen = head_of(model) | fresh | (frozenset() if pooler_frozen else pooler_of(model))
-        return cls(model, base, [names[id(b)] for b in blocks], blocks, layers, unfrozen)
+        if semantics >= POSITIONS_FROZEN:
+            layers |= dict.fromkeys(_late_positions(model, base, blocks), 0)
+        pooler = pooler_of(model) if semantics >= POOLER_TRAINED else frozenset()
+        return cls(model, base, [own[id(b)] for b in blocks], blocks, layers, head_of(model) | fresh | pooler)
 
     @property
     def depth(self) -> int:
-        """Number of blocks, L."""
-        return len(self.blocks)
+        """The most blocks that can be frozen: all, L, or all but the last one where only blocks could train."""
+        return len(self.blocks) if self.unfrozen else len(self.blocks) - 1
 
     def table(self) -> list[Block]:
-        """Return the blocks' names and numbers of parameters, bottom first."""
-        return [
-            Block(name=name, parameters=parameter_count(b)) for name, b in zip(self.names, self.blocks, strict=True)
-        ]
+        """Return the names and numbers of parameters of the blocks that can be frozen, bottom first."""
+        blocks = [Block(name=n, parameters=parameter_count(b)) for n, b in zip(self.names, self.blocks, strict=True)]
+        return blocks[: self.depth]
 
     def frozen(self, depth: int) -> frozenset[str]:
         """Return the names of the parameters that freezing the bottom `depth` blocks leaves unchanged."""
@@ -81,11 +93,11 @@ class Backbone:
         return frozenset(
             name
             for name, layer in self.layers.items()
-            if name not in self.unfrozen and (layer <= depth or depth == self.depth)
+            if name not in self.unfrozen and (layer <= depth or depth == len(self.blocks))
         )
 
     def trainable_parameters(self) -> list[int]:
-        """Return the number of trained parameters at depth 0, 1, ... L."""
+        """Return the number of trained parameters at depth 0, 1, ... of those that there are."""
         sizes = {name: p.numel() for name, p in self.model.named_parameters()}
         return [sum(sizes.values()) - sum(sizes[n] for n in self.frozen(k)) for k in range(self.depth + 1)]
 
@@ -95,10 +107,10 @@ class Backbone:
         Frozen parameters get no gradient; `train_mode` also keeps dropout and batch statistics of frozen parts off.
 
         Raises:
-            ValueError: The model has fewer blocks.
+            ValueError: The model has fewer blocks, or nothing would train.
         """
         if not 0 <= depth <= self.depth:
-            raise ValueError(f"freeze_depth must be from 0 to {self.depth}, the model's number of blocks")
+            raise ValueError(f"freeze_depth must be from 0 to {self.depth}, the most blocks of the model to freeze")
         frozen = self.frozen(depth)
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(name not in frozen)
@@ -127,6 +139,19 @@ class Backbone:
                 for child in module.children():
                     if id(child) not in wrapping:
                         yield from _with_forward(child)
+
+
+def _late_positions(model: nn.Module, base: nn.Module, blocks: list[nn.Module]) -> list[str]:
+    """Return the names of the parameters that tell blocks of positions, and are defined behind these blocks.
+
+    Blocks are fixed only if their positions are: the norm of DeBERTa-v3's relative ones, and those that YOLOS adds
+    between its blocks.
+    """
+    norms = [m.LayerNorm for m in base.modules() if hasattr(m, "rel_embeddings") and hasattr(m, "LayerNorm")]
+    late = {id(p) for norm in norms if isinstance(norm, nn.Module) for p in norm.parameters()}
+    late |= {id(p) for name, p in base.named_parameters() if "embed" in name.rpartition(".")[2].lower()}
+    late -= {id(p) for block in blocks for p in block.parameters()}
+    return [name for name, p in model.named_parameters() if id(p) in late]
 
 
 def _with_forward(module: nn.Module) -> Iterator[nn.Module]:

@@ -10,17 +10,36 @@ LEAST_SHARE = 0.3  # of the base's parameters without token tables: a list of mo
 
 
 def base_of(model: PreTrainedModel) -> nn.Module:
-    """Return the backbone: the model's `base_model`, or its largest child if that is the model itself."""
+    """Return the backbone: the model's `base_model`, or its largest child if that is the model itself.
+
+    A model that holds an encoder and a decoder side by side (T5) is its own backbone; `head_of` knows its head. One
+    that is put together of a backbone and a head of any size (UperNet) names its backbone.
+    """
     base = model.base_model
     if isinstance(base, nn.Module) and base is not model:
         return base
+    if len(_sides(model)) > 1:
+        return model
+    named = getattr(model, "backbone", None)
+    if isinstance(named, nn.Module):
+        return named
     return max(model.children(), key=parameter_count, default=model)
 
 
 def head_of(model: PreTrainedModel) -> frozenset[str]:
-    """Return the names of the parameters outside the backbone; timm's models have their classifier inside of it."""
+    """Return the names of the head's parameters: those outside the backbone, or behind its last block.
+
+    timm's models have their classifier inside of the backbone. Parameters that the head shares with the backbone, as a
+    token table that also gives the logits, are the backbone's.
+    """
     base = base_of(model)
-    inside = {id(p) for p in base.parameters()} - _classifier_parameters(base)
+    sides = _sides(model)
+    if base is model and sides:
+        children = list(model.children())
+        inside = {id(p) for child in children[: children.index(sides[-1]) + 1] for p in child.parameters()}
+        inside |= {id(p) for p in model.parameters(recurse=False)}
+    else:
+        inside = {id(p) for p in base.parameters()} - _classifier_parameters(base)
     return frozenset(name for name, p in model.named_parameters() if id(p) not in inside)
 
 
@@ -31,6 +50,14 @@ def pooler_of(model: PreTrainedModel) -> frozenset[str]:
     """
     inside = {id(p) for p in base_of(model).parameters()}
     return frozenset(n for n, p in model.named_parameters() if id(p) in inside and "pooler" in n.split("."))
+
+
+def _sides(model: PreTrainedModel) -> list[nn.Module]:
+    """Return a model's encoder and decoder, in their order; an empty list where it does not have both."""
+    if not getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        return []
+    kinds = GradientCheckpointingLayer
+    return [child for child in model.children() if any(isinstance(module, kinds) for module in child.modules())]
 
 
 def parameter_count(module: nn.Module) -> int:
@@ -87,7 +114,7 @@ def _sequential_blocks(base: nn.Module, total: int) -> list[nn.Module]:
         uniform = _uniform_children(module)
         if len(uniform) > 1 and parameter_count(module) >= LEAST_SHARE * total:
             return uniform
-    return [block for child in children for block in _uniform_children(child) or [child]]
+    return [block for child in children for block in _uniform_children(child) or _layers_of(child)]
 
 
 def _blocks_of_stage(stage: nn.Module) -> list[nn.Module]:
@@ -109,6 +136,13 @@ def _uniform_children(module: nn.Module) -> list[nn.Module]:
     """Return the children of a sequence that hold parameters, if all are of one class; else an empty list."""
     children = [c for c in module.children() if parameter_count(c)] if isinstance(module, nn.Sequential) else []
     return children if len({type(child) for child in children}) == 1 else []
+
+
+def _layers_of(module: nn.Module) -> list[nn.Module]:
+    """Return the layers of a sequence of several kinds without the norms between them (VGG, DenseNet); else itself."""
+    children = [c for c in module.children() if parameter_count(c)] if isinstance(module, nn.Sequential) else []
+    layers = [c for c in children if any(p.dim() > 1 for p in c.parameters())]  # a norm has vectors only
+    return layers if len(layers) > 1 else [module]
 
 
 def _is_convolutional(group: list[nn.Module]) -> bool:

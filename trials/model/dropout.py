@@ -5,6 +5,9 @@ rounded to 1/65536. All draws come from one generator, which `training.seeding.s
 torch's own dropout is used.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy
 import torch
 from torch import nn
@@ -17,6 +20,16 @@ def seed(value: int) -> None:
     """Seed the generator of all draws."""
     global _draws
     _draws = numpy.random.Generator(numpy.random.SFC64(value))
+
+
+def state() -> Mapping[str, Any]:
+    """Return the state of the generator of all draws."""
+    return _draws.bit_generator.state
+
+
+def set_state(value: Mapping[str, Any]) -> None:
+    """Continue with the draws that came after `state` returned this value."""
+    _draws.bit_generator.state = value
 
 
 def dropout(values: torch.Tensor, probability: float) -> torch.Tensor:

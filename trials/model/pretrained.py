@@ -169,10 +169,11 @@ class Pretrained:
         return self.model
 
     def put_back(self) -> None:
-        """Put the model's own layers back in place of adapters."""
+        """Put the model's own layers back in place of adapters and of layers in four bits, on the model's device."""
+        place = next(self.model.parameters()).device
         while self.replaced:
             parent, name, layer = self.replaced.pop()
-            setattr(parent, name, layer)
+            setattr(parent, name, layer.to(place))
 
 
 def load(task: str, folder: Path, name: str, head: Head, processor: Any) -> Pretrained:

@@ -4,9 +4,8 @@ The prefix cache calls it when no worker of the machine has computed them yet.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 
 import torch
@@ -14,8 +13,8 @@ import torch
 from luthier.trials.data.batches import evaluation_batches, pieces
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.prefix.context import PrefixContext
-from luthier.trials.prefix.cut import LENGTHS_DIFFER, CannotCut, Cut, capture
-from luthier.trials.prefix.rows import ActivationRows, map_file, row_numbers
+from luthier.trials.prefix.cut import CannotCut, Cut, capture
+from luthier.trials.prefix.rows import ActivationRows, map_file, row_numbers, row_starts, split_lengths
 
 BATCH_EXAMPLES = 64  # in one batch; halved when memory does not suffice
 
@@ -57,8 +56,9 @@ class PrefixBuild:
             Ended: The trial is to end.
         """
         started = time.perf_counter()
-        flat = map_file(path, self.cut.fields, self.encoded.lengths, write=True)
-        starts = [0, *accumulate(self.encoded.lengths)]
+        lengths = split_lengths(self.encoded)
+        flat = map_file(path, self.cut.fields, lengths, write=True)
+        starts = row_starts(self.cut.fields, lengths)
         for batch in evaluation_batches(self.encoded.lengths, BATCH_EXAMPLES):
             self.context.tick()
             self._write_batch(flat, starts, batch)
@@ -69,22 +69,26 @@ class PrefixBuild:
             f"from {origin} in {seconds:.1f} s"
         )
 
-    def _write_batch(self, flat: Sequence[torch.Tensor], starts: Sequence[int], batch: Sequence[int]) -> None:
-        """Write the rows of some examples. `starts`: tokens before each example of the split."""
+    def _write_batch(
+        self, flat: Sequence[torch.Tensor], starts: Mapping[str, Sequence[int]], batch: Sequence[int]
+    ) -> None:
+        """Write the rows of some examples. `starts`: from `row_starts`."""
+        whole = split_lengths(self.encoded)
 
         def compute(size: int) -> None:
             for piece in pieces(self.encoded, batch, size):
-                lengths = [self.encoded.lengths[j] for j in piece]
+                lengths = {axis: [own[j] for j in piece] for axis, own in whole.items()}
                 for field, rows, value in zip(self.cut.fields, flat, self._activations(piece), strict=True):
                     computed = field.to_rows(value, lengths)
                     if computed.shape[1:] != field.row:
-                        raise CannotCut(LENGTHS_DIFFER)
+                        text = f"the output of {field.part} has rows of the shape {tuple(computed.shape[1:])} for some"
+                        raise CannotCut(f"{text} inputs and {field.row} for others")
                     rows[row_numbers(field, starts, piece)] = computed.to("cpu", rows.dtype)
 
         self.context.run_halving(compute, len(batch))
 
     def _activations(self, batch: Sequence[int]) -> list[torch.Tensor]:
-        """Return the fields' tensors for some examples, (batch, ...) each."""
+        """Return the fields' tensors for some examples."""
         inputs = self.context.collate(self.encoded, batch)
         if self.below is None:
             return capture(self.cut, self.context.forward, inputs)

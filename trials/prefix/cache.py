@@ -11,7 +11,7 @@ is computed whole.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from functools import cache
 from importlib.metadata import version
 
@@ -24,7 +24,7 @@ from luthier.trials.prefix.build import PrefixBuild, ShallowerPrefix
 from luthier.trials.prefix.context import PrefixContext
 from luthier.trials.prefix.cut import CannotCut, Cut
 from luthier.trials.prefix.cut_search import find_cut
-from luthier.trials.prefix.rows import ActivationRows, file_layout
+from luthier.trials.prefix.rows import ActivationRows, file_layout, split_lengths
 from luthier.trials.prefix.shared_files import machine_files
 from luthier.trials.prefix.shortcuts import ModelShortcuts, Shortcut
 from luthier.trials.prefix.tiered_files import NoRoom, TieredFiles
@@ -44,7 +44,7 @@ class PrefixCache:
     def __init__(self) -> None:
         self.rejects_bfloat16: bool | None = None
         self._files: TieredFiles | None = None  # opened at the first use
-        self._plans: dict[tuple[int, int], CutPlan | str] = {}  # by depth and common length; or the reason for none
+        self._plans: dict[tuple[int, Hashable], CutPlan | str] = {}  # by depth and form; or the reason for none
         self._shortcuts: ModelShortcuts | None = None
 
     @property
@@ -79,6 +79,8 @@ class PrefixCache:
                 raise NoRoom("LUTHIER_CACHE_MEMORY and LUTHIER_CACHE_DISK allow none")
             for name, encoded in fixed.items():
                 parts[id(encoded)] = self._part(context, depth, name, encoded)
+            for computed in {_computed(plan.cut) for plan, _ in parts.values()} - {""}:
+                context.log(computed)
             return TrialPrefix(parts) if parts else None
         except BaseException as error:
             for _, rows in parts.values():
@@ -98,7 +100,7 @@ class PrefixCache:
             encoded: A split, some of whose examples the shortcuts are tried on.
         """
         blocks = context.backbone.blocks[depth:]
-        if not blocks:
+        if not blocks or encoded.further_lengths:  # both shortcuts know one length of a row
             return Shortcut()
         if self._shortcuts is None:
             try:
@@ -123,20 +125,20 @@ class PrefixCache:
         if file is None:
             below = self._shallower(context, depth, split, encoded)
             build = PrefixBuild(context, depth, split, encoded, plan.cut, below)
-            size = file_layout(plan.cut.fields, encoded.lengths)[1]
+            size = file_layout(plan.cut.fields, split_lengths(encoded))[1]
             try:
                 file = self.files.build(key, size, build.write, context.tick)
             finally:
                 if below is not None:
                     below.rows.close()
-        rows = ActivationRows(file, plan.cut.fields, encoded.lengths)
+        rows = ActivationRows(file, plan.cut.fields, split_lengths(encoded))
         if rows.nbytes <= GPU_SHARE * free_gpu_memory():
             rows.to(torch.device("cuda"))
         return plan, rows
 
     def _plan(self, context: PrefixContext, depth: int, encoded: Encoded) -> CutPlan:
         """Return how a model frozen to `depth` is cut for a split. Raises CannotCut."""
-        key = (depth, encoded.longest if len(set(encoded.lengths)) == 1 else 0)
+        key = (depth, _form(encoded))
         if key not in self._plans:
             try:
                 cut = find_cut(context.backbone, depth, context.exact, context.probes(encoded))
@@ -157,14 +159,29 @@ class PrefixCache:
                 continue
             file = self.files.find(_key(context, lower, split, encoded, cut))
             if file is not None:
-                return ShallowerPrefix(lower, cut, ActivationRows(file, cut.fields, encoded.lengths))
+                return ShallowerPrefix(lower, cut, ActivationRows(file, cut.fields, split_lengths(encoded)))
         return None
+
+
+def _computed(cut: Cut) -> str:
+    """Return the log's line on frozen parts that are computed all the same; "" if there are none."""
+    if not cut.computed:
+        return ""
+    return f"computes {', '.join(cut.computed)} in every step, although frozen: {cut.refusals[0]}"
+
+
+def _form(encoded: Encoded) -> Hashable:
+    """Return what the shapes of a split's batches can tell: lengths that all examples have, and axes that are alike."""
+    lengths = split_lengths(encoded)
+    alike = tuple(next(name for name in lengths if list(lengths[name]) == list(own)) for own in lengths.values())
+    return tuple((own[0], encoded.longest) if len(set(own)) == 1 else 0 for own in lengths.values()), alike
 
 
 def _key(context: PrefixContext, depth: int, split: str, encoded: Encoded, cut: Cut) -> str:
     """Return the name of the file of a split's prefix. It depends on everything that its content depends on."""
-    fields = [(f.kind, f.shape.dims, str(f.shape.dtype)) for f in cut.fields]
-    parts = [context.key, depth, split, encoded.longest, sum(encoded.lengths), fields, _versions()]
+    lengths = [(axis, sum(own)) for axis, own in split_lengths(encoded).items()]
+    fields = [field.key for field in cut.fields]
+    parts = [context.key, depth, split, encoded.longest, lengths, fields, _versions()]
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
 

@@ -4,11 +4,11 @@ Cuts, unpadding and first-token-only use them before they are used in a trial.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
-from luthier.trials.prefix.shapes import Inputs
+from luthier.trials.prefix.shapes import TOKENS, Inputs
 
 Outputs = Mapping[str, torch.Tensor]  # the model's outputs that a task needs, by name
 Forward = Callable[[Inputs], Outputs]  # a batch's inputs -> the model's outputs
@@ -24,12 +24,19 @@ class Probe:
     Attributes:
         inputs: The model's inputs.
         lengths: Tokens of each example, without padding.
+        further_lengths: The same for each further axis of the inputs.
         select: Picks the logits that count from the model's outputs, as one tensor.
     """
 
     inputs: Inputs
     lengths: Sequence[int]
     select: Callable[[Outputs], torch.Tensor]
+    further_lengths: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    @property
+    def axes(self) -> dict[str, Sequence[int]]:
+        """The length of each example on each axis of the inputs beside BATCH."""
+        return {TOKENS: self.lengths, **self.further_lengths}
 
     def logits(self, forward: Forward) -> torch.Tensor:
         """Return the logits that count, of one forward."""
@@ -48,12 +55,12 @@ class Probes:
     """The batches on which a cut is tried.
 
     Attributes:
-        sizes: Of different numbers of examples and, where a split's examples differ in length, of tokens.
+        sizes: Of different sizes on every axis on which the split's examples differ, and on no two axes alike.
         parts: Of the same examples as `whole`.
         whole: The batch that logits are compared on.
     """
 
-    sizes: tuple[Probe, Probe]
+    sizes: tuple[Probe, ...]
     parts: tuple[Probe, Probe]
     whole: Probe
 

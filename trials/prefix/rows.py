@@ -3,16 +3,17 @@
 A file holds one split at one depth. The prefix cache and its build use it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import IO
 
 import torch
 
-from luthier.trials.prefix.cut import Field
+from luthier.trials.data.encoded import Encoded
+from luthier.trials.prefix.field import Field, Lengths
 from luthier.trials.prefix.probe import PER_TOKEN
-from luthier.trials.prefix.shapes import TOKENS, Inputs, input_sizes
+from luthier.trials.prefix.shapes import TOKENS, Inputs
 
 ALIGNED = 64  # bytes, at which each field's rows start
 
@@ -23,17 +24,17 @@ class ActivationRows:
     Args:
         file: The open file; this closes it.
         fields: The cut's fields.
-        lengths: Tokens of each example of the split, without padding.
+        lengths: The split's, from `split_lengths`.
 
     Attributes:
         flat: A tensor for each field, (rows, *row).
     """
 
-    def __init__(self, file: IO[bytes], fields: Sequence[Field], lengths: Sequence[int]) -> None:
+    def __init__(self, file: IO[bytes], fields: Sequence[Field], lengths: Lengths) -> None:
         self._file = file
         self._fields = fields
-        self._lengths = lengths
-        self._starts = [0, *accumulate(lengths)]
+        self._lengths = {axis: lengths[axis] for axis in {field.axis for field in fields} if axis is not None}
+        self._starts = row_starts(fields, lengths)
         self.flat = map_file(file.name, fields, lengths, write=False)
 
     @property
@@ -47,19 +48,19 @@ class ActivationRows:
         self._file.close()
 
     def values(self, rows: Sequence[int], inputs: Inputs) -> list[torch.Tensor]:
-        """Return the fields' tensors for a batch of these examples, (batch, ...) each, on the inputs' device.
+        """Return the fields' tensors for a batch of these examples, on the inputs' device.
 
         Args:
             rows: The examples' numbers in the split.
             inputs: The model's inputs of the batch.
         """
-        lengths = [self._lengths[i] for i in rows]
+        lengths = {axis: [own[i] for i in rows] for axis, own in self._lengths.items()}
         device = next(iter(inputs.values())).device
         values = []
         for field, flat in zip(self._fields, self.flat, strict=True):
             at = row_numbers(field, self._starts, rows).to(flat.device, non_blocking=True)
             selected = flat.index_select(0, at).to(device, non_blocking=True)
-            values.append(field.from_rows(selected, lengths, input_sizes(inputs)[TOKENS]))
+            values.append(field.from_rows(selected, lengths, inputs))
         return values
 
     def close(self) -> None:
@@ -67,25 +68,38 @@ class ActivationRows:
         self._file.close()
 
 
-def row_numbers(field: Field, starts: Sequence[int], examples: Sequence[int]) -> torch.Tensor:
+def split_lengths(encoded: Encoded) -> Lengths:
+    """Return the length of each example of a split on each axis of its inputs."""
+    return {TOKENS: encoded.lengths, **encoded.further_lengths}
+
+
+def row_starts(fields: Sequence[Field], lengths: Lengths) -> dict[str, list[int]]:
+    """Return the number of tokens before each example of a split, and of all, for each axis of the fields."""
+    axes = {field.axis for field in fields if field.kind == PER_TOKEN}
+    return {axis: [0, *accumulate(lengths[axis])] for axis in axes if axis is not None}
+
+
+def row_numbers(field: Field, starts: Mapping[str, Sequence[int]], examples: Sequence[int]) -> torch.Tensor:
     """Return the numbers of a field's rows that belong to some examples.
 
     Args:
         field: The field.
-        starts: Tokens before each example of the split.
+        starts: From `row_starts`.
         examples: The examples' numbers in the split.
     """
-    if field.kind != PER_TOKEN:
+    if field.kind != PER_TOKEN or field.axis is None:
         return torch.tensor(examples)
-    return torch.cat([torch.arange(starts[i], starts[i + 1]) for i in examples])
+    own = starts[field.axis]
+    return torch.cat([torch.arange(own[i], own[i + 1]) for i in examples])
 
 
-def row_counts(fields: Sequence[Field], lengths: Sequence[int]) -> list[int]:
-    """Return each field's number of rows, for a split whose examples have these lengths in tokens."""
-    return [sum(lengths) if field.kind == PER_TOKEN else len(lengths) for field in fields]
+def row_counts(fields: Sequence[Field], lengths: Lengths) -> list[int]:
+    """Return each field's number of rows, for a split whose examples have these lengths."""
+    per_token = [field.axis if field.kind == PER_TOKEN else None for field in fields]
+    return [len(lengths[TOKENS]) if axis is None else sum(lengths[axis]) for axis in per_token]
 
 
-def file_layout(fields: Sequence[Field], lengths: Sequence[int]) -> tuple[list[int], int]:
+def file_layout(fields: Sequence[Field], lengths: Lengths) -> tuple[list[int], int]:
     """Return the byte at which each field's rows start, and the file's size in bytes."""
     starts = []
     end = 0
@@ -98,13 +112,13 @@ def file_layout(fields: Sequence[Field], lengths: Sequence[int]) -> tuple[list[i
     return starts, end
 
 
-def map_file(path: str | Path, fields: Sequence[Field], lengths: Sequence[int], write: bool) -> list[torch.Tensor]:
+def map_file(path: str | Path, fields: Sequence[Field], lengths: Lengths, write: bool) -> list[torch.Tensor]:
     """Map a file into memory, and return each field's rows in it, (rows, *row).
 
     Args:
         path: A file of the size that `file_layout` says.
         fields: The cut's fields.
-        lengths: Tokens of each example of the split, without padding.
+        lengths: The split's, from `split_lengths`.
         write: True to write changes of the tensors to the file.
     """
     starts, end = file_layout(fields, lengths)

@@ -14,7 +14,8 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 Inputs = Mapping[str, torch.Tensor]  # a batch of the model's inputs
 
-BATCH, TOKENS = "batch", "tokens"  # dimensions that differ from batch to batch
+BATCH, TOKENS = "batch", "tokens"
+"""Axes: dimensions that differ from batch to batch. TOKENS is the first input's; another one has its input's name."""
 
 
 class StructureMismatch(Exception):
@@ -26,7 +27,7 @@ class Shape:
     """A tensor's shape and type.
 
     Attributes:
-        dims: Each dimension's size; BATCH or TOKENS where it is the number of examples or tokens of the inputs.
+        dims: Each dimension's size, or the axis of the inputs that it has the size of.
         dtype: The tensor's type.
     """
 
@@ -34,34 +35,37 @@ class Shape:
     dtype: torch.dtype
 
     @classmethod
-    def infer(cls, tensors: Sequence[torch.Tensor], inputs: Sequence[Inputs]) -> "Shape | None":
+    def infer(
+        cls, tensors: Sequence[torch.Tensor], inputs: Sequence[Inputs], axes: Sequence[str] = (TOKENS,)
+    ) -> "Shape | None":
         """Infer a shape from one tensor per batch, over batches of different sizes.
 
         Args:
             tensors: The results of one module, a tensor per batch.
             inputs: The model's inputs of the same batches.
+            axes: The axes of the inputs beside BATCH.
 
         Returns:
-            The shape, or None if a dimension differs and is neither the batch's size nor its number of tokens.
+            The shape, or None if a dimension differs and has the size of no axis.
         """
         if len({t.ndim for t in tensors}) != 1:
             return None
         dims: list[int | str] = []
         for sizes in zip(*(t.shape for t in tensors), strict=True):
-            if len(set(sizes)) == 1:
-                dims.append(sizes[0])
-            elif sizes == tuple(input_sizes(i)[BATCH] for i in inputs):
-                dims.append(BATCH)
-            elif sizes == tuple(input_sizes(i)[TOKENS] for i in inputs):
-                dims.append(TOKENS)
-            else:
+            fitting = (axis for axis in (BATCH, *axes) if sizes == tuple(axis_size(axis, i) for i in inputs))
+            dim = sizes[0] if len(set(sizes)) == 1 else next(fitting, None)
+            if dim is None:
                 return None
+            dims.append(dim)
         return cls(tuple(dims), tensors[0].dtype)
 
     def of(self, inputs: Inputs) -> tuple[int, ...]:
         """Return the shape that the tensor has for these inputs."""
-        sizes = input_sizes(inputs)
-        return tuple(sizes[d] if isinstance(d, str) else d for d in self.dims)
+        return tuple(axis_size(d, inputs) if isinstance(d, str) else d for d in self.dims)
+
+    def __str__(self) -> str:
+        """Return the dimensions as a user reads them."""
+        return f"({', '.join(str(d) for d in self.dims)})"
 
 
 @dataclass(frozen=True)
@@ -76,16 +80,23 @@ class UnknownShape:
     """The place of a tensor whose shape cannot be inferred; nothing stands there in what is built.
 
     None would not keep the place: outputs of transformers drop their fields that are None.
+
+    Attributes:
+        sizes: Its shape in each of the batches.
     """
 
-
-def input_sizes(inputs: Inputs) -> dict[str, int]:
-    """Return a batch's number of examples (BATCH) and the number of tokens that it is padded to (TOKENS)."""
-    first = next(iter(inputs.values()))
-    return {BATCH: first.shape[0], TOKENS: first.shape[1] if first.ndim > 1 else 1}
+    sizes: tuple[tuple[int, ...], ...] = ()
 
 
-def template(structures: Sequence[Any], inputs: Sequence[Inputs]) -> Any:
+def axis_size(axis: str, inputs: Inputs) -> int:
+    """Return the size of an axis in a batch: its examples, or the length that an input is padded to."""
+    values = next(iter(inputs.values())) if axis in (BATCH, TOKENS) else inputs[axis]
+    if axis == BATCH:
+        return values.shape[0]
+    return values.shape[1] if values.ndim > 1 else 1
+
+
+def template(structures: Sequence[Any], inputs: Sequence[Inputs], axes: Sequence[str] = (TOKENS,)) -> Any:
     """Return a structure like those given, with a Shape in place of each tensor.
 
     A tensor whose shape cannot be inferred becomes an UnknownShape; everything else stays as in the first structure.
@@ -93,6 +104,7 @@ def template(structures: Sequence[Any], inputs: Sequence[Inputs]) -> Any:
     Args:
         structures: The results of one module, a structure per batch.
         inputs: The model's inputs of the same batches.
+        axes: The axes of the inputs beside BATCH.
 
     Raises:
         StructureMismatch: The structures differ in more than their tensors' shapes.
@@ -103,8 +115,9 @@ def template(structures: Sequence[Any], inputs: Sequence[Inputs]) -> Any:
     leaves: list[Any] = []
     for values in zip(*(leaves for leaves, _ in flattened), strict=True):
         tensors = [v for v in values if isinstance(v, torch.Tensor)]
-        shape = Shape.infer(tensors, inputs) if len(tensors) == len(values) else None
-        leaves.append((shape or UnknownShape()) if tensors else values[0])
+        shape = Shape.infer(tensors, inputs, axes) if len(tensors) == len(values) else None
+        unknown = UnknownShape(tuple(tuple(t.shape) for t in tensors))
+        leaves.append((shape or unknown) if tensors else values[0])
     return tree_unflatten(leaves, flattened[0][1])
 
 
@@ -132,22 +145,19 @@ def instantiate(template: Any, inputs: Inputs, device: torch.device, values: Map
 
 
 @contextmanager
-def stubbed(module: nn.Module, answer: Any) -> Iterator[None]:
-    """Within this context `module(...)` computes nothing and returns `answer`.
+def stubbed(module: nn.Module, answers: Sequence[Any]) -> Iterator[None]:
+    """Within this context `module(...)` computes nothing and returns the answers one after the other.
 
-    Leaves of the answer that are a PassThrough are taken from the arguments of the call.
+    Leaves of an answer that are a PassThrough are taken from the arguments of the call.
     """
-    leaves, spec = tree_flatten(answer)
-    passed = [(i, leaf.leaf) for i, leaf in enumerate(leaves) if isinstance(leaf, PassThrough)]
+    remaining = iter(answers)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
-        if not passed:
-            return answer
-        arguments = tree_flatten((args, kwargs))[0]
-        answered = list(leaves)
-        for i, leaf in passed:
-            answered[i] = arguments[leaf]
-        return tree_unflatten(answered, spec)
+        leaves, spec = tree_flatten(next(remaining, None))
+        if any(isinstance(leaf, PassThrough) for leaf in leaves):
+            arguments = tree_flatten((args, kwargs))[0]
+            leaves = [arguments[leaf.leaf] if isinstance(leaf, PassThrough) else leaf for leaf in leaves]
+        return tree_unflatten(leaves, spec)
 
     own = module.__dict__.get("forward")
     module.forward = forward

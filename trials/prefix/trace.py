@@ -1,4 +1,4 @@
-"""Traces of whole forwards: the calls of a backbone's parts, in order, with arguments and results.
+"""Traces of whole forwards: the calls of a backbone's parts, in order, with their results.
 
 The search for a cut records them. A trace changes nothing about the model.
 """
@@ -17,49 +17,81 @@ from luthier.trials.prefix.shapes import Inputs, PassThrough
 
 
 @dataclass
+class Call:
+    """One call of a part in a traced forward.
+
+    Attributes:
+        part: The part.
+        number: How many times the part was called before, in this forward.
+        output: Its result, where arguments that it returned unchanged are a PassThrough, and tensors have no values.
+        values: The tensors of the result as they were, by their index in the flattened result.
+    """
+
+    part: nn.Module
+    number: int
+    output: Any = None
+    values: dict[int, torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass
 class ForwardTrace:
     """The record of a whole forward of a probe.
 
     Attributes:
         inputs: The model's inputs.
         logits: The logits that count.
-        order: The backbone's parts in the order of their calls, with repeats.
-        outputs: The result of each part's first call, by the part's id; arguments that it returned are a PassThrough.
-        arguments: Positional and keyword arguments of each part's first call, by the part's id.
-        base_output: The result of the whole backbone.
+        calls: The calls of the backbone's parts, in their order.
+        base: The calls of the whole backbone; none where the model calls a part of it.
     """
 
     inputs: Inputs
     logits: torch.Tensor = field(default_factory=lambda: torch.empty(0))
-    order: list[nn.Module] = field(default_factory=list)
-    outputs: dict[int, Any] = field(default_factory=dict)
-    arguments: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = field(default_factory=dict)
-    base_output: Any = None
+    calls: list[Call] = field(default_factory=list)
+    base: list[Call] = field(default_factory=list)
 
 
-def trace_forward(backbone: Backbone, forward: Forward, probe: Probe) -> ForwardTrace:
-    """Run one whole forward of a probe, and record the calls of the backbone's parts."""
+def trace_forward(backbone: Backbone, forward: Forward, probe: Probe, keep_values: bool = False) -> ForwardTrace:
+    """Run one whole forward of a probe, and record the calls of the backbone's parts.
+
+    Args:
+        backbone: The model's blocks.
+        forward: Computes the model's outputs.
+        probe: The examples.
+        keep_values: True to keep copies of what the parts returned: the model may change the tensors themselves.
+    """
     trace = ForwardTrace(probe.inputs)
-
-    def before(part: nn.Module, args: Any, kwargs: Any) -> None:
-        trace.order.append(part)
-        trace.arguments.setdefault(id(part), (args, dict(kwargs)))
-
-    def after(part: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        arguments = {id(leaf): i for i, leaf in reversed([*enumerate(tree_flatten((args, kwargs))[0])])}
-        leaves, spec = tree_flatten(output)
-        marked = [
-            PassThrough(arguments[id(x)]) if isinstance(x, torch.Tensor) and id(x) in arguments else x for x in leaves
-        ]
-        trace.outputs.setdefault(id(part), tree_unflatten(marked, spec))
-
-    def end(base: nn.Module, args: Any, output: Any) -> None:
-        trace.base_output = output
-
     with ExitStack() as stack:
         for part in backbone.parts():
-            stack.callback(part.register_forward_pre_hook(before, with_kwargs=True).remove)
-            stack.callback(part.register_forward_hook(after, with_kwargs=True).remove)
-        stack.callback(backbone.base.register_forward_hook(end).remove)
+            _record(part, trace.calls, keep_values, stack)
+        _record(backbone.base, trace.base, keep_values, stack)
         trace.logits = probe.logits(forward)
     return trace
+
+
+def _record(part: nn.Module, calls: list[Call], keep_values: bool, stack: ExitStack) -> None:
+    """Append each call of a part to `calls`, until the stack is closed."""
+    begun: list[tuple[Call, dict[int, tuple[int, int]]]] = []  # arguments: (index, version) by the tensor's id
+
+    def before(part: nn.Module, args: Any, kwargs: Any) -> None:
+        call = Call(part, sum(other.part is part for other in calls))
+        calls.append(call)
+        leaves = enumerate(tree_flatten((args, kwargs))[0])
+        begun.append((call, {id(x): (i, x._version) for i, x in leaves if isinstance(x, torch.Tensor)}))
+
+    def after(part: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        call, arguments = begun.pop()
+        leaves, spec = tree_flatten(output)
+        for i, leaf in enumerate(leaves):
+            if not isinstance(leaf, torch.Tensor):
+                continue
+            argument, version = arguments.get(id(leaf), (-1, 0))
+            if argument >= 0 and leaf._version == version:
+                leaves[i] = PassThrough(argument)
+                continue
+            leaves[i] = torch.empty_like(leaf, device="meta")
+            if keep_values:
+                call.values[i] = leaf.detach().clone()
+        call.output = tree_unflatten(leaves, spec)
+
+    stack.callback(part.register_forward_pre_hook(before, with_kwargs=True).remove)
+    stack.callback(part.register_forward_hook(after, with_kwargs=True).remove)

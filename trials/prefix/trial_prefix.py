@@ -13,9 +13,8 @@ from luthier.trials.memory import out_of_memory
 from luthier.trials.prefix.context import Collate, PrefixContext
 from luthier.trials.prefix.cut import Cut, capture
 from luthier.trials.prefix.probe import PER_TOKEN, Forward, Outputs
-from luthier.trials.prefix.rows import ActivationRows
-from luthier.trials.prefix.shapes import TOKENS, Inputs, input_sizes
-from luthier.trials.prefix.unpadding import MASK
+from luthier.trials.prefix.rows import ActivationRows, split_lengths
+from luthier.trials.prefix.shapes import Inputs
 
 
 @dataclass(frozen=True)
@@ -81,9 +80,13 @@ def ignores_inputs(context: PrefixContext, cut: Cut, encoded: Encoded) -> bool:
 
     The logits of a probe are compared with those from the same activations and the first example's inputs.
     """
-    if len(set(encoded.lengths)) > 1 and any(field.kind == PER_TOKEN for field in cut.fields):
+    lengths = split_lengths(encoded)
+    if any(f.kind == PER_TOKEN and f.axis is not None and len(set(lengths[f.axis])) > 1 for f in cut.fields):
         return False
-    if MASK in encoded.padding and "input_ids" not in encoded.columns:  # sounds of one length, differently masked
+    if any(len(set(own)) > 1 for own in encoded.further_lengths.values()):
+        return False
+    masked = any("mask" in name for name in (*encoded.columns, *encoded.padding))
+    if masked and "input_ids" not in encoded.columns:  # sounds or images of one size, differently masked
         return False
     probe = context.probes(encoded).whole
     with torch.no_grad():
@@ -91,9 +94,8 @@ def ignores_inputs(context: PrefixContext, cut: Cut, encoded: Encoded) -> bool:
         values = capture(cut, context.exact, probe.inputs)
         try:
             inputs = repeated_inputs(context.collate, encoded, len(probe.lengths))
-            tokens = input_sizes(inputs)[TOKENS]
-            rows = [f.to_rows(value, probe.lengths) for f, value in zip(cut.fields, values, strict=True)]
-            values = [f.from_rows(stored, probe.lengths, tokens) for f, stored in zip(cut.fields, rows, strict=True)]
+            rows = [f.to_rows(value, probe.axes) for f, value in zip(cut.fields, values, strict=True)]
+            values = [f.from_rows(stored, probe.axes, inputs) for f, stored in zip(cut.fields, rows, strict=True)]
             with cut.injecting(values, inputs):
                 logits = probe.select(context.exact(inputs))
         except RuntimeError as error:

@@ -4,6 +4,7 @@
 kept as 16-bit floats; a batch is padded as the model's own feature extractor pads.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy
 import torch
 import transformers
 
+from luthier.studies.strategy import Generation
 from luthier.studies.text import one_line
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.input_lengths import MILLISECONDS, InputLengths, measured_rows
@@ -21,9 +23,11 @@ from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory
 from luthier.trials.model import pretrained as models
 from luthier.trials.model.pretrained import Pretrained, check_preprocessor
+from luthier.trials.tasks.audio_usage import audio_usage
 from luthier.trials.tasks.base import RowTask
 from luthier.trials.tasks.export import Learned
 from luthier.trials.tasks.scoring import Batch
+from luthier.trials.tasks.usage import Usage
 
 SHORTEST_SECONDS = 0.05  # a shorter sound is padded with silence: a spectrum needs a window of samples
 FRAME_MILLISECONDS = 10  # between two spectra, as Kaldi computes them
@@ -39,23 +43,10 @@ class AudioInputs(RowTask[Learned]):
 
     def load(self, folder: Path, name: str, targets: Learned) -> Pretrained:
         """Load feature extractor and model, and try them on a second of silence. Raises BadData."""
-        extractor = models.load_preprocessor(transformers.AutoFeatureExtractor, folder, name)
+        extractor = load_extractor(folder, name)
         pretrained = models.load(self.name, folder, name, self.head(targets), processor=extractor)
-        try:
-            key, features = _features(pretrained, numpy.zeros(extractor.sampling_rate, numpy.float32))
-            with torch.no_grad():
-                pretrained.model.eval()  # type: ignore[no-untyped-call]
-                pretrained.model(**{key: torch.from_numpy(features)[None].to(pretrained.model.device)})
-        except (ValueError, RuntimeError, TypeError, AttributeError) as error:
-            if out_of_memory(error):
-                raise
-            reason = one_line(error).rstrip(".")
-            raise BadData(
-                f"{name}: what its feature extractor makes does not suit the model: {reason}. "
-                "Save the right one with it.",
-                "model",
-            ) from None
-        return pretrained
+        check_features(pretrained, name)
+        return self.loaded(pretrained, targets)
 
     def encode(self, pretrained: Pretrained, split: Split, max_length: int) -> Encoded:
         """Return the features of the first `max_length` milliseconds of each sound.
@@ -75,7 +66,7 @@ class AudioInputs(RowTask[Learned]):
         return self._encoded(pretrained, split, max_length, exactly=True)
 
     def _encoded(self, pretrained: Pretrained, split: Split, max_length: int, exactly: bool) -> Encoded:
-        extractor = pretrained.processor
+        extractor = extractor_of(pretrained)
         sounds: list[numpy.ndarray] = []
         key = ""
         for row in range(len(split)):
@@ -95,7 +86,7 @@ class AudioInputs(RowTask[Learned]):
             longest=max(lengths),
         )
 
-    def input_lengths(self, pretrained: Pretrained, split: Split, poll: Callable[[], None]) -> InputLengths:
+    def input_lengths(self, pretrained: Pretrained, split: Split, poll: Callable[[], None]) -> InputLengths | None:
         """Measure the sounds in milliseconds, by the headers of their files. Raises BadData."""
         rows = measured_rows(len(split))
         lengths = []
@@ -103,7 +94,7 @@ class AudioInputs(RowTask[Learned]):
             item = split.columns["audio"][i]
             lengths.append(sound_milliseconds(item, named(item, i, "sound")))
             poll()
-        limit = _longest_sound(pretrained)
+        limit = longest_sound(pretrained)
         return InputLengths(numpy.array(lengths), rows, len(split), MILLISECONDS, "sound", limit)
 
     def collate(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
@@ -123,12 +114,59 @@ class AudioInputs(RowTask[Learned]):
             mask[row, : len(sound)] = 1
         return {key: batch, "attention_mask": mask} if "attention_mask" in encoded.padding else {key: batch}
 
+    def export(
+        self, pretrained: Pretrained, examples: Split, targets: Learned, max_length: int, generation: Generation
+    ) -> Usage:
+        """Save a Whisper's window with its feature extractor; the code on the card cuts sounds as the score does."""
+        reading = self.reading(pretrained, targets, examples, max_length)
+        names = tuple(self.head(targets).names or ())
+        least, window = least_samples(pretrained), window_samples(pretrained)
+        return audio_usage(pretrained, reading, names, max_length, least, window)
+
     def given(self, pretrained: Pretrained, examples: Split, row: int, max_length: int) -> Any:
         """Return the first `max_length` milliseconds of a sound, (samples,) float32. Raises BadData."""
         item = examples.columns["audio"][row]
-        rate = pretrained.processor.sampling_rate
+        rate = extractor_of(pretrained).sampling_rate
         sound = read_audio(item, named(item, row, "sound"), rate, max_length / 1000)
         return numpy.pad(sound, (0, max(0, least_samples(pretrained) - len(sound))))
+
+
+def load_extractor(folder: Path, name: str) -> Any:
+    """Load a model's feature extractor. Raises BadData."""
+    return models.load_preprocessor(transformers.AutoFeatureExtractor, folder, name)
+
+
+def extractor_of(pretrained: Pretrained) -> Any:
+    """Return the feature extractor of a model whose processor is that, or holds it beside a tokenizer."""
+    return getattr(pretrained.processor, "feature_extractor", pretrained.processor)
+
+
+def check_features(pretrained: Pretrained, name: str, **further: torch.Tensor) -> None:
+    """Try a model on a second of silence.
+
+    Args:
+        pretrained: The model and its processor.
+        name: The model's name, for messages.
+        further: What its forward needs beside the features, for one row.
+
+    Raises:
+        BadData: The model cannot take what its feature extractor makes.
+        torch.OutOfMemoryError: The device's memory does not suffice.
+    """
+    try:
+        key, features = _features(pretrained, numpy.zeros(extractor_of(pretrained).sampling_rate, numpy.float32))
+        inputs = {key: torch.from_numpy(features)[None], **further}
+        with torch.no_grad():
+            pretrained.model.eval()  # type: ignore[no-untyped-call]
+            pretrained.model(**{key: values.to(pretrained.model.device) for key, values in inputs.items()})
+    except (ValueError, RuntimeError, TypeError, AttributeError) as error:
+        if out_of_memory(error):
+            raise
+        reason = one_line(error).rstrip(".")
+        raise BadData(
+            f"{name}: what its feature extractor makes does not suit the model: {reason}. Save the right one with it.",
+            "model",
+        ) from None
 
 
 def _features(pretrained: Pretrained, sound: numpy.ndarray) -> tuple[str, numpy.ndarray]:
@@ -136,7 +174,7 @@ def _features(pretrained: Pretrained, sound: numpy.ndarray) -> tuple[str, numpy.
 
     Raises whatever the feature extractor raises.
     """
-    extractor = pretrained.processor
+    extractor = extractor_of(pretrained)
     window = window_samples(pretrained)
     options = {} if window is None else {"padding": "max_length", "max_length": window, "truncation": True}
     inputs = extractor(sound, sampling_rate=extractor.sampling_rate, return_tensors="np", **options)
@@ -147,13 +185,23 @@ def _features(pretrained: Pretrained, sound: numpy.ndarray) -> tuple[str, numpy.
 def window_samples(pretrained: Pretrained) -> int | None:
     """Return the samples of the window of one length that Whisper hears, by its positions; None for other models."""
     positions = getattr(pretrained.model.config, "max_source_positions", None)
-    hop: int | None = getattr(pretrained.processor, "hop_length", None)
+    hop: int | None = getattr(extractor_of(pretrained), "hop_length", None)
     return None if positions is None or hop is None else 2 * int(positions) * hop
 
 
-def _longest_sound(pretrained: Pretrained) -> int | None:
+def saved_extractor(pretrained: Pretrained) -> Any:
+    """Return a copy of a model's feature extractor that makes the model's window also where its files say another."""
+    extractor, window = copy.deepcopy(extractor_of(pretrained)), window_samples(pretrained)
+    if window is not None:
+        extractor.return_attention_mask = False  # encoders of Whisper's kind take none
+        extractor.chunk_length, extractor.n_samples = -(-window // extractor.sampling_rate), window
+        extractor.nb_max_frames = window // extractor.hop_length
+    return extractor
+
+
+def longest_sound(pretrained: Pretrained) -> int | None:
     """Return the milliseconds of a sound that the model hears at most; None: any sound."""
-    extractor = pretrained.processor
+    extractor = extractor_of(pretrained)
     if samples := window_samples(pretrained):
         return samples * 1000 // int(extractor.sampling_rate)
     if hasattr(extractor, "num_mel_bins") and isinstance(frames := getattr(extractor, "max_length", None), int):
@@ -161,15 +209,10 @@ def _longest_sound(pretrained: Pretrained) -> int | None:
     return None
 
 
-def most_samples(rate: int, max_length: int) -> int:
-    """Return the samples of `max_length` milliseconds, as `read_audio` cuts."""
-    return max(1, round(max_length / 1000 * rate))
-
-
 def least_samples(pretrained: Pretrained) -> int:
     """Return the least samples of a sound: for one spectrum, or for as many frames as a mask during training covers."""
     config = pretrained.model.config
-    least: int = round(SHORTEST_SECONDS * pretrained.processor.sampling_rate)
+    least: int = round(SHORTEST_SECONDS * extractor_of(pretrained).sampling_rate)
     if not hasattr(config, "conv_kernel") or not hasattr(config, "conv_stride"):
         return least
     length: int = 1 + getattr(config, "mask_time_length", 1)  # in frames, and then back through the convolutions

@@ -6,11 +6,13 @@ A task holds no state: model, processor and examples are arguments.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 
+from luthier.studies.findings import Finding
 from luthier.studies.hyperparameters import Params
 from luthier.studies.strategy import Generation
 from luthier.trials.data.encoded import Encoded, Values
@@ -21,6 +23,7 @@ from luthier.trials.errors import BadData
 from luthier.trials.model.pretrained import Head, Pretrained
 from luthier.trials.tasks.export import Export, Learned
 from luthier.trials.tasks.scoring import Batch, Scoring, Tensors
+from luthier.trials.tasks.usage import Reading
 
 
 class Loss(ABC):
@@ -159,6 +162,16 @@ class TaskCode(Scoring[Learned], Export[Learned]):
         """
         raise BadData(f"{self.name} has no augmentations; leave augmentation out.", "augmentation")
 
+    def encoding_findings(self, encoded: Encoded, name: str, generation: Generation) -> Sequence[Finding]:
+        """Return what is remarkable about the training split as a model's inputs. Called once, at the inspection.
+
+        Args:
+            encoded: The split, from this task's `encode`.
+            name: The model as the user wrote it.
+            generation: How models write.
+        """
+        return ()
+
     @abstractmethod
     def collate(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Make a padded batch of some rows.
@@ -187,6 +200,10 @@ class TaskCode(Scoring[Learned], Export[Learned]):
         """
         return self.collate(encoded, rows), self.collate_targets(encoded, rows)
 
+    def writes(self, model: Any) -> bool:
+        """Return whether the metrics of written texts need what `generate` returns; else the answers suffice."""
+        return True
+
     def generate(self, model: Any, encoded: Encoded, rows: Sequence[int], generation: Generation) -> torch.Tensor:
         """Return the tokens that a model writes to some rows: (rows, at most `max_new_tokens`), whole, on any device.
 
@@ -201,9 +218,32 @@ class TaskCode(Scoring[Learned], Export[Learned]):
         """
         raise NotImplementedError
 
+    def narrowed(self, model: Any, targets: Tensors) -> AbstractContextManager[None]:
+        """Return a context within which a forward computes only the outputs that these targets need.
+
+        A task with outputs as wide as a vocabulary overrides this method. `counted`, `answers` and the loss then take
+        such outputs and whole ones.
+
+        Args:
+            model: On its device.
+            targets: The batch's, on the CPU.
+        """
+        return nullcontext()
+
+    def output_bytes(self, model: Any, encoded: Encoded) -> Sequence[int] | None:
+        """Return the bytes of each row's outputs, where they are so large that a batch must have fewer rows for them.
+
+        Args:
+            model: The model.
+            encoded: A split from this task's `encode`.
+        """
+        return None
+
     @abstractmethod
     def counted(self, outputs: Tensors, targets: Tensors) -> torch.Tensor:
         """Return, as one tensor, what loss and answers depend on, without padding; shortcuts are compared by it.
+
+        A row's part of it, along the first dimension, has the same size in every batch.
 
         Args:
             outputs: The model's, on its device.
@@ -232,6 +272,14 @@ class RowTask(TaskCode[Learned]):
     @abstractmethod
     def head(self, targets: Learned) -> Head:
         """Return the head for the targets."""
+
+    def loaded(self, pretrained: Pretrained, targets: Learned) -> Pretrained:
+        """Return a model that `load` has made, changed where the targets ask for it."""
+        return pretrained
+
+    def reading(self, pretrained: Pretrained, targets: Learned, examples: Split, max_length: int) -> Reading:
+        """Finish a model for `export`, and return how its answers are read; arguments as those of `export`."""
+        return Reading()
 
     @abstractmethod
     def encode_targets(self, rows: Sequence[Any]) -> dict[str, Values]:

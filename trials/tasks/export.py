@@ -65,12 +65,13 @@ class Export(ABC, Generic[Learned]):
 
     @abstractmethod
     def used(self, answers: Mapping[str, torch.Tensor], encoded: Encoded, rows: Sequence[int]) -> Sequence[list[Any]]:
-        """Return answers as the packed model gives them: for each unit its values, in the order of `Usage.names`.
+        """Return the answers to an example as the packed model gives them: of each its values, as `Usage.names` has it.
 
-        A value is a number or a text; numbers are compared within a tolerance, texts must be equal.
+        Mostly there is one for each unit. A value is a number or a text; numbers are compared within a tolerance, texts
+        must be equal. None: rounding may change it, so it is not compared.
 
         Args:
             answers: Those of the task's `answers`, on the CPU, and what the model has written.
             encoded: The split, from `encode_exactly`.
-            rows: The rows that the answers are of.
+            rows: The rows of the example, which the answers are of.
         """

@@ -15,6 +15,7 @@ import torch
 import transformers
 from PIL import Image
 
+from luthier.studies.strategy import Generation
 from luthier.studies.text import one_line
 from luthier.trials.data.augmentation import augment
 from luthier.trials.data.encoded import Encoded
@@ -35,6 +36,10 @@ from luthier.trials.tasks.encoded_images import (
 )
 from luthier.trials.tasks.export import Learned
 from luthier.trials.tasks.scoring import Batch
+from luthier.trials.tasks.usage import Usage, call
+
+TAG = "image-classification"
+"""The pipeline of every model with an answer for an image, be it a class, labels or a number."""
 
 ROOM = 8 / 7  # the shorter side of a training image to cut from, by the longer side of the model's input: 256 for 224
 
@@ -73,7 +78,7 @@ class ImageInputs(RowTask[Learned]):
             with torch.no_grad():
                 pretrained.model.eval()  # type: ignore[no-untyped-call]
                 pretrained.model(pixel_values=blank[None].to(pretrained.model.device))
-        return pretrained
+        return self.loaded(pretrained, targets)
 
     def prepared(self, processor: Any) -> Any:
         """Return a loaded image processor as the task uses and saves it; it may be changed."""
@@ -163,6 +168,31 @@ class ImageInputs(RowTask[Learned]):
             return {"pixel_values": encoded.coloured([numpy.asarray(image) for image in changed])}
         pixels = torch.stack([encoded.columns["pixel_values"][i] for i in rows])
         return {"pixel_values": pixels.float().mul_(encoded.factor).add_(encoded.offset).contiguous()}
+
+    def export(
+        self, pretrained: Pretrained, examples: Split, targets: Learned, max_length: int, generation: Generation
+    ) -> Usage:
+        """Leave the processor as it is: it says all that is done to an image."""
+        reading = self.reading(pretrained, targets, examples, max_length)
+        names = tuple(self.head(targets).names or ())
+        return Usage(
+            tag=TAG,
+            auto="AutoModelForImageClassification",
+            kind="image_processor",
+            processor=pretrained.processor,
+            names=names,
+            code=f"""\
+from transformers import pipeline
+
+{reading.verb} = {call(TAG, reading.options)}
+{reading.code('"image.png"', len(names))}
+""",
+            notes=(
+                "Images of 16 bits a channel were scaled to 8 bits: do so before, as the pipeline clips them.",
+                *reading.notes,
+            ),
+            options=reading.options,
+        )
 
     def given(self, pretrained: Pretrained, examples: Split, row: int, max_length: int) -> Image.Image:
         """Return an image, upright RGB. Raises BadData."""

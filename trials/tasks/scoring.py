@@ -12,6 +12,7 @@ from typing import Any, Generic
 
 import torch
 
+from luthier.studies.hyperparameters import Params
 from luthier.studies.wire import Metrics
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.tasks.export import Learned
@@ -42,10 +43,12 @@ class Constant:
     Attributes:
         name: For people: the most frequent label, say.
         value: For `Scoring.reference_answers`; only the task knows what it is.
+        told: Its scores say something; where they do not, only those of the best and worst answers are looked at.
     """
 
     name: str
     value: Any
+    told: bool = True
 
 
 class Scoring(ABC, Generic[Learned]):
@@ -109,6 +112,25 @@ class Scoring(ABC, Generic[Learned]):
             Metric name -> value, one for each metric of the task in `TASKS`, `loss` among them; None where a metric is
             undefined, and for a loss that is not finite.
         """
+
+    def score(self, metric: str, statistics: Statistics, targets: Learned) -> float | None:
+        """Compute one metric, thousands of which a comparison needs; a task whose others are costly overrides it."""
+        return self.scores(statistics, targets)[metric]
+
+    def settles(self, params: Params) -> bool:
+        """Return whether a configuration leaves something to `settled`."""
+        return False
+
+    def settled(self, targets: Learned, validation: Statistics) -> Learned:
+        """Return the targets with what is chosen by a model's answers to the validation split, such as a threshold.
+
+        Validation scores are those with that choice. Test scores are, too, and the model is packed with it.
+
+        Args:
+            targets: What is learned.
+            validation: Statistics of the validation split.
+        """
+        return targets
 
     def right(self, statistics: Statistics) -> torch.Tensor | None:
         """Return whether each unit's answer is right, (units,) booleans; None where answers are not right or wrong."""

@@ -56,7 +56,7 @@ def longest_input(pretrained: Pretrained, max_length: int, pair: bool = False) -
         pair: A row holds two texts, which takes more special tokens.
     """
     tokenizer = pretrained.processor
-    room: int = min(max_length, _model_limit(pretrained.model), tokenizer.model_max_length)
+    room: int = min(max_length, model_limit(pretrained.model), tokenizer.model_max_length)
     least: int = tokenizer.num_special_tokens_to_add(pair=pair) + 1
     return max(room, least)
 
@@ -89,7 +89,7 @@ def padding(tokenizer: Any, names: Sequence[str]) -> dict[str, float]:
     return {name: own.get(name, 0) for name in names}
 
 
-def _model_limit(model: nn.Module) -> int:
+def model_limit(model: nn.Module) -> int:
     """Return how many tokens the position table holds; RoBERTa's positions begin behind the padding's position."""
     limit = getattr(model.config, "max_position_embeddings", None)
     if not isinstance(limit, int) or limit <= 0:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from luthier.studies.strategy import Generation
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.input_lengths import InputLengths, measured_rows
 from luthier.trials.data.splits import Split
@@ -14,6 +15,10 @@ from luthier.trials.tasks.export import Learned
 from luthier.trials.tasks.scoring import Batch
 from luthier.trials.tasks.text_lengths import measure_texts
 from luthier.trials.tasks.token_rows import TokenRows, batches, beginnings
+from luthier.trials.tasks.usage import Usage, call
+
+TAG = "text-classification"
+"""The pipeline of every model with an answer for a text, be it a class, labels or a number."""
 
 
 class TextInputs(RowTask[Learned]):
@@ -25,7 +30,7 @@ class TextInputs(RowTask[Learned]):
 
     def load(self, folder: Path, name: str, targets: Learned) -> Pretrained:
         """Load tokenizer and sequence model. Raises BadData."""
-        return text.load(self.name, folder, name, self.head(targets))
+        return self.loaded(text.load(self.name, folder, name, self.head(targets)), targets)
 
     def encode(self, pretrained: Pretrained, split: Split, max_length: int) -> Encoded:
         """Return token ids, truncated to `max_length` or to what the model can take, if that is less."""
@@ -57,6 +62,36 @@ class TextInputs(RowTask[Learned]):
     def collate(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return token ids and masks, each (rows, tokens), padded on the side that the split asks for."""
         return text.collate(encoded, rows)
+
+    def export(
+        self, pretrained: Pretrained, examples: Split, targets: Learned, max_length: int, generation: Generation
+    ) -> Usage:
+        """Save the longest input with the tokenizer; `truncation=True` in the pipeline's call applies it."""
+        pair = "text_pair" in examples.columns
+        reading = self.reading(pretrained, targets, examples, max_length)
+        tokenizer = text.saved_tokenizer(pretrained, max_length, pair)
+        options = {"truncation": True, **reading.options}
+        example = '{"text": "One text.", "text_pair": "The other one."}' if pair else '"A text."'
+        names = tuple(self.head(targets).names or ())
+        return Usage(
+            tag=TAG,
+            auto="AutoModelForSequenceClassification",
+            kind="tokenizer",
+            processor=tokenizer,
+            names=names,
+            code=f"""\
+from transformers import pipeline
+
+{reading.verb} = {call(TAG, options)}
+{reading.code(example, len(names))}
+""",
+            notes=(
+                f"`truncation=True` cuts longer texts to the {tokenizer.model_max_length} tokens that the model was "
+                "trained and scored with; without it they are read whole, or end in an error.",
+                *reading.notes,
+            ),
+            options=options,
+        )
 
     def given(self, pretrained: Pretrained, examples: Split, row: int, max_length: int) -> Any:
         """Return a text, or a pair of them by name; the padding token where the tokenizer drops every character."""

@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-Value = float | str  # a probability or another number, or a text
+from luthier.trials.tasks.windows import answer_question
+
+Value = float | str | None  # a probability or another number, or a text; None: too close to tell, not compared
 Values = Mapping[str, Value]  # name, such as a label -> value
 Answer = Callable[[Any], Sequence[Values]]  # example -> the values of each of its units
 PROCESSORS = {
@@ -28,7 +30,8 @@ class Usage:
     Attributes:
         tag: Its task as the hub and `transformers.pipeline` name it.
         auto: The name of its auto class in transformers.
-        kind: The argument of `pipeline` that takes its processor: tokenizer, image_processor or feature_extractor.
+        kind: The argument of `pipeline` that takes its processor: tokenizer, image_processor or feature_extractor; or
+            processor, where it is several of them.
         processor: Its processor, as it is saved with the model.
         names: The names of the values of an answer: the labels.
         code: Python code for its card, which runs in the model's folder.
@@ -46,6 +49,36 @@ class Usage:
     notes: tuple[str, ...] = ()
     function: str = "pipeline"
     options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How an answer is read from what a pipeline gives; what the input is does not matter.
+
+    Attributes:
+        verb: The name of the pipeline in the code on a card.
+        apply: What makes values of the model's logits: softmax, sigmoid or none, as pipelines name it; "": their own.
+        shown: An expression of the answer; `{answer}` stands for the pipeline's, a list of a label and a score each.
+        notes: Sentences below the code.
+        setting: A statement between the pipeline and the answer.
+    """
+
+    verb: str = "classify"
+    apply: str = ""
+    shown: str = "{answer}"
+    notes: tuple[str, ...] = ()
+    setting: str = ""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments of `pipeline`."""
+        return {"function_to_apply": self.apply} if self.apply else {}
+
+    def code(self, example: str, outputs: int) -> str:
+        """Return the statements that print the answer to an example; all `outputs` of the model are asked for."""
+        every = f", top_k={outputs}" if self.apply else ""
+        shown = self.shown.format(answer=f"{self.verb}({example}{every})")
+        return "\n".join(filter(None, (self.setting, f"print({shown})")))
 
 
 def call(tag: str, options: Mapping[str, Any]) -> str:
@@ -108,11 +141,92 @@ def segmented(model: Any, folder: str, tag: str, kind: str) -> Answer:
     return answer
 
 
+def read_losses(model: Any, folder: str, tag: str, kind: str, tokens: int) -> Answer:
+    """Return the function that answers as `text_losses` does; arguments as those of `piped`."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    return lambda text: [{"loss": loss} for loss in text_losses(text, tokenizer, model.eval(), tokens)]
+
+
+def continued(model: Any, folder: str, tag: str, kind: str, longest: int, **options: Any) -> Answer:
+    """Return the function that writes as `transformers.pipeline` does, and tells the loss of a completion.
+
+    An example has a `prompt`, a text or a conversation, and the tokens of the completion (`learned`); other arguments
+    are those of `piped`, and `longest`: the tokens of the longest row.
+    """
+    import torch
+    import transformers
+
+    make: Any = transformers.pipeline
+    tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    write = make(tag, model=model, tokenizer=tokenizer, **options)
+
+    def answer(example: Any) -> list[dict[str, Value]]:
+        prompt, learned = example["prompt"], example["learned"]
+        cut = {"truncation": True, "max_length": max(1, longest - len(learned))}
+        if isinstance(prompt, list):
+            chat = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+            read = tokenizer(chat, add_special_tokens=False, **cut)["input_ids"]
+        else:
+            read = tokenizer(prompt, **cut)["input_ids"]
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([[*read, *learned]])).logits[0, len(read) - 1 : -1]
+        loss = torch.nn.functional.cross_entropy(logits.float(), torch.tensor(learned))
+        return [{"loss": float(loss), "text": write(prompt)[0]["generated_text"].strip()}]
+
+    return answer
+
+
+def rewritten(model: Any, folder: str, tag: str, kind: str) -> Answer:
+    """Return the function that answers as `rewrite` does, and tells the loss of a target.
+
+    An example has a `source`, and the tokens of the target (`learned`); arguments are those of `piped`.
+    """
+    import torch
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+
+    def answer(example: Any) -> list[dict[str, Value]]:
+        read = tokenizer(example["source"], truncation=True, return_tensors="pt")
+        inputs = {name: read[name] for name in ("input_ids", "attention_mask")}
+        with torch.no_grad():
+            loss = model.eval()(**inputs, labels=torch.tensor([example["learned"]])).loss
+        return [{"loss": float(loss), "text": rewrite(example["source"], tokenizer, model)}]
+
+    return answer
+
+
+def asked(model: Any, folder: str, tag: str, kind: str, **options: Any) -> Answer:
+    """Return the function that answers as `answer_question` does; arguments as those of `piped`."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    return lambda example: [answer_question(**example, tokenizer=tokenizer, model=model.eval(), **options)]
+
+
+def transcribed(model: Any, folder: str, tag: str, kind: str, **options: Any) -> Answer:
+    """Return the function that writes what is said as `transformers.pipeline` does; arguments as those of `piped`."""
+    import transformers
+
+    make: Any = transformers.pipeline
+    parts = {part: getattr(transformers, PROCESSORS[part]) for part in ("tokenizer", "feature_extractor")}
+    loaded = {part: auto.from_pretrained(folder, trust_remote_code=False) for part, auto in parts.items()}
+    recognise = make(tag, model=model, **loaded, **options)
+    return lambda sound: [{"text": recognise(sound)["text"].strip()}]
+
+
 FUNCTIONS: Mapping[str, Callable[..., Answer]] = {
     "pipeline": piped,
     "tag_words": tagged,
     "hear": heard,
     "segment": segmented,
+    "answer_question": asked,
+    "text_losses": read_losses,
+    "written": continued,
+    "rewritten": rewritten,
+    "transcribe": transcribed,
 }
 """Name -> the function (model, folder, tag, kind, options) that returns the function which answers to an example."""
 
@@ -141,8 +255,8 @@ def tag_words(words: list[str], tokenizer: Any, model: Any, space: str = "") -> 
     return tags
 
 
-def read_sound(file: str, rate: int, samples: int, least: int) -> Any:
-    """Return the start of a sound as one channel at a sampling rate, (samples,) float32; a very short one is padded."""
+def read_sound(file: str, rate: int, samples: int | None, least: int) -> Any:
+    """Return a sound, or its start, as one channel at a sampling rate, (samples,) float32, padded if very short."""
     from fractions import Fraction
 
     import numpy
@@ -158,15 +272,16 @@ def read_sound(file: str, rate: int, samples: int, least: int) -> Any:
     return numpy.pad(sound[:samples], (0, max(0, least - len(sound[:samples]))))
 
 
-def hear(sound: Any, extractor: Any, model: Any, samples: int) -> dict[str, float]:
-    """Return the probability of each label for a sound, (samples,) float32, in the model's own window."""
+def hear(sound: Any, extractor: Any, model: Any, samples: int, apply: str = "softmax") -> dict[str, float]:
+    """Return the score of each label for a sound, (samples,) float32, in the model's own window."""
     import torch
 
     rate = extractor.sampling_rate
     window = {"padding": "max_length", "max_length": samples, "truncation": True}
     inputs = extractor(sound, sampling_rate=rate, return_tensors="pt", **window)
     with torch.no_grad():
-        scores = model(input_features=inputs["input_features"]).logits[0].softmax(-1).tolist()
+        logits = model(input_features=inputs["input_features"]).logits[0]
+    scores = {"softmax": logits.softmax(-1), "sigmoid": logits.sigmoid(), "none": logits}[apply].tolist()
     return {model.config.id2label[k]: score for k, score in enumerate(scores)}
 
 
@@ -179,3 +294,30 @@ def segment(image: Any, processor: Any, model: Any) -> Any:
         logits = model(pixel_values=inputs["pixel_values"]).logits
     size = (image.height, image.width)
     return torch.nn.functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)[0].softmax(0)
+
+
+def text_losses(text: str, tokenizer: Any, model: Any, tokens: int) -> list[float]:
+    """Return the mean negative log-likelihood of a text's tokens, for each part of at most so many tokens."""
+    import torch
+
+    ids, end = tokenizer(text)["input_ids"], tokenizer.eos_token_id
+    end = tokenizer.sep_token_id if end is None else end
+    ids = ids if ids and ids[-1] == end else [*ids, end]
+    ids = ids if len(ids) > 1 else [end if tokenizer.bos_token_id is None else tokenizer.bos_token_id, *ids]
+    losses = []
+    for start in range(0, len(ids) - 1, tokens - 1):
+        part = torch.tensor(ids[start : start + tokens])
+        with torch.no_grad():
+            logits = model(input_ids=part[None]).logits[0, :-1]
+        losses.append(float(torch.nn.functional.cross_entropy(logits.float(), part[1:])))
+    return losses
+
+
+def rewrite(source: str, tokenizer: Any, model: Any) -> str:
+    """Return what a model writes from a source."""
+    import torch
+
+    read = tokenizer(source, truncation=True, return_tensors="pt")
+    with torch.no_grad():
+        ids = model.generate(input_ids=read["input_ids"], attention_mask=read["attention_mask"])[0]
+    return str(tokenizer.decode(ids, skip_special_tokens=True)).strip()

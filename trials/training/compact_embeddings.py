@@ -72,12 +72,13 @@ def compact_embeddings(model: Any, splits: Iterable[Encoded], params: Params) ->
         params: The configuration.
 
     Returns:
-        The reduced embedding. None, and an unchanged model, where there are no token ids, where the embedding is
-        frozen or of an unusual kind, where training changes unused rows by more than one common factor (L1 penalty;
+        The reduced embedding. None, and an unchanged model, where there are no token ids, where the model generates
+        text (any token may become its input, and the table is often its head), where the embedding is frozen or of an
+        unusual kind, where training changes unused rows by more than one common factor (L1 penalty;
         weight decay with Adam or SGD), or where less than `LEAST_SAVED` of the rows would be left out.
     """
     splits = list(splits)
-    if any("input_ids" not in encoded.columns for encoded in splits):
+    if any("input_ids" not in encoded.columns for encoded in splits) or model.can_generate():
         return None
     embedding = _trainable_embedding(model)
     if embedding is None:

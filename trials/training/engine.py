@@ -5,6 +5,7 @@ pieces; each example keeps its weight in the batch, so the result is the same up
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,9 +31,12 @@ from luthier.trials.training.halving import run_halving
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.open_study import OpenStudy
 from luthier.trials.training.precision import Precision
+from luthier.trials.training.recomputation import recomputing
 
 EVALUATION_BATCH = {"cuda": 256, "cpu": 64}
 """Examples in a batch without gradients, by the kind of device."""
+OUTPUT_BYTES = {"cuda": 2**31, "cpu": 2**28}
+"""Bytes of the outputs of such a batch at most, where outputs are as wide as a vocabulary."""
 UNCUT = {
     Batching.LEFT: "inputs are padded on the left, and the frozen-prefix cache and the shortcuts know the right only",
     Batching.SINGLE: "inputs are computed one at a time, and the frozen-prefix cache and the shortcuts need batches",
@@ -58,6 +62,8 @@ class Engine:
         device: Where its parameters are.
         trained: Its trainable parameters, listed once because a search for them is slow.
         precision: The number formats it computes in. The switches of the process are set for the newest engine.
+        micro_batch: The number of examples that go through the model together.
+        recomputed: The blocks whose inner values are computed again for their gradients; none: all values are kept.
     """
 
     def __init__(
@@ -73,8 +79,9 @@ class Engine:
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.precision = Precision(precision, self.device)
         self.precision.apply()
+        self.recomputed: Sequence[nn.Module] = ()
         self._task = task
-        self._micro_batch = micro_batch
+        self.micro_batch = micro_batch
         self._loss = loss
         self._prefix: TrialPrefix | None = None
         self._shortcut = Shortcut()
@@ -110,7 +117,7 @@ class Engine:
             forward=self.forward,
             collate=self.collate,
             counted=self._counted,
-            run_halving=lambda compute, rows: run_halving(compute, rows, self._micro_batch, remember=False),
+            run_halving=lambda compute, rows: run_halving(compute, rows, self.micro_batch, remember=False),
             tick=session.poll,
             log=session.log,
             exact=self._exact_outputs,
@@ -157,29 +164,32 @@ class Engine:
         drawn = self._task.collate_augmented(encoded, batch) if encoded.augmented else None  # once for all pieces
         weight = self._loss.weight(self._task.collate_targets(encoded, batch) if drawn is None else drawn[1])
 
-        def computed(size: int) -> Iterator[tuple[Outputs, Batch]]:
+        def computed(size: int) -> Iterator[Callable[[], tuple[Outputs, Batch]]]:
             if drawn is None:
-                yield from (self.outputs(encoded, piece) for piece in pieces(encoded, batch, size))
+                yield from (partial(self.outputs, encoded, piece) for piece in pieces(encoded, batch, size))
                 return
             for start in range(0, len(batch), size):
                 inputs, targets = ({k: x[start : start + size] for k, x in part.items()} for part in drawn)
-                yield self._augmented_outputs(encoded, batch[start : start + size], inputs), targets
+                yield partial(self._augmented_outputs, encoded, batch[start : start + size], inputs, targets)
 
         def in_pieces(size: int) -> torch.Tensor:
             for parameter in self.trained:
                 parameter.grad = None  # a failed attempt leaves gradients, too
             total = torch.zeros((), device=self.device)
-            for outputs, targets in computed(size):
-                total += self._piece_gradient(outputs, targets, weight)
+            for compute in computed(size):
+                total += self._piece_gradient(compute, weight)
             return total
 
-        return run_halving(in_pieces, len(batch), self._micro_batch)
+        return run_halving(in_pieces, len(batch), self.micro_batch)
 
-    def _piece_gradient(self, outputs: Outputs, targets: Batch, weight: float | torch.Tensor) -> torch.Tensor:
-        """Add the gradient of the piece's share in the batch's mean loss, and return that share, ()."""
+    def _piece_gradient(
+        self, compute: Callable[[], tuple[Outputs, Batch]], weight: float | torch.Tensor
+    ) -> torch.Tensor:
+        """Add the gradient of a piece's share in the batch's mean loss, and return that share, ()."""
         assert self._loss is not None
-        loss = self._loss.total(outputs, targets) / weight
-        loss.backward()  # type: ignore[no-untyped-call]
+        with recomputing(self.recomputed):
+            loss = self._loss.total(*compute()) / weight
+            loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
     @torch.no_grad()  # not inference_mode: a model may cache a tensor (rotary tables) that training needs again
@@ -206,13 +216,22 @@ class Engine:
             torch.OutOfMemoryError: A single example does not fit.
         """
         self.model.eval()
-        batches = evaluation_batches(encoded.lengths, EVALUATION_BATCH[self.device.type])
+        batches = evaluation_batches(encoded.lengths, self.evaluation_rows(encoded))
         collector = Collector(self._task, encoded, targets, targets if own is None else own)
         for rows in batches:
             tick()
             in_pieces = self._answers_in_pieces(encoded, rows, writing)
-            collector.add(rows, run_halving(in_pieces, len(rows), self._micro_batch, remember=False))
+            collector.add(rows, run_halving(in_pieces, len(rows), self.micro_batch, remember=False))
         return collector.statistics()
+
+    def evaluation_rows(self, encoded: Encoded) -> Callable[[int], int]:
+        """Return the function that says how many rows a batch without gradients may have that begins with a row."""
+        most = EVALUATION_BATCH[self.device.type]
+        sizes = self._task.output_bytes(self.model, encoded)
+        if sizes is None:
+            return lambda row: most
+        room = OUTPUT_BYTES[self.device.type]
+        return lambda row: max(1, min(most, room // sizes[row]))
 
     def _answers_in_pieces(
         self, encoded: Encoded, rows: Sequence[int], writing: Writing | None = None
@@ -245,8 +264,10 @@ class Engine:
             return self._named_outputs(inputs)
 
     def exact(self, encoded: Encoded, rows: Sequence[int]) -> torch.Tensor:
-        """Return what counts of the rows' outputs, (units, ...), in plain float32, without cache and shortcuts."""
-        return self._counted(self._exact_outputs(self.collate(encoded, rows)), encoded, rows)
+        """Return what counts of the rows' outputs in plain float32, without cache and shortcuts."""
+        targets = self._task.collate_targets(encoded, rows)
+        with self._task.narrowed(self.model, targets):
+            return self._task.counted(self._exact_outputs(self.collate(encoded, rows)), targets)
 
     def _exact_outputs(self, inputs: Mapping[str, torch.Tensor]) -> Outputs:
         """Return the model's outputs in plain float32, also on a GPU."""
@@ -269,19 +290,21 @@ class Engine:
         lengths = [encoded.lengths[row] for row in rows]
 
         def forward(inputs: Mapping[str, torch.Tensor]) -> Outputs:
-            with self._shortcut.active(inputs, lengths):
+            with self._shortcut.active(inputs, lengths), self._task.narrowed(self.model, targets):
                 return self.forward(inputs)
 
         if encoded.augmented:
             changed, targets = self._task.collate_augmented(encoded, rows)
-            return self._augmented_outputs(encoded, rows, changed), targets
+            return self._augmented_outputs(encoded, rows, changed, targets)
         targets = self._task.collate_targets(encoded, rows)
         if self._prefix is not None and self._prefix.covers(encoded):
             return self._prefix.outputs(forward, self.collate, encoded, rows), targets
         return forward(self.collate(encoded, rows)), targets
 
-    def _augmented_outputs(self, encoded: Encoded, rows: Sequence[int], changed: Batch) -> Outputs:
-        """Return the model's outputs for inputs of an augmented split, which no cache can have."""
+    def _augmented_outputs(
+        self, encoded: Encoded, rows: Sequence[int], changed: Batch, targets: Batch
+    ) -> tuple[Outputs, Batch]:
+        """Return the model's outputs for inputs of an augmented split, which no cache can have, and the targets."""
         inputs = self._on_device(changed)
         with self._shortcut.active(inputs, [encoded.lengths[row] for row in rows]):
-            return self.forward(inputs)
+            return self.forward(inputs), targets

@@ -3,8 +3,9 @@
 A child process has one `ModelCache` and hands it to each job. It holds one study at a time.
 """
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ from torch import nn
 from luthier.studies.disk import is_full
 from luthier.studies.protocol import Assignment
 from luthier.studies.results import Batching
-from luthier.studies.semantics import POOLER_TRAINED
+from luthier.studies.semantics import POOLER_TRAINED, POSITIONS_FROZEN
 from luthier.studies.spec import StudySpec
 from luthier.studies.text import one_line
 from luthier.trials.data.load import Data, load_data
@@ -21,7 +22,7 @@ from luthier.trials.errors import Away, BadData
 from luthier.trials.memory import out_of_memory
 from luthier.trials.model.backbone import Backbone
 from luthier.trials.model.folder import model_folder
-from luthier.trials.model.pretrained import device, quieten
+from luthier.trials.model.pretrained import Pretrained, device, quieten
 from luthier.trials.tasks.registry import task_code
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.open_study import CachedModel, OpenStudy
@@ -51,7 +52,8 @@ class ModelCache:
         """Return data and model of an assignment, checked, with the model on the device.
 
         Args:
-            assignment: Its `micro_batch`, which other workers of the study have found, lowers this one's.
+            assignment: Its `micro_batch`, which other workers of the study have found, lowers this one's; so does that
+                of the spec.
             model: Another model of the study; None: the configuration's.
 
         Raises:
@@ -76,25 +78,48 @@ class ModelCache:
         data = self.data(assignment)
         files = sorted(file for file in folder.iterdir() if file.is_file())  # weights, configuration, processor
         stamps = tuple((file.name, path_stamp(file)) for file in files)
-        pooler_frozen = spec.semantics < POOLER_TRAINED
-        key = (spec.task, str(folder), stamps, data.targets.identity, pooler_frozen)
-        self._make_room(key, name, spec)
-        if key not in self._models:
-            pretrained = task.load(folder, name, data.targets)
-            backbone = Backbone.find(pretrained.model, pretrained.fresh, pooler_frozen=pooler_frozen)
-            self._models[key] = CachedModel(name, key, pretrained, backbone)
-        cached = self._models[key] = self._models.pop(key)  # the most recently used
+        changes = (spec.semantics >= POSITIONS_FROZEN, spec.semantics >= POOLER_TRAINED)
+        key = (spec.task, str(folder), stamps, data.targets.identity, changes)
+        inspected = assignment.inspection and assignment.inspection.models[spec.models.index(name)]
+        names = [block.name for block in inspected.blocks] if inspected else []
+        cached = self._cached(key, names, name, spec, lambda: task.load(folder, name, data.targets))
         _move(cached.pretrained.model, device())
         study = (self._data and self._data[0], assignment.study, spec.model)
         if self._study != study:
             self._study = study
             self.micro_batch.limit = None
-        if assignment.micro_batch is not None:
-            self.micro_batch.lower(assignment.micro_batch)
-        inspected = assignment.inspection and assignment.inspection.models[spec.models.index(name)]
+        for examples in (assignment.micro_batch, spec.resources.micro_batch):
+            if examples is not None:
+                self.micro_batch.lower(examples)
         batching = inspected.batching if inspected else Batching.RIGHT
         pooling = inspected.pooling if inspected else None
         return OpenStudy(task, data, folder, cached, spec.augmentation, batching, pooling)
+
+    def _cached(
+        self, key: tuple[Hashable, ...], names: list[str], name: str, spec: StudySpec, load: Callable[[], Pretrained]
+    ) -> CachedModel:
+        """Return a model, loaded if need be, as the most recently used one.
+
+        Args:
+            key: Of its files and of what it learns.
+            names: The blocks that the study's inspection found, maybe of an earlier version, which finds others.
+            name: As the spec has it.
+            spec: The study's.
+            load: Loads it.
+        """
+        own = (*key, *names)
+        key = own if own in self._models else key
+        self._make_room(key, name, spec)
+        found = self._models.get(key)
+        if found is None or (key != own and found.backbone.names[: len(names)] != names):
+            pretrained = load()
+            find = partial(Backbone.find, pretrained.model, pretrained.fresh, spec.semantics)
+            backbone = find()
+            if backbone.names[: len(names)] != names:
+                key, backbone = own, find(names=names)
+            self._models[key] = CachedModel(name, key, pretrained, backbone)
+        cached = self._models[key] = self._models.pop(key)
+        return cached
 
     def data(self, assignment: Assignment) -> Data:
         """Return the assignment's examples, checked and split.

@@ -64,6 +64,7 @@ class OpenStudy:
         task: The task's code.
         name: The model's, as the spec has it.
         data: The examples, split.
+        learned: What the model has learned: the data's targets, and what `settle` has chosen.
         folder: The base model's.
         pretrained: Model and processor.
         backbone: The model's blocks.
@@ -85,6 +86,7 @@ class OpenStudy:
         self.task = task
         self.name = cached.name
         self.data = data
+        self.learned = data.targets
         self.folder = folder
         self.pretrained = cached.pretrained
         self.backbone = cached.backbone
@@ -174,4 +176,8 @@ class OpenStudy:
 
     def scores(self, statistics: Statistics) -> Metrics:
         """Return every metric of the task, from the statistics of a split."""
-        return self.task.scores(statistics, self.data.targets)
+        return self.task.scores(statistics, self.learned)
+
+    def settle(self, validation: Statistics) -> None:
+        """Choose by a model's answers to the validation split what its task leaves to them; `scores` goes by it."""
+        self.learned = self.task.settled(self.data.targets, validation)

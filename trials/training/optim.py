@@ -16,6 +16,7 @@ from luthier.trials.training.schedules import Factor, schedule
 from luthier.trials.training.unfreezing import GRADUAL
 
 SGD_MOMENTUM = 0.9
+MAGNITUDE = ".lora_magnitude_vector."  # in the names of DoRA's magnitudes, one for each output of a layer
 OPTIMIZER_STATES = {"adamw": 2, "adam": 2, "sgd": 1}
 """Tensors that an optimizer keeps for each trained one."""
 
@@ -43,7 +44,7 @@ def build(model: nn.Module, backbone: Backbone, params: Params, steps: int) -> O
         steps: Optimizer steps of the whole trial.
     """
     later = backbone.frozen(backbone.depth) if params["strategy"] == GRADUAL else frozenset()
-    groups = parameter_groups(model, backbone.layers, backbone.depth + 1, params, later)
+    groups = parameter_groups(model, backbone.layers, len(backbone.blocks) + 1, params, later)
     return Optimization(make_optimizer(groups, params), schedule(params, steps))
 
 
@@ -64,16 +65,22 @@ def parameter_groups(
             torch's fused SGD takes no group of which a part has been stepped.
 
     Returns:
-        Groups for a torch optimizer, each with its factor on the learning rate as `scale`.
+        Groups for a torch optimizer, each with its factor on the learning rate as `scale`, and with `decays`.
     """
     groups: dict[tuple[int, bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((layers[name], parameter.ndim > 1, name in later), []).append(parameter)
+            is_vector = parameter.ndim <= 1 or MAGNITUDE in name  # a convolution's has the shape (1, outputs, 1, 1)
+            groups.setdefault((layers[name], not is_vector, name in later), []).append(parameter)
     layer_decay = float(params["layer_decay"])
     weight_decay = float(params["weight_decay"])
     return [
-        {"params": members, "scale": layer_decay ** (top - layer), "weight_decay": weight_decay if decays else 0.0}
+        {
+            "params": members,
+            "scale": layer_decay ** (top - layer),
+            "weight_decay": weight_decay if decays else 0.0,
+            "decays": decays,
+        }
         for (layer, decays, _), members in groups.items()
     ]
 
@@ -93,5 +100,5 @@ def add_l1(optimizer: torch.optim.Optimizer, strength: float) -> None:
     """Add the gradient of strength * sum |w| over the trainable weights, biases and norms excepted."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:
-            if parameter.ndim > 1 and parameter.grad is not None:
+            if group["decays"] and parameter.grad is not None:
                 parameter.grad.add_(parameter.sign(), alpha=strength)

@@ -5,6 +5,9 @@ The purposes' strings ("head", "epoch 3", "step 7", ...) are part of what makes 
 
 import hashlib
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -24,3 +27,30 @@ def seed_everything(seed: int) -> None:
     numpy.random.seed(seed % 2**32)  # models draw masks from the global one
     torch.manual_seed(seed)
     dropout.seed(seed)
+
+
+def generator_states() -> tuple[Any, ...]:
+    """Return the states of Python's generator, numpy's and the fast dropout's; torch keeps its own."""
+    import numpy
+
+    return random.getstate(), numpy.random.get_state(), dropout.state()
+
+
+def _set_generator_states(states: tuple[Any, ...]) -> None:
+    import numpy
+
+    of_python, of_numpy, of_dropout = states
+    random.setstate(of_python)
+    numpy.random.set_state(of_numpy)
+    dropout.set_state(of_dropout)
+
+
+@contextmanager
+def with_generator_states(states: tuple[Any, ...]) -> Iterator[None]:
+    """Within this context draws are those that came after `generator_states` returned `states`; afterwards the next."""
+    now = generator_states()
+    _set_generator_states(states)
+    try:
+        yield
+    finally:
+        _set_generator_states(now)

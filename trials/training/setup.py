@@ -14,6 +14,7 @@ from torch import nn
 
 from luthier.studies.hyperparameters import Params
 from luthier.studies.protocol import Assignment
+from luthier.studies.spec import Quantization, StudySpec
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.model import lora
 from luthier.trials.model.backbone import Backbone
@@ -22,6 +23,7 @@ from luthier.trials.tasks.base import Loss
 from luthier.trials.training import optim
 from luthier.trials.training.compact_embeddings import CompactEmbedding, compact_embeddings
 from luthier.trials.training.engine import Engine
+from luthier.trials.training.generation import Writing
 from luthier.trials.training.memory_meter import MemoryMeter
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.model_cache import ModelCache
@@ -87,21 +89,26 @@ class Probe:
     training: Encoded
 
 
-def prepare(study: OpenStudy, params: Params, seed: int) -> tuple[nn.Module, Backbone]:
+def prepare(
+    study: OpenStudy, params: Params, seed: int, quantization: Quantization = "none"
+) -> tuple[nn.Module, Backbone]:
     """Return the pretrained model with a fresh head, frozen to the configuration's depth, and its backbone.
 
     Args:
         study: Its model is the only copy: the changes of an earlier trial are undone.
         params: The configuration.
         seed: The trial's; head and adapters are drawn from it.
+        quantization: The spec's.
 
     Raises:
-        BadData: The configuration has adapters, and peft is not installed.
+        BadData: The configuration has adapters, and a library for them is not installed.
     """
     study.pool_as(str(params["pooling"]))
     model = study.pretrained.reset(derive(seed, "head"), float(params["dropout"]))
     if params["strategy"] == "lora":
-        return model, lora.adapt(study.pretrained, study.backbone, params, derive(seed, "adapters"))
+        four_bits = quantization == "4bit"
+        seed = derive(seed, "adapters")
+        return model, lora.adapt(study.pretrained, study.backbone, params, seed, four_bits=four_bits)
     study.backbone.freeze(int(params["freeze_depth"]))
     return model, study.backbone
 
@@ -156,11 +163,15 @@ def open_trial(assignment: Assignment, session: Session, cache: ModelCache) -> I
     """
     params = assignment.params
     study = cache.open(assignment)
-    model, backbone = prepare(study, params, assignment.seed)
+    model, backbone = prepare(study, params, assignment.seed, assignment.spec.quantization)
+    if params["strategy"] == "lora":
+        session.log(lora.described(study.pretrained, params))
     training = study.encoded("train", int(params["max_length"]))
     validation = study.encoded("validation", int(params["max_length"]))
     with contextlib.ExitStack() as stack:
-        embedding = compact_embeddings(model, (training, validation), params)
+        # A model may write tokens that no example has.
+        writes = Writing.at_evaluations(assignment.spec) is not None
+        embedding = None if writes else compact_embeddings(model, (training, validation), params)
         if embedding is not None:
             stack.callback(embedding.restore)
         meter = MemoryMeter(next(model.parameters()).device)
@@ -175,6 +186,8 @@ def open_trial(assignment: Assignment, session: Session, cache: ModelCache) -> I
                 loss=study.loss(training, params),
             )
         )
+        if (line := recompute_blocks(engine, backbone, assignment.spec, params)) is not None:
+            session.log(line)
         epoch_steps = steps_per_epoch(training, params)
         yield Trial(
             assignment=assignment,
@@ -189,6 +202,29 @@ def open_trial(assignment: Assignment, session: Session, cache: ModelCache) -> I
             training=training,
             validation=validation,
         )
+
+
+def recompute_blocks(engine: Engine, backbone: Backbone, spec: StudySpec, params: Params) -> str | None:
+    """Let the blocks above the freeze depth compute their values again for their gradients, if the spec asks for it.
+
+    Args:
+        engine: Of the model, whose shortcuts are known.
+        backbone: The model's.
+        spec: The study's.
+        params: The configuration.
+
+    Returns:
+        What is computed again, as a line of the trial's log; None where the spec does not ask for it.
+    """
+    if not spec.gradient_checkpointing:
+        return None
+    blocks = backbone.blocks[int(params["freeze_depth"]) :]
+    few = engine.shortcut.first_token is not None  # the last block computes one token: there is nothing to save
+    engine.recomputed = blocks[:-1] if few else blocks
+    if not engine.recomputed:
+        return "gradient checkpointing: no block has anything to save"
+    but = "; the last one keeps them, as it computes a single token" if few else ""
+    return f"gradient checkpointing: {len(engine.recomputed)} blocks compute their values again for the gradients{but}"
 
 
 def set_up_probe(
@@ -210,9 +246,10 @@ def set_up_probe(
     Raises:
         BadData: The configuration has adapters, and peft is not installed.
     """
-    model, backbone = prepare(study, params, assignment.seed)
+    model, backbone = prepare(study, params, assignment.seed, assignment.spec.quantization)
     training = study.encoded("train", int(params["max_length"]))
     engine = Engine(model, study.task, micro_batch, study.loss(training, params), assignment.spec.precision)
     engine.settle_precision(study, training, log)
+    recompute_blocks(engine, backbone, assignment.spec, params)
     optimizer = optim.build(model, backbone, params, steps_per_epoch(training, params)).optimizer
     return Probe(model, backbone, engine, MemoryMeter(engine.device), optimizer, training)

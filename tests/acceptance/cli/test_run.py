@@ -200,7 +200,7 @@ def test_a_plan_shows_blocks_with_their_parameters_and_which_batches_fit(capsys:
     assert "0 - - 2,500" in lines
     assert "1 layer.0 1,200 70" in lines
     assert "8 1.0 MB yes" in lines
-    assert "32 4.0 MB in pieces of 16" in lines
+    assert "32 4.0 MB in 2 pieces of 16" in lines
     deep = {"model": "deep", "blocks": 3 * [{"name": "b", "parameters": 9}], "trainable_parameters": [40, 30, 20, 10]}
     show(*_plan_tables(PlanView.model_validate(plan.model_dump() | {"models": [plan.models[0], deep]})))
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]

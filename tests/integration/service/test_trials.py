@@ -41,6 +41,32 @@ def test_a_trial_tells_what_it_did(house: Running, worker: ScriptedWorker) -> No
     assert a.params["optimizer"] == "adamw"
 
 
+def test_a_trial_tells_its_effective_batch_and_how_it_goes_through_the_model(
+    house: Running, worker: ScriptedWorker
+) -> None:
+    house.started(worker, parallel=2)
+    a, b = worker.take(), house.worker("w2").take()
+    for number, assignment in ((0, a), (1, b)):
+        early = house.get(f"/v1/studies/s1/trials/{number}")
+        assert (early["effective_batch"], early["micro_batch"]) == (assignment.params["batch_size"], None)
+    worker.report(a, 1, 0.8)
+    worker.report(b, 1, 0.8, micro_batch=3)
+    assert house.get("/v1/studies/s1/trials/0")["micro_batch"] == a.params["batch_size"]
+    assert house.get("/v1/studies/s1/trials/1")["micro_batch"] == 3
+
+
+def test_what_changes_nothing_in_a_trial_is_not_shown(house: Running, worker: ScriptedWorker) -> None:
+    space = {"epochs": 2, "strategy": ["full", "lora"], "lora_rank": {"low": 2, "high": 64}}
+    house.started(worker, space=space, budget={"trials": 4})
+    for params in ({"strategy": "lora", "lora_rank": 4}, {"strategy": "full"}):
+        answer = house.client.post("/v1/studies/s1/trials", json={"params": params})
+        assert answer.status_code == (201 if params["strategy"] == "lora" else 409), "the baseline is that one already"
+    shown = [trial["params"] for trial in house.trials()]
+    assert shown == [{"epochs": 2, "strategy": "full"}, {"epochs": 2, "strategy": "lora", "lora_rank": 4}]
+    a, b = worker.take(), worker.take()
+    assert (a.params["lora_rank"], b.params["lora_rank"]) == (8, 4)
+
+
 def test_the_last_evaluation_counts_where_the_spec_says_so(house: Running, worker: ScriptedWorker) -> None:
     house.started(worker, objective={"metric": "accuracy", "measurement": "last"})
     a = worker.take()

@@ -1,5 +1,6 @@
 """Blocks are found, counted and frozen in any architecture, from the model's own structure."""
 
+import re
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -9,8 +10,13 @@ import torch
 import transformers as hf
 from torch import nn
 
+from luthier.studies.hyperparameters import complete
+from luthier.studies.semantics import OLDEST_SEMANTICS
 from luthier.trials.errors import BadData
+from luthier.trials.model import lora
 from luthier.trials.model.backbone import Backbone
+from luthier.trials.model.pretrained import Pretrained
+from tests.support.zoo import ZOO
 
 SIZES: dict[str, Any] = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
 TEXT: dict[str, Any] = SIZES | {"vocab_size": 50, "num_hidden_layers": 3}
@@ -163,6 +169,62 @@ def test_a_model_without_blocks_is_refused() -> None:
         Backbone.find(Bare())
 
 
+@pytest.mark.parametrize("name", ["T5", "umT5", "LongT5", "BART", "Marian", "Pegasus"])
+def test_the_blocks_of_an_encoder_come_before_those_of_its_decoder(name: str) -> None:
+    backbone = Backbone.find(ZOO["text2text-generation"][name].build())
+    sides = [re.findall("encoder|decoder", block)[-1] for block in backbone.names]
+    assert sides == ["encoder"] * 3 + ["decoder"] * 3
+    trained = {name: layer for name, layer in backbone.layers.items() if name not in backbone.frozen(4)}
+    assert not any("encoder." in name and "encoder_attn" not in name for name in trained), "the encoder is frozen whole"
+    assert min(trained.values()) == 5
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "deepest"),
+    [("text-generation", "GPT-2", 2), ("text-generation", "Llama", 3), ("text2text-generation", "T5", 5),
+     ("text2text-generation", "BART", 5), ("automatic-speech-recognition", "Whisper", 5),
+     ("question-answering", "T5", 6)],
+)  # fmt: skip
+def test_where_the_token_table_is_the_head_the_topmost_block_always_trains(task: str, name: str, deepest: int) -> None:
+    model = ZOO[task][name].build()
+    backbone = Backbone.find(model)
+    assert backbone.depth == len(backbone.table()) == len(backbone.trainable_parameters()) - 1 == deepest
+    assert backbone.trainable_parameters()[-1] > 0
+    backbone.freeze(deepest)
+    top = len(backbone.blocks) == deepest
+    assert all(p.requires_grad != top for p in backbone.blocks[-1].parameters())
+    head = model.get_output_embeddings()
+    assert head is None or head.weight.requires_grad == top, "a frozen table is a frozen head"
+    with pytest.raises(ValueError, match=f"from 0 to {deepest}"):
+        backbone.freeze(deepest + 1)
+
+
+def test_adapters_go_into_the_topmost_block_where_the_token_table_is_the_head() -> None:
+    model = ZOO["text-generation"]["GPT-2"].build()
+    backbone = Backbone.find(model)
+    pretrained = Pretrained(model, None, frozenset(), {}, [])
+    lora.adapt(pretrained, backbone, complete({"freeze_depth": backbone.depth, "strategy": "lora"}), 0)
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert trained
+    assert all(name.startswith("transformer.h.2.") and "lora" in name for name in trained)
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "position"),
+    [("question-answering", "DeBERTa-v3", "deberta.encoder.LayerNorm.weight"),
+     ("object-detection", "YOLOS", "vit.encoder.interpolation.mid_position_embeddings")],
+)  # fmt: skip
+def test_positions_defined_behind_the_blocks_are_frozen_with_them(task: str, name: str, position: str) -> None:
+    model = ZOO[task][name].build()
+    assert position in Backbone.find(model).frozen(1)
+    assert position not in Backbone.find(model, semantics=OLDEST_SEMANTICS).frozen(1), "studies that exist keep theirs"
+
+
+def test_a_model_put_together_of_a_backbone_and_a_larger_head_is_cut_between_them() -> None:
+    backbone = Backbone.find(ZOO["image-segmentation"]["UperNet, ConvNeXt"].build())
+    assert all(name.startswith("backbone.") for name in backbone.names)
+
+
 class Sequences(nn.Module):
     """Built as timm builds: sequences instead of lists, and the classifier inside of the backbone."""
 
@@ -180,6 +242,10 @@ def _conv(count: int) -> nn.Sequential:
     return nn.Sequential(*(module for _ in range(count) for module in (nn.Conv2d(4, 4, 3), nn.ReLU())))
 
 
+def _norm_conv() -> list[nn.Module]:
+    return [nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.ReLU()]
+
+
 @pytest.mark.parametrize(
     ("parts", "names"),
     [
@@ -190,6 +256,14 @@ def _conv(count: int) -> nn.Sequential:
         ({"embed": nn.Conv2d(3, 4, 2), "blocks": _conv(3)}, ["blocks.0", "blocks.2", "blocks.4"]),  # ViT
         ({"blocks": nn.Sequential(_conv(2), _conv(1))}, ["blocks.0.0", "blocks.0.2", "blocks.1.0"]),  # EfficientNet
         ({"features": _conv(2), "dense": nn.Conv2d(4, 100, 7)}, ["features.0", "features.2", "dense"]),  # VGG
+        (  # VGG with norms
+            {"features": nn.Sequential(*_norm_conv(), *_norm_conv()), "dense": nn.Conv2d(4, 100, 7)},
+            ["features.0", "features.3", "dense"],
+        ),
+        (  # DenseNet: a stem, then stages and transitions of two kinds
+            {"features": nn.Sequential(*_norm_conv(), nn.ModuleList(_norm_conv()), nn.Linear(4, 4), nn.BatchNorm2d(4))},
+            ["features.0", "features.3", "features.4"],
+        ),
     ],
 )
 def test_sequences_are_blocks_and_a_classifier_inside_the_backbone_is_no_part_of_it(

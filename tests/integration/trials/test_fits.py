@@ -80,6 +80,23 @@ def test_what_does_not_fit_trains_in_pieces_that_do(
     assert max(sizes) == 8, "no trial has to run out of memory to find out"
 
 
+def test_a_micro_batch_of_the_users_is_kept_and_told(assign: Assign, tmp_path: Path) -> None:
+    spec = SIZES | {"resources": {"micro_batch": 12}}
+    warm, session = ModelCache(), Memory(tmp_path / "in parts")
+    found = inspect(assign(AssignmentKind.INSPECT, spec=spec), session, warm).estimates
+    assert found is not None
+    assert [(fit.fits, fit.micro_batch) for fit in found.batch_sizes] == [(True, 8), (False, 12)]
+    assert warm.micro_batch.limit == 12, "goes to the service with the inspection, and so to every worker"
+    params = {"batch_size": 32, "epochs": 1, "dropout": 0}
+    train(assign(spec=spec, params=params), session, ModelCache())
+    at_once = Memory(tmp_path / "at once")
+    train(assign(spec=SIZES, params=params), at_once, ModelCache())
+    assert session.metrics[-1]["loss"] == pytest.approx(at_once.metrics[-1]["loss"], rel=1e-4)
+    step = "effective batch: 32 examples for each optimizer step, "
+    assert step + "in 3 micro-batches of at most 12, whose gradients add up" in session.lines
+    assert step + "at once" in at_once.lines
+
+
 def test_a_model_that_no_batch_fits_is_refused(
     assign: Assign, session: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,17 +12,19 @@ from safetensors import safe_open
 from torch import nn
 
 from luthier.studies.protocol import Assignment, AssignmentKind, Decision
+from luthier.studies.space import Space
 from luthier.trials.errors import BadData, Ended
 from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.inspect import inspect
 from luthier.trials.jobs.train import train
 from luthier.trials.model import lora
+from luthier.trials.model.adapter_sites import check_targets
 from luthier.trials.model.backbone import Backbone
 from luthier.trials.training import optim
 from luthier.trials.training.engine import Engine
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.setup import prepare
-from tests.support.architectures import ARCHITECTURES, in_turn, tiny_data
+from tests.support.architectures import ARCHITECTURES, TIMM, in_turn, tiny_data
 from tests.support.archives import unpack_tar
 from tests.support.logits import logits_of
 from tests.support.trials import Memory
@@ -126,11 +128,11 @@ def test_the_winner_is_a_plain_model_that_computes_the_same(
 
 
 @pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
-@pytest.mark.parametrize("name", in_turn(ARCHITECTURES))
+@pytest.mark.parametrize("name", in_turn([*ARCHITECTURES, *TIMM]))
 def test_every_architecture_is_adapted_above_the_freeze_depth_merged_and_put_back(
     assign: Assign, tmp_path: Path, name: str
 ) -> None:
-    architecture = ARCHITECTURES[name]
+    architecture = (ARCHITECTURES | TIMM)[name]
     data = {"source": str(tiny_data(architecture.task, tmp_path / "data")), "validation": 0.2, "test": 0.2}
     model = str(architecture.build(tmp_path / "model"))
     depth = architecture.blocks // 2
@@ -138,7 +140,7 @@ def test_every_architecture_is_adapted_above_the_freeze_depth_merged_and_put_bac
     work, warm = assign(spec={"task": architecture.task, "model": model, "dataset": data}, params=params), ModelCache()
     opened = warm.open(work)
     before = [id(module) for module in opened.pretrained.model.modules()]
-    lora.check(opened.backbone)
+    lora.check(opened.backbone, Space.model_validate({"strategy": "lora"}), model)
     adapted, backbone = prepare(opened, work.params, seed=3)
     above = tuple(f"{block}." for block in backbone.names[depth:])
     trained = {key: p for key, p in adapted.named_parameters() if p.requires_grad}
@@ -195,7 +197,7 @@ def test_blocks_without_a_layer_to_adapt_are_refused() -> None:
             self.base_model, self.head = Norms(), nn.Linear(8, 2)
 
     with pytest.raises(BadData, match=r"base_model.layers.0 of the model has no layer") as refused:
-        lora.check(Backbone.find(Model()))
+        check_targets(Backbone.find(Model()), "all-linear", "tiny", ("space", "lora_targets"))
     assert refused.value.path == ["space", "strategy"]
 
 
@@ -206,3 +208,21 @@ def test_a_study_of_adapters_is_inspected_with_them(assign: Assign, session: Mem
     )
     assert found.estimates is not None
     assert found.trainable_parameters == inspect(assign(AssignmentKind.INSPECT), session, warm).trainable_parameters
+
+
+def test_blocks_may_be_layers_themselves() -> None:
+    """As the convolutions of a VGG are."""
+
+    class Convolutions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU())
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.base_model, self.head = Convolutions(), nn.Linear(4, 2)
+
+    backbone = Backbone.find(Model())
+    assert backbone.names == ["base_model.features.0", "base_model.features.2"]
+    lora.check(backbone, Space.model_validate({"strategy": "lora"}), "vgg")

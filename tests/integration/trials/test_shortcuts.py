@@ -1,6 +1,7 @@
 """What a trial leaves out computing changes nothing: tokens that no head looks at, embeddings that no example uses."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ from luthier.trials.training.open_study import OpenStudy
 from luthier.trials.training.setup import prepare
 from tests.support.task_study import Study, study
 from tests.support.trials import Memory
+from tests.support.zoo import ZOO
+from tests.support.zoo.inputs import VOCABULARY, collate
 
 __all__ = ["study"]  # the fixture
 
@@ -56,7 +59,9 @@ def test_the_last_blocks_other_tokens_are_not_missed(
         same_loss, short, shortcut = gradients(opened, study.work(depth), Memory(tmp_path / "s"))
         assert (shortcut.first_token is not None) == (name in FIRST_TOKEN)
         blocks = study.architecture.blocks - depth - (name in FIRST_TOKEN)
-        assert len(shortcut.unpadded) == (blocks if name.removesuffix("-tokens") in UNPADDED else 0)
+        assert len(shortcut.unpadded) == (
+            blocks if name.removesuffix("-tokens").removesuffix("-questions") in UNPADDED else 0
+        )
         assert same_loss == pytest.approx(loss, abs=1e-5)
         assert short.keys() == whole.keys()
         for key, gradient in whole.items():
@@ -111,6 +116,16 @@ def test_where_leaving_embeddings_out_would_change_or_save_nothing_all_are_train
     model, _ = prepare(opened, work.params, 0)
     assert compact_embeddings(model, [opened.encoded("train", 64)], work.params) is None
     assert isinstance(compact_of(assign), CompactEmbedding)
+
+
+@pytest.mark.parametrize("name", ["GPT-2", "Llama", "T5"])
+def test_a_model_that_generates_keeps_its_whole_table(name: str) -> None:
+    task = "text2text-generation" if name == "T5" else "text-generation"
+    model, encoded = ZOO[task][name].build(), ZOO[task][name].encoded()
+    few = replace(encoded, columns=encoded.columns | {"input_ids": [[3] * length for length in encoded.lengths]})
+    params = {"optimizer": "adamw", "weight_decay": 0.0, "l1": 0.0, "strategy": "full"}
+    assert compact_embeddings(model, [few], params) is None
+    assert model(**collate(few, [0, 1])).logits.shape[-1] == VOCABULARY
 
 
 def compact_of(assign: Assign) -> CompactEmbedding | None:

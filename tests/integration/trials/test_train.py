@@ -169,6 +169,10 @@ def test_too_little_memory_is_answered_by_smaller_pieces_of_the_same_batch(
     train(assign(params=params), small, warm)
     assert warm.micro_batch.limit == 3
     assert max(sizes) <= 5
+    first, later = (line for line in small.lines if "effective batch: 12 examples" in line)
+    assert first.endswith("at once")
+    assert later.startswith("memory did not suffice; ")
+    assert later.endswith("in 4 micro-batches of at most 3, whose gradients add up")
     for one, two in zip(plain.metrics, small.metrics, strict=True):
         assert one["loss"] == pytest.approx(two["loss"], rel=1e-4)
     one_file, two_file = load_file(plain.named("best")), load_file(small.named("best"))

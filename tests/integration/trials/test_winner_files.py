@@ -21,7 +21,7 @@ from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.train import train
 from luthier.trials.tasks.usage import Usage
 from luthier.trials.training.model_cache import ModelCache
-from tests.support.architectures import ARCHITECTURES, tiny_data
+from tests.support.architectures import ARCHITECTURES, TIMM, tiny_data
 from tests.support.archives import unpack_tar
 from tests.support.cards import run_cards
 from tests.support.tiny import tiny_rows
@@ -111,17 +111,19 @@ def check_cards(assign: Assign, folder: Path, specs: dict[str, dict[str, Any]], 
             )
             for task in SHORT
         ),
+        pytest.param(list(TIMM), "auto", marks=pytest.mark.timm),
     ],
     ids=lambda value: "+".join(value)[:40] if isinstance(value, list) else value,
 )
 def test_the_code_on_the_card_gives_the_reported_scores(
     assign: Assign, tmp_path: Path, names: list[str], precision: str
 ) -> None:
-    task = ARCHITECTURES[names[0]].task
+    architectures = ARCHITECTURES | TIMM
+    task = architectures[names[0]].task
     source = data_of(task, tmp_path / "data")
     specs = {}
     for name in names:
-        model = ARCHITECTURES[name].build(tmp_path / name / "model")
+        model = architectures[name].build(tmp_path / name / "model")
         config = json.loads((model / "config.json").read_text())
         (model / "config.json").write_text(json.dumps(config | {"problem_type": "multi_label_classification"}))
         dataset = {"source": str(source), "validation": 0.2, "test": 0.3}

@@ -30,6 +30,9 @@ def random_space(rng: random.Random) -> Space:
         "freeze_depth": ["auto", [0, "auto"], {"low": 0, "high": "auto"}, {"low": 1, "high": 5, "step": 2}],
         "optimizer": ["sgd", ["adam", "sgd"]],
         "max_length": ["auto", [64, "auto"], {"low": 32, "high": "auto"}, {"low": 2, "high": 1_000_000}],
+        "strategy": ["lora", ["full", "lora"]],
+        "lora_rank": [4, [4, 8], {"low": 1, "high": 64, "log": True}],
+        "lora_targets": ["v_proj, q_proj", ["attention", "fc1"]],
     }
     names = rng.sample(list(forms), rng.randint(1, len(forms)))
     return space(**{name: rng.choice(forms[name]) for name in names})
@@ -44,6 +47,9 @@ def random_params(rng: random.Random) -> Params:
         "freeze_depth": rng.randint(0, 12),
         "optimizer": rng.choice(["adamw", "adam", "sgd"]),
         "max_length": rng.randint(2, 1_000_000),
+        "strategy": rng.choice(["full", "lora"]),
+        "lora_rank": rng.randint(1, 4_096),
+        "lora_targets": rng.choice(["all-linear", "attention", "fc1", "q_proj,v_proj"]),
     }
 
 
@@ -57,7 +63,7 @@ def test_whatever_is_clipped_into_a_space_lies_in_it(seed: int) -> None:
         assert resolved.check(clipped) == clipped
         assert resolved.clip(clipped) == clipped
         for name, value in clipped.items():
-            assert type(value) is {"int": int, "float": float, "choice": str}[HYPERPARAMETERS[name].kind]
+            assert type(value) is {"int": int, "float": float, "choice": str, "text": str}[HYPERPARAMETERS[name].kind]
 
 
 @pytest.mark.parametrize("seed", range(30))

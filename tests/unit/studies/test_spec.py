@@ -14,10 +14,11 @@ from luthier.studies.semantics import NEWEST_SEMANTICS
 from luthier.studies.spec import StudySpec, parse_spec, trial_seed
 from luthier.studies.task import Task
 from luthier.studies.tasks import TASKS
-from tests.support.specs import DOCUMENT, MISSING, document
+from tests.support.specs import DOCUMENT, MISSING, document, spec
 
 LR = "space.learning_rate"
 ONE_STEP = {"space.epochs": 1}
+LORA = {"space.strategy": ["full", "lora"]}
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"nmae": "x"}, "nmae", "Extra inputs"),
     ({"name": MISSING}, "name", "required"),
@@ -75,6 +76,22 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"space.optimizer": "adamax"}, "space.optimizer", "must be one of adamw, adam, sgd"),
     ({"space.optimizer": {"low": 0, "high": 1}}, "space.optimizer", "a range needs numbers"),
     ({"space.strategy": "prefix"}, "space.strategy", "must be one of full, lora"),
+    ({"space.lora_rank": [4, 8]}, "space.lora_rank", "changes nothing unless strategy can be lora: add strategy: lora"),
+    ({"space.strategy": "full", "space.lora_targets": "attention"}, "space.lora_targets", "changes nothing unless"),
+    ({**LORA, "space.lora_rank": 0}, "space.lora_rank", "at least 1"),
+    ({**LORA, "space.lora_alpha": [0, 8]}, "space.lora_alpha.0", "above 0"),
+    ({**LORA, "space.lora_dropout": 1}, "space.lora_dropout", "at most 0.999"),
+    ({**LORA, "space.lora_variant": "qlora"}, "space.lora_variant", "must be one of lora, rslora, dora"),
+    ({**LORA, "space.lora_targets": 3}, "space.lora_targets", 'as "q_proj,v_proj"'),
+    ({**LORA, "space.lora_targets": "a,,b"}, "space.lora_targets", "names of modules in one text with commas"),
+    ({**LORA, "space.lora_targets": ["attention", ["a", "b"]]}, "space.lora_targets.1", "in one text with commas"),
+    ({**LORA, "space.lora_targets": ["b, a", "a,b"]}, "space.lora_targets.1", "a,b is listed twice"),
+    ({**LORA, "space.lora_targets": {"low": 1, "high": 2}}, "space.lora_targets", "a range needs numbers"),
+    ({"quantization": "4bit"}, "quantization", "4bit needs adapters in every trial: set space.strategy to lora"),
+    ({**LORA, "quantization": "4bit"}, "quantization", "4bit needs adapters in every trial"),
+    ({"quantization": "8bit"}, "quantization", "'none' or '4bit'"),
+    ({"gradient_checkpointing": 1}, "gradient_checkpointing", "valid boolean"),
+    ({"resources": {"micro_batch": 0}}, "resources.micro_batch", "greater than or equal to 1"),
     ({"space": []}, "space", "must map hyperparameters"),
     ({"sampler": {"name": "evolution"}}, "sampler.name", "'tpe', 'gp', 'cmaes', 'qmc', 'random' or 'grid'"),
     ({"sampler": {"name": "random", "startup_trials": 3}}, "sampler.startup_trials", "no meaning for random"),
@@ -132,6 +149,21 @@ def test_what_is_left_out_has_the_documented_defaults() -> None:
     assert (spec.sampler.name, spec.pruner.name, spec.seed, spec.parallel) == ("tpe", "hyperband", 0, 1)
     assert (spec.dataset.validation, spec.dataset.test) == (0.15, 0.15)
     assert spec.max_steps == 5
+
+
+def test_what_came_later_is_written_only_where_it_is_asked_for() -> None:
+    """A spec of before is stored, and digested, as it was."""
+    plain = spec().model_dump(mode="json")
+    assert not {"quantization", "gradient_checkpointing"} & plain.keys()
+    assert plain["resources"] == {"gpus": None}
+    asked = spec(
+        quantization="4bit", gradient_checkpointing=True, resources={"micro_batch": 4}, space={"strategy": "lora"}
+    )
+    written = asked.model_dump(mode="json")
+    assert written["quantization"] == "4bit"
+    assert written["gradient_checkpointing"] is True
+    assert written["resources"] == {"gpus": None, "micro_batch": 4}
+    assert StudySpec.model_validate(written) == asked
 
 
 def test_a_metric_that_is_a_loss_is_minimized_without_being_told() -> None:
@@ -204,6 +236,7 @@ def test_the_json_schema_accepts_what_the_spec_accepts_and_little_more() -> None
     assert validator.is_valid(DOCUMENT)
     assert validator.is_valid(document({"space.freeze_depth": {"low": 0, "high": "auto"}}))
     assert validator.is_valid(document({"model": ["a", "b"], "space.freeze_depth": [0, 0.5, "auto"]}))
+    assert validator.is_valid(document({"space.lora_targets": ["attention", "all-linear", "q_lin, v_lin"]}))
     for changes in (
         {"nmae": 1},
         {"model": []},
@@ -213,6 +246,8 @@ def test_the_json_schema_accepts_what_the_spec_accepts_and_little_more() -> None
         {LR: {"low": 1}},
         {LR: {"low": 1, "high": 2, "max": 1}},
         {"space.optimizer": "adamax"},
+        {"space.lora_targets": "q-lin"},
+        {"space.lora_targets": ["a,,b"]},
         {"space.batch_size": [8, 0]},
         {"budget": {"trials": 0}},
         {"sampler": {"name": "evolution"}},

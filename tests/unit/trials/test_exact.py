@@ -1,6 +1,6 @@
 """Batches for the winner's score."""
 
-from luthier.trials.jobs.exact import unpadded_batches
+from luthier.trials.data.batches import unpadded_batches
 
 
 def test_rows_of_one_length_go_together_longest_first_and_none_twice() -> None:

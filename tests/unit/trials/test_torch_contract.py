@@ -73,6 +73,16 @@ def test_a_hook_may_leave_a_forward_by_an_exception() -> None:
     assert block(torch.zeros(1))[0].tolist() == [1.0]
 
 
+def test_a_tensor_counts_its_changes_in_place_also_without_gradients() -> None:
+    sentence = "_version no longer counts changes: trials/prefix/trace.py tells by it what a part returned unchanged"
+    with torch.no_grad():
+        tensor = torch.zeros(3)
+        before = tensor._version
+        assert tensor.view(3)._version == before, sentence
+        tensor += 1
+        assert tensor._version > before, sentence
+
+
 def test_an_instances_forward_goes_before_its_classs() -> None:
     embedding = nn.Embedding(4, 2)
     called: list[str] = []

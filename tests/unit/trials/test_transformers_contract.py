@@ -1,6 +1,7 @@
 """The names and habits of transformers that it does not promise to keep, one test each: an upgrade fails here first."""
 
 import inspect
+from typing import Any
 
 import pytest
 import torch
@@ -61,6 +62,12 @@ def test_the_config_says_which_attention_a_model_has(model: transformers.PreTrai
     model.set_attn_implementation(SDPA)
 
 
+def test_a_class_says_which_of_its_modules_stay_precise() -> None:
+    sentence = "`_keep_in_fp32_modules` tells otherwise: trials/model/four_bits.py leaves those modules as they are"
+    assert "wo" in transformers.T5ForSequenceClassification._keep_in_fp32_modules, sentence
+    assert not transformers.BertModel._keep_in_fp32_modules, sentence
+
+
 def test_registered_attention_computes_what_transformers_own_does(model: transformers.PreTrainedModel) -> None:
     inputs = {"input_ids": torch.tensor([[1, 2, 3], [4, 5, 0]]), "attention_mask": torch.tensor([[1, 1, 1], [1, 1, 0]])}
     with torch.no_grad():
@@ -119,3 +126,15 @@ def test_model_mapping_knows_the_configurations_of_an_auto_class() -> None:
     assert known == (True, False), (
         "_model_mapping tells no more what an auto class loads: trials/model/pretrained.py refuses models by it"
     )
+
+
+def test_speech_models_say_how_many_frames_a_sound_becomes() -> None:
+    """By a private method: `trials/tasks/ctc.py` asks it, so that a transcript that does not fit is refused."""
+    config = transformers.Wav2Vec2Config(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, conv_dim=[8] * 7, vocab_size=8
+    )
+    model: Any = transformers.Wav2Vec2ForCTC(config).eval()  # type: ignore[no-untyped-call]
+    for samples in (400, 719, 720, 16_000):
+        with torch.no_grad():
+            frames = model(torch.zeros(1, samples)).logits.shape[1]
+        assert int(model._get_feat_extract_output_lengths(torch.tensor(samples))) == frames

@@ -66,7 +66,10 @@ REFUSED: dict[str, tuple[str, str, list[str]]] = {
         "d.json", json.dumps([{"id": 1, "data": {"text": "a"}, "annotations": [{"result": []}]}]), ["JSON-MIN or CSV"],
     ),
     "COCO": ("d.json", json.dumps({"images": [{"id": 1}], "annotations": [{"id": 1}], "categories": [{}]}), ["COCO"]),
-    "SQuAD": ("d.json", json.dumps({"data": [{"title": "a", "paragraphs": [{"qas": []}]}]}), ["SQuAD", "no task"]),
+    "SQuAD": (
+        "d.json", json.dumps({"data": [{"title": "a", "paragraphs": [{"qas": []}]}]}),
+        ["SQuAD", "task is question-answering"],
+    ),
     "conversations": ("d.jsonl", lines([{"messages": [{"role": "user"}]}]), ["holds conversations"]),
     "Prodigy, rejected": (
         "d.jsonl", lines([{**row, "answer": ("accept", "reject")[i == 4]} for i, row in enumerate(ROWS)]),

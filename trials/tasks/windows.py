@@ -1,0 +1,63 @@
+"""Questions on texts that may be longer than a model's inputs: read in windows that overlap.
+
+`QuestionAnswering` makes its inputs with `in_windows`. Both functions stand on the cards of its models as they are, so
+they import nothing of this package.
+"""
+
+from typing import Any
+
+
+def in_windows(questions: list[str], contexts: list[str], tokenizer: Any, longest: int) -> Any:
+    """Return questions and contexts as rows of at most `longest` tokens.
+
+    A question that leaves too few for its context is cut, at most to half of them. A longer context goes on in further
+    rows, which overlap by a third of `longest`.
+    """
+    room = longest - tokenizer.num_special_tokens_to_add(pair=True)
+    questions = [question.strip() for question in questions]
+    parts = tokenizer(questions, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    for i, places in enumerate(parts["offset_mapping"]):
+        if len(places) > room // 2:
+            context = tokenizer(contexts[i], add_special_tokens=False, verbose=False)["input_ids"]
+            most = max(room // 2, room - len(context))
+            if len(places) > most:
+                questions[i] = questions[i][: places[most - 1][1] if most else 0]
+    return tokenizer(
+        questions,
+        contexts,
+        truncation="only_second",
+        max_length=longest,
+        stride=max(0, min(longest // 3, room - room // 2 - 9)),
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+        verbose=False,
+    )
+
+
+def answer_question(question: str, context: str, tokenizer: Any, model: Any, most_tokens: int = 30) -> dict[str, Any]:
+    """Return the part of the context that answers the question: its text, its first character's place, its score.
+
+    The score is the sum of two logits. Where the model was trained with questions that have no answer, the text may be
+    empty; the place is -1 then, and the score that of no answer.
+    """
+    import torch
+
+    rows = in_windows([question], [context], tokenizer, tokenizer.model_max_length)
+    best, nothing = (-float("inf"), 0, 0), float("inf")  # score, first and last character; score of no answer
+    for i, ids in enumerate(rows["input_ids"]):
+        inputs = {name: torch.tensor([rows[name][i]]) for name in tokenizer.model_input_names if name in rows}
+        with torch.no_grad():
+            output = model(**inputs)
+        first, last = output.start_logits[0].tolist(), output.end_logits[0].tolist()
+        null = ids.index(tokenizer.cls_token_id) if tokenizer.cls_token_id in ids else 0
+        nothing = min(nothing, first[null] + last[null])
+        places = [k for k, part in enumerate(rows.sequence_ids(i)) if part == 1]  # the tokens of the context
+        for n, start in enumerate(places):
+            end = max(places[n : n + most_tokens], key=last.__getitem__)
+            span = (rows["offset_mapping"][i][start][0], rows["offset_mapping"][i][end][1])
+            best = max(best, (first[start] + last[end], *span), key=lambda found: found[0])
+    score, start, end = best
+    if getattr(model.config, "no_answer", False) and nothing > score:
+        return {"answer": "", "start": -1, "score": nothing}
+    text = context[start:end]
+    return {"answer": text.strip(), "start": start + len(text) - len(text.lstrip()), "score": score}
