@@ -273,5 +273,21 @@ TASKS: Mapping[str, Task] = {
             },
             max_new_tokens=224,
         ),
+        Task(
+            name="image-segmentation",
+            about="A class for each pixel of an image.",
+            auto=("AutoModelForSemanticSegmentation",),
+            columns={"image": Role("image", "image"), "mask": Role("mask", "target"), **_GROUP},
+            metrics=(
+                Metric("mean_iou", True, "Mean over classes of their intersection over union, over all pixels."),
+                Metric("pixel_accuracy", True, "Fraction of pixels whose class is right."),
+                Metric("loss", False, "Mean cross-entropy of pixels, without label smoothing or class weights."),
+            ),
+            baseline={"learning_rate": 2e-4, "batch_size": 8, "epochs": 10, "weight_decay": 0.01, "freeze_depth": 0},
+            refuses={
+                "max_length": "has no meaning for images: the model's own processor resizes them; leave it out",
+                "pooling": "has no meaning for pixels: each has an answer of its own; leave it out",
+            },
+        ),
     )
 }

@@ -1,11 +1,11 @@
-"""Random changes to a training image that leave its label true.
+"""Random changes to a training image that leave its label, or the classes of its pixels, true.
 
 standard   a random part of the image, resized (Szegedy et al. 2015, section 6), and mirrored with probability 1/2
 trivial    standard, then one operation of a random strength (TrivialAugment, Mueller & Hutter 2021, table 1, RA)
 
-Image classification calls `augment` in its `collate`. Draws come from the module `random`'s own generator, which the
-trainer seeds; nothing else here is random. torchvision's transforms are not used: torchvision has no build for every
-torch, and a worker must not need it.
+The tasks on images call `augment` in their `collate`, or `draw_change` for an image and its mask. Draws come from the
+module `random`'s own generator, which the trainer seeds; nothing else here is random. torchvision's transforms are not
+used: torchvision has no build for every torch, and a worker must not need it.
 """
 
 # ruff: noqa: S311 - reproducible draws, not secrets
@@ -20,7 +20,7 @@ from PIL import Image, ImageEnhance, ImageOps
 AREA = (0.08, 1.0)  # share of the image's area that is cut out
 RATIO = (3 / 4, 4 / 3)  # width by height of the part that is cut out
 STRENGTHS = 30  # a strength is a whole number from 0 to this
-GREY = (128, 128, 128)  # the colour that is shifted in from outside
+GREY, NO_CLASS = (128, 128, 128), 255  # what is shifted in from outside, of an image and of a mask
 
 
 class Enhancer(Protocol):
@@ -39,12 +39,38 @@ def augment(image: Image.Image, kind: str, size: tuple[int, int], resample: int)
         size: Width and height of the copy, in pixels.
         resample: The `PIL.Image.Resampling` with which the drawn part is resized.
     """
-    changed = image.resize(size, Image.Resampling(resample), box=_part(*image.size))
-    if random.random() < 0.5:
-        changed = ImageOps.mirror(changed)
-    if kind == "trivial":
-        changed = random.choice(OPERATIONS)(changed, random.randint(0, STRENGTHS) / STRENGTHS)
-    return changed
+    return draw_change(image.size, kind, size, resample)(image)
+
+
+def draw_change(
+    original: tuple[int, int], kind: str, size: tuple[int, int], resample: int
+) -> Callable[[Image.Image], Image.Image]:
+    """Draw a change, and return the function that makes it: on an image, and then on its mask.
+
+    A mask has the mode L; each of its pixels keeps its class, and what comes in from outside has the class 255.
+
+    Args:
+        original: Width and height of the image and its mask.
+        kind: "standard" or "trivial".
+        size: Width and height of the changed copies, in pixels.
+        resample: The `PIL.Image.Resampling` with which the drawn part of an image is resized.
+    """
+    part = _part(*original)
+    mirrored = random.random() < 0.5
+    operation = random.choice(OPERATIONS) if kind == "trivial" else None
+    strength = 0.0 if operation is None else random.randint(0, STRENGTHS) / STRENGTHS
+    state = None if operation is None else random.getstate()
+
+    def change(image: Image.Image) -> Image.Image:
+        is_mask = image.mode == "L"
+        changed = image.resize(size, Image.Resampling.NEAREST if is_mask else Image.Resampling(resample), box=part)
+        changed = ImageOps.mirror(changed) if mirrored else changed
+        if operation is None or state is None or (is_mask and operation not in MOVES):
+            return changed
+        random.setstate(state)  # an operation draws its direction: the same one for image and mask
+        return operation(changed, strength)
+
+    return change
 
 
 def _part(width: int, height: int) -> tuple[float, float, float, float]:
@@ -72,14 +98,23 @@ def _signed(strength: float) -> float:
 
 
 def _affine(image: Image.Image, *matrix: float) -> Image.Image:
-    return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST, fillcolor=GREY)
+    return image.transform(
+        image.size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST, fillcolor=_outside(image)
+    )
+
+
+def _outside(image: Image.Image) -> tuple[int, int, int] | int:
+    """Return what is shifted in from outside of an image or a mask."""
+    return GREY if image.mode == "RGB" else NO_CLASS
 
 
 def _enhanced(kind: Callable[[Image.Image], Enhancer]) -> Callable[[Image.Image, float], Image.Image]:
     return lambda image, strength: kind(image).enhance(1 + 0.9 * _signed(strength))
 
 
-OPERATIONS: tuple[Callable[[Image.Image, float], Image.Image], ...] = (
+Operation = Callable[[Image.Image, float], Image.Image]
+"""(image, strength from 0 to 1) -> a changed image of the same size."""
+_COLOURS: tuple[Operation, ...] = (
     lambda image, strength: image,
     lambda image, strength: ImageOps.autocontrast(image),
     lambda image, strength: ImageOps.equalize(image),
@@ -89,10 +124,14 @@ OPERATIONS: tuple[Callable[[Image.Image, float], Image.Image], ...] = (
     _enhanced(ImageEnhance.Contrast),
     _enhanced(ImageEnhance.Brightness),
     _enhanced(ImageEnhance.Sharpness),
-    lambda image, strength: image.rotate(30 * _signed(strength), fillcolor=GREY),
+)
+MOVES: tuple[Operation, ...] = (
+    lambda image, strength: image.rotate(30 * _signed(strength), fillcolor=_outside(image)),
     lambda image, strength: _affine(image, 1, 0.3 * _signed(strength), 0, 0, 1, 0),
     lambda image, strength: _affine(image, 1, 0, 0, 0.3 * _signed(strength), 1, 0),
     lambda image, strength: _affine(image, 1, 0, image.width * 10 / 32 * _signed(strength), 0, 1, 0),
     lambda image, strength: _affine(image, 1, 0, 0, 0, 1, image.height * 10 / 32 * _signed(strength)),
 )
-"""TrivialAugment's operations: (image, strength from 0 to 1) -> a changed image of the same size."""
+"""The operations that move pixels: a mask is changed by them as its image is."""
+OPERATIONS = (*_COLOURS, *MOVES)
+"""TrivialAugment's operations."""

@@ -18,6 +18,7 @@ from luthier.trials.data.columns import COLUMN_READERS, read_groups, text_findin
 from luthier.trials.data.containers import standard_tables
 from luthier.trials.data.folder_splits import choose_folders
 from luthier.trials.data.label_sets import separated
+from luthier.trials.data.mask_folders import pair_tables
 from luthier.trials.data.media_columns import Usable, usable_tables
 from luthier.trials.data.media_tree import listed
 from luthier.trials.data.repeat_findings import repeat_findings
@@ -110,10 +111,10 @@ def load_data(
     if dataset.limit is not None:
         rows = sample(given, dataset.limit, seed, dataset.draw == "stable", digest)
         given = {name: split.take(rows[name]) for name, split in given.items()}
-    if media is not None:
-        if verify and dataset.unreadable == "refuse":
-            media.try_rest(roles[media.role], [split.columns[media.role] for split in given.values()])
-        findings += media.findings
+    for files in media:
+        if verify and dataset.unreadable == "refuse" and files.role in roles:
+            files.try_rest(roles[files.role], [split.columns[files.role] for split in given.values()])
+        findings += files.findings
     inputs = {name: split.columns for name, split in given.items()}
     first = first_rows(inputs, digest) if semantics >= INPUTS_UNITED else {}
     splits = draw_splits(given, dataset, seed, first.get("train"), digest)
@@ -127,21 +128,22 @@ def load_data(
         declared = any(column in tables["train"].class_names for column in learned.values())
         findings += targets.findings({name: split.targets for name, split in splits.items()}, declared)
         findings += targets.input_findings(splits["train"].columns, splits["train"].targets)
-    left_out = None if media is None else media.left_out
+    left_out = "".join(files.left_out for files in media if files.left_out is not None) or None
     return Data(splits, targets, _fingerprint(splits, targets, left_out, digest), tuple(findings))
 
 
 def _usable_tables(
     dataset: Dataset, roles: Mapping[str, str], tables: dict[str, Table]
-) -> tuple[dict[str, Table], Usable | None]:
-    """Return the given splits' tables, checked, and what is known of their images or sounds. Raises BadData."""
+) -> tuple[dict[str, Table], list[Usable]]:
+    """Return the given splits' tables, checked, and what is known of their images, sounds and masks. Raises BadData."""
     _check_columns(tables, roles)
-    role = media_role(roles)
-    if role is None:
-        return tables, None
-    media = usable_tables(tables, role, roles[role], dataset.unreadable == "skip")
-    _check_columns(media.tables, roles)
-    return media.tables, media
+    media = []
+    for role in (media_role(roles), "mask"):
+        if role is not None and role in roles:
+            media.append(usable_tables(tables, role, roles[role], dataset.unreadable == "skip"))
+            tables = media[-1].tables
+            _check_columns(tables, roles)
+    return tables, media
 
 
 def _given_splits(
@@ -175,7 +177,7 @@ def _given_splits(
     return given, targets
 
 
-def _chosen_tables(dataset: Dataset, task: str) -> tuple[dict[str, str], dict[str, Table], Usable | None]:
+def _chosen_tables(dataset: Dataset, task: str) -> tuple[dict[str, str], dict[str, Table], list[Usable]]:
     """Return role -> column, the given splits' tables, and what is known of their images or sounds. Raises BadData."""
     choices = _roles(dataset, task)
     problems: list[BadData] = []
@@ -241,6 +243,13 @@ def _tables(dataset: Dataset, roles: Mapping[str, str]) -> dict[str, Table]:
             standard.pop("test", None)
         chosen = _choose(standard | named, parts, "table")
         return {split: read_part(parts[name], f"{source} ({name})", roles, path) for split, name in chosen.items()}
+    if isinstance(located, LocalFolder) and "mask" in roles:
+        if pairs := pair_tables(located.folder, str(source), *path):
+            chosen = _choose({"train": "train"} | standard_tables(pairs) | named, pairs, "folder")
+            if dataset.test == 0:
+                chosen.pop("test", None)
+            return {split: pairs[name] for split, name in chosen.items()}
+        return {"train": read(located, roles)}
     role = media_role(roles)
     if isinstance(located, LocalFolder) and role is not None:
         found = choose_folders(located.folder, source, role, named, dataset.test != 0, *path)

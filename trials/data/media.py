@@ -31,6 +31,7 @@ FINEST = 2_000  # terms of a resampling ratio: a rate is met to a ten-thousandth
 TRIED_SECONDS = 120  # of a sound are decoded to try it; its header and its last sample tell about the rest
 BLOCK = 1 << 18  # samples that are decoded at a time
 _CURE = "repair it, or remove its row"
+OPAQUE = 255
 NARROWEST = 100  # times longer than wide; resized by its shorter side, a narrower image would grow without bounds
 
 
@@ -79,26 +80,31 @@ def try_image(item: Path | bytes) -> bool:
     Warnings are the caller's to ignore, because threads share their filters.
 
     Returns:
-        True.
+        Whether there is no transparent pixel in it.
 
     Raises:
         Unreadable: It cannot.
         MemoryError: The image does not fit in memory.
     """
-    _decoded(item, small=True)
-    return True
+    seen: list[bool] = []
+    _decoded(item, seen)
+    return not any(seen)
 
 
-def _decoded(item: Path | bytes, small: bool = False) -> Image.Image:
+def _decoded(item: Path | bytes, transparent: list[bool] | None = None) -> Image.Image:
+    """Decode an image; `transparent` gets whether it has transparent pixels, and the image is then a small one."""
     try:
         with Image.open(io.BytesIO(item) if isinstance(item, bytes) else item, formats=IMAGE_FORMATS) as image:
             width, height = image.size
             if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
                 raise Image.DecompressionBombError
-            if small:
+            if transparent is not None:
                 image.draft("RGB", (1, 1))
             image.load()
-            decoded = _rgb(_upright(image))
+            if transparent is not None and image.has_transparency_data:
+                least: Any = image.convert("RGBA").getchannel("A").getextrema()[0]
+                transparent.append(least < OPAQUE)
+            decoded = _rgb(upright(image))
     except Image.DecompressionBombError:
         reason = f"has more than {Image.MAX_IMAGE_PIXELS:,} pixels"
         raise Unreadable(reason, "scale it down, or remove its row") from None
@@ -116,7 +122,7 @@ def _decoded(item: Path | bytes, small: bool = False) -> Image.Image:
     return decoded
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
     """Return the image turned as its EXIF data says; broken EXIF data is ignored."""
     with contextlib.suppress(OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error):
         return ImageOps.exif_transpose(image)

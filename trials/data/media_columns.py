@@ -5,7 +5,6 @@ must not show in the middle of a search, nor one a restart. Files are tried in t
 """
 
 import hashlib
-import itertools
 import json
 import os
 import re
@@ -13,17 +12,19 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
 from luthier.studies.findings import Finding, note, warning
+from luthier.trials.data.masks import try_mask
 from luthier.trials.data.media import Unreadable, try_audio, try_image
 from luthier.trials.data.media_paths import Fault, Item, located, whereabouts
 from luthier.trials.data.media_tree import listed
 from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
 
-_TRIES: Mapping[str, Callable[[Item], bool]] = {"image": try_image, "audio": try_audio}
+_TRIES: Mapping[str, Callable[[Item], bool]] = {"image": try_image, "audio": try_audio, "mask": try_mask}
 _THREADS = 4
 _NAMED = 10  # files that a message names
 _OF_EACH = re.compile("remove|paths start from|check the path")  # cures that say less than `_CURE`
@@ -36,9 +37,9 @@ class Usable:
 
     Attributes:
         tables: Split -> its table, without the rows that are left out.
-        role: "image" or "audio".
+        role: "image", "audio" or "mask".
         left_out: SHA-256 of the names of the rows that are left out, None where there are none.
-        findings: What is left out, and what is silent.
+        findings: What is left out, and what is silent or transparent.
     """
 
     tables: dict[str, Table]
@@ -47,7 +48,7 @@ class Usable:
     findings: list[Finding] = field(default_factory=list)
 
     def try_rest(self, column: str, chosen: Iterable[Sequence[Item]]) -> None:
-        """Try the rows that were chosen of the tables, and add to the findings how many are silent.
+        """Try the rows that were chosen of the tables, and add to the findings how many are silent or transparent.
 
         Args:
             column: The column of images or sounds.
@@ -62,9 +63,9 @@ class Usable:
             rows = [row for row, item in enumerate(table.columns[column]) if id(item) in wanted]
             tables[split] = _taken(table, rows)
         found = {split: table.columns[column] for split, table in tables.items()}
-        tried, silent = _tried(tables, found, self.role)
+        tried, odd = _tried(tables, found, self.role)
         _check(tables, tried, self.role)
-        self.findings.extend(silent)
+        self.findings.extend(odd)
 
 
 def usable_tables(tables: Mapping[str, Table], role: str, column: str, skip: bool) -> Usable:
@@ -72,7 +73,7 @@ def usable_tables(tables: Mapping[str, Table], role: str, column: str, skip: boo
 
     Args:
         tables: Split -> its table, with the column.
-        role: "image" or "audio".
+        role: "image", "audio", or "mask", whose files are all tried here.
         column: Of paths, bytes, or the dictionaries of both that the `datasets` library writes.
         skip: Leave out the rows whose files cannot be used; every file is then tried here.
 
@@ -81,7 +82,7 @@ def usable_tables(tables: Mapping[str, Table], role: str, column: str, skip: boo
     """
     found = {name: [located(table, column, cell) for cell in table.columns[column]] for name, table in tables.items()}
     findings: list[Finding] = []
-    if skip or any(isinstance(item, Fault) for items in found.values() for item in items):
+    if skip or role == "mask" or any(isinstance(item, Fault) for items in found.values() for item in items):
         found, findings = _tried(tables, found, role)  # what is missing and what is broken are told together
     if not skip:
         _check(tables, found, role)
@@ -113,7 +114,7 @@ def _taken(table: Table, rows: list[int]) -> Table:
 def _tried(
     tables: Mapping[str, Table], found: Mapping[str, list[Any]], role: str
 ) -> tuple[dict[str, list[Any]], list[Finding]]:
-    """Return the items, with faults in the place of those that cannot be used, and the finding on silent ones."""
+    """Return the items, faults in the place of those that cannot be used, and the finding on odd ones."""
 
     def tried(item: Any, is_named: bool) -> tuple[Any, bool]:
         if isinstance(item, Fault):
@@ -124,24 +125,36 @@ def _tried(
             name = f"{item} " if isinstance(item, Path) and not is_named else ""
             return Fault(f"{name}{error}; {error.cure}"), True
 
+    results = {
+        name: in_threads(partial(tried, is_named=bool(tables[name].rows_named)), items) for name, items in found.items()
+    }
+    odd = [
+        f"{table.name}/{table.where(row)}" if table.rows_named else f"{table.name}, {table.where(row)}"
+        for name, table in tables.items()
+        for row, (_, is_usual) in enumerate(results[name])
+        if not is_usual
+    ]
+    said = [_oddity(odd, sum(map(len, found.values())), role)] if odd else []
+    return {name: [item for item, _ in items] for name, items in results.items()}, said
+
+
+def _oddity(odd: list[str], total: int, role: str) -> Finding:
+    """Return the finding on usable files that are odd: silent sounds, images with transparent pixels."""
+    if role == "image":
+        text = f"{len(odd):,} of {total:,} images have transparent pixels: {listed(odd, _NAMED)}."
+        cure = "Models see the colours below them, as transformers.pipeline does; lay images on a background before."
+        return note("transparent-images", text, len(odd), odd, cure)
+    text = f"{len(odd):,} of {total:,} sounds are silent from beginning to end: {listed(odd, _NAMED)}."
+    cure = "Listen to them, and replace or remove what should not be silent."
+    return warning("silent-sounds", text, cure, len(odd), odd)
+
+
+def in_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """Return a function's results for files that it decodes, in their order; warnings of decoders are ignored."""
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with warnings.catch_warnings(), ThreadPoolExecutor(min(_THREADS, processors)) as pool:
         warnings.simplefilter("ignore")
-        results = {
-            name: list(pool.map(tried, items, itertools.repeat(bool(tables[name].rows_named))))
-            for name, items in found.items()
-        }
-    silent = [
-        f"{table.name}/{table.where(row)}" if table.rows_named else f"{table.name}, {table.where(row)}"
-        for name, table in tables.items()
-        for row, (_, heard) in enumerate(results[name])
-        if not heard
-    ]
-    total = sum(map(len, found.values()))
-    text = f"{len(silent):,} of {total:,} sounds are silent from beginning to end: {listed(silent, _NAMED)}."
-    cure = "Listen to them, and replace or remove what should not be silent."
-    said = [warning("silent-sounds", text, cure, len(silent), silent)] if silent else []
-    return {name: [item for item, _ in items] for name, items in results.items()}, said
+        return list(pool.map(function, items))
 
 
 def _faults(tables: Mapping[str, Table], found: Mapping[str, list[Any]]) -> list[tuple[Table, str, str]]:

@@ -15,6 +15,7 @@ from luthier.studies.dataset import SplitFiles
 from luthier.studies.text import one_line
 from luthier.trials.data.arrow import class_names
 from luthier.trials.data.containers import find_tables, read_tables, refuse_lone_part, table_stamps
+from luthier.trials.data.mask_folders import has_pairs, pair_table
 from luthier.trials.data.media_folders import folder_stamps, read_folder
 from luthier.trials.data.media_tree import SUFFIXES
 from luthier.trials.data.other_folders import describe
@@ -107,6 +108,11 @@ def read(located: Located, roles: Mapping[str, str]) -> Table:
         return read_part(next(iter(tables.values())), text, roles, path)
     if role is None:
         raise BadData(_described(located), *path)
+    if "mask" in roles:
+        if has_pairs(located.folder):
+            return pair_table(located.folder, text, *path)
+        said = f"{text} holds neither a table nor the folders images and masks, of files with the same names; "
+        raise BadData(said + "arrange it so, or list the files in a csv with the columns image and mask.", *path)
     if "label" not in roles:
         raise BadData(_without_table(located, text, role, roles), *path)
     for other, column in roles.items():

@@ -78,7 +78,9 @@ def _is_needed(key: str, parameters: Collection[str], head: Collection[str]) -> 
     """Return whether the pretrained model computes something else without this weight."""
     if key in head or "pooler" in key or key.endswith(MASKS):
         return False
-    return key in parameters or key.endswith(("running_mean", "running_var"))  # other buffers are computed
+    owner, _, own = key.rpartition(".")
+    measured = own in ("running_mean", "running_var")  # other buffers are computed
+    return key in parameters or (measured and f"{owner}.weight" not in head)
 
 
 def _check_blocks(model: PreTrainedModel, head: frozenset[str], strange: list[str], name: str) -> None:

@@ -1,8 +1,10 @@
 """Encoded images, and what a model's image processor makes of one, for the tasks on images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy
 import torch
 from PIL import Image
 
@@ -20,6 +22,11 @@ class EncodedImages(Encoded):
 
     factor: torch.Tensor
     offset: torch.Tensor
+
+    def coloured(self, images: Sequence[numpy.ndarray]) -> torch.Tensor:
+        """Return colour values (images, 3, height, width), float32, of images (height, width, 3) of one size."""
+        pixels = torch.from_numpy(numpy.stack(images)).permute(0, 3, 1, 2)
+        return pixels.float().mul_(self.factor).add_(self.offset).contiguous()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,3 +108,27 @@ def colours(processor: Any) -> tuple[torch.Tensor, torch.Tensor]:
     if not (factor > 0).all():
         raise ValueError("it makes black and white the same")
     return factor, offset
+
+
+def fixed_size(processor: Any) -> Any:
+    """Return an image processor that resizes whole images to the size of what it makes of a square one.
+
+    A processor that cuts a part out, or gives images of other shapes other sizes, is changed; others are not. So a
+    model's answer is about the whole image, and can be resized back to it.
+
+    Raises:
+        ValueError: It cannot be changed so.
+    """
+    square = processed(processor, Image.new("RGB", (64, 64))).shape[1:]
+    shapes = {processed(processor, Image.new("RGB", size)).shape[1:] for size in ((64, 96), (96, 64))}
+    cuts = any(getattr(processor, name, False) for name in ("do_center_crop", "do_pad"))
+    if shapes == {square} and not cuts and getattr(processor, "do_resize", True):
+        return processor
+    for name in ("do_center_crop", "do_pad"):
+        if getattr(processor, name, False):
+            setattr(processor, name, False)
+    processor.do_resize = True
+    processor.size = {"height": square[0], "width": square[1]}
+    if {processed(processor, Image.new("RGB", size)).shape[1:] for size in ((64, 96), (96, 64))} != {square}:
+        raise ValueError("it cannot resize images to one height and width")
+    return processor

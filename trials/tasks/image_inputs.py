@@ -4,9 +4,11 @@ Images are decoded, resized and cropped once, by the model's own processor, and 
 processor's colour values (its rescaling and normalisation: a factor and an offset for each channel).
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy
 import torch
@@ -63,27 +65,24 @@ class ImageInputs(RowTask[Learned]):
     def load(self, folder: Path, name: str, targets: Learned) -> Pretrained:
         """Load image processor and model, and try them on a blank image. Raises BadData."""
         processor = models.load_preprocessor(transformers.AutoImageProcessor, folder, name)
+        with _told(name):
+            processor = self.prepared(processor)
         head = self.head(targets)
         pretrained = models.load(self.name, folder, name, head, processor=processor)
         keep_statistics_of_lone_values(pretrained.model)
         if models.is_timm(folder, name):  # its configuration is saved with label_names, not id2label
             pretrained.model.config.label_names = list(head.names or ())
-        try:
+        with _told(name):
             blank = processed(processor, Image.new("RGB", (64, 64)))  # (3, height, width)
             colours(processor)
             with torch.no_grad():
                 pretrained.model.eval()  # type: ignore[no-untyped-call]
                 pretrained.model(pixel_values=blank[None].to(pretrained.model.device))
-        except (ValueError, RuntimeError, TypeError) as error:
-            if out_of_memory(error):
-                raise
-            reason = one_line(error).rstrip(".")
-            raise BadData(
-                f"{name}: what its image processor makes does not suit the model: {reason}. "
-                "Correct the processor's size.",
-                "model",
-            ) from None
         return self.loaded(pretrained, targets)
+
+    def prepared(self, processor: Any) -> Any:
+        """Return a loaded image processor as the task uses and saves it; it may be changed."""
+        return processor
 
     def encode(self, pretrained: Pretrained, split: Split, max_length: int) -> EncodedImages:
         """Return images as bytes, of the size that the processor gives them.
@@ -166,9 +165,8 @@ class ImageInputs(RowTask[Learned]):
         if isinstance(encoded, AugmentedImages):
             images = (Image.fromarray(encoded.columns["image"][i]) for i in rows)
             changed = [augment(image, encoded.augmentation, encoded.size, encoded.resample) for image in images]
-            pixels = torch.from_numpy(numpy.stack([numpy.asarray(image) for image in changed])).permute(0, 3, 1, 2)
-        else:
-            pixels = torch.stack([encoded.columns["pixel_values"][i] for i in rows])
+            return {"pixel_values": encoded.coloured([numpy.asarray(image) for image in changed])}
+        pixels = torch.stack([encoded.columns["pixel_values"][i] for i in rows])
         return {"pixel_values": pixels.float().mul_(encoded.factor).add_(encoded.offset).contiguous()}
 
     def export(
@@ -200,3 +198,18 @@ from transformers import pipeline
         """Return an image, upright RGB. Raises BadData."""
         item = examples.columns["image"][row]
         return read_image(item, named(item, row, "image"))
+
+
+@contextlib.contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Raise what an unsuitable image processor raises inside, itself or in the model called `name`, as BadData."""
+    try:
+        yield
+    except (ValueError, RuntimeError, TypeError) as error:
+        if out_of_memory(error):
+            raise
+        reason = one_line(error).rstrip(".")
+        raise BadData(
+            f"{name}: what its image processor makes does not suit the model: {reason}. Correct the processor's size.",
+            "model",
+        ) from None

@@ -127,6 +127,20 @@ def heard(model: Any, folder: str, tag: str, kind: str, **options: Any) -> Answe
     return lambda sound: [hear(sound, extractor, model.eval(), **options)]
 
 
+def segmented(model: Any, folder: str, tag: str, kind: str) -> Answer:
+    """Return the function that answers as `segment` does, averaged over pixels; arguments as those of `piped`."""
+    from transformers import AutoImageProcessor
+
+    auto: Any = AutoImageProcessor
+    processor = auto.from_pretrained(folder, trust_remote_code=False)
+
+    def answer(image: Any) -> list[Values]:
+        means = segment(image, processor, model.eval()).double().mean((1, 2)).tolist()
+        return [{model.config.id2label[k]: mean for k, mean in enumerate(means)}]
+
+    return answer
+
+
 def read_losses(model: Any, folder: str, tag: str, kind: str, tokens: int) -> Answer:
     """Return the function that answers as `text_losses` does; arguments as those of `piped`."""
     from transformers import AutoTokenizer
@@ -207,6 +221,7 @@ FUNCTIONS: Mapping[str, Callable[..., Answer]] = {
     "pipeline": piped,
     "tag_words": tagged,
     "hear": heard,
+    "segment": segmented,
     "answer_question": asked,
     "text_losses": read_losses,
     "written": continued,
@@ -268,6 +283,17 @@ def hear(sound: Any, extractor: Any, model: Any, samples: int, apply: str = "sof
         logits = model(input_features=inputs["input_features"]).logits[0]
     scores = {"softmax": logits.softmax(-1), "sigmoid": logits.sigmoid(), "none": logits}[apply].tolist()
     return {model.config.id2label[k]: score for k, score in enumerate(scores)}
+
+
+def segment(image: Any, processor: Any, model: Any) -> Any:
+    """Return the probability of each class for each pixel of an RGB image: (classes, height, width)."""
+    import torch
+
+    inputs = processor(images=image, return_tensors="pt")
+    with torch.no_grad():
+        logits = model(pixel_values=inputs["pixel_values"]).logits
+    size = (image.height, image.width)
+    return torch.nn.functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)[0].softmax(0)
 
 
 def text_losses(text: str, tokenizer: Any, model: Any, tokens: int) -> list[float]:

@@ -4,7 +4,8 @@ The jobs and the set-up of a trial make an `Engine` for each model. Where memory
 pieces; each example keeps its weight in the batch, so the result is the same up to rounding.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -160,23 +161,34 @@ class Engine:
             torch.OutOfMemoryError: A single example does not fit.
         """
         assert self._loss is not None
-        weight = self._loss.weight(self._task.collate_targets(encoded, batch))
+        drawn = self._task.collate_augmented(encoded, batch) if encoded.augmented else None  # once for all pieces
+        weight = self._loss.weight(self._task.collate_targets(encoded, batch) if drawn is None else drawn[1])
+
+        def computed(size: int) -> Iterator[Callable[[], tuple[Outputs, Batch]]]:
+            if drawn is None:
+                yield from (partial(self.outputs, encoded, piece) for piece in pieces(encoded, batch, size))
+                return
+            for start in range(0, len(batch), size):
+                inputs, targets = ({k: x[start : start + size] for k, x in part.items()} for part in drawn)
+                yield partial(self._augmented_outputs, encoded, batch[start : start + size], inputs, targets)
 
         def in_pieces(size: int) -> torch.Tensor:
             for parameter in self.trained:
                 parameter.grad = None  # a failed attempt leaves gradients, too
             total = torch.zeros((), device=self.device)
-            for piece in pieces(encoded, batch, size):
-                total += self._piece_gradient(encoded, piece, weight)
+            for compute in computed(size):
+                total += self._piece_gradient(compute, weight)
             return total
 
         return run_halving(in_pieces, len(batch), self.micro_batch)
 
-    def _piece_gradient(self, encoded: Encoded, piece: Sequence[int], weight: float | torch.Tensor) -> torch.Tensor:
-        """Add the gradient of the piece's share in the batch's mean loss, and return that share, ()."""
+    def _piece_gradient(
+        self, compute: Callable[[], tuple[Outputs, Batch]], weight: float | torch.Tensor
+    ) -> torch.Tensor:
+        """Add the gradient of a piece's share in the batch's mean loss, and return that share, ()."""
         assert self._loss is not None
         with recomputing(self.recomputed):
-            loss = self._loss.total(*self.outputs(encoded, piece)) / weight
+            loss = self._loss.total(*compute()) / weight
             loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
@@ -283,8 +295,16 @@ class Engine:
 
         if encoded.augmented:
             changed, targets = self._task.collate_augmented(encoded, rows)
-            return forward(self._on_device(changed)), targets
+            return self._augmented_outputs(encoded, rows, changed, targets)
         targets = self._task.collate_targets(encoded, rows)
         if self._prefix is not None and self._prefix.covers(encoded):
             return self._prefix.outputs(forward, self.collate, encoded, rows), targets
         return forward(self.collate(encoded, rows)), targets
+
+    def _augmented_outputs(
+        self, encoded: Encoded, rows: Sequence[int], changed: Batch, targets: Batch
+    ) -> tuple[Outputs, Batch]:
+        """Return the model's outputs for inputs of an augmented split, which no cache can have, and the targets."""
+        inputs = self._on_device(changed)
+        with self._shortcut.active(inputs, [encoded.lengths[row] for row in rows]):
+            return self.forward(inputs), targets

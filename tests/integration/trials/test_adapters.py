@@ -34,7 +34,7 @@ LORA = {"strategy": "lora", "learning_rate": 1e-2}
 VARIANTS = ("lora", "rslora", "dora")
 DORA = LORA | {"lora_variant": "dora", "lora_rank": 3, "lora_alpha": 5, "lora_targets": "attention,intermediate"}
 FEED_FORWARD = ("mlp", "ffn", "feed_forward", "intermediate", "fc1", "fc2", "squeeze_excite", "pwconv", "convolution")
-WITHOUT_ATTENTION = {"resnet", "convnext", "mobilenet-v2", "efficientnet"}
+WITHOUT_ATTENTION = {"resnet", "convnext", "mobilenet-v2", "mobilenet-v2-pixels", "efficientnet"}
 
 
 def backbone_of(name: str) -> Backbone:

@@ -31,6 +31,11 @@ class TestImageClassification(TaskContract):
     auto_model, auto_processor = hf.AutoModelForImageClassification, hf.AutoImageProcessor
 
 
+class TestImageSegmentation(TaskContract):
+    task = "image-segmentation"
+    auto_model, auto_processor = hf.AutoModelForSemanticSegmentation, hf.AutoImageProcessor
+
+
 class TestAudioClassification(TaskContract):
     task = "audio-classification"
     auto_model, auto_processor = hf.AutoModelForAudioClassification, hf.AutoFeatureExtractor

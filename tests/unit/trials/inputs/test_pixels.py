@@ -26,7 +26,7 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
 def read(content: bytes) -> numpy.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert try_image(content)
+        assert try_image(content) != Image.open(io.BytesIO(content)).has_transparency_data, "transparency is told"
     return numpy.asarray(read_image(content, "x")).astype(int)
 
 
