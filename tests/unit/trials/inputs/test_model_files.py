@@ -163,7 +163,8 @@ def test_a_kind_without_a_class_for_the_task_says_what_it_can_do(copy: Path, tmp
         task_code("image-classification").load(copy, "models/m", ClassTargets(("a", "b")))
     assert refused.value.message == (
         "models/m is a model of the type bert, which cannot be used for image-classification: it can be used for "
-        "text-classification and token-classification and text-generation; choose another model."
+        "text-classification and token-classification and question-answering and text-regression and "
+        "text-multilabel-classification and text-generation; choose another model."
     )
     hf.VitsConfig().save_pretrained(copy)
     with pytest.raises(BadData, match="type vits, which cannot be used for text-classification: choose another"):
