@@ -171,6 +171,9 @@ TARGETS_ABOUT = (
     "The layers with adapters: attention, all-linear (convolutions too), or names of modules, as q_proj,v_proj."
 )
 VARIANT_ABOUT = "Kind of adapter: LoRA, rank-stabilised, or weight-decomposed."
+SAMPLING_ABOUT = (
+    "Rows of an epoch: each once, or as many of each class (rare ones repeat, of frequent ones some are left out)."
+)
 HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
     h.name: h
     for h in (
@@ -192,6 +195,8 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
         _number("max_grad_norm", 1.0, "Gradient clipping by global norm; 0 for none.", 0, 1e6),
         _number("layer_decay", 1.0, "Factor on the learning rate per block below the head.", 0, 1, above_low=True),
         _choice("class_weighting", "none", "Loss weight of each class.", "none", "balanced"),
+        _number("focal_gamma", 0.0, "Focus of the loss on units that are not yet right; 0: cross-entropy.", 0, 10),
+        _choice("sampling", "shuffled", SAMPLING_ABOUT, "shuffled", "balanced"),
         Hyperparameter("max_length", "int", 128, LENGTH_ABOUT, 2, 1_000_000, auto=True, auto_default=True),
         _choice(
             "pooling",

@@ -5,8 +5,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from luthier.studies.hyperparameters import AUTO, Params
+
+NO_CLASSES = "has no meaning: no class of a row is learned; leave it out"
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ class Task:
         columns: Role -> its column.
         metrics: The first is the default objective.
         baseline: The configuration a practitioner would try first; a max_length is that of the oldest semantics.
-        refuses: Hyperparameter without meaning here -> why, a sentence.
+        refuses: Hyperparameter without meaning here -> why, a sentence; without classes, those of classes too.
+        classes: What has one class each: a row, a unit of a row (a word), or nothing.
     """
 
     name: str
@@ -65,6 +69,16 @@ class Task:
     metrics: tuple[Metric, ...]
     baseline: Params
     refuses: Mapping[str, str] = field(default_factory=dict)
+    classes: Literal["row", "unit"] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse the hyperparameters of classes where no classes are learned."""
+        refuses: dict[str, str] = {}
+        if self.classes is None:
+            refuses |= dict.fromkeys(("focal_gamma", "sampling"), NO_CLASSES)
+        if self.classes == "unit":
+            refuses["sampling"] = "has no meaning for words: a row has words of many classes; leave it out"
+        object.__setattr__(self, "refuses", refuses | dict(self.refuses))
 
     @property
     def has_lengths(self) -> bool:

@@ -87,11 +87,12 @@ def fit(trial: Trial) -> Finished:
     batches: list[list[int]] = []  # the epoch's, as examples' numbers
     together = trial.engine.micro_batch.within(batch_size)  # examples that go through the model together
     trial.session.log(describe_batch(batch_size, together))
+    classes = trial.row_classes
 
     while progress.step < evaluations:
         epoch, part = divmod(progress.step, parts)
         if part == 0 or not batches:
-            batches = training_batches(trial.training.lengths, batch_size, derive(seed, f"epoch {epoch}"))
+            batches = training_batches(trial.training.lengths, batch_size, derive(seed, f"epoch {epoch}"), classes)
         seed_everything(derive(seed, f"step {progress.step}"))  # dropout
         first, end = evaluate_after[part : part + 2]
         started = time.perf_counter()

@@ -187,6 +187,14 @@ class TaskCode(Scoring[Learned], Export[Learned]):
         """
         return self.collate(encoded, rows), self.collate_targets(encoded, rows)
 
+    def row_classes(self, encoded: Encoded) -> Sequence[int] | None:
+        """Return the class of each row, for `sampling: balanced`; None for a task whose rows have none.
+
+        Args:
+            encoded: The training split.
+        """
+        return None
+
     def generate(self, model: Any, encoded: Encoded, rows: Sequence[int], generation: Generation) -> torch.Tensor:
         """Return the tokens that a model writes to some rows: (rows, at most `max_new_tokens`), whole, on any device.
 

@@ -135,6 +135,9 @@ class TokenClassification(Classification):
             "positions": torch.tensor([start + n for i, start in zip(rows, starts, strict=True) for n in positions[i]]),
         }
 
+    def row_classes(self, encoded: Encoded) -> None:
+        """Return None: a row has words of many classes."""
+
     def counted(self, outputs: Tensors, targets: Tensors) -> torch.Tensor:
         """Return the logits of the words' first tokens, (words, classes)."""
         return outputs["logits"][targets["rows"], targets["positions"]]

@@ -6,7 +6,7 @@ No loop is in here.
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -65,6 +65,13 @@ class Trial:
     def steps_per_epoch(self) -> int:
         """Optimizer steps, one a batch."""
         return steps_per_epoch(self.training, self.assignment.params)
+
+    @property
+    def row_classes(self) -> Sequence[int] | None:
+        """The class of each training row where as many rows of each class are drawn; None: an epoch has every row."""
+        if self.assignment.params["sampling"] == "shuffled":
+            return None
+        return self.study.task.row_classes(self.training)
 
 
 @dataclass(frozen=True)
