@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from luthier.studies.augmentations import IMAGES, STRENGTHS
 from luthier.studies.hyperparameters import AUTO, Params
 
 NO_CLASSES = "has no meaning: no class of a row is learned; leave it out"
@@ -60,6 +61,7 @@ class Task:
         baseline: The configuration a practitioner would try first; a max_length is that of the oldest semantics.
         refuses: Hyperparameter without meaning here -> why, a sentence; without classes, those of classes too.
         classes: What has one class each: a row, a unit of a row (a word), or nothing.
+        augmentations: Names of augmentations; None: those of images for a task with images, else none.
     """
 
     name: str
@@ -70,20 +72,31 @@ class Task:
     baseline: Params
     refuses: Mapping[str, str] = field(default_factory=dict)
     classes: Literal["row", "unit"] | None = None
+    augmentations: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse the hyperparameters of classes where no classes are learned."""
+        """Refuse the hyperparameters of classes where no classes are learned, and those of augmentations it lacks."""
         refuses: dict[str, str] = {}
         if self.classes is None:
             refuses |= dict.fromkeys(("focal_gamma", "sampling"), NO_CLASSES)
         if self.classes == "unit":
             refuses["sampling"] = "has no meaning for words: a row has words of many classes; leave it out"
+        for name, augmentations in STRENGTHS.items():
+            if not set(augmentations) & set(self.augmentation_names):
+                refuses[name] = "has no meaning: it is for augmentations that this task does not have; leave it out"
         object.__setattr__(self, "refuses", refuses | dict(self.refuses))
 
     @property
     def has_lengths(self) -> bool:
         """Whether its inputs have a length, which max_length cuts."""
         return "max_length" not in self.refuses
+
+    @property
+    def augmentation_names(self) -> tuple[str, ...]:
+        """Its augmentations; none but those listed, and for a task with images those that leave targets as they are."""
+        if self.augmentations is not None:
+            return self.augmentations
+        return IMAGES if any(role.reads == "image" for role in self.columns.values()) else ()
 
     @property
     def shown_baseline(self) -> Params:

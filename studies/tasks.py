@@ -5,6 +5,7 @@ Specs are validated by them; the code that trains a task is in the workers, unde
 
 from collections.abc import Mapping
 
+from luthier.studies.augmentations import TEXTS, WORDS
 from luthier.studies.task import Metric, Role, Task
 
 _GROUP = {"group": Role("group", "group", required=False)}  # rows with the same value stay on one side of every split
@@ -17,6 +18,7 @@ TASKS: Mapping[str, Task] = {
             about="One label for a text or a pair of texts.",
             auto=("AutoModelForSequenceClassification",),
             classes="row",
+            augmentations=TEXTS,
             columns={
                 "text": Role("text"),
                 "text_pair": Role("text_pair", required=False),
@@ -40,6 +42,7 @@ TASKS: Mapping[str, Task] = {
             about="A tag for each word of a sentence, as for named entities.",
             auto=("AutoModelForTokenClassification",),
             classes="unit",
+            augmentations=WORDS,
             columns={"tokens": Role("tokens", "words"), "label": Role("ner_tags", "target"), **_GROUP},
             metrics=(
                 Metric("entity_f1", True, "Micro F1 over whole entities, as seqeval and conlleval count them."),

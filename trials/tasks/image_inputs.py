@@ -119,7 +119,9 @@ class ImageInputs(RowTask[Learned]):
             processor=pretrained.processor,
         )
 
-    def encode_augmented(self, pretrained: Pretrained, split: Split, augmentation: str) -> AugmentedImages:
+    def encode_augmented(
+        self, pretrained: Pretrained, split: Split, augmentation: str, max_length: int
+    ) -> AugmentedImages:
         """Return images as bytes, larger than the model's input where the file allows, to cut from at random.
 
         Raises:

@@ -25,6 +25,7 @@ from luthier.trials.tasks.classification import Classification
 from luthier.trials.tasks.metrics import LABEL, PREDICTED, classification_scores, entity_counts, entity_f1
 from luthier.trials.tasks.scoring import Batch, Tensors
 from luthier.trials.tasks.statistics import Statistics
+from luthier.trials.tasks.text_augmentation import augmented
 from luthier.trials.tasks.text_lengths import measure_texts
 from luthier.trials.tasks.token_rows import TokenRows, batches
 from luthier.trials.tasks.usage import HERE, Usage, source, tag_words
@@ -114,6 +115,12 @@ class TokenClassification(Classification):
             row_offsets=_offsets(positions),
             sentence_offsets=_offsets(sentences),
         )
+
+    def encode_augmented(
+        self, pretrained: Pretrained, split: Split, augmentation: str, max_length: int
+    ) -> EncodedSentences:
+        """Return token ids as `encode` does, of which each batch masks some. Raises BadData."""
+        return augmented(self.encode(pretrained, split, max_length), pretrained, augmentation)
 
     def input_lengths(self, pretrained: Pretrained, split: Split, poll: Callable[[], None]) -> InputLengths:
         """Measure the sentences in tokens."""

@@ -158,6 +158,7 @@ class Engine:
             torch.OutOfMemoryError: A single example does not fit.
         """
         assert self._loss is not None
+        encoded, batch = encoded.drawn(batch)
         weight = self._loss.weight(self._task.collate_targets(encoded, batch))
 
         def in_pieces(size: int) -> torch.Tensor:

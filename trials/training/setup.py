@@ -172,7 +172,7 @@ def open_trial(assignment: Assignment, session: Session, cache: ModelCache) -> I
     model, backbone = prepare(study, params, assignment.seed, assignment.spec.quantization)
     if params["strategy"] == "lora":
         session.log(lora.described(study.pretrained, params))
-    training = study.encoded("train", int(params["max_length"]))
+    training = study.encoded("train", int(params["max_length"])).tuned(params)
     validation = study.encoded("validation", int(params["max_length"]))
     with contextlib.ExitStack() as stack:
         embedding = compact_embeddings(model, (training, validation), params)
@@ -251,7 +251,7 @@ def set_up_probe(
         BadData: The configuration has adapters, and peft is not installed.
     """
     model, backbone = prepare(study, params, assignment.seed, assignment.spec.quantization)
-    training = study.encoded("train", int(params["max_length"]))
+    training = study.encoded("train", int(params["max_length"])).tuned(params)
     engine = Engine(model, study.task, micro_batch, study.loss(training, params), assignment.spec.precision)
     engine.settle_precision(study, training, log)
     recompute_blocks(engine, backbone, assignment.spec, params)
