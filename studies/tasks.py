@@ -5,7 +5,7 @@ Specs are validated by them; the code that trains a task is in the workers, unde
 
 from collections.abc import Mapping
 
-from luthier.studies.augmentations import TEXTS, WORDS
+from luthier.studies.augmentations import SOUNDS, TEXTS, WORDS
 from luthier.studies.task import Metric, Role, Task
 
 _GROUP = {"group": Role("group", "group", required=False)}  # rows with the same value stay on one side of every split
@@ -77,6 +77,7 @@ TASKS: Mapping[str, Task] = {
             about="One label for a sound.",
             auto=("AutoModelForAudioClassification",),
             classes="row",
+            augmentations=SOUNDS,
             columns={"audio": Role("audio", "audio"), "label": Role("label", "target"), **_GROUP},
             metrics=(
                 Metric("accuracy", True, "Fraction of examples labelled right.", binary=True),

@@ -135,7 +135,11 @@ class Encoded:
         Args:
             rows: The batch, as row numbers of this split.
         """
-        return (self, rows) if self.changes is None else (self.changes.draw(self.sample(rows)), range(len(rows)))
+        if self.changes is None:
+            return self, rows
+        batch = self.sample(rows)
+        assert batch.changes is not None
+        return batch.changes.draw(batch), range(len(rows))
 
 
 def take(values: Values, rows: Sequence[int]) -> Values:

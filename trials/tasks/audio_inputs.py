@@ -24,6 +24,7 @@ from luthier.trials.model.pretrained import Pretrained, check_preprocessor
 from luthier.trials.tasks.base import RowTask
 from luthier.trials.tasks.export import Learned
 from luthier.trials.tasks.scoring import Batch
+from luthier.trials.tasks.sound_augmentation import augmented
 
 SHORTEST_SECONDS = 0.05  # a shorter sound is padded with silence: a spectrum needs a window of samples
 FRAME_MILLISECONDS = 10  # between two spectra, as Kaldi computes them
@@ -73,6 +74,14 @@ class AudioInputs(RowTask[Learned]):
     def encode_exactly(self, pretrained: Pretrained, split: Split, max_length: int) -> Encoded:
         """Return the features as 32-bit floats, none of them padded to the length of others. Raises BadData."""
         return self._encoded(pretrained, split, max_length, exactly=True)
+
+    def encode_augmented(self, pretrained: Pretrained, split: Split, augmentation: str, max_length: int) -> Encoded:
+        """Return features as `encode` does, which are those of a changed sound in each batch. Raises BadData."""
+        encoded = self.encode(pretrained, split, max_length)
+        sounds = (self.given(pretrained, split, row, max_length) for row in range(len(split)))
+        return augmented(
+            encoded, sounds, pretrained.processor, augmentation, lambda sound: _features(pretrained, sound)[1]
+        )
 
     def _encoded(self, pretrained: Pretrained, split: Split, max_length: int, exactly: bool) -> Encoded:
         extractor = pretrained.processor
