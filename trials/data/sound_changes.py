@@ -28,7 +28,8 @@ def with_noise(sound: numpy.ndarray, rate: float) -> numpy.ndarray:
     ratio = 10 ** (random.uniform(*DECIBELS) / 10)
     deviation = numpy.sqrt(numpy.mean(numpy.square(sound, dtype=numpy.float64)) / ratio)
     noise = numpy.random.default_rng(random.getrandbits(64)).standard_normal(len(sound), dtype=numpy.float32)
-    return sound + numpy.float32(deviation) * noise
+    changed: numpy.ndarray = sound + numpy.float32(deviation) * noise
+    return changed
 
 
 def shifted(sound: numpy.ndarray, rate: float) -> numpy.ndarray:

@@ -127,7 +127,7 @@ def test_the_model_hears_what_its_extractor_makes_of_the_changed_sound(
     assert distance < 0.02, "as if the file had been changed"
     still = _drawn(encoded.tuned(complete({"augmentation_rate": 0})), 1)
     if augmentation == "time_shift":
-        assert numpy.allclose(still[0], plain[0], atol=0.02)
+        assert numpy.abs(still[0] - plain[0]).mean() < 0.02
 
 
 @pytest.mark.parametrize("name", ["ast", "whisper"])
