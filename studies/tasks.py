@@ -5,7 +5,7 @@ Specs are validated by them; the code that trains a task is in the workers, unde
 
 from collections.abc import Mapping
 
-from luthier.studies.augmentations import SOUNDS, TEXTS, WORDS
+from luthier.studies.augmentations import MIXED_IMAGES, SOUNDS, TEXTS, WORDS
 from luthier.studies.task import Metric, Role, Task
 
 _GROUP = {"group": Role("group", "group", required=False)}  # rows with the same value stay on one side of every split
@@ -59,6 +59,7 @@ TASKS: Mapping[str, Task] = {
             about="One label for an image.",
             auto=("AutoModelForImageClassification",),
             classes="row",
+            augmentations=MIXED_IMAGES,
             columns={"image": Role("image", "image"), "label": Role("label", "target"), **_GROUP},
             metrics=(
                 Metric("accuracy", True, "Fraction of examples labelled right.", binary=True),

@@ -16,7 +16,7 @@ from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.data.encoded import Encoded, Values, take
 from luthier.trials.model.pretrained import Head, Pretrained
 from luthier.trials.tasks.base import Loss, RowTask
-from luthier.trials.tasks.class_loss import ClassLoss
+from luthier.trials.tasks.class_loss import OTHER, SHARE, ClassLoss
 from luthier.trials.tasks.metrics import LABEL, PREDICTED, class_statistics, classification_scores
 from luthier.trials.tasks.scoring import Batch, Constant, Reference, Tensors
 from luthier.trials.tasks.statistics import Statistics
@@ -43,8 +43,9 @@ class Classification(RowTask[ClassTargets]):
         return {"labels": torch.tensor(rows)}
 
     def collate_targets(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
-        """Return the class ids of some rows, (rows,), as `labels`."""
-        return {"labels": torch.as_tensor(take(encoded.targets["labels"], rows))}
+        """Return the class ids of some rows, (rows,), as `labels`; of mixed inputs both classes and the share."""
+        names = [name for name in ("labels", OTHER, SHARE) if name in encoded.targets]
+        return {name: torch.as_tensor(take(encoded.targets[name], rows)) for name in names}
 
     def row_classes(self, encoded: Encoded) -> Sequence[int] | None:
         """Return the class id of each row."""

@@ -14,7 +14,6 @@ import transformers
 from PIL import Image
 
 from luthier.studies.text import one_line
-from luthier.trials.data.augmentation import augment
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.media import named, read_image
 from luthier.trials.data.splits import Split
@@ -32,6 +31,7 @@ from luthier.trials.tasks.encoded_images import (
     processed,
 )
 from luthier.trials.tasks.export import Learned
+from luthier.trials.tasks.image_mixing import mixing
 from luthier.trials.tasks.scoring import Batch
 
 ROOM = 8 / 7  # the shorter side of a training image to cut from, by the longer side of the model's input: 256 for 224
@@ -149,6 +149,7 @@ class ImageInputs(RowTask[Learned]):
             factor=factor,
             offset=offset,
             augmentation=augmentation,
+            changes=mixing(augmentation),
             size=(width, height),
             resample=int(getattr(processor, "resample", None) or Image.Resampling.BILINEAR),
         )
@@ -161,9 +162,7 @@ class ImageInputs(RowTask[Learned]):
             return {"pixel_values": torch.stack([processed(encoded.processor, image) for image in decoded])}
         assert isinstance(encoded, EncodedImages)
         if isinstance(encoded, AugmentedImages):
-            images = (Image.fromarray(encoded.columns["image"][i]) for i in rows)
-            changed = [augment(image, encoded.augmentation, encoded.size, encoded.resample) for image in images]
-            pixels = torch.from_numpy(numpy.stack([numpy.asarray(image) for image in changed])).permute(0, 3, 1, 2)
+            pixels = encoded.pixels(rows)
         else:
             pixels = torch.stack([encoded.columns["pixel_values"][i] for i in rows])
         return {"pixel_values": pixels.float().mul_(encoded.factor).add_(encoded.offset).contiguous()}
