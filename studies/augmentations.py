@@ -1,4 +1,4 @@
-"""The augmentations that a spec can name: what each does to training inputs, and the hyperparameter of its strength.
+"""The augmentations that a spec can name: what each does to a training input, and its strength.
 
 Specs are validated by them, with the names that a task has. The code that changes inputs is in the workers.
 """
