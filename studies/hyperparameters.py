@@ -176,6 +176,11 @@ THRESHOLD_ABOUT = (
     "Probability above which a label is given, where examples have several; searched: the one with the best micro_f1 "
     "on the validation split, saved with the model."
 )
+SAMPLING_ABOUT = (
+    "Rows of an epoch: each once, or as many of each class (rare ones repeat, of frequent ones some are left out)."
+)
+RATE_ABOUT = "Share of tokens that augmentation changes, of a spectrum that it blanks, or of a sound that it shifts."
+ALPHA_OF_MIXTURES_ABOUT = "Alpha of the weights that images are mixed with; -1: 0.2 for mixup, 1 for cutmix."
 HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
     h.name: h
     for h in (
@@ -198,6 +203,10 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
         _number("layer_decay", 1.0, "Factor on the learning rate per block below the head.", 0, 1, above_low=True),
         _choice("class_weighting", "none", "Loss weight of each class.", "none", "balanced"),
         _choice("threshold", "0.5", THRESHOLD_ABOUT, "0.5", "searched"),
+        _number("focal_gamma", 0.0, "Focus of the loss on units that are not yet right; 0: cross-entropy.", 0, 10),
+        _choice("sampling", "shuffled", SAMPLING_ABOUT, "shuffled", "balanced"),
+        _number("augmentation_rate", 0.1, RATE_ABOUT, 0, 0.9),
+        _number("mixup_alpha", -1.0, ALPHA_OF_MIXTURES_ABOUT, -1, 100),
         Hyperparameter("max_length", "int", 128, LENGTH_ABOUT, 2, 1_000_000, auto=True, auto_default=True),
         _choice(
             "pooling",

@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
+from luthier.studies.augmentations import AugmentationName, augmentation_problem, idle_strength
 from luthier.studies.dataset import Dataset
 from luthier.studies.dimensions import Range
 from luthier.studies.documents import Document, Path, mapping_of, refuse
@@ -104,9 +105,8 @@ class StudySpec(Document):
     parallel: int = Field(1, ge=1, le=1024, description="Trials that may run at the same time.")
     confirm: Confirm | None = Field(None, description="Train the best again on fresh seeds; left out: the best wins.")
     resources: Resources = Resources()
-    augmentation: Literal["none", "standard", "trivial"] = Field(
-        "none",
-        description="Random changes to training images: standard crops and mirrors them, trivial adds TrivialAugment.",
+    augmentation: AugmentationName = Field(
+        "none", description="Random changes to training inputs; those of a task are in its entry of GET /v1/tasks."
     )
     precision: Precision = Field(
         "auto",
@@ -216,8 +216,9 @@ class StudySpec(Document):
         if self.dataset.label_separator is not None and not self.task_info.label_sets:
             text = f"has no meaning: a row of {self.task} has no list of labels; leave it out"
             problems.append((("dataset", "label_separator"), text))
-        if self.augmentation != "none" and "image" not in roles:
-            problems.append((("augmentation",), f"must be none: {self.task} has no images"))
+        unsuitable = augmentation_problem(self.task, self.task_info.augmentation_names, self.augmentation)
+        if unsuitable is not None:
+            problems.append((("augmentation",), unsuitable))
         if self.generation is not None and not self.task_info.generates:
             problems.append((("generation",), f"has no meaning: {self.task} writes no texts; leave it out"))
         if self.quantization != "none" and any(self.space.offers("strategy", other) for other in ("full", "gradual")):
@@ -230,6 +231,8 @@ class StudySpec(Document):
     def _search_problems(self) -> Problems:
         """Return the values that do not suit the search: a pruner without evaluations, a grid without choices."""
         problems: Problems = [(("space", name), text) for name, text in self.space.idle_problems()]
+        known = [name for name in self.space if name not in self.task_info.refuses]
+        problems += [(("space", name), text) for name in known if (text := idle_strength(name, self.augmentation))]
         if self.pruner.name != "none" and self.max_steps == 1:
             text = "must be none: every trial has one evaluation; raise space.epochs or evaluations_per_epoch to prune"
             problems.append((("pruner", "name"), text))

@@ -5,8 +5,12 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
+from luthier.studies.augmentations import IMAGES, STRENGTHS
 from luthier.studies.hyperparameters import AUTO, Params
+
+NO_CLASSES = "has no meaning: no class of a row is learned; leave it out"
 
 
 @dataclass(frozen=True)
@@ -56,11 +60,13 @@ class Task:
         columns: Role -> its column.
         metrics: The first is the default objective.
         baseline: The configuration a practitioner would try first; a max_length is that of the oldest semantics.
-        refuses: Hyperparameter without meaning here -> why, a sentence.
+        refuses: Hyperparameter without meaning here -> why, a sentence; without classes, those of classes too.
         label_sets: A row has any number of labels: a list, or a text that `dataset.label_separator` takes apart.
         alternatives: Sets of roles of which the data has one, none of them required by itself; () where there is no
             choice. A spec chooses by the columns that it names, else the data by those that it has.
         max_new_tokens: The most tokens that a model writes where a spec says nothing of it.
+        classes: What has one class each: a row, a unit of a row (a word), or nothing.
+        augmentations: Names of augmentations; None: those of images for a task with images, else none.
     """
 
     name: str
@@ -73,6 +79,20 @@ class Task:
     label_sets: bool = False
     alternatives: tuple[tuple[str, ...], ...] = ()
     max_new_tokens: int = 64
+    classes: Literal["row", "unit"] | None = None
+    augmentations: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse the hyperparameters of classes where no classes are learned, and those of augmentations it lacks."""
+        refuses: dict[str, str] = {}
+        if self.classes is None:
+            refuses |= dict.fromkeys(("focal_gamma", "sampling"), NO_CLASSES)
+        if self.classes == "unit":
+            refuses["sampling"] = "has no meaning for words: a row has words of many classes; leave it out"
+        for name, augmentations in STRENGTHS.items():
+            if not set(augmentations) & set(self.augmentation_names):
+                refuses[name] = "has no meaning: it is for augmentations that this task does not have; leave it out"
+        object.__setattr__(self, "refuses", refuses | dict(self.refuses))
 
     def choices(self, named: Collection[str]) -> list[dict[str, str]]:
         """Return what the data may be: for each possible set of roles, role -> its default column.
@@ -98,6 +118,13 @@ class Task:
     def has_lengths(self) -> bool:
         """Whether its inputs have a length, which max_length cuts."""
         return "max_length" not in self.refuses
+
+    @property
+    def augmentation_names(self) -> tuple[str, ...]:
+        """Its augmentations; none but those listed, and for a task with images those that leave targets as they are."""
+        if self.augmentations is not None:
+            return self.augmentations
+        return IMAGES if any(role.reads == "image" for role in self.columns.values()) else ()
 
     @property
     def shown_baseline(self) -> Params:

@@ -5,6 +5,7 @@ Specs are validated by them; the code that trains a task is in the workers, unde
 
 from collections.abc import Mapping
 
+from luthier.studies.augmentations import MIXED_IMAGES, SOUNDS, TEXTS, WORDS
 from luthier.studies.hyperparameters import Params
 from luthier.studies.task import Metric, Role, Task
 
@@ -55,6 +56,8 @@ TASKS: Mapping[str, Task] = {
             name="text-classification",
             about="One label for a text or a pair of texts.",
             auto=("AutoModelForSequenceClassification",),
+            classes="row",
+            augmentations=TEXTS,
             columns={
                 "text": Role("text"),
                 "text_pair": Role("text_pair", required=False),
@@ -77,6 +80,8 @@ TASKS: Mapping[str, Task] = {
             name="token-classification",
             about="A tag for each word of a sentence, as for named entities.",
             auto=("AutoModelForTokenClassification",),
+            classes="unit",
+            augmentations=WORDS,
             columns={"tokens": Role("tokens", "words"), "label": Role("ner_tags", "target"), **_GROUP},
             metrics=(
                 Metric("entity_f1", True, "Micro F1 over whole entities, as seqeval and conlleval count them."),
@@ -92,6 +97,8 @@ TASKS: Mapping[str, Task] = {
             name="image-classification",
             about="One label for an image.",
             auto=("AutoModelForImageClassification",),
+            classes="row",
+            augmentations=MIXED_IMAGES,
             columns={"image": Role("image", "image"), "label": Role("label", "target"), **_GROUP},
             metrics=(
                 Metric("accuracy", True, "Fraction of examples labelled right.", binary=True),
@@ -106,6 +113,8 @@ TASKS: Mapping[str, Task] = {
             name="audio-classification",
             about="One label for a sound.",
             auto=("AutoModelForAudioClassification",),
+            classes="row",
+            augmentations=SOUNDS,
             columns={"audio": Role("audio", "audio"), "label": Role("label", "target"), **_GROUP},
             metrics=(
                 Metric("accuracy", True, "Fraction of examples labelled right.", binary=True),
@@ -155,6 +164,7 @@ TASKS: Mapping[str, Task] = {
             columns={**_TEXT, **_GROUP},
             metrics=_NUMBERS,
             baseline=_OF_TEXT,
+            augmentations=TEXTS,
             refuses=_NO_CLASSES,
         ),
         Task(
@@ -173,6 +183,7 @@ TASKS: Mapping[str, Task] = {
             columns={**_AUDIO, **_GROUP},
             metrics=_NUMBERS,
             baseline=_OF_AUDIO,
+            augmentations=SOUNDS,
             refuses=_NO_CLASSES | _ONE_POOLING,
         ),
         Task(
@@ -182,6 +193,7 @@ TASKS: Mapping[str, Task] = {
             columns={**_TEXT, **_GROUP},
             metrics=_LABEL_SETS,
             baseline=_OF_TEXT,
+            augmentations=TEXTS,
             label_sets=True,
         ),
         Task(
@@ -201,6 +213,7 @@ TASKS: Mapping[str, Task] = {
             columns={**_AUDIO, **_GROUP},
             metrics=_LABEL_SETS,
             baseline=_OF_AUDIO,
+            augmentations=SOUNDS,
             refuses=_ONE_POOLING,
             label_sets=True,
         ),

@@ -14,6 +14,7 @@ from luthier.service.schemas import ColumnView, HyperparameterView, MetricView, 
 from luthier.service.storage import damaged
 from luthier.service.storage.presence import LISTED_SECONDS
 from luthier.service.storage.tables import AssignmentRow, StudyRow, WorkerRow
+from luthier.studies.augmentations import AUGMENTATIONS
 from luthier.studies.hyperparameters import HYPERPARAMETERS
 from luthier.studies.protocol import AssignmentKind, TrialState
 from luthier.studies.task import Task
@@ -75,6 +76,7 @@ def task_views(tasks: Iterable[Task]) -> list[TaskView]:
             metrics=[MetricView(name=m.name, maximize=m.maximize, about=m.about) for m in task.metrics],
             baseline=task.shown_baseline,
             hyperparameters={name: h for name, h in hyperparameters.items() if name not in task.refuses},
+            augmentations={name: AUGMENTATIONS[name].about for name in ("none", *task.augmentation_names)},
         )
         for task in tasks
     ]

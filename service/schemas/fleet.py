@@ -87,6 +87,7 @@ class TaskView(BaseModel):
         metrics: the default objective first.
         baseline: the configuration of trial 0.
         hyperparameters: name -> hyperparameter.
+        augmentations: name -> what it does to a training input, one sentence.
     """
 
     name: str
@@ -95,3 +96,4 @@ class TaskView(BaseModel):
     metrics: list[MetricView]
     baseline: Params
     hyperparameters: dict[str, HyperparameterView]
+    augmentations: dict[str, str]

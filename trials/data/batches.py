@@ -18,18 +18,25 @@ BatchSize = int | Callable[[int], int]
 LEAST_POOLS = 4  # pools of an epoch, if there are as many batches: so small splits get new batches in every epoch too
 
 
-def training_batches(lengths: Sequence[int], batch_size: int, seed: int) -> list[list[int]]:
+def training_batches(
+    lengths: Sequence[int], batch_size: int, seed: int, classes: Sequence[int] | None = None
+) -> list[list[int]]:
     """Draw the batches of one epoch: every row once, rows of one batch of about the same length.
 
     Args:
         lengths: Each row's length.
         batch_size: Rows of a batch; the last of a pool may have fewer.
         seed: Another seed gives other batches.
+        classes: Each row's class, to draw as many rows of each class in place of every row; None: every row.
 
     Returns:
         Row numbers of ceil(rows / batch_size) batches, in random order.
     """
-    order = torch.randperm(len(lengths), generator=torch.Generator().manual_seed(seed)).tolist()
+    generator = torch.Generator().manual_seed(seed)
+    if classes is None:
+        order = torch.randperm(len(lengths), generator=generator).tolist()
+    else:
+        order = balanced_rows(classes, generator)
     batches: list[list[int]] = []
     pool_rows = max(1, min(POOL_BATCHES, len(order) // (LEAST_POOLS * batch_size))) * batch_size
     for start in range(0, len(order), pool_rows):
@@ -37,6 +44,29 @@ def training_batches(lengths: Sequence[int], batch_size: int, seed: int) -> list
         batches += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
     random.Random(seed).shuffle(batches)  # noqa: S311 - reproducible, not secret
     return batches
+
+
+def balanced_rows(classes: Sequence[int], generator: torch.Generator) -> list[int]:
+    """Draw as many rows as there are, equally many of each class (give or take one), in random order.
+
+    Of a class, no row is drawn again before all others are.
+
+    Args:
+        classes: Each row's class.
+        generator: What is drawn with.
+    """
+    labels = torch.as_tensor(classes)
+    occurring = torch.tensor(sorted(set(labels.tolist())))
+    quotas = torch.full((len(occurring),), len(classes) // len(occurring))
+    quotas[torch.randperm(len(occurring), generator=generator)[: len(classes) % len(occurring)]] += 1
+    drawn: list[torch.Tensor] = []
+    for label, quota in zip(occurring.tolist(), quotas.tolist(), strict=True):
+        rows = (labels == label).nonzero().flatten()
+        rounds = [rows[torch.randperm(len(rows), generator=generator)] for _ in range(-(-quota // len(rows)))]
+        drawn.append(torch.cat(rounds)[:quota])
+    together = torch.cat(drawn)
+    order: list[int] = together[torch.randperm(len(together), generator=generator)].tolist()
+    return order
 
 
 def evaluation_batches(lengths: Sequence[int], batch_size: BatchSize) -> list[list[int]]:

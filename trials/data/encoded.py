@@ -4,16 +4,50 @@ A task's `encode` makes them, the engine batches them, the prefix cache covers t
 every tensor is on the CPU. A row is one input of the model, a unit gets one answer, an example is a row of the data.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import torch
 
+from luthier.studies.hyperparameters import Params
 from luthier.studies.results import Batching
 
 Values = Sequence[Any] | torch.Tensor
 """One value per row: a list, or a tensor whose first dimension is the rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes(ABC):
+    """Random changes of a training batch, drawn before it is cut into pieces, so that pieces change nothing.
+
+    Attributes:
+        rate: How strong they are, from 0 to 1; each kind says of what it is a share.
+    """
+
+    rate: float = 0.1
+
+    @property
+    def tokens(self) -> frozenset[int]:
+        """Token ids that a changed batch may have and the split does not."""
+        return frozenset()
+
+    def tuned(self, params: Params) -> Self:
+        """Return them as strong as a configuration says."""
+        return replace(self, rate=float(params["augmentation_rate"]))
+
+    def sample(self, rows: Sequence[int]) -> Self:
+        """Return them for a split of some of the rows."""
+        return self
+
+    @abstractmethod
+    def draw(self, encoded: Any) -> "Encoded":
+        """Return a batch, changed at random by the generator of the module `random`, as a split without changes.
+
+        Args:
+            encoded: The batch's rows, and no others.
+        """
 
 
 @dataclass(frozen=True)
@@ -29,10 +63,11 @@ class Encoded:
         targets: Target name -> one value per row; only the task knows what they are.
         lengths: Length of each row, by which rows are batched: of its first input, if that is padded.
         longest: The largest of `lengths`, or of the split's that the rows were sampled from.
-        augmented: `collate` changes each row at random: its inputs differ in every epoch.
+        augmented: Rows are changed at random, by `collate` or by `changes`: inputs differ in every epoch.
         batching: How rows are put into batches.
         further_lengths: Input name -> length of each row of that input, for an input that is padded to a length of its
             own: `decoder_input_ids`. Inputs of the same lengths, as its mask, are not named.
+        changes: What is drawn for each training batch by `drawn`; None: nothing, or `collate` draws it.
     """
 
     columns: Mapping[str, Sequence[Any]]
@@ -43,6 +78,7 @@ class Encoded:
     augmented: bool = False
     batching: Batching = Batching.RIGHT
     further_lengths: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    changes: Changes | None = None
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -89,8 +125,27 @@ class Encoded:
         columns = {name: [values[i] for i in rows] for name, values in self.columns.items()}
         targets = {name: take(values, rows) for name, values in self.targets.items()}
         further = {name: [own[i] for i in rows] for name, own in self.further_lengths.items()}
+        changes = None if self.changes is None else self.changes.sample(rows)
         lengths = [self.lengths[i] for i in rows]
-        return replace(self, columns=columns, targets=targets, lengths=lengths, further_lengths=further)
+        return replace(
+            self, columns=columns, targets=targets, lengths=lengths, further_lengths=further, changes=changes
+        )
+
+    def tuned(self, params: Params) -> Self:
+        """Return the split with changes as strong as a configuration says."""
+        return self if self.changes is None else replace(self, changes=self.changes.tuned(params))
+
+    def drawn(self, rows: Sequence[int]) -> tuple["Encoded", Sequence[int]]:
+        """Return a split with a training batch, whose random changes are drawn, and the batch's row numbers in it.
+
+        Args:
+            rows: The batch, as row numbers of this split.
+        """
+        if self.changes is None:
+            return self, rows
+        batch = self.sample(rows)
+        assert batch.changes is not None
+        return batch.changes.draw(batch), range(len(rows))
 
 
 def take(values: Values, rows: Sequence[int]) -> Values:

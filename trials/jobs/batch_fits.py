@@ -7,7 +7,7 @@ measured: the longest examples, the fewest frozen blocks. The inspection calls `
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -178,7 +178,7 @@ def _step_bytes(probe: Probe, rows: list[int], held: int) -> float:
         return held + CPU_TRANSIENT * _kept_bytes(probe, rows)
     for _ in range(GPU_STEPS):
         probe.meter.reset()
-        probe.engine.gradient(probe.training, rows)
+        probe.engine.gradient(replace(probe.training, changes=None), rows)
         probe.optimizer.step()
     return probe.meter.measure()
 
@@ -195,7 +195,7 @@ def _kept_bytes(probe: Probe, rows: list[int]) -> int:
         for whole in (recomputed[:1], recomputed[-1:]) if recomputed else ([],):
             probe.engine.recomputed = [block for block in recomputed if block not in whole]
             with _saved_bytes(probe.model) as saved:
-                probe.engine.gradient(probe.training, rows)
+                probe.engine.gradient(replace(probe.training, changes=None), rows)
             most = max(most, sum(saved.values()))
     finally:
         probe.engine.recomputed = recomputed

@@ -90,11 +90,12 @@ def fit(trial: Trial) -> Finished:
     writing = Writing.at_evaluations(spec)
     began = time.perf_counter()
     reason: Reason | None = None
+    classes = trial.row_classes
 
     while progress.step < evaluations:
         epoch, part = divmod(progress.step, parts)
         if part == 0 or not batches:
-            batches = training_batches(trial.training.lengths, batch_size, derive(seed, f"epoch {epoch}"))
+            batches = training_batches(trial.training.lengths, batch_size, derive(seed, f"epoch {epoch}"), classes)
         seed_everything(derive(seed, f"step {progress.step}"))  # dropout
         first, end = evaluate_after[part : part + 2]
         started = time.perf_counter()

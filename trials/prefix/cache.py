@@ -72,7 +72,7 @@ class PrefixCache:
             return None
         fixed = {name: encoded for name, encoded in splits.items() if not encoded.augmented}
         if len(fixed) < len(splits):
-            context.log("trains from the pixels in every epoch: augmentation draws them anew")
+            context.log("computes every block of the training inputs in every epoch: augmentation draws them anew")
         parts: dict[int, tuple[CutPlan, ActivationRows]] = {}
         try:
             if not self.files.tiers:

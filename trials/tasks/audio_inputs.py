@@ -27,6 +27,7 @@ from luthier.trials.tasks.audio_usage import audio_usage
 from luthier.trials.tasks.base import RowTask
 from luthier.trials.tasks.export import Learned
 from luthier.trials.tasks.scoring import Batch
+from luthier.trials.tasks.sound_augmentation import augmented
 from luthier.trials.tasks.usage import Usage
 
 SHORTEST_SECONDS = 0.05  # a shorter sound is padded with silence: a spectrum needs a window of samples
@@ -64,6 +65,14 @@ class AudioInputs(RowTask[Learned]):
     def encode_exactly(self, pretrained: Pretrained, split: Split, max_length: int) -> Encoded:
         """Return the features as 32-bit floats, none of them padded to the length of others. Raises BadData."""
         return self._encoded(pretrained, split, max_length, exactly=True)
+
+    def encode_augmented(self, pretrained: Pretrained, split: Split, augmentation: str, max_length: int) -> Encoded:
+        """Return features as `encode` does, which are those of a changed sound in each batch. Raises BadData."""
+        encoded = self.encode(pretrained, split, max_length)
+        sounds = (self.given(pretrained, split, row, max_length) for row in range(len(split)))
+        return augmented(
+            encoded, sounds, extractor_of(pretrained), augmentation, lambda sound: _features(pretrained, sound)[1]
+        )
 
     def _encoded(self, pretrained: Pretrained, split: Split, max_length: int, exactly: bool) -> Encoded:
         extractor = extractor_of(pretrained)

@@ -144,15 +144,16 @@ class TaskCode(Scoring[Learned], Export[Learned]):
         """
         return self.encode(pretrained, split, max_length)
 
-    def encode_augmented(self, pretrained: Pretrained, split: Split, augmentation: str) -> Encoded:
-        """Turn training examples into inputs that `collate` changes at random each time.
+    def encode_augmented(self, pretrained: Pretrained, split: Split, augmentation: str, max_length: int) -> Encoded:
+        """Turn training examples into inputs that are changed at random in each batch, by `changes` or by `collate`.
 
-        A task without augmentations does not override this method; the spec then refuses every augmentation.
+        A task without augmentations does not override this method; its entry in `TASKS` names none.
 
         Args:
             pretrained: A model and its processor from `load`.
             split: The training examples.
-            augmentation: A name of the spec's `augmentation` other than "none".
+            augmentation: One of the task's names for the spec's `augmentation`.
+            max_length: As for `encode`.
 
         Returns:
             The encoded split with `augmented` true, on the CPU.
@@ -203,6 +204,14 @@ class TaskCode(Scoring[Learned], Export[Learned]):
     def writes(self, model: Any) -> bool:
         """Return whether the metrics of written texts need what `generate` returns; else the answers suffice."""
         return True
+
+    def row_classes(self, encoded: Encoded) -> Sequence[int] | None:
+        """Return the class of each row, for `sampling: balanced`; None for a task whose rows have none.
+
+        Args:
+            encoded: The training split.
+        """
+        return None
 
     def generate(self, model: Any, encoded: Encoded, rows: Sequence[int], generation: Generation) -> torch.Tensor:
         """Return the tokens that a model writes to some rows: (rows, at most `max_new_tokens`), whole, on any device.

@@ -16,6 +16,7 @@ from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.data.encoded import Encoded, Values, take
 from luthier.trials.model.pretrained import Head, Pretrained
 from luthier.trials.tasks.base import Loss, RowTask
+from luthier.trials.tasks.class_loss import OTHER, SHARE, ClassLoss
 from luthier.trials.tasks.metrics import LABEL, PREDICTED, class_statistics, classification_scores
 from luthier.trials.tasks.scoring import Batch, Constant, Reference, Tensors
 from luthier.trials.tasks.statistics import Statistics
@@ -42,20 +43,26 @@ class Classification(RowTask[ClassTargets]):
         return {"labels": torch.tensor(rows)}
 
     def collate_targets(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
-        """Return the class ids of some rows, (rows,), as `labels`."""
-        return {"labels": torch.as_tensor(take(encoded.targets["labels"], rows))}
+        """Return the class ids of some rows, (rows,), as `labels`; of mixed inputs both classes and the share."""
+        names = [name for name in ("labels", OTHER, SHARE) if name in encoded.targets]
+        return {name: torch.as_tensor(take(encoded.targets[name], rows)) for name in names}
+
+    def row_classes(self, encoded: Encoded) -> Sequence[int] | None:
+        """Return the class id of each row."""
+        classes: list[int] = torch.as_tensor(encoded.targets["labels"]).tolist()
+        return classes
 
     def counted(self, outputs: Tensors, targets: Tensors) -> torch.Tensor:
         """Return the logits of the units, (units, classes)."""
         return outputs["logits"]
 
     def loss(self, pretrained: Pretrained, targets: ClassTargets, training: Encoded, params: Params) -> Loss:
-        """Return the cross-entropy, with the configuration's class weights and label smoothing."""
+        """Return the cross-entropy or focal loss, with the configuration's class weights and label smoothing."""
         labels = torch.as_tensor(list(targets.class_ids(training.targets["labels"])))
         weights = class_weights(labels, len(targets.names), params)
         if weights is not None:
             weights = weights.to(pretrained.model.device)
-        return CrossEntropy(self, weights, float(params["label_smoothing"]))
+        return ClassLoss(self.counted, weights, float(params["label_smoothing"]), float(params["focal_gamma"]))
 
     def answers(self, outputs: Tensors, targets: Tensors) -> Batch:
         """Return the logits of the units, float32, and their labels."""
@@ -106,34 +113,6 @@ class Classification(RowTask[ClassTargets]):
     def said(self, statistics: Statistics, encoded: Encoded, targets: ClassTargets) -> Iterable[str]:
         """Return the label that is predicted for each unit."""
         return (targets.names[label] for label in statistics.units[PREDICTED].tolist())
-
-
-class CrossEntropy(Loss):
-    """The cross-entropy of the units' classes.
-
-    Args:
-        task: Picks the units' logits.
-        weights: (classes,) loss weight of each class, on the model's device; None: all alike.
-        smoothing: Share of the target probability that is spread over all classes (label smoothing).
-    """
-
-    def __init__(self, task: Classification, weights: torch.Tensor | None, smoothing: float) -> None:
-        self._task = task
-        self._weights = weights
-        self._smoothing = smoothing
-
-    def weight(self, targets: Tensors) -> float | torch.Tensor:
-        """Return the sum of the units' weights."""
-        labels = targets["labels"]
-        return len(labels) if self._weights is None else self._weights[labels.to(self._weights.device)].sum()
-
-    def total(self, outputs: Tensors, targets: Tensors) -> torch.Tensor:
-        """Return the weighted sum of the units' losses, ()."""
-        logits = self._task.counted(outputs, targets).float()  # (units, classes)
-        labels = targets["labels"].to(logits.device, non_blocking=True)
-        return functional.cross_entropy(
-            logits, labels, weight=self._weights, label_smoothing=self._smoothing, reduction="sum"
-        )
 
 
 def class_weights(labels: torch.Tensor, classes: int, params: Mapping[str, object]) -> torch.Tensor | None:

@@ -8,6 +8,7 @@ import numpy
 import torch
 from PIL import Image
 
+from luthier.trials.data.augmentation import augment
 from luthier.trials.data.encoded import Encoded
 
 
@@ -42,6 +43,12 @@ class AugmentedImages(EncodedImages):
     augmentation: str
     size: tuple[int, int]
     resample: int
+
+    def pixels(self, rows: Sequence[int]) -> torch.Tensor:
+        """Return changed copies of some images, drawn at random: (rows, 3, height, width), uint8."""
+        images = (Image.fromarray(self.columns["image"][i]) for i in rows)
+        changed = [augment(image, self.augmentation, self.size, self.resample) for image in images]
+        return torch.from_numpy(numpy.stack([numpy.asarray(image) for image in changed])).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True, kw_only=True)

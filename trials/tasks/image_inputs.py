@@ -17,7 +17,6 @@ from PIL import Image
 
 from luthier.studies.strategy import Generation
 from luthier.studies.text import one_line
-from luthier.trials.data.augmentation import augment
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.media import named, read_image
 from luthier.trials.data.splits import Split
@@ -35,6 +34,7 @@ from luthier.trials.tasks.encoded_images import (
     processed,
 )
 from luthier.trials.tasks.export import Learned
+from luthier.trials.tasks.image_mixing import mixing
 from luthier.trials.tasks.scoring import Batch
 from luthier.trials.tasks.usage import Usage, call
 
@@ -123,7 +123,9 @@ class ImageInputs(RowTask[Learned]):
             processor=pretrained.processor,
         )
 
-    def encode_augmented(self, pretrained: Pretrained, split: Split, augmentation: str) -> AugmentedImages:
+    def encode_augmented(
+        self, pretrained: Pretrained, split: Split, augmentation: str, max_length: int
+    ) -> AugmentedImages:
         """Return images as bytes, larger than the model's input where the file allows, to cut from at random.
 
         Raises:
@@ -151,6 +153,7 @@ class ImageInputs(RowTask[Learned]):
             factor=factor,
             offset=offset,
             augmentation=augmentation,
+            changes=mixing(augmentation),
             size=(width, height),
             resample=int(getattr(processor, "resample", None) or Image.Resampling.BILINEAR),
         )
@@ -163,9 +166,8 @@ class ImageInputs(RowTask[Learned]):
             return {"pixel_values": torch.stack([processed(encoded.processor, image) for image in decoded])}
         assert isinstance(encoded, EncodedImages)
         if isinstance(encoded, AugmentedImages):
-            images = (Image.fromarray(encoded.columns["image"][i]) for i in rows)
-            changed = [augment(image, encoded.augmentation, encoded.size, encoded.resample) for image in images]
-            return {"pixel_values": encoded.coloured([numpy.asarray(image) for image in changed])}
+            pixels = encoded.pixels(rows)
+            return {"pixel_values": pixels.float().mul_(encoded.factor).add_(encoded.offset).contiguous()}
         pixels = torch.stack([encoded.columns["pixel_values"][i] for i in rows])
         return {"pixel_values": pixels.float().mul_(encoded.factor).add_(encoded.offset).contiguous()}
 

@@ -75,9 +75,11 @@ class ImageSegmentation(ImageInputs[MaskTargets]):
             masks[i] = torch.from_numpy(_resized(mask, i, (width, height)))
         return replace(encoded, targets={"masks": masks})
 
-    def encode_augmented(self, pretrained: Pretrained, split: Split, augmentation: str) -> AugmentedImages:
+    def encode_augmented(
+        self, pretrained: Pretrained, split: Split, augmentation: str, max_length: int
+    ) -> AugmentedImages:
         """Return images as bytes, and masks of the same sizes, to cut from both at random. Raises BadData."""
-        encoded = super().encode_augmented(pretrained, split, augmentation)
+        encoded = super().encode_augmented(pretrained, split, augmentation, max_length)
         sizes = [image.shape[:2] for image in encoded.columns["image"]]
         masks = [_resized(mask, i, (w, h)) for i, (mask, (h, w)) in enumerate(zip(split.targets, sizes, strict=True))]
         return replace(encoded, targets={"masks": masks})

@@ -13,6 +13,7 @@ from luthier.trials.tasks import text
 from luthier.trials.tasks.base import RowTask
 from luthier.trials.tasks.export import Learned
 from luthier.trials.tasks.scoring import Batch
+from luthier.trials.tasks.text_augmentation import augmented
 from luthier.trials.tasks.text_lengths import measure_texts
 from luthier.trials.tasks.token_rows import TokenRows, batches, beginnings
 from luthier.trials.tasks.usage import Usage, call
@@ -51,6 +52,10 @@ class TextInputs(RowTask[Learned]):
             lengths=lengths,
             longest=max(lengths),
         )
+
+    def encode_augmented(self, pretrained: Pretrained, split: Split, augmentation: str, max_length: int) -> Encoded:
+        """Return token ids as `encode` does, of which each batch leaves out or masks some. Raises BadData."""
+        return augmented(self.encode(pretrained, split, max_length), pretrained, augmentation)
 
     def input_lengths(self, pretrained: Pretrained, split: Split, poll: Callable[[], None]) -> InputLengths:
         """Measure the texts, or pairs of texts, in tokens."""

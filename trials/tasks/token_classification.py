@@ -25,6 +25,7 @@ from luthier.trials.tasks.classification import Classification
 from luthier.trials.tasks.metrics import LABEL, PREDICTED, classification_scores, entity_counts, entity_f1
 from luthier.trials.tasks.scoring import Batch, Tensors
 from luthier.trials.tasks.statistics import Statistics
+from luthier.trials.tasks.text_augmentation import augmented
 from luthier.trials.tasks.text_lengths import measure_texts
 from luthier.trials.tasks.token_rows import TokenRows, batches
 from luthier.trials.tasks.usage import HERE, Usage, source, tag_words
@@ -115,6 +116,12 @@ class TokenClassification(Classification):
             sentence_offsets=_offsets(sentences),
         )
 
+    def encode_augmented(
+        self, pretrained: Pretrained, split: Split, augmentation: str, max_length: int
+    ) -> EncodedSentences:
+        """Return token ids as `encode` does, of which each batch masks some. Raises BadData."""
+        return augmented(self.encode(pretrained, split, max_length), pretrained, augmentation)
+
     def input_lengths(self, pretrained: Pretrained, split: Split, poll: Callable[[], None]) -> InputLengths:
         """Measure the sentences in tokens."""
         rows = measured_rows(len(split))
@@ -134,6 +141,9 @@ class TokenClassification(Classification):
             "rows": torch.tensor([row for row, i in enumerate(rows) for _ in positions[i]]),
             "positions": torch.tensor([start + n for i, start in zip(rows, starts, strict=True) for n in positions[i]]),
         }
+
+    def row_classes(self, encoded: Encoded) -> None:
+        """Return None: a row has words of many classes."""
 
     def counted(self, outputs: Tensors, targets: Tensors) -> torch.Tensor:
         """Return the logits of the words' first tokens, (words, classes)."""

@@ -92,6 +92,7 @@ def compact_embeddings(model: Any, splits: Iterable[Encoded], params: Params) ->
     for encoded in splits:
         token_ids |= {int(encoded.padding["input_ids"])}
         token_ids.update(*encoded.columns["input_ids"])
+        token_ids |= frozenset() if encoded.changes is None else encoded.changes.tokens
     if len(token_ids) > (1 - LEAST_SAVED) * embedding.num_embeddings:
         return None
     return CompactEmbedding(embedding, names[0], torch.tensor(sorted(token_ids), device=embedding.weight.device))

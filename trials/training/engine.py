@@ -161,6 +161,7 @@ class Engine:
             torch.OutOfMemoryError: A single example does not fit.
         """
         assert self._loss is not None
+        encoded, batch = encoded.drawn(batch)
         drawn = self._task.collate_augmented(encoded, batch) if encoded.augmented else None  # once for all pieces
         weight = self._loss.weight(self._task.collate_targets(encoded, batch) if drawn is None else drawn[1])
 

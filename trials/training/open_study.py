@@ -144,8 +144,9 @@ class OpenStudy:
         """Encode a split, and check that the model has an embedding for each of its tokens."""
         examples = self.data.splits[split]
         if augmentation != "none":
-            return self.task.encode_augmented(self.pretrained, examples, augmentation)
-        encoded = self.task.encode(self.pretrained, examples, max_length)
+            encoded = self.task.encode_augmented(self.pretrained, examples, augmentation, max_length)
+        else:
+            encoded = self.task.encode(self.pretrained, examples, max_length)
         tables = self.pretrained.table_sizes
         check_ids(self.pretrained.processor, encoded.columns, tables, self.name, split, len(examples))
         return encoded

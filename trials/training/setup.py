@@ -6,7 +6,7 @@ No loop is in here.
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -66,6 +66,13 @@ class Trial:
     def steps_per_epoch(self) -> int:
         """Optimizer steps, one a batch."""
         return steps_per_epoch(self.training, self.assignment.params)
+
+    @property
+    def row_classes(self) -> Sequence[int] | None:
+        """The class of each training row where as many rows of each class are drawn; None: an epoch has every row."""
+        if self.assignment.params["sampling"] == "shuffled":
+            return None
+        return self.study.task.row_classes(self.training)
 
 
 @dataclass(frozen=True)
@@ -166,7 +173,7 @@ def open_trial(assignment: Assignment, session: Session, cache: ModelCache) -> I
     model, backbone = prepare(study, params, assignment.seed, assignment.spec.quantization)
     if params["strategy"] == "lora":
         session.log(lora.described(study.pretrained, params))
-    training = study.encoded("train", int(params["max_length"]))
+    training = study.encoded("train", int(params["max_length"])).tuned(params)
     validation = study.encoded("validation", int(params["max_length"]))
     with contextlib.ExitStack() as stack:
         # A model may write tokens that no example has.
@@ -247,7 +254,7 @@ def set_up_probe(
         BadData: The configuration has adapters, and peft is not installed.
     """
     model, backbone = prepare(study, params, assignment.seed, assignment.spec.quantization)
-    training = study.encoded("train", int(params["max_length"]))
+    training = study.encoded("train", int(params["max_length"])).tuned(params)
     engine = Engine(model, study.task, micro_batch, study.loss(training, params), assignment.spec.precision)
     engine.settle_precision(study, training, log)
     recompute_blocks(engine, backbone, assignment.spec, params)

@@ -69,8 +69,9 @@ def test_tasks_tell_every_default(house: Running) -> None:
     assert task["metrics"][0]["name"] == "accuracy"
     assert task["columns"]["text"] == {"default": "text", "required": True}
     assert {name: h["default"] for name, h in task["hyperparameters"].items()} == {
-        name: h.shown_default for name, h in HYPERPARAMETERS.items()
+        name: h.shown_default for name, h in HYPERPARAMETERS.items() if name != "mixup_alpha"
     }
+    assert list(task["augmentations"]) == ["none", "token_dropout", "masking"]
     for name, shown in tasks.items():
         lengths = name != "image-classification"
         assert shown["baseline"].get("max_length") == ("auto" if lengths else None)

@@ -21,7 +21,7 @@ task = ImageClassification()
 def _augmented(kind: str) -> Any:
     pretrained = with_processor(PROCESSORS["the shorter side, then a crop"])
     items = [encoded_bytes(picture(size=size)) for size in ((50, 40), (31, 90), (400, 300), (2, 1))]
-    return task.encode_augmented(pretrained, split_of(*items), kind)
+    return task.encode_augmented(pretrained, split_of(*items), kind, 0)
 
 
 @pytest.mark.parametrize("kind", ["standard", "trivial"])

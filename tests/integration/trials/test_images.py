@@ -113,7 +113,7 @@ def test_what_is_no_image_is_refused_by_name(content: bytes, said: str, tmp_path
     for item, name in ((path, str(path)), (content, "The image of example 2")):
         for encode in (
             lambda s: task.encode(processor, s, 1),
-            lambda s: task.encode_augmented(processor, s, "standard"),
+            lambda s: task.encode_augmented(processor, s, "standard", 0),
         ):
             with pytest.raises(BadData, match=said) as caught:
                 encode(split_of(good, item))

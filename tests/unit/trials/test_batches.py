@@ -1,5 +1,6 @@
 """The pieces that a batch is cut into, by what may go through the model together."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,27 @@ def test_batches_of_equal_lengths_hold_every_row_once_and_no_padding() -> None:
         assert sorted(row for piece in cut for row in piece) == list(range(97))
         assert all(0 not in text.collate(split, piece)["input_ids"] for piece in cut)
         assert len(cut) < 97
+
+
+def test_balanced_batches_have_as_many_rows_of_each_class() -> None:
+    classes = [0] * 70 + [1] * 25 + [3] * 5  # no row has class 2
+    lengths = [1 + i % 9 for i in range(100)]
+    epochs = [training_batches(lengths, 8, seed, classes) for seed in (1, 1, 2)]
+    assert epochs[0] == epochs[1] != epochs[2]
+    for batches in epochs:
+        rows = [row for batch in batches for row in batch]
+        assert [len(rows), len(batches)] == [100, len(training_batches(lengths, 8, 1))]
+        times = Counter(rows)
+        assert sorted(sum(times[i] for i in range(100) if classes[i] == label) for label in (0, 1, 3)) == [33, 33, 34]
+        assert max(times[i] for i in range(70)) == 1, "a frequent class is drawn without repetition"
+        assert {times[i] for i in range(70, 95)} <= {1, 2}
+        assert {times[i] for i in range(95, 100)} <= {6, 7}
+    left_out = [set(range(70)) - {row for batch in batches for row in batch} for batches in epochs[1:]]
+    assert left_out[0] != left_out[1], "other rows are left out in another epoch"
+
+
+def test_without_classes_batches_are_as_they_were() -> None:
+    assert training_batches([3, 1, 2, 5, 4, 9, 8], 2, 5) == [[1, 0], [2, 4], [3], [6, 5]]
 
 
 def test_padding_is_on_the_side_that_is_asked_for() -> None:
