@@ -13,9 +13,13 @@ _NO_LENGTH = {
     "max_length": "has no meaning for images: the model's own processor resizes them; leave it out",
     **_ONE_POOLING,
 }
-_NO_CLASSES = {
+_ONLY_NUMBERS = {
     "label_smoothing": "has no meaning: numbers are learned, no classes; leave it out",
     "class_weighting": "has no meaning: numbers are learned, no classes; leave it out",
+}
+_ONLY_TEXTS = {
+    "class_weighting": "has no meaning where texts are learned: there are no classes; leave it out",
+    **_ONE_POOLING,
 }
 _NUMBERS = (
     Metric("pearson", True, "Pearson's correlation; undefined where all answers, or all numbers, are the same."),
@@ -43,7 +47,6 @@ _OF_AUDIO: Params = {
     "max_length": 5000,  # milliseconds
 }
 _GROUP = {"group": Role("group", "group", required=False)}  # rows with the same value stay on one side of every split
-_NO_CLASSES = {"class_weighting": "has no meaning where texts are learned: there are no classes; leave it out"}
 
 TASKS: Mapping[str, Task] = {
     task.name: task
@@ -152,7 +155,7 @@ TASKS: Mapping[str, Task] = {
             columns={**_TEXT, **_GROUP},
             metrics=_NUMBERS,
             baseline=_OF_TEXT,
-            refuses=_NO_CLASSES,
+            refuses=_ONLY_NUMBERS,
         ),
         Task(
             name="image-regression",
@@ -161,7 +164,7 @@ TASKS: Mapping[str, Task] = {
             columns={**_IMAGE, **_GROUP},
             metrics=_NUMBERS,
             baseline=_OF_IMAGE,
-            refuses=_NO_CLASSES | _NO_LENGTH,
+            refuses=_ONLY_NUMBERS | _NO_LENGTH,
         ),
         Task(
             name="audio-regression",
@@ -170,7 +173,7 @@ TASKS: Mapping[str, Task] = {
             columns={**_AUDIO, **_GROUP},
             metrics=_NUMBERS,
             baseline=_OF_AUDIO,
-            refuses=_NO_CLASSES | _ONE_POOLING,
+            refuses=_ONLY_NUMBERS | _ONE_POOLING,
         ),
         Task(
             name="text-multilabel-classification",
@@ -227,7 +230,7 @@ TASKS: Mapping[str, Task] = {
             ),
             # Common for full fine-tuning of language models of up to some billion parameters (as in Alpaca, 2023).
             baseline={"learning_rate": 2e-5, "batch_size": 16, "epochs": 3, "weight_decay": 0.0, "freeze_depth": 0},
-            refuses=_NO_CLASSES,
+            refuses=_ONLY_TEXTS,
         ),
         Task(
             name="text2text-generation",
@@ -251,7 +254,7 @@ TASKS: Mapping[str, Task] = {
             ),
             # The middle of what Raffel et al. 2020 and Lewis et al. 2020 fine-tune with, as AdamW steps.
             baseline={"learning_rate": 1e-4, "batch_size": 16, "epochs": 3, "weight_decay": 0.01, "freeze_depth": 0},
-            refuses=_NO_CLASSES,
+            refuses=_ONLY_TEXTS,
         ),
         Task(
             name="automatic-speech-recognition",
@@ -270,6 +273,7 @@ TASKS: Mapping[str, Task] = {
                 "divide long recordings",
                 "label_smoothing": "has no meaning here: the CTC loss has none; leave it out",
                 "class_weighting": "has no meaning here: nothing is classified; leave it out",
+                **_ONE_POOLING,
             },
             max_new_tokens=224,
         ),
