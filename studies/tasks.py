@@ -22,7 +22,12 @@ _ONLY_TEXTS = {
     **_ONE_POOLING,
 }
 _NUMBERS = (
-    Metric("pearson", True, "Pearson's correlation; undefined where all answers, or all numbers, are the same."),
+    Metric(
+        "pearson",
+        True,
+        "Pearson's correlation; undefined where all answers, or all numbers, are the same.",
+        needs="of different numbers",
+    ),
     Metric("spearman", True, "Spearman's rank correlation; undefined where all answers, or all numbers, are the same."),
     Metric("mse", False, "Mean squared error, in the data's units squared."),
     Metric("mae", False, "Mean absolute error, in the data's units."),
@@ -79,7 +84,12 @@ TASKS: Mapping[str, Task] = {
             auto=("AutoModelForTokenClassification",),
             columns={"tokens": Role("tokens", "words"), "label": Role("ner_tags", "target"), **_GROUP},
             metrics=(
-                Metric("entity_f1", True, "Micro F1 over whole entities, as seqeval and conlleval count them."),
+                Metric(
+                    "entity_f1",
+                    True,
+                    "Micro F1 over whole entities, as seqeval and conlleval count them.",
+                    needs="of all labels and entities",
+                ),
                 Metric("token_accuracy", True, "Fraction of words tagged right.", binary=True),
                 Metric("macro_f1", True, "Unweighted mean of the tags' F1 scores."),
                 Metric("loss", False, "Mean cross-entropy, without label smoothing or class weights."),
@@ -137,7 +147,12 @@ TASKS: Mapping[str, Task] = {
             metrics=(
                 Metric("f1", True, "Mean F1 of the answers' words, as the official SQuAD script counts them."),
                 Metric("exact_match", True, "Fraction of questions answered right, by the same script.", binary=True),
-                Metric("no_answer_accuracy", True, "Fraction of the questions without an answer that get none."),
+                Metric(
+                    "no_answer_accuracy",
+                    True,
+                    "Fraction of the questions without an answer that get none.",
+                    needs="with and without an answer",
+                ),
                 Metric("loss", False, "Mean cross-entropy of the answers' first and last tokens."),
             ),
             # As run_qa.py of transformers has it for SQuAD, with a somewhat larger batch.
