@@ -24,6 +24,8 @@ class Metric:
         binary: It is the share of units (examples, or words of them) that are right, and each is right or wrong.
         generated: It is of texts that the model writes, token by token, which costs more than a pass: it is measured
             on the winner, and at each evaluation only where it is the objective.
+        needs: The rows that a split of the task's data needs, so that this metric tells good answers from bad ones, as
+            the end of "rows ..."; "": of all labels.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Metric:
     about: str
     binary: bool = False
     generated: bool = False
+    needs: str = ""
 
 
 @dataclass(frozen=True)

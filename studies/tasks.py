@@ -14,12 +14,21 @@ _NO_LENGTH = {
     "max_length": "has no meaning for images: the model's own processor resizes them; leave it out",
     **_ONE_POOLING,
 }
-_NO_CLASSES = {
+_ONLY_NUMBERS = {
     "label_smoothing": "has no meaning: numbers are learned, no classes; leave it out",
     "class_weighting": "has no meaning: numbers are learned, no classes; leave it out",
 }
+_ONLY_TEXTS = {
+    "class_weighting": "has no meaning where texts are learned: there are no classes; leave it out",
+    **_ONE_POOLING,
+}
 _NUMBERS = (
-    Metric("pearson", True, "Pearson's correlation; undefined where all answers, or all numbers, are the same."),
+    Metric(
+        "pearson",
+        True,
+        "Pearson's correlation; undefined where all answers, or all numbers, are the same.",
+        needs="of different numbers",
+    ),
     Metric("spearman", True, "Spearman's rank correlation; undefined where all answers, or all numbers, are the same."),
     Metric("mse", False, "Mean squared error, in the data's units squared."),
     Metric("mae", False, "Mean absolute error, in the data's units."),
@@ -44,10 +53,6 @@ _OF_AUDIO: Params = {
     "max_length": 5000,  # milliseconds
 }
 _GROUP = {"group": Role("group", "group", required=False)}  # rows with the same value stay on one side of every split
-_WRITTEN = {
-    "class_weighting": "has no meaning where texts are learned: there are no classes; leave it out",
-    **_ONE_POOLING,
-}
 
 TASKS: Mapping[str, Task] = {
     task.name: task
@@ -84,7 +89,12 @@ TASKS: Mapping[str, Task] = {
             augmentations=WORDS,
             columns={"tokens": Role("tokens", "words"), "label": Role("ner_tags", "target"), **_GROUP},
             metrics=(
-                Metric("entity_f1", True, "Micro F1 over whole entities, as seqeval and conlleval count them."),
+                Metric(
+                    "entity_f1",
+                    True,
+                    "Micro F1 over whole entities, as seqeval and conlleval count them.",
+                    needs="of all labels and entities",
+                ),
                 Metric("token_accuracy", True, "Fraction of words tagged right.", binary=True),
                 Metric("macro_f1", True, "Unweighted mean of the tags' F1 scores."),
                 Metric("loss", False, "Mean cross-entropy, without label smoothing or class weights."),
@@ -146,7 +156,12 @@ TASKS: Mapping[str, Task] = {
             metrics=(
                 Metric("f1", True, "Mean F1 of the answers' words, as the official SQuAD script counts them."),
                 Metric("exact_match", True, "Fraction of questions answered right, by the same script.", binary=True),
-                Metric("no_answer_accuracy", True, "Fraction of the questions without an answer that get none."),
+                Metric(
+                    "no_answer_accuracy",
+                    True,
+                    "Fraction of the questions without an answer that get none.",
+                    needs="with and without an answer",
+                ),
                 Metric("loss", False, "Mean cross-entropy of the answers' first and last tokens."),
             ),
             # As run_qa.py of transformers has it for SQuAD, with a somewhat larger batch.
@@ -165,7 +180,7 @@ TASKS: Mapping[str, Task] = {
             metrics=_NUMBERS,
             baseline=_OF_TEXT,
             augmentations=TEXTS,
-            refuses=_NO_CLASSES,
+            refuses=_ONLY_NUMBERS,
         ),
         Task(
             name="image-regression",
@@ -174,7 +189,7 @@ TASKS: Mapping[str, Task] = {
             columns={**_IMAGE, **_GROUP},
             metrics=_NUMBERS,
             baseline=_OF_IMAGE,
-            refuses=_NO_CLASSES | _NO_LENGTH,
+            refuses=_ONLY_NUMBERS | _NO_LENGTH,
         ),
         Task(
             name="audio-regression",
@@ -184,7 +199,7 @@ TASKS: Mapping[str, Task] = {
             metrics=_NUMBERS,
             baseline=_OF_AUDIO,
             augmentations=SOUNDS,
-            refuses=_NO_CLASSES | _ONE_POOLING,
+            refuses=_ONLY_NUMBERS | _ONE_POOLING,
         ),
         Task(
             name="text-multilabel-classification",
@@ -243,7 +258,7 @@ TASKS: Mapping[str, Task] = {
             ),
             # Common for full fine-tuning of language models of up to some billion parameters (as in Alpaca, 2023).
             baseline={"learning_rate": 2e-5, "batch_size": 16, "epochs": 3, "weight_decay": 0.0, "freeze_depth": 0},
-            refuses=_WRITTEN,
+            refuses=_ONLY_TEXTS,
         ),
         Task(
             name="text2text-generation",
@@ -267,7 +282,7 @@ TASKS: Mapping[str, Task] = {
             ),
             # The middle of what Raffel et al. 2020 and Lewis et al. 2020 fine-tune with, as AdamW steps.
             baseline={"learning_rate": 1e-4, "batch_size": 16, "epochs": 3, "weight_decay": 0.01, "freeze_depth": 0},
-            refuses=_WRITTEN,
+            refuses=_ONLY_TEXTS,
         ),
         Task(
             name="automatic-speech-recognition",
@@ -286,6 +301,7 @@ TASKS: Mapping[str, Task] = {
                 "divide long recordings",
                 "label_smoothing": "has no meaning here: the CTC loss has none; leave it out",
                 "class_weighting": "has no meaning here: nothing is classified; leave it out",
+                **_ONE_POOLING,
             },
             max_new_tokens=224,
         ),

@@ -5,7 +5,7 @@ except paths, which are resolved, and groups, which become text.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from luthier.studies.findings import Finding, warning
@@ -80,22 +80,21 @@ def read_groups(table: Table, column: str) -> list[str]:
     return [str(value) for value in values]
 
 
-_TEXT_ROLES = ("text", "text_pair", "question", "context", "prompt", "source")
 PLACEHOLDERS = "texts-that-stand-for-none"
 """Code of the finding on such texts."""
 _PLACEHOLDERS = frozenset({"nan", "NaN", "null", "NULL", "None", "<NA>", "N/A", "n/a", "NA", "undefined", "[deleted]"})
 
 
-def text_findings(tables: Mapping[str, Table], roles: Mapping[str, str]) -> list[Finding]:
+def text_findings(tables: Mapping[str, Table], columns: Sequence[str]) -> list[Finding]:
     """Return a finding for each column with texts that stand for no text, as libraries write them.
 
     Args:
         tables: Split -> its table, whose texts are checked.
-        roles: Role -> column.
+        columns: Those whose values are texts.
     """
     found = []
     for table in tables.values():
-        for column in (roles[role] for role in _TEXT_ROLES if role in roles):
+        for column in columns:
             values = table.columns[column]
             rows = [i for i, text in enumerate(values) if text in _PLACEHOLDERS]
             if rows:

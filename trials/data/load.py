@@ -123,7 +123,7 @@ def load_data(
     targets.check_training(splits["train"].targets, tables["train"])
     targets = targets.trained_on(splits["train"].targets)
     if verify:
-        findings += text_findings(tables, roles)
+        findings += text_findings(tables, [column for role, column in roles.items() if reads[role] == "text"])
         findings += repeat_findings(given, tables, rows, first, targets) if first else ()
         declared = any(column in tables["train"].class_names for column in learned.values())
         findings += targets.findings({name: split.targets for name, split in splits.items()}, declared)

@@ -5,29 +5,23 @@ labels"). Nothing is changed: a doubt is a reason to look.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 
 from luthier.studies.findings import Finding, warning
 from luthier.trials.data.class_targets import ClassTargets
-from luthier.trials.jobs.linear_probe import Features, features, held_out_probabilities
+from luthier.trials.data.excerpts import excerpt
+from luthier.trials.jobs.linear_probe import Features, held_out_probabilities, training_features
 from luthier.trials.training.open_study import OpenStudy
 
-MOST_ROWS = {"cuda": 10_000, "cpu": 1_000}
-"""Training rows that are probed, spread evenly, by the kind of device."""
 LEAST_ROWS = 100
 LEAST_OF_CLASS = 10
 """Rows of a label below which nothing is said of it."""
 LEAST_GAIN = 0.5
 """Share of the constant answer's errors that the probe must not make, so that its doubts count."""
-SHOWN = 10
-
-
-def probed_rows(study: OpenStudy) -> list[int]:
-    """Return the numbers of the training rows that are probed."""
-    count = len(study.data.splits["train"])
-    most = min(count, MOST_ROWS[study.pretrained.model.device.type])
-    return [i * count // most for i in range(most)]
+SHOWN, TOLD = 10, 3
+"""Rows that the finding lists, and of them in its text."""
 
 
 def doubt_findings(study: OpenStudy, max_length: int, poll: Callable[[], None]) -> list[Finding]:
@@ -45,15 +39,29 @@ def doubt_findings(study: OpenStudy, max_length: int, poll: Callable[[], None]) 
         or len(targets.names) > len(split) // LEAST_OF_CLASS
     ):
         return []
-    rows = probed_rows(study)
-    encoded = study.task.encode(study.pretrained, split.take(rows), max_length).batched(study.batching)
-    found = features(study, encoded, range(len(rows)), poll)
+    rows, found = training_features(study, max_length, poll)
+    if not found:
+        return []
     labels = torch.tensor([split.targets[row] for row in rows])
-    return _finding(found, labels, rows, targets.names)
+    return _finding(found, labels, rows, targets.names, partial(excerpt, split))
 
 
-def _finding(found: Features, labels: torch.Tensor, rows: Sequence[int], names: Sequence[str]) -> list[Finding]:
-    """Return the finding on the probed rows, by the features that predict their labels best."""
+def _finding(
+    found: Features,
+    labels: torch.Tensor,
+    rows: Sequence[int],
+    names: Sequence[str],
+    excerpt_of: Callable[[int], str],
+) -> list[Finding]:
+    """Return the finding on the probed rows, by the features that predict their labels best.
+
+    Args:
+        found: The rows' features.
+        labels: (rows,) class ids.
+        rows: Their numbers in the training split.
+        names: Of the classes.
+        excerpt_of: Row number -> by what people find the row again.
+    """
     probabilities = max(
         (held_out_probabilities(values, labels, len(names)) for values in found.values()),
         key=lambda p: float((p.argmax(1) == labels).double().mean()),
@@ -67,15 +75,21 @@ def _finding(found: Features, labels: torch.Tensor, rows: Sequence[int], names: 
         return []
     guesses = probabilities.argmax(1).tolist()
     shown = [
-        f"training row {rows[i] + 1}: {names[int(labels[i])]}, perhaps {names[guesses[i]]}"
+        f"{_place(rows[i], excerpt_of)}: {names[int(labels[i])]}, perhaps {names[guesses[i]]}"
         for i in doubtful[:SHOWN].tolist()
     ]
     text = (
         f"{len(doubtful):,} of {len(rows):,} training rows have a doubtful label: a linear probe on the model's "
-        f"features of the other rows, which is right on {right:.0%}, is sure of another one: {'; '.join(shown)}."
+        f"features of the other rows, which is right on {right:.0%}, is sure of another one: {'; '.join(shown[:TOLD])}."
     )
     cure = "Look at them, the most doubtful first; correct those that are wrong."
     return [warning("doubtful-labels", text, cure, len(doubtful), shown)]
+
+
+def _place(row: int, excerpt_of: Callable[[int], str]) -> str:
+    """Return the number of a training row, from 1, and the start of its input."""
+    start = excerpt_of(row)
+    return f"training row {row + 1} ({start})" if start else f"training row {row + 1}"
 
 
 def confident_errors(probabilities: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

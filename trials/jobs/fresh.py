@@ -55,7 +55,7 @@ def _use(model_folder: str, request: dict[str, Any], arrays: Path) -> dict[str, 
     import torch
     import transformers
 
-    from luthier.trials.tasks.usage import FUNCTIONS
+    from luthier.trials.tasks.usage import referred
 
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -72,7 +72,7 @@ def _use(model_folder: str, request: dict[str, Any], arrays: Path) -> dict[str, 
         raise Unusable(f"its weights are {' and '.join(halves)}, not float32")
     kind, options = request["kind"], request["options"]
     with _told(f"its {kind.replace('_', ' ')} cannot be loaded", model_folder):
-        use = FUNCTIONS[request["function"]](model, model_folder, request["tag"], kind, **options)
+        use = referred(request["function"])(model, model_folder, request["tag"], kind, **options)
     answers = []
     until = time.monotonic() + MOST_SECONDS
     with torch.no_grad(), _told("it gives no answer", model_folder):

@@ -12,7 +12,7 @@ from luthier.studies.findings import EXAMPLES, Finding, note, warning
 from luthier.studies.hyperparameters import complete
 from luthier.studies.space import Space
 from luthier.studies.spec import StudySpec
-from luthier.studies.text import one_line
+from luthier.trials.data.excerpts import excerpt
 from luthier.trials.data.input_lengths import SUITED, InputLengths, percent
 from luthier.trials.data.splits import Split
 
@@ -21,10 +21,6 @@ MANY_CUT = 0.05
 MANY_EMPTY = 0.01
 """Share of the inputs without a token, above which scores may mislead."""
 PERCENTILES = (90, 95, 99)
-EXCERPT = 40
-"""Characters of an example in a sentence."""
-_SHOWN = ("text", "tokens", "audio", "question")
-"""The roles that an example shows; the first that there is."""
 
 
 def auto_length(spec: StudySpec, lengths: Iterable[InputLengths | None]) -> int | None:
@@ -137,19 +133,8 @@ class _Account:
         """Return a measured row as a person finds it again."""
         found, row = self.found, self.found.rows[place]
         text = f"row {row + 1} of the train split: {found.lengths[place]:,} {found.unit.name}"
-        value = next(
-            self.split.columns[role][row]
-            for role in ("text", "tokens", "audio", "question", *self.split.columns)
-            if role in self.split.columns
-        )
-        if isinstance(value, list) and isinstance(value[0], dict):  # a conversation
-            value = str(value[-1]["content"])
-        if isinstance(value, bytes):
-            return text
-        if not isinstance(value, str | list):
-            return f"{text} ({value})"
-        start = value[: 4 * EXCERPT] if isinstance(value, str) else " ".join(value[:EXCERPT])
-        return f"{text} ({one_line(start)[:EXCERPT]!r})"
+        shown = excerpt(self.split, row)
+        return f"{text} ({shown})" if shown else text
 
     def _told(self) -> str:
         """Return the shares that are cut, in words."""

@@ -17,6 +17,8 @@ from luthier.trials.training.halving import run_halving
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.open_study import OpenStudy
 
+MOST_ROWS = {"cuda": 10_000, "cpu": 1_000}
+"""Training rows that are probed, spread evenly, by the kind of device."""
 FOLDS = 5
 PENALTY = 1.0
 """Of the squared weights of a logistic regression on standardized features, as scikit-learn's C = 1 / PENALTY."""
@@ -26,11 +28,36 @@ STEPS = 100
 Features = dict[str, torch.Tensor]  # pooling -> (rows, hidden), float32, on the CPU
 
 
+def training_features(study: OpenStudy, max_length: int, poll: Callable[[], None]) -> tuple[Sequence[int], Features]:
+    """Return the numbers of the training rows that are probed, and their features.
+
+    There are no features where memory does not suffice for a single row: what is probed must not fail an inspection,
+    whose search for batch sizes says so.
+
+    Args:
+        study: Data and model; a row is an example.
+        max_length: Of the inputs.
+        poll: Called before each batch.
+    """
+    split = study.data.splits["train"]
+    most = min(len(split), MOST_ROWS[study.pretrained.model.device.type])
+    rows = [i * len(split) // most for i in range(most)]
+    encoded, places = study.encoded("train", max_length), rows
+    if encoded.augmented:
+        encoded = study.task.encode(study.pretrained, split.take(rows), max_length).batched(study.batching)
+        places = list(range(most))
+    try:
+        return rows, _features(study, encoded, places, poll)
+    except torch.OutOfMemoryError:
+        return rows, {}
+
+
 @torch.no_grad()
-def features(study: OpenStudy, encoded: Encoded, rows: Sequence[int], poll: Callable[[], None]) -> Features:
+def _features(study: OpenStudy, encoded: Encoded, rows: Sequence[int], poll: Callable[[], None]) -> Features:
     """Return the vectors that the pretrained backbone makes of some rows: of the first token, and the mean of all.
 
     A backbone whose output has no tokens gives one kind, `mean`: its output, averaged over places where it has some.
+    One that is not called as a whole, or gives no tensor first, has none.
 
     Args:
         study: Its model is left in evaluation mode.
@@ -74,8 +101,11 @@ def _computed(engine: Engine, study: OpenStudy, encoded: Encoded, rows: Sequence
         engine.forward(inputs)
     finally:
         handle.remove()
-    output = caught[-1] if isinstance(caught[-1], torch.Tensor) else caught[-1][0]
-    hidden = output.float()
+    output = caught[-1] if caught else None
+    hidden = output if output is None or isinstance(output, torch.Tensor) else output[0]
+    if not isinstance(hidden, torch.Tensor):
+        return {}
+    hidden = hidden.float()
     if hidden.ndim != 3:  # (rows, channels, height, width) of convolutions, or (rows, hidden)
         return {"mean": hidden.flatten(2).mean(2).cpu() if hidden.ndim > 2 else hidden.cpu()}
     mask = inputs.get("attention_mask")

@@ -12,8 +12,7 @@ from luthier.studies.spec import StudySpec
 from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.errors import BadData
-from luthier.trials.jobs.doubts import probed_rows
-from luthier.trials.jobs.linear_probe import features, held_out_probabilities
+from luthier.trials.jobs.linear_probe import held_out_probabilities, training_features
 from luthier.trials.training.engine import Engine
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.open_study import OpenStudy
@@ -43,11 +42,12 @@ def choose_pooling(
     pooling, targets = study.pretrained.pooling, study.data.targets
     if pooling is None or type(targets) is not ClassTargets or not spec.space.offers("pooling", AUTO):
         return None
-    rows = probed_rows(study)
-    split = study.data.splits["train"].take(rows)
-    encoded = study.task.encode(study.pretrained, split, max_length).batched(study.batching)
-    labels = torch.tensor(split.targets)
-    found = features(study, encoded, range(len(rows)), poll)
+    rows, found = training_features(study, max_length, poll)
+    if not set(pooling.words) <= set(found):
+        log(f"pooling auto is {pooling.own} for {study.name}, its own: memory does not suffice to choose")
+        return None
+    training = study.data.splits["train"].targets
+    labels = torch.tensor([training[row] for row in rows])
     scores = {}
     for name in sorted(pooling.words, key=lambda name: name != pooling.own):
         probabilities = held_out_probabilities(found[name], labels, len(targets.names))

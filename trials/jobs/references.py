@@ -23,12 +23,6 @@ from luthier.trials.training.open_study import OpenStudy
 LONGEST_NAME = 1_000  # characters
 ROWS = 1024
 """Rows that are answered together."""
-_KINDS = {
-    "entity_f1": "of all labels and entities",
-    "no_answer_accuracy": "with and without an answer",
-    "pearson": "of different numbers",
-}
-"""A metric of a task -> the rows that a split of its data needs, so that it tells good answers from bad ones."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +97,7 @@ def _unmeasured(spec: StudySpec, split: str, found: Mapping[Reference, Metrics])
     if objective in blind:
         value = "is undefined" if right[objective] is None else f"is {right[objective]} for the best and worst answers"
         text = f"{objective} cannot be measured on the {split} split of these data: it {value}."
-        kinds = next((kinds for metric, kinds in _KINDS.items() if metric in metrics), "of all labels")
+        kinds = next((metric.needs for metric in spec.task_info.metrics if metric.needs), "of all labels")
         cure = f"Give that split rows {kinds} (dataset.{split}), or choose {able} as objective.metric."
         if split == "validation" and spec.semantics >= BLIND_OBJECTIVE_REFUSED:
             raise BadData(f"{text} {cure}", "objective", "metric")

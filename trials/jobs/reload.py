@@ -28,7 +28,7 @@ from luthier.trials.errors import NotReproduced
 from luthier.trials.jobs.exact import answers_alone
 from luthier.trials.jobs.fresh import ANSWERS, ARRAYS, MODEL, REQUEST
 from luthier.trials.session import Session
-from luthier.trials.tasks.usage import Usage, Value, Values
+from luthier.trials.tasks.usage import Usage, Value, Values, reference
 from luthier.trials.training.generation import Writing
 from luthier.trials.training.open_study import OpenStudy
 
@@ -171,7 +171,7 @@ def _write_request(recorded: Recorded, work: Path) -> None:
         "auto": usage.auto,
         "tag": usage.tag,
         "kind": usage.kind,
-        "function": usage.function,
+        "function": reference(usage.function),
         "options": dict(usage.options),
         "examples": [None if str(i) in arrays else example for i, example in enumerate(examples)],
     }

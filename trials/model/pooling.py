@@ -1,8 +1,7 @@
 """Pooling: how a sequence classifier makes one vector of its tokens' vectors, where the model's class has a choice.
 
 `OpenStudy` sets it before a trial. The choice is an entry of the model's own configuration, so that the packed winner
-pools alike wherever it is loaded. Known are classes whose mean
-passes over padding, which XLNet's does not.
+pools alike wherever it is loaded. Known are classes whose mean passes over padding, which XLNet's does not.
 """
 
 import inspect
@@ -34,6 +33,8 @@ class Pooling:
     def find(cls, model: PreTrainedModel) -> "Pooling | None":
         """Return a model's poolings; None where its class has no choice."""
         word = getattr(model.config, ATTRIBUTE, None)
+        if word is None:
+            return None
         source = inspect.getsource(type(model))
         words = {pooling: word for pooling, word in WORDS if f'"{word}"' in source and ATTRIBUTE in source}
         own = next((pooling for pooling, known in words.items() if known == word), None)

@@ -1,9 +1,13 @@
-"""How people use a packed model that hears: the code on its card, and the feature extractor saved with it."""
+"""How people use a packed model that hears: the code on its card, and the feature extractor saved with it.
+
+`read_sound` and `hear` stand on cards as they are, so they import nothing of this package.
+"""
 
 import copy
+from typing import Any
 
 from luthier.trials.model.pretrained import Pretrained
-from luthier.trials.tasks.usage import HERE, Reading, Usage, call, hear, read_sound, source
+from luthier.trials.tasks.usage import HERE, PROCESSORS, Answer, Reading, Usage, call, piped, source
 
 TAG = "audio-classification"
 """The pipeline of every model with an answer for a sound, be it a class, labels or a number."""
@@ -45,7 +49,7 @@ def audio_usage(
             "trained and scored with; cut longer ones before. `soundfile` reads sounds, `scipy` resamples them.",
             *reading.notes,
         ),
-        function="pipeline" if whole else "hear",
+        function=piped if whole else heard,
         options=reading.options if whole else {"samples": window, **applied},
     )
 
@@ -68,3 +72,53 @@ print(hear({sound}, extractor, model, {window}{applied}))"""
 def most_samples(rate: int, max_length: int) -> int:
     """Return the samples of `max_length` milliseconds, as `read_audio` cuts."""
     return max(1, round(max_length / 1000 * rate))
+
+
+def heard(model: Any, folder: str, tag: str, kind: str, **options: Any) -> Answer:
+    """Return the function that answers as `hear` does; arguments as those of `piped`."""
+    from transformers import AutoFeatureExtractor
+
+    auto: Any = AutoFeatureExtractor
+    extractor = auto.from_pretrained(folder, trust_remote_code=False)
+    return lambda sound: [hear(sound, extractor, model.eval(), **options)]
+
+
+def transcribed(model: Any, folder: str, tag: str, kind: str, **options: Any) -> Answer:
+    """Return the function that writes what is said as `transformers.pipeline` does; arguments as those of `piped`."""
+    import transformers
+
+    make: Any = transformers.pipeline
+    parts = {part: getattr(transformers, PROCESSORS[part]) for part in ("tokenizer", "feature_extractor")}
+    loaded = {part: auto.from_pretrained(folder, trust_remote_code=False) for part, auto in parts.items()}
+    recognise = make(tag, model=model, **loaded, **options)
+    return lambda sound: [{"text": recognise(sound)["text"].strip()}]
+
+
+def read_sound(file: str, rate: int, samples: int | None, least: int) -> Any:
+    """Return a sound, or its start, as one channel at a sampling rate, (samples,) float32, padded if very short."""
+    from fractions import Fraction
+
+    import numpy
+    import soundfile
+
+    sound, own = soundfile.read(file, dtype="float32", always_2d=True)
+    sound = sound.mean(1)
+    if own != rate:
+        import scipy.signal
+
+        ratio = Fraction(rate, own).limit_denominator(2000)
+        sound = scipy.signal.resample_poly(sound, ratio.numerator, ratio.denominator).astype("float32")
+    return numpy.pad(sound[:samples], (0, max(0, least - len(sound[:samples]))))
+
+
+def hear(sound: Any, extractor: Any, model: Any, samples: int, apply: str = "softmax") -> dict[str, float]:
+    """Return the score of each label for a sound, (samples,) float32, in the model's own window."""
+    import torch
+
+    rate = extractor.sampling_rate
+    window = {"padding": "max_length", "max_length": samples, "truncation": True}
+    inputs = extractor(sound, sampling_rate=rate, return_tensors="pt", **window)
+    with torch.no_grad():
+        logits = model(input_features=inputs["input_features"]).logits[0]
+    scores = {"softmax": logits.softmax(-1), "sigmoid": logits.sigmoid(), "none": logits}[apply].tolist()
+    return {model.config.id2label[k]: score for k, score in enumerate(scores)}

@@ -30,10 +30,11 @@ from luthier.trials.tasks.audio_inputs import (
     longest_sound,
     saved_extractor,
 )
+from luthier.trials.tasks.audio_usage import read_sound, transcribed
 from luthier.trials.tasks.base import Loss
 from luthier.trials.tasks.scoring import GENERATED, NOT_GENERATED, Batch, Tensors
 from luthier.trials.tasks.transcribing import LOSS, SIZE, EncodedSpeech, Transcribing, shown_letters
-from luthier.trials.tasks.usage import Usage, call, read_sound, source
+from luthier.trials.tasks.usage import Usage, call, source
 
 ALL_MILLISECONDS = 10**9
 """Longer than any sound."""
@@ -196,7 +197,7 @@ class AutomaticSpeechRecognition(AudioInputs[Transcripts], Transcribing):
             notes=(
                 f"The model hears {hears}, one channel at {rate} Hz. `soundfile` reads sounds, `scipy` resamples them.",
             ),
-            function="transcribe",
+            function=transcribed,
         )
 
 

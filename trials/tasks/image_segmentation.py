@@ -39,8 +39,9 @@ from luthier.trials.tasks.pixels import (
     reference_pixels,
 )
 from luthier.trials.tasks.scoring import Batch, Constant, Reference, Tensors
+from luthier.trials.tasks.segmented_images import segment, segmented
 from luthier.trials.tasks.statistics import Statistics
-from luthier.trials.tasks.usage import HERE, Usage, segment, source
+from luthier.trials.tasks.usage import HERE, Usage, source
 
 LEAST_COUNT = 1e-9
 """The training pixels of a class that has none, so that its log frequency is a number."""
@@ -194,7 +195,7 @@ for i in mask.unique().tolist():
                 f"`pipeline({self.name!r}, model={HERE!r})` gives the same pixels, as a mask for each class.",
                 "Images of 16 bits a channel were scaled to 8 bits: do so before.",
             ),
-            function="segment",
+            function=segmented,
         )
 
     def used(self, answers: Tensors, encoded: Encoded, rows: Sequence[int]) -> list[list[float]]:

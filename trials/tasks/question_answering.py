@@ -31,7 +31,7 @@ from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.tasks.text_lengths import measure_texts
 from luthier.trials.tasks.token_rows import TokenRows, batches
 from luthier.trials.tasks.usage import HERE, Usage, source
-from luthier.trials.tasks.windows import answer_question, in_windows
+from luthier.trials.tasks.windows import answer_question, asked, in_windows
 
 NAMES = ("LABEL_0", "LABEL_1")
 """The outputs as transformers calls them, so that the head of a checkpoint for this task is kept."""
@@ -256,7 +256,7 @@ model = AutoModelForQuestionAnswering.from_pretrained({HERE!r}).eval()
 print(answer_question("Where does Anna live?", "Anna has lived in Rome since May.", tokenizer, model))
 """,
             notes=tuple(notes),
-            function="answer_question",
+            function=asked,
         )
 
     def given(self, pretrained: Pretrained, examples: Split, row: int, max_length: int) -> dict[str, str]:

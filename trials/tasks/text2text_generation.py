@@ -28,7 +28,8 @@ from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.tasks.text_lengths import NO_LIMIT
 from luthier.trials.tasks.text_metrics import BLEU, CHRF, ROUGE, text_scores, text_statistics
 from luthier.trials.tasks.token_rows import TokenRows, batches
-from luthier.trials.tasks.usage import HERE, Usage, rewrite, source
+from luthier.trials.tasks.usage import HERE, Usage, source
+from luthier.trials.tasks.written_usage import rewrite, rewritten
 
 SOURCES = ("input_ids", "attention_mask")
 DECODER = "decoder_input_ids"
@@ -174,7 +175,7 @@ print(rewrite("A source.", tokenizer, model))
                 f"The first {tokenizer.model_max_length} tokens of a longer source are read. At most "
                 f"{config.max_new_tokens} tokens are written, the most likely ones (`generation_config.json`).",
             ),
-            function="rewritten",
+            function=rewritten,
         )
 
     def given(self, pretrained: Pretrained, examples: Split, row: int, max_length: int) -> Any:

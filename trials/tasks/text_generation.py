@@ -26,7 +26,8 @@ from luthier.trials.tasks.encoded_tokens import EncodedTokens
 from luthier.trials.tasks.learned_tokens import LearnedTokens
 from luthier.trials.tasks.scoring import Batch
 from luthier.trials.tasks.text_lengths import NO_LIMIT
-from luthier.trials.tasks.usage import HERE, Usage, call, source, text_losses
+from luthier.trials.tasks.usage import HERE, Usage, call, source
+from luthier.trials.tasks.written_usage import continued, read_losses, text_losses
 
 LEAST_ROOM = 2
 """Tokens of the shortest row: one to learn, and one to predict it from."""
@@ -149,7 +150,7 @@ class TextGeneration(LearnedTokens):
             processor=text.saved_tokenizer(pretrained, max_length),
             names=("loss",),
             code=TEXT_CODE.format(losses=source(text_losses), folder=repr(HERE), longest=longest, tag=repr(self.name)),
-            function="text_losses",
+            function=read_losses,
             options={"tokens": longest},
         )
         if targets.form == TEXT:
@@ -164,7 +165,7 @@ class TextGeneration(LearnedTokens):
                 f"The last {room} tokens of a longer prompt are read, as in training and in the scores. At most "
                 f"{config.max_new_tokens} tokens are written, the most likely ones (`generation_config.json`).",
             ),
-            function="written",
+            function=continued,
             options={"longest": longest, **options},
         )
 

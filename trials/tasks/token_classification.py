@@ -25,10 +25,11 @@ from luthier.trials.tasks.classification import Classification
 from luthier.trials.tasks.metrics import LABEL, PREDICTED, classification_scores, entity_counts, entity_f1
 from luthier.trials.tasks.scoring import Batch, Tensors
 from luthier.trials.tasks.statistics import Statistics
+from luthier.trials.tasks.tagged_words import tag_words, tagged
 from luthier.trials.tasks.text_augmentation import augmented
 from luthier.trials.tasks.text_lengths import measure_texts
 from luthier.trials.tasks.token_rows import TokenRows, batches
-from luthier.trials.tasks.usage import HERE, Usage, source, tag_words
+from luthier.trials.tasks.usage import HERE, Usage, source
 
 ENTITIES = "entities"
 """Name of the sentences' statistic: how many entities are right, and how many there are."""
@@ -202,7 +203,7 @@ for word in tag_words(["Anna", "lives", "in", "Rome", "."], tokenizer, model{arg
                 f"`pipeline({self.name!r}, ...)` works too, but tags tokens, and passes over all behind the first "
                 f"{tokenizer.model_max_length} of them. The scores above count words.",
             ),
-            function="tag_words",
+            function=tagged,
             options=options,
         )
 

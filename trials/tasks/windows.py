@@ -1,10 +1,12 @@
 """Questions on texts that may be longer than a model's inputs: read in windows that overlap.
 
-`QuestionAnswering` makes its inputs with `in_windows`. Both functions stand on the cards of its models as they are, so
-they import nothing of this package.
+`QuestionAnswering` makes its inputs with `in_windows`. That function and `answer_question` stand on the cards of its
+models as they are, so they import nothing of this package.
 """
 
 from typing import Any
+
+from luthier.trials.tasks.usage import Answer
 
 
 def in_windows(questions: list[str], contexts: list[str], tokenizer: Any, longest: int) -> Any:
@@ -61,3 +63,11 @@ def answer_question(question: str, context: str, tokenizer: Any, model: Any, mos
         return {"answer": "", "start": -1, "score": nothing}
     text = context[start:end]
     return {"answer": text.strip(), "start": start + len(text) - len(text.lstrip()), "score": score}
+
+
+def asked(model: Any, folder: str, tag: str, kind: str, **options: Any) -> Answer:
+    """Return the function that answers as `answer_question` does; arguments as those of `piped`."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    return lambda example: [answer_question(**example, tokenizer=tokenizer, model=model.eval(), **options)]

@@ -16,6 +16,7 @@ from luthier.trials.files import file_ref
 from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.inspect import inspect
 from luthier.trials.jobs.packed_model import NAME
+from luthier.trials.jobs.pooling_choice import choose_pooling
 from luthier.trials.jobs.train import train
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.setup import prepare
@@ -129,3 +130,18 @@ def test_mean_pooling_passes_over_padding(modernbert: str) -> None:
         alone = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
         beside = model(input_ids=padded, attention_mask=(padded > 0).long()).logits
     assert torch.allclose(alone, beside, atol=1e-5)
+
+
+def test_a_probe_without_memory_fails_no_inspection(assign: Assign, tmp_path: Path, modernbert: str) -> None:
+    given = with_pooling("auto", model=modernbert)
+    work = assign(AssignmentKind.INSPECT, **given)
+    study, session = ModelCache().open(work), Memory(tmp_path / "session")
+
+    def refuse(module: object, args: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    handle = study.backbone.base.register_forward_pre_hook(refuse)
+    assert choose_pooling(work.spec, study, 16, session.poll, session.log) is None
+    assert session.lines == [f"pooling auto is first for {modernbert}, its own: memory does not suffice to choose"]
+    handle.remove()
+    assert choose_pooling(work.spec, study, 16, session.poll, session.log) in ("first", "mean")

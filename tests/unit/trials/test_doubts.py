@@ -52,15 +52,19 @@ def test_rare_classes_are_in_no_doubt() -> None:
 def test_labels_without_meaning_are_not_told() -> None:
     generator = torch.Generator().manual_seed(0)
     values, labels = torch.randn(300, 8, generator=generator), torch.randint(2, (300,), generator=generator)
-    assert doubts._finding({"mean": values}, labels, range(300), ["a", "b"]) == []
+    assert doubts._finding({"mean": values}, labels, range(300), ["a", "b"], str) == []
 
 
 def test_the_finding_names_the_rows() -> None:
     values, labels = blobs(300, 2, 0.3, seed=2)
     labels[10] = 1 - labels[10]
     (finding,) = doubts._finding(
-        {"first": torch.randn_like(values), "mean": values}, labels, range(50, 350), ["a", "b"]
+        {"first": torch.randn_like(values), "mean": values},
+        labels,
+        range(50, 350),
+        ["a", "b"],
+        lambda row: f"the text of {row}",
     )
     assert finding.code == "doubtful-labels"
     assert finding.count >= 1
-    assert finding.examples[0].startswith("training row 61: ")
+    assert finding.examples[0].startswith("training row 61 (the text of 60): ")

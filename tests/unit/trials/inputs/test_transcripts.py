@@ -98,9 +98,9 @@ def test_rare_letters_are_told_where_there_are_many_transcripts() -> None:
     assert not told("rare-letters", train=chinese), "where most letters are rare, none is a slip"
 
 
-@pytest.mark.parametrize("name", ["max_length", "label_smoothing", "class_weighting"])
+@pytest.mark.parametrize("name", ["max_length", "label_smoothing", "class_weighting", "pooling"])
 def test_what_has_no_meaning_is_refused(name: str) -> None:
-    space = {"max_length": 3000, "label_smoothing": 0.1, "class_weighting": "balanced"}
+    space = {"max_length": 3000, "label_smoothing": 0.1, "class_weighting": "balanced", "pooling": "mean"}
     with pytest.raises((DocumentError, ValueError), match="has no meaning here"):
         StudySpec.model_validate(
             {
