@@ -43,7 +43,10 @@ _OF_AUDIO: Params = {
     "max_length": 5000,  # milliseconds
 }
 _GROUP = {"group": Role("group", "group", required=False)}  # rows with the same value stay on one side of every split
-_NO_CLASSES = {"class_weighting": "has no meaning where texts are learned: there are no classes; leave it out"}
+_OF_WRITING = {
+    "class_weighting": "has no meaning where texts are learned: there are no classes; leave it out",
+    **_ONE_POOLING,
+}
 
 TASKS: Mapping[str, Task] = {
     task.name: task
@@ -227,7 +230,7 @@ TASKS: Mapping[str, Task] = {
             ),
             # Common for full fine-tuning of language models of up to some billion parameters (as in Alpaca, 2023).
             baseline={"learning_rate": 2e-5, "batch_size": 16, "epochs": 3, "weight_decay": 0.0, "freeze_depth": 0},
-            refuses=_NO_CLASSES,
+            refuses=_OF_WRITING,
         ),
         Task(
             name="text2text-generation",
@@ -251,7 +254,7 @@ TASKS: Mapping[str, Task] = {
             ),
             # The middle of what Raffel et al. 2020 and Lewis et al. 2020 fine-tune with, as AdamW steps.
             baseline={"learning_rate": 1e-4, "batch_size": 16, "epochs": 3, "weight_decay": 0.01, "freeze_depth": 0},
-            refuses=_NO_CLASSES,
+            refuses=_OF_WRITING,
         ),
         Task(
             name="automatic-speech-recognition",
@@ -270,6 +273,7 @@ TASKS: Mapping[str, Task] = {
                 "divide long recordings",
                 "label_smoothing": "has no meaning here: the CTC loss has none; leave it out",
                 "class_weighting": "has no meaning here: nothing is classified; leave it out",
+                **_ONE_POOLING,
             },
             max_new_tokens=224,
         ),
