@@ -144,6 +144,8 @@ def test_columns_of_other_types(kind: str, tmp_path: Path) -> None:
     [
         ([3.0] * 40, "one number only \\(3\\); there is nothing to learn"),
         ([2e9, 2e9 + 1] * 20, "too near to each other"),
+        ([k * 1e-200 for k in range(40)], "differ by less than 1e-30: too small for a model; multiply all"),
+        ([5e-324, 0.0] * 20, "differ by less than 1e-30"),
     ],
 )
 def test_numbers_that_do_not_differ_are_refused(numbers: list[float], sentence: str, tmp_path: Path) -> None:
