@@ -80,7 +80,7 @@ def read_groups(table: Table, column: str) -> list[str]:
     return [str(value) for value in values]
 
 
-_TEXT_ROLES = ("text", "text_pair", "question", "context", "prompt", "source")
+_TEXT_ROLES = ("text", "text_pair", "question", "context", "prompt", "completion", "source", "target")
 PLACEHOLDERS = "texts-that-stand-for-none"
 """Code of the finding on such texts."""
 _PLACEHOLDERS = frozenset({"nan", "NaN", "null", "NULL", "None", "<NA>", "N/A", "n/a", "NA", "undefined", "[deleted]"})
@@ -104,3 +104,21 @@ def text_findings(tables: Mapping[str, Table], roles: Mapping[str, str]) -> list
                 cure = "Fill them in, or remove their rows."
                 found.append(warning(PLACEHOLDERS, f"{said}{', '.join(shown)}.", cure, len(rows), shown))
     return found
+
+
+def check_apart(inputs: Mapping[str, str], learned: Mapping[str, str], task: str) -> None:
+    """Check that no column is what a model reads and what it learns at once.
+
+    Args:
+        inputs: Role -> column, of the inputs and the groups.
+        learned: Role -> column, of what is learned.
+        task: The task's name, for the message.
+
+    Raises:
+        BadData: A column is both.
+    """
+    for role, column in inputs.items():
+        for target, other in learned.items():
+            if other == column and role not in ("group", target):
+                text = f"The column {column!r} is both {role} and {target} of {task}, so models would read what they "
+                raise BadData(f"{text}are to say; name another column for one of them.", "dataset", "columns", role)

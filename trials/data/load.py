@@ -14,7 +14,7 @@ from luthier.studies.dataset import Dataset, SplitFiles
 from luthier.studies.findings import Finding
 from luthier.studies.semantics import INPUTS_UNITED, LABELS_MERGED, NEWEST_SEMANTICS
 from luthier.studies.tasks import TASKS
-from luthier.trials.data.columns import COLUMN_READERS, read_groups, text_findings
+from luthier.trials.data.columns import COLUMN_READERS, check_apart, read_groups, text_findings
 from luthier.trials.data.containers import standard_tables
 from luthier.trials.data.folder_splits import choose_folders
 from luthier.trials.data.label_sets import separated
@@ -104,6 +104,8 @@ def load_data(
     if semantics >= LABELS_MERGED:
         tables, merged = kind.alike(tables, learned)
         findings += merged
+    if verify:
+        check_apart(roles, learned, task)
     given, targets = _given_splits(tables, kind, learned, roles, reads)
     digest = functools.cache(content_digest)  # each image and sound is read for it once
     rows: dict[str, Sequence[int]] = {name: range(len(split)) for name, split in given.items()}
@@ -122,7 +124,7 @@ def load_data(
     targets.check_training(splits["train"].targets, tables["train"])
     targets = targets.trained_on(splits["train"].targets)
     if verify:
-        findings += text_findings(tables, roles)
+        findings += text_findings(tables, {**roles, **learned})
         findings += repeat_findings(given, tables, rows, first, targets) if first else ()
         declared = any(column in tables["train"].class_names for column in learned.values())
         findings += targets.findings({name: split.targets for name, split in splits.items()}, declared)

@@ -118,6 +118,13 @@ def test_an_empty_text_to_learn_is_refused(tmp_path: Path, empty: str | None) ->
         load(tmp_path, rows)
 
 
+def test_texts_that_stand_for_none_are_told_of_completions_too(tmp_path: Path) -> None:
+    rows = [{"prompt": f"p {i}", "completion": "NaN" if i == 2 else f"c {i}"} for i in range(20)]
+    (finding,) = (found for found in load(tmp_path, rows).findings if found.code == "texts-that-stand-for-none")
+    assert "column 'completion' hold" in finding.message
+    assert "row 3" in finding.examples[0]
+
+
 def test_texts_that_teach_nothing_are_told(tmp_path: Path) -> None:
     same = load(tmp_path, [{"prompt": f"p {i}", "completion": "I cannot say."} for i in range(20)])
     assert "14 of 14 training rows have the same text to learn ('I cannot say.')" in same.findings[0].message
