@@ -209,7 +209,10 @@ def _told_choices(task: str, several: bool, header: list[str]) -> str:
     told = f"{task} takes the columns {TASKS[task].told_alternatives}. The data has "
     if several:
         return f"{told}more than one of these; name in dataset.columns those that you mean, as {{text: text}}."
-    return f"{told}{listed(header, 20)}; name the right ones in dataset.columns, as {{text: {header[0]}}}."
+    choices = [choice for choice in TASKS[task].alternatives if len(choice) <= len(header)]
+    examples = [zip(choice, [*header[: len(choice) - 1], header[-1]], strict=True) for choice in choices]
+    shown = " or ".join(f"{{{', '.join(f'{role}: {column}' for role, column in pairs)}}}" for pairs in examples)
+    return f"{told}{listed(header, 20)}; name the right ones in dataset.columns, as {shown}."
 
 
 def _roles(dataset: Dataset, task: str) -> list[dict[str, str]]:

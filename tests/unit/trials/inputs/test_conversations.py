@@ -93,7 +93,10 @@ def test_the_data_chooses_among_the_columns(tmp_path: Path) -> None:
         load(tmp_path, both)
     assert load(tmp_path, both, {"text": "text"}).targets.form == "text"
     assert load(tmp_path, both, {"prompt": "text"}).splits["train"].columns.keys() == {"prompt"}
-    with pytest.raises(BadData, match=r"takes the columns text; or prompt and completion; or messages.*instruction"):
+    with pytest.raises(
+        BadData,
+        match=r"takes the columns text; or prompt and completion; .*{prompt: instruction, completion: output}",
+    ):
         load(tmp_path, [{"instruction": f"p {i}", "output": "x"} for i in range(20)])
     with pytest.raises(BadData, match=r"no column 'completion'"):
         load(tmp_path, [{"prompt": f"p {i}"} for i in range(20)], {"prompt": "prompt"})
