@@ -22,6 +22,7 @@ CONTRACTS = {
     "_attn_implementation": TRANSFORMERS,
     "_model_mapping": TRANSFORMERS,
     "_keep_in_fp32_modules": TRANSFORMERS,
+    "_get_feat_extract_output_lengths": TRANSFORMERS,
 }
 DOCUMENTED = {"os._exit"}  # names of the standard library that its documentation describes
 

@@ -60,7 +60,9 @@ def place_of(context: str, text: str, start: int | None) -> Place:
         similar = _similar(context, text)
         if len(similar) == 1:
             return Place(*similar[0], "it is written with other blanks or capitals")
-        raise NoPlace("does not occur in its context; copy it from there, or remove the row")
+        raise NoPlace(
+            "does not occur in its context; copy it from there, empty the answers if it holds none, or remove the row"
+        )
     if start is None:
         raise NoPlace(
             f"occurs {len(found)} times in its context; say which by the number of characters before it (answer_start)"

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from luthier.studies.wire import cut
 from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
 
@@ -122,12 +123,14 @@ def _place(value: Any) -> int | None:
         number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
     except ValueError:
         number = math.nan
+    except OverflowError:  # a whole number of more than 308 digits
+        number = math.inf
     if math.isnan(number):
         number = -0.5  # no whole number
     if math.isinf(number) or number != int(number) or number < 0:
         raise Fault(
-            f"has the place {value!r} (answer_start) where the number of characters before the answer is wanted; "
-            "correct it, or leave the place out where the answer occurs once"
+            f"has the place {cut(repr(value), 40)} (answer_start) where the number of characters before the answer is "
+            "wanted; correct it, or leave the place out where the answer occurs once"
         )
     return int(number)
 

@@ -103,3 +103,21 @@ def text_findings(tables: Mapping[str, Table], columns: Sequence[str]) -> list[F
                 cure = "Fill them in, or remove their rows."
                 found.append(warning(PLACEHOLDERS, f"{said}{', '.join(shown)}.", cure, len(rows), shown))
     return found
+
+
+def check_apart(inputs: Mapping[str, str], learned: Mapping[str, str], task: str) -> None:
+    """Check that no column is what a model reads and what it learns at once.
+
+    Args:
+        inputs: Role -> column, of the inputs and the groups.
+        learned: Role -> column, of what is learned.
+        task: The task's name, for the message.
+
+    Raises:
+        BadData: A column is both.
+    """
+    for role, column in inputs.items():
+        for target, other in learned.items():
+            if other == column and role not in ("group", target):
+                text = f"The column {column!r} is both {role} and {target} of {task}, so models would read what they "
+                raise BadData(f"{text}are to say; name another column for one of them.", "dataset", "columns", role)

@@ -15,7 +15,13 @@ Message = dict[str, Any]  # role and content, and what a template may read besid
 ASSISTANT = "assistant"
 _FIRST = ("system", "developer")
 _ROLES = (*_FIRST, "user", ASSISTANT, "tool")
-_OTHER_NAMES = {"human": "user", "gpt": ASSISTANT, "bot": ASSISTANT, "model": ASSISTANT, "ai": ASSISTANT}
+_OTHER_NAMES = {role: role for role in _ROLES} | {
+    "human": "user",
+    "gpt": ASSISTANT,
+    "bot": ASSISTANT,
+    "model": ASSISTANT,
+    "ai": ASSISTANT,
+}
 """Roles as other formats name them -> ours."""
 
 
@@ -46,6 +52,8 @@ def _conversation(value: Any) -> list[Message]:
             value = json.loads(value)
         except ValueError as error:
             raise ValueError(f"holds a list that is no JSON ({error}); write it with json.dumps") from None
+        except RecursionError:
+            raise ValueError("holds lists within lists without end; write one list of messages") from None
     if not isinstance(value, list):
         raise ValueError(
             f"holds {type(value).__name__} where a list of messages is wanted, such as "
@@ -85,11 +93,16 @@ def _content(number: int, content: Any) -> str:
     if content is None:
         return ""
     if isinstance(content, list) and all(isinstance(part, dict) for part in content):
-        kinds = {part.get("type", "text") for part in content}
-        if kinds <= {"text"}:
-            return "".join(str(part.get("text", "")) for part in content)
-        other = ", ".join(sorted(map(str, kinds - {"text"})))
-        raise ValueError(f"has {other} in message {number}; conversations are text alone: remove the row")
+        other = {str(part.get("type", "text")) for part in content} - {"text"}
+        if other:
+            told = ", ".join(sorted(other))
+            raise ValueError(f"has {told} in message {number}; conversations are text alone: remove the row")
+        texts = [part.get("text") for part in content]
+        for part, text in enumerate(texts, 1):
+            if not isinstance(text, str):
+                kind = "nothing" if text is None else type(text).__name__
+                raise ValueError(f"holds {kind} as the text of part {part} of message {number}; write it as text")
+        return "".join(texts)
     if not isinstance(content, str):
         raise ValueError(f"holds {type(content).__name__} as the content of message {number}; write it as text")
     return content

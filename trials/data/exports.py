@@ -17,8 +17,15 @@ _EXPORTS: tuple[tuple[frozenset[str], str], ...] = (
         frozenset({"images", "annotations", "categories"}),
         "is a COCO file, of boxes in images; classification needs one label for each image, in a csv or as folders.",
     ),
-    (frozenset({"messages"}), 'holds conversations ("messages"); write a text and a label for each example.'),
-    (frozenset({"conversations"}), "holds conversations; write a text and a label for each example."),
+    (
+        frozenset({"messages"}),
+        'holds conversations ("messages"), which the task text-generation learns; for other tasks write their columns.',
+    ),
+    (
+        frozenset({"conversations"}),
+        "holds conversations, which text-generation learns from the column that dataset.columns.messages names; "
+        "for other tasks write their columns, such as a text and a label for each example.",
+    ),
     (
         frozenset({"paragraphs"}),
         "holds questions on paragraphs, as SQuAD has it; their task is question-answering, with the columns question, "

@@ -4,6 +4,7 @@
 before. Every BadData names the file, the row and the cure.
 """
 
+import ast
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -32,10 +33,15 @@ def separated(table: Table, column: str, separator: str) -> Table:
         if value is None:  # a csv file's empty cell
             lists.append([])
             continue
-        if isinstance(value, str):
+        if isinstance(value, str) and not _is_written_list(value):
             lists.append([part.strip() for part in value.split(separator) if part.strip()])
             continue
-        if isinstance(value, list):
+        if isinstance(value, str):
+            problem = (
+                f"holds a list written as text ({cut(value, 60)!r}), which {separator!r} does not take apart; write "
+                "lists as jsonl or parquet without dataset.label_separator, or labels without brackets and quotes"
+            )
+        elif isinstance(value, list):
             problem = (
                 f"holds a list, so that nothing separates labels; leave out dataset.label_separator ({separator!r})"
             )
@@ -43,6 +49,16 @@ def separated(table: Table, column: str, separator: str) -> Table:
             problem = f"holds {value!r}, no text that {separator!r} could separate; write labels as text"
         raise BadData(f"{table.name}, {table.where(i)}: column {column!r} {problem}.", *table.path)
     return replace(table, columns={**table.columns, column: lists})
+
+
+def _is_written_list(text: str) -> bool:
+    """Return whether a text is a list of texts or numbers, as JSON or Python writes it."""
+    if not _LISTED.fullmatch(text):
+        return False
+    try:
+        return isinstance(ast.literal_eval(text.strip()), list)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return False
 
 
 def merge_sets(tables: Mapping[str, Table], column: str) -> tuple[dict[str, Table], list[Finding]]:
@@ -90,7 +106,14 @@ def _named(table: Table, column: str) -> list[list[Any]]:
             raise BadData(f"{table.name}, {table.where(i)}: column {column!r} {problem}.", *table.path)
     widths = {len(row) for row in rows}
     ones = {label for row in rows for label in row}
-    if names is None and len(rows) > 1 and widths and len(widths) == 1 and ones == {0, 1} and min(widths) > 1:
+    if (
+        names is None
+        and len(rows) > 1
+        and widths
+        and len(widths) == 1
+        and ones in ({0, 1}, {"0", "1"})
+        and min(widths) > 1
+    ):
         text = f"{table.name}: column {column!r} holds zeros and ones, a place for each label; "
         raise BadData(f"{text}write the names of the labels that a row has instead.", *table.path)
     return rows if names is None else [[names[v] if isinstance(v, int) else v for v in row] for row in rows]

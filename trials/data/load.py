@@ -14,7 +14,7 @@ from luthier.studies.dataset import Dataset, SplitFiles
 from luthier.studies.findings import Finding
 from luthier.studies.semantics import INPUTS_UNITED, LABELS_MERGED, NEWEST_SEMANTICS
 from luthier.studies.tasks import TASKS
-from luthier.trials.data.columns import COLUMN_READERS, read_groups, text_findings
+from luthier.trials.data.columns import COLUMN_READERS, check_apart, read_groups, text_findings
 from luthier.trials.data.containers import standard_tables
 from luthier.trials.data.folder_splits import choose_folders
 from luthier.trials.data.label_sets import separated
@@ -105,6 +105,8 @@ def load_data(
     if semantics >= LABELS_MERGED:
         tables, merged = kind.alike(tables, learned)
         findings += merged
+    if verify:
+        check_apart(roles, learned, task)
     given, targets = _given_splits(tables, kind, learned, roles, reads)
     digest = functools.cache(content_digest)  # each image and sound is read for it once
     rows: dict[str, Sequence[int]] = {name: range(len(split)) for name, split in given.items()}
@@ -123,7 +125,9 @@ def load_data(
     targets.check_training(splits["train"].targets, tables["train"])
     targets = targets.trained_on(splits["train"].targets)
     if verify:
-        findings += text_findings(tables, [column for role, column in roles.items() if reads[role] == "text"])
+        written = [role for role in ("text", "completion", "target") if role in learned]  # texts that are learned
+        read_as_text = [column for role, column in roles.items() if reads[role] == "text"]
+        findings += text_findings(tables, [*read_as_text, *(learned[role] for role in written)])
         findings += repeat_findings(given, tables, rows, first, targets) if first else ()
         declared = any(column in tables["train"].class_names for column in learned.values())
         findings += targets.findings({name: split.targets for name, split in splits.items()}, declared)
@@ -209,7 +213,10 @@ def _told_choices(task: str, several: bool, header: list[str]) -> str:
     told = f"{task} takes the columns {TASKS[task].told_alternatives}. The data has "
     if several:
         return f"{told}more than one of these; name in dataset.columns those that you mean, as {{text: text}}."
-    return f"{told}{listed(header, 20)}; name the right ones in dataset.columns, as {{text: {header[0]}}}."
+    choices = [choice for choice in TASKS[task].alternatives if len(choice) <= len(header)]
+    examples = [zip(choice, [*header[: len(choice) - 1], header[-1]], strict=True) for choice in choices]
+    shown = " or ".join(f"{{{', '.join(f'{role}: {column}' for role, column in pairs)}}}" for pairs in examples)
+    return f"{told}{listed(header, 20)}; name the right ones in dataset.columns, as {shown}."
 
 
 def _roles(dataset: Dataset, task: str) -> list[dict[str, str]]:

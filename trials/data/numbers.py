@@ -107,6 +107,9 @@ def _check_different(numbers: Sequence[float], table: Table, what: str) -> None:
     if least == most:
         text = f"{table.name}: {what} one number only ({least:g}); there is nothing to learn: is it the right column?"
         raise BadData(text, "dataset", "columns", "label")
+    if most - least < SMALLEST:
+        text = f"{table.name}: {what} numbers from {least!r} to {most!r}, which differ by less than {SMALLEST:g}: too "
+        raise BadData(f"{text}small for a model; multiply all of them, by 1e30 say.", *table.path)
     if most - least < NEAREST * max(abs(least), abs(most)):
         text = (
             f"{table.name}: {what} numbers from {least!r} to {most!r}, which are too near to each other for a model; "
@@ -114,5 +117,7 @@ def _check_different(numbers: Sequence[float], table: Table, what: str) -> None:
         raise BadData(f"{text}subtract {least!r} from all of them.", *table.path)
 
 
+SMALLEST = 1e-30
+"""The least distance of the largest and the smallest number: squares of smaller ones vanish, and a head's weights."""
 NEAREST = 1e-5
 """The least distance of the largest and the smallest number, by their size: 32 bits hold some 7 digits."""

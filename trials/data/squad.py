@@ -74,6 +74,8 @@ def _list(file: TextFile, place: str, record: Any, key: str) -> list[Mapping[str
 def _check_answers(file: TextFile, name: str, record: dict[str, Any]) -> None:
     """Raise BadData where answers and `is_impossible` contradict each other; impossible questions need no list."""
     impossible, answers = record.get("is_impossible"), record.get("answers")
+    if impossible is not None and not isinstance(impossible, bool):
+        raise file.refuse(f", {name}: is_impossible is {impossible!r}; write true or false.")
     if impossible is True and not answers:
         record["answers"] = []
     elif impossible is True:

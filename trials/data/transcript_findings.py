@@ -21,7 +21,17 @@ def transcript_findings(splits: Mapping[str, Sequence[str]]) -> list[Finding]:
     Args:
         splits: Split name -> its transcripts; "train" is there.
     """
-    return [*_untrained(splits), *_rare(splits["train"]), *_written(splits["train"])]
+    return [*_same(splits["train"]), *_untrained(splits), *_rare(splits["train"]), *_written(splits["train"])]
+
+
+def _same(texts: Sequence[str]) -> Iterator[Finding]:
+    """Yield a warning where all training transcripts, of two or more, are one text."""
+    if len(texts) > 1 and len(set(texts)) == 1:
+        said = (
+            f"All {len(texts):,} training transcripts are {texts[0][:EXCERPT]!r}, so the model learns to write that, "
+        )
+        cure = "Check the column, or add recordings of other words."
+        yield warning("one-text-to-learn", f"{said}whatever it hears.", cure, len(texts))
 
 
 def _untrained(splits: Mapping[str, Sequence[str]]) -> Iterator[Finding]:

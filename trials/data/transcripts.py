@@ -20,6 +20,8 @@ DELIMITER = "|"
 """Stands for a blank in the vocabulary of a model with CTC."""
 MOST_LETTERS = 20_000
 """Different letters: more are no writing of a language."""
+JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
+"""Part letters or join them in Persian, Hindi and others, whose spelling has them."""
 REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -96,6 +98,10 @@ def _fault(text: str) -> str | None:
     strange = next((letter for letter in text if unicodedata.category(letter) in ("Cc", "Co", "Cn")), None)
     if strange is not None:
         return f"holds {strange!a}, which is no letter; remove it"
+    unseen = next((letter for letter in text if unicodedata.category(letter) == "Cf" and letter not in JOINERS), None)
+    if unseen is not None:
+        name = unicodedata.name(unseen, "no name").lower()
+        return f"holds {unseen!a} ({name}), which nobody sees or says; remove it"
     if not any(letter.isalnum() for letter in text):
         return f"holds {text[:40]!r}, in which no word is said; write what is said, or remove the row"
     return None

@@ -158,6 +158,7 @@ REFUSED: dict[str, tuple[Any, list[str]]] = {
     "more texts than places": ({"text": ["Rom", "Mai"], "answer_start": [3]}, ["2 answers and 1 places"]),
     "a place that is none": ({"text": ["Mai"], "answer_start": ["x"]}, ["the place 'x'", "number of characters"]),
     "a place below 0": ({"text": ["Mai"], "answer_start": [-1]}, ["the place -1", "leave the place out"]),
+    "a place of 400 digits": ({"text": ["Mai"], "answer_start": [10**400]}, ["the place 1000", "number of characters"]),
     "half a place": ({"text": ["Mai"], "answer_start": [2.5]}, ["the place 2.5"]),
     "places that are text": ({"text": ["Mai"], "answer_start": "2"}, ["1 answers and 1 places"]),
     "no text": ({"answer": "Rom"}, ["without the key text"]),
@@ -190,6 +191,8 @@ SQUAD: dict[str, tuple[dict[str, Any], list[str]]] = {
     "an answer elsewhere": (
         _broken(is_impossible=False, answers=[{"text": "Wien", "answer_start": 0}]), ["(id q6)", "does not occur"],
     ),
+    "a mark that is text": (_broken(is_impossible="true"), ["is_impossible is 'true'", "write true or false"]),
+    "a mark that is a number": (_broken(is_impossible=1), ["is_impossible is 1", "write true or false"]),
     "no question": (_broken(question=None), ["'question' is empty"]),
 }  # fmt: skip
 

@@ -49,6 +49,11 @@ def numbered(count: int = 20) -> list[dict[str, Any]]:
         (["Who?", "Me."], "holds str as message 1"),
         ("Who?", "holds str where a list of messages is wanted"),
         ("[{'role'", "a list that is no JSON"),
+        ("[" * 100_000, "lists within lists"),
+        ([{"role": "User", "content": "Who?"}, ANSWER], "the role 'User'; write 'user'"),
+        ([USER, {"role": "assistant", "content": [{"type": "text", "text": None}]}], "nothing as the text of part 1"),
+        ([USER, {"role": "assistant", "content": [{"type": "text", "text": 7}]}], "int as the text of part 1 of mess"),
+        ([USER, {"role": "assistant", "content": [{"type": {"a": 1}}]}], "has {'a': 1} in message 2"),
         ([USER, {"role": "assistant", "content": [{"type": "image_url"}]}], "has image_url in message 2"),
         ([USER, {"role": "assistant", "content": 7}], "holds int as the content of message 2; write it as text"),
         ([USER, {"role": "assistant", "content": "a\0b"}], "a NUL character"),
@@ -88,7 +93,10 @@ def test_the_data_chooses_among_the_columns(tmp_path: Path) -> None:
         load(tmp_path, both)
     assert load(tmp_path, both, {"text": "text"}).targets.form == "text"
     assert load(tmp_path, both, {"prompt": "text"}).splits["train"].columns.keys() == {"prompt"}
-    with pytest.raises(BadData, match=r"takes the columns text; or prompt and completion; or messages.*instruction"):
+    with pytest.raises(
+        BadData,
+        match=r"takes the columns text; or prompt and completion; .*{prompt: instruction, completion: output}",
+    ):
         load(tmp_path, [{"instruction": f"p {i}", "output": "x"} for i in range(20)])
     with pytest.raises(BadData, match=r"no column 'completion'"):
         load(tmp_path, [{"prompt": f"p {i}"} for i in range(20)], {"prompt": "prompt"})
@@ -111,6 +119,13 @@ def test_an_empty_text_to_learn_is_refused(tmp_path: Path, empty: str | None) ->
     rows[2]["completion"] = empty
     with pytest.raises(BadData, match=r"row 3 .*'completion' is empty; fill it in or remove the row"):
         load(tmp_path, rows)
+
+
+def test_texts_that_stand_for_none_are_told_of_completions_too(tmp_path: Path) -> None:
+    rows = [{"prompt": f"p {i}", "completion": "NaN" if i == 2 else f"c {i}"} for i in range(20)]
+    (finding,) = (found for found in load(tmp_path, rows).findings if found.code == "texts-that-stand-for-none")
+    assert "column 'completion' hold" in finding.message
+    assert "row 3" in finding.examples[0]
 
 
 def test_texts_that_teach_nothing_are_told(tmp_path: Path) -> None:

@@ -125,6 +125,21 @@ def test_lists_need_no_separator(tmp_path: Path) -> None:
         load(write(tmp_path / "data.jsonl", USUAL), label_separator="|")
 
 
+@pytest.mark.parametrize(("text", "separator"), [('["a", "b"]', ","), ("['a', 'b']", "|"), ("[1, 2]", ",")])
+def test_a_separator_does_not_take_apart_what_is_written_as_a_list(text: str, separator: str, tmp_path: Path) -> None:
+    with pytest.raises(BadData, match=r"row 6.* a list written as text .*; write lists as jsonl or parquet without"):
+        load(
+            write(tmp_path / "data.jsonl", [*["a", "b"] * 10][:5] + [text] + ["a", "b"] * 10), label_separator=separator
+        )
+    data = load(write(tmp_path / "names.jsonl", ["[PAD]|[CLS]", "[CLS]"] * 10), label_separator="|")
+    assert data.label_names == ["[CLS]", "[PAD]"]
+
+
+def test_zeros_and_ones_with_a_separator_are_no_labels(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match="zeros and ones, a place for each label; write the names"):
+        load(write(tmp_path / "data.jsonl", ["0|1|0", "1|0|0"] * 10), label_separator="|")
+
+
 def test_zeros_and_ones_are_no_labels(tmp_path: Path) -> None:
     with pytest.raises(BadData, match="zeros and ones, a place for each label; write the names"):
         load(write(tmp_path / "data.jsonl", [[0, 1, 0], [1, 0, 0]] * 10))

@@ -144,6 +144,8 @@ def test_columns_of_other_types(kind: str, tmp_path: Path) -> None:
     [
         ([3.0] * 40, "one number only \\(3\\); there is nothing to learn"),
         ([2e9, 2e9 + 1] * 20, "too near to each other"),
+        ([k * 1e-200 for k in range(40)], "differ by less than 1e-30: too small for a model; multiply all"),
+        ([5e-324, 0.0] * 20, "differ by less than 1e-30"),
     ],
 )
 def test_numbers_that_do_not_differ_are_refused(numbers: list[float], sentence: str, tmp_path: Path) -> None:
@@ -212,3 +214,11 @@ def test_what_is_for_classes_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="has no meaning") as refused:
         StudySpec.model_validate({**document, "space": {name: value}})
     assert name in str(refused.value)
+
+
+@pytest.mark.parametrize(("role", "column"), [("text", "label"), ("label", "text"), ("text_pair", "label")])
+def test_a_column_that_is_both_input_and_target_is_refused(role: str, column: str, tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("text,label\n" + "".join(f"{i},{i}\n" for i in range(20)))
+    with pytest.raises(BadData, match=f"column '{column}' is both text.* and label .*name another column"):
+        load(path, columns={role: column})

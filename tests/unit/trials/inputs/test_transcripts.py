@@ -40,6 +40,8 @@ def told(code: str, **splits: list[str]) -> list[Finding]:
         ("one|two", "holds |, which stands for the blank"),
         ("gr\N{REPLACEMENT CHARACTER}n", "a letter that was lost; save the file in UTF-8"),
         ("one\x1btwo", r"holds '\x1b', which is no letter; remove it"),
+        ("one\u200btwo", "(zero width space), which nobody sees or says; remove it"),
+        ("\u202eone", "(right-to-left override), which nobody sees"),
         ("\N{ELEMENT OF}", "in which no word is said; write what is said, or remove the row"),
         ("...", "holds '...', in which no word is said"),
     ],
@@ -96,6 +98,21 @@ def test_rare_letters_are_told_where_there_are_many_transcripts() -> None:
     assert finding.examples == [f"row {len(texts) + 1} of the train split: '\u00a7 one'"]
     chinese = ["".join(chr(0x4E00 + 5 * i + j) for j in range(5)) for i in range(120)]
     assert not told("rare-letters", train=chinese), "where most letters are rare, none is a slip"
+
+
+def test_one_text_for_all_and_texts_that_stand_for_none_are_told(tmp_path: Path) -> None:
+    (finding,) = told("one-text-to-learn", train=["one two"] * 3, validation=["three"])
+    assert "All 3 training transcripts are 'one two'" in finding.message
+    assert not told("one-text-to-learn", train=["one two", "two"])
+    data = read(tmp_path, [*FINE[:-1], "nan"])
+    (finding,) = (finding for finding in data.findings if finding.code == "texts-that-stand-for-none")
+    assert "column 'text' hold" in finding.message
+    assert "(nan)" in finding.examples[0]
+
+
+def test_joiners_that_spelling_needs_are_kept(tmp_path: Path) -> None:
+    persian = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
+    assert "\u200c" in read(tmp_path, [persian] * 8).targets.about["letters"]
 
 
 @pytest.mark.parametrize("name", ["max_length", "label_smoothing", "class_weighting", "pooling"])
