@@ -191,8 +191,8 @@ class TaskContract:
         task, examples = opened.task, opened.data.splits["train"]
         names = TASKS[self.task].augmentation_names
         if not names:
-            with pytest.raises(BadData, match="has no augmentations"):
-                task.encode_augmented(opened.pretrained, examples, "standard", 64)
+            with pytest.raises(ValueError, match="augmentation"):
+                study.assign(spec=study.spec | {"augmentation": "noise"})
         for name in names:
             try:
                 encoded = task.encode_augmented(opened.pretrained, examples, name, 64)
