@@ -5,16 +5,12 @@
 What they need is fetched into `models/` and `data/` by examples/fetch.py, once.
 """
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.paths import ROOT
+from tests.support.learned import fetch, learned
 
 pytestmark = [pytest.mark.learning, pytest.mark.timeout(900)]
 
@@ -62,13 +58,7 @@ DRUMS = {
 )
 def test_it_learns(name: str, spec: dict[str, Any], needs: list[str], accuracy: float, tmp_path: Path) -> None:
     """The best of two or three trials does on validation data, and its model on test data it is not far off."""
-    subprocess.run([sys.executable, str(ROOT / "examples" / "fetch.py"), *needs], check=True)
-    file = tmp_path / "study.json"
-    file.write_text(json.dumps({"name": name, "budget": {"trials": 3}, "pruner": {"name": "none"}} | spec))
-    command = [sys.executable, "-c", "from luthier.service.cli import main; main()", "run", str(file), "--json"]
-    environment = os.environ | {"LUTHIER_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
-    ran = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True, text=True)
-    best = json.loads(ran.stdout)["best"]
-    print(f"{name}: {best}")
+    fetch(*needs)
+    best = learned(name, {"budget": {"trials": 3}} | spec, tmp_path)["best"]
     assert best["value"] >= accuracy
     assert best["test"]["accuracy"] >= accuracy - NOISE

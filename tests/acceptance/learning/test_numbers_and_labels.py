@@ -1,58 +1,56 @@
 """Real models learn real numbers and labels, better than the mean and the best constant set of labels do.
 
-make test-learning
+    make test-learning
+
+What they need is fetched into `models/` and `data/` by examples/fetch.py, once.
 """
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support.paths import ROOT
+from tests.support.learned import fetch, learned
 
 pytestmark = [pytest.mark.learning, pytest.mark.timeout(900)]
 
-SPACE = {"learning_rate": {"low": 1e-4, "high": 3e-4, "log": True}, "batch_size": 16, "max_length": 48}
-STS_SCORES = {
-    "task": "text-regression",
-    "model": "models/minilm",
-    "dataset": {
-        "source": {split: f"data/sts_scores/{split}.csv" for split in ("train", "validation", "test")},
-        "columns": {"text_pair": "text_pair"},
-        "limit": 2400,
-    },
-    "space": SPACE | {"epochs": 1},
-}
-PACKAGE_TAGS = {
-    "task": "text-multilabel-classification",
-    "model": "models/minilm",
-    "dataset": {"source": "data/package_tags.csv", "label_separator": "|", "limit": 1500},
-    "space": SPACE | {"epochs": 3, "threshold": "searched"},
-}
+
+def parts(name: str) -> dict[str, str]:
+    """Return the files of a data set whose splits are given."""
+    return {split: f"data/{name}/{split}.csv" for split in ("train", "validation", "test")}
 
 
-@pytest.mark.parametrize(
-    ("name", "spec", "metric", "least", "margin"),
-    [
-        pytest.param("sts_scores", STS_SCORES, "r2", 0.45, 0.4, id="MiniLM on the similarity of sentences"),
-        pytest.param("package_tags", PACKAGE_TAGS, "map", 0.22, 0.1, id="MiniLM on the tags of packages"),
-    ],
-)
-def test_it_learns(name: str, spec: dict[str, Any], metric: str, least: float, margin: float, tmp_path: Path) -> None:
-    """The winner's test score is high, and so much above that of the constant answer."""
-    subprocess.run([sys.executable, str(ROOT / "examples" / "fetch.py"), "minilm", name], check=True)
-    file = tmp_path / "study.json"
-    study = {"name": name.replace("_", "-"), "budget": {"trials": 2}, "pruner": {"name": "none"}, **spec}
-    file.write_text(json.dumps(study))
-    command = [sys.executable, "-c", "from luthier.service.cli import main; main()", "run", str(file), "--json"]
-    environment = os.environ | {"LUTHIER_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
-    ran = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True, text=True)
-    found = json.loads(ran.stdout)
-    test, constant = found["best"]["test"], found["majority"]["test"]
-    print(f"{name}: {test}, always the same answer: {constant}")
-    assert test[metric] >= least
-    assert test[metric] >= constant[metric] + margin
+def test_the_similarity_of_sentences(tmp_path: Path) -> None:
+    """MiniLM's Pearson correlation with STS-B's scores on 250 test pairs.
+
+    Measured 0.748 after 2 epochs on 999 pairs, and an R2 of 0.558. The share of words that both sentences have, a
+    baseline that is better than the mean (whose correlation is not defined, and whose R2 is 0), gives 0.527.
+    """
+    fetch("minilm", "sts_scores")
+    spec = {
+        "task": "text-regression",
+        "model": "models/minilm",
+        "dataset": {"source": parts("sts_scores"), "columns": {"text_pair": "text_pair"}, "limit": 1500},
+        "space": {"learning_rate": 2e-4, "batch_size": 16, "max_length": 48, "epochs": 2},
+    }
+    results = learned("sts-scores", spec, tmp_path)
+    assert results["best"]["test"]["pearson"] >= 0.67
+    assert results["best"]["test"]["r2"] >= results["majority"]["test"]["r2"] + 0.4
+
+
+def test_the_tags_of_packages(tmp_path: Path) -> None:
+    """A head on MiniLM, which is frozen whole, gives the tags of Debian's packages by their descriptions.
+
+    Measured a micro F1 of 0.600 on test rows, where the best constant set of tags has 0.416, and a mean average
+    precision of 0.560 for 0.122. The rate is that of a new head: two epochs at MiniLM's own teach next to nothing.
+    """
+    fetch("minilm", "package_tags")
+    spec = {
+        "task": "text-multilabel-classification",
+        "model": "models/minilm",
+        "dataset": {"source": "data/package_tags.csv", "label_separator": "|", "limit": 1500},
+        "space": {"learning_rate": 1e-3, "batch_size": 16, "max_length": 48, "epochs": 20, "freeze_depth": "auto"},
+    }
+    results = learned("package-tags", spec, tmp_path)
+    best, constant = results["best"]["test"], results["majority"]["test"]
+    assert best["micro_f1"] >= constant["micro_f1"] + 0.1
+    assert best["map"] >= constant["map"] + 0.3
