@@ -20,7 +20,7 @@ def parts(name: str) -> dict[str, str]:
 
 
 def test_the_similarity_of_sentences(tmp_path: Path) -> None:
-    """MiniLM's Pearson correlation with STS-B's scores on 250 test pairs.
+    """MiniLM's Pearson correlation with STS-B's scores on some 240 test pairs.
 
     Measured 0.748 after 2 epochs on 999 pairs, and an R2 of 0.558. The share of words that both sentences have, a
     baseline that is better than the mean (whose correlation is not defined, and whose R2 is 0), gives 0.527.
@@ -54,3 +54,22 @@ def test_the_tags_of_packages(tmp_path: Path) -> None:
     best, constant = results["best"]["test"], results["majority"]["test"]
     assert best["micro_f1"] >= constant["micro_f1"] + 0.1
     assert best["map"] >= constant["map"] + 0.3
+
+
+def test_the_icons_on_photographs(tmp_path: Path) -> None:
+    """A head on MobileNetV2, which is frozen whole, tells which kinds of icons are on a photograph.
+
+    Measured a micro F1 of 0.755 on icons and photographs that training has not seen, where all kinds each time have
+    0.585, and a mean average precision of 0.850 for 0.413.
+    """
+    fetch("mobilenet_v2", "icons")
+    spec = {
+        "task": "image-multilabel-classification",
+        "model": "models/mobilenet_v2",
+        "dataset": {"source": parts("icons"), "columns": {"label": "kinds"}, "label_separator": "|"},
+        "space": {"learning_rate": 3e-3, "batch_size": 16, "epochs": 20, "freeze_depth": "auto"},
+    }
+    results = learned("icons", spec, tmp_path)
+    best, constant = results["best"]["test"], results["majority"]["test"]
+    assert best["micro_f1"] >= constant["micro_f1"] + 0.08
+    assert best["map"] >= constant["map"] + 0.25
