@@ -9,10 +9,10 @@ from functools import partial
 
 import torch
 
-from luthier.studies.findings import Finding, warning
+from luthier.studies.findings import Finding, note
 from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.data.excerpts import excerpt
-from luthier.trials.jobs.linear_probe import Features, held_out_probabilities, training_features
+from luthier.trials.jobs.linear_probe import MOST_CLASSES, Features, held_out_probabilities, training_features
 from luthier.trials.training.open_study import OpenStudy
 
 LEAST_ROWS = 100
@@ -33,11 +33,8 @@ def doubt_findings(study: OpenStudy, max_length: int, poll: Callable[[], None]) 
         poll: Called before each batch.
     """
     targets, split = study.data.targets, study.data.splits["train"]
-    if (
-        type(targets) is not ClassTargets
-        or len(split) < LEAST_ROWS
-        or len(targets.names) > len(split) // LEAST_OF_CLASS
-    ):
+    few = len(split) < max(LEAST_ROWS, LEAST_OF_CLASS * len(targets.label_names))
+    if type(targets) is not ClassTargets or few or len(targets.names) > MOST_CLASSES:
         return []
     rows, found = training_features(study, max_length, poll)
     if not found:
@@ -83,7 +80,7 @@ def _finding(
         f"features of the other rows, which is right on {right:.0%}, is sure of another one: {'; '.join(shown[:TOLD])}."
     )
     cure = "Look at them, the most doubtful first; correct those that are wrong."
-    return [warning("doubtful-labels", text, cure, len(doubtful), shown)]
+    return [note("doubtful-labels", text, len(doubtful), shown, cure)]
 
 
 def _place(row: int, excerpt_of: Callable[[int], str]) -> str:

@@ -99,7 +99,7 @@ def _statistics(
         statistics = exact.measure(
             model, study.task, cache.micro_batch, examples, targets, session.poll, writing=writing
         )
-        if writing is not None:
+        if writing is not None and writing.clock.seconds:
             session.log(writing.told(time.perf_counter() - began))
         return statistics
     encoded = study.encoded(split, length)

@@ -22,6 +22,8 @@ MOST_ROWS = {"cuda": 10_000, "cpu": 1_000}
 FOLDS = 5
 PENALTY = 1.0
 """Of the squared weights of a logistic regression on standardized features, as scikit-learn's C = 1 / PENALTY."""
+MOST_CLASSES = 100
+"""Of a regression: with more it would take minutes."""
 STEPS = 100
 """Of L-BFGS at most."""
 

@@ -12,7 +12,7 @@ from luthier.studies.spec import StudySpec
 from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.errors import BadData
-from luthier.trials.jobs.linear_probe import held_out_probabilities, training_features
+from luthier.trials.jobs.linear_probe import MOST_CLASSES, held_out_probabilities, training_features
 from luthier.trials.training.engine import Engine
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.open_study import OpenStudy
@@ -40,7 +40,9 @@ def choose_pooling(
     """
     _check_space(spec, study, max_length)
     pooling, targets = study.pretrained.pooling, study.data.targets
-    if pooling is None or type(targets) is not ClassTargets or not spec.space.offers("pooling", AUTO):
+    if pooling is None or not spec.space.offers("pooling", AUTO):
+        return None
+    if type(targets) is not ClassTargets or len(targets.names) > MOST_CLASSES:
         return None
     rows, found = training_features(study, max_length, poll)
     if not set(pooling.words) <= set(found):

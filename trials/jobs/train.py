@@ -130,7 +130,7 @@ def fit(trial: Trial) -> Finished:
             trial.session.log(why_early(progress, evaluations, spec))
             reason = Reason.EARLY_STOPPING
             break
-    if writing is not None:
+    if writing is not None and writing.clock.seconds:
         trial.session.log(writing.told(time.perf_counter() - began))
     return Finished("complete", reason, speed, memory)
 
