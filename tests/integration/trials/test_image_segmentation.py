@@ -211,7 +211,7 @@ def test_a_winner_answers_in_its_pipeline_and_beats_an_early_model(
 def test_pieces_of_an_augmented_batch_add_up(assign: Callable[..., Assignment], tmp_path: Path) -> None:
     make = _work(assign, tmp_path, augmentation="standard")
     opened = ModelCache().open(make())
-    encoded = opened.task.encode_augmented(opened.pretrained, opened.data.splits["train"], "standard")
+    encoded = opened.task.encode_augmented(opened.pretrained, opened.data.splits["train"], "standard", 64)
     model = opened.pretrained.model.eval()  # type: ignore[no-untyped-call]
     loss, gradients = opened.loss(encoded, make().params), []
     for size in (4, 1):
