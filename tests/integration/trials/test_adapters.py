@@ -36,6 +36,8 @@ DORA = LORA | {"lora_variant": "dora", "lora_rank": 3, "lora_alpha": 5, "lora_ta
 FEED_FORWARD = ("mlp", "ffn", "feed_forward", "intermediate", "fc1", "fc2", "squeeze_excite", "pwconv", "convolution")
 WITHOUT_ATTENTION = {"resnet", "convnext", "mobilenet-v2", "mobilenet-v2-pixels", "efficientnet"}
 
+CLASSIFIERS = {"text-classification", "image-classification", "audio-classification"}
+
 
 def backbone_of(name: str) -> Backbone:
     architecture = ARCHITECTURES[name]
@@ -46,7 +48,7 @@ def layers_of(backbone: Backbone, targets: str) -> list[str]:
     return [site.path for number in range(1, backbone.depth + 1) for site in targeted(backbone, number, targets)]
 
 
-@pytest.mark.parametrize("name", in_turn(name for name in ARCHITECTURES if not name.endswith("-tokens")))
+@pytest.mark.parametrize("name", in_turn(name for name, found in ARCHITECTURES.items() if found.task in CLASSIFIERS))
 def test_attention_is_found_in_every_architecture_that_has_one(name: str) -> None:
     backbone = backbone_of(name)
     if name in WITHOUT_ATTENTION | {"wavlm"}:  # WavLM's own code reads the weights of its projections
