@@ -196,6 +196,33 @@ USUAL |= tiny_answers.FIRST
 """One of each way in which models are built: `make test` tries these, and `make test-all` every architecture."""
 
 
+LATER = frozenset(
+    (
+        "bert-numbers",
+        "resnet-labels",
+        "bert-questions",
+        "gpt2-writes",
+        "tied-gpt2-writes",
+        "bart-writes",
+        "t5-writes",
+        "wav2vec2-ctc",
+        "whisper-speech",
+        "segformer",
+    )
+)
+"""Of the tasks beyond one class for each unit, those that tests over models try: the rest are models of other tasks."""
+
+
+def of_models(timm: bool = True) -> list[Any]:
+    """Return the parameters of a test over models, whose tasks do not matter to it: each way of building one once."""
+    first = ("text-classification", "token-classification", "image-classification", "audio-classification")
+    names = [name for name, found in ARCHITECTURES.items() if found.task in first]
+    return [
+        *in_turn([*names, *(TIMM if timm else ())]),
+        *(pytest.param(name, marks=pytest.mark.full) for name in sorted(LATER)),
+    ]
+
+
 def in_turn(names: Iterable[str]) -> list[Any]:
     """Return the parameters of a test that runs once for each of these architectures."""
     return [

@@ -10,7 +10,7 @@ import pytest
 from luthier.studies.protocol import Assignment, AssignmentKind
 from luthier.trials.jobs.train import train
 from luthier.trials.training.model_cache import ModelCache
-from tests.support.architectures import ARCHITECTURES, TIMM, Architecture, in_turn, tiny_data
+from tests.support.architectures import ARCHITECTURES, TIMM, Architecture, of_models, tiny_data
 from tests.support.trials import Memory
 
 Assign = Callable[..., Assignment]
@@ -65,7 +65,7 @@ def make_study(name: str, folder: Path, assign: Assign) -> Study:
     return Study(architecture, spec, folder / "trials", assign, ModelCache())
 
 
-@pytest.fixture(params=in_turn([*ARCHITECTURES, *TIMM]))
+@pytest.fixture(params=of_models())
 def study(request: pytest.FixtureRequest, tmp_path: Path, assign: Assign) -> Study:
     """A study of each architecture in turn."""
     return make_study(request.param, tmp_path, assign)

@@ -24,7 +24,7 @@ from luthier.trials.training import optim
 from luthier.trials.training.engine import Engine
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.setup import prepare
-from tests.support.architectures import ARCHITECTURES, TIMM, in_turn, tiny_data
+from tests.support.architectures import ARCHITECTURES, TIMM, of_models, tiny_data
 from tests.support.archives import unpack_tar
 from tests.support.logits import logits_of
 from tests.support.trials import Memory
@@ -128,7 +128,7 @@ def test_the_winner_is_a_plain_model_that_computes_the_same(
 
 
 @pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
-@pytest.mark.parametrize("name", in_turn([*ARCHITECTURES, *TIMM]))
+@pytest.mark.parametrize("name", of_models())
 def test_every_architecture_is_adapted_above_the_freeze_depth_merged_and_put_back(
     assign: Assign, tmp_path: Path, name: str
 ) -> None:

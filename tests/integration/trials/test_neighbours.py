@@ -23,7 +23,7 @@ from luthier.trials.jobs.train import fit, train
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.setup import Trial, open_trial
-from tests.support.architectures import ARCHITECTURES, Architecture, in_turn, tiny_data
+from tests.support.architectures import ARCHITECTURES, Architecture, of_models, tiny_data
 from tests.support.findings import about
 from tests.support.peculiar import PECULIAR, USUAL, Peculiar, nystromformer, reformer
 from tests.support.trials import Memory
@@ -135,7 +135,7 @@ def test_a_frozen_part_gives_the_same_scores(name: str, tmp_path: Path, assign: 
 
 @pytest.mark.parametrize(
     "name",
-    [*in_turn(ARCHITECTURES), *USUAL],
+    [*of_models(timm=False), *USUAL],
 )
 def test_most_models_are_padded_as_before(name: str, tmp_path: Path, assign: Assign) -> None:
     found = (ARCHITECTURES | USUAL)[name]

@@ -19,7 +19,7 @@ from luthier.trials.training.engine import Engine
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.seeding import seed_everything
 from luthier.trials.training.setup import prepare
-from tests.support.architectures import ARCHITECTURES, in_turn, tiny_data
+from tests.support.architectures import ARCHITECTURES, of_models, tiny_data
 from tests.support.trials import Memory
 
 Assign = Callable[..., Assignment]
@@ -63,7 +63,7 @@ def gradients(engine: Engine, rows: Any, model: nn.Module) -> dict[str, torch.Te
 
 @pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
 @pytest.mark.parametrize("strategy", ["full", pytest.param("lora", marks=pytest.mark.full)])
-@pytest.mark.parametrize("name", in_turn(name for name in ARCHITECTURES if not name.endswith("-tokens")))
+@pytest.mark.parametrize("name", of_models(timm=False))
 def test_gradients_and_statistics_are_the_same(assign: Assign, tmp_path: Path, name: str, strategy: str) -> None:
     architecture = ARCHITECTURES[name]
     data = {"source": str(tiny_data(architecture.task, tmp_path / "data", rows=16)), "validation": 0.25, "test": 0.25}
