@@ -67,7 +67,7 @@ def promoted_share(runs: int, size: int, gain: float, replicate: bool, seed: int
     won = 0
     for _ in range(runs):
         champion, challenger = draw_answers(draw, size, gain)
-        won += judge(compare(draw, champion, challenger, replicate), Objective(), promote).promoted
+        won += judge(compare(draw, champion, challenger, replicate), Objective(), promote, binary=True).promoted
     return won / runs
 
 
