@@ -211,8 +211,6 @@ class StudySpec(Document):
             problems.append((("dataset", "columns"), text))
         refuses = self.task_info.refuses
         problems += [(("space", name), refuses[name]) for name in self.space if name in refuses]
-        if "threshold" in self.space and not self.task_info.label_sets:
-            problems.append((("space", "threshold"), f"has no meaning for {self.task}; leave it out"))
         if self.dataset.label_separator is not None and not self.task_info.label_sets:
             text = f"has no meaning: a row of {self.task} has no list of labels; leave it out"
             problems.append((("dataset", "label_separator"), text))

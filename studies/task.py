@@ -90,6 +90,8 @@ class Task:
         refuses: dict[str, str] = {}
         if self.classes is None:
             refuses |= dict.fromkeys(("focal_gamma", "sampling"), NO_CLASSES)
+        if not self.label_sets:
+            refuses["threshold"] = f"has no meaning for {self.name}; leave it out"
         if self.classes == "unit":
             refuses["sampling"] = "has no meaning for words: a row has words of many classes; leave it out"
         for name, augmentations in STRENGTHS.items():

@@ -69,11 +69,12 @@ def test_tasks_tell_every_default(house: Running) -> None:
     assert task["metrics"][0]["name"] == "accuracy"
     assert task["columns"]["text"] == {"default": "text", "required": True}
     assert {name: h["default"] for name, h in task["hyperparameters"].items()} == {
-        name: h.shown_default for name, h in HYPERPARAMETERS.items() if name != "mixup_alpha"
+        name: h.shown_default for name, h in HYPERPARAMETERS.items() if name not in ("mixup_alpha", "threshold")
     }
     assert list(task["augmentations"]) == ["none", "token_dropout", "masking"]
+    assert not TASKS["image-regression"].has_lengths
     for name, shown in tasks.items():
-        lengths = name != "image-classification"
+        lengths = TASKS[name].has_lengths
         assert shown["baseline"].get("max_length") == ("auto" if lengths else None)
         assert ("max_length" in shown["hyperparameters"]) == lengths
     assert task["hyperparameters"]["max_length"]["default"] == "auto"
