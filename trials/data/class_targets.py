@@ -15,21 +15,19 @@ from luthier.trials.data.label_values import plain_labels
 from luthier.trials.data.labels import class_labels, tag_labels
 from luthier.trials.data.tabular import Table
 from luthier.trials.data.tag_spellings import merge_tags
-from luthier.trials.data.targets import Targets
+from luthier.trials.data.targets import NamedTargets
 from luthier.trials.errors import BadData
 
 
 @dataclass(frozen=True)
-class ClassTargets(Targets):
+class ClassTargets(NamedTargets):
     """One class for each row; a row's target is its class id.
 
     Attributes:
-        names: Class id -> label.
         unit: What is labelled, for messages.
         dominant: The share of the training split above which one label is said to dominate it.
     """
 
-    names: tuple[str, ...]
     unit: ClassVar[str] = "rows"
     dominant: ClassVar[float] = 0.9
 
@@ -48,32 +46,12 @@ class ClassTargets(Targets):
         names, ids = class_labels(tables, columns["label"])
         return cls(tuple(names)), dict(ids)
 
-    @classmethod
-    def restore(cls, about: Mapping[str, Any]) -> Self:
-        """Return the classes of a packed model."""
-        return cls(tuple(str(name) for name in about["label_names"]))
-
     def respelled(self, today: Self) -> Self:
         """Return the classes with today's spelling of each label, where another one has become the most frequent."""
         key = label_key([*self.names, *today.names])
         known = set(today.names)
         new = {key(name): name for name in today.names if name not in self.names}
         return replace(self, names=tuple(name if name in known else new.get(key(name), name) for name in self.names))
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """The labels by class id."""
-        return {"label_names": self.label_names}
-
-    @property
-    def identity(self) -> tuple[str, ...]:
-        """The labels by class id."""
-        return self.names
-
-    @property
-    def label_names(self) -> list[str]:
-        """Class id -> label."""
-        return list(self.names)
 
     def counts(self, splits: Iterable[Sequence[Any]]) -> dict[str, int]:
         """Return label -> its rows, or its words where words are labelled."""

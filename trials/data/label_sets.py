@@ -131,6 +131,9 @@ def _fault(row: Any, names: Sequence[str] | None) -> str | None:
             f"holds the text {cut(row, 60)!r} where a list of labels is wanted; write lists as jsonl or parquet, or "
             f"say what separates labels: dataset.label_separator, such as {mark!r}"
         )
+    if isinstance(row, dict):
+        shown = cut(repr(row), 60)
+        return f"holds {shown} where a list of labels is wanted; write the names of those that it has, as a list"
     if not isinstance(row, list):
         return f"holds {row!r} where a list of labels is wanted; write one, [{row!r}] say"
     for label in row:

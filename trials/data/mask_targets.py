@@ -19,7 +19,7 @@ from luthier.trials.data.media_columns import in_threads
 from luthier.trials.data.media_paths import Item
 from luthier.trials.data.media_tree import listed
 from luthier.trials.data.tabular import Table
-from luthier.trials.data.targets import Targets
+from luthier.trials.data.targets import NamedTargets
 from luthier.trials.errors import BadData
 
 NAMES = "id2label.json"
@@ -47,14 +47,9 @@ class MaskRow(NamedTuple):
 
 
 @dataclass(frozen=True)
-class MaskTargets(Targets):
-    """A class for each pixel; a row's target is a `MaskRow`.
+class MaskTargets(NamedTargets):
+    """A class for each pixel; a row's target is a `MaskRow`."""
 
-    Attributes:
-        names: Class id -> label.
-    """
-
-    names: tuple[str, ...]
     roles: ClassVar[tuple[str, ...]] = ("mask",)
 
     @classmethod
@@ -73,26 +68,6 @@ class MaskTargets(Targets):
             for name, table in tables.items():
                 _check_ids(table, rows[name], named)
         return cls(tuple(named or map(str, range(found[-1] + 1)))), dict(rows)
-
-    @classmethod
-    def restore(cls, about: Mapping[str, Any]) -> Self:
-        """Return the classes of a packed model."""
-        return cls(tuple(str(name) for name in about["label_names"]))
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """The labels by class id."""
-        return {"label_names": self.label_names}
-
-    @property
-    def identity(self) -> tuple[str, ...]:
-        """The labels by class id."""
-        return self.names
-
-    @property
-    def label_names(self) -> list[str]:
-        """Class id -> label."""
-        return list(self.names)
 
     def counts(self, splits: Iterable[Sequence[Any]]) -> dict[str, int]:
         """Return label -> the images that hold it."""

@@ -8,6 +8,7 @@ whatever the subclass makes of it.
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from luthier.studies.findings import Finding
@@ -152,3 +153,34 @@ class Targets(ABC):
             BadData: Nothing can be learned from them.
         """
         return
+
+
+@dataclass(frozen=True)
+class NamedTargets(Targets):
+    """Targets whose classes have names; what a class is of (a row, a word, a pixel) the subclass knows.
+
+    Attributes:
+        names: Class id -> label.
+    """
+
+    names: tuple[str, ...]
+
+    @classmethod
+    def restore(cls, about: Mapping[str, Any]) -> Self:
+        """Return the classes of a packed model."""
+        return cls(tuple(str(name) for name in about["label_names"]))
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """The labels by class id."""
+        return {"label_names": self.label_names}
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The labels by class id."""
+        return self.names
+
+    @property
+    def label_names(self) -> list[str]:
+        """Class id -> label."""
+        return list(self.names)

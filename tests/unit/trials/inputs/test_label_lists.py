@@ -109,7 +109,7 @@ REFUSED: dict[str, tuple[str, Any, str]] = {
     "a decimal number": ("jsonl", [0.5], "has the label 0.5"),
     "a list in a list": ("jsonl", [["a"]], r"has the label \['a'\]"),
     "a control character": ("jsonl", ["a\x07"], "cannot be printed; remove it"),
-    "a mapping": ("jsonl", {"a": 1}, "where a list of labels is wanted"),
+    "a mapping": ("jsonl", {"a": 1}, "list of labels is wanted; write the names of those that it has, as a list"),
 }
 
 

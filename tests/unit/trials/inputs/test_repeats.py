@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from luthier.studies.dataset import Dataset
 from luthier.studies.findings import Severity
@@ -20,9 +22,6 @@ from tests.support.data import load_data
 from tests.support.findings import about
 from tests.support.tiny import tiny_rows
 from tests.unit.trials.inputs.media_trees import jpeg
-
-hypothesis = pytest.importorskip("hypothesis")  # of the extra `dev`; an older environment may lack it
-given, settings, st = hypothesis.given, hypothesis.settings, hypothesis.strategies
 
 Rows = Sequence[tuple[Any, ...]]
 TEXT = "text-classification"
