@@ -27,8 +27,6 @@ from tests.support.cards import run_cards
 from tests.support.tiny import tiny_rows
 from tests.support.trials import Memory
 
-pytestmark = pytest.mark.fresh_process
-
 Assign = Callable[..., Assignment]
 EXACT = 1e-5
 """How far a reported score may be from that of the exported model, one example at a time, on the CPU in float32."""
