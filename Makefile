@@ -14,7 +14,7 @@ TIMM_VERSIONS ?= torch==2.14.1 torchvision==0.29.1 timm==1.0.31
 JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=25 --durations-min=1
 
-.PHONY: help install demo serve test test-all coverage test-learning test-timm test-docker lint docs lock bench bench-trainer bench-promotion clean
+.PHONY: help install demo serve test test-all test-wide coverage test-learning test-timm test-docker lint docs lock bench bench-trainer bench-promotion clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -31,10 +31,13 @@ serve: $(BASE) ## the service with local workers, on http://127.0.0.1:8000
 test: $(DEV) ## unit and integration tests and a short slice of the acceptance tests; JOBS=4 runs four at a time
 	$(PYTEST)
 
-test-all: $(DEV) ## every test that needs no network and no Docker, on both databases; prints the coverage
+test-all: $(DEV) ## what `.ci/run` runs: needs no network and no Docker, both databases; prints the coverage
 	$(BIN)/python -m coverage erase
-	$(PYTEST) -m 'not learning and not docker and not timm' --cov --cov-report=
+	$(PYTEST) -m 'not wide and not learning and not docker and not timm' --cov --cov-report=
 	@$(MAKE) -s coverage
+
+test-wide: $(DEV) ## every model and database that another one stands for in `make test-all`: before a release; minutes
+	$(PYTEST) -m wide
 
 coverage: $(DEV) ## how many lines the last `make test-all` ran, a package at a time
 	@for package in service studies trials; do \

@@ -6,6 +6,7 @@ Postgres database that was emptied.
 
 import atexit
 import functools
+import gc
 import os
 import shutil
 import tempfile
@@ -26,6 +27,14 @@ os.environ["LUTHIER_CACHE_MEMORY"] = "0"
 os.environ["LUTHIER_CACHE_DIR"] = tempfile.mkdtemp(prefix="luthier-prefixes-")
 atexit.register(shutil.rmtree, os.environ["LUTHIER_CACHE_DIR"], ignore_errors=True)
 os.environ["HF_HUB_OFFLINE"] = "1"  # set before any test module imports the library that reads it, once
+gc.disable()  # until all tests are collected: imported modules stay
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what was imported: it looks at new objects only, as in a child that trains."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
@@ -34,15 +43,15 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run each test of a `database_url` on SQLite and Postgres.
+    """Run each test of a `database_url` on SQLite, and on Postgres in the tier that its marker says.
 
-    Where neither SQL nor locks differ (the test is not marked `both_databases`), Postgres is left to `make test-all`.
+    `make test` where locks differ (`locks`), `make test-all` where SQL does (`both_databases`), else `make test-wide`.
     """
     own = hasattr(metafunc.cls, "database_url")  # a contract's class for one database
     if "database_url" in metafunc.fixturenames and not own:
-        always = metafunc.definition.get_closest_marker("both_databases") is not None
-        postgres = pytest.param("postgres", marks=[] if always else pytest.mark.full)
-        metafunc.parametrize("database_url", ["sqlite", postgres], indirect=True)
+        marked = {mark.name for mark in metafunc.definition.iter_markers()}
+        tier = [] if "locks" in marked else [pytest.mark.full] if "both_databases" in marked else [pytest.mark.wide]
+        metafunc.parametrize("database_url", ["sqlite", pytest.param("postgres", marks=tier)], indirect=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -25,16 +25,20 @@ def databases(names: set[str], test: str) -> Sequence[str]:
     return sorted(name.removeprefix(prefix).rstrip("]") for name in names if name.startswith(prefix))
 
 
-def test_postgres_is_left_to_test_all_where_neither_sql_nor_locks_differ() -> None:
-    locks, contract = "test_replays.py", "test_confirm.py"
-    files = [f"{SERVICE}/{locks}", f"{SERVICE}/{contract}"]
+def test_postgres_is_left_to_later_tiers_where_locks_or_neither_locks_nor_sql_differ() -> None:
+    """Where locks differ all run it, where SQL does `make test-all` and `make test-wide`, else `make test-wide`."""
+    locks, contract, page = "test_replays.py", "test_confirm.py", "test_plots.py"
+    files = [f"{SERVICE}/{file}" for file in (locks, contract, page)]
     replay = f"{locks}::test_a_replay_that_comes_out_otherwise_takes_no_better_ones_place"
     confirmed = f"{contract}::test_a_lucky_run_does_not_win"
-    short, everything = collected(*files), collected("-m", "not learning and not docker and not timm", *files)
-    assert databases(short, replay) == databases(everything, replay) == ["postgres", "sqlite"]
-    assert databases(short, confirmed) == ["sqlite"]
-    assert databases(everything, confirmed) == ["postgres", "sqlite"]
-    assert short < everything
+    drawn = f"{page}::test_every_plot_is_drawn_as_page_and_as_json"
+    both = ["postgres", "sqlite"]
+    short, everything = collected(*files), collected("-m", "full or not full", *files)
+    usual = collected("-m", "not wide", *files)
+    assert databases(short, replay) == both
+    assert databases(short, confirmed) == databases(usual, drawn) == ["sqlite"]
+    assert databases(usual, confirmed) == databases(everything, drawn) == both
+    assert short < usual < everything
 
 
 def test_the_short_slice_of_the_acceptance_tests_is_there() -> None:
@@ -47,9 +51,10 @@ def test_the_short_slice_of_the_acceptance_tests_is_there() -> None:
 
 def test_only_what_the_markers_name_is_left_out_of_make_test() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
-    assert settings["addopts"] == "-m 'not full and not learning and not docker and not timm'"
+    assert settings["addopts"] == "-m 'not full and not wide and not learning and not docker and not timm'"
     makefile = (ROOT / "Makefile").read_text()
-    assert "-m 'not learning and not docker and not timm'" in makefile, (
+    assert "-m 'not wide and not learning and not docker and not timm'" in makefile, (
         "make test-all leaves out what has targets of its own"
     )
+    assert "-m wide" in makefile
     assert "make test-all" in (ROOT / ".ci" / "run").read_text()

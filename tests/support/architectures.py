@@ -191,9 +191,12 @@ USUAL = frozenset(
         "wav2vec2-ctc",
     )
 )
-USUAL |= {"segformer"}
+USUAL |= {"segformer", "whisper"}
 USUAL |= tiny_answers.FIRST
-"""One of each way in which models are built: `make test` tries these, and `make test-all` every architecture."""
+"""One of each way in which models are built: `make test-all` tries these, and `make test-wide` every other one."""
+
+FEW = frozenset(("bert", "gpt2", "vit", "resnet", "wav2vec2", "bert-tokens", "bert-labels", "bart-writes", "segformer"))
+"""Of those, what `make test` tries: blocks of an encoder, a decoder and both, convolutions, and each kind of input."""
 
 
 LATER = frozenset(
@@ -224,11 +227,14 @@ def of_models(timm: bool = True) -> list[Any]:
 
 
 def in_turn(names: Iterable[str]) -> list[Any]:
-    """Return the parameters of a test that runs once for each of these architectures."""
-    return [
-        name if name in USUAL else pytest.param(name, marks=pytest.mark.timm if name in TIMM else pytest.mark.full)
-        for name in names
-    ]
+    """Return the parameters of a test that runs once for each of these architectures, each in its tier."""
+
+    def tier(name: str) -> list[Any]:
+        if name in FEW:
+            return []
+        return [pytest.mark.timm if name in TIMM else pytest.mark.full if name in USUAL | LATER else pytest.mark.wide]
+
+    return [pytest.param(name, marks=tier(name)) for name in names]
 
 
 def tiny_data(task: str, folder: Path, rows: int = 24) -> Path:

@@ -25,7 +25,7 @@ OF = {  # task -> the architectures that it is tested with
 }
 ENDINGS = {task: "-numbers" if task.endswith("regression") else "-labels" for task in OF}
 FIRST = frozenset(names[0] + ENDINGS[task] for task, names in OF.items())
-"""The architectures that `make test` tries."""
+"""The architectures that `make test-all` tries."""
 
 
 def architectures(known: Mapping[str, Architecture]) -> dict[str, Architecture]:

@@ -23,6 +23,7 @@ def test_the_links_are_folders(name: str) -> None:
     assert link.resolve() == ROOT / name
 
 
+@pytest.mark.full
 def test_a_wheel_holds_every_file(tmp_path: Path) -> None:
     tree = tmp_path / "tree"  # a copy: setuptools leaves files in the folder that it builds
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")

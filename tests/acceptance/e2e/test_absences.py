@@ -42,7 +42,7 @@ def undisturbed(shared: Served, tiny: Path) -> list[Any]:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("empty_url", ["sqlite", pytest.param("postgres", marks=pytest.mark.full)], indirect=True)
+@pytest.mark.parametrize("empty_url", ["sqlite", pytest.param("postgres", marks=pytest.mark.wide)], indirect=True)
 def test_data_that_is_away_for_a_moment_costs_a_pause(
     serve: Serve, tiny: Path, data: Path, empty_url: str, undisturbed: list[Any]
 ) -> None:

@@ -38,7 +38,7 @@ def evaluated(served: Served, number: int) -> int:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("role", ["resume", "best"])
+@pytest.mark.parametrize("role", ["resume", pytest.param("best", marks=pytest.mark.wide)])
 def test_a_killed_trial_whose_files_are_damaged_starts_over(serve: Serve, tiny: Path, role: str) -> None:
     served = serve()
     served.client.post("/v1/studies", json=document(tiny, 1)).raise_for_status()

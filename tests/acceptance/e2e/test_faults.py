@@ -63,7 +63,7 @@ def test_a_killed_child_costs_nothing_that_was_evaluated(serve: Serve, tiny: Pat
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("empty_url", ["sqlite", pytest.param("postgres", marks=pytest.mark.full)], indirect=True)
+@pytest.mark.parametrize("empty_url", ["sqlite", pytest.param("postgres", marks=pytest.mark.wide)], indirect=True)
 def test_killed_child_worker_and_service(serve: Serve, tiny: Path, empty_url: str, undisturbed: list[Any]) -> None:
     served = serve(LUTHIER_DATABASE_URL=empty_url)
     served.client.post("/v1/studies", json=document(tiny)).raise_for_status()
@@ -119,7 +119,7 @@ def test_a_service_away_for_a_while_does_not_stop_training(
     assert [(trial.params, trial.value, trial.intermediate_values) for trial in told] == undisturbed
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.full)])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.wide)])
 def test_a_signal_gives_trials_back_and_leaves_no_process(serve: Serve, tiny: Path, number: signal.Signals) -> None:
     served = serve(LUTHIER_LEASE_SECONDS="600")  # nothing but giving back can free the trial
     served.client.post("/v1/studies", json=document(tiny)).raise_for_status()

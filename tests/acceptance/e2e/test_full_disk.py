@@ -13,7 +13,7 @@ from tests.support.waiting import until
 LEASE = 3.0  # seconds, as `environment` sets it
 
 
-@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize("elsewhere", [False, pytest.param(True, marks=pytest.mark.wide)])
 def test_a_full_disk_costs_no_trial(serve: Callable[..., Served], tiny: Path, tmp_path: Path, elsewhere: bool) -> None:
     """With `elsewhere` the database lies on another disk: then messages arrive, but no file can be written."""
     changed = spec(tiny, "full", budget={"trials": 4})

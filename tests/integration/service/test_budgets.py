@@ -7,6 +7,8 @@ import pytest
 from luthier.studies.protocol import AssignmentKind, Decision
 from tests.support.harness import Running, ScriptedWorker, held, problem
 
+pytestmark = pytest.mark.both_databases
+
 
 def test_the_budget_of_trials_is_met_exactly(house: Running) -> None:
     study = house.finished(budget={"trials": 3}, parallel=5)

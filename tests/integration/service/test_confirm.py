@@ -5,9 +5,13 @@ import json
 import tarfile
 from typing import Any
 
+import pytest
+
 from luthier.studies.protocol import AssignmentKind
 from luthier.studies.spec import trial_seed
 from tests.support.harness import Running, ScriptedWorker
+
+pytestmark = pytest.mark.both_databases
 
 CONFIRM = {"confirm": {"candidates": 2, "seeds": 2}, "budget": {"trials": 4}, "parallel": 1}
 

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.support.harness import Running, ScriptedWorker
+from tests.support.tiers import a_few
 
 LISTS = ("/v1/studies", "/v1/studies/s1", "/v1/studies/s1/trials", "/v1/studies/s1/trials/0", "/v1/workers", "/metrics")
 
@@ -52,7 +53,7 @@ HUGE = [
 ]
 
 
-@pytest.mark.parametrize("columns", HUGE, ids=lambda columns: " ".join(columns))
+@pytest.mark.parametrize("columns", a_few(2, HUGE), ids=lambda columns: " ".join(columns))
 def test_no_number_of_a_trial_fails_a_list_or_an_action(
     house: Running, worker: ScriptedWorker, columns: dict[str, Any]
 ) -> None:
@@ -106,7 +107,7 @@ DAMAGED = [
 ]
 
 
-@pytest.mark.parametrize(("table", "columns"), DAMAGED, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("table", "columns"), a_few(3, DAMAGED), ids=lambda value: str(value)[:40])
 def test_a_damaged_row_is_shown_by_its_name_and_can_be_cancelled_and_deleted(
     house: Running, worker: ScriptedWorker, table: str, columns: dict[str, Any]
 ) -> None:

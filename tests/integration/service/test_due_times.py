@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.support.harness import client
 from tests.support.nightly import schedule
@@ -27,6 +28,7 @@ def due_at(run: dict[str, Any]) -> float:
     return datetime.fromisoformat(run["due_at"]).timestamp()
 
 
+@pytest.mark.full
 def test_every_due_time_is_there_exactly_once(postgres_url: Callable[[], str], tmp_path: Path) -> None:
     draw, home = random.Random(1), tmp_path / "home"
     with processes(home, postgres_url(), 2) as (first, second), client(first.url) as caller:

@@ -12,7 +12,7 @@ from luthier.service.lifecycle import study_rows
 from tests.support.harness import Running, ScriptedWorker, running
 from tests.support.several_services import Together, check_exact, create, most_at_once, processes
 
-pytestmark = pytest.mark.both_databases
+pytestmark = pytest.mark.locks
 
 
 def test_two_services_and_eight_workers(empty_url: str, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tests.support.harness import Running, ScriptedWorker, spec
 from tests.support.lease_contract import LeaseContract
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.both_databases
+pytestmark = pytest.mark.locks
 
 
 class TestLeasesOnSqlite(LeaseContract):

@@ -11,6 +11,8 @@ from sqlalchemy import event
 from tests.support.harness import Running
 from tests.support.many_rows import add_schedule, add_study, add_worker
 
+pytestmark = pytest.mark.both_databases
+
 
 @contextmanager
 def statements(house: Running) -> Iterator[list[tuple[str, Any]]]:

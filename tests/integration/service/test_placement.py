@@ -11,6 +11,7 @@ from luthier.service.storage.tables import AssignmentRow
 from luthier.studies.protocol import Assignment, AssignmentKind, Gpu
 from tests.support.harness import INSPECTION, Running, ScriptedWorker
 from tests.support.several_services import Together, check_exact, create, most_at_once
+from tests.support.tiers import a_few
 
 pytestmark = pytest.mark.both_databases
 
@@ -191,7 +192,7 @@ def test_an_inspection_does_not_wait_for_room(house: Running) -> None:
     second.inspect(second.take(AssignmentKind.INSPECT))
 
 
-@pytest.mark.parametrize("retried", [False, True])
+@pytest.mark.parametrize("retried", a_few(1, [False, True]))
 def test_two_claims_for_the_last_room_at_the_same_moment(house: Running, retried: bool) -> None:
     """New trials, and such as were given back, of six studies whose locks don't keep their claims apart."""
     workers = slots(house, 6)

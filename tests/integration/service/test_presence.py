@@ -9,7 +9,7 @@ from luthier.service.storage.presence import CONNECTED_SECONDS, SERVICE_SECONDS,
 from luthier.service.storage.tables import WorkerRow
 from luthier.studies.protocol import Claim, Gpu
 
-pytestmark = pytest.mark.both_databases
+pytestmark = pytest.mark.locks
 
 SECOND = 1.0  # for the test itself
 

@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from luthier.service.dispatch import claims, search_faults
 from tests.support.harness import Running, ScriptedWorker
+from tests.support.tiers import a_few
 
 pytestmark = pytest.mark.both_databases
 
@@ -47,7 +48,7 @@ def test_others_go_on_and_so_does_it_once_it_can(
     assert [trial["state"] for trial in house.trials("sick")] == ["complete"] * 2
 
 
-@pytest.mark.parametrize("columns", ["spec = '{}'", "inspection = '{\"a\": 1}'"])
+@pytest.mark.parametrize("columns", a_few(1, ["spec = '{}'", "inspection = '{\"a\": 1}'"]))
 def test_what_cannot_be_read_hides_nothing_behind_it(house: Running, worker: ScriptedWorker, columns: str) -> None:
     house.started(worker, "sick", budget={"trials": 60})
     assert house.client.post("/v1/studies/sick/pause").status_code == 200

@@ -5,7 +5,7 @@ import pytest
 from luthier.service.dispatch import reaper
 from tests.support.harness import Running, ScriptedWorker
 
-pytestmark = pytest.mark.both_databases
+pytestmark = pytest.mark.locks
 
 
 def test_an_error_of_one_study_keeps_no_other_from_its_end(

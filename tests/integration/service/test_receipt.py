@@ -14,7 +14,7 @@ from luthier.studies.protocol import Assignment, AssignmentKind, Claim
 from tests.support.harness import Running, ScriptedWorker, held
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.both_databases
+pytestmark = pytest.mark.locks
 
 LEASE = 30.0
 

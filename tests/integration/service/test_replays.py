@@ -5,7 +5,7 @@ import pytest
 from luthier.studies.protocol import AssignmentKind
 from tests.support.harness import Running
 
-pytestmark = pytest.mark.both_databases
+pytestmark = pytest.mark.locks
 
 
 def test_a_replay_that_comes_out_otherwise_takes_no_better_ones_place(house: Running) -> None:

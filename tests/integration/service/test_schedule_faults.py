@@ -25,8 +25,8 @@ pytestmark = pytest.mark.both_databases
     ("module", "name", "is_old"),
     [
         ("champions", "keep_file", True),
-        ("champions", "promote", True),  # its file is in its place, its row is not written
         ("retention", "sweep", False),  # all is written, nothing is cleaned up
+        pytest.param("champions", "promote", True, marks=pytest.mark.full),  # its file is in its place, not its row
     ],
 )
 def test_a_service_killed_in_a_promotion_leaves_the_old_champion_or_the_new_one_whole(

@@ -13,6 +13,8 @@ from luthier.studies.results import ModelSummary
 from tests.support.harness import INSPECTION, Running, paths, problem, spec
 from tests.support.nightly import BETTER, Nightly, schedule, template
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.mark.parametrize(
     ("changes", "path"),

@@ -19,6 +19,8 @@ from luthier.studies.protocol import AssignmentKind
 from luthier.studies.semantics import NEWEST_SEMANTICS
 from tests.support.harness import Running, ScriptedWorker, paths, problem, spec
 
+pytestmark = pytest.mark.both_databases
+
 
 def test_a_study_is_created_once(house: Running) -> None:
     first = house.client.post("/v1/studies", json=spec())

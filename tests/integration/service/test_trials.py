@@ -9,6 +9,8 @@ import pytest
 from luthier.service.lifecycle import study_rows
 from tests.support.harness import Running, ScriptedWorker, held, paths, problem
 
+pytestmark = pytest.mark.both_databases
+
 OWN = {"learning_rate": 2e-4, "batch_size": 8, "epochs": 2, "freeze_depth": 6}
 
 

@@ -13,7 +13,7 @@ from luthier.studies.schedule import RunState, ScheduleSpec
 from luthier.studies.spec import StudySpec
 from tests.support.harness import spec
 
-pytestmark = pytest.mark.both_databases
+pytestmark = pytest.mark.locks
 
 
 @pytest.fixture

@@ -165,7 +165,7 @@ def test_claims_leave_the_threads_of_other_requests_alone(house: Running, monkey
 
 
 @pytest.mark.parametrize(
-    ("workers", "studies", "trials"), [(12, 3, 8), pytest.param(50, 4, 50, marks=pytest.mark.full)]
+    ("workers", "studies", "trials"), [(12, 3, 8), pytest.param(50, 4, 50, marks=pytest.mark.wide)]
 )
 def test_no_wake_up_is_lost(
     house: Running, database_url: str, only_woken: None, workers: int, studies: int, trials: int

@@ -14,6 +14,7 @@ from luthier.studies.hyperparameters import Params
 from luthier.studies.protocol import TrialState
 from luthier.studies.search.storage import Storage, init_storage, open_storage
 from tests.support.searches import Open, distinct, run, start, train, trials
+from tests.support.tiers import a_few
 
 pytestmark = pytest.mark.both_databases
 
@@ -23,7 +24,7 @@ def continued(url: str, sampler: str, numbers: range, results: "multiprocessing.
     results.put(run(search, numbers))
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "qmc", "random"])
+@pytest.mark.parametrize("sampler", a_few(1, ["tpe", "cmaes", "qmc", "random"]))
 def test_the_same_seed_draws_the_same_also_when_another_process_goes_on(
     tmp_path: Path, sqlite: Storage, sampler: str, open_again: Open
 ) -> None:

@@ -12,7 +12,7 @@ from luthier.studies.search.storage import Storage, engine_of, init_storage
 from tests.support.searches import FIVE_EPOCHS, Open, run, start, train, trials
 from tests.support.specs import SPACE, spec
 
-pytestmark = pytest.mark.both_databases
+pytestmark = pytest.mark.locks
 
 
 def test_the_baseline_comes_first(storage: Storage) -> None:

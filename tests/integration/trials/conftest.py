@@ -17,6 +17,7 @@ def _packed_models_are_tried_in_this_process(request: pytest.FixtureRequest, mon
     """A process of its own costs seconds; tests that are about it are marked `fresh_process`."""
 
     def run(work: Path, session: object) -> None:
+        (work / reload.LOG).touch()
         fresh.answer(work)
 
     if request.node.get_closest_marker("fresh_process") is None:

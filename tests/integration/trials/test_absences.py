@@ -22,6 +22,7 @@ from luthier.trials.tasks.text_classification import TextClassification
 from luthier.trials.training import model_cache
 from luthier.trials.training.model_cache import ModelCache
 from tests.support.architectures import ARCHITECTURES, tiny_data
+from tests.support.tiers import a_few
 from tests.support.tiny import tiny_csv
 from tests.support.trials import Memory
 
@@ -80,6 +81,9 @@ FAULTS: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "half a tokenizer": (lambda data, model: cut(model / "tokenizer.json"), "tokenizer"),
 }
 
+SHORT = ("the file", "changed", "weights", "half a tokenizer")
+"""What `make test` tries of each kind."""
+
 
 @pytest.fixture
 def make(assign: Assign, model: Path, tmp_path: Path) -> Make:
@@ -117,7 +121,7 @@ def check_away(assignment: Assignment, folder: Path, words: str, cache: ModelCac
     assert not session.reports
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", a_few(4, sorted(FAULTS, key=lambda fault: fault not in SHORT)))
 def test_a_fault_of_data_or_model_is_the_workers(make: Make, tmp_path: Path, fault: str) -> None:
     """In a child that begins, and in a warm one; once all is back the same warm child trains as if nothing was."""
     harm, words = FAULTS[fault]

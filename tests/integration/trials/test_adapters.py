@@ -27,11 +27,11 @@ from luthier.trials.training.setup import prepare
 from tests.support.architectures import ARCHITECTURES, in_turn, tiny_data
 from tests.support.archives import unpack_tar
 from tests.support.logits import logits_of
+from tests.support.tiers import a_few
 from tests.support.trials import Memory
 
 Assign = Callable[..., Assignment]
 LORA = {"strategy": "lora", "learning_rate": 1e-2}
-VARIANTS = ("lora", "rslora", "dora")
 DORA = LORA | {"lora_variant": "dora", "lora_rank": 3, "lora_alpha": 5, "lora_targets": "attention,intermediate"}
 FEED_FORWARD = ("mlp", "ffn", "feed_forward", "intermediate", "fc1", "fc2", "squeeze_excite", "pwconv", "convolution")
 WITHOUT_ATTENTION = {"resnet", "convnext", "mobilenet-v2", "mobilenet-v2-pixels", "efficientnet"}
@@ -117,7 +117,7 @@ def test_all_linear_asks_every_block_and_attention_only_one() -> None:
         check_targets(hybrid, "all-linear", "hybrid", ("space", "lora_targets"))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", a_few(1, ["dora", "lora", "rslora"]))
 @pytest.mark.parametrize("name", ["bert", "gpt2", "resnet"])  # linear layers, Conv1D, convolutions
 def test_a_merged_model_computes_what_its_adapters_did(assign: Assign, tmp_path: Path, name: str, variant: str) -> None:
     architecture = ARCHITECTURES[name]
@@ -175,7 +175,7 @@ def test_adapters_have_a_dropout_of_their_own(assign: Assign, own: float, dropou
     assert {getattr(layer.lora_dropout["default"], "p", 0.0) for layer in layers} == {probability}
 
 
-@pytest.mark.parametrize("params", [LORA | {"lora_variant": "rslora", "lora_rank": 4, "lora_alpha": 4}, DORA])
+@pytest.mark.parametrize("params", a_few(1, [DORA, LORA | {"lora_variant": "rslora", "lora_rank": 4, "lora_alpha": 4}]))
 def test_each_variant_learns_and_resumes_exactly(assign: Assign, tmp_path: Path, params: dict[str, Any]) -> None:
     given = {"params": params | {"epochs": 5, "lora_dropout": 0.05, "freeze_depth": 1}}
     whole, first, second = (Memory(tmp_path / name) for name in ("whole", "first", "first"))
@@ -189,7 +189,7 @@ def test_each_variant_learns_and_resumes_exactly(assign: Assign, tmp_path: Path,
     assert any(f"rank {params['lora_rank']}" in line and "parameters train" in line for line in whole.lines)
 
 
-@pytest.mark.parametrize("variant", ["rslora", "dora"])
+@pytest.mark.parametrize("variant", a_few(1, ["dora", "rslora"]))
 def test_the_winner_is_packed_without_adapters_and_gives_its_answers(
     assign: Assign, session: Memory, variant: str
 ) -> None:

@@ -29,6 +29,7 @@ from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.precision import Precision
 from tests.support.architectures import ARCHITECTURES, tiny_data
 from tests.support.archives import unpack_tar
+from tests.support.tiers import a_few
 from tests.support.tiny import tiny_csv, tiny_rows
 from tests.support.trials import Memory
 
@@ -113,7 +114,7 @@ def test_rows_that_the_challenger_was_trained_on_are_left_out(assign: Assign, tm
     assert len(fresh) <= 50
 
 
-@pytest.mark.parametrize(("semantics", "unseen"), [(1, 20), (2, 15)])
+@pytest.mark.parametrize(("semantics", "unseen"), a_few(1, [(2, 15), (1, 20)]))
 def test_a_row_that_was_seen_is_known_by_its_words(assign: Assign, tmp_path: Path, semantics: int, unseen: int) -> None:
     """White space is no difference, for a champion that was packed before that was so either."""
     rows = [(f"{text} {i}", label) for i, (text, label) in enumerate(tiny_rows(160))]
@@ -133,7 +134,7 @@ def test_a_row_that_was_seen_is_known_by_its_words(assign: Assign, tmp_path: Pat
     assert (found.examples, found.excluded) == (unseen, 40 - unseen)
 
 
-@pytest.mark.parametrize(("semantics", "independent"), [(1, True), (2, False)])
+@pytest.mark.parametrize(("semantics", "independent"), a_few(1, [(2, False), (1, True)]))
 def test_copies_of_an_example_are_one_piece_of_evidence(
     assign: Assign, tmp_path: Path, semantics: int, independent: bool
 ) -> None:
@@ -237,7 +238,9 @@ def test_a_champion_that_has_seen_everything_leaves_nothing_to_compare_on(assign
     assert found.champion == {}
 
 
-@pytest.mark.parametrize("damage", ["half a file", "no archive", "a link", "no luthier.json", "broken luthier.json"])
+@pytest.mark.parametrize(
+    "damage", a_few(2, ["half a file", "no luthier.json", "no archive", "a link", "broken luthier.json"])
+)
 def test_a_damaged_model_is_refused_with_a_sentence(assign: Assign, tmp_path: Path, damage: str) -> None:
     good = packed(assign, Memory(tmp_path / "a"), params={"epochs": 1})
     bad = tmp_path / "bad.tar.gz"

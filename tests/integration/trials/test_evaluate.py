@@ -20,13 +20,14 @@ from luthier.trials.model.folder import model_folder
 from luthier.trials.training.model_cache import ModelCache
 from tests.support.architectures import ARCHITECTURES, tiny_data
 from tests.support.archives import unpack_tar
+from tests.support.tiers import a_few
 from tests.support.tiny import LABELS, tiny_csv, tiny_rows
 from tests.support.trials import Memory
 
 Assign = Callable[..., Assignment]
 
 
-@pytest.mark.parametrize("depth", [0, 2])
+@pytest.mark.parametrize("depth", a_few(1, [2, 0]))
 def test_the_packed_model_is_whole_and_scores_the_same(
     assign: Assign, session: Memory, tmp_path: Path, depth: int
 ) -> None:

@@ -22,6 +22,7 @@ from luthier.trials.training.engine import Engine
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.model_cache import ModelCache
 from tests.support.architectures import ARCHITECTURES, tiny_data
+from tests.support.tiers import a_few
 from tests.support.trials import Memory
 
 Assign = Callable[..., Assignment]
@@ -114,7 +115,7 @@ def test_an_alpha_of_0_mixes_nothing(pictures: Callable[..., Assignment]) -> Non
     assert study.task.collate_targets(batch, rows)[SHARE].tolist() == [1, 1, 1]
 
 
-@pytest.mark.parametrize("augmentation", ["mixup", "cutmix"])
+@pytest.mark.parametrize("augmentation", a_few(1, ["cutmix", "mixup"]))
 def test_a_mixed_trial_repeats_itself_and_resumes_exactly(
     pictures: Callable[..., Assignment], tmp_path: Path, augmentation: str
 ) -> None:

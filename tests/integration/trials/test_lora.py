@@ -27,6 +27,7 @@ from luthier.trials.training.setup import prepare
 from tests.support.architectures import ARCHITECTURES, TIMM, of_models, tiny_data
 from tests.support.archives import unpack_tar
 from tests.support.logits import logits_of
+from tests.support.tiers import a_few
 from tests.support.trials import Memory
 
 Assign = Callable[..., Assignment]
@@ -83,7 +84,7 @@ def test_a_model_is_the_pretrained_one_after_adapters(assign: Assign, tmp_path: 
     assert [type(m) for m in one.model.modules()] == [type(m) for m in other.model.modules()]
 
 
-@pytest.mark.parametrize("stop", [1, 3])
+@pytest.mark.parametrize("stop", a_few(1, [3, 1]))
 def test_a_resumed_trial_goes_on_as_if_never_interrupted(assign: Assign, tmp_path: Path, stop: int) -> None:
     given = {"params": LORA | {"epochs": 2, "dropout": 0.1, "layer_decay": 0.9}, "spec": {"evaluations_per_epoch": 2}}
     whole, folder = Memory(tmp_path / "whole"), tmp_path / "parts"
@@ -97,7 +98,7 @@ def test_a_resumed_trial_goes_on_as_if_never_interrupted(assign: Assign, tmp_pat
     assert first.metrics + second.metrics == whole.metrics
 
 
-@pytest.mark.parametrize("depth", [0, 2])
+@pytest.mark.parametrize("depth", a_few(1, [0, 2]))
 def test_the_winner_is_a_plain_model_that_computes_the_same(
     assign: Assign, session: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, depth: int
 ) -> None:

@@ -28,8 +28,6 @@ from tests.support.task_study import make_study
 from tests.support.trials import Memory
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.fresh_process
-
 Assign = Callable[..., Assignment]
 WEIGHTS = "model.safetensors"
 
@@ -110,9 +108,13 @@ SABOTAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
 }
 FAST = ("head dropped",)
+"""Tried in a process of its own, as in use; the others in this one, where the same function answers."""
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in FAST else pytest.mark.full) for n in SABOTAGE])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.fresh_process if n in FAST else pytest.mark.full) for n in SABOTAGE],
+)
 def test_what_is_lost_in_packing_fails_the_evaluation(
     assign: Assign, session: Memory, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -165,6 +167,7 @@ def test_a_difference_is_told_as_a_sentence(assign: Assign, session: Memory) -> 
     assert session.lines == []
 
 
+@pytest.mark.fresh_process
 def test_the_check_is_logged_and_weights_are_what_they_were(assign: Assign, session: Memory, tmp_path: Path) -> None:
     warm = ModelCache()
     train(assign(), session, warm)
@@ -182,6 +185,7 @@ def sleeper(pid: Path) -> tuple[str, ...]:
     return (sys.executable, "-c", code)
 
 
+@pytest.mark.fresh_process
 def test_the_process_ends_with_the_assignment(session: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop() -> None:
         if (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text():
@@ -194,6 +198,7 @@ def test_the_process_ends_with_the_assignment(session: Memory, tmp_path: Path, m
     assert not Path("/proc", (tmp_path / "pid").read_text()).exists()
 
 
+@pytest.mark.fresh_process
 def test_the_process_has_a_time_limit(session: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reload, "COMMAND", sleeper(tmp_path / "pid"))
     monkeypatch.setattr(reload, "LONGEST_SECONDS", 0.5)
@@ -201,6 +206,7 @@ def test_the_process_has_a_time_limit(session: Memory, tmp_path: Path, monkeypat
     assert session.polls > 3
 
 
+@pytest.mark.fresh_process
 def test_the_process_ends_with_its_parent(tmp_path: Path) -> None:
     """Its request never comes, so it waits; the end of its standard input ends it."""
     os.mkfifo(tmp_path / "request.json")

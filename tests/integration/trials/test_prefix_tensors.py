@@ -24,10 +24,9 @@ from luthier.trials.prefix.shapes import BATCH, Inputs, axis_size
 from tests.support.zoo import ZOO, zoo_context
 from tests.support.zoo.inputs import ANSWER_LENGTHS, LENGTHS, collate, text_pairs
 
-USUAL = (
-    "text2text-generation/T5", "text2text-generation/BART", "automatic-speech-recognition/Whisper",
-    "image-segmentation/SegFormer", "object-detection/YOLOS", "text-generation/GPT-2",
-)  # fmt: skip
+FAST = ("text2text-generation/BART", "image-segmentation/SegFormer", "text-generation/GPT-2")
+"""`make test` tries these, `make test-all` those below too, and `make test-wide` the others."""
+USUAL = ("text2text-generation/T5", "automatic-speech-recognition/Whisper", "object-detection/YOLOS")
 OTHERS = (
     "text2text-generation/umT5", "text2text-generation/Marian", "text2text-generation/Pegasus",
     "text2text-generation/T5Gemma", "automatic-speech-recognition/Speech2Text", "automatic-speech-recognition/SpeechT5",
@@ -67,7 +66,14 @@ def gradients(context: PrefixContext, outputs: Outputs, encoded: Encoded, rows: 
     return found
 
 
-@pytest.mark.parametrize("key", [*USUAL, *(pytest.param(key, marks=pytest.mark.full) for key in OTHERS)])
+@pytest.mark.parametrize(
+    "key",
+    [
+        *FAST,
+        *(pytest.param(key, marks=pytest.mark.full) for key in USUAL),
+        *(pytest.param(key, marks=pytest.mark.wide) for key in OTHERS),
+    ],
+)
 def test_outputs_and_gradients_are_those_of_the_whole_model_at_every_depth(key: str) -> None:
     task, _, name = key.partition("/")
     context, encoded = zoo_context(ZOO[task][name])
@@ -257,7 +263,7 @@ def test_of_a_pooler_that_trains_only_the_token_that_it_looks_at_is_kept() -> No
     assert [(f.part, f.kind) for f in cut.fields] == [("bert.encoder.layer.2", FIRST)]
 
 
-@pytest.mark.full
+@pytest.mark.wide
 def test_the_table_in_the_docs_is_what_the_product_finds() -> None:
     script = Path(__file__).parents[3] / "docs" / "prefix_table.py"
     done = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, check=False)

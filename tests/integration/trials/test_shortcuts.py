@@ -22,6 +22,7 @@ from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.open_study import OpenStudy
 from luthier.trials.training.setup import prepare
 from tests.support.task_study import Study, study
+from tests.support.tiers import a_few
 from tests.support.trials import Memory
 from tests.support.zoo import ZOO
 from tests.support.zoo.inputs import VOCABULARY, collate
@@ -77,12 +78,15 @@ def without_compaction(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "params",
-    [
-        {},
-        {"weight_decay": 0.3, "epochs": 2},
-        {"weight_decay": 0.0, "optimizer": "sgd"},
-        {"weight_decay": 0.3, "epochs": 2, "strategy": "gradual"},
-    ],
+    a_few(
+        1,
+        [
+            {"weight_decay": 0.3, "epochs": 2},
+            {},
+            {"weight_decay": 0.0, "optimizer": "sgd"},
+            {"weight_decay": 0.3, "epochs": 2, "strategy": "gradual"},
+        ],
+    ),
 )
 def test_embeddings_that_no_example_uses_come_out_as_if_trained(
     assign: Assign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params: dict[str, object]

@@ -24,6 +24,7 @@ from luthier.trials.training.compact_embeddings import compact_embeddings
 from luthier.trials.training.engine import Engine
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.model_cache import ModelCache
+from tests.support.tiers import a_few
 from tests.support.trials import Memory
 
 Assign = Callable[..., Assignment]
@@ -35,7 +36,7 @@ def _opened(assign: Assign, augmentation: str, **params: Any) -> tuple[Any, Enco
     return study, study.encoded("train", 64).tuned(complete(params))
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5])
+@pytest.mark.parametrize("rate", a_few(2, [0.0, 0.5, 0.1]))
 @pytest.mark.parametrize("augmentation", ["token_dropout", "masking"])
 def test_the_share_of_changed_tokens_is_the_rate(assign: Assign, augmentation: str, rate: float) -> None:
     study, encoded = _opened(assign, augmentation, augmentation_rate=rate)
@@ -118,7 +119,7 @@ def test_a_batch_in_pieces_has_the_same_gradient(assign: Assign, batching: Batch
     assert not torch.allclose(gradients[0], other, atol=1e-6), "other draws change it"
 
 
-@pytest.mark.parametrize("augmentation", ["token_dropout", "masking"])
+@pytest.mark.parametrize("augmentation", a_few(1, ["token_dropout", "masking"]))
 def test_an_augmented_trial_repeats_itself_and_resumes_exactly(
     assign: Assign, tmp_path: Path, augmentation: str
 ) -> None:
@@ -160,6 +161,7 @@ def test_a_reduced_table_of_embeddings_has_the_mask(assign: Assign) -> None:
     reduced.restore()
 
 
+@pytest.mark.full
 def test_a_model_learns_from_masked_texts(assign: Assign, session: Memory) -> None:
     train(assign(spec={"augmentation": "masking"}, params={"epochs": 5}), session, ModelCache())
     assert session.metrics[-1]["accuracy"] > 0.85

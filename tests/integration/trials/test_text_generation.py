@@ -28,6 +28,7 @@ from luthier.trials.training.model_cache import ModelCache
 from tests.support import tiny_writing
 from tests.support.archives import unpack_tar
 from tests.support.cards import run_card
+from tests.support.tiers import a_few
 from tests.support.trials import Memory
 
 Assign = Callable[..., Assignment]
@@ -94,7 +95,7 @@ def test_losses_are_those_of_transformers(assign: Assign, tmp_path: Path) -> Non
     assert found["perplexity"] == pytest.approx(math.exp(total / count), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["gpt2-writes", "llama-writes", pytest.param("opt-writes", marks=pytest.mark.full)])
+@pytest.mark.parametrize("name", a_few(1, ["gpt2-writes", "llama-writes", "opt-writes"]))
 def test_what_is_written_in_batches_is_what_is_written_alone(assign: Assign, tmp_path: Path, name: str) -> None:
     study = ModelCache().open(assign(spec=fields(tmp_path, tiny_writing.prompts, name)))
     encoded, model = study.encoded("train", 64), study.pretrained.model.eval()
@@ -133,7 +134,7 @@ def test_settings_of_a_checkpoint_change_no_text(assign: Assign, tmp_path: Path)
     assert torch.equal(tokens(), plain)
 
 
-@pytest.mark.parametrize("depth", [0, 2, 3])
+@pytest.mark.parametrize("depth", a_few(1, [2, 0, 3]))
 def test_scores_are_the_same_with_and_without_the_prefix(
     assign: Assign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, depth: int
 ) -> None:
@@ -166,6 +167,8 @@ def test_a_resumed_trial_reaches_the_same_scores(assign: Assign, tmp_path: Path)
     assert half.metrics == whole.metrics
 
 
+@pytest.mark.full
+@pytest.mark.fresh_process
 def test_the_winner_writes_in_a_fresh_process_and_is_compared(assign: Assign, tmp_path: Path) -> None:
     given = {"spec": fields(tmp_path, tiny_writing.prompts, "llama-writes", rows=96)}
     warm, models = ModelCache(), []

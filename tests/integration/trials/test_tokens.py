@@ -23,6 +23,7 @@ from luthier.trials.model.pretrained import Pretrained
 from luthier.trials.tasks.token_classification import TokenClassification
 from luthier.trials.training.model_cache import ModelCache
 from tests.support.data import load_data
+from tests.support.tiers import a_few
 from tests.support.tiny import tiny_bpe, tiny_sentences
 from tests.support.trials import Memory
 
@@ -204,7 +205,8 @@ def test_byte_level_tokenizers_see_words_as_in_a_text(tmp_path: Path, decoder: b
 
 
 @pytest.mark.parametrize(
-    ("params", "least"), [({}, 0.9), ({"freeze_depth": 1, "class_weighting": "balanced", "max_length": 6}, 0.7)]
+    ("params", "least"),
+    a_few(1, [({}, 0.9), ({"freeze_depth": 1, "class_weighting": "balanced", "max_length": 6}, 0.7)]),
 )
 def test_it_learns(
     assign: Callable[..., Assignment], model: Path, tmp_path: Path, params: dict[str, Any], least: float

@@ -19,6 +19,7 @@ from luthier.trials.memory import out_of_memory
 from luthier.trials.tasks.classification import class_weights
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.schedules import schedule
+from tests.support.tiers import a_few
 from tests.support.tiny import tiny_csv
 from tests.support.trials import Memory
 
@@ -64,7 +65,7 @@ def test_another_seed_gives_another_trial(assign: Assign, tmp_path: Path) -> Non
     assert first.metrics != second.metrics
 
 
-@pytest.mark.parametrize("params", [{}, {"optimizer": "sgd", "learning_rate": 0.1}, EVERY_OPTION])
+@pytest.mark.parametrize("params", a_few(1, [EVERY_OPTION, {}, {"optimizer": "sgd", "learning_rate": 0.1}]))
 @pytest.mark.parametrize("stop", [pytest.param(1, marks=pytest.mark.full), 3])
 def test_a_resumed_trial_goes_on_as_if_never_interrupted(
     assign: Assign, tmp_path: Path, params: dict[str, object], stop: int

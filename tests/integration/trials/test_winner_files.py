@@ -21,19 +21,27 @@ from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.train import train
 from luthier.trials.tasks.usage import Usage
 from luthier.trials.training.model_cache import ModelCache
-from tests.support.architectures import ARCHITECTURES, TIMM, tiny_data
+from tests.support.architectures import ARCHITECTURES, TIMM, USUAL, tiny_data
 from tests.support.archives import unpack_tar
 from tests.support.cards import run_cards
 from tests.support.tiny import tiny_rows
 from tests.support.trials import Memory
-
-pytestmark = pytest.mark.fresh_process
 
 Assign = Callable[..., Assignment]
 EXACT = 1e-5
 """How far a reported score may be from that of the exported model, one example at a time, on the CPU in float32."""
 SHORT = {"text-classification": 9, "token-classification": 7, "image-classification": 128, "audio-classification": 220}
 """A `max_length` that cuts many of the tiny examples, in the task's unit."""
+
+
+def usual(task: str) -> list[str]:
+    """Return the architectures of a task that `make test-all` tries."""
+    return [name for name, one in ARCHITECTURES.items() if one.task == task and name in USUAL]
+
+
+def unusual(task: str) -> list[str]:
+    """Return the other architectures of a task."""
+    return [name for name, one in ARCHITECTURES.items() if one.task == task and name not in USUAL]
 
 
 def data_of(task: str, folder: Path) -> Path:
@@ -105,12 +113,8 @@ def check_cards(assign: Assign, folder: Path, specs: dict[str, dict[str, Any]], 
                 *(("wav2vec2", "float32"), ("bert-tokens", "float32")),
             )
         ),
-        *(
-            pytest.param(
-                [name for name, one in ARCHITECTURES.items() if one.task == task], "auto", marks=pytest.mark.full
-            )
-            for task in SHORT
-        ),
+        *(pytest.param(usual(task), "auto", marks=pytest.mark.full) for task in SHORT),
+        *(pytest.param(unusual(task), "auto", marks=pytest.mark.wide) for task in SHORT),
         pytest.param(list(TIMM), "auto", marks=pytest.mark.timm),
     ],
     ids=lambda value: "+".join(value)[:40] if isinstance(value, list) else value,

@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +37,7 @@ def claim(served: Served, number: int) -> int:
 
 
 @pytest.mark.parametrize(
-    "signals", [(TERM,), *(pytest.param(more, marks=pytest.mark.full) for more in ((TERM, TERM), (INT,)))]
+    "signals", [(TERM,), *(pytest.param(more, marks=pytest.mark.wide) for more in ((TERM, TERM), (INT,)))]
 )
 def test_a_service_ends_at_once_while_workers_wait(served: Served, signals: tuple[signal.Signals, ...]) -> None:
     with ThreadPoolExecutor(WAITING) as pool:
@@ -53,9 +54,11 @@ def test_a_service_ends_at_once_while_workers_wait(served: Served, signals: tupl
 
 @pytest.mark.full  # eight seconds
 def test_a_request_that_never_comes_to_its_end_does_not_keep_a_service(served: Served) -> None:
+    stopped = threading.Event()
+
     def halves() -> Iterator[bytes]:
         yield b"{"
-        time.sleep(30)
+        stopped.wait(30)
         yield b"}"
 
     with ThreadPoolExecutor() as pool:
@@ -66,6 +69,7 @@ def test_a_request_that_never_comes_to_its_end_does_not_keep_a_service(served: S
         assert served.process.wait(10) == -TERM
         assert "Traceback" not in log_of(served)
         assert "Cancel 1 running task" in log_of(served)
+        stopped.set()
 
 
 def test_a_service_that_stops_hands_out_no_work_and_sends_those_who_plan_away(tmp_path: Path) -> None:

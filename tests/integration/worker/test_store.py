@@ -16,6 +16,7 @@ from luthier.trials.files import disk_problem, file_ref
 from luthier.trials.worker.assignment_files import AssignmentFileError, AssignmentFolder, WorkerFolder, shares_disk
 from luthier.trials.worker.client import LeaseLost, WorkerClient
 from tests.support.scripted import TOKEN, Service
+from tests.support.tiers import a_few
 from tests.support.worker_processes import Starts
 
 RESUME = b"weights and more" * 200_000
@@ -99,7 +100,7 @@ def damage(service: Service, id: int, name: str, harm: str) -> FileRef:
     return ref
 
 
-HARMS = pytest.mark.parametrize("harm", ["changed", "cut", "missing"])
+HARMS = pytest.mark.parametrize("harm", a_few(1, ["changed", "cut", "missing"]))
 NEAR_AND_FAR = pytest.mark.parametrize("shared", [False, True])
 
 

@@ -8,6 +8,7 @@ import pytest
 from luthier.studies.hyperparameters import HYPERPARAMETERS
 from luthier.studies.protocol import SECRET_SETTINGS, AssignmentKind, Checkpoint, Decision, Reason, Renewal, Report
 from tests.support.scripted import TOKEN, Service
+from tests.support.tiers import a_few
 from tests.support.tiny import tiny_csv, tiny_model
 from tests.support.waiting import gone, until
 from tests.support.worker_processes import Starts
@@ -108,7 +109,7 @@ def test_the_lease_is_renewed_while_the_child_is_in_one_long_call(service: Servi
 
 
 @pytest.mark.parametrize("route", ["report", "renew"])
-@pytest.mark.parametrize("act", ["quiet", "hang"])
+@pytest.mark.parametrize("act", a_few(1, ["quiet", "hang"]))
 def test_a_lost_lease_ends_the_work(service: Service, start: Starts, route: str, act: str) -> None:
     service.lease_seconds = 0.3
     service.assign(1, shared=True, params={"steps": 1, "act": act})
@@ -128,7 +129,8 @@ def test_a_lost_lease_ends_the_work(service: Service, start: Starts, route: str,
 
 
 @pytest.mark.parametrize(
-    ("decision", "status", "reason"), [(Decision.PRUNE, "pruned", None), (Decision.STOP, "complete", Reason.BUDGET)]
+    ("decision", "status", "reason"),
+    a_few(1, [(Decision.PRUNE, "pruned", None), (Decision.STOP, "complete", Reason.BUDGET)]),
 )
 @pytest.mark.parametrize("on", [Report, Renewal])
 def test_a_decision_to_end_is_obeyed(
@@ -153,7 +155,7 @@ def test_a_cancelled_assignment_has_no_outcome(service: Service, start: Starts) 
     assert not [m for r, m in service.said if r == "finish" and m.id == 1]
 
 
-@pytest.mark.parametrize("act", ["die", "exit"])
+@pytest.mark.parametrize("act", a_few(1, ["die", "exit"]))
 def test_a_dead_child_is_told_of_and_replaced(service: Service, start: Starts, act: str) -> None:
     service.assign(1, shared=True, params={"steps": 2, "act": act})
     service.assign(2, shared=True)

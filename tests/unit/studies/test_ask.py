@@ -26,7 +26,7 @@ def test_a_configuration_lies_in_the_space_with_plain_types(sqlite: Storage, sam
         assert list(params) == list(s)
 
 
-@pytest.mark.parametrize("sampler", [*SAMPLERS, "gp"])
+@pytest.mark.parametrize("sampler", [*SAMPLERS, pytest.param("gp", marks=pytest.mark.full)])
 def test_every_configuration_of_a_finite_space_runs_once_then_it_is_exhausted(sqlite: Storage, sampler: str) -> None:
     search = start(sqlite, space=GRID, sampler={"name": sampler})
     asked = run(search, range(24))

@@ -18,7 +18,7 @@ def made(sampler: str, **space: Any) -> Any:
     return spec(sampler={"name": sampler}, space={"epochs": 3, **space})
 
 
-@pytest.mark.parametrize("sampler", [*SAMPLERS, "gp"])
+@pytest.mark.parametrize("sampler", [*SAMPLERS, pytest.param("gp", marks=pytest.mark.full)])
 @pytest.mark.parametrize(
     ("name", "dimension"),
     [

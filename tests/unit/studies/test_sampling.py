@@ -9,11 +9,12 @@ from luthier.studies.search.samplers import missing_packages
 from luthier.studies.search.storage import Storage
 from tests.support.searches import GRID, SAMPLERS, distinct, run, score, start
 from tests.support.specs import spec
+from tests.support.tiers import a_few
 
 
 @pytest.mark.parametrize(
     ("sampler", "ignored"),
-    [("tpe", (TrialState.FAILED, Reason.ERROR)), ("cmaes", (TrialState.PRUNED, None))],  # what teaches it nothing
+    a_few(1, [("tpe", (TrialState.FAILED, Reason.ERROR)), ("cmaes", (TrialState.PRUNED, None))]),  # teaches it nothing
 )
 def test_samplers_learn_to_stay_away_from_what_diverged(
     sqlite: Storage, sampler: str, ignored: tuple[TrialState, Reason | None]
@@ -38,7 +39,7 @@ def test_samplers_learn_to_stay_away_from_what_diverged(
     assert diverged("marked", TrialState.PRUNED, Reason.DIVERGED) + 5 <= diverged("ignored", *ignored)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "cmaes", pytest.param("gp", marks=pytest.mark.full)])
+@pytest.mark.parametrize("sampler", a_few(1, ["tpe", "cmaes", "gp"]))
 def test_a_model_finds_better_configurations_than_chance(sqlite: Storage, sampler: str) -> None:
     def late(name: str) -> float:
         startup = {"startup_trials": 6} if name != "random" else {}
