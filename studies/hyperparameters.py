@@ -180,7 +180,7 @@ SAMPLING_ABOUT = (
     "Rows of an epoch: each once, or as many of each class (rare ones repeat, of frequent ones some are left out)."
 )
 RATE_ABOUT = "Share of tokens that augmentation changes, of a spectrum that it blanks, or of a sound that it shifts."
-ALPHA_OF_MIXTURES_ABOUT = "Alpha of the weights that images are mixed with; -1: 0.2 for mixup, 1 for cutmix."
+ALPHA_OF_MIXTURES_ABOUT = "Alpha of the weights that images or sounds are mixed with; -1: 0.2 for mixup, 1 for cutmix."
 HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
     h.name: h
     for h in (

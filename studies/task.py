@@ -11,6 +11,10 @@ from luthier.studies.augmentations import IMAGES, STRENGTHS
 from luthier.studies.hyperparameters import AUTO, Params
 
 NO_CLASSES = "has no meaning: no class of a row is learned; leave it out"
+NO_SINGLE_CLASS = (
+    "has no meaning: a row has any number of labels, so no draw has as many of each; leave it out, and take "
+    "class_weighting or focal_gamma"
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,9 @@ class Task:
         """Refuse the hyperparameters of classes where no classes are learned, and those of augmentations it lacks."""
         refuses: dict[str, str] = {}
         if self.classes is None:
-            refuses |= dict.fromkeys(("focal_gamma", "sampling"), NO_CLASSES)
+            refuses["sampling"] = NO_SINGLE_CLASS if self.label_sets else NO_CLASSES
+            if not self.label_sets:
+                refuses["focal_gamma"] = NO_CLASSES
         if not self.label_sets:
             refuses["threshold"] = f"has no meaning for {self.name}; leave it out"
         if self.classes == "unit":
