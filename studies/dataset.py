@@ -47,6 +47,11 @@ class Dataset(Document):
         max_length=10,
         description="What separates the labels of a row where they are one text, for tasks with several labels a row.",
     )
+    learn: Literal["last", "all"] = Field(
+        "last",
+        exclude_if=lambda learn: learn == "last",
+        description="Which answers of a conversation are learned: the last one, or all of the assistant's.",
+    )
     strict: bool = Field(False, description="Refuse data about which the inspection has a warning.")
 
     @field_validator("source", mode="before")

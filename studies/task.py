@@ -160,6 +160,11 @@ class Task:
         """Whether its models write texts."""
         return any(metric.generated for metric in self.metrics)
 
+    @property
+    def answers_questions(self) -> bool:
+        """Whether its models pick answers from contexts."""
+        return "answers" in self.columns
+
     def is_generated(self, name: str) -> bool:
         """Return whether the task's metric of this name is of texts that the model writes."""
         return any(metric.generated for metric in self.metrics if metric.name == name)

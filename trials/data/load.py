@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from luthier.studies.dataset import Dataset, SplitFiles
 from luthier.studies.findings import Finding
 from luthier.studies.semantics import INPUTS_UNITED, LABELS_MERGED, NEWEST_SEMANTICS
+from luthier.studies.strategy import Answering
 from luthier.studies.tasks import TASKS
 from luthier.trials.data.columns import COLUMN_READERS, check_apart, read_groups, text_findings
 from luthier.trials.data.containers import standard_tables
@@ -37,6 +38,7 @@ from luthier.trials.data.sources import (
 from luthier.trials.data.splits import Split, draw_splits, sample
 from luthier.trials.data.tabular import Table
 from luthier.trials.data.targets import Targets
+from luthier.trials.data.text_targets import with_every_answer
 from luthier.trials.errors import BadData
 
 __all__ = ["Data", "Split", "load_data"]
@@ -81,6 +83,7 @@ def load_data(
     seed: int,
     verify: bool = False,
     semantics: int = NEWEST_SEMANTICS,
+    answering: Answering | None = None,
 ) -> Data:
     """Read, check and split a study's examples. The same files, dataset, seed and semantics give the same Data.
 
@@ -91,6 +94,7 @@ def load_data(
         seed: The spec's seed, by which rows are sampled and splits are drawn.
         verify: Decode every image and sound, and look for all findings, as an inspection does once for all trials.
         semantics: The spec's: what changes rows, labels or splits asks for it.
+        answering: How the spec has answers picked from contexts, if it says so.
 
     Raises:
         BadData: The data cannot be used as the spec says.
@@ -108,6 +112,8 @@ def load_data(
     if verify:
         check_apart(roles, learned, task)
     given, targets = _given_splits(tables, kind, learned, roles, reads)
+    if dataset.learn == "all":
+        targets, given = with_every_answer(targets, given)
     digest = functools.cache(content_digest)  # each image and sound is read for it once
     rows: dict[str, Sequence[int]] = {name: range(len(split)) for name, split in given.items()}
     if dataset.limit is not None:
@@ -124,6 +130,8 @@ def load_data(
         raise BadData("There is no validation split; give a fraction or a file.", "dataset", "validation")
     targets.check_training(splits["train"].targets, tables["train"])
     targets = targets.trained_on(splits["train"].targets)
+    if answering is not None:
+        targets = targets.picked_as(answering)
     if verify:
         written = [role for role in ("text", "completion", "target") if role in learned]  # texts that are learned
         read_as_text = [column for role, column in roles.items() if reads[role] == "text"]
