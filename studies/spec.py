@@ -219,6 +219,12 @@ class StudySpec(Document):
         if self.dataset.label_separator is not None and not self.task_info.label_sets:
             text = f"has no meaning: a row of {self.task} has no list of labels; leave it out"
             problems.append((("dataset", "label_separator"), text))
+        for name in ("colours", "do_reduce_labels"):
+            if getattr(self.dataset, name) and "mask" not in roles:
+                problems.append((("dataset", name), f"has no meaning: {self.task} has no masks; leave it out"))
+        if self.dataset.language is not None and not {"audio", "text"} <= set(roles):
+            text = f"has no meaning: {self.task} writes down no speech; leave it out"
+            problems.append((("dataset", "language"), text))
         if self.dataset.learn != "last" and "messages" not in roles:
             text = f"has no meaning: a row of {self.task} is no conversation; leave it out"
             problems.append((("dataset", "learn"), text))

@@ -20,6 +20,7 @@ from luthier.trials.data.containers import standard_tables
 from luthier.trials.data.folder_splits import choose_folders
 from luthier.trials.data.label_sets import separated
 from luthier.trials.data.mask_folders import pair_tables
+from luthier.trials.data.mask_reading import MaskReading
 from luthier.trials.data.media_columns import Usable, usable_tables
 from luthier.trials.data.media_tree import listed
 from luthier.trials.data.repeat_findings import repeat_findings
@@ -39,6 +40,7 @@ from luthier.trials.data.splits import Split, draw_splits, sample
 from luthier.trials.data.tabular import Table
 from luthier.trials.data.targets import Targets
 from luthier.trials.data.text_targets import with_every_answer
+from luthier.trials.data.transcripts import Transcripts
 from luthier.trials.errors import BadData
 
 __all__ = ["Data", "Split", "load_data"]
@@ -130,6 +132,8 @@ def load_data(
         raise BadData("There is no validation split; give a fraction or a file.", "dataset", "validation")
     targets.check_training(splits["train"].targets, tables["train"])
     targets = targets.trained_on(splits["train"].targets)
+    if dataset.language is not None and isinstance(targets, Transcripts):
+        targets = replace(targets, language=dataset.language)
     if answering is not None:
         targets = targets.picked_as(answering)
     if verify:
@@ -152,7 +156,8 @@ def _usable_tables(
     media = []
     for role in (media_role(roles), "mask"):
         if role is not None and role in roles:
-            media.append(usable_tables(tables, role, roles[role], dataset.unreadable == "skip"))
+            skip, reading = dataset.unreadable == "skip", MaskReading.of(dataset)
+            media.append(usable_tables(tables, role, roles[role], skip, reading))
             tables = media[-1].tables
             _check_columns(tables, roles)
     return tables, media

@@ -13,6 +13,7 @@ import torch
 import transformers as hf
 
 from luthier.studies.protocol import Assignment, AssignmentKind
+from luthier.studies.results import Batching
 from luthier.studies.strategy import Generation
 from luthier.trials.errors import BadData
 from luthier.trials.files import file_ref
@@ -113,6 +114,29 @@ def test_what_is_written_in_batches_is_what_is_written_alone(assign: Assign, tmp
             wanted.append(token)
             prompt = torch.cat([prompt, torch.tensor([[token]])], 1)
         assert [token for token in together[row].tolist() if token != NO_TOKEN] == wanted
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("batching", [Batching.RIGHT, Batching.EQUAL, Batching.SINGLE])
+def test_beams_of_a_batch_are_those_of_each_prompt_alone(assign: Assign, tmp_path: Path, batching: Batching) -> None:
+    """As transformers' own search finds them; prompts of unlike length are padded, or go by their lengths."""
+    study = ModelCache().open(assign(spec=fields(tmp_path, tiny_writing.prompts, "llama-writes")))
+    model, rows = study.pretrained.model.eval(), range(8)
+    encoded = study.encoded("train", 64).batched(batching)
+    assert len(set(map(len, encoded.targets["prompts"]))) > 1
+    beams, greedy = (
+        study.task.generate(model, encoded, rows, Generation(max_new_tokens=6, num_beams=beams)) for beams in (4, 1)
+    )
+    assert not torch.equal(beams, greedy), "the test is not blind"
+    for row in rows:
+        prompt = study.data.splits["train"].columns["prompt"][row]
+        read = study.pretrained.processor(prompt, return_tensors="pt")
+        inputs = {name: read[name] for name in ("input_ids", "attention_mask")}
+        wanted = model.generate(**inputs, max_new_tokens=6, num_beams=4, do_sample=False)[
+            0, read["input_ids"].shape[1] :
+        ]
+        kept = [token for token in wanted.tolist() if token not in model.generation_config.eos_token_id]
+        assert [token for token in beams[row].tolist() if token != NO_TOKEN] == kept
 
 
 def test_settings_of_a_checkpoint_change_no_text(assign: Assign, tmp_path: Path) -> None:
