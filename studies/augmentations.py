@@ -21,9 +21,11 @@ AugmentationName = Literal[
 ]
 IMAGES = ("standard", "trivial")
 MIXED_IMAGES = (*IMAGES, "mixup", "cutmix")
+MEASURED_IMAGES = (*IMAGES, "mixup")
+"""Of images with a number each, of which a part of an image has no share."""
 TEXTS = ("token_dropout", "masking")
 WORDS = ("masking",)
-SOUNDS = ("noise", "time_shift", "spec_augment")
+SOUNDS = ("noise", "time_shift", "spec_augment", "mixup")
 STRENGTHS = {
     "augmentation_rate": (*TEXTS, "time_shift", "spec_augment"),
     "mixup_alpha": ("mixup", "cutmix"),
@@ -50,8 +52,8 @@ _ABOUT = {
     "none": "Inputs stay as they are.",
     "standard": "A random part of an image, resized, and mirrored half of the time.",
     "trivial": "As standard, then one random operation (TrivialAugment).",
-    "mixup": "As standard, then each image is the weighted mean of two, and so is its loss.",
-    "cutmix": "As standard, then a box of each image comes from another one; the loss is weighted by area.",
+    "mixup": "Each image (changed as by standard) or sound is the weighted mean of two, and so is its target.",
+    "cutmix": "As standard, then a box of each image comes from another one; what is learned is weighted by area.",
     "token_dropout": "Some tokens of a text are left out.",
     "masking": "Some tokens of a text are masked.",
     "noise": "White noise, 10 to 30 dB below the sound.",

@@ -3,6 +3,7 @@
 `spec.py` puts it into a study; the workers read files and splits by it.
 """
 
+import re
 from typing import Any, Literal, Self
 
 from pydantic import Field, FiniteFloat, field_validator, model_validator
@@ -47,6 +48,29 @@ class Dataset(Document):
         max_length=10,
         description="What separates the labels of a row where they are one text, for tasks with several labels a row.",
     )
+    colours: dict[str, int] | None = Field(
+        None,
+        min_length=1,
+        exclude_if=lambda colours: colours is None,
+        description='Colour of a mask -> its class id, as {"#804080": 0} or {"128,64,128": 0}; 255 does not count.',
+    )
+    do_reduce_labels: bool = Field(
+        False,
+        exclude_if=lambda reduced: not reduced,
+        description="Masks have 0 for what does not count: the other ids are lowered by 1, as for ADE20K.",
+    )
+    learn: Literal["last", "all"] = Field(
+        "last",
+        exclude_if=lambda learn: learn == "last",
+        description="Which answers of a conversation are learned: the last one, or all of the assistant's.",
+    )
+    language: str | None = Field(
+        None,
+        min_length=2,
+        max_length=50,
+        exclude_if=lambda language: language is None,
+        description="What is spoken, for a Whisper of several languages: its English name, or its code, as de.",
+    )
     strict: bool = Field(False, description="Refuse data about which the inspection has a warning.")
 
     @field_validator("source", mode="before")
@@ -58,8 +82,31 @@ class Dataset(Document):
             raise ValueError("must be a file, a folder, a hub id, or {train: ..., validation: ..., test: ...}")
         return value
 
+    @field_validator("colours")
+    @classmethod
+    def _colours(cls, value: dict[str, int] | None) -> dict[str, int] | None:
+        """Write each colour as #rrggbb."""
+        written: dict[str, int] = {}
+        for colour, number in (value or {}).items():
+            parts = colour.split(",")
+            if re.fullmatch(r"#[0-9a-fA-F]{6}", colour):
+                name = colour.lower()
+            elif len(parts) == 3 and all(re.fullmatch(r" *[0-9]{1,3} *", part) and int(part) <= 255 for part in parts):
+                name = "#{:02x}{:02x}{:02x}".format(*map(int, parts))
+            else:
+                raise ValueError(f'{colour!r} is no colour; write "#804080", or red, green and blue as "128,64,128"')
+            if name in written:
+                raise ValueError(f"{colour!r} is named twice")
+            if not 0 <= number <= 255:
+                raise ValueError(f"{colour!r} has the class id {number}; ids go from 0 to 254, and 255 does not count")
+            written[name] = number
+        return written or None
+
     @model_validator(mode="after")
     def _splits(self) -> Self:
+        if self.colours is not None and self.do_reduce_labels:
+            text = "has no meaning beside colours, which say each class id; leave one of the two out"
+            raise refuse("dataset", (("do_reduce_labels",), text))
         if isinstance(self.validation, float) and not 0 < self.validation < 1:
             raise refuse("dataset", (("validation",), "must be a fraction above 0 and below 1, or a split's name"))
         if isinstance(self.test, float) and not 0 <= self.test < 1:

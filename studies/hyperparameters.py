@@ -132,12 +132,18 @@ def is_finite(value: int | float) -> bool:
         return False
 
 
-def _number(name: str, default: float, about: str, low: float, high: float, above_low: bool = False) -> Hyperparameter:
-    return Hyperparameter(name, "float", default, about, low, high, above_low=above_low)
+def _number(
+    name: str, default: float, about: str, low: float, high: float, above_low: bool = False, scheduler: str = ""
+) -> Hyperparameter:
+    only_with = ("scheduler", scheduler) if scheduler else None
+    return Hyperparameter(name, "float", default, about, low, high, above_low=above_low, only_with=only_with)
 
 
-def _whole(name: str, default: int, about: str, low: int, high: int, auto: bool = False) -> Hyperparameter:
-    return Hyperparameter(name, "int", default, about, low, high, auto=auto)
+def _whole(
+    name: str, default: int, about: str, low: int, high: int, auto: bool = False, scheduler: str = ""
+) -> Hyperparameter:
+    only_with = ("scheduler", scheduler) if scheduler else None
+    return Hyperparameter(name, "int", default, about, low, high, auto=auto, only_with=only_with)
 
 
 def _choice(name: str, default: str, about: str, *choices: str) -> Hyperparameter:
@@ -180,7 +186,9 @@ SAMPLING_ABOUT = (
     "Rows of an epoch: each once, or as many of each class (rare ones repeat, of frequent ones some are left out)."
 )
 RATE_ABOUT = "Share of tokens that augmentation changes, of a spectrum that it blanks, or of a sound that it shifts."
-ALPHA_OF_MIXTURES_ABOUT = "Alpha of the weights that images are mixed with; -1: 0.2 for mixup, 1 for cutmix."
+ALPHA_OF_MIXTURES_ABOUT = "Alpha of the weights that images or sounds are mixed with; -1: 0.2 for mixup, 1 for cutmix."
+CYCLES_ABOUT = "Cycles of the scheduler cosine_with_restarts; 1 has no restart."
+FLOOR_ABOUT = "Lowest share of the learning rate with cosine_with_min_lr."
 HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
     h.name: h
     for h in (
@@ -193,9 +201,9 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
         _choice("scheduler", "linear", "Learning-rate decay after warm-up.", *SCHEDULERS),
         _number("warmup_ratio", 0.1, "Fraction of the steps that warm up linearly from 0.", 0, 1),
         _whole("warmup_steps", -1, "Steps that warm up, in place of warmup_ratio; -1: as that says.", -1, 1_000_000),
-        _number("power", 1.0, "Power of the scheduler polynomial.", 0, 100, above_low=True),
-        _whole("num_cycles", 1, "Cycles of the scheduler cosine_with_restarts; 1 has no restart.", 1, 1_000),
-        _number("min_lr_rate", 0.1, "Lowest share of the learning rate with cosine_with_min_lr.", 0, 1),
+        _number("power", 1.0, "Power of the scheduler polynomial.", 0, 100, above_low=True, scheduler="polynomial"),
+        _whole("num_cycles", 1, CYCLES_ABOUT, 1, 1_000, scheduler="cosine_with_restarts"),
+        _number("min_lr_rate", 0.1, FLOOR_ABOUT, 0, 1, scheduler="cosine_with_min_lr"),
         _number("label_smoothing", 0.0, "Cross-entropy label smoothing.", 0, 0.999),
         _number("dropout", -1.0, "Probability in every dropout layer; -1 keeps the model's own.", -1, 0.999),
         _number("l1", 0.0, "L1 penalty on trainable weights; none on biases and norms.", 0, 10),

@@ -39,7 +39,7 @@ from luthier.studies.semantics import (
     OLDEST_SEMANTICS,
 )
 from luthier.studies.space import Space
-from luthier.studies.strategy import Generation, Objective, Pruner, Sampler
+from luthier.studies.strategy import Answering, Generation, Objective, Pruner, Sampler
 from luthier.studies.task import Task
 from luthier.studies.tasks import TASKS
 
@@ -127,6 +127,11 @@ class StudySpec(Document):
     )
     evaluations_per_epoch: int = Field(1, ge=1, le=100, description="Validation scores reported per epoch.")
     generation: Generation | None = Field(None, description="How models write texts, for tasks that have them written.")
+    answering: Answering | None = Field(
+        None,
+        exclude_if=lambda answering: answering is None,
+        description="How contexts are read and answers picked, for question answering.",
+    )
     # Users do not write it: `parse_spec` and `parse_schedule` set the newest. Stored specs without it are the oldest.
     semantics: SkipJsonSchema[int] = Field(OLDEST_SEMANTICS, ge=OLDEST_SEMANTICS)
 
@@ -214,17 +219,40 @@ class StudySpec(Document):
         if self.dataset.label_separator is not None and not self.task_info.label_sets:
             text = f"has no meaning: a row of {self.task} has no list of labels; leave it out"
             problems.append((("dataset", "label_separator"), text))
+        for name in ("colours", "do_reduce_labels"):
+            if getattr(self.dataset, name) and "mask" not in roles:
+                problems.append((("dataset", name), f"has no meaning: {self.task} has no masks; leave it out"))
+        if self.dataset.language is not None and not {"audio", "text"} <= set(roles):
+            text = f"has no meaning: {self.task} writes down no speech; leave it out"
+            problems.append((("dataset", "language"), text))
+        if self.dataset.learn != "last" and "messages" not in roles:
+            text = f"has no meaning: a row of {self.task} is no conversation; leave it out"
+            problems.append((("dataset", "learn"), text))
         unsuitable = augmentation_problem(self.task, self.task_info.augmentation_names, self.augmentation)
         if unsuitable is not None:
             problems.append((("augmentation",), unsuitable))
         if self.generation is not None and not self.task_info.generates:
             problems.append((("generation",), f"has no meaning: {self.task} writes no texts; leave it out"))
+        problems += self._answering_problems()
         if self.quantization != "none" and any(self.space.offers("strategy", other) for other in ("full", "gradual")):
             text = "4bit needs adapters in every trial: set space.strategy to lora, or leave quantization out"
             problems.append((("quantization",), text))
         if self.dataset.unreadable != "refuse" and self.task_info.media is None:
             problems.append((("dataset", "unreadable"), f"must be refuse: {self.task} has no images and no sounds"))
         return problems
+
+    def _answering_problems(self) -> Problems:
+        """Return the options of answers that do not suit the task, or the lengths of the space."""
+        if self.answering is None:
+            return []
+        if not self.task_info.answers_questions:
+            return [(("answering",), f"has no meaning: {self.task} picks no answers from contexts; leave it out")]
+        least = self.space.least("max_length") if "max_length" in self.space else AUTO
+        stride = self.answering.doc_stride
+        if stride is None or not isinstance(least, int) or 2 * stride < least:
+            return []
+        text = f"must be below half of max_length, which is {least} in some trials: windows would not move on"
+        return [(("answering", "doc_stride"), text)]
 
     def _search_problems(self) -> Problems:
         """Return the values that do not suit the search: a pruner without evaluations, a grid without choices."""
@@ -258,6 +286,11 @@ class StudySpec(Document):
     def writing(self) -> Generation:
         """How its models write texts."""
         return self.generation or Generation(max_new_tokens=self.task_info.max_new_tokens)
+
+    @property
+    def answers_picked(self) -> Answering:
+        """How its models pick answers."""
+        return self.answering or Answering()
 
     def says_the_same(self, other: "StudySpec") -> bool:
         """Return whether another spec says the same in all that users write."""

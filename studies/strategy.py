@@ -82,6 +82,21 @@ class Generation(Document):
     )
 
 
+class Answering(Document):
+    """How a model reads contexts, and picks the parts of them that answer questions; the names are run_qa.py's."""
+
+    doc_stride: int | None = Field(
+        None,
+        ge=0,
+        le=65_536,
+        description="Tokens that two windows of a long context share. Default: a third of the longest input.",
+    )
+    max_answer_length: int = Field(30, ge=1, le=1_000, description="Tokens of the longest answer.")
+    null_score_diff_threshold: FiniteFloat = Field(
+        0.0, description="There is no answer where its score is above the best answer's by more than this."
+    )
+
+
 class Pruner(Document):
     """The rule that ends trials early. A step is one evaluation: the same amount of data in every trial of a study."""
 

@@ -11,6 +11,10 @@ from luthier.studies.augmentations import IMAGES, STRENGTHS
 from luthier.studies.hyperparameters import AUTO, Params
 
 NO_CLASSES = "has no meaning: no class of a row is learned; leave it out"
+NO_SINGLE_CLASS = (
+    "has no meaning: a row has any number of labels, so no draw has as many of each; leave it out, and take "
+    "class_weighting or focal_gamma"
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,9 @@ class Task:
         """Refuse the hyperparameters of classes where no classes are learned, and those of augmentations it lacks."""
         refuses: dict[str, str] = {}
         if self.classes is None:
-            refuses |= dict.fromkeys(("focal_gamma", "sampling"), NO_CLASSES)
+            refuses["sampling"] = NO_SINGLE_CLASS if self.label_sets else NO_CLASSES
+            if not self.label_sets:
+                refuses["focal_gamma"] = NO_CLASSES
         if not self.label_sets:
             refuses["threshold"] = f"has no meaning for {self.name}; leave it out"
         if self.classes == "unit":
@@ -153,6 +159,11 @@ class Task:
     def generates(self) -> bool:
         """Whether its models write texts."""
         return any(metric.generated for metric in self.metrics)
+
+    @property
+    def answers_questions(self) -> bool:
+        """Whether its models pick answers from contexts."""
+        return "answers" in self.columns
 
     def is_generated(self, name: str) -> bool:
         """Return whether the task's metric of this name is of texts that the model writes."""

@@ -5,7 +5,7 @@ Specs are validated by them; the code that trains a task is in the workers, unde
 
 from collections.abc import Mapping
 
-from luthier.studies.augmentations import MIXED_IMAGES, SOUNDS, TEXTS, WORDS
+from luthier.studies.augmentations import MEASURED_IMAGES, MIXED_IMAGES, SOUNDS, TEXTS, WORDS
 from luthier.studies.hyperparameters import Params
 from luthier.studies.task import Metric, Role, Task
 
@@ -189,6 +189,7 @@ TASKS: Mapping[str, Task] = {
             columns={**_IMAGE, **_GROUP},
             metrics=_NUMBERS,
             baseline=_OF_IMAGE,
+            augmentations=MEASURED_IMAGES,
             refuses=_ONLY_NUMBERS | _NO_LENGTH,
         ),
         Task(
@@ -218,6 +219,7 @@ TASKS: Mapping[str, Task] = {
             columns={**_IMAGE, **_GROUP},
             metrics=_LABEL_SETS,
             baseline=_OF_IMAGE,
+            augmentations=MIXED_IMAGES,
             refuses=_NO_LENGTH,
             label_sets=True,
         ),

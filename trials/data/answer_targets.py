@@ -6,18 +6,17 @@ Extractive question answering names `AnswerTargets`. What was mended of the answ
 import json
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 from luthier.studies.findings import EXAMPLES, Finding, note, warning
+from luthier.studies.strategy import Answering
 from luthier.trials.data.answer_places import NoPlace, place_of
 from luthier.trials.data.answers import read_answers
 from luthier.trials.data.tabular import Table
 from luthier.trials.data.targets import Targets
 from luthier.trials.errors import BadData
 
-LONGEST_ANSWER = 30
-"""Tokens of the longest answer that a model gives, as the official script of transformers has it."""
 _CHARACTERS = 60  # of an answer, in a sentence
 
 
@@ -27,10 +26,12 @@ class AnswerTargets(Targets):
 
     Attributes:
         unanswerable: Some questions have no answer in their context, so a model may say that there is none.
+        answering: How contexts are read and answers picked.
         told: What was found of the answers when they were read.
     """
 
     unanswerable: bool
+    answering: Answering = field(default_factory=Answering)
     told: tuple[Finding, ...] = field(default=(), compare=False)
     roles: ClassVar[tuple[str, ...]] = ("answers", "answer_start")
 
@@ -46,22 +47,28 @@ class AnswerTargets(Targets):
             values[name] = reader.read(inputs[name]["context"])
             told += reader.findings()
         unanswerable = any(not answers for rows in values.values() for answers in rows)
-        return cls(unanswerable, tuple(told)), values
+        return cls(unanswerable, told=tuple(told)), values
 
     @classmethod
     def restore(cls, about: Mapping[str, Any]) -> Self:
         """Return what a packed model has learned."""
-        return cls(bool(about["unanswerable"]))
+        return cls(bool(about["unanswerable"]), Answering.model_validate(about.get("answering", {})))
+
+    def picked_as(self, answering: Answering) -> Self:
+        """Return the targets with how a spec has answers picked."""
+        return replace(self, answering=answering)
 
     @property
     def about(self) -> dict[str, Any]:
-        """Whether some questions have no answer."""
-        return {"unanswerable": self.unanswerable}
+        """Whether some questions have no answer, and how answers are picked."""
+        return {"unanswerable": self.unanswerable, "answering": self.answering.model_dump()}
 
     @property
     def identity(self) -> Hashable:
-        """Whether some questions have no answer."""
-        return self.unanswerable
+        """Whether some questions have no answer; and how answers are picked, where that is not the default."""
+        if self.answering == Answering():
+            return self.unanswerable
+        return (self.unanswerable, *self.answering.model_dump().values())
 
     def as_text(self, target: Any) -> str:
         """Return the different answers of a row."""
@@ -79,7 +86,7 @@ class AnswerTargets(Targets):
 
     def findings(self, splits: Mapping[str, Sequence[Any]], declared: bool) -> Sequence[Finding]:
         """Return what was mended, how many questions have no answer, and which answers are too long to be given."""
-        return [*self.told, *_without_answer(splits), *_long(splits["train"])]
+        return [*self.told, *_without_answer(splits), *_long(splits["train"], self.answering.max_answer_length)]
 
 
 class _Reader:
@@ -141,15 +148,16 @@ def _without_answer(splits: Mapping[str, Sequence[Any]]) -> Iterator[Finding]:
     yield warning("no-answers", text, cure, sum(counts.values()))
 
 
-def _long(rows: Sequence[Any]) -> Iterator[Finding]:
-    """Yield the training answers with more words than a model's answer has tokens."""
-    long = [answers[0][1] for answers in rows if answers and len(answers[0][1].split()) > LONGEST_ANSWER]
+def _long(rows: Sequence[Any], longest: int) -> Iterator[Finding]:
+    """Yield the training answers with more words than a model's answer has tokens, at most `longest`."""
+    long = [answers[0][1] for answers in rows if answers and len(answers[0][1].split()) > longest]
     if not long:
         return
-    text = f"{len(long):,} of {len(rows):,} training questions have an answer of more than {LONGEST_ANSWER} words. "
-    text += f"A model answers with at most {LONGEST_ANSWER} tokens, so it never gives them whole."
+    text = f"{len(long):,} of {len(rows):,} training questions have an answer of more than {longest} words. "
+    text += f"A model answers with at most {longest} tokens, so it never gives them whole."
     examples = [f"{answer[:_CHARACTERS]!r} ({len(answer.split())} words)" for answer in long[:EXAMPLES]]
     if len(long) > len(rows) / 20:
-        yield warning("long-answers", text, "Shorten the answers to what the question asks for.", len(long), examples)
+        cure = "Shorten the answers to what the question asks for, or raise answering.max_answer_length."
+        yield warning("long-answers", text, cure, len(long), examples)
     else:
         yield note("long-answers", text, len(long), examples)

@@ -5,6 +5,7 @@ row, message and cure. What only a template knows (whether it takes tools, say) 
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from luthier.trials.data.columns import text_fault
@@ -33,6 +34,12 @@ def read_prompts(table: Table, column: str) -> list[list[Message]]:
 def read_answers(table: Table, column: str) -> list[str]:
     """Return the last answer of each conversation: what the model learns to write. Raises BadData."""
     return [str(messages[-1]["content"]) for messages in _conversations(table, column)]
+
+
+def answer_places(messages: Sequence[Message]) -> list[int]:
+    """Return the numbers of the assistant's messages that say something; those that call tools alone are context."""
+    said = (place for place, message in enumerate(messages) if message["role"] == ASSISTANT)
+    return [place for place in said if str(messages[place]["content"]).strip()]
 
 
 def _conversations(table: Table, column: str) -> list[list[Message]]:

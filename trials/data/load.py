@@ -13,12 +13,14 @@ from dataclasses import dataclass, replace
 from luthier.studies.dataset import Dataset, SplitFiles
 from luthier.studies.findings import Finding
 from luthier.studies.semantics import INPUTS_UNITED, LABELS_MERGED, NEWEST_SEMANTICS
+from luthier.studies.strategy import Answering
 from luthier.studies.tasks import TASKS
 from luthier.trials.data.columns import COLUMN_READERS, check_apart, read_groups, text_findings
 from luthier.trials.data.containers import standard_tables
 from luthier.trials.data.folder_splits import choose_folders
 from luthier.trials.data.label_sets import separated
 from luthier.trials.data.mask_folders import pair_tables
+from luthier.trials.data.mask_reading import MaskReading
 from luthier.trials.data.media_columns import Usable, usable_tables
 from luthier.trials.data.media_tree import listed
 from luthier.trials.data.repeat_findings import repeat_findings
@@ -37,6 +39,8 @@ from luthier.trials.data.sources import (
 from luthier.trials.data.splits import Split, draw_splits, sample
 from luthier.trials.data.tabular import Table
 from luthier.trials.data.targets import Targets
+from luthier.trials.data.text_targets import with_every_answer
+from luthier.trials.data.transcripts import Transcripts
 from luthier.trials.errors import BadData
 
 __all__ = ["Data", "Split", "load_data"]
@@ -81,6 +85,7 @@ def load_data(
     seed: int,
     verify: bool = False,
     semantics: int = NEWEST_SEMANTICS,
+    answering: Answering | None = None,
 ) -> Data:
     """Read, check and split a study's examples. The same files, dataset, seed and semantics give the same Data.
 
@@ -91,6 +96,7 @@ def load_data(
         seed: The spec's seed, by which rows are sampled and splits are drawn.
         verify: Decode every image and sound, and look for all findings, as an inspection does once for all trials.
         semantics: The spec's: what changes rows, labels or splits asks for it.
+        answering: How the spec has answers picked from contexts, if it says so.
 
     Raises:
         BadData: The data cannot be used as the spec says.
@@ -108,6 +114,8 @@ def load_data(
     if verify:
         check_apart(roles, learned, task)
     given, targets = _given_splits(tables, kind, learned, roles, reads)
+    if dataset.learn == "all":
+        targets, given = with_every_answer(targets, given)
     digest = functools.cache(content_digest)  # each image and sound is read for it once
     rows: dict[str, Sequence[int]] = {name: range(len(split)) for name, split in given.items()}
     if dataset.limit is not None:
@@ -124,6 +132,10 @@ def load_data(
         raise BadData("There is no validation split; give a fraction or a file.", "dataset", "validation")
     targets.check_training(splits["train"].targets, tables["train"])
     targets = targets.trained_on(splits["train"].targets)
+    if dataset.language is not None and isinstance(targets, Transcripts):
+        targets = replace(targets, language=dataset.language)
+    if answering is not None:
+        targets = targets.picked_as(answering)
     if verify:
         written = [role for role in ("text", "completion", "target") if role in learned]  # texts that are learned
         read_as_text = [column for role, column in roles.items() if reads[role] == "text"]
@@ -144,7 +156,8 @@ def _usable_tables(
     media = []
     for role in (media_role(roles), "mask"):
         if role is not None and role in roles:
-            media.append(usable_tables(tables, role, roles[role], dataset.unreadable == "skip"))
+            skip, reading = dataset.unreadable == "skip", MaskReading.of(dataset)
+            media.append(usable_tables(tables, role, roles[role], skip, reading))
             tables = media[-1].tables
             _check_columns(tables, roles)
     return tables, media

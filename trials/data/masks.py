@@ -8,6 +8,7 @@ import contextlib
 import io
 import struct
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def read_mask(item: Path | bytes, name: str) -> Mask:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return _decoded(item)
+            return decoded(item)
         except Unreadable as error:
             raise error.bad_data(name) from None
 
@@ -57,13 +58,22 @@ def try_mask(item: Path | bytes) -> bool:
         Unreadable: `read_mask` cannot read it, or no pixel of it counts.
         MemoryError: It does not fit in memory.
     """
-    if (_decoded(item) == IGNORED).all():
+    if (decoded(item) == IGNORED).all():
         reason = f"holds {IGNORED} only, and such pixels do not count"
         raise Unreadable(reason, "write its pixels' class ids (a single class as 1, not as 255), or remove its row")
     return True
 
 
-def _decoded(item: Path | bytes) -> Mask:
+def decoded(item: Path | bytes, read: Callable[[Image.Image], Mask] | None = None) -> Mask:
+    """Decode a mask, upright, without a name for messages.
+
+    Args:
+        item: A file, or an encoded file's bytes.
+        read: (loaded image) -> its class ids; None: its pixels are the ids.
+
+    Raises:
+        Unreadable: It is no mask, as `read_mask` says.
+    """
     try:
         with Image.open(io.BytesIO(item) if isinstance(item, bytes) else item, formats=IMAGE_FORMATS) as image:
             if image.format not in MASK_FORMATS:
@@ -73,7 +83,7 @@ def _decoded(item: Path | bytes) -> Mask:
             if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
                 raise Image.DecompressionBombError
             image.load()
-            return _ids(numpy.asarray(upright(image)), image.mode)
+            return _ids(numpy.asarray(upright(image)), image.mode) if read is None else read(image)
     except Unreadable:
         raise
     except Image.DecompressionBombError:
@@ -95,7 +105,8 @@ def _ids(pixels: NDArray[Any], mode: str) -> Mask:
         pixels = pixels[..., 0]
     elif pixels.ndim == 3:  # grey saved as colours says what each pixel is
         if (pixels[..., :3] != pixels[..., :1]).any() or (pixels.shape[2] > 3 and (pixels[..., 3] != IGNORED).any()):
-            raise Unreadable(f"holds colours ({mode}), and nothing says which class a colour is", _CURE)
+            reason = f"holds colours ({mode}), and nothing says which class a colour is"
+            raise Unreadable(reason, f'name them in dataset.colours, as {{"#804080": 0}}, or {_CURE}')
         pixels = pixels[..., 0]
     if mode == "F":
         raise Unreadable("holds decimal numbers", _CURE)

@@ -17,6 +17,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from luthier.studies.findings import Finding, note, warning
+from luthier.trials.data.mask_reading import MaskReading
 from luthier.trials.data.masks import try_mask
 from luthier.trials.data.media import Unreadable, try_audio, try_image
 from luthier.trials.data.media_paths import Fault, Item, located, whereabouts
@@ -68,7 +69,9 @@ class Usable:
         self.findings.extend(odd)
 
 
-def usable_tables(tables: Mapping[str, Table], role: str, column: str, skip: bool) -> Usable:
+def usable_tables(
+    tables: Mapping[str, Table], role: str, column: str, skip: bool, masks: MaskReading | None = None
+) -> Usable:
     """Locate each row's file, and leave out or refuse what cannot be used.
 
     Args:
@@ -76,6 +79,7 @@ def usable_tables(tables: Mapping[str, Table], role: str, column: str, skip: boo
         role: "image", "audio", or "mask", whose files are all tried here.
         column: Of paths, bytes, or the dictionaries of both that the `datasets` library writes.
         skip: Leave out the rows whose files cannot be used; every file is then tried here.
+        masks: How masks are turned into class ids; None: they are that.
 
     Raises:
         BadData: A file cannot be used, or, with `skip`, more than can be.
@@ -83,7 +87,7 @@ def usable_tables(tables: Mapping[str, Table], role: str, column: str, skip: boo
     found = {name: [located(table, column, cell) for cell in table.columns[column]] for name, table in tables.items()}
     findings: list[Finding] = []
     if skip or role == "mask" or any(isinstance(item, Fault) for items in found.values() for item in items):
-        found, findings = _tried(tables, found, role)  # what is missing and what is broken are told together
+        found, findings = _tried(tables, found, role, masks)  # what is missing and what is broken are told together
     if not skip:
         _check(tables, found, role)
     kept = {name: [i for i, item in enumerate(items) if not isinstance(item, Fault)] for name, items in found.items()}
@@ -112,7 +116,7 @@ def _taken(table: Table, rows: list[int]) -> Table:
 
 
 def _tried(
-    tables: Mapping[str, Table], found: Mapping[str, list[Any]], role: str
+    tables: Mapping[str, Table], found: Mapping[str, list[Any]], role: str, masks: MaskReading | None = None
 ) -> tuple[dict[str, list[Any]], list[Finding]]:
     """Return the items, faults in the place of those that cannot be used, and the finding on odd ones."""
 
@@ -120,6 +124,8 @@ def _tried(
         if isinstance(item, Fault):
             return item, True
         try:
+            if role == "mask" and masks is not None:
+                return masks.as_ids(item), True
             return item, _TRIES[role](item)
         except Unreadable as error:
             name = f"{item} " if isinstance(item, Path) and not is_named else ""

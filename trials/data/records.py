@@ -97,6 +97,8 @@ def _from_object(file: TextFile, value: Mapping[str, Any], selection: set[str]) 
     names, rows = value.get("columns") or [], value.get("data") or []
     if _is_list_of(names, str) and _is_list_of(rows, list) and all(len(row) == len(names) for row in rows):
         return _from_columns(file, dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)), selection)
+    if rows == [] and "data" in value and {"question", "context"} <= selection:
+        raise file.refuse(" holds no questions: its list of articles (data) is empty; write the file anew.")
     if is_squad([value], selection):
         return _from_records(file, [value], None, selection)
     check_export(file, [value], selection)

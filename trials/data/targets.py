@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from luthier.studies.findings import Finding
+from luthier.studies.strategy import Answering
 from luthier.trials.data.tabular import Table
 
 
@@ -82,6 +83,10 @@ class Targets(ABC):
 
     def respelled(self, today: Self) -> Self:
         """Return what a packed model has learned, written as today's targets are where they are spelled otherwise."""
+        return self
+
+    def picked_as(self, answering: Answering) -> Self:
+        """Return the targets with how a spec has answers picked; only answers that are places in a text are."""
         return self
 
     @property

@@ -3,17 +3,20 @@
 The tasks that write texts name one of them. A row's target is the text itself, or None where a whole text is learned.
 """
 
+import json
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from luthier.studies.findings import EXAMPLES, Finding, note, warning
 from luthier.studies.text import one_line
 from luthier.trials.data.columns import texts
-from luthier.trials.data.conversations import ASSISTANT, Message, read_answers, read_prompts
+from luthier.trials.data.conversations import ASSISTANT, Message, answer_places, read_answers, read_prompts
+from luthier.trials.data.splits import Split
 from luthier.trials.data.tabular import Table
 from luthier.trials.data.targets import Targets
+from luthier.trials.errors import BadData
 
 TEXT, COMPLETION, MESSAGES = "text", "completion", "messages"
 """What rows are: texts, learned as a whole; prompts with completions; conversations that end with an answer."""
@@ -29,9 +32,11 @@ class TextTargets(Targets):
 
     Attributes:
         form: What rows are, `TEXT` among them where nothing is told apart from what the model reads.
+        every: All answers of a conversation are learned: a row's target is the tuple of them, in order.
     """
 
     form: str
+    every: bool = False
     roles: ClassVar[tuple[str, ...]] = ("completion", "messages")
     exclusive: ClassVar[bool] = False  # a text has more than one translation
     readers: ClassVar[Mapping[str, Any]] = {"messages": read_prompts}
@@ -72,14 +77,14 @@ class TextTargets(Targets):
 
     def as_text(self, target: Any) -> str:
         """Return the text that is learned."""
-        return "" if target is None else str(target)
+        return "" if target is None else target if isinstance(target, str) else json.dumps(target, ensure_ascii=False)
 
     def findings(self, splits: Mapping[str, Sequence[Any]], declared: bool) -> Sequence[Finding]:
         """Return what is remarkable about the texts: one that is all, or nearly all, of them."""
         rows = splits["train"]
         if self.form == TEXT or not rows:
             return ()
-        text, count = Counter(rows).most_common(1)[0]
+        text, count = Counter(row[-1] if self.every else row for row in rows).most_common(1)[0]
         if count <= DOMINANT * len(rows) or len(rows) < 2:
             return ()
         said = f"{count:,} of {len(rows):,} training rows have the same text to learn ({_excerpt(text)!r}), so the "
@@ -89,7 +94,7 @@ class TextTargets(Targets):
     def input_findings(self, columns: Mapping[str, Sequence[Any]], rows: Sequence[Any]) -> Sequence[Finding]:
         """Return what is remarkable about what is read and learned: texts that are copied, answers that are context."""
         if self.form == MESSAGES:
-            return _earlier_answers(columns["messages"])
+            return () if self.every else _earlier_answers(columns["messages"])
         sources = columns.get("prompt", columns.get("source"))
         return () if sources is None else _copies(sources, rows)
 
@@ -107,6 +112,22 @@ class TranslationTargets(TextTargets):
     ) -> tuple[Self, dict[str, list[Any]]]:
         """Read a text for each row. Raises BadData for one that is empty, or no text."""
         return cls("target"), {name: texts(table, columns["target"]) for name, table in tables.items()}
+
+
+def with_every_answer(targets: Targets, splits: Mapping[str, Split]) -> tuple[Targets, dict[str, Split]]:
+    """Return targets and splits in which all answers of each conversation are learned. Raises BadData."""
+    if not isinstance(targets, TextTargets) or targets.form != MESSAGES:
+        text = "learn: all is for conversations (a column messages), and the data has none; leave dataset.learn out."
+        raise BadData(text, "dataset", "learn")
+    changed = {}
+    for name, split in splits.items():
+        prompts = split.columns["messages"]
+        values = [
+            (*(str(messages[place]["content"]) for place in answer_places(messages)), answer)
+            for messages, answer in zip(prompts, split.targets, strict=True)
+        ]
+        changed[name] = replace(split, targets=values)
+    return replace(targets, every=True), changed
 
 
 def _copies(sources: Sequence[str], written: Sequence[str]) -> list[Finding]:
@@ -128,7 +149,7 @@ def _earlier_answers(conversations: Sequence[Sequence[Message]]) -> list[Finding
     if not count:
         return []
     said = f"{count:,} answers before the last ones of their conversations are read as context, and not learned."
-    cure = "To learn them, too, write a row that ends with each of them; give these rows one value in a group column."
+    cure = "To learn them, too, write dataset: {learn: all}."
     return [note("answers-as-context", said, count, (), cure)]
 
 

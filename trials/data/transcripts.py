@@ -31,9 +31,11 @@ class Transcripts(Targets):
 
     Attributes:
         letters: The letters of the training table in the order of their code points, the blank excepted.
+        language: What is spoken, as a spec names it; None: the model's files say it.
     """
 
     letters: tuple[str, ...]
+    language: str | None = None
     roles: ClassVar[tuple[str, ...]] = ("text",)
 
     @classmethod
@@ -54,17 +56,18 @@ class Transcripts(Targets):
     @classmethod
     def restore(cls, about: Mapping[str, Any]) -> Self:
         """Return the letters of a packed model."""
-        return cls(tuple(str(letter) for letter in about["letters"]))
+        language = about.get("language")
+        return cls(tuple(str(letter) for letter in about["letters"]), None if language is None else str(language))
 
     @property
     def about(self) -> dict[str, Any]:
-        """The letters in their order."""
-        return {"letters": list(self.letters)}
+        """The letters in their order, and the language that a spec names."""
+        return {"letters": list(self.letters), "language": self.language}
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """The letters in their order."""
-        return self.letters
+        """The letters in their order, and the language that a spec names."""
+        return self.letters if self.language is None else (*self.letters, self.language)
 
     def as_text(self, target: Any) -> str:
         """Return a row's transcript."""

@@ -24,6 +24,8 @@ from luthier.studies.archives import ArchiveError, unpack_archive
 from luthier.studies.protocol import Assignment
 from luthier.studies.results import Batching
 from luthier.studies.semantics import INPUTS_UNITED
+from luthier.studies.strategy import Generation
+from luthier.studies.tasks import TASKS
 from luthier.studies.wire import FileRef, Metrics
 from luthier.trials.data.repeats import plain_columns
 from luthier.trials.data.row_digests import join_digests, row_digests, split_digests
@@ -58,6 +60,7 @@ class PackedModel:
         max_length: The length to which its inputs are truncated.
         seen: Digests of the rows on which it was trained or chosen.
         batching: How its inputs are put into batches.
+        generation: How it writes texts, as it was scored; None: it writes none.
     """
 
     folder: Path
@@ -65,6 +68,7 @@ class PackedModel:
     max_length: int
     seen: frozenset[bytes]
     batching: Batching = Batching.RIGHT
+    generation: Generation | None = None
 
 
 def unpack(folder: Path, ref: FileRef, work: Path, task: str) -> PackedModel:
@@ -90,11 +94,20 @@ def unpack(folder: Path, ref: FileRef, work: Path, task: str) -> PackedModel:
         targets = task_code(task).targets.restore(about)
         max_length = int(about["params"]["max_length"])
         batching = Batching(about.get("batching", Batching.RIGHT))
+        generation = _generation(about, task)
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise BadData(f"{ref.name} cannot be used: {ABOUT} in it is missing or damaged ({error}). {cure}") from None
     seen = target / SEEN
     digests = split_digests(seen.read_bytes()) if seen.is_file() else set()
-    return PackedModel(target, targets, max_length, frozenset(digests), batching)
+    return PackedModel(target, targets, max_length, frozenset(digests), batching, generation)
+
+
+def _generation(about: dict[str, Any], task: str) -> Generation | None:
+    """Return how a model wrote the texts that it was scored by; None where its task has none. Raises ValueError."""
+    if not TASKS[task].generates:
+        return None
+    own = (about.get("spec") or {}).get("generation")
+    return Generation.model_validate(own) if own else Generation(max_new_tokens=TASKS[task].max_new_tokens)
 
 
 def pack(

@@ -69,7 +69,8 @@ def _check_space(spec: StudySpec, study: OpenStudy, max_length: int) -> None:
         allowed = list(pooling.words) if pooling else [_own_pooling(study, study.encoded("validation", max_length))]
         if name not in allowed:
             kind = type(study.pretrained.model).__name__
-            text = f"{study.name} cannot pool by {name!r}: {kind} has {' and '.join(allowed)} only; leave pooling out."
+            text = f"{study.name} cannot pool by {name!r}: {kind} has {' and '.join(allowed)} only; leave pooling out"
+            text += ", or choose a model whose class has it (ModernBERT's kind has first and mean)."
             raise BadData(text, *SPEC_PATH)
 
 

@@ -62,6 +62,8 @@ def predict(
 ) -> Predictions:
     """Load a packed model and return its answers, computed in plain float32 on every device.
 
+    It writes texts as it did when it was scored, and as its users have it write, whatever today's spec says.
+
     Args:
         packed: The model.
         examples: Of today's data.
@@ -79,7 +81,7 @@ def predict(
     code.check(packed.folder, packed.folder.name)
     pretrained = code.load(packed.folder, packed.folder.name, packed.targets)
     own = packed.targets.respelled(targets) if spec.semantics >= LABELS_MERGED else packed.targets
-    writing = Writing.of_winner(spec)
+    writing = None if packed.generation is None else Writing(packed.generation)
     if spec.semantics >= MEASURED_ALONE:
         encoded = code.encode_exactly(pretrained, examples, packed.max_length).batched(packed.batching)
         statistics = exact.measure(pretrained.model, code, micro_batch, encoded, targets, session.poll, own, writing)

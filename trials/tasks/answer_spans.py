@@ -9,7 +9,6 @@ import math
 import torch
 from torch.nn import functional
 
-from luthier.trials.data.answer_targets import LONGEST_ANSWER
 from luthier.trials.tasks.base import Loss
 from luthier.trials.tasks.scoring import Batch, Reference, Tensors
 
@@ -68,7 +67,7 @@ def log_likelihoods(start: torch.Tensor, end: torch.Tensor, targets: Tensors) ->
 
 
 def best_spans(start: torch.Tensor, end: torch.Tensor, targets: Tensors) -> Batch:
-    """Return the best span of each row's context with at most `LONGEST_ANSWER` tokens.
+    """Return the best span of each row's context with at most `longest_answer` tokens, one of the targets.
 
     Each legal span is compared; transformers' scripts compare those of the 20 best first and last tokens only.
 
@@ -86,13 +85,14 @@ def best_spans(start: torch.Tensor, end: torch.Tensor, targets: Tensors) -> Batc
     number = torch.arange(start.shape[1], device=device)
     outside = (number < first) | (number > last)
     own = [logits.masked_fill(outside, -math.inf) for logits in (start, end)]
-    ends = functional.pad(own[1], (0, LONGEST_ANSWER - 1), value=-math.inf).unfold(1, LONGEST_ANSWER, 1)
+    longest = min(int(targets["longest_answer"]), start.shape[1])
+    ends = functional.pad(own[1], (0, longest - 1), value=-math.inf).unfold(1, longest, 1)
     scores = (own[0][:, :, None] + ends).flatten(1)  # (rows, tokens * lengths)
     two = scores.topk(min(2, scores.shape[1]), 1)
-    begin = two.indices[:, 0] // LONGEST_ANSWER
+    begin = two.indices[:, 0] // longest
     return {
         "start": begin,
-        "end": (begin + two.indices[:, 0] % LONGEST_ANSWER).clamp(max=start.shape[1] - 1),
+        "end": (begin + two.indices[:, 0] % longest).clamp(max=start.shape[1] - 1),
         "score": two.values[:, 0],
         "rival": two.values[:, -1],
         "null": (start.gather(1, null) + end.gather(1, null))[:, 0],

@@ -70,8 +70,14 @@ class AudioInputs(RowTask[Learned]):
         """Return features as `encode` does, which are those of a changed sound in each batch. Raises BadData."""
         encoded = self.encode(pretrained, split, max_length)
         sounds = (self.given(pretrained, split, row, max_length) for row in range(len(split)))
+        extractor = extractor_of(pretrained)
         return augmented(
-            encoded, sounds, extractor_of(pretrained), augmentation, lambda sound: _features(pretrained, sound)[1]
+            encoded,
+            sounds,
+            extractor,
+            augmentation,
+            lambda sound: _features(pretrained, sound)[1],
+            self.mixed_targets,
         )
 
     def _encoded(self, pretrained: Pretrained, split: Split, max_length: int, exactly: bool) -> Encoded:

@@ -52,7 +52,9 @@ class AutomaticSpeechRecognition(AudioInputs[Transcripts], Transcribing):
         """Load feature extractor, tokenizer and model, and try them on a second of silence. Raises BadData."""
         extractor = load_extractor(folder, name)
         if configuration(folder, name).is_encoder_decoder:
-            return whisper.load(self.name, folder, name, extractor)
+            return whisper.load(self.name, folder, name, extractor, targets.language)
+        if targets.language is not None:
+            raise BadData(whisper.ONE_LANGUAGE.format(name=name), "dataset", "language")
         pretrained = ctc.load(self.name, folder, name, targets, extractor)
         check_features(pretrained, name)
         return pretrained

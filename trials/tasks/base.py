@@ -5,7 +5,7 @@ A task holds no state: model, processor and examples are arguments.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
@@ -289,6 +289,20 @@ class RowTask(TaskCode[Learned]):
     def reading(self, pretrained: Pretrained, targets: Learned, examples: Split, max_length: int) -> Reading:
         """Finish a model for `export`, and return how its answers are read; arguments as those of `export`."""
         return Reading()
+
+    def mixed_targets(
+        self, targets: Mapping[str, Values], partners: Sequence[int], shares: torch.Tensor
+    ) -> dict[str, Values]:
+        """Return what is learned of mixtures of two inputs each, one value for each row.
+
+        Only a task whose entry names mixtures among its augmentations overrides this method.
+
+        Args:
+            targets: The rows', from `encode_targets`.
+            partners: (rows,) the row that each is mixed with.
+            shares: (rows,) float32, the weight of each row in its mixture; its partner has the rest.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def encode_targets(self, rows: Sequence[Any]) -> dict[str, Values]:

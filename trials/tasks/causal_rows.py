@@ -7,10 +7,11 @@ prompt; of a text that is learned as a whole no token is lost.
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain, islice
 from typing import Any
 
 from luthier.studies.text import one_line
-from luthier.trials.data.conversations import Message
+from luthier.trials.data.conversations import Message, answer_places
 from luthier.trials.data.splits import Split
 from luthier.trials.data.text_targets import COMPLETION, MESSAGES, TEXT
 from luthier.trials.errors import BadData
@@ -110,6 +111,7 @@ class CausalRows:
     def completions(self, split: Split, room: int) -> Rows:
         """Return the rows of prompts with completions. Raises BadData where the chat template refuses one."""
         ids, labels, first, prompts = list[Any](), list[Any](), list[int](), list[Any]()
+        answers = [[target] if isinstance(target, str) else target for target in split.targets]
         for pair in self.pairs(split):
             row, start = self.fitted(pair, room)
             ids.append(packed(row))
@@ -117,8 +119,13 @@ class CausalRows:
             first.append(start - 1)
             prompts.append(packed(pair.prompt[-room:]))
         frames = [self.frame] * len(ids)
-        texts = list(split.targets)
-        return Rows(ids, {"labels": labels, "first": first, "prompts": prompts, "frames": frames, "texts": texts})
+        offsets = [0, *accumulate(map(len, answers))]
+        texts = list(chain.from_iterable(answers))
+        return Rows(
+            ids,
+            {"labels": labels, "first": first, "prompts": prompts, "frames": frames, "texts": texts},
+            None if len(ids) == len(split) else offsets,
+        )
 
     def lengths(self, split: Split, poll: Callable[[], None]) -> tuple[list[int], list[int]]:
         """Return the tokens of each whole row, and the least room in which nothing that is learned is cut.
@@ -137,9 +144,11 @@ class CausalRows:
                 poll()
             return lengths, lengths
         around = len(self.frame.before) + len(self.frame.behind)
-        for pair in self.pairs(split):
-            lengths.append(around + len(pair.prompt) + len(pair.completion))
-            learned.append(around + 1 + len(pair.completion))
+        pairs = self.pairs(split)
+        for target in split.targets:
+            own = list(islice(pairs, 1 if isinstance(target, str) else len(target)))  # one for each answer
+            lengths.append(around + max(len(pair.prompt) + len(pair.completion) for pair in own))
+            learned.append(around + 1 + max(len(pair.completion) for pair in own))
             poll()
         return lengths, learned
 
@@ -152,16 +161,17 @@ class CausalRows:
                 yield whole if len(whole) > 1 else [self.start, *whole]
 
     def pairs(self, split: Split) -> Iterator[Pair]:
-        """Yield prompt and completion of each row. Raises BadData where the chat template refuses a conversation."""
+        """Yield prompt and completion of each row, or of each answer. Raises BadData where a template refuses one."""
         if form_of(split) != MESSAGES:
             for rows in batches([split.columns["prompt"], split.targets]):
                 prompts, completions = self._plain(split.columns["prompt"][rows]), self._plain(split.targets[rows])
                 yield from (Pair(*pair) for pair in zip(prompts, map(self._ended, completions), strict=True))
             return
-        for messages, answer in zip(split.columns["messages"], split.targets, strict=True):
-            prompt, completion = self._rendered(messages, answer)
-            ids, learned = self._plain([prompt, completion])
-            yield Pair(ids, self._turned(learned))
+        for messages, target in zip(split.columns["messages"], split.targets, strict=True):
+            for read, answer in turns(messages, target):
+                prompt, completion = self._rendered(read, answer)
+                ids, learned = self._plain([prompt, completion])
+                yield Pair(ids, self._turned(learned))
 
     def prompt_of(self, messages: list[Message]) -> str:
         """Return a conversation as the model reads it before it answers. Raises BadData."""
@@ -214,6 +224,19 @@ class CausalRows:
         completion = pair.completion[: max(1, room - least)]
         prompt = self.frame.around(pair.prompt, room - len(completion)) or [self.start]
         return [*prompt, *completion], len(prompt)
+
+
+def turns(messages: list[Message], target: str | Sequence[str]) -> list[tuple[list[Message], str]]:
+    """Return each answer of a conversation that is learned, with what is read before it.
+
+    Args:
+        messages: Those before the last answer.
+        target: The last answer, or all of them in order.
+    """
+    if isinstance(target, str):
+        return [(messages, target)]
+    prompts = [*(messages[:place] for place in answer_places(messages)), messages]
+    return list(zip(prompts, target, strict=True))
 
 
 def causal_rows(pretrained: Pretrained, split: Split) -> CausalRows:

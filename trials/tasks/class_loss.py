@@ -6,12 +6,9 @@ import torch
 from torch.nn import functional
 
 from luthier.trials.tasks.base import Loss
+from luthier.trials.tasks.mixing import OTHER, SHARE
 from luthier.trials.tasks.scoring import Tensors
 
-OTHER = "other_labels"
-"""Name of the target that is the second class of each unit, where inputs were mixed; (units,)."""
-SHARE = "share"
-"""Name of the target that is the weight of the first class then, from 0 to 1; the second has the rest. (units,)."""
 LEAST_DOUBT = 1e-7
 """Least 1 - p in the focal factor, whose slope is infinite at 0 for a gamma below 1."""
 

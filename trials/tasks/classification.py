@@ -16,8 +16,9 @@ from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.data.encoded import Encoded, Values, take
 from luthier.trials.model.pretrained import Head, Pretrained
 from luthier.trials.tasks.base import Loss, RowTask
-from luthier.trials.tasks.class_loss import OTHER, SHARE, ClassLoss
+from luthier.trials.tasks.class_loss import ClassLoss
 from luthier.trials.tasks.metrics import LABEL, PREDICTED, class_statistics, classification_scores
+from luthier.trials.tasks.mixing import OTHER, SHARE, both
 from luthier.trials.tasks.scoring import Batch, Constant, Reference, Tensors
 from luthier.trials.tasks.statistics import Statistics
 
@@ -46,6 +47,12 @@ class Classification(RowTask[ClassTargets]):
         """Return the class ids of some rows, (rows,), as `labels`; of mixed inputs both classes and the share."""
         names = [name for name in ("labels", OTHER, SHARE) if name in encoded.targets]
         return {name: torch.as_tensor(take(encoded.targets[name], rows)) for name in names}
+
+    def mixed_targets(
+        self, targets: Mapping[str, Values], partners: Sequence[int], shares: torch.Tensor
+    ) -> dict[str, Values]:
+        """Return both classes of each mixture, and the share of the first."""
+        return both("labels", targets, partners, shares)
 
     def row_classes(self, encoded: Encoded) -> Sequence[int] | None:
         """Return the class id of each row."""

@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy
 from numpy.typing import NDArray
 
+from luthier.studies.strategy import Answering
 from luthier.trials.data.encoded import Encoded
 
 Places = NDArray[numpy.int32]
@@ -34,6 +35,7 @@ class EncodedQuestions(Encoded):
         answers: The right answers to each question.
         row_offsets: The number of rows before each question, and last the number of rows.
         no_answer: A model may say that there is no answer.
+        answering: How it picks answers.
     """
 
     places: Sequence[Places]
@@ -41,6 +43,7 @@ class EncodedQuestions(Encoded):
     answers: Sequence[Answers]
     row_offsets: Sequence[int]
     no_answer: bool
+    answering: Answering
 
     @property
     def example_offsets(self) -> Sequence[int]:

@@ -34,7 +34,7 @@ from luthier.trials.tasks.encoded_images import (
     processed,
 )
 from luthier.trials.tasks.export import Learned
-from luthier.trials.tasks.image_mixing import mixing
+from luthier.trials.tasks.image_mixing import image_mixing
 from luthier.trials.tasks.scoring import Batch
 from luthier.trials.tasks.usage import Usage, call
 
@@ -153,7 +153,7 @@ class ImageInputs(RowTask[Learned]):
             factor=factor,
             offset=offset,
             augmentation=augmentation,
-            changes=mixing(augmentation),
+            changes=image_mixing(augmentation, self.mixed_targets),
             size=(width, height),
             resample=int(getattr(processor, "resample", None) or Image.Resampling.BILINEAR),
         )

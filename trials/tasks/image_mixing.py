@@ -3,57 +3,37 @@
 mixup   the weighted mean of two images (Zhang et al. 2018)
 cutmix  an image with a box of another one (Yun et al. 2019)
 
-`ImageInputs` gives a split these changes; `ClassLoss` weighs the two classes. Draws come from the module `random`'s own
-generator, which the trainer seeds.
+`ImageInputs` gives a split these changes; the task says what is learned of a mixture.
 """
 
 # ruff: noqa: S311 - reproducible draws, not secrets
 
 import math
 import random
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 import torch
 
-from luthier.studies.hyperparameters import Params
-from luthier.trials.data.encoded import Changes
-from luthier.trials.tasks.class_loss import OTHER, SHARE
 from luthier.trials.tasks.encoded_images import AugmentedImages, EncodedImages
-
-ALPHAS = {"mixup": 0.2, "cutmix": 1.0}
-"""The alpha of the papers (for ImageNet), by the kind of mixture."""
+from luthier.trials.tasks.mixing import ALPHAS, MixedTargets, Mixing
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mixing(Changes):
-    """Mixtures of each image of a batch with another one of it.
-
-    Attributes:
-        name: mixup or cutmix.
-        alpha: Both parameters of the Beta distribution that the first image's share is drawn from; 0: no mixtures.
-    """
-
-    name: str
-    alpha: float
-
-    def tuned(self, params: Params) -> Self:
-        """Return them as strong as a configuration says."""
-        alpha = float(params["mixup_alpha"])
-        return replace(self, alpha=ALPHAS[self.name] if alpha < 0 else alpha)
+class ImageMixing(Mixing):
+    """Mixtures of each image of a batch with another one of it."""
 
     def draw(self, encoded: AugmentedImages) -> EncodedImages:
-        """Return the batch's images, changed as `standard` does and then mixed, with the classes of both and the share.
+        """Return the batch's images, changed as `standard` does and then mixed, with what is learned of mixtures.
 
         Each image is mixed with one partner and is the partner of one, with a share of its own.
         """
         count = len(encoded)
         pixels = encoded.pixels(range(count))  # (images, 3, height, width)
-        partners = random.sample(range(count), count)
+        partners = self.partners(count)
         mixed = torch.empty_like(pixels)
         shares: list[float] = []
         for i, partner in enumerate(partners):
-            share = random.betavariate(self.alpha, self.alpha) if self.alpha else 1.0
+            share = self.share()
             if self.name == "mixup":
                 mean = torch.lerp(pixels[partner].float(), pixels[i].float(), share)
                 mixed[i] = mean.round_()
@@ -63,11 +43,10 @@ class Mixing(Changes):
                 mixed[i, :, top:bottom, left:right] = pixels[partner, :, top:bottom, left:right]
                 share = 1 - (bottom - top) * (right - left) / (pixels.shape[2] * pixels.shape[3])
             shares.append(share)
-        labels = torch.as_tensor(encoded.targets["labels"])
         return EncodedImages(
             columns={"pixel_values": mixed},  # type: ignore[dict-item]  # indexed by row, as a sequence is
             padding={},
-            targets={"labels": labels, OTHER: labels[partners], SHARE: torch.tensor(shares)},
+            targets=self.mixed_targets(encoded.targets, partners, torch.tensor(shares)),
             lengths=encoded.lengths,
             longest=encoded.longest,
             batching=encoded.batching,
@@ -93,6 +72,8 @@ def drawn_box(height: int, width: int, share: float) -> tuple[int, int, int, int
     return max(0, top), min(height, top + h), max(0, left), min(width, left + w)
 
 
-def mixing(augmentation: str) -> Mixing | None:
-    """Return the mixtures of an augmentation; None for one that mixes nothing."""
-    return Mixing(name=augmentation, alpha=ALPHAS[augmentation]) if augmentation in ALPHAS else None
+def image_mixing(augmentation: str, mixed_targets: MixedTargets) -> ImageMixing | None:
+    """Return the mixtures of an augmentation, with what is learned of them; None for one that mixes nothing."""
+    if augmentation not in ALPHAS:
+        return None
+    return ImageMixing(name=augmentation, alpha=ALPHAS[augmentation], mixed_targets=mixed_targets)

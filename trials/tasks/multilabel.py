@@ -21,13 +21,15 @@ from luthier.trials.data.splits import Split
 from luthier.trials.model.pretrained import Head, Pretrained
 from luthier.trials.tasks.base import Loss, RowTask
 from luthier.trials.tasks.classification import LEAST_COUNT, by_label
+from luthier.trials.tasks.label_set_loss import LABELS, LabelSetLoss, indicators
 from luthier.trials.tasks.label_set_metrics import best_cut, macro_f1, mean_average_precision, micro_f1
+from luthier.trials.tasks.mixing import OTHER, SHARE, both
 from luthier.trials.tasks.scoring import Batch, Constant, Reference, Tensors
 from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.tasks.usage import Reading
 
-LABELS, LOGITS, MARGINS, LOSS = "labels", "logits", "margins", "loss"
-"""Names of answers and statistics: the true labels; the model's logits; the logits of which 0 is the threshold that
+LOGITS, MARGINS, LOSS = "logits", "margins", "loss"
+"""Names of answers and statistics beside the true labels: the model's logits; those of which 0 is the threshold that
 today's targets have for 0.5, where the model has its own; and each row's mean loss over its labels."""
 LIMIT = 1e-6
 """The least distance of a searched threshold from 0 and 1."""
@@ -48,22 +50,30 @@ class Multilabel(RowTask[LabelSetTargets]):
         return {LABELS: torch.tensor([[*labels, *[-1] * (most - len(labels))] for labels in rows])}
 
     def collate_targets(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
-        """Return the class ids of some rows, (rows, most labels of a row) padded with -1, as `labels`."""
-        return {LABELS: torch.as_tensor(take(encoded.targets[LABELS], rows))}
+        """Return the class ids of some rows, padded with -1; of mixtures those of both rows, and the shares."""
+        names = [name for name in (LABELS, OTHER, SHARE) if name in encoded.targets]
+        return {name: torch.as_tensor(take(encoded.targets[name], rows)) for name in names}
+
+    def mixed_targets(
+        self, targets: Mapping[str, Values], partners: Sequence[int], shares: torch.Tensor
+    ) -> dict[str, Values]:
+        """Return the labels of both rows of each mixture, and the share of the first."""
+        return both(LABELS, targets, partners, shares)
 
     def counted(self, outputs: Tensors, targets: Tensors) -> torch.Tensor:
         """Return the logits, (rows, labels)."""
         return outputs["logits"]
 
     def loss(self, pretrained: Pretrained, targets: LabelSetTargets, training: Encoded, params: Params) -> Loss:
-        """Return the binary cross-entropy, with the configuration's weights and label smoothing."""
+        """Return the binary cross-entropy or focal loss, with the configuration's weights and label smoothing."""
         weights = None
         if params["class_weighting"] != "none":
             ids = torch.as_tensor(training.targets[LABELS])
-            counts = _indicators(ids, len(targets.names)).sum(0).float()
+            counts = indicators(ids, len(targets.names)).sum(0).float()
             weights = ((len(training) - counts) / counts.clamp(min=1)).to(pretrained.model.device)
             weights[weights == 0] = 1.0  # a label of every row: nothing is to be balanced
-        return BinaryCrossEntropy(len(targets.names), weights, float(params["label_smoothing"]))
+        smoothing, gamma = float(params["label_smoothing"]), float(params["focal_gamma"])
+        return LabelSetLoss(len(targets.names), weights, smoothing, gamma)
 
     def answers(self, outputs: Tensors, targets: Tensors) -> Batch:
         """Return the logits, float32, and the class ids of the true labels, padded with -1."""
@@ -83,7 +93,7 @@ class Multilabel(RowTask[LabelSetTargets]):
     def statistics(self, answers: Tensors, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return the labels, the logits that the threshold decides on, and each row's loss."""
         logits = answers[LOGITS].double()
-        labels = _indicators(answers[LABELS], logits.shape[1])
+        labels = indicators(answers[LABELS], logits.shape[1])
         loss = functional.binary_cross_entropy_with_logits(logits, labels.double(), reduction="none").mean(1)
         return {LABELS: labels, MARGINS: answers.get(MARGINS, logits), LOSS: loss}
 
@@ -130,7 +140,7 @@ class Multilabel(RowTask[LabelSetTargets]):
         if reference is Reference.CONSTANT:
             logits, given = (value.expand(len(ids), -1) for value in constant.value)
             return {LOGITS: logits, MARGINS: given.double() * 2 - 1, LABELS: ids}
-        logits = _indicators(ids, len(targets.names)).float() * 2 - 1
+        logits = indicators(ids, len(targets.names)).float() * 2 - 1
         return {LOGITS: logits if reference is Reference.RIGHT else -logits, LABELS: ids}
 
     def truths(self, statistics: Statistics, encoded: Encoded, targets: LabelSetTargets) -> Iterable[str]:
@@ -153,40 +163,6 @@ class Multilabel(RowTask[LabelSetTargets]):
             "was scored."
         )
         return Reading("classify", "sigmoid", shown, (text,), setting)
-
-
-class BinaryCrossEntropy(Loss):
-    """The binary cross-entropy, its mean over rows and labels.
-
-    Args:
-        labels: The number of labels.
-        weights: (labels,) weight of a label where it is true, on the model's device; None: as where it is not.
-        smoothing: Share by which targets are moved from 0 and 1 towards 0.5, twice.
-    """
-
-    def __init__(self, labels: int, weights: torch.Tensor | None, smoothing: float) -> None:
-        self._labels = labels
-        self._weights = weights
-        self._smoothing = smoothing
-
-    def weight(self, targets: Tensors) -> float:
-        """Return the number of pairs of a row and a label."""
-        return len(targets[LABELS]) * self._labels
-
-    def total(self, outputs: Tensors, targets: Tensors) -> torch.Tensor:
-        """Return the sum of the losses of the pairs, ()."""
-        logits = outputs["logits"].float()
-        wanted = _indicators(targets[LABELS].to(logits.device, non_blocking=True), self._labels).float()
-        if self._smoothing:
-            wanted = wanted * (1 - self._smoothing) + self._smoothing / 2
-        return functional.binary_cross_entropy_with_logits(logits, wanted, pos_weight=self._weights, reduction="sum")
-
-
-def _indicators(ids: torch.Tensor, labels: int) -> torch.Tensor:
-    """Return class ids, (rows, ids) padded with -1, as (rows, labels) booleans."""
-    marked = torch.zeros(len(ids), labels + 1, dtype=torch.bool, device=ids.device)  # the padding marks the last column
-    marked.scatter_(1, torch.where(ids < 0, labels, ids), value=True)
-    return marked[:, :labels]
 
 
 def _said(statistics: Statistics, targets: LabelSetTargets) -> torch.Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from luthier.studies.hyperparameters import Params
-from luthier.studies.strategy import Generation
+from luthier.studies.strategy import Answering, Generation
 from luthier.studies.wire import Metrics
 from luthier.trials.data.answer_targets import AnswerTargets
 from luthier.trials.data.encoded import Encoded
@@ -70,18 +70,19 @@ class QuestionAnswering(TaskCode[AnswerTargets]):
                 "model",
             )
         pretrained.processor.truncation_side = "right"
-        pretrained.model.config.no_answer = targets.unanswerable
+        pretrained.model.config.update({"no_answer": targets.unanswerable, **targets.answering.model_dump()})
         return pretrained
 
     def encode(self, pretrained: Pretrained, split: Split, max_length: int) -> EncodedQuestions:
         """Return token ids in rows of at most `max_length` tokens, a question's rows one after another."""
-        tokenizer = pretrained.processor
+        tokenizer, config = pretrained.processor, pretrained.model.config
+        answering = Answering(**{name: getattr(config, name) for name in Answering.model_fields})
         longest = text.longest_input(pretrained, max_length, pair=True)
         asked, contexts = split.columns["question"], split.columns["context"]
         found = TokenRows(tokenizer.model_input_names)
         rows = []
         for part in batches([asked, contexts]):
-            tokens = in_windows(asked[part], contexts[part], tokenizer, longest)
+            tokens = in_windows(asked[part], contexts[part], tokenizer, longest, answering.doc_stride)
             found.add(tokens)
             rows += rows_of(tokens, tokenizer.cls_token_id, part.start)
         targets, offsets = targets_of(rows, split.targets)
@@ -96,7 +97,8 @@ class QuestionAnswering(TaskCode[AnswerTargets]):
             contexts=contexts,
             answers=split.targets,
             row_offsets=offsets,
-            no_answer=bool(getattr(pretrained.model.config, "no_answer", False)),
+            no_answer=bool(config.no_answer),
+            answering=answering,
         )
 
     def input_lengths(self, pretrained: Pretrained, split: Split, poll: Callable[[], None]) -> InputLengths:
@@ -115,11 +117,13 @@ class QuestionAnswering(TaskCode[AnswerTargets]):
 
     def collate_targets(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return the targets of `EncodedQuestions`, (rows,) each, and how the rows lie in the padded batch."""
+        assert isinstance(encoded, EncodedQuestions)
         found = {name: torch.tensor([encoded.targets[name][i] for i in rows]) for name in TARGETS}
         return found | {
             "length": torch.tensor([encoded.lengths[i] for i in rows]),
             "padding": torch.tensor(text.starts(encoded, rows)),  # on the left
             "longest": torch.tensor(encoded.longest),
+            "longest_answer": torch.tensor(encoded.answering.max_answer_length),
         }
 
     def counted(self, outputs: Tensors, targets: Tensors) -> torch.Tensor:
@@ -143,14 +147,15 @@ class QuestionAnswering(TaskCode[AnswerTargets]):
         start, end, score = int(found["start"][best]), int(found["end"][best]), float(found["score"][best])
         others = found["score"][(found["start"] != start) | (found["end"] != end)]
         rivals = [float(answers["rival"][best]), *others.tolist()]
-        values = [(score, encoded.contexts[encoded.question(rows[0])][start:end], start)]
+        values = [(score, encoded.contexts[encoded.question(rows[0])][start:end], start, score)]
         if encoded.no_answer:
-            values.append((float(found["null"].min()), "", -1))
+            null = float(found["null"].min())
+            values.append((null - encoded.answering.null_score_diff_threshold, "", -1, null))
             rivals.append(min(value[0] for value in values))
-        highest, answer, place = max(values, key=lambda value: value[0])
+        highest, answer, place, told = max(values, key=lambda value: value[0])
         if highest - max(rivals) < NEAR * max(1.0, abs(highest)):
-            return [[None, None, highest]]
-        return [[answer, place, highest]]
+            return [[None, None, None if encoded.answering.null_score_diff_threshold else told]]
+        return [[answer, place, told]]
 
     def statistics(self, answers: Tensors, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return the characters of each row's best span, its score, that of no answer, and the loss."""
@@ -163,11 +168,11 @@ class QuestionAnswering(TaskCode[AnswerTargets]):
     def gather(self, columns: Tensors, encoded: Encoded, targets: AnswerTargets) -> Statistics:
         """Return the statistics of the questions: exact match and F1 of each answer, over all of its rows."""
         assert isinstance(encoded, EncodedQuestions)
-        found = []
+        found, threshold = [], encoded.answering.null_score_diff_threshold
         for question, (a, b) in enumerate(pairwise(encoded.row_offsets)):
             best = a + int(columns["score"][a:b].argmax())
             start, end = int(columns["start"][best]), int(columns["end"][best])
-            if encoded.no_answer and float(columns["null"][a:b].min()) > float(columns["score"][best]):
+            if encoded.no_answer and float(columns["null"][a:b].min()) - threshold > float(columns["score"][best]):
                 start = end = -1
             right = [text for _, text in encoded.answers[question]]
             said = encoded.contexts[question][start:end] if end > 0 else ""

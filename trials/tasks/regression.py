@@ -59,6 +59,14 @@ class Regression(RowTask[Numbers]):
         """Return the numbers of some rows, (rows,) float64, as `numbers`."""
         return {"numbers": torch.as_tensor(take(encoded.targets["numbers"], rows))}
 
+    def mixed_targets(
+        self, targets: Mapping[str, Values], partners: Sequence[int], shares: torch.Tensor
+    ) -> dict[str, Values]:
+        """Return the weighted mean of both numbers, from which the squared error has the gradient of both errors."""
+        own = torch.as_tensor(targets["numbers"])
+        weights = shares.to(own)
+        return {"numbers": weights * own + (1 - weights) * own[torch.as_tensor(partners)]}
+
     def counted(self, outputs: Tensors, targets: Tensors) -> torch.Tensor:
         """Return the outputs, (rows, 1)."""
         return outputs["logits"]

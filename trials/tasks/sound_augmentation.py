@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy
+import torch
 
 from luthier.trials.data.encoded import Changes, Encoded
 from luthier.trials.data.sound_changes import WAVES, blanked
 from luthier.trials.errors import BadData
+from luthier.trials.tasks.mixing import ALPHAS, MixedTargets, Mixing
 
 FULL = 32_768  # the least whole number of 16 bits, negated
 FRAME_SECONDS = 0.01  # between two spectra, where a feature extractor does not say it
@@ -60,14 +62,38 @@ class WaveChanges(Changes):
 
     def draw(self, encoded: Encoded) -> Encoded:
         """Return the split with the features of changed sounds, float32."""
-        ((key, values),) = encoded.columns.items()
-        waves = (
-            (wave.astype(numpy.float32) for wave in values)
-            if self.sounds is None
-            else map(StoredSound.waveform, self.sounds)
-        )
+        key, waves = _waveforms(encoded, self.sounds)
         changed = [self.features(WAVES[self.name](wave, self.rate)) for wave in waves]
         return replace(encoded, columns={key: changed}, augmented=False, changes=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundMixing(Mixing):
+    """Mixtures of each sound of a batch with another one of it, as long as the first (Tokozume et al. 2018).
+
+    Attributes:
+        features: (samples,) float32 -> the model's features.
+        sounds: Each row's waveform; None: the features are waveforms.
+    """
+
+    features: Callable[[numpy.ndarray], numpy.ndarray]
+    sounds: Sequence[StoredSound] | None
+
+    def sample(self, rows: Sequence[int]) -> Self:
+        """Return them for a split of some of the rows."""
+        return self if self.sounds is None else replace(self, sounds=[self.sounds[i] for i in rows])
+
+    def draw(self, encoded: Encoded) -> Encoded:
+        """Return the split with the features of weighted means of two sounds, float32, and what is learned of them."""
+        key, waves = _waveforms(encoded, self.sounds)
+        partners = self.partners(len(waves))
+        shares = [self.share() for _ in waves]
+        mixed = []
+        for wave, partner, share in zip(waves, partners, shares, strict=True):
+            other = numpy.append(waves[partner], numpy.zeros_like(wave))[: len(wave)]
+            mixed.append(self.features(numpy.float32(share) * wave + numpy.float32(1 - share) * other))
+        targets = self.mixed_targets(encoded.targets, partners, torch.tensor(shares))
+        return replace(encoded, columns={key: mixed}, targets=targets, augmented=False, changes=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +126,7 @@ def augmented(
     extractor: Any,
     augmentation: str,
     features: Callable[[numpy.ndarray], numpy.ndarray],
+    mixed_targets: MixedTargets,
 ) -> Encoded:
     """Return an encoded split whose sounds change at random in each batch.
 
@@ -107,8 +134,9 @@ def augmented(
         encoded: Features without padding.
         sounds: Each row's waveform, (samples,) float32; they are read where features are spectra.
         extractor: The model's feature extractor.
-        augmentation: noise, time_shift or spec_augment.
+        augmentation: noise, time_shift, mixup or spec_augment.
         features: (samples,) float32 -> the model's features.
+        mixed_targets: What is learned of mixtures.
 
     Raises:
         BadData: The model hears waveforms, which have no spectrum to blank.
@@ -119,7 +147,7 @@ def augmented(
         if len(shape) == 1:
             raise BadData(
                 "spec_augment needs a model that hears spectra (as AST and Whisper do), and this one hears waveforms; "
-                "take augmentation: noise or time_shift, or another model.",
+                "take augmentation: noise, time_shift or mixup, or another model.",
                 "augmentation",
             )
         hop = getattr(extractor, "hop_length", None) or round(FRAME_SECONDS * extractor.sampling_rate)  # samples
@@ -129,8 +157,22 @@ def augmented(
         changes: Changes = SpectrumChanges(bands=bands, filled=filled)
     else:
         stored = None if len(shape) == 1 else [StoredSound.of(sound) for sound in sounds]
-        changes = WaveChanges(name=augmentation, features=features, sounds=stored)
+        if augmentation in ALPHAS:
+            alpha = ALPHAS[augmentation]
+            changes = SoundMixing(
+                name=augmentation, alpha=alpha, mixed_targets=mixed_targets, features=features, sounds=stored
+            )
+        else:
+            changes = WaveChanges(name=augmentation, features=features, sounds=stored)
     return replace(encoded, augmented=True, changes=changes)
+
+
+def _waveforms(encoded: Encoded, sounds: Sequence[StoredSound] | None) -> tuple[str, list[numpy.ndarray]]:
+    """Return the name of a split's column, and each row's waveform, (samples,) float32: its feature or a stored one."""
+    ((key, values),) = encoded.columns.items()
+    if sounds is None:
+        return key, [wave.astype(numpy.float32) for wave in values]
+    return key, [sound.waveform() for sound in sounds]
 
 
 def _bands(shape: Sequence[int], extractor: Any) -> int:

@@ -21,7 +21,7 @@ from luthier.trials.data.text_targets import MESSAGES, TEXT, TextTargets
 from luthier.trials.errors import BadData
 from luthier.trials.model.pretrained import Head, Pretrained, check_tokenizer
 from luthier.trials.tasks import text, written
-from luthier.trials.tasks.causal_rows import causal_rows, form_of, masks
+from luthier.trials.tasks.causal_rows import causal_rows, form_of, masks, turns
 from luthier.trials.tasks.encoded_tokens import EncodedTokens
 from luthier.trials.tasks.learned_tokens import LearnedTokens
 from luthier.trials.tasks.scoring import Batch
@@ -170,13 +170,16 @@ class TextGeneration(LearnedTokens):
         )
 
     def given(self, pretrained: Pretrained, examples: Split, row: int, max_length: int) -> Any:
-        """Return a text; or a prompt or conversation, with the tokens of the completion that its loss is of."""
+        """Return a text; or prompts or conversations, each with the tokens of the completion that its loss is of."""
         form = form_of(examples)
         if form == TEXT:
             return examples.columns["text"][row]
         one = self.encode(pretrained, examples.take([row]), max_length)
-        prompt = examples.columns["messages" if form == MESSAGES else "prompt"][row]
-        return {"prompt": prompt, "learned": list(one.targets["labels"][0])}
+        prompts: list[Any] = [examples.columns["prompt"][row]] if form != MESSAGES else []
+        if form == MESSAGES:
+            prompts = [read for read, _ in turns(examples.columns["messages"][row], examples.targets[row])]
+        learned = one.targets["labels"]
+        return [{"prompt": prompt, "learned": list(ids)} for prompt, ids in zip(prompts, learned, strict=True)]
 
 
 def _settings(model: Any, generation: Generation, longest: int) -> tuple[Any, int]:

@@ -27,10 +27,21 @@ LABELS, IGNORED = "labels", -100
 LIKELIHOOD, SIZE = "nll", "size"
 """Answers: (rows,) the negative log likelihood of a transcript's tokens, and the number of them."""
 SHOWN = 5  # rows in a message
+ONE_LANGUAGE = (
+    "{name} is not told what language it writes, as a Whisper of several languages is: it writes what it learns. "
+    "Leave dataset.language out."
+)
 
 
-def load(task: str, folder: Path, name: str, extractor: Any) -> Pretrained:
+def load(task: str, folder: Path, name: str, extractor: Any, language: str | None) -> Pretrained:
     """Load a model with the head that it has, and its processor, and settle how its decoder starts.
+
+    Args:
+        task: The task's name.
+        folder: The model's.
+        name: The model as the user wrote it.
+        extractor: Its feature extractor.
+        language: What it is to write; None: as its files say.
 
     Raises:
         BadData: The model cannot be loaded, is of another kind, or does not know which language it is to write.
@@ -43,28 +54,35 @@ def load(task: str, folder: Path, name: str, extractor: Any) -> Pretrained:
         kind = pretrained.model.config.model_type
         text = f"{name} is a model of the type {kind} that does not hear a window of whole seconds, as Whisper does. "
         raise BadData(f"{text}Choose a Whisper, or a model with CTC such as wav2vec2.", "model")
-    _settle(pretrained, name)
+    _settle(pretrained, name, language)
     check_features(pretrained, name, decoder_input_ids=torch.tensor([prefix(pretrained.model)]))
     return pretrained
 
 
-def _settle(pretrained: Pretrained, name: str) -> None:
+def _settle(pretrained: Pretrained, name: str, chosen: str | None) -> None:
     """Write into the model's generation configuration that it transcribes in its language, without timestamps.
 
     Raises:
-        BadData: It knows several languages, and none is chosen.
+        BadData: It knows several languages, and none is chosen, or one that it does not know; or only one.
     """
     settings: Any = pretrained.model.generation_config
     settings.return_timestamps = False
     languages = getattr(settings, "lang_to_id", None)
+    if chosen is not None and not languages:
+        raise BadData(ONE_LANGUAGE.format(name=name), "dataset", "language")
     if languages:
-        language = getattr(settings, "language", None) or getattr(pretrained.processor.tokenizer, "language", None)
+        language = (
+            chosen or getattr(settings, "language", None) or getattr(pretrained.processor.tokenizer, "language", None)
+        )
         code = TO_LANGUAGE_CODE.get(str(language).lower(), str(language).lower().strip("<|>"))
+        if f"<|{code}|>" not in languages and chosen is not None:
+            known = ", ".join(sorted(token.strip("<|>") for token in languages))
+            text = f"{name} knows no language {chosen!r}; its languages are {known}."
+            raise BadData(text, "dataset", "language")
         if f"<|{code}|>" not in languages:
             raise BadData(
-                f"{name} writes {len(languages)} languages, and its files do not say which one. Save it with the "
-                "language of the transcripts: model.generation_config.language = 'german', then "
-                "model.save_pretrained(folder) and processor.save_pretrained(folder).",
+                f"{name} writes {len(languages)} languages, and its files do not say which one. Name that of the "
+                "transcripts in the spec, as dataset: {language: german}.",
                 "model",
             )
         settings.language, settings.task = f"<|{code}|>", "transcribe"

@@ -9,11 +9,13 @@ from typing import Any
 from luthier.trials.tasks.usage import Answer
 
 
-def in_windows(questions: list[str], contexts: list[str], tokenizer: Any, longest: int) -> Any:
+def in_windows(
+    questions: list[str], contexts: list[str], tokenizer: Any, longest: int, shared: int | None = None
+) -> Any:
     """Return questions and contexts as rows of at most `longest` tokens.
 
     A question that leaves too few for its context is cut, at most to half of them. A longer context goes on in further
-    rows, which overlap by a third of `longest`.
+    rows, which overlap by `shared` tokens, or by a third of `longest`; by fewer where a question leaves too few.
     """
     room = longest - tokenizer.num_special_tokens_to_add(pair=True)
     questions = [question.strip() for question in questions]
@@ -29,22 +31,24 @@ def in_windows(questions: list[str], contexts: list[str], tokenizer: Any, longes
         contexts,
         truncation="only_second",
         max_length=longest,
-        stride=max(0, min(longest // 3, room - room // 2 - 9)),
+        stride=max(0, min(longest // 3 if shared is None else shared, room - room // 2 - 9)),
         return_overflowing_tokens=True,
         return_offsets_mapping=True,
         verbose=False,
     )
 
 
-def answer_question(question: str, context: str, tokenizer: Any, model: Any, most_tokens: int = 30) -> dict[str, Any]:
+def answer_question(question: str, context: str, tokenizer: Any, model: Any) -> dict[str, Any]:
     """Return the part of the context that answers the question: its text, its first character's place, its score.
 
     The score is the sum of two logits. Where the model was trained with questions that have no answer, the text may be
-    empty; the place is -1 then, and the score that of no answer.
+    empty; the place is -1 then, and the score that of no answer. How long contexts are read and how long an answer may
+    be stands in the model's configuration.
     """
     import torch
 
-    rows = in_windows([question], [context], tokenizer, tokenizer.model_max_length)
+    config = model.config
+    rows = in_windows([question], [context], tokenizer, tokenizer.model_max_length, config.doc_stride)
     best, nothing = (-float("inf"), 0, 0), float("inf")  # score, first and last character; score of no answer
     for i, ids in enumerate(rows["input_ids"]):
         inputs = {name: torch.tensor([rows[name][i]]) for name in tokenizer.model_input_names if name in rows}
@@ -55,11 +59,11 @@ def answer_question(question: str, context: str, tokenizer: Any, model: Any, mos
         nothing = min(nothing, first[null] + last[null])
         places = [k for k, part in enumerate(rows.sequence_ids(i)) if part == 1]  # the tokens of the context
         for n, start in enumerate(places):
-            end = max(places[n : n + most_tokens], key=last.__getitem__)
+            end = max(places[n : n + config.max_answer_length], key=last.__getitem__)
             span = (rows["offset_mapping"][i][start][0], rows["offset_mapping"][i][end][1])
             best = max(best, (first[start] + last[end], *span), key=lambda found: found[0])
     score, start, end = best
-    if getattr(model.config, "no_answer", False) and nothing > score:
+    if config.no_answer and nothing - config.null_score_diff_threshold > score:
         return {"answer": "", "start": -1, "score": nothing}
     text = context[start:end]
     return {"answer": text.strip(), "start": start + len(text) - len(text.lstrip()), "score": score}

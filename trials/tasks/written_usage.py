@@ -19,8 +19,8 @@ def read_losses(model: Any, folder: str, tag: str, kind: str, tokens: int) -> An
 def continued(model: Any, folder: str, tag: str, kind: str, longest: int, **options: Any) -> Answer:
     """Return the function that writes as `transformers.pipeline` does, and tells the loss of a completion.
 
-    An example has a `prompt`, a text or a conversation, and the tokens of the completion (`learned`); other arguments
-    are those of `piped`, and `longest`: the tokens of the longest row.
+    An example is a list, for each of its completions a `prompt`, a text or a conversation, and its tokens (`learned`);
+    other arguments are those of `piped`, and `longest`: the tokens of the longest row.
     """
     import torch
     import transformers
@@ -29,8 +29,7 @@ def continued(model: Any, folder: str, tag: str, kind: str, longest: int, **opti
     tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     write = make(tag, model=model, tokenizer=tokenizer, **options)
 
-    def answer(example: Any) -> list[dict[str, Value]]:
-        prompt, learned = example["prompt"], example["learned"]
+    def answer(prompt: Any, learned: list[int]) -> dict[str, Value]:
         cut = {"truncation": True, "max_length": max(1, longest - len(learned))}
         if isinstance(prompt, list):
             chat = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
@@ -40,9 +39,9 @@ def continued(model: Any, folder: str, tag: str, kind: str, longest: int, **opti
         with torch.no_grad():
             logits = model(input_ids=torch.tensor([[*read, *learned]])).logits[0, len(read) - 1 : -1]
         loss = torch.nn.functional.cross_entropy(logits.float(), torch.tensor(learned))
-        return [{"loss": float(loss), "text": write(prompt)[0]["generated_text"].strip()}]
+        return {"loss": float(loss), "text": write(prompt)[0]["generated_text"].strip()}
 
-    return answer
+    return lambda example: [answer(**completion) for completion in example]
 
 
 def rewritten(model: Any, folder: str, tag: str, kind: str) -> Answer:

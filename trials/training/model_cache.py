@@ -136,14 +136,15 @@ class ModelCache:
         # Files of images and sounds may be replaced although their table stays the same: a new study reads them again.
         study = assignment.study if spec.task_info.media else None
         stamps = source_stamps(spec.dataset.source)
-        key = (spec.task, spec.seed, spec.semantics, spec.dataset.model_dump_json(), stamps, study)
+        key = (spec.task, spec.seed, spec.semantics, spec.dataset.model_dump_json(), spec.answering, stamps, study)
         verify = assignment.inspection is None
         if self._data is None or self._data[0] != key or (verify and not self._verified):
             self._data = None  # never hold two studies' data in memory
             for cached in self._models.values():
                 cached.encoded.clear()
             kind = task_code(spec.task).targets
-            self._data = (key, load_data(spec.dataset, spec.task, kind, spec.seed, verify, spec.semantics))
+            data = load_data(spec.dataset, spec.task, kind, spec.seed, verify, spec.semantics, spec.answering)
+            self._data = (key, data)
             self._verified = verify
         data = self._data[1]
         if assignment.inspection is not None and assignment.inspection.fingerprint != data.fingerprint:

@@ -16,8 +16,8 @@ from luthier.studies.hyperparameters import complete
 from luthier.studies.protocol import Assignment, Decision
 from luthier.trials.errors import Ended
 from luthier.trials.jobs.train import train
-from luthier.trials.tasks.class_loss import OTHER, SHARE
 from luthier.trials.tasks.image_mixing import drawn_box
+from luthier.trials.tasks.mixing import OTHER, SHARE
 from luthier.trials.training.engine import Engine
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.model_cache import ModelCache
@@ -127,4 +127,49 @@ def test_a_mixed_trial_repeats_itself_and_resumes_exactly(
     with pytest.raises(Ended):
         train(pictures(augmentation), first, ModelCache())
     train(pictures(augmentation, attempt=2, checkpoint=first.checkpoint()), second, ModelCache())
+    assert first.metrics + second.metrics == whole.metrics
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("task", "augmentation"),
+    [
+        ("image-multilabel-classification", "mixup"),
+        ("image-multilabel-classification", "cutmix"),
+        ("image-regression", "mixup"),
+    ],
+)
+def test_label_sets_and_numbers_are_mixed_too(tmp_path: Path, assign: Assign, task: str, augmentation: str) -> None:
+    model = ARCHITECTURES["convnext"].build(tmp_path / "model")
+    source = {"source": str(tiny_data(task, tmp_path / "data", rows=60)), "test": 0}
+
+    def assignment(**fields: Any) -> Assignment:
+        spec = {"task": task, "model": str(model), "dataset": source}
+        spec |= {"augmentation": augmentation, "evaluations_per_epoch": 2}
+        return assign(spec=spec, params={"epochs": 1, "learning_rate": 2e-3, "mixup_alpha": 1.0}, **fields)
+
+    study = ModelCache().open(assignment())
+    encoded = study.encoded("train", 0)
+    columns = {"image": [numpy.full_like(image, row) for row, image in enumerate(encoded.columns["image"])]}
+    encoded = replace(encoded, columns=columns).tuned(complete({"mixup_alpha": 1}))
+    random.seed(0)
+    batch, rows = encoded.drawn(range(30))
+    plain, mixed = (study.task.collate_targets(split, range(30)) for split in (encoded, batch))
+    if task == "image-regression":  # each number is its image's colour, so that the mixtures' must be theirs
+        numbers = torch.arange(len(encoded), dtype=torch.double)
+        batch, rows = replace(encoded, targets={"numbers": numbers}).drawn(range(30))
+        mixed = study.task.collate_targets(batch, rows)["numbers"]
+        colours = torch.stack([batch.columns["pixel_values"][row].double().mean() for row in rows])
+        assert torch.allclose(mixed, colours, atol=0.51)
+        assert not torch.allclose(mixed, numbers[:30], atol=3)
+    else:
+        assert torch.equal(mixed["labels"], plain["labels"])
+        assert sorted(mixed[OTHER].tolist()) == sorted(plain["labels"].tolist())
+        assert 0.3 < float(mixed[SHARE].mean()) < 0.8
+    whole = Memory(tmp_path / "whole")
+    train(assignment(), whole, ModelCache())
+    first, second = Memory(tmp_path / "parts", lambda step: Decision.STOP), Memory(tmp_path / "parts")
+    with pytest.raises(Ended):
+        train(assignment(), first, ModelCache())
+    train(assignment(attempt=2, checkpoint=first.checkpoint()), second, ModelCache())
     assert first.metrics + second.metrics == whole.metrics

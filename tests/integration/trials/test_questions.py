@@ -17,7 +17,7 @@ from luthier.studies.promotion import Promote, judge
 from luthier.studies.protocol import Assignment, AssignmentKind
 from luthier.studies.results import Comparison
 from luthier.studies.wire import FileRef
-from luthier.trials.data.answer_targets import LONGEST_ANSWER, AnswerTargets
+from luthier.trials.data.answer_targets import AnswerTargets
 from luthier.trials.errors import BadData
 from luthier.trials.files import file_ref
 from luthier.trials.jobs import replicates
@@ -110,6 +110,54 @@ def _the_card_answers() -> None:
     assert answer("that day " * 200, "this film is great")["answer"] in "this film is great"
 
 
+@pytest.mark.full
+def test_a_spec_says_how_contexts_are_read_and_answers_picked(
+    assign: Assign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The options act in scores and on the card, and stay those of the model in a comparison with another one."""
+    options = {"doc_stride": 7, "max_answer_length": 1, "null_score_diff_threshold": 100.0}
+    plain = squad(tmp_path / "data", tiny_questions(120))
+    given = squad(tmp_path / "data", tiny_questions(120), answering=options)
+    warm, scores, refs = ModelCache(), {}, {}
+    work = Memory(tmp_path / "comparison")
+    for side, spec in (("champion", given), ("challenger", plain)):
+        session, fields = Memory(tmp_path / side), spec | {"params": {"epochs": 3, "learning_rate": 3e-3}}
+        train(assign(**fields), session, warm)
+        found = evaluate(assign(AssignmentKind.EVALUATE, checkpoint=session.checkpoint(), **fields), session, warm)
+        assert found.test is not None
+        assert any("its predictions for 24 test rows are the recorded ones" in line for line in session.lines)
+        scores[side] = found.test
+        refs[side] = file_ref((session.folder / "model.tar.gz").rename(work.folder / f"{side}.tar.gz"))
+    assert scores["champion"]["no_answer_accuracy"] == 0, "no score is 100 above another: each question gets an answer"
+    compared = compare(assign(AssignmentKind.COMPARE, **refs, **plain), work, ModelCache())
+    assert compared.champion == pytest.approx(scores["champion"], abs=1e-6)
+    assert compared.challenger == pytest.approx(scores["challenger"], abs=1e-6)
+    with gzip.open(work.folder / compared.predictions.name, "rt") as file:
+        assert all(len(line["champion"].split()) == 1 for line in csv.DictReader(file))
+
+    unpack_tar(work.folder / "champion.tar.gz", tmp_path / "unpacked")
+    monkeypatch.chdir(tmp_path / "unpacked")
+    about = json.loads(Path("config.json").read_text())
+    assert {name: about[name] for name in options} == options
+    names: dict[str, Any] = {}
+    exec(Path("README.md").read_text().split("```python\n")[1].split("```")[0], names)
+    said = names["answer_question"]("that day", "the meal was very lovely", names["tokenizer"], names["model"])
+    assert len(said["answer"].split()) == 1
+
+
+def test_windows_share_the_tokens_of_the_stride(assign: Assign, tmp_path: Path) -> None:
+    fields = squad(tmp_path / "data", tiny_questions(40), answering={"doc_stride": 7})
+    opened = ModelCache().open(assign(**fields))
+    encoded = opened.encoded("train", 48)
+    assert isinstance(encoded, EncodedQuestions)
+    shared = set()
+    for a, b in zip(encoded.row_offsets, encoded.row_offsets[1:], strict=False):
+        for row in range(a, b - 1):
+            before, after = ({tuple(place) for place in encoded.places[i].tolist()} for i in (row, row + 1))
+            shared.add(len(before & after))
+    assert shared == {7}
+
+
 def test_the_same_scores_with_and_without_the_cache(assign: Assign, tmp_path: Path) -> None:
     """The cut keeps what a window's own tokens were; the first token alone would not do."""
     given = squad(tmp_path / "data", tiny_questions(60))
@@ -193,6 +241,7 @@ def test_the_best_span_is_the_best_of_all_legal_ones(padded_left: bool) -> None:
         "end": torch.tensor(first) + 2,
         "length": torch.tensor(lengths),
         "padding": torch.tensor(padding),
+        "longest_answer": torch.tensor(7),
     }
     found = QuestionAnswering().answers(logits, targets)
     for row, length in enumerate(lengths):
@@ -202,7 +251,7 @@ def test_the_best_span_is_the_best_of_all_legal_ones(padded_left: bool) -> None:
         legal = sorted(
             (float(start[a] + end[b]), a, b)
             for a in range(first[row], length - 1)
-            for b in range(a, min(a + LONGEST_ANSWER, length - 1))
+            for b in range(a, min(a + 7, length - 1))
         )
         assert float(found["score"][row]) == pytest.approx(legal[-1][0])
         assert (int(found["start"][row]), int(found["end"][row])) == legal[-1][1:]
@@ -216,6 +265,7 @@ def test_the_best_span_is_the_best_of_all_legal_ones(padded_left: bool) -> None:
 def test_a_row_without_context_has_no_span() -> None:
     logits = torch.randn(1, 5)
     targets = {name: torch.tensor([value]) for name, value in (("first", 3), ("last", 2), ("null", 0))}
+    targets["longest_answer"] = torch.tensor(30)
     assert float(best_spans(logits, logits, targets)["score"]) == -math.inf
 
 

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.sound_changes import blanked, shifted, with_noise
 from luthier.trials.errors import BadData, Ended
 from luthier.trials.jobs.train import train
-from luthier.trials.tasks.sound_augmentation import SpectrumChanges, StoredSound, WaveChanges
+from luthier.trials.tasks.mixing import OTHER, SHARE
+from luthier.trials.tasks.sound_augmentation import SoundMixing, SpectrumChanges, StoredSound, WaveChanges
 from luthier.trials.training.engine import Engine
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.model_cache import ModelCache
@@ -106,6 +108,35 @@ def _drawn(encoded: Encoded, seed: int) -> list[numpy.ndarray]:
     return list(values)
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["wav2vec2", "ast"])
+def test_a_mixture_of_sounds_is_their_weighted_mean(sounds: Callable[..., Assignment], name: str) -> None:
+    study = ModelCache().open(sounds(name, "mixup"))
+    encoded = study.encoded("train", 500)
+    assert isinstance(encoded.changes, SoundMixing)
+    changes = replace(encoded.changes, features=lambda sound: sound, alpha=1.0)
+    if changes.sounds is not None:  # one second, and half of one: of the longer partner the start is heard
+        changes = replace(changes, sounds=[StoredSound.of(0.9 * SECOND), StoredSound.of(SECOND[5000:13_000] / 3)] * 3)
+        waves = [sound.waveform() for sound in changes.sounds]
+    else:
+        waves = [values.astype(numpy.float32) for values in next(iter(encoded.columns.values()))[:6]]
+    random.seed(3)
+    batch = changes.draw(encoded.sample(range(6)))
+    (mixed,) = batch.columns.values()
+    for row, share in enumerate(torch.as_tensor(batch.targets[SHARE]).tolist()):
+        rest = (mixed[row] - share * waves[row]) / (1 - share)
+        fitting = []
+        for partner, wave in enumerate(waves):
+            length = min(len(wave), len(rest))
+            if (
+                numpy.allclose(rest[:length], wave[:length], atol=1e-3)
+                and numpy.abs(rest[length:]).max(initial=0) < 1e-3
+            ):
+                fitting.append(partner)
+        assert len(mixed[row]) == len(waves[row])
+        assert any(encoded.targets["labels"][i] == batch.targets[OTHER][row] for i in fitting)
+
+
 @pytest.mark.parametrize("name", ["wav2vec2", "ast", "whisper"])
 @pytest.mark.parametrize("augmentation", a_few(1, ["noise", "time_shift"]))
 def test_the_model_hears_what_its_extractor_makes_of_the_changed_sound(
@@ -144,7 +175,7 @@ def test_spectra_are_blanked_along_their_own_axes(sounds: Callable[..., Assignme
 
 def test_waveforms_have_no_spectrum_to_blank(sounds: Callable[..., Assignment]) -> None:
     study = ModelCache().open(sounds("wav2vec2", "spec_augment"))
-    with pytest.raises(BadData, match="hears waveforms; take augmentation: noise or time_shift") as refused:
+    with pytest.raises(BadData, match="hears waveforms; take augmentation: noise, time_shift or mixup") as refused:
         study.encoded("train", 500)
     assert refused.value.path == ["augmentation"]
 

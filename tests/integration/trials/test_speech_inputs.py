@@ -157,11 +157,34 @@ def multilingual(folder: Path, language: str | None) -> Path:
 
 def test_a_whisper_of_many_languages_must_be_told_which(assign: Assign, tmp_path: Path) -> None:
     table = tiny_speech(tmp_path / "data")
-    with pytest.raises(BadData, match=r"writes 2 languages, and its files do not say which one. .*language = 'german'"):
+    with pytest.raises(BadData, match=r"writes 2 languages, and its files do not say which one. .*language: german"):
         opened(assign, multilingual(tmp_path / "unknown", None), table)
     for number, language in enumerate(("german", "de", "<|de|>", "German")):
         study = opened(assign, multilingual(tmp_path / str(number), language), table)
         assert whisper.prefix(study.pretrained.model) == [257, 11, 258, 260]
+
+
+def test_a_spec_names_the_language_of_a_whisper_of_many(assign: Assign, tmp_path: Path) -> None:
+    table = tiny_speech(tmp_path / "data")
+    many = multilingual(tmp_path / "many", "english")
+    one = SPEECH_ARCHITECTURES["whisper-speech"].build(tmp_path / "one")
+    ctc = SPEECH_ARCHITECTURES["wav2vec2-ctc"].build(tmp_path / "ctc")
+
+    def start(model: Path, language: str) -> list[int]:
+        source = {"source": str(table), "language": language}
+        spec = {"task": "automatic-speech-recognition", "model": str(model), "dataset": source}
+        return whisper.prefix(ModelCache().open(assign(spec=spec)).pretrained.model)
+
+    for language in ("German", "de"):
+        assert start(many, language) == [257, 11, 258, 260]
+    for model, said in (
+        (many, "knows no language 'klingon'; its languages are de, en"),
+        (one, "Leave"),
+        (ctc, "Leave"),
+    ):
+        with pytest.raises(BadData, match=said) as error:
+            start(model, "klingon")
+        assert error.value.path == ["dataset", "language"]
 
 
 def test_the_decoder_starts_as_generate_starts_it(

@@ -210,4 +210,7 @@ def test_no_task_is_offered_what_its_inputs_do_not_allow() -> None:
         reads = {role.reads for role in task.columns.values()}
         for name in task.augmentation_names:
             assert reads & {kind for kind, names in INPUTS.items() if name in names}, (task.name, name)
-        assert "mixup" not in task.augmentation_names or task.classes == "row"
+        mixed = {"mixup", "cutmix"} & set(task.augmentation_names)
+        rows_have_answers = task.classes == "row" or task.label_sets or task.name.endswith("-regression")
+        assert not mixed or rows_have_answers
+        assert "cutmix" not in mixed or not task.name.endswith("-regression")

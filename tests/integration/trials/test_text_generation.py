@@ -13,6 +13,7 @@ import torch
 import transformers as hf
 
 from luthier.studies.protocol import Assignment, AssignmentKind
+from luthier.studies.results import Batching
 from luthier.studies.strategy import Generation
 from luthier.trials.errors import BadData
 from luthier.trials.files import file_ref
@@ -116,6 +117,29 @@ def test_what_is_written_in_batches_is_what_is_written_alone(assign: Assign, tmp
         assert [token for token in together[row].tolist() if token != NO_TOKEN] == wanted
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("batching", [Batching.RIGHT, Batching.EQUAL, Batching.SINGLE])
+def test_beams_of_a_batch_are_those_of_each_prompt_alone(assign: Assign, tmp_path: Path, batching: Batching) -> None:
+    """As transformers' own search finds them; prompts of unlike length are padded, or go by their lengths."""
+    study = ModelCache().open(assign(spec=fields(tmp_path, tiny_writing.prompts, "llama-writes")))
+    model, rows = study.pretrained.model.eval(), range(8)
+    encoded = study.encoded("train", 64).batched(batching)
+    assert len(set(map(len, encoded.targets["prompts"]))) > 1
+    beams, greedy = (
+        study.task.generate(model, encoded, rows, Generation(max_new_tokens=6, num_beams=beams)) for beams in (4, 1)
+    )
+    assert not torch.equal(beams, greedy), "the test is not blind"
+    for row in rows:
+        prompt = study.data.splits["train"].columns["prompt"][row]
+        read = study.pretrained.processor(prompt, return_tensors="pt")
+        inputs = {name: read[name] for name in ("input_ids", "attention_mask")}
+        wanted = model.generate(**inputs, max_new_tokens=6, num_beams=4, do_sample=False)[
+            0, read["input_ids"].shape[1] :
+        ]
+        kept = [token for token in wanted.tolist() if token not in model.generation_config.eos_token_id]
+        assert [token for token in beams[row].tolist() if token != NO_TOKEN] == kept
+
+
 def test_settings_of_a_checkpoint_change_no_text(assign: Assign, tmp_path: Path) -> None:
     given = fields(tmp_path, tiny_writing.prompts)
     writing = Writing(Generation(max_new_tokens=8))
@@ -189,9 +213,11 @@ def test_the_winner_writes_in_a_fresh_process_and_is_compared(assign: Assign, tm
         side: file_ref(path.rename(session.folder / f"{side}.tar.gz"))
         for side, path in (("champion", first), ("challenger", second))
     }
-    compared = compare(assign(AssignmentKind.COMPARE, **refs, **given), session, ModelCache())
+    today = {"spec": given["spec"] | {"generation": {"max_new_tokens": 1}}}  # each model writes as it was scored
+    compared = compare(assign(AssignmentKind.COMPARE, **refs, **today), session, ModelCache())
     assert compared.challenger["loss"] == pytest.approx(after["loss"], abs=1e-5)
     assert compared.challenger["exact_match"] == after["exact_match"]
+    assert compared.champion["exact_match"] == before["exact_match"]
     assert compared.gained > compared.lost
     assert min(compared.resampled) > 0, "a smaller loss is better"
     with gzip.open(session.folder / compared.predictions.name, "rt") as file:
@@ -221,6 +247,40 @@ def test_conversations_and_texts_go_through_every_job(assign: Assign, tmp_path: 
         assert study.pretrained.processor.decode(ids) == f"<user>{text}<assistant>{label}<|endoftext|>"
     else:
         assert result.test["exact_match"] is None
+
+
+@pytest.mark.full
+def test_all_answers_of_a_conversation_are_learned(assign: Assign, tmp_path: Path) -> None:
+    """Each is learned, scored and written behind what its template writes then, and a call of a tool is context."""
+    spec = fields(tmp_path, tiny_writing.chats, rows=30)
+    with_template(spec)
+    shown = Path(spec["dataset"]["source"]).read_text().splitlines()
+    chats = [json.loads(line)["messages"] for line in shown]
+    for question, _ in chats:  # so short that nothing is cut
+        question["content"] = " ".join(question["content"].split()[:2])
+    rows = [{"messages": first + second} for first, second in zip(chats, chats[1:] + chats[:1], strict=True)]
+    Path(spec["dataset"]["source"]).write_text("\n".join(json.dumps(row) for row in rows))
+    spec["dataset"]["learn"] = "all"
+    given = {"spec": spec, "params": {"epochs": 6, "max_length": 32, "learning_rate": 1e-2}}
+    warm, session = ModelCache(), Memory(tmp_path / "session")
+    found = inspect(assign(AssignmentKind.INSPECT, **given), session, warm)
+    assert "answers-as-context" not in {finding.code for finding in found.findings}
+    study = warm.open(assign(**given))
+    encoded, split = study.encoded("train", 64), study.data.splits["train"]
+    decode = study.pretrained.processor.decode
+    assert len(encoded) == 2 * len(split)
+    for row, (messages, answers) in enumerate(zip(split.columns["messages"], split.targets, strict=True)):
+        first, second = f"<user>{messages[0]['content']}<assistant>", f"<user>{messages[2]['content']}<assistant>"
+        assert decode(encoded.columns["input_ids"][2 * row]) == f"{first}{answers[0]}<|endoftext|>"
+        whole = decode(encoded.columns["input_ids"][2 * row + 1])
+        assert whole.startswith(f"{first}{answers[0]}")
+        assert whole.endswith(f"{second}{answers[1]}<|endoftext|>")
+        learned = [decode(encoded.targets["labels"][2 * row + k]) for k in (0, 1)]
+        assert learned == [f"{answer}<|endoftext|>" for answer in answers]
+    train(assign(**given), session, warm)
+    result = evaluate(assign(AssignmentKind.EVALUATE, checkpoint=session.checkpoint(), **given), session, warm)
+    assert any("its predictions for" in line for line in session.lines)
+    assert result.test["exact_match"] is not None
 
 
 def test_what_cannot_be_learned_is_refused(assign: Assign, tmp_path: Path) -> None:

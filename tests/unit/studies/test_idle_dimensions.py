@@ -54,6 +54,21 @@ def test_a_search_runs_each_once_and_is_exhausted(sqlite: Storage, sampler: str)
     assert search.find({**asked[0], "lora_rank": 6}) == 0  # type: ignore[dict-item]
 
 
+def test_options_of_a_scheduler_change_nothing_with_another() -> None:
+    """Two choices of power, three of cycles, and one configuration of each scheduler without an option."""
+    schedulers = ["linear", "polynomial", "cosine_with_restarts", "cosine_with_min_lr"]
+    document: dict[str, Any] = {"scheduler": schedulers, "power": [1.0, 2.0], "num_cycles": [1, 2, 3]}
+    space = Space.model_validate(document | {"min_lr_rate": 0.2, **BOTH})
+    assert space.size() == (1 + 2 + 3 + 1) * DIFFERENT
+    listed = [space.configuration(index) for index in range((1 + 2 + 3 + 1) * DIFFERENT)]
+    assert len({space.key(params) for params in listed}) == len(listed)
+    params = {"scheduler": "linear", "power": 2.0, "num_cycles": 3, "min_lr_rate": 0.2}
+    assert space.key(space.clip(params)) == space.key(space.clip({"scheduler": "linear"}))
+    assert in_use(params) == {"scheduler": "linear"}
+    assert complete(params) == complete({})
+    assert complete(params | {"scheduler": "polynomial"})["power"] == 2
+
+
 def test_a_users_configuration_may_leave_out_what_changes_nothing() -> None:
     space = Space.model_validate(BOTH)
     checked = space.check({"epochs": 1, "strategy": "full"})

@@ -27,12 +27,12 @@ def test_an_option_needs_its_scheduler(option: str, scheduler: str, values: Any)
     for offered in (scheduler, ["linear", scheduler]):
         assert option in parsed({option: values, "scheduler": offered}).space
     for others in ({}, {"scheduler": "cosine"}, {"scheduler": ["linear", "one_cycle"]}):
-        with pytest.raises(
-            ValidationError, match=f"the scheduler {scheduler} alone; add that to space.scheduler"
-        ) as at:
+        with pytest.raises(ValidationError, match=f"changes nothing unless scheduler can be {scheduler}: add") as at:
             parsed({option: values} | others)
         assert [error["loc"] for error in at.value.errors()] == [("space", option)]
-    with pytest.raises(ValidationError, match=f"leave {option} out"):
+    with pytest.raises(
+        ValidationError, match=f"unless scheduler can be {scheduler}: add scheduler: {scheduler}, or leave it out"
+    ):
         parsed({option: values}, model=["a", "b"], **{"space.freeze_depth": 0.5})
 
 

@@ -19,6 +19,7 @@ from tests.support.specs import DOCUMENT, MISSING, document, spec
 LR = "space.learning_rate"
 ONE_STEP = {"space.epochs": 1}
 LORA = {"space.strategy": ["full", "lora"]}
+QUESTIONS = {"task": "question-answering", "objective": {}, "space.max_length": [64, 128]}
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"nmae": "x"}, "nmae", "Extra inputs"),
     ({"name": MISSING}, "name", "required"),
@@ -90,6 +91,10 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"quantization": "4bit"}, "quantization", "4bit needs adapters in every trial: set space.strategy to lora"),
     ({**LORA, "quantization": "4bit"}, "quantization", "4bit needs adapters in every trial"),
     ({"quantization": "8bit"}, "quantization", "'none' or '4bit'"),
+    ({"answering": {}}, "answering", "text-classification picks no answers from contexts; leave it out"),
+    ({**QUESTIONS, "answering": {"doc_stride": 32}}, "answering.doc_stride", "below half of max_length, which is 64"),
+    ({**QUESTIONS, "answering": {"max_answer_length": 0}}, "answering.max_answer_length", "greater than or equal to 1"),
+    ({**QUESTIONS, "answering": {"n_best_size": 20}}, "answering.n_best_size", "Extra inputs"),
     ({"gradient_checkpointing": 1}, "gradient_checkpointing", "valid boolean"),
     ({"resources": {"micro_batch": 0}}, "resources.micro_batch", "greater than or equal to 1"),
     ({"space": []}, "space", "must map hyperparameters"),

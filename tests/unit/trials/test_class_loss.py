@@ -7,7 +7,8 @@ from torch.nn import functional
 
 from luthier.studies.spec import StudySpec
 from luthier.studies.tasks import TASKS
-from luthier.trials.tasks.class_loss import OTHER, SHARE, ClassLoss
+from luthier.trials.tasks.class_loss import ClassLoss
+from luthier.trials.tasks.mixing import OTHER, SHARE
 
 WEIGHTS = torch.tensor([0.5, 1.0, 3.0])
 
@@ -88,6 +89,9 @@ def test_two_classes_count_by_their_shares(gamma: float, weights: torch.Tensor |
         ("token-classification", "sampling", "balanced", True),
         ("image-classification", "focal_gamma", -1, True),
         ("audio-classification", "sampling", "random", True),
+        ("image-multilabel-classification", "focal_gamma", 2, False),
+        ("text-multilabel-classification", "sampling", "balanced", True),
+        ("text-regression", "focal_gamma", 2, True),
     ],
 )
 def test_they_are_for_tasks_with_a_class_each(task: str, name: str, value: object, is_refused: bool) -> None:
@@ -102,5 +106,5 @@ def test_they_are_for_tasks_with_a_class_each(task: str, name: str, value: objec
 
 def test_tasks_without_classes_refuse_them() -> None:
     for task in TASKS.values():
-        assert ("focal_gamma" in task.refuses) == (task.classes is None), task.name
+        assert ("focal_gamma" in task.refuses) == (task.classes is None and not task.label_sets), task.name
         assert ("sampling" in task.refuses) == (task.classes != "row"), task.name

@@ -228,6 +228,13 @@ def test_empty_contexts_are_refused(tmp_path: Path) -> None:
         load(write(tmp_path, rows, "jsonl"))
 
 
+def test_a_file_of_no_articles_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "squad.json"
+    path.write_text('{"version": "v2.0", "data": []}')
+    with pytest.raises(BadData, match=r"squad.json holds no questions: its list of articles \(data\) is empty"):
+        load(path)
+
+
 def test_training_without_any_answer_is_refused(tmp_path: Path) -> None:
     rows = [row for row in tiny_questions(60) if not row["answers"]["text"]]
     with pytest.raises(BadData, match="no question that is left to train on has an answer"):

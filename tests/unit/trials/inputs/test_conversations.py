@@ -82,6 +82,23 @@ def test_what_is_read_and_what_is_learned(tmp_path: Path) -> None:
     assert "1 answers before the last ones" in told["answers-as-context"].message
 
 
+def test_every_answer_is_a_target_where_the_spec_says_so(tmp_path: Path) -> None:
+    call = {"role": "assistant", "content": "", "tool_calls": [{"name": "f"}]}
+    turns = [USER, ANSWER, USER, call, {"role": "tool", "content": "1"}, {"role": "assistant", "content": "You."}]
+    path = tmp_path / "d.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in [*numbered(), {"messages": turns}]), encoding="utf-8")
+    data = load_data(Dataset(source=str(path), learn="all"), "text-generation", TextTargets, 0, verify=True)
+    assert ("Me.", "You.") in [target for split in data.splits.values() for target in split.targets]
+    assert "answers-as-context" not in {finding.code for finding in data.findings}
+    path.write_text("\n".join(json.dumps({"text": f"t {i}"}) for i in range(20)))
+    with pytest.raises(BadData, match=r"is for conversations \(a column messages\), and the data has none") as refused:
+        load_data(Dataset(source=str(path), learn="all"), "text-generation", TextTargets, 0)
+    assert refused.value.path == ["dataset", "learn"]
+    spec = {"name": "a", "task": "question-answering", "model": "m", "space": {}}
+    with pytest.raises(ValueError, match="a row of question-answering is no conversation; leave it out"):
+        parse_spec(json.dumps(spec | {"dataset": {"source": "d.json", "learn": "all"}}))
+
+
 def test_the_data_chooses_among_the_columns(tmp_path: Path) -> None:
     pairs = [{"prompt": f"p {i}", "completion": f"c {i}"} for i in range(20)]
     texts = [{"text": f"t {i}"} for i in range(20)]

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def _colours() -> Image.Image:
 @pytest.mark.parametrize(
     ("file", "said"),
     [
-        (_saved(_colours()), "holds colours (RGB), and nothing says which class a colour is; save it as png with one"),
+        (_saved(_colours()), "holds colours (RGB), and nothing says which class a colour is; name them in dataset"),
         (_saved(Image.fromarray(IDS), "JPEG"), "is JPEG, which changes pixels when it is saved, and so class ids"),
         (_saved(Image.fromarray(IDS), "WEBP"), "is WEBP, which changes pixels"),
         (_saved(Image.fromarray(IDS.astype(numpy.uint16) * 300)), "holds the id 10964, and class ids go from 0 to 254"),
@@ -290,3 +291,59 @@ def test_folders_that_do_not_fit_are_refused(change: Callable[[Path], object], s
     with pytest.raises(BadData) as error:
         load(folder)
     assert said in error.value.message
+
+
+def _written(folder: Path, masks: list[Image.Image]) -> Path:
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    for i, mask in enumerate(masks):
+        Image.new("RGB", mask.size, (i, 0, 0)).save(folder / "images" / f"{i:02}.png")
+        mask.save(folder / "masks" / f"{i:02}.png")
+    return folder
+
+
+def _of(data: Data) -> list[list[list[int]]]:
+    return [read_mask(row.item, "a mask").tolist() for split in data.splits.values() for row in split.targets]
+
+
+def test_colours_are_the_classes_that_a_spec_gives_them(tmp_path: Path) -> None:
+    table = numpy.array([(128, 64, 128), (70, 130, 180), (0, 0, 0)], numpy.uint8)
+    pixels = Image.fromarray(table[numpy.minimum(IDS, 2)])
+    colours = {"#804080": 0, "70, 130,180": 1, "#000000": 255}
+    wanted = [[0, 1, 255], [255, 0, 1]]
+    folder = _written(tmp_path / "a", [pixels, pixels.convert("P"), pixels.convert("RGBA")] * 4)
+    assert _of(load(folder, colours=colours)) == [wanted] * 12
+    with pytest.raises(
+        BadData, match=r"holds the colour #000000 in 2 pixels, which dataset.colours does not name; add"
+    ):
+        load(folder, colours={"#804080": 0, "70,130,180": 1})
+    clear = pixels.convert("RGBA")
+    clear.putalpha(7)
+    with pytest.raises(BadData, match=r"row 12.*has transparent pixels"):
+        load(_written(tmp_path / "b", [pixels] * 11 + [clear]), colours=colours)
+
+
+def test_the_first_class_is_left_out_where_labels_are_reduced(tmp_path: Path) -> None:
+    masks = [Image.fromarray(IDS + (IDS < 255))] * 12  # ids from 1 on
+    masks[0] = Image.fromarray(numpy.where(IDS == 2, 0, IDS + (IDS < 255)).astype(numpy.uint8))
+    data = load(_written(tmp_path / "a", masks), do_reduce_labels=True)
+    assert sorted(_of(data)) == sorted([IDS.tolist()] * 11 + [numpy.where(IDS == 2, 255, IDS).tolist()])
+    assert data.label_names == ["0", "1", "2"]
+    nothing = Image.new("L", (3, 2), 0)
+    with pytest.raises(BadData, match=r"holds 255 only, and such pixels do not count"):
+        load(_written(tmp_path / "b", [*masks, nothing]), do_reduce_labels=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"colours": {"red": 0}}, "'red' is no colour; write \"#804080\", or red, green and blue"),
+        ({"colours": {"1,2,300": 0}}, "'1,2,300' is no colour"),
+        ({"colours": {"#010203": 0, "1,2,3": 1}}, "'1,2,3' is named twice"),
+        ({"colours": {"#010203": 256}}, "the class id 256; ids go from 0 to 254"),
+        ({"colours": {"#010203": 0}, "do_reduce_labels": True}, "has no meaning beside colours"),
+    ],
+)
+def test_colours_without_meaning_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        Dataset.model_validate({"source": "a", **options})
