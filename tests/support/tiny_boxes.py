@@ -42,6 +42,34 @@ def _resnet(stages: int = 2) -> Any:
     )
 
 
+_RT_DETR: dict[str, Any] = {
+    "use_timm_backbone": False,
+    "encoder_hidden_dim": 32,
+    "encoder_in_channels": [8, 16, 16],
+    "d_model": 32,
+    "num_queries": 5,
+    "decoder_in_channels": [32, 32, 32],
+    "decoder_ffn_dim": 64,
+    "encoder_ffn_dim": 64,
+    "decoder_layers": 2,
+    "decoder_attention_heads": 2,
+    "encoder_attention_heads": 2,
+    "decoder_n_points": 2,
+    "num_denoising": 0,
+    "hidden_expansion": 0.5,
+}
+
+
+def _stages() -> Any:
+    return hf.RTDetrResNetConfig(
+        embedding_size=8,
+        hidden_sizes=[8, 8, 16, 16],
+        depths=[1, 1, 1, 1],
+        layer_type="basic",
+        out_features=["stage2", "stage3", "stage4"],
+    )
+
+
 def _detector(config: Callable[[], Any], blocks: int, processor: Any) -> Architecture:
     return Architecture("object-detection", blocks, config, processor.save_pretrained)
 
@@ -56,13 +84,24 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "detr": _detector(
         lambda: hf.DetrConfig(**DETR, backbone_config=_resnet()),
-        6,
+        4,
         hf.DetrImageProcessor(size={"shortest_edge": 32, "longest_edge": 48}),
     ),
-    "conditional-detr": _detector(
-        lambda: hf.ConditionalDetrConfig(**DETR, backbone_config=_resnet()),
-        6,
-        hf.ConditionalDetrImageProcessor(size=SIZE),
+    "deformable-detr": _detector(
+        lambda: hf.DeformableDetrConfig(
+            **DETR | {"d_model": 64},
+            backbone_config=_resnet(3),
+            num_feature_levels=2,
+            encoder_n_points=2,
+            decoder_n_points=2,
+        ),
+        4,
+        hf.DeformableDetrImageProcessor(size=SIZE),
+    ),
+    "rt-detr": _detector(
+        lambda: hf.RTDetrConfig(**_RT_DETR, backbone_config=_stages()),
+        7,
+        hf.RTDetrImageProcessor(size=SIZE),
     ),
 }
 

@@ -29,9 +29,7 @@ def clipped(table: Table, cells: Sequence[RawCell], sizes: Sequence[Size]) -> li
     """
     _check_sizes(table, cells, sizes)
     total = sum(len(cell.objects) for cell in cells)
-    empty = [
-        f"{place} is {_shown(box)}" for place, box, _ in _each(table, cells, sizes) if box[2] <= 0 or box[3] <= 0
-    ]
+    empty = [f"{place} is {_shown(box)}" for place, box, _ in _each(table, cells, sizes) if box[2] <= 0 or box[3] <= 0]
     if empty:
         cure = "Width and height are above 0, in pixels: correct or remove these boxes."
         raise bad_rows(table.name, table.path, empty, total, "boxes have no area", cure)
@@ -47,9 +45,7 @@ def clipped(table: Table, cells: Sequence[RawCell], sizes: Sequence[Size]) -> li
             "it, or check that each row names its own image."
         )
         raise bad_rows(table.name, table.path, wrong, total, "boxes lie outside of their image", cure)
-    return [
-        [_cut(found.box, size) for found in cell.objects] for cell, size in zip(cells, sizes, strict=True)
-    ]
+    return [[_cut(found.box, size) for found in cell.objects] for cell, size in zip(cells, sizes, strict=True)]
 
 
 def _each(table: Table, cells: Sequence[RawCell], sizes: Sequence[Size]) -> Iterator[tuple[str, Box, Size]]:
@@ -87,7 +83,9 @@ def _check_form(table: Table, cells: Sequence[RawCell], sizes: Sequence[Size], t
     outside = sum(not _inside(box, size) for box, size in pairs)
     if outside and all(corners) and all(within):
         text = f"{table.name}: {outside:,} of {total:,} boxes would lie outside of their image, and all of them fit as "
-        raise BadData(f"{text}corners [left, upper, right, lower]; write [left, upper, right - left, lower - upper].", *table.path)
+        raise BadData(
+            f"{text}corners [left, upper, right, lower]; write [left, upper, right - left, lower - upper].", *table.path
+        )
 
 
 def _check_sizes(table: Table, cells: Sequence[RawCell], sizes: Sequence[Size]) -> None:

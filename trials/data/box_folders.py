@@ -19,6 +19,7 @@ ANNOTATIONS = "annotations"
 FILE_NAME = "file_name"
 """The column of images in a file called metadata."""
 _ENDINGS = (".json", ".jsonl", ".csv")
+_DIGITS = "0123456789"
 _OTHERS = ("id2label.json", "dataset_info.json", "dataset_infos.json")
 
 
@@ -49,7 +50,7 @@ def box_tables(folder: Path, name: str, roles: Mapping[str, str], *path: str) ->
         return {"train": _read(files[0], name, roles, *path)}
     splits: dict[str, list[Path]] = {}
     for file in files:
-        splits.setdefault(split_of(file.stem) or "", []).append(file)
+        splits.setdefault(split_of(file.stem.rstrip(_DIGITS)) or "", []).append(file)  # instances_train2017
     splits.pop("", None)  # captions and key points of COCO beside the boxes have splits, too
     return {split: _read(_only(_of_boxes(found), name, *path), name, roles, *path) for split, found in splits.items()}
 

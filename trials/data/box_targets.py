@@ -83,8 +83,7 @@ class BoxTargets(NamedTargets):
                 BoxRow(
                     size,
                     tuple(
-                        Box(ids[one.category], *box, one.crowd)
-                        for one, box in zip(cell.objects, inside, strict=True)
+                        Box(ids[one.category], *box, one.crowd) for one, box in zip(cell.objects, inside, strict=True)
                     ),
                 )
                 for size, cell, inside in zip(sizes, cells[name], boxes, strict=True)

@@ -6,7 +6,7 @@ official script counts. Neither logits nor boxes of a split are kept but for the
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy
@@ -55,8 +55,8 @@ from luthier.trials.tasks.usage import HERE, Usage
 
 OBJECTS = "objects"
 """The name of the targets that are kept with the encoded inputs: each image's `BoxRow`."""
-BY_CLASS = ("class_embed", "class_labels", "score_head")
-"""Parts of the names of layers whose size is the number of classes, wherever a model has them."""
+OF_HEAD = ("class_embed", "class_labels", "score_head", "bbox")
+"""Parts of the names of layers that say classes and boxes, which some models have inside of their decoder, too."""
 CUT_AREA = (0.3, 1.0)
 """Share of an image's area that an augmentation cuts out: smaller parts would cut most objects."""
 VISIBLE = 0.4
@@ -101,7 +101,7 @@ class ObjectDetection(ImageInputs[BoxTargets]):
 
     def head(self, targets: BoxTargets) -> Head:
         """Return a head with a logit for each class; the checkpoint's own layers for boxes stay."""
-        return Head(targets.label_names, {"auxiliary_loss": False}, kept=("bbox",), further=BY_CLASS)
+        return Head(targets.label_names, {"auxiliary_loss": False}, kept=("bbox",), further=OF_HEAD)
 
     def prepared(self, processor: Any) -> Any:
         """Return a processor that shows the model the whole image, in one size. Raises ValueError."""
@@ -185,7 +185,9 @@ class ObjectDetection(ImageInputs[BoxTargets]):
         """Return the statistics of a split, no wider than the most answers that an image has."""
         width = max(1, int((~columns[SCORES].isnan()).sum(1).max()))
         answers = (SCORES, LABELS, EDGES, MATCHED, IGNORED)
-        units = {name: values[:, :width].contiguous() if name in answers else values for name, values in columns.items()}
+        units = {
+            name: values[:, :width].contiguous() if name in answers else values for name, values in columns.items()
+        }
         return BoxStatistics(units, {})
 
     def scores(self, statistics: Statistics, targets: BoxTargets) -> Metrics:

@@ -39,7 +39,7 @@ class TestImageSegmentation(TaskContract):
 class TestObjectDetection(TaskContract):
     task = "object-detection"
     auto_model, auto_processor = hf.AutoModelForObjectDetection, hf.AutoImageProcessor
-    largest_statistic = 24  # four edges of each answer
+    largest_statistic = 40  # four edges of each answer
 
 
 class TestAudioClassification(TaskContract):
