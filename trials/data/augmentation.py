@@ -3,9 +3,9 @@
 standard   a random part of the image, resized (Szegedy et al. 2015, section 6), and mirrored with probability 1/2
 trivial    standard, then one operation of a random strength (TrivialAugment, Mueller & Hutter 2021, table 1, RA)
 
-The tasks on images call `augment` in their `collate`, or `draw_change` for an image and its mask or boxes. Draws come from the
-module `random`'s own generator, which the trainer seeds; nothing else here is random. torchvision's transforms are not
-used: torchvision has no build for every torch, and a worker must not need it.
+The tasks on images call `augment` in their `collate`, or `draw_change` for an image and its mask or boxes. Draws come
+from the module `random`'s own generator, which the trainer seeds; nothing else here is random. torchvision's transforms
+are not used: torchvision has no build for every torch, and a worker must not need it.
 """
 
 # ruff: noqa: S311 - reproducible draws, not secrets

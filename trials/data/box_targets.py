@@ -147,7 +147,7 @@ def _classes(
     if not declared:
         categories = [*sorted(texts), *sorted(numbers)]
         return list(map(str, categories)), {category: i for i, category in enumerate(categories)}
-    ids: dict[str | int, int] = {key: i for i, name in enumerate(declared) for key in (name, i)}
+    ids: dict[str | int, int] = {name: i for i, name in enumerate(declared)} | {i: i for i in range(len(declared))}
     for name, table in tables.items():
         wrong = [
             f"{table.where(row)}: {one.category!r}"

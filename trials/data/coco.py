@@ -47,9 +47,8 @@ def coco_table(file: TextFile, value: Mapping[str, Any], folder: Path) -> Table:
             )
         objects[number].append(found)
     start = _start(folder, file.name, [image["file_name"] for image in images.values()])
-    cells = [
-        {"bbox": [o["bbox"] for o in found], "category": [o["category"] for o in found]}
-        | {"iscrowd": [o["iscrowd"] for o in found], "size": _size(images[number])}
+    cells: list[dict[str, Any]] = [
+        {key: [one[key] for one in found] for key in ("bbox", "category", "iscrowd")} | {"size": _size(images[number])}
         for number, found in objects.items()
     ]
     rows = [f"image {number} ({image['file_name']})" for number, image in images.items()]
@@ -109,10 +108,10 @@ def _object(file: TextFile, annotation: Any, names: Mapping[Any, str]) -> tuple[
     return annotation["image_id"], {"bbox": annotation["bbox"], "category": names[category], "iscrowd": crowd}
 
 
-def _size(image: Mapping[str, Any]) -> list[int] | None:
+def _size(image: Mapping[str, Any]) -> Any:
     """Return width and height as the file states them; None where it does not."""
     size = [image.get("width"), image.get("height")]
-    return size if all(isinstance(side, int) and side > 0 for side in size) else None  # type: ignore[return-value]
+    return size if all(isinstance(side, int) and side > 0 for side in size) else None
 
 
 def _start(folder: Path, name: str, files: Sequence[str]) -> str:

@@ -162,9 +162,7 @@ def test_answers_that_rounding_changes_are_not_compared() -> None:
 
 
 @pytest.mark.full
-def test_a_winner_answers_in_its_pipeline_and_is_compared(
-    assign: Callable[..., Assignment], tmp_path: Path
-) -> None:
+def test_a_winner_answers_in_its_pipeline_and_is_compared(assign: Callable[..., Assignment], tmp_path: Path) -> None:
     make, warm = _work(assign, tmp_path, semantics=NEWEST_SEMANTICS), ModelCache()
     found = inspect(make(AssignmentKind.INSPECT), Memory(tmp_path / "inspection"), warm)
     assert found.label_names == ["anger", "joy"]

@@ -64,7 +64,7 @@ def _one(box: Any, category: Any = "joy") -> dict[str, Any]:
     ],
 )
 def test_cells_that_cannot_be_used_are_refused(cell: Any, said: str, tmp_path: Path) -> None:
-    with pytest.raises(BadData, match="data.jsonl") as refused:
+    with pytest.raises(BadData, match=r"data\.jsonl") as refused:
         load(_table(tmp_path, cell))
     assert said in str(refused.value)
     assert refused.value.path == ["dataset", "source"]
@@ -171,7 +171,7 @@ def _turned(folder: Path, name: str) -> None:
 def test_boxes_belong_to_the_upright_image(tmp_path: Path) -> None:
     file = _table(tmp_path, _one([2, 40, 10, 7]))
     _turned(tmp_path, "2.png")
-    assert BoxRow((WIDTH, HEIGHT), tuple([(1, 2, 40, 10, 7, False)])) in _rows(load(file))  # type: ignore[arg-type]
+    assert BoxRow((WIDTH, HEIGHT), ((1, 2, 40, 10, 7, False),)) in _rows(load(file))  # type: ignore[arg-type]
 
     found = coco(tmp_path, 16)
     _turned(tmp_path, "2.png")
