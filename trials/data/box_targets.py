@@ -145,9 +145,11 @@ def _classes(
         raise BadData(f"{train.name}: {said}", *train.path)
     declared = class_names(train, column, least=1)
     if not declared:
-        categories = [*sorted(texts), *sorted(numbers)]
+        categories: list[str | int] = [*sorted(texts), *sorted(numbers)]
         return list(map(str, categories)), {category: i for i, category in enumerate(categories)}
-    ids: dict[str | int, int] = {name: i for i, name in enumerate(declared)} | {i: i for i in range(len(declared))}
+    ids: dict[str | int, int] = {}
+    for i, label in enumerate(declared):
+        ids[label] = ids[i] = i
     for name, table in tables.items():
         wrong = [
             f"{table.where(row)}: {one.category!r}"

@@ -237,7 +237,7 @@ def _promoted(assign: Callable[..., Assignment], folder: Path, runs: int, misses
 def test_an_equal_challenger_is_promoted_in_at_most_five_percent_of_runs(
     assign: Callable[..., Assignment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replicates, "REPLICATES", 39)
+    monkeypatch.setattr(replicates, "REPLICATES", 19)
     share = _promoted(assign, tmp_path, 100, (0.3, 0.3))
     assert share <= 0.05 + 2 * (0.05 * 0.95 / 100) ** 0.5, "two standard deviations of the share of 100 runs"
 
