@@ -323,5 +323,31 @@ TASKS: Mapping[str, Task] = {
                 "pooling": "has no meaning for pixels: each has an answer of its own; leave it out",
             },
         ),
+        Task(
+            name="object-detection",
+            about="A box and a class for each object of an image.",
+            auto=("AutoModelForObjectDetection",),
+            columns={"image": Role("image", "image"), "objects": Role("objects", "target"), **_GROUP},
+            metrics=(
+                Metric(
+                    "map",
+                    True,
+                    "Mean average precision over classes and overlaps from 0.5 to 0.95, as COCO's script counts it.",
+                    needs="with objects",
+                ),
+                Metric("map_50", True, "Mean average precision at an overlap of 0.5.", needs="with objects"),
+                Metric("map_75", True, "Mean average precision at an overlap of 0.75.", needs="with objects"),
+                Metric("mar_100", True, "Mean recall over classes and overlaps, of 100 answers.", needs="with objects"),
+                Metric("loss", False, "Mean over images of the model's own loss."),
+            ),
+            baseline={"learning_rate": 1e-4, "batch_size": 8, "epochs": 20, "weight_decay": 1e-4, "freeze_depth": 0},
+            refuses={
+                "max_length": "has no meaning for images: the model's own processor resizes them; leave it out",
+                "pooling": "has no meaning for boxes: each has an answer of its own; leave it out",
+                "label_smoothing": "has no meaning for boxes: the model's own loss is used; leave it out",
+                "class_weighting": "has no meaning for boxes: the model's own loss is used; leave it out",
+            },
+            augmentations=("standard",),
+        ),
     )
 }

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import transformers as hf
 
-from tests.support import tiny_answers, tiny_masks, tiny_questions, tiny_writing
+from tests.support import tiny_answers, tiny_boxes, tiny_masks, tiny_questions, tiny_writing
 from tests.support.architecture import BPE, HIDDEN, ROTARY, SPEECH, TEXT, Architecture
 from tests.support.tiny import LABELS, tiny_bpe, tiny_csv, tiny_image, tiny_sentences, tiny_sound, tiny_tokenizer
 from tests.support.tiny_speech import SPEECH_ARCHITECTURES, tiny_speech
@@ -142,6 +142,7 @@ ARCHITECTURES |= {
     for name in ("bert", "roberta", "distilbert", "electra", "deberta", "deberta-v2", "modernbert")
 }
 ARCHITECTURES |= tiny_masks.ARCHITECTURES
+ARCHITECTURES |= tiny_boxes.ARCHITECTURES
 ARCHITECTURES |= tiny_questions.ARCHITECTURES
 ARCHITECTURES |= tiny_answers.architectures(ARCHITECTURES)
 
@@ -191,7 +192,7 @@ USUAL = frozenset(
         "wav2vec2-ctc",
     )
 )
-USUAL |= {"segformer", "whisper"}
+USUAL |= {"segformer", "whisper", "yolos"}
 USUAL |= tiny_answers.FIRST
 """One of each way in which models are built: `make test-all` tries these, and `make test-wide` every other one."""
 
@@ -272,6 +273,7 @@ _DATA: dict[str, Callable[[Path, int], Path]] = {
     "question-answering": tiny_questions.write_questions,
 }
 _DATA |= tiny_masks.DATA
+_DATA |= tiny_boxes.DATA
 _DATA |= tiny_answers.DATA
 _DATA |= tiny_writing.DATA
 _DATA |= {"automatic-speech-recognition": tiny_speech}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from luthier.studies.text import one_line
+from luthier.trials.data.boxes import CATEGORIES
 from luthier.trials.data.foreign_files import refuse_foreign
 from luthier.trials.data.tabular import Table, check_unique
 from luthier.trials.data.text_files import first_bytes
@@ -38,12 +39,17 @@ def class_names(features: Any) -> dict[str, list[str]]:
 
 
 def _names(feature: Any) -> list[str] | None:
-    """Return the names of a feature's classes, or of the classes in its lists."""
+    """Return the names of a feature's classes, or of the classes in its lists, or of its objects' categories."""
     while True:
         if isinstance(feature, list) and len(feature) == 1:
             feature = feature[0]
         elif isinstance(feature, dict) and isinstance(feature.get("feature"), dict | list):
             feature = feature["feature"]
+        elif isinstance(feature, dict) and isinstance(feature.get("_type"), str | None):
+            inner = next((feature[name] for name in CATEGORIES if isinstance(feature.get(name), dict | list)), None)
+            if inner is None:
+                break
+            feature = inner
         else:
             break
     if not isinstance(feature, dict) or feature.get("_type") != "ClassLabel" or not feature.get("names"):

@@ -87,9 +87,17 @@ def standard_tables(tables: Mapping[str, Any]) -> dict[str, str]:
     return {split: names[0] for split, names in found.items() if len(names) == 1}
 
 
+def split_of(name: str) -> str | None:
+    """Return train, validation or test where the name of a file or folder says one, else None."""
+    found = _SPLIT.match(name) or _SPLIT.search(name)
+    return None if found is None else next(split for split, names in _NAMES.items() if found[0].lower() in names)
+
+
 def table_stamps(folder: Path) -> tuple[tuple[str, int, int], ...]:
     """Return (path, size, time in nanoseconds) of each table that `find_tables` may find in a folder."""
-    inner = [child for child in folder.iterdir() if child.name == "data" or _SPLIT.fullmatch(child.name)]
+    inner = [
+        child for child in folder.iterdir() if child.name in ("data", "annotations") or _SPLIT.fullmatch(child.name)
+    ]
     files = (file for here in (folder, *inner) if here.is_dir() for file in here.iterdir())
     tables = sorted(file for file in files if kind_of(file.name) in FORMATS and file.is_file())
     return tuple((str(file), (status := file.stat()).st_size, status.st_mtime_ns) for file in tables)

@@ -15,7 +15,8 @@ _EXPORTS: tuple[tuple[frozenset[str], str], ...] = (
     ),
     (
         frozenset({"images", "annotations", "categories"}),
-        "is a COCO file, of boxes in images; classification needs one label for each image, in a csv or as folders.",
+        "is a COCO file, of boxes in images, whose task is object-detection, with the columns image and objects; "
+        "classification needs one label for each image, in a csv or as folders.",
     ),
     (
         frozenset({"messages"}),

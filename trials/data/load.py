@@ -15,6 +15,7 @@ from luthier.studies.findings import Finding
 from luthier.studies.semantics import INPUTS_UNITED, LABELS_MERGED, NEWEST_SEMANTICS
 from luthier.studies.strategy import Answering
 from luthier.studies.tasks import TASKS
+from luthier.trials.data.box_folders import box_tables
 from luthier.trials.data.columns import COLUMN_READERS, check_apart, read_groups, text_findings
 from luthier.trials.data.containers import standard_tables
 from luthier.trials.data.folder_splits import choose_folders
@@ -263,8 +264,13 @@ def _tables(dataset: Dataset, roles: Mapping[str, str]) -> dict[str, Table]:
             standard.pop("test", None)
         chosen = _choose(standard | named, parts, "table")
         return {split: read_part(parts[name], f"{source} ({name})", roles, path) for split, name in chosen.items()}
-    if isinstance(located, LocalFolder) and "mask" in roles:
-        if pairs := pair_tables(located.folder, str(source), *path):
+    if isinstance(located, LocalFolder) and not {"mask", "objects"}.isdisjoint(roles):
+        pairs = (
+            pair_tables(located.folder, str(source), *path)
+            if "mask" in roles
+            else box_tables(located.folder, str(source), roles, *path)
+        )
+        if pairs:
             chosen = _choose({"train": "train"} | standard_tables(pairs) | named, pairs, "folder")
             if dataset.test == 0:
                 chosen.pop("test", None)

@@ -149,8 +149,13 @@ def _check_ids(table: Table, masks: Sequence[MaskRow], names: Sequence[str]) -> 
         raise BadData(f"{text}(0 to {len(names) - 1}): {listed(wrong, _NAMED)}. {cure}", *table.path)
 
 
-def class_names(table: Table, column: str) -> list[str]:
+def class_names(table: Table, column: str, least: int = 2) -> list[str]:
     """Return the names of the classes by id, from the table or `NAMES` beside it; empty where nothing names them.
+
+    Args:
+        table: Whose column it is.
+        column: Of classes.
+        least: The fewest classes that suffice.
 
     Raises:
         BadData: The file is not JSON of that kind, or names two classes alike.
@@ -166,8 +171,9 @@ def class_names(table: Table, column: str) -> list[str]:
     except (ValueError, AttributeError, TypeError, OSError):
         text = f'{file} does not name classes: write {{"0": "road", "1": "sky"}} or ["road", "sky"], ids from 0 to 254.'
         raise BadData(text, *table.path) from None
-    if len(set(names)) < len(names) or len(names) < 2:
-        raise BadData(f"{file} must name two classes or more, each by a name of its own.", *table.path)
+    if len(set(names)) < len(names) or len(names) < least:
+        count = "two classes" if least > 1 else "a class"
+        raise BadData(f"{file} must name {count} or more, each by a name of its own.", *table.path)
     return names
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from luthier.studies.dataset import SplitFiles
 from luthier.studies.text import one_line
 from luthier.trials.data.arrow import class_names
+from luthier.trials.data.box_folders import box_table
 from luthier.trials.data.containers import find_tables, read_tables, refuse_lone_part, table_stamps
 from luthier.trials.data.mask_folders import has_pairs, pair_table
 from luthier.trials.data.media_folders import folder_stamps, read_folder
@@ -108,6 +109,8 @@ def read(located: Located, roles: Mapping[str, str]) -> Table:
         return read_part(next(iter(tables.values())), text, roles, path)
     if role is None:
         raise BadData(_described(located), *path)
+    if "objects" in roles:
+        return box_table(located.folder, text, roles, *path)
     if "mask" in roles:
         if has_pairs(located.folder):
             return pair_table(located.folder, text, *path)

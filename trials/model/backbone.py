@@ -65,16 +65,19 @@ class Backbone:
         base = base_of(model)
         modules = dict(model.named_modules())
         kept = [modules[name] for name in names if name in modules]
-        blocks = kept if kept and len(kept) == len(names) else find_blocks(base)
+        own = {id(module): name for name, module in modules.items()}
+        pooler = pooler_of(model) if semantics >= POOLER_TRAINED else frozenset()
+        unfrozen = head_of(model) | fresh | pooler
+        free = {id(p) for name, p in model.named_parameters() if name in fresh}  # a block of these freezes nothing
+        found = (block for block in find_blocks(base) if not _all_among(block, free))
+        blocks = kept if kept and len(kept) == len(names) else list(found)
         if not any(parameter_count(block) for block in blocks):
             text = f"The layers of {type(model).__name__} cannot be told apart; choose a model built of blocks."
             raise BadData(text, "model")
-        own = {id(module): name for name, module in modules.items()}
         layers = _layer_indices(model, base, blocks)
         if semantics >= POSITIONS_FROZEN:
             layers |= dict.fromkeys(_late_positions(model, base, blocks), 0)
-        pooler = pooler_of(model) if semantics >= POOLER_TRAINED else frozenset()
-        return cls(model, base, [own[id(b)] for b in blocks], blocks, layers, head_of(model) | fresh | pooler)
+        return cls(model, base, [own[id(b)] for b in blocks], blocks, layers, unfrozen)
 
     @property
     def depth(self) -> int:
@@ -139,6 +142,12 @@ class Backbone:
                 for child in module.children():
                     if id(child) not in wrapping:
                         yield from _with_forward(child)
+
+
+def _all_among(block: nn.Module, parameters: set[int]) -> bool:
+    """Return whether a block has parameters, and the ids of all are among these."""
+    own = {id(p) for p in block.parameters()}
+    return bool(own) and own <= parameters
 
 
 def _late_positions(model: nn.Module, base: nn.Module, blocks: list[nn.Module]) -> list[str]:

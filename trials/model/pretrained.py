@@ -40,11 +40,15 @@ class Head:
             than the checkpoint's.
         options: Further entries of the model's configuration, such as problem_type.
         fresh: It is drawn anew although the checkpoint's has the same names.
+        kept: Parts of the names of its parameters that suit any outputs, and stay as the checkpoint has them.
+        further: Parts of the names of parameters inside of the backbone that depend on the outputs, as the head does.
     """
 
     names: Sequence[str] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     fresh: bool = False
+    kept: tuple[str, ...] = ()
+    further: tuple[str, ...] = ()
 
 
 class AutoClass(Protocol):
@@ -212,10 +216,11 @@ def load(task: str, folder: Path, name: str, head: Head, processor: Any) -> Pret
         text = f"{name} cannot be loaded for this task: {reason}. Check that the model suits the task."
         raise BadData(text, "model") from None
     parameters = {key for key, _ in model.named_parameters()}
-    own = head_of(model)
+    own = head_of(model) | {key for key in parameters if any(part in key for part in head.further)}
     fresh = check_complete(model, info, own, name)
     if head.fresh or (head.names is not None and config.id2label != dict(enumerate(head.names))):
-        fresh |= own  # a head that was trained for other labels is useless here
+        # a head that was trained for other labels is useless here, but for what knows no labels
+        fresh |= {key for key in own if not any(part in key for part in head.kept)}
     model.to(device())
     draws.enable_shortcuts(model)
     pristine = {key: tensor.detach().to("cpu", copy=True) for key, tensor in _tensors(model).items()}

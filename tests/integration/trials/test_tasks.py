@@ -36,6 +36,12 @@ class TestImageSegmentation(TaskContract):
     auto_model, auto_processor = hf.AutoModelForSemanticSegmentation, hf.AutoImageProcessor
 
 
+class TestObjectDetection(TaskContract):
+    task = "object-detection"
+    auto_model, auto_processor = hf.AutoModelForObjectDetection, hf.AutoImageProcessor
+    largest_statistic = 40  # four edges of each answer
+
+
 class TestAudioClassification(TaskContract):
     task = "audio-classification"
     auto_model, auto_processor = hf.AutoModelForAudioClassification, hf.AutoFeatureExtractor
