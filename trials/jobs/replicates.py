@@ -64,10 +64,9 @@ class Replicates:
     def _both(self) -> Statistics:
         """The champion's examples, and behind them the challenger's, on one scale where the metric knows none."""
         spec = self.assignment.spec
-        sides = self.champion.statistics, self.challenger.statistics
-        if spec.semantics >= EXCHANGED_ON_ONE_SCALE:
-            sides = tuple(side.on_one_scale(spec.objective.metric) for side in (self.champion, self.challenger))
-        champion, challenger = sides
+        if spec.semantics < EXCHANGED_ON_ONE_SCALE:
+            return self.champion.statistics.joined(self.challenger.statistics)
+        champion, challenger = (side.on_one_scale(spec.objective.metric) for side in (self.champion, self.challenger))
         return champion.joined(challenger)
 
     @cached_property
