@@ -80,6 +80,7 @@ bench-trainer: $(DEV) ## the same trials through the Trainer's own search and th
 	$(BIN)/python benchmarks/vs_trainer.py --quick --json
 
 bench-promotion: $(DEV) ## how often a schedule replaces its champion, simulated
+	$(BIN)/python benchmarks/promotion_sizes.py --json
 	$(BIN)/python benchmarks/promotion.py --json
 
 clean: ## remove the environments and the caches; studies stay

@@ -1,94 +1,156 @@
 """Measure how often a schedule promotes an equal challenger (A/A) and a better challenger (power).
 
-    python benchmarks/promotion.py [--runs N] [--json]
+    python benchmarks/promotion.py [--runs N] [--examples N] [--only METRIC ...] [--json]
 
-Each run draws a fresh test split, on which champion and challenger are right or wrong, and decides by the same code as
-the service (`studies/promotion.py`). They agree on most examples, as two models trained on the same data do; a tenth of
-them only one of the two models has right. A/A: both have the same true accuracy, so every promotion is a false one.
-Power: the challenger's true accuracy is higher by a gain.
+Each run draws a fresh test split from a population on which it is known how good champion and challenger are
+(rivals.py), scores both and draws replicates by a worker's own code (`trials/jobs/compare.py`), and decides by the
+service's (`studies/promotion.py`). A/A: both are equally good, so every promotion is a false one; once the challenger
+is of the champion's kind, and once of another. Power: the challenger is better.
 
-The last line of --json: {"false_promotions": {...}, "power": {...}}, shares of the runs.
+To be fast, a randomization test has 99 replicates in place of 1,000, and ends as soon as enough of them are as good as
+the measured difference to keep the champion. A test of equal models promotes as often with 99 as with 1,000; of better
+ones somewhat more seldom. `--whole` does all that a worker does.
+
+The last line of --json: {"METRIC": {"alike": [share, low, high], "other": ..., "better": ..., "both": ...}}, shares of
+the runs with Wilson's interval of 95%.
 """
 
 import argparse
 import json
 import math
+from typing import Any, cast
+from zlib import crc32
 
-import numpy
+import torch
+from rivals import NOTHING, RIVALRIES, Rivalry
 
-from luthier.studies.promotion import Promote, judge
-from luthier.studies.results import Comparison
-from luthier.studies.strategy import Objective
+from luthier.studies.promotion import ROUNDING, Promote, judge, randomization
+from luthier.studies.protocol import Assignment
+from luthier.studies.semantics import NEWEST_SEMANTICS
+from luthier.studies.wire import FileRef
+from luthier.trials.jobs.compare import paired
+from luthier.trials.jobs.predictions import Predictions
+from luthier.trials.jobs.replicates import Replicates
+from luthier.trials.session import Session
+from luthier.trials.tasks.registry import task_code
+from luthier.trials.tasks.statistics import Statistics
 
-SIZES = (200, 1_000, 5_000)  # examples of the test split
-GAINS = (0.01, 0.02, 0.05)  # by which the challenger's true accuracy is higher
-ACCURACY = 0.85  # the champion's true one
-APART = 0.10  # share of examples that only one of the two has right
-REPLICATES = 1_000  # of a randomization test
 CONFIDENCE = 0.95
+FEW = 99  # replicates
+GAIN = 0.25  # the share by which a better challenger's errors are smaller
+CHALLENGERS = ("alike", "other", "better", "both")
+Share = tuple[float, float, float]  # with its interval
+NO_FILE = FileRef(name="none", sha256="0" * 64, bytes=0)
 
 
-def draw_answers(draw: numpy.random.Generator, size: int, gain: float) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """Return which examples of a fresh test split champion and challenger have right: (size,) booleans each."""
-    only_new = (APART + gain) / 2
-    only_old = (APART - gain) / 2
-    kind = draw.choice(3, size, p=[only_new, only_old, 1 - APART])
-    both = draw.random(size) < (ACCURACY - only_old) / (1 - APART)
-    return (kind == 1) | ((kind == 2) & both), (kind == 0) | ((kind == 2) & both)
+class Busy:
+    """A session that nobody ends."""
+
+    def poll(self) -> None:
+        """Return."""
 
 
-def compare(
-    draw: numpy.random.Generator, champion: numpy.ndarray, challenger: numpy.ndarray, replicate: bool
-) -> Comparison:
-    """Return a worker's comparison; with `replicate` the comparison for a metric that is no mean."""
-    size = len(champion)
-    replicates = {}
-    if replicate:  # only examples that the two answer differently move the difference
-        gains = challenger.astype(int) - champion.astype(int)
-        counts = draw.multinomial(size, [numpy.mean(gains == value) for value in (-1, 0, 1)], REPLICATES)
-        heads = draw.binomial(int(abs(gains).sum()), 0.5, REPLICATES)
-        replicates["resampled"] = ((counts[:, 2] - counts[:, 0]) / size).tolist()
-        replicates["exchanged"] = ((2 * heads - abs(gains).sum()) / size).tolist()
-    counts_of_all = {"examples": size, "excluded": 0, "labelled_units": size, "independent": not replicate}
-    sides = {"champion": champion, "challenger": challenger}
-    return Comparison.model_validate(
-        counts_of_all
-        | {name: {"accuracy": float(side.mean())} for name, side in sides.items()}
-        | {"gained": int((challenger & ~champion).sum()), "lost": int((champion & ~challenger).sum())}
-        | {"predictions": {"name": "none", "sha256": "0" * 64, "bytes": 0}}
-        | replicates
+def assignment(rivalry: Rivalry, semantics: int) -> Assignment:
+    """Return the comparison's assignment."""
+    spec: dict[str, Any] = {
+        "name": "rivals",
+        "task": rivalry.task,
+        "model": "none",
+        "dataset": {"source": "none"},
+        "objective": {"metric": rivalry.metric},
+        "space": {"learning_rate": 1e-4},
+        "semantics": semantics,
+    }
+    work = {"id": 1, "kind": "compare", "token": "t", "attempt": 1, "lease_seconds": 60, "study": "rivals"}
+    return Assignment.model_validate({**work, "spec": spec, "store": "none", "store_mark": ""})
+
+
+def promoted(
+    rivalry: Rivalry, work: Assignment, rivals: tuple[Statistics, Statistics], examples: int, whole: bool
+) -> bool:
+    """Return whether a fresh test split, drawn by the assignment's seed, gets the challenger promoted."""
+    draw = torch.Generator().manual_seed(work.seed + 1_000_000)
+    groups = examples // rivalry.related
+    first = torch.randint(len(rivals[0]) // rivalry.related, (groups,), generator=draw) * rivalry.related
+    rows = (first[:, None] + torch.arange(rivalry.related)).flatten()
+    related = [str(i // rivalry.related) for i in range(len(rows))] if rivalry.related > 1 else None
+    models = [Predictions(task_code(rivalry.task), rivalry.targets, NOTHING, side.take(rows)) for side in rivals]
+    session, objective = cast(Session, Busy()), work.spec.objective
+    binary = work.spec.task_info.is_binary(objective.metric)
+    if whole or (binary and related is None):
+        comparison = paired(work, session, models, related, excluded=0, predictions=NO_FILE)
+        return judge(comparison, objective, Promote(confidence=CONFIDENCE), binary).promoted
+    return _beats(Replicates(work, session, *models, related), rivalry.metric)
+
+
+def _beats(replicates: Replicates, metric: str) -> bool:
+    """Return whether the randomization test promotes the challenger, with no more replicates than that takes."""
+    champion, challenger = (
+        side.score(metric, side.statistics) for side in (replicates.champion, replicates.challenger)
     )
+    if champion is None or challenger is None:
+        return False
+    difference = (challenger - champion) * (1 if replicates.assignment.spec.maximize else -1)
+    if difference <= ROUNDING:
+        return False
+    draw = torch.Generator().manual_seed(replicates.assignment.seed)
+    exchanged: list[float] = []
+    as_good = 0
+    while len(exchanged) < FEW:
+        drawn = replicates.exchange(draw)
+        exchanged += drawn
+        as_good += sum(value >= difference - ROUNDING for value in drawn)
+        if (as_good + 1) / (FEW + 1) > 1 - CONFIDENCE + ROUNDING:
+            return False
+    return randomization(difference, exchanged, exchanged, CONFIDENCE).p_value <= 1 - CONFIDENCE + ROUNDING
 
 
-def promoted_share(runs: int, size: int, gain: float, replicate: bool, seed: int) -> float:
-    """Return the share of runs whose challenger was promoted."""
-    draw = numpy.random.default_rng(seed)
-    promote = Promote(confidence=CONFIDENCE)
-    won = 0
-    for _ in range(runs):
-        champion, challenger = draw_answers(draw, size, gain)
-        won += judge(compare(draw, champion, challenger, replicate), Objective(), promote, binary=True).promoted
-    return won / runs
+def wilson(won: int, runs: int) -> Share:
+    """Return a share and Wilson's interval of 95% for it."""
+    z, share = 1.959964, won / runs
+    middle = (share + z * z / (2 * runs)) / (1 + z * z / runs)
+    half = z / (1 + z * z / runs) * math.sqrt(share * (1 - share) / runs + z * z / (4 * runs * runs))
+    return share, middle - half, middle + half
+
+
+def measured(name: str, options: argparse.Namespace) -> tuple[dict[str, Share], dict[str, float]]:
+    """Return by challenger the share of runs that promote it, and the challenger's score on the population."""
+    rivalry = RIVALRIES[name]
+    work = assignment(rivalry, options.semantics)
+    shares, scores = {}, {}
+    for challenger in CHALLENGERS:
+        rivals = rivalry.rivals(challenger, GAIN)
+        runs = options.runs // 5 if challenger in ("better", "both") else options.runs
+        seeds = [crc32(f"{name} {run}".encode()) for run in range(runs)]
+        works = (work.model_copy(update={"seed": seed}) for seed in seeds)
+        won = sum(promoted(rivalry, one, rivals, options.examples, options.whole) for one in works)
+        shares[challenger], scores[challenger] = wilson(won, runs), rivalry.score(rivals[1])
+    return shares, scores
 
 
 def main() -> None:
-    """Print a table of shares, and with --json the same as JSON."""
+    """Print a row for each metric, and with --json the same as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=2_000, help="simulated runs of each kind")
+    parser.add_argument("--runs", type=int, default=2_000, help="simulated runs of each kind; a fifth for power")
+    parser.add_argument("--examples", type=int, default=100, help="of a test split")
+    parser.add_argument("--whole", action="store_true", help="1,000 replicates and an interval each time; slow")
+    parser.add_argument("--only", nargs="+", default=list(RIVALRIES), choices=RIVALRIES, metavar="METRIC")
+    parser.add_argument("--semantics", type=int, default=NEWEST_SEMANTICS, help="of the study's spec")
     parser.add_argument("--json", action="store_true", help="the last line is the result as JSON")
     options = parser.parse_args()
-    result: dict[str, dict[str, float]] = {"false_promotions": {}, "power": {}}
-    error = math.sqrt((1 - CONFIDENCE) * CONFIDENCE / options.runs)
-    print(f"{options.runs} runs each; confidence {CONFIDENCE}; champion's accuracy {ACCURACY}, {APART:.0%} apart")
-    print(f"at most {1 - CONFIDENCE:.0%} false promotions; standard error {error:.2%}\n")
-    print("test      gain      mcnemar   randomization")
-    for gain in (0.0, *GAINS):
-        for size in SIZES:
-            shares = [promoted_share(options.runs, size, gain, replicate, seed=size) for replicate in (False, True)]
-            kind = "power" if gain else "false_promotions"
-            for name, share in zip(("mcnemar", "randomization"), shares, strict=True):
-                result[kind][f"{name}, {size} examples" + (f", +{gain:g}" if gain else "")] = share
-            print(f"{size:5}     {gain:+.2f}     {shares[0]:7.1%}   {shares[1]:7.1%}")
+    torch.set_num_threads(1)
+    result: dict[str, dict[str, Share]] = {}
+    print(
+        f"{options.runs} runs each (power: {options.runs // 5}), {options.examples} test examples, {CONFIDENCE:.0%}\n"
+    )
+    print("| metric | kind | equal, alike | equal, other kind | better | by | better, other kind |")
+    print("|---|---|---|---|---|---|---|")
+    for name in options.only:
+        shares, scores = measured(name, options)
+        cells = [f"{share:.1%} ({low:.1%} to {high:.1%})" for share, low, high in shares.values()]
+        cells.insert(3, f"{scores['alike']:.3g} to {scores['better']:.3g}")
+        print("|", " | ".join([name, RIVALRIES[name].kind, *cells]), "|", flush=True)
+        result[name] = shares
     if options.json:
         print(json.dumps(result))
 

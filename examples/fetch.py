@@ -14,9 +14,9 @@ from pathlib import Path
 
 from fetch_descriptions import package_questions, package_tags
 from fetch_icons import icons
-from fetch_media import cifar10, drums, mobilenet_v2, whisper_encoder
+from fetch_media import blurred, cifar10, drums, mobilenet_v2, whisper_encoder
 from fetch_speech import speech
-from fetch_texts import catalogues, prompts, sts_scores, tatoeba, wikitext
+from fetch_texts import catalogues, prompts, pronunciations, sts_scores, tatoeba, wikitext
 from packages import ROOT, python_package, write_csv
 
 DATA, MODELS = ROOT / "data", ROOT / "models"
@@ -70,8 +70,10 @@ def sts() -> Path:
 
 MODEL_FUNCTIONS = (minilm, mobilenet_v2, whisper_encoder)
 TEXT_FUNCTIONS = (rotten_tomatoes, trec, sts, sts_scores, package_tags, package_questions, tatoeba, catalogues)
+WRITTEN_FUNCTIONS = (pronunciations, wikitext, prompts)
 KNOWN: dict[str, Callable[[], Path]] = {
-    f.__name__: f for f in (*MODEL_FUNCTIONS, *TEXT_FUNCTIONS, wikitext, prompts, cifar10, icons, drums, speech)
+    f.__name__: f
+    for f in (*MODEL_FUNCTIONS, *TEXT_FUNCTIONS, *WRITTEN_FUNCTIONS, cifar10, blurred, icons, drums, speech)
 }
 
 

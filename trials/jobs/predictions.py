@@ -56,6 +56,10 @@ class Predictions:
         """Return one metric over other statistics."""
         return self.task.score(metric, statistics, self.targets)
 
+    def on_one_scale(self, metric: str) -> Statistics:
+        """Return the statistics without the model's own scale, where a metric does not depend on it."""
+        return self.task.on_one_scale(metric, self.statistics)
+
 
 def predict(
     packed: PackedModel, examples: Split, targets: Targets, spec: StudySpec, session: Session, micro_batch: MicroBatch

@@ -6,10 +6,12 @@ assignment's seed, in an order that never changes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
 from luthier.studies.protocol import Assignment
+from luthier.studies.semantics import EXCHANGED_ON_ONE_SCALE
 from luthier.trials.jobs.predictions import Predictions
 from luthier.trials.session import Session
 from luthier.trials.tasks.statistics import Statistics
@@ -49,51 +51,60 @@ class Replicates:
             Ended: The assignment is to end now.
         """
         generator = torch.Generator().manual_seed(self.assignment.seed)
-        clusters = self._clusters()
-        both = self.champion.statistics.joined(self.challenger.statistics)
         exchanged: list[float] = []
         resampled: list[float] = []
         for number in range(REPLICATES):
             if number % POLL_REPLICATES == 0:
                 self.session.poll()
-            exchanged += self._exchange(both, clusters, generator)
-            resampled += self._resample(both, clusters, generator)
+            exchanged += self.exchange(generator)
+            resampled += self.resample(generator)
         return exchanged, resampled
 
-    def _clusters(self) -> list[list[int]]:
-        """Return lists of the examples' numbers; examples that belong together are in one list."""
+    @cached_property
+    def _both(self) -> Statistics:
+        """The champion's examples, and behind them the challenger's, on one scale where the metric knows none."""
+        spec = self.assignment.spec
+        if spec.semantics < EXCHANGED_ON_ONE_SCALE:
+            return self.champion.statistics.joined(self.challenger.statistics)
+        champion, challenger = (side.on_one_scale(spec.objective.metric) for side in (self.champion, self.challenger))
+        return champion.joined(challenger)
+
+    @cached_property
+    def _clusters(self) -> list[torch.Tensor]:
+        """The examples' numbers, those that belong together in one tensor."""
         members: dict[str, list[int]] = {}
         for example in range(len(self.champion.statistics)):
             group = str(example) if self.groups is None else self.groups[example]
             members.setdefault(group, []).append(example)
-        return list(members.values())
+        return [torch.tensor(examples) for examples in members.values()]
 
-    def _exchange(self, both: Statistics, clusters: list[list[int]], generator: torch.Generator) -> list[float]:
-        """Return the difference with the two models' predictions exchanged in half of the clusters.
+    @cached_property
+    def _cluster_of(self) -> torch.Tensor:
+        """The number of each example's cluster, (examples,)."""
+        numbers = torch.empty(len(self.champion.statistics), dtype=torch.long)
+        for number, examples in enumerate(self._clusters):
+            numbers[examples] = number
+        return numbers
 
-        `both` holds the champion's examples, and behind them the challenger's.
-        """
-        coins = torch.randint(2, (len(clusters),), generator=generator).tolist()
+    def exchange(self, generator: torch.Generator) -> list[float]:
+        """Return the difference with the two models' predictions exchanged in half of the clusters, where defined."""
+        coins = torch.randint(2, (len(self._clusters),), generator=generator)
         count = len(self.champion.statistics)
-        swapped = torch.tensor(
-            [example for cluster, coin in zip(clusters, coins, strict=True) if coin for example in cluster],
-            dtype=torch.long,
-        )
-        first = torch.arange(count)
-        first[swapped] += count
-        return self._difference(both, first, (first + count) % (2 * count))
+        first = torch.arange(count) + count * coins[self._cluster_of]
+        return self._difference(first, (first + count) % (2 * count))
 
-    def _resample(self, both: Statistics, clusters: list[list[int]], generator: torch.Generator) -> list[float]:
-        """Return the difference on as many clusters, drawn with replacement."""
-        drawn = torch.randint(len(clusters), (len(clusters),), generator=generator).tolist()
-        examples = torch.tensor([example for cluster in drawn for example in clusters[cluster]])
-        return self._difference(both, examples, examples + len(self.champion.statistics))
+    def resample(self, generator: torch.Generator) -> list[float]:
+        """Return the difference on as many clusters, drawn with replacement, where it is defined."""
+        clusters = self._clusters
+        drawn = torch.randint(len(clusters), (len(clusters),), generator=generator)
+        examples = drawn if self.groups is None else torch.cat([clusters[number] for number in drawn.tolist()])
+        return self._difference(examples, examples + len(self.champion.statistics))
 
-    def _difference(self, both: Statistics, champion: torch.Tensor, challenger: torch.Tensor) -> list[float]:
-        """Return the difference of the objective between two samples of `both`; nothing where it is undefined."""
+    def _difference(self, champion: torch.Tensor, challenger: torch.Tensor) -> list[float]:
+        """Return the difference of the objective between two samples of `_both`; nothing where it is undefined."""
         spec = self.assignment.spec
-        before = self.champion.score(spec.objective.metric, both.take(champion))
-        after = self.challenger.score(spec.objective.metric, both.take(challenger))
+        before = self.champion.score(spec.objective.metric, self._both.take(champion))
+        after = self.challenger.score(spec.objective.metric, self._both.take(challenger))
         if before is None or after is None:
             return []
         return [(after - before) * (1 if spec.maximize else -1)]

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from luthier.studies.wire import Metrics
 from luthier.trials.data.tags import entities
+from luthier.trials.tasks.number_metrics import ranks
 
 LABEL, PREDICTED, LOG_LIKELIHOOD = "label", "predicted", "log_likelihood"
 """Names of the statistics: the true class id, the most likely one, and the true one's log probability."""
@@ -91,7 +92,18 @@ def ranking(logits: torch.Tensor) -> torch.Tensor:
     return logits[:, 1].double() - logits[:, 0].double()
 
 
-def auc(scores: torch.Tensor, labels: torch.Tensor) -> float | None:
+def class_ranks(scores: torch.Tensor) -> torch.Tensor:
+    """Return the examples' ranks by each class's probability, in the shape of the scores.
+
+    Args:
+        scores: Those of `ranking`, finite.
+    """
+    if scores.ndim == 1:
+        return ranks(scores)
+    return torch.stack([*map(ranks, scores.double().softmax(1).T)], 1)
+
+
+def auc(scores: torch.Tensor, labels: torch.Tensor, ranked: bool = False) -> float | None:
     """Compute the area under the ROC curve of class 1's probability; of more classes the mean over one-versus-rest.
 
     The area is computed from ranks (Hanley and McNeil 1982), with ties counted half. A class that no example or every
@@ -100,13 +112,14 @@ def auc(scores: torch.Tensor, labels: torch.Tensor) -> float | None:
     Args:
         scores: Those of `ranking`.
         labels: (examples,) class ids.
+        ranked: The scores are those of `class_ranks`.
 
     Returns:
         The area, or None where no class has a curve or a score is not finite.
     """
     if not torch.isfinite(scores).all():
         return None
-    columns = [(1, scores)] if scores.ndim == 1 else enumerate(scores.double().softmax(1).unbind(1))
+    columns = [(1, scores)] if scores.ndim == 1 else enumerate((scores if ranked else scores.double().softmax(1)).unbind(1))
     areas = []
     for label, score in columns:
         mine = labels == label

@@ -24,6 +24,7 @@ from luthier.trials.tasks.classification import LEAST_COUNT, by_label
 from luthier.trials.tasks.label_set_loss import LABELS, LabelSetLoss, indicators
 from luthier.trials.tasks.label_set_metrics import best_cut, macro_f1, mean_average_precision, micro_f1
 from luthier.trials.tasks.mixing import OTHER, SHARE, both
+from luthier.trials.tasks.number_metrics import ranks
 from luthier.trials.tasks.scoring import Batch, Constant, Reference, Tensors
 from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.tasks.usage import Reading
@@ -104,6 +105,13 @@ class Multilabel(RowTask[LabelSetTargets]):
     def score(self, metric: str, statistics: Statistics, targets: LabelSetTargets) -> float | None:
         """Compute one metric: the average precision of many labels takes longer than all the others."""
         return _MEASURES[metric](statistics, targets)
+
+    def on_one_scale(self, metric: str, statistics: Statistics) -> Statistics:
+        """Return the rows' ranks by each label's logit, for the mean average precision."""
+        margins = statistics.units[MARGINS]
+        if metric != "map" or not bool(torch.isfinite(margins).all()):
+            return statistics
+        return replace(statistics, units={**statistics.units, MARGINS: torch.stack([*map(ranks, margins.T)], 1)})
 
     def settles(self, params: Params) -> bool:
         """Return whether the threshold is searched on the validation split."""

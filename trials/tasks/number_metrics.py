@@ -40,6 +40,12 @@ def _centred(numbers: torch.Tensor) -> torch.Tensor | None:
     return unit
 
 
+def standardised(numbers: torch.Tensor) -> torch.Tensor:
+    """Return numbers without their mean, of the length 1; as they are where all are the same."""
+    unit = _centred(numbers)
+    return numbers if unit is None else unit
+
+
 def spearman(said: torch.Tensor, true: torch.Tensor) -> float | None:
     """Compute Spearman's correlation, that of the ranks; equal numbers share the middle of theirs.
 

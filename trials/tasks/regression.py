@@ -5,6 +5,7 @@ learning rate suits all. It is handed out with that scale in its last layer, so 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -18,7 +19,7 @@ from luthier.trials.data.splits import Split
 from luthier.trials.model.last_layer import fold_scale
 from luthier.trials.model.pretrained import Head, Pretrained
 from luthier.trials.tasks.base import Loss, RowTask
-from luthier.trials.tasks.number_metrics import mean_error, pearson, r2, spearman
+from luthier.trials.tasks.number_metrics import mean_error, pearson, r2, ranks, spearman, standardised
 from luthier.trials.tasks.scoring import Batch, Constant, Reference, Tensors
 from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.tasks.usage import Reading
@@ -104,6 +105,14 @@ class Regression(RowTask[Numbers]):
         if metric == "loss":
             return mean_error(statistics.units[SAID], (true - targets.mean) / targets.deviation, 2)
         return _MEASURES[metric](_in_units(statistics, targets), true)
+
+    def on_one_scale(self, metric: str, statistics: Statistics) -> Statistics:
+        """Return what the model said standardised for Pearson's correlation, and as ranks for Spearman's."""
+        said = statistics.units[SAID]
+        scaled = {"pearson": standardised, "spearman": ranks}.get(metric)
+        if scaled is None or not bool(torch.isfinite(said).all()):
+            return statistics
+        return replace(statistics, units={**statistics.units, SAID: scaled(said)})
 
     def constant(self, training: Sequence[Any], targets: Numbers) -> Constant:
         """Return the mean of the training rows, from which no other number differs less."""

@@ -8,29 +8,14 @@ Speech of six voices comes from examples/fetch.py.
 from pathlib import Path
 
 import pytest
-import torch
-import transformers as hf
 
 from tests.support.learned import fetch, learned
-from tests.support.tiny_speech import QUIET
+from tests.support.untrained import hearing
 
 pytestmark = [pytest.mark.learning, pytest.mark.timeout(1_200)]
 
-RATE = 8_000
 NOTHING = 1.0  # the word error rate of a model that writes nothing, which is how all of them begin
 MARGIN = 0.15
-
-
-def untrained(folder: Path) -> Path:
-    """Save a small HuBERT with frames of 20 ms at 8 kHz, with random weights, and its feature extractor."""
-    shape = {"hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 128, "num_hidden_layers": 1}
-    frames = {"conv_dim": [32, 48, 64], "conv_kernel": [20, 8, 8], "conv_stride": [10, 4, 4]}
-    places = {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4, "num_feat_extract_layers": 3}
-    norms = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
-    torch.manual_seed(0)
-    hf.HubertModel(hf.HubertConfig(**shape | frames | places | norms | QUIET)).save_pretrained(folder)
-    hf.Wav2Vec2FeatureExtractor(return_attention_mask=True, sampling_rate=RATE).save_pretrained(folder)
-    return folder
 
 
 def test_synthesised_speech_is_learned(tmp_path: Path) -> None:
@@ -41,7 +26,7 @@ def test_synthesised_speech_is_learned(tmp_path: Path) -> None:
     fetch("speech")
     spec = {
         "task": "automatic-speech-recognition",
-        "model": str(untrained(tmp_path / "model")),
+        "model": str(hearing(tmp_path / "model")),
         "dataset": {"source": "data/speech/speech.csv", "validation": 0.1, "test": 0.1, "limit": 900},
         "space": {
             "learning_rate": 5e-3,

@@ -1,8 +1,9 @@
-"""Small models with random weights learn to write: an encyclopedia's paragraphs, and translations of short sentences.
+"""Small models with random weights learn to write: paragraphs, translations of short sentences, and sounds of words.
 
     make test-learning
 
-WikiText and Tatoeba come from examples/fetch.py, models and tokenizers from tests/support/untrained.py.
+WikiText, Tatoeba and pronunciations come from examples/fetch.py, models and tokenizers from
+tests/support/untrained.py.
 """
 
 import json
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sacrebleu
 
 from tests.support.learned import fetch, learned
 from tests.support.paths import ROOT
@@ -86,3 +88,33 @@ def test_sentences_are_translated(tmp_path: Path) -> None:
     unigram = unigram_loss(*(tokenizer(texts)["input_ids"] for texts in wanted), words=len(tokenizer))
     print(f"unigram: {unigram}")
     assert best["test"]["loss"] <= unigram - 1.5
+
+
+def test_words_are_pronounced(tmp_path: Path) -> None:
+    """A BART writes the sounds of words that it has not seen, far better than two answers that need no model.
+
+    Measured a chrF of 70.9 after 12 epochs on 8,400 words in 170 s of CPU, and 53% of the words right to their last
+    sound; the best word for all has a chrF of 13.1, each word's own letters in capitals 18.9.
+    """
+    every = rows("pronunciations")[:9_000]
+    test, validation, training = every[:300], every[300:600], every[600:]
+    translating(tmp_path / "model", (text for row in training for text in row.values()), words=400)
+    spec = {
+        "task": "text2text-generation",
+        "model": str(tmp_path / "model"),
+        "dataset": {"source": splits(tmp_path, train=training, validation=validation, test=test)},
+        "space": {"learning_rate": 1e-3, "batch_size": 32, "epochs": 12, "max_length": 32},
+        "generation": {"max_new_tokens": 24, "num_beams": 1},
+    }
+    best = learned("pronunciations", spec, tmp_path)["best"]["test"]
+    right = [row["target"] for row in test]
+    constant = max(chrf([row["target"]] * len(test), right) for row in training[:300])
+    copied = chrf([row["source"].upper() for row in test], right)
+    print(f"chrF of the best constant {constant:.1f}, of the letters {copied:.1f}")
+    assert best["chrf"] >= max(constant, copied) + 35
+    assert best["exact_match"] >= 0.3
+
+
+def chrf(said: Sequence[str], right: Sequence[str]) -> float:
+    """Return chrF, 0 to 100, by sacrebleu."""
+    return float(sacrebleu.corpus_chrf(said, [right]).score)
