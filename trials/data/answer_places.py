@@ -100,7 +100,7 @@ def _counted_in_words(context: str, text: str, start: int) -> Place | None:
 
 
 def _composed(context: str, text: str, start: int | None) -> Place | None:
-    """Return where a text stands in another Unicode form (an accent with its letter, or behind it), if it is certain."""
+    """Return where a text stands in another Unicode form (an accent with its letter, or behind), if certain."""
     if context.isascii() or len(text) > _LONGEST_PATTERN:
         return None
     text = unicodedata.normalize("NFC", text)
