@@ -138,6 +138,10 @@ class StudySpec(Document):
     @field_validator("space", mode="before")
     @classmethod
     def _space(cls, value: Any, info: ValidationInfo) -> Any:
+        elsewhere = cls.model_fields.keys() & value.keys() - Space.vocabulary.keys() if isinstance(value, dict) else ()
+        if elsewhere:
+            problem = "is a key of the spec and no hyperparameter: write it beside space, not in it"
+            raise refuse("space", *(((name,), problem) for name in sorted(elsewhere)))
         models = info.data.get("model")
         return ModelsSpace.over(models, value) if isinstance(models, tuple) else value
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from luthier.studies.hyperparameters import HYPERPARAMETERS
+
 _MAPPING = "must be a mapping of keys to values"
 _WORDS = {  # pydantic's type of an error -> what would be right, where its own message speaks of Python
     "extra_forbidden": "unknown key",
@@ -90,6 +92,8 @@ def _message(error: Mapping[str, Any]) -> str:
     if kind == "missing" and error["loc"] == ("body",):
         return 'the body is missing; send an object, as {"key": "value"}'
     text = _WORDS.get(kind, text)
+    if kind == "extra_forbidden" and error["loc"][-1] in HYPERPARAMETERS:
+        text += "; hyperparameters stand in space"
     if text.startswith("Input should be "):
         text = f"must be {text.removeprefix('Input should be ')}"
     is_null = "input" in error and error["input"] is None and kind.endswith(("_type", "_error", "enum"))

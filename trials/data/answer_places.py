@@ -1,17 +1,20 @@
 """The place of an answer in its context: checked, and mended where it is certain.
 
 `data.answer_targets` asks for each answer. A place is certain where the text stands at it, where it does so once the
-place is counted as another program counts (bytes, UTF-16, other line ends, one too few or too many), or where the text
-occurs once.
+place is counted as another program counts (bytes, UTF-16, other line ends, composed letters, one too few or too many,
+words), or where the text occurs once, if need be with other blanks, capitals or accents of another Unicode form.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 SHIFTS = (1, 2)
 """How many characters a place may be off. (The first SQuAD baselines looked as far before a place.)"""
 _LONGEST_PATTERN = 10_000  # characters of an answer that is also looked for with other blanks and capitals
+ELSEWHERE = "it stands elsewhere, once"
+WORDS = "its place counts words"
 
 
 @dataclass(frozen=True)
@@ -49,17 +52,20 @@ def place_of(context: str, text: str, start: int | None) -> Place:
         text, start = text.strip(), start + before
         if context.startswith(text, start):
             return Place(start, start + len(text))
-        mended = _recounted(context, text, start)
+        mended = _recounted(context, text, start) or _counted_in_words(context, text, start - before)
         if mended is not None:
             return mended
     text = text.strip()
     found = _occurrences(context, text)
     if len(found) == 1:
-        return Place(*found[0], "" if start is None else "it stands elsewhere, once")
+        return Place(*found[0], "" if start is None else ELSEWHERE)
     if not found:
         similar = _similar(context, text)
         if len(similar) == 1:
             return Place(*similar[0], "it is written with other blanks or capitals")
+        composed = _composed(context, text, start)
+        if composed is not None:
+            return composed
         raise NoPlace(
             "does not occur in its context; copy it from there, empty the answers if it holds none, or remove the row"
         )
@@ -82,6 +88,40 @@ def _recounted(context: str, text: str, start: int) -> Place | None:
     if len(right) == 1:
         return Place(right[0], right[0] + len(text), "its place is off by one or two characters")
     return None
+
+
+def _counted_in_words(context: str, text: str, start: int) -> Place | None:
+    """Return the place where a text stands behind so many words, which are parted by blanks; None where it does not."""
+    parts = context.split(maxsplit=start)
+    if len(parts) <= start:
+        return None
+    place = len(context.rstrip()) - len(parts[start].rstrip())
+    return Place(place, place + len(text), WORDS) if parts[start].startswith(text) else None
+
+
+def _composed(context: str, text: str, start: int | None) -> Place | None:
+    """Return where a text stands in another Unicode form (an accent with its letter, or behind), if certain."""
+    if context.isascii() or len(text) > _LONGEST_PATTERN:
+        return None
+    text = unicodedata.normalize("NFC", text)
+    letters = [found.span() for found in re.finditer(r".[\u0300-\u036f]*", context, re.DOTALL)]
+    parts = [unicodedata.normalize("NFC", context[first:last]) for first, last in letters]
+    at: dict[int, int] = {}  # place in the composed context -> the letter that begins or ends there
+    length = 0
+    for number, part in enumerate(parts):
+        at[length] = number
+        length += len(part)
+    at[length] = len(parts)
+    told = "it is written in another form of Unicode"
+    found = _occurrences("".join(parts), text)
+    found = [place for place in found if place[0] in at and place[1] in at]
+    if len(found) > 1 and start is not None:
+        near = [place for place in found if start in (place[0], letters[at[place[0]]][0])]
+        found = near if len(near) == 1 else found
+    if len(found) != 1:
+        return None
+    first, last = (at[place] for place in found[0])
+    return Place(letters[first][0], letters[last - 1][1], told)
 
 
 def _other_counts(context: str, start: int) -> Iterator[tuple[int | None, str]]:

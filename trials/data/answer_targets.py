@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 
 from luthier.studies.findings import EXAMPLES, Finding, note, warning
 from luthier.studies.strategy import Answering
-from luthier.trials.data.answer_places import NoPlace, place_of
+from luthier.trials.data.answer_places import ELSEWHERE, WORDS, NoPlace, place_of
 from luthier.trials.data.answers import read_answers
 from luthier.trials.data.tabular import Table
 from luthier.trials.data.targets import Targets
@@ -98,6 +98,7 @@ class _Reader:
         self._mended: dict[str, list[str]] = {}
         self._counts = Counter[str]()
         self._searched = 0
+        self._placed_answers = 0
 
     def read(self, contexts: Sequence[str]) -> list[list[list[Any]]]:
         """Return each row's answers as [start, text]. Raises BadData."""
@@ -114,6 +115,7 @@ class _Reader:
             said = f"{self._table.where(row)}: the answer {text[:_CHARACTERS]!r} {fault}."
             raise BadData(f"{self._table.name}, {said}", *self._table.path) from None
         self._searched += start is None
+        self._placed_answers += start is not None
         if place.mended:
             self._counts[place.mended] += 1
             examples = self._mended.setdefault(place.mended, [])
@@ -128,6 +130,11 @@ class _Reader:
             text = f"{self._table.name}: {self._counts[kind]:,} answers did not stand at their place and were put "
             text += f"right: {kind}."
             cure = "Look at a few of them; correct answer_start in the data where the new place is wrong."
+            if kind in (ELSEWHERE, WORDS) and 2 * self._counts[kind] > self._placed_answers:
+                text += f" They are most of the {self._placed_answers:,} that have a place."
+                cure = "Write the characters before an answer as answer_start, not tokens or words; or leave it out."
+                yield warning("answers-moved", text, cure, self._counts[kind], examples)
+                continue
             yield note("answers-moved", text, self._counts[kind], examples, cure)
         if self._searched:
             text = f"{self._table.name}: {self._searched:,} answers have no place (answer_start); each was found in "

@@ -18,6 +18,9 @@ def text_fault(text: Any, thing: str = "row") -> str | None:
     nan = isinstance(text, float) and math.isnan(text)
     if text is None or nan or (isinstance(text, str) and not text.strip()):
         return f"is empty; fill it in or remove the {thing}"
+    if isinstance(text, dict) and text:  # the hub's translations: {"en": ..., "de": ...}
+        keys = ", ".join(map(str, list(text)[:5]))
+        return f"holds an object with {keys} where text is wanted; write each of these as a column of its own"
     if not isinstance(text, str):
         return f"holds {type(text).__name__} where text is wanted; write it as text"
     if "\0" in text:

@@ -82,8 +82,11 @@ def _message(number: int, message: Any) -> Message:
     if "role" not in message and {"from", "value"} <= set(message):
         raise ValueError(f'names the parts of message {number} "from" and "value"; call them "role" and "content"')
     role = message.get("role")
+    if role is None:
+        keys = ", ".join(map(str, list(message)[:5])) or "none"
+        raise ValueError(f"gives message {number} no role; its keys are {keys}: write role and content")
     if role not in _ROLES:
-        known = _OTHER_NAMES.get(str(role).lower(), _OTHER_NAMES.get(str(role)))
+        known = _OTHER_NAMES.get(str(role).strip().lower())
         cure = f"write {known!r}" if known else f"it is one of {', '.join(_ROLES)}"
         raise ValueError(f"gives message {number} the role {role!r}; {cure}")
     content = _content(number, message.get("content"))

@@ -13,7 +13,7 @@ from luthier.studies.findings import EXAMPLES, Finding, note, warning
 from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.data.group_splits import LabelSet
 from luthier.trials.data.label_findings import set_findings
-from luthier.trials.data.label_sets import label_sets, merge_sets
+from luthier.trials.data.label_sets import SEPARATORS, label_sets, merge_sets
 from luthier.trials.data.tabular import Table
 
 
@@ -71,7 +71,20 @@ class LabelSetTargets(ClassTargets):
     def findings(self, splits: Mapping[str, Sequence[Any]], declared: bool) -> Sequence[Finding]:
         """Return what is remarkable about the labels: rows without any, those of all rows, rare ones, near ones."""
         counts = {name: self.counts([rows]) for name, rows in splits.items()}
-        return [*self._sizes(splits), *self._everywhere(splits, counts), *set_findings(counts, declared)]
+        joined = [] if declared else self._joined()
+        return [*self._sizes(splits), *self._everywhere(splits, counts), *joined, *set_findings(counts, declared)]
+
+    def _joined(self) -> Iterable[Finding]:
+        """Yield a warning where labels look like several ones, parted by another mark than the spec's."""
+        known = set(self.names)
+        parts = {name: [part for mark in SEPARATORS[:-1] for part in name.split(mark)] for name in self.names}
+        found = [name for name in self.names if any(part != name and part.strip() in known for part in parts[name])]
+        if found:
+            more = f" and {len(found) - EXAMPLES} more" if len(found) > EXAMPLES else ""
+            text = f"{len(found):,} labels look like several ones, of which another is one: "
+            text += f"{', '.join(map(repr, found[:EXAMPLES]))}{more}. Each is learned as one label of its own."
+            cure = "Write one mark between the labels of all rows, and name it as dataset.label_separator."
+            yield warning("joined-labels", text, cure, len(found), found)
 
     def _sizes(self, splits: Mapping[str, Sequence[Any]]) -> Iterable[Finding]:
         sizes = [len(row) for rows in splits.values() for row in rows]

@@ -19,7 +19,8 @@ from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
 
 _LISTED = re.compile(r"\s*\[.*\]\s*", re.DOTALL)
-_SEPARATORS = ("|", ";", ",", "\t", "/")
+SEPARATORS = ("|", ";", ",", "\t", "/")
+"""Marks that part labels in a text; the last one also parts levels of a label."""
 
 
 def separated(table: Table, column: str, separator: str) -> Table:
@@ -126,7 +127,7 @@ def _fault(row: Any, names: Sequence[str] | None) -> str | None:
     if isinstance(row, str):
         if _LISTED.fullmatch(row):
             return f"holds a list written as text ({cut(row, 60)!r}); write lists as jsonl or parquet"
-        mark = next((mark for mark in _SEPARATORS if mark in row), "|")
+        mark = next((mark for mark in SEPARATORS if mark in row), "|")
         return (
             f"holds the text {cut(row, 60)!r} where a list of labels is wanted; write lists as jsonl or parquet, or "
             f"say what separates labels: dataset.label_separator, such as {mark!r}"

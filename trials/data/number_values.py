@@ -62,10 +62,12 @@ def _number(value: Any) -> float | str:
         return _finite(value)
     if isinstance(value, date | time):
         return f"holds the date or time {value}; write a number, such as the days since a date"
+    if isinstance(value, dict):
+        return "holds an object where a number is wanted; write the number that is to be learned as a column of its own"
     if isinstance(value, list):
         return f"holds a list of {len(value)} values; a row has one number: choose one, or give each a row"
     if not isinstance(value, str):
-        return f"holds {type(value).__name__} where a number is wanted"
+        return f"holds {type(value).__name__} where a number is wanted; write it as a number"
     text = value.strip().replace("\N{MINUS SIGN}", "-")
     return _finite(float(text)) if _NUMBER.fullmatch(text) else _misread(text)
 
@@ -100,6 +102,8 @@ def _misread(text: str) -> str:
         )
     if _SPACES.fullmatch(text):
         return f"holds {shown}; write nothing between thousands, and a point before decimals"
+    if not text.isascii() and any(letter.isdecimal() and not letter.isascii() for letter in text):
+        return f"holds {shown}, with digits of another script; write numbers in the digits 0 to 9"
     if text.startswith("(") and text.endswith(")"):
         return f"holds {shown}; write negative numbers with a minus"
     if _UNIT.fullmatch(text):

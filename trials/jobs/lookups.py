@@ -4,6 +4,8 @@ The inspection calls it before the first training step. On a GPU a look-up beyon
 so the tables' numbers are compared before each look-up.
 """
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import torch
@@ -15,7 +17,7 @@ from luthier.studies.text import one_line
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory
-from luthier.trials.model.tokens import unknown_texts
+from luthier.trials.model.tokens import special_texts, unknown_texts
 from luthier.trials.training.open_study import OpenStudy
 
 
@@ -48,6 +50,7 @@ def check_lookups(study: OpenStudy, max_length: int, generation: Generation) -> 
             encoded = study.encoded(split, max_length)
             if split == "train" and "input_ids" in encoded.columns:
                 findings = unknown_texts(pretrained.processor, encoded.columns["input_ids"], study.name)
+                findings += special_texts(pretrained.processor, _train_texts(study), study.name)
                 findings += study.task.encoding_findings(encoded, study.name, generation)
             longest = max(range(len(encoded)), key=lambda i: encoded.lengths[i])
             rows = [longest, min(range(len(encoded)), key=lambda i: encoded.lengths[i])]  # the second one is padded
@@ -56,6 +59,12 @@ def check_lookups(study: OpenStudy, max_length: int, generation: Generation) -> 
         for handle in handles:
             handle.remove()
     return findings
+
+
+def _train_texts(study: OpenStudy) -> Iterator[Any]:
+    """Yield each value of the training split's columns, and each target, which may be a text."""
+    train = study.data.splits["train"]
+    return chain(*train.columns.values(), train.targets)
 
 
 def _try(study: OpenStudy, encoded: Encoded, rows: list[int]) -> None:

@@ -69,6 +69,24 @@ def quieten() -> None:
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
+def check_kind(task: str, folder: Path, name: str) -> None:
+    """Check that a model's kind suits a task, before a file is missed that models of the right kind have.
+
+    Args:
+        task: A key of `luthier.studies.tasks.TASKS`.
+        folder: The model's folder, whose configuration is already checked.
+        name: The model's name, for messages.
+
+    Raises:
+        BadData: No auto class of the task knows models of this kind.
+    """
+    if is_timm(folder, name):
+        return
+    kind = str(read_json(folder / "config.json", name)["model_type"])
+    if _class_for(transformers.CONFIG_MAPPING[kind], task) is None:
+        raise _unsuitable(transformers.CONFIG_MAPPING[kind], kind, task, name)
+
+
 def check_tokenizer(folder: Path, name: str) -> None:
     """Raise BadData when the model's folder holds no tokenizer."""
     settings = folder / "tokenizer_config.json"
@@ -247,12 +265,9 @@ def _suitable(task: str, folder: Path, name: str) -> tuple[Any, Any]:
         BadData: The configuration is broken, or no class of its kind suits the task.
     """
     config = configuration(folder, name)
-    auto = _class_for(config, task)
+    auto = _class_for(type(config), task)
     if auto is None:
-        able = [other for other in TASKS if _class_for(config, other)]
-        cure = f"it can be used for {' and '.join(able)}; choose another model" if able else "choose another model"
-        text = f"{name} is a model of the type {config.model_type}, which cannot be used for {task}: {cure}."
-        raise BadData(text, "model")
+        raise _unsuitable(type(config), config.model_type, task, name)
     words = config.get_text_config()
     pad, size = getattr(words, "pad_token_id", None), getattr(words, "vocab_size", None)
     if isinstance(pad, int) and isinstance(size, int) and pad >= size > 0:
@@ -261,9 +276,16 @@ def _suitable(task: str, folder: Path, name: str) -> tuple[Any, Any]:
     return auto, config
 
 
-def _class_for(config: Any, task: str) -> Any:
-    """Return the first of a task's auto classes that knows a model of this configuration, or None."""
-    return next((auto for auto in auto_classes(task) if type(config) in auto._model_mapping), None)
+def _unsuitable(configuration: type, kind: str, task: str, name: str) -> BadData:
+    """Return the error that a model of a kind cannot do a task, with the tasks that it can."""
+    able = [other for other in TASKS if _class_for(configuration, other)]
+    cure = f"it can be used for {' and '.join(able)}; choose another model" if able else "choose another model"
+    return BadData(f"{name} is a model of the type {kind}, which cannot be used for {task}: {cure}.", "model")
+
+
+def _class_for(configuration: type, task: str) -> Any:
+    """Return the first of a task's auto classes that knows models with this class of configuration, or None."""
+    return next((auto for auto in auto_classes(task) if configuration in auto._model_mapping), None)
 
 
 def _load_with_head(auto: AutoClass, folder: Path, head: Head) -> Any:

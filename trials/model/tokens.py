@@ -4,7 +4,7 @@ Text tasks and `ModelCache` call it. An id beyond a table ends a CPU process in 
 unusable, so ids are checked on the CPU, in Python's own numbers, before the model sees any.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import transformers
 from torch import nn
 from transformers import PreTrainedModel
 
-from luthier.studies.findings import Finding, warning
+from luthier.studies.findings import Finding, note, warning
 from luthier.studies.text import one_line
 from luthier.trials.errors import BadData
 from luthier.trials.model import libraries
@@ -140,6 +140,37 @@ def unknown_texts(tokenizer: Any, rows: Sequence[Sequence[int]], name: str) -> l
         "Save the tokenizer that belongs to the model into its folder, or choose a model for the language of the texts."
     )
     return [warning("unknown-texts", message, cure, count)]
+
+
+def special_texts(tokenizer: Any, texts: Iterable[Any], name: str) -> list[Finding]:
+    """Return the finding on texts that hold a special token of a tokenizer in writing; none where there are none.
+
+    Args:
+        tokenizer: The model's.
+        texts: Training texts, or lists of messages; other values are passed over.
+        name: The model's name, for messages.
+    """
+    if getattr(tokenizer, "split_special_tokens", False):
+        return []
+    special = [token for token in tokenizer.all_special_tokens if len(token) > 2]
+    written = [[token for token in special if token in text] for text in map(_written, texts)]
+    count = sum(map(bool, written))
+    if not count:
+        return []
+    held = list(dict.fromkeys(token for tokens in written for token in tokens))
+    message = (
+        f"{count:,} training texts hold special tokens of {name} in writing ({', '.join(map(repr, held))}), which "
+    )
+    message += "its tokenizer reads as these tokens and not as text."
+    cure = "Remove them, if no such token is meant: those that begin and end a text are added to it."
+    return [note("special-tokens-in-texts", message, count, held, cure)]
+
+
+def _written(value: Any) -> str:
+    """Return a text, or the contents of messages; empty for another value."""
+    if isinstance(value, list):
+        return "\n".join(str(one.get("content", "")) for one in value if isinstance(one, dict))
+    return value if isinstance(value, str) else ""
 
 
 def _told(tokenizer: Any, column: str, wrong: int | None, size: int) -> str:

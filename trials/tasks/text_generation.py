@@ -39,6 +39,8 @@ write = {call}
 print(write({example})[0]["generated_text"])
 """
 TEXT_CODE = """\
+from typing import Any
+
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 

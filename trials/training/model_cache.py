@@ -22,7 +22,7 @@ from luthier.trials.errors import Away, BadData
 from luthier.trials.memory import out_of_memory
 from luthier.trials.model.backbone import Backbone
 from luthier.trials.model.folder import model_folder
-from luthier.trials.model.pretrained import Pretrained, device, quieten
+from luthier.trials.model.pretrained import Pretrained, check_kind, device, quieten
 from luthier.trials.tasks.registry import task_code
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.open_study import CachedModel, OpenStudy
@@ -74,6 +74,7 @@ class ModelCache:
         task = task_code(spec.task)
         quieten()
         folder = model_folder(name)
+        check_kind(spec.task, folder, name)
         task.check(folder, name)
         data = self.data(assignment)
         files = sorted(file for file in folder.iterdir() if file.is_file())  # weights, configuration, processor

@@ -45,12 +45,13 @@ def test_schema_describes_the_spec(luthier: Luthier) -> None:
 def test_a_bad_spec_is_refused_with_every_path_before_anything_starts(
     luthier: Luthier, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
-    bad = SPEC.format(name="one").replace("low: 1e-5", "low: 1").replace("budget:", "bugdet: 1\nbudget:")
+    bad = SPEC.format(name="one").replace("low: 1e-5", "low: 1").replace("budget:", "bugdet: 1\nlora_rank: 8\nbudget:")
     (tmp_path / "bad.yaml").write_text(bad)
     done = luthier(*command, "bad.yaml")
     assert done.returncode == 2
     assert "space.learning_rate.low: must be at most high (0.001)" in done.stderr
-    assert "bugdet: unknown key" in done.stderr
+    assert "bugdet: unknown key\n" in done.stderr
+    assert "lora_rank: unknown key; hyperparameters stand in space" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert not (tmp_path / "luthier-data").exists()

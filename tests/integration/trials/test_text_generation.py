@@ -228,7 +228,9 @@ def test_the_winner_writes_in_a_fresh_process_and_is_compared(assign: Assign, tm
 
 
 @pytest.mark.parametrize("write", [tiny_writing.chats, tiny_writing.texts])
-def test_conversations_and_texts_go_through_every_job(assign: Assign, tmp_path: Path, write: Any) -> None:
+def test_conversations_and_texts_go_through_every_job(
+    assign: Assign, tmp_path: Path, write: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     given = {"spec": fields(tmp_path, write, rows=36), "params": {"epochs": 6, "max_length": 16, "learning_rate": 1e-2}}
     with_template(given["spec"])
     warm, session = ModelCache(), Memory(tmp_path / "session")
@@ -247,6 +249,12 @@ def test_conversations_and_texts_go_through_every_job(assign: Assign, tmp_path: 
         assert study.pretrained.processor.decode(ids) == f"<user>{text}<assistant>{label}<|endoftext|>"
     else:
         assert result.test["exact_match"] is None
+    unpack_tar(session.folder / "model.tar.gz", tmp_path / "winner")
+    code = (tmp_path / "winner" / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path / "winner")
+    capsys.readouterr()
+    exec(code, {"__name__": "card"})
+    assert capsys.readouterr().out, "the card's code runs as it stands"
 
 
 @pytest.mark.full

@@ -53,6 +53,11 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"objective": {"metric": "bleu"}}, "objective.metric", "must be one of accuracy, macro_f1, matthews, auc, loss"),
     ({"objective": {"metric": "loss", "direction": "maximize"}}, "objective.direction", "must be minimize for loss"),
     ({"objective": {"measurement": "mean"}}, "objective.measurement", "'best' or 'last'"),
+    (
+        {"space.augmentation": ["none"]},
+        "space.augmentation",
+        "is a key of the spec and no hyperparameter: write",
+    ),
     ({"space.learning_rat": 1e-4}, "space.learning_rat", "unknown hyperparameter; known are learning_rate"),
     ({LR: {"low": 1e-3, "high": 1e-6}}, f"{LR}.low", "must be at most high"),
     ({LR: {"low": 0, "high": 1e-3}}, f"{LR}.low", "must be above 0"),

@@ -129,6 +129,16 @@ MENDED: dict[str, tuple[str, str, int | None, str, int]] = {
     "other blanks": ("He lives\nin Rome.", "lives in Rome", 3, "other blanks", 3),
     "other capitals": ("He lives in Rome.", "rome", 12, "other blanks or capitals", 12),
     "a word that others hold": ("Romeo is in Rome, Romeo.", "Rome", None, "", 12),
+    "words": ("Rome is where he said he was, in Rome.", "Rome", 8, "counts words", 33),
+    "letters with accents of their own": ("a cafe\u0301 in Rome", "caf\u00e9", None, "form of Unicode", 2),
+    "letters with accents in them": ("a caf\u00e9 in Rome", "cafe\u0301", 2, "form of Unicode", 2),
+    "places in composed letters": (
+        "e\u0301 a cafe\u0301, a cafe\u0301",
+        "caf\u00e9",
+        12,
+        "form of Unicode",
+        14,
+    ),
     "behind the end": (CONTEXT, "Mai", 900, "once", CONTEXT.index("Mai")),
 }
 
@@ -145,6 +155,17 @@ def test_what_is_certain_is_mended_and_told(kind: str, tmp_path: Path) -> None:
     assert len(moved) == bool(told)
     assert all(told in finding.message and "row 1" in finding.examples[0] for finding in moved)
     assert not data.targets.unanswerable
+
+
+def test_places_that_are_mostly_of_something_else_are_warned_of(tmp_path: Path) -> None:
+    rows = tiny_questions(20, answered=True)
+    for row in rows:
+        place = row["answers"]["answer_start"][0]
+        row["answers"]["answer_start"] = [len(row["context"][:place].split())]
+    found = [finding for finding in load(write(tmp_path, rows, "json")).findings if finding.code == "answers-moved"]
+    (said,) = [finding for finding in found if finding.severity == "warning"]
+    assert "counts words. They are most of the 20" in said.text
+    assert "characters before an answer" in said.text
 
 
 REFUSED: dict[str, tuple[Any, list[str]]] = {

@@ -51,6 +51,8 @@ def numbered(count: int = 20) -> list[dict[str, Any]]:
         ("[{'role'", "a list that is no JSON"),
         ("[" * 100_000, "lists within lists"),
         ([{"role": "User", "content": "Who?"}, ANSWER], "the role 'User'; write 'user'"),
+        ([{"role": " user", "content": "Who?"}, ANSWER], "the role ' user'; write 'user'"),
+        ([{"instruction": "Who?", "output": "Me."}], "message 1 no role; its keys are instruction, output: write role"),
         ([USER, {"role": "assistant", "content": [{"type": "text", "text": None}]}], "nothing as the text of part 1"),
         ([USER, {"role": "assistant", "content": [{"type": "text", "text": 7}]}], "int as the text of part 1 of mess"),
         ([USER, {"role": "assistant", "content": [{"type": {"a": 1}}]}], "has {'a': 1} in message 2"),

@@ -120,6 +120,14 @@ def test_what_is_no_list_of_labels_is_refused_with_its_row(case: str, tmp_path: 
         load(write(tmp_path / f"data.{ending}", [*USUAL[:5], value, *USUAL[5:]]))
 
 
+def test_labels_that_another_mark_joins_are_warned_of(tmp_path: Path) -> None:
+    texts = ["a", "a;b", "b", "c/d"] * 10
+    (found,) = about(load(write(tmp_path / "d.csv", texts), label_separator=","), "joined-labels")
+    assert (found.severity, found.examples) == ("warning", ["a;b"])
+    assert "dataset.label_separator" in found.text
+    assert not about(load(write(tmp_path / "e.csv", texts), label_separator=";"), "joined-labels")
+
+
 def test_lists_need_no_separator(tmp_path: Path) -> None:
     with pytest.raises(BadData, match=r"row 1.* holds a list, .*; leave out dataset.label_separator"):
         load(write(tmp_path / "data.jsonl", USUAL), label_separator="|")

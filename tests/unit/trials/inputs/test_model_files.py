@@ -12,6 +12,7 @@ import transformers as hf
 from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.errors import BadData
 from luthier.trials.model.folder import model_folder
+from luthier.trials.model.pretrained import check_kind
 from luthier.trials.tasks.registry import task_code
 from tests.support.architectures import ARCHITECTURES
 from tests.support.model_folders import WEIGHTS, configure, put, shards
@@ -166,6 +167,9 @@ def test_a_kind_without_a_class_for_the_task_says_what_it_can_do(copy: Path, tmp
         "text-classification and token-classification and question-answering and text-regression and "
         "text-multilabel-classification and text-generation; choose another model."
     )
+    (copy / "preprocessor_config.json").unlink()
+    with pytest.raises(BadData, match=r"models/m is a model of the type bert.*image-segmentation"):
+        check_kind("image-segmentation", copy, "models/m")  # before its missing processor is
     hf.VitsConfig().save_pretrained(copy)
     with pytest.raises(BadData, match="type vits, which cannot be used for text-classification: choose another"):
         task_code("text-classification").load(copy, "models/m", ClassTargets(("a", "b")))

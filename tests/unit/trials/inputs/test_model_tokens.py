@@ -11,12 +11,15 @@ import pytest
 import transformers as hf
 
 from luthier.studies.protocol import Assignment, AssignmentKind
+from luthier.studies.strategy import Generation
 from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.errors import BadData
 from luthier.trials.jobs.inspect import inspect
+from luthier.trials.jobs.lookups import check_lookups
 from luthier.trials.model import libraries
 from luthier.trials.tasks.registry import task_code
 from luthier.trials.training.model_cache import ModelCache
+from tests.support import tiny_writing
 from tests.support.architectures import ARCHITECTURES, TEXT
 from tests.support.findings import about
 from tests.support.tiny import tiny_bpe, tiny_rows, tiny_tokenizer
@@ -312,3 +315,14 @@ def test_a_model_of_images_or_sounds_is_called_so(tmp_path: Path, files: dict[st
         with pytest.raises(BadData, match=re.escape(said)) as error:
             task_code(task).check(tmp_path, "models/m")
         assert error.value.path == ["model"]
+
+
+def test_special_tokens_in_texts_are_told(assign: Assign, tmp_path: Path) -> None:
+    model = tiny_writing.ARCHITECTURES["bart-writes"].build(tmp_path / "model")
+    rows = [{"source": f"a film {i}", "target": f"the {i}" + "</s>" * (i < 10)} for i in range(24)]
+    data = tiny_writing.write(tmp_path / "data.jsonl", rows)
+    spec = {"task": "text2text-generation", "model": str(model), "dataset": {"source": str(data)}}
+    study = ModelCache().open(assign(AssignmentKind.INSPECT, spec=spec))
+    (found,) = check_lookups(study, 32, Generation())
+    assert (found.code, found.examples) == ("special-tokens-in-texts", ["</s>"])
+    assert found.count == sum("</s>" in text for text in study.data.splits["train"].targets) > 0

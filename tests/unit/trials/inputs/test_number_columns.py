@@ -65,11 +65,11 @@ REFUSED: dict[str, tuple[str, Any, str]] = {
     "a date of the other order": ("csv", "1/5/2024", "a date or time"),
     "a time": ("csv", "12:30", "a date or time"),
     "brackets for a minus": ("csv", "(5.0)", "write negative numbers with a minus"),
-    "digits of another script": ("csv", "\u0663", "holds the text"),
+    "digits of another script": ("csv", "\u0663", "digits of another script; write numbers in the digits 0 to 9"),
     "hexadecimal": ("csv", "0x1f", "holds"),
     "a list": ("jsonl", [1.0, 2.0], "holds a list of 2 values; a row has one number"),
     "an empty list": ("jsonl", [], "holds a list of 0 values"),
-    "a mapping": ("jsonl", {"value": 1}, "holds dict where a number is wanted"),
+    "a mapping": ("jsonl", {"value": 1}, "holds an object where a number is wanted; write the number"),
 }
 
 
