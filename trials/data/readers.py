@@ -11,6 +11,7 @@ from luthier.trials.data.arrow import read_arrow, read_parquet
 from luthier.trials.data.conll import read_conll
 from luthier.trials.data.delimited import read_csv, read_tsv
 from luthier.trials.data.foreign_files import refuse_foreign, renaming
+from luthier.trials.data.lines import COLUMN, read_lines
 from luthier.trials.data.records import read_json, read_jsonl
 from luthier.trials.data.tabular import Table
 from luthier.trials.data.text_files import first_bytes
@@ -20,14 +21,15 @@ from luthier.trials.paths import FORMATS, kind_of
 
 
 def _read_txt(file: Path, name: str, selection: set[str], path: tuple[str, ...]) -> Table:
-    """Read a table that has the ending of plain text. Raises BadData where it is no table."""
+    """Read lines of text where only texts are wanted, or a table. Raises BadData where it is neither."""
+    texts = read_lines(file, name, path) if selection == {COLUMN} else None
+    if texts is not None:
+        return texts
     table = read_tsv(file, name, selection, path)
     if len(table.header) < 2 or not selection & set(table.header):
-        raise BadData(
-            f"{name} is no table with the columns {', '.join(sorted(selection))}; write it as csv, with a line of "
-            "column names first.",
-            *path,
-        )
+        columns = f"column{'s' * (len(selection) > 1)} {', '.join(sorted(selection))}"
+        text = f"{name} is no table with the {columns}; write it as csv, with a line of column names first."
+        raise BadData(text, *path)
     return table
 
 
