@@ -119,7 +119,9 @@ def auc(scores: torch.Tensor, labels: torch.Tensor, ranked: bool = False) -> flo
     """
     if not torch.isfinite(scores).all():
         return None
-    columns = [(1, scores)] if scores.ndim == 1 else enumerate((scores if ranked else scores.double().softmax(1)).unbind(1))
+    columns = (
+        [(1, scores)] if scores.ndim == 1 else enumerate((scores if ranked else scores.double().softmax(1)).unbind(1))
+    )
     areas = []
     for label, score in columns:
         mine = labels == label
