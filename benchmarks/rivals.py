@@ -98,6 +98,7 @@ class Rivalry:
             middle = (low + high) / 2
             best = self.statistics(2, middle, other=True)
             low, high = (middle, high) if (self.score(best) < wanted) == rising else (low, middle)
+        assert abs(self.score(best) - wanted) < 0.01 * abs(wanted), f"no noise makes the two as good by {self.metric}"
         return (low + high) / 2
 
 
@@ -184,10 +185,10 @@ def _transcripts(size: int, seed: int, noise: float, other: bool) -> Answers:
 
 
 def _masks(size: int, seed: int, noise: float, other: bool) -> Answers:
-    """Return pixels of three classes; a model of another kind misses those of the last class alone."""
+    """Return pixels of three classes; a model of another kind misses those of the last class above all."""
     shares = _truth(size, 3) ** torch.tensor([0.3, 2.0, 2.0])
     true = (shares / shares.sum(1, keepdim=True) * 1000).long()
-    missed = (noise * _draws(seed, size, 3).exp()).clamp(max=1) * (torch.tensor([0, 0, 1]) if other else 1)
+    missed = (noise * _draws(seed, size, 3).exp()).clamp(max=1) * (torch.tensor([0.3, 0.3, 2.0]) if other else 1)
     right = (true * (1 - missed)).long()
     said = right + (true - right).roll(1, 1)
     return {"right": right, "predicted": said, "labelled": true, "nll": torch.zeros(size, dtype=torch.double)}

@@ -14,10 +14,17 @@ from typing import Any
 
 from tests.support.paths import ROOT
 
+PLACES = ("models/{}", "data/{}", "data/{}.csv", "data/{}.jsonl")
+
 
 def fetch(*names: str) -> None:
-    """Fetch models into `models/` and data sets into `data/`, those that are not there yet."""
-    subprocess.run([sys.executable, str(ROOT / "examples" / "fetch.py"), *names], check=True)
+    """Fetch models into `models/` and data sets into `data/`, those that are not there yet.
+
+    A data set that is there is not written anew: a study that another process runs on it would see its files change.
+    """
+    lacking = [name for name in names if not any((ROOT / place.format(name)).exists() for place in PLACES)]
+    if lacking:
+        subprocess.run([sys.executable, str(ROOT / "examples" / "fetch.py"), *lacking], check=True)
 
 
 def learned(name: str, spec: dict[str, Any], folder: Path) -> dict[str, Any]:
