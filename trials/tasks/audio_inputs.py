@@ -6,6 +6,7 @@ kept as 16-bit floats; a batch is padded as the model's own feature extractor pa
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,7 @@ class AudioInputs(RowTask[Learned]):
             targets=self.encode_targets(split.targets),
             lengths=[max(lengths)] * len(sounds) if one_length and not exactly else lengths,
             longest=max(lengths),
+            inner_lengths=inner_lengths(pretrained.model) if sounds[0].ndim == 1 else {},
         )
 
     def input_lengths(self, pretrained: Pretrained, split: Split, poll: Callable[[], None]) -> InputLengths | None:
@@ -189,6 +191,18 @@ def _features(pretrained: Pretrained, sound: numpy.ndarray) -> tuple[str, numpy.
     inputs = extractor(sound, sampling_rate=extractor.sampling_rate, return_tensors="np", **options)
     key = next(name for name in ("input_values", "input_features") if name in inputs)
     return key, numpy.asarray(inputs[key][0], dtype=numpy.float32)
+
+
+def inner_lengths(model: Any) -> dict[str, Callable[[int], int]]:
+    """Return the function from the samples of a sound to the frames that a model makes of them, where it has one."""
+    if not hasattr(model, "_get_feat_extract_output_lengths"):
+        return {}
+
+    @cache
+    def frames(samples: int) -> int:
+        return int(model._get_feat_extract_output_lengths(torch.tensor(samples)))
+
+    return {"frames": frames}
 
 
 def window_samples(pretrained: Pretrained) -> int | None:
