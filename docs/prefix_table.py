@@ -40,7 +40,7 @@ Whisper), freezing any block freezes the table and with it the head; the topmost
 
 - **kept**: the tensors that lead out of the frozen part. One with the axis `tokens`, that of an input with lengths of
   its own such as `decoder_input_ids`, or the `frames` that a model makes of a sound, is kept without padding. One
-  without the axis `batch`, such as T5's bias for each distance of tokens, is the same for all examples, and is kept once.
+  without the axis `batch`, such as T5's bias for each distance of tokens, is the same for all, and is kept once.
 - **computed all the same**: frozen parts whose output others need in a form that cannot be kept, such as the relative
   positions of WavLM; they are computed in each step, as the trained blocks are.
 
