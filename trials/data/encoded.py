@@ -114,14 +114,18 @@ class Encoded:
         """Return the same split for another way of batching.
 
         Where nothing is padded, the length of a row is its own; a task may have given all rows that of the longest.
-        Inputs of one size keep the length that they have.
+        Inputs of one size keep the length that they have, and spectra that go through the model alone have none.
         """
         if batching is self.batching:
             return self
         values = next(iter(self.columns.values()))
-        has_lengths = bool(self.padding) and getattr(values[0], "ndim", 1) == 1
-        own = [len(row) for row in values] if has_lengths else self.lengths
-        return replace(self, batching=batching, lengths=own)
+        sizes = [len(row) for row in values] if self.padding else []
+        is_flat = getattr(values[0], "ndim", 1) == 1
+        if not is_flat and len(set(sizes)) > 1 and batching is Batching.SINGLE:
+            sizes = [1] * len(values)
+        elif not is_flat and len(set(sizes)) < 2:
+            sizes = []
+        return replace(self, batching=batching, lengths=sizes or self.lengths)
 
     def sample(self, rows: Sequence[int]) -> Self:
         """Return some of the rows as a smaller split."""

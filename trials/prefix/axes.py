@@ -4,6 +4,7 @@ The names of axes are strings, which say where a tensor's lengths are to be foun
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from math import gcd
 
 import torch
 
@@ -65,9 +66,10 @@ def axis_size(axis: str, inputs: Inputs) -> int:
 def padded_axis(
     sizes: Sequence[int], inputs: Sequence[Inputs], axes: Sequence[str], arguments: Sequence[ArgumentShapes]
 ) -> PaddedAxis | None:
-    """Return the axis that has been padded to these sizes, where an argument has them too."""
-    own = (axis for axis in axes if all(axis_size(axis, i) <= size for i, size in zip(inputs, sizes, strict=True)))
-    axis = next(own, None)
+    """Return the axis that has been padded to these sizes, multiples of a window, where an argument has them too."""
+    window = gcd(*sizes)  # or a divisor of it
+    more = {axis: [size - axis_size(axis, i) for i, size in zip(inputs, sizes, strict=True)] for axis in axes}
+    axis = next((axis for axis, added in more.items() if all(0 <= number < window for number in added)), None)
     if axis is None or not arguments:
         return None
     for leaf, first in arguments[0].items():
