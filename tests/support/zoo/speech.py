@@ -1,5 +1,7 @@
 """Tiny speech recognizers, with a vocabulary of sounds and with a decoder."""
 
+from typing import Any
+
 import transformers as hf
 
 from luthier.studies.results import Batching
@@ -10,7 +12,7 @@ SPEECH = H | {
     "vocab_size": 12, "conv_dim": [16, 16], "conv_kernel": [10, 4], "conv_stride": [8, 4], "pad_token_id": 0,
     "num_feat_extract_layers": 2, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2,
 }  # fmt: skip
-NORMED = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
+NORMED: dict[str, Any] = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
 """Of the models whose sounds may be padded."""
 WHISPER = TWO_SIDED | {
     "num_mel_bins": 8, "max_source_positions": 12, "max_target_positions": 16, "suppress_tokens": [],
