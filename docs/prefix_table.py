@@ -38,10 +38,11 @@ encoder are counted before those of its decoder. Where the logits come from the 
 Whisper), freezing any block freezes the table and with it the head; the topmost block then always trains, and
 `freeze_depth` goes to the block below it.
 
-- **kept**: the tensors that lead out of the frozen part. One with the axis `tokens`, or that of an input with lengths
-  of its own such as `decoder_input_ids`, is kept without padding.
+- **kept**: the tensors that lead out of the frozen part. One with the axis `tokens`, that of an input with lengths of
+  its own such as `decoder_input_ids`, or the `frames` that a model makes of a sound, is kept without padding. One
+  without the axis `batch`, such as T5's bias for each distance of tokens, is the same for all, and is kept once.
 - **computed all the same**: frozen parts whose output others need in a form that cannot be kept, such as the relative
-  positions of T5; they are computed in each step, as the trained blocks are.
+  positions of WavLM; they are computed in each step, as the trained blocks are.
 
 Regression and multi-label tasks use the models of the classification of the same input. Inputs that are padded on the
 left, or go through the model one at a time (the inspection says which), are not cached.

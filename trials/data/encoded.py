@@ -5,7 +5,7 @@ every tensor is on the CPU. A row is one input of the model, a unit gets one ans
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -67,6 +67,8 @@ class Encoded:
         batching: How rows are put into batches.
         further_lengths: Input name -> length of each row of that input, for an input that is padded to a length of its
             own: `decoder_input_ids`. Inputs of the same lengths, as its mask, are not named.
+        inner_lengths: Name -> the function from a length of the first input to the length that the model makes of it:
+            the frames of a sound. It holds for padded lengths too.
         changes: What is drawn for each training batch by `drawn`; None: nothing, or `collate` draws it.
     """
 
@@ -78,6 +80,7 @@ class Encoded:
     augmented: bool = False
     batching: Batching = Batching.RIGHT
     further_lengths: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    inner_lengths: Mapping[str, Callable[[int], int]] = field(default_factory=dict)
     changes: Changes | None = None
 
     def __len__(self) -> int:
@@ -111,14 +114,18 @@ class Encoded:
         """Return the same split for another way of batching.
 
         Where nothing is padded, the length of a row is its own; a task may have given all rows that of the longest.
-        Inputs of one size keep the length that they have.
+        Inputs of one size keep the length that they have, and spectra that go through the model alone have none.
         """
         if batching is self.batching:
             return self
         values = next(iter(self.columns.values()))
-        has_lengths = bool(self.padding) and getattr(values[0], "ndim", 1) == 1
-        own = [len(row) for row in values] if has_lengths else self.lengths
-        return replace(self, batching=batching, lengths=own)
+        sizes = [len(row) for row in values] if self.padding else []
+        is_flat = getattr(values[0], "ndim", 1) == 1
+        if not is_flat and len(set(sizes)) > 1 and batching is Batching.SINGLE:
+            sizes = [1] * len(values)
+        elif not is_flat and len(set(sizes)) < 2:
+            sizes = []
+        return replace(self, batching=batching, lengths=sizes or self.lengths)
 
     def sample(self, rows: Sequence[int]) -> Self:
         """Return some of the rows as a smaller split."""

@@ -14,6 +14,7 @@ from luthier.trials.data.batches import evaluation_batches, pieces
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.prefix.context import PrefixContext
 from luthier.trials.prefix.cut import CannotCut, Cut, capture
+from luthier.trials.prefix.field import SHARED, Lengths
 from luthier.trials.prefix.rows import ActivationRows, map_file, row_numbers, row_starts, split_lengths
 
 BATCH_EXAMPLES = 64  # in one batch; halved when memory does not suffice
@@ -59,9 +60,10 @@ class PrefixBuild:
         lengths = split_lengths(self.encoded)
         flat = map_file(path, self.cut.fields, lengths, write=True)
         starts = row_starts(self.cut.fields, lengths)
+        self._write_shared(flat, lengths)
         for batch in evaluation_batches(self.encoded.lengths, BATCH_EXAMPLES):
             self.context.tick()
-            self._write_batch(flat, starts, batch)
+            self._write_batch(flat, lengths, starts, batch)
         origin = "the model's inputs" if self.below is None else f"depth {self.below.depth}"
         seconds = time.perf_counter() - started
         self.context.log(
@@ -70,15 +72,20 @@ class PrefixBuild:
         )
 
     def _write_batch(
-        self, flat: Sequence[torch.Tensor], starts: Mapping[str, Sequence[int]], batch: Sequence[int]
+        self,
+        flat: Sequence[torch.Tensor],
+        whole: Lengths,
+        starts: Mapping[str, Sequence[int]],
+        batch: Sequence[int],
     ) -> None:
-        """Write the rows of some examples. `starts`: from `row_starts`."""
-        whole = split_lengths(self.encoded)
+        """Write the rows of some examples. `whole`: the split's lengths; `starts`: from `row_starts`."""
 
         def compute(size: int) -> None:
             for piece in pieces(self.encoded, batch, size):
                 lengths = {axis: [own[j] for j in piece] for axis, own in whole.items()}
                 for field, rows, value in zip(self.cut.fields, flat, self._activations(piece), strict=True):
+                    if field.kind == SHARED:
+                        continue
                     computed = field.to_rows(value, lengths)
                     if computed.shape[1:] != field.row:
                         text = f"the output of {field.part} has rows of the shape {tuple(computed.shape[1:])} for some"
@@ -86,6 +93,19 @@ class PrefixBuild:
                     rows[row_numbers(field, starts, piece)] = computed.to("cpu", rows.dtype)
 
         self.context.run_halving(compute, len(batch))
+
+    def _write_shared(self, flat: Sequence[torch.Tensor], lengths: Lengths) -> None:
+        """Write what all examples share, of a batch of those that are the longest on one of the axes."""
+        if all(field.kind != SHARED for field in self.cut.fields):
+            return
+        examples = range(len(self.encoded))
+        longest = sorted({max(examples, key=own.__getitem__) for own in lengths.values()})
+        for field, rows, value in zip(self.cut.fields, flat, self._activations(longest), strict=True):
+            if field.kind == SHARED:
+                if value.shape != rows.shape:
+                    text = f"the output of {field.part} has the shape {tuple(value.shape)} for the longest inputs"
+                    raise CannotCut(f"{text} and not {tuple(rows.shape)}")
+                rows[:] = value.to("cpu", rows.dtype)
 
     def _activations(self, batch: Sequence[int]) -> list[torch.Tensor]:
         """Return the fields' tensors for some examples."""

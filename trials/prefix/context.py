@@ -13,9 +13,9 @@ import torch
 from luthier.studies.results import Batching
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.model.backbone import Backbone
+from luthier.trials.prefix.axes import BATCH, TOKENS, Inputs, axis_size
 from luthier.trials.prefix.probe import Forward, Outputs, Probe, Probes
 from luthier.trials.prefix.rows import split_lengths
-from luthier.trials.prefix.shapes import BATCH, TOKENS, Inputs, axis_size
 
 Collate = Callable[[Encoded, Sequence[int]], Inputs]  # the inputs of some examples, on the model's device
 Counted = Callable[[Outputs, Encoded, Sequence[int]], torch.Tensor]  # the part of some examples' outputs that counts
@@ -92,7 +92,7 @@ class PrefixContext:
         One axis needs no more than the two batches. Two may have the same sizes in both, or one of them one size.
         """
         varying = {axis: own for axis, own in split_lengths(encoded).items() if len(set(own)) > 1}
-        if not encoded.further_lengths:
+        if not encoded.further_lengths and not encoded.inner_lengths:
             return probes
         places = range(len(encoded))
         rows = [pick(places, key=own.__getitem__) for own in varying.values() for pick in (min, max)]
@@ -109,7 +109,7 @@ class PrefixContext:
 
     def _probe(self, encoded: Encoded, rows: Sequence[int]) -> Probe:
         lengths = [encoded.lengths[i] for i in rows]
-        further = {axis: [own[i] for i in rows] for axis, own in encoded.further_lengths.items()}
+        further = {axis: [own[i] for i in rows] for axis, own in split_lengths(encoded).items() if axis != TOKENS}
         return Probe(
             self.collate(encoded, rows), lengths, lambda outputs: self.counted(outputs, encoded, rows), further
         )

@@ -19,9 +19,10 @@ from torch import nn
 from torch.utils._pytree import tree_flatten
 
 from luthier.trials.model.backbone import Backbone
+from luthier.trials.prefix.axes import Inputs
 from luthier.trials.prefix.field import Field
 from luthier.trials.prefix.probe import Forward
-from luthier.trials.prefix.shapes import Inputs, Shape, StructureMismatch, UnknownShape, instantiate, stubbed, template
+from luthier.trials.prefix.shapes import Shape, StructureMismatch, UnknownShape, instantiate, stubbed, template
 from luthier.trials.prefix.trace import Call, ForwardTrace
 
 Site = tuple[str, int, int]  # a tensor that a part returns: name of the part, number of the call, index of the leaf
@@ -172,9 +173,11 @@ def frozen_stubs(
     stubs = []
     for key, part in below.items():
         own = [[call for call in batch if call.part is part] for batch in calls]
-        outputs = [[call.output for call in batch] for batch in own]
         try:
-            answers = [template(list(alike), inputs, axes) for alike in zip(*outputs, strict=True)]
+            answers = [
+                template([call.output for call in alike], inputs, axes, [call.arguments for call in alike])
+                for alike in zip(*own, strict=True)
+            ]
             stubs.append(Stub(names[key], part, answers))
         except (StructureMismatch, ValueError):
             refusals.append(f"the output of {names[key]} cannot be kept: it has another form for every batch")

@@ -4,7 +4,7 @@ The prefix cache calls it once for each model and depth. It assumes nothing abou
 parts' tensors the trained part looks at is found by the gradient, and by trial where the gradient does not tell.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,11 +12,13 @@ from torch import nn
 
 from luthier.trials.memory import out_of_memory
 from luthier.trials.model.backbone import Backbone
+from luthier.trials.prefix.axes import BATCH
 from luthier.trials.prefix.cut import CannotCut, Cut, Site, capture, frozen_stubs, values_of
-from luthier.trials.prefix.field import CannotKeep, Field
+from luthier.trials.prefix.cut_reasons import described, obstacle
+from luthier.trials.prefix.field import SHARED, CannotKeep, Field
 from luthier.trials.prefix.probe import PER_TOKEN, Forward, Probe, Probes, random_projection, token_kind
-from luthier.trials.prefix.shapes import BATCH, Shape, UnknownShape
-from luthier.trials.prefix.trace import ForwardTrace, trace_forward
+from luthier.trials.prefix.shapes import Shape, UnknownShape
+from luthier.trials.prefix.trace import trace_forward
 
 REFUSALS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, StopIteration)
 """What the code of a model raises when it cannot compute with zeros in place of a tensor."""
@@ -41,11 +43,12 @@ def find_cut(backbone: Backbone, depth: int, forward: Forward, probes: Probes) -
     """
     axes = list(probes.whole.axes)
     with torch.no_grad():
-        traces = [trace_forward(backbone, forward, probe) for probe in probes.sizes]
+        traces = [trace_forward(backbone, forward, probe, keep_values=True) for probe in probes.sizes]
         whole = trace_forward(backbone, forward, probes.whole, keep_values=True)
     refusals: list[str] = []
     below = stubs = frozen_stubs(backbone, depth, traces, axes, refusals)
-    search = _Search(backbone, forward, probes, whole.logits, values_of(stubs, whole))
+    values, others = values_of(stubs, whole), [values_of(stubs, trace) for trace in traces]
+    search = _Search(backbone, forward, probes, whole.logits, values, others)
     while any(_multiplies(stub.part) for stub in stubs):
         kept = {stub.name for stub in stubs}
         cut = Cut(stubs, (), [s.name for s in below if s.name not in kept and _multiplies(s.part)], list(refusals))
@@ -53,7 +56,7 @@ def find_cut(backbone: Backbone, depth: int, forward: Forward, probes: Probes) -
         if not computed:
             return cut
         stubs = [stub for stub in stubs if stub.name not in computed]
-    raise CannotCut(refusals[0] if refusals else _obstacle(backbone, depth, traces[0]))
+    raise CannotCut(refusals[0] if refusals else obstacle(backbone, depth, traces[0]))
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class _Search:
         probes: Batches of the split's examples.
         expected: The logits of the whole forward of `probes.whole`.
         values: What the frozen parts returned in it.
+        others: What they returned in those of `probes.sizes`.
     """
 
     backbone: Backbone
@@ -73,6 +77,7 @@ class _Search:
     probes: Probes
     expected: torch.Tensor
     values: Mapping[Site, torch.Tensor]
+    others: Sequence[Mapping[Site, torch.Tensor]]
 
     def attempt(self, cut: Cut, refusals: list[str]) -> set[str]:
         """Choose the fields of a cut.
@@ -153,6 +158,10 @@ class _Search:
     def _own_values(self, cut: Cut) -> dict[Site, torch.Tensor]:
         return {site: self.values[site] for site in _shapes(cut) if site in self.values}
 
+    def _traced(self, site: Site) -> list[torch.Tensor]:
+        """Return what a part returned in each of the traced forwards."""
+        return [own[site] for own in (self.values, *self.others) if site in own]
+
     def _choose(self, cut: Cut, kinds: Kinds, refusals: list[str]) -> set[str]:
         """Make the needed tensors the cut's fields; return the parts that must be computed instead.
 
@@ -164,10 +173,13 @@ class _Search:
             if site not in kinds or site[0] in refused:
                 continue
             try:
-                fields.append(Field.of(*site, kinds[site], shape))
+                field = Field.of(*site, kinds[site], shape)
+                if field.kind == SHARED and not field.is_shared(self._traced(site)):
+                    raise CannotKeep("it does not belong to one example each")
+                fields.append(field)
             except CannotKeep as reason:
                 refused.add(site[0])
-                refusals.append(f"{_described(site, shape)} cannot be kept: {reason}")
+                refusals.append(f"{described(site, shape)} cannot be kept: {reason}")
         cut.fields = fields
         return refused
 
@@ -188,7 +200,7 @@ class _Search:
         sites = [(field.part, field.call, field.leaf) for field in cut.fields]
         captured = [self._capture_rows(cut, part) for part in self.probes.parts]
         values = [
-            field.from_rows(torch.cat(rows), probe.axes, probe.inputs)
+            field.from_rows(field.joined(rows), probe.axes, probe.inputs)
             for field, rows in zip(cut.fields, zip(*captured, strict=True), strict=True)
         ]
         return self._is_right(cut, dict(zip(sites, values, strict=True)))
@@ -197,7 +209,7 @@ class _Search:
         """Return why the logits are wrong when the fields come from their rows."""
         sites = {(field.part, field.call, field.leaf) for field in cut.fields}
         given = {site: value for site, value in self._own_values(cut).items() if site in sites}
-        kept = " and ".join(_described(site, shape) for site, shape in _shapes(cut).items() if site in sites)
+        kept = " and ".join(described(site, shape) for site, shape in _shapes(cut).items() if site in sites)
         if self._is_right(cut, _copies(given)):
             return f"{kept} cannot be kept: its places of padding are looked at, or depend on the other examples"
         return f"{kept} cannot be kept: its answers are others when they start there"
@@ -224,26 +236,7 @@ def _kind(gradient: torch.Tensor, shape: Shape | UnknownShape, probe: Probe) -> 
     return token_kind(gradient, probe.axes[str(dims[1])])
 
 
-def _described(site: Site, shape: Shape | UnknownShape) -> str:
-    """Return the name of a tensor, and its shape."""
-    name, call, leaf = site
-    which = f"output {leaf + 1} of {name}" if leaf else f"the output of {name}"
-    size = str(shape) if isinstance(shape, Shape) else " then ".join(str(tuple(s)) for s in shape.sizes)
-    return f"{which}{f' in its call {call + 1}' if call else ''}, {size},"
-
-
 def _multiplies(part: nn.Module) -> bool:
     """Return whether a part does more than to look up rows of tables and to norm them: then keeping it saves time."""
     own = [m for m in part.modules() if not isinstance(m, nn.Embedding)]
     return any(p.ndim > 1 for module in own for p in module.parameters(recurse=False))
-
-
-def _obstacle(backbone: Backbone, depth: int, trace: ForwardTrace) -> str:
-    """Return why nothing that is worth it can be kept below the first trained part of a forward."""
-    frozen = backbone.frozen(depth)
-    trained = {id(p): name for name, p in backbone.model.named_parameters() if name not in frozen}
-    for call in trace.calls:
-        for p in call.part.parameters():
-            if id(p) in trained:
-                return f"{trained[id(p)]}, {tuple(p.shape)}, is trained, and its blocks depend on it"
-    return "its frozen part computes nothing"

@@ -6,17 +6,26 @@ decoder's have different numbers.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import torch
 
-from luthier.trials.prefix.probe import FIRST, LAST
-from luthier.trials.prefix.shapes import BATCH, Inputs, Shape, UnknownShape, axis_size
+from luthier.trials.prefix.axes import BATCH, TOKENS, Inputs, PaddedAxis, axis_size
+from luthier.trials.prefix.probe import FIRST, LAST, PER_TOKEN
+from luthier.trials.prefix.shapes import Shape, UnknownShape
 
-WHOLE = "whole"  # a field's kind, beside those of `probe`; kinds are part of the cache's keys
+WHOLE, SHARED = "whole", "shared"  # a field's kinds, beside those of `probe`; kinds are part of the cache's keys
+
+ROUNDING = 1e-6  # relative difference of tensors that are the same
 
 FRONT = (0, 1)  # the dimensions of stored tensors before those of a row: examples, tokens
 
 Lengths = Mapping[str, Sequence[int]]  # axis -> length of each example on it, without padding
+
+
+def corner(value: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
+    """Return the first places of a tensor on each of its dimensions: so many of them."""
+    return value[tuple(slice(size) for size in sizes)]
 
 
 class CannotKeep(Exception):
@@ -32,7 +41,8 @@ class Field:
         call: The number of the part's call in a forward, from 0.
         leaf: The tensor's index in the flattened structure that the part returns.
         kind: WHOLE: all of it, a row per example. PER_TOKEN: a row per token. FIRST, LAST: the row of the only token
-            that the head uses, per example.
+            that the head uses, per example. SHARED: all examples have it in common (a bias for each distance between
+            tokens), and a smaller batch the corner of it; it is kept once.
         shape: The tensor's shape.
         axis: The axis of its tokens; None: it has none, and is kept whole.
     """
@@ -61,8 +71,10 @@ class Field:
         if isinstance(shape, UnknownShape):
             raise CannotKeep("its size differs from batch to batch, and is that of no input")
         axes = [dim for dim in shape.dims if isinstance(dim, str)]
-        if axes.count(BATCH) == 0:
-            raise CannotKeep("it does not belong to one example each")
+        if BATCH not in axes:
+            if not shape.dtype.is_floating_point or any(isinstance(axis, PaddedAxis) for axis in axes):
+                raise CannotKeep("it does not belong to one example each")
+            return cls(part, call, leaf, SHARED, shape, axes[0] if axes else None)
         if axes.count(BATCH) > 1:
             raise CannotKeep("it mixes examples")
         axes.remove(BATCH)
@@ -81,6 +93,24 @@ class Field:
         """Shape of one stored row."""
         return tuple(d for d in self.shape.dims if not isinstance(d, str))
 
+    def stored(self, lengths: Lengths) -> tuple[int, ...]:
+        """Return the shape of all rows of a split: (rows, *row), or of the largest tensor that is SHARED."""
+        if self.kind == SHARED:
+            return tuple(max(lengths[dim]) if isinstance(dim, str) else dim for dim in self.shape.dims)
+        per_token = self.kind == PER_TOKEN and self.axis is not None
+        return (sum(lengths[str(self.axis)]) if per_token else len(lengths[TOKENS]), *self.row)
+
+    def is_shared(self, values: Sequence[torch.Tensor]) -> bool:
+        """Return whether of each two of these tensors, which batches of several sizes have, the corners are the same.
+
+        A corner is as large as the smaller of the two on each of their axes.
+        """
+        for one, other in combinations(values, 2):
+            common = [min(sizes) for sizes in zip(one.shape, other.shape, strict=True)]
+            if not torch.allclose(corner(one, common), corner(other, common), rtol=ROUNDING, atol=0):
+                return False
+        return True
+
     @property
     def key(self) -> tuple[object, ...]:
         """Everything about the field that the content of its rows depends on."""
@@ -93,6 +123,8 @@ class Field:
             value: The tensor, of the field's shape.
             lengths: The examples' lengths on each axis.
         """
+        if self.kind == SHARED:
+            return value
         value = value.movedim(self.moved, FRONT[: len(self.moved)])
         if self.axis is None:
             return value
@@ -103,6 +135,15 @@ class Field:
             return value[torch.arange(len(own)), torch.tensor(own) - 1]
         return torch.cat([value[b, :length] for b, length in enumerate(own)])
 
+    def joined(self, parts: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the rows of several batches as those of one."""
+        if self.kind != SHARED:
+            return torch.cat(list(parts))
+        whole = parts[0].new_zeros([max(sizes) for sizes in zip(*(part.shape for part in parts), strict=True)])
+        for part in parts:
+            corner(whole, part.shape)[:] = part
+        return whole
+
     def from_rows(self, rows: torch.Tensor, lengths: Lengths, inputs: Inputs) -> torch.Tensor:
         """Return the tensor that the model expects from the stored rows of a batch's examples.
 
@@ -111,6 +152,8 @@ class Field:
             lengths: The examples' lengths on each axis.
             inputs: The batch's inputs, which say how much is padded.
         """
+        if self.kind == SHARED:
+            return corner(rows, self.shape.of(inputs)).clone()
         return self._batch(rows, lengths, inputs).movedim(FRONT[: len(self.moved)], self.moved)
 
     def _batch(self, rows: torch.Tensor, lengths: Lengths, inputs: Inputs) -> torch.Tensor:

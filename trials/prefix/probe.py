@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from luthier.trials.prefix.shapes import TOKENS, Inputs
+from luthier.trials.prefix.axes import TOKENS, Inputs
 
 Outputs = Mapping[str, torch.Tensor]  # the model's outputs that a task needs, by name
 Forward = Callable[[Inputs], Outputs]  # a batch's inputs -> the model's outputs

@@ -11,9 +11,9 @@ from typing import IO
 import torch
 
 from luthier.trials.data.encoded import Encoded
-from luthier.trials.prefix.field import Field, Lengths
+from luthier.trials.prefix.axes import TOKENS, InnerAxis, Inputs
+from luthier.trials.prefix.field import SHARED, Field, Lengths
 from luthier.trials.prefix.probe import PER_TOKEN
-from luthier.trials.prefix.shapes import TOKENS, Inputs
 
 ALIGNED = 64  # bytes, at which each field's rows start
 
@@ -58,6 +58,9 @@ class ActivationRows:
         device = next(iter(inputs.values())).device
         values = []
         for field, flat in zip(self._fields, self.flat, strict=True):
+            if field.kind == SHARED:
+                values.append(field.from_rows(flat, lengths, inputs).to(device, non_blocking=True))
+                continue
             at = row_numbers(field, self._starts, rows).to(flat.device, non_blocking=True)
             selected = flat.index_select(0, at).to(device, non_blocking=True)
             values.append(field.from_rows(selected, lengths, inputs))
@@ -69,8 +72,12 @@ class ActivationRows:
 
 
 def split_lengths(encoded: Encoded) -> Lengths:
-    """Return the length of each example of a split on each axis of its inputs."""
-    return {TOKENS: encoded.lengths, **encoded.further_lengths}
+    """Return the length of each example of a split on each axis of its inputs, and on those the model makes of them."""
+    inner = {
+        InnerAxis.of(name, size): [size(length) for length in encoded.lengths]
+        for name, size in encoded.inner_lengths.items()
+    }
+    return {TOKENS: encoded.lengths, **encoded.further_lengths, **inner}
 
 
 def row_starts(fields: Sequence[Field], lengths: Lengths) -> dict[str, list[int]]:
@@ -93,22 +100,14 @@ def row_numbers(field: Field, starts: Mapping[str, Sequence[int]], examples: Seq
     return torch.cat([torch.arange(own[i], own[i + 1]) for i in examples])
 
 
-def row_counts(fields: Sequence[Field], lengths: Lengths) -> list[int]:
-    """Return each field's number of rows, for a split whose examples have these lengths."""
-    per_token = [field.axis if field.kind == PER_TOKEN else None for field in fields]
-    return [len(lengths[TOKENS]) if axis is None else sum(lengths[axis]) for axis in per_token]
-
-
 def file_layout(fields: Sequence[Field], lengths: Lengths) -> tuple[list[int], int]:
     """Return the byte at which each field's rows start, and the file's size in bytes."""
     starts = []
     end = 0
-    for field, count in zip(fields, row_counts(fields, lengths), strict=True):
+    for field in fields:
         starts.append(end)
-        row = field.shape.dtype.itemsize
-        for dim in field.row:
-            row *= dim
-        end += -(-count * row // ALIGNED) * ALIGNED
+        size = torch.Size(field.stored(lengths)).numel() * field.shape.dtype.itemsize
+        end += -(-size // ALIGNED) * ALIGNED
     return starts, end
 
 
@@ -124,8 +123,8 @@ def map_file(path: str | Path, fields: Sequence[Field], lengths: Lengths, write:
     starts, end = file_layout(fields, lengths)
     whole = torch.from_file(str(path), shared=write, size=end, dtype=torch.uint8)
     flat = []
-    for field, start, count in zip(fields, starts, row_counts(fields, lengths), strict=True):
-        shape = (count, *field.row)
+    for field, start in zip(fields, starts, strict=True):
+        shape = field.stored(lengths)
         length = torch.Size(shape).numel() * field.shape.dtype.itemsize
         flat.append(whole[start : start + length].view(field.shape.dtype).view(shape))
     return flat

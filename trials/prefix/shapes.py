@@ -12,10 +12,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-Inputs = Mapping[str, torch.Tensor]  # a batch of the model's inputs
-
-BATCH, TOKENS = "batch", "tokens"
-"""Axes: dimensions that differ from batch to batch. TOKENS is the first input's; another one has its input's name."""
+from luthier.trials.prefix.axes import BATCH, TOKENS, ArgumentShapes, Inputs, PaddedAxis, axis_size, padded_axis
 
 
 class StructureMismatch(Exception):
@@ -36,7 +33,11 @@ class Shape:
 
     @classmethod
     def infer(
-        cls, tensors: Sequence[torch.Tensor], inputs: Sequence[Inputs], axes: Sequence[str] = (TOKENS,)
+        cls,
+        tensors: Sequence[torch.Tensor],
+        inputs: Sequence[Inputs],
+        axes: Sequence[str] = (TOKENS,),
+        arguments: Sequence[ArgumentShapes] = (),
     ) -> "Shape | None":
         """Infer a shape from one tensor per batch, over batches of different sizes.
 
@@ -44,16 +45,20 @@ class Shape:
             tensors: The results of one module, a tensor per batch.
             inputs: The model's inputs of the same batches.
             axes: The axes of the inputs beside BATCH.
+            arguments: The shapes of the module's arguments, by their index, for each batch.
 
         Returns:
-            The shape, or None if a dimension differs and has the size of no axis.
+            The shape, or None if a dimension differs, and has neither the size of an axis nor, as an axis that the
+            model pads further, that of an argument.
         """
         if len({t.ndim for t in tensors}) != 1:
             return None
         dims: list[int | str] = []
         for sizes in zip(*(t.shape for t in tensors), strict=True):
             fitting = (axis for axis in (BATCH, *axes) if sizes == tuple(axis_size(axis, i) for i in inputs))
-            dim = sizes[0] if len(set(sizes)) == 1 else next(fitting, None)
+            dim: int | str | None = sizes[0]
+            if len(set(sizes)) > 1:
+                dim = next(fitting, None) or padded_axis(sizes, inputs, axes, arguments)
             if dim is None:
                 return None
             dims.append(dim)
@@ -88,15 +93,12 @@ class UnknownShape:
     sizes: tuple[tuple[int, ...], ...] = ()
 
 
-def axis_size(axis: str, inputs: Inputs) -> int:
-    """Return the size of an axis in a batch: its examples, or the length that an input is padded to."""
-    values = next(iter(inputs.values())) if axis in (BATCH, TOKENS) else inputs[axis]
-    if axis == BATCH:
-        return values.shape[0]
-    return values.shape[1] if values.ndim > 1 else 1
-
-
-def template(structures: Sequence[Any], inputs: Sequence[Inputs], axes: Sequence[str] = (TOKENS,)) -> Any:
+def template(
+    structures: Sequence[Any],
+    inputs: Sequence[Inputs],
+    axes: Sequence[str] = (TOKENS,),
+    arguments: Sequence[ArgumentShapes] = (),
+) -> Any:
     """Return a structure like those given, with a Shape in place of each tensor.
 
     A tensor whose shape cannot be inferred becomes an UnknownShape; everything else stays as in the first structure.
@@ -105,6 +107,7 @@ def template(structures: Sequence[Any], inputs: Sequence[Inputs], axes: Sequence
         structures: The results of one module, a structure per batch.
         inputs: The model's inputs of the same batches.
         axes: The axes of the inputs beside BATCH.
+        arguments: The shapes of the module's arguments, by their index, for each batch.
 
     Raises:
         StructureMismatch: The structures differ in more than their tensors' shapes.
@@ -115,7 +118,7 @@ def template(structures: Sequence[Any], inputs: Sequence[Inputs], axes: Sequence
     leaves: list[Any] = []
     for values in zip(*(leaves for leaves, _ in flattened), strict=True):
         tensors = [v for v in values if isinstance(v, torch.Tensor)]
-        shape = Shape.infer(tensors, inputs, axes) if len(tensors) == len(values) else None
+        shape = Shape.infer(tensors, inputs, axes, arguments) if len(tensors) == len(values) else None
         unknown = UnknownShape(tuple(tuple(t.shape) for t in tensors))
         leaves.append((shape or unknown) if tensors else values[0])
     return tree_unflatten(leaves, flattened[0][1])
@@ -131,17 +134,37 @@ def instantiate(template: Any, inputs: Inputs, device: torch.device, values: Map
         values: Tensors by their index in the flattened structure; every other Shape becomes zeros.
     """
     leaves, spec = tree_flatten(template)
-    built = [
-        values[i]
-        if i in values
-        else torch.zeros(leaf.of(inputs), dtype=leaf.dtype, device=device)
-        if isinstance(leaf, Shape)
-        else None
-        if isinstance(leaf, UnknownShape)
-        else leaf
-        for i, leaf in enumerate(leaves)
-    ]
+    built: list[Any] = []
+    for i, leaf in enumerate(leaves):
+        if isinstance(leaf, Shape):
+            value = values[i] if i in values else torch.zeros(leaf.of(inputs), dtype=leaf.dtype, device=device)
+            padded = {d: axis.place for d, axis in enumerate(leaf.dims) if isinstance(axis, PaddedAxis)}
+            built.append(Unpadded(value, padded) if padded else value)
+        else:
+            built.append(values.get(i) if isinstance(leaf, UnknownShape) else leaf)
     return tree_unflatten(built, spec)
+
+
+@dataclass(frozen=True)
+class Unpadded:
+    """A tensor that gets its last size when the module that returns it is called.
+
+    Attributes:
+        value: The tensor, not larger than it will be.
+        places: Dimension -> the argument that has its size: index of the leaf, dimension.
+    """
+
+    value: torch.Tensor
+    places: Mapping[int, tuple[int, int]]
+
+    def padded(self, arguments: Sequence[Any]) -> torch.Tensor:
+        """Return the tensor with zeros behind it, as the arguments of the call, flattened, tell."""
+        sizes = list(self.value.shape)
+        for dim, (leaf, place) in self.places.items():
+            sizes[dim] = arguments[leaf].shape[place]
+        whole = self.value.new_zeros(sizes)
+        whole[tuple(slice(size) for size in self.value.shape)] = self.value
+        return whole
 
 
 @contextmanager
@@ -154,9 +177,10 @@ def stubbed(module: nn.Module, answers: Sequence[Any]) -> Iterator[None]:
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         leaves, spec = tree_flatten(next(remaining, None))
-        if any(isinstance(leaf, PassThrough) for leaf in leaves):
+        if any(isinstance(leaf, PassThrough | Unpadded) for leaf in leaves):
             arguments = tree_flatten((args, kwargs))[0]
             leaves = [arguments[leaf.leaf] if isinstance(leaf, PassThrough) else leaf for leaf in leaves]
+            leaves = [leaf.padded(arguments) if isinstance(leaf, Unpadded) else leaf for leaf in leaves]
         return tree_unflatten(leaves, spec)
 
     own = module.__dict__.get("forward")

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from luthier.trials.prefix.axes import Inputs
 from luthier.trials.prefix.context import PrefixContext
 from luthier.trials.prefix.first_token import FirstTokenOnly, find_first_token_only
 from luthier.trials.prefix.probe import Probe
-from luthier.trials.prefix.shapes import Inputs
 from luthier.trials.prefix.unpadding import supports_unpadding, unpadded
 
 

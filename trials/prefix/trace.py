@@ -12,8 +12,9 @@ from torch import nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from luthier.trials.model.backbone import Backbone
+from luthier.trials.prefix.axes import Inputs
 from luthier.trials.prefix.probe import Forward, Probe
-from luthier.trials.prefix.shapes import Inputs, PassThrough
+from luthier.trials.prefix.shapes import PassThrough
 
 
 @dataclass
@@ -25,12 +26,14 @@ class Call:
         number: How many times the part was called before, in this forward.
         output: Its result, where arguments that it returned unchanged are a PassThrough, and tensors have no values.
         values: The tensors of the result as they were, by their index in the flattened result.
+        arguments: The shapes of the tensors among the flattened arguments, by their index.
     """
 
     part: nn.Module
     number: int
     output: Any = None
     values: dict[int, torch.Tensor] = field(default_factory=dict)
+    arguments: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass
@@ -75,8 +78,9 @@ def _record(part: nn.Module, calls: list[Call], keep_values: bool, stack: ExitSt
     def before(part: nn.Module, args: Any, kwargs: Any) -> None:
         call = Call(part, sum(other.part is part for other in calls))
         calls.append(call)
-        leaves = enumerate(tree_flatten((args, kwargs))[0])
-        begun.append((call, {id(x): (i, x._version) for i, x in leaves if isinstance(x, torch.Tensor)}))
+        tensors = [(i, x) for i, x in enumerate(tree_flatten((args, kwargs))[0]) if isinstance(x, torch.Tensor)]
+        call.arguments = {i: tuple(x.shape) for i, x in tensors}
+        begun.append((call, {id(x): (i, x._version) for i, x in tensors}))
 
     def after(part: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         call, arguments = begun.pop()

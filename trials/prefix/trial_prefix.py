@@ -10,11 +10,11 @@ import torch
 
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.memory import out_of_memory
+from luthier.trials.prefix.axes import Inputs
 from luthier.trials.prefix.context import Collate, PrefixContext
 from luthier.trials.prefix.cut import Cut, capture
 from luthier.trials.prefix.probe import PER_TOKEN, Forward, Outputs
 from luthier.trials.prefix.rows import ActivationRows, split_lengths
-from luthier.trials.prefix.shapes import Inputs
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from torch.utils._pytree import tree_map
 from luthier.trials.memory import out_of_memory
 from luthier.trials.model.backbone import Backbone
 from luthier.trials.prefix.attention import NAME, PaddedLayout, current_layout, uses_sdpa
+from luthier.trials.prefix.axes import Inputs
 from luthier.trials.prefix.probe import Forward, Probe
-from luthier.trials.prefix.shapes import Inputs
 
 MASK = "attention_mask"
 

@@ -6,6 +6,7 @@ kept as 16-bit floats; a batch is padded as the model's own feature extractor pa
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy
 import torch
 import transformers
 
+from luthier.studies.results import Batching
 from luthier.studies.strategy import Generation
 from luthier.studies.text import one_line
 from luthier.trials.data.encoded import Encoded
@@ -52,7 +54,7 @@ class AudioInputs(RowTask[Learned]):
     def encode(self, pretrained: Pretrained, split: Split, max_length: int) -> Encoded:
         """Return the features of the first `max_length` milliseconds of each sound.
 
-        They are waveforms (samples,) or, where the model hears spectra, arrays of one shape for all. Where the model
+        They are waveforms (samples,) or, where the model hears spectra, arrays (frames, ...). Where the model
         cannot tell padding from sound (no attention mask, or a normalisation over time before it), all waveforms of the
         split are padded to its longest: the features of an example must not depend on its neighbours in a batch. The
         inspections of newer studies see that padding changes such a model's answers, and then nothing is padded.
@@ -87,8 +89,10 @@ class AudioInputs(RowTask[Learned]):
         for row in range(len(split)):
             key, features = _features(pretrained, self.given(pretrained, split, row, max_length))
             sounds.append(features if exactly else features.astype(numpy.float16))
-        lengths = [len(features) if features.ndim == 1 else 1 for features in sounds]
-        masked = sounds[0].ndim == 1 and bool(getattr(extractor, "return_attention_mask", False))
+        own = [len(features) for features in sounds]
+        are_padded = sounds[0].ndim == 1 or len(set(own)) > 1  # spectra of one shape are not
+        lengths = own if are_padded else [1] * len(sounds)
+        masked = are_padded and bool(getattr(extractor, "return_attention_mask", False))
         # The same length for all where a sound's features depend on its padding. Also where most sounds are about
         # as long: then the prefix cache can keep the output of a frozen part for each sound.
         one_length = not masked or getattr(pretrained.model.config, "feat_extract_norm", "") == "group"
@@ -99,6 +103,7 @@ class AudioInputs(RowTask[Learned]):
             targets=self.encode_targets(split.targets),
             lengths=[max(lengths)] * len(sounds) if one_length and not exactly else lengths,
             longest=max(lengths),
+            inner_lengths=inner_lengths(pretrained.model) if sounds[0].ndim == 1 else {},
         )
 
     def input_lengths(self, pretrained: Pretrained, split: Split, poll: Callable[[], None]) -> InputLengths | None:
@@ -113,16 +118,18 @@ class AudioInputs(RowTask[Learned]):
         return InputLengths(numpy.array(lengths), rows, len(split), MILLISECONDS, "sound", limit)
 
     def collate(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
-        """Return features (rows, samples), padded to the longest row, or (rows, ...) of one shape; float32.
+        """Return features (rows, samples or frames, ...), padded to the longest row, or (rows, ...) of one shape.
 
-        The attention mask, (rows, samples), is there where the model's feature extractor makes one.
+        The attention mask, (rows, samples or frames), is there where rows are padded and the model's feature extractor
+        makes one.
         """
         ((key, values),) = encoded.columns.items()
         sounds = [values[i] for i in rows]
-        if sounds[0].ndim > 1:
+        alike = "attention_mask" not in encoded.padding and len(set(map(len, sounds))) == 1
+        if sounds[0].ndim > 1 and (alike or encoded.batching is Batching.SINGLE):
             return {key: torch.from_numpy(numpy.stack(sounds)).float()}
         longest = max(encoded.lengths[i] for i in rows)
-        batch = torch.full((len(rows), longest), encoded.padding[key])
+        batch = torch.full((len(rows), longest, *sounds[0].shape[1:]), encoded.padding[key])
         mask = torch.zeros((len(rows), longest), dtype=torch.long)
         for row, sound in enumerate(sounds):
             batch[row, : len(sound)] = torch.from_numpy(sound)
@@ -195,6 +202,18 @@ def _features(pretrained: Pretrained, sound: numpy.ndarray) -> tuple[str, numpy.
     inputs = extractor(sound, sampling_rate=extractor.sampling_rate, return_tensors="np", **options)
     key = next(name for name in ("input_values", "input_features") if name in inputs)
     return key, numpy.asarray(inputs[key][0], dtype=numpy.float32)
+
+
+def inner_lengths(model: Any) -> dict[str, Callable[[int], int]]:
+    """Return the function from the samples of a sound to the frames that a model makes of them, where it has one."""
+    if not hasattr(model, "_get_feat_extract_output_lengths"):
+        return {}
+
+    @cache
+    def frames(samples: int) -> int:
+        return int(model._get_feat_extract_output_lengths(torch.tensor(samples)))
+
+    return {"frames": frames}
 
 
 def window_samples(pretrained: Pretrained) -> int | None:

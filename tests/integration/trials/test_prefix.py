@@ -14,24 +14,27 @@ import soundfile
 import torch
 
 from luthier.studies.protocol import Assignment
+from luthier.studies.results import Batching
 from luthier.studies.tasks import TASKS
+from luthier.trials.data.batches import pieces
 from luthier.trials.jobs.train import train
 from luthier.trials.prefix.tiered_files import Tier, TieredFiles
+from luthier.trials.tasks.transcribing import EncodedSpeech
 from luthier.trials.training.engine import Engine
+from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.setup import prepare
 from tests.support.architectures import ARCHITECTURES, tiny_data
 from tests.support.logits import logits_of
 from tests.support.task_study import Study, study
 from tests.support.tiny import tiny_csv, tiny_sound
+from tests.support.tiny_speech import RATE, spoken
 from tests.support.trials import Memory
 
 __all__ = ["study"]  # the fixture
 
 Assign = Callable[..., Assignment]
 
-NOTHING_TO_KEEP = {"t5": 1}
-"""Model type -> the depth below which there are token embeddings alone, beside positions that cannot be kept."""
 BUILT = re.compile(r"frozen prefix of depth (\d+): (\d+) (\w+) examples from (.*) in ")
 
 
@@ -51,8 +54,8 @@ def built(session: Memory) -> list[tuple[str, str, str]]:
 # torch warns of how transformers' WavLM calls it.
 @pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
 def test_scores_are_those_without_the_cache_at_every_depth(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    uncut, plain = NOTHING_TO_KEEP.get(study.architecture.config().model_type, 0), ModelCache()
-    depths = range(uncut + 1, study.architecture.blocks + 1)
+    plain = ModelCache()
+    depths = range(1, study.architecture.blocks + 1)
     with monkeypatch.context() as without:
         without.setenv("LUTHIER_CACHE_DISK", "0")
         expected = {depth: study.trial(depth, plain) for depth in depths}
@@ -143,6 +146,38 @@ def test_sounds_padded_alike_keep_their_own_masks(assign: Assign, tmp_path: Path
         assert built(session)
         assert torch.allclose(logits_of(computer, opened, encoded), plain, atol=1e-4 * float(plain.abs().max()))
         computer.close()
+
+
+@pytest.mark.parametrize("batching", [Batching.RIGHT, pytest.param(Batching.EQUAL, marks=pytest.mark.full)])
+def test_of_sounds_of_different_lengths_the_frames_of_each_are_kept(
+    assign: Assign, tmp_path: Path, batching: Batching
+) -> None:
+    sounds = [(f"{i}.wav", "bed" if i % 6 else "no no no no no no no no no no") for i in range(18)]
+    for i, (name, text) in enumerate(sounds):
+        soundfile.write(tmp_path / name, spoken(text, seed=i), RATE)
+    (tmp_path / "sounds.csv").write_text("audio,text\n" + "".join(f"{name},{text}\n" for name, text in sounds))
+    folder = ARCHITECTURES["hubert-ctc"].build(tmp_path / "model")
+    dataset = {"source": str(tmp_path / "sounds.csv"), "validation": 0.3}
+    spec = {"task": "automatic-speech-recognition", "model": str(folder), "dataset": dataset}
+    for depth in (1, 3):
+        opened = ModelCache().open(work := assign(params={"freeze_depth": depth}, spec=spec))
+        opened.batch_as(batching)
+        model, _ = prepare(opened, work.params, 0)
+        encoded = opened.encoded("train", int(work.params["max_length"]))
+        assert isinstance(encoded, EncodedSpeech)
+        assert len(set(encoded.lengths)) > 3
+        computer = Engine(model, opened.task, MicroBatch())
+        batches = [piece for rows in (range(6), range(6, len(encoded))) for piece in pieces(encoded, rows, 6)]
+        with torch.no_grad():
+            plain = [computer.outputs(encoded, rows)[0]["logits"] for rows in batches]
+            computer.enable_shortcuts(opened, work.params, {"train": encoded}, session := Memory(tmp_path / f"{depth}"))
+            kept = [computer.outputs(encoded, rows)[0]["logits"] for rows in batches]
+        computer.close()
+        assert [split for _, split, _ in built(session)] == ["train"]
+        for rows, mine, theirs in zip(batches, kept, plain, strict=True):
+            assert mine.shape == theirs.shape
+            for i, frames in enumerate(encoded.of("frames", rows)):
+                assert torch.allclose(mine[i, :frames], theirs[i, :frames], atol=1e-4 * float(theirs.abs().max()))
 
 
 def test_a_model_serves_two_tasks_in_one_process(tmp_path: Path, assign: Assign) -> None:

@@ -15,12 +15,13 @@ from luthier.studies.results import Batching
 from luthier.trials.data.batches import pieces
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.model.backbone import Backbone
+from luthier.trials.prefix.axes import BATCH, Inputs, axis_size
 from luthier.trials.prefix.cache import PrefixCache
 from luthier.trials.prefix.context import PrefixContext
 from luthier.trials.prefix.cut_search import find_cut
+from luthier.trials.prefix.field import SHARED
 from luthier.trials.prefix.probe import FIRST, Outputs, random_projection
 from luthier.trials.prefix.rows import split_lengths
-from luthier.trials.prefix.shapes import BATCH, Inputs, axis_size
 from tests.support.zoo import ZOO, zoo_context
 from tests.support.zoo.inputs import ANSWER_LENGTHS, LENGTHS, collate, text_pairs
 
@@ -33,11 +34,10 @@ OTHERS = (
     "automatic-speech-recognition/WavLM", "automatic-speech-recognition/SEW", "image-segmentation/UperNet, Swin",
     "image-segmentation/BEiT", "image-segmentation/DPT", "image-segmentation/MobileViT", "object-detection/DETR",
     "object-detection/Deformable DETR", "object-detection/RT-DETR", "question-answering/DeBERTa-v3",
+    "question-answering/Longformer", "text2text-generation/LED", "audio-classification/HuBERT, unequal lengths",
     "question-answering/XLNet", "question-answering/T5", "question-answering/BART", "text-generation/Gemma 3",
     "text-generation/Mamba",
 )  # fmt: skip
-UNCACHED = {"text2text-generation/T5": {1}, "question-answering/T5": {1}}
-"""Depths at which nothing but the token table could be kept."""
 BATCHES: Sequence[Sequence[int]] = ((0, 1, 2, 3), (4, 9), (7, 5, 6, 8, 10, 11), (2,))
 
 Gradients = dict[str, torch.Tensor]
@@ -82,9 +82,6 @@ def test_outputs_and_gradients_are_those_of_the_whole_model_at_every_depth(key: 
         context.backbone.freeze(depth)
         model.eval()
         prefix = cache.open(context, depth, {"train": encoded})
-        if depth in UNCACHED.get(key, ()):
-            assert prefix is None
-            continue
         assert prefix is not None, (depth, context.log)
         for rows in batches(encoded):
             whole = context.forward(collate(encoded, rows))
@@ -162,8 +159,11 @@ def test_a_plan_for_answers_of_one_length_is_not_used_for_others() -> None:
 @pytest.mark.parametrize(
     ("key", "depth", "words"),
     [
-        ("text2text-generation/T5", 1, "output 2 of encoder.block.0, (1, 2, tokens, tokens), cannot be kept"),
-        ("text2text-generation/LED", 2, "the output of led.encoder.layers.1, (3, 8, 32) then (5, 12, 32), cannot be"),
+        (
+            "text2text-generation/LongT5",
+            1,
+            "output 2 of encoder.block.0, (3, 2, 2, 4, 12) then (5, 3, 2, 4, 12), cannot",
+        ),
     ],
 )
 def test_a_tensor_that_cannot_be_kept_is_named_in_the_log(key: str, depth: int, words: str) -> None:
@@ -204,24 +204,24 @@ class Stem(nn.Linear):
 class Marked(nn.Module):
     """A backbone of which only the last block looks at the marks."""
 
-    def __init__(self) -> None:
+    def __init__(self, stem: nn.Module) -> None:
         super().__init__()
         self.base_model = nn.Module()
-        self.base_model.stem = Stem(4, 4)
+        self.base_model.stem = stem
         self.base_model.blocks = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
         self.head = nn.Linear(4, 2)
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         hidden, marks = self.base_model.stem(values)
         first, second, last = self.base_model.blocks
-        result: torch.Tensor = self.head(last(second(first(hidden)).masked_fill(marks[:, None], 0.0)))
+        hidden = second(first(hidden))
+        seen = hidden.masked_fill(marks[:, None], 0.0) if marks.dtype == torch.bool else hidden - marks
+        result: torch.Tensor = self.head(last(seen))
         return result
 
 
-def test_marks_that_none_of_the_tried_examples_has_are_kept() -> None:
-    values = torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
-    values[4, 0] = 9.0
-    model = Marked().eval()
+def in_context(model: nn.Module, values: torch.Tensor) -> tuple[PrefixContext, Encoded]:
+    """Return a model as the prefix cache sees it, with a split of its inputs."""
 
     def forward(inputs: Inputs) -> Outputs:
         return {"logits": model(inputs["values"])}
@@ -235,24 +235,61 @@ def test_marks_that_none_of_the_tried_examples_has_are_kept() -> None:
         exact=forward,
         counted=lambda outputs, encoded, rows: outputs["logits"],
     )
-    encoded = Encoded({"values": values}, {}, {}, [1] * 12, 1)
+    return context, Encoded({"values": values}, {}, {}, [1] * len(values), 1)
+
+
+class Centred(Stem):
+    """Its second output is the mean of the batch."""
+
+    def forward(self, input: torch.Tensor) -> Any:
+        return nn.Linear.forward(self, input), input.mean(0, keepdim=True)
+
+
+def test_what_the_examples_of_one_batch_have_in_common_is_not_kept() -> None:
+    model = Marked(Centred(4, 4)).eval()
+    context, encoded = in_context(model, torch.randn(12, 4, generator=torch.Generator().manual_seed(0)))
+    cut = find_cut(context.backbone, 1, context.exact, context.probes(encoded))
+    assert cut.computed == ["base_model.stem"]
+    said = "output 2 of base_model.stem, (1, 4), cannot be kept: it does not belong to one example each"
+    assert list(cut.refusals) == [said]
+
+
+def test_marks_that_none_of_the_tried_examples_has_are_kept() -> None:
+    values = torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
+    values[4, 0] = 9.0
+    context, encoded = in_context(Marked(Stem(4, 4)).eval(), values)
     prefix = PrefixCache().open(context, 2, {"train": encoded})
     assert prefix is not None
-    short = prefix.outputs(forward, collate, encoded, [3, 4])["logits"]
-    assert torch.allclose(short, forward(collate(encoded, [3, 4]))["logits"], atol=1e-6)
+    short = prefix.outputs(context.forward, collate, encoded, [3, 4])["logits"]
+    assert torch.allclose(short, context.forward(collate(encoded, [3, 4]))["logits"], atol=1e-6)
     prefix.close()
 
 
 def test_the_log_names_what_is_computed_although_frozen() -> None:
-    context, encoded = zoo_context(ZOO["text2text-generation"]["T5"])
+    context, encoded = zoo_context(ZOO["text2text-generation"]["LongT5"])
     lines: list[str] = []
-    prefix = PrefixCache().open(replace(context, log=lines.append), 5, {"train": encoded})
+    prefix = PrefixCache().open(replace(context, log=lines.append), 2, {"train": encoded})
     assert prefix is not None
     prefix.close()
     assert lines[1:] == [
-        "computes decoder.block.0 in every step, although frozen: output 2 of decoder.block.0, "
-        "(1, 2, decoder_input_ids, decoder_input_ids), cannot be kept: it does not belong to one example each"
+        "computes encoder.block.0 in every step, although frozen: output 2 of encoder.block.0, "
+        "(3, 2, 2, 4, 12) then (5, 3, 2, 4, 12), cannot be kept: its size differs from batch to batch, and is that of "
+        "no input"
     ]
+
+
+def test_what_all_examples_share_is_kept_once_and_for_the_longest_of_each_axis() -> None:
+    context, encoded = zoo_context(ZOO["text2text-generation"]["T5"])
+    cut = find_cut(context.backbone, 4, context.exact, context.probes(encoded))
+    shared = [(f.shape.dims, f.stored(split_lengths(encoded))) for f in cut.fields if f.kind == SHARED]
+    assert shared == [
+        ((1, 2, "decoder_input_ids", "decoder_input_ids"), (1, 2, max(ANSWER_LENGTHS), max(ANSWER_LENGTHS))),
+        ((1, 2, "decoder_input_ids", "tokens"), (1, 2, max(ANSWER_LENGTHS), max(LENGTHS))),
+    ]
+    bias = next(field for field in cut.fields if field.kind == SHARED)
+    values = torch.randn(1, 2, 5, 5)
+    assert bias.is_shared([values, values[:, :, :3, :3]])
+    assert not bias.is_shared([values, values[:, :, 2:, 2:]]), "it would be another one for a longer batch"
 
 
 def test_of_a_pooler_that_trains_only_the_token_that_it_looks_at_is_kept() -> None:

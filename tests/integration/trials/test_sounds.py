@@ -14,6 +14,7 @@ import torch
 import transformers as hf
 
 from luthier.studies.protocol import Assignment
+from luthier.studies.results import Batching
 from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.data.media import read_audio
 from luthier.trials.data.splits import Split
@@ -24,6 +25,7 @@ from luthier.trials.model.pretrained import Pretrained
 from luthier.trials.tasks.audio_classification import AudioClassification
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.seeding import seed_everything
+from tests.support.architecture import SPEECH, Architecture
 from tests.support.architectures import ARCHITECTURES, tiny_data
 from tests.support.trials import Memory
 
@@ -128,6 +130,25 @@ def test_silence_is_a_sound(name: str, tmp_path: Path) -> None:
     with torch.no_grad():
         answers = pretrained.model.eval()(**task.collate(encoded, [0, 1])).logits
     assert torch.isfinite(answers).all()
+
+
+def test_spectra_of_different_lengths_are_padded_and_masked(tmp_path: Path) -> None:
+    config = hf.Wav2Vec2BertConfig(**SPEECH)
+    extractor = hf.SeamlessM4TFeatureExtractor()
+    architecture = Architecture("audio-classification", 3, lambda: config, extractor.save_pretrained)
+    pretrained = task.load(architecture.build(tmp_path / "model"), "bert", ClassTargets(("a", "b")))
+    split = _split(*(_bytes(_tone(seconds)) for seconds in (0.3, 2.0, 0.5, 0.4)))
+    encoded, model = task.encode(pretrained, split, 3_000), pretrained.model.eval()
+    batch = task.collate(encoded, [0, 1, 2])
+    assert batch["input_features"].shape == (3, encoded.lengths[1], 160)
+    assert batch["attention_mask"].sum(1).tolist() == list(encoded.lengths[:3])
+    single = encoded.batched(Batching.SINGLE)
+    with torch.no_grad():
+        together = model(**batch).logits
+        alone = torch.cat([model(**task.collate(single, [row])).logits for row in range(3)])
+    assert torch.allclose(together, alone, atol=1e-5 * float(alone.abs().max()))
+    assert encoded.batched(Batching.EQUAL).lengths == encoded.lengths
+    assert list(single.lengths) == [1] * 4
 
 
 SOUNDS = [_tone(0.3), _tone(0.5, pitch=900), _tone(0.41, pitch=100)]

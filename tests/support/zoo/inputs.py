@@ -127,6 +127,31 @@ def waves() -> Encoded:
     return fixed("input_values", 640)
 
 
+def recordings(*, masked: bool = True) -> Encoded:
+    """Return waveforms of different lengths, and how many frames `speech.SPEECH` makes of them.
+
+    Args:
+        masked: True for a mask of their padding.
+    """
+    generator = torch.Generator().manual_seed(4)
+    sounds = [torch.randn(96 * length, generator=generator).tolist() for length in LENGTHS]
+    lengths = [len(sound) for sound in sounds]
+    masks = {"attention_mask": [[1] * length for length in lengths]} if masked else {}
+    return Encoded(
+        {"input_values": sounds, **masks},
+        {"input_values": 0.0, **dict.fromkeys(masks, 0)},
+        {},
+        lengths,
+        max(lengths),
+        inner_lengths={"frames": frames},
+    )
+
+
+def frames(samples: int) -> int:
+    """Return the frames of a sound, by two convolutions."""
+    return ((samples - 10) // 8 + 1 - 4) // 4 + 1
+
+
 def config(kind: str, options: Mapping[str, Any] | None = None, **more: Any) -> Callable[[], Any]:
     """Return a function that makes a configuration: of transformers' class for the kind, with these options."""
 

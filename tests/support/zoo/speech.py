@@ -1,14 +1,19 @@
 """Tiny speech recognizers, with a vocabulary of sounds and with a decoder."""
 
+from typing import Any
+
 import transformers as hf
 
-from tests.support.zoo.inputs import VOCABULARY, Model, config, fixed, heard, models, waves
+from luthier.studies.results import Batching
+from tests.support.zoo.inputs import VOCABULARY, Model, config, fixed, heard, models, recordings, waves
 from tests.support.zoo.text import TWO_SIDED, H
 
 SPEECH = H | {
     "vocab_size": 12, "conv_dim": [16, 16], "conv_kernel": [10, 4], "conv_stride": [8, 4], "pad_token_id": 0,
     "num_feat_extract_layers": 2, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2,
 }  # fmt: skip
+NORMED: dict[str, Any] = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
+"""Of the models whose sounds may be padded."""
 WHISPER = TWO_SIDED | {
     "num_mel_bins": 8, "max_source_positions": 12, "max_target_positions": 16, "suppress_tokens": [],
     "begin_suppress_tokens": [],
@@ -32,6 +37,14 @@ SPEECH_MODELS: dict[str, dict[str, Model]] = {
     "audio-classification": models(hf.AutoModelForAudioClassification, waves, CTC)
     | models(
         hf.AutoModelForAudioClassification,
+        recordings,
+        {
+            "HuBERT, unequal lengths": config("Hubert", SPEECH, **NORMED),
+            "WavLM, unequal lengths": config("WavLM", SPEECH, num_buckets=16, max_bucket_distance=32, **NORMED),
+        },
+    )
+    | models(
+        hf.AutoModelForAudioClassification,
         lambda: fixed("input_features", 8, 24),
         {"Whisper": config("Whisper", WHISPER)},
     )
@@ -41,6 +54,11 @@ SPEECH_MODELS: dict[str, dict[str, Model]] = {
         {"AST": config("AST", H, num_mel_bins=16, max_length=24)},
     ),
     "automatic-speech-recognition": models(hf.AutoModelForCTC, waves, CTC)
+    | models(
+        hf.AutoModelForCTC,
+        lambda: recordings(masked=False).batched(Batching.EQUAL),
+        {f"{name}, unequal lengths": CTC[name] for name in ("Wav2Vec2", "SEW")},
+    )
     | models(
         hf.AutoModelForCTC,
         lambda: fixed("input_features", 24, 16),
