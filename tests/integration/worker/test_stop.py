@@ -54,16 +54,18 @@ def test_a_service_ends_at_once_while_workers_wait(served: Served, signals: tupl
 
 @pytest.mark.full  # eight seconds
 def test_a_request_that_never_comes_to_its_end_does_not_keep_a_service(served: Served) -> None:
-    stopped = threading.Event()
+    begun, stopped = threading.Event(), threading.Event()
 
     def halves() -> Iterator[bytes]:
         yield b"{"
+        begun.set()
         stopped.wait(30)
         yield b"}"
 
     with ThreadPoolExecutor() as pool:
         pool.submit(httpx.post, f"{served.client.base_url}/v1/studies", content=halves())
-        time.sleep(0.5)
+        assert begun.wait(30)
+        time.sleep(0.5)  # the service reads what was sent
         assert served.process is not None
         served.process.terminate()
         assert served.process.wait(10) == -TERM
