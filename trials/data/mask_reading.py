@@ -61,9 +61,9 @@ class MaskReading:
         unknown = [(count, f"#{colour:06x}") for colour, count in pairs if colour not in known]
         if unknown:
             count, colour = max(unknown)
-            reason = f"holds the colour {colour} in {count:,} pixels, which dataset.colours does not name"
+            reason = f"holds the colour {colour} in {count:,} pixels, which has no class id"
             if len(unknown) > 1:
                 reason += f", nor {len(unknown) - 1:,} other colours"
-            raise Unreadable(reason, f"add what is missing with its class id; {IGNORED} does not count")
+            raise Unreadable(reason, f"add the colour to dataset.colours, {IGNORED} for what does not count")
         ids = numpy.array([known[colour] for colour in found.tolist()], dtype=numpy.uint8)
         return numpy.ascontiguousarray(ids[places].reshape(packed.shape))

@@ -311,15 +311,17 @@ def test_colours_are_the_classes_that_a_spec_gives_them(tmp_path: Path) -> None:
     pixels = Image.fromarray(table[numpy.minimum(IDS, 2)])
     colours = {"#804080": 0, "70, 130,180": 1, "#000000": 255}
     wanted = [[0, 1, 255], [255, 0, 1]]
-    folder = _written(tmp_path / "a", [pixels, pixels.convert("P"), pixels.convert("RGBA")] * 4)
+    palette = _palette()
+    palette.putdata(numpy.minimum(IDS, 2).ravel().tolist())
+    palette.putpalette(table.ravel().tolist())
+    folder = _written(tmp_path / "a", [pixels, palette, pixels.convert("RGBA")] * 4)
     assert _of(load(folder, colours=colours)) == [wanted] * 12
-    with pytest.raises(
-        BadData, match=r"holds the colour #000000 in 2 pixels, which dataset.colours does not name; add"
-    ):
+    said = r"holds the colour #000000 in 2 pixels, which has no class id.*Add the colour to dataset.colours"
+    with pytest.raises(BadData, match=said):
         load(folder, colours={"#804080": 0, "70,130,180": 1})
     clear = pixels.convert("RGBA")
     clear.putalpha(7)
-    with pytest.raises(BadData, match=r"row 12.*has transparent pixels"):
+    with pytest.raises(BadData, match=r"11.png: has transparent pixels; save it as png"):
         load(_written(tmp_path / "b", [pixels] * 11 + [clear]), colours=colours)
 
 
