@@ -6,7 +6,6 @@ official script counts. Neither logits nor boxes of a split are kept but for the
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy
@@ -24,6 +23,15 @@ from luthier.trials.data.splits import Split
 from luthier.trials.model.pretrained import Head, Pretrained
 from luthier.trials.tasks.average_precision import NO_ANSWER
 from luthier.trials.tasks.base import Loss
+from luthier.trials.tasks.detected_images import (
+    OBJECTS,
+    Detected,
+    DetectedExactImages,
+    DetectedImages,
+    labels_of,
+    places_of,
+    with_post,
+)
 from luthier.trials.tasks.detection_usage import NAMES, THRESHOLD, found, recorded
 from luthier.trials.tasks.detections import (
     BOXES,
@@ -38,7 +46,6 @@ from luthier.trials.tasks.detections import (
     PLACES,
     SCORES,
     BoxStatistics,
-    Criterion,
     OwnLoss,
     answered,
     box_scores,
@@ -47,49 +54,18 @@ from luthier.trials.tasks.detections import (
     padded,
     renamed,
 )
-from luthier.trials.tasks.encoded_images import AugmentedImages, EncodedImages, ExactImages, fixed_size
+from luthier.trials.tasks.encoded_images import AugmentedImages, fixed_size
 from luthier.trials.tasks.image_inputs import ImageInputs
 from luthier.trials.tasks.scoring import Batch, Constant, Reference, Tensors
 from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.tasks.usage import HERE, Usage
 
-OBJECTS = "objects"
-"""The name of the targets that are kept with the encoded inputs: each image's `BoxRow`."""
 OF_HEAD = ("class_embed", "class_labels", "score_head", "bbox")
 """Parts of the names of layers that say classes and boxes, which some models have inside of their decoder, too."""
 CUT_AREA = (0.3, 1.0)
 """Share of an image's area that an augmentation cuts out: smaller parts would cut most objects."""
 VISIBLE = 0.4
 """Share of a box that must be left in the part that is cut out, for its object to count."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Detected(Encoded):
-    """What the statistics of a split need beside its objects.
-
-    Attributes:
-        post: The model's image processor, which makes answers of its outputs.
-        losses: The model's own loss.
-        names: Class id -> label, as the model has learned them.
-        classes: The classes that are counted: up to the last one that the split holds.
-        most: The answers that the model gives to an image; None: its configuration does not say.
-    """
-
-    post: Any
-    losses: Criterion
-    names: Sequence[str]
-    classes: int
-    most: int | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class DetectedImages(Detected, EncodedImages):
-    """Images of one size as bytes."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DetectedExactImages(Detected, ExactImages):
-    """Images as their files have them."""
 
 
 class ObjectDetection(ImageInputs[BoxTargets]):
@@ -115,11 +91,11 @@ class ObjectDetection(ImageInputs[BoxTargets]):
 
     def encode(self, pretrained: Pretrained, split: Split, max_length: int) -> DetectedImages:
         """Return images as bytes, with their objects. Raises BadData."""
-        return DetectedImages(**_with_post(super().encode(pretrained, split, max_length), pretrained))
+        return DetectedImages(**with_post(super().encode(pretrained, split, max_length), pretrained))
 
     def encode_exactly(self, pretrained: Pretrained, split: Split, max_length: int) -> DetectedExactImages:
         """Return the images' files, with their objects."""
-        return DetectedExactImages(**_with_post(super().encode_exactly(pretrained, split, max_length), pretrained))
+        return DetectedExactImages(**with_post(super().encode_exactly(pretrained, split, max_length), pretrained))
 
     def encoding_findings(self, encoded: Encoded, name: str, generation: Generation) -> Sequence[Finding]:
         """Return the images with more objects than the model has answers."""
@@ -137,7 +113,7 @@ class ObjectDetection(ImageInputs[BoxTargets]):
     def collate_targets(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return class ids and boxes of the objects to learn, crowds left out."""
         chosen = (encoded.targets[OBJECTS][i] for i in rows)
-        return padded([([b.label for b in row.boxes if not b.crowd], _places(row)) for row in chosen])
+        return padded([(labels_of(row), places_of(row)) for row in chosen])
 
     def collate_augmented(self, encoded: Encoded, rows: Sequence[int]) -> tuple[Batch, Batch]:
         """Return parts of images, and the objects that are in them."""
@@ -148,8 +124,8 @@ class ObjectDetection(ImageInputs[BoxTargets]):
             change = draw_change(image.size, encoded.augmentation, encoded.size, encoded.resample, CUT_AREA)
             images.append(numpy.asarray(change(image)))
             row = encoded.targets[OBJECTS][i]
-            labels = [b.label for b in row.boxes if not b.crowd]
-            moved = change.boxes(_places(row), VISIBLE)
+            labels = labels_of(row)
+            moved = change.boxes(places_of(row), VISIBLE)
             inside = [k for k, box in enumerate(moved) if box is not None]
             objects.append(([labels[k] for k in inside], [box for box in moved if box is not None]))
         return {"pixel_values": encoded.coloured(images)}, padded(objects)
@@ -203,7 +179,9 @@ class ObjectDetection(ImageInputs[BoxTargets]):
         counts = targets.counts([training])
         name = max(counts, key=counts.__getitem__)
         label = targets.names.index(name)
-        boxes = [place for row in training for place, b in zip(_places(row), _learned(row), strict=True) if b == label]
+        boxes = [
+            place for row in training for place, b in zip(places_of(row), labels_of(row), strict=True) if b == label
+        ]
         return Constant(name, (label, torch.tensor(boxes or [[0.5, 0.5, 1.0, 1.0]]).mean(0)))
 
     def reference_answers(self, reference: Reference, constant: Constant, units: Tensors, targets: BoxTargets) -> Batch:
@@ -273,34 +251,6 @@ for found in detect("image.png", threshold={THRESHOLD}):
             labels = [encoded.names[label] for label in said[LABELS][0].tolist()]
             values += recorded(said[SCORES][0].tolist(), labels, said[EDGES][0].tolist())
         return values
-
-
-def _with_post(encoded: Encoded, pretrained: Pretrained) -> dict[str, Any]:
-    """Return the attributes of a split, and what its statistics need of a model."""
-    config = pretrained.model.config
-    queries = getattr(config, "num_queries", None) or getattr(config, "num_detection_tokens", None)
-    return vars(encoded) | {
-        "post": pretrained.processor,
-        "losses": criterion(pretrained.model),
-        "names": [config.id2label[i] for i in range(config.num_labels)],
-        "classes": 1 + max((box.label for row in encoded.targets[OBJECTS] for box in row.boxes), default=0),
-        "most": queries,
-    }
-
-
-def _learned(row: BoxRow) -> list[int]:
-    """Return the class ids of the objects that are learned."""
-    return [box.label for box in row.boxes if not box.crowd]
-
-
-def _places(row: BoxRow) -> list[tuple[float, float, float, float]]:
-    """Return centres, widths and heights as shares of the image's sides, of the objects that are learned."""
-    width, height = row.size
-    return [
-        ((b.x + b.width / 2) / width, (b.y + b.height / 2) / height, b.width / width, b.height / height)
-        for b in row.boxes
-        if not b.crowd
-    ]
 
 
 def _as_json(labels: Sequence[str], boxes: Sequence[Sequence[float]], scores: Sequence[float] = ()) -> str:
