@@ -73,7 +73,7 @@ class ActivationRows:
 
 def split_lengths(encoded: Encoded) -> Lengths:
     """Return the length of each example of a split on each axis of its inputs, and on those the model makes of them."""
-    inner = {
+    inner: dict[str, Sequence[int]] = {
         InnerAxis.of(name, size): [size(length) for length in encoded.lengths]
         for name, size in encoded.inner_lengths.items()
     }

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from luthier.trials.data.box_targets import BoxRow
 from luthier.trials.data.encoded import Encoded
@@ -32,6 +32,11 @@ class Detected(Encoded):
     classes: int
     most: int | None
 
+    @property
+    def objects(self) -> Sequence[BoxRow]:
+        """The objects of each image."""
+        return cast(Sequence[BoxRow], self.targets[OBJECTS])
+
 
 @dataclass(frozen=True, kw_only=True)
 class DetectedImages(Detected, EncodedImages):
@@ -45,7 +50,7 @@ class DetectedExactImages(Detected, ExactImages):
 
 def with_post(encoded: Encoded, pretrained: Pretrained) -> dict[str, Any]:
     """Return the attributes of a split, and what its statistics need of a model."""
-    config = pretrained.model.config
+    config: Any = pretrained.model.config
     queries = getattr(config, "num_queries", None) or getattr(config, "num_detection_tokens", None)
     return vars(encoded) | {
         "post": pretrained.processor,

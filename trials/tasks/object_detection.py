@@ -51,6 +51,7 @@ from luthier.trials.tasks.detections import (
     box_scores,
     counted,
     criterion,
+    ordered,
     padded,
     renamed,
 )
@@ -103,7 +104,7 @@ class ObjectDetection(ImageInputs[BoxTargets]):
         most = encoded.most
         if most is None:
             return ()
-        many = [row for row in encoded.targets[OBJECTS] if len(row.boxes) > most]
+        many = [row for row in encoded.objects if len(row.boxes) > most]
         if not many:
             return ()
         text = f"{len(many):,} training images have more objects than the {most} answers that {name} gives to an image."
@@ -112,18 +113,20 @@ class ObjectDetection(ImageInputs[BoxTargets]):
 
     def collate_targets(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return class ids and boxes of the objects to learn, crowds left out."""
-        chosen = (encoded.targets[OBJECTS][i] for i in rows)
+        assert isinstance(encoded, Detected)
+        chosen = (encoded.objects[i] for i in rows)
         return padded([(labels_of(row), places_of(row)) for row in chosen])
 
     def collate_augmented(self, encoded: Encoded, rows: Sequence[int]) -> tuple[Batch, Batch]:
         """Return parts of images, and the objects that are in them."""
         assert isinstance(encoded, AugmentedImages)
+        assert isinstance(encoded, Detected)
         images, objects = [], []
         for i in rows:
             image = Image.fromarray(encoded.columns["image"][i])
             change = draw_change(image.size, encoded.augmentation, encoded.size, encoded.resample, CUT_AREA)
             images.append(numpy.asarray(change(image)))
-            row = encoded.targets[OBJECTS][i]
+            row = encoded.objects[i]
             labels = labels_of(row)
             moved = change.boxes(places_of(row), VISIBLE)
             inside = [k for k, box in enumerate(moved) if box is not None]
@@ -149,7 +152,7 @@ class ObjectDetection(ImageInputs[BoxTargets]):
     def statistics(self, answers: Tensors, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return each image's answers, which of them have found an object, and its loss."""
         assert isinstance(encoded, Detected)
-        chosen = [encoded.targets[OBJECTS][i] for i in rows]
+        chosen = [encoded.objects[i] for i in rows]
         unknown = torch.full((len(rows),), torch.nan, dtype=torch.double)
         losses = answers.get(LOSS, unknown)
         if LOGITS in answers and FOREIGN not in answers:
@@ -173,6 +176,10 @@ class ObjectDetection(ImageInputs[BoxTargets]):
     def score(self, metric: str, statistics: Statistics, targets: BoxTargets) -> float | None:
         """Compute one metric."""
         return box_scores(statistics.units, metric)[metric]
+
+    def on_one_scale(self, metric: str, statistics: Statistics) -> Statistics:
+        """Return the answers' places in place of their scores, for all metrics but the loss."""
+        return statistics if metric == "loss" else ordered(statistics)
 
     def constant(self, training: Sequence[BoxRow], targets: BoxTargets) -> Constant:
         """Return the most frequent class; its value is its id and its mean box as `PLACES`, (4,)."""
@@ -204,7 +211,8 @@ class ObjectDetection(ImageInputs[BoxTargets]):
 
     def truths(self, statistics: Statistics, encoded: Encoded, targets: BoxTargets) -> Iterable[str]:
         """Return the objects of each image as JSON."""
-        for row in encoded.targets[OBJECTS]:
+        assert isinstance(encoded, Detected)
+        for row in encoded.objects:
             boxes = [[b.x, b.y, b.width, b.height] for b in row.boxes]
             yield _as_json([targets.names[b.label] for b in row.boxes], boxes)
 
@@ -247,7 +255,7 @@ for found in detect("image.png", threshold={THRESHOLD}):
         values: list[list[Any]] = []
         for i, row in enumerate(rows):
             one = {name: tensors[i : i + 1] for name, tensors in answers.items()}
-            said = answered(encoded.post, one, [encoded.targets[OBJECTS][row]])
+            said = answered(encoded.post, one, [encoded.objects[row]])
             labels = [encoded.names[label] for label in said[LABELS][0].tolist()]
             values += recorded(said[SCORES][0].tolist(), labels, said[EDGES][0].tolist())
         return values

@@ -1,6 +1,7 @@
 """Mean average precision equals that of COCO's official script, on random answers and on a bootstrap of the images."""
 
 import contextlib
+import dataclasses
 import io
 from typing import Any
 
@@ -22,6 +23,7 @@ from luthier.trials.tasks.detections import (
     box_scores,
     counted,
 )
+from luthier.trials.tasks.object_detection import ObjectDetection
 
 SIDE = 64
 CLASSES = 3
@@ -133,3 +135,17 @@ def test_models_with_different_numbers_of_answers_are_joined() -> None:
     both = one.joined(two)
     assert box_scores(both.take(torch.arange(10)).units) == box_scores(one.units)
     assert box_scores(both.take(torch.arange(10, 20)).units) == box_scores(two.units)
+
+
+def test_places_give_the_scores_of_a_model_and_know_no_scale() -> None:
+    draw = numpy.random.default_rng(1)
+    rows = [_row(draw) for _ in range(20)]
+    said = [_answers(draw, row, 12) for row in rows]
+    plain = _statistics(rows, said)
+    units = plain.units
+    surer = dataclasses.replace(plain, units={**units, "scores": units["scores"].double() ** 3 / 7})
+    one, other = (ObjectDetection().on_one_scale("map", statistics) for statistics in (plain, surer))
+    assert box_scores(one.units) == box_scores(units)
+    torch.testing.assert_close(one.units["scores"], other.units["scores"], equal_nan=True, rtol=0, atol=0)
+    assert box_scores(surer.joined(plain).units) != box_scores(other.joined(one).units)
+    assert ObjectDetection().on_one_scale("loss", plain) is plain
