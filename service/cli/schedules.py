@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from luthier.service.cli.confirm import Yes, confirm, losses_of_schedule
 from luthier.service.cli.connect import (
     USAGE,
     CommandError,
@@ -140,9 +141,11 @@ def rollback(name: ScheduleName, server: Server = None, token: Token = None, out
     emit(view, output, *_tables(view))
 
 
-def delete(name: ScheduleName, server: Server = None, token: Token = None) -> None:
-    """Delete a schedule, its runs and its champions; the studies of its runs stay."""
+def delete(name: ScheduleName, yes: Yes = False, server: Server = None, token: Token = None) -> None:
+    """Delete a schedule, its runs and its champions; the studies of its runs stay. On a terminal it asks."""
     with connect(server, token) as client:
+        view = client.schedule(name)
+        confirm(lambda: losses_of_schedule(view, sum(1 for _ in client.runs(name))), yes)
         client.delete_schedule(name)
     tell(f"The schedule {name} was deleted.")
 

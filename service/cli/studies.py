@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from luthier.service.cli.confirm import Yes, confirm, losses_of_study
 from luthier.service.cli.connect import (
     FAILURE,
     CommandError,
@@ -143,9 +144,14 @@ def _steer(verb: str, name: str, server: str | None, token: str | None, output: 
     emit(study, output, *_tables(study))
 
 
-def delete(name: StudyName, server: Server = None, token: Token = None) -> None:
-    """Delete an ended study, its trials and its model."""
+def delete(name: StudyName, yes: Yes = False, server: Server = None, token: Token = None) -> None:
+    """Delete an ended study, its trials and its model; on a terminal it says what goes, and asks."""
+    from luthier.studies.protocol import ENDED
+
     with connect(server, token) as client:
+        study = client.get(name)
+        if study.state in ENDED:  # else the service refuses
+            confirm(lambda: losses_of_study(study), yes)
         client.delete(name)
     tell(f"The study {name} was deleted.")
 

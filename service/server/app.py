@@ -23,6 +23,7 @@ from luthier.service.api import (
     dashboard,
     docs_page,
     error_handlers,
+    icon,
     login,
     openapi,
     operations,
@@ -165,6 +166,7 @@ def create_app(
     auth.install(app, guard)
     login.install(app, guard)
     docs_page.install(app)
+    icon.install(app)
     for module in (plan, plots, trials, studies, schedules, worker, operations, schedule_pages):
         app.include_router(module.router)
 

@@ -66,7 +66,10 @@ def test_an_unknown_study_and_a_wrong_token_exit_1(served: Luthier) -> None:
     assert "nobody" in missing.stderr
     locked = served("list", LUTHIER_TOKEN="not-the-token-of-this-service")
     assert locked.returncode == 1
+    assert "refuses this token" in locked.stderr
     assert "LUTHIER_TOKEN" in locked.stderr
+    unsent = served("list", LUTHIER_TOKEN="")
+    assert (unsent.returncode, "none was sent" in unsent.stderr) == (1, True)
 
 
 def test_a_study_is_paused_resumed_cancelled_and_deleted(luthier: Luthier, tmp_path: Path) -> None:
