@@ -4,6 +4,7 @@ The docstring of a command is its help text.
 """
 
 import math
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,7 @@ import typer
 from luthier.service.cli.connect import (
     FAILURE,
     INTERRUPTED,
+    USAGE,
     CommandError,
     Server,
     SpecFile,
@@ -25,9 +27,11 @@ from luthier.service.cli.connect import (
     tell,
 )
 from luthier.service.cli.findings import findings_tables
+from luthier.service.cli.first_look import first_faults
 from luthier.service.cli.output import Format, Output, emit, facts, show, size, table
 from luthier.service.cli.own_service import OwnService, find_holder, own_service
 from luthier.service.cli.signals import end_at_once, terminated_is_interrupted
+from luthier.service.cli.stages import PLANS, Waiting
 from luthier.studies.host import usable_cores
 
 if TYPE_CHECKING:
@@ -37,10 +41,12 @@ if TYPE_CHECKING:
     from luthier.service.client import Client
     from luthier.service.schemas import PlanView, PrunerPlan, StudyView
     from luthier.service.server.home import Holder
+    from luthier.service.settings import Settings
     from luthier.studies.results import BatchFit
 
 PANEL = "Search on this machine"
 POLL_SECONDS = 0.5
+BEGINNING = "the service starts"
 
 
 def register(app: typer.Typer) -> None:
@@ -72,8 +78,16 @@ def run(
     settings = settings.model_copy(update=workers)
     end_at_once()
     holder = find_holder(settings.home)
+    if holder is None and not as_json:  # programs get the failed study
+        _look_first(text, parsed.name, settings)
     try:
-        with terminated_is_interrupted(), starting(), own_service(settings, parsed.name, holder) as service:
+        with (
+            terminated_is_interrupted(),
+            starting(),
+            Waiting(BEGINNING) as waiting,
+            own_service(settings, parsed.name, holder) as service,
+        ):
+            waiting.end()
             study = _search(service, text)
             _finish(service.client, study, model_dir, settings.home, as_json)
     except KeyboardInterrupt:
@@ -84,6 +98,31 @@ def run(
             line += f"`luthier cancel {parsed.name} --server {holder.url}` ends it."
         raise CommandError(INTERRUPTED, line) from None
     _judge(study, holder)
+
+
+def _look_first(text: str, name: str, settings: "Settings") -> None:
+    """Refuse wrong paths and columns at once, unless the study has begun. Raises CommandError."""
+    faults = first_faults(text, settings)
+    if faults and not _has_begun(name, settings):
+        raise CommandError(USAGE, *faults)
+
+
+def _has_begun(name: str, settings: "Settings") -> bool:
+    """Return whether a study was inspected before: then its data may be away, and it is shown or goes on."""
+    if settings.database_url is None and not (settings.home / "luthier.db").exists():
+        return False
+    from luthier.service.client import Client, ServiceError
+    from luthier.service.server.embedded import Embedded
+
+    with (
+        starting(),
+        Embedded(settings, study="", fleet="none") as service,
+        Client(service.url, service.token) as client,
+    ):
+        try:
+            return client.get(name).data is not None
+        except ServiceError:
+            return False
 
 
 def _search(service: "OwnService", text: str) -> "StudyView":
@@ -142,7 +181,7 @@ def _finish(client: "Client", study: "StudyView", model_dir: Path | None, home: 
         emit(study, Format.JSON)
     else:
         show(*results(study, client.trials(study.name), str(folder) if folder else None))
-        if study.message:
+        if study.message and sys.stderr.isatty():  # else it is among the lines
             tell(study.message)
 
 
@@ -176,15 +215,25 @@ def plan(
     """
     if server:
         text = read_text(file)
-        with connect(server, token) as client:
+        with connect(server, token) as client, Waiting(f"the service at {client.url} is asked") as waiting:
+            waiting.watch(client, PLANS)
             answer = client.plan(text)
     else:
         text, _ = read_spec(file)
         end_at_once()
         settings = load_settings().model_copy(update={"workers_per_gpu": 1})
         holder = find_holder(settings.home)
-        with terminated_is_interrupted(), starting(), own_service(settings, None, holder) as service:
+        if holder is None and (faults := first_faults(text, settings)):
+            raise CommandError(USAGE, *faults)
+        with (
+            terminated_is_interrupted(),
+            starting(),
+            Waiting(BEGINNING) as waiting,
+            own_service(settings, None, holder) as service,
+        ):
+            waiting.watch(service.client, PLANS)
             answer = service.client.plan(text)
+            waiting.end()
     emit(answer, output, *(_plan_tables(answer) if output is Format.TABLE else ()))
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from luthier.service.cli.follow import ProgressEstimate, Snapshot, done, follow
+from luthier.service.cli.follow import Lines, ProgressEstimate, Snapshot, done, follow
 from luthier.service.cli.progress import results
+from luthier.service.cli.stages import OPENING, PLANS, stage_of
 from luthier.service.client import Client, ServiceError
 from luthier.service.schemas import StudyView
 from luthier.service.server.embedded import Embedded
@@ -169,6 +170,45 @@ def test_following_tells_each_trial_once_and_outlives_a_service_that_is_away(
         snapshots = list(follow(client, "one", interval_seconds=0))
     assert [[trial.number for trial in s.ended] for s in snapshots] == [[0, 1, 2]]
     assert done(snapshots[0].study) == 3
+
+
+def test_the_counts_are_never_behind_the_trials_that_are_told(luthier: Luthier, tmp_path: Path) -> None:
+    with (
+        Embedded(Settings(home=tmp_path / "home"), study="seven", fleet="none") as service,
+        Client(service.url, service.token) as client,
+    ):
+        client.create(SPEC.format(name="seven") + "pruner: {name: none}\n")
+        play(service, [], b"", pieces=1)  # the inspection
+        snapshots, lines = follow(client, "seven", interval_seconds=0), Lines()
+        told = [list(lines.of(next(snapshots)))]
+        look = client.get
+
+        def get(name: str) -> StudyView:
+            """Answer, and have a trial end right after."""
+            view = look(name)
+            play(service, [[0.6], [0.7], [0.8]], packed(MODEL), pieces=1)
+            return view
+
+        client.get = get  # type: ignore[method-assign]
+        told += [list(lines.of(snapshot)) for snapshot in snapshots]
+    for said in told[1:]:
+        ended = [line for line in said if line.startswith("trial ")]
+        counts = [line for line in said if "trials done" in line]
+        assert not ended or int(counts[0][0]) >= int(ended[-1].split()[1]) + 1
+    everything = [line for said in told for line in said]
+    assert [line.split()[1] for line in everything if line.startswith("trial ")] == ["0", "1", "2"]
+    assert everything[-1] == "seven is completed"
+
+
+def test_a_wait_says_its_stage(service: Embedded) -> None:
+    with Client(service.url, service.token) as client:
+        (worker,) = client.workers()
+    assert stage_of([], "a") == "a worker starts"
+    assert stage_of([worker.model_copy(update={"state": "away"})], "a") == "a worker starts"
+    assert stage_of([worker.model_copy(update={"state": "busy", "study": "b"})], "a").startswith("the workers are busy")
+    assert stage_of([worker], "a").startswith("a worker is there")
+    for study, asked in (("a", "a"), ("plan:0f", PLANS)):
+        assert stage_of([worker.model_copy(update={"state": "busy", "study": study})], asked) == OPENING
 
 
 def test_the_time_left_is_the_mean_of_what_has_ended(service: Embedded, ended: StudyView) -> None:

@@ -76,6 +76,37 @@ def test_a_file_that_is_no_spec_is_told_in_a_sentence(
     assert "Traceback" not in done.stderr
 
 
+WRONG = {
+    "both columns": ("text: x, label: y", ("no columns 'x' for text and 'y' for label; its columns are a, b",)),
+    "one column": ("text: a, label: y", ("dataset.columns.label: ", "no column 'y' for label")),
+    "paths": (
+        "",
+        ("model: models/none is neither a folder on this worker nor", "dataset.source: data/none.csv does not exist"),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", WRONG)
+@pytest.mark.parametrize("command", [("run",), ("plan", "-f")])
+def test_wrong_paths_and_columns_are_told_before_any_worker_starts(
+    luthier: Luthier, tmp_path: Path, command: tuple[str, ...], fault: str
+) -> None:
+    columns, said = WRONG[fault]
+    spec = SPEC.format(name="one")
+    if columns:
+        (tmp_path / "models" / "none").mkdir(parents=True)
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "none.csv").write_text("a,b\nlovely,joy\nawful,anger\n")
+        spec = spec.replace("none.csv}", f"none.csv, columns: {{{columns}}}}}")
+    (tmp_path / "spec.yaml").write_text(spec)
+    done = luthier(*command, "spec.yaml")
+    assert (done.returncode, done.stdout) == (2, "")
+    for part in said:
+        assert part in done.stderr
+    assert len(done.stderr.splitlines()) == (2 if fault == "paths" else 1)
+    assert not (tmp_path / "luthier-data").exists()  # no service was started, and so no worker
+
+
 def test_a_full_model_directory_is_refused_before_the_search(luthier: Luthier, tmp_path: Path) -> None:
     (tmp_path / "spec.yaml").write_text(SPEC.format(name="one"))
     (tmp_path / "mine").mkdir()
