@@ -6,6 +6,7 @@ value (fixed), a list of choices, or ``{low, high, log, step}``; a wrong one is 
 
 import math
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any, ClassVar, Self
 
 from pydantic import ConfigDict, GetJsonSchemaHandler, PrivateAttr, RootModel, ValidationError, model_validator
@@ -42,7 +43,10 @@ class Space(RootModel[dict[str, Dimension]]):
         parsed: dict[str, Dimension] = {}
         for name in sorted(map(str, raw), key=_order):
             if name not in cls.vocabulary:
-                problems += error_details((name,), f"unknown hyperparameter; known are {', '.join(cls.vocabulary)}")
+                near = get_close_matches(name, cls.vocabulary, 1)
+                meant = f"; did you mean {near[0]}?" if near else ""
+                known = f"unknown hyperparameter; known are {', '.join(cls.vocabulary)}{meant}"
+                problems += error_details((name,), known)
                 continue
             try:
                 parsed[name] = parse_dimension(cls.vocabulary[name], raw[name])
