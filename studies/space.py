@@ -166,10 +166,14 @@ class Space(RootModel[dict[str, Dimension]]):
         """Return a complete configuration in the form that a worker gets: freeze_depth is a number of blocks."""
         return params
 
-    def check(self, params: Mapping[str, Any]) -> Params:
+    def check(self, params: Mapping[str, Any], partial: bool = False) -> Params:
         """Return a user's own configuration in the space's types.
 
         Fixed dimensions may be left out, and those that change nothing in the configuration.
+
+        Args:
+            params: hyperparameter -> value.
+            partial: Leave out, too, the dimensions that `params` lacks, instead of refusing that.
 
         Raises:
             ValidationError: With the path of each wrong, missing or unknown value.
@@ -184,6 +188,8 @@ class Space(RootModel[dict[str, Dimension]]):
             if name not in params:
                 if name in combinations.idle(self.root, params):
                     checked[name] = nearest(d, HYPERPARAMETERS[name].default)
+                elif isinstance(d, Range | tuple) and partial:
+                    continue
                 elif isinstance(d, Range | tuple):
                     problems.append((("params", name), "is missing"))
                 else:

@@ -17,8 +17,10 @@ from luthier.service.cli.connect import (
     USAGE,
     CommandError,
     Server,
+    SpecArgument,
     SpecFile,
     Token,
+    chosen_file,
     connect,
     load_settings,
     read_spec,
@@ -26,6 +28,7 @@ from luthier.service.cli.connect import (
     starting,
     tell,
 )
+from luthier.service.cli.examples import add
 from luthier.service.cli.findings import findings_tables
 from luthier.service.cli.first_look import first_faults
 from luthier.service.cli.output import Format, Output, emit, facts, show, size, table
@@ -51,12 +54,13 @@ BEGINNING = "the service starts"
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    app.command(rich_help_panel=PANEL)(run)
-    app.command(rich_help_panel=PANEL)(plan)
+    add(app, run, "run", PANEL)
+    add(app, plan, "plan", PANEL)
 
 
 def run(
-    spec: Annotated[Path, typer.Argument(metavar="SPEC", help="The study, as YAML or JSON; - for stdin.")],
+    spec: SpecArgument = None,
+    file: SpecFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the final study as JSON on stdout.")] = False,
     model_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Put the winner here; else under LUTHIER_HOME/models.")
@@ -67,7 +71,7 @@ def run(
     Where `luthier serve` serves the same LUTHIER_HOME, the study goes to that service instead.
     The same spec again continues where it was interrupted, or shows the finished study.
     """
-    text, parsed = read_spec(spec)
+    text, parsed = read_spec(chosen_file(spec, file))
     if model_dir is not None:
         from luthier.service.download import check_vacant
 
@@ -204,7 +208,8 @@ def _judge(study: "StudyView", holder: "Holder | None" = None) -> None:
 
 
 def plan(
-    file: SpecFile,
+    spec: SpecArgument = None,
+    file: SpecFile = None,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,
@@ -213,6 +218,7 @@ def plan(
 
     Without --server or LUTHIER_SERVER a worker on this machine does it.
     """
+    file = chosen_file(spec, file)
     if server:
         text = read_text(file)
         with connect(server, token) as client, Waiting(f"the service at {client.url} is asked") as waiting:

@@ -16,11 +16,13 @@ from luthier.service.cli.connect import (
     ModelFolder,
     Server,
     Token,
+    chosen_file,
     connect,
     problems,
     read_text,
     tell,
 )
+from luthier.service.cli.examples import add
 from luthier.service.cli.output import (
     Format,
     Output,
@@ -41,9 +43,10 @@ if TYPE_CHECKING:
 
 BARS = "▁▂▃▄▅▆▇█"
 
-ScheduleFile = Annotated[
-    Path, typer.Option("--file", "-f", metavar="SCHEDULE", help="The schedule, as YAML or JSON; - for stdin.")
+ScheduleArgument = Annotated[
+    Path | None, typer.Argument(metavar="FILE", show_default=False, help="The schedule, as YAML or JSON; - for stdin.")
 ]
+ScheduleFile = Annotated[Path | None, typer.Option("--file", "-f", metavar="FILE", help="The same as FILE.")]
 ScheduleName = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
 schedule = typer.Typer(no_args_is_help=True, help="Tune again on a schedule, and keep the better model.")
 
@@ -51,13 +54,20 @@ schedule = typer.Typer(no_args_is_help=True, help="Tune again on a schedule, and
 def register(app: typer.Typer) -> None:
     """Add the group of commands to the application."""
     for command in (create, list_schedules, get, update, pause, resume, trigger, runs, model, rollback, delete, schema):
-        schedule.command("list" if command is list_schedules else None)(command)
+        name = "list" if command is list_schedules else command.__name__
+        add(schedule, command, name, group="schedule ")
     app.add_typer(schedule, name="schedule", rich_help_panel="Schedules on a service")
 
 
-def create(file: ScheduleFile, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+def create(
+    argument: ScheduleArgument = None,
+    file: ScheduleFile = None,
+    server: Server = None,
+    token: Token = None,
+    output: Output = Format.TABLE,
+) -> None:
     """Create a schedule; the same schedule again returns the one that exists."""
-    text = read_text(file)
+    text = read_text(chosen_file(argument, file, "schedule"))
     with connect(server, token) as client:
         view = client.create_schedule(text)
     emit(view, output, *_tables(view))
@@ -79,9 +89,15 @@ def get(name: ScheduleName, server: Server = None, token: Token = None, output: 
 
 
 def update(
-    name: ScheduleName, file: ScheduleFile, server: Server = None, token: Token = None, output: Output = Format.TABLE
+    name: ScheduleName,
+    argument: ScheduleArgument = None,
+    file: ScheduleFile = None,
+    server: Server = None,
+    token: Token = None,
+    output: Output = Format.TABLE,
 ) -> None:
     """Replace the keys that the file names; null puts a key back to its default."""
+    file = chosen_file(argument, file, "file of changes")
     from pydantic import ValidationError
 
     from luthier.studies.documents import load_document

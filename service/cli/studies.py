@@ -14,13 +14,16 @@ from luthier.service.cli.connect import (
     CommandError,
     ModelFolder,
     Server,
+    SpecArgument,
     SpecFile,
     StudyName,
     Token,
+    chosen_file,
     connect,
     read_text,
     tell,
 )
+from luthier.service.cli.examples import add
 from luthier.service.cli.findings import findings_tables
 from luthier.service.cli.majority import majority_facts, verdict
 from luthier.service.cli.output import (
@@ -48,17 +51,18 @@ PANEL = "Studies on a service"
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     for command in (create, list_studies, get, watch, wait, best, pause, resume, stop, cancel, delete, model, schema):
-        app.command("list" if command is list_studies else None, rich_help_panel=PANEL)(command)
+        add(app, command, "list" if command is list_studies else command.__name__, PANEL)
 
 
 def create(
-    file: SpecFile,
+    spec: SpecArgument = None,
+    file: SpecFile = None,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Create a study; the same spec again returns the study that exists."""
-    text = read_text(file)
+    text = read_text(chosen_file(spec, file))
     with connect(server, token) as client:
         study = client.create(text)
     emit(study, output, *_tables(study))

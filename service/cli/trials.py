@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from luthier.service.cli.connect import Server, StudyName, Token, connect
+from luthier.service.cli.connect import USAGE, CommandError, Server, StudyName, Token, connect
+from luthier.service.cli.examples import add
 from luthier.service.cli.output import Format, Output, cell, clean, configuration, duration, emit, score, table
+from luthier.service.cli.stages import Waiting
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from luthier.service.client import Client
     from luthier.service.schemas import TrialView
 
 PANEL = "Trials"
@@ -32,8 +35,8 @@ class Sheet(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (trials, logs, export):
-        app.command(rich_help_panel=PANEL)(command)
+    for command in (trials, logs, enqueue, export):
+        add(app, command, command.__name__, PANEL)
 
 
 def trials(
@@ -59,6 +62,58 @@ def logs(
     with connect(server, token) as client:
         text = client.logs(name, number)
     sys.stdout.write(clean(text) if sys.stdout.isatty() else text)
+
+
+def enqueue(
+    name: StudyName,
+    settings: Annotated[
+        list[str], typer.Argument(metavar="KEY=VALUE...", help="Hyperparameters; the sampler draws the others.")
+    ],
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="As another trial shows it, to run a configuration again; else a new one.")
+    ] = None,
+    server: Server = None,
+    token: Token = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Have a configuration of your own run next. A study that is not inspected yet is waited for."""
+    params = _params(settings)
+    with connect(server, token) as client:
+        _wait_for_inspection(client, name)
+        trial = client.enqueue(name, params, seed)
+    emit(trial, output, _trials_table([trial]))
+
+
+def _params(settings: Iterable[str]) -> dict[str, Any]:
+    """Return hyperparameters from texts such as `learning_rate=2e-5`. Raises CommandError."""
+    from luthier.studies.documents import load_document
+
+    params: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not key or not equals:
+            raise CommandError(USAGE, f"{setting}: a hyperparameter is given as KEY=VALUE, as learning_rate=2e-5.")
+        if key in params:
+            raise CommandError(USAGE, f"{key} is given twice.")
+        try:
+            params[key] = load_document(text)
+        except ValueError:
+            raise CommandError(
+                USAGE, f"{setting}: the value is neither a number, nor true or false, nor a word."
+            ) from None
+    return params
+
+
+def _wait_for_inspection(client: "Client", name: str) -> None:
+    """Wait until a study has been inspected, which resolves its space; an ended study is left to the service."""
+    from luthier.service.cli.follow import follow
+    from luthier.studies.protocol import StudyState
+
+    if client.get(name).state is not StudyState.QUEUED:
+        return
+    with Waiting(f"{name} is inspected first") as waiting:
+        waiting.watch(client, name)
+        next(snapshot for snapshot in follow(client, name) if snapshot.study.state is not StudyState.QUEUED)
 
 
 def export(

@@ -8,6 +8,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from luthier.service.client.errors import ServiceError
+from luthier.service.client.plot import Plot
 from luthier.service.client.transport import Transport
 from luthier.service.download import check_vacant, receive, unpack
 from luthier.service.schemas import Page, PlanView, RunView, ScheduleView, StudyView, TaskView, TrialView, WorkerView
@@ -116,7 +117,7 @@ class Client:
 
         Args:
             name: the study's name.
-            params: hyperparameter -> value, for each searched dimension.
+            params: hyperparameter -> value; the sampler draws the others.
             seed: as another trial shows it: the same configuration with the same seed gives the same scores, also
                 where the study has it already. None: the seed of the trial's number.
 
@@ -126,6 +127,22 @@ class Client:
         """
         body = {"params": dict(params)} | ({} if seed is None else {"seed": seed})
         return self._transport.model(TrialView, "POST", _study(name, "trials"), json=body)
+
+    def plot(self, name: str, kind: str) -> Plot:
+        """Return a plot of a study's search, which a notebook shows.
+
+        Args:
+            name: the study's name.
+            kind: history, importance, parallel, slice, contour, intermediate or timeline.
+
+        Raises:
+            ServiceError: 404 for an unknown study, 422 for an unknown kind, 409 where there is nothing to draw yet.
+        """
+        path = _study(name, "plots", kind)
+        figure = self._transport.request("GET", path, params={"format": "json"}).text
+        return Plot(
+            f"{name}-{kind}", figure, lambda: self._transport.request("GET", path, params={"standalone": True}).text
+        )
 
     # Schedules
 

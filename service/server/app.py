@@ -32,6 +32,7 @@ from luthier.service.api import (
     schedule_pages,
     schedules,
     studies,
+    study_pages,
     trials,
     worker,
 )
@@ -167,7 +168,7 @@ def create_app(
     login.install(app, guard)
     docs_page.install(app)
     icon.install(app)
-    for module in (plan, plots, trials, studies, schedules, worker, operations, schedule_pages):
+    for module in (plan, plots, trials, studies, schedules, worker, operations, schedule_pages, study_pages):
         app.include_router(module.router)
 
     @app.get("/", include_in_schema=False)

@@ -3,9 +3,11 @@
 import csv
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
@@ -43,6 +45,61 @@ def test_a_study_is_created_once_listed_and_shown(served: Luthier, tmp_path: Pat
     assert "two" in shown
     assert "queued" in shown
     assert "0/3 trials done" in shown
+
+
+def test_a_spec_is_an_argument_or_a_file(served: Luthier, tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(SPEC.format(name="eight"))
+    (tmp_path / "other.yaml").write_text(SPEC.format(name="nine"))
+    shown = [served("create", *given, "-o", "json").stdout for given in (["spec.yaml"], ["-f", "spec.yaml"])]
+    assert shown[0] == shown[1]
+    assert json.loads(shown[0])["name"] == "eight"
+    both = served("create", "spec.yaml", "-f", "other.yaml")
+    assert (both.returncode, "Two specs were given" in both.stderr) == (2, True)
+    neither = served("create")
+    assert (neither.returncode, "Name the spec's file" in neither.stderr) == (2, True)
+
+
+def test_a_configuration_is_enqueued_before_the_inspection_is_over(luthier: Luthier, tmp_path: Path) -> None:
+    with Embedded(Settings(home=tmp_path / "home"), study="ten", fleet="none") as service:
+        given = {"LUTHIER_SERVER": service.url, "LUTHIER_TOKEN": service.token}
+        with Client(service.url, service.token) as client:
+            client.create(SPEC.format(name="ten"))
+        with ThreadPoolExecutor() as threads:
+            asked = threads.submit(luthier, "enqueue", "ten", "learning_rate=2e-5", "-o", "json", **given)
+            threads.submit(play, service, [[0.5]], b"", 1).result()
+            done = asked.result()
+        assert done.returncode == 0, done.stderr
+        trial = json.loads(done.stdout)
+        assert (trial["number"], trial["params"]["learning_rate"]) == (1, 2e-5)
+        assert trial["params"]["batch_size"] in (8, 16)
+        for wrong, said in (("batch_size", "KEY=VALUE"), ("batch_size=9", "params.batch_size: ")):
+            refused = luthier("enqueue", "ten", wrong, **given)
+            assert (refused.returncode, said in refused.stderr) == (2, True)
+
+
+def test_a_plot_is_written_as_a_page_or_as_data(served: Luthier, ended: StudyView, tmp_path: Path) -> None:
+    assert served("plot", "one", "history").stdout.strip() == "one-history.html"
+    page = (tmp_path / "one-history.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert "https://" not in page.partition("<script>")[0], "it needs no network"
+    assert served("plot", "one", "timeline", "-o", "t.json").returncode == 0
+    assert json.loads((tmp_path / "t.json").read_text())["data"]
+    wrong = served("plot", "one", "history", "-o", "x.pdf")
+    assert (wrong.returncode, ".html or .json" in wrong.stderr) == (2, True)
+    assert served("plot", "one", "pie").returncode == 2
+
+
+def test_the_fleet_and_the_page(served: Luthier, service: Embedded, ended: StudyView, tmp_path: Path) -> None:
+    (worker,) = json.loads(served("fleet", "-o", "json").stdout)
+    assert (worker["name"], worker["state"]) == ("player", "idle")
+    assert "player" in served("fleet").stdout
+    opened = served("open", "one", BROWSER="true")
+    assert (opened.returncode, opened.stdout.strip()) == (0, f"{service.url}/studies/one")
+    client = httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {service.token}"})
+    with client:
+        assert client.get("/studies/one").headers["location"].startswith("/dashboard/studies/")
+    missing = served("open", "onne", BROWSER="true")
+    assert (missing.returncode, "Did you mean one?" in missing.stderr) == (1, True)
 
 
 def test_another_spec_under_a_taken_name_exits_1(served: Luthier) -> None:

@@ -1,13 +1,19 @@
 """What the command line says and how it exits when nothing runs yet: help, schema, bad specs, no service."""
 
 import json
+import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from luthier import __version__
+from luthier.service.cli import app
+from luthier.service.cli.examples import EXAMPLES
 from luthier.service.settings import Settings
 from tests.support.command_line import SPEC, Luthier
 
@@ -136,6 +142,27 @@ def test_a_wrong_url_is_a_sentence(luthier: Luthier, url: str) -> None:
     assert done.returncode == 1
     assert url in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_version_is_told(luthier: Luthier) -> None:
+    done = luthier("--version")
+    assert (done.returncode, done.stdout.strip()) == (0, f"luthier {__version__}")
+
+
+def test_each_command_shows_examples_that_it_would_take() -> None:
+    command = typer.main.get_command(app)
+    for name, lines in EXAMPLES.items():
+        found: Any = command
+        for word in name.split():
+            found = found.commands[word]
+        assert lines
+        for line in lines:
+            assert f"luthier {name}" in line
+            assert line in found.epilog
+            options = {option for parameter in found.params for option in (*parameter.opts, *parameter.secondary_opts)}
+            arguments = line.partition(f"luthier {name}")[2].partition(" | ")[0].partition(" > ")[0].split()
+            used = {word for word in arguments if re.fullmatch("--?[a-z][a-z-]*", word)}
+            assert used <= options | {"--help"} or name == "worker", line
 
 
 def test_wrong_usage_exits_2(luthier: Luthier) -> None:
