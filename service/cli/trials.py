@@ -3,7 +3,6 @@
 The docstring of a command is its help text.
 """
 
-import csv
 import json
 import sys
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,7 @@ import typer
 from luthier.service.cli.connect import USAGE, CommandError, Server, StudyName, Token, connect
 from luthier.service.cli.examples import add
 from luthier.service.cli.output import Format, Output, cell, clean, configuration, duration, emit, score, table
+from luthier.service.cli.sheets import write_rows
 from luthier.service.cli.stages import Waiting
 
 if TYPE_CHECKING:
@@ -129,29 +129,7 @@ def export(
             for trial in views:
                 print(json.dumps(trial.model_dump(mode="json"), ensure_ascii=False))
         else:
-            _write_csv(list(views))
-
-
-def _write_csv(views: list["TrialView"]) -> None:
-    rows = [_row(trial) for trial in views]
-    names = dict.fromkeys(column for row in rows for column in row)  # in the order they are met
-    writer = csv.DictWriter(sys.stdout, list(names), lineterminator="\n")
-    if names:
-        writer.writeheader()
-    writer.writerows(rows)
-
-
-def _row(trial: "TrialView") -> dict[str, Any]:
-    """Return a trial as one flat row: `params.<name>` for parameters, `last.<metric>` for the last scores."""
-    plain = trial.model_dump(mode="json", exclude={"params", "values"})
-    last = trial.values[-1] if trial.values else None
-    return (
-        {"number": plain.pop("number"), "state": plain.pop("state"), "value": plain.pop("value")}
-        | {f"params.{key}": value for key, value in trial.params.items()}
-        | {"steps": last.step if last else 0}
-        | {f"last.{key}": value for key, value in (last.metrics.items() if last else ())}
-        | plain
-    )
+            write_rows(views, ",")
 
 
 def _trials_table(views: Iterable["TrialView"]) -> "Table":

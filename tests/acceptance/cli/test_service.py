@@ -185,6 +185,22 @@ def test_trials_logs_and_export(served: Luthier, ended: StudyView) -> None:
     assert [json.loads(line) for line in lines] == trials
 
 
+def test_answers_are_rows_names_or_scores_for_other_programs(served: Luthier, ended: StudyView) -> None:
+    assert served("best", "one", "-o", "value").stdout == "0.8123\n"
+    assert served("get", "one", "-o", "value").stdout == "0.8123\n"
+    assert served("trials", "one", "-o", "value").stdout.split() == ["0.61", "0.8123", "0.55"]
+    assert served("trials", "one", "-o", "name").stdout.split() == ["0", "1", "2"]
+    assert served("trials", "one", "-o", "csv").stdout == served("export", "one").stdout
+    assert "one" in served("list", "-o", "name").stdout.split()
+    (row,) = csv.DictReader(io.StringIO(served("get", "one", "-o", "csv").stdout))
+    assert (row["name"], row["spec.budget.trials"], row["best.value"]) == ("one", "3", "0.8123")
+    head, line = served("get", "one", "-o", "tsv").stdout.splitlines()
+    assert dict(zip(head.split("\t"), line.split("\t"), strict=True))["best.test.accuracy"] == "0.75"
+    assert served("fleet", "-o", "name").stdout == "player\n"
+    none = served("fleet", "-o", "value")
+    assert (none.returncode, "has no scores" in none.stderr) == (2, True)
+
+
 def test_the_model_comes_down_whole(served: Luthier, ended: StudyView, tmp_path: Path) -> None:
     done = served("model", "one", "-o", "winners/one")
     assert done.returncode == 0, done.stderr

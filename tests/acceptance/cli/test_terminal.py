@@ -1,6 +1,7 @@
 """What the command line asks and shows on a terminal."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from luthier.service.server.embedded import Embedded
 from luthier.service.settings import Settings
 from tests.support.command_line import SPEC
 from tests.support.play import MODEL, packed, play
-from tests.support.terminal import on_terminal
+from tests.support.terminal import CTRL_C, on_terminal
+from tests.support.tiny import tiny_csv, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -36,3 +38,21 @@ def test_deleting_says_what_goes_and_asks(ended: Embedded, tmp_path: Path) -> No
     assert (code, "was deleted" in shown) == (0, True)
     code, shown = on_terminal("delete", "one", "--yes", **given)
     assert (code, "no study named one" in shown) == (1, True)
+
+
+ESCAPES = re.compile(r"\x1b\[[?0-9;]*[A-Za-z]|\r")
+
+
+@pytest.mark.parametrize("at", ["the service starts", "a worker opens"])
+def test_nothing_is_left_on_the_screen_after_ctrl_c(tmp_path: Path, at: str) -> None:
+    tiny_model(tmp_path / "model")
+    tiny_csv(tmp_path / "data.csv", rows=60)
+    spec = SPEC.format(name="one").replace("models/none", "model/.").replace("data/none.csv", "data.csv")
+    (tmp_path / "spec.yaml").write_text(spec)
+    code, shown = on_terminal("run", "spec.yaml", folder=tmp_path, at=at, types=CTRL_C)
+    _, shows_cursor, after = shown.rpartition("\x1b[?25h")
+    said = ESCAPES.sub("", after).strip()
+    assert (code, bool(shows_cursor)) == (130, True)
+    assert said == "Interrupted: running trials were given back. The same command goes on from there."
+    last_picture = shown.rpartition("\x1b[?25h")[0].rpartition("\x1b[2K")[2]
+    assert after.count("\x1b[2K") >= last_picture.count("\n")  # each of its lines is taken away
