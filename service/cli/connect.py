@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from luthier.studies.spec import StudySpec
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
-DEFAULT_SERVER = "http://127.0.0.1:8000"
+DEFAULT_SERVER = "http://127.0.0.1:8000"  # as the client has it, which is imported later
 
 SpecArgument = Annotated[
     Path | None, typer.Argument(metavar="SPEC", show_default=False, help="The study, as YAML or JSON; - for stdin.")

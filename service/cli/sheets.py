@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from luthier.service.schemas import TrialView
-
 
 def write_rows(answers: Iterable["BaseModel"], separator: str) -> None:
     """Print a header and a row for each answer; a value inside another has a name with a dot, as spec.seed.
@@ -68,6 +66,7 @@ def _first(answer: Any, names: Iterable[str]) -> Any:
 
 def _row(answer: "BaseModel") -> dict[str, Any]:
     """Return an answer as one flat row."""
+    from luthier.service.client.rows import trial_row
     from luthier.service.schemas import TrialView
 
     return trial_row(answer) if isinstance(answer, TrialView) else _flat(answer.model_dump(mode="json"))
@@ -81,16 +80,3 @@ def _flat(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             row[f"{prefix}{key}"] = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
     return row
-
-
-def trial_row(trial: "TrialView") -> dict[str, Any]:
-    """Return a trial as one flat row: `params.<name>` for parameters, `last.<metric>` for the last scores."""
-    plain = trial.model_dump(mode="json", exclude={"params", "values"})
-    last = trial.values[-1] if trial.values else None
-    return (
-        {"number": plain.pop("number"), "state": plain.pop("state"), "value": plain.pop("value")}
-        | {f"params.{key}": value for key, value in trial.params.items()}
-        | {"steps": last.step if last else 0}
-        | {f"last.{key}": value for key, value in (last.metrics.items() if last else ())}
-        | plain
-    )

@@ -35,7 +35,6 @@ _WORDS = {  # pydantic's type of an error -> what would be right, where its own 
     "string_too_long": "must have at most {max_length} characters",
     "too_short": "must have at least {min_length} entries, and has {actual_length}",
     "too_long": "must have at most {max_length} entries, and has {actual_length}",
-    "json_invalid": "must be JSON",
 }
 _PATTERNS = {  # a pattern -> what it asks for
     NAME_PATTERN: "must be a name of lowercase letters, digits and hyphens, of 63 characters at most, such as my-study",
@@ -128,14 +127,15 @@ def _suggested_key(path: tuple[str | int, ...]) -> str:
 
 def _message(error: Mapping[str, Any]) -> str:
     """Return what is wrong with the value of one of pydantic's errors, in words for people."""
-    kind, text = error["type"], error["msg"].removeprefix("Value error, ")
+    kind, text = str(error["type"]), str(error["msg"]).removeprefix("Value error, ")
     if kind == "model_attributes_type" and isinstance(error.get("input"), bytes):
         return "must be JSON: send it with the header Content-Type: application/json"
     if kind == "missing" and error["loc"] == ("body",):
         return 'the body is missing; send an object, as {"key": "value"}'
     text = _WORDS.get(kind, text).format_map(error.get("ctx") or {}) if kind in _WORDS else text
     if kind == "string_pattern_mismatch":
-        text = _PATTERNS.get(error["ctx"]["pattern"], f"must match the pattern {error['ctx']['pattern']}")
+        pattern = str(error["ctx"]["pattern"])
+        text = _PATTERNS.get(pattern, f"must match the pattern {pattern}")
     if text.startswith("Input should be "):
         text = f"must be {text.removeprefix('Input should be ')}"
     is_null = "input" in error and error["input"] is None and kind.endswith(("_type", "_error", "enum"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.support.command_line import COMMAND, without_luthier
 
 CTRL_C = b"\x03"
+OWN_TERMINAL = ["env", "--default-signal=INT", "setsid", "--ctty", "--wait"]  # so that Ctrl-C is a signal, and is heard
 
 
 def on_terminal(
@@ -25,7 +26,7 @@ def on_terminal(
     settings = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "60", "LINES": "40", "TERM": "xterm"}
     master, slave = pty.openpty()
     process = subprocess.Popen(
-        ["setsid", "--ctty", "--wait", *COMMAND, *map(str, arguments)],  # so that Ctrl-C is a signal
+        [*OWN_TERMINAL, *COMMAND, *map(str, arguments)],
         cwd=folder,
         env=without_luthier() | settings | environment,
         stdin=slave,

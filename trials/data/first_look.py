@@ -24,15 +24,14 @@ PACKED = (".gz", ".bz2", ".xz", ".parquet")
 
 def look(spec: StudySpec) -> Iterator[BadData]:
     """Yield what is wrong with the paths of a spec, and else with the columns of its files."""
-    places = [(model, ("model",)) for model in spec.models]
     source = spec.dataset.source
     texts = source.model_dump().items() if isinstance(source, SplitFiles) else [("", source)]
     named = [(text, ("dataset", "source", *([split] if split else []))) for split, text in texts if text is not None]
     is_good = True
-    for text, path in places:
+    for model in spec.models:
         try:
-            if local_path(text, *path) is None:
-                hub.check_exists(text)
+            if local_path(model, "model") is None:
+                hub.check_exists(model)
         except BadData as problem:
             yield problem
     files: list[Path] = []
