@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 
 PANEL = "Search on this machine"
 POLL_SECONDS = 0.5
-BEGINNING = "the service starts"
 
 
 def register(app: typer.Typer) -> None:
@@ -88,7 +87,7 @@ def run(
         with (
             terminated_is_interrupted(),
             starting(),
-            Waiting(BEGINNING) as waiting,
+            Waiting(_beginning(holder)) as waiting,
             own_service(settings, parsed.name, holder) as service,
         ):
             waiting.end()
@@ -102,6 +101,11 @@ def run(
             line += f"`luthier cancel {parsed.name} --server {holder.url}` ends it."
         raise CommandError(INTERRUPTED, line) from None
     _judge(study, holder)
+
+
+def _beginning(holder: "Holder | None") -> str:
+    """Return what a command does first: start a service, or ask the one that serves the home."""
+    return "the service starts" if holder is None else f"the service at {holder.url} is asked"
 
 
 def _look_first(text: str, name: str, settings: "Settings") -> None:
@@ -234,7 +238,7 @@ def plan(
         with (
             terminated_is_interrupted(),
             starting(),
-            Waiting(BEGINNING) as waiting,
+            Waiting(_beginning(holder)) as waiting,
             own_service(settings, None, holder) as service,
         ):
             waiting.watch(service.client, PLANS)
