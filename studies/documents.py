@@ -8,7 +8,8 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from typing import Any
+from difflib import get_close_matches
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -25,6 +26,30 @@ class Document(BaseModel):
     """A document of a user's, or a part of one: unknown keys are refused, and it is frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def near_key(document: type[Document], path: Path) -> str | None:
+    """Return the known key that an unknown one looks like; None where there is none, or the path leads elsewhere.
+
+    Args:
+        document: The kind of the whole document.
+        path: Of the unknown key within it.
+    """
+    part: Any = document
+    for key in path[:-1]:
+        field = part.model_fields.get(key)
+        parts = _documents_of(field.annotation) if field is not None else []
+        if len(parts) != 1:
+            return None
+        part = parts[0]
+    return next(iter(get_close_matches(str(path[-1]), part.model_fields)), None)
+
+
+def _documents_of(annotation: Any) -> list[type[Document]]:
+    """Return the kinds of documents that a field may hold."""
+    if isinstance(annotation, type) and issubclass(annotation, Document):
+        return [annotation]
+    return [part for inner in get_args(annotation) for part in _documents_of(inner)]
 
 
 def error_details(path: Path, text: str) -> list[InitErrorDetails]:

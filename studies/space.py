@@ -6,6 +6,7 @@ value (fixed), a list of choices, or ``{low, high, log, step}``; a wrong one is 
 
 import math
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any, ClassVar, Self
 
 from pydantic import ConfigDict, GetJsonSchemaHandler, PrivateAttr, RootModel, ValidationError, model_validator
@@ -42,7 +43,10 @@ class Space(RootModel[dict[str, Dimension]]):
         parsed: dict[str, Dimension] = {}
         for name in sorted(map(str, raw), key=_order):
             if name not in cls.vocabulary:
-                problems += error_details((name,), f"unknown hyperparameter; known are {', '.join(cls.vocabulary)}")
+                near = get_close_matches(name, cls.vocabulary, 1)
+                meant = f"; did you mean {near[0]}?" if near else ""
+                known = f"unknown hyperparameter; known are {', '.join(cls.vocabulary)}{meant}"
+                problems += error_details((name,), known)
                 continue
             try:
                 parsed[name] = parse_dimension(cls.vocabulary[name], raw[name])
@@ -162,10 +166,14 @@ class Space(RootModel[dict[str, Dimension]]):
         """Return a complete configuration in the form that a worker gets: freeze_depth is a number of blocks."""
         return params
 
-    def check(self, params: Mapping[str, Any]) -> Params:
+    def check(self, params: Mapping[str, Any], partial: bool = False) -> Params:
         """Return a user's own configuration in the space's types.
 
         Fixed dimensions may be left out, and those that change nothing in the configuration.
+
+        Args:
+            params: hyperparameter -> value.
+            partial: Leave out, too, the dimensions that `params` lacks, instead of refusing that.
 
         Raises:
             ValidationError: With the path of each wrong, missing or unknown value.
@@ -180,6 +188,8 @@ class Space(RootModel[dict[str, Dimension]]):
             if name not in params:
                 if name in combinations.idle(self.root, params):
                     checked[name] = nearest(d, HYPERPARAMETERS[name].default)
+                elif isinstance(d, Range | tuple) and partial:
+                    continue
                 elif isinstance(d, Range | tuple):
                     problems.append((("params", name), "is missing"))
                 else:

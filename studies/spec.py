@@ -26,6 +26,7 @@ from luthier.studies.dataset import Dataset
 from luthier.studies.dimensions import Range
 from luthier.studies.documents import Document, Path, mapping_of, refuse
 from luthier.studies.early_stopping import EarlyStopping, stopping_problems
+from luthier.studies.foreign_specs import foreign_spec, program_in
 from luthier.studies.hyperparameters import AUTO, complete
 from luthier.studies.model_space import MODEL_SCHEMA, ModelsSpace, check_models
 from luthier.studies.prunable import Trials, prunable_trials, trials_of
@@ -365,7 +366,13 @@ def parse_spec(text: str) -> StudySpec:
     Raises:
         ValueError: The spec is not valid; pydantic's ValidationError is one.
     """
+    foreign = program_in(text)
+    if foreign is not None:
+        raise ValueError(foreign)
     document = mapping_of(text, "a spec is a mapping of keys: name, task, model, dataset, space, budget, ...")
+    foreign = foreign_spec(document)
+    if foreign is not None:
+        raise ValueError(foreign)
     return StudySpec.model_validate({**document, "semantics": NEWEST_SEMANTICS})
 
 

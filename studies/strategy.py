@@ -37,7 +37,7 @@ class Objective(Document):
     def _direction(cls, raw: Any) -> Any:
         """Take the metric's direction if the user chose none."""
         metrics = {metric.name: metric for task in TASKS.values() for metric in task.metrics}
-        if isinstance(raw, dict) and raw.get("metric") in metrics and "direction" not in raw:
+        if isinstance(raw, dict) and str(raw.get("metric")) in metrics and "direction" not in raw:
             raw = {**raw, "direction": "maximize" if metrics[raw["metric"]].maximize else "minimize"}
         return raw
 

@@ -57,7 +57,8 @@ def local_path(text: str, *path: str) -> Path | None:
         return None
     check_inside_roots(resolved, text, *path)
     if not exists:
-        raise BadData(f"{text} does not exist on this worker; check the path ({resolved}).", *path)
+        place = "" if str(resolved) == text else f" ({resolved})"
+        raise BadData(f"{text} does not exist on this worker; check the path{place}.", *path)
     return resolved
 
 

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from luthier.service.errors import Forbidden, Problem, Unauthorized
 from luthier.studies.host import is_loopback
 
-OPEN = ("/healthz", "/readyz", "/login")  # paths that need no token
+OPEN = ("/healthz", "/readyz", "/login", "/favicon.ico", "/favicon.svg")  # paths that need no token
 COOKIE = "luthier"
 COOKIE_SECONDS = 12 * 3600  # a working day
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(:[0-9]*)?")  # a Host header: name or address, then perhaps a port
@@ -54,9 +54,10 @@ class Guard:
         if path.startswith("/v1/worker/"):
             bearer = _bearer(request)
             if self._worker_tokens and not any(_equal(bearer, token) for token in self._worker_tokens):
-                raise Unauthorized("Workers present the worker token: set LUTHIER_WORKER_TOKEN on both sides.")
+                told = "That is not this service's worker token" if bearer else "Workers present the worker token"
+                raise Unauthorized(f"{told}: set LUTHIER_WORKER_TOKEN to the same on both sides.")
         elif self._token is not None and path not in OPEN and not self._is_user(request, self._token):
-            raise Unauthorized("Send `Authorization: Bearer <token>`, or log in at /login.")
+            raise Unauthorized(_refusal(request))
 
     def _is_user(self, request: Request, token: str) -> bool:
         return _equal(_bearer(request), token) or self._is_valid_cookie(request.cookies.get(COOKIE, ""))
@@ -85,6 +86,17 @@ class Guard:
 def _bearer(request: Request) -> str:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _refusal(request: Request) -> str:
+    """Return why a user's request is refused: its token is wrong, its login is over, or it has neither."""
+    if _bearer(request):
+        return "That is not this service's token: the request has another one."
+    if "authorization" in request.headers:
+        return "The header Authorization holds no token: send `Authorization: Bearer <token>`."
+    if COOKIE in request.cookies:
+        return "The login has ended, or is another service's: log in at /login."
+    return "This service asks for a token: send `Authorization: Bearer <token>`, or log in at /login."
 
 
 def _names_this_machine(host: str) -> bool:

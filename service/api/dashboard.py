@@ -21,7 +21,7 @@ from luthier.service.storage.database import Database
 from luthier.studies.search.storage import STORAGE_ERRORS, Storage, open_storage
 
 log = logging.getLogger("luthier")
-PREFIXES = ("dashboard", "static", "csv", "artifacts", "favicon.ico", "incompatible-rdb-schema")
+PREFIXES = ("dashboard", "static", "csv", "artifacts", "incompatible-rdb-schema")
 API = ("meta", "studies", "trials", "artifacts")
 
 

@@ -23,7 +23,7 @@ DASHBOARD = (
 POLICIES = (
     (re.compile(r"/(login|schedules(/.*)?)"), OUR_PAGES),
     (re.compile(r"/v1/(studies|schedules)/[^/]*/plots/.*"), plot_page.POLICY),
-    (re.compile(r"/docs"), docs_page.POLICY),
+    (re.compile(r"/docs(/.*)?"), docs_page.POLICY),
     (re.compile(r"/(dashboard|static|csv|artifacts|incompatible-rdb-schema)(/.*)?"), DASHBOARD),
 )
 HEADERS = {

@@ -36,7 +36,7 @@ def _check_seed(value: Any) -> int:
 
 
 class Configuration(BaseModel):
-    """A user's own configuration: every searched dimension of the study's space, inside its bounds.
+    """A user's own configuration, inside the bounds of the study's space; the sampler draws what it leaves out.
 
     Attributes:
         params: hyperparameter -> value.
@@ -95,7 +95,10 @@ def get(name: str, number: Number, service: ServiceDep) -> TrialView:
 
 @router.post("/trials", status_code=201, responses=responses(NotFound, Conflict, Invalid, Unavailable))
 def enqueue(name: str, configuration: Configuration, service: ServiceDep, response: Response) -> TrialView:
-    """Have a configuration run next, within the study's budget of trials; with a `seed`, again if it has run before."""
+    """Have a configuration run next, within the study's budget of trials; with a `seed`, again if it has run before.
+
+    The sampler draws the hyperparameters that it leaves out.
+    """
     try:
         number = own_trials.enqueue(service.core, name, configuration.params, configuration.seed)
     except ValidationError as error:

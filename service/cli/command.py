@@ -5,22 +5,39 @@ Imports that take long happen inside the commands, so that `luthier --help` answ
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
-from luthier.service.cli import run, schedules, serve, studies, trials
+from luthier import __version__
+from luthier.service.cli import look, run, schedules, serve, studies, trials
 from luthier.service.cli.connect import explain, tell
 
 app = typer.Typer(
     name="luthier",
     help="Hyperparameter search for fine-tuning pretrained models.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for noun in (run, serve, studies, trials, schedules):
+for noun in (run, serve, studies, look, trials, schedules):
     noun.register(app)
+
+
+def _print_version(wanted: bool) -> None:
+    """Print the version and exit, where it is wanted."""
+    if wanted:
+        print(f"luthier {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Search hyperparameters for fine-tuning pretrained models."""
 
 
 def main() -> None:

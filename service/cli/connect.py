@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from luthier.studies.spec import StudySpec
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
-DEFAULT_SERVER = "http://127.0.0.1:8000"
+DEFAULT_SERVER = "http://127.0.0.1:8000"  # as the client has it, which is imported later
 
-SpecFile = Annotated[
-    Path, typer.Option("--file", "-f", metavar="SPEC", help="The study, as YAML or JSON; - for stdin.")
+SpecArgument = Annotated[
+    Path | None, typer.Argument(metavar="SPEC", show_default=False, help="The study, as YAML or JSON; - for stdin.")
 ]
+SpecFile = Annotated[Path | None, typer.Option("--file", "-f", metavar="SPEC", help="The same as SPEC.")]
 Server = Annotated[
     str | None,
     typer.Option("--server", envvar="LUTHIER_SERVER", metavar="URL", help=f"The service; else {DEFAULT_SERVER}."),
@@ -63,6 +64,16 @@ def connect(server: str | None, token: str | None) -> Iterator["Client"]:
 
     with Client(server or DEFAULT_SERVER, token or None) as client:
         yield client
+
+
+def chosen_file(argument: Path | None, option: Path | None, what: str = "spec") -> Path:
+    """Return the file that a command was given, as its argument or with -f. Raises CommandError for none, or two."""
+    if argument is not None and option is not None and argument != option:
+        raise CommandError(USAGE, f"Two {what}s were given, {argument} and {option}: give one.")
+    file = argument or option
+    if file is None:
+        raise CommandError(USAGE, f"Name the {what}'s file, or - for stdin.")
+    return file
 
 
 def read_text(path: Path) -> str:

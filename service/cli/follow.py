@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from luthier.service.cli.output import cell, duration, score
+from luthier.service.cli.stages import stage_of
 from luthier.service.schemas import StudyView, TrialView
-from luthier.studies.protocol import ENDED, FINISHED
+from luthier.studies.protocol import ENDED, FINISHED, StudyState
 from luthier.studies.spec import StudySpec
 
 if TYPE_CHECKING:
@@ -29,11 +30,13 @@ class Snapshot:
         study: The study.
         running: The trials that run.
         ended: The trials that ended since the snapshot before, by number.
+        stage: What a study without a trial at work does or waits for; None elsewhere.
     """
 
     study: StudyView
     running: Sequence[TrialView]
     ended: Sequence[TrialView]
+    stage: str | None = None
 
 
 def follow(client: "Client", name: str, interval_seconds: float = 1.0) -> Iterator[Snapshot]:
@@ -63,6 +66,11 @@ def follow(client: "Client", name: str, interval_seconds: float = 1.0) -> Iterat
             if study.counts.queued:
                 unfinished |= {trial.number for trial in client.trials(name, "queued")}
             ended = _ended(client, name, sorted(open_trials - unfinished))
+            if ended and study.state not in ENDED:
+                study = client.get(name)  # its counts are never behind the trials that are told with them
+                if study.state in ENDED:
+                    continue  # more trials may have ended since: all are read again
+            stage = _stage(client, study)
         except ServiceError as error:
             if error.status not in (0, 503) or time.monotonic() - answered > PATIENCE_SECONDS:
                 raise
@@ -70,10 +78,24 @@ def follow(client: "Client", name: str, interval_seconds: float = 1.0) -> Iterat
             continue
         answered = time.monotonic()
         open_trials -= {trial.number for trial in ended}
-        yield Snapshot(study, running, ended)
+        yield Snapshot(study, running, ended, stage)
         if study.state in ENDED:
             return
         time.sleep(interval_seconds)
+
+
+def _stage(client: "Client", study: StudyView) -> str | None:
+    """Return what a study without a trial at work does now or waits for; None where trials or its state say it."""
+    if study.state is StudyState.QUEUED:
+        return stage_of(client.workers(), study.name)
+    if study.state in (StudyState.PAUSED, *ENDED) or study.best is None:
+        return None
+    if study.counts.running or study.counts.queued:
+        return None
+    is_over = study.state is StudyState.STOPPING or done(study) == study.spec["budget"]["trials"]
+    if study.spec.get("confirm") and not study.confirmed:
+        return "the best are trained again on fresh seeds" if is_over else None
+    return "the winner is measured, packed, and tried as people will use it" if is_over else None
 
 
 def _ended(client: "Client", name: str, numbers: Sequence[int]) -> list[TrialView]:
@@ -163,6 +185,7 @@ class Lines:
         self._estimate = ProgressEstimate()
         self._state = ""
         self._message = ""
+        self._stage: str | None = None
         self._warnings: list[str] = []
 
     def of(self, snapshot: Snapshot) -> Iterator[str]:
@@ -183,3 +206,6 @@ class Lines:
         if study.state != self._state:
             self._state = study.state
             yield f"{study.name} is {study.state.value}"
+        if snapshot.stage is not None and snapshot.stage != self._stage:
+            yield snapshot.stage
+        self._stage = snapshot.stage

@@ -29,9 +29,16 @@ class Format(StrEnum):
     TABLE = "table"
     JSON = "json"
     YAML = "yaml"
+    CSV = "csv"
+    TSV = "tsv"
+    NAME = "name"
+    VALUE = "value"
 
 
-Output = Annotated[Format, typer.Option("--output", "-o", help="How to print.")]
+Output = Annotated[
+    Format,
+    typer.Option("--output", "-o", help="How to print. name: names alone, a line each; value: scores alone."),
+]
 
 
 def emit(answer: "BaseModel | Sequence[BaseModel]", form: Format, *tables: "Table") -> None:
@@ -44,6 +51,9 @@ def emit(answer: "BaseModel | Sequence[BaseModel]", form: Format, *tables: "Tabl
     """
     if form is Format.TABLE:
         show(*tables)
+        return
+    if form not in (Format.JSON, Format.YAML):
+        _emit_rows(list(answer) if isinstance(answer, Sequence) else [answer], form)
         return
     plain: Any = (
         [item.model_dump(mode="json") for item in answer]
@@ -58,6 +68,23 @@ def emit(answer: "BaseModel | Sequence[BaseModel]", form: Format, *tables: "Tabl
         print(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), end="")
 
 
+def _emit_rows(answers: "Sequence[BaseModel]", form: Format) -> None:
+    """Print answers as rows, or their names or scores. Raises CommandError where they have none."""
+    from luthier.service.cli.connect import USAGE, CommandError
+    from luthier.service.cli.sheets import names_of, values_of, write_rows
+
+    if form in (Format.CSV, Format.TSV):
+        write_rows(answers, "," if form is Format.CSV else "\t")
+        return
+    try:
+        lines = names_of(answers) if form is Format.NAME else values_of(answers)
+    except LookupError:
+        what = "names" if form is Format.NAME else "scores"
+        raise CommandError(USAGE, f"-o {form.value}: this answer has no {what}; take -o json.") from None
+    for line in lines:
+        print(clean(line))
+
+
 def print_schema(document: "type[BaseModel]") -> None:
     """Print the JSON Schema of a document that users write."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | document.model_json_schema()
@@ -65,7 +92,14 @@ def print_schema(document: "type[BaseModel]") -> None:
 
 
 def show(*tables: "Table") -> None:
-    """Print tables to stdout."""
+    """Print tables to stdout: for people as wide as their terminal, for programs as plain lines."""
+    if not sys.stdout.isatty():
+        from luthier.service.cli.long_table import plain_lines
+
+        for table in tables:
+            for line in plain_lines(table):
+                print(line)
+        return
     out = console(sys.stdout)
     for table in tables:
         out.print(table)
@@ -104,7 +138,7 @@ def facts(pairs: Mapping[str, object], title: str | None = None) -> "Table":
         title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False
     )
     new_table.add_column(style="dim")
-    new_table.add_column()
+    new_table.add_column(overflow="fold")
     for key, value in pairs.items():
         if value is not None:
             new_table.add_row(key, cell(value))

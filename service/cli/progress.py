@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from luthier.service.cli.follow import Lines, ProgressEstimate, Snapshot, done, progress
 from luthier.service.cli.majority import majority_facts
 from luthier.service.cli.output import cell, configuration, console, duration, facts, score, scores, table
-from luthier.studies.protocol import ENDED, StudyState, TrialState
+from luthier.studies.protocol import TrialState
 from luthier.studies.spec import StudySpec
 
 if TYPE_CHECKING:
@@ -70,22 +70,20 @@ def _picture(snapshot: Snapshot, estimate: ProgressEstimate, elapsed_seconds: fl
     head.add_row(
         study.name, ProgressBar(spec.budget.trials, done(study), width=30, pulse=not spec.budget.trials), clock
     )
-    parts: list[RenderableType] = [head, progress(study), _stage(study), *map(cell, study.warnings)]
+    parts: list[RenderableType] = [head, progress(study), _stage(study, snapshot.stage), *map(cell, study.warnings)]
     if snapshot.running:
         parts.append(_running(snapshot.running, spec, now))
     return Group(*parts)
 
 
-def _stage(study: "StudyView") -> str:
+def _stage(study: "StudyView", waits_for: str | None) -> str:
     """Return what a study is doing now, in a line."""
     if study.best is not None:
         metric = study.spec["objective"]["metric"]
         line = f"best so far: {metric} {score(study.best.value)} (trial {study.best.trial})"
-        idle = not study.counts.running and not study.counts.queued
-        over = study.state == StudyState.STOPPING or done(study) == study.spec["budget"]["trials"]
-        return line + ("; measuring the winner" if idle and over and study.state not in ENDED else "")
-    if study.state == StudyState.QUEUED:
-        return "a worker starts, and opens model and data"
+        return line + (f"; {waits_for}" if waits_for is not None else "")
+    if waits_for is not None:
+        return waits_for
     return study.message or "the first scores are on their way"
 
 

@@ -4,6 +4,7 @@ The docstring of a command is its help text.
 """
 
 import math
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,10 +14,13 @@ import typer
 from luthier.service.cli.connect import (
     FAILURE,
     INTERRUPTED,
+    USAGE,
     CommandError,
     Server,
+    SpecArgument,
     SpecFile,
     Token,
+    chosen_file,
     connect,
     load_settings,
     read_spec,
@@ -24,10 +28,13 @@ from luthier.service.cli.connect import (
     starting,
     tell,
 )
+from luthier.service.cli.examples import add
 from luthier.service.cli.findings import findings_tables
+from luthier.service.cli.first_look import first_faults
 from luthier.service.cli.output import Format, Output, emit, facts, show, size, table
 from luthier.service.cli.own_service import OwnService, find_holder, own_service
 from luthier.service.cli.signals import end_at_once, terminated_is_interrupted
+from luthier.service.cli.stages import PLANS, Waiting
 from luthier.studies.host import usable_cores
 
 if TYPE_CHECKING:
@@ -37,6 +44,7 @@ if TYPE_CHECKING:
     from luthier.service.client import Client
     from luthier.service.schemas import PlanView, PrunerPlan, StudyView
     from luthier.service.server.home import Holder
+    from luthier.service.settings import Settings
     from luthier.studies.results import BatchFit
 
 PANEL = "Search on this machine"
@@ -45,12 +53,13 @@ POLL_SECONDS = 0.5
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    app.command(rich_help_panel=PANEL)(run)
-    app.command(rich_help_panel=PANEL)(plan)
+    add(app, run, "run", PANEL)
+    add(app, plan, "plan", PANEL)
 
 
 def run(
-    spec: Annotated[Path, typer.Argument(metavar="SPEC", help="The study, as YAML or JSON; - for stdin.")],
+    spec: SpecArgument = None,
+    file: SpecFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the final study as JSON on stdout.")] = False,
     model_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Put the winner here; else under LUTHIER_HOME/models.")
@@ -61,7 +70,7 @@ def run(
     Where `luthier serve` serves the same LUTHIER_HOME, the study goes to that service instead.
     The same spec again continues where it was interrupted, or shows the finished study.
     """
-    text, parsed = read_spec(spec)
+    text, parsed = read_spec(chosen_file(spec, file))
     if model_dir is not None:
         from luthier.service.download import check_vacant
 
@@ -72,8 +81,16 @@ def run(
     settings = settings.model_copy(update=workers)
     end_at_once()
     holder = find_holder(settings.home)
+    if holder is None and not as_json:  # programs get the failed study
+        _look_first(text, parsed.name, settings)
     try:
-        with terminated_is_interrupted(), starting(), own_service(settings, parsed.name, holder) as service:
+        with (
+            terminated_is_interrupted(),
+            starting(),
+            Waiting(_beginning(holder)) as waiting,
+            own_service(settings, parsed.name, holder) as service,
+        ):
+            waiting.end()
             study = _search(service, text)
             _finish(service.client, study, model_dir, settings.home, as_json)
     except KeyboardInterrupt:
@@ -84,6 +101,36 @@ def run(
             line += f"`luthier cancel {parsed.name} --server {holder.url}` ends it."
         raise CommandError(INTERRUPTED, line) from None
     _judge(study, holder)
+
+
+def _beginning(holder: "Holder | None") -> str:
+    """Return what a command does first: start a service, or ask the one that serves the home."""
+    return "the service starts" if holder is None else f"the service at {holder.url} is asked"
+
+
+def _look_first(text: str, name: str, settings: "Settings") -> None:
+    """Refuse wrong paths and columns at once, unless the study has begun. Raises CommandError."""
+    faults = first_faults(text, settings)
+    if faults and not _has_begun(name, settings):
+        raise CommandError(USAGE, *faults)
+
+
+def _has_begun(name: str, settings: "Settings") -> bool:
+    """Return whether a study was inspected before: then its data may be away, and it is shown or goes on."""
+    if settings.database_url is None and not (settings.home / "luthier.db").exists():
+        return False
+    from luthier.service.client import Client, ServiceError
+    from luthier.service.server.embedded import Embedded
+
+    with (
+        starting(),
+        Embedded(settings, study="", fleet="none") as service,
+        Client(service.url, service.token) as client,
+    ):
+        try:
+            return client.get(name).data is not None
+        except ServiceError:
+            return False
 
 
 def _search(service: "OwnService", text: str) -> "StudyView":
@@ -142,7 +189,7 @@ def _finish(client: "Client", study: "StudyView", model_dir: Path | None, home: 
         emit(study, Format.JSON)
     else:
         show(*results(study, client.trials(study.name), str(folder) if folder else None))
-        if study.message:
+        if study.message and sys.stderr.isatty():  # else it is among the lines
             tell(study.message)
 
 
@@ -165,7 +212,8 @@ def _judge(study: "StudyView", holder: "Holder | None" = None) -> None:
 
 
 def plan(
-    file: SpecFile,
+    spec: SpecArgument = None,
+    file: SpecFile = None,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,
@@ -174,17 +222,28 @@ def plan(
 
     Without --server or LUTHIER_SERVER a worker on this machine does it.
     """
+    file = chosen_file(spec, file)
     if server:
         text = read_text(file)
-        with connect(server, token) as client:
+        with connect(server, token) as client, Waiting(f"the service at {client.url} is asked") as waiting:
+            waiting.watch(client, PLANS)
             answer = client.plan(text)
     else:
         text, _ = read_spec(file)
         end_at_once()
         settings = load_settings().model_copy(update={"workers_per_gpu": 1})
         holder = find_holder(settings.home)
-        with terminated_is_interrupted(), starting(), own_service(settings, None, holder) as service:
+        if holder is None and (faults := first_faults(text, settings)):
+            raise CommandError(USAGE, *faults)
+        with (
+            terminated_is_interrupted(),
+            starting(),
+            Waiting(_beginning(holder)) as waiting,
+            own_service(settings, None, holder) as service,
+        ):
+            waiting.watch(service.client, PLANS)
             answer = service.client.plan(text)
+            waiting.end()
     emit(answer, output, *(_plan_tables(answer) if output is Format.TABLE else ()))
 
 

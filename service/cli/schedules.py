@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from luthier.service.cli.confirm import Yes, confirm, losses_of_schedule
 from luthier.service.cli.connect import (
     USAGE,
     CommandError,
     ModelFolder,
     Server,
     Token,
+    chosen_file,
     connect,
     problems,
     read_text,
     tell,
 )
+from luthier.service.cli.examples import add
 from luthier.service.cli.output import (
     Format,
     Output,
@@ -40,9 +43,10 @@ if TYPE_CHECKING:
 
 BARS = "▁▂▃▄▅▆▇█"
 
-ScheduleFile = Annotated[
-    Path, typer.Option("--file", "-f", metavar="SCHEDULE", help="The schedule, as YAML or JSON; - for stdin.")
+ScheduleArgument = Annotated[
+    Path | None, typer.Argument(metavar="FILE", show_default=False, help="The schedule, as YAML or JSON; - for stdin.")
 ]
+ScheduleFile = Annotated[Path | None, typer.Option("--file", "-f", metavar="FILE", help="The same as FILE.")]
 ScheduleName = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
 schedule = typer.Typer(no_args_is_help=True, help="Tune again on a schedule, and keep the better model.")
 
@@ -50,13 +54,20 @@ schedule = typer.Typer(no_args_is_help=True, help="Tune again on a schedule, and
 def register(app: typer.Typer) -> None:
     """Add the group of commands to the application."""
     for command in (create, list_schedules, get, update, pause, resume, trigger, runs, model, rollback, delete, schema):
-        schedule.command("list" if command is list_schedules else None)(command)
+        name = "list" if command is list_schedules else command.__name__
+        add(schedule, command, name, group="schedule ")
     app.add_typer(schedule, name="schedule", rich_help_panel="Schedules on a service")
 
 
-def create(file: ScheduleFile, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+def create(
+    argument: ScheduleArgument = None,
+    file: ScheduleFile = None,
+    server: Server = None,
+    token: Token = None,
+    output: Output = Format.TABLE,
+) -> None:
     """Create a schedule; the same schedule again returns the one that exists."""
-    text = read_text(file)
+    text = read_text(chosen_file(argument, file, "schedule"))
     with connect(server, token) as client:
         view = client.create_schedule(text)
     emit(view, output, *_tables(view))
@@ -78,9 +89,15 @@ def get(name: ScheduleName, server: Server = None, token: Token = None, output: 
 
 
 def update(
-    name: ScheduleName, file: ScheduleFile, server: Server = None, token: Token = None, output: Output = Format.TABLE
+    name: ScheduleName,
+    argument: ScheduleArgument = None,
+    file: ScheduleFile = None,
+    server: Server = None,
+    token: Token = None,
+    output: Output = Format.TABLE,
 ) -> None:
     """Replace the keys that the file names; null puts a key back to its default."""
+    file = chosen_file(argument, file, "file of changes")
     from pydantic import ValidationError
 
     from luthier.studies.documents import load_document
@@ -140,9 +157,11 @@ def rollback(name: ScheduleName, server: Server = None, token: Token = None, out
     emit(view, output, *_tables(view))
 
 
-def delete(name: ScheduleName, server: Server = None, token: Token = None) -> None:
-    """Delete a schedule, its runs and its champions; the studies of its runs stay."""
+def delete(name: ScheduleName, yes: Yes = False, server: Server = None, token: Token = None) -> None:
+    """Delete a schedule, its runs and its champions; the studies of its runs stay. On a terminal it asks."""
     with connect(server, token) as client:
+        view = client.schedule(name)
+        confirm(lambda: losses_of_schedule(view, sum(1 for _ in client.runs(name))), yes)
         client.delete_schedule(name)
     tell(f"The schedule {name} was deleted.")
 

@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from luthier.service.cli.connect import DEFAULT_SERVER, Server, load_settings, starting
+from luthier.service.cli.examples import add
 from luthier.service.cli.signals import end_at_once
 
 PANEL = "Processes that stay"
@@ -38,11 +39,10 @@ class _ServeCommand(TyperCommand):
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    app.command(cls=_ServeCommand, rich_help_panel=PANEL)(serve)
-    app.command(rich_help_panel=PANEL, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
-        worker
-    )
-    app.command(rich_help_panel=PANEL)(workers)
+    others = {"allow_extra_args": True, "ignore_unknown_options": True}
+    add(app, serve, "serve", PANEL, cls=_ServeCommand)
+    add(app, worker, "worker", PANEL, context_settings=others)
+    add(app, workers, "workers", PANEL)
 
 
 def serve(

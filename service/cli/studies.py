@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from luthier.service.cli.confirm import Yes, confirm, losses_of_study
 from luthier.service.cli.connect import (
     FAILURE,
     CommandError,
     ModelFolder,
     Server,
+    SpecArgument,
     SpecFile,
     StudyName,
     Token,
+    chosen_file,
     connect,
     read_text,
     tell,
 )
+from luthier.service.cli.examples import add
 from luthier.service.cli.findings import findings_tables
 from luthier.service.cli.majority import majority_facts, verdict
 from luthier.service.cli.output import (
@@ -47,17 +51,18 @@ PANEL = "Studies on a service"
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     for command in (create, list_studies, get, watch, wait, best, pause, resume, stop, cancel, delete, model, schema):
-        app.command("list" if command is list_studies else None, rich_help_panel=PANEL)(command)
+        add(app, command, "list" if command is list_studies else command.__name__, PANEL)
 
 
 def create(
-    file: SpecFile,
+    spec: SpecArgument = None,
+    file: SpecFile = None,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Create a study; the same spec again returns the study that exists."""
-    text = read_text(file)
+    text = read_text(chosen_file(spec, file))
     with connect(server, token) as client:
         study = client.create(text)
     emit(study, output, *_tables(study))
@@ -143,9 +148,14 @@ def _steer(verb: str, name: str, server: str | None, token: str | None, output: 
     emit(study, output, *_tables(study))
 
 
-def delete(name: StudyName, server: Server = None, token: Token = None) -> None:
-    """Delete an ended study, its trials and its model."""
+def delete(name: StudyName, yes: Yes = False, server: Server = None, token: Token = None) -> None:
+    """Delete an ended study, its trials and its model; on a terminal it says what goes, and asks."""
+    from luthier.studies.protocol import ENDED
+
     with connect(server, token) as client:
+        study = client.get(name)
+        if study.state in ENDED:  # else the service refuses
+            confirm(lambda: losses_of_study(study), yes)
         client.delete(name)
     tell(f"The study {name} was deleted.")
 

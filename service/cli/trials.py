@@ -3,7 +3,6 @@
 The docstring of a command is its help text.
 """
 
-import csv
 import json
 import sys
 from collections.abc import Iterable, Iterator
@@ -12,12 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from luthier.service.cli.connect import Server, StudyName, Token, connect
+from luthier.service.cli.connect import USAGE, CommandError, Server, StudyName, Token, connect
+from luthier.service.cli.examples import add
 from luthier.service.cli.output import Format, Output, cell, clean, configuration, duration, emit, score, table
+from luthier.service.cli.sheets import write_rows
+from luthier.service.cli.stages import Waiting
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from luthier.service.client import Client
     from luthier.service.schemas import TrialView
 
 PANEL = "Trials"
@@ -32,8 +35,8 @@ class Sheet(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (trials, logs, export):
-        app.command(rich_help_panel=PANEL)(command)
+    for command in (trials, logs, enqueue, export):
+        add(app, command, command.__name__, PANEL)
 
 
 def trials(
@@ -61,6 +64,58 @@ def logs(
     sys.stdout.write(clean(text) if sys.stdout.isatty() else text)
 
 
+def enqueue(
+    name: StudyName,
+    settings: Annotated[
+        list[str], typer.Argument(metavar="KEY=VALUE...", help="Hyperparameters; the sampler draws the others.")
+    ],
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="As another trial shows it, to run a configuration again; else a new one.")
+    ] = None,
+    server: Server = None,
+    token: Token = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Have a configuration of your own run next. A study that is not inspected yet is waited for."""
+    params = _params(settings)
+    with connect(server, token) as client:
+        _wait_for_inspection(client, name)
+        trial = client.enqueue(name, params, seed)
+    emit(trial, output, _trials_table([trial]))
+
+
+def _params(settings: Iterable[str]) -> dict[str, Any]:
+    """Return hyperparameters from texts such as `learning_rate=2e-5`. Raises CommandError."""
+    from luthier.studies.documents import load_document
+
+    params: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not key or not equals:
+            raise CommandError(USAGE, f"{setting}: a hyperparameter is given as KEY=VALUE, as learning_rate=2e-5.")
+        if key in params:
+            raise CommandError(USAGE, f"{key} is given twice.")
+        try:
+            params[key] = load_document(text)
+        except ValueError:
+            raise CommandError(
+                USAGE, f"{setting}: the value is neither a number, nor true or false, nor a word."
+            ) from None
+    return params
+
+
+def _wait_for_inspection(client: "Client", name: str) -> None:
+    """Wait until a study has been inspected, which resolves its space; an ended study is left to the service."""
+    from luthier.service.cli.follow import follow
+    from luthier.studies.protocol import StudyState
+
+    if client.get(name).state is not StudyState.QUEUED:
+        return
+    with Waiting(f"{name} is inspected first") as waiting:
+        waiting.watch(client, name)
+        next(snapshot for snapshot in follow(client, name) if snapshot.study.state is not StudyState.QUEUED)
+
+
 def export(
     name: StudyName,
     form: Annotated[Sheet, typer.Option("--format", help="csv: a row a trial; jsonl: an object a line.")] = Sheet.CSV,
@@ -74,29 +129,7 @@ def export(
             for trial in views:
                 print(json.dumps(trial.model_dump(mode="json"), ensure_ascii=False))
         else:
-            _write_csv(list(views))
-
-
-def _write_csv(views: list["TrialView"]) -> None:
-    rows = [_row(trial) for trial in views]
-    names = dict.fromkeys(column for row in rows for column in row)  # in the order they are met
-    writer = csv.DictWriter(sys.stdout, list(names), lineterminator="\n")
-    if names:
-        writer.writeheader()
-    writer.writerows(rows)
-
-
-def _row(trial: "TrialView") -> dict[str, Any]:
-    """Return a trial as one flat row: `params.<name>` for parameters, `last.<metric>` for the last scores."""
-    plain = trial.model_dump(mode="json", exclude={"params", "values"})
-    last = trial.values[-1] if trial.values else None
-    return (
-        {"number": plain.pop("number"), "state": plain.pop("state"), "value": plain.pop("value")}
-        | {f"params.{key}": value for key, value in trial.params.items()}
-        | {"steps": last.step if last else 0}
-        | {f"last.{key}": value for key, value in (last.metrics.items() if last else ())}
-        | plain
-    )
+            write_rows(views, ",")
 
 
 def _trials_table(views: Iterable["TrialView"]) -> "Table":

@@ -1,7 +1,7 @@
 """A typed client of the service, for programs and the command line.
 
     with Client("http://127.0.0.1:8000", token) as client:
-        study = client.create(Path("study.yaml").read_text())
+        study = client.create("study.yaml")
         for trial in client.trials(study.name):
             print(trial.number, trial.value)
 
@@ -15,8 +15,10 @@ Errors, all handed on by `luthier`:
 A target folder that is not empty, and a disk that refuses the files of a download, raise OSError.
 """
 
+from luthier.service.client.asynchronous import AsyncClient
 from luthier.service.client.client import Client
 from luthier.service.client.errors import ServiceError, Unreachable
+from luthier.service.client.plot import Plot
 from luthier.service.download import DownloadError
 
-__all__ = ["Client", "DownloadError", "ServiceError", "Unreachable"]
+__all__ = ["AsyncClient", "Client", "DownloadError", "Plot", "ServiceError", "Unreachable"]

@@ -33,7 +33,7 @@ def enqueue(core: Core, name: str, params: dict[str, Any], seed: int | None = No
     Args:
         core: the service's parts.
         name: the study's name.
-        params: a value for each searched dimension of the study's space.
+        params: values for dimensions of the study's space; the sampler draws the others.
         seed: of everything random in the trial; the study may then have the configuration already. None: the seed of
             the trial's number.
 
@@ -50,13 +50,13 @@ def enqueue(core: Core, name: str, params: dict[str, Any], seed: int | None = No
         with core.database.transaction() as session:
             study = study_rows.lock(session, name)
             first = _next_free_number(session, study)
-            params = resolved_space(study).check(params)
+            params = resolved_space(study).check(params, partial=True)
             token = turns.take(session, study.id)
             if token is None:
                 raise Unavailable("Another configuration is being drawn right now; try again.", retry_after=1)
         with turns.given_back_on_error(study.id, token), _noted(core, study):
             search = core.searches.prepared(study, first)
-            added, same = _ask_missing_then_enqueue(search, first, (params, seed), study.spec.budget.trials)
+            added, same, is_own = _ask_missing_then_enqueue(search, first, (params, seed), study.spec.budget.trials)
             with core.database.transaction() as session:
                 study = study_rows.lock(session, name)
                 if not turns.is_held(study, token):
@@ -68,7 +68,7 @@ def enqueue(core: Core, name: str, params: dict[str, Any], seed: int | None = No
                     transitions.queue_trial(session, core.leases, study, number, configuration, now, own_seed)
     if same is not None:
         raise Conflict(f"This configuration is trial {same} of {name} already; with a seed it runs once more.")
-    if added[-1:] != [(params, seed)]:
+    if not is_own:
         raise Conflict(f"{name} has had all {study.spec.budget.trials} trials of its budget.")
     return first + len(added) - 1
 
@@ -87,19 +87,19 @@ def _next_free_number(session: Session, study: StudyRow) -> int:
 
 def _ask_missing_then_enqueue(
     search: Search, first: int, wanted: Wanted, limit: int | None
-) -> tuple[list[Wanted], int | None]:
+) -> tuple[list[Wanted], int | None, bool]:
     """Create in Optuna all missing trials, then the user's own configuration if it may run and has room.
 
     Args:
         search: the study's search, whose turn the caller holds.
         first: the number of the first trial that our rows lack.
-        wanted: the user's configuration and seed.
+        wanted: the user's configuration, which may be partial, and seed.
         limit: the budget of trials; None: no limit.
 
     Returns:
         The configurations to insert from number `first` on: the baseline where it is missing (trial 0), trials that
-        a crash left in Optuna only, then the user's; and the number of an identical trial, or None. The user's
-        configuration is left out if the budget has no room, or an identical trial exists and it has no seed.
+        a crash left in Optuna only, then the user's; the number of an identical trial, or None; and whether the last
+        configuration is the user's. It is not if the budget has no room, or an identical trial exists without a seed.
     """
     params, seed = wanted
     added: list[Wanted] = []
@@ -107,13 +107,15 @@ def _ask_missing_then_enqueue(
         number = first + len(added)
         added.append((search.ask(number) or {}, search.own_seed(number)))
     if seed is not None and added[-1:] == [wanted]:  # this very request, which a crash had cut off
-        return added, None
-    same = search.find(params) if seed is None else None
+        return added, None, True
     number = first + len(added)
-    if same is None and (limit is None or number < limit):
+    params = search.complete(number, params)
+    same = search.find(params) if seed is None else None
+    is_own = same is None and (limit is None or number < limit)
+    if is_own:
         search.enqueue(number, params, seed)
-        added.append(wanted)
-    return added, same
+        added.append((params, seed))
+    return added, same, is_own
 
 
 @contextmanager

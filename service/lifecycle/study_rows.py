@@ -4,11 +4,15 @@ Called by the API, the schedules and dispatch at the start of a transaction. Pla
 that a user may use, and are not found by one. Nothing is changed here.
 """
 
+from difflib import get_close_matches
+
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from luthier.service.errors import NotFound
 from luthier.service.storage.tables import AssignmentRow, StudyRow
+
+NAMES = 1_000  # of the latest studies, among which a name is looked for that was meant
 
 
 def find(session: Session, name: str) -> StudyRow:
@@ -39,5 +43,12 @@ def _by_name(session: Session, name: str, statement: Select[StudyRow]) -> StudyR
     # No name holds NUL, and Postgres refuses a query that does.
     study = None if "\0" in name else session.scalar(statement.where(StudyRow.name == name, ~StudyRow.transient))
     if study is None:
-        raise NotFound(f"There is no study named {name}.")
+        raise NotFound(f"There is no study named {name}.{_meant(session, name)}")
     return study
+
+
+def _meant(session: Session, name: str) -> str:
+    """Return the name that a user may have meant, as a sentence; "" for none."""
+    names = session.scalars(select(StudyRow.name).where(~StudyRow.transient).order_by(StudyRow.id.desc()).limit(NAMES))
+    near = get_close_matches(name[:100], names.all(), 1)
+    return f" Did you mean {near[0]}?" if near else ""

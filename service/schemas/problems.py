@@ -1,11 +1,13 @@
 """Errors, as the REST interface answers them; and the faults of a pydantic error."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
+from luthier.studies.documents import near_key
 from luthier.studies.hyperparameters import HYPERPARAMETERS
+from luthier.studies.spec import NAME_PATTERN
 
 _MAPPING = "must be a mapping of keys to values"
 _WORDS = {  # pydantic's type of an error -> what would be right, where its own message speaks of Python
@@ -25,7 +27,21 @@ _WORDS = {  # pydantic's type of an error -> what would be right, where its own 
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
     "finite_number": "must be a finite number",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be at most {le}",
+    "multiple_of": "must be a multiple of {multiple_of}",
+    "string_too_short": "must not be empty",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_short": "must have at least {min_length} entries, and has {actual_length}",
+    "too_long": "must have at most {max_length} entries, and has {actual_length}",
 }
+_PATTERNS = {  # a pattern -> what it asks for
+    NAME_PATTERN: "must be a name of lowercase letters, digits and hyphens, of 63 characters at most, such as my-study",
+}
+_KINDS = ("float", "int", "str", "bool")  # how pydantic's path ends for a value that may be of several kinds
+_NULL = ", and is null"
 MAX_FAULTS = 20  # that an error lists; a document can hold thousands
 
 
@@ -72,29 +88,58 @@ def faults_of(errors: Iterable[Mapping[str, Any]], skip: int = 0) -> list[Fault]
         errors: the result of `errors()` of a ValidationError.
         skip: so many leading parts of each path are dropped.
     """
-    found = list(errors)
-    faults = [
-        Fault(
-            path=".".join(str(part) for part in error["loc"][skip:]),
-            message=_message(error),
-        )
-        for error in found[:MAX_FAULTS]
+    found: dict[tuple[str | int, ...], list[Mapping[str, Any]]] = {}
+    for error in errors:
+        loc = tuple(error["loc"])
+        whole = loc[:-1] if len(loc) > skip + 1 and loc[-1] in _KINDS and error["type"].endswith("_type") else loc
+        found.setdefault(whole, []).append(error)
+    told = [
+        Fault(path=".".join(map(str, loc[skip:])), message=text)
+        for loc, at_path in found.items()
+        for text in _messages(at_path, loc[skip:])
     ]
-    more = len(found) - len(faults)
-    return [*faults, Fault(path="", message=f"and {more} more")] if more else faults
+    more = len(told) - MAX_FAULTS
+    return [*told[:MAX_FAULTS], Fault(path="", message=f"and {more} more")] if more > 0 else told
+
+
+def _messages(errors: Sequence[Mapping[str, Any]], path: tuple[str | int, ...]) -> list[str]:
+    """Return what is wrong with the value at a path; one sentence where each kind that it may be of was refused."""
+    texts = list(dict.fromkeys(_message(error) for error in errors))
+    if errors[0]["type"] == "extra_forbidden":
+        return [texts[0] + _suggested_key(path)]
+    if len(texts) > 1 and all(text.startswith("must be ") for text in texts):
+        nulls = [text.removesuffix(_NULL) for text in texts]
+        joined = " or ".join([nulls[0], *(text.removeprefix("must be ") for text in nulls[1:])])
+        return [joined + (_NULL if nulls[0] != texts[0] else "")]
+    return texts
+
+
+def _suggested_key(path: tuple[str | int, ...]) -> str:
+    """Return where an unknown key belongs, or the known one that it looks like, as the end of a sentence; or ""."""
+    if path[-1] in HYPERPARAMETERS:
+        return "; hyperparameters stand in space"
+    from luthier.studies.schedule import ScheduleSpec
+    from luthier.studies.spec import StudySpec
+
+    for document in (StudySpec, ScheduleSpec):
+        near = near_key(document, path)
+        if near is not None:
+            return f"; did you mean {near}?"
+    return ""
 
 
 def _message(error: Mapping[str, Any]) -> str:
     """Return what is wrong with the value of one of pydantic's errors, in words for people."""
-    kind, text = error["type"], error["msg"].removeprefix("Value error, ")
+    kind, text = str(error["type"]), str(error["msg"]).removeprefix("Value error, ")
     if kind == "model_attributes_type" and isinstance(error.get("input"), bytes):
         return "must be JSON: send it with the header Content-Type: application/json"
     if kind == "missing" and error["loc"] == ("body",):
         return 'the body is missing; send an object, as {"key": "value"}'
-    text = _WORDS.get(kind, text)
-    if kind == "extra_forbidden" and error["loc"][-1] in HYPERPARAMETERS:
-        text += "; hyperparameters stand in space"
+    text = _WORDS.get(kind, text).format_map(error.get("ctx") or {}) if kind in _WORDS else text
+    if kind == "string_pattern_mismatch":
+        pattern = str(error["ctx"]["pattern"])
+        text = _PATTERNS.get(pattern, f"must match the pattern {pattern}")
     if text.startswith("Input should be "):
         text = f"must be {text.removeprefix('Input should be ')}"
     is_null = "input" in error and error["input"] is None and kind.endswith(("_type", "_error", "enum"))
-    return f"{text}, and is null" if is_null else text
+    return text + _NULL if is_null else text

@@ -1,5 +1,7 @@
 """Studies and trials, as the REST interface answers them."""
 
+from collections.abc import Mapping
+from html import escape
 from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, FiniteFloat
@@ -8,6 +10,16 @@ from luthier.service.schemas.data import DataView
 from luthier.studies.hyperparameters import Params
 from luthier.studies.protocol import Reason, StudyState, TrialState
 from luthier.studies.wire import Metrics
+
+
+def html_table(title: str, rows: Mapping[str, Any]) -> str:
+    """Return a table of names and values with a title; every text is escaped."""
+    cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(_shown(value))}</td></tr>" for name, value in rows.items())
+    return f"<table><caption>{escape(title)}</caption>{cells}</table>"
+
+
+def _shown(value: Any) -> str:
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 class Counts(BaseModel):
@@ -128,6 +140,34 @@ class StudyView(BaseModel):
     data: DataView | None = None
     warnings: list[str] = []
 
+    @property
+    def best_params(self) -> Params | None:
+        """The configuration of the best trial so far; None where none has a score."""
+        return self.best.params if self.best is not None else None
+
+    def __repr__(self) -> str:
+        """Return the study in a line: its name, state, trials and best score."""
+        return f"<Study {self.name}: {self.state.value}, {', '.join(self._told())}>"
+
+    def _repr_html_(self) -> str:
+        """Return the study as a small table, as notebooks show it."""
+        rows: dict[str, Any] = {"state": self.state.value, "told": ", ".join(self._told())}
+        if self.best is not None:
+            rows |= {f"best {name}": value for name, value in self.best.params.items()}
+            rows |= {f"test {name}": value for name, value in (self.best.test or {}).items()}
+        return html_table(f"Study {self.name}", rows | ({"error": self.error} if self.error else {}))
+
+    def _told(self) -> list[str]:
+        counts = self.counts
+        ended = counts.complete + counts.pruned + counts.failed + counts.cancelled
+        total = self.spec.get("budget", {}).get("trials")
+        told = [f"{ended}{f'/{total}' if total else ''} trials done"]
+        told += [f"{count} {word}" for word, count in (("running", counts.running), ("failed", counts.failed)) if count]
+        if self.best is not None:
+            metric = self.spec.get("objective", {}).get("metric", "score")
+            told.append(f"best {metric} {self.best.value:.4f} (trial {self.best.trial})")
+        return told
+
 
 class StepView(BaseModel):
     """An evaluation of a trial on the validation split.
@@ -177,3 +217,14 @@ class TrialView(BaseModel):
     examples_per_second: FiniteFloat | None = None
     effective_batch: int | None = None
     micro_batch: int | None = None
+
+    def __repr__(self) -> str:
+        """Return the trial in a line: its number, state, score and configuration."""
+        params = ", ".join(f"{name}={value!r}" for name, value in self.params.items())
+        score = "" if self.value is None else f", {self.value:.4f}"
+        return f"<Trial {self.number}: {self.state.value}{score} ({params})>"
+
+    def _repr_html_(self) -> str:
+        """Return the trial as a small table, as notebooks show it."""
+        rows = {"state": self.state.value, "value": self.value, **self.params}
+        return html_table(f"Trial {self.number}", rows | ({"error": self.error} if self.error else {}))

@@ -23,6 +23,7 @@ from luthier.service.api import (
     dashboard,
     docs_page,
     error_handlers,
+    icon,
     login,
     openapi,
     operations,
@@ -31,6 +32,7 @@ from luthier.service.api import (
     schedule_pages,
     schedules,
     studies,
+    study_pages,
     trials,
     worker,
 )
@@ -165,7 +167,8 @@ def create_app(
     auth.install(app, guard)
     login.install(app, guard)
     docs_page.install(app)
-    for module in (plan, plots, trials, studies, schedules, worker, operations, schedule_pages):
+    icon.install(app)
+    for module in (plan, plots, trials, studies, schedules, worker, operations, schedule_pages, study_pages):
         app.include_router(module.router)
 
     @app.get("/", include_in_schema=False)

@@ -1,8 +1,8 @@
 """Hyperparameter search for fine-tuning pretrained models.
 
-`Client` is the typed client of a running service; LuthierError is the base of all errors that it raises about the
-service. All names but LuthierError and the version are imported when they are first used, so that `import luthier`
-costs nothing and a worker does not import the service's code.
+`Client` is the typed client of a running service, `AsyncClient` its twin for event loops; LuthierError is the base of
+all errors that they raise about the service. All names but LuthierError and the version are imported when they are
+first used, so that `import luthier` costs nothing and a worker does not import the service's code.
 """
 
 from importlib import import_module
@@ -11,9 +11,18 @@ from typing import TYPE_CHECKING, Any
 from luthier.errors import LuthierError
 
 if TYPE_CHECKING:
-    from luthier.service.client import Client, DownloadError, ServiceError, Unreachable
+    from luthier.service.client import AsyncClient, Client, DownloadError, Plot, ServiceError, Unreachable
 
-__all__ = ["Client", "DownloadError", "LuthierError", "ServiceError", "Unreachable", "__version__"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "DownloadError",
+    "LuthierError",
+    "Plot",
+    "ServiceError",
+    "Unreachable",
+    "__version__",
+]
 __version__ = "0.1.0"
 
 

@@ -59,6 +59,21 @@ class Draw:
                     return params, notes
         return None if size is None else (self._unused_of(size, taken), {})
 
+    def around(self, given: Params, taken: set[Key]) -> Params:
+        """Return a configuration with the given values, and the sampler's for all else.
+
+        Its key is not taken, unless none such was proposed.
+        The sampler proposes as for a whole configuration, and the given values take the place of its own, as in
+        Optuna's `enqueue_trial`. A grid has no proposals, so the rest is random there.
+        """
+        first = self._attempts if self._spec.sampler.name == "grid" else 0
+        params: Params = {}
+        for attempt in range(first, first + self._attempts + 1):
+            params = self._space.clip({**self._proposal(attempt)[0], **given})
+            if self._space.key(params) not in taken:
+                break
+        return params
+
     def _proposal(self, attempt: int) -> tuple[Params, dict[str, Any]]:
         """Return the sampler's proposal, and the notes to store with it; after `_attempts` a random configuration."""
         self._view.notes = {}

@@ -100,6 +100,18 @@ class Search:
         self._trials.create(*drawn)
         return drawn[0]
 
+    def complete(self, number: int, given: Params) -> Params:
+        """Return a user's partial configuration for trial `number`, with the sampler's values for all that it lacks.
+
+        Raises:
+            ValueError: When a trial before this one does not exist.
+        """
+        if set(self._space) <= set(given):
+            return given
+        trials = self._trials.before(number)
+        draw = Draw(self.spec, self._space, number, self._storage, self._trials.study_id, trials)
+        return draw.around(given, set(self._trials.keys(trials).values()))
+
     def enqueue(self, number: int, params: Params, seed: int | None = None) -> None:
         """Create trial `number`, running, with a user's own configuration, which the space has checked.
 

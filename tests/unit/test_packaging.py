@@ -42,7 +42,7 @@ def test_a_wheel_holds_every_file(tmp_path: Path) -> None:
     files = {
         f"luthier/{path.relative_to(ROOT)}"
         for package in PACKAGES
-        for pattern in ("*.py", "*.html", "*.js")
+        for pattern in ("*.py", "*.html", "*.js", "*.svg")
         for path in (ROOT / package).rglob(pattern)
     }
     assert members == files | {"luthier/__init__.py", "luthier/errors.py", "luthier/py.typed"}

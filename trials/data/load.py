@@ -222,6 +222,16 @@ def _chosen_tables(dataset: Dataset, task: str) -> tuple[dict[str, str], dict[st
     raise BadData(_told_choices(task, bool(fitting), header), "dataset", "columns")
 
 
+def check_header(dataset: Dataset, task: str) -> None:
+    """Check the columns of local tables as `load_data` does, without their values. Raises BadData.
+
+    Where a task has alternatives, only a whole reading tells which of them the data is.
+    """
+    choices = _roles(dataset, task)
+    if len(choices) == 1:
+        _check_columns(_tables(dataset, choices[0]), choices[0])
+
+
 def _told_choices(task: str, several: bool, header: list[str]) -> str:
     """Return the sentences that say what columns a task takes, and why those of the data do not tell."""
     told = f"{task} takes the columns {TASKS[task].told_alternatives}. The data has "
@@ -302,9 +312,10 @@ def _check_columns(tables: Mapping[str, Table], roles: Mapping[str, str]) -> Non
     for split, table in tables.items():
         if table.rows == 0:
             raise BadData(f"{table.name} has no rows; it needs examples.", *table.path)
-        for role, column in roles.items():
-            if column in table.header:
-                continue
+        missing = {role: column for role, column in roles.items() if column not in table.header}
+        if len(missing) > 1 and not any(column in tables["train"].header for column in missing.values()):
+            raise BadData(_told_missing(table, missing), "dataset", "columns")
+        for role, column in missing.items():
             text = f"{table.name} has no column {column!r} for {role}; its columns are {listed(table.header, 20)}. "
             if split != "train" and column in tables["train"].header:
                 text += f"Name it as in train; or, if {split} is not labelled, leave it out: name the other files in "
@@ -313,6 +324,15 @@ def _check_columns(tables: Mapping[str, Table], roles: Mapping[str, str]) -> Non
             if role == "tokens":
                 text += " Entities as places in a text are not read: write its words and a tag for each, as two lists."
             raise BadData(text, "dataset", "columns", role)
+
+
+def _told_missing(table: Table, missing: Mapping[str, str]) -> str:
+    """Return the sentences that name all columns that a table lacks; `missing`: role -> column."""
+    told = " and ".join(f"{column!r} for {role}" for role, column in missing.items())
+    return (
+        f"{table.name} has no columns {told}; its columns are {listed(table.header, 20)}. Name the right ones in "
+        f"dataset.columns, as {{{', '.join(f'{role}: ...' for role in missing)}}}."
+    )
 
 
 def _check_groups(given: Mapping[str, Split], tables: Mapping[str, Table]) -> None:

@@ -31,6 +31,27 @@ def download(hub_id: str) -> Path:
         raise BadData(_sentence(hub_id, error), "model") from None
 
 
+def check_exists(hub_id: str) -> None:
+    """Check that the hub has a model, or the cache where HF_HUB_OFFLINE is set; nothing is downloaded.
+
+    What is not certain without a download is left to `download`.
+
+    Raises:
+        BadData: There is no such model.
+    """
+    from huggingface_hub import HfApi, constants, errors, snapshot_download
+
+    try:
+        if constants.HF_HUB_OFFLINE:
+            snapshot_download(hub_id, allow_patterns=PATTERNS, ignore_patterns=["*/*"], local_files_only=True)
+        else:
+            HfApi().model_info(hub_id, timeout=5.0)
+    except (errors.RepositoryNotFoundError, errors.LocalEntryNotFoundError, errors.HFValidationError) as error:
+        raise BadData(_sentence(hub_id, error), "model") from None
+    except Exception:  # a network that is slow or away, a gate, ...: `download` says which
+        return
+
+
 def files_of(hub_id: str) -> list[str]:
     """Return the names of all files of a model on the hub; an empty list where the hub cannot be asked."""
     from huggingface_hub import HfApi

@@ -3,14 +3,17 @@
 import csv
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
-from luthier.service.cli.follow import ProgressEstimate, Snapshot, done, follow
+from luthier.service.cli.follow import Lines, ProgressEstimate, Snapshot, done, follow
 from luthier.service.cli.progress import results
+from luthier.service.cli.stages import OPENING, PLANS, stage_of
 from luthier.service.client import Client, ServiceError
 from luthier.service.schemas import StudyView
 from luthier.service.server.embedded import Embedded
@@ -44,6 +47,61 @@ def test_a_study_is_created_once_listed_and_shown(served: Luthier, tmp_path: Pat
     assert "0/3 trials done" in shown
 
 
+def test_a_spec_is_an_argument_or_a_file(served: Luthier, tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(SPEC.format(name="eight"))
+    (tmp_path / "other.yaml").write_text(SPEC.format(name="nine"))
+    shown = [served("create", *given, "-o", "json").stdout for given in (["spec.yaml"], ["-f", "spec.yaml"])]
+    assert shown[0] == shown[1]
+    assert json.loads(shown[0])["name"] == "eight"
+    both = served("create", "spec.yaml", "-f", "other.yaml")
+    assert (both.returncode, "Two specs were given" in both.stderr) == (2, True)
+    neither = served("create")
+    assert (neither.returncode, "Name the spec's file" in neither.stderr) == (2, True)
+
+
+def test_a_configuration_is_enqueued_before_the_inspection_is_over(luthier: Luthier, tmp_path: Path) -> None:
+    with Embedded(Settings(home=tmp_path / "home"), study="ten", fleet="none") as service:
+        given = {"LUTHIER_SERVER": service.url, "LUTHIER_TOKEN": service.token}
+        with Client(service.url, service.token) as client:
+            client.create(SPEC.format(name="ten"))
+        with ThreadPoolExecutor() as threads:
+            asked = threads.submit(luthier, "enqueue", "ten", "learning_rate=2e-5", "-o", "json", **given)
+            threads.submit(play, service, [[0.5]], b"", 1).result()
+            done = asked.result()
+        assert done.returncode == 0, done.stderr
+        trial = json.loads(done.stdout)
+        assert (trial["number"], trial["params"]["learning_rate"]) == (1, 2e-5)
+        assert trial["params"]["batch_size"] in (8, 16)
+        for wrong, said in (("batch_size", "KEY=VALUE"), ("batch_size=9", "params.batch_size: ")):
+            refused = luthier("enqueue", "ten", wrong, **given)
+            assert (refused.returncode, said in refused.stderr) == (2, True)
+
+
+def test_a_plot_is_written_as_a_page_or_as_data(served: Luthier, ended: StudyView, tmp_path: Path) -> None:
+    assert served("plot", "one", "history").stdout.strip() == "one-history.html"
+    page = (tmp_path / "one-history.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert "https://" not in page.partition("<script>")[0], "it needs no network"
+    assert served("plot", "one", "timeline", "-o", "t.json").returncode == 0
+    assert json.loads((tmp_path / "t.json").read_text())["data"]
+    wrong = served("plot", "one", "history", "-o", "x.pdf")
+    assert (wrong.returncode, ".html or .json" in wrong.stderr) == (2, True)
+    assert served("plot", "one", "pie").returncode == 2
+
+
+def test_the_fleet_and_the_page(served: Luthier, service: Embedded, ended: StudyView, tmp_path: Path) -> None:
+    (worker,) = json.loads(served("fleet", "-o", "json").stdout)
+    assert (worker["name"], worker["state"]) == ("player", "idle")
+    assert "player" in served("fleet").stdout
+    opened = served("open", "one", BROWSER="true")
+    assert (opened.returncode, opened.stdout.strip()) == (0, f"{service.url}/studies/one")
+    client = httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {service.token}"})
+    with client:
+        assert client.get("/studies/one").headers["location"].startswith("/dashboard/studies/")
+    missing = served("open", "onne", BROWSER="true")
+    assert (missing.returncode, "Did you mean one?" in missing.stderr) == (1, True)
+
+
 def test_another_spec_under_a_taken_name_exits_1(served: Luthier) -> None:
     served("create", "-f", "-", stdin=SPEC.format(name="three"))
     done = served("create", "-f", "-", stdin=SPEC.format(name="three") + "seed: 7\n")
@@ -66,7 +124,10 @@ def test_an_unknown_study_and_a_wrong_token_exit_1(served: Luthier) -> None:
     assert "nobody" in missing.stderr
     locked = served("list", LUTHIER_TOKEN="not-the-token-of-this-service")
     assert locked.returncode == 1
+    assert "refuses this token" in locked.stderr
     assert "LUTHIER_TOKEN" in locked.stderr
+    unsent = served("list", LUTHIER_TOKEN="")
+    assert (unsent.returncode, "none was sent" in unsent.stderr) == (1, True)
 
 
 def test_a_study_is_paused_resumed_cancelled_and_deleted(luthier: Luthier, tmp_path: Path) -> None:
@@ -124,6 +185,22 @@ def test_trials_logs_and_export(served: Luthier, ended: StudyView) -> None:
     assert [json.loads(line) for line in lines] == trials
 
 
+def test_answers_are_rows_names_or_scores_for_other_programs(served: Luthier, ended: StudyView) -> None:
+    assert served("best", "one", "-o", "value").stdout == "0.8123\n"
+    assert served("get", "one", "-o", "value").stdout == "0.8123\n"
+    assert served("trials", "one", "-o", "value").stdout.split() == ["0.61", "0.8123", "0.55"]
+    assert served("trials", "one", "-o", "name").stdout.split() == ["0", "1", "2"]
+    assert served("trials", "one", "-o", "csv").stdout == served("export", "one").stdout
+    assert "one" in served("list", "-o", "name").stdout.split()
+    (row,) = csv.DictReader(io.StringIO(served("get", "one", "-o", "csv").stdout))
+    assert (row["name"], row["spec.budget.trials"], row["best.value"]) == ("one", "3", "0.8123")
+    head, line = served("get", "one", "-o", "tsv").stdout.splitlines()
+    assert dict(zip(head.split("\t"), line.split("\t"), strict=True))["best.test.accuracy"] == "0.75"
+    assert served("fleet", "-o", "name").stdout == "player\n"
+    none = served("fleet", "-o", "value")
+    assert (none.returncode, "has no scores" in none.stderr) == (2, True)
+
+
 def test_the_model_comes_down_whole(served: Luthier, ended: StudyView, tmp_path: Path) -> None:
     done = served("model", "one", "-o", "winners/one")
     assert done.returncode == 0, done.stderr
@@ -166,6 +243,45 @@ def test_following_tells_each_trial_once_and_outlives_a_service_that_is_away(
         snapshots = list(follow(client, "one", interval_seconds=0))
     assert [[trial.number for trial in s.ended] for s in snapshots] == [[0, 1, 2]]
     assert done(snapshots[0].study) == 3
+
+
+def test_the_counts_are_never_behind_the_trials_that_are_told(luthier: Luthier, tmp_path: Path) -> None:
+    with (
+        Embedded(Settings(home=tmp_path / "home"), study="seven", fleet="none") as service,
+        Client(service.url, service.token) as client,
+    ):
+        client.create(SPEC.format(name="seven") + "pruner: {name: none}\n")
+        play(service, [], b"", pieces=1)  # the inspection
+        snapshots, lines = follow(client, "seven", interval_seconds=0), Lines()
+        told = [list(lines.of(next(snapshots)))]
+        look = client.get
+
+        def get(name: str) -> StudyView:
+            """Answer, and have a trial end right after."""
+            view = look(name)
+            play(service, [[0.6], [0.7], [0.8]], packed(MODEL), pieces=1)
+            return view
+
+        client.get = get  # type: ignore[method-assign]
+        told += [list(lines.of(snapshot)) for snapshot in snapshots]
+    for said in told[1:]:
+        ended = [line for line in said if line.startswith("trial ")]
+        counts = [line for line in said if "trials done" in line]
+        assert not ended or int(counts[0][0]) >= int(ended[-1].split()[1]) + 1
+    everything = [line for said in told for line in said]
+    assert [line.split()[1] for line in everything if line.startswith("trial ")] == ["0", "1", "2"]
+    assert everything[-1] == "seven is completed"
+
+
+def test_a_wait_says_its_stage(service: Embedded) -> None:
+    with Client(service.url, service.token) as client:
+        (worker,) = client.workers()
+    assert stage_of([], "a") == "a worker starts"
+    assert stage_of([worker.model_copy(update={"state": "away"})], "a") == "a worker starts"
+    assert stage_of([worker.model_copy(update={"state": "busy", "study": "b"})], "a").startswith("the workers are busy")
+    assert stage_of([worker], "a").startswith("a worker is there")
+    for study, asked in (("a", "a"), ("plan:0f", PLANS)):
+        assert stage_of([worker.model_copy(update={"state": "busy", "study": study})], asked) == OPENING
 
 
 def test_the_time_left_is_the_mean_of_what_has_ended(service: Embedded, ended: StudyView) -> None:

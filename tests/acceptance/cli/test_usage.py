@@ -1,13 +1,19 @@
 """What the command line says and how it exits when nothing runs yet: help, schema, bad specs, no service."""
 
 import json
+import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from luthier import __version__
+from luthier.service.cli import app
+from luthier.service.cli.examples import EXAMPLES
 from luthier.service.settings import Settings
 from tests.support.command_line import SPEC, Luthier
 
@@ -77,6 +83,37 @@ def test_a_file_that_is_no_spec_is_told_in_a_sentence(
     assert "Traceback" not in done.stderr
 
 
+WRONG = {
+    "both columns": ("text: x, label: y", ("no columns 'x' for text and 'y' for label; its columns are a, b",)),
+    "one column": ("text: a, label: y", ("dataset.columns.label: ", "no column 'y' for label")),
+    "paths": (
+        "",
+        ("model: models/none is neither a folder on this worker nor", "dataset.source: data/none.csv does not exist"),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", WRONG)
+@pytest.mark.parametrize("command", [("run",), ("plan", "-f")])
+def test_wrong_paths_and_columns_are_told_before_any_worker_starts(
+    luthier: Luthier, tmp_path: Path, command: tuple[str, ...], fault: str
+) -> None:
+    columns, said = WRONG[fault]
+    spec = SPEC.format(name="one")
+    if columns:
+        (tmp_path / "models" / "none").mkdir(parents=True)
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "none.csv").write_text("a,b\nlovely,joy\nawful,anger\n")
+        spec = spec.replace("none.csv}", f"none.csv, columns: {{{columns}}}}}")
+    (tmp_path / "spec.yaml").write_text(spec)
+    done = luthier(*command, "spec.yaml")
+    assert (done.returncode, done.stdout) == (2, "")
+    for part in said:
+        assert part in done.stderr
+    assert len(done.stderr.splitlines()) == (2 if fault == "paths" else 1)
+    assert not (tmp_path / "luthier-data").exists()  # no service was started, and so no worker
+
+
 def test_a_full_model_directory_is_refused_before_the_search(luthier: Luthier, tmp_path: Path) -> None:
     (tmp_path / "spec.yaml").write_text(SPEC.format(name="one"))
     (tmp_path / "mine").mkdir()
@@ -106,6 +143,27 @@ def test_a_wrong_url_is_a_sentence(luthier: Luthier, url: str) -> None:
     assert done.returncode == 1
     assert url in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_version_is_told(luthier: Luthier) -> None:
+    done = luthier("--version")
+    assert (done.returncode, done.stdout.strip()) == (0, f"luthier {__version__}")
+
+
+def test_each_command_shows_examples_that_it_would_take() -> None:
+    command = typer.main.get_command(app)
+    for name, lines in EXAMPLES.items():
+        found: Any = command
+        for word in name.split():
+            found = found.commands[word]
+        assert lines
+        for line in lines:
+            assert f"luthier {name}" in line
+            assert line in found.epilog
+            options = {option for parameter in found.params for option in (*parameter.opts, *parameter.secondary_opts)}
+            arguments = line.partition(f"luthier {name}")[2].partition(" | ")[0].partition(" > ")[0].split()
+            used = {word for word in arguments if re.fullmatch("--?[a-z][a-z-]*", word)}
+            assert used <= options | {"--help"} or name == "worker", line
 
 
 def test_wrong_usage_exits_2(luthier: Luthier) -> None:

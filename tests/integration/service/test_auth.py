@@ -61,7 +61,7 @@ def test_every_route_but_health_and_login_asks_for_the_token(guarded: Running) -
             assert answer.status_code == 401, (method, path)
             assert method == "HEAD" or problem(answer, 401)
             assert answer.headers["www-authenticate"] == "Bearer"
-    assert OPEN == ("/healthz", "/readyz", "/login")
+    assert OPEN == ("/healthz", "/readyz", "/login", "/favicon.ico", "/favicon.svg")
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,25 @@ def test_the_right_token_opens(guarded: Running) -> None:
         answer = guarded.client.build_request("GET", "/v1/studies")
         answer.headers = httpx.Headers({"Host": answer.headers["host"], **wrong}, encoding="utf-8")
         problem(guarded.client.send(answer), 401)
+
+
+def test_a_wrong_token_is_told_from_none(guarded: Running) -> None:
+    cases = (({}, "asks for a token"), (bearer("stale-token-0123456789"), "not this service's token"))
+    cases += (({"Authorization": USER}, "holds no token"), ({"Cookie": f"{COOKIE}=old"}, "The login has ended"))
+    for headers, words in cases:
+        assert words in problem(ask(guarded, "GET", "/v1/studies", **headers), 401)["detail"]
+    assert (
+        "not this service's worker token"
+        in problem(ask(guarded, "POST", "/v1/worker/claim", **bearer("x")), 401)["detail"]
+    )
+
+
+def test_the_icon_of_the_login_needs_no_token(guarded: Running) -> None:
+    for path in ("/favicon.ico", "/favicon.svg"):
+        answer = ask(guarded, "GET", path)
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == "image/svg+xml"
+        assert answer.text.startswith("<svg")
 
 
 def test_each_token_opens_its_own_routes_only(guarded: Running) -> None:

@@ -18,7 +18,7 @@ PATHS = {
     "/login": OUR_PAGES,
     "/schedules": OUR_PAGES,
     "/schedules/nightly": OUR_PAGES,
-    "/docs": "script-src https://cdn.jsdelivr.net/npm/swagger-ui-dist@",
+    "/docs": "script-src 'self' 'sha256-",
     "/dashboard": "default-src 'self'",
     "/static/bundle.js": "default-src 'self'",
     "/api/studies": CLOSED,

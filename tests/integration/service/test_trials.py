@@ -175,6 +175,37 @@ def test_a_score_can_be_asked_for_again_by_its_seed(house: Running, worker: Scri
     assert len({json.dumps(trial["params"], sort_keys=True) for trial in house.trials()}) == 3
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "grid"])
+def test_the_sampler_draws_what_a_configuration_leaves_out(
+    house: Running, worker: ScriptedWorker, sampler: str
+) -> None:
+    space = {"learning_rate": [1e-5, 1e-4, 1e-3], "batch_size": [4, 8], "epochs": 2}
+    house.started(worker, parallel=1, budget={"trials": 8}, space=space, sampler={"name": sampler})
+    worker.train(worker.take())
+    for number in (1, 2, 3):
+        added = house.client.post("/v1/studies/s1/trials", json={"params": {"batch_size": 4}})
+        assert added.status_code == 201, added.text
+        params = added.json()["params"]
+        assert params["batch_size"] == 4
+        assert params["learning_rate"] in space["learning_rate"]
+        a = worker.take()
+        assert (a.number, a.params["batch_size"]) == (number, 4)
+        worker.train(a)
+    assert len({trial["params"]["learning_rate"] for trial in house.trials()[1:]}) == 3, "none is drawn twice"
+    refused = house.client.post("/v1/studies/s1/trials", json={"params": {"batch_size": 4}})
+    assert "already" in problem(refused, 409)["detail"], "no other is left"
+    wrong = house.client.post("/v1/studies/s1/trials", json={"params": {"batch_size": 5}})
+    assert paths(wrong) == {"params.batch_size"}
+
+
+def test_a_name_that_is_nearly_a_studys_is_told(inspected: Running) -> None:
+    inspected.create(name="sentiment-of-films")
+    for path in ("/v1/studies/sentimant-of-films", "/v1/studies/sentiment-of-film/trials"):
+        detail = problem(inspected.client.get(path), 404)["detail"]
+        assert detail.endswith("Did you mean sentiment-of-films?")
+    assert "Did you mean" not in problem(inspected.client.get("/v1/studies/xyzzy"), 404)["detail"]
+
+
 def cut_off(house: Running) -> None:
     """Leave a request as a kill between its two writes does: Optuna has the trial, our rows lack it."""
     with house.core.database.reading() as session:
@@ -344,9 +375,7 @@ def test_a_configuration_that_is_not_finite_is_refused(inspected: Running, numbe
     problem(inspected.client.post("/v1/studies/s1/trials", content=content, headers=headers), 422)
 
 
-def test_a_configuration_must_be_whole(inspected: Running) -> None:
-    response = inspected.client.post("/v1/studies/s1/trials", json={"params": {"learning_rate": 1e-4}})
-    assert paths(response) == {"params.batch_size", "params.epochs", "params.freeze_depth"}
+def test_a_body_without_a_configuration_is_refused(inspected: Running) -> None:
     assert paths(inspected.client.post("/v1/studies/s1/trials", json={})) == {"params"}
     problem(inspected.client.post("/v1/studies/s1/trials", content=b"{"), 422)
 

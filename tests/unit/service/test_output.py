@@ -2,12 +2,14 @@
 
 import io
 import random
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from luthier.service.cli import long_table
-from luthier.service.cli.output import cell, duration, score, size, table
+from luthier.service.cli.long_table import plain_lines
+from luthier.service.cli.output import cell, duration, facts, score, size, table
 
 
 @pytest.mark.parametrize(
@@ -45,3 +47,42 @@ def test_a_long_table_is_printed_as_rich_prints_it(
 
     for title in (None, "A title"):
         assert printed(49, title) == printed(50, title)
+
+
+HEADINGS = (">trial", "state", ">accuracy", ">time", ">learning_rate", ">batch_size", "configuration")
+ROWS = [[n, "complete", 0.5, f"0:{n:02}", 1e-4, 16, f"layer_decay 0.{n}, weight_decay 0.1"] for n in range(12)]
+
+
+def on_terminal(width: int, headings: tuple[str, ...], rows: list[list[Any]]) -> list[str]:
+    file = io.StringIO()
+    Console(file=file, markup=False, highlight=False, width=width).print(table(headings, rows, "Best trials"))
+    return file.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_a_table_fits_the_terminal_and_loses_nothing(width: int) -> None:
+    lines = on_terminal(width, HEADINGS, ROWS)
+    assert max(map(len, lines)) <= width
+    said = " ".join(" ".join(lines).split())
+    for number, row in enumerate(ROWS):
+        assert row[-1] in said
+        assert any(line.split()[:2] == [str(number), "complete"] for line in lines)
+    assert ("configuration layer_decay 0.3" in said) == (width < 100)
+
+
+def test_a_table_of_long_words_is_folded_as_rich_does() -> None:
+    lines = on_terminal(40, ("name", "state"), [["q" * 60, "running"], ["b", "x" * 70]])
+    assert max(map(len, lines)) <= 40
+    assert ("".join(lines).count("q"), "".join(lines).count("x")) == (60, 70)
+
+
+def test_a_table_in_a_pipe_is_a_line_for_each_row() -> None:
+    lines = list(plain_lines(table(HEADINGS, ROWS, "Best trials")))
+    assert lines[:3] == [
+        "Best trials",
+        "trial  state     accuracy  time  learning_rate  batch_size  configuration",
+        "    0  complete       0.5  0:00         0.0001          16  layer_decay 0.0, weight_decay 0.1",
+    ]
+    assert len(lines) == 2 + len(ROWS) + 1
+    pairs = list(plain_lines(facts({"study": "a", "configuration": "two\nlines", "none": None})))
+    assert pairs == ["study          a", "configuration  two lines", ""]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import time
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from luthier.service.errors import invalid, unreadable
-from luthier.service.schemas.problems import MAX_FAULTS
+from luthier.service.schemas.problems import MAX_FAULTS, faults_of
 from luthier.studies.documents import MAX_BYTES, DocumentError, decode, load_document, parse_message
 from luthier.studies.markup import MAX_DEPTH, MAX_VALUES
 from luthier.studies.spec import parse_spec
@@ -192,3 +193,28 @@ def test_of_many_errors_the_first_twenty_are_listed() -> None:
     assert problem.errors[0].path == "key0"
     assert str(problem.errors[-1]) == f"and {4000 - MAX_FAULTS} more"
     assert MAX_FAULTS == 20
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"bugdet": {"trials": 1}}, "bugdet: unknown key; did you mean budget?"),
+        ({"xyzzy": 1}, "xyzzy: unknown key"),
+        ({"dataset": {"source": "d.csv", "colums": {}}}, "dataset.colums: unknown key; did you mean columns?"),
+        ({"sampler": {"nam": "tpe"}}, "sampler.nam: unknown key; did you mean name?"),
+        ({"space": {"epoch": 3}}, "space.epoch: unknown hyperparameter; known are learning_rate"),
+        ({"name": "Not A Name"}, "name: must be a name of lowercase letters"),
+        ({"seed": -1}, "seed: must be at least 0"),
+        ({"dataset": {"source": "d.csv", "validation": True}}, "dataset.validation: must be a number or text"),
+        ({"dataset": {"source": "d.csv", "label_separator": ""}}, "dataset.label_separator: must not be empty"),
+    ],
+)
+def test_a_wrong_value_is_told_once_in_words_for_people(wrong: dict[str, Any], told: str) -> None:
+    good = {"name": "a", "task": "text-classification", "model": "m", "dataset": {"source": "d.csv"}, "space": {}}
+    with pytest.raises(ValidationError) as refused:
+        parse_spec(json.dumps(good | wrong))
+    lines = [str(fault) for fault in faults_of(refused.value.errors())]
+    assert len(lines) == 1
+    assert lines[0].startswith(told)
+    assert "epoch" not in told or lines[0].endswith("; did you mean epochs?")
+    assert not re.search("[Ii]nput|should|Field required|Value error|[a-z]_type", lines[0])

@@ -1,0 +1,71 @@
+"""The examples at the end of each command's help, and how a command is added with them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+EXAMPLES = {
+    "run": (
+        "luthier run study.yaml",
+        "luthier run study.yaml --model-dir winner",
+        "luthier run -f - --json < study.yaml > result.json",
+    ),
+    "plan": ("luthier plan study.yaml", "luthier plan study.yaml -o json"),
+    "serve": ("luthier serve", "LUTHIER_TOKEN=... luthier serve --host 0.0.0.0 --port 8000"),
+    "worker": ("luthier worker --server http://service:8000 --gpu 0", "luthier worker -- --help"),
+    "workers": ("LUTHIER_WORKER_TOKEN=... luthier workers --server http://service:8000",),
+    "create": ("luthier create study.yaml", "luthier create study.yaml -o name"),
+    "list": ("luthier list", "luthier list --state running -o name", "luthier list -o csv > studies.csv"),
+    "get": ("luthier get my-study", "luthier get my-study -o json"),
+    "watch": ("luthier watch my-study",),
+    "wait": ("luthier create study.yaml -o name | xargs luthier wait",),
+    "best": ("luthier best my-study", "luthier best my-study -o value"),
+    "pause": ("luthier pause my-study",),
+    "resume": ("luthier resume my-study",),
+    "stop": ("luthier stop my-study",),
+    "cancel": ("luthier cancel my-study",),
+    "delete": ("luthier delete my-study", "luthier list --state failed -o name | xargs -n 1 luthier delete --yes"),
+    "model": ("luthier model my-study -o winner",),
+    "schema": ("luthier schema > spec.schema.json",),
+    "plot": ("luthier plot my-study importance", "luthier plot my-study history -o history.json"),
+    "open": ("luthier open", "luthier open my-study"),
+    "trials": ("luthier trials my-study", "luthier trials my-study --state failed -o csv"),
+    "logs": ("luthier logs my-study 3",),
+    "enqueue": (
+        "luthier enqueue my-study learning_rate=2e-5 batch_size=32",
+        "luthier enqueue my-study learning_rate=2e-5 --seed 7",
+    ),
+    "export": ("luthier export my-study > trials.csv", "luthier export my-study --format jsonl"),
+    "fleet": ("luthier fleet", "luthier fleet -o json"),
+    "schedule create": ("luthier schedule create nightly.yaml",),
+    "schedule list": ("luthier schedule list", "luthier schedule list -o name"),
+    "schedule get": ("luthier schedule get nightly",),
+    "schedule update": ("echo 'cron: 0 3 * * *' | luthier schedule update nightly -f -",),
+    "schedule pause": ("luthier schedule pause nightly",),
+    "schedule resume": ("luthier schedule resume nightly",),
+    "schedule trigger": ("luthier schedule trigger nightly",),
+    "schedule runs": ("luthier schedule runs nightly", "luthier schedule runs nightly -o csv"),
+    "schedule model": ("luthier schedule model nightly -o champion",),
+    "schedule rollback": ("luthier schedule rollback nightly",),
+    "schedule delete": ("luthier schedule delete nightly --yes",),
+    "schedule schema": ("luthier schedule schema > schedule.schema.json",),
+}
+"""Command -> lines that a user could type."""
+
+
+def add(
+    app: typer.Typer, command: Callable[..., None], name: str, panel: str | None = None, group: str = "", **more: Any
+) -> None:
+    """Add a command to an application, with its examples.
+
+    Args:
+        app: the application, or a group of it.
+        command: the function.
+        name: as users type it.
+        panel: the heading of the command in the help.
+        group: the name of the group, and a space.
+        more: options of typer.
+    """
+    epilog = "\n\n".join(("Examples:", *(f"  {line}" for line in EXAMPLES[f"{group}{name}"])))
+    app.command(name, epilog=epilog, rich_help_panel=panel, **more)(command)

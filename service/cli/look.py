@@ -1,0 +1,100 @@
+"""The commands that look at a service: `luthier fleet`, `plot` and `open`.
+
+The docstring of a command is its help text.
+"""
+
+import webbrowser
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from luthier.service.cli.connect import USAGE, CommandError, Server, StudyName, Token, connect, tell
+from luthier.service.cli.examples import add
+from luthier.service.cli.output import Format, Output, emit, size, table
+
+if TYPE_CHECKING:
+    from luthier.service.schemas import WorkerView
+
+
+class Kind(StrEnum):
+    """The kinds of plots of a study."""
+
+    HISTORY = "history"
+    IMPORTANCE = "importance"
+    PARALLEL = "parallel"
+    SLICE = "slice"
+    CONTOUR = "contour"
+    INTERMEDIATE = "intermediate"
+    TIMELINE = "timeline"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    add(app, plot, "plot", "Studies on a service")
+    add(app, open_page, "open", "Studies on a service")
+    add(app, fleet, "fleet", "Processes that stay")
+
+
+def fleet(server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+    """List who works for a service: each worker, its device, what it does, and when it was heard of last."""
+    with connect(server, token) as client:
+        workers = list(client.workers())
+    rows = (
+        (w.name, w.state, w.device, _work(w), size(w.reserved_bytes) if w.reserved_bytes else "", w.last_seen_at)
+        for w in workers
+    )
+    emit(workers, output, table(("worker", "state", "device", "works on", ">reserved", "last seen (UTC)"), rows))
+
+
+def _work(worker: "WorkerView") -> str:
+    """Return what a worker does, as `my-study, trial 3`."""
+    if worker.study is None:
+        return ""
+    if worker.study.startswith("plan:"):
+        return "a plan"
+    return f"{worker.study}, trial {worker.trial}" if worker.trial is not None else worker.study
+
+
+def plot(
+    name: StudyName,
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help=f"One of {', '.join(Kind)}.")],
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="An .html page that needs no network, or plotly's .json; else NAME-KIND.html here.",
+        ),
+    ] = None,
+    server: Server = None,
+    token: Token = None,
+) -> None:
+    """Draw a study's search into a file."""
+    target = file or Path(f"{name}-{kind.value}.html")
+    form = target.suffix.lower().removeprefix(".")
+    if form not in ("html", "json"):
+        raise CommandError(USAGE, f"{target}: a plot is written as .html or .json.")
+    with connect(server, token) as client:
+        drawn = client.plot(name, kind.value)
+        target.write_text(drawn.page() if form == "html" else drawn.json, encoding="utf-8")
+    print(target)
+
+
+def open_page(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", show_default=False, help="A study; else all.")] = None,
+    server: Server = None,
+    token: Token = None,
+) -> None:
+    """Open the service's page in the browser; without one the address is printed."""
+    with connect(server, token) as client:
+        if name is None:
+            next(iter(client.list()), None)  # so that a service that is away, or a wrong token, is told here
+        else:
+            client.get(name)
+        url = f"{client.url}/" if name is None else f"{client.url}/studies/{name}"
+    print(url, flush=True)
+    if not webbrowser.open(url):
+        tell("No browser could be opened here; open the address yourself.")

@@ -1,0 +1,101 @@
+"""The client for programs with an event loop: each method of `Client`, to be awaited or iterated.
+
+Its requests run in threads, one for each method that is awaited at the same time; `Client` is safe for that.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import wraps
+from types import TracebackType
+from typing import Concatenate, ParamSpec, Self, TypeVar
+
+from luthier.service.client.client import Client
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_END = object()
+
+
+def _awaited(method: Callable[Concatenate[Client, P], R]) -> Callable[Concatenate["AsyncClient", P], Awaitable[R]]:
+    """Return a method of `Client` that runs in a thread."""
+
+    @wraps(method)
+    async def call(self: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await asyncio.to_thread(method, self._client, *args, **kwargs)
+
+    return call
+
+
+def _iterated(
+    method: Callable[Concatenate[Client, P], Iterator[R]],
+) -> Callable[Concatenate["AsyncClient", P], AsyncIterator[R]]:
+    """Return a method of `Client` that yields, whose requests run in a thread."""
+
+    @wraps(method)
+    async def iterate(self: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[R]:
+        items = await asyncio.to_thread(method, self._client, *args, **kwargs)
+        while (item := await asyncio.to_thread(next, items, _END)) is not _END:
+            yield item  # type: ignore[misc]  # all but _END are items
+
+    return iterate
+
+
+class AsyncClient:
+    """The service at a URL, for `async with`; the methods are those of `Client`.
+
+    async with AsyncClient() as client:
+        study = await client.create("study.yaml")
+        async for trial in client.trials(study.name):
+            print(trial)
+    """
+
+    def __init__(self, url: str | None = None, token: str | None = None, timeout_seconds: float = 60.0) -> None:
+        """Open no connection yet; the arguments are those of `Client`."""
+        self._client = Client(url, token, timeout_seconds)
+        self.url = self._client.url
+
+    def __repr__(self) -> str:
+        """Return the class and the URL."""
+        return f"AsyncClient({self.url!r})"
+
+    async def __aenter__(self) -> Self:
+        """Return the client itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        await self.close()
+
+    close = _awaited(Client.close)
+    create = _awaited(Client.create)
+    get = _awaited(Client.get)
+    list = _iterated(Client.list)
+    pause = _awaited(Client.pause)
+    resume = _awaited(Client.resume)
+    stop = _awaited(Client.stop)
+    cancel = _awaited(Client.cancel)
+    delete = _awaited(Client.delete)
+    wait = _awaited(Client.wait)
+    best_params = _awaited(Client.best_params)
+    plan = _awaited(Client.plan)
+    trials = _iterated(Client.trials)
+    trial = _awaited(Client.trial)
+    logs = _awaited(Client.logs)
+    enqueue = _awaited(Client.enqueue)
+    plot = _awaited(Client.plot)
+    export = _awaited(Client.export)
+    trials_dataframe = _awaited(Client.trials_dataframe)
+    create_schedule = _awaited(Client.create_schedule)
+    schedules = _iterated(Client.schedules)
+    schedule = _awaited(Client.schedule)
+    change_schedule = _awaited(Client.change_schedule)
+    trigger = _awaited(Client.trigger)
+    runs = _iterated(Client.runs)
+    rollback = _awaited(Client.rollback)
+    delete_schedule = _awaited(Client.delete_schedule)
+    tasks = _iterated(Client.tasks)
+    workers = _iterated(Client.workers)
+    download_model = _awaited(Client.download_model)
+    download_champion = _awaited(Client.download_champion)

@@ -1,0 +1,80 @@
+"""The connection of a client to one service: opened from arguments or the environment, and closed; specs; downloads.
+
+`Client` and its parts are built on it. It knows no route.
+"""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from luthier.service.client.transport import Transport
+from luthier.service.download import receive, unpack
+
+DEFAULT_SERVER = "http://127.0.0.1:8000"
+FILES = (".yaml", ".yml", ".json")  # how the name of a spec's file ends, where it is given as text
+
+Spec = str | Path | Mapping[str, Any]  # a file, YAML or JSON text, or the parsed document
+
+
+class Connection:
+    """The service at a URL; a context manager that closes its connections."""
+
+    def __init__(self, url: str | None = None, token: str | None = None, timeout_seconds: float = 60.0) -> None:
+        """Open no connection yet.
+
+        Args:
+            url: the service, as http://127.0.0.1:8000; None for LUTHIER_SERVER, else that one.
+            token: the service's token; None for LUTHIER_TOKEN, "" for none.
+            timeout_seconds: how long to wait to connect, and for each part of an answer.
+
+        Raises:
+            Unreachable: `url` is no URL.
+        """
+        url = url or os.environ.get("LUTHIER_SERVER") or DEFAULT_SERVER
+        token = os.environ.get("LUTHIER_TOKEN") if token is None else token
+        self._transport = Transport(url, token or None, timeout_seconds)
+        self.url = self._transport.url
+
+    def __repr__(self) -> str:
+        """Return the class and the URL; the token is never shown."""
+        return f"{type(self).__name__}({self.url!r})"
+
+    def __enter__(self) -> Self:
+        """Return the client itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        """Close the connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; the client cannot be used afterwards."""
+        self._transport.close()
+
+    def _download(self, path: str, sha256: str | None, into: Path) -> Path:
+        """Download and unpack beside `into`, then rename. Without `sha256` the checksum of the answer counts."""
+        into.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=into.parent, prefix=f".{into.name}.") as scratch:
+            archive = Path(scratch, "model.tar.gz")
+            with self._transport.stream(path) as response:
+                expected = sha256 or response.headers.get("X-Content-SHA256")
+                receive(response.iter_bytes(), archive, expected, f"{self.url}{path}")
+            unpack(archive, Path(scratch, "model"))
+            Path(scratch, "model").replace(into)
+        return into
+
+
+def body_of(spec: Spec) -> dict[str, Any]:
+    """Return httpx's options that send a document. Raises OSError for a file that cannot be read."""
+    if isinstance(spec, str) and "\n" not in spec and spec.lower().endswith(FILES):
+        spec = Path(spec)
+    if isinstance(spec, Path):
+        content = spec.expanduser().read_bytes()
+    elif isinstance(spec, str):
+        content = spec.encode()
+    else:
+        return {"json": dict(spec)}
+    return {"content": content, "headers": {"Content-Type": "application/yaml"}}

@@ -1,0 +1,41 @@
+"""A plot of a study, as the client hands it out: plotly's figure, a page, and a picture in a notebook."""
+
+import html
+import json
+from collections.abc import Callable
+from typing import Any
+
+HEIGHT = 480  # pixels, in a notebook
+
+
+class Plot:
+    """A plot of a study's search.
+
+    Attributes:
+        name: The study's name and the plot's kind.
+        json: Plotly's figure, as text.
+    """
+
+    def __init__(self, name: str, figure: str, page: Callable[[], str]) -> None:
+        """Take the figure; `page` returns it as a page that needs no network, and is called when it is wanted."""
+        self.name = name
+        self.json = figure
+        self._page = page
+
+    @property
+    def figure(self) -> dict[str, Any]:
+        """Plotly's figure, for `plotly.graph_objects.Figure(plot.figure)`."""
+        return dict(json.loads(self.json))
+
+    def page(self) -> str:
+        """Return a page of HTML that holds all it needs. Raises ServiceError."""
+        return self._page()
+
+    def __repr__(self) -> str:
+        """Return the plot's name, and how to see it."""
+        return f"<Plot {self.name}: a notebook shows it; page() is HTML, figure is plotly's>"
+
+    def _repr_html_(self) -> str:
+        """Return the page in a frame of its own, as notebooks show it."""
+        source = html.escape(self.page(), quote=True)
+        return f'<iframe srcdoc="{source}" style="width:100%;height:{HEIGHT}px;border:0" title="{self.name}"></iframe>'
