@@ -25,7 +25,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 TRAINING = 32
 """Training rows."""
-WORDS = 4
+WORDS = 3
 """Words of a prompt, of an answer, of a sentence."""
 LOOK_SECONDS = 0.2
 SPECIAL = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}

@@ -13,7 +13,7 @@ from cases.case import Case, Official, Row, write
 from luthier_side import ENDED, POLL_SECONDS, nothing_drawn, wait
 from mix import FIXED, cpu_seconds
 
-from luthier.service.client import Client
+from luthier.service.client import Client, ServiceError
 from luthier.service.schemas import TrialView
 from luthier.service.server.embedded import Embedded
 from luthier.service.settings import Settings
@@ -25,7 +25,9 @@ LOOK_SECONDS = 0.2
 """Between two looks at a trial: each costs the service CPU time."""
 EVALUATED = 64
 """Rows of an evaluation batch, on both sides."""
-WEIGHT_DECAY = 0.01
+WEIGHT_DECAY, WARMUP = 0.01, 0
+"""On both sides. The Trainer's first step of a warm-up has a rate of 0, which counts where there are few steps."""
+SHARED = {"weight_decay": WEIGHT_DECAY, "warmup_ratio": WARMUP}
 
 
 @dataclass(frozen=True)
@@ -69,33 +71,8 @@ def by_trainer(case: Case, official: Official, depth: int, seed: int, work: Path
     transformers.set_seed(seed)
     model = official.make()
     freeze(model, depth)
-    settings: dict[str, Any] = {"predict_with_generate": True, "generation_max_length": None} if official.writes else {}
     if official.writes:
         model.generation_config.max_new_tokens = official.writes
-    made = transformers.Seq2SeqTrainingArguments if official.writes else transformers.TrainingArguments
-    arguments = made(
-        output_dir=str(work / "trainer"),
-        learning_rate=case.params["learning_rate"],
-        per_device_train_batch_size=case.params["batch_size"],
-        per_device_eval_batch_size=EVALUATED,
-        num_train_epochs=case.params["epochs"],
-        weight_decay=WEIGHT_DECAY,
-        train_sampling_strategy="group_by_length" if official.processor else "random",
-        eval_strategy="epoch",
-        save_strategy="no",
-        logging_strategy="no",
-        lr_scheduler_type="linear",
-        warmup_steps=0.1,  # below 1: a share of all steps
-        max_grad_norm=1.0,
-        optim="adamw_torch_fused",
-        remove_unused_columns=False,
-        use_cpu=True,
-        dataloader_pin_memory=False,
-        seed=seed,
-        report_to="none",
-        disable_tqdm=True,
-        **settings,
-    )
     scores: list[float] = []
 
     def score(predicted: Any) -> dict[str, float]:
@@ -104,7 +81,7 @@ def by_trainer(case: Case, official: Official, depth: int, seed: int, work: Path
 
     trainer = (transformers.Seq2SeqTrainer if official.writes else transformers.Trainer)(
         model=model,
-        args=arguments,
+        args=_arguments(case, official, seed, work),
         train_dataset=official.training,
         eval_dataset=official.validation,
         data_collator=official.collate,
@@ -117,6 +94,48 @@ def by_trainer(case: Case, official: Official, depth: int, seed: int, work: Path
     return Turn(time.perf_counter() - began, cpu_seconds() - cpu, scores[-1])
 
 
+def _arguments(case: Case, official: Official, seed: int, work: Path) -> Any:
+    """Return the Trainer's settings for a trial."""
+    settings: dict[str, Any] = {"predict_with_generate": True} if official.writes else {}
+    made = transformers.Seq2SeqTrainingArguments if official.writes else transformers.TrainingArguments
+    return made(
+        output_dir=str(work / "trainer"),
+        learning_rate=case.params["learning_rate"],
+        per_device_train_batch_size=case.params["batch_size"],
+        per_device_eval_batch_size=EVALUATED,
+        num_train_epochs=case.params["epochs"],
+        weight_decay=WEIGHT_DECAY,
+        train_sampling_strategy="group_by_length" if official.processor else "random",
+        eval_strategy="epoch",
+        save_strategy="no",
+        logging_strategy="no",
+        lr_scheduler_type="linear",
+        warmup_steps=WARMUP,
+        max_grad_norm=1.0,
+        optim="adamw_torch_fused",
+        remove_unused_columns=False,
+        use_cpu=True,
+        dataloader_pin_memory=False,
+        seed=seed,
+        report_to="none",
+        disable_tqdm=True,
+        **settings,
+    )
+
+
+def predicting(official: Official, tokens: int, work: Path) -> Any:
+    """Return the Trainer of transformers' examples that writes so many tokens for each row when it predicts."""
+    model = official.make()
+    model.generation_config.max_new_tokens = tokens
+    arguments = transformers.Seq2SeqTrainingArguments(
+        output_dir=str(work / "trainer"), per_device_eval_batch_size=EVALUATED, predict_with_generate=True,
+        use_cpu=True, dataloader_pin_memory=False, report_to="none", disable_tqdm=True, remove_unused_columns=False,
+    )  # fmt: skip
+    return transformers.Seq2SeqTrainer(
+        model=model, args=arguments, data_collator=official.collate, processing_class=official.processor
+    )
+
+
 def spec(case: Case, model: Path, splits: dict[str, str], depths: tuple[int, ...], trials: int) -> dict[str, Any]:
     """Return a study's spec whose only choice is the freeze depth."""
     further = {} if case.writes is None else {"generation": case.writes}
@@ -126,7 +145,7 @@ def spec(case: Case, model: Path, splits: dict[str, str], depths: tuple[int, ...
         "model": str(model.resolve()),
         "dataset": {"source": splits, "validation": "validation", "test": 0, **case.further},
         "objective": {"metric": case.metric},
-        "space": FIXED | {"weight_decay": WEIGHT_DECAY} | case.params | {"freeze_depth": sorted(set(depths))},
+        "space": FIXED | SHARED | case.params | {"freeze_depth": sorted(set(depths))},
         "sampler": {"name": "random"},
         "pruner": {"name": "none"},
         "precision": "float32",
@@ -149,16 +168,14 @@ class Luthier:
         self.told: list[str] = []
 
     @classmethod
-    def begin(
-        cls, client: Client, case: Case, document: dict[str, Any], planned: list[tuple[int, int]]
-    ) -> "Luthier":
+    def begin(cls, client: Client, case: Case, document: dict[str, Any], planned: list[tuple[int, int]]) -> "Luthier":
         """Create the study, wait for its inspection, and post the trials; none has run yet."""
         with nothing_drawn():
             client.create(document)
             wait(client, lambda study: study.state == "running")
             client.pause(NAME)
         for depth, seed in planned[1:]:
-            client.enqueue(NAME, {"freeze_depth": depth}, seed)
+            _post(client, depth, seed)
         return cls(client, case, planned)
 
     def turn(self, number: int) -> Turn:
@@ -184,6 +201,18 @@ class Luthier:
         while not done(trial := self._client.trial(NAME, number)):
             time.sleep(LOOK_SECONDS)
         return trial
+
+
+def _post(client: Client, depth: int, seed: int) -> None:
+    """Post a trial, again while the service is busy."""
+    while True:
+        try:
+            client.enqueue(NAME, {"freeze_depth": depth}, seed)
+            return
+        except ServiceError as error:
+            if error.status != 503:
+                raise
+            time.sleep(1)
 
 
 @contextlib.contextmanager

@@ -18,16 +18,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "examples")]
 os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": ""}
 if "--threads" not in sys.argv:  # before torch is imported, and for Luthier's worker too
     os.environ["OMP_NUM_THREADS"] = "1"
 
-from cases import CASES  # noqa: E402
-from cases.case import Case  # noqa: E402
-from luthier.service.client import Client  # noqa: E402
-from task_sides import Luthier, Turn, by_trainer, depths, quiet, serving, spec, splits_of  # noqa: E402
+from cases import CASES
+from cases.case import Case
+from task_sides import Luthier, Turn, by_trainer, depths, quiet, serving, spec, splits_of
+
+from luthier.service.client import Client
 
 PLACES = ("none", "half", "all")
 Sides = dict[str, list[Turn]]

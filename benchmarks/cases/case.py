@@ -6,6 +6,7 @@ A case is one entry in the `CASES` of a module beside this one; each module has 
 import csv
 import json
 import random
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,10 @@ import torch
 import transformers
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "examples"))
+
+import fetch  # noqa: E402
+
 DATA, MODELS = ROOT / "data", ROOT / "models"
 Row = dict[str, Any]
 Features = list[dict[str, Any]]
@@ -58,6 +63,7 @@ class Case:
         rows: Returns rows with the task's columns, at least as many as are asked for.
         model: Saves a pretrained model with its processor, or returns the folder of one.
         official: (the model's folder, training rows, validation rows) -> the same for the Trainer.
+        needs: What examples/fetch.py brings for it.
         params: The configuration, the freeze depth excepted.
         training: Training rows of a short run.
         validation: Validation rows of a short run.
@@ -70,6 +76,7 @@ class Case:
     rows: Callable[[int], list[Row]]
     model: Callable[[Path], Path]
     official: Callable[[Path, list[Row], list[Row]], Official]
+    needs: tuple[str, ...]
     params: dict[str, Any]
     training: int = 128
     validation: int = 64
@@ -77,12 +84,20 @@ class Case:
     writes: dict[str, Any] | None = None
 
     def splits(self, scale: int) -> tuple[list[Row], list[Row]]:
-        """Return training and validation rows, `scale` times as many as in a short run."""
+        """Return training and validation rows, `scale` times as many as in a short run; fetch what is not there."""
+        for name in self.needs:
+            fetch.KNOWN[name]()
         training, validation = self.training * scale, self.validation * scale
-        rows = self.rows(training + validation)
-        if len(rows) < training + validation:
-            raise SystemExit(f"{self.task}: {len(rows)} rows; {training + validation} are asked for. Lower --scale.")
-        return rows[:training], rows[training : training + validation]
+        rows = self.rows(training + 2 * validation)
+        known = {name for row in rows[:training] for name in self._labels(row)}
+        others = [row for row in rows[training:] if known.issuperset(self._labels(row))][:validation]
+        if len(others) < validation:
+            raise SystemExit(f"{self.task}: {len(rows)} rows are too few. Lower --scale.")
+        return rows[:training], others
+
+    def _labels(self, row: Row) -> list[str]:
+        """Return the labels that training must know."""
+        return row["label"].split("|") if "label" in row and self.metric != "pearson" else []
 
 
 def table(name: str, columns: Sequence[str], most: int | None = None) -> list[Row]:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy
 import torch
 import transformers
+from PIL import Image
+
 from cases.case import (
     DATA,
     MODELS,
@@ -25,7 +27,6 @@ from cases.case import (
     table,
     with_head,
 )
-from PIL import Image
 
 PARAMS = {"learning_rate": 2e-3, "batch_size": 16, "epochs": 1}
 
@@ -128,18 +129,18 @@ def _segmented(folder: Path, training: list[Row], validation: list[Row]) -> Offi
 CASES = {
     "image-classification": Case(
         "image-classification", "accuracy", partial(icons, "label", "kinds", True), mobilenet,
-        partial(_classified, "label"), PARAMS, 32, 24,
+        partial(_classified, "label"), ("mobilenet_v2", "icons"), PARAMS, 32, 24,
     ),
     "image-regression": Case(
         "image-regression", "pearson", partial(icons, "label", "share", False), mobilenet,
-        partial(_classified, "number"), PARAMS, 32, 24,
+        partial(_classified, "number"), ("mobilenet_v2", "icons"), PARAMS, 32, 24,
     ),
     "image-multilabel": Case(
         "image-multilabel-classification", "micro_f1", partial(icons, "label", "kinds", False), mobilenet,
-        partial(_classified, "labels"), PARAMS, 32, 24, further={"label_separator": "|"},
+        partial(_classified, "labels"), ("mobilenet_v2", "icons"), PARAMS, 32, 24, further={"label_separator": "|"},
     ),
     "image-segmentation": Case(
-        "image-segmentation", "mean_iou", partial(icons, "mask", "mask", False), segformer, _segmented,
+        "image-segmentation", "mean_iou", partial(icons, "mask", "mask", False), segformer, _segmented, ("icons",),
         {"learning_rate": 3e-3, "batch_size": 8, "epochs": 1}, 64, 32,
     ),
 }  # fmt: skip

@@ -9,6 +9,7 @@ import jiwer
 import numpy
 import torch
 import transformers
+
 from cases.case import (
     DATA,
     Case,
@@ -140,9 +141,7 @@ def _classified(kind: str, folder: Path, training: list[Row], validation: list[R
         make=lambda: Classifier.from_pretrained(folder, **head),
         training=made[: len(training)],
         validation=made[len(training) :],
-        collate=lambda batch: (
-            _padded(extractor, batch) | {"labels": torch.tensor([one["labels"] for one in batch])}
-        ),
+        collate=lambda batch: _padded(extractor, batch) | {"labels": torch.tensor([one["labels"] for one in batch])},
         score={"number": pearson, "labels": micro_f1, "label": accuracy}[kind],
         processor=extractor,
     )
@@ -170,9 +169,7 @@ def _spelled(folder: Path, training: list[Row], validation: list[Row]) -> Offici
         return float(jiwer.wer([row["text"] for row in validation], said))
 
     return Official(
-        make=with_head(
-            "AutoModelForCTC", folder, vocab_size=len(letters), pad_token_id=0, ctc_loss_reduction="mean"
-        ),
+        make=with_head("AutoModelForCTC", folder, vocab_size=len(letters), pad_token_id=0, ctc_loss_reduction="mean"),
         training=made[: len(training)],
         validation=made[len(training) :],
         collate=collate,
@@ -184,7 +181,7 @@ def _spelled(folder: Path, training: list[Row], validation: list[Row]) -> Offici
 
 def _written(folder: Path, training: list[Row], validation: list[Row]) -> Official:
     """Return run_speech_recognition_seq2seq.py with `predict_with_generate`."""
-    extractor, sounds = _sounds(folder, training + validation)
+    _, sounds = _sounds(folder, training + validation)
     tokenizer = transformers.WhisperTokenizer.from_pretrained(folder)
     start = [tokenizer.convert_tokens_to_ids("<|notimestamps|>")]
     texts = [f" {row['text']}" for row in training + validation]
@@ -217,20 +214,22 @@ SPEECH = "automatic-speech-recognition"
 CASES = {
     "audio-classification": Case(
         "audio-classification", "accuracy", partial(sentences, "label", "voice"), hubert,
-        partial(_classified, "label"), PARAMS | {"max_length": 1000 * WINDOW}, 64, 32,
+        partial(_classified, "label"), ("speech",), PARAMS | {"max_length": 1000 * WINDOW}, 64, 32,
     ),
     "audio-regression": Case(
         "audio-regression", "pearson", partial(sentences, "label", "rate"), hubert,
-        partial(_classified, "number"), PARAMS | {"max_length": 1000 * WINDOW}, 64, 32,
+        partial(_classified, "number"), ("speech",), PARAMS | {"max_length": 1000 * WINDOW}, 64, 32,
     ),
     "audio-multilabel": Case(
         "audio-multilabel-classification", "micro_f1", partial(sentences, "label", "traits"), hubert,
-        partial(_classified, "labels"), PARAMS | {"max_length": 1000 * WINDOW}, 64, 32,
+        partial(_classified, "labels"), ("speech",), PARAMS | {"max_length": 1000 * WINDOW}, 64, 32,
         further={"label_separator": "|"},
     ),
-    "speech-ctc": Case(SPEECH, "wer", partial(sentences, "text", "text"), hubert, _spelled, PARAMS, 64, 32),
+    "speech-ctc": Case(
+        SPEECH, "wer", partial(sentences, "text", "text"), hubert, _spelled, ("speech",), PARAMS, 64, 32
+    ),
     "speech-whisper": Case(
-        SPEECH, "wer", partial(sentences, "text", "text"), whisper, _written, PARAMS, 48, 24,
+        SPEECH, "wer", partial(sentences, "text", "text"), whisper, _written, ("speech",), PARAMS, 48, 24,
         writes={"max_new_tokens": MOST_TOKENS},
     ),
 }  # fmt: skip

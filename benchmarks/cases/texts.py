@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy
 import transformers
+
 from cases.case import (
-    DATA,
     MODELS,
     Case,
     Features,
@@ -179,20 +179,23 @@ TREC, TAGS, STS = "trec.csv", "package_tags.csv", "sts_scores/train.csv"
 CASES = {
     "text-classification": Case(
         "text-classification", "accuracy", partial(_rows, TREC, ("text", "label")), minilm,
-        partial(_classified, "label"), PARAMS, 64, 48,
+        partial(_classified, "label"), ("minilm", "trec"), PARAMS, 64, 48,
     ),
     "text-regression": Case(
         "text-regression", "pearson", partial(_rows, STS, ("text", "text_pair", "label")), minilm,
-        partial(_classified, "number"), PARAMS, 48, 32, further={"columns": {"text_pair": "text_pair"}},
+        partial(_classified, "number"), ("minilm", "sts_scores"), PARAMS, 48, 32,
+        further={"columns": {"text_pair": "text_pair"}},
     ),
     "text-multilabel": Case(
         "text-multilabel-classification", "micro_f1", partial(_rows, TAGS, ("text", "label")), minilm,
-        partial(_classified, "labels"), PARAMS | {"learning_rate": 1e-3}, 48, 32,
+        partial(_classified, "labels"), ("minilm", "package_tags"), PARAMS | {"learning_rate": 1e-3}, 48, 32,
         further={"label_separator": "|"},
     ),
-    "token-classification": Case("token-classification", "entity_f1", tagged, minilm, _tagged, PARAMS, 32, 24),
+    "token-classification": Case(
+        "token-classification", "entity_f1", tagged, minilm, _tagged, ("minilm", "wikitext"), PARAMS, 32, 24
+    ),
     "question-answering": Case(
-        "question-answering", "f1", questions, minilm, _answered, PARAMS | {"max_length": 3 * LENGTH}, 32, 32
+        "question-answering", "f1", questions, minilm, _answered, ("minilm", "package_questions"),
+        PARAMS | {"max_length": 3 * LENGTH}, 32, 32,
     ),
 }  # fmt: skip
-assert DATA.is_dir(), "examples/fetch.py brings the data"

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 import transformers
-from cases.case import Case, Features, Official, Row, saved, table, with_head
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+from cases.case import Case, Features, Official, Row, saved, table, with_head
 
 WORDS = 2_000
 LONGEST = 96
@@ -76,9 +77,7 @@ def likelihoods(outputs: Any, labels: torch.Tensor, shift: bool) -> torch.Tensor
     """
     logits = outputs[0] if isinstance(outputs, tuple) else outputs
     logits, labels = (logits[:, :-1], labels[:, 1:]) if shift else (logits, labels)
-    losses = torch.nn.functional.cross_entropy(
-        logits.transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
-    )
+    losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
     return torch.stack([losses.sum(1), (labels != IGNORED).sum(1)], 1)
 
 
@@ -121,8 +120,8 @@ def _translated(folder: Path, training: list[Row], validation: list[Row]) -> Off
 
 
 CASES = {
-    "text-generation": Case("text-generation", "loss", paragraphs, gpt2, _continued, PARAMS, 96, 48),
+    "text-generation": Case("text-generation", "loss", paragraphs, gpt2, _continued, ("wikitext",), PARAMS, 96, 48),
     "text2text-generation": Case(
-        "text2text-generation", "loss", translations, bart, _translated, PARAMS, 160, 64
+        "text2text-generation", "loss", translations, bart, _translated, ("tatoeba",), PARAMS, 160, 64
     ),
 }
