@@ -14,7 +14,7 @@ TIMM_VERSIONS ?= torch==2.14.1 torchvision==0.29.1 timm==1.0.31
 JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=25 --durations-min=1
 
-.PHONY: help install demo serve test test-all test-wide coverage test-learning test-timm test-docker lint docs lock bench bench-trainer bench-promotion clean
+.PHONY: help install demo serve test test-all test-wide coverage test-learning test-timm test-docker lint docs lock bench bench-trainer bench-tasks bench-promotion clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -78,6 +78,11 @@ bench: $(DEV) ## what the service costs beside plain Optuna
 
 bench-trainer: $(DEV) ## the same trials through the Trainer's own search and through Luthier
 	$(BIN)/python benchmarks/vs_trainer.py --quick --json
+
+bench-tasks: $(DEV) ## every task beside transformers' own example of it, by freeze depth; then memory and generation
+	$(BIN)/python benchmarks/tasks_vs_trainer.py --quick --json
+	$(BIN)/python benchmarks/generation.py --json
+	$(BIN)/python benchmarks/memory.py --json
 
 bench-promotion: $(DEV) ## how often a schedule replaces its champion, simulated
 	$(BIN)/python benchmarks/promotion_sizes.py --json

@@ -14,6 +14,7 @@ import json
 from collections.abc import Hashable, Mapping
 from functools import cache
 from importlib.metadata import version
+from typing import Any
 
 import torch
 
@@ -151,8 +152,14 @@ class PrefixCache:
         return plan
 
     def _shallower(self, context: PrefixContext, depth: int, split: str, encoded: Encoded) -> ShallowerPrefix | None:
-        """Return the deepest stored prefix of the split below `depth`, with its file open."""
+        """Return the deepest stored prefix of the split below `depth`, with its file open.
+
+        Depths without a file are not planned: to find a cut takes many forwards, and models may have dozens of depths.
+        """
+        stored = self.files.endings()
         for lower in range(depth - 1, 0, -1):
+            if _ending(context, lower, split, encoded) not in stored:
+                continue
             try:
                 cut = self._plan(context, lower, encoded).cut
             except CannotCut:
@@ -179,9 +186,18 @@ def _form(encoded: Encoded) -> Hashable:
 
 def _key(context: PrefixContext, depth: int, split: str, encoded: Encoded, cut: Cut) -> str:
     """Return the name of the file of a split's prefix. It depends on everything that its content depends on."""
+    ending = _ending(context, depth, split, encoded)
+    return f"{_digest([ending, *(field.key for field in cut.fields)])}-{ending}"
+
+
+def _ending(context: PrefixContext, depth: int, split: str, encoded: Encoded) -> str:
+    """Return the end of that name, which is known before the model is cut."""
     lengths = [(axis, sum(own)) for axis, own in split_lengths(encoded).items()]
-    fields = [field.key for field in cut.fields]
-    parts = [context.key, depth, split, encoded.longest, lengths, fields, _versions()]
+    return _digest([context.key, depth, split, encoded.longest, lengths, _versions()])
+
+
+def _digest(parts: list[Any]) -> str:
+    """Return a name of 64 letters for some values."""
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
 

@@ -66,6 +66,11 @@ class TieredFiles:
                 file.close()
         return None
 
+    def endings(self) -> set[str]:
+        """Return what stands behind the first hyphen in the names of complete files; a name without one has nothing."""
+        names = (path.name for tier in self.tiers for _, path, _ in self._files(tier))
+        return {name.partition("-")[2] for name in names if "." not in name} - {""}
+
     def build(self, key: str, size: int, write: Callable[[Path], None], tick: Callable[[], None]) -> IO[bytes]:
         """Open the file of a key as `find` does; if there is none, write it first.
 

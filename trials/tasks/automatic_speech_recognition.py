@@ -38,6 +38,8 @@ from luthier.trials.tasks.usage import Usage, call, source
 
 ALL_MILLISECONDS = 10**9
 """Longer than any sound."""
+DECODER = "decoder_input_ids"
+"""The further input of a model that writes tokens, padded to a length of its own."""
 SHOWN = 5  # sounds in a message
 CERTAIN = 1e-3
 """By how much each frame's letter must lead for the packed model's text to be compared: another machine rounds."""
@@ -98,11 +100,13 @@ class AutomaticSpeechRecognition(AudioInputs[Transcripts], Transcribing):
         """Return a split with what the model's loss needs. Raises BadData."""
         texts, names = split.targets, _names(split)
         targets = dict(encoded.targets)
+        further: dict[str, list[int]] = {}
         if _writes_tokens(pretrained.model):
             tokens = whisper.encode_transcripts(pretrained, texts, names)
             start = whisper.prefix(pretrained.model)
             targets |= {"tokens": tokens, "start": [start] * len(tokens)}
             width = max(map(len, tokens))
+            further = {DECODER: [len(start) - 1 + len(ids) for ids in tokens]}
         else:
             (sounds,) = encoded.columns.values()
             frames = ctc.frame_counts(pretrained, [len(sound) for sound in sounds])
@@ -111,7 +115,8 @@ class AutomaticSpeechRecognition(AudioInputs[Transcripts], Transcribing):
             blank = int(pretrained.model.config.pad_token_id)
             targets |= {"letters": letters, "frames": frames, "blank": [blank] * len(letters)}
             width = int(frames.max())
-        own = {name: getattr(encoded, name) for name in Encoded.__dataclass_fields__} | {"targets": targets}
+        own = {name: getattr(encoded, name) for name in Encoded.__dataclass_fields__}
+        own |= {"targets": targets, "further_lengths": further}
         tokenizer = pretrained.processor.tokenizer
         return EncodedSpeech(**own, tokenizer=tokenizer, width=width, shown=shown_letters(texts))
 
@@ -126,13 +131,13 @@ class AutomaticSpeechRecognition(AudioInputs[Transcripts], Transcribing):
             return batch
         assert isinstance(encoded, EncodedSpeech)
         tokens, (start, *_) = encoded.of("tokens", rows), encoded.of("start", rows)
-        return {**batch, "decoder_input_ids": whisper.decoder_inputs(tokens, start, encoded.width)}
+        return {**batch, DECODER: whisper.decoder_inputs(tokens, start)}
 
     def collate_targets(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return the transcripts of some rows: see `whisper.LABELS`, or `ctc.LETTERS` and what follows there."""
         assert isinstance(encoded, EncodedSpeech)
         if "tokens" in encoded.targets:
-            return whisper.collate(encoded.of("tokens", rows), encoded.of("start", rows[:1])[0], encoded.width)
+            return whisper.collate(encoded.of("tokens", rows), encoded.of("start", rows[:1])[0])
         frames = torch.as_tensor(take(encoded.targets["frames"], rows))
         return ctc.collate(encoded.of("letters", rows), frames, encoded.width, encoded.of("blank", rows[:1])[0])
 

@@ -81,6 +81,7 @@ class Text2TextGeneration(LearnedTokens):
             targets={"labels": labels, "first": [0] * len(labels), "texts": list(split.targets)},
             lengths=lengths,
             longest=max(lengths),
+            further_lengths={DECODER: [len(ids) for ids in labels]},
             tokenizer=tokenizer,
             room=room,
         )

@@ -134,16 +134,15 @@ def window_milliseconds(pretrained: Pretrained) -> int:
     return (window_samples(pretrained) or 0) * 1000 // int(extractor_of(pretrained).sampling_rate)
 
 
-def decoder_inputs(tokens: Sequence[Sequence[int]], start: Sequence[int], width: int) -> torch.Tensor:
-    """Return the decoder's inputs for transcripts, (rows, `len(start)` - 1 + width), padded with their own ends.
-
-    They have one width for a split, so that the prefix cache can keep what a frozen decoder computes.
-    """
+def decoder_inputs(tokens: Sequence[Sequence[int]], start: Sequence[int]) -> torch.Tensor:
+    """Return the decoder's inputs for transcripts, (rows, `len(start)` - 1 + longest), padded with their own ends."""
+    width = max(map(len, tokens))
     return torch.tensor([[*start, *ids[:-1], *[ids[-1]] * (width - len(ids))] for ids in tokens])
 
 
-def collate(tokens: Sequence[Sequence[int]], start: Sequence[int], width: int) -> Batch:
+def collate(tokens: Sequence[Sequence[int]], start: Sequence[int]) -> Batch:
     """Return the targets of some rows: the token that follows each of the decoder's inputs."""
+    width = max(map(len, tokens))
     ignored = [IGNORED] * (len(start) - 1)
     return {LABELS: torch.tensor([[*ignored, *ids, *[IGNORED] * (width - len(ids))] for ids in tokens])}
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
@@ -18,6 +19,8 @@ from luthier.studies.results import Batching
 from luthier.studies.tasks import TASKS
 from luthier.trials.data.batches import pieces
 from luthier.trials.jobs.train import train
+from luthier.trials.model.backbone import Backbone
+from luthier.trials.prefix import cache
 from luthier.trials.prefix.tiered_files import Tier, TieredFiles
 from luthier.trials.tasks.transcribing import EncodedSpeech
 from luthier.trials.training.engine import Engine
@@ -49,6 +52,23 @@ def built(session: Memory) -> list[tuple[str, str, str]]:
     """(depth, split, from what) of each prefix that was computed."""
     found = (BUILT.match(line) for line in session.lines)
     return [(m[1], m[3], m[4]) for m in found if m]
+
+
+def test_only_depths_that_have_a_file_are_planned(
+    assign: Assign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To find a cut takes many forwards, and a model may have dozens of depths."""
+    planned: list[int] = []
+    find = cache.find_cut
+
+    def counted(backbone: Backbone, depth: int, *others: Any) -> Any:
+        planned.append(depth)
+        return find(backbone, depth, *others)
+
+    monkeypatch.setattr(cache, "find_cut", counted)
+    work = assign(params={"freeze_depth": 2, "epochs": 1})
+    train(work, Memory(tmp_path / "first"), ModelCache())
+    assert set(planned) == {2}
 
 
 # torch warns of how transformers' WavLM calls it.
@@ -257,6 +277,8 @@ def test_a_worker_killed_while_it_computes_blocks_nobody_and_leaves_nothing(
 HOLDER = """
 import sys, time
 from pathlib import Path
+from luthier.trials.model.backbone import Backbone
+from luthier.trials.prefix import cache
 from luthier.trials.prefix.tiered_files import Tier, TieredFiles
 def write(path):
     print("writing", flush=True)
