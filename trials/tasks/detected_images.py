@@ -45,15 +45,21 @@ class DetectedExactImages(Detected, ExactImages):
 
 def with_post(encoded: Encoded, pretrained: Pretrained) -> dict[str, Any]:
     """Return the attributes of a split, and what its statistics need of a model."""
-    config = pretrained.model.config
+    config: Any = pretrained.model.config
     queries = getattr(config, "num_queries", None) or getattr(config, "num_detection_tokens", None)
     return vars(encoded) | {
         "post": pretrained.processor,
         "losses": criterion(pretrained.model),
         "names": [config.id2label[i] for i in range(config.num_labels)],
-        "classes": 1 + max((box.label for row in encoded.targets[OBJECTS] for box in row.boxes), default=0),
+        "classes": 1 + max((b.label for row in objects_of(encoded, range(len(encoded))) for b in row.boxes), default=0),
         "most": queries,
     }
+
+
+def objects_of(encoded: Encoded, rows: Sequence[int]) -> list[BoxRow]:
+    """Return the objects of some images."""
+    values: Any = encoded.targets[OBJECTS]
+    return [values[i] for i in rows]
 
 
 def labels_of(row: BoxRow) -> list[int]:

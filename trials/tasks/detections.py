@@ -145,8 +145,8 @@ def counted(answers: Batch, rows: Sequence[BoxRow], classes: int) -> Batch:
         own = numpy.array([b.label for b in row.boxes], numpy.int64)
         crowd = numpy.array([b.crowd for b in row.boxes], bool)
         present = (answers[LABELS][i] != NO_ANSWER).numpy()
-        parts = (answers[name][i].numpy()[present] for name in (LABELS, SCORES, EDGES))
-        matches = match(*parts, Objects(own, boxes, crowd))
+        labels, scores, edges = (answers[name][i].numpy()[present] for name in (LABELS, SCORES, EDGES))
+        matches = match(labels, scores, edges, Objects(own, boxes, crowd))
         filled = []
         for values, rest in zip(matches, (NO_ANSWER, 0, 0), strict=True):
             whole = numpy.full(len(present), rest, numpy.int16)
@@ -154,9 +154,9 @@ def counted(answers: Batch, rows: Sequence[BoxRow], classes: int) -> Batch:
             filled.append(torch.from_numpy(whole))
         held = torch.bincount(torch.tensor(own[~crowd], dtype=torch.long), minlength=classes)
         found.append([*filled, held])
-    labels, matched, ignored, held = (torch.stack(column) for column in zip(*found, strict=True))
     kept = {SCORES: answers[SCORES].float(), EDGES: answers[EDGES].float()}
-    return {**kept, LABELS: labels, MATCHED: matched, IGNORED: ignored, HELD: held}
+    columns = (torch.stack(column) for column in zip(*found, strict=True))
+    return kept | dict(zip((LABELS, MATCHED, IGNORED, HELD), columns, strict=True))
 
 
 def box_scores(units: Mapping[str, torch.Tensor], only: str = "") -> Metrics:
@@ -165,8 +165,8 @@ def box_scores(units: Mapping[str, torch.Tensor], only: str = "") -> Metrics:
     metrics: Metrics = {"loss": loss if numpy.isfinite(loss) else None}
     if only == "loss":
         return metrics
-    flat = [units[name].numpy().ravel() for name in (SCORES, LABELS, MATCHED, IGNORED)]
-    found = ranked(*flat, units[HELD].sum(0).numpy())
+    scores, labels, matched, ignored = (units[name].numpy().ravel() for name in (SCORES, LABELS, MATCHED, IGNORED))
+    found = ranked(scores, labels, matched, ignored, units[HELD].sum(0).numpy())
     metrics |= {"map": found.mean_precision(), "map_50": found.mean_precision(0), "map_75": found.mean_precision(5)}
     return metrics | {"mar_100": found.mean_recall()}
 

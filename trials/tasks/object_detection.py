@@ -29,6 +29,7 @@ from luthier.trials.tasks.detected_images import (
     DetectedExactImages,
     DetectedImages,
     labels_of,
+    objects_of,
     places_of,
     with_post,
 )
@@ -103,7 +104,7 @@ class ObjectDetection(ImageInputs[BoxTargets]):
         most = encoded.most
         if most is None:
             return ()
-        many = [row for row in encoded.targets[OBJECTS] if len(row.boxes) > most]
+        many = [row for row in objects_of(encoded, range(len(encoded))) if len(row.boxes) > most]
         if not many:
             return ()
         text = f"{len(many):,} training images have more objects than the {most} answers that {name} gives to an image."
@@ -112,18 +113,17 @@ class ObjectDetection(ImageInputs[BoxTargets]):
 
     def collate_targets(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return class ids and boxes of the objects to learn, crowds left out."""
-        chosen = (encoded.targets[OBJECTS][i] for i in rows)
+        chosen = objects_of(encoded, rows)
         return padded([(labels_of(row), places_of(row)) for row in chosen])
 
     def collate_augmented(self, encoded: Encoded, rows: Sequence[int]) -> tuple[Batch, Batch]:
         """Return parts of images, and the objects that are in them."""
         assert isinstance(encoded, AugmentedImages)
         images, objects = [], []
-        for i in rows:
+        for i, row in zip(rows, objects_of(encoded, rows), strict=True):
             image = Image.fromarray(encoded.columns["image"][i])
             change = draw_change(image.size, encoded.augmentation, encoded.size, encoded.resample, CUT_AREA)
             images.append(numpy.asarray(change(image)))
-            row = encoded.targets[OBJECTS][i]
             labels = labels_of(row)
             moved = change.boxes(places_of(row), VISIBLE)
             inside = [k for k, box in enumerate(moved) if box is not None]
@@ -149,7 +149,7 @@ class ObjectDetection(ImageInputs[BoxTargets]):
     def statistics(self, answers: Tensors, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return each image's answers, which of them have found an object, and its loss."""
         assert isinstance(encoded, Detected)
-        chosen = [encoded.targets[OBJECTS][i] for i in rows]
+        chosen = objects_of(encoded, rows)
         unknown = torch.full((len(rows),), torch.nan, dtype=torch.double)
         losses = answers.get(LOSS, unknown)
         if LOGITS in answers and FOREIGN not in answers:
@@ -204,7 +204,7 @@ class ObjectDetection(ImageInputs[BoxTargets]):
 
     def truths(self, statistics: Statistics, encoded: Encoded, targets: BoxTargets) -> Iterable[str]:
         """Return the objects of each image as JSON."""
-        for row in encoded.targets[OBJECTS]:
+        for row in objects_of(encoded, range(len(encoded))):
             boxes = [[b.x, b.y, b.width, b.height] for b in row.boxes]
             yield _as_json([targets.names[b.label] for b in row.boxes], boxes)
 
@@ -247,7 +247,7 @@ for found in detect("image.png", threshold={THRESHOLD}):
         values: list[list[Any]] = []
         for i, row in enumerate(rows):
             one = {name: tensors[i : i + 1] for name, tensors in answers.items()}
-            said = answered(encoded.post, one, [encoded.targets[OBJECTS][row]])
+            said = answered(encoded.post, one, objects_of(encoded, [row]))
             labels = [encoded.names[label] for label in said[LABELS][0].tolist()]
             values += recorded(said[SCORES][0].tolist(), labels, said[EDGES][0].tolist())
         return values
