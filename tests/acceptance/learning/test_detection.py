@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.learning, pytest.mark.timeout(1800)]
 
 
 def _model(folder: Path) -> Path:
-    """Save an RT-DETR of 330,000 random weights for images of 64 by 64 pixels, with an answer for each of 20 places."""
+    """Save an RT-DETR of 400,000 random weights for images of 64 by 64 pixels, with an answer for each of 20 places."""
     torch.manual_seed(0)
     backbone = hf.RTDetrResNetConfig(
         embedding_size=16,
@@ -41,7 +41,7 @@ def _model(folder: Path) -> Path:
         encode_proj_layers=[1],
         decoder_ffn_dim=128,
         encoder_ffn_dim=128,
-        decoder_layers=1,
+        decoder_layers=2,
         decoder_attention_heads=4,
         encoder_attention_heads=4,
         num_denoising=0,
