@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from luthier.trials.data.box_targets import BoxRow
 from luthier.trials.data.encoded import Encoded
@@ -32,11 +32,6 @@ class Detected(Encoded):
     classes: int
     most: int | None
 
-    @property
-    def objects(self) -> Sequence[BoxRow]:
-        """The objects of each image."""
-        return cast(Sequence[BoxRow], self.targets[OBJECTS])
-
 
 @dataclass(frozen=True, kw_only=True)
 class DetectedImages(Detected, EncodedImages):
@@ -56,9 +51,15 @@ def with_post(encoded: Encoded, pretrained: Pretrained) -> dict[str, Any]:
         "post": pretrained.processor,
         "losses": criterion(pretrained.model),
         "names": [config.id2label[i] for i in range(config.num_labels)],
-        "classes": 1 + max((box.label for row in encoded.targets[OBJECTS] for box in row.boxes), default=0),
+        "classes": 1 + max((b.label for row in objects_of(encoded, range(len(encoded))) for b in row.boxes), default=0),
         "most": queries,
     }
+
+
+def objects_of(encoded: Encoded, rows: Sequence[int]) -> list[BoxRow]:
+    """Return the objects of some images."""
+    values: Any = encoded.targets[OBJECTS]
+    return [values[i] for i in rows]
 
 
 def labels_of(row: BoxRow) -> list[int]:

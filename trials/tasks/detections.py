@@ -154,9 +154,9 @@ def counted(answers: Batch, rows: Sequence[BoxRow], classes: int) -> Batch:
             filled.append(torch.from_numpy(whole))
         held = torch.bincount(torch.tensor(own[~crowd], dtype=torch.long), minlength=classes)
         found.append([*filled, held])
-    columns = (torch.stack(column) for column in zip(*found, strict=True))
     kept = {SCORES: answers[SCORES].float(), EDGES: answers[EDGES].float()}
-    return {**kept, **dict(zip((LABELS, MATCHED, IGNORED, HELD), columns, strict=True))}
+    columns = (torch.stack(column) for column in zip(*found, strict=True))
+    return kept | dict(zip((LABELS, MATCHED, IGNORED, HELD), columns, strict=True))
 
 
 def box_scores(units: Mapping[str, torch.Tensor], only: str = "") -> Metrics:

@@ -29,6 +29,7 @@ from luthier.trials.tasks.detected_images import (
     DetectedExactImages,
     DetectedImages,
     labels_of,
+    objects_of,
     places_of,
     with_post,
 )
@@ -104,7 +105,7 @@ class ObjectDetection(ImageInputs[BoxTargets]):
         most = encoded.most
         if most is None:
             return ()
-        many = [row for row in encoded.objects if len(row.boxes) > most]
+        many = [row for row in objects_of(encoded, range(len(encoded))) if len(row.boxes) > most]
         if not many:
             return ()
         text = f"{len(many):,} training images have more objects than the {most} answers that {name} gives to an image."
@@ -113,20 +114,17 @@ class ObjectDetection(ImageInputs[BoxTargets]):
 
     def collate_targets(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return class ids and boxes of the objects to learn, crowds left out."""
-        assert isinstance(encoded, Detected)
-        chosen = (encoded.objects[i] for i in rows)
+        chosen = objects_of(encoded, rows)
         return padded([(labels_of(row), places_of(row)) for row in chosen])
 
     def collate_augmented(self, encoded: Encoded, rows: Sequence[int]) -> tuple[Batch, Batch]:
         """Return parts of images, and the objects that are in them."""
         assert isinstance(encoded, AugmentedImages)
-        assert isinstance(encoded, Detected)
         images, objects = [], []
-        for i in rows:
+        for i, row in zip(rows, objects_of(encoded, rows), strict=True):
             image = Image.fromarray(encoded.columns["image"][i])
             change = draw_change(image.size, encoded.augmentation, encoded.size, encoded.resample, CUT_AREA)
             images.append(numpy.asarray(change(image)))
-            row = encoded.objects[i]
             labels = labels_of(row)
             moved = change.boxes(places_of(row), VISIBLE)
             inside = [k for k, box in enumerate(moved) if box is not None]
@@ -152,7 +150,7 @@ class ObjectDetection(ImageInputs[BoxTargets]):
     def statistics(self, answers: Tensors, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return each image's answers, which of them have found an object, and its loss."""
         assert isinstance(encoded, Detected)
-        chosen = [encoded.objects[i] for i in rows]
+        chosen = objects_of(encoded, rows)
         unknown = torch.full((len(rows),), torch.nan, dtype=torch.double)
         losses = answers.get(LOSS, unknown)
         if LOGITS in answers and FOREIGN not in answers:
@@ -211,8 +209,7 @@ class ObjectDetection(ImageInputs[BoxTargets]):
 
     def truths(self, statistics: Statistics, encoded: Encoded, targets: BoxTargets) -> Iterable[str]:
         """Return the objects of each image as JSON."""
-        assert isinstance(encoded, Detected)
-        for row in encoded.objects:
+        for row in objects_of(encoded, range(len(encoded))):
             boxes = [[b.x, b.y, b.width, b.height] for b in row.boxes]
             yield _as_json([targets.names[b.label] for b in row.boxes], boxes)
 
@@ -255,7 +252,7 @@ for found in detect("image.png", threshold={THRESHOLD}):
         values: list[list[Any]] = []
         for i, row in enumerate(rows):
             one = {name: tensors[i : i + 1] for name, tensors in answers.items()}
-            said = answered(encoded.post, one, [encoded.objects[row]])
+            said = answered(encoded.post, one, objects_of(encoded, [row]))
             labels = [encoded.names[label] for label in said[LABELS][0].tolist()]
             values += recorded(said[SCORES][0].tolist(), labels, said[EDGES][0].tolist())
         return values
