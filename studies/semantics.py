@@ -33,3 +33,6 @@ POOLER_TRAINED = 3
 """No freeze depth freezes a model's pooler: it belongs to the head. Before, it is frozen with the top block."""
 POSITIONS_FROZEN = 3
 """Freezing a block freezes the positions that it uses, wherever they are defined (the norm of DeBERTa-v3's, YOLOS)."""
+PADDED_WHERE_NEEDED = 3
+"""A sound whose padding is masked is padded to the longest of its batch. Before, sounds of about the same length are
+padded to the longest of their split, so that the prefix cache could keep them."""

@@ -62,6 +62,8 @@ class Encoded:
         padding: Input name -> the value that pads it.
         targets: Target name -> one value per row; only the task knows what they are.
         lengths: Length of each row, by which rows are batched: of its first input, if that is padded.
+        own_lengths: Those of rows that are all padded to one length, though they need not be; None: they need, or are
+            not.
         longest: The largest of `lengths`, or of the split's that the rows were sampled from.
         augmented: Rows are changed at random, by `collate` or by `changes`: inputs differ in every epoch.
         batching: How rows are put into batches.
@@ -81,6 +83,7 @@ class Encoded:
     batching: Batching = Batching.RIGHT
     further_lengths: Mapping[str, Sequence[int]] = field(default_factory=dict)
     inner_lengths: Mapping[str, Callable[[int], int]] = field(default_factory=dict)
+    own_lengths: Sequence[int] | None = None
     changes: Changes | None = None
 
     def __len__(self) -> int:
@@ -134,8 +137,15 @@ class Encoded:
         further = {name: [own[i] for i in rows] for name, own in self.further_lengths.items()}
         changes = None if self.changes is None else self.changes.sample(rows)
         lengths = [self.lengths[i] for i in rows]
+        own = None if self.own_lengths is None else [self.own_lengths[i] for i in rows]
         return replace(
-            self, columns=columns, targets=targets, lengths=lengths, further_lengths=further, changes=changes
+            self,
+            columns=columns,
+            targets=targets,
+            lengths=lengths,
+            own_lengths=own,
+            further_lengths=further,
+            changes=changes,
         )
 
     def tuned(self, params: Params) -> Self:

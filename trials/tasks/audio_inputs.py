@@ -34,7 +34,7 @@ from luthier.trials.tasks.usage import Usage
 
 SHORTEST_SECONDS = 0.05  # a shorter sound is padded with silence: a spectrum needs a window of samples
 FRAME_MILLISECONDS = 10  # between two spectra, as Kaldi computes them
-LEAST_FILLED = 0.5  # mean length by the longest, from which padding all sounds to the longest costs little
+LEAST_FILLED = 0.5  # mean length by the longest, from which older studies pad all sounds to the longest
 
 
 class AudioInputs(RowTask[Learned]):
@@ -93,10 +93,9 @@ class AudioInputs(RowTask[Learned]):
         are_padded = sounds[0].ndim == 1 or len(set(own)) > 1  # spectra of one shape are not
         lengths = own if are_padded else [1] * len(sounds)
         masked = are_padded and bool(getattr(extractor, "return_attention_mask", False))
-        # The same length for all where a sound's features depend on its padding. Also where most sounds are about
-        # as long: then the prefix cache can keep the output of a frozen part for each sound.
-        one_length = not masked or getattr(pretrained.model.config, "feat_extract_norm", "") == "group"
-        one_length = one_length or sum(lengths) >= LEAST_FILLED * max(lengths) * len(lengths)
+        # The same length for all where a sound's features depend on its padding.
+        needed = not masked or getattr(pretrained.model.config, "feat_extract_norm", "") == "group"
+        one_length = needed or sum(lengths) >= LEAST_FILLED * max(lengths) * len(lengths)
         return Encoded(
             columns={key: sounds},
             padding={key: float(extractor.padding_value), **({"attention_mask": 0} if masked else {})},
@@ -104,6 +103,7 @@ class AudioInputs(RowTask[Learned]):
             lengths=[max(lengths)] * len(sounds) if one_length and not exactly else lengths,
             longest=max(lengths),
             inner_lengths=inner_lengths(pretrained.model) if sounds[0].ndim == 1 else {},
+            own_lengths=None if needed or exactly else lengths,
         )
 
     def input_lengths(self, pretrained: Pretrained, split: Split, poll: Callable[[], None]) -> InputLengths | None:

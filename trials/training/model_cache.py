@@ -94,7 +94,7 @@ class ModelCache:
                 self.micro_batch.lower(examples)
         batching = inspected.batching if inspected else Batching.RIGHT
         pooling = inspected.pooling if inspected else None
-        return OpenStudy(task, data, folder, cached, spec.augmentation, batching, pooling)
+        return OpenStudy(task, data, folder, cached, spec.augmentation, batching, pooling, spec.semantics)
 
     def _cached(
         self, key: tuple[Hashable, ...], names: list[str], name: str, spec: StudySpec, load: Callable[[], Pretrained]

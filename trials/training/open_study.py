@@ -5,7 +5,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from luthier.studies.hyperparameters import AUTO, Params
 from luthier.studies.results import Batching
+from luthier.studies.semantics import NEWEST_SEMANTICS, PADDED_WHERE_NEEDED
 from luthier.studies.wire import Metrics
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.input_lengths import InputLengths
@@ -82,6 +83,7 @@ class OpenStudy:
         augmentation: str,
         batching: Batching = Batching.RIGHT,
         auto_pooling: str | None = None,
+        semantics: int = NEWEST_SEMANTICS,
     ) -> None:
         self.task = task
         self.name = cached.name
@@ -95,6 +97,7 @@ class OpenStudy:
         self._encoded = cached.encoded
         self._augmentation = augmentation
         self._auto_pooling = auto_pooling
+        self._semantics = semantics
         self.pooling: str | None = None
         self.batch_as(batching)
 
@@ -147,6 +150,8 @@ class OpenStudy:
             encoded = self.task.encode_augmented(self.pretrained, examples, augmentation, max_length)
         else:
             encoded = self.task.encode(self.pretrained, examples, max_length)
+        if encoded.own_lengths is not None and self._semantics >= PADDED_WHERE_NEEDED:
+            encoded = replace(encoded, lengths=encoded.own_lengths)
         tables = self.pretrained.table_sizes
         check_ids(self.pretrained.processor, encoded.columns, tables, self.name, split, len(examples))
         return encoded
