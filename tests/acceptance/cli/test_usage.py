@@ -56,7 +56,7 @@ def test_a_bad_spec_is_refused_with_every_path_before_anything_starts(
     done = luthier(*command, "bad.yaml")
     assert done.returncode == 2
     assert "space.learning_rate.low: must be at most high (0.001)" in done.stderr
-    assert "bugdet: unknown key\n" in done.stderr
+    assert "bugdet: unknown key; did you mean budget?\n" in done.stderr
     assert "lora_rank: unknown key; hyperparameters stand in space" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""

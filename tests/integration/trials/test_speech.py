@@ -93,7 +93,7 @@ def test_a_packed_model_goes_on_with_its_own_vocabulary(assign: Assign, tmp_path
     fewer = tiny_speech(tmp_path / "fewer", 24, EASY_WORDS)
     again = spec | {"model": str(tmp_path / "winner"), "dataset": {"source": str(fewer), "test": 0.2}}
     opened = ModelCache().open(assign(spec=again))
-    assert opened.data.targets.about == {"letters": ["a", "b", "n"]}
+    assert opened.data.targets.about["letters"] == ["a", "b", "n"]
     vocabulary = json.loads((tmp_path / "winner" / "vocab.json").read_text())
     assert opened.pretrained.processor.tokenizer.get_vocab() == vocabulary
     assert opened.pretrained.fresh == frozenset(), "its head is kept"
