@@ -9,6 +9,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
+from luthier.studies.dataset import Dataset
 from luthier.studies.findings import EXAMPLES, Finding, note, warning
 from luthier.studies.strategy import Answering
 from luthier.trials.data.answer_places import ELSEWHERE, WORDS, NoPlace, place_of
@@ -54,9 +55,9 @@ class AnswerTargets(Targets):
         """Return what a packed model has learned."""
         return cls(bool(about["unanswerable"]), Answering.model_validate(about.get("answering", {})))
 
-    def picked_as(self, answering: Answering) -> Self:
+    def as_asked(self, dataset: Dataset, answering: Answering | None) -> Self:
         """Return the targets with how a spec has answers picked."""
-        return replace(self, answering=answering)
+        return self if answering is None else replace(self, answering=answering)
 
     @property
     def about(self) -> dict[str, Any]:

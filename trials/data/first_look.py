@@ -11,7 +11,7 @@ from pathlib import Path
 
 from luthier.studies.dataset import SplitFiles
 from luthier.studies.spec import StudySpec, parse_spec
-from luthier.trials.data.load import check_header
+from luthier.trials.data.given_tables import check_header
 from luthier.trials.data.sources import LocalFile, locate
 from luthier.trials.errors import BadData
 from luthier.trials.model import hub

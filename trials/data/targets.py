@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+from luthier.studies.dataset import Dataset
 from luthier.studies.findings import Finding
 from luthier.studies.strategy import Answering
 from luthier.trials.data.tabular import Table
@@ -85,8 +86,8 @@ class Targets(ABC):
         """Return what a packed model has learned, written as today's targets are where they are spelled otherwise."""
         return self
 
-    def picked_as(self, answering: Answering) -> Self:
-        """Return the targets with how a spec has answers picked; only answers that are places in a text are."""
+    def as_asked(self, dataset: Dataset, answering: Answering | None) -> Self:
+        """Return the targets with what a spec says of how models answer: a language, how answers are picked."""
         return self
 
     @property

@@ -6,10 +6,12 @@ to write; a transcript is kept as it is, but for white space and the Unicode for
 
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
+from luthier.studies.dataset import Dataset
 from luthier.studies.findings import Finding
+from luthier.studies.strategy import Answering
 from luthier.trials.data.columns import COLUMN_READERS
 from luthier.trials.data.tabular import Table
 from luthier.trials.data.targets import Targets
@@ -52,6 +54,10 @@ class Transcripts(Targets):
                 f"{text}writing has; name the column of the transcripts in dataset.columns.text.", *table.path
             )
         return cls(tuple(letters)), dict(texts)
+
+    def as_asked(self, dataset: Dataset, answering: Answering | None) -> Self:
+        """Return the targets with the language that a spec names."""
+        return replace(self, language=dataset.language)
 
     @classmethod
     def restore(cls, about: Mapping[str, Any]) -> Self:
