@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     BeforeValidator,
     Field,
-    FiniteFloat,
     SerializerFunctionWrapHandler,
     ValidationInfo,
     WithJsonSchema,
@@ -22,9 +21,9 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema
 
 from luthier.studies.augmentations import AugmentationName, augmentation_problem, idle_strength
+from luthier.studies.budget import Budget, Confirm, Resources
 from luthier.studies.dataset import Dataset
-from luthier.studies.dimensions import Range
-from luthier.studies.documents import Document, Path, mapping_of, refuse
+from luthier.studies.documents import Document, mapping_of, refuse
 from luthier.studies.early_stopping import EarlyStopping, stopping_problems
 from luthier.studies.foreign_specs import foreign_spec, program_in
 from luthier.studies.hyperparameters import AUTO, complete
@@ -40,6 +39,13 @@ from luthier.studies.semantics import (
     OLDEST_SEMANTICS,
 )
 from luthier.studies.space import Space
+from luthier.studies.spec_problems import (
+    Problems,
+    answering_problems,
+    dataset_problems,
+    grid_problems,
+    objective_problems,
+)
 from luthier.studies.strategy import Answering, Generation, Objective, Pruner, Sampler
 from luthier.studies.task import Task
 from luthier.studies.tasks import TASKS
@@ -49,42 +55,6 @@ LATER_KEYS = ("early_stopping", "generation")  # keys of a study that older vers
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
 Precision = Literal["auto", "float32", "bfloat16"]
 Quantization = Literal["none", "4bit"]
-Problems = list[tuple[Path, str]]
-
-
-class Budget(Document):
-    """The limits of the search. At the first that is reached, the winner is measured on the test split."""
-
-    trials: int | None = Field(None, ge=1, le=100_000, description="Trials started, the baseline included.")
-    wall_clock_seconds: FiniteFloat | None = Field(None, gt=0, description="From the first trial's start.")
-    gpu_seconds: FiniteFloat | None = Field(None, gt=0, description="Sum of the time workers were busy with trials.")
-    target: FiniteFloat | None = Field(None, description="Stop once a trial has ended with an objective this good.")
-    failures: int | None = Field(None, ge=1, description="Stop as failed once so many trials have failed.")
-    trial_seconds: FiniteFloat | None = Field(
-        None, gt=0, description="An attempt at a trial that runs longer fails it as a timeout."
-    )
-
-
-class Resources(Document):
-    """The share of a machine that a trial may take."""
-
-    gpus: FiniteFloat | None = Field(
-        None, gt=0, le=1, description="Share of a GPU; without it, as much as trials turn out to need."
-    )
-    micro_batch: int | None = Field(
-        None,
-        ge=1,
-        le=65_536,
-        exclude_if=lambda examples: examples is None,
-        description="Examples that go through the model together, at most; a larger batch accumulates its gradient.",
-    )
-
-
-class Confirm(Document):
-    """Repetitions of the best configurations on fresh seeds, so that no lucky run wins."""
-
-    candidates: int = Field(3, ge=1, le=20, description="Configurations: those with the best scores.")
-    seeds: int = Field(3, ge=1, le=20, description="Times each is trained again; the best mean wins.")
 
 
 class StudySpec(Document):
@@ -197,87 +167,38 @@ class StudySpec(Document):
     def _consistent(self) -> Self:
         problems = [*self._task_problems(), *rate_problems(self.space), *self._search_problems()]
         problems += stopping_problems(self.early_stopping, self.objective, self.pruner, self.max_steps)
-        problems += self._budget_problems()
         if problems:
             raise refuse("spec", *problems)
         return self
 
     def _task_problems(self) -> Problems:
-        """Return the values that do not suit the task: objective, columns, hyperparameters, augmentation."""
-        problems: Problems = []
-        metric = self.task_info.metric(self.objective.metric)
-        if metric is None:
-            names = ", ".join(m.name for m in self.task_info.metrics)
-            problems.append((("objective", "metric"), f"must be one of {names}"))
-        elif metric.maximize != self.maximize:
-            right = "maximize" if metric.maximize else "minimize"
-            problems.append((("objective", "direction"), f"must be {right} for {metric.name}"))
-        roles = self.task_info.columns
-        for role in self.dataset.columns:
-            if role not in roles:
-                problems.append((("dataset", "columns", role), f"unknown role; {self.task} has {', '.join(roles)}"))
-        if not problems and not self.task_info.choices(self.dataset.columns):
-            text = f"mixes columns that exclude each other: {self.task} takes {self.task_info.told_alternatives}"
-            problems.append((("dataset", "columns"), text))
-        refuses = self.task_info.refuses
-        problems += [(("space", name), refuses[name]) for name in self.space if name in refuses]
-        if self.dataset.label_separator is not None and not self.task_info.label_sets:
-            text = f"has no meaning: a row of {self.task} has no list of labels; leave it out"
-            problems.append((("dataset", "label_separator"), text))
-        for name in ("colours", "do_reduce_labels"):
-            if getattr(self.dataset, name) and "mask" not in roles:
-                problems.append((("dataset", name), f"has no meaning: {self.task} has no masks; leave it out"))
-        if self.dataset.language is not None and not {"audio", "text"} <= set(roles):
-            text = f"has no meaning: {self.task} writes down no speech; leave it out"
-            problems.append((("dataset", "language"), text))
-        if self.dataset.learn != "last" and "messages" not in roles:
-            text = f"has no meaning: a row of {self.task} is no conversation; leave it out"
-            problems.append((("dataset", "learn"), text))
-        unsuitable = augmentation_problem(self.task, self.task_info.augmentation_names, self.augmentation)
+        """Return the values that do not suit the task."""
+        task = self.task_info
+        problems = objective_problems(self.objective, task) + dataset_problems(self.dataset, task)
+        problems += [(("space", name), task.refuses[name]) for name in self.space if name in task.refuses]
+        unsuitable = augmentation_problem(self.task, task.augmentation_names, self.augmentation)
         if unsuitable is not None:
             problems.append((("augmentation",), unsuitable))
-        if self.generation is not None and not self.task_info.generates:
+        if self.generation is not None and not task.generates:
             problems.append((("generation",), f"has no meaning: {self.task} writes no texts; leave it out"))
-        problems += self._answering_problems()
+        problems += answering_problems(self.answering, task, self.space)
         if self.quantization != "none" and any(self.space.offers("strategy", other) for other in ("full", "gradual")):
             text = "4bit needs adapters in every trial: set space.strategy to lora, or leave quantization out"
             problems.append((("quantization",), text))
-        if self.dataset.unreadable != "refuse" and self.task_info.media is None:
-            problems.append((("dataset", "unreadable"), f"must be refuse: {self.task} has no images and no sounds"))
         return problems
 
-    def _answering_problems(self) -> Problems:
-        """Return the options of answers that do not suit the task, or the lengths of the space."""
-        if self.answering is None:
-            return []
-        if not self.task_info.answers_questions:
-            return [(("answering",), f"has no meaning: {self.task} picks no answers from contexts; leave it out")]
-        least = self.space.least("max_length") if "max_length" in self.space else AUTO
-        stride = self.answering.doc_stride
-        if stride is None or not isinstance(least, int) or 2 * stride < least:
-            return []
-        text = f"must be below half of max_length, which is {least} in some trials: windows would not move on"
-        return [(("answering", "doc_stride"), text)]
-
     def _search_problems(self) -> Problems:
-        """Return the values that do not suit the search: a pruner without evaluations, a grid without choices."""
-        problems: Problems = [(("space", name), text) for name, text in self.space.idle_problems()]
+        """Return the values that do not suit the search: it never ends, has no choices, or prunes what is over."""
         known = [name for name in self.space if name not in self.task_info.refuses]
+        problems: Problems = [(("space", name), text) for name, text in self.space.idle_problems()]
         problems += [(("space", name), text) for name in known if (text := idle_strength(name, self.augmentation))]
         if self.pruner.name != "none" and self.max_steps == 1:
             text = "must be none: every trial has one evaluation; raise space.epochs or evaluations_per_epoch to prune"
             problems.append((("pruner", "name"), text))
-        if self.sampler.name == "grid":
-            for name, d in self.space.free().items():
-                if isinstance(d, Range) and not d.finite and name != "freeze_depth":  # blocks can be counted
-                    problems.append((("space", name), "a grid needs finite choices: list them, or give a step"))
+        problems += grid_problems(self.sampler, self.space)
+        if not (self.budget.trials or self.budget.wall_clock_seconds or self.budget.gpu_seconds):
+            problems.append((("budget",), "must set trials, wall_clock_seconds or gpu_seconds, so that it ends"))
         return problems
-
-    def _budget_problems(self) -> Problems:
-        """Return why the search would never end, if so."""
-        if self.budget.trials or self.budget.wall_clock_seconds or self.budget.gpu_seconds:
-            return []
-        return [(("budget",), "must set trials, wall_clock_seconds or gpu_seconds, so that it ends")]
 
     @model_serializer(mode="wrap")
     def _as_it_was_stored(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
