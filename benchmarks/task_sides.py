@@ -149,7 +149,7 @@ def spec(case: Case, model: Path, splits: dict[str, str], depths: tuple[int, ...
         "sampler": {"name": "random"},
         "pruner": {"name": "none"},
         "precision": "float32",
-        "budget": {"trials": trials + 1},  # one more than are run, so that the study never ends by itself
+        "budget": {"trials": trials + 100},  # more than are run, so that the study never ends by itself
         **further,
     }
 

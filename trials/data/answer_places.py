@@ -96,7 +96,8 @@ def _counted_in_words(context: str, text: str, start: int) -> Place | None:
     if len(parts) <= start:
         return None
     place = len(context.rstrip()) - len(parts[start].rstrip())
-    return Place(place, place + len(text), WORDS) if parts[start].startswith(text) else None
+    ends_a_word = re.match(r"\w", parts[start][len(text) :]) is None
+    return Place(place, place + len(text), WORDS) if parts[start].startswith(text) and ends_a_word else None
 
 
 def _composed(context: str, text: str, start: int | None) -> Place | None:

@@ -14,6 +14,7 @@ from luthier.trials.data.text_files import TextFile, read_text
 COLUMN = "text"
 """The column that the lines are."""
 _PARTS = re.compile(r"[,;|\t]")
+_NAME = re.compile(r"[\w -]{1,40}")  # of a column
 
 
 def read_lines(file: Path, name: str, path: tuple[str, ...]) -> Table | None:
@@ -32,7 +33,7 @@ def read_lines(file: Path, name: str, path: tuple[str, ...]) -> Table | None:
     if not lines:
         raise text.refuse(" holds no text; write a text on each line.")
     first = lines[0][1]
-    if "\t" in first or COLUMN in (part.strip(" \"'") for part in _PARTS.split(first)):
+    if "\t" in first or _names_columns(first, lines[1][1] if len(lines) > 1 else ""):
         return None
     _refuse_json(text, first)
     told = f"{name}: each of its {len(lines):,} lines is read as a text of its own, without blanks around it."
@@ -46,6 +47,13 @@ def read_lines(file: Path, name: str, path: tuple[str, ...]) -> Table | None:
         lines=[number for number, _ in lines],
         findings=(note("lines-as-texts", told, len(lines), cure=cure),),
     )
+
+
+def _names_columns(first: str, second: str) -> bool:
+    """Return whether a first line is a table's header, by its names and the next line; prose says "text" too."""
+    names = [part.strip(" \"'") for part in _PARTS.split(first)]
+    fits = len(_PARTS.split(second)) >= len(names)
+    return COLUMN in names and fits and all(_NAME.fullmatch(name) for name in names)
 
 
 def _refuse_json(file: TextFile, first: str) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from luthier.studies.dataset import Dataset
 from luthier.trials.data.masks import IGNORED, Mask, decoded, try_mask
 from luthier.trials.data.media import Unreadable, upright
+from luthier.trials.data.row_digests import Rewritten
 
 _MODES = ("1", "L", "P", "RGB", "RGBA", "LA", "PA")  # of Pillow, with 8 bits a channel at most
 
@@ -38,14 +39,14 @@ class MaskReading:
         return cls(tuple((int(colour[1:], 16), number) for colour, number in known), dataset.do_reduce_labels)
 
     def as_ids(self, item: Path | bytes) -> bytes:
-        """Return a mask's file as the bytes of a png of class ids. Raises Unreadable."""
+        """Return a mask's file as a png of class ids, whose digest is that of the ids. Raises Unreadable."""
         ids = decoded(item, self._by_colour) if self.colours else decoded(item)
         if self.reduced:
             ids = numpy.where((ids == 0) | (ids == IGNORED), IGNORED, ids - 1).astype(numpy.uint8)
         written = io.BytesIO()
         Image.fromarray(ids).save(written, "PNG")
         try_mask(written.getvalue())
-        return written.getvalue()
+        return Rewritten.of(written.getvalue(), b"%d %d " % ids.shape + ids.tobytes())
 
     def _by_colour(self, image: Image.Image) -> Mask:
         """Return the class id of each pixel's colour. Raises Unreadable."""

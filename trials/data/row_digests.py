@@ -8,17 +8,38 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from luthier.studies.files import sha256_file
 
 DIGEST_BYTES = 8
+
+
+class Rewritten(bytes):
+    """A file's bytes that were written anew: encoders differ, so its digest is that of what it holds.
+
+    Attributes:
+        digest: SHA-256 in hexadecimal.
+    """
+
+    digest: str
+
+    @classmethod
+    def of(cls, content: bytes, held: bytes) -> Self:
+        """Return a file's content whose digest is that of other bytes, which say what it holds."""
+        written = cls(content)
+        written.digest = hashlib.sha256(held).hexdigest()
+        return written
+
+
 Digest = Callable[[Path | bytes], str]
 """A function that returns the digest of a file's content; a cached one reads each file once."""
 
 
 def content_digest(value: Path | bytes) -> str:
     """Return the SHA-256 of a file's content, in hexadecimal."""
+    if isinstance(value, Rewritten):
+        return value.digest
     if isinstance(value, bytes):
         return hashlib.sha256(value).hexdigest()
     return sha256_file(value)

@@ -56,8 +56,8 @@ class Predictions:
         """Return one metric over other statistics."""
         return self.task.score(metric, statistics, self.targets)
 
-    def on_one_scale(self, metric: str) -> Statistics:
-        """Return the statistics without the model's own scale, where a metric does not depend on it."""
+    def on_one_scale(self, metric: str) -> Statistics | None:
+        """Return the statistics without the model's own scale; None where a metric depends on it."""
         return self.task.on_one_scale(metric, self.statistics)
 
 

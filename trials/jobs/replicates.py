@@ -64,10 +64,13 @@ class Replicates:
     def _both(self) -> Statistics:
         """The champion's examples, and behind them the challenger's, on one scale where the metric knows none."""
         spec = self.assignment.spec
-        if spec.semantics < EXCHANGED_ON_ONE_SCALE:
-            return self.champion.statistics.joined(self.challenger.statistics)
-        champion, challenger = (side.on_one_scale(spec.objective.metric) for side in (self.champion, self.challenger))
-        return champion.joined(challenger)
+        if spec.semantics >= EXCHANGED_ON_ONE_SCALE:
+            champion, challenger = (
+                side.on_one_scale(spec.objective.metric) for side in (self.champion, self.challenger)
+            )
+            if champion is not None and challenger is not None:
+                return champion.joined(challenger)
+        return self.champion.statistics.joined(self.challenger.statistics)
 
     @cached_property
     def _clusters(self) -> list[torch.Tensor]:

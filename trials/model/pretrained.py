@@ -93,20 +93,8 @@ def check_tokenizer(folder: Path, name: str) -> None:
     if settings.is_file() and read_json(settings, name).get("tokenizer_class") in WITHOUT_VOCABULARY:
         return
     if not any(next(folder.glob(pattern), None) for pattern in TOKENIZERS):
-        if kind := _hears_or_sees(folder, name):
-            text = f"{name} is a model of {kind}: it holds no tokenizer. Choose a model of texts, or a task on {kind}."
-            raise BadData(text, "model")
         text = f"{name} holds no tokenizer ({', '.join(TOKENIZERS)}); save the tokenizer into the same folder."
         raise BadData(text, "model")
-
-
-def _hears_or_sees(folder: Path, name: str) -> str | None:
-    """Return "images" or "sounds" for a model of those alone, by the files of a folder without a tokenizer."""
-    files = [folder / file for file in PREPROCESSORS if (folder / file).is_file()]
-    if files:
-        return "sounds" if "sampling_rate" in read_json(files[0], name) else "images"
-    config = read_json(folder / "config.json", name)
-    return "images" if {"image_size", "num_channels"} & set(config) else None
 
 
 def is_timm(folder: Path, name: str) -> bool:

@@ -102,7 +102,9 @@ class AudioInputs(RowTask[Learned]):
             targets=self.encode_targets(split.targets),
             lengths=[max(lengths)] * len(sounds) if one_length and not exactly else lengths,
             longest=max(lengths),
-            inner_lengths=inner_lengths(pretrained.model) if sounds[0].ndim == 1 else {},
+            inner_lengths={}
+            if exactly or sounds[0].ndim > 1
+            else inner_lengths(pretrained.model),  # it holds the model
             own_lengths=None if needed or exactly else lengths,
         )
 

@@ -106,11 +106,11 @@ class Multilabel(RowTask[LabelSetTargets]):
         """Compute one metric: the average precision of many labels takes longer than all the others."""
         return _MEASURES[metric](statistics, targets)
 
-    def on_one_scale(self, metric: str, statistics: Statistics) -> Statistics:
+    def on_one_scale(self, metric: str, statistics: Statistics) -> Statistics | None:
         """Return the rows' ranks by each label's logit, for the mean average precision."""
         margins = statistics.units[MARGINS]
         if metric != "map" or not bool(torch.isfinite(margins).all()):
-            return statistics
+            return None
         return replace(statistics, units={**statistics.units, MARGINS: torch.stack([*map(ranks, margins.T)], 1)})
 
     def settles(self, params: Params) -> bool:

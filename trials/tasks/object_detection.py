@@ -175,9 +175,9 @@ class ObjectDetection(ImageInputs[BoxTargets]):
         """Compute one metric."""
         return box_scores(statistics.units, metric)[metric]
 
-    def on_one_scale(self, metric: str, statistics: Statistics) -> Statistics:
+    def on_one_scale(self, metric: str, statistics: Statistics) -> Statistics | None:
         """Return the answers' places in place of their scores, for all metrics but the loss."""
-        return statistics if metric == "loss" else ordered(statistics)
+        return None if metric == "loss" else ordered(statistics)
 
     def constant(self, training: Sequence[BoxRow], targets: BoxTargets) -> Constant:
         """Return the most frequent class; its value is its id and its mean box as `PLACES`, (4,)."""

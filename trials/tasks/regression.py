@@ -106,12 +106,12 @@ class Regression(RowTask[Numbers]):
             return mean_error(statistics.units[SAID], (true - targets.mean) / targets.deviation, 2)
         return _MEASURES[metric](_in_units(statistics, targets), true)
 
-    def on_one_scale(self, metric: str, statistics: Statistics) -> Statistics:
+    def on_one_scale(self, metric: str, statistics: Statistics) -> Statistics | None:
         """Return what the model said standardised for Pearson's correlation, and as ranks for Spearman's."""
         said = statistics.units[SAID]
         scaled = {"pearson": standardised, "spearman": ranks}.get(metric)
         if scaled is None or not bool(torch.isfinite(said).all()):
-            return statistics
+            return None
         return replace(statistics, units={**statistics.units, SAID: scaled(said)})
 
     def constant(self, training: Sequence[Any], targets: Numbers) -> Constant:

@@ -117,13 +117,13 @@ class Scoring(ABC, Generic[Learned]):
         """Compute one metric, thousands of which a comparison needs; a task whose others are costly overrides it."""
         return self.scores(statistics, targets)[metric]
 
-    def on_one_scale(self, metric: str, statistics: Statistics) -> Statistics:
-        """Return a model's statistics without its own scale, where a metric does not depend on it; else as they are.
+    def on_one_scale(self, metric: str, statistics: Statistics) -> Statistics | None:
+        """Return a model's statistics without its own scale; None where a metric knows it, or a score is not finite.
 
         A comparison exchanges the answers of two models at random. A mixture of answers on two scales would be worse
         than either model, by which nothing could be told.
         """
-        return statistics
+        return None
 
     def settles(self, params: Params) -> bool:
         """Return whether a configuration leaves something to `settled`."""

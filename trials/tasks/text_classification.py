@@ -41,9 +41,9 @@ class TextClassification(TextInputs[ClassTargets], Classification):
             return auc(units[RANKS], units[LABEL], ranked=True)
         return auc(units[RANKING], units[LABEL])
 
-    def on_one_scale(self, metric: str, statistics: Statistics) -> Statistics:
+    def on_one_scale(self, metric: str, statistics: Statistics) -> Statistics | None:
         """Return the examples' ranks in place of the scores that the area under the curve ranks."""
         scores = statistics.units[RANKING]
         if metric != "auc" or not bool(torch.isfinite(scores).all()):
-            return statistics
+            return None
         return replace(statistics, units={LABEL: statistics.units[LABEL], RANKS: class_ranks(scores)})

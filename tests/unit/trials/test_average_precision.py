@@ -145,7 +145,9 @@ def test_places_give_the_scores_of_a_model_and_know_no_scale() -> None:
     units = plain.units
     surer = dataclasses.replace(plain, units={**units, "scores": units["scores"].double() ** 3 / 7})
     one, other = (ObjectDetection().on_one_scale("map", statistics) for statistics in (plain, surer))
+    assert one is not None
+    assert other is not None
     assert box_scores(one.units) == box_scores(units)
     torch.testing.assert_close(one.units["scores"], other.units["scores"], equal_nan=True, rtol=0, atol=0)
     assert box_scores(surer.joined(plain).units) != box_scores(other.joined(one).units)
-    assert ObjectDetection().on_one_scale("loss", plain) is plain
+    assert ObjectDetection().on_one_scale("loss", plain) is None

@@ -68,3 +68,17 @@ def test_a_comparison_does_not_depend_on_a_models_scale(
     as_they_are = drawn(assign, tmp_path, name, scale, EXCHANGED_ON_ONE_SCALE - 1)
     assert as_they_are[1] == pytest.approx(plain[1], abs=1e-9), "the interval is of each model by itself"
     assert as_they_are[0] != pytest.approx(plain[0], abs=1e-3)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_score_that_is_not_finite_leaves_both_models_as_they_are(
+    assign: Assign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(replicates, "REPLICATES", 3)
+    broken = model(name, 2, 1, 0)
+    for values in broken.statistics.units.values():
+        if values.dtype.is_floating_point:
+            values[0] = torch.nan
+    spec = {"task": CASES[name][0], "objective": {"metric": name.split(maxsplit=1)[0]}}
+    exchanged, _ = Replicates(assign(spec=spec, seed=3), Memory(tmp_path), model(name, 1, 1, 0), broken, None).draw()
+    assert exchanged == []

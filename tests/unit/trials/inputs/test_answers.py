@@ -130,6 +130,7 @@ MENDED: dict[str, tuple[str, str, int | None, str, int]] = {
     "other capitals": ("He lives in Rome.", "rome", 12, "other blanks or capitals", 12),
     "a word that others hold": ("Romeo is in Rome, Romeo.", "Rome", None, "", 12),
     "words": ("Rome is where he said he was, in Rome.", "Rome", 8, "counts words", 33),
+    "not words: a part of one": ("years in 500 and 5", "5", 2, "once", 17),
     "letters with accents of their own": ("a cafe\u0301 in Rome", "caf\u00e9", None, "form of Unicode", 2),
     "letters with accents in them": ("a caf\u00e9 in Rome", "cafe\u0301", 2, "form of Unicode", 2),
     "places in composed letters": (

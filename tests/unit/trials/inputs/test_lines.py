@@ -35,6 +35,8 @@ def test_lines_of_plain_text_are_texts(tmp_path: Path) -> None:
     file.write_text("\n".join(["text", *lines]))
     with pytest.raises(BadData, match="no table with the column text"):
         read()
+    file.write_text("\n".join(["Send it by mail, text, or phone.", *lines]))
+    assert sum(data.rows.values()) + 1 == sum(read().rows.values())
     file.write_text(" \n\n")
     with pytest.raises(BadData):
         read()

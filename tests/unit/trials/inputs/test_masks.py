@@ -306,7 +306,7 @@ def _of(data: Data) -> list[list[list[int]]]:
     return [read_mask(row.item, "a mask").tolist() for split in data.splits.values() for row in split.targets]
 
 
-def test_colours_are_the_classes_that_a_spec_gives_them(tmp_path: Path) -> None:
+def test_colours_are_the_classes_that_a_spec_gives_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = numpy.array([(128, 64, 128), (70, 130, 180), (0, 0, 0)], numpy.uint8)
     pixels = Image.fromarray(table[numpy.minimum(IDS, 2)])
     colours = {"#804080": 0, "70, 130,180": 1, "#000000": 255}
@@ -316,6 +316,16 @@ def test_colours_are_the_classes_that_a_spec_gives_them(tmp_path: Path) -> None:
     palette.putpalette(table.ravel().tolist())
     folder = _written(tmp_path / "a", [pixels, palette, pixels.convert("RGBA")] * 4)
     assert _of(load(folder, colours=colours)) == [wanted] * 12
+    before = load(folder, colours=colours).fingerprint
+    save = Image.Image.save
+    monkeypatch.setattr(Image.Image, "save", lambda *given: save(*given, compress_level=0))
+    assert load(folder, colours=colours).fingerprint == before, "another encoder writes other bytes"
+    monkeypatch.undo()
+    changed = _written(tmp_path / "c", [palette.rotate(180), *[palette] * 11])
+    assert (
+        load(changed, colours=colours).fingerprint
+        != load(_written(tmp_path / "d", [palette] * 12), colours=colours).fingerprint
+    )
     said = r"holds the colour #000000 in 2 pixels, which has no class id.*Add the colour to dataset.colours"
     with pytest.raises(BadData, match=said):
         load(folder, colours={"#804080": 0, "70,130,180": 1})

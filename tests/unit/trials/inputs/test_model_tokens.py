@@ -1,7 +1,6 @@
 """Tokenizers as people have them: what a model has no embedding for is refused before its first step."""
 
 import json
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -297,24 +296,6 @@ def test_a_tokenizer_of_letters_needs_no_vocabulary(assign: Assign, session: Mem
     spec = {"model": str(tmp_path / "canine")}
     found = inspect(assign(AssignmentKind.INSPECT, spec=spec), session, ModelCache())
     assert found.estimates is not None
-
-
-@pytest.mark.parametrize(
-    ("files", "said"),
-    [
-        ({"preprocessor_config.json": {"image_processor_type": "ViTImageProcessor"}}, "is a model of images: it holds"),
-        ({"preprocessor_config.json": {"sampling_rate": 16_000}}, "Choose a model of texts, or a task on sounds."),
-        ({"config.json": {"model_type": "vit", "image_size": 32}}, "is a model of images: it holds no tokenizer."),
-        ({}, "holds no tokenizer (tokenizer.json, vocab.txt, vocab.json, *.model); save the tokenizer into"),
-    ],
-)
-def test_a_model_of_images_or_sounds_is_called_so(tmp_path: Path, files: dict[str, Any], said: str) -> None:
-    for name, content in ({"config.json": {"model_type": "bert"}} | files).items():
-        (tmp_path / name).write_text(json.dumps(content))
-    for task in ("text-classification", "question-answering", "text-generation"):
-        with pytest.raises(BadData, match=re.escape(said)) as error:
-            task_code(task).check(tmp_path, "models/m")
-        assert error.value.path == ["model"]
 
 
 def test_special_tokens_in_texts_are_told(assign: Assign, tmp_path: Path) -> None:
