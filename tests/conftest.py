@@ -45,12 +45,13 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test of a `database_url` on SQLite, and on Postgres in the tier that its marker says.
 
-    `make test` where locks differ (`locks`), `make test-all` where SQL does (`both_databases`), else `make test-wide`.
+    `make test-all` where SQL differs (`both_databases`, also on one long test of a file of `locks`), `make test` where
+    locks do (`locks`), else `make test-wide`.
     """
     own = hasattr(metafunc.cls, "database_url")  # a contract's class for one database
     if "database_url" in metafunc.fixturenames and not own:
         marked = {mark.name for mark in metafunc.definition.iter_markers()}
-        tier = [] if "locks" in marked else [pytest.mark.full] if "both_databases" in marked else [pytest.mark.wide]
+        tier = [pytest.mark.full] if "both_databases" in marked else [] if "locks" in marked else [pytest.mark.wide]
         metafunc.parametrize("database_url", ["sqlite", pytest.param("postgres", marks=tier)], indirect=True)
 
 

@@ -11,12 +11,23 @@ from tests.support.short_slice import SHORT_SLICE
 
 SERVICE = "tests/integration/service"
 
+LIST = """
+import sys, pytest
+class Tiers:
+    def pytest_collection_finish(self, session):
+        for item in session.items:
+            print("tier", *({"full", "wide"} & {mark.name for mark in item.iter_markers()}), item.nodeid, sep="\\t")
+sys.exit(pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", *sys.argv[1:]], plugins=[Tiers()]))
+"""
 
-def collected(*options: str) -> set[str]:
-    """The names of the tests that pytest would run with these options."""
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *options]
+
+def tiers(*files: str) -> tuple[set[str], set[str], set[str]]:
+    """The names of the tests of these files that `make test`, `make test-all` and all tiers together run."""
+    command = [sys.executable, "-c", LIST, "-m", "full or not full", *files]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
-    return {line for line in done.stdout.splitlines() if "::" in line}
+    tests = [line.split("\t")[1:] for line in done.stdout.splitlines() if line.startswith("tier\t")]
+    usual = [(name, marks) for *marks, name in tests if "wide" not in marks]
+    return {name for name, marks in usual if not marks}, {name for name, _ in usual}, {test[-1] for test in tests}
 
 
 def databases(names: set[str], test: str) -> Sequence[str]:
@@ -27,17 +38,19 @@ def databases(names: set[str], test: str) -> Sequence[str]:
 
 def test_postgres_is_left_to_later_tiers_where_locks_or_neither_locks_nor_sql_differ() -> None:
     """Where locks differ all run it, where SQL does `make test-all` and `make test-wide`, else `make test-wide`."""
-    locks, contract, page = "test_replays.py", "test_confirm.py", "test_plots.py"
-    files = [f"{SERVICE}/{file}" for file in (locks, contract, page)]
+    locks, contract, page, kills = "test_replays.py", "test_confirm.py", "test_plots.py", "test_exactness.py"
+    files = [f"{SERVICE}/{file}" for file in (locks, contract, page, kills)]
     replay = f"{locks}::test_a_replay_that_comes_out_otherwise_takes_no_better_ones_place"
     confirmed = f"{contract}::test_a_lucky_run_does_not_win"
     drawn = f"{page}::test_every_plot_is_drawn_as_page_and_as_json"
+    killed = f"{kills}::test_a_service_that_is_killed_again_and_again"
     both = ["postgres", "sqlite"]
-    short, everything = collected(*files), collected("-m", "full or not full", *files)
-    usual = collected("-m", "not wide", *files)
+    short, usual, everything = tiers(*files)
     assert databases(short, replay) == both
     assert databases(short, confirmed) == databases(usual, drawn) == ["sqlite"]
     assert databases(usual, confirmed) == databases(everything, drawn) == both
+    assert databases(short, killed) == ["sqlite-11"], "the one of its file's tests that takes ten seconds"
+    assert databases(usual, killed) == ["postgres-11", "sqlite-11"]
     assert short < usual < everything
 
 

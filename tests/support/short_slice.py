@@ -2,7 +2,6 @@
 
 SHORT_SLICE = {
     "test_run.py": {
-        "test_bad_data_fails_before_any_trial_and_once_mended_the_same_command_goes_on",  # to a model
         "test_a_study_that_ended_badly_with_trials_says_how_to_start_over",
         "test_a_plan_shows_blocks_with_their_parameters_and_which_batches_fit",
     },
@@ -12,7 +11,6 @@ SHORT_SLICE = {
         "test_a_bad_spec_is_refused_with_every_path_before_anything_starts",
         "test_wrong_usage_exits_2",
     },
-    "test_faults.py": {"test_a_killed_child_costs_nothing_that_was_evaluated"},
     "test_working_directory.py": {"test_a_script_beside_folders_of_ones_own_imports_the_client"},
     "test_browser.py": {"test_the_dashboard_draws_a_study"},
 }

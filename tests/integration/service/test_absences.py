@@ -11,6 +11,7 @@ from luthier.studies.protocol import Assignment, AssignmentKind
 from tests.support.absences import GONE, say_away, work_until
 from tests.support.harness import Running, ScriptedWorker, running
 from tests.support.several_services import create, processes
+from tests.support.tiers import a_few
 
 SERIAL: dict[str, Any] = {"parallel": 1, "budget": {"trials": 4, "failures": 1}}
 
@@ -106,6 +107,7 @@ def test_a_worker_that_lacks_the_data_leaves_the_search_to_another(house: Runnin
     check_whole(house, **changes)
 
 
+@pytest.mark.full
 def test_one_rest_keeps_no_work_of_other_studies_from_a_worker(house: Running, worker: ScriptedWorker) -> None:
     """Many trials of the study are queued before it."""
     house.started(worker, "s1", parallel=30, budget={"trials": 30})
@@ -135,6 +137,7 @@ def test_who_holds_work_of_the_study_is_waited_for(house: Running, worker: Scrip
     assert house.study()["state"] == "paused"
 
 
+@pytest.mark.full
 def test_who_is_busy_elsewhere_is_waited_for_a_while(house: Running, worker: ScriptedWorker) -> None:
     other = house.worker("other")
     house.started(worker, "s0", budget={"trials": 1})
@@ -187,7 +190,7 @@ CONFIRMED = {"confirm": {"candidates": 2, "seeds": 2}, "budget": {"trials": 3}, 
 
 
 @pytest.mark.both_databases
-@pytest.mark.parametrize("kind", [AssignmentKind.CONFIRM, AssignmentKind.EVALUATE])
+@pytest.mark.parametrize("kind", a_few(1, [AssignmentKind.CONFIRM, AssignmentKind.EVALUATE]))
 def test_so_does_what_comes_after_the_search(house: Running, worker: ScriptedWorker, kind: AssignmentKind) -> None:
     house.create(**CONFIRMED)
     lack(house, worker, work_until(worker, kind))
@@ -257,6 +260,7 @@ def test_a_study_whose_time_is_up_waits_for_its_winners_data(house: Running, wor
     assert "wall-clock" in study["message"]
 
 
+@pytest.mark.full
 def test_it_is_no_loss_and_no_failure_however_often(house: Running, worker: ScriptedWorker) -> None:
     house.started(worker, **SERIAL)
     for _ in range(4 * house.settings.max_losses):
@@ -293,6 +297,7 @@ def test_a_repeated_message_counts_once(house: Running, worker: ScriptedWorker) 
     assert house.study()["state"] == "running"
 
 
+@pytest.mark.full
 def test_a_worker_that_waits_gets_the_work_after_its_rest(
     house: Running, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

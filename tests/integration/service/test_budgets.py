@@ -6,6 +6,7 @@ import pytest
 
 from luthier.studies.protocol import AssignmentKind, Decision
 from tests.support.harness import Running, ScriptedWorker, held, problem
+from tests.support.tiers import a_few
 
 pytestmark = pytest.mark.both_databases
 
@@ -188,7 +189,7 @@ def test_a_study_that_is_stopped_says_so_too(house_sqlite: Running) -> None:
     assert house.study("unbegun")["message"] == "Stopped on request. No trial was started."
 
 
-@pytest.mark.parametrize("sampler", ["grid", "random", "tpe"])
+@pytest.mark.parametrize("sampler", a_few(1, ["grid", "random", "tpe"]))
 def test_an_exhausted_space_completes_early(house: Running, sampler: str) -> None:
     space = {"learning_rate": [1e-4, 1e-3], "batch_size": [8, 16], "epochs": 2}
     study = house.finished(space=space, sampler={"name": sampler}, budget={"trials": 30})

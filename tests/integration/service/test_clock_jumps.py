@@ -11,6 +11,7 @@ from luthier.service.storage.tables import AssignmentRow, StudyRow, WorkerRow
 from luthier.service.storage.turns import TURN_SECONDS, Turns
 from luthier.studies.protocol import Claim, Decision
 from tests.support.harness import Running, ScriptedWorker, running
+from tests.support.tiers import a_few
 
 pytestmark = pytest.mark.both_databases
 
@@ -53,7 +54,7 @@ def losses(house: Running) -> int:
         return sum(session.scalars(select(AssignmentRow.losses)))
 
 
-@pytest.mark.parametrize("jump", [3 * HOUR, 2 * LEASE])
+@pytest.mark.parametrize("jump", a_few(1, [2 * LEASE, 3 * HOUR]))
 def test_a_jump_forward_costs_a_living_worker_nothing(
     house: Running, worker: ScriptedWorker, rounds: Rounds, jump: float
 ) -> None:

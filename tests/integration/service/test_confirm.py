@@ -52,6 +52,7 @@ def test_a_lucky_run_does_not_win(house: Running, worker: ScriptedWorker) -> Non
     assert len(kept) == 1
 
 
+@pytest.mark.full
 def test_one_that_diverges_again_is_not_trusted(house: Running, worker: ScriptedWorker) -> None:
     house.create(**CONFIRM)
     study = play(house, worker, [0.5, 0.9, 0.6, 0.8], {1: [0.95, -1], 3: [0.7, 0.71]})

@@ -56,6 +56,7 @@ def test_a_head_that_comes_a_byte_at_a_time_is_cut_off(hasty: Running) -> None:
     assert hasty.get("/healthz")
 
 
+@pytest.mark.full
 def test_a_second_request_has_a_deadline_too_and_a_pause_before_it_has_not(hasty: Running) -> None:
     with dialled(hasty) as line:
         for _ in range(2):
@@ -80,6 +81,7 @@ def test_a_body_that_stops_or_comes_a_byte_at_a_time_is_cut_off(
     assert hasty.get("/v1/studies")["items"] == []
 
 
+@pytest.mark.full
 def test_a_body_that_takes_longer_but_goes_on_arrives(hasty: Running) -> None:
     text = json.dumps(spec("slow")).encode().ljust(6000)
     with dialled(hasty) as line:

@@ -9,6 +9,7 @@ import pytest
 from luthier.studies.protocol import Assignment, AssignmentKind, Decision
 from tests.support.harness import Running, ScriptedWorker, problem
 from tests.support.nightly import Nightly
+from tests.support.tiers import a_few
 
 MESSAGE = "The file best is missing or damaged: it does not match its checksum."
 
@@ -46,7 +47,7 @@ def exact(house: Running, trials: int) -> dict[str, Any]:
     return study
 
 
-@pytest.mark.parametrize("harm", [flip, lose])
+@pytest.mark.parametrize("harm", a_few(1, [flip, lose]))
 def test_a_damaged_winner_is_trained_again_from_its_seed(
     house: Running, worker: ScriptedWorker, harm: Callable[[Assignment], None]
 ) -> None:
@@ -202,6 +203,7 @@ def test_a_late_repeat_names_no_file_that_is_gone(house: Running, worker: Script
     assert (b.checkpoint.resume.name, b.checkpoint.best.name) == ("resume-2", "best-2")
 
 
+@pytest.mark.full
 def test_a_damaged_champion_stays_and_the_run_says_so(nightly: Callable[..., Nightly]) -> None:
     it = nightly()
     it.run("a")

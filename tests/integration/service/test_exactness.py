@@ -15,6 +15,7 @@ from tests.support.several_services import Together, check_exact, create, most_a
 pytestmark = pytest.mark.locks
 
 
+@pytest.mark.full
 def test_two_services_and_eight_workers(empty_url: str, tmp_path: Path) -> None:
     """They start on an empty database at the same moment."""
     with processes(tmp_path / "home", empty_url, 2) as services:
@@ -25,6 +26,7 @@ def test_two_services_and_eight_workers(empty_url: str, tmp_path: Path) -> None:
         assert most_at_once(urls[0]) <= 3
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("seed", [11])
 def test_a_service_that_is_killed_again_and_again(database_url: str, tmp_path: Path, seed: int) -> None:
     moments = random.Random(seed)

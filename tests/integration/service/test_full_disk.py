@@ -23,7 +23,7 @@ from tests.support.small_disk import SmallDisk, small_disk
 from tests.support.waiting import until
 
 LEASE = 1.0  # seconds
-LEASES = 3.5  # for so many the disk is full
+LEASES = 2.5  # for so many the disk is full
 
 
 @pytest.fixture
@@ -37,6 +37,7 @@ def losses(house: Running) -> int:
         return sum(session.scalars(select(AssignmentRow.losses)))
 
 
+@pytest.mark.full
 def test_a_full_store_is_waited_for(disk: SmallDisk, database_url: str) -> None:
     with running(disk.folder / "home", database_url, lease_seconds=LEASE) as house:
         living, silent, idle = house.worker("living"), house.worker("silent"), house.worker("idle")

@@ -67,6 +67,7 @@ def test_nothing_is_said_while_trials_run(house: Running, worker: ScriptedWorker
     assert (study["state"], study["majority"]["value"], study["warnings"]) == ("running", 0.99, [])
 
 
+@pytest.mark.full
 def test_inspections_of_before_have_none(house: Running, worker: ScriptedWorker) -> None:
     study = ended(house, worker, None)
     assert (study["majority"], study["warnings"]) == (None, [])
@@ -76,6 +77,7 @@ def test_inspections_of_before_have_none(house: Running, worker: ScriptedWorker)
     assert house.study()["majority"] is None
 
 
+@pytest.mark.full
 def test_a_run_of_a_schedule_says_so(nightly: Callable[..., Nightly], worker: ScriptedWorker) -> None:
     it = nightly()
     it.worker.inspection = INSPECTION.model_copy(update={"majority": majority(0.99)})

@@ -246,6 +246,7 @@ def test_who_is_told_that_there_is_room_keeps_it(house: Running) -> None:
     assert [reservation is not None for reservation in answers] == [True, False]
 
 
+@pytest.mark.full
 def test_eight_workers_on_two_gpus_do_a_budget_exactly(house: Running, database_url: str) -> None:
     """Whoever gives way to another does not wait for ever."""
     create(house.url, budget={"trials": 16}, parallel=8, resources={"gpus": 0.5})

@@ -63,6 +63,7 @@ def test_what_cannot_be_read_hides_nothing_behind_it(house: Running, worker: Scr
     assert worker.take().study == "well"
 
 
+@pytest.mark.full
 def test_a_waiting_claim_gets_work_beside_a_study_that_cannot_be_read(house: Running, worker: ScriptedWorker) -> None:
     house.started(worker, "sick", budget={"trials": 60})
     with house.core.database.engine.begin() as connection:

@@ -68,6 +68,7 @@ def test_a_schedules_run_fails_once_its_data_stays_away(
     assert it.worker.claim() is None
 
 
+@pytest.mark.full
 def test_a_comparison_waits_for_its_data_too(nightly: Callable[..., Nightly], house: Running) -> None:
     it = nightly(**SCHEDULE)
     it.run("a")
@@ -91,6 +92,7 @@ def test_a_comparison_waits_for_its_data_too(nightly: Callable[..., Nightly], ho
     assert GONE in run["message"]
 
 
+@pytest.mark.full
 def test_a_comparison_that_no_run_waits_for_ends_too(nightly: Callable[..., Nightly], house: Running) -> None:
     it = nightly(**SCHEDULE)
     it.run("a")

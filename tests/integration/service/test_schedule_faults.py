@@ -25,7 +25,7 @@ pytestmark = pytest.mark.both_databases
     ("module", "name", "is_old"),
     [
         ("champions", "keep_file", True),
-        ("retention", "sweep", False),  # all is written, nothing is cleaned up
+        pytest.param("retention", "sweep", False, marks=pytest.mark.full),  # all is written, nothing is cleaned up
         pytest.param("champions", "promote", True, marks=pytest.mark.full),  # its file is in its place, not its row
     ],
 )
@@ -48,6 +48,7 @@ def test_a_service_killed_in_a_promotion_leaves_the_old_champion_or_the_new_one_
         assert {"model.safetensors", "luthier.json"} <= set(archive.getnames())
 
 
+@pytest.mark.full
 def test_a_rollback_while_old_models_go_keeps_the_one_it_goes_back_to(
     nightly: Callable[..., Nightly], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,6 +70,7 @@ def test_a_rollback_while_old_models_go_keeps_the_one_it_goes_back_to(
     assert it.champion() == first
 
 
+@pytest.mark.full
 def test_a_run_that_is_replaced_while_it_is_being_decided_makes_no_champion(
     nightly: Callable[..., Nightly], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,6 +109,7 @@ def test_an_error_in_one_run_stops_no_other(nightly: Callable[..., Nightly], mon
     assert "RuntimeError" in earlier["message"]
 
 
+@pytest.mark.full
 def test_a_start_that_is_cut_off_is_done_once(nightly: Callable[..., Nightly], monkeypatch: pytest.MonkeyPatch) -> None:
     it = nightly()
     it.run("a")
@@ -127,6 +130,7 @@ def test_a_start_that_is_cut_off_is_done_once(nightly: Callable[..., Nightly], m
     assert len(trials) == 3
 
 
+@pytest.mark.full
 def test_a_run_whose_winner_waits_for_its_comparison_can_be_ended(nightly: Callable[..., Nightly]) -> None:
     it = nightly()
     it.run("a")
@@ -177,6 +181,7 @@ def test_a_run_whose_study_is_cancelled_or_deleted_ends(nightly: Callable[..., N
     problem(it.house.client.get("/v1/schedules/nightly"), 404)
 
 
+@pytest.mark.full
 def test_a_champion_whose_study_is_deleted_is_still_whole(nightly: Callable[..., Nightly]) -> None:
     it = nightly()
     first = it.run("a")
@@ -186,6 +191,7 @@ def test_a_champion_whose_study_is_deleted_is_still_whole(nightly: Callable[...,
     assert it.run("b")["outcome"] == "kept"
 
 
+@pytest.mark.full
 def test_a_challenger_is_compared_with_the_model_in_use_when_it_is_judged(nightly: Callable[..., Nightly]) -> None:
     """A rollback while the comparison runs: the winner has to beat the model that is in use then."""
     it = nightly()

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from luthier.studies.protocol import AssignmentKind
 from tests.support.harness import paths
 from tests.support.nightly import BETTER, Nightly, template
 
 
+@pytest.mark.full
 def test_old_studies_go_and_the_champion_stays(nightly: Callable[..., Nightly]) -> None:
     it = nightly(keep_runs=1)
     it.run("a")
@@ -40,6 +43,7 @@ def test_a_patch_is_checked_as_a_whole_and_changes_nothing_when_it_is_wrong(nigh
     assert changed["promote"]["seeds"] == 3
 
 
+@pytest.mark.full
 def test_the_score_of_the_model_in_use_is_drawn_over_time(nightly: Callable[..., Nightly]) -> None:
     it = nightly()
     it.run("a")

@@ -141,6 +141,7 @@ def test_the_best_of_the_last_run_are_tried_first_on_the_new_data(nightly: Calla
             assert trials[one["trial"]]["value"] is not None
 
 
+@pytest.mark.full
 def test_the_best_of_several_models_are_tried_first_too(nightly: Callable[..., Nightly]) -> None:
     space = {"learning_rate": {"low": 1e-5, "high": 1e-3, "log": True}, "batch_size": [8, 16]}
     it = nightly(warm_start={"top": 2}, study=template(model=["models/a", "models/b"], space=space))

@@ -11,7 +11,7 @@ import pytest
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError
 from sqlalchemy.exc import OperationalError
 
-from luthier.service.api import creation
+from luthier.service.api import creation, waiting_line
 from luthier.service.cli.follow import Lines, follow
 from luthier.service.client import Client
 from luthier.service.dispatch import search_faults
@@ -21,6 +21,7 @@ from luthier.studies.protocol import AssignmentKind, Decision
 from luthier.studies.search.search import Search
 from tests.support.command_line import command_in
 from tests.support.harness import Running, ScriptedWorker, paths, problem, spec
+from tests.support.tiers import a_few
 from tests.support.waiting import until
 
 PAUSE = search_faults.FIRST_PAUSE
@@ -87,7 +88,7 @@ def test_others_go_on(
     assert house.study("sick")["state"] == "running"
 
 
-@pytest.mark.parametrize("method", ["ask", "count"])
+@pytest.mark.parametrize("method", a_few(1, ["ask", "count"]))
 def test_it_goes_on_by_itself(
     house: Running, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
@@ -102,6 +103,7 @@ def test_it_goes_on_by_itself(
 
     monkeypatch.setattr(Search, method, broken_twice)
     monkeypatch.setattr(search_faults, "FIRST_PAUSE", 0.3)
+    monkeypatch.setattr(waiting_line, "POLL_SECONDS", 0.05)
     assert worker.claim() is None
     assert worker.claim() is None
     assert len(asked) == 1, "it is left alone for a while"
@@ -130,6 +132,7 @@ def test_pauses_grow_and_end(house: Running, monkeypatch: pytest.MonkeyPatch) ->
     assert not faults.rests(1, search_faults.Doing.DRAW)
 
 
+@pytest.mark.full
 def test_what_always_fails_ends_the_study_and_its_winner_is_measured(
     house: Running, worker: ScriptedWorker, poison: Poison, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,7 +295,7 @@ def test_a_space_that_cannot_be_drawn_from_is_refused(house: Running) -> None:
     assert house.get("/v1/studies")["items"] == []
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe", "qmc"])
+@pytest.mark.parametrize("sampler", a_few(1, ["random", "tpe", "qmc"]))
 def test_a_stored_spec_that_cannot_be_drawn_from_ends_with_a_sentence(
     house: Running, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch, sampler: str
 ) -> None:

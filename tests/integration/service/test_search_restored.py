@@ -81,7 +81,7 @@ LOSSES = {
     ("loss", "pruner"),
     [
         ("the last", "none"),
-        ("one in the middle", "hyperband"),
+        pytest.param("one in the middle", "hyperband", marks=pytest.mark.full),
         pytest.param("some at the end", "none", marks=pytest.mark.full),
         pytest.param("some at the end", "hyperband", marks=pytest.mark.full),
         pytest.param("the first and a later one", "none", marks=pytest.mark.full),
@@ -109,6 +109,7 @@ def test_lost_while_the_service_was_down(start: Any, database_url: str, loss: st
         assert [trial.number for trial in house.optuna()] == list(range(8))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("number", [1, pytest.param(2, marks=pytest.mark.full)])
 def test_a_row_deleted_by_hand(start: Any, database_url: str, number: int) -> None:
     """On SQLite what hangs on it stays, and its id is used again, by a trial of another study first."""
@@ -136,6 +137,7 @@ def test_a_row_deleted_by_hand(start: Any, database_url: str, number: int) -> No
         assert facts(database_url)[:3] == before
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "loss",
     [

@@ -97,6 +97,7 @@ def test_a_model_is_no_file_outside(house: Running, secret: Path, plant: Plant) 
     problem(house.client.get("/v1/studies/s1/model"), 404)
 
 
+@pytest.mark.full
 def test_a_champion_is_no_file_outside(nightly: Callable[..., Nightly], secret: Path) -> None:
     it = nightly()
     it.run("a")

@@ -66,6 +66,7 @@ def statements(house: Running, seconds: float) -> list[str]:
     return seen
 
 
+@pytest.mark.full
 def test_the_database_hears_little_of_workers_that_wait(house: Running) -> None:
     waiting(house, 40)
     seen = statements(house, 2.5)
@@ -123,6 +124,7 @@ def test_the_last_in_line_gets_what_fits_on_no_other_gpu(house: Running, only_wo
     assert found(last, 1)[0].found.kind is AssignmentKind.TRAIN  # type: ignore[union-attr]
 
 
+@pytest.mark.full
 def test_who_hung_up_keeps_no_work_from_others(house: Running) -> None:
     """A worker on an idle GPU goes first, for as long as it waits."""
     house.started(house.worker("cpu"), resources={"gpus": 0.25}, parallel=8)
@@ -164,6 +166,7 @@ def test_claims_leave_the_threads_of_other_requests_alone(house: Running, monkey
             thread.join()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("workers", "studies", "trials"), [(12, 3, 8), pytest.param(50, 4, 50, marks=pytest.mark.wide)]
 )

@@ -22,6 +22,7 @@ from luthier.service.settings import Settings
 from luthier.service.storage.tables import DeliveryRow
 from tests.support.harness import Running, running
 from tests.support.nightly import Nightly
+from tests.support.tiers import a_few
 
 KEY = b"a secret of thirty-two characters"
 SECRET = f"whsec_{base64.b64encode(KEY).decode()}"
@@ -93,7 +94,7 @@ def test_a_run_is_told_of_once_and_signed(told: Running, receiver: Receiver) -> 
     assert receiver.taken[0][0]["webhook-id"] != receiver.taken[1][0]["webhook-id"]
 
 
-@pytest.mark.parametrize("status", [500, 302, 404])
+@pytest.mark.parametrize("status", [500, *a_few(0, [302]), *a_few(0, [404], pytest.mark.wide)])
 def test_what_is_not_taken_is_tried_again_with_growing_pauses_and_then_given_up(
     told: Running, receiver: Receiver, status: int
 ) -> None:
@@ -154,6 +155,7 @@ def test_neither_address_nor_secret_is_in_the_database_or_the_log(
     assert not any(secret in caplog.text for secret in secrets)
 
 
+@pytest.mark.full
 def test_one_that_answers_without_end_is_left(
     house: Running, monkeypatch: pytest.MonkeyPatch, database_url: str, tmp_path: Path
 ) -> None:

@@ -14,7 +14,6 @@ from luthier.studies.hyperparameters import Params
 from luthier.studies.protocol import TrialState
 from luthier.studies.search.storage import Storage, init_storage, open_storage
 from tests.support.searches import Open, distinct, run, start, train, trials
-from tests.support.tiers import a_few
 
 pytestmark = pytest.mark.both_databases
 
@@ -24,7 +23,8 @@ def continued(url: str, sampler: str, numbers: range, results: "multiprocessing.
     results.put(run(search, numbers))
 
 
-@pytest.mark.parametrize("sampler", a_few(1, ["tpe", "cmaes", "qmc", "random"]))
+@pytest.mark.full
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "qmc", "random"])
 def test_the_same_seed_draws_the_same_also_when_another_process_goes_on(
     tmp_path: Path, sqlite: Storage, sampler: str, open_again: Open
 ) -> None:
@@ -87,6 +87,7 @@ def take_turns(url: str, mine: int, turns: Any, results: "multiprocessing.Queue[
     results.put(None)
 
 
+@pytest.mark.full
 def test_two_processes_share_a_study(database_url: str, open_again: Open) -> None:
     spawn = multiprocessing.get_context("spawn")
     results: multiprocessing.Queue[Any] = spawn.Queue()
@@ -151,6 +152,7 @@ def test_a_study_may_be_opened_by_many_at_the_same_moment(database_url: str, ope
     assert [search.count() for search in searches] == [1, 1, 1, 1]
 
 
+@pytest.mark.full
 def test_nothing_heavy_is_imported_for_what_does_not_need_it(sqlite_url: str) -> None:
     """Search and plots with TPE, in a process where torch, scikit-learn and scipy cannot be imported."""
     code = f"""

@@ -29,6 +29,14 @@ class TestLocalFleet(FleetContract):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(2)))
         return lambda token: LocalFleet(service.url, token, data_roots="/data", cpu_workers=2, home=tmp_path / "home")
 
+    @pytest.mark.wide  # the test of this name below proves it, and what the logs say
+    def test_a_worker_that_dies_is_started_again(self, service: Service, make_fleet: MakeFleet) -> None:
+        super().test_a_worker_that_dies_is_started_again(service, make_fleet)
+
+    @pytest.mark.wide
+    def test_workers_that_never_stay_up_are_told_of(self, make_fleet: MakeFleet) -> None:
+        super().test_workers_that_never_stay_up_are_told_of(make_fleet)
+
 
 @pytest.mark.parametrize(
     ("workers", "limit", "threads"),
@@ -98,6 +106,7 @@ def test_the_workers_get_no_secret_but_their_token(
     assert secrets == ({} if token is None else {"LUTHIER_WORKER_TOKEN": token})
 
 
+@pytest.mark.full
 def test_workers_that_never_stay_up_are_told_of(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +125,7 @@ def test_workers_that_never_stay_up_are_told_of(
         local.stop(5)
 
 
+@pytest.mark.full
 def test_workers_end_with_a_service_that_is_killed(service: Service, tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from luthier.service.fleet.local import LocalFleet;"

@@ -25,6 +25,7 @@ def service(disk: SmallDisk) -> Iterator[Service]:
     script.close()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("limit", [None, pytest.param(1.0, marks=pytest.mark.full)])
 def test_a_full_disk_costs_a_trial_nothing(
     service: Service, start: Starts, disk: SmallDisk, limit: float | None

@@ -43,6 +43,7 @@ def written(folder: Path, name: str) -> str:
     return str(folder / "spec.json")
 
 
+@pytest.mark.full
 def test_a_second_service_is_refused_until_the_first_has_ended(served: Served) -> None:
     home = Path(served.environment["LUTHIER_HOME"])
     (home / "logs").mkdir(exist_ok=True)
@@ -60,6 +61,7 @@ def test_a_second_service_is_refused_until_the_first_has_ended(served: Served) -
     served.start()
 
 
+@pytest.mark.full
 def test_run_hands_the_study_to_the_service_of_the_home(served: Served, tmp_path: Path) -> None:
     run = start(served, "run", written(tmp_path, "handed"), "--json", LUTHIER_TOKEN=TOKEN)
     worker = ScriptedWorker(str(served.client.base_url), "w1", "w" * 16)
@@ -109,6 +111,7 @@ def test_a_service_that_wants_a_token_is_told_of(served: Served, tmp_path: Path)
     assert said.rstrip().endswith("Give the service's token in LUTHIER_TOKEN.")
 
 
+@pytest.mark.full
 def test_a_service_in_another_container_is_named_and_not_asked(served: Served, tmp_path: Path) -> None:
     file = Path(served.environment["LUTHIER_HOME"]) / FILE
     before = file.read_text()

@@ -70,6 +70,7 @@ def nvidia_smi(folder: Path, script: str) -> str:
     return str(folder)
 
 
+@pytest.mark.full
 def test_workers_stay_up_until_a_signal(service: Service, keep: Keeps, tmp_path: Path) -> None:
     kept = keep("--cpu", path=str(tmp_path))
     service.wait(lambda s: any(route == "claim" for route, _ in s.said))

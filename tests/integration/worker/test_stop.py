@@ -36,6 +36,7 @@ def claim(served: Served, number: int) -> int:
     return httpx.post(f"{served.client.base_url}/v1/worker/claim", json=message, timeout=60).status_code
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "signals", [(TERM,), *(pytest.param(more, marks=pytest.mark.wide) for more in ((TERM, TERM), (INT,)))]
 )

@@ -106,7 +106,7 @@ NEAR_AND_FAR = pytest.mark.parametrize("shared", [False, True])
 
 @NEAR_AND_FAR
 @HARMS
-@pytest.mark.parametrize("role", ["resume", "best"])
+@pytest.mark.parametrize("role", a_few(1, ["resume", "best"]))
 def test_a_trial_with_a_damaged_checkpoint_starts_over(
     service: Service, start: Starts, shared: bool, harm: str, role: str
 ) -> None:

@@ -34,6 +34,7 @@ def test_an_assignment_from_claim_to_finish(service: Service, start: Starts) -> 
     assert 15 <= service.said[0][1].wait_seconds <= 20
 
 
+@pytest.mark.full
 def test_a_service_that_is_away_stops_no_training(service: Service, start: Starts, tmp_path: Path) -> None:
     trained = tmp_path / "trained"
     service.assign(1, shared=True, params={"steps": 4, "pause": 0.2, "ended": str(trained)})
@@ -85,6 +86,7 @@ def test_a_report_that_is_refused_ends_the_trial_with_the_sentence(service: Serv
     assert service.outcome(2).status == "complete", "the worker goes on"
 
 
+@pytest.mark.full
 def test_a_trial_with_scores_beyond_all_bounds_ends_with_a_sentence(service: Service, start: Starts) -> None:
     service.assign(1, shared=True, params={"scores": 20_000})
     service.assign(2, shared=True, params={"loss": 1e308})
@@ -97,6 +99,7 @@ def test_a_trial_with_scores_beyond_all_bounds_ends_with_a_sentence(service: Ser
     assert service.reports(2)[0].metrics == {"accuracy": 0.51, "loss": None}
 
 
+@pytest.mark.full
 def test_the_lease_is_renewed_while_the_child_is_in_one_long_call(service: Service, start: Starts) -> None:
     """A cell of megabytes, say: the child neither sends nor receives, and a lease ends many times meanwhile."""
     service.lease_seconds = 0.3
@@ -132,7 +135,7 @@ def test_a_lost_lease_ends_the_work(service: Service, start: Starts, route: str,
     ("decision", "status", "reason"),
     a_few(1, [(Decision.PRUNE, "pruned", None), (Decision.STOP, "complete", Reason.BUDGET)]),
 )
-@pytest.mark.parametrize("on", [Report, Renewal])
+@pytest.mark.parametrize("on", a_few(1, [Renewal, Report]))
 def test_a_decision_to_end_is_obeyed(
     service: Service, start: Starts, decision: Decision, status: str, reason: Reason | None, on: type
 ) -> None:

@@ -9,11 +9,12 @@ import pytest
 
 from tests.support.paths import ROOT
 from tests.support.scripted import TOKEN, Service
+from tests.support.tiers import a_few
 from tests.support.waiting import gone
 from tests.support.worker_processes import Starts
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", a_few(1, [signal.SIGTERM, signal.SIGINT], pytest.mark.wide))
 def test_a_signal_gives_the_work_back(service: Service, start: Starts, tmp_path: Path, number: int) -> None:
     service.assign(1, params={"steps": 2, "act": "hang", "sleeper": str(tmp_path / "sleeper")})
     process = start()
@@ -70,7 +71,8 @@ def test_a_worker_ends_with_what_started_it(service: Service, start: Starts) -> 
 
 
 @pytest.mark.parametrize(
-    ("status", "words"), [(401, "LUTHIER_WORKER_TOKEN"), (403, "LUTHIER_WORKER_TOKEN"), (404, "not a Luthier server")]
+    ("status", "words"),
+    a_few(2, [(401, "LUTHIER_WORKER_TOKEN"), (404, "not a Luthier server"), (403, "LUTHIER_WORKER_TOKEN")]),
 )
 def test_a_worker_that_is_not_wanted_says_so(service: Service, start: Starts, status: int, words: str) -> None:
     service.status["claim"] = status
@@ -80,6 +82,7 @@ def test_a_worker_that_is_not_wanted_says_so(service: Service, start: Starts, st
     assert "Traceback" not in process.text()
 
 
+@pytest.mark.full
 def test_a_child_that_cannot_start_costs_no_trial(service: Service, start: Starts) -> None:
     service.assign(1, shared=True)
     process = start(CHILD_CANNOT_START="1")
