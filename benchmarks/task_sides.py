@@ -21,6 +21,8 @@ from luthier.studies.protocol import TrialState
 from luthier.trials.model.backbone import Backbone
 
 NAME = "fixed"
+CONFLICT = 409
+"""HTTP: a study that has ended cannot be cancelled."""
 LOOK_SECONDS = 0.2
 """Between two looks at a trial: each costs the service CPU time."""
 EVALUATED = 64
@@ -149,7 +151,7 @@ def spec(case: Case, model: Path, splits: dict[str, str], depths: tuple[int, ...
         "sampler": {"name": "random"},
         "pruner": {"name": "none"},
         "precision": "float32",
-        "budget": {"trials": trials + 100},  # more than are run, so that the study never ends by itself
+        "budget": {"trials": trials},
         **further,
     }
 
@@ -183,7 +185,8 @@ class Luthier:
         cpu = cpu_seconds()
         self._client.resume(NAME)
         self._wait(number, lambda trial: trial.state != TrialState.QUEUED)
-        self._client.pause(NAME)
+        if number + 1 < len(self._planned):  # behind the last one the study ends by itself
+            self._client.pause(NAME)
         trial = self._wait(number, lambda trial: trial.state not in (TrialState.QUEUED, TrialState.RUNNING))
         if trial.state != TrialState.COMPLETE or trial.params["freeze_depth"] != self._planned[number][0]:
             raise SystemExit(f"Luthier's trial {number}: {trial.state}, {trial.params}: {trial.error}")
@@ -193,7 +196,11 @@ class Luthier:
 
     def end(self) -> None:
         """Cancel the study, so that its winner is not packed, and delete it."""
-        self._client.cancel(NAME)
+        try:
+            self._client.cancel(NAME)
+        except ServiceError as error:
+            if error.status != CONFLICT:  # it has ended
+                raise
         wait(self._client, lambda study: study.state in ENDED)
         self._client.delete(NAME)
 
