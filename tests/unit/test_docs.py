@@ -2,6 +2,7 @@
 
 import ast
 import fnmatch
+import functools
 import re
 import runpy
 import subprocess
@@ -168,9 +169,15 @@ def test_the_site_builds_without_network(tmp_path: Path) -> None:
     assert "freeze_depth" in (tmp_path / "site" / "reference" / "spec" / "index.html").read_text()
 
 
+@functools.cache
+def _commands() -> frozenset[str]:
+    """The names of the commands; typer builds all of them anew each time it is asked."""
+    return frozenset(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_exist(page: Path) -> None:
-    known = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    known = _commands()
     shown = "\n".join(_blocks(page.read_text(encoding="utf-8"), "sh"))
     assert set(re.findall(r"^luthier (\w+)", shown, flags=re.MULTILINE)) <= known
 
