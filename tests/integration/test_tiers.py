@@ -1,5 +1,6 @@
 """Which databases and which tests belong to `make test`, and which to `make test-all`."""
 
+import json
 import re
 import subprocess
 import sys
@@ -11,23 +12,22 @@ from tests.support.short_slice import SHORT_SLICE
 
 SERVICE = "tests/integration/service"
 
-LIST = """
-import sys, pytest
-class Tiers:
-    def pytest_collection_finish(self, session):
-        for item in session.items:
-            print("tier", *({"full", "wide"} & {mark.name for mark in item.iter_markers()}), item.nodeid, sep="\\t")
-sys.exit(pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", *sys.argv[1:]], plugins=[Tiers()]))
+COLLECT = """
+import json, sys
+import pytest
+
+for options in json.loads(sys.argv[1]):
+    print("run")
+    assert pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", *options]) == 0
 """
 
 
-def tiers(*files: str) -> tuple[set[str], set[str], set[str]]:
-    """The names of the tests of these files that `make test`, `make test-all` and all tiers together run."""
-    command = [sys.executable, "-c", LIST, "-m", "full or not full", *files]
+def collected(*runs: Sequence[str]) -> list[set[str]]:
+    """The names of the tests that pytest would run with the options of each run; one process imports them once."""
+    command = [sys.executable, "-c", COLLECT, json.dumps(runs)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
-    tests = [line.split("\t")[1:] for line in done.stdout.splitlines() if line.startswith("tier\t")]
-    usual = [(name, marks) for *marks, name in tests if "wide" not in marks]
-    return {name for name, marks in usual if not marks}, {name for name, _ in usual}, {test[-1] for test in tests}
+    parts = f"\n{done.stdout}".split("\nrun\n")[1:]
+    return [{line for line in part.splitlines() if "::" in line} for part in parts]
 
 
 def databases(names: set[str], test: str) -> Sequence[str]:
@@ -45,7 +45,7 @@ def test_postgres_is_left_to_later_tiers_where_locks_or_neither_locks_nor_sql_di
     drawn = f"{page}::test_every_plot_is_drawn_as_page_and_as_json"
     killed = f"{kills}::test_a_service_that_is_killed_again_and_again"
     both = ["postgres", "sqlite"]
-    short, usual, everything = tiers(*files)
+    short, usual, everything = collected(files, ["-m", "not wide", *files], ["-m", "full or not full", *files])
     assert databases(short, replay) == both
     assert databases(short, confirmed) == databases(usual, drawn) == ["sqlite"]
     assert databases(usual, confirmed) == databases(everything, drawn) == both

@@ -175,7 +175,8 @@ def test_adapters_have_a_dropout_of_their_own(assign: Assign, own: float, dropou
     assert {getattr(layer.lora_dropout["default"], "p", 0.0) for layer in layers} == {probability}
 
 
-@pytest.mark.parametrize("params", a_few(1, [DORA, LORA | {"lora_variant": "rslora", "lora_rank": 4, "lora_alpha": 4}]))
+@pytest.mark.parametrize("params", [DORA, LORA | {"lora_variant": "rslora", "lora_rank": 4, "lora_alpha": 4}])
+@pytest.mark.full
 def test_each_variant_learns_and_resumes_exactly(assign: Assign, tmp_path: Path, params: dict[str, Any]) -> None:
     given = {"params": params | {"epochs": 5, "lora_dropout": 0.05, "freeze_depth": 1}}
     whole, first, second = (Memory(tmp_path / name) for name in ("whole", "first", "first"))

@@ -37,6 +37,7 @@ from luthier.trials.tasks.text_inputs import TextInputs
 from luthier.trials.tasks.usage import Usage, call
 from luthier.trials.training.model_cache import ModelCache
 from tests.support.archives import unpack_tar
+from tests.support.tiers import a_few
 from tests.support.tiny import tiny_rows
 from tests.support.trials import Memory
 
@@ -165,7 +166,7 @@ def rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "numbers.csv"
 
 
-@pytest.mark.parametrize(("depth", "least", "most"), [(0, 0.8, 3.0), (1, 0.3, 6.0)])
+@pytest.mark.parametrize(("depth", "least", "most"), a_few(1, [(1, 0.3, 6.0), (0, 0.8, 3.0)]))
 def test_it_is_inspected_trained_evaluated_packed_and_compared(
     assign: Callable[..., Assignment], rows: Path, tmp_path: Path, depth: int, least: float, most: float
 ) -> None:

@@ -26,6 +26,7 @@ def rare(tmp_path: Path) -> dict[str, object]:
     return {"source": str(path), "test": 0, "validation": 0.3}
 
 
+@pytest.mark.full
 def test_they_resume_exactly_and_an_epoch_has_as_many_steps(
     assign: Assign, rare: dict[str, object], tmp_path: Path
 ) -> None:

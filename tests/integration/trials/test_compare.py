@@ -60,6 +60,7 @@ def said(found: Comparison, folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.full
 def test_both_are_scored_on_what_the_champion_has_not_seen(assign: Assign, tmp_path: Path) -> None:
     old, new = tiny_csv(tmp_path / "old.csv", rows=240), tmp_path / "new.csv"
     more = tiny_csv(tmp_path / "more.csv", rows=160, seed=9).read_text().partition("\n")[2]
@@ -134,7 +135,8 @@ def test_a_row_that_was_seen_is_known_by_its_words(assign: Assign, tmp_path: Pat
     assert (found.examples, found.excluded) == (unseen, 40 - unseen)
 
 
-@pytest.mark.parametrize(("semantics", "independent"), a_few(1, [(2, False), (1, True)]))
+@pytest.mark.parametrize(("semantics", "independent"), [(2, False), (1, True)])
+@pytest.mark.full
 def test_copies_of_an_example_are_one_piece_of_evidence(
     assign: Assign, tmp_path: Path, semantics: int, independent: bool
 ) -> None:
@@ -154,6 +156,7 @@ def test_copies_of_an_example_are_one_piece_of_evidence(
     assert all((8 * difference).is_integer() for difference in found.exchanged), "six copies are exchanged, or none"
 
 
+@pytest.mark.full
 def test_a_metric_that_is_no_mean_is_resampled(assign: Assign, tmp_path: Path) -> None:
     spec = {"objective": {"metric": "macro_f1"}}
     champion = packed(assign, Memory(tmp_path / "a"), params={"epochs": 1}, spec=spec)
@@ -169,6 +172,7 @@ def test_a_metric_that_is_no_mean_is_resampled(assign: Assign, tmp_path: Path) -
     assert mean == pytest.approx(challengers - champions, abs=0.03)
 
 
+@pytest.mark.full
 def test_words_are_resampled_by_sentence(assign: Assign, tmp_path: Path) -> None:
     task = "token-classification"
     model = next(model for model in ARCHITECTURES.values() if model.task == task)

@@ -38,6 +38,7 @@ def run(assign: Assign, session: Memory, rule: dict[str, Any] | None = None, **f
     return train(assign(params=PARAMS, spec=SPEC | (rule or {}), **fields), session, WARM)
 
 
+@pytest.mark.full
 def test_a_trial_that_stands_still_is_complete_with_its_best_evaluation(assign: Assign, tmp_path: Path) -> None:
     whole, early = Memory(tmp_path / "whole"), Memory(tmp_path / "early")
     assert run(assign, whole).reason is None
@@ -79,6 +80,7 @@ def test_a_resumed_trial_ends_at_the_same_evaluation(assign: Assign, tmp_path: P
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.full
 def test_a_trial_killed_after_its_last_report_ends_there_again(assign: Assign, tmp_path: Path) -> None:
     first, second = Memory(tmp_path / "1"), Memory(tmp_path / "2")
     run(assign, first, RULE)

@@ -101,6 +101,7 @@ def test_inspection_says_what_model_and_data_are(assign: Assign, session: Memory
     assert found.estimates.memory_bytes > 1_000_000
 
 
+@pytest.mark.full
 def test_an_inspected_process_trains_like_a_fresh_one(assign: Assign, tmp_path: Path) -> None:
     warm, first, second = ModelCache(), Memory(tmp_path / "1"), Memory(tmp_path / "2")
     inspection = inspect(assign(AssignmentKind.INSPECT), first, warm)
@@ -157,6 +158,7 @@ def test_sentence_pairs_and_a_decoder_without_padding_token(assign: Assign, tmp_
     assert max(max(ids) for ids in encoded.columns["input_ids"]) < 128
 
 
+@pytest.mark.full
 def test_three_classes(assign: Assign, tmp_path: Path) -> None:
     spec = {"dataset": {"source": str(tiny_csv(tmp_path / "three.csv", rows=360, classes=3))}}
     session, warm = Memory(tmp_path / "s"), ModelCache()

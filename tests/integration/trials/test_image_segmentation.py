@@ -164,6 +164,7 @@ def _work(assign: Callable[..., Assignment], tmp_path: Path, **fields: Any) -> C
     return make
 
 
+@pytest.mark.full
 def test_a_winner_answers_in_its_pipeline_and_beats_an_early_model(
     assign: Callable[..., Assignment], tmp_path: Path
 ) -> None:

@@ -171,6 +171,7 @@ def pictures(tmp_path: Path, assign: Callable[..., Assignment]) -> Callable[...,
     return make
 
 
+@pytest.mark.full
 def test_it_learns(pictures: Callable[..., Assignment], session: Memory) -> None:
     train(pictures(8, "none"), session, ModelCache())
     assert session.metrics[-1]["accuracy"] > 0.9

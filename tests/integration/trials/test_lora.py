@@ -39,6 +39,7 @@ def keys(path: Path) -> set[str]:
         return set(file.keys())
 
 
+@pytest.mark.full
 def test_it_learns_with_adapters_and_head_alone(assign: Assign, session: Memory) -> None:
     warm = ModelCache()
     finished = train(assign(params=LORA | {"freeze_depth": 1, "epochs": 6}), session, warm)
@@ -53,6 +54,7 @@ def test_it_learns_with_adapters_and_head_alone(assign: Assign, session: Memory)
         assert not any(".base_layer." in name or name.endswith("embeddings.weight") for name in names)
 
 
+@pytest.mark.full
 def test_strategies_take_turns_in_one_process_and_score_as_if_alone(assign: Assign, tmp_path: Path) -> None:
     """What a process keeps of a model (modules, caches) was seen with adapters or without, and holds for both."""
     alone: dict[tuple[str, int], Any] = {}

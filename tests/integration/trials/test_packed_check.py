@@ -107,13 +107,13 @@ SABOTAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         "cannot use it: its weights are bfloat16, not float32",
     ),
 }
-FAST = ("head dropped",)
-"""Tried in a process of its own, as in use; the others in this one, where the same function answers."""
+MARKS: dict[str, Any] = {"labels lost": (), "head dropped": (pytest.mark.fresh_process, pytest.mark.full)}
+"""One in each tier: the second in a process of its own, as in use; all others in this one, with the same function."""
 
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=pytest.mark.fresh_process if n in FAST else pytest.mark.full) for n in SABOTAGE],
+    [pytest.param(n, marks=MARKS.get(n, pytest.mark.full)) for n in SABOTAGE],
 )
 def test_what_is_lost_in_packing_fails_the_evaluation(
     assign: Assign, session: Memory, monkeypatch: pytest.MonkeyPatch, name: str
@@ -168,6 +168,7 @@ def test_a_difference_is_told_as_a_sentence(assign: Assign, session: Memory) -> 
 
 
 @pytest.mark.fresh_process
+@pytest.mark.full
 def test_the_check_is_logged_and_weights_are_what_they_were(assign: Assign, session: Memory, tmp_path: Path) -> None:
     warm = ModelCache()
     train(assign(), session, warm)

@@ -110,7 +110,7 @@ def test_auto_is_what_the_probe_found(assign: Assign, modernbert: str, tmp_path:
 
 @pytest.mark.parametrize(
     ("architecture", "own", "other"),
-    [("bert", "first", "mean"), ("gpt2", "last", "first"), ("roberta", "first", "last")],
+    a_few(1, [("bert", "first", "mean"), ("gpt2", "last", "first"), ("roberta", "first", "last")]),
 )
 def test_a_pooling_that_the_class_does_not_have_is_refused(
     assign: Assign, tmp_path: Path, architecture: str, own: str, other: str
@@ -133,6 +133,7 @@ def test_mean_pooling_passes_over_padding(modernbert: str) -> None:
     assert torch.allclose(alone, beside, atol=1e-5)
 
 
+@pytest.mark.full
 def test_a_probe_without_memory_fails_no_inspection(assign: Assign, tmp_path: Path, modernbert: str) -> None:
     given = with_pooling("auto", model=modernbert)
     work = assign(AssignmentKind.INSPECT, **given)

@@ -120,6 +120,7 @@ def test_another_seed_data_or_length_has_prefixes_of_its_own(assign: Assign, tmp
         assert len(built(session)) == count, (number, session.lines)
 
 
+@pytest.mark.full
 def test_bfloat16_is_close_and_keeps_float32_weights(assign: Assign, tmp_path: Path) -> None:
     exact, half = Memory(tmp_path / "exact"), Memory(tmp_path / "half")
     for depth in (0, 1):

@@ -244,6 +244,7 @@ def test_a_search_over_lengths_does_not_keep_them_all(assign: Callable[..., Assi
     assert sum(ref() is not None for ref in kept) < 10
 
 
+@pytest.mark.full
 def test_it_learns(assign: Callable[..., Assignment], session: Memory, tmp_path: Path) -> None:
     model = ARCHITECTURES["whisper"].build(tmp_path / "model")
     source = {"source": str(tiny_data("audio-classification", tmp_path / "data", rows=80)), "test": 0}

@@ -40,6 +40,7 @@ def winner(assign: Assign, given: dict[str, Any], folder: Path, warm: ModelCache
     return evaluation.test, session.folder / "model.tar.gz", session
 
 
+@pytest.mark.full
 def test_tones_are_learned_packed_used_and_compared(
     assign: Assign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

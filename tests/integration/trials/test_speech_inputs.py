@@ -155,6 +155,7 @@ def multilingual(folder: Path, language: str | None) -> Path:
     return folder
 
 
+@pytest.mark.full
 def test_a_whisper_of_many_languages_must_be_told_which(assign: Assign, tmp_path: Path) -> None:
     table = tiny_speech(tmp_path / "data")
     with pytest.raises(BadData, match=r"writes 2 languages, and its files do not say which one. .*language: german"):

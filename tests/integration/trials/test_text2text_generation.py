@@ -42,7 +42,7 @@ def fields(tmp_path: Path, name: str = "bart-writes", rows: int = 48, **spec: An
 
 @pytest.mark.parametrize(
     "name",
-    ["bart-writes", "t5", *(pytest.param(f"{name}-writes", marks=pytest.mark.full) for name in ("marian", "mbart"))],
+    a_few(1, ["bart-writes", "t5", "marian-writes", "mbart-writes"]),
 )
 def test_losses_and_texts_are_those_of_transformers(assign: Assign, tmp_path: Path, name: str) -> None:
     study = ModelCache().open(assign(spec=fields(tmp_path, name)))

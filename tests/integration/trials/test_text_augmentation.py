@@ -140,6 +140,7 @@ def test_an_augmented_trial_repeats_itself_and_resumes_exactly(
     assert first.metrics + second.metrics == whole.metrics
 
 
+@pytest.mark.full
 def test_a_rate_of_0_trains_as_without(assign: Assign, tmp_path: Path) -> None:
     plain, still = Memory(tmp_path / "plain"), Memory(tmp_path / "still")
     train(assign(params={"epochs": 1}), plain, ModelCache())

@@ -176,6 +176,7 @@ def test_scores_are_the_same_with_and_without_the_prefix(
         assert cached == pytest.approx(whole, abs=1e-4)
 
 
+@pytest.mark.full
 def test_a_resumed_trial_reaches_the_same_scores(assign: Assign, tmp_path: Path) -> None:
     given = {"spec": fields(tmp_path, tiny_writing.prompts), "params": {"epochs": 3}}
     whole = Memory(tmp_path / "whole")
@@ -227,7 +228,7 @@ def test_the_winner_writes_in_a_fresh_process_and_is_compared(assign: Assign, tm
     assert run_card(tmp_path / "winner", {'"A prompt"': json.dumps(prompt)}).strip() == lines[0]["challenger"]
 
 
-@pytest.mark.parametrize("write", [tiny_writing.chats, tiny_writing.texts])
+@pytest.mark.parametrize("write", a_few(1, [tiny_writing.chats, tiny_writing.texts]))
 def test_conversations_and_texts_go_through_every_job(
     assign: Assign, tmp_path: Path, write: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -230,6 +230,7 @@ def test_the_first_metric_is_the_default_objective() -> None:
     assert StudySpec.model_validate(document | {"task": "text-classification"}).objective.metric == "accuracy"
 
 
+@pytest.mark.full
 def test_a_tokenizer_that_knows_no_words_is_refused(tmp_path: Path) -> None:
     from transformers import CanineConfig, CanineModel, CanineTokenizer
 

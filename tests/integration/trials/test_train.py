@@ -157,7 +157,8 @@ def _refuse_large_batches(
     return model, sizes
 
 
-@pytest.mark.parametrize("weighting", [pytest.param("none", marks=pytest.mark.full), "balanced"])
+@pytest.mark.full
+@pytest.mark.parametrize("weighting", ["none", "balanced"])
 def test_too_little_memory_is_answered_by_smaller_pieces_of_the_same_batch(
     assign: Assign, tmp_path: Path, weighting: str
 ) -> None:

@@ -71,7 +71,7 @@ class Watched(Memory):
 @pytest.mark.parametrize(
     ("epochs", "depth", "stages"),
     [
-        (5, 0, [0, 1, 2, 3, 3]),  # an epoch a stage, then all of it
+        pytest.param(5, 0, [0, 1, 2, 3, 3], marks=pytest.mark.full),  # an epoch a stage, then all of it
         pytest.param(4, 2, [0, 1, 1, 1], marks=pytest.mark.full),
         (2, 0, [0, 1, 2, 3]),  # two stages an epoch
         (1, 1, [0, 1, 2]),
@@ -109,6 +109,7 @@ def test_a_stage_begins_at_the_step_that_is_its_share() -> None:
         assert other.is_done
 
 
+@pytest.mark.full
 def test_the_first_stage_is_a_trial_of_the_head_alone(gradual: Assign, tmp_path: Path) -> None:
     one, two, warm = Memory(tmp_path / "1"), Memory(tmp_path / "2"), ModelCache()
     train(gradual(), one, warm)

@@ -42,6 +42,7 @@ def source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "counts.csv"
 
 
+@pytest.mark.full
 def test_it_runs_through_every_job(assign: Callable[..., Assignment], source: Path, tmp_path: Path) -> None:
     given = {"spec": {"task": "text-count", "dataset": {"source": str(source)}}, "params": {"epochs": 8}}
     warm, session = ModelCache(), Memory(tmp_path / "session")

@@ -20,6 +20,8 @@ WIDE: dict[str, BaseDistribution] = {
     "model": CategoricalDistribution([f"models/{i}/{'x' * 300}" for i in range(200)]),
 } | {f"share_{i}": FloatDistribution(0.0, 1.0) for i in range(10)}
 COUNT = 10_000
+SLOW = ("rank", "parallel", "importance")
+"""Left to `make test-all`: a contour plot also takes the hyperparameters that matter most."""
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,13 @@ def note(figure: dict[str, Any]) -> str:
 
 
 @pytest.mark.timeout(40)
-@pytest.mark.parametrize("kind", [*figures.KINDS, *figures.OTHER_KINDS])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=pytest.mark.full if kind in SLOW else ())
+        for kind in (*figures.KINDS, *figures.OTHER_KINDS)
+    ],
+)
 def test_a_plot_is_bounded_and_says_what_it_shows(many: list[FrozenTrial], kind: str) -> None:
     figure = draw(kind, many)
     assert len(figure["data"]) <= 500

@@ -8,6 +8,7 @@ from luthier.studies.protocol import TrialState
 from luthier.studies.search.storage import Storage
 from tests.support.searches import FIVE_EPOCHS, start, train
 from tests.support.specs import SPACE
+from tests.support.tiers import a_few
 
 PRUNERS: list[dict[str, Any]] = [
     {"name": "median"},
@@ -46,7 +47,7 @@ def test_neither_the_baseline_nor_a_trial_at_its_last_evaluation_is_pruned(
     assert search.report(9, 5, 0.2) is False, "its best model may win"
 
 
-@pytest.mark.parametrize("pruner", PRUNERS, ids=lambda p: "-".join(map(str, p.values())))
+@pytest.mark.parametrize("pruner", a_few(3, PRUNERS), ids=lambda p: "-".join(map(str, p.values())))
 def test_a_score_that_is_asked_for_again_is_not_pruned(sqlite: Storage, pruner: dict[str, Any]) -> None:
     search = start(sqlite, space=FIVE_EPOCHS, pruner=pruner, sampler={"name": "random"})
     for number in range(9):
@@ -56,7 +57,7 @@ def test_a_score_that_is_asked_for_again_is_not_pruned(sqlite: Storage, pruner: 
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "loss"])
-@pytest.mark.parametrize(("patience", "step"), [(0, 2), (1, 3), (2, 4)])
+@pytest.mark.parametrize(("patience", "step"), a_few(1, [(1, 3), (0, 2), (2, 4)]))
 @pytest.mark.parametrize("level", [0.2, 0.5])
 def test_a_patient_pruner_ends_a_trial_that_stands_exactly_still(
     sqlite: Storage, metric: str, patience: int, step: int, level: float

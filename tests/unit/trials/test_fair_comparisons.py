@@ -17,6 +17,7 @@ from luthier.trials.jobs.predictions import Predictions
 from luthier.trials.jobs.replicates import Replicates
 from luthier.trials.tasks.registry import task_code
 from luthier.trials.tasks.statistics import Statistics
+from tests.support.tiers import a_few
 from tests.support.trials import Memory
 
 ROWS, LABELS = 80, 3
@@ -67,7 +68,7 @@ def test_an_equal_challenger_is_promoted_in_at_most_five_percent_of_runs(
     assert share <= 0.05 + 2 * (0.05 * 0.95 / 150) ** 0.5, "two standard deviations of the share of 150 runs"
 
 
-@pytest.mark.parametrize("metric", ["pearson", "map"])
+@pytest.mark.parametrize("metric", a_few(1, ["pearson", "map"]))
 def test_a_better_challenger_is_promoted(
     assign: Callable[..., Assignment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric: str
 ) -> None:

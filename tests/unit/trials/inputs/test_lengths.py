@@ -23,6 +23,7 @@ from luthier.trials.tasks.text_lengths import measure_texts
 from luthier.trials.training.model_cache import ModelCache
 from tests.support.architectures import ARCHITECTURES
 from tests.support.findings import about
+from tests.support.tiers import a_few
 from tests.support.tiny import tiny_image, tiny_model, tiny_tokenizer
 from tests.support.trials import Memory
 
@@ -170,7 +171,7 @@ def test_strict_refuses_cut_texts(assign: Assign, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("milliseconds", "auto"), [([300] * 10 + [330] * 10, 330), ([210] * 19 + [900], 300), ([450] * 8, 450)]
+    ("milliseconds", "auto"), a_few(1, [([210] * 19 + [900], 300), ([300] * 10 + [330] * 10, 330), ([450] * 8, 450)])
 )
 def test_sounds_are_measured_in_milliseconds(
     assign: Assign, tmp_path: Path, milliseconds: list[int], auto: int
@@ -295,6 +296,7 @@ def test_many_rows_are_measured_by_a_sample(assign: Assign, tmp_path: Path, monk
     assert "90.0 % of the training texts (90 of 100) are cut" in said(found)
 
 
+@pytest.mark.full
 def test_a_huge_text_is_never_tokenized_whole(tmp_path: Path) -> None:
     tiny_tokenizer(tmp_path)
     tokenizer = hf.AutoTokenizer.from_pretrained(tmp_path)

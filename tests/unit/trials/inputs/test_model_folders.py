@@ -16,6 +16,7 @@ from luthier.trials.errors import BadData
 from luthier.trials.model.folder import model_folder
 from luthier.trials.tasks.registry import task_code
 from tests.support.model_folders import WEIGHTS, configure, put, shards
+from tests.support.tiers import a_few
 
 
 def move(folder: Path, into: str) -> None:
@@ -244,7 +245,7 @@ def test_a_model_with_more_beside_it_is_read(model: Path, copy: Path, kind: str)
     assert all(torch.equal(loaded.pristine[key], expected[key]) for key in inherited)
 
 
-@pytest.mark.parametrize("files", [1, 2])
+@pytest.mark.parametrize("files", a_few(1, [2, 1]))
 def test_the_command_for_pickled_weights_makes_a_model_of_them(model: Path, copy: Path, files: int) -> None:
     """Two tensors share memory, as tied weights do, and one is a transposed view."""
     weights = load_file(copy / WEIGHTS)

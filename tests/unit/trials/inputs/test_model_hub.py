@@ -153,6 +153,7 @@ def test_what_cannot_be_had_gets_one_sentence(answers: dict[str, object], name: 
     assert str(answers[name]).startswith(SAID[name])
 
 
+@pytest.mark.full
 def test_a_token_that_is_refused_is_said_so(tmp_path: Path, endpoint: str) -> None:
     answers = ask(tmp_path, ["people/token"], HF_ENDPOINT=endpoint, HF_HUB_OFFLINE="0", HF_TOKEN="hf_secret")
     assert answers["people/token"] == (
@@ -160,6 +161,7 @@ def test_a_token_that_is_refused_is_said_so(tmp_path: Path, endpoint: str) -> No
     )
 
 
+@pytest.mark.full
 def test_without_a_network_the_cure_is_to_fetch_it_elsewhere(tmp_path: Path) -> None:
     assert ask(tmp_path, ["people/bert"], HF_HUB_OFFLINE="1") == {
         "people/bert": f"people/bert {NEITHER} a model in its cache of the hub, and the hub cannot be reached: "

@@ -19,6 +19,7 @@ from luthier.trials.tasks.registry import task_code
 from luthier.trials.training.model_cache import ModelCache
 from tests.support.architectures import ARCHITECTURES
 from tests.support.model_folders import configure
+from tests.support.tiers import a_few
 
 Assign = Callable[..., Assignment]
 Weights = dict[str, torch.Tensor]
@@ -222,7 +223,7 @@ def test_tied_weights_need_not_be_saved_twice(tmp_path: Path) -> None:
     assert all(key.startswith("classification_head.") for key in loaded.fresh)
 
 
-@pytest.mark.parametrize("name", ["resnet", "mobilenet-v2"])
+@pytest.mark.parametrize("name", a_few(1, ["resnet", "mobilenet-v2"]))
 def test_statistics_of_batch_normalisation_may_not_be_missing(tmp_path: Path, name: str) -> None:
     folder = ARCHITECTURES[name].build(tmp_path / name)
     with pytest.raises(BadData, match=r"lacks \d+ weights of .*running_mean"):

@@ -20,6 +20,7 @@ from luthier.trials.data.splits import Split, draw_splits
 from luthier.trials.errors import BadData
 from tests.support.data import load_data
 from tests.support.findings import about
+from tests.support.tiers import a_few
 from tests.support.tiny import tiny_rows
 from tests.unit.trials.inputs.media_trees import jpeg
 
@@ -100,7 +101,7 @@ def tables(folder: Path) -> dict[str, tuple[Any, str, dict[str, Any]]]:
 
 @pytest.mark.parametrize("draw", ["random", "stable"])
 @pytest.mark.parametrize("kind", ["texts", "blanks", "pairs", "words", "images", "groups"])
-@pytest.mark.parametrize("options", [{}, {"limit": 55}, {"validation": 0.3, "test": 0.3}, {"test": 0}])
+@pytest.mark.parametrize("options", a_few(2, [{}, {"limit": 55}, {"validation": 0.3, "test": 0.3}, {"test": 0}]))
 def test_an_input_is_on_one_side(kind: str, draw: str, options: dict[str, Any], tmp_path: Path) -> None:
     source, task, columns = tables(tmp_path)[kind]
     data = load(source, task, draw=draw, **columns, **options)

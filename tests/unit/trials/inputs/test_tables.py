@@ -205,6 +205,7 @@ def test_a_name_with_blanks_is_found_where_the_spec_has_them(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv"])
+@pytest.mark.full
 def test_a_cell_of_twenty_megabytes(ending: str, tmp_path: Path) -> None:
     long = 'a long, "quoted" text ' * 1_000_000
     made = io.StringIO()
