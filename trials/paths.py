@@ -73,10 +73,18 @@ def check_inside_roots(resolved: Path, text: str, *path: str) -> None:
     Raises:
         BadData: LUTHIER_DATA_ROOTS is set, and `resolved` lies in none of its folders.
     """
-    roots = os.environ.get("LUTHIER_DATA_ROOTS")
-    if roots is None:
-        return
-    folders = [Path(root).expanduser().resolve() for root in roots.split(":") if root]
-    if not any(resolved.is_relative_to(folder) for folder in folders):
-        listed = ", ".join(map(str, folders)) or "none"
+    if not is_inside_roots(resolved):
+        listed = ", ".join(map(str, _roots() or ())) or "none"
         raise BadData(f"{text} lies outside the folders data may be read from (LUTHIER_DATA_ROOTS: {listed}).", *path)
+
+
+def is_inside_roots(resolved: Path) -> bool:
+    """Return whether a path without symbolic links lies inside the data roots, or there are none."""
+    folders = _roots()
+    return folders is None or any(resolved.is_relative_to(folder) for folder in folders)
+
+
+def _roots() -> list[Path] | None:
+    """Return the data roots; None where the variable is missing."""
+    roots = os.environ.get("LUTHIER_DATA_ROOTS")
+    return None if roots is None else [Path(root).expanduser().resolve() for root in roots.split(":") if root]

@@ -77,7 +77,9 @@ def _check_form(table: Table, cells: Sequence[RawCell], sizes: Sequence[Size], t
         return
     if all(0 <= side <= 1 for box, _ in pairs for side in box) and any(min(size) > 1 for _, size in pairs):
         text = f"{table.name}: all numbers of the {total:,} boxes lie between 0 and 1, so they are parts of the sides; "
-        raise BadData(f"{text}multiply x and width by the image's width, y and height by its height.", *table.path)
+        cure = "multiply x and width by the image's width, y and height by its height. "
+        yolo = "YOLO's x and y are centres: take away half of width and height first."
+        raise BadData(f"{text}{cure}{yolo}", *table.path)
     corners = [box[0] < box[2] and box[1] < box[3] for box, _ in pairs]
     within = [box[2] <= size[0] + ROUNDING and box[3] <= size[1] + ROUNDING for box, size in pairs]
     outside = sum(not _inside(box, size) for box, size in pairs)

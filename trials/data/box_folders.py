@@ -4,15 +4,19 @@
 in a folder for each split.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from luthier.trials.data.coco import COLUMNS, is_coco
 from luthier.trials.data.containers import split_of, standard_tables
 from luthier.trials.data.media_tree import listed
 from luthier.trials.data.readers import read_file
 from luthier.trials.data.tabular import Table
+from luthier.trials.data.text_files import read_text
 from luthier.trials.errors import BadData
+from luthier.trials.paths import check_inside_roots
 
 ANNOTATIONS = "annotations"
 """The folder in which COCO has its files."""
@@ -36,23 +40,28 @@ def box_tables(folder: Path, name: str, roles: Mapping[str, str], *path: str) ->
         Split as the folder calls it -> table; empty where it holds no such file.
 
     Raises:
-        BadData: A file cannot be read, or it is not certain which split it is of.
+        BadData: A file cannot be read, it is not certain which split it is of or which of several files has the boxes,
+            or a link leads out of the data roots.
     """
-    inner = {child.name: _files(child) for child in sorted(folder.iterdir()) if child.is_dir() and split_of(child.name)}
+    folders = [child for child in sorted(folder.iterdir()) if child.is_dir() and split_of(child.name)]
+    inner = {child.name: _files(child, f"{name}/{child.name}", *path) for child in folders}
     if any(inner.values()):
         return {
             split: _read(_only(files, f"{name}/{split}", *path), f"{name}/{split}", roles, *path)
             for split, files in inner.items()
             if files
         }
-    files = _files(folder) or (_files(folder / ANNOTATIONS) if (folder / ANNOTATIONS).is_dir() else [])
-    if len(files) == 1:
-        return {"train": _read(files[0], name, roles, *path)}
+    files = _files(folder, name, *path)
+    if not files and (folder / ANNOTATIONS).is_dir():
+        files = _files(folder / ANNOTATIONS, f"{name}/{ANNOTATIONS}", *path)
     splits: dict[str, list[Path]] = {}
     for file in files:
         splits.setdefault(split_of(file.stem.rstrip(_DIGITS)) or "", []).append(file)  # instances_train2017
-    splits.pop("", None)  # captions and key points of COCO beside the boxes have splits, too
-    return {split: _read(_only(_of_boxes(found), name, *path), name, roles, *path) for split, found in splits.items()}
+    if len(splits) > 1:
+        splits.pop("", None)
+    if "" in splits or len(files) == 1:
+        splits = {"train": files}
+    return {split: _read(_only(found, name, *path), name, roles, *path) for split, found in splits.items()}
 
 
 def box_table(folder: Path, name: str, roles: Mapping[str, str], *path: str) -> Table:
@@ -66,8 +75,9 @@ def box_table(folder: Path, name: str, roles: Mapping[str, str], *path: str) -> 
     return next(iter(tables.values()))
 
 
-def _files(folder: Path) -> list[Path]:
-    """Return the files of a folder that may hold boxes; metadata alone where it is there."""
+def _files(folder: Path, name: str, *path: str) -> list[Path]:
+    """Return the files of a folder that may hold boxes; metadata alone where it is there. Raises BadData."""
+    check_inside_roots(folder.resolve(), name, *path)
     files = [
         file
         for file in sorted(folder.iterdir())
@@ -76,22 +86,37 @@ def _files(folder: Path) -> list[Path]:
     return [file for file in files if file.stem == "metadata"][:1] or files
 
 
-def _of_boxes(files: list[Path]) -> list[Path]:
-    """Return COCO's files of boxes among those of one split; all where none is called so."""
-    return [file for file in files if file.name.startswith("instances")] or files
-
-
 def _only(files: list[Path], name: str, *path: str) -> Path:
-    """Return the one file. Raises BadData."""
-    if len(files) > 1:
+    """Return the file of boxes among those of one split, by its name or else by its content. Raises BadData."""
+    if len(files) > 1:  # captions and key points of COCO lie beside the boxes
+        files = [file for file in files if file.name.startswith("instances")] or files
+    if len(files) == 1:
+        return files[0]
+    right = [file for file in files if _holds_coco(file, _named(file, name), *path)]
+    if len(right) != 1:
         text = f"{name} holds {listed([file.name for file in files])}; name the file of the boxes as dataset.source."
         raise BadData(text, *path)
-    return files[0]
+    return right[0]
+
+
+def _holds_coco(file: Path, named: str, *path: str) -> bool:
+    """Return whether a file is COCO's JSON of boxes. Raises BadData where it is a link out of the data roots."""
+    check_inside_roots(file.resolve(), named, *path)
+    try:
+        return is_coco(json.loads(read_text(file, named, path).data), set(COLUMNS))
+    except (BadData, OSError, ValueError, RecursionError):
+        return False
+
+
+def _named(file: Path, name: str) -> str:
+    """Return a file of a folder as messages name it."""
+    return f"{name}/{file.parent.name}/{file.name}" if file.parent.name == ANNOTATIONS else f"{name}/{file.name}"
 
 
 def _read(file: Path, name: str, roles: Mapping[str, str], *path: str) -> Table:
     """Read a file of a folder. Raises BadData."""
-    named = f"{name}/{file.parent.name}/{file.name}" if file.parent.name == ANNOTATIONS else f"{name}/{file.name}"
+    named = _named(file, name)
+    check_inside_roots(file.resolve(), named, *path)
     if file.stem != "metadata":
         return read_file(file, named, roles, path)
     table = read_file(file, named, {**roles, "image": FILE_NAME}, path)

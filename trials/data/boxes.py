@@ -49,6 +49,18 @@ class RawCell(NamedTuple):
     size: tuple[int, int] | None = None
 
 
+class SizedObjects(NamedTuple):
+    """A cell of a file that states its images' sizes, as a reader of ours makes it; data of users cannot be one.
+
+    Attributes:
+        objects: What `read_objects` takes.
+        size: Width and height of the image in pixels; None where the file does not state them.
+    """
+
+    objects: Any
+    size: tuple[int, int] | None
+
+
 class WrongCell(Exception):
     """A cell that cannot be used; the text is the end of a sentence, with the cure."""
 
@@ -56,9 +68,13 @@ class WrongCell(Exception):
 def read_objects(cell: Any) -> RawCell:
     """Read the objects of one image: lists of boxes and categories, a list of objects, or either as JSON text.
 
+    Further keys are passed over. The image's size is that of `SizedObjects`, never a key of the cell.
+
     Raises:
         WrongCell: It is nothing of that kind, or a box or a category is missing or impossible.
     """
+    if isinstance(cell, SizedObjects):
+        return read_objects(cell.objects)._replace(size=cell.size)
     if isinstance(cell, str) and cell.strip():
         try:
             cell = json.loads(cell)
@@ -66,7 +82,6 @@ def read_objects(cell: Any) -> RawCell:
             raise WrongCell(f"is no JSON ({one_line(error, _SHOWN)}); {_FORM}") from None
     if cell is None or cell == "" or (isinstance(cell, float) and math.isnan(cell)):
         raise WrongCell(f"is empty; write {EMPTY} for an image without objects, or remove the row")
-    size = cell.get("size") if isinstance(cell, Mapping) else None
     boxes, categories, crowds = _columns(cell)
     if len(boxes) != len(categories):
         raise WrongCell(f"holds {len(boxes)} boxes and {len(categories)} categories; {_FORM}")
@@ -77,7 +92,7 @@ def read_objects(cell: Any) -> RawCell:
         RawObject(_box(box, i), _category(category, i), bool(crowd))
         for i, (box, category, crowd) in enumerate(zip(boxes, categories, crowds, strict=True), 1)
     ]
-    return RawCell(tuple(objects), None if size is None else (int(size[0]), int(size[1])))
+    return RawCell(tuple(objects))
 
 
 def _columns(cell: Any) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from luthier.trials.data.boxes import SizedObjects
 from luthier.trials.data.media_tree import listed
 from luthier.trials.data.tabular import Table
 from luthier.trials.data.text_files import TextFile
@@ -16,6 +17,8 @@ from luthier.trials.data.text_files import TextFile
 COLUMNS = ("image", "objects")
 _PARTS = ("images", "annotations", "categories")
 _IMAGES = "images"
+_KEYS = ("bbox", "category", "iscrowd")
+_TRIED = 10  # images by whose names their folder is found
 _PREFIXES = ("instances_", "annotations_", "_annotations", "labels_")  # before a split's name, in a file's name
 
 
@@ -47,8 +50,8 @@ def coco_table(file: TextFile, value: Mapping[str, Any], folder: Path) -> Table:
             )
         objects[number].append(found)
     start = _start(folder, file.name, [image["file_name"] for image in images.values()])
-    cells: list[dict[str, Any]] = [
-        {key: [one[key] for one in found] for key in ("bbox", "category", "iscrowd")} | {"size": _size(images[number])}
+    cells = [
+        SizedObjects({key: [one[key] for one in found] for key in _KEYS}, _size(images[number]))
         for number, found in objects.items()
     ]
     rows = [f"image {number} ({image['file_name']})" for number, image in images.items()]
@@ -108,14 +111,16 @@ def _object(file: TextFile, annotation: Any, names: Mapping[Any, str]) -> tuple[
     return annotation["image_id"], {"bbox": annotation["bbox"], "category": names[category], "iscrowd": crowd}
 
 
-def _size(image: Mapping[str, Any]) -> Any:
+def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:
     """Return width and height as the file states them; None where it does not."""
-    size = [image.get("width"), image.get("height")]
-    return size if all(isinstance(side, int) and side > 0 for side in size) else None
+    width, height = image.get("width"), image.get("height")
+    if isinstance(width, int) and isinstance(height, int) and min(width, height) > 0:
+        return width, height
+    return None
 
 
 def _start(folder: Path, name: str, files: Sequence[str]) -> str:
-    """Return what stands before the images' names, so that the first of them is found; "" where it is not.
+    """Return what stands before the images' names, so that one of the first is found; "" where none is.
 
     COCO's own folders are `annotations/instances_train2017.json` and `train2017/1.jpg`.
     """
@@ -124,5 +129,12 @@ def _start(folder: Path, name: str, files: Sequence[str]) -> str:
         split = split.removeprefix(prefix)
     inner = ("", f"{_IMAGES}/", f"{split}/", f"{_IMAGES}/{split}/")
     starts = [*inner, *(f"../{start}" for start in inner)]
-    first = files[0] if files else ""
-    return next((start for start in starts if (folder / start / first).is_file()), "")
+    return next((start for file in files[:_TRIED] for start in starts if _is_file(folder / start / file)), "")
+
+
+def _is_file(file: Path) -> bool:
+    """Return whether a file is there; a name that no file can have is told with its row, by `data.media_paths`."""
+    try:
+        return file.is_file()
+    except OSError:
+        return False

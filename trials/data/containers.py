@@ -72,12 +72,13 @@ def _find(folder: Path, name: str, path: tuple[str, ...], media: bool) -> dict[s
     if (folder / _STATE).is_file():
         return {"train": [folder]}
     refuse_lakes(folder, name, path)
-    found = _files(folder, media)
+    found = _files(folder, media, name, path)
     if not found and (folder / "data").is_dir():  # a clone of a hub repository
-        found = _files(folder / "data", media)
+        found = _files(folder / "data", media, f"{name}/data", path)
     if not found and not media:
         children = [child for child in sorted(folder.iterdir()) if child.is_dir() and _SPLIT.fullmatch(child.name)]
-        return {child.name: files for child in children if (files := _whole(_files(child, media), name, path))}
+        found_in = {child.name: _files(child, media, f"{name}/{child.name}", path) for child in children}
+        return {split: files for split, inside in found_in.items() if (files := _whole(inside, name, path))}
     return _by_split(found, name, path)
 
 
@@ -103,8 +104,9 @@ def table_stamps(folder: Path) -> tuple[tuple[str, int, int], ...]:
     return tuple((str(file), (status := file.stat()).st_size, status.st_mtime_ns) for file in tables)
 
 
-def _files(folder: Path, media: bool) -> list[Path]:
-    """Return the tables in a folder, in the order of their names, numbers by their value."""
+def _files(folder: Path, media: bool, name: str, path: tuple[str, ...]) -> list[Path]:
+    """Return the tables in a folder, in the order of their names, numbers by their value. Raises BadData."""
+    check_inside_roots(folder.resolve(), name, *path)
     kinds = _MEDIA_KINDS if media else FORMATS
     files = [
         file
@@ -238,6 +240,7 @@ def _saved(folder: Path, name: str, path: tuple[str, ...]) -> tuple[list[Path], 
 
 def _json(file: Path, name: str, path: tuple[str, ...]) -> Mapping[str, Any]:
     """Return the object in a small JSON file. Raises BadData."""
+    check_inside_roots(file.resolve(), f"{name}/{file.name}", *path)
     try:
         value = json.loads(file.read_bytes())
     except (OSError, ValueError) as error:

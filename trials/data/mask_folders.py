@@ -9,6 +9,7 @@ from pathlib import Path
 from luthier.trials.data.media_tree import IMAGE_SUFFIXES, listed
 from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
+from luthier.trials.paths import check_inside_roots
 
 IMAGES, MASKS = "images", "masks"
 """Names of the folders."""
@@ -49,7 +50,8 @@ def pair_table(folder: Path, name: str, *path: str) -> Table:
         path: The spec's path of the folder, for error messages.
 
     Raises:
-        BadData: An image has no mask, a mask has no image, or two files have the same name but for their ending.
+        BadData: An image has no mask, a mask has no image, two files have the same name but for their ending, or a
+            folder is a link that leads out of the data roots.
     """
     images = _by_stem(folder / IMAGES, f"{name}/{IMAGES}", *path)
     masks = _by_stem(folder / MASKS, f"{name}/{MASKS}", *path)
@@ -67,6 +69,7 @@ def pair_table(folder: Path, name: str, *path: str) -> Table:
 
 def _by_stem(folder: Path, name: str, *path: str) -> dict[str, Path]:
     """Return name without ending -> file, of the images in a folder. Raises BadData."""
+    check_inside_roots(folder.resolve(), name, *path)
     files = (file for file in folder.iterdir() if not file.name.startswith(".") and file.is_file())
     found: dict[str, Path] = {}
     for file in sorted(file for file in files if file.suffix.lower() in IMAGE_SUFFIXES):

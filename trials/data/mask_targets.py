@@ -21,6 +21,7 @@ from luthier.trials.data.media_tree import listed
 from luthier.trials.data.tabular import Table
 from luthier.trials.data.targets import NamedTargets
 from luthier.trials.errors import BadData
+from luthier.trials.paths import check_inside_roots, is_inside_roots
 
 NAMES = "id2label.json"
 """The file beside a table, or a folder above, that names the classes: {"0": "road", "1": "sky"} or ["road", "sky"]."""
@@ -158,14 +159,16 @@ def class_names(table: Table, column: str, least: int = 2) -> list[str]:
         least: The fewest classes that suffice.
 
     Raises:
-        BadData: The file is not JSON of that kind, or names two classes alike.
+        BadData: The file is not JSON of that kind, names two classes alike, or is a link that leads out of the roots.
     """
     if column in table.class_names:
         return list(table.class_names[column])
     places = [] if table.folder is None else [table.folder, table.folder.parent]
-    file = next((place / NAMES for place in places if (place / NAMES).is_file()), None)
+    allowed = (place / NAMES for place in places if is_inside_roots(place.resolve()))
+    file = next((file for file in allowed if file.is_file()), None)
     if file is None:
         return []
+    check_inside_roots(file.resolve(), str(file), *table.path)
     try:
         names = _by_id(json.loads(file.read_text(encoding="utf-8")))
     except (ValueError, AttributeError, TypeError, OSError):

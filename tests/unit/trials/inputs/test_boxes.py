@@ -79,7 +79,8 @@ def test_cells_that_cannot_be_used_are_refused(cell: Any, said: str, tmp_path: P
         ),
         (
             lambda x, y, w, h: [x / WIDTH, y / HEIGHT, w / WIDTH, h / HEIGHT],
-            "lie between 0 and 1, so they are parts of the sides; multiply x and width by the image's width",
+            "lie between 0 and 1, so they are parts of the sides; multiply x and width by the image's width, y and "
+            "height by its height. YOLO's x and y are centres: take away half of width and height first.",
         ),
     ],
     ids=["corners", "shares"],
@@ -93,6 +94,14 @@ def test_boxes_in_another_form_are_known(change: Callable[..., list[float]], sai
     with pytest.raises(BadData) as refused:
         load(file)
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("size", [[81], "large", {"width": 1}, None, [81, 90], [81, 90, 3]])
+def test_a_size_among_the_keys_of_a_cell_is_passed_over(size: Any, tmp_path: Path) -> None:
+    plain = load(_table(tmp_path, _one([1, 2, 8, 8])))
+    assert _rows(load(_table(tmp_path, {**_one([1, 2, 8, 8]), "size": size}))) == _rows(plain)
+    two = {"bbox": [[1, 2, 8, 8], [9, 9, 9, 10]], "category": ["joy", "joy"]}
+    assert _rows(load(_table(tmp_path, {**two, "size": size}))) == _rows(load(_table(tmp_path, two)))
 
 
 def _rows(data: Data) -> set[BoxRow]:
@@ -254,6 +263,16 @@ def test_coco_files_that_contradict_themselves_are_refused(
     assert said in str(refused.value)
 
 
+def test_a_name_that_no_file_can_have_is_told_with_its_image(tmp_path: Path) -> None:
+    file = write_coco(tmp_path, 16)
+    found = json.loads(file.read_text())
+    found["images"][0]["file_name"] = "street (1) " * 30
+    file.write_text(json.dumps(found))
+    with pytest.raises(BadData, match=r"image 10 \(street .*: it cannot be opened \(File name too long\); check"):
+        load(file)
+    assert sum(load(file, unreadable="skip").rows.values()) == 15  # the others tell that images are in `images`
+
+
 def _hub(folder: Path, rows: int) -> None:
     lines = [json.loads(line) for line in write_boxes(folder, rows).read_text().splitlines()]
     (folder / "data.jsonl").unlink()
@@ -304,6 +323,64 @@ def test_a_folder_without_boxes_is_refused(tmp_path: Path) -> None:
     write_boxes(tmp_path, 4).unlink()
     with pytest.raises(BadData, match=r"holds no file of boxes: COCO's json, or metadata.jsonl"):
         load(tmp_path)
+
+
+def test_the_file_of_boxes_is_found_by_its_content(tmp_path: Path) -> None:
+    write_coco(tmp_path, 16).rename(tmp_path / "boxes.json")
+    (tmp_path / "notes.json").write_text(json.dumps({"images": [], "annotations": []}))
+    (tmp_path / "broken.json").write_text("{")
+    assert load(tmp_path).rows["train"] == 8
+    (tmp_path / "more.json").write_text((tmp_path / "boxes.json").read_text())
+    with pytest.raises(BadData, match=r"holds boxes.json, broken.json, more.json, notes.json; name the file of the bo"):
+        load(tmp_path)
+    (tmp_path / "instances.json").write_text((tmp_path / "boxes.json").read_text())
+    assert load(tmp_path).rows["train"] == 8
+
+
+def _link(inside: Path, outside: Path, name: str) -> None:
+    """Move a file or folder out, and put a link to it in its place."""
+    (inside / name).rename(outside / Path(name).name)
+    (inside / name).symlink_to(outside / Path(name).name)
+
+
+@pytest.mark.parametrize(
+    ("write", "linked"),
+    [
+        (lambda root: write_coco(root, 16), "coco.json"),
+        (lambda root: _hub(root, 16), "metadata.jsonl"),
+        (_standard, "annotations"),
+        (_standard, "annotations/instances_val2017.json"),
+        (lambda root: _splits(root, _hub), "valid"),
+        (lambda root: _splits(root, write_coco), "valid/coco.json"),
+    ],
+    ids=["coco", "metadata", "annotations", "file in annotations", "split", "file in a split"],
+)
+def test_links_out_of_the_data_roots_are_not_read(
+    write: Callable[[Path], None], linked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    inside.mkdir()
+    outside.mkdir()
+    write(inside)
+    monkeypatch.setenv("LUTHIER_DATA_ROOTS", str(inside))
+    assert load(inside, test=0).rows["train"] > 0
+    _link(inside, outside, linked)
+    with pytest.raises(BadData, match=f"^{inside / linked} lies outside the folders data may be read from"):
+        load(inside, test=0)
+
+
+def test_names_of_classes_are_read_inside_the_data_roots_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = tmp_path / "in"
+    inside.mkdir()
+    file = write_boxes(inside, 16)
+    file.write_text(file.read_text().replace('"joy"', "1").replace('"anger"', "0"))
+    (tmp_path / "id2label.json").write_text('["secret", "other"]')
+    assert load(file).targets.label_names == ["secret", "other"]
+    monkeypatch.setenv("LUTHIER_DATA_ROOTS", str(inside))
+    assert load(file).targets.label_names == ["0", "1"]  # a folder above that may not be read is as if it had none
+    (inside / "id2label.json").symlink_to(tmp_path / "id2label.json")
+    with pytest.raises(BadData, match=f"^{inside}/id2label.json lies outside the folders"):
+        load(file)
 
 
 def test_nothing_to_train_on_is_refused(tmp_path: Path) -> None:

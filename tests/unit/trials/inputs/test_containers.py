@@ -170,6 +170,23 @@ def test_parts_lie_inside_the_data_roots(tmp_path: Path, monkeypatch: pytest.Mon
     assert "LUTHIER_DATA_ROOTS" in refusal(tmp_path / "in")
 
 
+@pytest.mark.parametrize("linked", ["data", "train", "dataset_dict.json"])
+def test_links_out_of_the_data_roots_are_not_looked_into(
+    linked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    for name in ("secret.csv", "other.csv"):
+        (tmp_path / "out" / name).write_text("text,label\n")
+    (tmp_path / "out.json").write_text('{"splits": ["secret"]}')
+    (tmp_path / "in" / linked).symlink_to(tmp_path / ("out.json" if linked.endswith("json") else "out"))
+    assert "secret" in refusal(tmp_path / "in")
+    monkeypatch.setenv("LUTHIER_DATA_ROOTS", str(tmp_path / "in"))
+    said = refusal(tmp_path / "in")
+    assert "LUTHIER_DATA_ROOTS" in said
+    assert "secret" not in said
+
+
 def test_a_stream_that_was_cut_between_two_batches_is_refused(tmp_path: Path) -> None:
     table = pyarrow.Table.from_pylist(ROWS)
     file = tmp_path / "d.arrow"

@@ -222,6 +222,19 @@ def test_a_mask_outside_of_the_data_roots_is_refused(tmp_path: Path, monkeypatch
         load(source)
 
 
+def test_a_folder_of_masks_that_leads_out_of_the_data_roots_is_not_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data" / "images").mkdir(parents=True)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "secret.png").touch()
+    (tmp_path / "data" / "masks").symlink_to(tmp_path / "out")
+    monkeypatch.setenv("LUTHIER_DATA_ROOTS", str(tmp_path / "data"))
+    with pytest.raises(BadData, match=f"^{tmp_path}/data/masks lies outside the folders") as refused:
+        load(tmp_path / "data")
+    assert "secret" not in str(refused.value)
+
+
 def test_another_mask_is_other_data(tmp_path: Path) -> None:
     source = write_pairs(tmp_path, 16)
     before = load(source).fingerprint
