@@ -43,13 +43,15 @@ def program_in(text: str) -> str | None:
     if not _PROGRAM.search(text[:20_000]):
         return None
     if _TRAINER.search(text):
-        kind, further = "a training script for the Trainer of transformers", "Luthier trains itself: "
+        kind, further = "a training script for the Trainer of transformers", "Luthier has its own training loop: "
     elif _OPTUNA.search(text):
         kind, further = "a Python program that uses Optuna", "Luthier has the objective itself: "
     else:
         kind, further = "a Python program", ""
-    text = "a spec is a document, YAML or JSON, that names task, model, dataset and space"
-    return f"this is {kind}, not a spec, and nothing of it was run. {further}{text}; docs/studies.md shows one"
+    text = f"{further}a spec is a document, YAML or JSON, that names task, model, dataset and space"
+    return (
+        f"this is {kind}, not a spec, and nothing of it was run. {text[0].upper()}{text[1:]}; docs/studies.md shows one"
+    )
 
 
 def foreign_spec(document: Mapping[str, Any]) -> str | None:
@@ -63,4 +65,5 @@ def foreign_spec(document: Mapping[str, Any]) -> str | None:
         return f"this is an experiment of Katib: {_WRITE}"
     if version and "kind" in document:
         return f"this is a manifest of Kubernetes ({version}), not a spec; docs/studies.md shows a spec"
-    return next((f"this is {what}" for keys, what in _SPACES.items() if all(key in document for key in keys)), None)
+    what = next((what for keys, what in _SPACES.items() if all(key in document for key in keys)), None)
+    return what and f"{'these are' if what.startswith('arguments') else 'this is'} {what}"

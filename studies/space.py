@@ -173,7 +173,8 @@ class Space(RootModel[dict[str, Dimension]]):
 
         Args:
             params: hyperparameter -> value.
-            partial: Leave out, too, the dimensions that `params` lacks, instead of refusing that.
+            partial: Leave out, too, the searched dimensions that `params` lacks, instead of refusing that. What depends
+                on one of those is left out with it: whether it changes anything is not known yet.
 
         Raises:
             ValidationError: With the path of each wrong, missing or unknown value.
@@ -184,9 +185,10 @@ class Space(RootModel[dict[str, Dimension]]):
             if name not in self.root
         ]
         checked: Params = {}
+        idle = combinations.idle(self.root, params)
         for name, d in self.items():
             if name not in params:
-                if name in combinations.idle(self.root, params):
+                if name in idle and (not partial or combinations.switch(self.root, name) in params):
                     checked[name] = nearest(d, HYPERPARAMETERS[name].default)
                 elif isinstance(d, Range | tuple) and partial:
                     continue

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from luthier.service.cli.controls import clean
+
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
@@ -156,7 +158,7 @@ def problems(error: "ValidationError") -> Iterable[str]:
 def tell(*lines: str) -> None:
     """Print sentences to stderr."""
     for line in lines:
-        print(line, file=sys.stderr, flush=True)
+        print(clean(line) if sys.stderr.isatty() else line, file=sys.stderr, flush=True)
 
 
 def explain(error: Exception) -> tuple[int, list[str]]:

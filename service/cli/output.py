@@ -5,7 +5,6 @@ of others (names, messages, logs) never reaches a terminal with its control char
 """
 
 import json
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -14,12 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from luthier.service.cli.controls import clean, json_text
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from rich.console import Console
     from rich.table import Table
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all control characters but tab and newline
 PIPE_WIDTH = 240  # columns of a table that goes to a file
 
 
@@ -61,7 +61,7 @@ def emit(answer: "BaseModel | Sequence[BaseModel]", form: Format, *tables: "Tabl
         else answer.model_dump(mode="json")
     )
     if form is Format.JSON:
-        print(json.dumps(plain, indent=2, ensure_ascii=False))
+        print(json_text(plain, indent=2))
     else:
         import yaml
 
@@ -185,8 +185,3 @@ def size(count: int | None) -> str:
     from rich import filesize
 
     return "-" if count is None else filesize.decimal(count)
-
-
-def clean(text: str) -> str:
-    """Return text of others without the characters that control a terminal."""
-    return _CONTROL.sub("", text)

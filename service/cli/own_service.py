@@ -53,6 +53,11 @@ def find_holder(home: Path) -> "Holder | None":
     raise CommandError(FAILURE, f"{home} is served by {holder}, which cannot be asked from here. {cure}")
 
 
+def beginning(holder: "Holder | None") -> str:
+    """Return what a command does first: start a service, or ask the one that serves the home."""
+    return "the service starts" if holder is None else f"the service at {holder.url} is asked"
+
+
 @contextmanager
 def own_service(settings: "Settings", study: str | None, holder: "Holder | None") -> Iterator[OwnService]:
     """Yield the service of `holder`, or start one for the time of the block.

@@ -1,9 +1,8 @@
-"""The commands `luthier run` and `luthier plan`: the service embedded for one study, no server needed.
+"""The command `luthier run`: the service embedded for one study, no server needed.
 
 The docstring of a command is its help text.
 """
 
-import math
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,45 +15,36 @@ from luthier.service.cli.connect import (
     INTERRUPTED,
     USAGE,
     CommandError,
-    Server,
     SpecArgument,
     SpecFile,
-    Token,
     chosen_file,
-    connect,
     load_settings,
     read_spec,
-    read_text,
     starting,
     tell,
 )
 from luthier.service.cli.examples import add
-from luthier.service.cli.findings import findings_tables
 from luthier.service.cli.first_look import first_faults
-from luthier.service.cli.output import Format, Output, emit, facts, show, size, table
-from luthier.service.cli.own_service import OwnService, find_holder, own_service
+from luthier.service.cli.output import Format, emit, show
+from luthier.service.cli.own_service import OwnService, beginning, find_holder, own_service
 from luthier.service.cli.signals import end_at_once, terminated_is_interrupted
-from luthier.service.cli.stages import PLANS, Waiting
+from luthier.service.cli.stages import Waiting
 from luthier.studies.host import usable_cores
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from luthier.service.cli.follow import Snapshot
     from luthier.service.client import Client
-    from luthier.service.schemas import PlanView, PrunerPlan, StudyView
+    from luthier.service.schemas import StudyView
     from luthier.service.server.home import Holder
     from luthier.service.settings import Settings
-    from luthier.studies.results import BatchFit
 
 PANEL = "Search on this machine"
 POLL_SECONDS = 0.5
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands to the application."""
+    """Add the command to the application."""
     add(app, run, "run", PANEL)
-    add(app, plan, "plan", PANEL)
 
 
 def run(
@@ -87,7 +77,7 @@ def run(
         with (
             terminated_is_interrupted(),
             starting(),
-            Waiting(_beginning(holder)) as waiting,
+            Waiting(beginning(holder)) as waiting,
             own_service(settings, parsed.name, holder) as service,
         ):
             waiting.end()
@@ -101,11 +91,6 @@ def run(
             line += f"`luthier cancel {parsed.name} --server {holder.url}` ends it."
         raise CommandError(INTERRUPTED, line) from None
     _judge(study, holder)
-
-
-def _beginning(holder: "Holder | None") -> str:
-    """Return what a command does first: start a service, or ask the one that serves the home."""
-    return "the service starts" if holder is None else f"the service at {holder.url} is asked"
 
 
 def _look_first(text: str, name: str, settings: "Settings") -> None:
@@ -209,84 +194,3 @@ def _judge(study: "StudyView", holder: "Holder | None" = None) -> None:
             cure = f"`luthier delete {study.name} --server {holder.url}`."
         lines.append(f"To start over give the spec another name; or delete the study: {cure}")
     raise CommandError(FAILURE, *lines)
-
-
-def plan(
-    spec: SpecArgument = None,
-    file: SpecFile = None,
-    server: Server = None,
-    token: Token = None,
-    output: Output = Format.TABLE,
-) -> None:
-    """Open model and data, check both, and say what would run and how long it may take. Nothing is stored.
-
-    Without --server or LUTHIER_SERVER a worker on this machine does it.
-    """
-    file = chosen_file(spec, file)
-    if server:
-        text = read_text(file)
-        with connect(server, token) as client, Waiting(f"the service at {client.url} is asked") as waiting:
-            waiting.watch(client, PLANS)
-            answer = client.plan(text)
-    else:
-        text, _ = read_spec(file)
-        end_at_once()
-        settings = load_settings().model_copy(update={"workers_per_gpu": 1})
-        holder = find_holder(settings.home)
-        if holder is None and (faults := first_faults(text, settings)):
-            raise CommandError(USAGE, *faults)
-        with (
-            terminated_is_interrupted(),
-            starting(),
-            Waiting(_beginning(holder)) as waiting,
-            own_service(settings, None, holder) as service,
-        ):
-            waiting.watch(service.client, PLANS)
-            answer = service.client.plan(text)
-            waiting.end()
-    emit(answer, output, *(_plan_tables(answer) if output is Format.TABLE else ()))
-
-
-def accumulated(fit: "BatchFit") -> str:
-    """Return how a batch goes through the model whose gradients add up, as `4 pieces of 8`."""
-    return f"{math.ceil(fit.batch_size / fit.micro_batch)} pieces of {fit.micro_batch}"
-
-
-def _prunable(pruner: "PrunerPlan") -> str:
-    """Return how many trials a pruner could end early, as `at most 11 of 16 (median)`."""
-    of = "" if pruner.trials is None else f" of {pruner.trials}"
-    if pruner.prunable_trials is None:
-        return f"any but the first{of} ({pruner.name})"
-    return f"{f'at most {pruner.prunable_trials}' if pruner.prunable_trials else 'none'}{of} ({pruner.name})"
-
-
-def _plan_tables(answer: "PlanView") -> Iterator["Table"]:
-    """Yield a plan as a person reads it: the data, the blocks of each model, estimates, batch sizes."""
-    yield facts({f"{split} rows": count for split, count in answer.data.rows.items()}, title="Data")
-    if answer.data.labels:  # none where numbers or texts are learned
-        yield table(("label", ">rows"), answer.data.labels.items())
-    yield from findings_tables(answer.data.findings)
-    columns = (">freeze_depth", "topmost frozen block", ">its parameters", ">trainable parameters")
-    for model in answer.models:
-        names = ["-", *(block.name for block in model.blocks)]
-        sizes = ["-", *(f"{block.parameters:,}" for block in model.blocks)]
-        trainable = [f"{count:,}" for count in model.trainable_parameters]
-        several, whole = len(answer.models) > 1, len(model.blocks)
-        depths = [f"{depth / whole:.2f}" if several else str(depth) for depth in range(whole + 1)]
-        yield table(columns, zip(depths, names, sizes, trainable, strict=True), title=model.model)
-    estimates = answer.estimates
-    yield facts(
-        {
-            "a trial at the baseline": f"{estimates.seconds_per_trial:.1f} s" if estimates else "not estimated",
-            "the whole study": f"{estimates.seconds:.0f} s" if estimates and estimates.seconds else None,
-            "memory": size(estimates.memory_bytes) if estimates and estimates.memory_bytes else None,
-            "trials that the pruner could end": _prunable(answer.pruner) if answer.pruner else None,
-        },
-        title="Estimates",
-    )
-    if estimates and estimates.batch_sizes:
-        rows = (
-            (fit.batch_size, size(fit.memory_bytes), "yes" if fit.fits else f"in {accumulated(fit)}")
-            for fit in estimates.batch_sizes
-        )
-        yield table((">batch_size", ">memory at most", "fits"), rows)

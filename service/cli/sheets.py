@@ -1,6 +1,7 @@
 """Answers for other programs than jq: rows of csv or tsv, names alone, or scores alone.
 
-`output.emit` calls it for `-o csv`, `tsv`, `name` and `value`, and `luthier export` for its rows.
+`output.emit` calls it for `-o csv`, `tsv`, `name` and `value`, and `luthier export` for its rows. A file or a pipe gets
+text of others as it is, a terminal without its control characters.
 """
 
 import csv
@@ -8,6 +9,8 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from luthier.service.cli.controls import clean
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -21,6 +24,8 @@ def write_rows(answers: Iterable["BaseModel"], separator: str) -> None:
         separator: "," for csv; a tab for tsv, whose values lose their tabs and line ends.
     """
     rows = [_row(answer) for answer in answers]
+    if sys.stdout.isatty():
+        rows = [{clean(name): _clean_cell(value) for name, value in row.items()} for row in rows]
     names = dict.fromkeys(column for row in rows for column in row)  # in the order they are met
     if not names:
         return
@@ -62,6 +67,10 @@ def _first(answer: Any, names: Iterable[str]) -> Any:
         if name in type(answer).model_fields:
             return getattr(answer, name)
     raise LookupError(type(answer).__name__)
+
+
+def _clean_cell(value: Any) -> Any:
+    return clean(value) if isinstance(value, str) else value
 
 
 def _row(answer: "BaseModel") -> dict[str, Any]:

@@ -3,7 +3,6 @@
 The docstring of a command is its help text.
 """
 
-import json
 import sys
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from luthier.service.cli.connect import USAGE, CommandError, Server, StudyName, Token, connect
+from luthier.service.cli.controls import clean, json_text
 from luthier.service.cli.examples import add
-from luthier.service.cli.output import Format, Output, cell, clean, configuration, duration, emit, score, table
+from luthier.service.cli.output import Format, Output, cell, configuration, duration, emit, score, table
 from luthier.service.cli.sheets import write_rows
 from luthier.service.cli.stages import Waiting
 
@@ -127,7 +127,7 @@ def export(
         views = client.trials(name)
         if form is Sheet.JSONL:
             for trial in views:
-                print(json.dumps(trial.model_dump(mode="json"), ensure_ascii=False))
+                print(json_text(trial.model_dump(mode="json")))
         else:
             write_rows(views, ",")
 

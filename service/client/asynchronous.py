@@ -1,6 +1,7 @@
 """The client for programs with an event loop: each method of `Client`, to be awaited or iterated.
 
-Its requests run in threads, one for each method that is awaited at the same time; `Client` is safe for that.
+A request runs in a thread of the event loop's pool, for which `Client` is safe; more requests at once than the pool has
+threads stand in line. `wait` takes a thread only while it looks, and ends at once where it is cancelled.
 """
 
 import asyncio
@@ -10,6 +11,9 @@ from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from luthier.service.client.client import Client
+from luthier.service.client.errors import ServiceError
+from luthier.service.client.watch import Watch
+from luthier.service.schemas import StudyView
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -77,7 +81,6 @@ class AsyncClient:
     stop = _awaited(Client.stop)
     cancel = _awaited(Client.cancel)
     delete = _awaited(Client.delete)
-    wait = _awaited(Client.wait)
     best_params = _awaited(Client.best_params)
     plan = _awaited(Client.plan)
     trials = _iterated(Client.trials)
@@ -99,3 +102,19 @@ class AsyncClient:
     workers = _iterated(Client.workers)
     download_model = _awaited(Client.download_model)
     download_champion = _awaited(Client.download_champion)
+
+    async def wait(
+        self, name: str, progress: bool = False, timeout_seconds: float | None = None, interval_seconds: float = 1.0
+    ) -> StudyView:
+        """Wait as `Client.wait` does, between two looks in the event loop, so that many can wait at once."""
+        watch = Watch(name, progress, timeout_seconds, interval_seconds)
+        while True:
+            try:
+                study = await self.get(name)
+            except ServiceError as error:
+                watch.excuse(error)
+            else:
+                if watch.is_over(study):
+                    return study
+            watch.check_time()
+            await asyncio.sleep(interval_seconds)

@@ -1,21 +1,19 @@
 """The class `Client`, with a method for each route that people and programs use."""
 
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from luthier.service.client.connection import Spec, body_of
-from luthier.service.client.errors import ServiceError, Unreachable
+from luthier.service.client.errors import ServiceError
 from luthier.service.client.schedules import ScheduleMethods
 from luthier.service.client.trials import TrialMethods, study_path
+from luthier.service.client.watch import Watch
 from luthier.service.download import check_vacant
 from luthier.service.schemas import Page, PlanView, StudyView, TaskView, WorkerView
 from luthier.studies.hyperparameters import Params
-from luthier.studies.protocol import ENDED
 
 PLAN_SECONDS = 600.0  # a plan waits for a worker to open model and data
-AWAY_SECONDS = 60.0  # a service that restarts is waited for
 
 
 class Client(TrialMethods, ScheduleMethods):
@@ -79,26 +77,18 @@ class Client(TrialMethods, ScheduleMethods):
 
         Raises:
             TimeoutError: it has not ended in time; it goes on.
-            Unreachable: the service has been away for AWAY_SECONDS.
+            Unreachable: the service has been away for a minute.
         """
-        began = answered = time.monotonic()
-        told = ""
+        watch = Watch(name, progress, timeout_seconds, interval_seconds)
         while True:
             try:
                 study = self.get(name)
-                answered = time.monotonic()
             except ServiceError as error:
-                if not (isinstance(error, Unreachable) or error.status == 503) or (
-                    time.monotonic() - answered > AWAY_SECONDS
-                ):
-                    raise
+                watch.excuse(error)
             else:
-                if progress and told != (told := repr(study)):
-                    print(told, file=sys.stderr, flush=True)
-                if study.state in ENDED:
+                if watch.is_over(study):
                     return study
-            if timeout_seconds is not None and time.monotonic() - began + interval_seconds > timeout_seconds:
-                raise TimeoutError(f"The study {name} has not ended after {timeout_seconds:g} s; it goes on.")
+            watch.check_time()
             time.sleep(interval_seconds)
 
     def best_params(self, name: str) -> Params:

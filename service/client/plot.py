@@ -36,6 +36,7 @@ class Plot:
         return f"<Plot {self.name}: a notebook shows it; page() is HTML, figure is plotly's>"
 
     def _repr_html_(self) -> str:
-        """Return the page in a frame of its own, as notebooks show it."""
-        source = html.escape(self.page(), quote=True)
-        return f'<iframe srcdoc="{source}" style="width:100%;height:{HEIGHT}px;border:0" title="{self.name}"></iframe>'
+        """Return the page as notebooks show it: in a frame whose scripts reach nothing of the notebook."""
+        source, title = html.escape(self.page()), html.escape(self.name)
+        style = f"width:100%;height:{HEIGHT}px;border:0"
+        return f'<iframe srcdoc="{source}" sandbox="allow-scripts" style="{style}" title="{title}"></iframe>'

@@ -106,8 +106,10 @@ def _ask_missing_then_enqueue(
     while first + len(added) == 0 or search.count() > first + len(added):
         number = first + len(added)
         added.append((search.ask(number) or {}, search.own_seed(number)))
-    if seed is not None and added[-1:] == [wanted]:  # this very request, which a crash had cut off
-        return added, None, True
+    if seed is not None and added:
+        last, its_seed = added[-1]
+        if its_seed == seed and params.items() <= last.items():  # this very request, which a crash had cut off
+            return added, None, True
     number = first + len(added)
     params = search.complete(number, params)
     same = search.find(params) if seed is None else None

@@ -151,7 +151,7 @@ class StudyView(BaseModel):
 
     def _repr_html_(self) -> str:
         """Return the study as a small table, as notebooks show it."""
-        rows: dict[str, Any] = {"state": self.state.value, "told": ", ".join(self._told())}
+        rows: dict[str, Any] = {"state": self.state.value, "progress": ", ".join(self._told())}
         if self.best is not None:
             rows |= {f"best {name}": value for name, value in self.best.params.items()}
             rows |= {f"test {name}": value for name, value in (self.best.test or {}).items()}

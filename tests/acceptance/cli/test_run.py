@@ -13,7 +13,8 @@ import pytest
 
 from luthier.service.cli.connect import CommandError
 from luthier.service.cli.output import show
-from luthier.service.cli.run import _judge, _plan_tables
+from luthier.service.cli.plan import plan_tables
+from luthier.service.cli.run import _judge
 from luthier.service.schemas import Counts, PlanView, StudyView
 from luthier.studies.protocol import StudyState
 from tests.support.command_line import Luthier
@@ -195,14 +196,14 @@ def test_a_plan_shows_blocks_with_their_parameters_and_which_batches_fit(capsys:
             "estimates": INSPECTION.estimates.model_dump() if INSPECTION.estimates else None,
         }
     )
-    show(*_plan_tables(plan))
+    show(*plan_tables(plan))
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert "0 - - 2,500" in lines
     assert "1 layer.0 1,200 70" in lines
     assert "8 1.0 MB yes" in lines
     assert "32 4.0 MB in 2 pieces of 16" in lines
     deep = {"model": "deep", "blocks": 3 * [{"name": "b", "parameters": 9}], "trainable_parameters": [40, 30, 20, 10]}
-    show(*_plan_tables(PlanView.model_validate(plan.model_dump() | {"models": [plan.models[0], deep]})))
+    show(*plan_tables(PlanView.model_validate(plan.model_dump() | {"models": [plan.models[0], deep]})))
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert "1.00 layer.0 1,200 70" in lines, "of several models, a depth is a fraction"
     assert "0.67 b 9 20" in lines, "of several models, a depth is a fraction"

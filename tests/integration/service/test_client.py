@@ -5,11 +5,14 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from luthier import AsyncClient, Client, ServiceError
+from luthier.service.client.plot import Plot
 from luthier.service.schemas import BestView, StudyView
 from luthier.service.server.embedded import Embedded
 from luthier.service.settings import Settings
@@ -110,6 +113,7 @@ def test_studies_and_trials_are_short_and_escaped(client: Client) -> None:
     assert study.model_copy(update={"error": "<script>", "best": best})._repr_html_().count("<") == (
         study.model_copy(update={"error": "script", "best": best})._repr_html_().count("<")
     )
+    assert "progress" in study._repr_html_()
     assert "<td>complete</td>" in trial._repr_html_()
 
 
@@ -117,6 +121,10 @@ def test_a_plot_shows_itself_in_a_notebook(client: Client) -> None:
     plot = client.plot("one", "history")
     assert plot.figure["data"]
     assert plot._repr_html_().startswith('<iframe srcdoc="&lt;!doctype html&gt;')
+    frame = Plot('"><script>', "{}", plot.page)._repr_html_()
+    assert 'title="&quot;&gt;&lt;script&gt;"' in frame
+    assert 'sandbox="allow-scripts"' in frame, "a page of the service reaches nothing of the notebook"
+    assert frame.count("<") == 2
     assert repr(plot).startswith("<Plot one-history")
     with pytest.raises(ServiceError) as refused:
         client.plot("one", "pie")
@@ -139,3 +147,60 @@ def test_the_twin_for_event_loops_has_every_method(client: Client) -> None:
     assert study == client.get("one")
     assert numbers == [1, 0, 1, 2]
     assert "text-classification" in tasks
+
+
+def test_a_wait_that_is_given_up_looks_no_more(client: Client) -> None:
+    client.create(SPEC.format(name="never-run"))
+
+    async def give_up() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        async with AsyncClient() as twin:
+            ask = twin._client._transport.model
+
+            def model(*asked: Any) -> Any:
+                looks.append("look")
+                return ask(*asked)
+
+            twin._client._transport.model = model  # type: ignore[method-assign]
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(twin.wait("never-run", timeout_seconds=2, interval_seconds=0.01), 0.1)
+            looks.append("given up")
+            await twin.get("never-run")  # once the only thread is free
+
+    looks: list[str] = []
+    asyncio.run(give_up())
+    assert "given up" in looks[-3:-1], "only a look that had begun goes on"
+
+
+def test_more_waits_than_threads_keep_no_request_from_its_answer(client: Client) -> None:
+    client.create(SPEC.format(name="awaited"))
+
+    async def cancelled() -> list[StudyView]:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        async with AsyncClient() as twin:
+            waits = [twin.wait("awaited", timeout_seconds=20, interval_seconds=0.01) for _ in range(10)]
+            tasks = [asyncio.create_task(wait) for wait in waits]
+            await asyncio.sleep(0)
+            assert (await twin.get("awaited")).state is StudyState.QUEUED
+            assert not any(task.done() for task in tasks)
+            await twin.cancel("awaited")
+            return await asyncio.gather(*tasks)
+
+    assert [study.state for study in asyncio.run(cancelled())] == [StudyState.CANCELLED] * 10
+
+
+def test_a_wait_in_an_event_loop_ends_in_time_and_tells_what_changed(
+    client: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client.create(SPEC.format(name="late"))
+
+    async def wait() -> StudyView:
+        async with AsyncClient() as twin:
+            with pytest.raises(TimeoutError, match="late has not ended after 0 s"):
+                await twin.wait("late", timeout_seconds=0)
+            with pytest.raises(ServiceError, match="no study named"):
+                await twin.wait("nobody")
+            return await twin.wait("one", progress=True)
+
+    assert asyncio.run(wait()) == client.get("one")
+    assert capsys.readouterr().err == f"{client.get('one')!r}\n"

@@ -206,11 +206,11 @@ def test_a_name_that_is_nearly_a_studys_is_told(inspected: Running) -> None:
     assert "Did you mean" not in problem(inspected.client.get("/v1/studies/xyzzy"), 404)["detail"]
 
 
-def cut_off(house: Running) -> None:
+def cut_off(house: Running, params: dict[str, Any]) -> None:
     """Leave a request as a kill between its two writes does: Optuna has the trial, our rows lack it."""
     with house.core.database.reading() as session:
         study = study_rows.find(session, "s1")
-    house.core.searches.get(study).enqueue(1, dict(OWN), 77)
+    house.core.searches.get(study).enqueue(1, params, 77)
     house.core.searches.close()
 
 
@@ -219,7 +219,7 @@ def test_a_seed_outlives_a_service_that_is_killed(house: Running, worker: Script
     house.started(worker, parallel=1, budget={"trials": 6})
     worker.train(worker.take())
     if is_cut_off:
-        cut_off(house)
+        cut_off(house, dict(OWN))
         assert len(house.trials()) == 1
     else:
         house.client.post("/v1/studies/s1/trials", json={"params": OWN, "seed": 77})
@@ -231,16 +231,29 @@ def test_a_seed_outlives_a_service_that_is_killed(house: Running, worker: Script
     assert worker.take().seed == 77, "the next attempt has it too"
 
 
+@pytest.mark.parametrize("params", [OWN, {"learning_rate": 2e-4}, {}])
 def test_a_request_that_was_cut_off_is_not_added_twice_when_it_is_repeated(
-    house: Running, worker: ScriptedWorker
+    house: Running, worker: ScriptedWorker, params: dict[str, Any]
 ) -> None:
     house.started(worker, parallel=1, budget={"trials": 6})
     worker.train(worker.take())
-    cut_off(house)
-    added = house.client.post("/v1/studies/s1/trials", json={"params": OWN, "seed": 77})
+    cut_off(house, dict(OWN))
+    added = house.client.post("/v1/studies/s1/trials", json={"params": params, "seed": 77})
     assert added.status_code == 201, added.text
-    assert (added.json()["number"], added.json()["seed"]) == (1, 77)
+    assert (added.json()["number"], added.json()["seed"], added.json()["params"]) == (1, 77, OWN)
     assert len(house.optuna()) == 2
+
+
+@pytest.mark.parametrize(("params", "seed"), [({"learning_rate": 2e-4}, 78), ({"epochs": 1}, 77)])
+def test_another_request_than_the_one_that_was_cut_off_is_added_after_it(
+    house: Running, worker: ScriptedWorker, params: dict[str, Any], seed: int
+) -> None:
+    house.started(worker, parallel=1, budget={"trials": 6})
+    worker.train(worker.take())
+    cut_off(house, dict(OWN))
+    added = house.client.post("/v1/studies/s1/trials", json={"params": params, "seed": seed})
+    assert (added.json()["number"], added.json()["seed"]) == (2, seed)
+    assert added.json()["params"].items() >= params.items()
 
 
 @pytest.mark.parametrize("seed", [True, "7", 7.0, 7.5, -1, 2**32, 10**400, [7], {}])

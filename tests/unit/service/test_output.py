@@ -1,15 +1,20 @@
 """Values as the command line prints them."""
 
 import io
+import json
 import random
+import sys
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from luthier.service.cli import long_table
+from luthier.service.cli.connect import tell
 from luthier.service.cli.long_table import plain_lines
-from luthier.service.cli.output import cell, duration, facts, score, size, table
+from luthier.service.cli.output import Format, cell, duration, emit, facts, score, size, table
+from luthier.service.schemas import TrialView
+from luthier.studies.protocol import TrialState
 
 
 @pytest.mark.parametrize(
@@ -86,3 +91,36 @@ def test_a_table_in_a_pipe_is_a_line_for_each_row() -> None:
     assert len(lines) == 2 + len(ROWS) + 1
     pairs = list(plain_lines(facts({"study": "a", "configuration": "two\nlines", "none": None})))
     assert pairs == ["study          a", "configuration  two lines", ""]
+
+
+HOSTILE = "a\x1b]0;title\x07\x9b2J\r漢\tb"
+
+
+@pytest.mark.parametrize("form", [Format.CSV, Format.TSV, Format.JSON, Format.YAML])
+def test_no_form_brings_others_control_characters_to_a_terminal(
+    form: Format, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trial = TrialView(number=3, state=TrialState.FAILED, params={"model": HOSTILE}, error=HOSTILE, value=0.5)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    emit([trial], form)
+    shown = capsys.readouterr().out
+    assert not {"\x1b", "\x07", "\x9b", "\r"} & set(shown)
+    assert "漢" in shown
+    assert "0.5" in shown
+
+
+def test_a_sentence_on_stderr_controls_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tell(HOSTILE)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    tell(HOSTILE)
+    assert capsys.readouterr().err == f"{HOSTILE}\na]0;title2J漢\tb\n"
+
+
+def test_a_program_gets_the_text_of_others_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    trial = TrialView(number=3, state=TrialState.FAILED, params={}, error=HOSTILE)
+    emit([trial], Format.CSV)
+    assert HOSTILE in capsys.readouterr().out
+    emit(trial, Format.JSON)
+    assert json.loads(capsys.readouterr().out)["error"] == HOSTILE

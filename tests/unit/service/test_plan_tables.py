@@ -2,7 +2,7 @@
 
 import pytest
 
-from luthier.service.cli.run import _prunable
+from luthier.service.cli.plan import prunable
 from luthier.service.schemas import PrunerPlan
 
 
@@ -16,4 +16,4 @@ from luthier.service.schemas import PrunerPlan
     ],
 )
 def test_how_many_trials_the_pruner_could_end_is_said_in_words(plan: PrunerPlan, text: str) -> None:
-    assert _prunable(plan) == text
+    assert prunable(plan) == text

@@ -23,16 +23,16 @@ trainer.train()
 OPTUNA = "import optuna\n\ndef objective(trial):\n    return trial.suggest_float('lr', 1e-5, 1e-3)\n"
 FOREIGN = {
     SWEEP: "a sweep of Weights & Biases: its `parameters` belong under `space`",
-    TRAINER: "a training script for the Trainer of transformers",
+    TRAINER: "the Trainer of transformers, not a spec, and nothing of it was run. Luthier has its own training loop: a",
     OPTUNA: "a Python program that uses Optuna",
-    "#!/usr/bin/env python\nprint('x: 1')\n": "a Python program, not a spec",
+    "#!/usr/bin/env python\nprint('x: 1')\n": "a Python program, not a spec, and nothing of it was run. A spec is",
     "apiVersion: kubeflow.org/v1beta1\nkind: Experiment\nspec: {}": "an experiment of Katib",
     "apiVersion: v1\nkind: Pod": "a manifest of Kubernetes (v1)",
     '{"HyperParameterTuningJobConfig": {}}': "a tuning job of SageMaker",
     '{"studySpec": {"metrics": []}}': "a StudySpec of Vizier",
     "task: llm-sft\nbase_model: m\nproject_name: p\nparams: {lr: 0.1}": "a configuration of AutoTrain",
     "base_model: m\ndatasets: [{path: d}]": "a configuration of Axolotl",
-    "output_dir: out\nper_device_train_batch_size: 8": "arguments of the Trainer",
+    "output_dir: out\nper_device_train_batch_size: 8": "these are arguments of the Trainer",
     '{"architectures": ["BertModel"], "model_type": "bert"}': "a model's config.json",
     '{"cells": [], "nbformat": 4}': "a notebook",
     "name: n\ncron: 0 2 * * *\nstudy: {}": "a schedule",
@@ -41,7 +41,7 @@ FOREIGN = {
 
 @pytest.mark.parametrize("text", FOREIGN)
 def test_a_document_of_another_tool_is_called_by_its_name(text: str) -> None:
-    with pytest.raises(ValueError, match=r"^this is ") as refused:
+    with pytest.raises(ValueError, match=r"^(this is|these are) ") as refused:
         parse_spec(text)
     assert FOREIGN[text] in str(refused.value)
     assert "\n" not in str(refused.value)

@@ -77,6 +77,17 @@ def test_a_users_configuration_may_leave_out_what_changes_nothing() -> None:
         space.check({"epochs": 1, "strategy": "lora"})
 
 
+def test_a_partial_configuration_leaves_open_what_hangs_on_an_open_choice() -> None:
+    schedules: dict[str, Any] = {"scheduler": ["polynomial", "linear"], "power": [1.0, 2.0], "num_cycles": [1, 2]}
+    space = Space.model_validate(BOTH | schedules)
+    assert space.check({"epochs": 1}, partial=True) == {"epochs": 1, "lora_alpha": 32.0}
+    named = {"scheduler": "linear", "strategy": "full"}
+    idle = {"power": 1.0, "num_cycles": 1, "lora_rank": 6, "lora_targets": "attention", "lora_alpha": 32.0}
+    assert space.check(named, partial=True) == named | idle
+    fixed = Space.model_validate(BOTH | {"strategy": "lora"})
+    assert fixed.check({"epochs": 1}, partial=True) == {"epochs": 1, "strategy": "lora", "lora_alpha": 32.0}
+
+
 def test_a_trial_has_the_defaults_of_what_changes_nothing_and_people_do_not_see_it() -> None:
     drawn = {"strategy": "full", "lora_rank": 64, "lora_variant": "dora", "epochs": 2}
     assert complete(drawn) == complete({"epochs": 2})
