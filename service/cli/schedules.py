@@ -185,7 +185,7 @@ def _tables(view: "ScheduleView") -> tuple["Table", "Table"]:
         "champion": champion and f"trial {champion.trial} of {champion.study}, since {cell(champion.promoted_at)}",
         "configuration": champion and configuration(champion.params),
         "test": champion and scores(champion.test),
-        "score over time": f"{sparkline(drawn)}  {score(min(drawn))} to {score(max(drawn))}" if drawn else None,
+        "score over time": f"{sparkline(drawn)} {score(min(drawn))} to {score(max(drawn))}" if drawn else None,
     }
     return facts(pairs), _runs_table(view.last_runs)
 

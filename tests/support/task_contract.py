@@ -202,12 +202,12 @@ class TaskContract:
                 continue  # the model has no mask token, or hears no spectra
             assert encoded.augmented
             batches = []
-            for seed in (1, 1, 2, 3, 4):
+            for seed in (1, 1, *range(2, 12)):
                 random.seed(seed)
                 drawn, rows = encoded.drawn([0, 1])
                 batches.append(str(task.collate_augmented(drawn, rows)))
             assert batches[0] == batches[1]
-            assert len(set(batches)) > 1
+            assert len(set(batches)) > 1, name
 
     def _scores(self, study: Study, depth: int) -> list[Metrics]:
         session = study.trial(depth)

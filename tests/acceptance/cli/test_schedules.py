@@ -40,7 +40,7 @@ def test_it_is_shown_with_its_runs_and_its_score_over_time(command: Callable[...
     shown = command("get", "nightly")
     assert "promoted" in shown
     assert "first" in shown
-    assert "▁█  0.7500 to 0.9000" in shown
+    assert "▁█ 0.7500 to 0.9000" in shown
     assert "next (UTC)" in shown
     assert json.loads(command("get", "nightly", "-o", "json"))["champion"]["test"]["accuracy"] == 0.75
     (listed,) = yaml.safe_load(command("list", "-o", "yaml"))
