@@ -39,4 +39,5 @@ class Plot:
         """Return the page as notebooks show it: in a frame whose scripts reach nothing of the notebook."""
         source, title = html.escape(self.page()), html.escape(self.name)
         style = f"width:100%;height:{HEIGHT}px;border:0"
-        return f'<iframe srcdoc="{source}" sandbox="allow-scripts allow-downloads" style="{style}" title="{title}"></iframe>'
+        allowed = "allow-scripts allow-downloads"  # a drawn plot, and its button that saves it
+        return f'<iframe srcdoc="{source}" sandbox="{allowed}" style="{style}" title="{title}"></iframe>'
