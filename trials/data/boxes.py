@@ -74,7 +74,7 @@ def read_objects(cell: Any) -> RawCell:
         WrongCell: It is nothing of that kind, or a box or a category is missing or impossible.
     """
     if isinstance(cell, SizedObjects):
-        return read_objects(cell.objects)._replace(size=cell.size)
+        return RawCell(read_objects(cell.objects).objects, cell.size)
     if isinstance(cell, str) and cell.strip():
         try:
             cell = json.loads(cell)

@@ -108,7 +108,7 @@ def test_a_service_that_wants_a_token_is_told_of(served: Served, tmp_path: Path)
     run = start(served, "run", written(tmp_path, "refused"))
     _, said = run.communicate(timeout=30)
     assert run.returncode == 1
-    assert said.rstrip().endswith("Give the service's token in LUTHIER_TOKEN.")
+    assert said.rstrip().endswith("and none was sent. Put the service's token into LUTHIER_TOKEN.")
 
 
 @pytest.mark.full
