@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BeforeValidator,
+    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     ValidationInfo,
@@ -28,6 +29,7 @@ from luthier.studies.early_stopping import EarlyStopping, stopping_problems
 from luthier.studies.foreign_specs import foreign_spec, program_in
 from luthier.studies.hyperparameters import AUTO, complete
 from luthier.studies.model_space import MODEL_SCHEMA, ModelsSpace, check_models
+from luthier.studies.origin import Origin, configuration_problems
 from luthier.studies.prunable import Trials, prunable_trials, trials_of
 from luthier.studies.rates import rate_problems
 from luthier.studies.results import Inspection
@@ -59,6 +61,8 @@ Quantization = Literal["none", "4bit"]
 
 class StudySpec(Document):
     """A study: a model or several, a data set, a search space and a budget."""
+
+    model_config = ConfigDict(validate_by_name=False, validate_by_alias=True, serialize_by_alias=True)
 
     name: str = Field(pattern=NAME_PATTERN)
     task: str
@@ -98,6 +102,12 @@ class StudySpec(Document):
     )
     evaluations_per_epoch: int = Field(1, ge=1, le=100, description="Validation scores reported per epoch.")
     generation: Generation | None = Field(None, description="How models write texts, for tasks that have them written.")
+    origin: Origin | None = Field(
+        None,
+        alias="from",
+        exclude_if=lambda origin: origin is None,
+        description="Old trials that it goes on from: those of a study that has ended, or of a file.",
+    )
     answering: Answering | None = Field(
         None,
         exclude_if=lambda answering: answering is None,
@@ -196,6 +206,7 @@ class StudySpec(Document):
             text = "must be none: every trial has one evaluation; raise space.epochs or evaluations_per_epoch to prune"
             problems.append((("pruner", "name"), text))
         problems += grid_problems(self.sampler, self.space)
+        problems += configuration_problems(self.origin, self.space.vocabulary)
         if not (self.budget.trials or self.budget.wall_clock_seconds or self.budget.gpu_seconds):
             problems.append((("budget",), "must set trials, wall_clock_seconds or gpu_seconds, so that it ends"))
         return problems

@@ -9,13 +9,13 @@ from sqlalchemy import select
 from luthier.service.api import paging, views
 from luthier.service.api.body import SPEC_BODY, SpecBody
 from luthier.service.api.context import Service, ServiceDep
-from luthier.service.api.creation import check_sampler, find_or_create
+from luthier.service.api.creation import check_origin, check_sampler, find_or_create
 from luthier.service.api.openapi import GZIP
 from luthier.service.api.stored_file import StoredFile, stored_model
 from luthier.service.dispatch import deletion
 from luthier.service.dispatch.checkpoints import clean_up
 from luthier.service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, responses
-from luthier.service.lifecycle import study_rows, transitions
+from luthier.service.lifecycle import study_rows, succession, transitions
 from luthier.service.schemas import Page, StudyView
 from luthier.service.storage.tables import StudyRow
 from luthier.studies.protocol import ENDED, StudyState
@@ -33,6 +33,7 @@ router = APIRouter(prefix="/v1/studies", tags=["studies"])
 def create(spec: SpecBody, service: ServiceDep, response: Response) -> StudyView:
     """Create a study (201); the same spec again returns the same study (200)."""
     check_sampler(spec)
+    check_origin(spec)
     view = find_or_create(lambda: _find_or_create(service, spec), response, f"/v1/studies/{spec.name}")
     service.notifier.notify()
     return view
@@ -45,9 +46,16 @@ def _find_or_create(service: Service, spec: StudySpec) -> tuple[bool, StudyView]
         created = study is None
         if study is None:
             study = transitions.create(session, service.core.leases, spec, spec.name)
-        elif not study.spec.says_the_same(spec):
+            succession.keep_old_trials(session, study)
+        elif not any(before.says_the_same(spec) for before in _told_specs(study)):
             raise Conflict(f"The name {spec.name} is taken by a study with another spec; choose another name.")
         return created, views.study_view(session, study)
+
+
+def _told_specs(study: StudyRow) -> list[StudySpec]:
+    """Return a study's spec as users may have sent it: as it is, and with the budget that it had before extensions."""
+    first = study.first_budget
+    return [study.spec] if first is None else [study.spec, study.spec.model_copy(update={"budget": first})]
 
 
 @router.get("", responses=responses(Invalid))

@@ -12,6 +12,7 @@ from statistics import fmean
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from luthier.service.api.successor_view import taken_over_view
 from luthier.service.lifecycle import absences, winner
 from luthier.service.lifecycle.standings import Standing, standings
 from luthier.service.schemas import (
@@ -24,6 +25,7 @@ from luthier.service.schemas import (
     ModelView,
     StepView,
     StudyView,
+    TakenFrom,
     TrialView,
 )
 from luthier.service.storage import damaged
@@ -71,6 +73,7 @@ def study_view(session: Session, study: StudyRow, problem: str | None = None) ->
     inspection = study.inspection
     if isinstance(inspection, Inspection):
         view.data = data_view(inspection)
+    view.taken_over = taken_over_view(session, study)
     return view
 
 
@@ -165,7 +168,8 @@ def _best(study: StudyRow, row: AssignmentRow) -> BestView | None:
     if row.value is None:
         return None
     test = study.test if row.number == study.winner else None
-    return BestView(trial=row.number, value=row.value, params=in_use(row.params), test=test)
+    looks = study.test_looks if test is not None else None
+    return BestView(trial=row.number, value=row.value, params=in_use(row.params), test=test, test_looks=looks)
 
 
 def _model(study: StudyRow) -> ModelView | None:
@@ -216,6 +220,7 @@ def _trial(row: AssignmentRow, study: StudyRow, values: list[StepView]) -> Trial
         examples_per_second=row.examples_per_second,
         effective_batch=batch,
         micro_batch=min(batch, row.micro_batch or batch) if batch and values else None,
+        taken_from=None if row.taken_from is None else TakenFrom.model_validate(row.taken_from),
     )
 
 

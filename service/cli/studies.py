@@ -4,6 +4,7 @@ The docstring of a command is its help text.
 """
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,6 +27,7 @@ from luthier.service.cli.connect import (
 from luthier.service.cli.examples import add
 from luthier.service.cli.findings import findings_tables
 from luthier.service.cli.majority import majority_facts, verdict
+from luthier.service.cli.old_trials import with_import
 from luthier.service.cli.output import (
     Format,
     Output,
@@ -33,6 +35,7 @@ from luthier.service.cli.output import (
     configuration,
     emit,
     facts,
+    looks,
     print_schema,
     score,
     scores,
@@ -57,6 +60,10 @@ def register(app: typer.Typer) -> None:
 def create(
     spec: SpecArgument = None,
     file: SpecFile = None,
+    old_trials: Annotated[
+        Path | None,
+        typer.Option("--import", metavar="CSV", help="Old trials, whose configurations are run first, the best first."),
+    ] = None,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,
@@ -64,8 +71,8 @@ def create(
     """Create a study; the same spec again returns the study that exists."""
     text = read_text(chosen_file(spec, file))
     with connect(server, token) as client:
-        study = client.create(text)
-    emit(study, output, *_tables(study))
+        study = client.create(text if old_trials is None else with_import(text, old_trials))
+    emit(study, output, *study_tables(study))
 
 
 def list_studies(
@@ -84,7 +91,7 @@ def get(name: StudyName, server: Server = None, token: Token = None, output: Out
     """Show a study."""
     with connect(server, token) as client:
         study = client.get(name)
-    emit(study, output, *_tables(study))
+    emit(study, output, *study_tables(study))
 
 
 def watch(name: StudyName, server: Server = None, token: Token = None) -> None:
@@ -106,7 +113,7 @@ def wait(name: StudyName, server: Server = None, token: Token = None, output: Ou
     with connect(server, token) as client:
         for snapshot in follow(client, name):
             study = snapshot.study
-    emit(study, output, *_tables(study))
+    emit(study, output, *study_tables(study))
     if study.state is not StudyState.COMPLETED:
         raise CommandError(
             FAILURE, f"The study {name} is {study.state.value}" + (f": {study.error}" if study.error else ".")
@@ -145,7 +152,7 @@ def cancel(name: StudyName, server: Server = None, token: Token = None, output: 
 def _steer(verb: str, name: str, server: str | None, token: str | None, output: Format) -> None:
     with connect(server, token) as client:
         study: StudyView = getattr(client, verb)(name)
-    emit(study, output, *_tables(study))
+    emit(study, output, *study_tables(study))
 
 
 def delete(name: StudyName, yes: Yes = False, server: Server = None, token: Token = None) -> None:
@@ -174,7 +181,7 @@ def schema() -> None:
     print_schema(StudySpec)
 
 
-def _tables(study: "StudyView") -> Iterator["Table"]:
+def study_tables(study: "StudyView") -> Iterator["Table"]:
     """Yield a study as a person reads it: its facts, then what was found of its data and models."""
     yield _facts(study)
     yield from findings_tables(study.data.findings if study.data else [])
@@ -195,6 +202,7 @@ def _facts(study: "StudyView", only_best: bool = False) -> "Table":
         "busy": f"{study.gpu_seconds:.0f} s",
         "error": study.error,
         "message": study.message,
+        "taken over": study.taken_over and str(study.taken_over),
         "warnings": " ".join(warning for warning in study.warnings if warning not in told) or None,
     }
     best = study.best
@@ -205,7 +213,7 @@ def _facts(study: "StudyView", only_best: bool = False) -> "Table":
         "best": best and f"{metric} {score(best.value)} (trial {best.trial})",
         "configuration": best and configuration(best.params),
         "baseline": baseline and f"{metric} {score(baseline.value)} (trial {baseline.trial})",
-        "test": best and best.test and scores(best.test),
+        "test": best and best.test and scores(best.test) + looks(best.test_looks),
         **majority_facts(study),
         "model": model and f"{size(model.bytes)}, sha256 {model.sha256}",
     }

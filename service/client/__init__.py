@@ -12,13 +12,15 @@ Errors, all handed on by `luthier`:
     │   └── Unreachable     no answer came: nothing listens there, or it took too long
     └── DownloadError       what came down is not the model that the study or schedule names
 
+A csv of old trials that a spec names and that is none raises BadTrials, a ValueError.
 A target folder that is not empty, and a disk that refuses the files of a download, raise OSError.
 """
 
 from luthier.service.client.asynchronous import AsyncClient
 from luthier.service.client.client import Client
 from luthier.service.client.errors import ServiceError, Unreachable
+from luthier.service.client.old_trials import BadTrials
 from luthier.service.client.plot import Plot
 from luthier.service.download import DownloadError
 
-__all__ = ["AsyncClient", "Client", "DownloadError", "Plot", "ServiceError", "Unreachable"]
+__all__ = ["AsyncClient", "BadTrials", "Client", "DownloadError", "Plot", "ServiceError", "Unreachable"]

@@ -204,7 +204,7 @@ class Claims:
         if counts[TrialState.QUEUED] > 0 or counts[TrialState.RUNNING] >= study.parallel:
             return None
         trials = study.spec.budget.trials
-        return None if trials is not None and counts.total >= trials else counts.total
+        return None if trials is not None and counts.spent >= trials else counts.total
 
     def _insert_drawn(
         self,

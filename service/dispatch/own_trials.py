@@ -49,14 +49,14 @@ def enqueue(core: Core, name: str, params: dict[str, Any], seed: int | None = No
     with core.searches.exclusive(study_id):
         with core.database.transaction() as session:
             study = study_rows.lock(session, name)
-            first = _next_free_number(session, study)
+            first, limit = _next_free_number(session, study)
             params = resolved_space(study).check(params, partial=True)
             token = turns.take(session, study.id)
             if token is None:
                 raise Unavailable("Another configuration is being drawn right now; try again.", retry_after=1)
         with turns.given_back_on_error(study.id, token), _noted(core, study):
             search = core.searches.prepared(study, first)
-            added, same, is_own = _ask_missing_then_enqueue(search, first, (params, seed), study.spec.budget.trials)
+            added, same, is_own = _ask_missing_then_enqueue(search, first, (params, seed), limit)
             with core.database.transaction() as session:
                 study = study_rows.lock(session, name)
                 if not turns.is_held(study, token):
@@ -73,16 +73,20 @@ def enqueue(core: Core, name: str, params: dict[str, Any], seed: int | None = No
     return first + len(added) - 1
 
 
-def _next_free_number(session: Session, study: StudyRow) -> int:
-    """Return the number of a user's own trial. Raises Conflict when the study takes none."""
+def _next_free_number(session: Session, study: StudyRow) -> tuple[int, int | None]:
+    """Return the number of a user's own trial, and the first number that the budget has no room for; None without one.
+
+    Raises:
+        Conflict: the study takes no trial.
+    """
     if study.state not in (StudyState.RUNNING, StudyState.PAUSED) or study.ending is not None:
         state = "not inspected yet; try again once it runs" if study.state == StudyState.QUEUED else study.state
         raise Conflict(f"{study.name} is {state}: no trial can be added.")
-    total = TrialCounts.of(session, study.id).total
+    counts = TrialCounts.of(session, study.id)
     trials = study.spec.budget.trials
-    if trials is not None and total >= trials:
+    if trials is not None and counts.spent >= trials:
         raise Conflict(f"{study.name} has had all {trials} trials of its budget.")
-    return total
+    return counts.total, None if trials is None else trials + counts.taken
 
 
 def _ask_missing_then_enqueue(
@@ -94,7 +98,7 @@ def _ask_missing_then_enqueue(
         search: the study's search, whose turn the caller holds.
         first: the number of the first trial that our rows lack.
         wanted: the user's configuration, which may be partial, and seed.
-        limit: the budget of trials; None: no limit.
+        limit: the first number that the budget has no room for; None: no limit.
 
     Returns:
         The configurations to insert from number `first` on: the baseline where it is missing (trial 0), trials that

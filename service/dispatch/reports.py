@@ -18,7 +18,7 @@ from luthier.service.dispatch import checkpoints
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.placement import smaller_reservation
 from luthier.service.errors import Stale, invalid
-from luthier.service.lifecycle import absences, retraining, study_rows, transitions, winner
+from luthier.service.lifecycle import absences, retraining, study_rows, succession, transitions, winner
 from luthier.service.storage.column_types import StoredModel
 from luthier.service.storage.database import changed_rows
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
@@ -246,6 +246,7 @@ class Reports:
         study.inspection = outcome.inspection
         if study.state == StudyState.QUEUED:
             study.state = StudyState.PAUSED if study.hold_after_inspection else StudyState.RUNNING
+            succession.take_over(session, self.core.leases, self.core.store, study)
 
     def _store_measurement(self, session: Session, study: StudyRow, row: AssignmentRow, outcome: Outcome) -> None:
         """Store the test scores and the packed model of a locked study's winner; without them the study fails.
@@ -263,6 +264,7 @@ class Reports:
         self.core.store.require(study.id, source.id, model)
         study.model = StoredModel(**model.model_dump(), assignment=source.id)
         study.test = outcome.evaluation.test
+        study.test_looks += study.test is not None
 
 
 Effect = Callable[[Reports, Session, StudyRow, AssignmentRow, Outcome], None]

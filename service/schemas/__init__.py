@@ -21,6 +21,7 @@ from luthier.service.schemas.studies import (
     StudyView,
     TrialView,
 )
+from luthier.service.schemas.successors import TakenFrom, TakenOverView, TakenView
 
 __all__ = [
     "BaselineView",
@@ -45,6 +46,9 @@ __all__ = [
     "ScheduleView",
     "StepView",
     "StudyView",
+    "TakenFrom",
+    "TakenOverView",
+    "TakenView",
     "TaskView",
     "TrialView",
     "WorkerView",

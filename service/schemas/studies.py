@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import AwareDatetime, BaseModel, FiniteFloat
 
 from luthier.service.schemas.data import DataView
+from luthier.service.schemas.successors import TakenFrom, TakenOverView
 from luthier.studies.hyperparameters import Params
 from luthier.studies.protocol import Reason, StudyState, TrialState
 from luthier.studies.wire import Metrics
@@ -41,12 +42,16 @@ class BestView(BaseModel):
         value: the objective on the validation split.
         params: its configuration.
         test: metric -> score on the test split; null until measured.
+        test_looks: how often winners were scored on the test split before this could be read: once, and once more for
+            each extension of the study and each end of a study on the same data that it goes on from. Null until
+            measured. The more looks, the less the best of them says about new data.
     """
 
     trial: int
     value: FiniteFloat
     params: Params
     test: Metrics | None = None
+    test_looks: int | None = None
 
 
 class BaselineView(BaseModel):
@@ -121,6 +126,7 @@ class StudyView(BaseModel):
         message: anything else that people should know.
         data: its sizes, labels and findings; null until it is inspected, and in listings.
         warnings: what is wrong with it or its data, or was mended, while it goes on; each a sentence.
+        taken_over: the old trials that it goes on from; null until it is inspected, without `from`, and in listings.
     """
 
     name: str
@@ -139,6 +145,7 @@ class StudyView(BaseModel):
     message: str | None = None
     data: DataView | None = None
     warnings: list[str] = []
+    taken_over: TakenOverView | None = None
 
     @property
     def best_params(self) -> Params | None:
@@ -198,6 +205,7 @@ class TrialView(BaseModel):
         examples_per_second: of training, at its latest evaluation.
         effective_batch: the examples of an optimizer step.
         micro_batch: how many of them go through the model together; their gradients add up. Null before an evaluation.
+        taken_from: where it ran, with all its scores; null: in this study.
     """
 
     number: int
@@ -217,6 +225,7 @@ class TrialView(BaseModel):
     examples_per_second: FiniteFloat | None = None
     effective_batch: int | None = None
     micro_batch: int | None = None
+    taken_from: TakenFrom | None = None
 
     def __repr__(self) -> str:
         """Return the trial in a line: its number, state, score and configuration."""

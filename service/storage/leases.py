@@ -90,6 +90,22 @@ class Leases:
         session.flush()
         return row
 
+    def insert_ended(self, session: Session, study: StudyRow, number: int, now: float, **columns: Any) -> AssignmentRow:
+        """Insert a trial that another study has run, as ended, and return its row.
+
+        Args:
+            session: the caller's transaction, which holds the study's row.
+            study: the study that takes the trial over.
+            number: of the trial in it.
+            now: seconds since the epoch, by the database's clock.
+            columns: its state, of `FINISHED`, its configuration, seed and scores, and where it ran.
+        """
+        times = {"created_at": now, "started_at": now, "finished_at": now}
+        row = AssignmentRow(study_id=study.id, kind=AssignmentKind.TRAIN, number=number, **times, **columns)
+        session.add(row)
+        session.flush()
+        return row
+
     def grant(
         self, session: Session, row: AssignmentRow, worker: str, reservation: Reservation
     ) -> AssignmentRow | None:
