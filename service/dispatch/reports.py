@@ -209,6 +209,8 @@ class Reports:
         checkpoints.remove_unnamed(self.core.store, superseded)
         if study.state in ENDED:
             self.core.searches.close_study(study)
+        elif row.kind == AssignmentKind.INSPECT and study.inspection is not None and study.spec.origin is not None:
+            self.core.searches.mend(study)  # Optuna gets the trials that were taken over before any is drawn
 
     def _end(self, session: Session, row: AssignmentRow, outcome: Outcome) -> TrialState:
         """Queue a held assignment again, or record its end; return its new state. Raises Stale, Invalid."""
