@@ -1,4 +1,4 @@
-"""A service that is killed while a study is extended, created from another one, or takes trials over: all or nothing."""
+"""A service that is killed while a study is extended, created from another, or takes trials over: all or nothing."""
 
 import signal
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A study goes on from old trials: whole where model, data and all else are the same, else anew; and what is dropped."""
+"""A study goes on from old trials: whole where all that decides a score is the same, else anew; what is dropped."""
 
 from pathlib import Path
 from typing import Any
@@ -200,7 +200,7 @@ def test_what_is_refused_and_leaves_nothing(house: Running, worker: ScriptedWork
 
 
 def test_configurations_of_elsewhere(house: Running, worker: ScriptedWorker) -> None:
-    """Those with the best scores come first, whatever is missing has its default, and their scores count for nothing."""
+    """The best come first, whatever is missing has its default, and their scores count for nothing."""
     given = [
         {"params": {"learning_rate": 1e-5, "batch_size": 8}, "value": 0.7},
         {"params": {"learning_rate": 2e-5, "batch_size": 64, "epochs": 2, "freeze_depth": 1}},
