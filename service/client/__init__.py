@@ -10,9 +10,9 @@ Errors, all handed on by `luthier`:
     LuthierError            everything below
     ├── ServiceError        the service refused: status, title, detail, and the path of each wrong value
     │   └── Unreachable     no answer came: nothing listens there, or it took too long
+    ├── BadTrials           a csv of old trials, which a spec names, is none; it is a ValueError, too
     └── DownloadError       what came down is not the model that the study or schedule names
 
-A csv of old trials that a spec names and that is none raises BadTrials, a ValueError.
 A target folder that is not empty, and a disk that refuses the files of a download, raise OSError.
 """
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from luthier.errors import LuthierError
 from luthier.studies.hyperparameters import HYPERPARAMETERS
 from luthier.studies.origin import MOST_GIVEN
 
@@ -18,7 +19,7 @@ PREFIX = "params."  # of the columns of an export
 LONGEST = 64 * 2**20  # bytes of a file
 
 
-class BadTrials(ValueError):
+class BadTrials(LuthierError, ValueError):
     """A file of old trials cannot be used; the message says which row and column, and the cure."""
 
 
@@ -84,9 +85,7 @@ def _columns(file: Path, names: Sequence[str]) -> dict[str, str]:
     columns = exported or {name: name for name in names if name in known}
     unknown = [name for name in exported if exported[name] not in known]
     if unknown:
-        raise BadTrials(
-            f"{file}: the column {unknown[0]} is no hyperparameter of Luthier's: rename it, or leave it out."
-        )
+        raise BadTrials(f"{file}: the column {unknown[0]} is no hyperparameter here: rename it, or leave it out.")
     if not columns:
         text = ", ".join(map(str, names[:8])) or "none"
         raise BadTrials(

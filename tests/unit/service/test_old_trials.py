@@ -45,7 +45,10 @@ def test_a_plain_csv_has_a_column_for_each_hyperparameter(tmp_path: Path) -> Non
 
 def test_of_many_the_best_are_sent(tmp_path: Path) -> None:
     rows = "".join(f"{i + 1},{i}\n" for i in range(1_000))
-    spec = {"task": "text-classification", "from": {"file": str(written(tmp_path, f"batch_size,value\n{rows}")), "top": 3}}
+    spec = {
+        "task": "text-classification",
+        "from": {"file": str(written(tmp_path, f"batch_size,value\n{rows}")), "top": 3},
+    }
     origin = with_file_read(spec)["from"]
     assert set(origin) == {"trials", "top"}
     assert len(origin["trials"]) == MOST_GIVEN
