@@ -48,8 +48,16 @@ def _find_or_create(service: Service, spec: StudySpec) -> tuple[bool, StudyView]
             study = transitions.create(session, service.core.leases, spec, spec.name)
             succession.keep_old_trials(session, study)
         elif not any(before.says_the_same(spec) for before in _told_specs(study)):
-            raise Conflict(f"The name {spec.name} is taken by a study with another spec; choose another name.")
+            raise Conflict(_taken(study, spec))
         return created, views.study_view(session, study)
+
+
+def _taken(study: StudyRow, spec: StudySpec) -> str:
+    """Return why a spec cannot be created: a study has its name; with the cure."""
+    if study.spec.model_copy(update={"budget": spec.budget}).says_the_same(spec):
+        cure = f"only their budgets differ: `luthier extend {spec.name}` gives it more"
+        return f"The name {spec.name} is taken by a study with another spec; {cure}."
+    return f"The name {spec.name} is taken by a study with another spec; choose another name."
 
 
 def _told_specs(study: StudyRow) -> list[StudySpec]:

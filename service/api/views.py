@@ -99,6 +99,7 @@ def _study(study: StudyRow, standing: Standing) -> StudyView:
         finished_at=instant(study.finished_at),
         spec=study.spec.model_dump(mode="json"),
         counts=Counts(**standing.counts),
+        taken_trials=standing.taken,
         best=None if best is None else _best(study, best),
         confirmed=[
             ConfirmedView(trial=candidate.trial.number, values=candidate.values, mean=fmean(candidate.values))

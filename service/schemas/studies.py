@@ -116,6 +116,7 @@ class StudyView(BaseModel):
     Attributes:
         spec: as it was sent, with its defaults.
         counts: its trials by state.
+        taken_trials: how many of them other studies have run; its budget does not pay for them.
         best: the best trial so far; the winner, once the study has ended.
         confirmed: the configurations that were trained again on fresh seeds.
         baseline: null until the baseline has been drawn.
@@ -135,6 +136,7 @@ class StudyView(BaseModel):
     finished_at: AwareDatetime | None = None
     spec: dict[str, Any]
     counts: Counts
+    taken_trials: int = 0
     best: BestView | None = None
     confirmed: list[ConfirmedView] = []
     baseline: BaselineView | None = None
@@ -164,9 +166,15 @@ class StudyView(BaseModel):
             rows |= {f"test {name}": value for name, value in (self.best.test or {}).items()}
         return html_table(f"Study {self.name}", rows | ({"error": self.error} if self.error else {}))
 
+    @property
+    def done_trials(self) -> int:
+        """The number of its own trials that have ended, in any way."""
+        counts = self.counts
+        return counts.complete + counts.pruned + counts.failed + counts.cancelled - self.taken_trials
+
     def _told(self) -> list[str]:
         counts = self.counts
-        ended = counts.complete + counts.pruned + counts.failed + counts.cancelled
+        ended = self.done_trials
         total = self.spec.get("budget", {}).get("trials")
         told = [f"{ended}{f'/{total}' if total else ''} trials done"]
         told += [f"{count} {word}" for word, count in (("running", counts.running), ("failed", counts.failed)) if count]

@@ -98,7 +98,9 @@ def test_the_spec_that_created_it_still_means_this_study(house: Running) -> None
     for trials in (2, 3):
         again = house.client.post("/v1/studies", json=spec(budget={"trials": trials}))
         assert again.status_code == 200, again.text
-    problem(house.client.post("/v1/studies", json=spec(budget={"trials": 5})), 409)
+    assert (
+        "luthier extend s1" in problem(house.client.post("/v1/studies", json=spec(budget={"trials": 5})), 409)["detail"]
+    )
 
 
 @pytest.mark.parametrize("state", ["running", "paused", "queued"])

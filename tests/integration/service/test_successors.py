@@ -42,6 +42,7 @@ def test_whole_trials_cost_nothing_and_the_search_knows_them(house: Running, wor
     told = house.optuna("s2")
     assert [(t.number, t.value) for t in told] == [(t["number"], t["value"]) for t in trials]
     assert told[1].intermediate_values == {v["step"]: v["metrics"]["accuracy"] for v in trials[1]["values"]}
+    assert (study["taken_trials"], study["counts"]["complete"]) == (4, 7)
     assert study["baseline"]["value"] == house.study()["baseline"]["value"]
     assert study["best"]["test_looks"] == 2
 
