@@ -244,7 +244,8 @@ class StudySpec(Document):
         return trials_of(name, self.budget.trials, space or self.space, defaults, self.evaluations_per_epoch)
 
     def _can_prune(self) -> bool:
-        return prunable_trials(self.pruner, self.possible_trials()) != 0
+        """Return whether the pruner could end a trial; old trials, which nobody has counted yet, may let it."""
+        return self.origin is not None or prunable_trials(self.pruner, self.possible_trials()) != 0
 
     def _with_pruner_in_use(self) -> "StudySpec":
         """Return the spec without its pruner where that can end no trial: then it says the same as one without."""

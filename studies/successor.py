@@ -7,6 +7,7 @@ written here.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -191,9 +192,15 @@ class Successor:
             differing.append("how its data are read")
         return f"{before.name} was another study: {', '.join(differing)} differed." if differing else None
 
-    @property
+    @cached_property
     def _space(self) -> Space:
         return self.spec.resolved_space(self.inspection)
+
+    @cached_property
+    def _old_space(self) -> Space:
+        """The old study's resolved space. Raises ValidationError where it does not fit its inspection any more."""
+        assert self.source is not None
+        return self.source.spec.resolved_space(self.source.inspection)
 
     def _carried(self, trial: OldTrial) -> Params | None:
         """Return a trial's configuration in today's space, where it means exactly the same there; else None."""
@@ -221,7 +228,7 @@ class Successor:
         assert self.source is not None
         spec, inspection = self.source.spec, self.source.inspection
         whole = complete(trial.params, spec.task_info.baseline)
-        assigned = spec.resolved_space(inspection).assigned(whole)
+        assigned = self._old_space.assigned(whole)
         model = str(trial.params.get("model", spec.models[0]))
         given = {**assigned, "model": model}
         if isinstance(self._space, ModelsSpace):

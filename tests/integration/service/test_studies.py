@@ -223,6 +223,7 @@ def test_a_study_is_told_by_its_rows(house: Running) -> None:
         "value": best["value"],
         "params": best["params"],
         "test": {"accuracy": 0.75, "loss": 0.4},
+        "test_looks": 1,
     }
     assert study["baseline"] == {"trial": 0, "value": trials[0]["value"]}
     assert trials[0]["params"] == {"learning_rate": 5e-5, "batch_size": 32, "epochs": 3, "freeze_depth": 0}
