@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 from luthier.service.lifecycle import succession
 from luthier.service.schemas import TakenOverView, TakenView
 from luthier.service.storage.tables import StudyRow
-from luthier.studies.successor import Takeover
+from luthier.studies.old_trials import Takeover
 
 MOST_ITEMS = 500  # old trials that a study's view lists
 

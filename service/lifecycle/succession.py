@@ -6,6 +6,8 @@ trials that are taken over whole are written here; Optuna gets them as it gets w
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -17,19 +19,10 @@ from luthier.service.storage.column_types import Unreadable
 from luthier.service.storage.file_store import FileStore
 from luthier.service.storage.leases import Leases
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow, TakeoverRow
+from luthier.studies.old_trials import OldScores, OldTrial, OldTrials, Predecessor, Taken, Takeover
 from luthier.studies.protocol import ENDED, FINISHED, AssignmentKind, Reason, TrialState
 from luthier.studies.results import Inspection
-from luthier.studies.successor import (
-    Choice,
-    Moved,
-    OldScores,
-    OldTrial,
-    OldTrials,
-    Predecessor,
-    Successor,
-    Taken,
-    Takeover,
-)
+from luthier.studies.successor import Choice, Moved, Successor
 
 MOST_TRIALS = 10_000  # that a study takes over: they are read and written in one transaction
 
@@ -95,11 +88,16 @@ def _write(
     if choice.baseline is not None:
         transitions.queue_trial(session, leases, study, number, choice.baseline, now)
         number += 1
+    whole = []
     for moved in choice.whole:
         assert source is not None  # `Successor` takes nothing whole from elsewhere
-        _insert_whole(session, leases, store, study, source, number, moved, now)
+        whole.append((moved.old, leases.add_ended(session, study, number, now, **_columns(source, moved))))
         taken.append(Taken(from_trial=moved.old.number, trial=number, whole=True))
         number += 1
+    session.flush()
+    for old, row in whole:
+        assert source is not None
+        _insert_scores_and_weights(session, store, source, old, row)
     for moved in choice.anew:
         transitions.queue_trial(session, leases, study, number, moved.params, now)
         taken.append(Taken(from_trial=moved.old.number, trial=number, why=moved.why))
@@ -185,40 +183,31 @@ def _old_trial(row: AssignmentRow, scores: Sequence[OldScores]) -> OldTrial:
     )
 
 
-def _insert_whole(
-    session: Session,
-    leases: Leases,
-    store: FileStore,
-    study: StudyRow,
-    source: Predecessor,
-    number: int,
-    moved: Moved,
-    now: float,
-) -> None:
-    """Insert an old trial with its scores, and its weights where they are still kept, as a trial of a locked study."""
+def _columns(source: Predecessor, moved: Moved) -> dict[str, Any]:
+    """Return the columns of an old trial that is taken over whole."""
     old = moved.old
-    row = leases.insert_ended(
-        session,
-        study,
-        number,
-        now,
-        state=old.state,
-        params=moved.params,
-        seed=old.seed,
-        value=old.value,
-        step=old.step,
-        best_step=old.best_step,
-        reason=old.reason,
-        error=old.error,
-        taken_from={"study": source.study, "trial": old.number},
-    )
+    return {
+        "state": old.state,
+        "params": moved.params,
+        "seed": old.seed,
+        "value": old.value,
+        "step": old.step,
+        "best_step": old.best_step,
+        "reason": old.reason,
+        "error": old.error,
+        "taken_from": {"study": source.study, "trial": old.number},
+    }
+
+
+def _insert_scores_and_weights(
+    session: Session, store: FileStore, source: Predecessor, old: OldTrial, row: AssignmentRow
+) -> None:
+    """Insert the evaluations of an old trial that is taken over as `row`, and link its weights, where they are kept."""
     for scores in old.scores:
         session.add(ReportRow(assignment_id=row.id, step=scores.step, metrics=scores.metrics, at=scores.at))
-    if old.best is not None and old.assignment is not None:
-        try:
-            store.link(
-                store.place(source.id, old.assignment, old.best.name), store.place(study.id, row.id, old.best.name)
-            )
-        except (NotFound, OSError):  # then it is trained again from its seed, if it wins
-            return
+    if old.best is None or old.assignment is None:
+        return
+    name = old.best.name
+    with suppress(NotFound, OSError):  # then it is trained again from its seed, if it wins
+        store.link(store.place(source.id, old.assignment, name), store.place(row.study_id, row.id, name))
         row.best = old.best

@@ -90,8 +90,8 @@ class Leases:
         session.flush()
         return row
 
-    def insert_ended(self, session: Session, study: StudyRow, number: int, now: float, **columns: Any) -> AssignmentRow:
-        """Insert a trial that another study has run, as ended, and return its row.
+    def add_ended(self, session: Session, study: StudyRow, number: int, now: float, **columns: Any) -> AssignmentRow:
+        """Add a trial that another study has run, as ended, and return its row, which has no id before it is flushed.
 
         Args:
             session: the caller's transaction, which holds the study's row.
@@ -103,7 +103,6 @@ class Leases:
         times = {"created_at": now, "started_at": now, "finished_at": now}
         row = AssignmentRow(study_id=study.id, kind=AssignmentKind.TRAIN, number=number, **times, **columns)
         session.add(row)
-        session.flush()
         return row
 
     def grant(

@@ -22,11 +22,11 @@ from luthier.service.storage.column_types import (
     Unreadable,
 )
 from luthier.studies.budget import Budget
+from luthier.studies.old_trials import OldTrials, Predecessor, Takeover
 from luthier.studies.promotion import PromotionDecision
 from luthier.studies.results import Comparison, Inspection
 from luthier.studies.schedule import ScheduleSpec
 from luthier.studies.spec import StudySpec
-from luthier.studies.successor import OldTrials, Predecessor, Takeover
 from luthier.studies.wire import FileRef
 
 Id = BigInteger().with_variant(Integer, "sqlite")

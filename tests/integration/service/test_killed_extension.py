@@ -69,7 +69,7 @@ def test_trials_are_taken_over_all_or_none(database_url: str, tmp_path: Path, ca
         house.create("s2", **FROM)
         a = house.worker().take(AssignmentKind.INSPECT)
     message = {**held(a), "status": "complete", "inspection": INSPECTION.model_dump(mode="json")}
-    function = f"{LIFECYCLE}.succession._insert_whole"
+    function = f"{LIFECYCLE}.succession._insert_scores_and_weights"
     assert exit_code(home, database_url, function, call, "POST", "/v1/worker/finish", message) == -signal.SIGKILL
     with ended(home, database_url) as house:
         assert (house.study("s2")["state"], house.trials("s2")) == ("queued", [])
