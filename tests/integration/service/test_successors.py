@@ -8,6 +8,7 @@ import pytest
 from luthier.studies.protocol import AssignmentKind
 from luthier.studies.results import Inspection
 from tests.support.harness import INSPECTION, Running, ScriptedWorker, paths, running, spec
+from tests.support.tiers import a_few
 
 pytestmark = pytest.mark.both_databases
 SPACE = spec()["space"]
@@ -47,7 +48,7 @@ def test_whole_trials_cost_nothing_and_the_search_knows_them(house: Running, wor
     assert study["best"]["test_looks"] == 2
 
 
-@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("kept", a_few(1, [False, True]))
 def test_one_that_was_taken_over_wins_also_without_its_old_study(
     house: Running, worker: ScriptedWorker, kept: bool
 ) -> None:
@@ -87,7 +88,7 @@ DIFFERENT: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("kind", [*DIFFERENT])
+@pytest.mark.parametrize("kind", a_few(1, DIFFERENT))
 def test_where_scores_do_not_hold_configurations_are_run_anew(
     house: Running, worker: ScriptedWorker, kind: str
 ) -> None:
@@ -107,6 +108,7 @@ def test_where_scores_do_not_hold_configurations_are_run_anew(
     assert why[ranked[2]["number"]] == "the budget, or from.top, has no room for it"
 
 
+@pytest.mark.full
 def test_only_what_fits_todays_space_is_whole(house: Running, worker: ScriptedWorker) -> None:
     house.finished(budget={"trials": 6}, parallel=1, space={**SPACE, "optimizer": ["adamw", "sgd"]})
     old = house.trials()
@@ -127,6 +129,7 @@ def test_only_what_fits_todays_space_is_whole(house: Running, worker: ScriptedWo
     assert [trial["number"] for trial in house.trials("s2")] == [t.number for t in house.optuna("s2")]
 
 
+@pytest.mark.full
 def test_another_model_and_several(house: Running, worker: ScriptedWorker) -> None:
     """With another model everything runs anew; a study of several takes over whole what its first model did."""
     house.finished(budget={"trials": 3}, parallel=1)
@@ -145,6 +148,7 @@ def test_another_model_and_several(house: Running, worker: ScriptedWorker) -> No
         assert round(new["params"]["freeze_depth"] * 6) == old["params"]["freeze_depth"]
 
 
+@pytest.mark.full
 def test_configurations_alone_and_at_most_so_many(house: Running, worker: ScriptedWorker) -> None:
     house.finished(budget={"trials": 5}, parallel=1)
     started = {"study": "s1", "import": "params", "top": 2}
@@ -218,6 +222,7 @@ def test_configurations_of_elsewhere(house: Running, worker: ScriptedWorker) -> 
     assert house.study("s2")["counts"]["complete"] == 5
 
 
+@pytest.mark.full
 def test_the_same_spec_again_and_a_study_extended_meanwhile(house: Running, worker: ScriptedWorker) -> None:
     """What is taken over are the trials of the moment of creation."""
     house.finished(budget={"trials": 3}, parallel=1)
