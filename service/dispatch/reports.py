@@ -178,6 +178,7 @@ class Reports:
             study = study_rows.lock_of_assignment(session, outcome.id)
             if study is None:
                 raise Stale("The study is gone. Drop the work.")
+            was_queued = study.state == StudyState.QUEUED and not study.transient
             try:
                 row = leases.lock_held(session, outcome.id, outcome.token)
             except Stale:
@@ -197,6 +198,7 @@ class Reports:
                 transitions.fail(session, leases, study, row.error or "")
             if state in (TrialState.COMPLETE, TrialState.FAILED) and row.kind in EFFECTS:
                 EFFECTS[AssignmentKind(row.kind)](self, session, study, row, outcome)
+            has_taken_over = was_queued and study.inspection is not None and study.spec.origin is not None
             transitions.settle(session, leases, study)
             superseded: list[AssignmentRow] = []
             if state is not TrialState.QUEUED and (row.best is not None or study.state in ENDED):
@@ -209,7 +211,7 @@ class Reports:
         checkpoints.remove_unnamed(self.core.store, superseded)
         if study.state in ENDED:
             self.core.searches.close_study(study)
-        elif row.kind == AssignmentKind.INSPECT and study.inspection is not None and study.spec.origin is not None:
+        elif has_taken_over:
             self.core.searches.mend(study)  # Optuna gets the trials that were taken over before any is drawn
 
     def _end(self, session: Session, row: AssignmentRow, outcome: Outcome) -> TrialState:

@@ -4,6 +4,7 @@ The API calls `extend` with the study's row locked; all of it is one transaction
 the next end of the study brings another one. Trials, their scores and Optuna's memory of them stay as they are.
 """
 
+import math
 from contextlib import suppress
 from typing import Any
 
@@ -115,8 +116,9 @@ def _used_up(session: Session, leases: Leases, study: StudyRow, budget: Budget) 
     for name, amount in used.items():
         limit = getattr(budget, name)
         if limit is not None and amount >= limit:
-            what = f"{amount:.0f} are used already" if amount > limit else f"all {limit:g} are used already"
-            problems.append((name, f"must be more than {amount:.0f}: {what}"))
+            shown = f"{math.ceil(amount * 10) / 10:g}"
+            what = f"{shown} are used already" if amount > limit else f"all {shown} are used already"
+            problems.append((name, f"must be more than {shown}: {what}"))
     best = winner.best_trial(session, study)
     if budget.target is not None and best is not None and reaches(best, budget.target, study.spec.maximize):
         text = f"must be better than {best.value:g}, which trial {best.number} has reached; or null for none"
