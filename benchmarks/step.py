@@ -6,7 +6,7 @@
 A BERT of random weights is fine-tuned at freeze depth 0, on a GPU where there is one. Both sides take turns in this
 process: Luthier's `train`, with evaluations left out, and a loop of forward, backward, clipping and a fused AdamW, in
 the same precision. Then ten of Luthier's steps run under torch's profiler: `device_share` is the share of their time
-in which the device computed, `launches` counts kernels a step; a share far below 1 means that the step waits for Python.
+in which the device computed, `launches` counts kernels a step; a share far below 1: the step waits for Python.
 
 The last line of --json: {"rate_ratio":, "examples_per_second":, "plain_examples_per_second":, "device_share":,
 "launches":, "precision":, "device":, "longest": [{"name":, "ms_a_step":}]}.
