@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BeforeValidator,
+    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     ValidationInfo,
@@ -28,6 +29,7 @@ from luthier.studies.early_stopping import EarlyStopping, stopping_problems
 from luthier.studies.foreign_specs import foreign_spec, program_in
 from luthier.studies.hyperparameters import AUTO, complete
 from luthier.studies.model_space import MODEL_SCHEMA, ModelsSpace, check_models
+from luthier.studies.presets import PresetName, fill_preset
 from luthier.studies.prunable import Trials, prunable_trials, trials_of
 from luthier.studies.rates import rate_problems
 from luthier.studies.results import Inspection
@@ -57,14 +59,27 @@ Precision = Literal["auto", "float32", "bfloat16"]
 Quantization = Literal["none", "4bit"]
 
 
+def _space_or_preset(schema: dict[str, Any]) -> None:
+    """Let the JSON Schema of a spec require a space or a preset, which pydantic cannot say."""
+    schema["required"].remove("space")
+    schema["anyOf"] = [{"required": ["space"]}, {"required": ["preset"]}]
+
+
 class StudySpec(Document):
     """A study: a model or several, a data set, a search space and a budget."""
+
+    model_config = ConfigDict(json_schema_extra=_space_or_preset)
 
     name: str = Field(pattern=NAME_PATTERN)
     task: str
     model: Annotated[str | tuple[str, ...], BeforeValidator(check_models), WithJsonSchema(MODEL_SCHEMA)]
     dataset: Dataset
     objective: Objective = Objective()
+    preset: PresetName | None = Field(
+        None,
+        exclude_if=lambda preset: preset is None,
+        description="In place of space and budget: quick, good or best. The study has what it stands for, written out.",
+    )
     space: Space
     sampler: Sampler = Sampler()
     pruner: Pruner = Pruner()
@@ -155,6 +170,12 @@ class StudySpec(Document):
         if task is None or not isinstance(written, dict) or "max_new_tokens" in written:
             return raw
         return {**raw, "generation": {**written, "max_new_tokens": task.max_new_tokens}}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, raw: Any) -> Any:
+        """Write out what a preset stands for; defined last of its kind, so that it runs before the others."""
+        return fill_preset(raw)
 
     @model_validator(mode="after")
     def _no_idle_default(self) -> Self:

@@ -6,6 +6,7 @@ from typing import Any
 import typer
 
 EXAMPLES = {
+    "init": ("luthier init data/sms.csv", "luthier init photos -o - > study.yaml"),
     "run": (
         "luthier run study.yaml",
         "luthier run study.yaml --model-dir winner",

@@ -5,7 +5,7 @@ The docstring of a command is its help text.
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -93,12 +93,21 @@ def prunable(pruner: "PrunerPlan") -> str:
     return f"{f'at most {pruner.prunable_trials}' if pruner.prunable_trials else 'none'}{of} ({pruner.name})"
 
 
+def values(dimension: Any) -> str:
+    """Return a dimension of a resolved space, as JSON has it, in a few words: `1e-05 to 0.001 (log)`."""
+    if isinstance(dimension, dict):
+        how = " (log)" if dimension.get("log") else f" by {step:g}" if (step := dimension.get("step")) else ""
+        return f"{dimension['low']} to {dimension['high']}{how}"
+    return ", ".join(map(str, dimension)) if isinstance(dimension, list) else f"{dimension}"
+
+
 def plan_tables(answer: "PlanView") -> Iterator["Table"]:
     """Yield a plan as a person reads it: the data, the blocks of each model, estimates, batch sizes."""
     yield facts({f"{split} rows": count for split, count in answer.data.rows.items()}, title="Data")
     if answer.data.labels:  # none where numbers or texts are learned
         yield table(("label", ">rows"), answer.data.labels.items())
     yield from findings_tables(answer.data.findings)
+    yield table(("hyperparameter", "values"), ((name, values(d)) for name, d in answer.space.items()), title="Space")
     columns = (">freeze_depth", "topmost frozen block", ">its parameters", ">trainable parameters")
     for model in answer.models:
         names = ["-", *(block.name for block in model.blocks)]
