@@ -7,6 +7,10 @@ import typer
 
 EXAMPLES = {
     "init": ("luthier init data/sms.csv", "luthier init photos -o - > study.yaml"),
+    "import": (
+        "luthier import sweep.yaml --data data/sms.csv",
+        "luthier import optuna.db --study my-study -o study.yaml",
+    ),
     "run": (
         "luthier run study.yaml",
         "luthier run study.yaml --model-dir winner",

@@ -36,7 +36,7 @@ def init(
     Everything in it is a guess with a comment: read it, then `luthier plan` and `luthier run` it.
     """
     with Waiting(f"looking at {data}"):
-        found = _look(data)
+        found = looked_at(data)
     if "fault" in found:
         raise CommandError(USAGE, found["fault"])
     if output == STDOUT:
@@ -51,7 +51,7 @@ def init(
     tell(f"{file} is written: read it, then `luthier plan {file}`, and `luthier run {file}`.")
 
 
-def _look(data: str) -> dict[str, Any]:
+def looked_at(data: str) -> dict[str, Any]:
     """Return what the trials' program found, in a process of its own: the service imports none of their code."""
     roots = os.environ.get("LUTHIER_DATA_ROOTS", "/")
     done = subprocess.run(
