@@ -33,7 +33,7 @@ EXAMPLES = {
     "delete": ("luthier delete my-study", "luthier list --state failed -o name | xargs -n 1 luthier delete --yes"),
     "model": ("luthier model my-study -o winner",),
     "schema": ("luthier schema > spec.schema.json",),
-    "plot": ("luthier plot my-study importance", "luthier plot my-study history -o history.json"),
+    "plot": ("luthier plot my-study importance", "luthier plot my-study history -o history.png"),
     "open": ("luthier open", "luthier open my-study"),
     "trials": ("luthier trials my-study", "luthier trials my-study --state failed -o csv"),
     "logs": ("luthier logs my-study 3",),

@@ -57,8 +57,15 @@ class TrialMethods(Connection):
         """
         path = study_path(name, "plots", kind)
         figure = self._transport.request("GET", path, params={"format": "json"}).text
+
+        def asked(**params: Any) -> Any:
+            return self._transport.request("GET", path, params=params)
+
         return Plot(
-            f"{name}-{kind}", figure, lambda: self._transport.request("GET", path, params={"standalone": True}).text
+            f"{name}-{kind}",
+            figure,
+            page=lambda: str(asked(standalone=True).text),
+            png=lambda: bytes(asked(format="png").content),
         )
 
     def export(self, name: str, into: Path | str | None = None, form: Sheet = "csv") -> str:

@@ -14,9 +14,11 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
+from typing import TypeVar
 
 import optuna
 from optuna.samplers import RandomSampler
+from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from luthier.studies.hyperparameters import Params, complete
@@ -31,6 +33,7 @@ from luthier.studies.search.study_trials import StudyTrials, Writing
 from luthier.studies.space import Space
 from luthier.studies.spec import StudySpec
 
+Drawn = TypeVar("Drawn")  # a plot
 OWN_SEED = "luthier:seed"  # a trial's system attribute: the seed that a user gave with its configuration
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 optuna.logging.disable_default_handler()
@@ -226,17 +229,23 @@ class Search:
         """
         from luthier.studies.search import figures  # plotly takes half a second
 
+        return self._drawn(figures.draw, kind)
+
+    def picture(self, kind: str) -> tuple[bytes, int, int]:
+        """Draw a plot as PNG; the rest is as for `plot`."""
+        from luthier.studies.search import pictures  # matplotlib takes a second
+
+        return self._drawn(pictures.draw_picture, kind)
+
+    def _drawn(self, draw: Callable[..., Drawn], kind: str) -> tuple[Drawn, int, int]:
         trials = self._trials.all()
-        names, objective = list(searched(self._space)), self.spec.objective
-        text = figures.draw(
-            kind,
-            trials,
-            lambda shown: self._view(shown).study(self.spec.name),
-            names,
-            objective.metric,
-            self.spec.maximize,
-        )
-        return text, len(trials), sum(trial.state.is_finished() for trial in trials)
+        names, metric = list(searched(self._space)), self.spec.objective.metric
+
+        def study_of(shown: list[FrozenTrial]) -> Study:
+            return self._view(shown).study(self.spec.name)
+
+        drawn = draw(kind, trials, study_of, names, metric, self.spec.maximize)
+        return drawn, len(trials), sum(trial.state.is_finished() for trial in trials)
 
     def _view(self, trials: list[FrozenTrial]) -> StorageView:
         return StorageView(self._storage, self._trials.study_id, trials)
