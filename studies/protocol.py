@@ -80,6 +80,7 @@ class Reason(StrEnum):
     DAMAGED = "damaged"  # evaluate, compare: a file that it needs is gone or changed; a training starts over instead
     ERROR = "error"  # anything else; `error` holds a sentence
     BUDGET = "budget"  # complete, but ended at an evaluation because the study's time was up
+    STOPPED = "stopped"  # ended at an evaluation because a user stopped the trial; cancelled if it had none
     EARLY_STOPPING = "early_stopping"  # complete, but ended at an evaluation because its score stood still
 
 
