@@ -12,7 +12,7 @@ from statistics import fmean
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from luthier.service.lifecycle import absences, winner
+from luthier.service.lifecycle import absences, labels, winner
 from luthier.service.lifecycle.standings import Standing, standings
 from luthier.service.schemas import (
     BaselineView,
@@ -111,6 +111,10 @@ def _study(study: StudyRow, standing: Standing) -> StudyView:
         error=_text(study.error),
         message=_message(study),
         warnings=_warnings(study, best),
+        parallel=study.parallel,
+        tags=labels.tags_of(study),
+        notes=study.notes or "",
+        etag=labels.study_etag(study),
     )
 
 

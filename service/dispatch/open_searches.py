@@ -202,12 +202,12 @@ class OpenSearches:
             self._presence.remove_service(session, self._service_id)
         close_storage(self._storage)
 
-    def refresh(self, study_id: int) -> None:
-        """Read a study's trials anew at the next use of its search: one of them was deleted."""
+    def forget_trial(self, study_id: int, number: int) -> None:
+        """Let a study's search, if it is open, pass over a trial that a user has just deleted."""
         with self._lock:
             search = self._open.get(study_id)
         if search is not None:
-            search.refresh()
+            search.forget(number)
 
     def delete(self, study: StudyRow) -> None:
         """Delete what Optuna has of a study."""

@@ -96,12 +96,13 @@ def delete(core: Core, name: str, number: int) -> None:
         study = study_rows.lock(session, name)
         row = find(session, study, number, lock=True)
         _check_deletable(session, study, row)
+        was_queued = row.state == TrialState.QUEUED
         if not core.leases.erase(session, row):
             raise Conflict(f"Trial {number} of {name} is running; stop it first (POST .../trials/{number}/stop).")
         transitions.settle(session, core.leases, study)
-    if study.inspection is not None and study.state not in ENDED:
-        core.searches.tell(study, row)  # a queued one, which Optuna takes for running
-    core.searches.refresh(study.id)
+    if was_queued:
+        core.searches.tell(study, row)  # Optuna takes it for running
+    core.searches.forget_trial(study.id, number)
     core.store.remove_assignment(study.id, row.id)
     _close_if_ended(core, study)
 

@@ -121,6 +121,10 @@ class StudyView(BaseModel):
         message: anything else that people should know.
         data: its sizes, labels and findings; null until it is inspected, and in listings.
         warnings: what is wrong with it or its data, or was mended, while it goes on; each a sentence.
+        parallel: trials that may run at the same time now; `spec.parallel` is what it began with.
+        tags: short texts of its users, by which studies are listed.
+        notes: plain text of its users.
+        etag: of its tags, notes and `parallel`, for If-Match.
     """
 
     name: str
@@ -139,6 +143,10 @@ class StudyView(BaseModel):
     message: str | None = None
     data: DataView | None = None
     warnings: list[str] = []
+    parallel: int | None = None
+    tags: list[str] = []
+    notes: str = ""
+    etag: str | None = None
 
     @property
     def best_params(self) -> Params | None:

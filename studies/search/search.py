@@ -81,8 +81,12 @@ class Search:
             self._trials = StudyTrials(storage, spec.name, space, writing, forgotten)
 
     def refresh(self) -> None:
-        """Read the storage at the next call: another process has written to this study, or a trial was deleted."""
+        """Read the storage at the next call: another process has written to this study since the last one."""
         self._trials.forget()
+
+    def forget(self, number: int) -> None:
+        """Learn nothing any more from a trial, which a user has just deleted; its configuration may be drawn again."""
+        self._trials.drop(number)
 
     def ask(self, number: int) -> Params | None:
         """Return the configuration of trial `number`, which is running from now on.

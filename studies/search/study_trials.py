@@ -83,6 +83,13 @@ class StudyTrials:
                 self._dense = len(self._trials) == len(stored)
             return list(self._trials)
 
+    def drop(self, number: int) -> None:
+        """Pass over a trial from now on, which a user has just deleted."""
+        with self._lock:
+            if self._trials is not None and number < len(self._trials):
+                self._forgotten |= {number}
+                self._trials[number] = _emptied(self._trials[number])
+
     def remembered(self) -> list[FrozenTrial]:
         """Return every trial that no user deleted, by number."""
         with self._lock:
