@@ -96,6 +96,7 @@ def delete(core: Core, name: str, number: int) -> None:
         study = study_rows.lock(session, name)
         row = find(session, study, number, lock=True)
         _check_deletable(session, study, row)
+        had_ended = study.state in ENDED
         was_queued = row.state == TrialState.QUEUED
         if not core.leases.erase(session, row):
             raise Conflict(f"Trial {number} of {name} is running; stop it first (POST .../trials/{number}/stop).")
@@ -104,7 +105,8 @@ def delete(core: Core, name: str, number: int) -> None:
         core.searches.tell(study, row)  # Optuna takes it for running
     core.searches.forget_trial(study.id, number)
     core.store.remove_assignment(study.id, row.id)
-    _close_if_ended(core, study)
+    if not had_ended:
+        _close_if_ended(core, study)
 
 
 def _check_deletable(session: Session, study: StudyRow, row: AssignmentRow) -> None:
