@@ -35,7 +35,7 @@ class TrialState(StrEnum):
     COMPLETE = "complete"  # trained to its end; its value counts
     PRUNED = "pruned"  # ended early because it could not win, or diverged
     FAILED = "failed"  # ended by an error; `reason` says which kind
-    CANCELLED = "cancelled"  # ended because its study was cancelled
+    CANCELLED = "cancelled"  # ended because its study was, or stopped by a user before its first evaluation
 
 
 FINISHED = frozenset({TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.CANCELLED})
@@ -102,7 +102,7 @@ class Decision(StrEnum):
 
     CONTINUE = "continue"  # train on
     PRUNE = "prune"  # end now, outcome `pruned`
-    STOP = "stop"  # end now, outcome `complete` with reason `budget`: the reported scores count
+    STOP = "stop"  # end now, outcome `complete` with reason `budget`: the reported scores count, whoever ended it
     CANCEL = "cancel"  # no service sends it: a worker tells its child that the lease is lost; the child drops the work
 
 
