@@ -67,6 +67,8 @@ class Order:
         self.descending = text.startswith("-")
         self.key = text.removeprefix("-")
         self.sort = text
+        if self.key in COLUMNS:
+            return
         known = [*COLUMNS, *(f"{PARAMS}{name}" for name in _parameters(study)), *_metrics(study)]
         if self.key not in known:
             message = f"no trial can be sorted by {self.key[:60]!r}; keys are {', '.join(known)}, and - turns one round"
@@ -167,8 +169,9 @@ def _parameters(study: StudyRow) -> list[str]:
     """Return the hyperparameters that the study's trials show."""
     if not study.is_readable:
         return []
-    space = study.spec.space if study.inspection is None else study.spec.resolved_space(study.inspection)
-    return list(space)
+    model = [] if len(study.spec.models) == 1 else ["model"]
+    length = [] if study.inspection is None or study.inspection.max_length is None else ["max_length"]
+    return list(dict.fromkeys([*model, *study.spec.space, *length]))
 
 
 def _metrics(study: StudyRow) -> list[str]:

@@ -15,7 +15,7 @@ from luthier.service.lifecycle import confirmation
 from luthier.service.lifecycle.confirmation import Candidate
 from luthier.service.storage.believable import busy_seconds, is_score
 from luthier.service.storage.tables import AssignmentRow, StudyRow, WaitingRow
-from luthier.studies.protocol import AssignmentKind, TrialState
+from luthier.studies.protocol import ENDED, AssignmentKind, TrialState
 
 
 @dataclass
@@ -41,6 +41,7 @@ def standings(session: Session, studies: Sequence[StudyRow]) -> dict[int, Standi
     """Return the standing of each study by its id. A study whose spec cannot be read has no best trial."""
     found = {study.id: Standing() for study in studies}
     _count(session, found)
+    _count_waiting(session, studies, found)
     readable = [study for study in studies if study.is_readable]
     confirmed = [study for study in readable if study.spec.confirm is not None]
     plain = [study for study in readable if study.spec.confirm is None]
@@ -74,10 +75,17 @@ def _count(session: Session, found: dict[int, Standing]) -> None:
         standing.busy_seconds += seconds
         if kind == AssignmentKind.TRAIN and not deleted:
             standing.counts[state] = count
-    unstarted = [study_id for study_id, standing in found.items() if not standing.counts]
+
+
+def _count_waiting(session: Session, studies: Sequence[StudyRow], found: dict[int, Standing]) -> None:
+    """Add the trials that wait for an inspection: queued, or cancelled where their study has ended before it."""
+    unstarted = {study.id: study.state for study in studies if not found[study.id].counts}
+    if not unstarted:
+        return
     waiting = select(WaitingRow.study_id, func.count()).where(WaitingRow.study_id.in_(unstarted))
-    for study_id, count in session.execute(waiting.group_by(WaitingRow.study_id)) if unstarted else ():
-        found[study_id].counts[TrialState.QUEUED] = count
+    for study_id, count in session.execute(waiting.group_by(WaitingRow.study_id)):
+        state = TrialState.CANCELLED if unstarted[study_id] in ENDED else TrialState.QUEUED
+        found[study_id].counts[state] = count
 
 
 _IS_COMPLETE = (

@@ -150,4 +150,5 @@ def test_a_waiting_trial_can_only_wait(house: Running) -> None:
         assert "inspection" in problem(house.client.request(method, f"{TRIALS}/1{verb}"), 409)["detail"]
     assert house.client.post("/v1/studies/s1/cancel").status_code == 200
     assert house.get(f"{TRIALS}/1")["state"] == "cancelled"
+    assert house.study()["counts"]["cancelled"] == 1
     assert house.client.delete("/v1/studies/s1").status_code == 204
