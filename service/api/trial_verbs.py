@@ -1,12 +1,13 @@
 """Routes of one trial's verbs: POST .../trials/{number}/stop and /retry, and DELETE .../trials/{number}."""
 
 from fastapi import APIRouter, Response
+from pydantic import ValidationError
 
 from luthier.service.api import trials
 from luthier.service.api.context import ServiceDep
 from luthier.service.api.trials import Number
 from luthier.service.dispatch import trial_verbs
-from luthier.service.errors import Conflict, Invalid, NotFound, Unavailable, responses
+from luthier.service.errors import Conflict, Invalid, NotFound, Unavailable, invalid, responses
 from luthier.service.schemas import TrialView
 
 router = APIRouter(prefix="/v1/studies/{name}/trials/{number}", tags=["trials"])
@@ -30,7 +31,10 @@ def retry(name: str, number: Number, service: ServiceDep, response: Response) ->
     The new trial says `retry_of`, counts in the budget, and is never pruned. Where such a trial is queued, runs or is
     complete, the call returns that one.
     """
-    again = trial_verbs.retry(service.core, name, number).number
+    try:
+        again = trial_verbs.retry(service.core, name, number).number
+    except ValidationError as error:  # of a row that a hand changed
+        raise invalid(error) from None
     service.notifier.notify()
     response.headers["Location"] = f"/v1/studies/{name}/trials/{again}"
     return trials.get(name, again, service)

@@ -154,5 +154,8 @@ def enqueue(
 def logs(name: str, number: Number, service: ServiceDep) -> PlainTextResponse:
     """Return what a trial has printed, up to its worker's latest message, as text."""
     with service.core.database.reading() as session:
-        row = trial_verbs.find(session, study_rows.find(session, name), number)
+        study = study_rows.find(session, name)
+        if 0 < number <= len(waiting_trials.waiting(session, study.id)):
+            return PlainTextResponse("")
+        row = trial_verbs.find(session, study, number)
     return PlainTextResponse(service.core.store.read_log(row.study_id, row.id))

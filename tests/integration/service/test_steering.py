@@ -89,6 +89,7 @@ def test_the_client_and_its_twin(house: Running, study: ScriptedWorker) -> None:
     assert house.study()["tags"] == []
 
 
+@pytest.mark.full
 def test_a_schedule_is_changed_under_its_etag_by_the_client(nightly: object, house: Running) -> None:
     nightly()  # type: ignore[operator]
     with Client(house.url) as client:

@@ -108,6 +108,7 @@ def test_a_cursor_that_was_made_up_is_refused(inspected: Running, cursor: str) -
     assert paths(inspected.client.get(TRIALS, params={"sort": "-value", "cursor": cursor})) == {"cursor"}
 
 
+@pytest.mark.full
 def test_a_damaged_row_fails_no_sorted_list(house: Running, worker: ScriptedWorker) -> None:
     house.started(worker, parallel=1, budget={"trials": 3})
     for _ in range(2):

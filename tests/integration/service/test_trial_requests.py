@@ -49,6 +49,7 @@ def test_a_key_that_is_none_is_refused(inspected: Running, key: str) -> None:
     assert inspected.trials() == []
 
 
+@pytest.mark.full
 def test_a_key_outlives_a_service_that_is_killed(house: Running, worker: ScriptedWorker) -> None:
     house.started(worker, parallel=1, budget={"trials": 6})
     worker.train(worker.take())
@@ -75,6 +76,7 @@ def test_what_is_added_before_the_inspection_runs_right_after_the_baseline(
     assert house.get(f"{TRIALS}?sort=-number&limit=1")["items"][0]["number"] == 2
     assert house.study()["counts"]["queued"] == 2
     assert house.get(f"{TRIALS}/2")["params"] == {"batch_size": 32}
+    assert house.client.get(f"{TRIALS}/2/logs").text == ""
     worker.inspect(worker.take(AssignmentKind.INSPECT))
     a = worker.take()
     assert (a.number, house.study()["counts"]["queued"]) == (0, 2)
@@ -108,6 +110,7 @@ def test_what_the_inspection_shows_to_be_impossible_fails_with_a_sentence(
     assert house.optuna()[1].state.name == "FAIL"
 
 
+@pytest.mark.full
 def test_a_configuration_that_turns_out_to_be_the_baseline_says_so(house: Running, worker: ScriptedWorker) -> None:
     space = {"learning_rate": [1e-5, 2e-5, 1e-3], "epochs": 2, "freeze_depth": {"low": 0, "high": "auto"}}
     house.create(parallel=1, budget={"trials": 6}, space=space)

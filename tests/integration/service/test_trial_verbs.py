@@ -60,6 +60,7 @@ def test_a_stopped_trial_that_waits_for_a_worker_ends_at_once(
     assert worker.take().number == 1
 
 
+@pytest.mark.full
 def test_a_stopped_trial_whose_worker_is_lost_ends(house: Running, worker: ScriptedWorker) -> None:
     house.started(worker, parallel=1)
     worker.train(worker.take(), steps=1)
@@ -89,6 +90,7 @@ def test_a_failed_trial_runs_again_with_its_seed(house: Running, worker: Scripte
     assert "stop it first" in problem(house.client.post(f"{TRIALS}/{c.number}/retry"), 409)["detail"]
 
 
+@pytest.mark.full
 def test_a_retry_is_never_pruned_and_counts_in_the_budget(house: Running, worker: ScriptedWorker) -> None:
     pruner = {"name": "percentile", "percentile": 50, "startup_trials": 1, "warmup_steps": 0}
     space = {"epochs": 3, "learning_rate": {"low": 1e-6, "high": 1e-3, "log": True}}
@@ -168,6 +170,7 @@ def test_a_queued_trial_is_deleted_before_it_starts(house: Running, worker: Scri
     assert house.client.post(TRIALS, json={"params": own}).json()["number"] == 3, "the same may be asked for again"
 
 
+@pytest.mark.full
 def test_the_next_best_is_trained_again_where_the_best_was_deleted(house: Running, worker: ScriptedWorker) -> None:
     house.started(worker, parallel=1, budget={"trials": 3})
     seen: list[dict[str, Any]] = []
@@ -197,6 +200,7 @@ def test_a_trial_that_is_not_there(inspected: Running, method: str, verb: str, n
     problem(inspected.client.request(method, f"/v1/studies/nobody/trials/0{verb}"), 404)
 
 
+@pytest.mark.full
 def test_no_trial_of_an_ended_study_runs_again(house: Running, worker: ScriptedWorker) -> None:
     house.started(worker, parallel=1, budget={"trials": 2})
     worker.finish(worker.take(), "failed", reason="error")

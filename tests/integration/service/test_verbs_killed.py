@@ -105,6 +105,7 @@ def test_a_deletion_that_was_killed_is_whole_or_not_there(
     assert study.take().number == (3 if is_done else 2)
 
 
+@pytest.mark.full
 def test_two_services_that_are_asked_at_once_agree(
     house: Running, study: ScriptedWorker, database_url: str, tmp_path: Path
 ) -> None:
