@@ -35,7 +35,7 @@ class TrialState(StrEnum):
     COMPLETE = "complete"  # trained to its end; its value counts
     PRUNED = "pruned"  # ended early because it could not win, or diverged
     FAILED = "failed"  # ended by an error; `reason` says which kind
-    CANCELLED = "cancelled"  # ended because its study was cancelled
+    CANCELLED = "cancelled"  # ended because its study was, or stopped by a user before its first evaluation
 
 
 FINISHED = frozenset({TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.CANCELLED})
@@ -80,6 +80,7 @@ class Reason(StrEnum):
     DAMAGED = "damaged"  # evaluate, compare: a file that it needs is gone or changed; a training starts over instead
     ERROR = "error"  # anything else; `error` holds a sentence
     BUDGET = "budget"  # complete, but ended at an evaluation because the study's time was up
+    STOPPED = "stopped"  # ended at an evaluation because a user stopped the trial; cancelled if it had none
     EARLY_STOPPING = "early_stopping"  # complete, but ended at an evaluation because its score stood still
 
 
@@ -101,7 +102,7 @@ class Decision(StrEnum):
 
     CONTINUE = "continue"  # train on
     PRUNE = "prune"  # end now, outcome `pruned`
-    STOP = "stop"  # end now, outcome `complete` with reason `budget`: the reported scores count
+    STOP = "stop"  # end now, outcome `complete` with reason `budget`: the reported scores count, whoever ended it
     CANCEL = "cancel"  # no service sends it: a worker tells its child that the lease is lost; the child drops the work
 
 

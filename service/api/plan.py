@@ -1,4 +1,4 @@
-"""The route of plans (POST /v1/studies:plan): a worker inspects model and data for a spec.
+"""The route of plans (POST /v1/plan, formerly /v1/studies:plan): a worker inspects model and data for a spec.
 
 Nothing is stored: the inspection belongs to a transient study, which is removed before the answer.
 """
@@ -31,7 +31,11 @@ WAIT_SECONDS = 600.0  # a large model takes minutes to open the first time
 NO_WORKER_SECONDS = 20.0  # how long a plan waits for a first worker to appear
 
 
-@router.post("/v1/studies:plan", openapi_extra=SPEC_BODY, responses=responses(TooLarge, Invalid, Unavailable))
+ANSWERS = responses(TooLarge, Invalid, Unavailable)
+
+
+@router.post("/v1/studies:plan", openapi_extra=SPEC_BODY, responses=ANSWERS, deprecated=True, name="plan_by_colon")
+@router.post("/v1/plan", openapi_extra=SPEC_BODY, responses=ANSWERS)
 async def plan(spec: SpecBody, service: ServiceDep, request: Request) -> PlanView:
     """Return split sizes, labels, blocks with the trainable parameters at each freeze depth, estimates, pruning."""
     await run_in_threadpool(check_sampler, spec)

@@ -126,7 +126,11 @@ def _look(service: Service, find: Callable[[], str]) -> tuple[StudyRow, int, int
     with service.core.database.reading() as session:
         study = study_rows.find(session, name)
         ended = func.count().filter(AssignmentRow.state.in_(FINISHED))
-        of_study = (AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.TRAIN)
+        of_study = (
+            AssignmentRow.study_id == study.id,
+            AssignmentRow.kind == AssignmentKind.TRAIN,
+            ~AssignmentRow.deleted,
+        )
         counts = session.execute(select(func.count(), ended).where(*of_study)).one()
     if study.inspection is None:
         raise Conflict(f"{name} has not started yet: there is nothing to draw.")

@@ -12,7 +12,7 @@ from statistics import fmean
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from luthier.service.lifecycle import absences, winner
+from luthier.service.lifecycle import absences, labels, winner
 from luthier.service.lifecycle.standings import Standing, standings
 from luthier.service.schemas import (
     BaselineView,
@@ -20,6 +20,7 @@ from luthier.service.schemas import (
     ConfirmedView,
     Counts,
     DataView,
+    FileView,
     MajorityView,
     ModelView,
     StepView,
@@ -27,6 +28,7 @@ from luthier.service.schemas import (
     TrialView,
 )
 from luthier.service.storage import damaged
+from luthier.service.storage.column_types import StoredModel
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
 from luthier.service.times import instant
 from luthier.studies.findings import warnings_of
@@ -34,7 +36,7 @@ from luthier.studies.hyperparameters import complete, in_use
 from luthier.studies.protocol import ENDED, Reason, StudyState, TrialState
 from luthier.studies.results import Inspection
 from luthier.studies.text import one_line
-from luthier.studies.wire import TEXT_CHARACTERS, cut
+from luthier.studies.wire import TEXT_CHARACTERS, FileRef, cut
 
 log = logging.getLogger("luthier")
 
@@ -109,6 +111,10 @@ def _study(study: StudyRow, standing: Standing) -> StudyView:
         error=_text(study.error),
         message=_message(study),
         warnings=_warnings(study, best),
+        parallel=study.parallel,
+        tags=labels.tags_of(study),
+        notes=study.notes or "",
+        etag=labels.study_etag(study),
     )
 
 
@@ -216,7 +222,17 @@ def _trial(row: AssignmentRow, study: StudyRow, values: list[StepView]) -> Trial
         examples_per_second=row.examples_per_second,
         effective_batch=batch,
         micro_batch=min(batch, row.micro_batch or batch) if batch and values else None,
+        retry_of=row.retry_of,
+        stopping=row.stop_requested and row.state == TrialState.RUNNING,
+        files=_files(row, study),
     )
+
+
+def _files(row: AssignmentRow, study: StudyRow) -> list[FileView]:
+    """Return the files that are kept of a trial."""
+    model = study.model if isinstance(study.model, StoredModel) and study.model.assignment == row.id else None
+    refs = [ref for ref in (row.best, row.resume, model) if isinstance(ref, FileRef)]
+    return [FileView(name=ref.name, bytes=ref.bytes) for ref in refs]
 
 
 def _damaged_trial(row: AssignmentRow, error: Exception) -> TrialView:

@@ -39,6 +39,7 @@ from luthier.service.cli.output import (
     size,
     table,
 )
+from luthier.service.cli.steering import TrialNumber, delete_trial, stop_trial
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -70,13 +71,17 @@ def create(
 
 def list_studies(
     state: Annotated[str | None, typer.Option(help="Only studies in this state.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(help="Only studies with this tag; given several times, with each of them.")
+    ] = None,
+    search: Annotated[str | None, typer.Option(help="Only studies whose name holds this text.")] = None,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,
 ) -> None:
     """List the studies."""
     with connect(server, token) as client:
-        studies = list(client.list(state))
+        studies = list(client.list(state, tag, search))
     emit(studies, output, _studies_table(studies))
 
 
@@ -132,9 +137,18 @@ def resume(name: StudyName, server: Server = None, token: Token = None, output: 
     _steer("resume", name, server, token, output)
 
 
-def stop(name: StudyName, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
-    """Let running trials finish, start none, then measure the winner."""
-    _steer("stop", name, server, token, output)
+def stop(
+    name: StudyName,
+    number: TrialNumber = None,
+    server: Server = None,
+    token: Token = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Let running trials finish, start none, measure the winner; with N, end that trial and keep its best score."""
+    if number is None:
+        _steer("stop", name, server, token, output)
+    else:
+        stop_trial(name, number, server, token, output)
 
 
 def cancel(name: StudyName, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
@@ -148,10 +162,15 @@ def _steer(verb: str, name: str, server: str | None, token: str | None, output: 
     emit(study, output, *_tables(study))
 
 
-def delete(name: StudyName, yes: Yes = False, server: Server = None, token: Token = None) -> None:
-    """Delete an ended study, its trials and its model; on a terminal it says what goes, and asks."""
+def delete(
+    name: StudyName, number: TrialNumber = None, yes: Yes = False, server: Server = None, token: Token = None
+) -> None:
+    """Delete an ended study, its trials and its model, or with N that trial; on a terminal it asks."""
     from luthier.studies.protocol import ENDED
 
+    if number is not None:
+        delete_trial(name, number, yes, server, token)
+        return
     with connect(server, token) as client:
         study = client.get(name)
         if study.state in ENDED:  # else the service refuses
@@ -195,6 +214,9 @@ def _facts(study: "StudyView", only_best: bool = False) -> "Table":
         "busy": f"{study.gpu_seconds:.0f} s",
         "error": study.error,
         "message": study.message,
+        "tags": ", ".join(study.tags) or None,
+        "notes": study.notes or None,
+        "parallel": study.parallel if study.parallel != study.spec.get("parallel") else None,
         "warnings": " ".join(warning for warning in study.warnings if warning not in told) or None,
     }
     best = study.best

@@ -1,12 +1,13 @@
 """The class `Client`, with a method for each route that people and programs use."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from luthier.service.client.connection import Spec, body_of
 from luthier.service.client.errors import ServiceError
 from luthier.service.client.schedules import ScheduleMethods
+from luthier.service.client.steering import SteeringMethods
 from luthier.service.client.trials import TrialMethods, study_path
 from luthier.service.client.watch import Watch
 from luthier.service.download import check_vacant
@@ -16,7 +17,7 @@ from luthier.studies.hyperparameters import Params
 PLAN_SECONDS = 600.0  # a plan waits for a worker to open model and data
 
 
-class Client(TrialMethods, ScheduleMethods):
+class Client(TrialMethods, SteeringMethods, ScheduleMethods):
     """The service at a URL; a context manager that closes its connections.
 
     Threads may share it, except while one of them closes it. Every method raises ServiceError when the service
@@ -40,9 +41,17 @@ class Client(TrialMethods, ScheduleMethods):
         """Return a study. Raises ServiceError 404 for an unknown name."""
         return self._transport.model(StudyView, "GET", study_path(name))
 
-    def list(self, state: str | None = None) -> Iterator[StudyView]:
-        """Yield all studies, newest first; only those in `state` (a StudyState), if given."""
-        return self._transport.pages(Page[StudyView], "/v1/studies", state)
+    def list(
+        self, state: str | None = None, tag: str | Sequence[str] | None = None, search: str | None = None
+    ) -> Iterator[StudyView]:
+        """Yield all studies, newest first.
+
+        Args:
+            state: only those in this state (a StudyState).
+            tag: only those with this tag, or with each of these.
+            search: only those whose name holds this text.
+        """
+        return self._transport.pages(Page[StudyView], "/v1/studies", state, tag=tag, search=search)
 
     def pause(self, name: str) -> StudyView:
         """Start no new trials for now."""
@@ -104,7 +113,7 @@ class Client(TrialMethods, ScheduleMethods):
         Raises:
             ServiceError: 422 for a wrong spec, model or data; 503 without a worker.
         """
-        return self._transport.model(PlanView, "POST", "/v1/studies:plan", timeout=PLAN_SECONDS, **body_of(spec))
+        return self._transport.model(PlanView, "POST", "/v1/plan", timeout=PLAN_SECONDS, **body_of(spec))
 
     # Fleet and tasks
 

@@ -3,7 +3,7 @@
 `Client` alone uses it. It knows no route.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from luthier.studies.host import is_loopback
 PAGE = 500  # items of a request, the most that the service gives
 
 M = TypeVar("M", bound=BaseModel)
+Query = str | Sequence[str] | None  # a parameter of a listing, perhaps several times
 
 
 class Transport:
@@ -63,15 +64,31 @@ class Transport:
             detail = f"{self.url}{path} did not answer as Luthier does; check the URL."
             raise ServiceError(response.status_code, "Not understood", detail) from None
 
-    def pages(self, kind: type[Page[M]], path: str, state: str | None = None) -> Iterator[M]:
-        """Yield every item of a listing, PAGE items a request; only those in `state`, if given. Raises ServiceError."""
-        query: dict[str, str | int] = {"limit": PAGE} | ({"state": state} if state else {})
-        while True:
-            page = self.model(kind, "GET", path, params=query)
+    def pages(
+        self, kind: type[Page[M]], path: str, state: Query = None, limit: int | None = None, **query: Query
+    ) -> Iterator[M]:
+        """Yield the items of a listing, PAGE items a request.
+
+        Args:
+            kind: the class of its pages.
+            path: its route.
+            state: only those in this state, or one of these.
+            limit: so many at most; None: all.
+            query: further parameters of the route; None leaves one out.
+
+        Raises:
+            ServiceError: the service refuses, or does not answer.
+        """
+        given = {key: value for key, value in {"state": state, **query}.items() if value}
+        left = limit
+        while left is None or left > 0:
+            size = PAGE if left is None else min(left, PAGE)
+            page = self.model(kind, "GET", path, params={**given, "limit": size})
             yield from page.items
             if page.next_cursor is None:
                 return
-            query["cursor"] = page.next_cursor
+            given["cursor"] = page.next_cursor
+            left = None if left is None else left - len(page.items)
 
     @contextmanager
     def stream(self, path: str) -> Iterator[httpx.Response]:

@@ -81,7 +81,7 @@ class Reports:
         decision = Decision.STOP if is_retrained else Decision.CONTINUE  # a repetition trains on: the search is over
         if row.kind == AssignmentKind.TRAIN:
             prune = value is not None and core.searches.report(study, row, report.step, value)
-            if study.stop_at_next_evaluation:
+            if study.stop_at_next_evaluation or row.stop_requested:
                 decision = Decision.STOP
             elif prune:
                 decision = Decision.PRUNE
@@ -218,8 +218,9 @@ class Reports:
             lost = outcome.status == "lost"
             return self.core.leases.release(session, row, lost, problem.message, seconds=seconds)
         state = TrialState(outcome.status)
+        asked = row.stop_requested and outcome.reason is Reason.BUDGET  # the worker was told to end, and not why
         columns: dict[str, Any] = {
-            "reason": outcome.reason,
+            "reason": Reason.STOPPED if asked else outcome.reason,
             "error": problem.message if outcome.problem or state is TrialState.FAILED else None,
             "problem_path": problem.path or None,
             "seconds": seconds,

@@ -18,7 +18,7 @@ KINDS = 4  # that are told, the commonest first
 
 def why_no_winner(session: Session, study: StudyRow) -> str:
     """Return the sentences that say why a study has no trial that ran to its end."""
-    is_trial = (AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.TRAIN)
+    is_trial = (AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.TRAIN, ~AssignmentRow.deleted)
     count = func.count()
     kinds = select(AssignmentRow.state, AssignmentRow.reason, count).where(*is_trial)
     by_kind = session.execute(kinds.group_by(AssignmentRow.state, AssignmentRow.reason).order_by(count.desc())).all()

@@ -7,6 +7,7 @@ at any time. No other module may write a study's `state` or `ending`, except the
 `absences.py`, which pauses.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -62,10 +63,14 @@ def queue_trial(
     params: dict[str, Any],
     now: float,
     own_seed: int | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> AssignmentRow:
-    """Queue a trial of a locked study, with a user's own seed or that of its number, and return its row."""
+    """Queue a trial of a locked study, with a user's own seed or that of its number, and return its row.
+
+    `notes` are further columns: what is kept of the request that asked for it.
+    """
     seed = trial_seed(study.spec.seed, number) if own_seed is None else own_seed
-    return leases.queue(session, study, AssignmentKind.TRAIN, number, params, seed, now)
+    return leases.queue(session, study, AssignmentKind.TRAIN, number, params, seed, now, notes)
 
 
 def queue_comparison(session: Session, leases: Leases, study: StudyRow, champion_id: int) -> AssignmentRow:

@@ -98,7 +98,7 @@ def queue_evaluation(session: Session, leases: Leases, study: StudyRow) -> str |
         AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.EVALUATE
     )
     tried = session.scalar(evaluation.with_for_update())
-    if tried is None:
+    if tried is None and (choices[0][1].best is not None or not _had_a_better(session, study)):
         now = leases.database.time(session)
         _name(study, *choices[0])
         source = choices[0][1]
@@ -107,14 +107,22 @@ def queue_evaluation(session: Session, leases: Leases, study: StudyRow) -> str |
     return _choose_again(session, leases, study, choices, tried)
 
 
+def _had_a_better(session: Session, study: StudyRow) -> bool:
+    """Return whether a trial was deleted: while it was the best one, only its weights were kept."""
+    deleted = select(AssignmentRow.id).where(AssignmentRow.study_id == study.id, AssignmentRow.deleted)
+    return session.scalar(deleted.limit(1)) is not None
+
+
 def _choose_again(
     session: Session,
     leases: Leases,
     study: StudyRow,
     choices: Sequence[tuple[AssignmentRow, AssignmentRow]],
-    evaluation: AssignmentRow,
+    evaluation: AssignmentRow | None,
 ) -> str | None:
-    """Queue the evaluation that has failed again, of the first choice that has weights, or first its retraining.
+    """Queue the evaluation again, of the first choice that has weights, or first the retraining of that choice.
+
+    `evaluation` is the one that has failed, or None: the best trial was deleted, and only its weights had been kept.
 
     Returns:
         As `queue_evaluation` does.
@@ -131,8 +139,12 @@ def _choose_again(
             if again is not None:
                 study.note = f"{_lost(without, trial)} It was trained again from its seed."
             _name(study, trial, weights)
-            leases.requeue(session, evaluation)
-            evaluation.params, evaluation.seed = weights.params, weights.seed
+            if evaluation is None:
+                now = leases.database.time(session)
+                leases.queue(session, study, AssignmentKind.EVALUATE, 0, weights.params, weights.seed, now)
+            else:
+                leases.requeue(session, evaluation)
+                evaluation.params, evaluation.seed = weights.params, weights.seed
             return None
         without.append(trial)
         error = weights.error

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from luthier.service.dispatch import deletion, own_trials
 from luthier.service.dispatch.core import Core
+from luthier.service.dispatch.requests import Request
 from luthier.service.dispatch.search_pool import resolved_space
 from luthier.service.errors import Conflict
 from luthier.service.lifecycle import confirmation, transitions, winner
@@ -90,7 +91,7 @@ class Steps:
         try:
             number = self.core.searches.get(study).find(space.check(free_params))
             if number is None:  # else an earlier entry was the same, or this step was cut off after it had queued it
-                number = own_trials.enqueue(self.core, study.name, free_params)
+                number = own_trials.enqueue(self.core, study.name, Request(free_params)).number
             return record | {"trial": number}
         except (Conflict, ValidationError) as refused:  # no room in the budget, or none in the space
             why = refused.detail if isinstance(refused, Conflict) else "it does not fit the space"

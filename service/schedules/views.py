@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from luthier.service.schedules import champions
+from luthier.service.schedules import champions, definitions
 from luthier.service.schemas import ChampionView, RunView, ScheduleView
 from luthier.service.storage import damaged
 from luthier.service.storage.tables import ChampionRow, RunRow, ScheduleRow
@@ -85,6 +85,7 @@ def _schedule_view(
         next=[_at(due) for due in next_due(schedule)],
         champion=None if champion is None else champion_view(schedule, champion),
         last_runs=[_run_view(schedule, run, promoted.get(run.id)) for run in last],
+        etag=definitions.etag(schedule),
     )
 
 

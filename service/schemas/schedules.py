@@ -75,6 +75,7 @@ class ScheduleView(BaseModel):
         champion: the model in use; null until a run has promoted one.
         last_runs: the latest runs, at most 10, newest first.
         error: why it cannot be shown whole, where its row was damaged.
+        etag: of its spec, for If-Match.
     """
 
     name: str
@@ -85,3 +86,4 @@ class ScheduleView(BaseModel):
     champion: ChampionView | None = None
     last_runs: list[RunView]
     error: str | None = None
+    etag: str | None = None

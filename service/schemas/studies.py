@@ -121,6 +121,10 @@ class StudyView(BaseModel):
         message: anything else that people should know.
         data: its sizes, labels and findings; null until it is inspected, and in listings.
         warnings: what is wrong with it or its data, or was mended, while it goes on; each a sentence.
+        parallel: trials that may run at the same time now; `spec.parallel` is what it began with.
+        tags: short texts of its users, by which studies are listed.
+        notes: plain text of its users.
+        etag: of its tags, notes and `parallel`, for If-Match.
     """
 
     name: str
@@ -139,6 +143,10 @@ class StudyView(BaseModel):
     message: str | None = None
     data: DataView | None = None
     warnings: list[str] = []
+    parallel: int | None = None
+    tags: list[str] = []
+    notes: str = ""
+    etag: str | None = None
 
     @property
     def best_params(self) -> Params | None:
@@ -181,13 +189,26 @@ class StepView(BaseModel):
     metrics: Metrics
 
 
+class FileView(BaseModel):
+    """A file of a trial that the service keeps.
+
+    Attributes:
+        name: in the trial's folder of the store: `best-N`, the weights of evaluation N; `resume-N`, the state to
+            continue from; `model.tar.gz`, the packed winner.
+        bytes: its size.
+    """
+
+    name: str
+    bytes: int
+
+
 class TrialView(BaseModel):
     """A trial.
 
     Attributes:
-        params: its configuration.
+        params: its configuration; what a user asked for, while it waits for the inspection.
         value: the objective; null until it has a score.
-        values: its evaluations, by step.
+        values: its evaluations, by step: its learning curve.
         reason: why it ended early.
         error: the same, for people.
         attempt: how many times a worker has begun it.
@@ -198,6 +219,9 @@ class TrialView(BaseModel):
         examples_per_second: of training, at its latest evaluation.
         effective_batch: the examples of an optimizer step.
         micro_batch: how many of them go through the model together; their gradients add up. Null before an evaluation.
+        retry_of: the number of the trial whose configuration and seed it has again.
+        stopping: a user has stopped it, and it ends at its next evaluation.
+        files: those that are kept of it, beside its log.
     """
 
     number: int
@@ -217,6 +241,9 @@ class TrialView(BaseModel):
     examples_per_second: FiniteFloat | None = None
     effective_batch: int | None = None
     micro_batch: int | None = None
+    retry_of: int | None = None
+    stopping: bool = False
+    files: list[FileView] = []
 
     def __repr__(self) -> str:
         """Return the trial in a line: its number, state, score and configuration."""

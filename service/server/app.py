@@ -32,7 +32,9 @@ from luthier.service.api import (
     schedule_pages,
     schedules,
     studies,
+    study_changes,
     study_pages,
+    trial_verbs,
     trials,
     worker,
 )
@@ -168,7 +170,19 @@ def create_app(
     login.install(app, guard)
     docs_page.install(app)
     icon.install(app)
-    for module in (plan, plots, trials, studies, schedules, worker, operations, schedule_pages, study_pages):
+    for module in (
+        plan,
+        plots,
+        trials,
+        trial_verbs,
+        studies,
+        study_changes,
+        schedules,
+        worker,
+        operations,
+        schedule_pages,
+        study_pages,
+    ):
         app.include_router(module.router)
 
     @app.get("/", include_in_schema=False)

@@ -6,6 +6,7 @@ message changes a row through one guarded UPDATE; an UPDATE that finds no row me
 """
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from luthier.service.errors import Stale
 from luthier.service.storage.believable import possible_seconds, seconds_of
 from luthier.service.storage.database import Database, changed_rows
 from luthier.service.storage.reservation import Reservation
-from luthier.service.storage.tables import AssignmentRow, StudyRow
+from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
 from luthier.studies.protocol import FINISHED, AssignmentKind, Outcome, Reason, TrialState
 
 STALE = "This lease is over: the assignment was given to another worker or ended. Drop the work."
@@ -65,6 +66,7 @@ class Leases:
         params: dict[str, Any],
         seed: int,
         now: float,
+        notes: Mapping[str, Any] | None = None,
     ) -> AssignmentRow:
         """Insert an assignment that waits for a worker, and return its row.
 
@@ -76,6 +78,7 @@ class Leases:
             params: the configuration, as the space has it.
             seed: of everything random in the work.
             now: seconds since the epoch, by the database's clock.
+            notes: further columns, of a trial that a user asked for.
         """
         row = AssignmentRow(
             study_id=study.id,
@@ -85,6 +88,7 @@ class Leases:
             params=params,
             seed=seed,
             created_at=now,
+            **(notes or {}),
         )
         session.add(row)
         session.flush()
@@ -194,7 +198,7 @@ class Leases:
             seconds: how long the worker says it was busy with this attempt; None leaves the column.
 
         Returns:
-            The new state: queued, or failed.
+            The new state: queued, or failed; ended, where a user had asked to stop it.
 
         Raises:
             Stale: the lease is over.
@@ -209,11 +213,53 @@ class Leases:
             columns |= {"finished_at": self.database.now(), "reason": Reason.LOST_WORKER, "error": sentence}
             if expired:
                 columns["token"] = None
+        elif row.stop_requested:
+            state, ended = self._stopped(row)
+            columns |= ended
         else:
             state = TrialState.QUEUED
             columns |= {"worker": None, "token": None}
         self._change_held(session, row.id, row.token, columns | {"state": state})
         return state
+
+    def refuse(self, session: Session, row: AssignmentRow, error: str) -> None:
+        """Fail a trial that was just queued, as its configuration turned out to be impossible."""
+        guard = update(AssignmentRow).where(AssignmentRow.id == row.id, AssignmentRow.state == TrialState.QUEUED)
+        columns = {"state": TrialState.FAILED, "reason": Reason.BAD_DATA, "error": error}
+        self._returned(session, guard.values(finished_at=self.database.now(), **columns))
+
+    def stop(self, session: Session, row: AssignmentRow) -> bool:
+        """Have a trial that runs end at its next report, or end one that is queued now; return False when it has ended.
+
+        The caller's transaction has locked the row, and its study's before.
+        """
+        if row.state == TrialState.RUNNING:
+            columns: dict[str, Any] = {"stop_requested": True}
+        else:
+            state, ended = self._stopped(row)
+            columns = ended | {"state": state, "deadline": None, "stop_requested": True}
+        guard = update(AssignmentRow).where(AssignmentRow.id == row.id, AssignmentRow.state == row.state)
+        guard = guard.where(AssignmentRow.state.not_in(FINISHED))
+        return self._returned(session, guard.values(**columns)) is not None
+
+    def erase(self, session: Session, row: AssignmentRow) -> bool:
+        """Empty the row of a trial that a user deletes, and delete its reports; return False when it is running.
+
+        The row stays, cancelled and without a token, as the numbers of trials are dense.
+        """
+        idle = update(AssignmentRow).where(AssignmentRow.id == row.id, AssignmentRow.state != TrialState.RUNNING)
+        finished_at = func.coalesce(AssignmentRow.finished_at, self.database.now())
+        emptied = dict.fromkeys(("token", "value", "best_step", "best", "resume", "reason", "error"))
+        columns = emptied | {"state": TrialState.CANCELLED, "deleted": True, "finished_at": finished_at, "step": 0}
+        if self._returned(session, idle.values(**columns)) is None:
+            return False
+        session.execute(delete(ReportRow).where(ReportRow.assignment_id == row.id))
+        return True
+
+    def _stopped(self, row: AssignmentRow) -> tuple[TrialState, dict[str, Any]]:
+        """Return the state of a trial that a user stops while no worker has it, and the columns that come with it."""
+        columns: dict[str, Any] = {"finished_at": self.database.now(), "reason": Reason.STOPPED, "resume": None}
+        return TrialState.CANCELLED if row.value is None else TrialState.COMPLETE, columns | {"token": None}
 
     def requeue(self, session: Session, row: AssignmentRow) -> bool:
         """Queue an assignment again that has failed, with no loss counted; return False when it has not failed."""

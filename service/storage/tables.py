@@ -8,7 +8,7 @@ column's name stands first in `mapped_column`; names of tables and columns chang
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, String, Text, UniqueConstraint, true
+from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, String, Text, UniqueConstraint, false, true
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, synonym
 
 from luthier.service.storage.away import Away
@@ -67,6 +67,8 @@ class StudyRow(Base):
     hold_after_inspection: Mapped[bool | None] = mapped_column("hold")
     """Once inspected it waits, paused, for the schedule's run that created it."""
     micro_batch: Mapped[int | None]  # the most examples that fitted in memory together, after more did not
+    tags: Mapped[str | None] = mapped_column(Text)  # its user's, as `lifecycle/labels.py` joins them
+    notes: Mapped[str | None] = mapped_column(Text)  # its user's own text
 
     @property
     def is_readable(self) -> bool:
@@ -117,12 +119,34 @@ class AssignmentRow(Base):
     resume_step: Mapped[int] = mapped_column(default=0)  # the evaluation that `resume` was written at
     best: Mapped[FileRef | None] = mapped_column(PydanticJson(FileRef))  # the weights of the best evaluation
     comparison: Mapped[Comparison | None] = mapped_column(PydanticText(Comparison))
+    stop_requested: Mapped[bool] = mapped_column(default=False, server_default=false())  # it ends at its next report
+    deleted: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """A user deleted the trial. Its row stays, since numbers are dense: cancelled, without scores, in no list."""
+    retry_of: Mapped[int | None]  # number of the trial whose configuration and seed it has again
+    request_key: Mapped[str | None] = mapped_column(String(255))  # the Idempotency-Key that it was asked for with
+    request_digest: Mapped[str | None] = mapped_column(String(64))  # of that request's body
 
     __table_args__ = (
         UniqueConstraint("study_id", "kind", "number"),
+        Index("ix_luthier_assignment_request", "study_id", "request_key", unique=True),
         Index("ix_luthier_assignment_state", "state", "deadline"),
         {"sqlite_autoincrement": True},
     )
+
+
+class WaitingRow(Base):
+    """A user's configuration for a study that is not inspected yet; it becomes a trial right after the baseline."""
+
+    __tablename__ = "luthier_waiting"
+    __table_args__ = (UniqueConstraint("study_id", "request_key"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("luthier_study.id", ondelete="CASCADE"), index=True)
+    params: Mapped[dict[str, Any]] = mapped_column(JSON)  # as the user gave them
+    seed: Mapped[int | None] = mapped_column(BigInteger)
+    request_key: Mapped[str | None] = mapped_column(String(255))
+    request_digest: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[float] = mapped_column(Double)
 
 
 class ReportRow(Base):

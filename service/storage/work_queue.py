@@ -89,16 +89,15 @@ def count_work(session: Session, only: str | None = None) -> int:
 
 def _undrawn(session: Session, study_id: int) -> int:
     """Return how many trials of a study's budget have not been drawn yet; without such a limit, many."""
-    numbers = select(func.max(AssignmentRow.number)).where(
-        AssignmentRow.study_id == study_id, AssignmentRow.kind == AssignmentKind.TRAIN
+    trials = select(func.count()).where(
+        AssignmentRow.study_id == study_id, AssignmentRow.kind == AssignmentKind.TRAIN, ~AssignmentRow.deleted
     )
     spec = session.scalar(select(StudyRow.spec).where(StudyRow.id == study_id))
-    last = session.scalar(numbers)  # numbers are dense
     if isinstance(spec, Unreadable):
         return 0  # no trial of it is drawn
     if spec is None or spec.budget.trials is None:
         return sys.maxsize
-    return spec.budget.trials - (0 if last is None else last + 1)
+    return spec.budget.trials - (session.scalar(trials) or 0)
 
 
 def has_free_slot(session: Session, study_id: int) -> bool:
