@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ColumnElement, FunctionElement
 
+from luthier.service.storage.changes import NotingSession
 from luthier.service.storage.column_types import read_json
 from luthier.studies.search.storage import engine_options, hide_values, init_storage
 
@@ -100,10 +101,12 @@ class Database:
     def transaction(self) -> Iterator[Session]:
         """Open a session that is committed when the block ends, and rolled back whole on an error.
 
-        Rows stay readable after the commit, with the values that they had.
+        Rows stay readable after the commit, with the values that they had. What streams of events tell of is stored
+        with it.
         """
-        with self.writing(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+        with self.writing(), NotingSession(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
+            session.store_changes()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:

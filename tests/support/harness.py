@@ -97,6 +97,7 @@ class PromptServer(Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End as uvicorn does, without its fixed pause of 0.1 s: the test's clients have hung up."""
+        self.config.app.state.service.notifier.close()  # streams of events end
         for server in self.servers:
             server.close()
         for listener in sockets or []:
