@@ -142,7 +142,7 @@ class Feed:
 
     def _read(self, after: int, until: int, study_id: int | None = None, checked: bool = False) -> Page:
         """Read one page of events from the database. Raises Lost, if that is checked."""
-        with self.core.database.reading() as session:
+        with self.core.database.snapshot() as session:
             if checked and self.log.may_lack(session, after):
                 raise Lost
             changes = self.log.read(session, after, until, PAGE, study_id)

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from luthier.service.api.event_feed import Feed, Lost, Page
 from luthier.service.api.event_logs import FollowedLogs
 from luthier.service.api.event_views import Event, study_event
-from luthier.service.errors import Invalid
+from luthier.service.errors import Invalid, NotFound
 from luthier.service.lifecycle import study_rows
 from luthier.service.schemas import Fault
 from luthier.service.schemas.events import ResetEvent
@@ -107,7 +107,7 @@ class EventStream:
         await self._feed.in_thread(lambda: self._begin(now))
 
     def _begin(self, now: int) -> None:
-        with self._feed.core.database.reading() as session:
+        with self._feed.core.database.snapshot() as session:
             given = self._given
             if given is not None and given.change > max(now, self._feed.log.last_id(session)):
                 self._reset = FUTURE
@@ -125,7 +125,8 @@ class EventStream:
         self._cursor = now
         if self._name is not None and "study" in self._wanted.kinds:
             study = study_rows.find(session, self._name)
-            self._first = [study_event(session, study, now, self._feed.core.room.latest)]
+            event = study_event(session, study, now, self._feed.core.room.latest)
+            self._first = [] if event is None else [event]
         if "log" in self._wanted.kinds:
             self._logs.begin(session, self._wanted.study_id)
 
@@ -136,11 +137,17 @@ class EventStream:
             yield ServerSentEvent(id=self._id(), retry=RETRY_MILLISECONDS)  # an id without data: the client's first
             for message in self._opening():
                 yield message
+            is_current = self._given is None or self._reset is not None
             while not self._over and not self._feed.closed and time.monotonic() < until:
                 news, wait = self._feed.news, until - time.monotonic()
                 try:
                     async for message in self._due():
+                        is_current |= message.event == "study"
                         yield message
+                    if not is_current:
+                        for message in await self._present():
+                            yield message
+                    is_current = True
                 except SQLAlchemyError:  # it is away
                     wait = min(wait, AGAIN_SECONDS)
                 wait = min(wait, self._logs.patience())
@@ -187,13 +194,29 @@ class EventStream:
                 return
         self._cursor = page.until
 
+    async def _present(self) -> list[ServerSentEvent]:
+        """Return the study as it is, for a client that came again after its last event and missed nothing since."""
+        name = self._name
+        if self._over or name is None or "study" not in self._wanted.kinds:
+            return []
+
+        def read() -> Event | None:
+            with self._feed.core.database.snapshot() as session:
+                study = study_rows.find(session, name)
+                return study_event(session, study, self._cursor, self._feed.core.room.latest)
+
+        with suppress(NotFound):  # it is deleted just now, which is an event
+            event = await self._feed.in_thread(read)
+            return [] if event is None else [self._message(event.kind, event.data)]
+        return []
+
     async def _begin_again(self) -> list[ServerSentEvent]:
         """Begin now, and return what tells the client so: it was slower than changes are removed."""
         self._reset = LATER
         self._logs.leave_all()
 
         def begin() -> None:
-            with self._feed.core.database.reading() as session:
+            with self._feed.core.database.snapshot() as session:
                 self._begin_now(session, self._feed.position)
 
         await self._feed.in_thread(begin)

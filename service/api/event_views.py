@@ -1,7 +1,8 @@
 """Events made from changes: what a trial, an evaluation or a study is now, as the JSON that REST answers.
 
-The feed of events calls it, in a thread, inside a transaction that reads. Of several changes of one trial or study the
-last alone becomes an event, since all of them would say the same.
+The feed of events calls it, in a thread, inside a transaction that sees one instant (`Database.snapshot`). Of several
+changes of one trial or study the last alone becomes an event, since all of them would say the same. That a study has
+ended is said by its last change alone: whoever reads it has read all before.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,9 +14,9 @@ from sqlalchemy.orm import Session
 
 from luthier.service.api import views
 from luthier.service.schemas.events import ReportEvent, StudyGone, TrialEvent, TrialGone
-from luthier.service.storage.changes import Changed
+from luthier.service.storage.changes import Changed, is_latest
 from luthier.service.storage.tables import AssignmentRow, ChangeRow, ReportRow, StudyRow
-from luthier.studies.protocol import FINISHED, TrialState
+from luthier.studies.protocol import ENDED, FINISHED, TrialState
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ def events(session: Session, changes: Sequence[ChangeRow], problem: str | None) 
     for change in wanted:
         if change.kind == Changed.STUDY and change.study_id in view_of:
             view = view_of[change.study_id]
+            if view.state in ENDED and not is_latest(session, change.study_id, change.id):
+                continue
             made[change.id] = Event(change.id, "study", change.study_id, view.name, view.model_dump_json())
     of_trials = [change for change in wanted if change.study_id in studies]
     for event in (*_trials(session, of_trials, studies), *_reports(session, of_trials, studies)):
@@ -74,9 +77,14 @@ def events(session: Session, changes: Sequence[ChangeRow], problem: str | None) 
     return [made[id] for id in sorted(made)]
 
 
-def study_event(session: Session, study: StudyRow, position: int, problem: str | None) -> Event:
-    """Return what a study is now, as an event after which the changes beyond `position` follow."""
+def study_event(session: Session, study: StudyRow, position: int, problem: str | None) -> Event | None:
+    """Return what a study is now, as an event after which the changes beyond `position` follow.
+
+    None where it has ended since: the change that ended it follows.
+    """
     view = views.study_views(session, [study], problem)[0]
+    if view.state in ENDED and not is_latest(session, study.id, position):
+        return None
     return Event(position, "study", study.id, study.name, view.model_dump_json())
 
 

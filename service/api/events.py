@@ -80,8 +80,8 @@ async def of_study(
 ) -> AsyncIterable[ServerSentEvent]:
     """Stream what happens to a study: `study`, `trial`, `report`, `log`; `reset` where events were missed.
 
-    It begins with the study as it is now, or after the event whose id is given. It ends, after a while or with the
-    service, and is gone on with by the last event's id; it ends for good with the study's deletion.
+    It begins with the study as it is now; after an id with what has happened since, then the study. It ends, after a
+    while or with the service, and is gone on with by the last event's id; it ends for good with the study's deletion.
     """
     async for event in _answer(request, stream):
         yield event

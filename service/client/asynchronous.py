@@ -5,13 +5,14 @@ threads stand in line. `wait` takes a thread only while it looks, and ends at on
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import wraps
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from luthier.service.client.client import Client
 from luthier.service.client.errors import ServiceError
+from luthier.service.client.events import Event, Following
 from luthier.service.client.watch import Watch
 from luthier.service.schemas import StudyView
 
@@ -118,3 +119,24 @@ class AsyncClient:
                     return study
             watch.check_time()
             await asyncio.sleep(interval_seconds)
+
+    async def events(
+        self,
+        name: str | None = None,
+        last_event_id: str | None = None,
+        kinds: Sequence[str] = (),
+        trial: int | None = None,
+    ) -> AsyncIterator[Event]:
+        """Yield what `Client.events` yields; it takes no thread, so that many can be followed at once."""
+        following, transport = Following(name, last_event_id, kinds, trial), self._client._transport
+        while True:
+            try:
+                async with transport.stream_async(following.path, **following.options()) as answer:
+                    async for part in answer.aiter_bytes():
+                        for event in following.read(part):
+                            yield event
+                        if following.is_over:
+                            return
+            except ServiceError as error:
+                following.excuse(error)
+            await asyncio.sleep(following.pause_seconds)

@@ -7,7 +7,7 @@
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, event, insert, inspect
+from sqlalchemy import delete, event, insert, inspect, select
 from sqlalchemy.orm import Session
 
 from luthier.service.storage.tables import AssignmentRow, ChangeRow, StudyRow
@@ -92,6 +92,12 @@ def note_report(session: Session, row: AssignmentRow, step: int) -> None:
     """Note a new evaluation of a trial; those of repetitions are not told."""
     if row.kind == AssignmentKind.TRAIN:
         _note(session, Change(Changed.REPORT, row.study_id, row.id, row.number, step))
+
+
+def is_latest(session: Session, study_id: int, change: int) -> bool:
+    """Return whether a study has changed no more after a change, as far as the transaction sees."""
+    later = select(ChangeRow.id).where(ChangeRow.study_id == study_id, ChangeRow.id > change)
+    return session.scalar(later.where(ChangeRow.kind == Changed.STUDY).order_by(ChangeRow.id.desc()).limit(1)) is None
 
 
 def note_deletion(session: Session, study: StudyRow) -> None:

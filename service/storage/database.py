@@ -115,6 +115,16 @@ class Database:
         with Session(engine, expire_on_commit=False) as session:
             yield session
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """Open a session that only reads, and sees the database as it is at one instant: its first read."""
+        if self.sqlite:  # as every transaction there
+            with self.reading() as session:
+                yield session
+            return
+        with Session(self.engine.execution_options(isolation_level="REPEATABLE READ")) as session:
+            yield session
+
     def insert(self, table: type[Any]) -> sqlite.Insert | postgresql.Insert:
         """Return an INSERT statement that supports ON CONFLICT."""
         return sqlite.insert(table) if self.sqlite else postgresql.insert(table)
