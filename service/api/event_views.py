@@ -95,7 +95,7 @@ def _subject(change: ChangeRow) -> tuple[object, ...]:
 
 def _gone(change: ChangeRow) -> Event:
     name = change.name or ""
-    return Event(change.id, "study", change.study_id, name, _json(StudyGone(name=name)), ended=True)
+    return Event(change.id, "study", change.study_id, name, _json(StudyGone(name=name, deleted=True)), ended=True)
 
 
 def _trials(session: Session, changes: Sequence[ChangeRow], studies: dict[int, StudyRow]) -> Iterator[Event]:
@@ -107,7 +107,7 @@ def _trials(session: Session, changes: Sequence[ChangeRow], studies: dict[int, S
         name, number = studies[change.study_id].name, change.number or 0
         event = Event(change.id, "trial", change.study_id, name, "", number, change.assignment_id, ended=True)
         if change.assignment_id not in seen:
-            yield replace(event, data=_json(TrialGone(study=name, number=number)))
+            yield replace(event, data=_json(TrialGone(study=name, number=number, deleted=True)))
             continue
         row, view = seen[change.assignment_id]
         data = TrialEvent.model_construct(**{**dict(view), "study": name}).model_dump_json()

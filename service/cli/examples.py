@@ -31,7 +31,7 @@ EXAMPLES = {
     "plot": ("luthier plot my-study importance", "luthier plot my-study history -o history.json"),
     "open": ("luthier open", "luthier open my-study"),
     "trials": ("luthier trials my-study", "luthier trials my-study --state failed -o csv"),
-    "logs": ("luthier logs my-study 3",),
+    "logs": ("luthier logs my-study 3", "luthier logs my-study 3 --follow --tail 20"),
     "enqueue": (
         "luthier enqueue my-study learning_rate=2e-5 batch_size=32",
         "luthier enqueue my-study learning_rate=2e-5 --seed 7",

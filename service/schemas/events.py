@@ -1,5 +1,7 @@
 """The data of server-sent events, beside the views that REST answers."""
 
+from typing import Literal
+
 from pydantic import BaseModel
 
 from luthier.service.schemas.studies import TrialView
@@ -27,7 +29,7 @@ class TrialGone(BaseModel):
 
     study: str
     number: int
-    deleted: bool = True
+    deleted: Literal[True]
 
 
 class StudyGone(BaseModel):
@@ -39,7 +41,7 @@ class StudyGone(BaseModel):
     """
 
     name: str
-    deleted: bool = True
+    deleted: Literal[True]
 
 
 class ReportEvent(BaseModel):
