@@ -1,8 +1,9 @@
-"""The feed of events: one look for all streams of this service, at intervals and when a route has changed something.
+"""The feed of events: one look for all streams of this service.
 
-While anybody listens, a task looks for new changes and for logs that have grown, in a thread of its own; its latest
-events are kept for all streams, within a limit. A stream that is further behind reads the database itself, page by
-page. So a stream costs a place in memory, and its reader's pace concerns nobody else.
+While anybody listens, a task looks for new changes and for logs that have grown: at intervals, when a route has changed
+something, and in a thread of its own. Its latest events are kept for all streams, within a limit. A stream that is
+further behind reads the database itself, page by page. So a stream costs a place in memory, and its reader's pace
+concerns nobody else.
 """
 
 import asyncio

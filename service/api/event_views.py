@@ -1,4 +1,4 @@
-"""Events made from changes: what a trial, an evaluation or a study is now, as the JSON that REST answers.
+"""Events made from changes: what a trial, an evaluation or a study is now, as JSON.
 
 The feed of events calls it, in a thread, inside a transaction that sees one instant (`Database.snapshot`). Of several
 changes of one trial or study the last alone becomes an event, since all of them would say the same. That a study has

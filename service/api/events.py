@@ -1,4 +1,4 @@
-"""Routes of events (/v1/events, /v1/studies/{name}/events): server-sent, and gone on with after the last one's id."""
+"""Routes of events, which are server-sent (/v1/events, /v1/studies/{name}/events)."""
 
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager

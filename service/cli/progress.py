@@ -1,6 +1,7 @@
-"""The live display of `luthier run` and `watch`: on a terminal a picture that is redrawn and taken away, else lines.
+"""The live display of `luthier run` and `watch`: on a terminal a picture, else lines.
 
-That of `run` is on stderr; its results go to stdout, as tables that `luthier run` prints.
+The picture is redrawn, and taken away at the end. That of `run` is on stderr; its results go to stdout, as tables that
+`luthier run` prints.
 """
 
 import sys

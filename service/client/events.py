@@ -1,4 +1,4 @@
-"""Events of a service, as a client follows them: parsed from the stream, and gone on with when the stream breaks.
+"""Events as a client follows them: parsed, and gone on with where a stream breaks.
 
 `Client.events` and `AsyncClient.events` read the bytes; what they mean, and whether to come again, is decided here.
 """

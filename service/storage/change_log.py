@@ -1,4 +1,4 @@
-"""The log of changes as streams read it: in an order in which nothing appears later before what was read, and pruned.
+"""The log of changes as streams read it: nothing appears later before what was read.
 
 On Postgres ids are given before a commit: a reader that has seen change 7 may see change 6 appear. So nobody reads
 beyond the `settled` change: every transaction that could still bring an earlier one has ended. A transaction holds the

@@ -1,4 +1,4 @@
-"""Changes that streams of events tell of: noted while a transaction changes rows, and stored with it as its last rows.
+"""Changes that streams of events tell of: noted while a transaction runs, stored as its last rows.
 
 `Database.transaction` opens the sessions that do so. Studies and new assignments are noted when they are flushed;
 `Leases` notes changed ones, and dispatch reports and deletions. A change says what to look at again, not what it is.

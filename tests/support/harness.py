@@ -46,7 +46,7 @@ __all__ = [
     "spec",
 ]
 
-TIMINGS = Timings(scheduler_seconds=3600.0)  # tests tick themselves, at the time they want it to be
+TIMINGS = Timings(scheduler_seconds=3600.0, event_look_seconds=0.02)  # tests tick themselves, at the time they want
 
 
 def spec(name: str = "s1", **changes: Any) -> dict[str, Any]:
