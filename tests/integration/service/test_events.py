@@ -221,6 +221,7 @@ def test_parts_of_a_stream_may_be_cut_anywhere() -> None:
 
 
 @pytest.mark.full
+@pytest.mark.both_databases
 @pytest.mark.parametrize("services", [1, 2])
 def test_a_stream_misses_nothing_when_its_service_is_killed(database_url: str, tmp_path: Path, services: int) -> None:
     told: list[Event] = []
