@@ -25,7 +25,7 @@ from luthier.service.storage.change_log import ChangeLog
 
 log = logging.getLogger("luthier")
 MOST_STREAMS = 200  # at the same time
-THREADS = 4  # that look, and read for those who are behind
+THREADS = 3  # that read for those who begin, or are behind
 PAGE = 500  # changes that are read at once
 KEPT_CHARACTERS = 4_000_000  # of events in memory
 FULL = "All {} event streams of this service are in use: close one that nobody reads, or try again."
@@ -71,6 +71,7 @@ class Feed:
         self.core, self.log, self.stream_seconds = core, log, stream_seconds
         self._notifier, self._look_seconds, self._most_streams = notifier, look_seconds, most_streams
         self._threads = anyio.CapacityLimiter(THREADS)
+        self._thread = anyio.CapacityLimiter(1)  # of the look for all, which waits for nobody who is behind
         self._streams = 0
         self._logs: Counter[Log] = Counter()  # those that streams follow
         self._pages: deque[Page] = deque()  # without a gap, up to `position`
@@ -179,7 +180,7 @@ class Feed:
                 page = self._read(before, settled) if before and settled > before else None
                 return page, {log: self.core.store.log_size(*log) for log in logs}
 
-            page, sizes = await self.in_thread(look)
+            page, sizes = await anyio.to_thread.run_sync(look, limiter=self._thread)
             if page is None:
                 self.position = max(self.position, self.log.settled)
             else:

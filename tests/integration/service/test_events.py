@@ -231,7 +231,7 @@ def test_a_stream_misses_nothing_when_its_service_is_killed(database_url: str, t
         with together:
             kills = iter((3, 12))
             limit = next(kills)
-            for event in client.events("s1", kinds=("trial", "report", "study")):
+            for event in client.events("s1", last_event_id="0", kinds=("trial", "report", "study")):
                 told.append(event)
                 if len(told) > limit:
                     served[0].kill()
@@ -242,6 +242,7 @@ def test_a_stream_misses_nothing_when_its_service_is_killed(database_url: str, t
     events = [Told(event.kind, event.id, event.data.model_dump()) for event in told]
     assert reported(events) == evaluations(trials)
     assert len(trials) == 6
+    assert limit == 10**6, "it was killed twice"
     ids = [event.id for event in events if event.kind in ("trial", "report")]
     assert len(set(ids)) == len(ids)
 
