@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from luthier.service.client.client import Client
+from luthier.service.client.connection import stream_async
 from luthier.service.client.errors import ServiceError
 from luthier.service.client.events import Event, Following
 from luthier.service.client.watch import Watch
@@ -128,10 +129,10 @@ class AsyncClient:
         trial: int | None = None,
     ) -> AsyncIterator[Event]:
         """Yield what `Client.events` yields; it takes no thread, so that many can be followed at once."""
-        following, transport = Following(name, last_event_id, kinds, trial), self._client._transport
+        following = Following(name, last_event_id, kinds, trial)
         while True:
             try:
-                async with transport.stream_async(following.path, **following.options()) as answer:
+                async with stream_async(self._client, following.path, **following.options()) as answer:
                     async for part in answer.aiter_bytes():
                         for event in following.read(part):
                             yield event

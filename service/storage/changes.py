@@ -4,8 +4,9 @@
 `Leases` notes changed ones, and dispatch reports and deletions. A change says what to look at again, not what it is.
 """
 
+from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import delete, event, insert, inspect, select
 from sqlalchemy.orm import Session
@@ -29,7 +30,8 @@ class Changed(StrEnum):
     DELETED = "deleted"  # a study
 
 
-class Change(NamedTuple):
+@dataclass(frozen=True)
+class Change:
     """A change, as `ChangeRow` stores it."""
 
     kind: Changed
@@ -49,7 +51,7 @@ class NotingSession(Session):
         noted = self.info.pop(PENDING, {})
         if noted:
             ordered = sorted(noted, key=lambda change: change.kind is Changed.STUDY)
-            self.connection().execute(insert(ChangeRow), [change._asdict() for change in ordered])
+            self.connection().execute(insert(ChangeRow), [asdict(change) for change in ordered])
 
 
 @event.listens_for(NotingSession, "after_flush")

@@ -63,6 +63,15 @@ def listening(client: httpx.Client, path: str, last: str | None = None) -> Itera
         yield Listener(answer)
 
 
+def beginning(client: httpx.Client, method: str, path: str) -> httpx.Response:
+    """Return the answer to a request; of a stream of events, which does not end, its head alone."""
+    with client.stream(method, path) as answer:
+        if answer.headers.get("content-type", "").startswith("text/event-stream"):
+            return httpx.Response(answer.status_code, headers=answer.headers, request=answer.request)
+        answer.read()
+        return answer
+
+
 def has_ended(told: Told) -> bool:
     """Return whether an event says that its study has ended."""
     return told.kind == "study" and told.data.get("state") in ENDED

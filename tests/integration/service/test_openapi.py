@@ -10,6 +10,7 @@ import pytest
 
 from luthier.service.server.app import Tokens
 from luthier.studies.protocol import Assignment, AssignmentKind
+from tests.support.event_streams import beginning
 from tests.support.harness import Running, running, spec
 from tests.support.nightly import BETTER, Nightly
 
@@ -54,21 +55,13 @@ def path_of(template: str) -> str:
     return re.sub(r"\{([^}]*)\}", lambda match: VALUES[match[1]], named)
 
 
-def beginning(client: httpx.Client, path: str) -> httpx.Response:
-    """Return the answer to a GET; of a stream of events, which does not end, its head."""
-    with client.stream("GET", path) as answer:
-        if not answer.headers["content-type"].startswith("text/event-stream"):
-            answer.read()
-        return answer
-
-
 def test_every_get_answers_as_described(full: Running, document: dict[str, Any]) -> None:
     seen = 0
     for template, item in document["paths"].items():
         if "get" not in item or template.startswith("/v1/worker/"):
             continue
         for path in (path_of(template), path_of(template).replace("s1", "none").replace("nightly", "none")):
-            answer = beginning(full.client, path)
+            answer = beginning(full.client, "GET", path)
             check(document, item["get"], answer)
             seen += answer.status_code == 200
         if item["get"]["security"]:
