@@ -46,7 +46,7 @@ EXAMPLES = {
         "luthier trials my-study --sort=-value --limit 5",
         "luthier trials my-study --state failed -o csv",
     ),
-    "logs": ("luthier logs my-study 3",),
+    "logs": ("luthier logs my-study 3", "luthier logs my-study 3 --follow --tail 20"),
     "enqueue": (
         "luthier enqueue my-study learning_rate=2e-5 batch_size=32",
         "luthier enqueue my-study learning_rate=2e-5 --seed 7 --key run-7",

@@ -3,6 +3,7 @@
 The docstring of a command is its help text.
 """
 
+import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 from luthier.service.cli.confirm import Yes, confirm, losses_of_study
 from luthier.service.cli.connect import (
     FAILURE,
+    INTERRUPTED,
     CommandError,
     ModelFolder,
     Server,
@@ -36,6 +38,7 @@ from luthier.service.cli.output import (
     print_schema,
     score,
     scores,
+    show,
     size,
     table,
 )
@@ -93,29 +96,43 @@ def get(name: StudyName, server: Server = None, token: Token = None, output: Out
 
 
 def watch(name: StudyName, server: Server = None, token: Token = None) -> None:
-    """Print each change of a study, until it ends."""
-    from luthier.service.cli.follow import Lines, follow
+    """Show a study live until it ends; in a pipe, a line for each change. Exit code 1 unless it completed."""
+    from luthier.service.cli.live import live
+    from luthier.service.cli.progress import lines, picture
 
-    lines = Lines()
-    with connect(server, token) as client:
-        for snapshot in follow(client, name):
-            for line in lines.of(snapshot):
-                print(line, flush=True)
+    try:
+        with connect(server, token) as client:
+            if sys.stdout.isatty():
+                picture(live(client, name), sys.stdout)
+                study = client.get(name)
+                show(*_tables(study))
+            else:
+                study = lines(live(client, name), sys.stdout)
+    except KeyboardInterrupt:
+        raise CommandError(INTERRUPTED) from None
+    _require_completed(study, told=True)
 
 
 def wait(name: StudyName, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
     """Wait until a study has ended, and show it. Exit code 1 unless it completed."""
-    from luthier.service.cli.follow import follow
-    from luthier.studies.protocol import StudyState
+    from luthier.service.cli.live import live
 
     with connect(server, token) as client:
-        for snapshot in follow(client, name):
-            study = snapshot.study
+        for _ in live(client, name):
+            pass
+        study = client.get(name)
     emit(study, output, *_tables(study))
-    if study.state is not StudyState.COMPLETED:
-        raise CommandError(
-            FAILURE, f"The study {name} is {study.state.value}" + (f": {study.error}" if study.error else ".")
-        )
+    _require_completed(study)
+
+
+def _require_completed(study: "StudyView", told: bool = False) -> None:
+    """Raise CommandError unless the study completed; without a sentence where its state was told."""
+    from luthier.studies.protocol import StudyState
+
+    if study.state is StudyState.COMPLETED:
+        return
+    line = f"The study {study.name} is {study.state.value}" + (f": {study.error}" if study.error else ".")
+    raise CommandError(FAILURE, *([] if told and not study.error else [line]))
 
 
 def best(name: StudyName, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from luthier.service.cli.connect import USAGE, CommandError, Server, StudyName, Token, connect
+from luthier.service.cli.connect import INTERRUPTED, USAGE, CommandError, Server, StudyName, Token, connect
 from luthier.service.cli.controls import clean, json_text
 from luthier.service.cli.examples import add
 from luthier.service.cli.output import Format, Output, cell, configuration, duration, emit, score, table
@@ -59,13 +59,24 @@ def trials(
 def logs(
     name: StudyName,
     number: Annotated[int, typer.Argument(metavar="N", help="The trial's number.", min=0)],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the trial has ended.")] = False,
+    lines: Annotated[
+        int | None,
+        typer.Option("--tail", metavar="LINES", min=0, help="Begin with so many of its last lines; else all."),
+    ] = None,
     server: Server = None,
     token: Token = None,
 ) -> None:
     """Print a trial's log."""
-    with connect(server, token) as client:
-        text = client.logs(name, number)
-    sys.stdout.write(clean(text) if sys.stdout.isatty() else text)
+    from luthier.service.cli.log_lines import followed, tail
+
+    try:
+        with connect(server, token) as client:
+            for text in followed(client, name, number, lines) if follow else [tail(client.logs(name, number), lines)]:
+                sys.stdout.write(clean(text) if sys.stdout.isatty() else text)
+                sys.stdout.flush()
+    except KeyboardInterrupt:
+        raise CommandError(INTERRUPTED) from None
 
 
 def enqueue(

@@ -5,13 +5,15 @@ threads stand in line. `wait` takes a thread only while it looks, and ends at on
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import wraps
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from luthier.service.client.client import Client
+from luthier.service.client.connection import stream_async
 from luthier.service.client.errors import ServiceError
+from luthier.service.client.events import Event, Following
 from luthier.service.client.watch import Watch
 from luthier.service.schemas import StudyView
 
@@ -122,3 +124,24 @@ class AsyncClient:
                     return study
             watch.check_time()
             await asyncio.sleep(interval_seconds)
+
+    async def events(
+        self,
+        name: str | None = None,
+        last_event_id: str | None = None,
+        kinds: Sequence[str] = (),
+        trial: int | None = None,
+    ) -> AsyncIterator[Event]:
+        """Yield what `Client.events` yields; it takes no thread, so that many can be followed at once."""
+        following = Following(name, last_event_id, kinds, trial)
+        while True:
+            try:
+                async with stream_async(self._client, following.path, **following.options()) as answer:
+                    async for part in answer.aiter_bytes():
+                        for event in following.read(part):
+                            yield event
+                        if following.is_over:
+                            return
+            except ServiceError as error:
+                following.excuse(error)
+            await asyncio.sleep(following.pause_seconds)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from luthier.service.client.connection import Spec, body_of
 from luthier.service.client.errors import ServiceError
+from luthier.service.client.events import Event, Following
 from luthier.service.client.schedules import ScheduleMethods
 from luthier.service.client.steering import SteeringMethods
 from luthier.service.client.trials import TrialMethods, study_path
@@ -99,6 +100,39 @@ class Client(TrialMethods, SteeringMethods, ScheduleMethods):
                     return study
             watch.check_time()
             time.sleep(interval_seconds)
+
+    def events(
+        self,
+        name: str | None = None,
+        last_event_id: str | None = None,
+        kinds: Sequence[str] = (),
+        trial: int | None = None,
+    ) -> Iterator[Event]:
+        """Yield what happens to a study, from its present state until it has ended; or to all studies, without end.
+
+        A stream that breaks is gone on with after the last event, so that none is missed, and none comes twice.
+
+        Args:
+            name: the study; None for all.
+            last_event_id: the `id` of an event, to go on after it; "0" for all that the service has kept.
+            kinds: some of study, trial, report and log; nothing for all.
+            trial: of one study, only this trial's events, and the study's.
+
+        Raises:
+            ServiceError: 404 for an unknown study, 422 for an id of another service.
+            Unreachable: the service has been away for a minute.
+        """
+        following = Following(name, last_event_id, kinds, trial)
+        while True:
+            try:
+                with self._transport.stream(following.path, **following.options()) as answer:
+                    for part in answer.iter_bytes():
+                        yield from following.read(part)
+                        if following.is_over:
+                            return
+            except ServiceError as error:
+                following.excuse(error)
+            time.sleep(following.pause_seconds)
 
     def best_params(self, name: str) -> Params:
         """Return the configuration of the best trial so far. Raises ServiceError 409 where none has a score."""

@@ -3,8 +3,8 @@
 `Client` alone uses it. It knows no route.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import httpx
@@ -37,12 +37,13 @@ class Transport:
         self.url = url.rstrip("/")
         with self._reaching():
             host = httpx.URL(self.url).host
-        self._http = httpx.Client(
-            base_url=self.url,
-            headers={"Authorization": f"Bearer {token}"} if token else {},
-            timeout=timeout_seconds,
-            trust_env=not is_loopback(host),  # a proxy cannot reach this machine's own loopback
-        )
+        self._options: dict[str, Any] = {
+            "base_url": self.url,
+            "headers": {"Authorization": f"Bearer {token}"} if token else {},
+            "timeout": timeout_seconds,
+            "trust_env": not is_loopback(host),  # a proxy cannot reach this machine's own loopback
+        }
+        self._http = httpx.Client(**self._options)
 
     def close(self) -> None:
         """Close the connections."""
@@ -91,13 +92,23 @@ class Transport:
             left = None if left is None else left - len(page.items)
 
     @contextmanager
-    def stream(self, path: str) -> Iterator[httpx.Response]:
+    def stream(self, path: str, **options: Any) -> Iterator[httpx.Response]:
         """Get `path`; the block reads the successful answer's body. Raises ServiceError, also while it is read."""
-        with self._reaching(), self._http.stream("GET", path) as response:
+        with self._reaching(), self._http.stream("GET", path, **options) as response:
             if response.is_error:
                 response.read()
             _check(response)
             yield response
+
+    @asynccontextmanager
+    async def stream_async(self, path: str, **options: Any) -> AsyncIterator[httpx.Response]:
+        """Get `path` on the event loop, over a connection of its own, as `stream` does."""
+        with self._reaching():
+            async with httpx.AsyncClient(**self._options) as http, http.stream("GET", path, **options) as response:
+                if response.is_error:
+                    await response.aread()
+                _check(response)
+                yield response
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:

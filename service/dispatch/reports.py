@@ -19,6 +19,7 @@ from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.placement import smaller_reservation
 from luthier.service.errors import Stale, invalid
 from luthier.service.lifecycle import absences, retraining, study_rows, transitions, winner
+from luthier.service.storage.changes import note_report
 from luthier.service.storage.column_types import StoredModel
 from luthier.service.storage.database import changed_rows
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
@@ -67,6 +68,7 @@ class Reports:
             value = report.metrics.get(study.spec.objective.metric)
             new = self._insert_report(session, report)
             if new:
+                note_report(session, row, report.step)
                 outdated = self._record_evaluation(study, row, report, value)
             else:
                 outdated = checkpoints.replace(core.store, row, report, value)

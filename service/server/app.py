@@ -23,6 +23,7 @@ from luthier.service.api import (
     dashboard,
     docs_page,
     error_handlers,
+    events,
     icon,
     login,
     openapi,
@@ -40,6 +41,7 @@ from luthier.service.api import (
 )
 from luthier.service.api.body_limit import BodyLimit
 from luthier.service.api.context import Service
+from luthier.service.api.event_feed import Feed
 from luthier.service.api.notifier import Notifier
 from luthier.service.api.security_headers import HeadAsGet, SecurityHeaders
 from luthier.service.api.waiting_line import WaitingLine
@@ -56,6 +58,7 @@ from luthier.service.schedules.webhook import Webhook
 from luthier.service.server.timings import DEFAULT, Timings
 from luthier.service.settings import Settings
 from luthier.service.storage.assignment_logs import AssignmentLogs
+from luthier.service.storage.change_log import ChangeLog
 from luthier.service.storage.database import Database
 from luthier.service.storage.disk_room import DiskRoom
 from luthier.service.storage.file_store import FileStore
@@ -152,7 +155,8 @@ def create_app(
     scheduler = Scheduler(core, Webhook.of(settings))
     notifier = Notifier()
     line = WaitingLine(claims, notifier)
-    service = Service(settings, core, claims, Reports(core), scheduler, notifier, line)
+    feed = Feed(core, notifier, ChangeLog(core.database), timings.event_look_seconds, timings.event_stream_seconds)
+    service = Service(settings, core, claims, Reports(core), scheduler, notifier, line, feed)
     app = _Application(
         title="Luthier",
         version=__version__,
@@ -173,6 +177,7 @@ def create_app(
     for module in (
         plan,
         plots,
+        events,
         trials,
         trial_verbs,
         studies,
@@ -205,6 +210,7 @@ def _lifespan(service: Service, timings: Timings) -> Callable[[FastAPI], Abstrac
         yield
         service.notifier.close()
         await service.line.ended(timings.thread_stop_seconds)
+        await service.feed.ended(timings.thread_stop_seconds)
         for thread in threads:
             thread.stop()
         until = time.monotonic() + timings.thread_stop_seconds
@@ -221,6 +227,7 @@ def _threads(service: Service, timings: Timings) -> list[Every]:
     lease_seconds = service.settings.lease_seconds
     threads = [Every("reaper", timings.reaper_interval(lease_seconds), Reaper(service.core).guarded_tick())]
     threads.append(Every("orphans", timings.orphans_seconds, Orphans(service.core).sweep))
+    threads.append(Every("changes", timings.orphans_seconds, service.feed.log.prune))
     if service.core.only is None:
         threads.append(Every("scheduler", timings.scheduler_seconds, service.scheduler.tick))
         threads.append(Every("webhook", timings.scheduler_seconds, service.scheduler.deliver))

@@ -16,6 +16,7 @@ from sqlalchemy.sql.expression import ColumnElement
 
 from luthier.service.errors import Stale
 from luthier.service.storage.believable import possible_seconds, seconds_of
+from luthier.service.storage.changes import NOTED, note_assignment
 from luthier.service.storage.database import Database, changed_rows
 from luthier.service.storage.reservation import Reservation
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
@@ -44,6 +45,8 @@ class Leases:
     costs the assignment nothing.
 
     Fencing: a grant makes a new token. The previous holder has an old token, which no guard accepts.
+
+    Events: each method that changes a state, inserts or deletes has the change told (`changes.note_assignment`).
 
     Threads: an instance has no state of its own, and any number of threads may share it.
 
@@ -124,7 +127,10 @@ class Leases:
             gpu_share=reservation.share,
             gpu_bytes=reservation.bytes,
         )
-        return self._returned(session, statement)
+        leased = self._returned(session, statement)
+        if leased is not None:
+            note_assignment(session, leased)
+        return leased
 
     def lock_held(self, session: Session, assignment_id: int, token: str) -> AssignmentRow:
         """Return the assignment of this lease, locked until the transaction ends; its worker has evidently received it.
@@ -265,11 +271,16 @@ class Leases:
         """Queue an assignment again that has failed, with no loss counted; return False when it has not failed."""
         guard = update(AssignmentRow).where(AssignmentRow.id == row.id, AssignmentRow.state == TrialState.FAILED)
         columns = {"token": None, "finished_at": None, "reason": None, "error": None}
-        return self._returned(session, guard.values(state=TrialState.QUEUED, losses=0, **columns)) is not None
+        queued = self._returned(session, guard.values(state=TrialState.QUEUED, losses=0, **columns))
+        if queued is not None:
+            note_assignment(session, queued)
+        return queued is not None
 
     def remove_ended(self, session: Session, *conditions: ColumnElement[bool]) -> None:
         """Delete assignments that have ended; the caller's transaction holds their study's row."""
-        session.execute(delete(AssignmentRow).where(AssignmentRow.state.in_(FINISHED), *conditions))
+        removed = delete(AssignmentRow).where(AssignmentRow.state.in_(FINISHED), *conditions)
+        for row in session.execute(removed.returning(*NOTED)):
+            note_assignment(session, row)
 
     def lock_expired(self, session: Session, now: float | None = None) -> list[AssignmentRow]:
         """Return the running assignments past their deadline, locked; rows that another service locked are skipped.
@@ -317,7 +328,9 @@ class Leases:
             )
         ids = list(session.scalars(unended.with_for_update()))
         columns = {"state": TrialState.CANCELLED, "finished_at": self.database.now(), "deadline": None, "token": None}
-        changed_rows(session, update(AssignmentRow).where(AssignmentRow.id.in_(ids)).values(**columns))
+        cancelled = update(AssignmentRow).where(AssignmentRow.id.in_(ids)).values(**columns).returning(*NOTED)
+        for row in session.execute(cancelled, execution_options={"synchronize_session": False}).all() if ids else ():
+            note_assignment(session, row)
 
     def is_recorded(self, session: Session, outcome: Outcome) -> bool:
         """Return whether this outcome was recorded before: a worker repeats it when the answer did not arrive."""
@@ -335,6 +348,8 @@ class Leases:
         row = self._returned(session, update(AssignmentRow).where(*_is_held(assignment_id, token)).values(**columns))
         if row is None:
             raise Stale(STALE)
+        if "state" in columns:
+            note_assignment(session, row)
         return row
 
     def _returned(self, session: Session, statement: Update) -> AssignmentRow | None:

@@ -162,6 +162,24 @@ class ReportRow(Base):
     at: Mapped[float] = mapped_column(Double)
 
 
+class ChangeRow(Base):
+    """A change that streams of events tell of: what changed, not what it is now. The oldest rows are removed.
+
+    It has no foreign key: a check of one locks the study's row, which the writer of a report must not.
+    """
+
+    __tablename__ = "luthier_change"
+    __table_args__ = (Index("ix_luthier_change_study", "study_id", "id"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    study_id: Mapped[int] = mapped_column(BigInteger)
+    kind: Mapped[str] = mapped_column(String(8))  # a `Changed`
+    assignment_id: Mapped[int | None] = mapped_column(BigInteger)  # of a trial or a report
+    number: Mapped[int | None]  # the trial's
+    step: Mapped[int | None]  # of a report
+    name: Mapped[str | None] = mapped_column(String(64))  # of a study that is gone
+
+
 class WorkerRow(Base):
     """A worker, as its latest claim described it."""
 

@@ -10,6 +10,7 @@ import pytest
 
 from luthier.service.server.app import Tokens
 from luthier.studies.protocol import Assignment, AssignmentKind
+from tests.support.event_streams import beginning
 from tests.support.harness import Running, running, spec
 from tests.support.nightly import BETTER, Nightly
 
@@ -60,7 +61,7 @@ def test_every_get_answers_as_described(full: Running, document: dict[str, Any])
         if "get" not in item or template.startswith("/v1/worker/"):
             continue
         for path in (path_of(template), path_of(template).replace("s1", "none").replace("nightly", "none")):
-            answer = full.client.get(path)
+            answer = beginning(full.client, "GET", path)
             check(document, item["get"], answer)
             seen += answer.status_code == 200
         if item["get"]["security"]:
