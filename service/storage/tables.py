@@ -21,6 +21,7 @@ from luthier.service.storage.column_types import (
     StoredModel,
     Unreadable,
 )
+from luthier.studies.noise import Noise
 from luthier.studies.promotion import PromotionDecision
 from luthier.studies.results import Comparison, Inspection
 from luthier.studies.schedule import ScheduleSpec
@@ -67,6 +68,8 @@ class StudyRow(Base):
     hold_after_inspection: Mapped[bool | None] = mapped_column("hold")
     """Once inspected it waits, paused, for the schedule's run that created it."""
     micro_batch: Mapped[int | None]  # the most examples that fitted in memory together, after more did not
+    noise: Mapped[Noise | None] = mapped_column(PydanticText(Noise))
+    """How exact the winner's scores are; None: not measured, or by a version that did not ask."""
 
     @property
     def is_readable(self) -> bool:
