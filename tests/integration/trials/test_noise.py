@@ -156,7 +156,9 @@ def test_older_semantics_measure_none_of_it(assign: Assign, tmp_path: Path) -> N
 @pytest.mark.full
 def test_few_examples_have_no_resampled_interval(assign: Assign, tmp_path: Path) -> None:
     small = tiny_csv(tmp_path / "small.csv", rows=60)
-    study = Study(assign, tmp_path, dataset={"source": str(small)}, objective={"metric": "loss", "direction": "minimize"})
+    study = Study(
+        assign, tmp_path, dataset={"source": str(small)}, objective={"metric": "loss", "direction": "minimize"}
+    )
     sampling = study.sampled()
     assert sampling.interval is None
     assert sampling.baseline is not None
