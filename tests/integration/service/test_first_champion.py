@@ -1,4 +1,4 @@
-"""A schedule's first champion must be worth it: else nothing is in use, the run and the page say why, and it goes on."""
+"""A schedule's first champion must be worth it: else nothing is in use, run and page say why, and it is tried again."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -54,7 +54,8 @@ def test_it_must_beat_the_most_frequent_answer(
 def test_the_sentence_names_both_scores_and_the_way_out() -> None:
     assert refusal(spec(), Promote(), majority(accuracy=0.55), {"accuracy": 0.45}) == (
         "Nothing is in use: the winner's accuracy on test is 0.4500, and always answering 'ham' alone has 0.5500. "
-        "A first champion must beat that, or reach `promote.minimum` where the schedule sets one. The next run tries again."
+        "A first champion must beat that, or reach `promote.minimum` where the schedule sets one. "
+        "The next run tries again."
     )
 
 
