@@ -130,7 +130,7 @@ def remark(spec: StudySpec, noise: Noise | None, winner: int) -> str | None:
     if noise is None:
         return None
     if winner == 0:
-        return f"The search found nothing better than the baseline, trial 0. {_cure(spec)}"
+        return "The search found nothing better than the baseline, trial 0; more trials or another space may."
     gain = noise.gain
     if gain is None or not gain.is_noise:
         return None

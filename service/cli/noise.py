@@ -25,7 +25,7 @@ def noise_facts(study: "StudyView") -> dict[str, str | None]:
     rows: dict[str, str | None] = {}
     if best.interval is not None:
         rows["interval"] = f"{metric} on test, {interval_text(Interval.model_validate(best.interval.model_dump()))}"
-    if baseline is not None and baseline.test:
+    if baseline is not None and baseline.test and best.trial != baseline.trial:
         rows["baseline's test"] = scores(baseline.test)
     if best.gain is not None:
         rows["gain"] = gain_text(metric, Gain.model_validate(best.gain.model_dump()))

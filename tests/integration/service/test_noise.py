@@ -89,7 +89,7 @@ def test_a_winner_that_is_the_baseline_is_measured_once(house: Running, worker: 
     study = house.study()
     assert study["baseline"] == {"trial": 0, "value": 0.89, "test": study["best"]["test"], "interval": INTERVAL}
     assert study["best"]["gain"] is None
-    assert study["best"]["note"].startswith("The search found nothing better than the baseline, trial 0. `confirm: ")
+    assert study["best"]["note"].startswith("The search found nothing better than the baseline, trial 0; ")
 
 
 def test_a_lost_evaluation_gets_the_weights_again(house: Running, worker: ScriptedWorker) -> None:

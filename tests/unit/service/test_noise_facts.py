@@ -56,6 +56,10 @@ def test_a_study_without_has_the_rows_that_it_had() -> None:
     assert with_error(plain.best) == "0.8000"
     plain.best = None
     assert noise_facts(plain) == {}
+    same = study()
+    assert same.best is not None
+    same.best.trial = 0
+    assert "baseline's test" not in noise_facts(same), "it is the winner's"
 
 
 @pytest.mark.parametrize("command", ["run", "get", "best"])

@@ -81,7 +81,7 @@ def test_a_loss_is_called_one_and_the_baseline_itself_too() -> None:
     assert str(remark(spec(), noise, 3)).startswith(
         "The winner is no better than the baseline, trial 0: -0.0200 accuracy "
     )
-    assert str(remark(spec(), Noise(), 0)).startswith("The search found nothing better than the baseline, trial 0. ")
+    assert str(remark(spec(), Noise(), 0)).startswith("The search found nothing better than the baseline, trial 0; ")
     assert remark(spec(), None, 0) is None
 
 
