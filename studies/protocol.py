@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, FiniteFloat
 
 from luthier.studies.hyperparameters import Params
-from luthier.studies.results import Comparison, Evaluation, Inspection
+from luthier.studies.results import BaselineWeights, Comparison, Evaluation, Inspection
 from luthier.studies.spec import StudySpec
 from luthier.studies.wire import (
     MOST_BYTES,
@@ -151,6 +151,8 @@ class Assignment(Message):
     provenance: dict[str, Any] = Field({})  # evaluate: content of luthier.json in the packed model
     champion: FileRef | None = None  # compare: the model in use, packed
     challenger: FileRef | None = None  # compare: the study's winner, packed
+    # evaluate: what the winner is scored beside; not written where there is none, as before.
+    baseline: BaselineWeights | None = Field(None, exclude_if=lambda baseline: baseline is None)
 
     @property
     def model(self) -> str:

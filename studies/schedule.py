@@ -50,6 +50,7 @@ class RunOutcome(StrEnum):
     FIRST = "first"  # there was no champion: its winner became it
     PROMOTED = "promoted"  # its winner took the champion's place
     KEPT = "kept"  # the champion stayed
+    REFUSED = "refused"  # there was no champion, and its winner was not good enough to be the first: nothing is in use
 
 
 class Event(StrEnum):
@@ -137,6 +138,10 @@ class ScheduleSpec(Document):
         if self.study.dataset.test == 0:
             text = "must be a share or a split: champion and challenger are compared on it"
             raise refuse("schedule", (("study", "dataset", "test"), text))
+        metric, minimum = self.study.objective.metric, self.promote.minimum
+        if minimum is not None and self.study.task_info.is_binary(metric) and not 0 <= minimum <= 1:
+            text = f"must be from 0 to 1, as {metric} is a share: 0.8 for 80 %"
+            raise refuse("schedule", (("promote", "minimum"), text))
         return self
 
     def due_times(self, after: float) -> Iterator[float]:

@@ -21,6 +21,8 @@ from luthier.service.schemas import (
     Counts,
     DataView,
     FileView,
+    GainView,
+    IntervalView,
     MajorityView,
     ModelView,
     StepView,
@@ -33,6 +35,8 @@ from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
 from luthier.service.times import instant
 from luthier.studies.findings import warnings_of
 from luthier.studies.hyperparameters import complete, in_use
+from luthier.studies.intervals import Interval
+from luthier.studies.noise import Noise, remark
 from luthier.studies.protocol import ENDED, Reason, StudyState, TrialState
 from luthier.studies.results import Inspection
 from luthier.studies.text import one_line
@@ -104,7 +108,7 @@ def _study(study: StudyRow, standing: Standing) -> StudyView:
             for candidate in standing.candidates
             if candidate.values
         ],
-        baseline=None if baseline is None else BaselineView(trial=0, value=baseline.value),
+        baseline=None if baseline is None else _baseline(study, baseline),
         majority=_majority(study),
         model=_model(study),
         gpu_seconds=round(standing.busy_seconds, 3),
@@ -170,8 +174,27 @@ def _majority(study: StudyRow) -> MajorityView | None:
 def _best(study: StudyRow, row: AssignmentRow) -> BestView | None:
     if row.value is None:
         return None
-    test = study.test if row.number == study.winner else None
-    return BestView(trial=row.number, value=row.value, params=in_use(row.params), test=test)
+    best = BestView(trial=row.number, value=row.value, params=in_use(row.params))
+    if row.number != study.winner:
+        return best
+    best.test = study.test
+    noise = study.noise
+    if isinstance(noise, Noise):
+        best.standard_error, best.interval = noise.standard_error, _interval(noise.interval)
+        best.gain = None if noise.gain is None else GainView.model_validate(noise.gain.model_dump())
+        best.note = remark(study.spec, noise, row.number)
+    return best
+
+
+def _baseline(study: StudyRow, row: AssignmentRow) -> BaselineView:
+    scores = study.noise.baseline if isinstance(study.noise, Noise) else None
+    if scores is None:
+        return BaselineView(trial=0, value=row.value)
+    return BaselineView(trial=0, value=row.value, test=scores.test, interval=_interval(scores.interval))
+
+
+def _interval(interval: Interval | None) -> IntervalView | None:
+    return None if interval is None else IntervalView.model_validate(interval.model_dump())
 
 
 def _model(study: StudyRow) -> ModelView | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 from luthier.service.cli.curves import WIDE, LatestTrials, curves_table
 from luthier.service.cli.follow import Lines, ProgressEstimate, Snapshot, done, progress
 from luthier.service.cli.majority import majority_facts
+from luthier.service.cli.noise import noise_facts, with_error
 from luthier.service.cli.output import cell, configuration, console, duration, facts, score, scores, table
 from luthier.studies.protocol import TrialState
 from luthier.studies.spec import StudySpec
@@ -147,7 +148,7 @@ def results(study: "StudyView", trials: Iterable["TrialView"], model: str | None
 
 def _winner(study: "StudyView", best: "BestView", metric: str, model: str | None) -> "Table":
     """Return the winner of a study beside its baseline, on validation and test."""
-    validation = f"{metric} {score(best.value)}"
+    validation = f"{metric} {with_error(best)}"
     baseline = study.baseline.value if study.baseline else None
     if baseline is not None:
         validation += f" (baseline, trial 0: {score(baseline)}, {best.value - baseline:+.4f})"
@@ -155,6 +156,7 @@ def _winner(study: "StudyView", best: "BestView", metric: str, model: str | None
         "winner": f"trial {best.trial}: {configuration(best.params)}",
         "validation": validation,
         "test": scores(best.test) if best.test else "no test split",
+        **noise_facts(study),
         **majority_facts(study),
         "model": model,
     }

@@ -28,6 +28,7 @@ from luthier.service.cli.connect import (
 from luthier.service.cli.examples import add
 from luthier.service.cli.findings import findings_tables
 from luthier.service.cli.majority import majority_facts, verdict
+from luthier.service.cli.noise import noise_facts, with_error
 from luthier.service.cli.output import (
     Format,
     Output,
@@ -241,10 +242,11 @@ def _facts(study: "StudyView", only_best: bool = False) -> "Table":
     model = study.model
     metric = study.spec["objective"]["metric"]
     winner: dict[str, Any] = {
-        "best": best and f"{metric} {score(best.value)} (trial {best.trial})",
+        "best": best and f"{metric} {with_error(best)} (trial {best.trial})",
         "configuration": best and configuration(best.params),
         "baseline": baseline and f"{metric} {score(baseline.value)} (trial {baseline.trial})",
         "test": best and best.test and scores(best.test),
+        **noise_facts(study),
         **majority_facts(study),
         "model": model and f"{size(model.bytes)}, sha256 {model.sha256}",
     }

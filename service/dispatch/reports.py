@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from luthier.service.dispatch import checkpoints
+from luthier.service.dispatch import baseline_files, checkpoints
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.placement import smaller_reservation
 from luthier.service.errors import Stale, invalid
@@ -204,6 +204,8 @@ class Reports:
             if state is not TrialState.QUEUED and (row.best is not None or study.state in ENDED):
                 superseded = checkpoints.forget_superseded(session, study)
         self.core.logs.append(study.id, row.id, outcome.log)
+        if row.kind == AssignmentKind.EVALUATE and study.model is not None:
+            baseline_files.remove(self.core.store, study.id, study.model.assignment)
         if row.kind in TRAINING and state is not TrialState.QUEUED:
             if row.kind == AssignmentKind.TRAIN:
                 self.core.searches.tell(study, row)
@@ -266,6 +268,7 @@ class Reports:
         self.core.store.require(study.id, source.id, model)
         study.model = StoredModel(**model.model_dump(), assignment=source.id)
         study.test = outcome.evaluation.test
+        study.noise = winner.noise(study, outcome.evaluation)
 
 
 Effect = Callable[[Reports, Session, StudyRow, AssignmentRow, Outcome], None]

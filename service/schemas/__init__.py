@@ -7,6 +7,7 @@ not know, so a newer service stays readable.
 from luthier.service.schemas.data import DataView
 from luthier.service.schemas.fleet import ColumnView, HyperparameterView, MetricView, TaskView, WorkerView
 from luthier.service.schemas.listing import Page
+from luthier.service.schemas.noise import GainView, IntervalView
 from luthier.service.schemas.plans import ModelPlan, PlanEstimates, PlanView, PrunerPlan
 from luthier.service.schemas.problems import Fault, ProblemView, faults_of
 from luthier.service.schemas.schedules import ChampionView, RunView, ScheduleView
@@ -33,7 +34,9 @@ __all__ = [
     "DataView",
     "Fault",
     "FileView",
+    "GainView",
     "HyperparameterView",
+    "IntervalView",
     "MajorityView",
     "MetricView",
     "ModelPlan",

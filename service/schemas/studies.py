@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import AwareDatetime, BaseModel, FiniteFloat
 
 from luthier.service.schemas.data import DataView
+from luthier.service.schemas.noise import GainView, IntervalView
 from luthier.studies.hyperparameters import Params
 from luthier.studies.protocol import Reason, StudyState, TrialState
 from luthier.studies.wire import Metrics
@@ -38,15 +39,23 @@ class BestView(BaseModel):
 
     Attributes:
         trial: its number.
-        value: the objective on the validation split.
+        value: the objective on the validation split; as the best of many it is optimistic.
+        standard_error: of `value`, from the validation examples; null until measured.
         params: its configuration.
         test: metric -> score on the test split; null until measured.
+        interval: of the objective on the test split; null until measured, and where resampling tells nothing.
+        gain: over the baseline; null until measured, and where the winner is the baseline.
+        note: that the gain may be chance, and the cure; null where it is more.
     """
 
     trial: int
     value: FiniteFloat
+    standard_error: FiniteFloat | None = None
     params: Params
     test: Metrics | None = None
+    interval: IntervalView | None = None
+    gain: GainView | None = None
+    note: str | None = None
 
 
 class BaselineView(BaseModel):
@@ -55,10 +64,14 @@ class BaselineView(BaseModel):
     Attributes:
         trial: always 0.
         value: the objective on the validation split; null until it has a score.
+        test: metric -> score on the test split; null until measured beside the winner.
+        interval: of the objective on the test split.
     """
 
     trial: int
     value: FiniteFloat | None = None
+    test: Metrics | None = None
+    interval: IntervalView | None = None
 
 
 class MajorityView(BaseModel):
@@ -163,6 +176,7 @@ class StudyView(BaseModel):
         if self.best is not None:
             rows |= {f"best {name}": value for name, value in self.best.params.items()}
             rows |= {f"test {name}": value for name, value in (self.best.test or {}).items()}
+            rows |= {"note": self.best.note} if self.best.note else {}
         return html_table(f"Study {self.name}", rows | ({"error": self.error} if self.error else {}))
 
     def _told(self) -> list[str]:

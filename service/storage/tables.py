@@ -21,6 +21,7 @@ from luthier.service.storage.column_types import (
     StoredModel,
     Unreadable,
 )
+from luthier.studies.noise import Noise
 from luthier.studies.promotion import PromotionDecision
 from luthier.studies.results import Comparison, Inspection
 from luthier.studies.schedule import ScheduleSpec
@@ -69,6 +70,8 @@ class StudyRow(Base):
     micro_batch: Mapped[int | None]  # the most examples that fitted in memory together, after more did not
     tags: Mapped[str | None] = mapped_column(Text)  # its user's, as `lifecycle/labels.py` joins them
     notes: Mapped[str | None] = mapped_column(Text)  # its user's own text
+    noise: Mapped[Noise | None] = mapped_column(PydanticText(Noise))
+    """How exact the winner's scores are; None: not measured, or by a version that did not ask."""
 
     @property
     def is_readable(self) -> bool:

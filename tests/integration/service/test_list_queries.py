@@ -80,7 +80,7 @@ def test_a_list_shows_each_study_and_schedule_as_its_own_page_does(full_house: R
     studies = {study["name"]: study for study in house.get("/v1/studies?limit=50")["items"]}
     accuracy, loss = studies["s2"], studies["s1"]
     assert accuracy["counts"]["complete"] == 7
-    assert accuracy["baseline"] == {"trial": 0, "value": 0.1}
+    assert accuracy["baseline"] == {"trial": 0, "value": 0.1, "test": None, "interval": None}
     assert accuracy["gpu_seconds"] == 10.0 * (7 + 6)
     assert accuracy["best"]["trial"] == 6, "its winner"
     assert [confirmed["trial"] for confirmed in accuracy["confirmed"]] == [6, 5, 4], "the most accurate"
