@@ -134,6 +134,9 @@ class ScheduleSpec(Document):
 
     @model_validator(mode="after")
     def _tested(self) -> Self:
+        if self.study.is_external:
+            text = "a schedule retunes models that Luthier trains itself; create an external study whenever you retune"
+            raise refuse("schedule", (("study", "task"), text))
         if self.study.dataset.test == 0:
             text = "must be a share or a split: champion and challenger are compared on it"
             raise refuse("schedule", (("study", "dataset", "test"), text))

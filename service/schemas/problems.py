@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from luthier.studies.documents import near_key
 from luthier.studies.hyperparameters import HYPERPARAMETERS
 from luthier.studies.spec import NAME_PATTERN
+from luthier.studies.wire import METRIC_NAME
 
 _MAPPING = "must be a mapping of keys to values"
 _WORDS = {  # pydantic's type of an error -> what would be right, where its own message speaks of Python
@@ -39,6 +40,7 @@ _WORDS = {  # pydantic's type of an error -> what would be right, where its own 
 }
 _PATTERNS = {  # a pattern -> what it asks for
     NAME_PATTERN: "must be a name of lowercase letters, digits and hyphens, of 63 characters at most, such as my-study",
+    METRIC_NAME: "is no name of a metric: write at most 64 letters, digits and _ . @ / -, without spaces, as eval_loss",
 }
 _KINDS = ("float", "int", "str", "bool")  # how pydantic's path ends for a value that may be of several kinds
 _NULL = ", and is null"

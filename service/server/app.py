@@ -23,6 +23,7 @@ from luthier.service.api import (
     dashboard,
     docs_page,
     error_handlers,
+    external,
     icon,
     login,
     openapi,
@@ -168,7 +169,8 @@ def create_app(
     login.install(app, guard)
     docs_page.install(app)
     icon.install(app)
-    for module in (plan, plots, trials, studies, schedules, worker, operations, schedule_pages, study_pages):
+    # Before `studies`, which has a route for any other word after a study's name.
+    for module in (plan, plots, trials, external, studies, schedules, worker, operations, schedule_pages, study_pages):
         app.include_router(module.router)
 
     @app.get("/", include_in_schema=False)

@@ -8,7 +8,7 @@ column's name stands first in `mapped_column`; names of tables and columns chang
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, String, Text, UniqueConstraint, true
+from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, String, Text, UniqueConstraint, false, true
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, synonym
 
 from luthier.service.storage.away import Away
@@ -67,6 +67,8 @@ class StudyRow(Base):
     hold_after_inspection: Mapped[bool | None] = mapped_column("hold")
     """Once inspected it waits, paused, for the schedule's run that created it."""
     micro_batch: Mapped[int | None]  # the most examples that fitted in memory together, after more did not
+    external: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Its trials are for trainers of its user's own, which ask for them; no worker of ours gets one."""
 
     @property
     def is_readable(self) -> bool:
@@ -97,6 +99,8 @@ class AssignmentRow(Base):
     token: Mapped[str | None] = mapped_column(String(64))  # fences writes; kept at the end, so that finish can repeat
     worker: Mapped[str | None] = mapped_column(String(128))
     deadline: Mapped[float | None] = mapped_column(Double)
+    granted_at: Mapped[float | None] = mapped_column(Double)  # start of the latest attempt
+    lease_seconds: Mapped[float | None] = mapped_column(Double)  # of a client that chose it; None: the service's
     received: Mapped[bool] = mapped_column(default=False, server_default=true())
     """Whether a message has come under the latest lease: without one its worker may never have got the answer."""
     gpu: Mapped[str | None] = mapped_column(String(200))  # of the latest attempt; None: a worker without one
@@ -117,6 +121,7 @@ class AssignmentRow(Base):
     resume_step: Mapped[int] = mapped_column(default=0)  # the evaluation that `resume` was written at
     best: Mapped[FileRef | None] = mapped_column(PydanticJson(FileRef))  # the weights of the best evaluation
     comparison: Mapped[Comparison | None] = mapped_column(PydanticText(Comparison))
+    own_checkpoint: Mapped[str | None] = mapped_column(Text)  # where a user's own trainer says that it can continue
 
     __table_args__ = (
         UniqueConstraint("study_id", "kind", "number"),
