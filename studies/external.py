@@ -11,6 +11,7 @@ from luthier.studies.budget import Budget
 from luthier.studies.dataset import Dataset
 from luthier.studies.dimensions import Range
 from luthier.studies.documents import Path
+from luthier.studies.open_space import SCHEMA as OPEN_SCHEMA
 from luthier.studies.results import Inspection
 from luthier.studies.space import Space
 from luthier.studies.strategy import Objective, Pruner, Sampler
@@ -75,6 +76,24 @@ def search_problems_of(
     if budget.trial_seconds is not None:
         text = "is for trials that Luthier trains itself; end a trial that takes too long in your trainer, and tell it"
         yield ("budget", "trial_seconds"), text
+
+
+def with_external(schema: dict[str, Any]) -> None:
+    """Complete the JSON Schema of a spec: external studies lack two keys that all others have, and name what they like.
+
+    Args:
+        schema: as pydantic makes it; it is changed in place.
+    """
+    properties = schema["properties"]
+    for key in REFUSED:
+        properties[key].pop("default", None)
+        told = properties[key].get("description", "The examples, and how they are split.")
+        properties[key]["description"] = f"{told} Required, but for external studies, which have none."
+    usual = properties["space"]
+    properties["space"] = {"anyOf": [usual, {"type": "object"}]}
+    schema["if"] = {"properties": {"task": {"const": EXTERNAL}}, "required": ["task"]}
+    schema["then"] = {"properties": {"space": OPEN_SCHEMA, **dict.fromkeys(REFUSED, False)}, "required": ["objective"]}
+    schema["else"] = {"properties": {"space": usual}, "required": [*REFUSED]}
 
 
 def refused(task: Any, key: str) -> str | None:

@@ -28,6 +28,28 @@ NAME_RULE = (
 VALUE_RULE = 'must be a number, true, false or a word; for none write "none", and for a list a word that names it'
 
 
+_VALUE = {"type": ["boolean", "number", "string"]}
+_RANGE = {
+    "type": "object",
+    "properties": {
+        "low": {"type": "number"},
+        "high": {"type": "number"},
+        "log": {"type": "boolean", "default": False},
+        "step": {"type": ["number", "null"], "exclusiveMinimum": 0},
+    },
+    "required": ["low", "high"],
+    "additionalProperties": False,
+}
+SCHEMA = {
+    "type": "object",
+    "propertyNames": {"pattern": f"^{NAME}$"},
+    "additionalProperties": {
+        "anyOf": [_VALUE, {"type": "array", "items": _VALUE, "minItems": 1, "uniqueItems": True}, _RANGE]
+    },
+}
+"""The JSON Schema of such a space."""
+
+
 class OpenSpace(Space):
     """A space over names that the user chose. It is resolved from the start: nothing in it waits for an inspection.
 

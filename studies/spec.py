@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BeforeValidator,
+    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     ValidationInfo,
@@ -27,7 +28,15 @@ from luthier.studies.budget import Budget, Confirm, Resources
 from luthier.studies.dataset import Dataset
 from luthier.studies.documents import Document, mapping_of, refuse
 from luthier.studies.early_stopping import EarlyStopping, stopping_problems
-from luthier.studies.external import ANY_LENGTH, EXTERNAL, IDLE_KEYS, NO_DATASET, refused, search_problems_of
+from luthier.studies.external import (
+    ANY_LENGTH,
+    EXTERNAL,
+    IDLE_KEYS,
+    NO_DATASET,
+    refused,
+    search_problems_of,
+    with_external,
+)
 from luthier.studies.external import TASK as EXTERNAL_TASK
 from luthier.studies.foreign_specs import foreign_spec, program_in
 from luthier.studies.hyperparameters import AUTO, complete
@@ -79,6 +88,8 @@ def _given_unless_external(check: Callable[[Any], Any] = lambda value: value) ->
 
 class StudySpec(Document):
     """A study: a model or several, a data set, a search space and a budget."""
+
+    model_config = ConfigDict(json_schema_extra=with_external)
 
     name: str = Field(pattern=NAME_PATTERN)
     task: str
