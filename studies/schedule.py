@@ -17,6 +17,7 @@ from luthier.studies.budget import Confirm
 from luthier.studies.cron import due_times, zone
 from luthier.studies.dataset import LATER_FIELDS, Dataset
 from luthier.studies.documents import Document, mapping_of, refuse
+from luthier.studies.external import EXTERNAL
 from luthier.studies.promotion import Promote
 from luthier.studies.semantics import NEWEST_SEMANTICS
 from luthier.studies.spec import LATER_KEYS, TEMPLATE_NAME, StudySpec
@@ -73,6 +74,9 @@ def _template(raw: Any) -> Any:
         raise refuse("study", (("name",), "is made of the schedule's name and the time; leave it out"))
     if raw.get("confirm") is not None:
         raise refuse("study", (("confirm",), "is said by promote.candidates and promote.seeds; leave it out"))
+    if raw.get("task") == EXTERNAL:
+        text = "a schedule retunes models that Luthier trains itself; create an external study whenever you retune"
+        raise refuse("study", (("task",), text))
     dataset = raw.get("dataset")
     if isinstance(dataset, Mapping):
         dataset = {"draw": "stable", **dataset}
@@ -134,9 +138,6 @@ class ScheduleSpec(Document):
 
     @model_validator(mode="after")
     def _tested(self) -> Self:
-        if self.study.is_external:
-            text = "a schedule retunes models that Luthier trains itself; create an external study whenever you retune"
-            raise refuse("schedule", (("study", "task"), text))
         if self.study.dataset.test == 0:
             text = "must be a share or a split: champion and challenger are compared on it"
             raise refuse("schedule", (("study", "dataset", "test"), text))

@@ -50,7 +50,7 @@ class ExternalTrial:
         self.ended: TrialView | None = None
         self._client, self._token, self._lease_seconds = client, view.token, view.lease_seconds
         self._away_seconds, self._catch = away_seconds, catch
-        self._over = threading.Event()
+        self._over, self._telling = threading.Event(), threading.Lock()
         self._renewal: threading.Thread | None = None
 
     def __repr__(self) -> str:
@@ -149,8 +149,9 @@ class ExternalTrial:
             raise
 
     def _tell(self, state: State, **end: Any) -> TrialView | None:
-        self.ended = self._send(lambda: self._client.tell(self.study, self._token, state, **end))
-        self._over.set()
+        with self._telling:
+            self.ended = self._send(lambda: self._client.tell(self.study, self._token, state, **end))
+            self._over.set()
         return self.ended
 
     def _send(self, send: Callable[[], R]) -> R | None:
@@ -175,13 +176,17 @@ class ExternalTrial:
             self.decision = decision
 
     def _renew(self) -> None:
-        """Renew the lease three times while it lasts, until the trial is over."""
-        while not self._over.wait(self._lease_seconds / 3):
+        """Renew the lease at once, which says that the trial was received, then three times while it lasts."""
+        while True:
             try:
                 self._obey(self._client.report(self.study, self._token))
             except ServiceError as error:
-                if error.status == LOST and not self._over.is_set():
-                    self._lose()
+                if error.status == LOST:
+                    with self._telling:  # the end may just have been told
+                        if not self._over.is_set():
+                            self._lose()
+            if self._over.wait(self._lease_seconds / 3):
+                return
 
 
 def patiently(call: Callable[[], R], away_seconds: float) -> R:
