@@ -21,7 +21,7 @@ from luthier.service.schemas import AskedTrialView, Fault, ResumeView, TrialView
 from luthier.service.storage.tables import AssignmentRow
 from luthier.studies.documents import refuse
 from luthier.studies.protocol import Answer, Assignment, Reason
-from luthier.studies.wire import Metrics, Score, Sentence
+from luthier.studies.wire import WORKER_NAME, Metrics, Score, Sentence
 
 router = APIRouter(prefix="/v1/studies/{name}", tags=["external"], route_class=JsonRoute)
 RETRY_SECONDS = 5  # after which to ask again; a client that waits in its request is answered at once
@@ -45,7 +45,7 @@ class Ask(Body):
         lease_seconds: how long the lease is to last without a message; left out, as long as those of workers.
     """
 
-    worker: str = Field("external", pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$")
+    worker: str = Field("external", pattern=WORKER_NAME)
     wait_seconds: FiniteFloat = Field(0, ge=0, le=60)
     lease_seconds: FiniteFloat | None = Field(None, ge=1, le=LONGEST_LEASE)
 

@@ -18,6 +18,7 @@ from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.reports import Also, Reports
 from luthier.service.errors import Conflict, Gone, Invalid, Stale, Unavailable
 from luthier.service.lifecycle import study_rows
+from luthier.service.lifecycle.budget import TrialCounts
 from luthier.service.schemas import Fault
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
 from luthier.studies.protocol import (
@@ -33,6 +34,7 @@ from luthier.studies.protocol import (
     Renewal,
     Report,
     StudyState,
+    TrialState,
 )
 from luthier.studies.wire import MOST_METRICS
 
@@ -106,12 +108,13 @@ class ExternalTrials:
             study = _external(session, name)
             if assignment is not None:
                 return assignment, session.get_one(AssignmentRow, assignment.id)
+            is_full = TrialCounts.of(session, study.id)[TrialState.RUNNING] >= study.parallel
         _check_not_ended(study)
         if self.core.room.problem() is not None:
             raise Unavailable(self.core.room.problem() or "", retry_after=5)
         if study.search_error is not None:
             raise Unavailable(study.search_error, retry_after=5)
-        return _why_none(study)
+        return _why_none(study, is_full)
 
     def report(self, name: str, token: str, said: Evaluation) -> Answer:
         """Store an evaluation, or renew the lease where it has none, and decide whether the trial goes on.
@@ -253,11 +256,14 @@ def _check_not_ended(study: StudyRow) -> None:
         raise Gone(f"{study.name} is {study.state}: it gives out no trials any more. {why}".strip())
 
 
-def _why_none(study: StudyRow) -> str:
+def _why_none(study: StudyRow, is_full: bool) -> str:
+    """Return why a study gives out no trial now, as a sentence; `is_full`: it runs as many as it may."""
     if study.state == StudyState.PAUSED:
         return f"{study.name} is paused: ask again once it is resumed."
     if study.ending is not None:
         return f"{study.name} is ending: its last trials run, and are given out again should their trainers vanish."
+    if not is_full:
+        return f"{study.name} draws a trial for another, or reads those that it has: ask again in a moment."
     return (
         f"{study.name} runs as many trials as may run at the same time (parallel: {study.parallel}): ask again later."
     )

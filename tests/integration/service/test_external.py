@@ -260,7 +260,7 @@ def refusing(tmp_path_factory: pytest.TempPathFactory) -> Any:
         ("report", {"step": 0, "metrics": {"score": 0.1}}, "step", "at least 1"),
         ("report", {"metrics": {"score": 0.1}}, "step", "is missing"),
         ("report", {"step": 4, "metrics": {"score": "0.1"}}, "metrics.score", "a number"),
-        ("report", {"step": 4, "metrics": {"my score": 0.1}}, "metrics.my score.[key]", "without spaces"),
+        ("report", {"step": 4, "metrics": {"my score": 0.1}}, "metrics.my score", "without spaces"),
         ("report", {"step": 4, "metrics": {f"m{i}": 0.1 for i in range(101)}}, "metrics", "at most 100"),
         ("report", {"token": MISSING}, "token", "is missing"),
         ("report", {"epoch": 4}, "epoch", "unknown key"),
@@ -271,7 +271,7 @@ def refusing(tmp_path_factory: pytest.TempPathFactory) -> Any:
         ("tell", {"value": 0.3, "metrics": {"score": 0.4}}, "value", "one of the two"),
         ("ask", {"lease_seconds": 0}, "lease_seconds", "at least 1"),
         ("ask", {"wait_seconds": 61}, "wait_seconds", "at most 60"),
-        ("ask", {"worker": "a b"}, "worker", "pattern"),
+        ("ask", {"worker": "a b"}, "worker", "such as gpu-box-1"),
     ],
 )
 def test_a_wrong_message_is_refused_with_path_and_cure(

@@ -1,6 +1,7 @@
 """A trainer of one's own in Python: trials as context managers, and what becomes of them when something dies."""
 
 import asyncio
+import random
 import signal
 import threading
 import time
@@ -16,7 +17,7 @@ from luthier import AsyncClient, Client, ExternalTrial, ServiceError, Unreachabl
 from luthier.service.storage.tables import AssignmentRow
 from luthier.studies.protocol import Decision
 from tests.support import external
-from tests.support.harness import Running, running
+from tests.support.harness import Running, optuna_trials, running
 from tests.support.several_services import FORKS, processes
 from tests.support.waiting import until
 
@@ -198,3 +199,38 @@ def test_an_event_loop_trains_two_at_once(house: Running, client: Client) -> Non
 
     assert sorted(number for numbers in asyncio.run(both()) for number in numbers) == [0, 1, 2, 3]
     assert client.get(NAME).state == "completed"
+
+
+@pytest.mark.full
+def test_nothing_is_lost_or_done_twice_by_a_service_that_is_killed_again_and_again(
+    tmp_path: Path, database_url: str
+) -> None:
+    """Kills fall between and within questions, reports and ends."""
+    moments = random.Random(5)
+    with processes(tmp_path / "home", database_url, 1) as (service,), Client(service.url) as client:
+        create(client, budget={"trials": 16}, steps=3)
+        over, found = threading.Event(), []
+
+        def murder() -> None:
+            for _ in range(4):
+                if over.wait(moments.uniform(0.1, 0.5)):
+                    return
+                service.kill()
+                service.start()
+
+        threads = [threading.Thread(target=lambda: found.extend(train(client))) for _ in range(2)]
+        murderer = threading.Thread(target=murder)
+        for thread in (*threads, murderer):
+            thread.start()
+        for thread in threads:
+            thread.join(90)
+        over.set()
+        murderer.join()
+        study, trials = client.get(NAME), list(client.trials(NAME))
+        assert study.state == "completed"
+        assert [trial.number for trial in trials] == list(range(16))
+        assert set(found) == set(range(16))
+        for trial in trials:
+            assert (trial.state, trial.value) == ("complete", external.score(trial.params, 3))
+            assert [value.step for value in trial.values] == [1, 2, 3]
+        assert [trial.value for trial in optuna_trials(database_url, NAME)] == [trial.value for trial in trials]
