@@ -24,6 +24,7 @@ from luthier.service.client.trials import study_path
 from luthier.service.schemas import AskedTrialView
 
 WAIT_SECONDS = 20.0  # that one request for a trial waits
+FIRST_SECONDS = 10.0  # that a service is waited for which has never answered
 ENDED = 410
 
 
@@ -73,7 +74,7 @@ class ExternalMethods(ReportMethods):
 
         Use each with `with`, so that its end is told. The arguments are those of `ask`.
         """
-        patience = 0.0  # until the first answer: a wrong URL is said at once
+        patience = min(away_seconds, FIRST_SECONDS)  # a wrong URL is said soon
         while True:
             try:
                 trial = patiently(

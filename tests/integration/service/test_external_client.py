@@ -133,7 +133,7 @@ def test_a_service_that_is_away_is_waited_for(tmp_path: Path, empty_url: str) ->
         assert train(client) == [1]
         assert client.get(NAME).state == "completed"
     with pytest.raises(Unreachable), Client(service.url) as client:
-        next(client.external_trials(NAME))  # no service at all is said at once
+        next(client.external_trials(NAME, away_seconds=0))
 
 
 def ask_and_wait(url: str) -> None:
