@@ -10,6 +10,7 @@ Problem
 ├── Conflict      409  makes no sense in this state
 │   └── Stale     409  the lease went to somebody else: drop the work
 ├── PreconditionFailed  412  changed since the ETag that the request names
+├── Gone          410  the study has ended: there is nothing to ask for any more
 ├── TooLarge      413
 ├── Unsupported   415  the login takes a form only
 ├── Invalid       422  the request is wrong; `errors` lists path and cure
@@ -105,6 +106,13 @@ class PreconditionFailed(Problem):
 
     status = 412
     title = "Precondition failed"
+
+
+class Gone(Problem):
+    """The study has ended, and so gives out no trials any more."""
+
+    status = 410
+    title = "Ended"
 
 
 class TooLarge(Problem):

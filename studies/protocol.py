@@ -15,6 +15,7 @@ from luthier.studies.results import BaselineWeights, Comparison, Evaluation, Ins
 from luthier.studies.spec import StudySpec
 from luthier.studies.wire import (
     MOST_BYTES,
+    WORKER_NAME,
     Bytes,
     FileRef,
     Message,
@@ -172,7 +173,7 @@ class Gpu(Message):
 class Claim(Message):
     """A worker's request for work, which the service may answer up to `wait_seconds` later."""
 
-    worker: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$")
+    worker: str = Field(pattern=WORKER_NAME)
     wait_seconds: FiniteFloat = Field(0, ge=0, le=60)
     device: Sentence = Field("cpu", max_length=200)  # the device that it computes on, for people
     gpu: Gpu | None = None

@@ -17,6 +17,7 @@ from luthier.studies.budget import Confirm
 from luthier.studies.cron import due_times, zone
 from luthier.studies.dataset import LATER_FIELDS, Dataset
 from luthier.studies.documents import Document, mapping_of, refuse
+from luthier.studies.external import EXTERNAL
 from luthier.studies.promotion import Promote
 from luthier.studies.semantics import NEWEST_SEMANTICS
 from luthier.studies.spec import LATER_KEYS, TEMPLATE_NAME, StudySpec
@@ -74,6 +75,9 @@ def _template(raw: Any) -> Any:
         raise refuse("study", (("name",), "is made of the schedule's name and the time; leave it out"))
     if raw.get("confirm") is not None:
         raise refuse("study", (("confirm",), "is said by promote.candidates and promote.seeds; leave it out"))
+    if raw.get("task") == EXTERNAL:
+        text = "a schedule retunes models that Luthier trains itself; create an external study whenever you retune"
+        raise refuse("study", (("task",), text))
     dataset = raw.get("dataset")
     if isinstance(dataset, Mapping):
         dataset = {"draw": "stable", **dataset}

@@ -21,6 +21,7 @@ from luthier.service.errors import Invalid, Problem, TooLarge, Unavailable, inva
 from luthier.service.lifecycle import transitions
 from luthier.service.schemas import Fault, ModelPlan, PlanEstimates, PlanView, PrunerPlan
 from luthier.service.storage.tables import AssignmentRow, StudyRow
+from luthier.studies.external import NOTHING_TO_INSPECT
 from luthier.studies.protocol import FINISHED, AssignmentKind, Reason
 from luthier.studies.prunable import prunable_trials
 from luthier.studies.space import Space
@@ -39,6 +40,8 @@ ANSWERS = responses(TooLarge, Invalid, Unavailable)
 async def plan(spec: SpecBody, service: ServiceDep, request: Request) -> PlanView:
     """Return split sizes, labels, blocks with the trainable parameters at each freeze depth, estimates, pruning."""
     await run_in_threadpool(check_sampler, spec)
+    if spec.is_external:
+        return _external_plan(spec)
     study_id = await run_in_threadpool(_start, service, spec)
     service.notifier.notify()
     started = time.monotonic()
@@ -61,6 +64,12 @@ async def plan(spec: SpecBody, service: ServiceDep, request: Request) -> PlanVie
             await service.notifier.wait(1.0)
     finally:
         await run_in_threadpool(_remove, service, study_id)
+
+
+def _external_plan(spec: StudySpec) -> PlanView:
+    """Return the plan of a study whose trainer is the user's own: nobody has to open anything for it."""
+    space = spec.space.model_dump(mode="json")
+    return PlanView(space=space, data=data_view(NOTHING_TO_INSPECT), models=[], pruner=_pruner(spec, spec.space))
 
 
 def _start(service: Service, spec: StudySpec) -> int:

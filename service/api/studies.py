@@ -117,6 +117,8 @@ def model(name: str, service: ServiceDep) -> StoredFile:
     """Download the winner: a .tar.gz of a `save_pretrained` directory and `luthier.json`."""
     with service.core.database.reading() as session:
         study = study_rows.find(session, name)
+    if study.external:
+        raise NotFound(f"{name} has no model here: its trainer is its user's own, and keeps its models itself.")
     if study.model is None:
         raise NotFound(f"{name} has no model yet: it is {study.state}, and the model comes when it has ended.")
     store = service.core.store

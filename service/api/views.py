@@ -8,6 +8,7 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from statistics import fmean
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -75,7 +76,7 @@ def study_view(session: Session, study: StudyRow, problem: str | None = None) ->
     """Return a study as `study_views` does, with what its inspection found of the data, which listings leave out."""
     view = study_views(session, [study], problem)[0]
     inspection = study.inspection
-    if isinstance(inspection, Inspection):
+    if isinstance(inspection, Inspection) and not study.external:
         view.data = data_view(inspection)
     return view
 
@@ -174,7 +175,7 @@ def _majority(study: StudyRow) -> MajorityView | None:
 def _best(study: StudyRow, row: AssignmentRow) -> BestView | None:
     if row.value is None:
         return None
-    best = BestView(trial=row.number, value=row.value, params=in_use(row.params))
+    best = BestView(trial=row.number, value=row.value, params=_params(study, row))
     if row.number != study.winner:
         return best
     best.test = study.test
@@ -184,6 +185,11 @@ def _best(study: StudyRow, row: AssignmentRow) -> BestView | None:
         best.gain = None if noise.gain is None else GainView.model_validate(noise.gain.model_dump())
         best.note = remark(study.spec, noise, row.number)
     return best
+
+
+def _params(study: StudyRow, row: AssignmentRow) -> dict[str, Any]:
+    """Return a trial's configuration for people; in an external study all of it counts."""
+    return row.params if study.external else in_use(row.params)
 
 
 def _baseline(study: StudyRow, row: AssignmentRow) -> BaselineView:
@@ -225,12 +231,12 @@ def trial_views(session: Session, trials: Sequence[AssignmentRow]) -> list[Trial
 
 def _trial(row: AssignmentRow, study: StudyRow, values: list[StepView]) -> TrialView:
     batch = None
-    if study.is_readable:
+    if study.is_readable and not study.external:
         batch = int(complete(row.params, study.spec.task_info.baseline)["batch_size"])
     return TrialView(
         number=row.number,
         state=TrialState(row.state),
-        params=in_use(row.params),
+        params=_params(study, row),
         value=row.value,
         values=values,
         reason=Reason(row.reason) if row.reason else None,

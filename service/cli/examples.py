@@ -51,6 +51,15 @@ EXAMPLES = {
         "luthier enqueue my-study learning_rate=2e-5 batch_size=32",
         "luthier enqueue my-study learning_rate=2e-5 --seed 7 --key run-7",
     ),
+    "ask": ("luthier ask tuning", "luthier ask tuning --wait 60 --lease 3600 > trial.json"),
+    "report": (
+        'luthier report tuning "$TOKEN" 3 accuracy=0.91 loss=0.2',
+        'test "$(luthier report tuning "$TOKEN" 3 accuracy=0.91)" = continue || break',
+    ),
+    "tell": (
+        'luthier tell tuning "$TOKEN" --value 0.91',
+        'luthier tell tuning "$TOKEN" --state failed --reason oom --message "out of memory at batch 512"',
+    ),
     "export": ("luthier export my-study > trials.csv", "luthier export my-study --format jsonl"),
     "fleet": ("luthier fleet", "luthier fleet -o json"),
     "schedule create": ("luthier schedule create nightly.yaml",),

@@ -19,7 +19,17 @@ from luthier.service.client.asynchronous import AsyncClient
 from luthier.service.client.client import Client
 from luthier.service.client.errors import ServiceError, Unreachable
 from luthier.service.client.events import Event
+from luthier.service.client.external_trial import ExternalTrial
 from luthier.service.client.plot import Plot
 from luthier.service.download import DownloadError
 
-__all__ = ["AsyncClient", "Client", "DownloadError", "Event", "Plot", "ServiceError", "Unreachable"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "DownloadError",
+    "Event",
+    "ExternalTrial",
+    "Plot",
+    "ServiceError",
+    "Unreachable",
+]

@@ -7,18 +7,20 @@ from pathlib import Path
 from luthier.service.client.connection import Spec, body_of
 from luthier.service.client.errors import ServiceError
 from luthier.service.client.events import Event, Following
+from luthier.service.client.external import ExternalMethods
 from luthier.service.client.schedules import ScheduleMethods
 from luthier.service.client.steering import SteeringMethods
 from luthier.service.client.trials import TrialMethods, study_path
 from luthier.service.client.watch import Watch
 from luthier.service.download import check_vacant
 from luthier.service.schemas import Page, PlanView, StudyView, TaskView, WorkerView
+from luthier.studies.external import EXTERNAL
 from luthier.studies.hyperparameters import Params
 
 PLAN_SECONDS = 600.0  # a plan waits for a worker to open model and data
 
 
-class Client(TrialMethods, SteeringMethods, ScheduleMethods):
+class Client(TrialMethods, SteeringMethods, ExternalMethods, ScheduleMethods):
     """The service at a URL; a context manager that closes its connections.
 
     Threads may share it, except while one of them closes it. Every method raises ServiceError when the service
@@ -172,7 +174,11 @@ class Client(TrialMethods, SteeringMethods, ScheduleMethods):
         """
         into = Path(into)
         check_vacant(into)
-        model = self.get(name).model
+        study = self.get(name)
+        model = study.model
+        if model is None and study.spec.get("task") == EXTERNAL:
+            detail = f"The study {name} has no model here: its trainer is your own, and keeps its models itself."
+            raise ServiceError(409, "No model", detail)
         if model is None:
             raise ServiceError(409, "No model", f"The study {name} has no model yet; `luthier get {name}` shows why.")
         return self._download(study_path(name, "model"), model.sha256, into)

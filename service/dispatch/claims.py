@@ -1,8 +1,9 @@
 """Claims: a worker gets a queued assignment under a lease, else a new trial drawn by Optuna.
 
-Called by the worker's API. Drawing a trial needs the study's turn: `StudyRow.ask_token` names the request that asks
-Optuna now. Trial numbers are therefore dense, equal to Optuna's, and never exceed the budget. A turn that a crash left
-behind expires; the next request adopts the trial that Optuna has drawn.
+Called by the worker's API, and for the trainers of external studies (`ask`). Drawing a trial needs the study's turn:
+`StudyRow.ask_token` names the request that asks Optuna now. Trial numbers are therefore dense, equal to Optuna's, and
+never exceed the budget. A turn that a crash left behind expires; the next request adopts the trial that Optuna has
+drawn.
 """
 
 from collections.abc import Mapping
@@ -61,6 +62,7 @@ class Claims:
             self.core.presence.record_claim(session, claim)
             assignment = self._lease_queued(session, placement, outcomes)
             running = select(StudyRow.id).where(StudyRow.state == StudyState.RUNNING, StudyRow.ending.is_(None))
+            running = running.where(~StudyRow.external)
             if self.core.only is not None:
                 running = running.where(StudyRow.name == self.core.only)
             studies = list(session.scalars(running.order_by(StudyRow.id))) if assignment is None else []
@@ -82,8 +84,30 @@ class Claims:
                 return assignment
         return None
 
+    def ask(self, study_id: int, client: str, lease_seconds: float | None) -> Assignment | None:
+        """Lease a queued trial of an external study to a client, else draw a new one; None when none may start now.
+
+        Args:
+            study_id: the study.
+            client: the name that its user gave to the program that asks.
+            lease_seconds: how long the lease is to last without a message; None: as long as those of workers.
+        """
+        if self.core.room.problem() is not None:
+            return None
+        placement = Placement(self.core.database, self.core.presence, client, None, lease_seconds)
+        outcomes: dict[int, Exception | None] = {}
+        with self.core.database.transaction() as session:
+            assignment = self._lease_queued(session, placement, outcomes, study_id)
+        for error in outcomes.values():
+            note_message(self.core, study_id, error)
+        return assignment or self._draw_alone(study_id, placement, DRAWING_SECONDS, PATIENCE_SECONDS, [])
+
     def _lease_queued(
-        self, session: Session, placement: Placement, outcomes: dict[int, Exception | None]
+        self,
+        session: Session,
+        placement: Placement,
+        outcomes: dict[int, Exception | None],
+        external_id: int | None = None,
     ) -> Assignment | None:
         """Lease the first queued assignment that has room on the worker's GPU; None when none has.
 
@@ -91,10 +115,11 @@ class Claims:
             session: the claim's transaction.
             placement: the worker, and the room on its GPU.
             outcomes: gets, for each study that was tried, what handing out raised, so that it stays queued; or None.
+            external_id: of the study whose own trainer asks; None for a worker.
         """
         passed: set[int] = set()  # studies whose work cannot be handed out now: it must not hide that of others
         while True:
-            rows = list_queued(session, self.core.only, passed)
+            rows = list_queued(session, self.core.only, passed, external_id)
             unusable = {row.study_id for row in rows if not self._can_hand_out(session, row, placement.worker)}
             if not unusable:
                 break
@@ -130,7 +155,7 @@ class Claims:
         reservation = placement.reserve(session, study, AssignmentKind(row.kind), row.params, lock=True)
         if reservation is None:
             return None
-        leased = self.core.leases.grant(session, row, placement.worker, reservation)
+        leased = self.core.leases.grant(session, row, placement.worker, reservation, placement.lease_seconds)
         return None if leased is None else self._message(session, study, leased)
 
     def _draw_alone(

@@ -51,7 +51,7 @@ def assignment_message(
         kind=kind,
         token=row.token or "",
         attempt=row.attempt,
-        lease_seconds=core.leases.lease_seconds,
+        lease_seconds=core.leases.lease_seconds_of(row),
         study=study.name,
         spec=study.spec,
         store=str(core.store.folder(study.id, source.id)),

@@ -40,6 +40,8 @@ from luthier.studies.protocol import (
 from luthier.studies.spec import is_better
 from luthier.studies.wire import FileRef
 
+Also = Callable[[Session, StudyRow, AssignmentRow], None]
+"""also(session, study, assignment): a further change of a held assignment's row, within its message's transaction."""
 NO_REASON = DataProblem(message="The worker gave no reason.")
 NO_SCORE = "The trial ended without a finite score."
 
@@ -50,11 +52,15 @@ class Reports:
 
     core: Core
 
-    def report(self, report: Report) -> Answer:
+    def report(self, report: Report, also: Also | None = None) -> Answer:
         """Record an evaluation, extend the lease, and decide whether the trial trains on.
 
         A report of a step that is recorded already changes nothing but the deadline and files, and gets the same
         decision.
+
+        Args:
+            report: the evaluation.
+            also: what else belongs to the same transaction, before anything of the report is stored.
 
         Raises:
             Stale: the lease is over.
@@ -65,6 +71,8 @@ class Reports:
         with core.database.transaction() as session:
             row = core.leases.extend(session, report.id, report.token, report.seconds)
             study = session.get_one(StudyRow, row.study_id)
+            if also is not None:
+                also(session, study, row)
             value = report.metrics.get(study.spec.objective.metric)
             new = self._insert_report(session, report)
             if new:
@@ -87,7 +95,7 @@ class Reports:
                 decision = Decision.STOP
             elif prune:
                 decision = Decision.PRUNE
-        return Answer(decision=decision, lease_seconds=core.leases.lease_seconds)
+        return Answer(decision=decision, lease_seconds=core.leases.lease_seconds_of(row))
 
     def _insert_report(self, session: Session, report: Report) -> bool:
         """Insert the evaluation's row; return False when the step is there already."""
@@ -162,10 +170,14 @@ class Reports:
         with self.core.database.transaction() as session:
             row = self.core.leases.extend(session, renewal.id, renewal.token)
         self.core.logs.append(row.study_id, row.id, renewal.log)
-        return Answer(decision=Decision.CONTINUE, lease_seconds=self.core.leases.lease_seconds)
+        return Answer(decision=Decision.CONTINUE, lease_seconds=self.core.leases.lease_seconds_of(row))
 
-    def finish(self, outcome: Outcome) -> None:
+    def finish(self, outcome: Outcome, also: Also | None = None) -> None:
         """Record how the work ended, settle its study, tell Optuna, and remove files. A repeat changes nothing.
+
+        Args:
+            outcome: the end.
+            also: what else belongs to the same transaction, before the end is stored.
 
         Raises:
             Stale: the lease is over, or the study was deleted.
@@ -186,6 +198,8 @@ class Reports:
                 if leases.is_recorded(session, outcome):
                     return
                 raise
+            if also is not None:
+                also(session, study, row)
             if outcome.micro_batch is not None:
                 study.micro_batch = min(study.micro_batch or outcome.micro_batch, outcome.micro_batch)
             outcome = _with_usable_inspection(study, row, outcome)

@@ -14,6 +14,12 @@ from luthier.studies.spec import StudySpec
 from luthier.studies.text import one_line
 
 KINDS = 4  # that are told, the commonest first
+EXTERNAL = {  # reason -> how trials of the user's own trainer ended, and the cure
+    Reason.DIVERGED: "had a score that is no finite number (narrow the space, say its learning rate)",
+    Reason.OOM: "did not fit in memory (narrow the space, say its batch size)",
+    Reason.TIMEOUT: "took too long for the trainer that told them",
+    Reason.LOST_WORKER: "lost their trainer too often: no report came within the lease (ask for a longer one)",
+}
 
 
 def why_no_winner(session: Session, study: StudyRow) -> str:
@@ -40,6 +46,8 @@ def why_no_winner(session: Session, study: StudyRow) -> str:
 def _told(study: StudyRow, state: str, reason: str | None, number: int) -> str:
     """Return how `number` trials ended, and the cure."""
     spec = study.spec
+    if study.external and reason in EXTERNAL:
+        return f"{number} {EXTERNAL[Reason(reason)]}"
     if reason == Reason.DIVERGED:
         return f"{number} diverged, their loss became NaN or infinite ({_lower_learning_rate(spec)})"
     if reason == Reason.OOM:

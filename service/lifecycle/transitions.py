@@ -20,6 +20,7 @@ from luthier.service.lifecycle.budget import TrialCounts, find_limit
 from luthier.service.storage.database import Database
 from luthier.service.storage.leases import Leases
 from luthier.service.storage.tables import AssignmentRow, StudyRow
+from luthier.studies.external import NOTHING_TO_INSPECT
 from luthier.studies.protocol import ENDED, AssignmentKind, StudyState, TrialState
 from luthier.studies.spec import StudySpec, trial_seed
 
@@ -29,7 +30,7 @@ ACTIVE = (TrialState.QUEUED, TrialState.RUNNING)
 def create(
     session: Session, leases: Leases, spec: StudySpec, name: str, transient: bool = False, hold: bool = False
 ) -> StudyRow:
-    """Insert a study, queue its inspection, and return its row.
+    """Insert a study, queue its inspection, and return its row. An external study has nothing to inspect, and runs.
 
     Args:
         session: the caller's transaction.
@@ -47,9 +48,14 @@ def create(
         parallel=spec.parallel,
         transient=transient,
         hold_after_inspection=hold,
+        external=spec.is_external,
         created_at=now,
     )
     session.add(study)
+    if study.external:
+        study.state, study.inspection = StudyState.RUNNING, NOTHING_TO_INSPECT
+        session.flush()
+        return study
     session.flush()
     leases.queue(session, study, AssignmentKind.INSPECT, 0, {}, spec.seed, now)
     return study
@@ -123,6 +129,7 @@ def resume(session: Session, leases: Leases, study: StudyRow) -> None:
         Conflict: the study is neither.
     """
     unmeasured = study.state == StudyState.FAILED and study.winner is not None and study.model is None
+    unmeasured = unmeasured and not study.external  # whose winner is never measured
     if study.state != StudyState.PAUSED and not unmeasured:
         raise Conflict(f"Only a paused study can be resumed; {study.name} is {_phase(study)}.")
     if unmeasured:  # `settle` queues what is missing
@@ -235,7 +242,8 @@ def _approach_end(session: Session, leases: Leases, study: StudyRow) -> None:
     best = winner.best_trial(session, study)
     if best is None:
         _finish_without_winner(session, leases.database, study)
-    elif study.winner is not None:
+    elif study.winner is not None or study.external:
+        study.winner = best.number if study.winner is None else study.winner
         _finish(session, leases.database, study)
     elif not winner.queue_repetitions(session, leases, study):
         problem = winner.queue_evaluation(session, leases, study)

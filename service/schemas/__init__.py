@@ -5,6 +5,7 @@ not know, so a newer service stays readable.
 """
 
 from luthier.service.schemas.data import DataView
+from luthier.service.schemas.external import AskedTrialView, ResumeView, WaitView
 from luthier.service.schemas.fleet import ColumnView, HyperparameterView, MetricView, TaskView, WorkerView
 from luthier.service.schemas.listing import Page
 from luthier.service.schemas.noise import GainView, IntervalView
@@ -25,6 +26,7 @@ from luthier.service.schemas.studies import (
 )
 
 __all__ = [
+    "AskedTrialView",
     "BaselineView",
     "BestView",
     "ChampionView",
@@ -46,12 +48,14 @@ __all__ = [
     "PlanView",
     "ProblemView",
     "PrunerPlan",
+    "ResumeView",
     "RunView",
     "ScheduleView",
     "StepView",
     "StudyView",
     "TaskView",
     "TrialView",
+    "WaitView",
     "WorkerView",
     "faults_of",
 ]

@@ -24,6 +24,7 @@ from luthier.service.api import (
     docs_page,
     error_handlers,
     events,
+    external,
     icon,
     login,
     openapi,
@@ -134,6 +135,23 @@ def build_core(settings: Settings, only: str | None = None) -> Core:
     return Core(database, leases, presence, searches, store, room, AssignmentLogs(store, room), only)
 
 
+ROUTES = (
+    plan,
+    plots,
+    events,
+    trials,
+    trial_verbs,
+    external,  # before `studies`, which has a route for any other word after a study's name
+    studies,
+    study_changes,
+    schedules,
+    worker,
+    operations,
+    schedule_pages,
+    study_pages,
+)
+
+
 def create_app(
     settings: Settings, tokens: Tokens | None = None, only: str | None = None, timings: Timings = DEFAULT
 ) -> FastAPI:
@@ -174,20 +192,7 @@ def create_app(
     login.install(app, guard)
     docs_page.install(app)
     icon.install(app)
-    for module in (
-        plan,
-        plots,
-        events,
-        trials,
-        trial_verbs,
-        studies,
-        study_changes,
-        schedules,
-        worker,
-        operations,
-        schedule_pages,
-        study_pages,
-    ):
+    for module in ROUTES:
         app.include_router(module.router)
 
     @app.get("/", include_in_schema=False)

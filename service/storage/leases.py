@@ -98,7 +98,12 @@ class Leases:
         return row
 
     def grant(
-        self, session: Session, row: AssignmentRow, worker: str, reservation: Reservation
+        self,
+        session: Session,
+        row: AssignmentRow,
+        worker: str,
+        reservation: Reservation,
+        lease_seconds: float | None = None,
     ) -> AssignmentRow | None:
         """Lease a queued assignment to a worker, under a new token, and begin its next attempt.
 
@@ -107,6 +112,7 @@ class Leases:
             row: the assignment; it must have been flushed.
             worker: the worker's name.
             reservation: the part of its GPU that the assignment gets.
+            lease_seconds: how long this lease lasts without a message; None: as long as all others.
 
         Returns:
             The row as it is now, or None when another claim was faster.
@@ -117,7 +123,9 @@ class Leases:
             state=TrialState.RUNNING,
             token=secrets.token_urlsafe(24),
             worker=worker,
-            deadline=now + self.lease_seconds,
+            deadline=now + (lease_seconds or self.lease_seconds),
+            granted_at=now,
+            lease_seconds=lease_seconds,
             received=False,
             attempt=AssignmentRow.attempt + 1,
             started_at=func.coalesce(AssignmentRow.started_at, now),
@@ -158,7 +166,7 @@ class Leases:
             Stale: the token does not hold the assignment, or no longer.
         """
         columns: dict[str, Any] = {} if seconds is None else {"seconds": self._possible(seconds)}
-        columns |= {"deadline": self.database.now() + self.lease_seconds, "received": True}
+        columns |= {"deadline": self.database.now() + self._own_or_usual_seconds(), "received": True}
         return self._change_held(session, assignment_id, token, columns)
 
     def shrink(self, row: AssignmentRow, reservation: Reservation) -> None:
@@ -303,7 +311,7 @@ class Leases:
         No grant and no message sets such a deadline: the database's clock went back. Rows that another transaction has
         locked are left to the next round.
         """
-        latest = self.database.now() + self.lease_seconds
+        latest = self.database.now() + self._own_or_usual_seconds()
         is_too_late = (AssignmentRow.state == TrialState.RUNNING) & (AssignmentRow.deadline > latest)
         ids = list(session.scalars(select(AssignmentRow.id).where(is_too_late).with_for_update(skip_locked=True)))
         if not ids:
@@ -336,6 +344,13 @@ class Leases:
         """Return whether this outcome was recorded before: a worker repeats it when the answer did not arrive."""
         row = session.get(AssignmentRow, outcome.id)
         return row is not None and row.token == outcome.token and row.state in FINISHED
+
+    def lease_seconds_of(self, row: AssignmentRow) -> float:
+        """Return how long the lease of an assignment lasts without a message."""
+        return row.lease_seconds or self.lease_seconds
+
+    def _own_or_usual_seconds(self) -> ColumnElement[float]:
+        return func.coalesce(AssignmentRow.lease_seconds, self.lease_seconds)
 
     def _possible(self, seconds: float) -> ColumnElement[float]:
         """Return what is stored of the seconds that a worker says it was busy: no more than its lease can have had."""

@@ -72,6 +72,8 @@ class StudyRow(Base):
     notes: Mapped[str | None] = mapped_column(Text)  # its user's own text
     noise: Mapped[Noise | None] = mapped_column(PydanticText(Noise))
     """How exact the winner's scores are; None: not measured, or by a version that did not ask."""
+    external: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Its trials are for trainers of its user's own, which ask for them; no worker of ours gets one."""
 
     @property
     def is_readable(self) -> bool:
@@ -102,6 +104,8 @@ class AssignmentRow(Base):
     token: Mapped[str | None] = mapped_column(String(64))  # fences writes; kept at the end, so that finish can repeat
     worker: Mapped[str | None] = mapped_column(String(128))
     deadline: Mapped[float | None] = mapped_column(Double)
+    granted_at: Mapped[float | None] = mapped_column(Double)  # start of the latest attempt
+    lease_seconds: Mapped[float | None] = mapped_column(Double)  # of a client that chose it; None: the service's
     received: Mapped[bool] = mapped_column(default=False, server_default=true())
     """Whether a message has come under the latest lease: without one its worker may never have got the answer."""
     gpu: Mapped[str | None] = mapped_column(String(200))  # of the latest attempt; None: a worker without one
@@ -128,6 +132,7 @@ class AssignmentRow(Base):
     retry_of: Mapped[int | None]  # number of the trial whose configuration and seed it has again
     request_key: Mapped[str | None] = mapped_column(String(255))  # the Idempotency-Key that it was asked for with
     request_digest: Mapped[str | None] = mapped_column(String(64))  # of that request's body
+    own_checkpoint: Mapped[str | None] = mapped_column(Text)  # where a user's own trainer says that it can continue
 
     __table_args__ = (
         UniqueConstraint("study_id", "kind", "number"),

@@ -272,6 +272,8 @@ class Search:
 
     def _is_last(self, trial: FrozenTrial, step: int) -> bool:
         """Return whether a trial ends by itself after evaluation `step`, whose score it has."""
+        if self.spec.is_external:
+            return step >= self.spec.max_steps
         params = complete(self._params(trial), self.spec.task_info.baseline)
         if step >= int(params["epochs"]) * self.spec.evaluations_per_epoch:
             return True
