@@ -9,6 +9,8 @@ Problem
 ├── ReadOnly      405  the dashboard changes nothing
 ├── Conflict      409  makes no sense in this state
 │   └── Stale     409  the lease went to somebody else: drop the work
+├── PreconditionFailed  412  changed since the ETag that the request names
+├── Gone          410  the study has ended: there is nothing to ask for any more
 ├── TooLarge      413
 ├── Unsupported   415  the login takes a form only
 ├── Invalid       422  the request is wrong; `errors` lists path and cure
@@ -97,6 +99,20 @@ class Stale(Conflict):
     """The assignment's lease has ended or belongs to another worker: the sender must drop the work."""
 
     title = "Stale lease"
+
+
+class PreconditionFailed(Problem):
+    """What the request would change was changed since the ETag that it names was read."""
+
+    status = 412
+    title = "Precondition failed"
+
+
+class Gone(Problem):
+    """The study has ended, and so gives out no trials any more."""
+
+    status = 410
+    title = "Ended"
 
 
 class TooLarge(Problem):

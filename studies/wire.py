@@ -48,7 +48,9 @@ Seconds = Annotated[FiniteFloat, Field(ge=0), AfterValidator(lambda seconds: min
 Speed = Annotated[FiniteFloat, Field(ge=0), AfterValidator(lambda speed: min(speed, FASTEST))]  # examples per second
 Count = Annotated[int, Field(ge=0, lt=2**53)]  # exact also where JSON's numbers are floats
 MicroBatch = Annotated[int, Field(ge=1, lt=2**31)]  # examples that fitted in memory together, after more did not
-MetricName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@/-]{0,63}$")]
+WORKER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$"
+METRIC_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.@/-]{0,63}$"
+MetricName = Annotated[str, Field(pattern=METRIC_NAME)]
 # None: the score is not a finite number, or so large that sums of such scores would not be.
 Score = Annotated[Annotated[FiniteFloat, Strict()] | None, AfterValidator(_as_score)]
 MOST_METRICS = 100

@@ -86,7 +86,7 @@ class _Rows(Collector):
                 studies.add_metric([state], count)
             by_reason = (
                 select(AssignmentRow.state, AssignmentRow.reason, func.count())
-                .where(AssignmentRow.kind == AssignmentKind.TRAIN)
+                .where(AssignmentRow.kind == AssignmentKind.TRAIN, ~AssignmentRow.deleted)
                 .group_by(AssignmentRow.state, AssignmentRow.reason)
             )
             for state, reason, count in session.execute(by_reason):

@@ -35,27 +35,27 @@ async def claim(claim: Claim, service: ServiceDep, request: Request) -> Response
     if service.notifier.closed:
         raise Unavailable("The service stops, and hands out no work any more.", retry_after=1)
     # Many workers wait here at the same time: they must not take the threads of other requests.
-    hung_up = asyncio.create_task(_hang_up(request))
+    hung_up = asyncio.create_task(hang_up(request))
     try:
         assignment = await service.line.take(claim, hung_up)
         gone = hung_up.done()
     finally:
         hung_up.cancel()
     if assignment is not None and gone:
-        await run_in_threadpool(service.reports.finish, _given_back(assignment))
+        await run_in_threadpool(service.reports.finish, given_back(assignment))
         service.notifier.notify()
     if assignment is None or gone:
         return Response(status_code=204)
     return Response(assignment.model_dump_json(), media_type="application/json")
 
 
-async def _hang_up(request: Request) -> None:
+async def hang_up(request: Request) -> None:
     """Return once the client has closed the connection; the request must have been read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-def _given_back(assignment: Assignment) -> Outcome:
+def given_back(assignment: Assignment) -> Outcome:
     """Return the outcome of an assignment whose worker hung up before it was answered."""
     return Outcome(id=assignment.id, token=assignment.token, status="released")
 

@@ -6,6 +6,11 @@ from typing import Any
 import typer
 
 EXAMPLES = {
+    "init": ("luthier init data/sms.csv", "luthier init photos -o - > study.yaml"),
+    "import": (
+        "luthier import sweep.yaml --data data/sms.csv",
+        "luthier import optuna.db --study my-study -o study.yaml",
+    ),
     "run": (
         "luthier run study.yaml",
         "luthier run study.yaml --model-dir winner",
@@ -21,25 +26,44 @@ EXAMPLES = {
         "luthier create study.yaml --import trials.csv",
     ),
     "extend": ("luthier extend my-study --trials 20", "luthier extend my-study --hours 2 --target none"),
-    "list": ("luthier list", "luthier list --state running -o name", "luthier list -o csv > studies.csv"),
+    "list": ("luthier list", "luthier list --state running --tag german -o name", "luthier list -o csv > studies.csv"),
     "get": ("luthier get my-study", "luthier get my-study -o json"),
     "watch": ("luthier watch my-study",),
     "wait": ("luthier create study.yaml -o name | xargs luthier wait",),
     "best": ("luthier best my-study", "luthier best my-study -o value"),
     "pause": ("luthier pause my-study",),
     "resume": ("luthier resume my-study",),
-    "stop": ("luthier stop my-study",),
+    "stop": ("luthier stop my-study", "luthier stop my-study 3"),
     "cancel": ("luthier cancel my-study",),
-    "delete": ("luthier delete my-study", "luthier list --state failed -o name | xargs -n 1 luthier delete --yes"),
+    "retry": ("luthier retry my-study 3",),
+    "update": ("luthier update my-study --tag baseline --tag german", "luthier update my-study --parallel 4"),
+    "delete": (
+        "luthier delete my-study",
+        "luthier delete my-study 3",
+        "luthier list --state failed -o name | xargs -n 1 luthier delete --yes",
+    ),
     "model": ("luthier model my-study -o winner",),
     "schema": ("luthier schema > spec.schema.json",),
-    "plot": ("luthier plot my-study importance", "luthier plot my-study history -o history.json"),
+    "plot": ("luthier plot my-study importance", "luthier plot my-study history -o history.png"),
     "open": ("luthier open", "luthier open my-study"),
-    "trials": ("luthier trials my-study", "luthier trials my-study --state failed -o csv"),
-    "logs": ("luthier logs my-study 3",),
+    "trials": (
+        "luthier trials my-study",
+        "luthier trials my-study --sort=-value --limit 5",
+        "luthier trials my-study --state failed -o csv",
+    ),
+    "logs": ("luthier logs my-study 3", "luthier logs my-study 3 --follow --tail 20"),
     "enqueue": (
         "luthier enqueue my-study learning_rate=2e-5 batch_size=32",
-        "luthier enqueue my-study learning_rate=2e-5 --seed 7",
+        "luthier enqueue my-study learning_rate=2e-5 --seed 7 --key run-7",
+    ),
+    "ask": ("luthier ask tuning", "luthier ask tuning --wait 60 --lease 3600 > trial.json"),
+    "report": (
+        'luthier report tuning "$TOKEN" 3 accuracy=0.91 loss=0.2',
+        'test "$(luthier report tuning "$TOKEN" 3 accuracy=0.91)" = continue || break',
+    ),
+    "tell": (
+        'luthier tell tuning "$TOKEN" --value 0.91',
+        'luthier tell tuning "$TOKEN" --state failed --reason oom --message "out of memory at batch 512"',
     ),
     "export": ("luthier export my-study > trials.csv", "luthier export my-study --format jsonl"),
     "fleet": ("luthier fleet", "luthier fleet -o json"),

@@ -124,9 +124,17 @@ class _Names:
 
 def _read_assignments(session: Session, ids: list[int], files: dict[str, set[str]], written: set[str]) -> None:
     """Add the files that assignments name, and the folders that are written to or read from."""
-    columns = (AssignmentRow.id, AssignmentRow.study_id, AssignmentRow.kind, AssignmentRow.state)
+    columns = (
+        AssignmentRow.id,
+        AssignmentRow.study_id,
+        AssignmentRow.kind,
+        AssignmentRow.state,
+        AssignmentRow.deleted,
+    )
     rows = select(*columns, AssignmentRow.best, AssignmentRow.resume).where(AssignmentRow.id.in_(ids))
-    for id, study_id, kind, state, *refs in session.execute(rows):
+    for id, study_id, kind, state, deleted, *refs in session.execute(rows):
+        if deleted:  # its folder is an orphan whole
+            continue
         folder = f"{study_id}-{id}"
         files[folder] = {LOG} | {ref.name for ref in refs if ref is not None and not isinstance(ref, Unreadable)}
         if (

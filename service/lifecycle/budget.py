@@ -19,23 +19,42 @@ from luthier.studies.spec import is_better
 
 @dataclass(frozen=True)
 class TrialCounts:
-    """A study's trials by state, the seconds that workers were busy with them, and how many were taken over whole."""
+    """A study's trials by state, and the seconds that workers were busy with them.
+
+    Attributes:
+        states: state -> number of trials, without those that a user deleted.
+        busy_seconds: of all trials: the time of deleted ones was spent, too.
+        taken: how many of `states` were taken over whole: another study has run them.
+        next_number: the number of the next trial. Numbers of deleted trials are never given again.
+    """
 
     states: Mapping[str, int]
     busy_seconds: float
+    next_number: int
     taken: int = 0
 
     @classmethod
     def of(cls, session: Session, study_id: int) -> "TrialCounts":
         """Count a study's trials; repetitions and other kinds of work are left out."""
         by_state = (
-            select(AssignmentRow.state, func.count(), func.sum(busy_seconds()), func.count(AssignmentRow.taken_from))
+            select(
+                AssignmentRow.state,
+                AssignmentRow.deleted,
+                func.count(),
+                func.sum(busy_seconds()),
+                func.count(AssignmentRow.taken_from),
+            )
             .where(AssignmentRow.study_id == study_id, AssignmentRow.kind == AssignmentKind.TRAIN)
-            .group_by(AssignmentRow.state)
+            .group_by(AssignmentRow.state, AssignmentRow.deleted)
         )
         rows = session.execute(by_state).all()
-        states = {state: count for state, count, _, _ in rows}
-        return cls(states, sum(seconds for _, _, seconds, _ in rows), sum(taken for *_, taken in rows))
+        states = {state: count for state, deleted, count, *_ in rows if not deleted}
+        return cls(
+            states,
+            busy_seconds=sum(seconds for *_, seconds, _ in rows),
+            taken=sum(taken for _, deleted, *_, taken in rows if not deleted),
+            next_number=sum(count for _, _, count, *_ in rows),
+        )
 
     def __getitem__(self, state: TrialState) -> int:
         """Return the number of trials in a state."""
@@ -43,7 +62,7 @@ class TrialCounts:
 
     @property
     def total(self) -> int:
-        """The number of trials in any state."""
+        """The number of trials in any state, as the budget counts them: a deleted one makes room for another."""
         return sum(self.states.values())
 
     @property

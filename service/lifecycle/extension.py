@@ -134,7 +134,7 @@ def _check_space(session: Session, study: StudyRow) -> None:
     if size is None:
         return
     params = select(AssignmentRow.params).where(
-        AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.TRAIN
+        AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.TRAIN, ~AssignmentRow.deleted
     )
     if len({space.key(configuration) for configuration in session.scalars(params)}) >= size:
         raise Conflict(

@@ -152,6 +152,7 @@ def _old_trials(session: Session, before: StudyRow) -> list[OldTrial]:
         AssignmentRow.study_id == before.id,
         AssignmentRow.kind == AssignmentKind.TRAIN,
         AssignmentRow.state.in_(FINISHED),
+        ~AssignmentRow.deleted,
     )
     rows = list(session.scalars(statement.order_by(AssignmentRow.number).limit(MOST_TRIALS)))
     if not rows:

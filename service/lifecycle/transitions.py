@@ -7,6 +7,7 @@ at any time. No other module may write a study's `state` or `ending`, except the
 which pauses, and `extension.py`, by which a study that has ended goes on.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -19,6 +20,7 @@ from luthier.service.lifecycle.budget import TrialCounts, find_limit
 from luthier.service.storage.database import Database
 from luthier.service.storage.leases import Leases
 from luthier.service.storage.tables import AssignmentRow, StudyRow
+from luthier.studies.external import NOTHING_TO_INSPECT
 from luthier.studies.protocol import ENDED, AssignmentKind, StudyState, TrialState
 from luthier.studies.spec import StudySpec, trial_seed
 
@@ -28,7 +30,7 @@ ACTIVE = (TrialState.QUEUED, TrialState.RUNNING)
 def create(
     session: Session, leases: Leases, spec: StudySpec, name: str, transient: bool = False, hold: bool = False
 ) -> StudyRow:
-    """Insert a study, queue its inspection, and return its row.
+    """Insert a study, queue its inspection, and return its row. An external study has nothing to inspect, and runs.
 
     Args:
         session: the caller's transaction.
@@ -46,9 +48,14 @@ def create(
         parallel=spec.parallel,
         transient=transient,
         hold_after_inspection=hold,
+        external=spec.is_external,
         created_at=now,
     )
     session.add(study)
+    if study.external:
+        study.state, study.inspection = StudyState.RUNNING, NOTHING_TO_INSPECT
+        session.flush()
+        return study
     session.flush()
     leases.queue(session, study, AssignmentKind.INSPECT, 0, {}, spec.seed, now)
     return study
@@ -62,10 +69,14 @@ def queue_trial(
     params: dict[str, Any],
     now: float,
     own_seed: int | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> AssignmentRow:
-    """Queue a trial of a locked study, with a user's own seed or that of its number, and return its row."""
+    """Queue a trial of a locked study, with a user's own seed or that of its number, and return its row.
+
+    `notes` are further columns: what is kept of the request that asked for it.
+    """
     seed = trial_seed(study.spec.seed, number) if own_seed is None else own_seed
-    return leases.queue(session, study, AssignmentKind.TRAIN, number, params, seed, now)
+    return leases.queue(session, study, AssignmentKind.TRAIN, number, params, seed, now, notes)
 
 
 def queue_comparison(session: Session, leases: Leases, study: StudyRow, champion_id: int) -> AssignmentRow:
@@ -132,8 +143,8 @@ def resume(session: Session, leases: Leases, study: StudyRow) -> None:
 
 def _is_unmeasured(session: Session, study: StudyRow) -> bool:
     """Return whether a study has failed because its winner could not be measured; an earlier winner may have been."""
-    if study.state != StudyState.FAILED or study.winner is None:
-        return False
+    if study.state != StudyState.FAILED or study.winner is None or study.external:
+        return False  # the winner of an external study is never measured
     evaluation = session.scalar(winner.present_evaluation(study.id))
     return evaluation is None or evaluation.state != TrialState.COMPLETE
 
@@ -238,7 +249,8 @@ def _approach_end(session: Session, leases: Leases, study: StudyRow) -> None:
     best = winner.best_trial(session, study)
     if best is None:
         _finish_without_winner(session, leases.database, study)
-    elif study.winner is not None:
+    elif study.winner is not None or study.external:
+        study.winner = best.number if study.winner is None else study.winner
         _finish(session, leases.database, study)
     elif not winner.queue_repetitions(session, leases, study):
         problem = winner.queue_evaluation(session, leases, study)

@@ -12,8 +12,10 @@ from sqlalchemy.orm import Session
 from luthier.service.lifecycle import confirmation, retraining
 from luthier.service.storage.leases import Leases
 from luthier.service.storage.tables import AssignmentRow, StudyRow
-from luthier.studies.protocol import AssignmentKind
-from luthier.studies.results import Inspection
+from luthier.studies.noise import Noise, judged
+from luthier.studies.protocol import ENDED, AssignmentKind, TrialState
+from luthier.studies.results import BaselineScores, Evaluation, Inspection
+from luthier.studies.semantics import NOISE_MEASURED
 from luthier.studies.verdict import no_better
 
 
@@ -52,15 +54,51 @@ def verdict(study: StudyRow, best: AssignmentRow | None) -> str | None:
     return no_better(study.spec, majority, best.value, study.test if best.number == study.winner else None)
 
 
+def noise(study: StudyRow, evaluation: Evaluation) -> Noise | None:
+    """Return how exact the scores of a locked study are, once its winner is measured.
+
+    None where it was measured without: by the semantics, or by a worker of an earlier version.
+    """
+    sampling = evaluation.sampling
+    if sampling is None:
+        return None
+    if study.winner == 0:  # the baseline itself, or a repetition of it
+        baseline = sampling.baseline or BaselineScores(test=evaluation.test, interval=sampling.interval)
+        return Noise(standard_error=sampling.standard_error, interval=sampling.interval, baseline=baseline)
+    rows = study.inspection.rows if study.inspection is not None else {}
+    before = study.noise if isinstance(study.noise, Noise) else None
+    return judged(study.spec, sampling, evaluation.test, before, rows.get("test", 0))
+
+
 def ids_to_keep(session: Session, study: StudyRow) -> set[int]:
     """Return the ids of the assignments whose weights are, or may yet become, the winner's."""
+    beside = baseline_to_measure(session, study)
     if study.winner is not None:
-        return {winning_assignment(session, study).id}
+        return {row.id for row in (winning_assignment(session, study), beside) if row is not None}
     best = best_trial(session, study)
     candidates = confirmation.candidates(session, study)
     repetitions = [candidate.best_repetition(study.spec.maximize) for candidate in candidates]
     again = retraining.with_weights(session, study.id)
-    return {row.id for row in (best, *repetitions, *again) if row is not None}
+    return {row.id for row in (best, *repetitions, *again, beside) if row is not None}
+
+
+def baseline_to_measure(session: Session, study: StudyRow) -> AssignmentRow | None:
+    """Return the baseline whose weights are to be scored beside the winner's; None where it has none, or need not be.
+
+    Once the winner is measured, and where it never will be, nothing is to be measured any more.
+    """
+    will_be_measured = study.state not in ENDED or study.winner is not None
+    if study.spec.semantics < NOISE_MEASURED or study.model is not None or not will_be_measured:
+        return None
+    return session.scalar(
+        select(AssignmentRow).where(
+            AssignmentRow.study_id == study.id,
+            AssignmentRow.kind == AssignmentKind.TRAIN,
+            AssignmentRow.number == 0,
+            AssignmentRow.state == TrialState.COMPLETE,
+            AssignmentRow.best.is_not(None),
+        )
+    )
 
 
 def queue_repetitions(session: Session, leases: Leases, study: StudyRow) -> bool:
@@ -101,8 +139,8 @@ def queue_evaluation(session: Session, leases: Leases, study: StudyRow) -> str |
     choices = _choices(session, study)
     tried = session.scalar(present_evaluation(study.id).with_for_update())
     trial, weights = choices[0]
-    was_removed = weights.best is None and (trial.taken_from is not None or study.first_budget is not None)
-    if tried is None and not was_removed:
+    was_removed = trial.taken_from is not None or study.first_budget is not None or _had_a_better(session, study)
+    if tried is None and (weights.best is not None or not was_removed):
         _name(study, *choices[0])
         _queue(session, leases, study, choices[0][1])
         return None
@@ -123,6 +161,12 @@ def _queue(session: Session, leases: Leases, study: StudyRow, weights: Assignmen
     leases.queue(session, study, AssignmentKind.EVALUATE, 0, weights.params, weights.seed, now)
 
 
+def _had_a_better(session: Session, study: StudyRow) -> bool:
+    """Return whether a trial was deleted: while it was the best one, only its weights were kept."""
+    deleted = select(AssignmentRow.id).where(AssignmentRow.study_id == study.id, AssignmentRow.deleted)
+    return session.scalar(deleted.limit(1)) is not None
+
+
 def _choose_again(
     session: Session,
     leases: Leases,
@@ -130,7 +174,10 @@ def _choose_again(
     choices: Sequence[tuple[AssignmentRow, AssignmentRow]],
     evaluation: AssignmentRow | None,
 ) -> str | None:
-    """Queue the evaluation, also one that has failed, of the first choice that has weights, or first its retraining.
+    """Queue the evaluation again, of the first choice that has weights, or first the retraining of that choice.
+
+    `evaluation` is the one that has failed. None: the weights of the best trial were removed, as they were not the
+    winner's at an end before, or another trial was the best one until it was deleted; or they were not taken over.
 
     Returns:
         As `queue_evaluation` does.

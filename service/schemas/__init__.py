@@ -5,8 +5,10 @@ not know, so a newer service stays readable.
 """
 
 from luthier.service.schemas.data import DataView
+from luthier.service.schemas.external import AskedTrialView, ResumeView, WaitView
 from luthier.service.schemas.fleet import ColumnView, HyperparameterView, MetricView, TaskView, WorkerView
 from luthier.service.schemas.listing import Page
+from luthier.service.schemas.noise import GainView, IntervalView
 from luthier.service.schemas.plans import ModelPlan, PlanEstimates, PlanView, PrunerPlan
 from luthier.service.schemas.problems import Fault, ProblemView, faults_of
 from luthier.service.schemas.schedules import ChampionView, RunView, ScheduleView
@@ -15,6 +17,7 @@ from luthier.service.schemas.studies import (
     BestView,
     ConfirmedView,
     Counts,
+    FileView,
     MajorityView,
     ModelView,
     StepView,
@@ -24,6 +27,7 @@ from luthier.service.schemas.studies import (
 from luthier.service.schemas.successors import TakenFrom, TakenOverView, TakenView
 
 __all__ = [
+    "AskedTrialView",
     "BaselineView",
     "BestView",
     "ChampionView",
@@ -32,7 +36,10 @@ __all__ = [
     "Counts",
     "DataView",
     "Fault",
+    "FileView",
+    "GainView",
     "HyperparameterView",
+    "IntervalView",
     "MajorityView",
     "MetricView",
     "ModelPlan",
@@ -42,6 +49,7 @@ __all__ = [
     "PlanView",
     "ProblemView",
     "PrunerPlan",
+    "ResumeView",
     "RunView",
     "ScheduleView",
     "StepView",
@@ -51,6 +59,7 @@ __all__ = [
     "TakenView",
     "TaskView",
     "TrialView",
+    "WaitView",
     "WorkerView",
     "faults_of",
 ]

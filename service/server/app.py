@@ -23,7 +23,9 @@ from luthier.service.api import (
     dashboard,
     docs_page,
     error_handlers,
+    events,
     extension,
+    external,
     icon,
     login,
     openapi,
@@ -33,12 +35,15 @@ from luthier.service.api import (
     schedule_pages,
     schedules,
     studies,
+    study_changes,
     study_pages,
+    trial_verbs,
     trials,
     worker,
 )
 from luthier.service.api.body_limit import BodyLimit
 from luthier.service.api.context import Service
+from luthier.service.api.event_feed import Feed
 from luthier.service.api.notifier import Notifier
 from luthier.service.api.security_headers import HeadAsGet, SecurityHeaders
 from luthier.service.api.waiting_line import WaitingLine
@@ -55,6 +60,7 @@ from luthier.service.schedules.webhook import Webhook
 from luthier.service.server.timings import DEFAULT, Timings
 from luthier.service.settings import Settings
 from luthier.service.storage.assignment_logs import AssignmentLogs
+from luthier.service.storage.change_log import ChangeLog
 from luthier.service.storage.database import Database
 from luthier.service.storage.disk_room import DiskRoom
 from luthier.service.storage.file_store import FileStore
@@ -130,6 +136,24 @@ def build_core(settings: Settings, only: str | None = None) -> Core:
     return Core(database, leases, presence, searches, store, room, AssignmentLogs(store, room), only)
 
 
+ROUTES = (
+    plan,
+    plots,
+    events,
+    trials,
+    trial_verbs,
+    external,  # it and `extension` before `studies`, which has a route for any other word after a study's name
+    extension,
+    studies,
+    study_changes,
+    schedules,
+    worker,
+    operations,
+    schedule_pages,
+    study_pages,
+)
+
+
 def create_app(
     settings: Settings, tokens: Tokens | None = None, only: str | None = None, timings: Timings = DEFAULT
 ) -> FastAPI:
@@ -151,7 +175,8 @@ def create_app(
     scheduler = Scheduler(core, Webhook.of(settings))
     notifier = Notifier()
     line = WaitingLine(claims, notifier)
-    service = Service(settings, core, claims, Reports(core), scheduler, notifier, line)
+    feed = Feed(core, notifier, ChangeLog(core.database), timings.event_look_seconds, timings.event_stream_seconds)
+    service = Service(settings, core, claims, Reports(core), scheduler, notifier, line, feed)
     app = _Application(
         title="Luthier",
         version=__version__,
@@ -169,7 +194,7 @@ def create_app(
     login.install(app, guard)
     docs_page.install(app)
     icon.install(app)
-    for module in (plan, plots, trials, extension, studies, schedules, worker, operations, schedule_pages, study_pages):
+    for module in ROUTES:
         app.include_router(module.router)
 
     @app.get("/", include_in_schema=False)
@@ -192,6 +217,7 @@ def _lifespan(service: Service, timings: Timings) -> Callable[[FastAPI], Abstrac
         yield
         service.notifier.close()
         await service.line.ended(timings.thread_stop_seconds)
+        await service.feed.ended(timings.thread_stop_seconds)
         for thread in threads:
             thread.stop()
         until = time.monotonic() + timings.thread_stop_seconds
@@ -208,6 +234,7 @@ def _threads(service: Service, timings: Timings) -> list[Every]:
     lease_seconds = service.settings.lease_seconds
     threads = [Every("reaper", timings.reaper_interval(lease_seconds), Reaper(service.core).guarded_tick())]
     threads.append(Every("orphans", timings.orphans_seconds, Orphans(service.core).sweep))
+    threads.append(Every("changes", timings.orphans_seconds, service.feed.log.prune))
     if service.core.only is None:
         threads.append(Every("scheduler", timings.scheduler_seconds, service.scheduler.tick))
         threads.append(Every("webhook", timings.scheduler_seconds, service.scheduler.deliver))

@@ -8,7 +8,7 @@ column's name stands first in `mapped_column`; names of tables and columns chang
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, String, Text, UniqueConstraint, true
+from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, String, Text, UniqueConstraint, false, true
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, synonym
 
 from luthier.service.storage.away import Away
@@ -22,6 +22,7 @@ from luthier.service.storage.column_types import (
     Unreadable,
 )
 from luthier.studies.budget import Budget
+from luthier.studies.noise import Noise
 from luthier.studies.old_trials import OldTrials, Predecessor, Takeover
 from luthier.studies.promotion import PromotionDecision
 from luthier.studies.results import Comparison, Inspection
@@ -74,6 +75,12 @@ class StudyRow(Base):
     idle_seconds: Mapped[float] = mapped_column(SecondsNumber, default=0.0, server_default="0")
     """Between its ends and its extensions: they are no part of the budget's wall-clock time."""
     first_budget: Mapped[Budget | None] = mapped_column(PydanticText(Budget))  # as it was created; None: not extended
+    tags: Mapped[str | None] = mapped_column(Text)  # its user's, as `lifecycle/labels.py` joins them
+    notes: Mapped[str | None] = mapped_column(Text)  # its user's own text
+    noise: Mapped[Noise | None] = mapped_column(PydanticText(Noise))
+    """How exact the winner's scores are; None: not measured, or by a version that did not ask."""
+    external: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Its trials are for trainers of its user's own, which ask for them; no worker of ours gets one."""
 
     @property
     def is_readable(self) -> bool:
@@ -105,6 +112,8 @@ class AssignmentRow(Base):
     token: Mapped[str | None] = mapped_column(String(64))  # fences writes; kept at the end, so that finish can repeat
     worker: Mapped[str | None] = mapped_column(String(128))
     deadline: Mapped[float | None] = mapped_column(Double)
+    granted_at: Mapped[float | None] = mapped_column(Double)  # start of the latest attempt
+    lease_seconds: Mapped[float | None] = mapped_column(Double)  # of a client that chose it; None: the service's
     received: Mapped[bool] = mapped_column(default=False, server_default=true())
     """Whether a message has come under the latest lease: without one its worker may never have got the answer."""
     gpu: Mapped[str | None] = mapped_column(String(200))  # of the latest attempt; None: a worker without one
@@ -127,12 +136,35 @@ class AssignmentRow(Base):
     comparison: Mapped[Comparison | None] = mapped_column(PydanticText(Comparison))
     taken_from: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     """The study and the number of the trial that was taken over whole as this one; None: it ran in this study."""
+    stop_requested: Mapped[bool] = mapped_column(default=False, server_default=false())  # it ends at its next report
+    deleted: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """A user deleted the trial. Its row stays, since numbers are dense: cancelled, without scores, in no list."""
+    retry_of: Mapped[int | None]  # number of the trial whose configuration and seed it has again
+    request_key: Mapped[str | None] = mapped_column(String(255))  # the Idempotency-Key that it was asked for with
+    request_digest: Mapped[str | None] = mapped_column(String(64))  # of that request's body
+    own_checkpoint: Mapped[str | None] = mapped_column(Text)  # where a user's own trainer says that it can continue
 
     __table_args__ = (
         UniqueConstraint("study_id", "kind", "number"),
+        Index("ix_luthier_assignment_request", "study_id", "request_key", unique=True),
         Index("ix_luthier_assignment_state", "state", "deadline"),
         {"sqlite_autoincrement": True},
     )
+
+
+class WaitingRow(Base):
+    """A user's configuration for a study that is not inspected yet; it becomes a trial right after the baseline."""
+
+    __tablename__ = "luthier_waiting"
+    __table_args__ = (UniqueConstraint("study_id", "request_key"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("luthier_study.id", ondelete="CASCADE"), index=True)
+    params: Mapped[dict[str, Any]] = mapped_column(JSON)  # as the user gave them
+    seed: Mapped[int | None] = mapped_column(BigInteger)
+    request_key: Mapped[str | None] = mapped_column(String(255))
+    request_digest: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[float] = mapped_column(Double)
 
 
 class ReportRow(Base):
@@ -157,6 +189,24 @@ class TakeoverRow(Base):
     source: Mapped[Predecessor | None] = mapped_column(PydanticText(Predecessor))  # None: trials of no study here
     trials: Mapped[OldTrials | None] = mapped_column(PydanticText(OldTrials))  # None: they were looked at
     record: Mapped[Takeover | None] = mapped_column(PydanticText(Takeover))  # None: they were not looked at yet
+
+
+class ChangeRow(Base):
+    """A change that streams of events tell of: what changed, not what it is now. The oldest rows are removed.
+
+    It has no foreign key: a check of one locks the study's row, which the writer of a report must not.
+    """
+
+    __tablename__ = "luthier_change"
+    __table_args__ = (Index("ix_luthier_change_study", "study_id", "id"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    study_id: Mapped[int] = mapped_column(BigInteger)
+    kind: Mapped[str] = mapped_column(String(8))  # a `Changed`
+    assignment_id: Mapped[int | None] = mapped_column(BigInteger)  # of a trial or a report
+    number: Mapped[int | None]  # the trial's
+    step: Mapped[int | None]  # of a report
+    name: Mapped[str | None] = mapped_column(String(64))  # of a study that is gone
 
 
 class WorkerRow(Base):

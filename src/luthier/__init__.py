@@ -11,13 +11,23 @@ from typing import TYPE_CHECKING, Any
 from luthier.errors import LuthierError
 
 if TYPE_CHECKING:
-    from luthier.service.client import AsyncClient, BadTrials, Client, DownloadError, Plot, ServiceError, Unreachable
+    from luthier.service.client import (
+        AsyncClient,
+        BadTrials,
+        Client,
+        DownloadError,
+        ExternalTrial,
+        Plot,
+        ServiceError,
+        Unreachable,
+    )
 
 __all__ = [
     "AsyncClient",
     "BadTrials",
     "Client",
     "DownloadError",
+    "ExternalTrial",
     "LuthierError",
     "Plot",
     "ServiceError",

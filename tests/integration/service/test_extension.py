@@ -48,7 +48,7 @@ def test_a_completed_study_goes_on_with_its_search(house: Running, worker: Scrip
     study = house.study()
     assert study["state"] == "completed"
     assert study["message"] == "All 9 trials of the budget are done."
-    assert house.trials()[:4] == first
+    assert [trial | {"files": []} for trial in house.trials()[:4]] == [trial | {"files": []} for trial in first]
     assert [trial.number for trial in house.optuna()] == list(range(9))
     assert study["best"]["test_looks"] == 2
     assert study["best"]["test"] is not None
@@ -75,7 +75,7 @@ def test_the_winner_of_before_may_win_again(house: Running, worker: ScriptedWork
     assert house.client.get("/v1/studies/s1/model").content == model
     worker.finish(a, evaluation={"test": {"accuracy": 0.5}, "model": packed})
     assert house.client.get("/v1/studies/s1/model").content == b"the new one"
-    assert house.study()["best"] | {"params": {}} == {
+    assert {name: told for name, told in house.study()["best"].items() if told is not None} | {"params": {}} == {
         "trial": 0,
         "value": 0.9,
         "params": {},

@@ -10,6 +10,8 @@ import pytest
 
 from luthier.service.server.app import Tokens
 from luthier.studies.protocol import Assignment, AssignmentKind
+from tests.support import external
+from tests.support.event_streams import beginning
 from tests.support.harness import Running, running, spec
 from tests.support.nightly import BETTER, Nightly
 
@@ -60,7 +62,7 @@ def test_every_get_answers_as_described(full: Running, document: dict[str, Any])
         if "get" not in item or template.startswith("/v1/worker/"):
             continue
         for path in (path_of(template), path_of(template).replace("s1", "none").replace("nightly", "none")):
-            answer = full.client.get(path)
+            answer = beginning(full.client, "GET", path)
             check(document, item["get"], answer)
             seen += answer.status_code == 200
         if item["get"]["security"]:
@@ -68,6 +70,26 @@ def test_every_get_answers_as_described(full: Running, document: dict[str, Any])
             assert refused.status_code == 401
             check(document, item["get"], refused)
     assert seen >= 15
+
+
+def test_every_message_of_a_trainer_of_ones_own_is_answered_as_described(
+    full: Running, document: dict[str, Any]
+) -> None:
+    assert full.client.post("/v1/studies", json=external.document(budget={"trials": 1})).status_code == 201
+
+    def send(word: str, name: str = "tuning", **message: Any) -> httpx.Response:
+        answer = full.client.post(f"/v1/studies/{name}/{word}", json=message)
+        check(document, document["paths"][f"/v1/studies/{{name}}/{word}"]["post"], answer)
+        return answer
+
+    token = send("ask").json()["token"]
+    said = {"token": token, "step": 1, "metrics": {"score": 0.5}}
+    answers = [send("ask"), send("report", **said), send("tell", token=token), send("ask"), send("report", **said)]
+    assert [answer.status_code for answer in answers] == [202, 200, 200, 410, 409]
+    for word, message in (("ask", {}), ("report", {"token": "x"}), ("tell", {"token": "x"})):
+        refused = [send(word, name, **message).status_code for name in ("s1", "none")]
+        assert refused == [409, 404]
+        assert send(word, unknown=1).status_code == 422
 
 
 def test_every_message_of_the_worker_protocol_is_answered_as_described(full: Running, document: dict[str, Any]) -> None:
