@@ -10,9 +10,10 @@ Problem
 ├── Conflict      409  makes no sense in this state
 │   └── Stale     409  the lease went to somebody else: drop the work
 ├── TooLarge      413
-├── Unsupported   415  the login takes a form only
+├── Unsupported   415  the login and uploads take a form only
 ├── Invalid       422  the request is wrong; `errors` lists path and cure
-└── Unavailable   503  try again after `retry_after` seconds
+├── Unavailable   503  try again after `retry_after` seconds
+└── DiskIsFull    507  an upload does not fit on the disk
 
 RefusedToStart is none of them: it ends the command that wanted to start a service.
 """
@@ -125,6 +126,13 @@ class Unavailable(Problem):
 
     status = 503
     title = "Unavailable"
+
+
+class DiskIsFull(Problem):
+    """The disk of the store has no room for an upload."""
+
+    status = 507
+    title = "Insufficient storage"
 
 
 def invalid(error: ValidationError | RequestValidationError, skip: int = 0) -> Invalid:

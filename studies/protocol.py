@@ -16,6 +16,7 @@ from luthier.studies.spec import StudySpec
 from luthier.studies.wire import (
     MOST_BYTES,
     Bytes,
+    DatasetRef,
     FileRef,
     Message,
     Metrics,
@@ -150,6 +151,8 @@ class Assignment(Message):
     provenance: dict[str, Any] = Field({})  # evaluate: content of luthier.json in the packed model
     champion: FileRef | None = None  # compare: the model in use, packed
     challenger: FileRef | None = None  # compare: the study's winner, packed
+    # That the spec names and that are there; left out where there are none, for workers of the version before.
+    datasets: list[DatasetRef] = Field([], exclude_if=lambda datasets: not datasets)
 
     @property
     def model(self) -> str:

@@ -16,6 +16,7 @@ from luthier.service.api.openapi import GZIP
 from luthier.service.api.plots import Standalone
 from luthier.service.api.stored_file import StoredFile, stored_model
 from luthier.service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, invalid, responses
+from luthier.service.lifecycle import datasets
 from luthier.service.schedules import champions, definitions, due_times, plots
 from luthier.service.schedules import views as schedule_views
 from luthier.service.schemas import Page, RunView, ScheduleView
@@ -40,6 +41,8 @@ def create(spec: ScheduleBody, service: ServiceDep, response: Response) -> Sched
 def _find_or_create(service: Service, spec: ScheduleSpec) -> tuple[bool, ScheduleView]:
     with service.core.database.transaction() as session:
         created, schedule = definitions.find_or_create(session, service.core.database, spec)
+        if created:
+            datasets.hold(session, spec.study, "study")
         return created, schedule_views.schedule_view(session, schedule)
 
 
@@ -68,6 +71,7 @@ def change(name: str, changes: ChangesBody, service: ServiceDep) -> ScheduleView
             schedule = definitions.lock(session, name)
             definitions.change(session, service.core.database, schedule, changes)
             check_sampler(schedule.spec.study, "study")
+            datasets.hold(session, schedule.spec.study, "study")
             return schedule_views.schedule_view(session, schedule)
     except ValidationError as error:
         raise invalid(error) from None

@@ -5,6 +5,16 @@ not know, so a newer service stays readable.
 """
 
 from luthier.service.schemas.data import DataView
+from luthier.service.schemas.datasets import (
+    ColumnPreview,
+    DatasetFile,
+    DatasetView,
+    Lengths,
+    Overlap,
+    PreviewView,
+    SplitPreview,
+    ValueCount,
+)
 from luthier.service.schemas.fleet import ColumnView, HyperparameterView, MetricView, TaskView, WorkerView
 from luthier.service.schemas.listing import Page
 from luthier.service.schemas.plans import ModelPlan, PlanEstimates, PlanView, PrunerPlan
@@ -26,27 +36,35 @@ __all__ = [
     "BaselineView",
     "BestView",
     "ChampionView",
+    "ColumnPreview",
     "ColumnView",
     "ConfirmedView",
     "Counts",
     "DataView",
+    "DatasetFile",
+    "DatasetView",
     "Fault",
     "HyperparameterView",
+    "Lengths",
     "MajorityView",
     "MetricView",
     "ModelPlan",
     "ModelView",
+    "Overlap",
     "Page",
     "PlanEstimates",
     "PlanView",
+    "PreviewView",
     "ProblemView",
     "PrunerPlan",
     "RunView",
     "ScheduleView",
+    "SplitPreview",
     "StepView",
     "StudyView",
     "TaskView",
     "TrialView",
+    "ValueCount",
     "WorkerView",
     "faults_of",
 ]

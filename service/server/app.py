@@ -21,6 +21,7 @@ from luthier.service import errors
 from luthier.service.api import (
     auth,
     dashboard,
+    datasets,
     docs_page,
     error_handlers,
     icon,
@@ -55,6 +56,7 @@ from luthier.service.server.timings import DEFAULT, Timings
 from luthier.service.settings import Settings
 from luthier.service.storage.assignment_logs import AssignmentLogs
 from luthier.service.storage.database import Database
+from luthier.service.storage.dataset_store import DatasetStore
 from luthier.service.storage.disk_room import DiskRoom
 from luthier.service.storage.file_store import FileStore
 from luthier.service.storage.leases import Leases
@@ -122,6 +124,7 @@ def build_core(settings: Settings, only: str | None = None) -> Core:
     searches = SearchPool(database, presence)
     try:
         store = FileStore(settings.store_folder)
+        DatasetStore(store.root).sweep()
     except OSError as error:
         text = f"The store {settings.store_folder} cannot be used: {error.strerror}. Mend that, or set LUTHIER_STORE."
         raise errors.RefusedToStart(text) from None
@@ -168,7 +171,7 @@ def create_app(
     login.install(app, guard)
     docs_page.install(app)
     icon.install(app)
-    for module in (plan, plots, trials, studies, schedules, worker, operations, schedule_pages, study_pages):
+    for module in (plan, plots, trials, studies, schedules, datasets, worker, operations, schedule_pages, study_pages):
         app.include_router(module.router)
 
     @app.get("/", include_in_schema=False)
