@@ -163,13 +163,13 @@ async def receive(request: Request, folder: Path, limit: int) -> Form:
         TooLarge: The file is too large; announced as such, nothing of it is read.
         DiskIsFull: The disk has no room for it.
     """
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
-    if kind != FORM.encode() or b"boundary" not in options:
-        raise Unsupported(f"A data set is sent as a form ({FORM}) with the fields file and, perhaps, name.")
     announced = request.headers.get("content-length", "")
     size = int(announced[:20]) if announced.isdigit() else 0
     if size > limit + FORM_BYTES:
         raise too_large(limit)
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if kind != FORM.encode() or b"boundary" not in options:
+        raise Unsupported(f"A data set is sent as a form ({FORM}) with the fields file and, perhaps, name.")
     if size + SPARE_BYTES > free_bytes(folder):
         raise full(folder)
     form = Form(folder, limit)
