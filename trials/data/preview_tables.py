@@ -3,6 +3,7 @@
 import bz2
 import csv
 import gzip
+import json
 import lzma
 import tempfile
 import zlib
@@ -13,7 +14,7 @@ from typing import IO, Any
 
 from luthier.trials.data.containers import read_tables
 from luthier.trials.data.delimited import CSV, TSV
-from luthier.trials.data.lines import COLUMN, read_lines
+from luthier.trials.data.lines import read_lines
 from luthier.trials.data.readers import FILE_READERS
 from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
@@ -21,6 +22,7 @@ from luthier.trials.paths import FORMATS, kind_of
 
 MOST_BYTES = 64 * 2**20  # of all tables of a data set together
 PATH = ("dataset", "source")
+NO_COLUMN = "\0"  # that no table has: its header is wanted
 WHOLE = ("json", "parquet", "arrow")  # formats of which no beginning can be read
 PACKERS: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
@@ -134,8 +136,23 @@ def _all_columns(file: Path, kind: str, name: str) -> Table:
     if kind in ("csv", "tsv", "txt"):
         columns = _header(file, CSV if kind == "csv" else TSV)
     else:
-        columns = FILE_READERS[kind](file, name, {COLUMN} if kind == "txt" else set(), PATH).header
+        columns = _keys(file) or FILE_READERS[kind](file, name, {NO_COLUMN}, PATH).header
     return FILE_READERS[kind](file, name, set(columns), PATH)
+
+
+def _keys(file: Path) -> list[str]:
+    """Return the keys of the objects of a file of JSON, of all kinds that are met; nothing for what is no such file."""
+    kind = kind_of(file.name)
+    try:
+        text = file.read_text("utf-8-sig") if kind in ("json", "jsonl") else ""
+        records = (
+            json.loads(text) if kind == "json" else [json.loads(line) for line in text.split("\n") if line.strip()]
+        )
+    except (ValueError, RecursionError):
+        return []  # its reader says what is wrong
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        return []
+    return list(dict.fromkeys(key for record in records for key in record))
 
 
 def _header(file: Path, separators: tuple[str, ...]) -> list[str]:

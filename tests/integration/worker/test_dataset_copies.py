@@ -111,9 +111,7 @@ def test_a_killed_workers_half_copy_is_begun_anew(house: Running, machine: Machi
 def test_what_nobody_uses_goes_when_the_room_is_used_up(
     house: Running, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second, third = (
-        assigned(house, f"s{i}", CSV + b"x,%d\n" % i, "a.csv") for i in range(3)
-    )
+    first, second, third = (assigned(house, f"s{i}", CSV + b"x,%d\n" % i, "a.csv") for i in range(3))
     ids = [a.datasets[0].id for a in (first, second, third)]
     monkeypatch.setenv("LUTHIER_DATASET_CACHE_BYTES", str(4 * len(CSV)))
     copies, _ = asyncio.run(machine.open(first))

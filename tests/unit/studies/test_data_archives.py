@@ -163,6 +163,13 @@ def test_references_are_read_strictly() -> None:
     assert parse_reference("data/x.csv") is None
     assert parse_reference(f"dataset:{id}") == (id, "")
     assert parse_reference(f"dataset:{id}/a/./b.csv") == (id, "a/b.csv")
-    for wrong in ("dataset:", "dataset:X", f"dataset:{id[:-1]}", f"dataset:{id}/../x", f"dataset:{id}//etc", "dataset: a"):
+    for wrong in (
+        "dataset:",
+        "dataset:X",
+        f"dataset:{id[:-1]}",
+        f"dataset:{id}/../x",
+        f"dataset:{id}//etc",
+        "dataset: a",
+    ):
         with pytest.raises(ValueError, match="names no data set"):
             parse_reference(wrong)
