@@ -1,4 +1,4 @@
-"""Studies on uploaded data, trained by a worker that does not share the service's disk; and a service that is killed."""
+"""Studies on uploads, trained by a worker that does not share the service's disk; and a service that is killed."""
 
 import json
 import socket
@@ -76,13 +76,6 @@ def test_a_table_and_folders_of_images_are_trained_elsewhere(
     shown = luthier("dataset", "preview", halves.id)
     assert "left (12), upper (12)" in shown.stdout
     assert "pictures" in luthier("dataset", "list").stdout
-
-
-def test_a_path_that_is_not_there_leads_to_uploads(far: Served, tiny: Path, tmp_path: Path) -> None:
-    gone = tiny / "gone.csv"
-    far.client.post("/v1/studies", json=spec(tiny, "gone", dataset={"source": str(gone)})).raise_for_status()
-    with external_worker(far, LUTHIER_HOME=str(tmp_path / "elsewhere")):
-        assert "luthier dataset upload" in far.ended("gone")["error"]
 
 
 def test_a_service_that_is_killed_in_an_upload_lists_nothing_of_it(serve: Serve, tmp_path: Path) -> None:
