@@ -3,6 +3,7 @@
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import contextmanager_in_threadpool
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
@@ -61,7 +62,7 @@ async def upload(request: Request, service: ServiceDep, response: Response) -> D
     """Store a data set (201): a table, or an archive of folders and files; the same content again is the same (200)."""
     files = DatasetStore(service.core.store.root)
     limit = service.settings.dataset_max_bytes
-    with files.upload() as folder:
+    async with contextmanager_in_threadpool(files.upload()) as folder:
         form = await multipart.receive(request, folder, limit)
         assert form.kind is not None
         assert form.writer is not None

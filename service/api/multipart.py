@@ -3,9 +3,10 @@
 Starlette's own form would spool the file to another folder first, without a limit of its own.
 """
 
+import contextlib
 from dataclasses import dataclass, field
-from io import FileIO
 from pathlib import Path
+from typing import BinaryIO
 
 from fastapi import Request
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -49,7 +50,7 @@ class Form:
     _header: tuple[bytes, bytes] = (b"", b"")
     _field: str = ""
     _text: bytes = b""
-    _file: FileIO | None = None
+    _file: BinaryIO | None = None
 
     def parser(self, boundary: bytes) -> MultipartParser:
         """Return a parser that calls this form's methods."""
@@ -68,9 +69,10 @@ class Form:
         )
 
     def close(self) -> None:
-        """Close the file, which may be half written."""
+        """Close the file; what is half written is removed with its folder."""
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # what could not be written was told already
+                self._file.close()
 
     def _begin(self) -> None:
         self._headers, self._header, self._text = {}, (b"", b""), b""
@@ -97,7 +99,7 @@ class Form:
         self.kind = kind_of_upload(self._file_name)
         if self.kind is None:
             raise _wrong("file", f"{self._file_name[:100]!r} is of no kind that is read. {accepted()}")
-        self._file = FileIO(self.folder / stored_name(self.kind), "x")
+        self._file = (self.folder / stored_name(self.kind)).open("xb")
         self.writer = HashingWriter(self._file)
 
     def _write(self, data: bytes) -> None:
@@ -119,8 +121,9 @@ class Form:
     def _end(self) -> None:
         self.ended = True
         self.name = self.name or self._file_name
-        if self.writer is None:
+        if self._file is None:
             raise _wrong("file", f"the form has no file; send it as the field `file`. {accepted()}")
+        self._file.flush()
         if not self.size:
             raise _wrong("file", "the file is empty")
         if len(self.name) > NAME_CHARACTERS or not self.name.isprintable():

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sqlalchemy import Text, select, type_coerce
+from sqlalchemy import Text, case, func, select, type_coerce
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.orm import Session
 
@@ -19,7 +19,7 @@ from luthier.service.storage.tables import DatasetRow, ScheduleRow, StudyRow
 from luthier.studies.dataset import SplitFiles
 from luthier.studies.protocol import ENDED
 from luthier.studies.spec import StudySpec
-from luthier.studies.uploads import ID_DIGITS, PREFIX, Reference, parse_reference
+from luthier.studies.uploads import ARCHIVES, ID_DIGITS, PREFIX, Reference, parse_reference
 from luthier.studies.wire import DatasetRef
 
 LISTED_FILES = 1_000  # of a data set, in its row
@@ -134,6 +134,14 @@ def delete(session: Session, id: str) -> None:
         listed = ", ".join(active[:TOLD]) + (f" and {len(active) - TOLD} more" if len(active) > TOLD else "")
         raise Conflict(f"The data set {id} is in use by {listed}; wait for their end, or cancel or delete them first.")
     session.execute(sql_delete(DatasetRow).where(DatasetRow.id == row.id))
+
+
+def totals(session: Session) -> tuple[int, int]:
+    """Return the number of data sets, and the bytes of their files in the store; archives lie there unpacked too."""
+    unpacked = case((DatasetRow.kind.in_(set(ARCHIVES.values())), DatasetRow.unpacked_bytes), else_=0)
+    sizes = select(func.count(), func.sum(DatasetRow.bytes + unpacked)).select_from(DatasetRow)
+    count, size = session.execute(sizes).one()
+    return int(count), int(size or 0)
 
 
 def _sources(spec: StudySpec) -> list[tuple[tuple[str, ...], str]]:

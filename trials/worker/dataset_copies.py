@@ -17,7 +17,7 @@ from typing import IO
 from luthier.studies.data_archives import DataArchiveError, unpack_data
 from luthier.studies.protocol import Assignment
 from luthier.studies.uploads import FILES, is_archive, store_folder, stored_name
-from luthier.studies.wire import DatasetRef, FileRef
+from luthier.studies.wire import MOST_BYTES, DatasetRef, FileRef
 from luthier.trials.files import disk_problem
 from luthier.trials.worker.assignment_files import AssignmentFileError, DiskFull
 from luthier.trials.worker.client import Rejected, WorkerClient
@@ -104,8 +104,7 @@ class DatasetCopies:
             stored = FileRef(name=stored_name(ref.kind), sha256=ref.sha256, bytes=ref.bytes)
             await self._client.download_dataset(assignment, stored, ref.id, part / stored.name)
             if is_archive(ref.kind):
-                limit = max(ref.unpacked_bytes, 1)
-                await asyncio.to_thread(unpack_data, part / stored.name, ref.kind, part / FILES, limit)
+                await asyncio.to_thread(unpack_data, part / stored.name, ref.kind, part / FILES, MOST_BYTES)
                 (part / stored.name).unlink()
             else:
                 (part / FILES).mkdir()

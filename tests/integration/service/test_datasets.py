@@ -53,6 +53,10 @@ def test_one_is_stored_listed_shown_and_deleted(house: Running) -> None:
     assert (folder / "files" / "data.csv").read_bytes() == CSV
     images = upload(house, zipped(pictures(folder="pets/")), "pets.zip")
     assert [file["path"] for file in images["files"]][:2] == ["dark/0.png", "dark/1.png"]
+    unpacked = sum(file["bytes"] for file in images["files"])
+    metrics = house.client.get("/metrics").text
+    assert "luthier_datasets 2.0" in metrics
+    assert f"luthier_dataset_bytes {float(len(CSV) + images['bytes'] + unpacked)}" in metrics
     page = house.get("/v1/datasets?limit=1")
     assert page["items"] == [images | {"files": []}]
     assert house.get(f"/v1/datasets?cursor={page['next_cursor']}")["items"] == [table | {"files": []}]
