@@ -74,7 +74,8 @@ def _made(core: Core, id: str) -> PreviewView:
     except (subprocess.SubprocessError, ValueError):
         told = "It is too large or too odd for a preview; `luthier plan` has a worker read all of it, and says why."
         return PreviewView(splits=[], overlaps=[], problem=told)
-    _keep(folder.parent / NAME, made)
+    if made.problem is None:  # else a library may be installed meanwhile
+        _keep(folder.parent / NAME, made)
     return made
 
 
