@@ -13,6 +13,7 @@ from luthier.trials.worker.client import WorkerClient
 from luthier.trials.worker.dataset_copies import DatasetCopies
 from tests.support.archives_of_data import zipped
 from tests.support.harness import Running, running
+from tests.support.tiers import a_few
 
 CSV = b"text,label\n" + b"one,a\ntwo,b\n" * 500
 
@@ -64,14 +65,21 @@ def names(machine: Machine) -> set[str]:
 
 def test_workers_at_once_fetch_one_copy_which_later_ones_use(house: Running, machine: Machine) -> None:
     a = assigned(house, "s1", zipped({"d/train.csv": CSV, "d/test.csv": CSV}), "d.zip")
+    _, near = asyncio.run(machine.open(a, shared=True))
+    assert near.is_relative_to(house.core.store.root)
+    assert (near / "train.csv").read_bytes() == CSV
+    assert not machine.root.exists(), "on the service's disk nothing is copied"
+    half = machine.root / f"{a.datasets[0].id}-{a.datasets[0].sha256}.part"
+    half.mkdir(parents=True)  # of a worker that was killed
+    (half / "archive.zip").write_bytes(b"PK")
 
-    async def both() -> list[Path]:
+    async def all_at_once() -> list[Path]:
         opened = await asyncio.gather(*(machine.open(a) for _ in range(3)))
         for copies, _ in opened:
             copies.close()
         return [folder for _, folder in opened]
 
-    folders = asyncio.run(both())
+    folders = asyncio.run(all_at_once())
     assert len(set(folders)) == 1
     assert {path.name: path.read_bytes() for path in folders[0].iterdir()} == {"train.csv": CSV, "test.csv": CSV}
     assert machine.once(a) == folders[0]
@@ -79,15 +87,7 @@ def test_workers_at_once_fetch_one_copy_which_later_ones_use(house: Running, mac
     assert names(machine) == {a.datasets[0].id}
 
 
-def test_on_the_services_disk_nothing_is_copied(house: Running, machine: Machine) -> None:
-    a = assigned(house, "s1", CSV, "a.csv")
-    _, folder = asyncio.run(machine.open(a, shared=True))
-    assert (folder / "data.csv").read_bytes() == CSV
-    assert folder.is_relative_to(house.core.store.root)
-    assert not machine.root.exists()
-
-
-@pytest.mark.parametrize("harm", ["changed", "cut", "gone"])
+@pytest.mark.parametrize("harm", a_few(1, ["changed", "cut", "gone"]))
 def test_a_damaged_data_set_is_told_and_no_copy_stays(house: Running, machine: Machine, harm: str) -> None:
     a = assigned(house, "s1", CSV, "a.csv")
     file = house.core.store.root / f"dataset-{a.datasets[0].id}" / "data.csv"
@@ -97,15 +97,6 @@ def test_a_damaged_data_set_is_told_and_no_copy_stays(house: Running, machine: M
     with pytest.raises(AssignmentFileError, match=f"The data set {a.datasets[0].id} did not arrive"):
         machine.once(a)
     assert names(machine) == set()
-
-
-def test_a_killed_workers_half_copy_is_begun_anew(house: Running, machine: Machine) -> None:
-    a = assigned(house, "s1", CSV, "a.csv")
-    part = machine.root / f"{a.datasets[0].id}-{a.datasets[0].sha256}.part"
-    part.mkdir(parents=True)
-    (part / "data.csv").write_bytes(CSV[:10])
-    assert (machine.once(a) / "data.csv").read_bytes() == CSV
-    assert not part.exists()
 
 
 def test_what_nobody_uses_goes_when_the_room_is_used_up(

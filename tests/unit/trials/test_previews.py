@@ -10,6 +10,7 @@ import pytest
 from luthier.trials.data import preview_tables
 from luthier.trials.data.preview import preview
 from tests.support.archives_of_data import pictures
+from tests.support.tiers import a_few
 
 
 def made(folder: Path, files: dict[str, bytes]) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def columns(told: dict[str, Any], split: int = 0) -> dict[str, dict[str, Any]]:
     return {column["name"]: column for column in told["splits"][split]["columns"]}
 
 
-@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("separator", a_few(2, [",", ";", "\t", "|"]))
 def test_columns_of_a_csv_with_their_kinds(tmp_path: Path, separator: str) -> None:
     rows = [("id", "text", "stars", "price", "good", "photo", "note")]
     rows += [(f"{i}", f'"a {i}; ""b"""', f"{i % 3}", f"{i}.5", str(i % 2 > 0), f"p/{i}.jpg", "") for i in range(30)]
@@ -55,6 +56,7 @@ def test_equal_rows_are_found_apart_from_their_numbers(tmp_path: Path) -> None:
     assert told["overlaps"] == [{"split": "train", "other": "test", "rows": 1}]
 
 
+@pytest.mark.full
 def test_other_tables(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
@@ -76,6 +78,7 @@ def test_other_tables(tmp_path: Path) -> None:
     assert columns(lines)["text"]["distinct"] == 2
 
 
+@pytest.mark.full
 def test_a_large_table_is_read_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preview_tables, "MOST_BYTES", 2**20)
     monkeypatch.setattr("luthier.trials.data.preview.MOST_BYTES", 2**20)
