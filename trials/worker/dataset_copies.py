@@ -79,7 +79,7 @@ class DatasetCopies:
     async def _copy(self, assignment: Assignment, ref: DatasetRef, log: Callable[[str], None]) -> Path:
         """Return the folder with the files of a copy, made unless it is there; one worker at a time makes it."""
         self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder = self._root / f"{ref.id}-{ref.sha256}"
+        folder = self._root / f"{ref.id}-{ref.sha256[:16]}"
         lock = (self._root / f"{folder.name}.lock").open("a")
         try:
             while not (_locked(lock, fcntl.LOCK_SH) and folder.is_dir()):

@@ -69,7 +69,7 @@ def test_workers_at_once_fetch_one_copy_which_later_ones_use(house: Running, mac
     assert near.is_relative_to(house.core.store.root)
     assert (near / "train.csv").read_bytes() == CSV
     assert not machine.root.exists(), "on the service's disk nothing is copied"
-    half = machine.root / f"{a.datasets[0].id}-{a.datasets[0].sha256}.part"
+    half = machine.root / f"{a.datasets[0].id}-{a.datasets[0].sha256[:16]}.part"
     half.mkdir(parents=True)  # of a worker that was killed
     (half / "archive.zip").write_bytes(b"PK")
 
