@@ -17,6 +17,7 @@ from luthier.studies.wire import (
     MOST_BYTES,
     WORKER_NAME,
     Bytes,
+    DatasetRef,
     FileRef,
     Message,
     Metrics,
@@ -154,6 +155,8 @@ class Assignment(Message):
     challenger: FileRef | None = None  # compare: the study's winner, packed
     # evaluate: what the winner is scored beside; not written where there is none, as before.
     baseline: BaselineWeights | None = Field(None, exclude_if=lambda baseline: baseline is None)
+    # That the spec names and that are there; left out where there are none, for workers of the version before.
+    datasets: list[DatasetRef] = Field([], exclude_if=lambda datasets: not datasets)
 
     @property
     def model(self) -> str:

@@ -58,6 +58,19 @@ Metrics = Annotated[dict[MetricName, Score], Field(max_length=MOST_METRICS)]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
 
+class DatasetRef(Message):
+    """An uploaded data set that a spec names: the file as it was uploaded, and how it is read.
+
+    Its files lie in the folder `studies.uploads.store_folder(id)` of the service's store.
+    """
+
+    id: str = Field(pattern=r"^[0-9a-f]{16}$")
+    kind: str = Field(pattern=r"^[a-z0-9.]{1,20}$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: Bytes
+    unpacked_bytes: Bytes  # of its files together
+
+
 class FileRef(Message):
     """A whole file in the assignment's folder of the service's store."""
 

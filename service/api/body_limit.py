@@ -12,6 +12,7 @@ from luthier.studies.documents import MAX_BYTES
 LOGIN_BYTES = 2**12  # a token, and where to go
 REPORT_BYTES = 8 * 2**20  # the log of a report has a million characters, and JSON may write six bytes for each
 # path, or its beginning -> bytes; None: models have the size they have. All others take MAX_BYTES, as a spec does.
+UPLOADS = "/v1/datasets"  # this very path, which counts for itself
 LIMITS = (("/login", LOGIN_BYTES), ("/v1/worker/files/", None), ("/v1/worker/", REPORT_BYTES))
 
 
@@ -72,6 +73,8 @@ class _Counted:
 
 
 def _limit(path: str) -> int | None:
+    if path == UPLOADS:
+        return None
     return next(
         (limit for start, limit in LIMITS if path == start or path.startswith(start.rstrip("/") + "/")), MAX_BYTES
     )

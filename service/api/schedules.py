@@ -26,6 +26,7 @@ from luthier.service.errors import (
     invalid,
     responses,
 )
+from luthier.service.lifecycle import datasets
 from luthier.service.schedules import champions, definitions, due_times, plots
 from luthier.service.schedules import views as schedule_views
 from luthier.service.schemas import Page, RunView, ScheduleView
@@ -50,6 +51,8 @@ def create(spec: ScheduleBody, service: ServiceDep, response: Response) -> Sched
 def _find_or_create(service: Service, spec: ScheduleSpec) -> tuple[bool, ScheduleView]:
     with service.core.database.transaction() as session:
         created, schedule = definitions.find_or_create(session, service.core.database, spec)
+        if created:
+            datasets.hold(session, spec.study, "study")
         return created, schedule_views.schedule_view(session, schedule)
 
 
@@ -87,6 +90,7 @@ def change(
             definitions.change(session, service.core.database, schedule, changes)
             check_match(if_match, etag, is_done=before == schedule.spec)
             check_sampler(schedule.spec.study, "study")
+            datasets.hold(session, schedule.spec.study, "study")
             view = schedule_views.schedule_view(session, schedule)
             response.headers["ETag"] = view.etag or ""
             return view

@@ -15,9 +15,11 @@ from luthier.service.api.json_body import JsonRoute
 from luthier.service.api.openapi import BYTES
 from luthier.service.api.stored_file import StoredFile
 from luthier.service.errors import Invalid, NotFound, Stale, Unauthorized, Unavailable, responses
-from luthier.service.lifecycle import winner
+from luthier.service.lifecycle import datasets, winner
+from luthier.service.storage.file_store import Place
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import Answer, Assignment, AssignmentKind, Claim, Outcome, Renewal, Report
+from luthier.studies.uploads import store_folder, stored_name
 from luthier.studies.wire import FileName
 
 router = APIRouter(prefix="/v1/worker", tags=["worker"], route_class=JsonRoute, responses=responses(Unauthorized))
@@ -112,3 +114,21 @@ def fetch(assignment_id: Id, name: FileName, service: ServiceDep, token: LeaseTo
     row = _source(service, assignment_id, token)
     file = service.core.store.open(service.core.store.place(row.study_id, row.id, name))
     return StoredFile(file, "application/octet-stream")
+
+
+@router.get(
+    "/datasets/{assignment_id}/{dataset_id}",
+    response_class=FileResponse,
+    responses=responses(Stale, Invalid, NotFound) | BYTES,
+)
+def fetch_dataset(assignment_id: Id, dataset_id: str, service: ServiceDep, token: LeaseToken) -> StoredFile:
+    """Send an uploaded data set that the study of the assignment names, as it was uploaded, under its lease."""
+    with service.core.database.transaction() as session:
+        row = service.core.leases.lock_held(session, assignment_id, token)
+        spec = session.get_one(StudyRow, row.study_id).spec
+        named = {ref.id: ref for ref in datasets.references(session, spec)}
+    if dataset_id not in named:
+        raise NotFound(f"The study of this assignment names no data set {dataset_id[:100]} that is there.")
+    ref = named[dataset_id]
+    file = service.core.store.open(Place(store_folder(ref.id), stored_name(ref.kind)))
+    return StoredFile(file, "application/octet-stream", ref.sha256)

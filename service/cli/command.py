@@ -11,6 +11,7 @@ import typer
 
 from luthier import __version__
 from luthier.service.cli import (
+    datasets,
     extension,
     external,
     imports,
@@ -33,7 +34,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for noun in (run, plan, serve, studies, extension, look, trials, schedules, init, imports, steering, external):
+NOUNS = (init, imports, run, plan, serve, studies, extension, look, trials, schedules, steering, external, datasets)
+for noun in NOUNS:
     noun.register(app)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from luthier.service.client.connection import Spec, body_of
+from luthier.service.client.datasets import DatasetMethods
 from luthier.service.client.errors import ServiceError
 from luthier.service.client.events import Event, Following
 from luthier.service.client.extension import ExtensionMethods
@@ -21,7 +22,7 @@ from luthier.studies.hyperparameters import Params
 PLAN_SECONDS = 600.0  # a plan waits for a worker to open model and data
 
 
-class Client(TrialMethods, SteeringMethods, ExtensionMethods, ExternalMethods, ScheduleMethods):
+class Client(TrialMethods, SteeringMethods, ExtensionMethods, ExternalMethods, ScheduleMethods, DatasetMethods):
     """The service at a URL; a context manager that closes its connections.
 
     Threads may share it, except while one of them closes it. Every method raises ServiceError when the service

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from luthier.service.dispatch import baseline_files
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.placement import trial_params
-from luthier.service.lifecycle import confirmation, winner
+from luthier.service.lifecycle import confirmation, datasets, winner
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
 from luthier.studies.protocol import TRAINING, Assignment, AssignmentKind, Checkpoint
 from luthier.studies.wire import FileRef
@@ -63,6 +63,7 @@ def assignment_message(
         checkpoint=_checkpoint(kind, source),
         micro_batch=study.micro_batch,
         memory_bytes=row.gpu_bytes if shares_gpu else None,
+        datasets=datasets.references(session, study.spec),
         **extra,
     )
 

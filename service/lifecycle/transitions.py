@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from luthier.service.errors import Conflict
-from luthier.service.lifecycle import no_winner, retraining, winner
+from luthier.service.lifecycle import datasets, no_winner, retraining, winner
 from luthier.service.lifecycle.budget import TrialCounts, find_limit
 from luthier.service.storage.database import Database
 from luthier.service.storage.leases import Leases
@@ -39,7 +39,12 @@ def create(
         name: unique among studies; the database refuses a second one with IntegrityError.
         transient: the study is a plan's: it is never listed, and is removed after the answer.
         hold: once inspected it waits, paused, for the schedule's run that created it.
+
+    Raises:
+        Invalid: the spec names an uploaded data set that is not there.
     """
+    if not hold:  # a schedule keeps its own data sets
+        datasets.hold(session, spec)
     now = leases.database.time(session)
     study = StudyRow(
         name=name,

@@ -21,6 +21,7 @@ from luthier.service import errors
 from luthier.service.api import (
     auth,
     dashboard,
+    datasets,
     docs_page,
     error_handlers,
     events,
@@ -62,6 +63,7 @@ from luthier.service.settings import Settings
 from luthier.service.storage.assignment_logs import AssignmentLogs
 from luthier.service.storage.change_log import ChangeLog
 from luthier.service.storage.database import Database
+from luthier.service.storage.dataset_store import DatasetStore
 from luthier.service.storage.disk_room import DiskRoom
 from luthier.service.storage.file_store import FileStore
 from luthier.service.storage.leases import Leases
@@ -129,6 +131,7 @@ def build_core(settings: Settings, only: str | None = None) -> Core:
     searches = SearchPool(database, presence)
     try:
         store = FileStore(settings.store_folder)
+        DatasetStore(store.root).sweep()
     except OSError as error:
         text = f"The store {settings.store_folder} cannot be used: {error.strerror}. Mend that, or set LUTHIER_STORE."
         raise errors.RefusedToStart(text) from None
@@ -147,6 +150,7 @@ ROUTES = (
     studies,
     study_changes,
     schedules,
+    datasets,
     worker,
     operations,
     schedule_pages,

@@ -295,6 +295,24 @@ class ChampionRow(Base):
     withdrawn_at: Mapped[float | None] = mapped_column(Double)  # rolled back
 
 
+class DatasetRow(Base):
+    """An uploaded data set. Its files lie in a folder of the store, `studies.uploads.store_folder(digest)`."""
+
+    __tablename__ = "luthier_dataset"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    digest: Mapped[str] = mapped_column(String(16), unique=True)  # the id that users know, of kind and content
+    name: Mapped[str] = mapped_column(String(200))
+    kind: Mapped[str] = mapped_column(String(20))
+    sha256: Mapped[str] = mapped_column(String(64))  # of the file as it was uploaded
+    bytes: Mapped[int] = mapped_column(BigInteger)  # of that file
+    unpacked_bytes: Mapped[int] = mapped_column(BigInteger)  # of all files that workers read
+    file_count: Mapped[int]
+    files: Mapped[list[Any]] = mapped_column(JSON)  # {path, bytes} of the first of them
+    created_at: Mapped[float] = mapped_column(Double)
+
+
 class DeliveryRow(Base):
     """A notification that the service's webhook has not taken yet, or did not take."""
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import Any
 
 import httpx
@@ -10,13 +11,16 @@ import pytest
 
 from luthier.service.server.app import Tokens
 from luthier.studies.protocol import Assignment, AssignmentKind
+from luthier.studies.uploads import dataset_id
 from tests.support import external
 from tests.support.event_streams import beginning
 from tests.support.harness import Running, running, spec
 from tests.support.nightly import BETTER, Nightly
 
 USER, WORKER = "user-token-0123456789", "worker-token-0123456789"
+TABLE = b"text,label\na,1\nb,2\n"
 VALUES = {"run_id": "1", "number": "0", "kind": "history", "assignment_id": "1"}
+VALUES |= {"id": dataset_id("csv", sha256(TABLE).hexdigest())}
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +28,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A service with something of everything: a study with a model, a schedule with a champion that was promoted."""
     with running(tmp_path_factory.mktemp("home"), None, Tokens(USER, WORKER)) as house:
         house.finished(budget={"trials": 2}, name="s1", confirm={"candidates": 2, "seeds": 2})
+        house.client.post("/v1/datasets", files={"file": ("a.csv", TABLE)}).raise_for_status()
         nightly = Nightly(house, house.worker("w2"))
         nightly.run("a")
         nightly.worker.comparison = BETTER
@@ -150,7 +155,7 @@ def test_each_operation_names_the_tokens_that_it_asks_for(document: dict[str, An
         for operation in item.values():
             if path in ("/healthz", "/readyz"):
                 assert operation["security"] == []
-            elif path.startswith("/v1/worker/files/"):
+            elif path.startswith(("/v1/worker/files/", "/v1/worker/datasets/")):
                 assert operation["security"] == [{"worker": [], "lease": []}]
                 assert "X-Lease-Token" not in [parameter["name"] for parameter in operation["parameters"]]
             elif path.startswith("/v1/worker/"):
