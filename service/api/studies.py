@@ -47,9 +47,14 @@ def _find_or_create(service: Service, spec: StudySpec) -> tuple[bool, StudyView]
         if study is None:
             study = transitions.create(session, service.core.leases, spec, spec.name)
             succession.keep_old_trials(session, study)
+            if study.external:  # no inspection comes before its first trial
+                succession.take_over(session, service.core.leases, service.core.store, study)
         elif not any(before.says_the_same(spec) for before in _told_specs(study)):
             raise Conflict(_taken(study, spec))
-        return created, views.study_view(session, study)
+        view = views.study_view(session, study)
+    if created and study.external and study.spec.origin is not None:
+        service.core.searches.mend(study)  # Optuna gets the trials that were taken over before any is drawn
+    return created, view
 
 
 def _taken(study: StudyRow, spec: StudySpec) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.errors import LuthierError
+from luthier.studies.external import EXTERNAL
 from luthier.studies.hyperparameters import HYPERPARAMETERS
 from luthier.studies.origin import MOST_GIVEN
 
@@ -33,7 +34,9 @@ def with_file_read(document: Mapping[str, Any]) -> dict[str, Any]:
     origin = document.get("from")
     if not isinstance(origin, Mapping) or not isinstance(origin.get("file"), str) or "trials" in origin:
         return dict(document)
-    rows = read_trials(Path(origin["file"]).expanduser(), _minimizes(document))
+    space = document.get("space")
+    own = space if document.get("task") == EXTERNAL and isinstance(space, Mapping) else None
+    rows = read_trials(Path(origin["file"]).expanduser(), _minimizes(document), own)
     return {**document, "from": {**{k: v for k, v in origin.items() if k != "file"}, "trials": rows}}
 
 
@@ -47,12 +50,13 @@ def _minimizes(document: Mapping[str, Any]) -> bool:
         return False
 
 
-def read_trials(file: Path, minimize: bool = False) -> list[dict[str, Any]]:
+def read_trials(file: Path, minimize: bool = False, own: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
     """Return the trials of a csv that ended well, the best first, at most as many as a spec may hold.
 
     Args:
         file: as `luthier export` writes it, or with a column for each hyperparameter, and perhaps `value` and `state`.
         minimize: a lower value is better.
+        own: the space of an external study, whose names are its user's own.
 
     Raises:
         BadTrials: it is no csv of trials, or a cell is wrong.
@@ -66,8 +70,8 @@ def read_trials(file: Path, minimize: bool = False) -> list[dict[str, Any]]:
         raise BadTrials(f"{file} is not UTF-8 text (byte {error.start}): save it as UTF-8.") from None
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        columns = _columns(file, reader.fieldnames or [])
-        trials = [_trial(file, reader.line_num, row, columns) for row in reader if _ended_well(row)]
+        columns = _columns(file, reader.fieldnames or [], own)
+        trials = [_trial(file, reader.line_num, row, columns, own) for row in reader if _ended_well(row)]
     except csv.Error as error:
         raise BadTrials(f"{file}: {error}. Write it as `luthier export NAME > trials.csv` does.") from None
     trials = [trial for trial in trials if trial["params"]]
@@ -78,19 +82,20 @@ def read_trials(file: Path, minimize: bool = False) -> list[dict[str, Any]]:
     return trials[:MOST_GIVEN]
 
 
-def _columns(file: Path, names: Sequence[str]) -> dict[str, str]:
+def _columns(file: Path, names: Sequence[str], own: Mapping[str, Any] | None) -> dict[str, str]:
     """Return column -> hyperparameter. Raises BadTrials where there is none, or an unknown one."""
-    known = (*HYPERPARAMETERS, "model")
+    known = (*HYPERPARAMETERS, "model") if own is None else tuple(own)
     exported = {name: name.removeprefix(PREFIX) for name in names if name.startswith(PREFIX)}
     columns = exported or {name: name for name in names if name in known}
-    unknown = [name for name in exported if exported[name] not in known]
+    unknown = [name for name in exported if own is None and exported[name] not in known]
     if unknown:
         raise BadTrials(f"{file}: the column {unknown[0]} is no hyperparameter here: rename it, or leave it out.")
     if not columns:
         text = ", ".join(map(str, names[:8])) or "none"
+        wanted = list(known)[:2] if own else ["learning_rate", "batch_size"]
         raise BadTrials(
-            f"{file} has no column of a hyperparameter: write learning_rate, batch_size, ..., or params.learning_rate "
-            f"as `luthier export` does. Its columns: {text}."
+            f"{file} has no column of a hyperparameter: write {', '.join(wanted)}, ..., or params.{wanted[0]} as "
+            f"`luthier export` does. Its columns: {text}."
         )
     return columns
 
@@ -99,7 +104,9 @@ def _ended_well(row: Mapping[str, Any]) -> bool:
     return str(row.get("state") or "complete").strip().lower() == "complete"
 
 
-def _trial(file: Path, line: int, row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
+def _trial(
+    file: Path, line: int, row: Mapping[str, Any], columns: Mapping[str, str], own: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """Return a row as `from.trials` has it; an empty cell leaves a hyperparameter out. Raises BadTrials."""
     if None in row:
         raise BadTrials(f"{file}, line {line} has more cells than the header: quote cells with commas.")
@@ -107,7 +114,8 @@ def _trial(file: Path, line: int, row: Mapping[str, Any], columns: Mapping[str, 
     for column, name in columns.items():
         cell = (row[column] or "").strip()
         if cell:
-            params[name] = _value(f"{file}, line {line}, column {column}", name, cell)
+            where = f"{file}, line {line}, column {column}"
+            params[name] = _value(where, name, cell) if own is None else _own_value(own.get(name), cell)
     cell = str(row.get("value") or "").strip()
     return {"params": params, "value": _number(f"{file}, line {line}, column value", cell) if cell else None}
 
@@ -118,6 +126,21 @@ def _value(where: str, name: str, cell: str) -> bool | int | float | str:
         return cell
     number = _number(where, cell)
     return int(number) if number == int(number) and knob.kind == "int" else number
+
+
+def _own_value(dimension: Any, cell: str) -> bool | int | float | str:
+    """Return a value of an external study; a word that looks like a number is one of `dimension`, as its spec says."""
+    if cell in (dimension if isinstance(dimension, list | tuple) else (dimension,)):
+        return cell
+    if cell.lower() in ("true", "false"):
+        return cell.lower() == "true"
+    try:
+        number = float(cell)
+    except ValueError:
+        return cell
+    if not math.isfinite(number):
+        return cell
+    return int(number) if number == int(number) and "." not in cell else number
 
 
 def _number(where: str, cell: str) -> float:

@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from luthier.service.errors import Conflict, Invalid, NotFound, invalid
-from luthier.service.lifecycle import retraining, transitions, winner
+from luthier.service.lifecycle import datasets, retraining, transitions, winner
 from luthier.service.lifecycle.budget import TrialCounts, reaches, wall_clock_seconds
 from luthier.service.schemas import Fault
 from luthier.service.storage.file_store import FileStore
@@ -41,7 +41,7 @@ def extend(session: Session, leases: Leases, store: FileStore, study: StudyRow, 
 
     Raises:
         Conflict: the study belongs to a schedule's run, is just ending, never began, or has nothing left to try.
-        Invalid: a total is smaller than the present one, or is used up already.
+        Invalid: a total is smaller than the present one, or is used up already; or its uploaded data set is gone.
     """
     _check_state(session, study)
     spec = _extended(session, leases, study, totals)
@@ -50,6 +50,7 @@ def extend(session: Session, leases: Leases, store: FileStore, study: StudyRow, 
         study.spec = spec
     if study.state in ENDED:
         _check_space(session, study)
+        datasets.hold(session, study.spec)
         _reopen(session, leases, store, study)
     transitions.settle(session, leases, study)
 

@@ -19,6 +19,7 @@ from luthier.service.storage.column_types import Unreadable
 from luthier.service.storage.file_store import FileStore
 from luthier.service.storage.leases import Leases
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow, TakeoverRow
+from luthier.studies.external_successor import ExternalSuccessor
 from luthier.studies.old_trials import OldScores, OldTrial, OldTrials, Predecessor, Taken, Takeover
 from luthier.studies.protocol import ENDED, FINISHED, AssignmentKind, Reason, TrialState
 from luthier.studies.results import Inspection
@@ -69,7 +70,8 @@ def take_over(session: Session, leases: Leases, store: FileStore, study: StudyRo
         )
         kept.trials = None
         return
-    choice = Successor(study.spec, study.inspection, origin, kept.source).choose(kept.trials.trials)
+    kind = ExternalSuccessor if study.external else Successor
+    choice = kind(study.spec, study.inspection, origin, kept.source).choose(kept.trials.trials)
     taken = _write(session, leases, store, study, kept.source, choice)
     if kept.source is not None and kept.source.inspection.fingerprint == study.inspection.fingerprint:
         study.test_looks = kept.source.test_looks
