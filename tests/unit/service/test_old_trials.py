@@ -82,3 +82,16 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "trials.csv").write_bytes(b"learning_rate\n\xff\n")
     with pytest.raises(BadTrials, match=r"not UTF-8 text \(byte 14\)"):
         read_trials(tmp_path / "trials.csv")
+
+
+@pytest.mark.parametrize("prefix", ["", "params."])
+def test_the_names_and_words_of_an_external_study_are_its_own(tmp_path: Path, prefix: str) -> None:
+    names = ("lr", "layers", "nesterov", "size")
+    header = ",".join(f"{prefix}{name}" for name in names)
+    file = written(tmp_path, f"number,value,{header}\n0,0.5,0.01,3,True,8\n1,0.9,1e-3,2.0,false,16\n")
+    space = {"lr": {"low": 1e-3, "high": 0.1}, "layers": [1, 2, 3], "nesterov": [True, False], "size": ["8", "16"]}
+    spec = {"task": "external", "space": space, "from": {"file": str(file)}}
+    assert with_file_read(spec)["from"]["trials"] == [
+        {"params": {"lr": 0.001, "layers": 2.0, "nesterov": False, "size": "16"}, "value": 0.9},
+        {"params": {"lr": 0.01, "layers": 3, "nesterov": True, "size": "8"}, "value": 0.5},
+    ]
