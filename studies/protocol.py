@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, FiniteFloat
 
 from luthier.studies.hyperparameters import Params
-from luthier.studies.results import Comparison, Evaluation, Inspection
+from luthier.studies.results import Comparison, Evaluation, Inspection, Prediction
 from luthier.studies.spec import StudySpec
 from luthier.studies.wire import (
     MOST_BYTES,
@@ -90,6 +90,7 @@ class AssignmentKind(StrEnum):
     TRAIN = "train"  # one trial
     CONFIRM = "confirm"  # a trial's configuration again, on a fresh seed
     EVALUATE = "evaluate"  # the winner on the test split, packed as a model a person can use
+    PREDICT = "predict"  # the packed winner's answers to the rows of a user's table
     COMPARE = "compare"  # two packed models, champion and challenger, on the same test examples
 
 
@@ -140,6 +141,7 @@ class Assignment(Message):
     store_mark: str  # content of the file `.mark` above it: a worker that reads the same shares the disk
     # train: the trial's number. evaluate: the number of the trial, or of the repetition, whose weights are measured.
     # confirm: the repetition's, counted from 0 in the study. compare: the champion's id. inspect: None.
+    # predict: the prediction's, counted from 1 in the study.
     number: int | None = None
     params: Params = Field({})  # every hyperparameter, defaults included; freeze_depth is a number of blocks
     seed: int = 0
@@ -150,6 +152,16 @@ class Assignment(Message):
     provenance: dict[str, Any] = Field({})  # evaluate: content of luthier.json in the packed model
     champion: FileRef | None = None  # compare: the model in use, packed
     challenger: FileRef | None = None  # compare: the study's winner, packed
+    # predict: the study's winner, packed, and the table. Written only there, so that other messages stay as they were.
+    packed: FileRef | None = Field(None, exclude_if=lambda ref: ref is None)
+    table: FileRef | None = Field(None, exclude_if=lambda ref: ref is None)
+
+    @property
+    def files(self) -> list[FileRef]:
+        """The files that the work needs, which lie in the assignment's folder."""
+        checkpoint = self.checkpoint
+        named = (checkpoint.resume, checkpoint.best, self.champion, self.challenger, self.packed, self.table)
+        return [ref for ref in named if ref is not None]
 
     @property
     def model(self) -> str:
@@ -215,6 +227,7 @@ class Outcome(LeaseMessage):
     inspection: Inspection | None = None
     evaluation: Evaluation | None = None
     comparison: Comparison | None = None
+    prediction: Prediction | None = Field(None, exclude_if=lambda found: found is None)
 
 
 class Answer(Message):

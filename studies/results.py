@@ -148,3 +148,11 @@ class Comparison(Message):
     # The same difference on bootstrap resamples of the examples (or groups). Empty where no test needs it.
     resampled: list[Difference] = Field([], max_length=REPLICATES)
     predictions: FileRef  # the answers of both for each unit
+
+
+class Prediction(Message):
+    """The winner's answers to the rows of a user's table."""
+
+    rows: Count  # of the table
+    unreadable: Count  # rows that could not be used; each has its reason in the file
+    file: FileRef  # predictions.csv

@@ -144,6 +144,19 @@ class TaskCode(Scoring[Learned], Export[Learned]):
         """
         return self.encode(pretrained, split, max_length)
 
+    def encode_unlabelled(self, pretrained: Pretrained, split: Split, max_length: int) -> Encoded:
+        """Return the same of examples with blank targets, which are only to be predicted.
+
+        Args:
+            pretrained: A model and its processor from `load`.
+            split: At least one example, with targets from `Targets.blanks`.
+            max_length: As for `encode`.
+
+        Raises:
+            BadData: An example cannot be used.
+        """
+        return self.encode_exactly(pretrained, split, max_length)
+
     def encode_augmented(self, pretrained: Pretrained, split: Split, augmentation: str, max_length: int) -> Encoded:
         """Turn training examples into inputs that are changed at random in each batch, by `changes` or by `collate`.
 

@@ -17,6 +17,8 @@ from luthier.trials.data.encoded import Encoded, Values, take
 from luthier.trials.model.pretrained import Head, Pretrained
 from luthier.trials.tasks.base import Loss, RowTask
 from luthier.trials.tasks.class_loss import ClassLoss
+from luthier.trials.tasks.export import Cell
+from luthier.trials.tasks.label_cells import label_cells, label_columns
 from luthier.trials.tasks.metrics import LABEL, PREDICTED, class_statistics, classification_scores
 from luthier.trials.tasks.mixing import OTHER, SHARE, both
 from luthier.trials.tasks.scoring import Batch, Constant, Reference, Tensors
@@ -79,6 +81,14 @@ class Classification(RowTask[ClassTargets]):
         """Return the probability of each class, for each unit."""
         probabilities: list[list[float]] = answers["logits"].double().softmax(1).tolist()
         return probabilities
+
+    def cells_header(self, targets: ClassTargets) -> tuple[str, ...]:
+        """Return the label, its probability, and the probability of each label."""
+        return label_columns(targets.names)
+
+    def cells(self, said: Sequence[str], values: Sequence[Sequence[Any]], targets: ClassTargets) -> Sequence[Cell]:
+        """Return the label and the probabilities of a row."""
+        return [said[0], *label_cells(targets.names, values[0], max(values[0]))]
 
     def translated(self, answers: Tensors, own: ClassTargets, targets: ClassTargets) -> Tensors:
         """Return the answers with a column of logits for each of today's classes, matched by label."""

@@ -25,7 +25,9 @@ from luthier.trials.data.splits import Split
 from luthier.trials.model.pretrained import Head, Pretrained
 from luthier.trials.tasks.base import Loss
 from luthier.trials.tasks.encoded_images import AugmentedImages, EncodedImages, fixed_size
+from luthier.trials.tasks.export import PREDICTION, Cell, shown
 from luthier.trials.tasks.image_inputs import ImageInputs
+from luthier.trials.tasks.label_cells import mean_columns
 from luthier.trials.tasks.pixels import (
     CONFUSION,
     LABELLED,
@@ -159,6 +161,14 @@ class ImageSegmentation(ImageInputs[MaskTargets]):
     def said(self, statistics: Statistics, encoded: Encoded, targets: MaskTargets) -> Iterable[str]:
         """Return the shares of the classes that are predicted for the pixels that count."""
         return (_shares(row, targets) for row in statistics.units[PREDICTED].tolist())
+
+    def cells_header(self, targets: MaskTargets) -> tuple[str, ...]:
+        """Return the shares of the classes, and the mean probability of each class over the pixels."""
+        return (PREDICTION, *mean_columns(targets.names))
+
+    def cells(self, said: Sequence[str], values: Sequence[Sequence[Any]], targets: MaskTargets) -> Sequence[Cell]:
+        """Return the shares of the classes in an image's mask, and the mean probabilities."""
+        return [said[0], *map(shown, values[0][: len(mean_columns(targets.names))])]
 
     def export(
         self,

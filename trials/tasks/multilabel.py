@@ -21,6 +21,8 @@ from luthier.trials.data.splits import Split
 from luthier.trials.model.pretrained import Head, Pretrained
 from luthier.trials.tasks.base import Loss, RowTask
 from luthier.trials.tasks.classification import LEAST_COUNT, by_label
+from luthier.trials.tasks.export import Cell
+from luthier.trials.tasks.label_cells import label_cells, label_columns
 from luthier.trials.tasks.label_set_loss import LABELS, LabelSetLoss, indicators
 from luthier.trials.tasks.label_set_metrics import best_cut, macro_f1, mean_average_precision, micro_f1
 from luthier.trials.tasks.mixing import OTHER, SHARE, both
@@ -84,6 +86,15 @@ class Multilabel(RowTask[LabelSetTargets]):
         """Return the probability of each label, for each row."""
         probabilities: list[list[float]] = answers[LOGITS].double().sigmoid().tolist()
         return probabilities
+
+    def cells_header(self, targets: LabelSetTargets) -> tuple[str, ...]:
+        """Return the labels, how sure the least sure of them is, and the probability of each label."""
+        return label_columns(targets.names)
+
+    def cells(self, said: Sequence[str], values: Sequence[Sequence[Any]], targets: LabelSetTargets) -> Sequence[Cell]:
+        """Return the labels of a row as a list, how sure the least sure of its labels is, and the probabilities."""
+        least = min(max(value, 1 - value) for value in values[0])
+        return [said[0], *label_cells(targets.names, values[0], least)]
 
     def translated(self, answers: Tensors, own: LabelSetTargets, targets: LabelSetTargets) -> Tensors:
         """Return the answers with a column for each of today's labels, and where the model's threshold is."""

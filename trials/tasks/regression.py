@@ -19,6 +19,7 @@ from luthier.trials.data.splits import Split
 from luthier.trials.model.last_layer import fold_scale
 from luthier.trials.model.pretrained import Head, Pretrained
 from luthier.trials.tasks.base import Loss, RowTask
+from luthier.trials.tasks.export import Cell, shown
 from luthier.trials.tasks.number_metrics import mean_error, pearson, r2, ranks, spearman, standardised
 from luthier.trials.tasks.scoring import Batch, Constant, Reference, Tensors
 from luthier.trials.tasks.statistics import Statistics
@@ -84,6 +85,10 @@ class Regression(RowTask[Numbers]):
         """Return the model's outputs as they are: `export` has put them into the data's units where it could."""
         found: list[list[float]] = answers[SAID][:, None].tolist()
         return found
+
+    def cells(self, said: Sequence[str], values: Sequence[Sequence[Any]], targets: Numbers) -> Sequence[Cell]:
+        """Return the number of a row, in the data's units."""
+        return [shown(values[0][0])]
 
     def translated(self, answers: Tensors, own: Numbers, targets: Numbers) -> Tensors:
         """Return the answers of another model in today's units."""
