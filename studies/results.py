@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, FiniteFloat, model_validator
 
 from luthier.studies.findings import MOST_FINDINGS, Finding, note
+from luthier.studies.winner_tables import Results
 from luthier.studies.wire import (
     LARGEST_SCORE,
     Bytes,
@@ -125,6 +126,8 @@ class Evaluation(Message):
 
     test: Metrics | None  # None without a test split
     model: FileRef  # model.tar.gz
+    # None of an older version's worker, and where a study is measured as older versions did.
+    results: Results | None = Field(None, exclude_if=lambda results: results is None)
 
 
 class Comparison(Message):

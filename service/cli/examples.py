@@ -27,6 +27,11 @@ EXAMPLES = {
     "cancel": ("luthier cancel my-study",),
     "delete": ("luthier delete my-study", "luthier list --state failed -o name | xargs -n 1 luthier delete --yes"),
     "model": ("luthier model my-study -o winner",),
+    "predict": (
+        "luthier predict my-study new.csv -o answers.csv",
+        "luthier predict my-study new.jsonl --server http://service:8000 > answers.csv",
+    ),
+    "results": ("luthier results my-study", "luthier results my-study -o json"),
     "schema": ("luthier schema > spec.schema.json",),
     "plot": ("luthier plot my-study importance", "luthier plot my-study history -o history.json"),
     "open": ("luthier open", "luthier open my-study"),

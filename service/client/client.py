@@ -6,6 +6,7 @@ from pathlib import Path
 
 from luthier.service.client.connection import Spec, body_of
 from luthier.service.client.errors import ServiceError
+from luthier.service.client.predictions import PredictionMethods
 from luthier.service.client.schedules import ScheduleMethods
 from luthier.service.client.trials import TrialMethods, study_path
 from luthier.service.client.watch import Watch
@@ -16,7 +17,7 @@ from luthier.studies.hyperparameters import Params
 PLAN_SECONDS = 600.0  # a plan waits for a worker to open model and data
 
 
-class Client(TrialMethods, ScheduleMethods):
+class Client(TrialMethods, ScheduleMethods, PredictionMethods):
     """The service at a URL; a context manager that closes its connections.
 
     Threads may share it, except while one of them closes it. Every method raises ServiceError when the service

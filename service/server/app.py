@@ -29,6 +29,7 @@ from luthier.service.api import (
     operations,
     plan,
     plots,
+    results,
     schedule_pages,
     schedules,
     studies,
@@ -36,12 +37,14 @@ from luthier.service.api import (
     trials,
     worker,
 )
+from luthier.service.api import predictions as prediction_routes
 from luthier.service.api.body_limit import BodyLimit
 from luthier.service.api.context import Service
 from luthier.service.api.notifier import Notifier
 from luthier.service.api.security_headers import HeadAsGet, SecurityHeaders
 from luthier.service.api.waiting_line import WaitingLine
 from luthier.service.background import Every
+from luthier.service.dispatch import predictions
 from luthier.service.dispatch.claims import Claims
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.orphans import Orphans
@@ -61,6 +64,11 @@ from luthier.service.storage.leases import Leases
 from luthier.service.storage.presence import Presence
 from luthier.studies.protocol import AssignmentKind
 
+# In this order: a path is looked up among the routes of each, and /v1/studies/{name}/{action} takes what is left.
+ROUTES = (
+    *(plan, plots, trials, prediction_routes, results, studies, schedules),
+    *(worker, operations, schedule_pages, study_pages),
+)
 SUMMARY = "Hyperparameter search for fine-tuning."
 THREADS = 40  # requests worked on at the same time; the rest wait on the event loop
 
@@ -146,7 +154,8 @@ def create_app(
     """
     tokens = tokens or Tokens.of(settings)
     core = build_core(settings, only)
-    claims = Claims(core, {AssignmentKind.COMPARE: champions.comparison_files})
+    payloads = {AssignmentKind.COMPARE: champions.comparison_files, AssignmentKind.PREDICT: predictions.files}
+    claims = Claims(core, payloads)
     scheduler = Scheduler(core, Webhook.of(settings))
     notifier = Notifier()
     line = WaitingLine(claims, notifier)
@@ -163,12 +172,12 @@ def create_app(
     error_handlers.install(app)
     openapi.install(app)
     guard = tokens.guard()
-    app.add_middleware(BodyLimit)
+    app.add_middleware(BodyLimit, table_bytes=settings.predict_bytes)
     auth.install(app, guard)
     login.install(app, guard)
     docs_page.install(app)
     icon.install(app)
-    for module in (plan, plots, trials, studies, schedules, worker, operations, schedule_pages, study_pages):
+    for module in ROUTES:
         app.include_router(module.router)
 
     @app.get("/", include_in_schema=False)

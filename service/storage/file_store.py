@@ -221,6 +221,10 @@ class FileStore:
         """Remove a schedule's folder with all champions, if it is there."""
         shutil.rmtree(self.root / f"schedule-{schedule_id}", ignore_errors=True)
 
+    def remove_assignment(self, study_id: int, assignment_id: int) -> None:
+        """Remove the folder of an assignment, if it is there."""
+        shutil.rmtree(self.folder(study_id, assignment_id), ignore_errors=True)
+
     def remove_study(self, study_id: int) -> None:
         """Remove the folders of a study's assignments."""
         for path in self.root.iterdir():

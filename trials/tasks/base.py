@@ -22,6 +22,7 @@ from luthier.trials.data.targets import Targets
 from luthier.trials.errors import BadData
 from luthier.trials.model.pretrained import Head, Pretrained
 from luthier.trials.tasks.export import Export, Learned
+from luthier.trials.tasks.insight import Insight
 from luthier.trials.tasks.scoring import Batch, Scoring, Tensors
 from luthier.trials.tasks.usage import Reading
 
@@ -47,7 +48,7 @@ class Loss(ABC):
         """
 
 
-class TaskCode(Scoring[Learned], Export[Learned]):
+class TaskCode(Scoring[Learned], Export[Learned], Insight[Learned]):
     """The code of one task: load its models, encode and collate its examples, its loss, its statistics and scores.
 
     The order of calls is `check`, `load`, then `encode` or `encode_augmented` once for each split, then `collate` and

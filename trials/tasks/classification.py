@@ -18,8 +18,9 @@ from luthier.trials.model.pretrained import Head, Pretrained
 from luthier.trials.tasks.base import Loss, RowTask
 from luthier.trials.tasks.class_loss import ClassLoss
 from luthier.trials.tasks.export import Cell
+from luthier.trials.tasks.insight import ClassCounts, Pairs, counts_of_pairs
 from luthier.trials.tasks.label_cells import label_cells, label_columns
-from luthier.trials.tasks.metrics import LABEL, PREDICTED, class_statistics, classification_scores
+from luthier.trials.tasks.metrics import LABEL, LOG_LIKELIHOOD, PREDICTED, class_statistics, classification_scores
 from luthier.trials.tasks.mixing import OTHER, SHARE, both
 from luthier.trials.tasks.scoring import Batch, Constant, Reference, Tensors
 from luthier.trials.tasks.statistics import Statistics
@@ -102,6 +103,22 @@ class Classification(RowTask[ClassTargets]):
         """Compute accuracy, macro F1 and loss."""
         values = classification_scores(statistics.units, len(targets.names))
         return {metric.name: values[metric.name] for metric in TASKS[self.name].metrics}
+
+    def sureness(self, answers: Tensors) -> torch.Tensor:
+        """Return the probability of each unit's likeliest class."""
+        return answers["logits"].double().softmax(1).amax(1)
+
+    def badness(self, statistics: Statistics, targets: ClassTargets) -> torch.Tensor:
+        """Return the cross-entropy of each unit."""
+        return -statistics.units[LOG_LIKELIHOOD]
+
+    def class_counts(self, statistics: Statistics, targets: ClassTargets) -> ClassCounts:
+        """Return what is counted of each class."""
+        return counts_of_pairs(self.class_pairs(statistics), len(targets.names))
+
+    def class_pairs(self, statistics: Statistics) -> Pairs:
+        """Return the true and the predicted class of each unit."""
+        return Pairs(statistics.units[LABEL], statistics.units[PREDICTED])
 
     def right(self, statistics: Statistics) -> torch.Tensor:
         """Return whether each unit's class is predicted, (units,)."""

@@ -27,6 +27,7 @@ from luthier.trials.tasks.base import Loss
 from luthier.trials.tasks.encoded_images import AugmentedImages, EncodedImages, fixed_size
 from luthier.trials.tasks.export import PREDICTION, Cell, shown
 from luthier.trials.tasks.image_inputs import ImageInputs
+from luthier.trials.tasks.insight import ClassCounts
 from luthier.trials.tasks.label_cells import mean_columns
 from luthier.trials.tasks.pixels import (
     CONFUSION,
@@ -34,6 +35,7 @@ from luthier.trials.tasks.pixels import (
     NLL,
     PREDICTED,
     PROBABILITIES,
+    RIGHT,
     PixelEntropy,
     pixel_scores,
     pixel_statistics,
@@ -141,6 +143,16 @@ class ImageSegmentation(ImageInputs[MaskTargets]):
     def scores(self, statistics: Statistics, targets: MaskTargets) -> Metrics:
         """Compute mean IoU, pixel accuracy and loss."""
         return pixel_scores(statistics.units)
+
+    def badness(self, statistics: Statistics, targets: MaskTargets) -> torch.Tensor:
+        """Return the share of each image's pixels that is wrong."""
+        units = statistics.units
+        pixels = units[LABELLED].sum(1).clamp(min=1).double()
+        return 1 - units[RIGHT].sum(1) / pixels
+
+    def class_counts(self, statistics: Statistics, targets: MaskTargets) -> ClassCounts:
+        """Return the pixels of each class."""
+        return ClassCounts(*(statistics.units[name].sum(0) for name in (RIGHT, PREDICTED, LABELLED)))
 
     def constant(self, training: Sequence[MaskRow], targets: MaskTargets) -> Constant:
         """Return the most frequent class of pixels; its value is the log frequencies of all classes, (classes,)."""

@@ -198,6 +198,11 @@ class QuestionAnswering(TaskCode[AnswerTargets]):
         """Return whether each question's answer is an exact match, (questions,)."""
         return statistics.units["exact_match"] > 0
 
+    def badness(self, statistics: Statistics, targets: AnswerTargets) -> torch.Tensor:
+        """Return what each answer lacks of F1 1, and of equals first those of a higher loss."""
+        units = statistics.units
+        return 1 - units["f1"] + units["loss"].clamp(max=1e3) * 1e-6
+
     def constant(self, training: Sequence[Any], targets: AnswerTargets) -> Constant:
         """Return that there is no answer; its value is the share of such questions. Told only where there are any."""
         share = sum(not answers for answers in training) / len(training)

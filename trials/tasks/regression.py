@@ -20,6 +20,7 @@ from luthier.trials.model.last_layer import fold_scale
 from luthier.trials.model.pretrained import Head, Pretrained
 from luthier.trials.tasks.base import Loss, RowTask
 from luthier.trials.tasks.export import Cell, shown
+from luthier.trials.tasks.insight import Pairs
 from luthier.trials.tasks.number_metrics import mean_error, pearson, r2, ranks, spearman, standardised
 from luthier.trials.tasks.scoring import Batch, Constant, Reference, Tensors
 from luthier.trials.tasks.statistics import Statistics
@@ -118,6 +119,15 @@ class Regression(RowTask[Numbers]):
         if scaled is None or not bool(torch.isfinite(said).all()):
             return None
         return replace(statistics, units={**statistics.units, SAID: scaled(said)})
+
+    def badness(self, statistics: Statistics, targets: Numbers) -> torch.Tensor:
+        """Return by how much each number is missed, in the data's units."""
+        true, said = self.number_pairs(statistics, targets)
+        return (said - true).abs()
+
+    def number_pairs(self, statistics: Statistics, targets: Numbers) -> Pairs:
+        """Return the true and the predicted numbers."""
+        return Pairs(statistics.units[TRUE], _in_units(statistics, targets))
 
     def constant(self, training: Sequence[Any], targets: Numbers) -> Constant:
         """Return the mean of the training rows, from which no other number differs less."""

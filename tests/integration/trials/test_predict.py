@@ -2,6 +2,7 @@
 
 import csv
 import json
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from sklearn import metrics
 
 from luthier.studies.protocol import Assignment, AssignmentKind
+from luthier.studies.semantics import NEWEST_SEMANTICS
 from luthier.studies.tasks import TASKS
+from luthier.studies.winner_tables import Results
 from luthier.trials.data.unlabelled import read_unlabelled
 from luthier.trials.errors import BadData
 from luthier.trials.files import file_ref
@@ -35,13 +39,16 @@ class Winner:
     """A packed model of a tiny study, and how its users use it."""
 
     def __init__(self, assign: Assign, folder: Path, monkeypatch: pytest.MonkeyPatch, spec: dict[str, Any]) -> None:
+        spec = spec | {"semantics": NEWEST_SEMANTICS}
         self.assign, self.spec, self.folder = assign, spec, folder
         session, warm = Memory(folder / "winner"), ModelCache()
         train(assign(spec=spec, params=PARAMS), session, warm)
         usages: list[Usage] = []
         monkeypatch.setattr(reload, "check", lambda archive, recorded, work, session: usages.append(recorded.usage))
         work = assign(AssignmentKind.EVALUATE, checkpoint=session.checkpoint(), spec=spec, params=PARAMS)
-        evaluate(work, session, warm)
+        results = evaluate(work, session, warm).results
+        assert results is not None
+        self.results = results
         (self.usage,) = usages
         self.archive = session.folder / "model.tar.gz"
         self.opened = warm.open(work)
@@ -95,6 +102,13 @@ def test_the_answers_are_those_of_the_packed_model(
     assert (winner.found.rows, winner.found.unreadable) == (len(rows), 0)
     for row, units in zip(found, winner.as_used("table.jsonl"), strict=True):
         same(task, row, units)
+    for tables in (winner.results.validation, winner.results.test):
+        if tables is not None:
+            assert 0 < len(tables.worst) <= tables.rows
+            assert bool(tables.classes) == bool(winner.opened.data.label_names and task != "object-detection")
+            losses = [one.loss for one in tables.worst if one.loss is not None]
+            assert losses == sorted(losses, reverse=True)
+    assert winner.results.test is not None
 
 
 def records_of(data: Path) -> list[dict[str, Any]]:
@@ -176,3 +190,41 @@ def test_every_table_is_answered_or_refused_in_a_sentence(
         assert problem.value.path == []
     unusable = winner.predict("all.csv", b"text,id\n,1\n,2\n", "nothing")
     assert [row["prediction"] for row in unusable] == ["", ""], "no row can be used: no model is loaded"
+
+
+def test_the_tables_of_a_classifier_are_those_of_scikit_learn(
+    assign: Assign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    winner = texts_winner(assign, tmp_path, monkeypatch)
+    splits, names = winner.opened.data.splits, winner.opened.data.label_names
+    for split, tables in (("validation", winner.results.validation), ("test", winner.results.test)):
+        assert tables is not None
+        examples = splits[split]
+        rows = [{"text": text} for text in examples.columns["text"]]
+        said = winner.predict("table.jsonl", "\n".join(map(json.dumps, rows)).encode(), split)
+        true = [names[label] for label in examples.targets]
+        predicted = [row["prediction"] for row in said]
+        scores = metrics.precision_recall_fscore_support(true, predicted, labels=names, zero_division=0)
+        for one in tables.classes:
+            i = names.index(one.label)
+            ours = (one.precision or 0.0, one.recall or 0.0, one.f1 or 0.0, one.support)
+            assert ours == pytest.approx([values[i] for values in scores])
+        assert tables.confusion is not None
+        assert tables.confusion.counts == metrics.confusion_matrix(true, predicted, labels=names).tolist()
+        assert tables.metrics["accuracy"] == pytest.approx(metrics.accuracy_score(true, predicted))
+        assert tables.calibration is not None
+        assert sum(one.count for one in tables.calibration.bins) == tables.rows == len(examples)
+        right = [t == p for t, p in zip(true, predicted, strict=True)]
+        gap = 0.0
+        for low in range(10):
+            inside = [(float(row["score"]), ok) for row, ok in zip(said, right, strict=True)]
+            inside = [(score, ok) for score, ok in inside if low / 10 <= score < (low + 1) / 10]
+            gap += abs(sum(score - ok for score, ok in inside)) / len(said)
+        assert tables.calibration.expected_error == pytest.approx(gap, abs=1e-5)
+        least = min(range(len(said)), key=lambda i: float(said[i]["score"]))
+        assert tables.uncertain[0].input == examples.columns["text"][least]
+        assert tables.worst[0].loss == max(one.loss or 0.0 for one in tables.worst)
+    with tarfile.open(winner.archive) as archive:
+        kept = archive.extractfile("results.json")
+        assert kept is not None
+        assert Results.model_validate_json(kept.read()) == winner.results
