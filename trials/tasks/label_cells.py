@@ -1,4 +1,4 @@
-"""Cells of a file of predictions for tasks with labels: the probability of each, or of the likeliest where many are."""
+"""Cells of a file of predictions for tasks with labels: the probability of each, or of the likeliest."""
 
 from collections.abc import Sequence
 

@@ -14,7 +14,7 @@ from tests.support.harness import Running, running, spec
 from tests.support.nightly import BETTER, Nightly
 
 USER, WORKER = "user-token-0123456789", "worker-token-0123456789"
-VALUES = {"run_id": "1", "number": "0", "kind": "history", "assignment_id": "1"}
+VALUES = {"run_id": "1", "number": "0", "kind": "history", "assignment_id": "1", "id": "1"}
 
 
 @pytest.fixture(scope="module")
