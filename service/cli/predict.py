@@ -58,11 +58,15 @@ def predict(
     """
     if not table.is_file():
         raise CommandError(USAGE, f"{table} does not exist." if not table.exists() else f"{table} is no file.")
+    from luthier.service.client.predictions import table_kind
+
+    try:
+        table_kind(table)
+    except ValueError as error:
+        raise CommandError(USAGE, str(error)) from None
     try:
         with _service(name, server, token) as service:
             _answer(service, name, table, out)
-    except ValueError as error:
-        raise CommandError(USAGE, str(error)) from None
     except KeyboardInterrupt:
         raise CommandError(INTERRUPTED, "Interrupted: no answers were written.") from None
 

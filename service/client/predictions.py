@@ -78,7 +78,7 @@ class PredictionMethods(Connection):
         """Send a table to be predicted, and return the prediction, which is queued; arguments as for `predict`."""
         path = study_path(name, "predict")
         if isinstance(table, str | Path):
-            file, kind = Path(table), _kind(Path(table))
+            file, kind = Path(table), table_kind(Path(table))
             with file.open("rb") as content:
                 return self._transport.model(
                     PredictionView, "POST", path, params={"format": kind}, content=content, timeout=SEND_SECONDS
@@ -174,7 +174,7 @@ class PredictionWatch:
             raise TimeoutError(f"{told}; it goes on.")
 
 
-def _kind(file: Path) -> str:
+def table_kind(file: Path) -> str:
     """Return the kind of a table by the ending of its name. Raises ValueError."""
     kind = file.suffix.lower().removeprefix(".")
     if kind not in KINDS:

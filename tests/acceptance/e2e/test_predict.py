@@ -1,0 +1,133 @@
+"""Predictions as people ask for them, and what is killed while a worker answers."""
+
+import asyncio
+import csv
+import io
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from luthier import AsyncClient, Client, ServiceError
+from tests.support.command_line import command_in
+from tests.support.served import Served, environment, spec
+from tests.support.tiny import tiny_rows
+from tests.support.waiting import until
+
+Serve = Callable[..., Served]
+SPACE = {"learning_rate": [3e-3], "batch_size": [8], "epochs": [2]}
+
+
+def document(tiny: Path, name: str) -> dict[str, Any]:
+    changes = {"space": SPACE, "sampler": {"name": "grid"}, "budget": {"trials": 1}, "evaluations_per_epoch": 1}
+    return spec(tiny, name, **changes)
+
+
+def table(rows: int) -> str:
+    texts = (text for text, _ in tiny_rows(rows, seed=3))
+    return "id,text\n" + "".join(f"{i},{text}\n" for i, text in enumerate(texts))
+
+
+def children(served: Served) -> list[int]:
+    return [pid for pid, line in served.processes() if "-m luthier.trials.child " in line]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("empty_url", ["sqlite", pytest.param("postgres", marks=pytest.mark.wide)], indirect=True)
+def test_a_killed_child_and_a_killed_service_answer_every_row_once(serve: Serve, tiny: Path, empty_url: str) -> None:
+    served = serve(LUTHIER_DATABASE_URL=empty_url)
+    served.client.post("/v1/studies", json=document(tiny, "predicted")).raise_for_status()
+    assert served.ended("predicted")["model"] is not None
+    store = Path(served.environment["LUTHIER_HOME"], "store")
+    text = table(6_000)
+    sent = served.client.post("/v1/studies/predicted/predict?format=csv", content=text)
+    assert sent.status_code == 202
+    path = sent.headers["Location"]
+
+    def begun() -> bool:
+        return any(store.glob("*/.rival-*/model/config.json"))
+
+    until(begun, 60, 0.005)
+    os.kill(children(served)[0], signal.SIGKILL)
+    until(lambda: served.client.get(path).json()["attempt"] == 2, 60)
+    until(begun, 60, 0.005)
+    below = served.processes()
+    served.kill()
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid, _ in below), 10)
+    assert not list(store.glob("*/predictions.csv")), "there is a whole file, or none"
+    served.start()
+    until(lambda: served.client.get(path).json()["state"] == "complete", 90)
+    found = served.client.get(path).json()
+    assert (found["attempt"], found["rows"], found["unreadable"]) == (3, 6_000, 0)
+    answers = csv.DictReader(io.StringIO(served.client.get(f"{path}/file").text))
+    expected = list(csv.DictReader(io.StringIO(text)))
+    assert [{"id": row["id"], "text": row["text"]} for row in answers] == expected
+    left = {file.name for file in store.glob("*/*")}
+    assert left - {"log.txt"} <= {"predictions.csv", "model.tar.gz", *(n for n in left if n.endswith(".safetensors"))}
+
+
+@pytest.mark.full
+def test_every_way_of_asking_gives_the_same_answers(shared: Served, tiny: Path, tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{shared.port}"
+    shared.client.post("/v1/studies", json=document(tiny, "asked")).raise_for_status()
+    shared.ended("asked")
+    file = tmp_path / "new.csv"
+    file.write_text(table(12))
+    rows = list(csv.DictReader(io.StringIO(table(12))))
+    frame = pd.DataFrame(rows, index=[f"row {i}" for i in range(12)])
+    luthier = command_in(tmp_path)
+    with Client(url) as client:
+        written = client.predict("asked", file, out=tmp_path / "answers.csv", interval_seconds=0.05)
+        answers = written.read_text()
+        of_rows = client.predict("asked", rows, interval_seconds=0.05)
+        of_frame = client.predict("asked", frame, interval_seconds=0.05)
+        assert [found.state for found in client.predictions("asked")] == ["complete"] * 3
+        with pytest.raises(ServiceError, match="no column 'text' for text; its columns are message"):
+            client.predict("asked", [{"message": "hello"}], interval_seconds=0.05)
+        with pytest.raises(ValueError, match=r"\.csv"):
+            client.predict("asked", tmp_path / "study.yaml")
+        tables = client.results("asked").test
+        assert tables is not None
+        assert sum(one.support for one in tables.classes) == tables.rows == 80
+    assert of_rows == list(csv.DictReader(io.StringIO(answers)))
+    assert list(of_frame.index) == list(frame.index)
+    assert list(of_frame["prediction"]) == [row["prediction"] for row in of_rows]
+    assert list(of_frame["score_joy"].astype(str)) == [row["score_joy"] for row in of_rows]
+
+    async def predicted() -> Any:
+        async with AsyncClient(url) as twin:
+            return await twin.predict("asked", str(file), interval_seconds=0.05)
+
+    assert asyncio.run(predicted()) == of_rows
+    said = luthier("predict", "asked", file, "-o", "said.csv", LUTHIER_SERVER=url)
+    assert (said.returncode, (tmp_path / "said.csv").read_text()) == (0, answers), said.stderr
+    shown = luthier("results", "asked", LUTHIER_SERVER=url)
+    assert shown.returncode == 0
+    assert "test: by class" in shown.stdout
+    assert "validation: least sure" in shown.stdout
+
+
+@pytest.mark.full
+def test_a_study_of_this_machine_is_asked_without_a_server(tiny: Path, tmp_path: Path) -> None:
+    luthier = command_in(tmp_path)
+    here = environment(tmp_path / "home", tiny)
+    file = tmp_path / "new.csv"
+    file.write_text(table(8) + "8,\n")
+    nothing = luthier("predict", "tiny", file, **here)
+    assert (nothing.returncode, "holds no studies" in nothing.stderr) == (1, True)
+    (tmp_path / "study.yaml").write_text(str(document(tiny, "tiny")))
+    assert luthier("run", "study.yaml", **here).returncode == 0
+    said = luthier("predict", "tiny", file, **here)
+    assert said.returncode == 0, said.stderr
+    assert "9 rows were answered" in said.stderr
+    assert "1 of them could not be used" in said.stderr
+    answers = list(csv.DictReader(io.StringIO(said.stdout)))
+    assert [row["id"] for row in answers] == [str(i) for i in range(9)]
+    assert [row["prediction"] != "" for row in answers] == [True] * 8 + [False]
+    assert not list((tmp_path / "home" / "store").glob("*/predictions.csv")), "nothing of it is kept"
+    kind = luthier("predict", "tiny", tmp_path / "study.yaml", **here)
+    assert (kind.returncode, ".parquet" in kind.stderr, "service" in kind.stderr) == (2, True, False)
