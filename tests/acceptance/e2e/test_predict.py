@@ -3,7 +3,6 @@
 import asyncio
 import csv
 import io
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 
 from luthier import AsyncClient, Client, ServiceError
 from tests.support.command_line import command_in
-from tests.support.served import Served, environment, spec
+from tests.support.served import Served, spec
 from tests.support.tiny import tiny_rows
 from tests.support.waiting import until
 
@@ -32,13 +31,11 @@ def table(rows: int) -> str:
     return "id,text\n" + "".join(f"{i},{text}\n" for i, text in enumerate(texts))
 
 
-def children(served: Served) -> list[int]:
-    return [pid for pid, line in served.processes() if "-m luthier.trials.child " in line]
-
-
 @pytest.mark.full
 @pytest.mark.parametrize("empty_url", ["sqlite", pytest.param("postgres", marks=pytest.mark.wide)], indirect=True)
-def test_a_killed_child_and_a_killed_service_answer_every_row_once(serve: Serve, tiny: Path, empty_url: str) -> None:
+def test_what_is_killed_while_it_answers_answers_every_row_once(
+    serve: Serve, tiny: Path, tmp_path: Path, empty_url: str
+) -> None:
     served = serve(LUTHIER_DATABASE_URL=empty_url)
     served.client.post("/v1/studies", json=document(tiny, "predicted")).raise_for_status()
     assert served.ended("predicted")["model"] is not None
@@ -52,9 +49,6 @@ def test_a_killed_child_and_a_killed_service_answer_every_row_once(serve: Serve,
         return any(store.glob("*/.rival-*/model/config.json"))
 
     until(begun, 60, 0.005)
-    os.kill(children(served)[0], signal.SIGKILL)
-    until(lambda: served.client.get(path).json()["attempt"] == 2, 60)
-    until(begun, 60, 0.005)
     below = served.processes()
     served.kill()
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid, _ in below), 10)
@@ -62,12 +56,28 @@ def test_a_killed_child_and_a_killed_service_answer_every_row_once(serve: Serve,
     served.start()
     until(lambda: served.client.get(path).json()["state"] == "complete", 90)
     found = served.client.get(path).json()
-    assert (found["attempt"], found["rows"], found["unreadable"]) == (3, 6_000, 0)
+    assert (found["attempt"], found["rows"], found["unreadable"]) == (2, 6_000, 0)
     answers = csv.DictReader(io.StringIO(served.client.get(f"{path}/file").text))
     expected = list(csv.DictReader(io.StringIO(text)))
     assert [{"id": row["id"], "text": row["text"]} for row in answers] == expected
-    left = {file.name for file in store.glob("*/*")}
-    assert left - {"log.txt"} <= {"predictions.csv", "model.tar.gz", *(n for n in left if n.endswith(".safetensors"))}
+    served.client.delete(path).raise_for_status()
+    kept = {file.name for file in store.glob("*/*")}
+    served.kill(signal.SIGTERM)
+    _without_a_server(tmp_path, served.environment)
+    assert {file.name for file in store.glob("*/*")} == kept, "nothing of it is kept"
+
+
+def _without_a_server(folder: Path, here: dict[str, str]) -> None:
+    """The study of the same home is asked by a service that the command embeds."""
+    file = folder / "few.csv"
+    file.write_text(table(8) + "8,\n")
+    said = command_in(folder)("predict", "predicted", file, **{k: v for k, v in here.items() if k[:7] == "LUTHIER"})
+    assert said.returncode == 0, said.stderr
+    assert "9 rows were answered" in said.stderr
+    assert "1 of them could not be used" in said.stderr
+    answers = list(csv.DictReader(io.StringIO(said.stdout)))
+    assert [row["id"] for row in answers] == [str(i) for i in range(9)]
+    assert [row["prediction"] != "" for row in answers] == [True] * 8 + [False]
 
 
 @pytest.mark.full
@@ -109,25 +119,3 @@ def test_every_way_of_asking_gives_the_same_answers(shared: Served, tiny: Path, 
     assert shown.returncode == 0
     assert "test: by class" in shown.stdout
     assert "validation: least sure" in shown.stdout
-
-
-@pytest.mark.full
-def test_a_study_of_this_machine_is_asked_without_a_server(tiny: Path, tmp_path: Path) -> None:
-    luthier = command_in(tmp_path)
-    here = environment(tmp_path / "home", tiny)
-    file = tmp_path / "new.csv"
-    file.write_text(table(8) + "8,\n")
-    nothing = luthier("predict", "tiny", file, **here)
-    assert (nothing.returncode, "holds no studies" in nothing.stderr) == (1, True)
-    (tmp_path / "study.yaml").write_text(str(document(tiny, "tiny")))
-    assert luthier("run", "study.yaml", **here).returncode == 0
-    said = luthier("predict", "tiny", file, **here)
-    assert said.returncode == 0, said.stderr
-    assert "9 rows were answered" in said.stderr
-    assert "1 of them could not be used" in said.stderr
-    answers = list(csv.DictReader(io.StringIO(said.stdout)))
-    assert [row["id"] for row in answers] == [str(i) for i in range(9)]
-    assert [row["prediction"] != "" for row in answers] == [True] * 8 + [False]
-    assert not list((tmp_path / "home" / "store").glob("*/predictions.csv")), "nothing of it is kept"
-    kind = luthier("predict", "tiny", tmp_path / "study.yaml", **here)
-    assert (kind.returncode, ".parquet" in kind.stderr, "service" in kind.stderr) == (2, True, False)
