@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse
-from sqlalchemy.orm import Session
+from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
 from luthier.service.api import paging
@@ -91,14 +91,17 @@ def listing(
     with service.core.database.reading() as session:
         study = study_rows.find(session, name)
         rows, next_cursor = paging.fetch(session, predictions.of_study(study.id), AssignmentRow.id, position, limit)
-        return Page(items=[_view(session, name, row) for row in rows], next_cursor=next_cursor)
+        of_rows = select(PredictionRow).where(PredictionRow.assignment_id.in_([row.id for row in rows]))
+        found = {one.assignment_id: one for one in session.scalars(of_rows)}
+        return Page(items=[_view(name, row, found[row.id]) for row in rows], next_cursor=next_cursor)
 
 
 @router.get("/predictions/{id}", responses=responses(NotFound, Invalid))
 def get(name: str, id: Id, service: ServiceDep) -> PredictionView:
     """Return a prediction; once it is complete, `file` says where its answers are."""
     with service.core.database.reading() as session:
-        return _view(session, name, predictions.find(session, name, id))
+        row = predictions.find(session, name, id)
+        return _view(name, row, session.get_one(PredictionRow, row.id))
 
 
 @router.get(
@@ -122,8 +125,7 @@ def delete(name: str, id: Id, service: ServiceDep) -> None:
     predictions.delete(service.core, name, id)
 
 
-def _view(session: Session, name: str, row: AssignmentRow) -> PredictionView:
-    found = session.get_one(PredictionRow, row.id)
+def _view(name: str, row: AssignmentRow, found: PredictionRow) -> PredictionView:
     result = found.result if row.state == TrialState.COMPLETE else None
     return PredictionView(
         id=row.id,

@@ -1,5 +1,6 @@
 """Predictions as users and workers see them: queued, leased, fenced, retried, kept, deleted; whole or not at all."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,9 @@ def test_a_table_is_answered_by_a_worker(house: Running, worker: ScriptedWorker)
     path = sent(house)
     a = worker.take(AssignmentKind.PREDICT)
     assert house.get(path)["state"] == "running"
+    for ref in a.files:  # as a worker on another machine gets them
+        brought = worker.send("GET", f"/v1/worker/files/{a.id}/{ref.name}", headers={"X-Lease-Token": a.token})
+        assert (len(brought.content), hashlib.sha256(brought.content).hexdigest()) == (ref.bytes, ref.sha256)
     assert problem(house.client.get(f"{path}/file"), 409)["detail"].endswith("its file comes when it is complete.")
     worker.predict(a)
     worker.finish(a, seconds=1.0)  # the same outcome again changes nothing
