@@ -39,7 +39,7 @@ async def plot(
     name: str, kind: PlotKind, service: ServiceDep, format: plot_page.Format = "html", standalone: Standalone = False
 ) -> Response:
     """Draw a figure of the study's search, as a page or as plotly's JSON; of many trials it shows some, and says so."""
-    figure = await _figure(service, lambda: name, kind)
+    figure = await figure_of(service, lambda: name, kind)
     return await run_in_threadpool(plot_page.answer, figure, format, standalone, f"{name}-{kind}")
 
 
@@ -51,7 +51,7 @@ async def plot_of_dashboard(
     ours = OF_DASHBOARD.get(kind)
     if ours is None:
         raise NotFound(f"There is no plot {kind}.")
-    figure = await _figure(service, lambda: _name_of(service, optuna_id), ours)
+    figure = await figure_of(service, lambda: _name_of(service, optuna_id), ours)
     if kind == "slice":  # the dashboard has a place for it
         drawn = json.loads(figure)
         drawn["layout"].pop("width", None)
@@ -65,7 +65,7 @@ def script(name: str) -> FileResponse:
     return plot_page.script(name)
 
 
-async def _figure(service: Service, find: Callable[[], str], kind: str) -> str:
+async def figure_of(service: Service, find: Callable[[], str], kind: str) -> str:
     """Return a plot of a study as plotly's JSON.
 
     Args:

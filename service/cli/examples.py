@@ -31,6 +31,7 @@ EXAMPLES = {
         "luthier predict my-study new.csv -o answers.csv",
         "luthier predict my-study new.jsonl --server http://service:8000 > answers.csv",
     ),
+    "report": ("luthier report my-study -o report.html",),
     "results": ("luthier results my-study", "luthier results my-study -o json"),
     "schema": ("luthier schema > spec.schema.json",),
     "plot": ("luthier plot my-study importance", "luthier plot my-study history -o history.json"),

@@ -1,10 +1,11 @@
-"""The command `luthier results`: the tables of a study's winner.
+"""The commands `luthier results` and `luthier report`: the tables of a study's winner, and all of it as one file.
 
 The docstring of a command is its help text.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,6 +26,7 @@ CHARACTERS = 60  # of an input
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
     add(app, results, "results", "Studies on a service")
+    add(app, report, "report", "Studies on a service")
 
 
 def results(name: StudyName, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
@@ -34,6 +36,19 @@ def results(name: StudyName, server: Server = None, token: Token = None, output:
     emit(found, output, *(_tables(found) if output is Format.TABLE else ()))
     if output is Format.TABLE and found.test is None and found.validation is None:
         tell("An older version measured this winner, and kept no tables. Run the spec again under another name.")
+
+
+def report(
+    name: StudyName,
+    file: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The html file; else NAME-report.html here.")
+    ] = None,
+    server: Server = None,
+    token: Token = None,
+) -> None:
+    """Write a study as one html file that can be mailed: winner, tables, trials, plots, spec. It needs no network."""
+    with connect(server, token) as client:
+        print(client.report(name, file or Path(f"{name}-report.html")))
 
 
 def _tables(found: "ResultsView") -> Iterator["Table"]:

@@ -112,6 +112,7 @@ class AsyncClient:
     delete_prediction = _awaited(Client.delete_prediction)
     take_prediction = _awaited(Client.take_prediction)
     results = _awaited(Client.results)
+    report = _awaited(Client.report)
     download_model = _awaited(Client.download_model)
     download_champion = _awaited(Client.download_champion)
 

@@ -29,6 +29,7 @@ from luthier.service.api import (
     operations,
     plan,
     plots,
+    report,
     results,
     schedule_pages,
     schedules,
@@ -66,7 +67,7 @@ from luthier.studies.protocol import AssignmentKind
 
 # In this order: a path is looked up among the routes of each, and /v1/studies/{name}/{action} takes what is left.
 ROUTES = (
-    *(plan, plots, trials, prediction_routes, results, studies, schedules),
+    *(plan, plots, trials, prediction_routes, results, report, studies, schedules),
     *(worker, operations, schedule_pages, study_pages),
 )
 SUMMARY = "Hyperparameter search for fine-tuning."
