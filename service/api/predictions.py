@@ -12,7 +12,7 @@ from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.openapi import CSV
 from luthier.service.api.stored_file import StoredFile
 from luthier.service.dispatch import predictions
-from luthier.service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, responses
+from luthier.service.errors import Conflict, DiskIsFull, Invalid, NotFound, TooLarge, Unavailable, responses
 from luthier.service.lifecycle import study_rows
 from luthier.service.schemas import Fault, Page
 from luthier.service.schemas.predictions import PredictionFile, PredictionView
@@ -41,7 +41,7 @@ BODY = {
     "/predict",
     status_code=202,
     openapi_extra=BODY,
-    responses=responses(NotFound, Conflict, TooLarge, Invalid, Unavailable),
+    responses=responses(NotFound, Conflict, TooLarge, Invalid, Unavailable, DiskIsFull),
 )
 async def predict(
     name: str,
@@ -96,33 +96,35 @@ def listing(
         return Page(items=[_view(name, row, found[row.id]) for row in rows], next_cursor=next_cursor)
 
 
-@router.get("/predictions/{id}", responses=responses(NotFound, Invalid))
-def get(name: str, id: Id, service: ServiceDep) -> PredictionView:
+@router.get("/predictions/{prediction_id}", responses=responses(NotFound, Invalid))
+def get(name: str, prediction_id: Id, service: ServiceDep) -> PredictionView:
     """Return a prediction; once it is complete, `file` says where its answers are."""
     with service.core.database.reading() as session:
-        row = predictions.find(session, name, id)
+        row = predictions.find(session, name, prediction_id)
         return _view(name, row, session.get_one(PredictionRow, row.id))
 
 
 @router.get(
-    "/predictions/{id}/file", response_class=FileResponse, responses=responses(NotFound, Conflict, Invalid) | CSV
+    "/predictions/{prediction_id}/file",
+    response_class=FileResponse,
+    responses=responses(NotFound, Conflict, Invalid) | CSV,
 )
-def file(name: str, id: Id, service: ServiceDep) -> StoredFile:
+def file(name: str, prediction_id: Id, service: ServiceDep) -> StoredFile:
     """Download the answers: a csv with the table's columns, in its order, and the answers beside them."""
     with service.core.database.reading() as session:
-        row = predictions.find(session, name, id)
+        row = predictions.find(session, name, prediction_id)
         result = session.get_one(PredictionRow, row.id).result
     if result is None:
         ended = "it has no file" if row.state in FINISHED else "its file comes when it is complete"
-        raise Conflict(f"The prediction {id} of {name} is {row.state}; {ended}.")
+        raise Conflict(f"The prediction {prediction_id} of {name} is {row.state}; {ended}.")
     opened = service.core.store.open(service.core.store.place(row.study_id, row.id, result.file.name))
-    return StoredFile(opened, "text/csv", result.file.sha256, f"{name}-predictions-{id}.csv")
+    return StoredFile(opened, "text/csv", result.file.sha256, f"{name}-predictions-{prediction_id}.csv")
 
 
-@router.delete("/predictions/{id}", status_code=204, responses=responses(NotFound, Invalid))
-def delete(name: str, id: Id, service: ServiceDep) -> None:
+@router.delete("/predictions/{prediction_id}", status_code=204, responses=responses(NotFound, Invalid))
+def delete(name: str, prediction_id: Id, service: ServiceDep) -> None:
     """Delete a prediction with its files; one that runs is ended."""
-    predictions.delete(service.core, name, id)
+    predictions.delete(service.core, name, prediction_id)
 
 
 def _view(name: str, row: AssignmentRow, found: PredictionRow) -> PredictionView:

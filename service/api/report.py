@@ -11,19 +11,19 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from luthier.service.api import plot_page, plots, results, trials
+from luthier.service.api import plot_page, plots, results, trials, views
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.pages import render
-from luthier.service.api.studies import get
 from luthier.service.errors import Conflict, NotFound, Unavailable, responses
+from luthier.service.lifecycle import study_rows
 from luthier.service.schemas import StudyView, TrialView
+from luthier.service.schemas.noise import IntervalView
 from luthier.service.schemas.results import ResultsView
 from luthier.studies.winner_tables import Example, SplitResults
 
 router = APIRouter(prefix="/v1/studies/{name}", tags=["studies"])
 FIGURES: tuple[plots.PlotKind, ...] = ("history", "intermediate", "importance", "parallel", "slice", "timeline")
-TRIALS = 500  # of which the best are shown
-BEST = 20
+BEST = 20  # trials that are shown
 
 
 class Shown(NamedTuple):
@@ -50,7 +50,7 @@ async def report(name: str, service: ServiceDep) -> StreamingResponse:
         "report.html",
         study=study,
         ended=counts.complete + counts.pruned + counts.failed + counts.cancelled,
-        tables=[*_facts(study), *_told(told), _trials(study, best)],
+        tables=[*_facts(study), *_told(told), _trials(best)],
         figures=figures,
         spec=json.dumps(study.spec, indent=2, ensure_ascii=False),
     )
@@ -60,28 +60,46 @@ async def report(name: str, service: ServiceDep) -> StreamingResponse:
 
 
 def _read(service: Service, name: str) -> tuple[StudyView, ResultsView | None, list[TrialView]]:
-    """Return a study, its winner's tables if there are any, and its trials. Raises NotFound."""
-    study = get(name, service)
+    """Return a study, its winner's tables if there are any, and its best trials. Raises NotFound."""
+    with service.core.database.reading() as session:
+        study = views.study_view(session, study_rows.find(session, name), service.core.room.latest)
     try:
         told: ResultsView | None = results.results(name, service)
     except Conflict:
         told = None
-    return study, told, trials.listing(name, service, None, None, TRIALS).items
+    sort = "value" if study.spec.get("objective", {}).get("direction") == "minimize" else "-value"
+    return study, told, trials.listing(name, service, sort=sort, limit=BEST).items
 
 
 def _facts(study: StudyView) -> Iterator[Shown]:
     """Yield what the winner is, and its scores beside those of what it is compared with."""
-    if study.best is None:
+    best, baseline, majority = study.best, study.baseline, study.majority
+    if best is None:
         return
-    yield Shown(f"Winner: trial {study.best.trial}", ["hyperparameter", "value"], _rows(study.best.params.items()))
+    yield Shown(f"Winner: trial {best.trial}", ["hyperparameter", "value"], _rows(best.params.items()))
     metric = str(study.spec.get("objective", {}).get("metric", "score"))
-    baseline = None if study.baseline is None else study.baseline.value
-    majority = None if study.majority is None else study.majority.value
-    rows = [[f"{metric} on validation", study.best.value, baseline, majority]]
-    of_majority = {} if study.majority is None else study.majority.test or {}
-    rows += [[f"{one} on test", value, None, of_majority.get(one)] for one, value in (study.best.test or {}).items()]
-    header = ["score", "winner", "baseline (trial 0)", "most frequent answer"]
-    yield Shown("Scores", header, [[_cell(value) for value in row] for row in rows])
+    values = [None if other is None else other.value for other in (baseline, majority)]
+    of_baseline, of_majority = ((None if other is None else other.test) or {} for other in (baseline, majority))
+    rows = [[f"{metric} on validation", best.value, *values]]
+    if best.standard_error is not None:
+        rows.append([f"standard error of {metric} on validation", best.standard_error, None, None])
+    rows += [
+        [f"{one} on test", value, of_baseline.get(one), of_majority.get(one)]
+        for one, value in (best.test or {}).items()
+    ]
+    intervals = [None if side is None else side.interval for side in (best, baseline)]
+    if any(intervals):
+        rows.append([f"95 % interval of {metric} on test", *map(_interval, intervals), None])
+    yield Shown("Scores", ["score", "winner", "baseline (trial 0)", "most frequent answer"], _cells(rows))
+    if best.gain is not None:
+        gain = best.gain
+        row = [gain.value, _interval(gain.interval), gain.p_value, gain.test, gain.examples]
+        title = f"Gain over the baseline in {metric}, on {gain.split}"
+        yield Shown(title, ["gain", "95 % interval", "p", "test", "examples"], _cells([row]))
+
+
+def _interval(interval: IntervalView | None) -> str | None:
+    return None if interval is None else f"{interval.low:.4g} to {interval.high:.4g}"
 
 
 def _told(found: ResultsView | None) -> Iterator[Shown]:
@@ -122,15 +140,13 @@ def _example(one: Example) -> list[Any]:
     return [one.row, one.input, one.truth, one.prediction, one.score, one.loss]
 
 
-def _trials(study: StudyView, found: list[TrialView]) -> Shown:
+def _trials(found: list[TrialView]) -> Shown:
     """Return the best trials, best first."""
-    maximize = study.spec.get("objective", {}).get("direction") != "minimize"
     scored = [trial for trial in found if trial.value is not None]
-    scored.sort(key=lambda trial: trial.value or 0.0, reverse=maximize)
-    names = list(dict.fromkeys(name for trial in scored[:BEST] for name in trial.params))
+    names = list(dict.fromkeys(name for trial in scored for name in trial.params))
     rows = [
         [trial.number, trial.state.value, trial.value, trial.seconds, *(trial.params.get(name) for name in names)]
-        for trial in scored[:BEST]
+        for trial in scored
     ]
     return Shown(f"Best {len(rows)} trials", ["trial", "state", "value", "seconds", *names], _cells(rows))
 

@@ -19,6 +19,9 @@ def results(name: str, service: ServiceDep) -> ResultsView:
     """
     with service.core.database.reading() as session:
         study = study_rows.find(session, name)
+        if study.external:
+            why = "its trainer is its user's own, and has told its scores alone"
+            raise Conflict(f"{name} has no tables: {why}. Its trials and its report show them.")
         if study.model is None:
             raise Conflict(f"{name} has no results yet: it is {study.state}, and they come with the packed winner.")
         row = session.get(ResultsRow, study.id)

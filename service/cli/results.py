@@ -1,4 +1,4 @@
-"""The commands `luthier results` and `luthier report`: the tables of a study's winner, and all of it as one file.
+"""The commands `luthier results` and `luthier write-report`: the tables of a study's winner, and all of it as one file.
 
 The docstring of a command is its help text.
 """
@@ -26,7 +26,7 @@ CHARACTERS = 60  # of an input
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
     add(app, results, "results", "Studies on a service")
-    add(app, report, "report", "Studies on a service")
+    add(app, write_report, "write-report", "Studies on a service")
 
 
 def results(name: StudyName, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
@@ -38,7 +38,7 @@ def results(name: StudyName, server: Server = None, token: Token = None, output:
         tell("An older version measured this winner, and kept no tables. Run the spec again under another name.")
 
 
-def report(
+def write_report(
     name: StudyName,
     file: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="The html file; else NAME-report.html here.")
@@ -48,7 +48,7 @@ def report(
 ) -> None:
     """Write a study as one html file that can be mailed: winner, tables, trials, plots, spec. It needs no network."""
     with connect(server, token) as client:
-        print(client.report(name, file or Path(f"{name}-report.html")))
+        print(client.write_report(name, file or Path(f"{name}-report.html")))
 
 
 def _tables(found: "ResultsView") -> Iterator["Table"]:

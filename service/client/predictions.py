@@ -133,7 +133,7 @@ class PredictionMethods(Connection):
         """
         return self._transport.model(ResultsView, "GET", study_path(name, "results"))
 
-    def report(self, name: str, into: Path | str) -> Path:
+    def write_report(self, name: str, into: Path | str) -> Path:
         """Write a study as one html file that needs no network: winner, scores, tables, trials, plots and spec."""
         into = Path(into)
         into.write_bytes(self._transport.request("GET", study_path(name, "report"), timeout=SEND_SECONDS).content)

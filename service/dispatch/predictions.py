@@ -34,6 +34,9 @@ RETRIED = "send the table again"
 
 def winner_of(study: StudyRow) -> StoredModel:
     """Return the packed winner that a study has. Raises Conflict."""
+    if study.external:
+        why = f"{study.name} has no model here: its trainer is its user's own, and keeps its models itself"
+        raise Conflict(f"{why}; predict with the model of its best trial there.")
     if study.model is None:
         why = f"{study.name} has no winner to predict with: it is {study.state}"
         if study.state in (StudyState.FAILED, StudyState.CANCELLED):

@@ -21,8 +21,11 @@ from luthier.service import errors
 from luthier.service.api import (
     auth,
     dashboard,
+    datasets,
     docs_page,
     error_handlers,
+    events,
+    external,
     icon,
     login,
     openapi,
@@ -34,13 +37,16 @@ from luthier.service.api import (
     schedule_pages,
     schedules,
     studies,
+    study_changes,
     study_pages,
+    trial_verbs,
     trials,
     worker,
 )
 from luthier.service.api import predictions as prediction_routes
 from luthier.service.api.body_limit import BodyLimit
 from luthier.service.api.context import Service
+from luthier.service.api.event_feed import Feed
 from luthier.service.api.notifier import Notifier
 from luthier.service.api.security_headers import HeadAsGet, SecurityHeaders
 from luthier.service.api.waiting_line import WaitingLine
@@ -58,7 +64,9 @@ from luthier.service.schedules.webhook import Webhook
 from luthier.service.server.timings import DEFAULT, Timings
 from luthier.service.settings import Settings
 from luthier.service.storage.assignment_logs import AssignmentLogs
+from luthier.service.storage.change_log import ChangeLog
 from luthier.service.storage.database import Database
+from luthier.service.storage.dataset_store import DatasetStore
 from luthier.service.storage.disk_room import DiskRoom
 from luthier.service.storage.file_store import FileStore
 from luthier.service.storage.leases import Leases
@@ -67,8 +75,8 @@ from luthier.studies.protocol import AssignmentKind
 
 # In this order: a path is looked up among the routes of each, and /v1/studies/{name}/{action} takes what is left.
 ROUTES = (
-    *(plan, plots, trials, prediction_routes, results, report, studies, schedules),
-    *(worker, operations, schedule_pages, study_pages),
+    *(plan, plots, events, trials, trial_verbs, external, prediction_routes, results, report, studies, study_changes),
+    *(schedules, datasets, worker, operations, schedule_pages, study_pages),
 )
 SUMMARY = "Hyperparameter search for fine-tuning."
 THREADS = 40  # requests worked on at the same time; the rest wait on the event loop
@@ -131,6 +139,7 @@ def build_core(settings: Settings, only: str | None = None) -> Core:
     searches = SearchPool(database, presence)
     try:
         store = FileStore(settings.store_folder)
+        DatasetStore(store.root).sweep()
     except OSError as error:
         text = f"The store {settings.store_folder} cannot be used: {error.strerror}. Mend that, or set LUTHIER_STORE."
         raise errors.RefusedToStart(text) from None
@@ -160,7 +169,8 @@ def create_app(
     scheduler = Scheduler(core, Webhook.of(settings))
     notifier = Notifier()
     line = WaitingLine(claims, notifier)
-    service = Service(settings, core, claims, Reports(core), scheduler, notifier, line)
+    feed = Feed(core, notifier, ChangeLog(core.database), timings.event_look_seconds, timings.event_stream_seconds)
+    service = Service(settings, core, claims, Reports(core), scheduler, notifier, line, feed)
     app = _Application(
         title="Luthier",
         version=__version__,
@@ -201,6 +211,7 @@ def _lifespan(service: Service, timings: Timings) -> Callable[[FastAPI], Abstrac
         yield
         service.notifier.close()
         await service.line.ended(timings.thread_stop_seconds)
+        await service.feed.ended(timings.thread_stop_seconds)
         for thread in threads:
             thread.stop()
         until = time.monotonic() + timings.thread_stop_seconds
@@ -217,6 +228,7 @@ def _threads(service: Service, timings: Timings) -> list[Every]:
     lease_seconds = service.settings.lease_seconds
     threads = [Every("reaper", timings.reaper_interval(lease_seconds), Reaper(service.core).guarded_tick())]
     threads.append(Every("orphans", timings.orphans_seconds, Orphans(service.core).sweep))
+    threads.append(Every("changes", timings.orphans_seconds, service.feed.log.prune))
     if service.core.only is None:
         threads.append(Every("scheduler", timings.scheduler_seconds, service.scheduler.tick))
         threads.append(Every("webhook", timings.scheduler_seconds, service.scheduler.deliver))

@@ -4,48 +4,27 @@ The child calls `evaluate` after the study's last trial.
 """
 
 import shutil
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import torch
-
-from luthier.studies.protocol import Assignment
+from luthier.studies.protocol import Assignment, Checkpoint
 from luthier.studies.results import Batching, Evaluation
-from luthier.studies.semantics import MEASURED_ALONE
-from luthier.studies.winner_tables import Results
-from luthier.studies.wire import Metrics
-from luthier.trials.data.encoded import Encoded
+from luthier.studies.semantics import NOISE_MEASURED
 from luthier.trials.errors import BadData, DamagedFile
 from luthier.trials.files import file_ref
-from luthier.trials.jobs import exact, reload
+from luthier.trials.jobs import reload
+from luthier.trials.jobs.measured_splits import Measurer
+from luthier.trials.jobs.noise import Scored, sampling
 from luthier.trials.jobs.packed_model import WORK_PREFIX, pack
-from luthier.trials.jobs.winner_tables import Surenesses, split_results
 from luthier.trials.model import lora
 from luthier.trials.session import Session
-from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.training import checkpoint
 from luthier.trials.training.generation import Writing
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.open_study import OpenStudy
-from luthier.trials.training.setup import open_engine, prepare
+from luthier.trials.training.setup import prepare
 
 ALONE = "Give it one input at a time: padding changes its answers."
 """The note on the card of a model that takes padding for a part of its input."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A split, measured.
-
-    Attributes:
-        encoded: As the model's inputs.
-        statistics: Of the model's answers.
-        sure: How sure each unit's answer is, (units,); None where the task cannot tell.
-    """
-
-    encoded: Encoded
-    statistics: Statistics
-    sure: torch.Tensor | None = None
 
 
 def evaluate(assignment: Assignment, session: Session, cache: ModelCache) -> Evaluation:
@@ -65,19 +44,19 @@ def evaluate(assignment: Assignment, session: Session, cache: ModelCache) -> Eva
     """
     for leftover in session.folder.glob(f"{WORK_PREFIX}*"):  # each holds a whole model of an attempt that was killed
         shutil.rmtree(leftover, ignore_errors=True)
+    baseline = _baseline(assignment, session, cache)
     study = cache.open(assignment)
     _restore(assignment, session, study)
-    measured: dict[str, Measured] = {}
-    if study.task.settles(assignment.params):
-        measured["validation"] = _measured(assignment, session, cache, study, "validation")
-        study.settle(measured["validation"].statistics)
-    test: Metrics | None = None
-    if "test" in study.data.splits:
-        measured["test"] = _measured(assignment, session, cache, study, "test")
-        test = study.scores(measured["test"].statistics)
+    measurer = Measurer(assignment, session, cache, study)
+    measured = measurer.splits("validation", "test")
+    winner = {name: one.scored for name, one in measured.items()}
+    test = None
+    if "test" in winner:
+        test = winner["test"].scores()
         scores = ", ".join(f"{name} {value}" for name, value in test.items())
         session.log(f"test ({len(study.data.splits['test'])} rows): {scores}")
-    results = _results(assignment, session, cache, study, measured)
+    results = measurer.tables(measured)
+    noise = None if assignment.spec.semantics < NOISE_MEASURED else sampling(assignment, session, winner, baseline)
     length = int(assignment.params["max_length"])
     generation = assignment.spec.writing
     usage = study.task.export(study.pretrained, study.data.splits["train"], study.learned, length, generation)
@@ -93,7 +72,28 @@ def evaluate(assignment: Assignment, session: Session, cache: ModelCache) -> Eva
         session.folder,
         lambda packed, work: reload.check(packed, recorded, work, session),
     )
-    return Evaluation(test=test, model=file_ref(archive), results=results)
+    return Evaluation(test=test, model=file_ref(archive), results=results, sampling=noise)
+
+
+def _baseline(assignment: Assignment, session: Session, cache: ModelCache) -> dict[str, Scored]:
+    """Return the baseline's answers to the split on which the winner is compared with it; empty without its weights.
+
+    It comes before the winner, whose model takes its place in memory. Raises as `evaluate` does, but for DamagedFile:
+    a winner is measured also where the baseline's weights are damaged.
+    """
+    baseline = assignment.baseline
+    if baseline is None:
+        return {}
+    weights = Checkpoint(best=baseline.weights)
+    work = assignment.model_copy(update={"params": baseline.params, "seed": baseline.seed, "checkpoint": weights})
+    study = cache.open(work)
+    try:
+        _restore(work, session, study)
+    except DamagedFile as damage:
+        session.log(f"The baseline is not measured: {damage}")
+        return {}
+    compared = "test" if "test" in study.data.splits else "validation"
+    return {name: one.scored for name, one in Measurer(work, session, cache, study).splits(compared).items()}
 
 
 def _restore(assignment: Assignment, session: Session, study: OpenStudy) -> None:
@@ -108,50 +108,3 @@ def _restore(assignment: Assignment, session: Session, study: OpenStudy) -> None
     except (OSError, ValueError) as error:
         raise DamagedFile(f"The winner's weights cannot be used: {error}.") from error
     lora.merge(study.pretrained)  # from here on the model is the same that people will load
-
-
-def _measured(assignment: Assignment, session: Session, cache: ModelCache, study: OpenStudy, split: str) -> Measured:
-    """Measure the study's model on a split, as `evaluate` has prepared it."""
-    model, length = study.pretrained.model, int(assignment.params["max_length"])
-    targets = study.data.targets
-    writing = Writing.of_winner(assignment.spec)
-    if assignment.spec.semantics >= MEASURED_ALONE:
-        examples = study.task.encode_exactly(study.pretrained, study.data.splits[split], length)
-        examples = examples.batched(study.batching)
-        sure = Surenesses(study.task, examples)
-        began = time.perf_counter()
-        statistics = exact.measure(
-            model, study.task, cache.micro_batch, examples, targets, session.poll, writing=writing, seen=sure.add
-        )
-        if writing is not None and writing.clock.seconds:
-            session.log(writing.told(time.perf_counter() - began))
-        return Measured(examples, statistics, sure.values())
-    encoded = study.encoded(split, length)
-    with open_engine(model, study, assignment, session, cache.micro_batch, {split: encoded}) as engine:
-        return Measured(encoded, engine.evaluate(encoded, targets, session.poll, writing=writing))
-
-
-def _results(
-    assignment: Assignment, session: Session, cache: ModelCache, study: OpenStudy, measured: dict[str, Measured]
-) -> Results | None:
-    """Return the winner's tables; None for a study that is measured as older versions did.
-
-    A model that writes is asked once: on validation only where there is no test split, as writing takes long.
-    """
-    if assignment.spec.semantics < MEASURED_ALONE:
-        return None
-    if "validation" not in measured and not ("test" in measured and assignment.spec.task_info.generates):
-        measured["validation"] = _measured(assignment, session, cache, study, "validation")
-    found = {
-        name: split_results(
-            study.task,
-            study.data.splits[name],
-            one.encoded,
-            one.statistics,
-            study.learned,
-            study.scores(one.statistics),
-            one.sure,
-        )
-        for name, one in measured.items()
-    }
-    return Results(**found)

@@ -25,14 +25,14 @@ TABLES = {
 def test_the_tables_of_a_winner_are_kept_as_they_were_measured(house: Running, worker: ScriptedWorker) -> None:
     house.create(budget={"trials": 1})
     assert "no results yet" in problem(house.client.get("/v1/studies/s1/results"), 409)["detail"]
-    worker.results = {"results": {"test": TABLES}}
+    worker.evaluation = {"results": {"test": TABLES}}
     worker.drain()
     found = house.get("/v1/studies/s1/results")
     assert (found["study"], found["trial"], found["metric"], found["validation"]) == ("s1", 0, "accuracy", None)
     shown = found["test"]
     assert (shown["classes"], shown["confusion"]) == (TABLES["classes"], TABLES["confusion"])
     assert len(shown["worst"][0]["input"]) == 200, "texts are cut"
-    worker.results = {}
+    worker.evaluation = {}
     house.create("older", budget={"trials": 1})
     worker.drain()
     older = house.get("/v1/studies/older/results")
@@ -41,7 +41,7 @@ def test_the_tables_of_a_winner_are_kept_as_they_were_measured(house: Running, w
 
 
 def test_a_report_is_one_file_that_asks_no_other_host(house: Running, worker: ScriptedWorker) -> None:
-    worker.results = {"results": {"test": TABLES}}
+    worker.evaluation = {"results": {"test": TABLES}}
     house.create(budget={"trials": 2})
     early = house.client.get("/v1/studies/s1/report")
     assert early.status_code == 200, "a study that has not begun has a report, too"
