@@ -8,9 +8,12 @@ import httpx
 import pytest
 
 from luthier.service.dispatch.orphans import Orphans
+from luthier.service.storage.tables import ChangeRow
 from luthier.studies.protocol import AssignmentKind
+from tests.support import external
 from tests.support.harness import Running, ScriptedWorker, Stale, problem, running
 from tests.support.raw_http import dialled, head
+from tests.support.small_disk import small_disk
 
 TABLE = b"text,id\na lovely film,7\nan awful day,8\n"
 CSV = {"Content-Type": "text/csv"}
@@ -33,10 +36,16 @@ def stored(house: Running) -> set[str]:
     return {path.name for path in root.glob("*/*")} - {"log.txt"}
 
 
+def told(house: Running) -> int:
+    """How many changes streams of events have been told so far."""
+    with house.core.database.reading() as session:
+        return house.core.database.last_id(session, ChangeRow)
+
+
 @pytest.mark.both_databases
 def test_a_table_is_answered_by_a_worker(house: Running, worker: ScriptedWorker) -> None:
     study = house.finished(budget={"trials": 1})
-    before = stored(house)
+    before, changes = stored(house), told(house)
     path = sent(house)
     a = worker.take(AssignmentKind.PREDICT)
     assert house.get(path)["state"] == "running"
@@ -64,6 +73,7 @@ def test_a_table_is_answered_by_a_worker(house: Running, worker: ScriptedWorker)
         problem(house.client.get(one), 404)
     assert stored(house) == before
     assert worker.claim() is None
+    assert told(house) == changes, "a prediction is no event of its study"
 
 
 def test_a_worker_that_dies_gives_its_rows_to_the_next(house: Running, worker: ScriptedWorker) -> None:
@@ -104,6 +114,8 @@ def test_what_cannot_be_predicted_is_refused(house: Running) -> None:
     told = problem(send(house, name="young"), 409)["detail"]
     assert "no winner to predict with: it is queued" in told
     problem(send(house, name="nowhere"), 404)
+    house.client.post("/v1/studies", json=external.document()).raise_for_status()
+    assert "its trainer is its user's own" in problem(send(house, name="tuning"), 409)["detail"]
     house.finished(budget={"trials": 1})
     before = stored(house)
     assert "empty" in problem(send(house, b""), 422)["detail"]
@@ -129,6 +141,17 @@ def test_a_cut_or_too_large_upload_leaves_nothing(tmp_path: Path) -> None:
         house.client.get("/healthz").raise_for_status()
         assert house.get("/v1/studies/s1/predictions")["items"] == []
         assert {name for name in stored(house) - before if not name.startswith(".upload")} == set()
+
+
+def test_a_table_that_finds_no_room_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 24) as disk, running(disk.folder / "home", None) as house:
+        house.finished(budget={"trials": 1})
+        before = stored(house)
+        disk.fill()
+        assert f"the disk of {disk.folder}" in problem(send(house), 507)["detail"]
+        assert stored(house) == before
+        disk.free()
+        assert send(house).status_code == 202
 
 
 @pytest.mark.both_databases

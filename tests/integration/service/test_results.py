@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from luthier.studies.protocol import AssignmentKind
+from tests.support import external
 from tests.support.harness import Running, ScriptedWorker, problem
 
 LABEL = "<script>alert(1)</script>"
@@ -61,3 +63,36 @@ def test_a_report_is_one_file_that_asks_no_other_host(house: Running, worker: Sc
     for part in ("Winner: trial", "By class, on test", "Best 2 trials", "Calibration on test"):
         assert part in page
     problem(house.client.get("/v1/studies/nowhere/report"), 404)
+
+
+def test_a_report_says_how_exact_its_scores_are(house: Running, worker: ScriptedWorker) -> None:
+    interval = {"low": 0.6125, "high": 0.8625, "level": 0.95, "method": "wilson"}
+    baseline = {"test": {"accuracy": 0.6875, "loss": 0.5}, "interval": interval | {"low": 0.5125}}
+    pair = {"split": "test", "examples": 40, "labelled_units": 40, "independent": True, "gained": 4, "lost": 2}
+    pair |= {"winner": 0.75, "baseline": 0.6875}
+    sampling = {"standard_error": 0.0475, "interval": interval, "baseline": baseline, "pair": pair}
+    house.started(worker, parallel=1, budget={"trials": 2})
+    for value in (0.6, 0.8):
+        worker.score = lambda params, step, value=value: value - 0.01 * step  # type: ignore[misc]
+        worker.train(worker.take())
+    worker.evaluation = {"sampling": sampling}
+    worker.evaluate(worker.take(AssignmentKind.EVALUATE))
+    page = house.client.get("/v1/studies/s1/report").text.partition("<script>")[0]
+    for part in ("0.0475", "0.6875", "0.6125 to 0.8625", "0.5125 to 0.8625", "mcnemar"):
+        assert f"<td>{part}</td>" in page
+    assert "Gain over the baseline in accuracy, on test" in page
+    assert "is within the noise and may be chance" in page
+
+
+def test_an_external_study_has_a_report_and_no_tables(house: Running) -> None:
+    house.client.post("/v1/studies", json=external.document(budget={"trials": 1})).raise_for_status()
+    token = house.client.post("/v1/studies/tuning/ask", json={}).json()["token"]
+    said = {"token": token, "step": 1, "metrics": {"score": 0.4375}}
+    house.client.post("/v1/studies/tuning/report", json=said).raise_for_status()
+    house.client.post("/v1/studies/tuning/tell", json={"token": token}).raise_for_status()
+    assert house.study("tuning")["state"] == "completed"
+    assert "its trainer is its user's own" in problem(house.client.get("/v1/studies/tuning/results"), 409)["detail"]
+    answer = house.client.get("/v1/studies/tuning/report")
+    assert answer.status_code == 200
+    assert "Winner: trial 0" in answer.text
+    assert "<td>0.4375</td>" in answer.text
