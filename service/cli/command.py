@@ -17,6 +17,8 @@ from luthier.service.cli import (
     init,
     look,
     plan,
+    predict,
+    results,
     run,
     schedules,
     serve,
@@ -33,7 +35,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for noun in (init, imports, run, plan, serve, studies, look, trials, schedules, steering, external, datasets):
+for noun in (
+    *(init, imports, run, plan, serve, studies, predict, results, look, trials),
+    *(schedules, steering, external, datasets),
+):
     noun.register(app)
 
 

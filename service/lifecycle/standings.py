@@ -72,7 +72,8 @@ def _count(session: Session, found: dict[int, Standing]) -> None:
     )
     for study_id, kind, state, deleted, count, seconds in session.execute(by_state):
         standing = found[study_id]
-        standing.busy_seconds += seconds
+        if kind != AssignmentKind.PREDICT:  # a use of the winner, not a part of the search
+            standing.busy_seconds += seconds
         if kind == AssignmentKind.TRAIN and not deleted:
             standing.counts[state] = count
 

@@ -59,7 +59,8 @@ def test_a_study_runs_to_its_end_without_model_or_data(house: Running) -> None:
     assert (study["state"], study["counts"]["complete"]) == ("completed", 3)
     assert study["model"] is study["data"] is study["majority"] is study["error"] is None
     best = max(trials, key=lambda trial: trial["value"])
-    assert study["best"] == {"trial": best["number"], "value": best["value"], "params": best["params"], "test": None}
+    unmeasured = dict.fromkeys(("test", "standard_error", "interval", "gain", "note"))
+    assert study["best"] == {"trial": best["number"], "value": best["value"], "params": best["params"], **unmeasured}
     assert set(best["params"]) == set(external.SPACE)  # also what means something in other studies
     assert study["baseline"]["value"] == trials[0]["value"] == external.score({"lr": 1e-3}, 3)
     assert [value["step"] for value in best["values"]] == [1, 2, 3]
