@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, FiniteFloat
 
 from luthier.studies.hyperparameters import Params
-from luthier.studies.results import BaselineWeights, Comparison, Evaluation, Inspection
+from luthier.studies.results import BaselineWeights, Comparison, Evaluation, Inspection, Prediction
 from luthier.studies.spec import StudySpec
 from luthier.studies.wire import (
     MOST_BYTES,
@@ -93,6 +93,7 @@ class AssignmentKind(StrEnum):
     TRAIN = "train"  # one trial
     CONFIRM = "confirm"  # a trial's configuration again, on a fresh seed
     EVALUATE = "evaluate"  # the winner on the test split, packed as a model a person can use
+    PREDICT = "predict"  # the packed winner's answers to the rows of a user's table
     COMPARE = "compare"  # two packed models, champion and challenger, on the same test examples
 
 
@@ -143,6 +144,7 @@ class Assignment(Message):
     store_mark: str  # content of the file `.mark` above it: a worker that reads the same shares the disk
     # train: the trial's number. evaluate: the number of the trial, or of the repetition, whose weights are measured.
     # confirm: the repetition's, counted from 0 in the study. compare: the champion's id. inspect: None.
+    # predict: the prediction's, counted from 1 in the study.
     number: int | None = None
     params: Params = Field({})  # every hyperparameter, defaults included; freeze_depth is a number of blocks
     seed: int = 0
@@ -153,10 +155,20 @@ class Assignment(Message):
     provenance: dict[str, Any] = Field({})  # evaluate: content of luthier.json in the packed model
     champion: FileRef | None = None  # compare: the model in use, packed
     challenger: FileRef | None = None  # compare: the study's winner, packed
+    # predict: the study's winner, packed, and the table. Written only there, so that other messages stay as they were.
+    packed: FileRef | None = Field(None, exclude_if=lambda ref: ref is None)
+    table: FileRef | None = Field(None, exclude_if=lambda ref: ref is None)
     # evaluate: what the winner is scored beside; not written where there is none, as before.
     baseline: BaselineWeights | None = Field(None, exclude_if=lambda baseline: baseline is None)
     # That the spec names and that are there; left out where there are none, for workers of the version before.
     datasets: list[DatasetRef] = Field([], exclude_if=lambda datasets: not datasets)
+
+    @property
+    def files(self) -> list[FileRef]:
+        """The files that the work cannot do without, which lie in the assignment's folder."""
+        checkpoint = self.checkpoint
+        named = (checkpoint.resume, checkpoint.best, self.champion, self.challenger, self.packed, self.table)
+        return [ref for ref in named if ref is not None]
 
     @property
     def model(self) -> str:
@@ -222,6 +234,7 @@ class Outcome(LeaseMessage):
     inspection: Inspection | None = None
     evaluation: Evaluation | None = None
     comparison: Comparison | None = None
+    prediction: Prediction | None = Field(None, exclude_if=lambda found: found is None)
 
 
 class Answer(Message):

@@ -11,6 +11,7 @@ from pydantic import Field, FiniteFloat, model_validator
 from luthier.studies.findings import MOST_FINDINGS, Finding, note
 from luthier.studies.hyperparameters import Params
 from luthier.studies.intervals import Interval
+from luthier.studies.winner_tables import Results
 from luthier.studies.wire import (
     LARGEST_SCORE,
     Bytes,
@@ -171,6 +172,8 @@ class Evaluation(Message):
 
     test: Metrics | None  # None without a test split
     model: FileRef  # model.tar.gz
+    # None of an older version's worker, and where a study is measured as older versions did.
+    results: Results | None = Field(None, exclude_if=lambda results: results is None)
     # None, and not written: the semantics ask for none.
     sampling: Sampling | None = Field(None, exclude_if=lambda sampling: sampling is None)
 
@@ -196,3 +199,11 @@ class Comparison(Message):
     # The same difference on bootstrap resamples of the examples (or groups). Empty where no test needs it.
     resampled: list[Difference] = Field([], max_length=REPLICATES)
     predictions: FileRef  # the answers of both for each unit
+
+
+class Prediction(Message):
+    """The winner's answers to the rows of a user's table."""
+
+    rows: Count  # of the table
+    unreadable: Count  # rows that could not be used; each has its reason in the file
+    file: FileRef  # predictions.csv

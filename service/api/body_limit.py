@@ -4,6 +4,8 @@ Nothing of a body that is announced as too large is read, and of a chunked one n
 `max_body_size` is not used: it answers text instead of a problem, and covers only routes that are included with it.
 """
 
+import re
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from luthier.service.errors import TooLarge
@@ -11,21 +13,23 @@ from luthier.studies.documents import MAX_BYTES
 
 LOGIN_BYTES = 2**12  # a token, and where to go
 REPORT_BYTES = 8 * 2**20  # the log of a report has a million characters, and JSON may write six bytes for each
-# path, or its beginning -> bytes; None: models have the size they have. All others take MAX_BYTES, as a spec does.
+TABLES = re.compile(r"/v1/studies/[^/]+/predict")  # paths that take a table, under a limit of their own
 UPLOADS = "/v1/datasets"  # this very path, which counts for itself
+# path, or its beginning -> bytes; None: models have the size they have. All others take MAX_BYTES, as a spec does.
 LIMITS = (("/login", LOGIN_BYTES), ("/v1/worker/files/", None), ("/v1/worker/", REPORT_BYTES))
 
 
 class BodyLimit:
     """Answer 413 instead of the application as soon as a body is too large."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        """Put the limit before `app`."""
+    def __init__(self, app: ASGIApp, table_bytes: int = MAX_BYTES) -> None:
+        """Put the limit before `app`; `table_bytes`: the most of a table that is sent to be predicted."""
         self.app = app
+        self.table_bytes = table_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand on a request whose body fits; cut off one that does not."""
-        limit = _limit(scope["path"]) if scope["type"] == "http" else None
+        limit = self._limit(scope["path"]) if scope["type"] == "http" else None
         if limit is None:
             await self.app(scope, receive, send)
             return
@@ -35,6 +39,16 @@ class BodyLimit:
             await problem.response()(scope, receive, send)
             return
         await _Counted(limit, problem, scope, receive, send).run(self.app)
+
+    def _limit(self, path: str) -> int | None:
+        if TABLES.fullmatch(path):
+            return self.table_bytes
+        if path == UPLOADS:
+            return None
+        starts = (
+            (start, limit) for start, limit in LIMITS if path == start or path.startswith(start.rstrip("/") + "/")
+        )
+        return next((limit for _, limit in starts), MAX_BYTES)
 
 
 class _Counted:
@@ -70,11 +84,3 @@ class _Counted:
         if self._bytes <= self._limit:
             self._answered = True
             await self._send(message)
-
-
-def _limit(path: str) -> int | None:
-    if path == UPLOADS:
-        return None
-    return next(
-        (limit for start, limit in LIMITS if path == start or path.startswith(start.rstrip("/") + "/")), MAX_BYTES
-    )

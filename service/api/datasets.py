@@ -26,6 +26,7 @@ from luthier.service.lifecycle.datasets import Users
 from luthier.service.schemas import DatasetFile, DatasetView, Fault, Page, PreviewView
 from luthier.service.storage.damaged import instant_or_epoch
 from luthier.service.storage.dataset_store import DatasetStore
+from luthier.service.storage.incoming import full
 from luthier.service.storage.tables import DatasetRow
 from luthier.studies.data_archives import DataArchiveError, DataTooLarge
 from luthier.studies.disk import is_full
@@ -73,7 +74,7 @@ async def upload(request: Request, service: ServiceDep, response: Response) -> D
         except DataArchiveError as error:
             raise Invalid(f"file: {error}", [Fault(path="file", message=str(error))]) from None
         except OSError as error:
-            raise (multipart.full(folder) if is_full(error) else error) from None
+            raise (full(folder) if is_full(error) else error) from None
         arrived = Upload(folder, form.name, form.kind, form.writer.sha256, form.size, listing)
         created, view = await run_in_threadpool(_store, service, arrived)
     response.status_code = 201 if created else 200

@@ -12,16 +12,16 @@ from fastapi import Request
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 
-from luthier.service.errors import DiskIsFull, Invalid, TooLarge, Unsupported
+from luthier.service.errors import Invalid, TooLarge, Unsupported
 from luthier.service.schemas import Fault
-from luthier.studies.disk import disk_of, free_bytes, is_full
+from luthier.service.storage.incoming import full, require_room
+from luthier.studies.disk import is_full
 from luthier.studies.files import HashingWriter
 from luthier.studies.uploads import ALIASES, ARCHIVES, FORMATS, PACKED, kind_of_upload, stored_name
 
 FORM = "multipart/form-data"
 FORM_BYTES = 2**16  # that the form may have besides the file
 NAME_CHARACTERS = 200
-SPARE_BYTES = 2**24  # that stay free on the disk, so that trials can write while uploads end
 BUFFER_BYTES = 2**20
 FIELDS = ("file", "name")
 
@@ -144,14 +144,6 @@ def too_large(limit: int) -> TooLarge:
     )
 
 
-def full(folder: Path) -> DiskIsFull:
-    """Return the refusal of a file that finds no room."""
-    return DiskIsFull(
-        f"The upload does not fit: the store lies on {disk_of(folder)}. Nothing of it was kept. Free some space there, "
-        "or delete data sets that nobody uses."
-    )
-
-
 async def receive(request: Request, folder: Path, limit: int) -> Form:
     """Write the file of a form into a folder, as it arrives, and return the form.
 
@@ -173,8 +165,7 @@ async def receive(request: Request, folder: Path, limit: int) -> Form:
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != FORM.encode() or b"boundary" not in options:
         raise Unsupported(f"A data set is sent as a form ({FORM}) with the fields file and, perhaps, name.")
-    if size + SPARE_BYTES > free_bytes(folder):
-        raise full(folder)
+    require_room(folder, size)
     form = Form(folder, limit)
     try:
         await _feed(request, form, options[b"boundary"])
@@ -206,8 +197,7 @@ async def _feed(request: Request, form: Form, boundary: bytes) -> None:
 def _write(parser: MultipartParser, form: Form, data: bytes) -> None:
     from python_multipart.exceptions import FormParserError
 
-    if free_bytes(form.folder) < SPARE_BYTES + len(data):
-        raise full(form.folder)
+    require_room(form.folder, len(data))
     try:
         parser.write(data)
     except FormParserError as error:

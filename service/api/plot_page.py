@@ -23,6 +23,7 @@ CONTENT: dict[int | str, dict[str, Any]] = {200: {"content": _OF_PAGE}}  # of a 
 CONTENT_WITH_PNG: dict[int | str, dict[str, Any]] = {
     200: {"content": {**_OF_PAGE, "image/png": {"schema": {"type": "string", "format": "binary"}}}}
 }
+PAGE: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
 POLICY = (  # set by `security_headers.py`: the service's scripts only; plotly writes styles, and makes pictures to save
     "default-src 'none'; script-src 'self'; style-src 'unsafe-inline'; img-src 'self' data: blob:; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'self'"
@@ -40,6 +41,7 @@ def _plotly() -> Path:
 
 
 START = Path(__file__).parent / "templates" / "plot.js"  # draws the page's figure
+REPORT = Path(__file__).parent / "templates" / "report.js"  # draws all figures of a report
 SCRIPTS = {  # in the order in which a page needs them; a name is never used for other bytes
     f"plotly-{importlib.metadata.version('plotly')}.min.js": _plotly(),
     f"plot-{hashlib.sha256(START.read_bytes()).hexdigest()[:12]}.js": START,
@@ -69,7 +71,7 @@ def answer(figure: str, format: Format, standalone: bool, name: str) -> Response
     if standalone:
         start = render("plot.html", title=name, figure=figure, sources=()).body
         headers = {"Content-Disposition": f'attachment; filename="{name}.html"'}
-        return StreamingResponse(_pieces(bytes(start)), media_type="text/html", headers=headers)
+        return StreamingResponse(with_scripts(bytes(start), START), media_type="text/html", headers=headers)
     return render("plot.html", title=name, figure=figure, sources=[f"/assets/{script}" for script in SCRIPTS])
 
 
@@ -78,10 +80,10 @@ def picture(png: bytes, name: str) -> Response:
     return Response(png, media_type="image/png", headers={"Content-Disposition": f'inline; filename="{name}.png"'})
 
 
-def _pieces(start: bytes) -> Iterator[bytes]:
-    """Yield a page and its scripts, a piece at a time: a slow reader holds no more of them in memory."""
+def with_scripts(start: bytes, own: Path) -> Iterator[bytes]:
+    """Yield a page, plotly's script and the page's own, piece by piece: a slow reader holds no more in memory."""
     yield start
-    for path in SCRIPTS.values():
+    for path in (_plotly(), own):
         yield b"<script>"
         with path.open("rb") as script:
             while piece := script.read(PIECE_BYTES):

@@ -46,7 +46,7 @@ async def plot(
     """Draw a figure of the study's search: a page, plotly's JSON or a PNG; of many trials some, and it says so."""
     if format == "png":
         return plot_page.picture(await _picture(service, name, kind), f"{name}-{kind}")
-    figure = await _figure(service, lambda: name, kind)
+    figure = await figure_of(service, lambda: name, kind)
     return await run_in_threadpool(plot_page.answer, figure, format, standalone, f"{name}-{kind}")
 
 
@@ -58,7 +58,7 @@ async def plot_of_dashboard(
     ours = OF_DASHBOARD.get(kind)
     if ours is None:
         raise NotFound(f"There is no plot {kind}.")
-    figure = await _figure(service, lambda: _name_of(service, optuna_id), ours)
+    figure = await figure_of(service, lambda: _name_of(service, optuna_id), ours)
     if kind == "slice":  # the dashboard has a place for it
         drawn = json.loads(figure)
         drawn["layout"].pop("width", None)
@@ -72,7 +72,7 @@ def script(name: str) -> FileResponse:
     return plot_page.script(name)
 
 
-async def _figure(service: Service, find: Callable[[], str], kind: str) -> str:
+async def figure_of(service: Service, find: Callable[[], str], kind: str) -> str:
     """Return a plot of a study as plotly's JSON; arguments and errors as those of `_drawn`."""
     return await _drawn(service, find, kind, kind, lambda search: search.plot(kind))
 

@@ -18,6 +18,8 @@ from luthier.service.cli import (
     init,
     look,
     plan,
+    predict,
+    results,
     run,
     schedules,
     serve,
@@ -34,8 +36,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-NOUNS = (init, imports, run, plan, serve, studies, extension, look, trials, schedules, steering, external, datasets)
-for noun in NOUNS:
+for noun in (
+    *(init, imports, run, plan, serve, studies, extension, predict, results, look, trials),
+    *(schedules, steering, external, datasets),
+):
     noun.register(app)
 
 

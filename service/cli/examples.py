@@ -43,6 +43,12 @@ EXAMPLES = {
         "luthier list --state failed -o name | xargs -n 1 luthier delete --yes",
     ),
     "model": ("luthier model my-study -o winner",),
+    "predict": (
+        "luthier predict my-study new.csv -o answers.csv",
+        "luthier predict my-study new.jsonl --server http://service:8000 > answers.csv",
+    ),
+    "write-report": ("luthier write-report my-study -o report.html",),
+    "results": ("luthier results my-study", "luthier results my-study -o json"),
     "schema": ("luthier schema > spec.schema.json",),
     "plot": ("luthier plot my-study importance", "luthier plot my-study history -o history.png"),
     "open": ("luthier open", "luthier open my-study"),

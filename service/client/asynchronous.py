@@ -5,18 +5,23 @@ threads stand in line. `wait` takes a thread only while it looks, and ends at on
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from luthier.service.client.client import Client
 from luthier.service.client.connection import stream_async
 from luthier.service.client.errors import ServiceError
 from luthier.service.client.events import Event, Following
 from luthier.service.client.external_async import AsyncExternalTrial
+from luthier.service.client.predictions import PredictionWatch
 from luthier.service.client.watch import Watch
 from luthier.service.schemas import StudyView
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -115,6 +120,14 @@ class AsyncClient:
     delete_dataset = _awaited(Client.delete_dataset)
     tasks = _iterated(Client.tasks)
     workers = _iterated(Client.workers)
+    start_prediction = _awaited(Client.start_prediction)
+    prediction = _awaited(Client.prediction)
+    predictions = _iterated(Client.predictions)
+    download_prediction = _awaited(Client.download_prediction)
+    delete_prediction = _awaited(Client.delete_prediction)
+    take_prediction = _awaited(Client.take_prediction)
+    results = _awaited(Client.results)
+    write_report = _awaited(Client.write_report)
     download_model = _awaited(Client.download_model)
     download_champion = _awaited(Client.download_champion)
 
@@ -142,6 +155,28 @@ class AsyncClient:
             else:
                 if watch.is_over(study):
                     return study
+            watch.check_time()
+            await asyncio.sleep(interval_seconds)
+
+    async def predict(
+        self,
+        name: str,
+        table: "str | Path | pd.DataFrame | Iterable[Mapping[str, Any]]",
+        out: Path | str | None = None,
+        timeout_seconds: float | None = None,
+        interval_seconds: float = 1.0,
+    ) -> Any:
+        """Predict as `Client.predict` does, between two looks in the event loop."""
+        sent = await self.start_prediction(name, table)
+        watch = PredictionWatch(sent, timeout_seconds, interval_seconds)
+        while True:
+            try:
+                found = await self.prediction(name, sent.id)
+            except ServiceError as error:
+                watch.excuse(error)
+            else:
+                if watch.is_over(found):
+                    return await self.take_prediction(found, table, out)
             watch.check_time()
             await asyncio.sleep(interval_seconds)
 

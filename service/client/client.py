@@ -10,6 +10,7 @@ from luthier.service.client.errors import ServiceError
 from luthier.service.client.events import Event, Following
 from luthier.service.client.extension import ExtensionMethods
 from luthier.service.client.external import ExternalMethods
+from luthier.service.client.predictions import PredictionMethods
 from luthier.service.client.schedules import ScheduleMethods
 from luthier.service.client.steering import SteeringMethods
 from luthier.service.client.trials import TrialMethods, study_path
@@ -22,7 +23,15 @@ from luthier.studies.hyperparameters import Params
 PLAN_SECONDS = 600.0  # a plan waits for a worker to open model and data
 
 
-class Client(TrialMethods, SteeringMethods, ExtensionMethods, ExternalMethods, ScheduleMethods, DatasetMethods):
+class Client(
+    TrialMethods,
+    SteeringMethods,
+    ExtensionMethods,
+    ExternalMethods,
+    ScheduleMethods,
+    DatasetMethods,
+    PredictionMethods,
+):
     """The service at a URL; a context manager that closes its connections.
 
     Threads may share it, except while one of them closes it. Every method raises ServiceError when the service

@@ -23,7 +23,7 @@ from luthier.service.storage.column_types import Unreadable
 from luthier.service.storage.dataset_store import DatasetStore
 from luthier.service.storage.file_store import LOG, Place
 from luthier.service.storage.store_listing import Entry, list_store, remove_entry
-from luthier.service.storage.tables import AssignmentRow, ChampionRow, DatasetRow, ScheduleRow, StudyRow
+from luthier.service.storage.tables import AssignmentRow, ChampionRow, DatasetRow, PredictionRow, ScheduleRow, StudyRow
 from luthier.studies.protocol import AssignmentKind, TrialState
 
 log = logging.getLogger("luthier")
@@ -154,12 +154,15 @@ def _read_assignments(session: Session, ids: list[int], files: dict[str, set[str
         if (
             any(isinstance(ref, Unreadable) for ref in refs)
             or state == TrialState.RUNNING
-            or (kind == AssignmentKind.COMPARE and state == TrialState.QUEUED)
+            or (kind in (AssignmentKind.COMPARE, AssignmentKind.PREDICT) and state == TrialState.QUEUED)
         ):  # its files cannot be told from others
             written.add(folder)
         elif kind == AssignmentKind.COMPARE:
             comparison = session.scalar(select(AssignmentRow.comparison).where(AssignmentRow.id == id))
             files[folder] |= set() if comparison is None else {comparison.predictions.name}
+        elif kind == AssignmentKind.PREDICT:
+            result = session.scalar(select(PredictionRow.result).where(PredictionRow.assignment_id == id))
+            files[folder] |= set() if result is None else {result.file.name}
 
 
 def _read_winners(session: Session, files: dict[str, set[str]], written: set[str]) -> None:

@@ -63,7 +63,7 @@ def assignment_message(
         checkpoint=_checkpoint(kind, source),
         micro_batch=study.micro_batch,
         memory_bytes=row.gpu_bytes if shares_gpu else None,
-        datasets=datasets.references(session, study.spec),
+        datasets=[] if kind is AssignmentKind.PREDICT else datasets.references(session, study.spec),
         **extra,
     )
 

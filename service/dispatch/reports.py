@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from luthier.service.dispatch import baseline_files, checkpoints
+from luthier.service.dispatch import baseline_files, checkpoints, predictions
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.placement import smaller_reservation
 from luthier.service.errors import Stale, invalid
@@ -22,9 +22,10 @@ from luthier.service.lifecycle import absences, retraining, study_rows, successi
 from luthier.service.storage.changes import note_report
 from luthier.service.storage.column_types import StoredModel
 from luthier.service.storage.database import changed_rows
-from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
+from luthier.service.storage.tables import AssignmentRow, ReportRow, ResultsRow, StudyRow
 from luthier.studies.protocol import (
     ENDED,
+    FINISHED,
     TRAINING,
     Answer,
     AssignmentKind,
@@ -227,6 +228,8 @@ class Reports:
                 self.core.searches.tell(study, row)
             superseded.append(row)
         checkpoints.remove_unnamed(self.core.store, superseded)
+        if row.kind == AssignmentKind.PREDICT and state in FINISHED:
+            predictions.remove_inputs(self.core.store, row)
         if study.state in ENDED:
             self.core.searches.close_study(study)
         elif has_taken_over:
@@ -258,6 +261,11 @@ class Reports:
         if outcome.comparison is not None:
             self.core.store.require(row.study_id, row.id, outcome.comparison.predictions)
             columns["comparison"] = outcome.comparison
+        if outcome.prediction is not None and row.kind == AssignmentKind.PREDICT:
+            predictions.record(session, self.core.store, row, outcome.prediction)
+        elif row.kind == AssignmentKind.PREDICT and state is TrialState.COMPLETE:
+            state = TrialState.FAILED
+            columns |= {"reason": Reason.ERROR, "error": predictions.NO_RESULT}
         self.core.leases.end(session, row, state, **columns)
         return state
 
@@ -288,6 +296,7 @@ class Reports:
         study.model = StoredModel(**model.model_dump(), assignment=source.id)
         study.test = outcome.evaluation.test
         study.test_looks += study.test is not None
+        session.merge(ResultsRow(study_id=study.id, results=outcome.evaluation.results))
         study.noise = winner.noise(study, outcome.evaluation)
 
 

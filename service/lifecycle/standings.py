@@ -71,7 +71,8 @@ def _count(session: Session, found: dict[int, Standing]) -> None:
     by_state = select(*columns, *sums).where(AssignmentRow.study_id.in_(found)).group_by(*columns)
     for study_id, kind, state, deleted, count, taken, seconds in session.execute(by_state):
         standing = found[study_id]
-        standing.busy_seconds += seconds
+        if kind != AssignmentKind.PREDICT:  # a use of the winner, not a part of the search
+            standing.busy_seconds += seconds
         if kind == AssignmentKind.TRAIN and not deleted:
             standing.counts[state] = count
             standing.taken += taken

@@ -248,7 +248,11 @@ def settle(session: Session, leases: Leases, study: StudyRow) -> TrialCounts | N
 def _approach_end(session: Session, leases: Leases, study: StudyRow) -> None:
     """Once nothing of the study runs: queue repetitions, then the evaluation of the winner; after these, end it."""
     leases.cancel(session, study.id, started=False)
-    active = select(func.count()).where(AssignmentRow.study_id == study.id, AssignmentRow.state.in_(ACTIVE))
+    active = select(func.count()).where(
+        AssignmentRow.study_id == study.id,
+        AssignmentRow.kind != AssignmentKind.PREDICT,  # a study that goes on does not wait for its users' tables
+        AssignmentRow.state.in_(ACTIVE),
+    )
     if session.scalar(active):
         return
     best = winner.best_trial(session, study)

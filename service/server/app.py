@@ -33,6 +33,8 @@ from luthier.service.api import (
     operations,
     plan,
     plots,
+    report,
+    results,
     schedule_pages,
     schedules,
     studies,
@@ -42,6 +44,7 @@ from luthier.service.api import (
     trials,
     worker,
 )
+from luthier.service.api import predictions as prediction_routes
 from luthier.service.api.body_limit import BodyLimit
 from luthier.service.api.context import Service
 from luthier.service.api.event_feed import Feed
@@ -49,6 +52,7 @@ from luthier.service.api.notifier import Notifier
 from luthier.service.api.security_headers import HeadAsGet, SecurityHeaders
 from luthier.service.api.waiting_line import WaitingLine
 from luthier.service.background import Every
+from luthier.service.dispatch import predictions
 from luthier.service.dispatch.claims import Claims
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.orphans import Orphans
@@ -70,6 +74,11 @@ from luthier.service.storage.leases import Leases
 from luthier.service.storage.presence import Presence
 from luthier.studies.protocol import AssignmentKind
 
+# In this order: a path is looked up among the routes of each, and /v1/studies/{name}/{action} takes what is left.
+ROUTES = (
+    *(plan, plots, events, trials, trial_verbs, external, extension, prediction_routes, results, report),
+    *(studies, study_changes, schedules, datasets, worker, operations, schedule_pages, study_pages),
+)
 SUMMARY = "Hyperparameter search for fine-tuning."
 THREADS = 40  # requests worked on at the same time; the rest wait on the event loop
 
@@ -139,25 +148,6 @@ def build_core(settings: Settings, only: str | None = None) -> Core:
     return Core(database, leases, presence, searches, store, room, AssignmentLogs(store, room), only)
 
 
-ROUTES = (
-    plan,
-    plots,
-    events,
-    trials,
-    trial_verbs,
-    external,  # it and `extension` before `studies`, which has a route for any other word after a study's name
-    extension,
-    studies,
-    study_changes,
-    schedules,
-    datasets,
-    worker,
-    operations,
-    schedule_pages,
-    study_pages,
-)
-
-
 def create_app(
     settings: Settings, tokens: Tokens | None = None, only: str | None = None, timings: Timings = DEFAULT
 ) -> FastAPI:
@@ -175,7 +165,8 @@ def create_app(
     """
     tokens = tokens or Tokens.of(settings)
     core = build_core(settings, only)
-    claims = Claims(core, {AssignmentKind.COMPARE: champions.comparison_files})
+    payloads = {AssignmentKind.COMPARE: champions.comparison_files, AssignmentKind.PREDICT: predictions.files}
+    claims = Claims(core, payloads)
     scheduler = Scheduler(core, Webhook.of(settings))
     notifier = Notifier()
     line = WaitingLine(claims, notifier)
@@ -193,7 +184,7 @@ def create_app(
     error_handlers.install(app)
     openapi.install(app)
     guard = tokens.guard()
-    app.add_middleware(BodyLimit)
+    app.add_middleware(BodyLimit, table_bytes=settings.predict_bytes)
     auth.install(app, guard)
     login.install(app, guard)
     docs_page.install(app)

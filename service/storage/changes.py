@@ -85,6 +85,8 @@ def note_assignment(session: Session, row: Any) -> None:
         session: the transaction that changes it.
         row: an AssignmentRow, or the columns NOTED.
     """
+    if row.kind == AssignmentKind.PREDICT:  # no view of a study or trial shows it
+        return
     if row.kind == AssignmentKind.TRAIN:
         _note(session, Change(Changed.TRIAL, row.study_id, row.id, row.number))
     _note(session, Change(Changed.STUDY, row.study_id))

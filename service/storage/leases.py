@@ -310,6 +310,10 @@ class Leases:
         for row in session.execute(removed.returning(*NOTED)):
             note_assignment(session, row)
 
+    def remove(self, session: Session, row: AssignmentRow) -> None:
+        """Delete an assignment of a locked study in any state; its worker's next message is refused as stale."""
+        session.execute(delete(AssignmentRow).where(AssignmentRow.id == row.id))
+
     def lock_expired(self, session: Session, now: float | None = None) -> list[AssignmentRow]:
         """Return the running assignments past their deadline, locked; rows that another service locked are skipped.
 
@@ -346,13 +350,14 @@ class Leases:
             session: the caller's transaction, which holds the study's row.
             study_id: the study.
             started: cancel all of them. False: only queued inspections, trials and comparisons that never started;
-                work that was given back, repetitions and evaluations stay.
+                work that was given back, repetitions, evaluations and predictions stay.
         """
         states = [TrialState.QUEUED, TrialState.RUNNING] if started else [TrialState.QUEUED]
         unended = select(AssignmentRow.id).where(AssignmentRow.study_id == study_id, AssignmentRow.state.in_(states))
         if not started:
             unended = unended.where(
-                AssignmentRow.kind.not_in((AssignmentKind.CONFIRM, AssignmentKind.EVALUATE)), AssignmentRow.attempt == 0
+                AssignmentRow.kind.not_in((AssignmentKind.CONFIRM, AssignmentKind.EVALUATE, AssignmentKind.PREDICT)),
+                AssignmentRow.attempt == 0,
             )
         ids = list(session.scalars(unended.with_for_update()))
         columns = {"state": TrialState.CANCELLED, "finished_at": self.database.now(), "deadline": None, "token": None}

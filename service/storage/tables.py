@@ -25,9 +25,10 @@ from luthier.studies.budget import Budget
 from luthier.studies.noise import Noise
 from luthier.studies.old_trials import OldTrials, Predecessor, Takeover
 from luthier.studies.promotion import PromotionDecision
-from luthier.studies.results import Comparison, Inspection
+from luthier.studies.results import Comparison, Inspection, Prediction
 from luthier.studies.schedule import ScheduleSpec
 from luthier.studies.spec import StudySpec
+from luthier.studies.winner_tables import Results
 from luthier.studies.wire import FileRef
 
 Id = BigInteger().with_variant(Integer, "sqlite")
@@ -98,8 +99,8 @@ class AssignmentRow(Base):
     kind: Mapped[str] = mapped_column(String(16))
     number: Mapped[int]
     """Unique for a study and a kind. train: the trial's number, which is Optuna's too. confirm: counts the repetitions,
-    in the order in which they were queued. compare: the champion's id (`champion_id`). inspect: 0. evaluate: 0,
-    or below 0, of an end before the study was extended."""
+    in the order in which they were queued. compare: the champion's id (`champion_id`). predict: counts the predictions,
+    from 1. inspect: 0. evaluate: 0, or below 0, of an end before the study was extended."""
     champion_id: Mapped[int] = synonym("number")  # of a comparison, and of no other kind
     state: Mapped[str] = mapped_column(String(16))
     params: Mapped[dict[str, Any]] = mapped_column(JSON)  # the space's dimensions
@@ -150,6 +151,29 @@ class AssignmentRow(Base):
         Index("ix_luthier_assignment_state", "state", "deadline"),
         {"sqlite_autoincrement": True},
     )
+
+
+class PredictionRow(Base):
+    """What an assignment of the kind `predict` reads, and what came of it."""
+
+    __tablename__ = "luthier_prediction"
+
+    assignment_id: Mapped[int] = mapped_column(
+        ForeignKey("luthier_assignment.id", ondelete="CASCADE"), primary_key=True
+    )
+    trial: Mapped[int]  # the number of the winner's trial
+    source: Mapped[FileRef] = mapped_column(PydanticJson(FileRef))  # the table, in the assignment's folder
+    packed: Mapped[FileRef] = mapped_column(PydanticJson(FileRef))  # the winner, in the same folder
+    result: Mapped[Prediction | None] = mapped_column(PydanticText(Prediction))
+
+
+class ResultsRow(Base):
+    """The tables of a study's winner, apart from its study because listings never show them."""
+
+    __tablename__ = "luthier_results"
+
+    study_id: Mapped[int] = mapped_column(ForeignKey("luthier_study.id", ondelete="CASCADE"), primary_key=True)
+    results: Mapped[Results | None] = mapped_column(PydanticText(Results))
 
 
 class WaitingRow(Base):

@@ -55,6 +55,10 @@ class AnswerTargets(Targets):
         """Return what a packed model has learned."""
         return cls(bool(about["unanswerable"]), Answering.model_validate(about.get("answering", {})))
 
+    def blanks(self, columns: Mapping[str, Sequence[Any]], rows: int) -> list[Any]:
+        """Return that there is no answer to any question."""
+        return [[] for _ in range(rows)]
+
     def as_asked(self, dataset: Dataset, answering: Answering | None) -> Self:
         """Return the targets with how a spec has answers picked."""
         return self if answering is None else replace(self, answering=answering)

@@ -67,6 +67,10 @@ class BoxTargets(NamedTargets):
 
     roles: ClassVar[tuple[str, ...]] = ("objects",)
 
+    def blanks(self, columns: Mapping[str, Sequence[Any]], rows: int) -> list[Any]:
+        """Return no object for each image. Raises BadData."""
+        return [BoxRow(size, ()) for size in in_threads(_size, list(enumerate(columns["image"])))]
+
     @classmethod
     def read(
         cls, tables: Mapping[str, Table], columns: Mapping[str, str], inputs: Mapping[str, Mapping[str, list[Any]]]

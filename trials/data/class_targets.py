@@ -53,6 +53,10 @@ class ClassTargets(NamedTargets):
         new = {key(name): name for name in today.names if name not in self.names}
         return replace(self, names=tuple(name if name in known else new.get(key(name), name) for name in self.names))
 
+    def blanks(self, columns: Mapping[str, Sequence[Any]], rows: int) -> list[Any]:
+        """Return the first class for each row."""
+        return [0] * rows
+
     def counts(self, splits: Iterable[Sequence[Any]]) -> dict[str, int]:
         """Return label -> its rows, or its words where words are labelled."""
         found = Counter(label for rows in splits for label in self.class_ids(rows))
@@ -103,6 +107,10 @@ class TagTargets(ClassTargets):
         """Read a tag for each word. Raises BadData."""
         names, ids = tag_labels(tables, columns["label"], {name: inputs[name]["tokens"] for name in tables})
         return cls(tuple(names)), dict(ids)
+
+    def blanks(self, columns: Mapping[str, Sequence[Any]], rows: int) -> list[Any]:
+        """Return the first tag for each word."""
+        return [[0] * len(words) for words in columns["tokens"]]
 
     def strata(self, rows: Sequence[Any]) -> list[Hashable]:
         """Return the most frequent tag of each row, O excepted."""

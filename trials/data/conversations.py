@@ -42,6 +42,21 @@ def answer_places(messages: Sequence[Message]) -> list[int]:
     return [place for place in said if str(messages[place]["content"]).strip()]
 
 
+def to_be_answered(value: Any) -> list[Message]:
+    """Return a cell's messages without its last answer, if it ends with one. Raises ValueError: the end of a sentence.
+
+    Args:
+        value: Messages, or JSON of them, that end with a message to be answered, or with its answer.
+    """
+    messages = _messages(value)
+    if messages[-1]["role"] == ASSISTANT:
+        messages = messages[:-1]
+    if not messages or messages[-1]["role"] not in ("user", "tool"):
+        raise ValueError("holds no message to be answered; end it with one of the user")
+    _check_turns([message["role"] for message in messages])
+    return messages
+
+
 def _conversations(table: Table, column: str) -> list[list[Message]]:
     found = []
     for row, value in enumerate(table.columns[column]):
@@ -54,6 +69,15 @@ def _conversations(table: Table, column: str) -> list[list[Message]]:
 
 def _conversation(value: Any) -> list[Message]:
     """Return a cell as messages that end with an answer. Raises ValueError, whose text says what is wrong."""
+    messages = _messages(value)
+    _check_order([message["role"] for message in messages])
+    if fault := text_fault(messages[-1]["content"], "conversation"):
+        raise ValueError(f"ends with an answer that {fault}")
+    return messages
+
+
+def _messages(value: Any) -> list[Message]:
+    """Return a cell as messages, one at least. Raises ValueError, whose text says what is wrong."""
     if isinstance(value, str) and value.lstrip().startswith("["):  # JSON in the cell of a csv file
         try:
             value = json.loads(value)
@@ -68,11 +92,7 @@ def _conversation(value: Any) -> list[Message]:
         )
     if not value:
         raise ValueError("holds no messages; remove the row")
-    messages = [_message(number, message) for number, message in enumerate(value, 1)]
-    _check_order([message["role"] for message in messages])
-    if fault := text_fault(messages[-1]["content"], "conversation"):
-        raise ValueError(f"ends with an answer that {fault}")
-    return messages
+    return [_message(number, message) for number, message in enumerate(value, 1)]
 
 
 def _message(number: int, message: Any) -> Message:
@@ -124,6 +144,11 @@ def _check_order(roles: list[str]) -> None:
         raise ValueError("has no message of the assistant, so nothing to learn; add an answer or remove the row")
     if roles[-1] != ASSISTANT:
         raise ValueError(f"ends with a message of the role {roles[-1]}; remove what follows the last answer")
+    _check_turns(roles)
+
+
+def _check_turns(roles: list[str]) -> None:
+    """Raise ValueError where roles do not take turns."""
     before = ""
     for number, role in enumerate(roles, 1):
         if role in _FIRST and number > 1:

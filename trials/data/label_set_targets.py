@@ -56,6 +56,10 @@ class LabelSetTargets(ClassTargets):
         """The labels by class id, and the threshold."""
         return {"label_names": self.label_names, "threshold": self.threshold}
 
+    def blanks(self, columns: Mapping[str, Sequence[Any]], rows: int) -> list[Any]:
+        """Return no label for each row."""
+        return [[] for _ in range(rows)]
+
     def as_text(self, target: Any) -> str:
         """Return a row's labels as a list."""
         return json.dumps([self.names[label] for label in target], ensure_ascii=False)

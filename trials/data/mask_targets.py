@@ -3,6 +3,8 @@
 Class ids are the masks' own: 0, 1, 2 and so on. Their names are in `id2label.json` beside the table, if there is one.
 """
 
+import functools
+import io
 import json
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -11,10 +13,12 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy
+from PIL import Image
 
 from luthier.studies.findings import Finding
 from luthier.trials.data.mask_findings import mask_findings
 from luthier.trials.data.masks import IGNORED, image_size, read_mask
+from luthier.trials.data.media import named, read_image
 from luthier.trials.data.media_columns import in_threads
 from luthier.trials.data.media_paths import Item
 from luthier.trials.data.media_tree import listed
@@ -52,6 +56,11 @@ class MaskTargets(NamedTargets):
     """A class for each pixel; a row's target is a `MaskRow`."""
 
     roles: ClassVar[tuple[str, ...]] = ("mask",)
+
+    def blanks(self, columns: Mapping[str, Sequence[Any]], rows: int) -> list[Any]:
+        """Return a mask of the first class for each image, as large as the image. Raises BadData."""
+        images = (read_image(item, named(item, row, "image")) for row, item in enumerate(columns["image"]))
+        return [_blank(image.height, image.width) for image in images]
 
     @classmethod
     def read(
@@ -112,6 +121,14 @@ def _row(item: Item) -> MaskRow:
     found = tuple((int(i), int(counts[i])) for i in counts.nonzero()[0])
     height, width = mask.shape
     return MaskRow(item, (height, width), found)
+
+
+@functools.lru_cache(maxsize=64)
+def _blank(height: int, width: int) -> MaskRow:
+    """Return a mask of the first class alone, as a file's bytes."""
+    file = io.BytesIO()
+    Image.new("L", (width, height)).save(file, "png")
+    return MaskRow(file.getvalue(), (height, width), ((0, height * width),))
 
 
 def _check_sizes(table: Table, masks: Sequence[MaskRow], images: Sequence[Item]) -> None:

@@ -68,6 +68,14 @@ class Numbers(Targets):
             raise ValueError(f"numbers of the mean {mean} and the deviation {deviation}")
         return cls(tuple(map(float, known["edges"])), mean, deviation, in_units=True)
 
+    def in_data(self) -> Self:
+        """Return the same with outputs in deviations from the mean, as the targets of data are."""
+        return replace(self, in_units=False)
+
+    def blanks(self, columns: Mapping[str, Sequence[Any]], rows: int) -> list[Any]:
+        """Return the mean for each row."""
+        return [self.mean] * rows
+
     def trained_on(self, rows: Sequence[Any]) -> Self:
         """Return the same with the mean and the deviation of the training rows."""
         mean = math.fsum(rows) / len(rows)

@@ -86,6 +86,22 @@ class Targets(ABC):
         """Return what a packed model has learned, written as today's targets are where they are spelled otherwise."""
         return self
 
+    def in_data(self) -> Self:
+        """Return the same targets as data has them, where a packed model answers in other units than it learned in."""
+        return self
+
+    def blanks(self, columns: Mapping[str, Sequence[Any]], rows: int) -> list[Any]:
+        """Return what stands for the unknown target of each row that is only to be predicted; no answer depends on it.
+
+        Args:
+            columns: Role -> the values of the rows' inputs, checked.
+            rows: Their number.
+
+        Raises:
+            BadData: An input cannot be opened.
+        """
+        raise NotImplementedError
+
     def as_asked(self, dataset: Dataset, answering: Answering | None) -> Self:
         """Return the targets with what a spec says of how models answer: a language, how answers are picked."""
         return self

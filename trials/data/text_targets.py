@@ -57,6 +57,10 @@ class TextTargets(Targets):
         """Return the targets of a packed model."""
         return cls(str(about["learns"]))
 
+    def blanks(self, columns: Mapping[str, Sequence[Any]], rows: int) -> list[Any]:
+        """Return an empty text to learn for each row; None where the model reads all of it."""
+        return [None if self.form == TEXT else ""] * rows
+
     @property
     def about(self) -> dict[str, Any]:
         """What rows are."""

@@ -65,6 +65,10 @@ class Transcripts(Targets):
         language = about.get("language")
         return cls(tuple(str(letter) for letter in about["letters"]), None if language is None else str(language))
 
+    def blanks(self, columns: Mapping[str, Sequence[Any]], rows: int) -> list[Any]:
+        """Return a transcript of one letter for each sound."""
+        return [next((letter for letter in self.letters if letter.isalpha()), "a")] * rows
+
     @property
     def about(self) -> dict[str, Any]:
         """The letters in their order, and the language that a spec names."""

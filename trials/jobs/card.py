@@ -13,6 +13,7 @@ from luthier.studies.semantics import MEASURED_ALONE
 from luthier.studies.text import one_line
 from luthier.studies.wire import Metrics
 from luthier.trials.data.targets import Targets
+from luthier.trials.jobs.card_metadata import metadata
 from luthier.trials.tasks.usage import Usage
 
 NAME = "README.md"
@@ -49,10 +50,7 @@ def card(
     """
     name = assignment.model
     base = name if hub else PurePath(name).name
-    front = {"library_name": "transformers", "pipeline_tag": usage.tag, "tags": ["luthier"]}
-    front |= {"base_model": name} if hub else {}
-    lines = ["---", *(f"{key}: {json.dumps(value)}" for key, value in front.items()), "---"]  # JSON is YAML
-    lines += ["", f"# {assignment.spec.name}", ""]
+    lines = [metadata(assignment, usage, test, hub), "", f"# {assignment.spec.name}", ""]
     lines += [f"{_plain(base)}, fine-tuned for {assignment.spec.task} by Luthier.", *_scores(assignment, rows, test)]
     if targets.label_names:
         shown = targets.label_names[:SHOWN_LABELS]

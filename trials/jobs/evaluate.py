@@ -4,26 +4,24 @@ The child calls `evaluate` after the study's last trial.
 """
 
 import shutil
-import time
 from dataclasses import replace
 
 from luthier.studies.protocol import Assignment, Checkpoint
 from luthier.studies.results import Batching, Evaluation
-from luthier.studies.semantics import MEASURED_ALONE, NOISE_MEASURED
+from luthier.studies.semantics import NOISE_MEASURED
 from luthier.trials.errors import BadData, DamagedFile
 from luthier.trials.files import file_ref
-from luthier.trials.jobs import exact, reload
-from luthier.trials.jobs.clusters import related
+from luthier.trials.jobs import reload
+from luthier.trials.jobs.measured_splits import Measurer
 from luthier.trials.jobs.noise import Scored, sampling
 from luthier.trials.jobs.packed_model import WORK_PREFIX, pack
 from luthier.trials.model import lora
 from luthier.trials.session import Session
-from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.training import checkpoint
 from luthier.trials.training.generation import Writing
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.open_study import OpenStudy
-from luthier.trials.training.setup import open_engine, prepare
+from luthier.trials.training.setup import prepare
 
 ALONE = "Give it one input at a time: padding changes its answers."
 """The note on the card of a model that takes padding for a part of its input."""
@@ -49,12 +47,15 @@ def evaluate(assignment: Assignment, session: Session, cache: ModelCache) -> Eva
     baseline = _baseline(assignment, session, cache)
     study = cache.open(assignment)
     _restore(assignment, session, study)
-    winner = _scored(assignment, session, cache, study, "validation", "test")
+    measurer = Measurer(assignment, session, cache, study)
+    measured = measurer.splits("validation", "test")
+    winner = {name: one.scored for name, one in measured.items()}
     test = None
     if "test" in winner:
         test = winner["test"].scores()
         scores = ", ".join(f"{name} {value}" for name, value in test.items())
         session.log(f"test ({len(study.data.splits['test'])} rows): {scores}")
+    results = measurer.tables(measured)
     noise = None if assignment.spec.semantics < NOISE_MEASURED else sampling(assignment, session, winner, baseline)
     length = int(assignment.params["max_length"])
     generation = assignment.spec.writing
@@ -67,10 +68,11 @@ def evaluate(assignment: Assignment, session: Session, cache: ModelCache) -> Eva
         study,
         usage,
         test,
+        results,
         session.folder,
         lambda packed, work: reload.check(packed, recorded, work, session),
     )
-    return Evaluation(test=test, model=file_ref(archive), sampling=noise)
+    return Evaluation(test=test, model=file_ref(archive), results=results, sampling=noise)
 
 
 def _baseline(assignment: Assignment, session: Session, cache: ModelCache) -> dict[str, Scored]:
@@ -90,38 +92,8 @@ def _baseline(assignment: Assignment, session: Session, cache: ModelCache) -> di
     except DamagedFile as damage:
         session.log(f"The baseline is not measured: {damage}")
         return {}
-    return _scored(work, session, cache, study, "test" if "test" in study.data.splits else "validation")
-
-
-def _scored(
-    assignment: Assignment, session: Session, cache: ModelCache, study: OpenStudy, *splits: str
-) -> dict[str, Scored]:
-    """Return the answers of the study's model to those of the splits that there are and that something asks for.
-
-    Validation is answered first: what is settled by it, such as a threshold, holds for test.
-    """
-    measures_noise = assignment.spec.semantics >= NOISE_MEASURED
-    answers: dict[str, Scored] = {}
-    if study.task.settles(assignment.params) or ("validation" in splits and measures_noise):
-        writing = Writing.at_evaluations(assignment.spec)
-        statistics = _statistics(assignment, session, cache, study, "validation", writing)
-        if study.task.settles(assignment.params):
-            study.settle(statistics)
-        rows = len(study.data.splits["validation"])
-        is_whole = writing is None or writing.rows is None or writing.rows >= rows
-        answers["validation"] = _with_groups(assignment, study, "validation", statistics, is_whole)
-    if "test" in splits and "test" in study.data.splits:
-        statistics = _statistics(assignment, session, cache, study, "test", Writing.of_winner(assignment.spec))
-        answers["test"] = _with_groups(assignment, study, "test", statistics)
-    return answers
-
-
-def _with_groups(
-    assignment: Assignment, study: OpenStudy, split: str, statistics: Statistics, is_whole: bool = True
-) -> Scored:
-    semantics = assignment.spec.semantics
-    groups = related(study.data.splits[split], semantics) if semantics >= NOISE_MEASURED else None
-    return Scored(study.task, study.learned, statistics, groups, is_whole)
+    compared = "test" if "test" in study.data.splits else "validation"
+    return {name: one.scored for name, one in Measurer(work, session, cache, study).splits(compared).items()}
 
 
 def _restore(assignment: Assignment, session: Session, study: OpenStudy) -> None:
@@ -136,24 +108,3 @@ def _restore(assignment: Assignment, session: Session, study: OpenStudy) -> None
     except (OSError, ValueError) as error:
         raise DamagedFile(f"The winner's weights cannot be used: {error}.") from error
     lora.merge(study.pretrained)  # from here on the model is the same that people will load
-
-
-def _statistics(
-    assignment: Assignment, session: Session, cache: ModelCache, study: OpenStudy, split: str, writing: Writing | None
-) -> Statistics:
-    """Return the statistics of a split, of the study's model as `evaluate` has prepared it."""
-    model, length = study.pretrained.model, int(assignment.params["max_length"])
-    targets = study.data.targets
-    if assignment.spec.semantics >= MEASURED_ALONE:
-        examples = study.task.encode_exactly(study.pretrained, study.data.splits[split], length)
-        examples = examples.batched(study.batching)
-        began = time.perf_counter()
-        statistics = exact.measure(
-            model, study.task, cache.micro_batch, examples, targets, session.poll, writing=writing
-        )
-        if writing is not None and writing.clock.seconds:
-            session.log(writing.told(time.perf_counter() - began))
-        return statistics
-    encoded = study.encoded(split, length)
-    with open_engine(model, study, assignment, session, cache.micro_batch, {split: encoded}) as engine:
-        return engine.evaluate(encoded, targets, session.poll, writing=writing)

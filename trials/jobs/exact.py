@@ -39,6 +39,7 @@ def measure(
     tick: Callable[[], None],
     own: Targets | None = None,
     writing: Writing | None = None,
+    seen: Callable[[Sequence[int], Batch], None] | None = None,
 ) -> Statistics:
     """Return the statistics of a model's answers to a split.
 
@@ -51,6 +52,7 @@ def measure(
         tick: Called before each batch; it may raise to end the measurement.
         own: What the model has learned; None: the same.
         writing: Which texts the model writes; None: none.
+        seen: Called with the rows of each batch and their answers.
 
     Raises:
         BadData: An example cannot be read.
@@ -62,10 +64,49 @@ def measure(
     most = 1 if encoded.batching is Batching.SINGLE else engine.evaluation_rows(encoded)
     for rows in unpadded_batches(encoded.lengths, most):
         tick()
-        collector.add(
-            rows, run_halving(_pieces(engine, task, encoded, rows, writing), len(rows), micro_batch, remember=False)
-        )
+        answers = run_halving(_pieces(engine, task, encoded, rows, writing), len(rows), micro_batch, remember=False)
+        collector.add(rows, answers)
+        if seen is not None:
+            seen(rows, answers)
     return collector.statistics()
+
+
+class ByExample:
+    """Takes the answers of a split batch by batch, and gives those of each example as users of the model get them.
+
+    Args:
+        task: The task's code, whose `used` makes the values.
+        encoded: The split, from the task's `encode_exactly`.
+    """
+
+    def __init__(self, task: TaskCode[Any], encoded: Encoded) -> None:
+        self._task = task
+        self._encoded = encoded
+        self._rows: dict[int, Batch] = {}
+
+    def add(self, rows: Sequence[int], answers: Batch) -> None:
+        """Take the answers to a batch of rows."""
+        offsets = self._encoded.unit_offsets
+        on_cpu = {name: values.cpu() for name, values in answers.items()}
+        start = 0
+        for row in rows:
+            end = start + offsets[row + 1] - offsets[row]
+            self._rows[row] = {name: values[start:end] for name, values in on_cpu.items()}
+            start = end
+
+    def values(self) -> list[list[Sequence[Value | None]]]:
+        """Return for each example the values of each of its answers; every row's answers must have come."""
+        found: list[list[Sequence[Value | None]]] = []
+        for a, b in pairwise(self._encoded.example_offsets):
+            rows = rows_between(self._encoded, a, b)
+            parts = [self._rows[row] for row in rows]
+            found.append(list(self._task.used(joined(parts), self._encoded, rows)) if parts else [])
+        return found
+
+
+def rows_between(encoded: Encoded, first: int, end: int) -> range:
+    """Return the rows that have the units from `first` up to `end`."""
+    return range(bisect_left(encoded.unit_offsets, first), bisect_left(encoded.unit_offsets, end))
 
 
 @torch.no_grad()
@@ -89,7 +130,7 @@ def answers_alone(
     model.eval()
     found: list[list[Sequence[Value | None]]] = []
     for a, b in pairwise(encoded.example_offsets):
-        rows = range(bisect_left(encoded.unit_offsets, a), bisect_left(encoded.unit_offsets, b))
+        rows = rows_between(encoded, a, b)
         parts = []
         for row in rows:
             tick()

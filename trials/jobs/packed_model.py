@@ -26,6 +26,7 @@ from luthier.studies.results import Batching
 from luthier.studies.semantics import INPUTS_UNITED
 from luthier.studies.strategy import Generation
 from luthier.studies.tasks import TASKS
+from luthier.studies.winner_tables import Results
 from luthier.studies.wire import FileRef, Metrics
 from luthier.trials.data.repeats import plain_columns
 from luthier.trials.data.row_digests import join_digests, row_digests, split_digests
@@ -42,6 +43,8 @@ ABOUT = "luthier.json"
 """In the archive: how the model was made."""
 SEEN = "luthier-seen.bin"
 """In the archive: digests of the rows that the model was trained or chosen on."""
+RESULTS = "results.json"
+"""In the archive: the winner's tables; absent where none were made."""
 WORK_PREFIX = ".pack-"
 """Folders in which an archive is put together; a folder that is left over comes from a process that was killed."""
 FASTEST = 1
@@ -115,6 +118,7 @@ def pack(
     study: OpenStudy,
     usage: Usage,
     test: Metrics | None,
+    results: Results | None,
     folder: Path,
     check: Callable[[Path, Path], None],
 ) -> Path:
@@ -125,6 +129,7 @@ def pack(
         study: The model and its data.
         usage: How the packed model is used.
         test: Its metrics on the test split, if there is one.
+        results: Its tables, if there are any.
         folder: Where the archive goes; its name is `NAME`, and no reader ever sees one that is not whole or checked.
         check: Called with the archive and an empty folder; what it raises leaves no archive.
 
@@ -134,7 +139,7 @@ def pack(
     work = Path(tempfile.mkdtemp(prefix=WORK_PREFIX, dir=folder))
     try:
         inner = work / "model"
-        write(assignment, study, usage, test, inner)
+        write(assignment, study, usage, test, results, inner)
         _tar(inner, work / NAME)
         shutil.rmtree(inner)
         check(work / NAME, Path(tempfile.mkdtemp(dir=work)))
@@ -143,12 +148,21 @@ def pack(
         shutil.rmtree(work, ignore_errors=True)
 
 
-def write(assignment: Assignment, study: OpenStudy, usage: Usage, test: Metrics | None, folder: Path) -> None:
+def write(
+    assignment: Assignment,
+    study: OpenStudy,
+    usage: Usage,
+    test: Metrics | None,
+    results: Results | None,
+    folder: Path,
+) -> None:
     """Write the study's model, as it is in memory, and all that is packed with it, into a new folder."""
     study.pretrained.model.save_pretrained(folder)
     usage.processor.save_pretrained(folder)
     about = json.dumps(_about(assignment, study, test), indent=2, ensure_ascii=False)
     (folder / ABOUT).write_text(about + "\n", encoding="utf-8")
+    if results is not None:
+        (folder / RESULTS).write_text(results.model_dump_json(indent=2) + "\n", encoding="utf-8")
     rows = {name: len(split) for name, split in study.data.splits.items()}
     hub = local_path(assignment.model, "model") is None
     text = card.card(assignment, usage, study.learned, rows, test, hub)

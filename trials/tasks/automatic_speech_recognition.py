@@ -5,6 +5,7 @@ cut: its transcript would not fit what is left of it.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ ALL_MILLISECONDS = 10**9
 DECODER = "decoder_input_ids"
 """The further input of a model that writes tokens, padded to a length of its own."""
 SHOWN = 5  # sounds in a message
+MOST_LETTERS = 20_000
+"""Of an answer that is predicted: more than a model writes of any sound that it hears at once."""
 CERTAIN = 1e-3
 """By how much each frame's letter must lead for the packed model's text to be compared: another machine rounds."""
 
@@ -82,6 +85,10 @@ class AutomaticSpeechRecognition(AudioInputs[Transcripts], Transcribing):
         """Return the same with features as 32-bit floats, none of them padded. Raises BadData."""
         self._check_lengths(pretrained, split)
         return self._with_transcripts(pretrained, split, super().encode_exactly(pretrained, split, max_length))
+
+    def encode_unlabelled(self, pretrained: Pretrained, split: Split, max_length: int) -> EncodedSpeech:
+        """Return the same, of whose answers all letters are kept. Raises BadData."""
+        return replace(self.encode_exactly(pretrained, split, max_length), shown=MOST_LETTERS)
 
     def _check_lengths(self, pretrained: Pretrained, split: Split) -> None:
         """Raise BadData where sounds are longer than the model's window."""

@@ -22,6 +22,7 @@ from luthier.trials.data.targets import Targets
 from luthier.trials.errors import BadData
 from luthier.trials.model.pretrained import Head, Pretrained
 from luthier.trials.tasks.export import Export, Learned
+from luthier.trials.tasks.insight import Insight
 from luthier.trials.tasks.scoring import Batch, Scoring, Tensors
 from luthier.trials.tasks.usage import Reading
 
@@ -47,7 +48,7 @@ class Loss(ABC):
         """
 
 
-class TaskCode(Scoring[Learned], Export[Learned]):
+class TaskCode(Scoring[Learned], Export[Learned], Insight[Learned]):
     """The code of one task: load its models, encode and collate its examples, its loss, its statistics and scores.
 
     The order of calls is `check`, `load`, then `encode` or `encode_augmented` once for each split, then `collate` and
@@ -143,6 +144,19 @@ class TaskCode(Scoring[Learned], Export[Learned]):
             BadData: An example cannot be used; the sentence names it.
         """
         return self.encode(pretrained, split, max_length)
+
+    def encode_unlabelled(self, pretrained: Pretrained, split: Split, max_length: int) -> Encoded:
+        """Return the same of examples with blank targets, which are only to be predicted.
+
+        Args:
+            pretrained: A model and its processor from `load`.
+            split: At least one example, with targets from `Targets.blanks`.
+            max_length: As for `encode`.
+
+        Raises:
+            BadData: An example cannot be used.
+        """
+        return self.encode_exactly(pretrained, split, max_length)
 
     def encode_augmented(self, pretrained: Pretrained, split: Split, augmentation: str, max_length: int) -> Encoded:
         """Turn training examples into inputs that are changed at random in each batch, by `changes` or by `collate`.

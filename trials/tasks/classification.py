@@ -17,7 +17,10 @@ from luthier.trials.data.encoded import Encoded, Values, take
 from luthier.trials.model.pretrained import Head, Pretrained
 from luthier.trials.tasks.base import Loss, RowTask
 from luthier.trials.tasks.class_loss import ClassLoss
-from luthier.trials.tasks.metrics import LABEL, PREDICTED, class_statistics, classification_scores
+from luthier.trials.tasks.export import Cell
+from luthier.trials.tasks.insight import ClassCounts, Pairs, counts_of_pairs
+from luthier.trials.tasks.label_cells import label_cells, label_columns
+from luthier.trials.tasks.metrics import LABEL, LOG_LIKELIHOOD, PREDICTED, class_statistics, classification_scores
 from luthier.trials.tasks.mixing import OTHER, SHARE, both
 from luthier.trials.tasks.scoring import Batch, Constant, Reference, Tensors
 from luthier.trials.tasks.statistics import Statistics
@@ -80,6 +83,14 @@ class Classification(RowTask[ClassTargets]):
         probabilities: list[list[float]] = answers["logits"].double().softmax(1).tolist()
         return probabilities
 
+    def cells_header(self, targets: ClassTargets) -> tuple[str, ...]:
+        """Return the label, its probability, and the probability of each label."""
+        return label_columns(targets.names)
+
+    def cells(self, said: Sequence[str], values: Sequence[Sequence[Any]], targets: ClassTargets) -> Sequence[Cell]:
+        """Return the label and the probabilities of a row."""
+        return [said[0], *label_cells(targets.names, values[0], max(values[0]))]
+
     def translated(self, answers: Tensors, own: ClassTargets, targets: ClassTargets) -> Tensors:
         """Return the answers with a column of logits for each of today's classes, matched by label."""
         return {**answers, "logits": by_label(answers["logits"], own.names, targets.names)}
@@ -92,6 +103,22 @@ class Classification(RowTask[ClassTargets]):
         """Compute accuracy, macro F1 and loss."""
         values = classification_scores(statistics.units, len(targets.names))
         return {metric.name: values[metric.name] for metric in TASKS[self.name].metrics}
+
+    def sureness(self, answers: Tensors) -> torch.Tensor:
+        """Return the probability of each unit's likeliest class."""
+        return answers["logits"].double().softmax(1).amax(1)
+
+    def badness(self, statistics: Statistics, targets: ClassTargets) -> torch.Tensor:
+        """Return the cross-entropy of each unit."""
+        return -statistics.units[LOG_LIKELIHOOD]
+
+    def class_counts(self, statistics: Statistics, targets: ClassTargets) -> ClassCounts:
+        """Return what is counted of each class."""
+        return counts_of_pairs(self.class_pairs(statistics), len(targets.names))
+
+    def class_pairs(self, statistics: Statistics) -> Pairs:
+        """Return the true and the predicted class of each unit."""
+        return Pairs(statistics.units[LABEL], statistics.units[PREDICTED])
 
     def right(self, statistics: Statistics) -> torch.Tensor:
         """Return whether each unit's class is predicted, (units,)."""

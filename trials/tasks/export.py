@@ -4,6 +4,7 @@
 as its users do, and compares its answers with those of the model in memory.
 """
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
@@ -15,8 +16,11 @@ from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.splits import Split
 from luthier.trials.data.targets import Targets
 from luthier.trials.model.pretrained import Pretrained
-from luthier.trials.tasks.usage import Usage
+from luthier.trials.tasks.usage import Usage, Value
 
+PREDICTION, SCORE = "prediction", "score"
+"""Columns of a file of predictions."""
+Cell = str | int | float | None
 Learned = TypeVar("Learned", bound=Targets)
 
 
@@ -75,3 +79,31 @@ class Export(ABC, Generic[Learned]):
             encoded: The split, from `encode_exactly`.
             rows: The rows of the example, which the answers are of.
         """
+
+    def cells_header(self, targets: Learned) -> tuple[str, ...]:
+        """Return the names of the columns of a file of predictions, beside those of its table.
+
+        Args:
+            targets: What the model has learned.
+        """
+        return (PREDICTION,)
+
+    def cells(self, said: Sequence[str], values: Sequence[Sequence[Value]], targets: Learned) -> Sequence[Cell]:
+        """Return the cells of an example in a file of predictions, one for each column of `cells_header`.
+
+        Args:
+            said: The model's answers to its units, as text for people.
+            values: The same, as `used` returns them.
+            targets: What the model has learned.
+        """
+        return (said[0] if len(said) == 1 else as_list(said),)
+
+
+def as_list(values: Sequence[Any]) -> str:
+    """Return values as one cell of a file of predictions."""
+    return json.dumps(list(values), ensure_ascii=False)
+
+
+def shown(value: Value) -> Cell:
+    """Return a number with the digits that float32 has; a text, and what is not known, as they are."""
+    return float(f"{value:.7g}") if isinstance(value, float) else value

@@ -25,13 +25,17 @@ from luthier.trials.data.splits import Split
 from luthier.trials.model.pretrained import Head, Pretrained
 from luthier.trials.tasks.base import Loss
 from luthier.trials.tasks.encoded_images import AugmentedImages, EncodedImages, fixed_size
+from luthier.trials.tasks.export import PREDICTION, Cell, shown
 from luthier.trials.tasks.image_inputs import ImageInputs
+from luthier.trials.tasks.insight import ClassCounts
+from luthier.trials.tasks.label_cells import mean_columns
 from luthier.trials.tasks.pixels import (
     CONFUSION,
     LABELLED,
     NLL,
     PREDICTED,
     PROBABILITIES,
+    RIGHT,
     PixelEntropy,
     pixel_scores,
     pixel_statistics,
@@ -140,6 +144,16 @@ class ImageSegmentation(ImageInputs[MaskTargets]):
         """Compute mean IoU, pixel accuracy and loss."""
         return pixel_scores(statistics.units)
 
+    def badness(self, statistics: Statistics, targets: MaskTargets) -> torch.Tensor:
+        """Return the share of each image's pixels that is wrong."""
+        units = statistics.units
+        pixels = units[LABELLED].sum(1).clamp(min=1).double()
+        return 1 - units[RIGHT].sum(1) / pixels
+
+    def class_counts(self, statistics: Statistics, targets: MaskTargets) -> ClassCounts:
+        """Return the pixels of each class."""
+        return ClassCounts(*(statistics.units[name].sum(0) for name in (RIGHT, PREDICTED, LABELLED)))
+
     def constant(self, training: Sequence[MaskRow], targets: MaskTargets) -> Constant:
         """Return the most frequent class of pixels; its value is the log frequencies of all classes, (classes,)."""
         counts = torch.tensor(targets.pixels(training), dtype=torch.double)
@@ -159,6 +173,14 @@ class ImageSegmentation(ImageInputs[MaskTargets]):
     def said(self, statistics: Statistics, encoded: Encoded, targets: MaskTargets) -> Iterable[str]:
         """Return the shares of the classes that are predicted for the pixels that count."""
         return (_shares(row, targets) for row in statistics.units[PREDICTED].tolist())
+
+    def cells_header(self, targets: MaskTargets) -> tuple[str, ...]:
+        """Return the shares of the classes, and the mean probability of each class over the pixels."""
+        return (PREDICTION, *mean_columns(targets.names))
+
+    def cells(self, said: Sequence[str], values: Sequence[Sequence[Any]], targets: MaskTargets) -> Sequence[Cell]:
+        """Return the shares of the classes in an image's mask, and the mean probabilities."""
+        return [said[0], *map(shown, values[0][: len(mean_columns(targets.names))])]
 
     def export(
         self,

@@ -169,6 +169,10 @@ class LearnedTokens(TaskCode[TextTargets]):
         """Return whether each row's written text is the right one; None where nothing was written."""
         return None if _written(statistics) is None else statistics.units[EXACT] == 1
 
+    def badness(self, statistics: Statistics, targets: TextTargets) -> torch.Tensor:
+        """Return the loss per learned token of each row."""
+        return statistics.units[NLL] / statistics.units[TOKENS]
+
     def truths(self, statistics: Statistics, encoded: Encoded, targets: TextTargets) -> Iterable[str]:
         """Return the right text of each row, the tokens of a (part of a) text that is learned as a whole."""
         assert isinstance(encoded, EncodedTokens)

@@ -21,6 +21,9 @@ from luthier.trials.data.splits import Split
 from luthier.trials.model.pretrained import Head, Pretrained
 from luthier.trials.tasks.base import Loss, RowTask
 from luthier.trials.tasks.classification import LEAST_COUNT, by_label
+from luthier.trials.tasks.export import Cell
+from luthier.trials.tasks.insight import ClassCounts
+from luthier.trials.tasks.label_cells import label_cells, label_columns
 from luthier.trials.tasks.label_set_loss import LABELS, LabelSetLoss, indicators
 from luthier.trials.tasks.label_set_metrics import best_cut, macro_f1, mean_average_precision, micro_f1
 from luthier.trials.tasks.mixing import OTHER, SHARE, both
@@ -85,6 +88,15 @@ class Multilabel(RowTask[LabelSetTargets]):
         probabilities: list[list[float]] = answers[LOGITS].double().sigmoid().tolist()
         return probabilities
 
+    def cells_header(self, targets: LabelSetTargets) -> tuple[str, ...]:
+        """Return the labels, how sure the least sure of them is, and the probability of each label."""
+        return label_columns(targets.names)
+
+    def cells(self, said: Sequence[str], values: Sequence[Sequence[Any]], targets: LabelSetTargets) -> Sequence[Cell]:
+        """Return the labels of a row as a list, how sure the least sure of its labels is, and the probabilities."""
+        least = min(max(value, 1 - value) for value in values[0])
+        return [said[0], *label_cells(targets.names, values[0], least)]
+
     def translated(self, answers: Tensors, own: LabelSetTargets, targets: LabelSetTargets) -> Tensors:
         """Return the answers with a column for each of today's labels, and where the model's threshold is."""
         logits = by_label(answers[LOGITS], own.names, targets.names)
@@ -97,6 +109,20 @@ class Multilabel(RowTask[LabelSetTargets]):
         labels = indicators(answers[LABELS], logits.shape[1])
         loss = functional.binary_cross_entropy_with_logits(logits, labels.double(), reduction="none").mean(1)
         return {LABELS: labels, MARGINS: answers.get(MARGINS, logits), LOSS: loss}
+
+    def sureness(self, answers: Tensors) -> torch.Tensor:
+        """Return how sure the least sure of each row's labels is."""
+        given = answers[LOGITS].double().sigmoid()
+        return torch.maximum(given, 1 - given).amin(1)
+
+    def badness(self, statistics: Statistics, targets: LabelSetTargets) -> torch.Tensor:
+        """Return the loss of each row."""
+        return statistics.units[LOSS]
+
+    def class_counts(self, statistics: Statistics, targets: LabelSetTargets) -> ClassCounts:
+        """Return what is counted of each label."""
+        said, true = _said(statistics, targets), statistics.units[LABELS].bool()
+        return ClassCounts((said & true).sum(0), said.sum(0), true.sum(0))
 
     def scores(self, statistics: Statistics, targets: LabelSetTargets) -> Metrics:
         """Compute the F1 scores, the mean average precision, the share of rows without a fault, and the loss."""

@@ -179,6 +179,10 @@ class ObjectDetection(ImageInputs[BoxTargets]):
         """Return the answers' places in place of their scores, for all metrics but the loss."""
         return None if metric == "loss" else ordered(statistics)
 
+    def badness(self, statistics: Statistics, targets: BoxTargets) -> torch.Tensor:
+        """Return the loss of each image."""
+        return statistics.units[LOSS]
+
     def constant(self, training: Sequence[BoxRow], targets: BoxTargets) -> Constant:
         """Return the most frequent class; its value is its id and its mean box as `PLACES`, (4,)."""
         counts = targets.counts([training])

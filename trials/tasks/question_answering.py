@@ -25,6 +25,7 @@ from luthier.trials.tasks import text
 from luthier.trials.tasks.answer_spans import SpanLoss, aligned, best_spans, log_likelihoods, reference_spans
 from luthier.trials.tasks.base import Loss, TaskCode
 from luthier.trials.tasks.encoded_questions import EncodedQuestions, rows_of, targets_of
+from luthier.trials.tasks.export import PREDICTION, SCORE, Cell, shown
 from luthier.trials.tasks.scoring import Batch, Constant, Reference, Tensors
 from luthier.trials.tasks.squad import best_scores
 from luthier.trials.tasks.statistics import Statistics
@@ -197,6 +198,11 @@ class QuestionAnswering(TaskCode[AnswerTargets]):
         """Return whether each question's answer is an exact match, (questions,)."""
         return statistics.units["exact_match"] > 0
 
+    def badness(self, statistics: Statistics, targets: AnswerTargets) -> torch.Tensor:
+        """Return what each answer lacks of F1 1, and of equals first those of a higher loss."""
+        units = statistics.units
+        return 1 - units["f1"] + units["loss"].clamp(max=1e3) * 1e-6
+
     def constant(self, training: Sequence[Any], targets: AnswerTargets) -> Constant:
         """Return that there is no answer; its value is the share of such questions. Told only where there are any."""
         share = sum(not answers for answers in training) / len(training)
@@ -221,6 +227,14 @@ class QuestionAnswering(TaskCode[AnswerTargets]):
             context[start:end] if end > 0 else ""
             for context, (start, end) in zip(encoded.contexts, places, strict=True)
         )
+
+    def cells_header(self, targets: AnswerTargets) -> tuple[str, ...]:
+        """Return the answer, and its score, a sum of logits."""
+        return (PREDICTION, SCORE)
+
+    def cells(self, said: Sequence[str], values: Sequence[Sequence[Any]], targets: AnswerTargets) -> Sequence[Cell]:
+        """Return the answer to a question, which is empty for none, and its score."""
+        return [said[0], shown(values[0][-1])]
 
     def export(
         self,

@@ -19,6 +19,8 @@ from luthier.trials.data.splits import Split
 from luthier.trials.model.last_layer import fold_scale
 from luthier.trials.model.pretrained import Head, Pretrained
 from luthier.trials.tasks.base import Loss, RowTask
+from luthier.trials.tasks.export import Cell, shown
+from luthier.trials.tasks.insight import Pairs
 from luthier.trials.tasks.number_metrics import mean_error, pearson, r2, ranks, spearman, standardised
 from luthier.trials.tasks.scoring import Batch, Constant, Reference, Tensors
 from luthier.trials.tasks.statistics import Statistics
@@ -85,6 +87,10 @@ class Regression(RowTask[Numbers]):
         found: list[list[float]] = answers[SAID][:, None].tolist()
         return found
 
+    def cells(self, said: Sequence[str], values: Sequence[Sequence[Any]], targets: Numbers) -> Sequence[Cell]:
+        """Return the number of a row, in the data's units."""
+        return [shown(values[0][0])]
+
     def translated(self, answers: Tensors, own: Numbers, targets: Numbers) -> Tensors:
         """Return the answers of another model in today's units."""
         said = answers[SAID].double()
@@ -113,6 +119,15 @@ class Regression(RowTask[Numbers]):
         if scaled is None or not bool(torch.isfinite(said).all()):
             return None
         return replace(statistics, units={**statistics.units, SAID: scaled(said)})
+
+    def badness(self, statistics: Statistics, targets: Numbers) -> torch.Tensor:
+        """Return by how much each number is missed, in the data's units."""
+        true, said = self.number_pairs(statistics, targets)
+        return (said - true).abs()
+
+    def number_pairs(self, statistics: Statistics, targets: Numbers) -> Pairs:
+        """Return the true and the predicted numbers."""
+        return Pairs(statistics.units[TRUE], _in_units(statistics, targets))
 
     def constant(self, training: Sequence[Any], targets: Numbers) -> Constant:
         """Return the mean of the training rows, from which no other number differs less."""

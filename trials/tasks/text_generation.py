@@ -23,6 +23,7 @@ from luthier.trials.model.pretrained import Head, Pretrained, check_tokenizer
 from luthier.trials.tasks import text, written
 from luthier.trials.tasks.causal_rows import causal_rows, form_of, masks, turns
 from luthier.trials.tasks.encoded_tokens import EncodedTokens
+from luthier.trials.tasks.export import PREDICTION, Cell, as_list, shown
 from luthier.trials.tasks.learned_tokens import LearnedTokens
 from luthier.trials.tasks.scoring import Batch
 from luthier.trials.tasks.text_lengths import NO_LIMIT
@@ -132,6 +133,17 @@ class TextGeneration(LearnedTokens):
         frames: Any = encoded.targets["frames"]
         cut = [frames[row].around(prompts[row], room) or [model.generation_config.pad_token_id] for row in rows]
         return written.continue_prompts(model, cut, config, encoded.batching in (Batching.RIGHT, Batching.LEFT))
+
+    def cells_header(self, targets: TextTargets) -> tuple[str, ...]:
+        """Return the text that is written; of texts that are learned as a whole their loss."""
+        return ("loss",) if targets.form == TEXT else (PREDICTION,)
+
+    def cells(self, said: Sequence[str], values: Sequence[Sequence[Any]], targets: TextTargets) -> Sequence[Cell]:
+        """Return the text of a row; or its loss per token, of a text that is read in parts that of each part."""
+        if targets.form != TEXT:
+            return super().cells(said, values, targets)
+        losses = [shown(part[0]) for part in values]
+        return [losses[0] if len(losses) == 1 else as_list(losses)]
 
     def export(
         self,

@@ -22,6 +22,7 @@ from luthier.trials.errors import BadData
 from luthier.trials.model.pretrained import Pretrained, check_tokenizer
 from luthier.trials.tasks import text
 from luthier.trials.tasks.classification import Classification
+from luthier.trials.tasks.export import PREDICTION, SCORE, Cell, as_list, shown
 from luthier.trials.tasks.metrics import LABEL, PREDICTED, classification_scores, entity_counts, entity_f1
 from luthier.trials.tasks.scoring import Batch, Tensors
 from luthier.trials.tasks.statistics import Statistics
@@ -166,6 +167,14 @@ class TokenClassification(Classification):
             "macro_f1": scores["macro_f1"],
             "loss": scores["loss"],
         }
+
+    def cells_header(self, targets: ClassTargets) -> tuple[str, ...]:
+        """Return the tags of the words, and the probability of each."""
+        return (PREDICTION, SCORE)
+
+    def cells(self, said: Sequence[str], values: Sequence[Sequence[Any]], targets: ClassTargets) -> Sequence[Cell]:
+        """Return the tags of a sentence's words as a list, and their probabilities as another."""
+        return [as_list(said), as_list([shown(max(word)) for word in values])]
 
     def export(
         self,

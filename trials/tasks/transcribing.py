@@ -88,6 +88,11 @@ class Transcribing(TaskCode[Transcripts]):
             SIZE: loss[SIZE].double(),
         }
 
+    def badness(self, statistics: Statistics, targets: Transcripts) -> torch.Tensor:
+        """Return the word error rate of each sound."""
+        units = statistics.units
+        return units[WORDS].clamp(min=0).double() / units[OF_WORDS].clamp(min=1)
+
     def scores(self, statistics: Statistics, targets: Transcripts) -> Metrics:
         """Compute word error rate, character error rate and loss; rates of the sounds that were written."""
         units = statistics.units

@@ -62,7 +62,7 @@ class AssignmentFolder:
         self._sent: set[FileRef] = set()
 
     async def open(self, log: Callable[[str], None]) -> Assignment:
-        """Create the folder, and get the files that the assignment names: its checkpoint, or the models to compare.
+        """Create the folder, and get the files that the assignment names: its checkpoint, models, a table.
 
         Args:
             log: Adds a line to the assignment's log.
@@ -76,12 +76,11 @@ class AssignmentFolder:
             DiskFull: The disk is full.
             LeaseLost: The service has given the assignment to another worker.
         """
-        assignment, checkpoint = self._assignment, self._assignment.checkpoint
+        assignment = self._assignment
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for ref in (checkpoint.resume, checkpoint.best, assignment.champion, assignment.challenger):
-                if ref is not None:
-                    await self._fetch(ref)
+            for ref in assignment.files:
+                await self._fetch(ref)
             assignment = await self._with_baseline(assignment, log)
         except DamagedFile as damage:
             if assignment.kind not in TRAINING:

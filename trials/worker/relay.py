@@ -196,6 +196,7 @@ class AssignmentRelay:
             inspection=result.inspection,
             evaluation=result.evaluation,
             comparison=result.comparison,
+            prediction=result.prediction,
         )
 
     def _seconds(self) -> float:
@@ -239,6 +240,8 @@ class AssignmentRelay:
             await self._files.send((outcome.evaluation.model,))
         if outcome.comparison is not None:
             await self._files.send((outcome.comparison.predictions,))
+        if outcome.prediction is not None:
+            await self._files.send((outcome.prediction.file,))
         await self._send(self._client.finish, outcome)
 
     async def _renew(self) -> None:

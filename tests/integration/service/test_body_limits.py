@@ -21,7 +21,7 @@ GIGABYTE = str(2**30)
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running(tmp_path_factory.mktemp("home"), None, Tokens(USER, WORKER)) as house:
+    with running(tmp_path_factory.mktemp("home"), None, Tokens(USER, WORKER), predict_bytes=2**20) as house:
         yield house
 
 
@@ -32,6 +32,7 @@ def routes(house: Running) -> list[tuple[str, str, int]]:
         path = re.sub(r"\{[^}]*\}", "1", template)
         if path != "/v1/datasets" and not path.startswith("/v1/worker/files/"):  # they have limits of their own
             limit = REPORT_BYTES if path.startswith("/v1/worker/") else MAX_BYTES
+            limit = house.settings.predict_bytes if path.endswith("/predict") else limit
             found += [(method.upper(), path, limit) for method in item if method != "get"]
     return found
 

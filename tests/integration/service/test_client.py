@@ -121,7 +121,7 @@ def test_a_plot_shows_itself_in_a_notebook(client: Client) -> None:
     plot = client.plot("one", "history")
     assert plot.figure["data"]
     assert plot._repr_html_().startswith('<iframe srcdoc="&lt;!doctype html&gt;')
-    frame = Plot('"><script>', "{}", plot.page)._repr_html_()
+    frame = Plot('"><script>', "{}", plot.page, plot.png)._repr_html_()
     assert 'title="&quot;&gt;&lt;script&gt;"' in frame
     assert 'sandbox="allow-scripts allow-downloads"' in frame, "a page of the service reaches nothing of the notebook"
     assert frame.count("<") == 2

@@ -35,7 +35,7 @@ def test_what_happens_is_told_as_it_happens(house: Running, worker: ScriptedWork
         assert stream.next("study").data == {**house.study(), "data": None}
         worker.inspect(worker.take(AssignmentKind.INSPECT))
         states = {told.data["state"] for told in stream.until(lambda told: told.data["state"] == "running")}
-        assert states == {"queued", "running"}
+        assert states <= {"queued", "running"}  # several changes in one look are told as one
         trial = worker.take()
         assert stream.next("trial").data == {**house.trials()[0], "study": "s1", "seconds": 0.0}
         assert stream.next("study").data["counts"]["running"] == 1

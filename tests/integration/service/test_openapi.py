@@ -19,7 +19,7 @@ from tests.support.nightly import BETTER, Nightly
 
 USER, WORKER = "user-token-0123456789", "worker-token-0123456789"
 TABLE = b"text,label\na,1\nb,2\n"
-VALUES = {"run_id": "1", "number": "0", "kind": "history", "assignment_id": "1"}
+VALUES = {"run_id": "1", "number": "0", "kind": "history", "assignment_id": "1", "prediction_id": "1"}
 VALUES |= {"id": dataset_id("csv", sha256(TABLE).hexdigest())}
 
 

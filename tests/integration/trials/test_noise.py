@@ -12,9 +12,11 @@ from luthier.studies.protocol import Assignment, AssignmentKind
 from luthier.studies.results import BaselineScores, BaselineWeights, Evaluation, Sampling
 from luthier.studies.semantics import NEWEST_SEMANTICS, NOISE_MEASURED
 from luthier.trials.files import file_ref
+from luthier.trials.jobs import exact
 from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.replicates import REPLICATES
 from luthier.trials.jobs.train import train
+from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.training.model_cache import ModelCache
 from tests.support.tiny import tiny_csv, tiny_rows
 from tests.support.trials import Memory
@@ -59,9 +61,21 @@ class Study:
         return sampling
 
 
-def test_the_winner_is_measured_beside_the_baseline(assign: Assign, tmp_path: Path) -> None:
+def test_the_winner_is_measured_beside_the_baseline(
+    assign: Assign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study = Study(assign, tmp_path)
-    both, alone = study.evaluated(baseline=study.baseline), study.evaluated_baseline()
+    passes: list[int] = []
+    measure = exact.measure
+
+    def counted(*args: Any, **options: Any) -> Statistics:
+        passes.append(1)
+        return measure(*args, **options)
+
+    monkeypatch.setattr(exact, "measure", counted)
+    both = study.evaluated(baseline=study.baseline)
+    assert len(passes) == 3, "the baseline on test, the winner once on validation and test, for noise and tables"
+    alone = study.evaluated_baseline()
     assert both.sampling is not None
     assert alone.sampling is not None
     assert alone.sampling.baseline is alone.sampling.pair is None
@@ -73,6 +87,9 @@ def test_the_winner_is_measured_beside_the_baseline(assign: Assign, tmp_path: Pa
     assert both.sampling.interval == wilson(accuracy, 36)
     best = max(metrics["accuracy"] or 0.0 for metrics in study.session.metrics)
     assert both.sampling.standard_error == pytest.approx(share_error(best, 36))
+    assert both.results is not None
+    assert both.results.validation is not None
+    assert both.results.validation.metrics["accuracy"] == best
     pair = both.sampling.pair
     assert pair is not None
     assert (pair.split, pair.examples, pair.labelled_units, pair.independent) == ("test", 36, 36, True)

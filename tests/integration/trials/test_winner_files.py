@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from huggingface_hub import ModelCard
 
 from luthier.studies.protocol import Assignment, AssignmentKind
 from luthier.trials.data.class_targets import ClassTargets
@@ -191,15 +192,24 @@ def test_the_card_says_how_scores_were_measured_and_names_no_path(assign: Assign
     assert "in batches with padding, and in its number format (precision auto)" in old
     assert '"a `label`\\n49"] and 10 more' in old
     assert "```python\ncode()\n```\n\nA note." in old
-    assert yaml.safe_load(old.split("---")[1]) == {
-        "library_name": "transformers",
-        "pipeline_tag": "text-classification",
-        "tags": ["luthier"],
-    }
+    known = yaml.safe_load(old.split("---")[1])
+    assert known.keys() == {"library_name", "pipeline_tag", "tags", "metrics", "model-index"}
+    assert (known["library_name"], known["pipeline_tag"]) == ("transformers", "text-classification")
     spec = {"model": "org/some-model", "semantics": 2}
     new = assign(AssignmentKind.EVALUATE, spec=spec, provenance=work.provenance)
     exact = card(new, usage, ClassTargets(names), rows, scores, hub=True)
     assert yaml.safe_load(exact.split("---")[1])["base_model"] == "org/some-model"
+    shown = ModelCard(exact).data  # the hub's own reader, which refuses results that it does not understand
+    (result,) = shown.eval_results or []
+    assert (shown.model_name, shown.pipeline_tag, shown.metrics) == ("tiny", "text-classification", ["accuracy"])
+    assert (result.metric_type, result.metric_value, result.dataset_split) == ("accuracy", 0.5, "test")
+    assert (result.dataset_name, result.task_type) == (data.name, "text-classification")
+    assert ModelCard(shown.to_yaml().join(["---\n", "\n---\n"])).data.to_dict() == shown.to_dict()
+    of_hub = assign(AssignmentKind.EVALUATE, spec=spec | {"dataset": {"source": "org/some-data", "subset": "en"}})
+    named = ModelCard(card(of_hub, usage, ClassTargets(names), rows, {"loss": 0.1, "macro_f1": 0.5}, hub=True)).data
+    assert (named.datasets, named.metrics) == (["org/some-data"], ["f1"])
+    assert [one.dataset_config for one in named.eval_results or []] == ["en", "en"]
     assert "in float32, each example without padding." in exact
     untested = card(new, usage, ClassTargets(names), {"train": 8, "validation": 4}, None, hub=True)
+    assert [one.dataset_split for one in ModelCard(untested).data.eval_results or []] == ["validation"] * 2
     assert "There was no test split." in untested

@@ -102,5 +102,5 @@ def test_a_start_is_ended_by_a_signal(tmp_path: Path, number: signal.Signals, af
     time.sleep(after_seconds)
     process.send_signal(number)
     _, said = process.communicate(timeout=10)
-    assert process.returncode == -number
+    assert process.returncode in (-number, 128 + number)  # a shell shows the same of both
     assert "Traceback" not in said

@@ -237,7 +237,7 @@ def test_given_splits_are_used_and_checked(tmp_path: Path) -> None:
         ("nowhere/at/all.csv", "does not exist"),
         ("nowhere.csv", "does not exist"),
         ("..", "folder"),
-        ("nobody/such-data", "neither a file on this worker nor a data set"),
+        ("nobody/such-data", "nor a data set that could be loaded"),
     ],
 )
 def test_sources_that_are_no_data_are_refused(

@@ -1,0 +1,23 @@
+"""The tables of a winner, as the REST interface answers them."""
+
+from pydantic import BaseModel
+
+from luthier.studies.winner_tables import SplitResults
+
+
+class ResultsView(BaseModel):
+    """The tables of a study's winner.
+
+    Attributes:
+        study: the study's name.
+        trial: the number of the winner's trial.
+        metric: the study's objective.
+        validation: on the validation split; null where an older version measured the winner.
+        test: on the test split; null without one.
+    """
+
+    study: str
+    trial: int
+    metric: str
+    validation: SplitResults | None = None
+    test: SplitResults | None = None
