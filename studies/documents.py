@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from luthier.studies.markup import MAX_DEPTH, MAX_VALUES, KeyTwice, parse_json, parse_yaml
@@ -37,12 +38,17 @@ def near_key(document: type[Document], path: Path) -> str | None:
     """
     part: Any = document
     for key in path[:-1]:
-        field = part.model_fields.get(key)
+        field = _fields(part).get(str(key))
         parts = _documents_of(field.annotation) if field is not None else []
         if len(parts) != 1:
             return None
         part = parts[0]
-    return next(iter(get_close_matches(str(path[-1]), part.model_fields)), None)
+    return next(iter(get_close_matches(str(path[-1]), list(_fields(part)))), None)
+
+
+def _fields(document: type[Document]) -> dict[str, FieldInfo]:
+    """Return the fields of a kind of document by the keys that people write."""
+    return {field.alias or name: field for name, field in document.model_fields.items()}
 
 
 def _documents_of(annotation: Any) -> list[type[Document]]:

@@ -138,6 +138,13 @@ class ScheduleSpec(Document):
         return value
 
     @model_validator(mode="after")
+    def _warmed_by_runs(self) -> Self:
+        if self.study.origin is not None:
+            text = "has no meaning in a schedule: each run begins with the best of the run before (warm_start)"
+            raise refuse("schedule", (("study", "from"), text))
+        return self
+
+    @model_validator(mode="after")
     def _tested(self) -> Self:
         if self.study.dataset.test == 0:
             text = "must be a share or a split: champion and challenger are compared on it"

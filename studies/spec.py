@@ -42,6 +42,7 @@ from luthier.studies.foreign_specs import foreign_spec, program_in
 from luthier.studies.hyperparameters import AUTO, complete
 from luthier.studies.model_space import MODEL_SCHEMA, ModelsSpace, check_models
 from luthier.studies.open_space import OpenSpace
+from luthier.studies.origin import Origin, configuration_problems
 from luthier.studies.presets import PresetName, fill_preset
 from luthier.studies.prunable import Trials, prunable_trials, trials_of, trials_of_length
 from luthier.studies.rates import rate_problems
@@ -97,7 +98,9 @@ def _given_unless_external(check: Callable[[Any], Any] = lambda value: value) ->
 class StudySpec(Document):
     """A study: a model or several, a data set, a search space and a budget."""
 
-    model_config = ConfigDict(json_schema_extra=_completed)
+    model_config = ConfigDict(
+        json_schema_extra=_completed, validate_by_name=False, validate_by_alias=True, serialize_by_alias=True
+    )
 
     name: str = Field(pattern=NAME_PATTERN)
     task: str
@@ -154,6 +157,12 @@ class StudySpec(Document):
         description="The last step that a trial of an external study reports, which pruners go by.",
     )
     generation: Generation | None = Field(None, description="How models write texts, for tasks that have them written.")
+    origin: Origin | None = Field(
+        None,
+        alias="from",
+        exclude_if=lambda origin: origin is None,
+        description="Old trials that it goes on from: those of a study that has ended, or of a file.",
+    )
     answering: Answering | None = Field(
         None,
         exclude_if=lambda answering: answering is None,
@@ -282,6 +291,7 @@ class StudySpec(Document):
         if self.pruner.name != "none" and self.max_steps == 1:
             text = "must be none: every trial has one evaluation; raise space.epochs or evaluations_per_epoch to prune"
             problems.append((("pruner", "name"), text))
+        problems += configuration_problems(self.origin, self.space.vocabulary)
         return problems + grid_problems(self.sampler, self.space)
 
     @model_serializer(mode="wrap")
@@ -319,7 +329,8 @@ class StudySpec(Document):
         return trials_of(name, self.budget.trials, space or self.space, defaults, self.evaluations_per_epoch)
 
     def _can_prune(self) -> bool:
-        return prunable_trials(self.pruner, self.possible_trials()) != 0
+        """Return whether the pruner could end a trial; old trials, which nobody has counted yet, may let it."""
+        return self.origin is not None or prunable_trials(self.pruner, self.possible_trials()) != 0
 
     def _with_pruner_in_use(self) -> "StudySpec":
         """Return the spec without its pruner where that can end no trial: then it says the same as one without."""

@@ -8,6 +8,7 @@ from sqlalchemy.exc import IntegrityError
 
 from luthier.service.errors import Invalid
 from luthier.service.schemas import Fault
+from luthier.studies.origin import unread_file
 from luthier.studies.search.feasibility import search_problems
 from luthier.studies.search.samplers import missing_packages
 from luthier.studies.spec import StudySpec
@@ -48,4 +49,12 @@ def check_sampler(spec: StudySpec, *inside: str) -> None:
     problems = search_problems(spec)
     if problems:
         faults = [Fault(path=".".join(map(str, (*inside, *path))), message=text) for path, text in problems]
+        raise Invalid("; ".join(map(str, faults)), faults)
+
+
+def check_origin(spec: StudySpec) -> None:
+    """Raise Invalid if the spec names a file of old trials, which lies where its user is."""
+    problems = unread_file(spec.origin)
+    if problems:
+        faults = [Fault(path=".".join(map(str, path)), message=text) for path, text in problems]
         raise Invalid("; ".join(map(str, faults)), faults)

@@ -101,7 +101,8 @@ def _gone(change: ChangeRow) -> Event:
 def _trials(session: Session, changes: Sequence[ChangeRow], studies: dict[int, StudyRow]) -> Iterator[Event]:
     changes = [change for change in changes if change.kind == Changed.TRIAL]
     ids = [change.assignment_id for change in changes]
-    rows = list(session.scalars(select(AssignmentRow).where(AssignmentRow.id.in_(ids)))) if ids else []
+    present = select(AssignmentRow).where(AssignmentRow.id.in_(ids), ~AssignmentRow.deleted)
+    rows = list(session.scalars(present)) if ids else []
     seen = {row.id: (row, view) for row, view in zip(rows, views.trial_views(session, rows), strict=True)}
     for change in changes:
         name, number = studies[change.study_id].name, change.number or 0

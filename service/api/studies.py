@@ -9,13 +9,13 @@ from sqlalchemy import select
 from luthier.service.api import paging, views
 from luthier.service.api.body import SPEC_BODY, SpecBody
 from luthier.service.api.context import Service, ServiceDep
-from luthier.service.api.creation import check_sampler, find_or_create
+from luthier.service.api.creation import check_origin, check_sampler, find_or_create
 from luthier.service.api.openapi import GZIP
 from luthier.service.api.stored_file import StoredFile, stored_model
 from luthier.service.dispatch import deletion
 from luthier.service.dispatch.checkpoints import clean_up
 from luthier.service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, responses
-from luthier.service.lifecycle import labels, study_rows, transitions
+from luthier.service.lifecycle import labels, study_rows, succession, transitions
 from luthier.service.schemas import Page, StudyView
 from luthier.service.storage.tables import StudyRow
 from luthier.studies.protocol import ENDED, StudyState
@@ -33,6 +33,7 @@ router = APIRouter(prefix="/v1/studies", tags=["studies"])
 def create(spec: SpecBody, service: ServiceDep, response: Response) -> StudyView:
     """Create a study (201); the same spec again returns the same study (200)."""
     check_sampler(spec)
+    check_origin(spec)
     view = find_or_create(lambda: _find_or_create(service, spec), response, f"/v1/studies/{spec.name}")
     service.notifier.notify()
     return view
@@ -45,9 +46,29 @@ def _find_or_create(service: Service, spec: StudySpec) -> tuple[bool, StudyView]
         created = study is None
         if study is None:
             study = transitions.create(session, service.core.leases, spec, spec.name)
-        elif not study.spec.says_the_same(spec):
-            raise Conflict(f"The name {spec.name} is taken by a study with another spec; choose another name.")
-        return created, views.study_view(session, study)
+            succession.keep_old_trials(session, study)
+            if study.external:  # no inspection comes before its first trial
+                succession.take_over(session, service.core.leases, service.core.store, study)
+        elif not any(before.says_the_same(spec) for before in _told_specs(study)):
+            raise Conflict(_taken(study, spec))
+        view = views.study_view(session, study)
+    if created and study.external and study.spec.origin is not None:
+        service.core.searches.mend(study)  # Optuna gets the trials that were taken over before any is drawn
+    return created, view
+
+
+def _taken(study: StudyRow, spec: StudySpec) -> str:
+    """Return why a spec cannot be created: a study has its name; with the cure."""
+    if study.spec.model_copy(update={"budget": spec.budget}).says_the_same(spec):
+        cure = f"only their budgets differ: `luthier extend {spec.name}` gives it more"
+        return f"The name {spec.name} is taken by a study with another spec; {cure}."
+    return f"The name {spec.name} is taken by a study with another spec; choose another name."
+
+
+def _told_specs(study: StudyRow) -> list[StudySpec]:
+    """Return a study's spec as users may have sent it: as it is, and with the budget that it had before extensions."""
+    first = study.first_budget
+    return [study.spec] if first is None else [study.spec, study.spec.model_copy(update={"budget": first})]
 
 
 @router.get("", responses=responses(Invalid))

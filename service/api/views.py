@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from luthier.service.api.successor_view import taken_over_view
 from luthier.service.lifecycle import absences, labels, winner
 from luthier.service.lifecycle.standings import Standing, standings
 from luthier.service.schemas import (
@@ -28,6 +29,7 @@ from luthier.service.schemas import (
     ModelView,
     StepView,
     StudyView,
+    TakenFrom,
     TrialView,
 )
 from luthier.service.storage import damaged
@@ -78,6 +80,7 @@ def study_view(session: Session, study: StudyRow, problem: str | None = None) ->
     inspection = study.inspection
     if isinstance(inspection, Inspection) and not study.external:
         view.data = data_view(inspection)
+    view.taken_over = taken_over_view(session, study)
     return view
 
 
@@ -103,6 +106,7 @@ def _study(study: StudyRow, standing: Standing) -> StudyView:
         finished_at=instant(study.finished_at),
         spec=study.spec.model_dump(mode="json"),
         counts=Counts(**standing.counts),
+        taken_trials=standing.taken,
         best=None if best is None else _best(study, best),
         confirmed=[
             ConfirmedView(trial=candidate.trial.number, values=candidate.values, mean=fmean(candidate.values))
@@ -179,6 +183,7 @@ def _best(study: StudyRow, row: AssignmentRow) -> BestView | None:
     if row.number != study.winner:
         return best
     best.test = study.test
+    best.test_looks = study.test_looks if study.test is not None else None
     noise = study.noise
     if isinstance(noise, Noise):
         best.standard_error, best.interval = noise.standard_error, _interval(noise.interval)
@@ -251,6 +256,7 @@ def _trial(row: AssignmentRow, study: StudyRow, values: list[StepView]) -> Trial
         examples_per_second=row.examples_per_second,
         effective_batch=batch,
         micro_batch=min(batch, row.micro_batch or batch) if batch and values else None,
+        taken_from=None if row.taken_from is None else TakenFrom.model_validate(row.taken_from),
         retry_of=row.retry_of,
         stopping=row.stop_requested and row.state == TrialState.RUNNING,
         files=_files(row, study),

@@ -12,6 +12,7 @@ import typer
 from luthier import __version__
 from luthier.service.cli import (
     datasets,
+    extension,
     external,
     imports,
     init,
@@ -36,7 +37,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for noun in (
-    *(init, imports, run, plan, serve, studies, predict, results, look, trials),
+    *(init, imports, run, plan, serve, studies, extension, predict, results, look, trials),
     *(schedules, steering, external, datasets),
 ):
     noun.register(app)

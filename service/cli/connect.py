@@ -163,7 +163,7 @@ def tell(*lines: str) -> None:
 
 def explain(error: Exception) -> tuple[int, list[str]]:
     """Return the exit code for an error that ended a command, and the sentences for stderr."""
-    from luthier.service.client import ServiceError, Unreachable
+    from luthier.service.client import BadTrials, ServiceError, Unreachable
     from luthier.service.download import DownloadError
 
     if isinstance(error, CommandError):
@@ -173,6 +173,8 @@ def explain(error: Exception) -> tuple[int, list[str]]:
     if isinstance(error, ServiceError):
         code = USAGE if error.status in (400, 413, 415, 422) else FAILURE
         return code, [str(fault) for fault in error.errors] or [str(error)]
+    if isinstance(error, BadTrials):
+        return USAGE, [str(error)]
     if isinstance(error, DownloadError):
         return FAILURE, [str(error)]
     if isinstance(error, FileExistsError) and error.errno is None:

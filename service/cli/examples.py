@@ -20,7 +20,12 @@ EXAMPLES = {
     "serve": ("luthier serve", "LUTHIER_TOKEN=... luthier serve --host 0.0.0.0 --port 8000"),
     "worker": ("luthier worker --server http://service:8000 --gpu 0", "luthier worker -- --help"),
     "workers": ("LUTHIER_WORKER_TOKEN=... luthier workers --server http://service:8000",),
-    "create": ("luthier create study.yaml", "luthier create study.yaml -o name"),
+    "create": (
+        "luthier create study.yaml",
+        "luthier create study.yaml -o name",
+        "luthier create study.yaml --import trials.csv",
+    ),
+    "extend": ("luthier extend my-study --trials 20", "luthier extend my-study --hours 2 --target none"),
     "list": ("luthier list", "luthier list --state running --tag german -o name", "luthier list -o csv > studies.csv"),
     "get": ("luthier get my-study", "luthier get my-study -o json"),
     "watch": ("luthier watch my-study",),

@@ -153,9 +153,8 @@ class ProgressEstimate:
 
 
 def done(study: StudyView) -> int:
-    """Return how many trials have ended."""
-    counts = study.counts
-    return counts.complete + counts.pruned + counts.failed + counts.cancelled
+    """Return how many trials have ended, without those that other studies have run."""
+    return study.done_trials
 
 
 def progress(study: StudyView) -> str:

@@ -63,7 +63,10 @@ def import_(
     if draft.trials:
         beside = file.with_suffix(".trials.csv")
         _create_trials(beside, draft.trials)
-        tell(f"{beside} has its {len(draft.trials)} trials.")
+        tell(
+            f"{beside} has its {len(draft.trials)} trials; `luthier create {file} --import {beside}` tries "
+            "the best first."
+        )
 
 
 def _draft(source: str, study: str | None) -> "Draft":

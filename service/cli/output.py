@@ -166,6 +166,11 @@ def scores(metrics: Mapping[str, float | None]) -> str:
     return ", ".join(f"{name} {score(value)}" for name, value in metrics.items())
 
 
+def looks(count: int | None) -> str:
+    """Return how often a test split has been looked at, as the end of a line; "" for once, or where nobody counted."""
+    return f" (look {count} at this test split)" if count is not None and count > 1 else ""
+
+
 def configuration(params: Mapping[str, object]) -> str:
     """Return hyperparameters as `batch_size 32, learning_rate 0.001`."""
     return ", ".join(f"{name} {cell(value)}" for name, value in params.items())

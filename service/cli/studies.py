@@ -5,6 +5,7 @@ The docstring of a command is its help text.
 
 import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,6 +30,7 @@ from luthier.service.cli.examples import add
 from luthier.service.cli.findings import findings_tables
 from luthier.service.cli.majority import majority_facts, verdict
 from luthier.service.cli.noise import noise_facts, with_error
+from luthier.service.cli.old_trials import with_import
 from luthier.service.cli.output import (
     Format,
     Output,
@@ -36,6 +38,7 @@ from luthier.service.cli.output import (
     configuration,
     emit,
     facts,
+    looks,
     print_schema,
     score,
     scores,
@@ -62,6 +65,10 @@ def register(app: typer.Typer) -> None:
 def create(
     spec: SpecArgument = None,
     file: SpecFile = None,
+    old_trials: Annotated[
+        Path | None,
+        typer.Option("--import", metavar="CSV", help="Old trials, whose configurations are run first, the best first."),
+    ] = None,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,
@@ -69,8 +76,8 @@ def create(
     """Create a study; the same spec again returns the study that exists."""
     text = read_text(chosen_file(spec, file))
     with connect(server, token) as client:
-        study = client.create(text)
-    emit(study, output, *_tables(study))
+        study = client.create(text if old_trials is None else with_import(text, old_trials))
+    emit(study, output, *study_tables(study))
 
 
 def list_studies(
@@ -93,7 +100,7 @@ def get(name: StudyName, server: Server = None, token: Token = None, output: Out
     """Show a study."""
     with connect(server, token) as client:
         study = client.get(name)
-    emit(study, output, *_tables(study))
+    emit(study, output, *study_tables(study))
 
 
 def watch(name: StudyName, server: Server = None, token: Token = None) -> None:
@@ -106,7 +113,7 @@ def watch(name: StudyName, server: Server = None, token: Token = None) -> None:
             if sys.stdout.isatty():
                 picture(live(client, name), sys.stdout)
                 study = client.get(name)
-                show(*_tables(study))
+                show(*study_tables(study))
             else:
                 study = lines(live(client, name), sys.stdout)
     except KeyboardInterrupt:
@@ -122,7 +129,7 @@ def wait(name: StudyName, server: Server = None, token: Token = None, output: Ou
         for _ in live(client, name):
             pass
         study = client.get(name)
-    emit(study, output, *_tables(study))
+    emit(study, output, *study_tables(study))
     _require_completed(study)
 
 
@@ -177,7 +184,7 @@ def cancel(name: StudyName, server: Server = None, token: Token = None, output: 
 def _steer(verb: str, name: str, server: str | None, token: str | None, output: Format) -> None:
     with connect(server, token) as client:
         study: StudyView = getattr(client, verb)(name)
-    emit(study, output, *_tables(study))
+    emit(study, output, *study_tables(study))
 
 
 def delete(
@@ -211,7 +218,7 @@ def schema() -> None:
     print_schema(StudySpec)
 
 
-def _tables(study: "StudyView") -> Iterator["Table"]:
+def study_tables(study: "StudyView") -> Iterator["Table"]:
     """Yield a study as a person reads it: its facts, then what was found of its data and models."""
     yield _facts(study)
     yield from findings_tables(study.data.findings if study.data else [])
@@ -232,6 +239,7 @@ def _facts(study: "StudyView", only_best: bool = False) -> "Table":
         "busy": f"{study.gpu_seconds:.0f} s",
         "error": study.error,
         "message": study.message,
+        "taken over": study.taken_over and str(study.taken_over),
         "tags": ", ".join(study.tags) or None,
         "notes": study.notes or None,
         "parallel": study.parallel if study.parallel != study.spec.get("parallel") else None,
@@ -245,7 +253,7 @@ def _facts(study: "StudyView", only_best: bool = False) -> "Table":
         "best": best and f"{metric} {with_error(best)} (trial {best.trial})",
         "configuration": best and configuration(best.params),
         "baseline": baseline and f"{metric} {score(baseline.value)} (trial {baseline.trial})",
-        "test": best and best.test and scores(best.test),
+        "test": best and best.test and scores(best.test) + looks(best.test_looks),
         **noise_facts(study),
         **majority_facts(study),
         "model": model and f"{size(model.bytes)}, sha256 {model.sha256}",

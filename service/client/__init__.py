@@ -10,6 +10,7 @@ Errors, all handed on by `luthier`:
     LuthierError            everything below
     ├── ServiceError        the service refused: status, title, detail, and the path of each wrong value
     │   └── Unreachable     no answer came: nothing listens there, or it took too long
+    ├── BadTrials           a csv of old trials, which a spec names, is none; it is a ValueError, too
     └── DownloadError       what came down is not the model that the study or schedule names
 
 A target folder that is not empty, and a disk that refuses the files of a download, raise OSError.
@@ -20,11 +21,13 @@ from luthier.service.client.client import Client
 from luthier.service.client.errors import ServiceError, Unreachable
 from luthier.service.client.events import Event
 from luthier.service.client.external_trial import ExternalTrial
+from luthier.service.client.old_trials import BadTrials
 from luthier.service.client.plot import Plot
 from luthier.service.download import DownloadError
 
 __all__ = [
     "AsyncClient",
+    "BadTrials",
     "Client",
     "DownloadError",
     "Event",

@@ -89,6 +89,7 @@ class AsyncClient:
     stop = _awaited(Client.stop)
     cancel = _awaited(Client.cancel)
     delete = _awaited(Client.delete)
+    extend = _awaited(Client.extend)
     best_params = _awaited(Client.best_params)
     plan = _awaited(Client.plan)
     trials = _iterated(Client.trials)

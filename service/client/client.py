@@ -8,6 +8,7 @@ from luthier.service.client.connection import Spec, body_of
 from luthier.service.client.datasets import DatasetMethods
 from luthier.service.client.errors import ServiceError
 from luthier.service.client.events import Event, Following
+from luthier.service.client.extension import ExtensionMethods
 from luthier.service.client.external import ExternalMethods
 from luthier.service.client.predictions import PredictionMethods
 from luthier.service.client.schedules import ScheduleMethods
@@ -22,14 +23,23 @@ from luthier.studies.hyperparameters import Params
 PLAN_SECONDS = 600.0  # a plan waits for a worker to open model and data
 
 
-class Client(TrialMethods, SteeringMethods, ExternalMethods, ScheduleMethods, DatasetMethods, PredictionMethods):
+class Client(
+    TrialMethods,
+    SteeringMethods,
+    ExtensionMethods,
+    ExternalMethods,
+    ScheduleMethods,
+    DatasetMethods,
+    PredictionMethods,
+):
     """The service at a URL; a context manager that closes its connections.
 
     Threads may share it, except while one of them closes it. Every method raises ServiceError when the service
     refuses, and Unreachable (a ServiceError) when no answer comes; methods name the refusals that are particular to
     them. Methods that return an iterator send their requests while it is consumed.
 
-    A spec is a file (a Path, or text that ends as a file's name does), YAML or JSON text, or a mapping.
+    A spec is a file (a Path, or text that ends as a file's name does), YAML or JSON text, or a mapping. A csv that it
+    names under `from.file` is read here, and its rows are sent.
     """
 
     # Studies

@@ -13,8 +13,10 @@ from typing import Any, Self
 
 import httpx
 
+from luthier.service.client.old_trials import with_file_read
 from luthier.service.client.transport import Transport
 from luthier.service.download import receive, unpack
+from luthier.studies.documents import decode, load_document
 
 DEFAULT_SERVER = "http://127.0.0.1:8000"
 FILES = (".yaml", ".yml", ".json")  # how the name of a spec's file ends, where it is given as text
@@ -76,7 +78,7 @@ def stream_async(client: Connection, path: str, **options: Any) -> AbstractAsync
 
 
 def body_of(spec: Spec) -> dict[str, Any]:
-    """Return httpx's options that send a document. Raises OSError for a file that cannot be read."""
+    """Return httpx's options that send a document. Raises OSError for an unreadable file, BadTrials for its csv."""
     if isinstance(spec, str) and "\n" not in spec and spec.lower().endswith(FILES):
         spec = Path(spec)
     if isinstance(spec, Path):
@@ -84,5 +86,18 @@ def body_of(spec: Spec) -> dict[str, Any]:
     elif isinstance(spec, str):
         content = spec.encode()
     else:
-        return {"json": dict(spec)}
+        return {"json": with_file_read(spec)}
+    if b"from" in content and b"file" in content:
+        document = _document(content)
+        if document is not None and (read := with_file_read(document)) != document:
+            return {"json": read}
     return {"content": content, "headers": {"Content-Type": "application/yaml"}}
+
+
+def _document(content: bytes) -> dict[str, Any] | None:
+    """Return a document that is a mapping; None for a text that is none, which the service refuses with its reason."""
+    try:
+        document = load_document(decode(content))
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None

@@ -240,7 +240,7 @@ class Claims:
         if counts[TrialState.QUEUED] > 0 or counts[TrialState.RUNNING] >= study.parallel:
             return None
         trials = study.spec.budget.trials
-        return None if trials is not None and counts.total >= trials else counts.next_number
+        return None if trials is not None and counts.spent >= trials else counts.next_number
 
     def _insert_drawn(
         self, session: Session, study: StudyRow, number: int, drawn: Drawn | None

@@ -23,7 +23,7 @@ from luthier.service.lifecycle.budget import TrialCounts
 from luthier.service.storage.database import is_passing
 from luthier.service.storage.tables import StudyRow, WaitingRow
 from luthier.service.storage.turns import Turns
-from luthier.studies.protocol import StudyState
+from luthier.studies.protocol import ENDED, StudyState
 from luthier.studies.search.search import Search
 
 
@@ -119,7 +119,7 @@ def _take(session: Session, turns: Turns, study: StudyRow, request: Request) -> 
     if study.state not in (StudyState.RUNNING, StudyState.PAUSED) or study.ending is not None:
         raise Conflict(f"{study.name} {_closed(study)}")
     counts, trials = TrialCounts.of(session, study.id), study.spec.budget.trials
-    room = None if trials is None else trials - counts.total
+    room = None if trials is None else trials - counts.spent
     if room is not None and room <= 0:
         raise _no_room(study)
     params = resolved_space(study).check(request.params, partial=True)
@@ -133,10 +133,10 @@ def _take(session: Session, turns: Turns, study: StudyRow, request: Request) -> 
 
 def _closed(study: StudyRow) -> str:
     """Return why a study takes no trial, and the cure, as the rest of a sentence."""
-    if study.state in (StudyState.COMPLETED, StudyState.STOPPED):
+    if study.state in ENDED and study.inspection is None:
+        return f"is {study.state} and never came to its first trial: no trial can be added. Create a new study for it."
+    if study.state in ENDED:
         return f"is {study.state}: no trial can be added before it is extended (POST /v1/studies/{study.name}/extend)."
-    if study.state in (StudyState.FAILED, StudyState.CANCELLED):
-        return f"is {study.state}: no trial can be added. Create a new study for it."
     return "is ending, its winner is being measured: no trial can be added now. Extend it once it has ended."
 
 

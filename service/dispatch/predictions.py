@@ -37,7 +37,7 @@ def winner_of(study: StudyRow) -> StoredModel:
     if study.external:
         why = f"{study.name} has no model here: its trainer is its user's own, and keeps its models itself"
         raise Conflict(f"{why}; predict with the model of its best trial there.")
-    if study.model is None:
+    if study.model is None or study.winner is None:  # extended: the next winner is not measured yet
         why = f"{study.name} has no winner to predict with: it is {study.state}"
         if study.state in (StudyState.FAILED, StudyState.CANCELLED):
             raise Conflict(f"{why}, and no winner comes any more; run a study that completes.")

@@ -18,7 +18,7 @@ from luthier.service.dispatch import baseline_files, checkpoints, predictions
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.placement import smaller_reservation
 from luthier.service.errors import Stale, invalid
-from luthier.service.lifecycle import absences, retraining, study_rows, transitions, winner
+from luthier.service.lifecycle import absences, retraining, study_rows, succession, transitions, winner
 from luthier.service.storage.changes import note_report
 from luthier.service.storage.column_types import StoredModel
 from luthier.service.storage.database import changed_rows
@@ -193,6 +193,7 @@ class Reports:
             study = study_rows.lock_of_assignment(session, outcome.id)
             if study is None:
                 raise Stale("The study is gone. Drop the work.")
+            was_queued = study.state == StudyState.QUEUED and not study.transient
             try:
                 row = leases.lock_held(session, outcome.id, outcome.token)
             except Stale:
@@ -214,6 +215,7 @@ class Reports:
                 transitions.fail(session, leases, study, row.error or "")
             if state in (TrialState.COMPLETE, TrialState.FAILED) and row.kind in EFFECTS:
                 EFFECTS[AssignmentKind(row.kind)](self, session, study, row, outcome)
+            has_taken_over = was_queued and study.inspection is not None and study.spec.origin is not None
             transitions.settle(session, leases, study)
             superseded: list[AssignmentRow] = []
             if state is not TrialState.QUEUED and (row.best is not None or study.state in ENDED):
@@ -230,6 +232,8 @@ class Reports:
             predictions.remove_inputs(self.core.store, row)
         if study.state in ENDED:
             self.core.searches.close_study(study)
+        elif has_taken_over:
+            self.core.searches.mend(study)  # Optuna gets the trials that were taken over before any is drawn
 
     def _end(self, session: Session, row: AssignmentRow, outcome: Outcome) -> TrialState:
         """Queue a held assignment again, or record its end; return its new state. Raises Stale, Invalid."""
@@ -273,6 +277,7 @@ class Reports:
         study.inspection = outcome.inspection
         if study.state == StudyState.QUEUED:
             study.state = StudyState.PAUSED if study.hold_after_inspection else StudyState.RUNNING
+            succession.take_over(session, self.core.leases, self.core.store, study)
 
     def _store_measurement(self, session: Session, study: StudyRow, row: AssignmentRow, outcome: Outcome) -> None:
         """Store the test scores and the packed model of a locked study's winner; without them the study fails.
@@ -290,6 +295,7 @@ class Reports:
         self.core.store.require(study.id, source.id, model)
         study.model = StoredModel(**model.model_dump(), assignment=source.id)
         study.test = outcome.evaluation.test
+        study.test_looks += study.test is not None
         session.merge(ResultsRow(study_id=study.id, results=outcome.evaluation.results))
         study.noise = winner.noise(study, outcome.evaluation)
 

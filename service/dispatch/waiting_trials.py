@@ -44,6 +44,9 @@ def accept(session: Session, database: Database, study: StudyRow, request: Reque
     before = waiting_before(session, study, request)
     if before is not None:
         return rows.index(before) + 1, False
+    if study.spec.origin is not None:
+        text = f"{study.name} goes on from old trials, which become its first ones once it is inspected"
+        raise Conflict(f"{text}; add this configuration when it runs, or give it under from.trials of a study.")
     check_early(study.spec, request.params)
     trials = study.spec.budget.trials
     if trials is not None and len(rows) + 1 >= trials:

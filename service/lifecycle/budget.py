@@ -24,24 +24,37 @@ class TrialCounts:
     Attributes:
         states: state -> number of trials, without those that a user deleted.
         busy_seconds: of all trials: the time of deleted ones was spent, too.
+        taken: how many of `states` were taken over whole: another study has run them.
         next_number: the number of the next trial. Numbers of deleted trials are never given again.
     """
 
     states: Mapping[str, int]
     busy_seconds: float
     next_number: int
+    taken: int = 0
 
     @classmethod
     def of(cls, session: Session, study_id: int) -> "TrialCounts":
         """Count a study's trials; repetitions and other kinds of work are left out."""
         by_state = (
-            select(AssignmentRow.state, AssignmentRow.deleted, func.count(), func.sum(busy_seconds()))
+            select(
+                AssignmentRow.state,
+                AssignmentRow.deleted,
+                func.count(),
+                func.sum(busy_seconds()),
+                func.count(AssignmentRow.taken_from),
+            )
             .where(AssignmentRow.study_id == study_id, AssignmentRow.kind == AssignmentKind.TRAIN)
             .group_by(AssignmentRow.state, AssignmentRow.deleted)
         )
         rows = session.execute(by_state).all()
-        states = {state: count for state, deleted, count, _ in rows if not deleted}
-        return cls(states, sum(seconds for *_, seconds in rows), sum(count for _, _, count, _ in rows))
+        states = {state: count for state, deleted, count, *_ in rows if not deleted}
+        return cls(
+            states,
+            busy_seconds=sum(seconds for *_, seconds, _ in rows),
+            taken=sum(taken for _, deleted, *_, taken in rows if not deleted),
+            next_number=sum(count for _, _, count, *_ in rows),
+        )
 
     def __getitem__(self, state: TrialState) -> int:
         """Return the number of trials in a state."""
@@ -51,6 +64,11 @@ class TrialCounts:
     def total(self) -> int:
         """The number of trials in any state, as the budget counts them: a deleted one makes room for another."""
         return sum(self.states.values())
+
+    @property
+    def spent(self) -> int:
+        """The number of trials that the budget pays for: all but those that another study has run."""
+        return self.total - self.taken
 
     @property
     def active(self) -> int:
@@ -84,18 +102,24 @@ def find_limit(session: Session, database: Database, study: StudyRow, counts: Tr
         return Limit(StudyState.FAILED, message, error=message)
     if budget.target is not None:
         best = winner.best_trial(session, study)
-        if best is not None and _reaches(best, budget.target, study.spec.maximize):
+        if best is not None and reaches(best, budget.target, study.spec.maximize):
             return Limit(StudyState.COMPLETED, f"Trial {best.number} reached the target {budget.target:g}.")
     limit = budget.wall_clock_seconds
-    if limit is not None and study.started_at is not None and database.time(session) - study.started_at >= limit:
+    if limit is not None and wall_clock_seconds(study, database.time(session)) >= limit:
         return Limit(StudyState.COMPLETED, f"The {limit:g} seconds of wall-clock time are used up.")
     if budget.gpu_seconds is not None and counts.busy_seconds >= budget.gpu_seconds:
         return Limit(StudyState.COMPLETED, f"The {budget.gpu_seconds:g} GPU seconds are used up.")
-    if budget.trials is not None and counts.total >= budget.trials and not counts.active:
+    if budget.trials is not None and counts.spent >= budget.trials and not counts.active:
         message = f"All {budget.trials} trials of the budget are done."
         return Limit(StudyState.COMPLETED, message, stop_at_next_evaluation=False)
     return None
 
 
-def _reaches(trial: AssignmentRow, target: float, maximize: bool) -> bool:
+def wall_clock_seconds(study: StudyRow, now: float) -> float:
+    """Return the time since a study's first trial, in seconds, without that between its ends and its extensions."""
+    return 0.0 if study.started_at is None else now - study.started_at - study.idle_seconds
+
+
+def reaches(trial: AssignmentRow, target: float, maximize: bool) -> bool:
+    """Return whether a trial's score is as good as a target."""
     return trial.value is not None and not is_better(target, trial.value, maximize)

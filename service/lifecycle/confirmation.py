@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from luthier.service.storage.believable import is_score
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import AssignmentKind, TrialState
-from luthier.studies.spec import StudySpec
+from luthier.studies.spec import StudySpec, trial_seed
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def best_trials(session: Session, study: StudyRow, limit: int) -> list[Assignmen
 def candidates(session: Session, study: StudyRow) -> list[Candidate]:
     """Return the candidates, best trial first; none where the spec asks for no confirmation.
 
-    They stay the same once no trial of the study runs any more.
+    They stay the same once no trial of the study runs any more, until it is extended.
     """
     confirm = study.spec.confirm
     if confirm is None:
@@ -77,11 +77,17 @@ def pair(spec: StudySpec, best: Sequence[AssignmentRow], repetitions: Iterable[A
     confirm = spec.confirm
     if confirm is None:
         return []
-    rows = {row.number: row for row in repetitions}
+    rows = {row.seed: row for row in repetitions if row.number >= 0}  # below 0: retrainings
     return [
-        Candidate(trial, [rows[n] for n in range(rank * confirm.seeds, (rank + 1) * confirm.seeds) if n in rows])
-        for rank, trial in enumerate(best[: confirm.candidates])
+        Candidate(trial, [rows[seed] for seed in repetition_seeds(spec, trial) if seed in rows])
+        for trial in best[: confirm.candidates]
     ]
+
+
+def repetition_seeds(spec: StudySpec, trial: AssignmentRow) -> list[int]:
+    """Return the seeds of a trial's repetitions, which tell them from those of other trials."""
+    count = 0 if spec.confirm is None else spec.confirm.seeds
+    return [trial_seed(spec.seed, trial.number, again=i + 1) for i in range(count)]
 
 
 def pick(candidates: Sequence[Candidate], maximize: bool) -> tuple[Candidate, AssignmentRow] | None:

@@ -24,6 +24,7 @@ class Standing:
 
     Attributes:
         counts: trial state -> number of trials; those that wait for an inspection are queued.
+        taken: how many of them other studies have run.
         busy_seconds: seconds that workers have spent on its assignments.
         best: its best trials, best first; more than one only where its spec asks for confirmation.
         named: number -> trial, of its baseline and of its winner.
@@ -31,6 +32,7 @@ class Standing:
     """
 
     counts: dict[str, int] = field(default_factory=dict)
+    taken: int = 0
     busy_seconds: float = 0.0
     best: list[AssignmentRow] = field(default_factory=list)
     named: dict[int, AssignmentRow] = field(default_factory=dict)
@@ -65,17 +67,15 @@ def standings(session: Session, studies: Sequence[StudyRow]) -> dict[int, Standi
 def _count(session: Session, found: dict[int, Standing]) -> None:
     """Fill in the numbers of trials by state, and the seconds of all assignments."""
     columns = (AssignmentRow.study_id, AssignmentRow.kind, AssignmentRow.state, AssignmentRow.deleted)
-    by_state = (
-        select(*columns, func.count(), func.sum(busy_seconds()))
-        .where(AssignmentRow.study_id.in_(found))
-        .group_by(*columns)
-    )
-    for study_id, kind, state, deleted, count, seconds in session.execute(by_state):
+    sums = (func.count(), func.count(AssignmentRow.taken_from), func.sum(busy_seconds()))
+    by_state = select(*columns, *sums).where(AssignmentRow.study_id.in_(found)).group_by(*columns)
+    for study_id, kind, state, deleted, count, taken, seconds in session.execute(by_state):
         standing = found[study_id]
         if kind != AssignmentKind.PREDICT:  # a use of the winner, not a part of the search
             standing.busy_seconds += seconds
         if kind == AssignmentKind.TRAIN and not deleted:
             standing.counts[state] = count
+            standing.taken += taken
 
 
 def _count_waiting(session: Session, studies: Sequence[StudyRow], found: dict[int, Standing]) -> None:

@@ -3,8 +3,8 @@
 Called by the API, the schedules and dispatch, always with the study's row locked (`study_rows.lock`) and within their
 transaction. `StudyRow.ending` is the state that a study will end in once its running trials are done and its winner is
 measured; from the moment it is set no new trial starts. Only `settle` moves a study along this way; it may be called
-at any time. No other module may write a study's `state` or `ending`, except the end of an inspection, and
-`absences.py`, which pauses.
+at any time. No other module may write a study's `state` or `ending`, except the end of an inspection, `absences.py`,
+which pauses, and `extension.py`, by which a study that has ended goes on.
 """
 
 from collections.abc import Mapping
@@ -133,8 +133,7 @@ def resume(session: Session, leases: Leases, study: StudyRow) -> None:
     Raises:
         Conflict: the study is neither.
     """
-    unmeasured = study.state == StudyState.FAILED and study.winner is not None and study.model is None
-    unmeasured = unmeasured and not study.external  # whose winner is never measured
+    unmeasured = _is_unmeasured(session, study)
     if study.state != StudyState.PAUSED and not unmeasured:
         raise Conflict(f"Only a paused study can be resumed; {study.name} is {_phase(study)}.")
     if unmeasured:  # `settle` queues what is missing
@@ -145,6 +144,14 @@ def resume(session: Session, leases: Leases, study: StudyRow) -> None:
     study.away = None
     is_stopping = study.state == StudyState.PAUSED and study.ending == StudyState.STOPPED
     study.state = StudyState.STOPPING if is_stopping else StudyState.RUNNING
+
+
+def _is_unmeasured(session: Session, study: StudyRow) -> bool:
+    """Return whether a study has failed because its winner could not be measured; an earlier winner may have been."""
+    if study.state != StudyState.FAILED or study.winner is None or study.external:
+        return False  # the winner of an external study is never measured
+    evaluation = session.scalar(winner.present_evaluation(study.id))
+    return evaluation is None or evaluation.state != TrialState.COMPLETE
 
 
 def stop(study: StudyRow) -> None:

@@ -6,7 +6,7 @@ weights. The caller holds the study's row where something is queued.
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from luthier.service.lifecycle import confirmation, retraining
@@ -16,7 +16,6 @@ from luthier.studies.noise import Noise, judged
 from luthier.studies.protocol import ENDED, AssignmentKind, TrialState
 from luthier.studies.results import BaselineScores, Evaluation, Inspection
 from luthier.studies.semantics import NOISE_MEASURED
-from luthier.studies.spec import trial_seed
 from luthier.studies.verdict import no_better
 
 
@@ -103,23 +102,29 @@ def baseline_to_measure(session: Session, study: StudyRow) -> AssignmentRow | No
 
 
 def queue_repetitions(session: Session, leases: Leases, study: StudyRow) -> bool:
-    """Queue the repetitions of a locked study's best configurations, as `confirm` in its spec asks for.
+    """Queue the repetitions that a locked study's best configurations lack, as `confirm` in its spec asks for.
 
     Returns:
-        False where the spec asks for none, or they were queued before.
+        False where the spec asks for none, or none is lacking: they were queued before.
     """
-    confirm = study.spec.confirm
     candidates = confirmation.candidates(session, study)
-    if confirm is None or any(candidate.repetitions for candidate in candidates):
+    if study.spec.confirm is None:
         return False
+    lacking = [
+        (candidate.trial, seed)
+        for candidate in candidates
+        for seed in confirmation.repetition_seeds(study.spec, candidate.trial)
+        if all(row.seed != seed for row in candidate.repetitions)
+    ]
+    highest = select(func.max(AssignmentRow.number)).where(
+        AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.CONFIRM
+    )
+    last = session.scalar(highest)
+    first = 0 if last is None else max(last, -1) + 1
     now = leases.database.time(session)
-    for rank, candidate in enumerate(candidates):
-        trial = candidate.trial
-        for i in range(confirm.seeds):
-            seed = trial_seed(study.spec.seed, trial.number, again=i + 1)
-            number = rank * confirm.seeds + i
-            leases.queue(session, study, AssignmentKind.CONFIRM, number, trial.params, seed, now)
-    return True
+    for number, (trial, seed) in enumerate(lacking, first):
+        leases.queue(session, study, AssignmentKind.CONFIRM, number, trial.params, seed, now)
+    return bool(lacking)
 
 
 def queue_evaluation(session: Session, leases: Leases, study: StudyRow) -> str | None:
@@ -132,17 +137,28 @@ def queue_evaluation(session: Session, leases: Leases, study: StudyRow) -> str |
         None; or why no trial has weights, as a sentence: then `winner` is the best trial, and nothing is queued.
     """
     choices = _choices(session, study)
-    evaluation = select(AssignmentRow).where(
-        AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.EVALUATE
-    )
-    tried = session.scalar(evaluation.with_for_update())
-    if tried is None and (choices[0][1].best is not None or not _had_a_better(session, study)):
-        now = leases.database.time(session)
+    tried = session.scalar(present_evaluation(study.id).with_for_update())
+    trial, weights = choices[0]
+    was_removed = trial.taken_from is not None or study.first_budget is not None or _had_a_better(session, study)
+    if tried is None and (weights.best is not None or not was_removed):
         _name(study, *choices[0])
-        source = choices[0][1]
-        leases.queue(session, study, AssignmentKind.EVALUATE, 0, source.params, source.seed, now)
+        _queue(session, leases, study, choices[0][1])
         return None
     return _choose_again(session, leases, study, choices, tried)
+
+
+def present_evaluation(study_id: int) -> Select[AssignmentRow]:
+    """Return the query for the evaluation of a study's present end; those before an extension have other numbers."""
+    return select(AssignmentRow).where(
+        AssignmentRow.study_id == study_id,
+        AssignmentRow.kind == AssignmentKind.EVALUATE,
+        AssignmentRow.number == 0,
+    )
+
+
+def _queue(session: Session, leases: Leases, study: StudyRow, weights: AssignmentRow) -> None:
+    now = leases.database.time(session)
+    leases.queue(session, study, AssignmentKind.EVALUATE, 0, weights.params, weights.seed, now)
 
 
 def _had_a_better(session: Session, study: StudyRow) -> bool:
@@ -160,7 +176,8 @@ def _choose_again(
 ) -> str | None:
     """Queue the evaluation again, of the first choice that has weights, or first the retraining of that choice.
 
-    `evaluation` is the one that has failed, or None: the best trial was deleted, and only its weights had been kept.
+    `evaluation` is the one that has failed. None: the weights of the best trial were removed, as they were not the
+    winner's at an end before, or another trial was the best one until it was deleted; or they were not taken over.
 
     Returns:
         As `queue_evaluation` does.
@@ -178,8 +195,7 @@ def _choose_again(
                 study.note = f"{_lost(without, trial)} It was trained again from its seed."
             _name(study, trial, weights)
             if evaluation is None:
-                now = leases.database.time(session)
-                leases.queue(session, study, AssignmentKind.EVALUATE, 0, weights.params, weights.seed, now)
+                _queue(session, leases, study, weights)
             else:
                 leases.requeue(session, evaluation)
                 evaluation.params, evaluation.seed = weights.params, weights.seed
@@ -207,6 +223,8 @@ def _lost(without: Sequence[AssignmentRow], trial: AssignmentRow) -> str:
     """Return the sentences that say why `trial` has to be trained again: the best one, or one after those `without`."""
     first = next(iter(without), trial)
     text = f"The weights of trial {first.number} were damaged or missing in the service's store."
+    if first.taken_from is not None:
+        text = f"Trial {first.number} was taken over from {first.taken_from.get('study')} without its weights."
     return text + (f" {_none_left(without)}; trial {trial.number} is the next best." if without else "")
 
 

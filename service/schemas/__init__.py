@@ -34,6 +34,7 @@ from luthier.service.schemas.studies import (
     StudyView,
     TrialView,
 )
+from luthier.service.schemas.successors import TakenFrom, TakenOverView, TakenView
 
 __all__ = [
     "AskedTrialView",
@@ -70,6 +71,9 @@ __all__ = [
     "SplitPreview",
     "StepView",
     "StudyView",
+    "TakenFrom",
+    "TakenOverView",
+    "TakenView",
     "TaskView",
     "TrialView",
     "ValueCount",

@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, BaseModel, FiniteFloat
 
 from luthier.service.schemas.data import DataView
 from luthier.service.schemas.noise import GainView, IntervalView
+from luthier.service.schemas.successors import TakenFrom, TakenOverView
 from luthier.studies.hyperparameters import Params
 from luthier.studies.protocol import Reason, StudyState, TrialState
 from luthier.studies.wire import Metrics
@@ -43,6 +44,9 @@ class BestView(BaseModel):
         standard_error: of `value`, from the validation examples; null until measured.
         params: its configuration.
         test: metric -> score on the test split; null until measured.
+        test_looks: how often winners were scored on the test split before this could be read: once, and once more for
+            each extension of the study and each end of a study on the same data that it goes on from. Null until
+            measured. The more looks, the less the best of them says about new data.
         interval: of the objective on the test split; null until measured, and where resampling tells nothing.
         gain: over the baseline; null until measured, and where the winner is the baseline.
         note: that the gain may be chance, and the cure; null where it is more.
@@ -53,6 +57,7 @@ class BestView(BaseModel):
     standard_error: FiniteFloat | None = None
     params: Params
     test: Metrics | None = None
+    test_looks: int | None = None
     interval: IntervalView | None = None
     gain: GainView | None = None
     note: str | None = None
@@ -124,6 +129,7 @@ class StudyView(BaseModel):
     Attributes:
         spec: as it was sent, with its defaults.
         counts: its trials by state.
+        taken_trials: how many of them other studies have run; its budget does not pay for them.
         best: the best trial so far; the winner, once the study has ended.
         confirmed: the configurations that were trained again on fresh seeds.
         baseline: null until the baseline has been drawn.
@@ -134,6 +140,7 @@ class StudyView(BaseModel):
         message: anything else that people should know.
         data: its sizes, labels and findings; null until it is inspected, and in listings.
         warnings: what is wrong with it or its data, or was mended, while it goes on; each a sentence.
+        taken_over: the old trials that it goes on from; null until it is inspected, without `from`, and in listings.
         parallel: trials that may run at the same time now; `spec.parallel` is what it began with.
         tags: short texts of its users, by which studies are listed.
         notes: plain text of its users.
@@ -146,6 +153,7 @@ class StudyView(BaseModel):
     finished_at: AwareDatetime | None = None
     spec: dict[str, Any]
     counts: Counts
+    taken_trials: int = 0
     best: BestView | None = None
     confirmed: list[ConfirmedView] = []
     baseline: BaselineView | None = None
@@ -156,6 +164,7 @@ class StudyView(BaseModel):
     message: str | None = None
     data: DataView | None = None
     warnings: list[str] = []
+    taken_over: TakenOverView | None = None
     parallel: int | None = None
     tags: list[str] = []
     notes: str = ""
@@ -179,9 +188,15 @@ class StudyView(BaseModel):
             rows |= {"note": self.best.note} if self.best.note else {}
         return html_table(f"Study {self.name}", rows | ({"error": self.error} if self.error else {}))
 
+    @property
+    def done_trials(self) -> int:
+        """The number of its own trials that have ended, in any way."""
+        counts = self.counts
+        return counts.complete + counts.pruned + counts.failed + counts.cancelled - self.taken_trials
+
     def _told(self) -> list[str]:
         counts = self.counts
-        ended = counts.complete + counts.pruned + counts.failed + counts.cancelled
+        ended = self.done_trials
         total = self.spec.get("budget", {}).get("trials")
         told = [f"{ended}{f'/{total}' if total else ''} trials done"]
         told += [f"{count} {word}" for word, count in (("running", counts.running), ("failed", counts.failed)) if count]
@@ -233,6 +248,7 @@ class TrialView(BaseModel):
         examples_per_second: of training, at its latest evaluation.
         effective_batch: the examples of an optimizer step.
         micro_batch: how many of them go through the model together; their gradients add up. Null before an evaluation.
+        taken_from: where it ran, with all its scores; null: in this study.
         retry_of: the number of the trial whose configuration and seed it has again.
         stopping: a user has stopped it, and it ends at its next evaluation.
         files: those that are kept of it, beside its log.
@@ -255,6 +271,7 @@ class TrialView(BaseModel):
     examples_per_second: FiniteFloat | None = None
     effective_batch: int | None = None
     micro_batch: int | None = None
+    taken_from: TakenFrom | None = None
     retry_of: int | None = None
     stopping: bool = False
     files: list[FileView] = []

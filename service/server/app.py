@@ -25,6 +25,7 @@ from luthier.service.api import (
     docs_page,
     error_handlers,
     events,
+    extension,
     external,
     icon,
     login,
@@ -75,8 +76,8 @@ from luthier.studies.protocol import AssignmentKind
 
 # In this order: a path is looked up among the routes of each, and /v1/studies/{name}/{action} takes what is left.
 ROUTES = (
-    *(plan, plots, events, trials, trial_verbs, external, prediction_routes, results, report, studies, study_changes),
-    *(schedules, datasets, worker, operations, schedule_pages, study_pages),
+    *(plan, plots, events, trials, trial_verbs, external, extension, prediction_routes, results, report),
+    *(studies, study_changes, schedules, datasets, worker, operations, schedule_pages, study_pages),
 )
 SUMMARY = "Hyperparameter search for fine-tuning."
 THREADS = 40  # requests worked on at the same time; the rest wait on the event loop

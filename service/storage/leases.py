@@ -97,6 +97,21 @@ class Leases:
         session.flush()
         return row
 
+    def add_ended(self, session: Session, study: StudyRow, number: int, now: float, **columns: Any) -> AssignmentRow:
+        """Add a trial that another study has run, as ended, and return its row, which has no id before it is flushed.
+
+        Args:
+            session: the caller's transaction, which holds the study's row.
+            study: the study that takes the trial over.
+            number: of the trial in it.
+            now: seconds since the epoch, by the database's clock.
+            columns: its state, of `FINISHED`, its configuration, seed and scores, and where it ran.
+        """
+        times = {"created_at": now, "started_at": now, "finished_at": now}
+        row = AssignmentRow(study_id=study.id, kind=AssignmentKind.TRAIN, number=number, **times, **columns)
+        session.add(row)
+        return row
+
     def grant(
         self,
         session: Session,
@@ -254,7 +269,10 @@ class Leases:
             columns = ended | {"state": state, "deadline": None, "stop_requested": True}
         guard = update(AssignmentRow).where(AssignmentRow.id == row.id, AssignmentRow.state == row.state)
         guard = guard.where(AssignmentRow.state.not_in(FINISHED))
-        return self._returned(session, guard.values(**columns)) is not None
+        stopped = self._returned(session, guard.values(**columns))
+        if stopped is not None:
+            note_assignment(session, stopped)
+        return stopped is not None
 
     def erase(self, session: Session, row: AssignmentRow) -> bool:
         """Empty the row of a trial that a user deletes, and delete its reports; return False when it is running.
@@ -265,8 +283,10 @@ class Leases:
         finished_at = func.coalesce(AssignmentRow.finished_at, self.database.now())
         emptied = dict.fromkeys(("token", "value", "best_step", "best", "resume", "reason", "error"))
         columns = emptied | {"state": TrialState.CANCELLED, "deleted": True, "finished_at": finished_at, "step": 0}
-        if self._returned(session, idle.values(**columns)) is None:
+        erased = self._returned(session, idle.values(**columns))
+        if erased is None:
             return False
+        note_assignment(session, erased)
         session.execute(delete(ReportRow).where(ReportRow.assignment_id == row.id))
         return True
 

@@ -21,7 +21,9 @@ from luthier.service.storage.column_types import (
     StoredModel,
     Unreadable,
 )
+from luthier.studies.budget import Budget
 from luthier.studies.noise import Noise
+from luthier.studies.old_trials import OldTrials, Predecessor, Takeover
 from luthier.studies.promotion import PromotionDecision
 from luthier.studies.results import Comparison, Inspection, Prediction
 from luthier.studies.schedule import ScheduleSpec
@@ -69,6 +71,11 @@ class StudyRow(Base):
     hold_after_inspection: Mapped[bool | None] = mapped_column("hold")
     """Once inspected it waits, paused, for the schedule's run that created it."""
     micro_batch: Mapped[int | None]  # the most examples that fitted in memory together, after more did not
+    test_looks: Mapped[int] = mapped_column(default=0, server_default="0")
+    """How often winners were scored on the test split: its own, and those of studies on the same data before it."""
+    idle_seconds: Mapped[float] = mapped_column(SecondsNumber, default=0.0, server_default="0")
+    """Between its ends and its extensions: they are no part of the budget's wall-clock time."""
+    first_budget: Mapped[Budget | None] = mapped_column(PydanticText(Budget))  # as it was created; None: not extended
     tags: Mapped[str | None] = mapped_column(Text)  # its user's, as `lifecycle/labels.py` joins them
     notes: Mapped[str | None] = mapped_column(Text)  # its user's own text
     noise: Mapped[Noise | None] = mapped_column(PydanticText(Noise))
@@ -92,8 +99,8 @@ class AssignmentRow(Base):
     kind: Mapped[str] = mapped_column(String(16))
     number: Mapped[int]
     """Unique for a study and a kind. train: the trial's number, which is Optuna's too. confirm: counts the repetitions,
-    candidate by candidate. compare: the champion's id (`champion_id`). predict: counts the predictions, from 1.
-    inspect, evaluate: 0."""
+    in the order in which they were queued. compare: the champion's id (`champion_id`). predict: counts the predictions,
+    from 1. inspect: 0. evaluate: 0, or below 0, of an end before the study was extended."""
     champion_id: Mapped[int] = synonym("number")  # of a comparison, and of no other kind
     state: Mapped[str] = mapped_column(String(16))
     params: Mapped[dict[str, Any]] = mapped_column(JSON)  # the space's dimensions
@@ -128,6 +135,8 @@ class AssignmentRow(Base):
     resume_step: Mapped[int] = mapped_column(default=0)  # the evaluation that `resume` was written at
     best: Mapped[FileRef | None] = mapped_column(PydanticJson(FileRef))  # the weights of the best evaluation
     comparison: Mapped[Comparison | None] = mapped_column(PydanticText(Comparison))
+    taken_from: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """The study and the number of the trial that was taken over whole as this one; None: it ran in this study."""
     stop_requested: Mapped[bool] = mapped_column(default=False, server_default=false())  # it ends at its next report
     deleted: Mapped[bool] = mapped_column(default=False, server_default=false())
     """A user deleted the trial. Its row stays, since numbers are dense: cancelled, without scores, in no list."""
@@ -193,6 +202,17 @@ class ReportRow(Base):
     step: Mapped[int] = mapped_column(primary_key=True)
     metrics: Mapped[dict[str, Any]] = mapped_column(ScoresJson)
     at: Mapped[float] = mapped_column(Double)
+
+
+class TakeoverRow(Base):
+    """What a study takes over from old trials once it is inspected, and then what became of them."""
+
+    __tablename__ = "luthier_takeover"
+
+    study_id: Mapped[int] = mapped_column(ForeignKey("luthier_study.id", ondelete="CASCADE"), primary_key=True)
+    source: Mapped[Predecessor | None] = mapped_column(PydanticText(Predecessor))  # None: trials of no study here
+    trials: Mapped[OldTrials | None] = mapped_column(PydanticText(OldTrials))  # None: they were looked at
+    record: Mapped[Takeover | None] = mapped_column(PydanticText(Takeover))  # None: they were not looked at yet
 
 
 class ChangeRow(Base):

@@ -96,15 +96,16 @@ def count_work(session: Session, only: str | None = None) -> int:
 
 def _undrawn(session: Session, study_id: int) -> int:
     """Return how many trials of a study's budget have not been drawn yet; without such a limit, many."""
-    trials = select(func.count()).where(
+    trials = select(func.count(), func.count(AssignmentRow.taken_from)).where(
         AssignmentRow.study_id == study_id, AssignmentRow.kind == AssignmentKind.TRAIN, ~AssignmentRow.deleted
     )
     spec = session.scalar(select(StudyRow.spec).where(StudyRow.id == study_id))
+    count, taken = session.execute(trials).one()
     if isinstance(spec, Unreadable):
         return 0  # no trial of it is drawn
     if spec is None or spec.budget.trials is None:
         return sys.maxsize
-    return spec.budget.trials - (session.scalar(trials) or 0)
+    return spec.budget.trials - (int(count) - int(taken))
 
 
 def has_free_slot(session: Session, study_id: int) -> bool:

@@ -13,6 +13,7 @@ from luthier.errors import LuthierError
 if TYPE_CHECKING:
     from luthier.service.client import (
         AsyncClient,
+        BadTrials,
         Client,
         DownloadError,
         ExternalTrial,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncClient",
+    "BadTrials",
     "Client",
     "DownloadError",
     "ExternalTrial",

@@ -39,10 +39,11 @@ def search_problems(spec: StudySpec) -> list[tuple[Path, str]]:
 def _idle_pruner(spec: StudySpec) -> list[tuple[Path, str]]:
     """Return why the spec's pruner can end no trial, if so.
 
-    Schedules of older semantics keep theirs. A study of the baseline alone is a try-out of a spec, whatever its pruner.
+    Schedules of older semantics keep theirs, and old trials may let it prune. A study of the baseline alone is a
+    try-out of a spec, whatever its pruner.
     """
     trials = spec.possible_trials()
-    if spec.pruner.name == "none" or spec.semantics < IDLE_PRUNER_REFUSED or trials.count <= 1:
+    if spec.pruner.name == "none" or spec.semantics < IDLE_PRUNER_REFUSED or trials.count <= 1 or spec.origin:
         return []
     return [] if prunable_trials(spec.pruner, trials) != 0 else [why_none(spec.pruner, trials)]
 

@@ -12,7 +12,7 @@ from luthier.service.storage.tables import (
     WorkerRow,
 )
 from luthier.studies.schedule import ScheduleSpec
-from luthier.studies.spec import StudySpec
+from luthier.studies.spec import StudySpec, trial_seed
 from luthier.studies.wire import FileRef
 from tests.support.harness import INSPECTION, Running, spec
 from tests.support.nightly import schedule
@@ -36,6 +36,11 @@ def add_study(house: Running, name: str, trials: int, **changes: Any) -> None:
         session.flush()
         kinds = [("train", number) for number in range(trials)] + [("confirm", number) for number in range(again)]
         rows = [_assignment(study.id, kind, number) for kind, number in kinds]
+        for number, row in enumerate(rows[trials:]):
+            assert confirm is not None
+            rank, repetition = divmod(number, confirm.seeds)
+            best = trials - 1 - rank if document.maximize else rank
+            row.seed = trial_seed(document.seed, best, again=repetition + 1)
         session.add_all(rows)
         session.flush()
         for row in rows:

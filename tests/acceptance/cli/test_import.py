@@ -2,8 +2,13 @@
 
 from pathlib import Path
 
-from luthier.studies.spec import parse_spec
+import pytest
+import yaml
+
+from luthier.service.client.old_trials import with_file_read
+from luthier.studies.spec import StudySpec, parse_spec
 from tests.support.command_line import Luthier
+from tests.support.optuna_study import optuna_study
 
 SWEEP = """
 program: rm -rf /
@@ -34,3 +39,21 @@ def test_a_password_is_not_shown(luthier: Luthier) -> None:
     assert done.returncode == 2
     assert "127.0.0.1:1/studies" in done.stderr
     assert "secret" not in done.stderr + done.stdout
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_the_trials_of_an_optuna_study_may_be_tried_first(luthier: Luthier, tmp_path: Path) -> None:
+    optuna_study(f"sqlite:///{tmp_path / 'mine.db'}")
+    (tmp_path / "rows.csv").write_text("text,label\n" + "".join(f"some words of row {i},{i % 2}\n" for i in range(40)))
+    done = luthier("import", "mine.db", "--data", "rows.csv", "-o", "study.yaml")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        "study.trials.csv has its 4 trials; `luthier create study.yaml --import study.trials.csv` tries the best first."
+    )
+    document = yaml.safe_load((tmp_path / "study.yaml").read_text())
+    read = with_file_read(document | {"from": {"file": str(tmp_path / "study.trials.csv")}})
+    origin = StudySpec.model_validate(read).origin
+    assert origin is not None
+    rates = [(trial.params["learning_rate"], trial.value) for trial in origin.trials or []]
+    assert rates == sorted(((value, value) for _, value in rates), reverse=True)
+    assert len(rates) == 3, "the pruned one is left out"

@@ -102,6 +102,27 @@ def test_a_log_is_told_by_its_bytes(house: Running, worker: ScriptedWorker, prom
         assert told[-1].data["end"] == len(whole.encode())
 
 
+@pytest.mark.both_databases
+def test_a_trial_that_a_user_stops_or_deletes_is_told(house: Running, worker: ScriptedWorker) -> None:
+    house.started(worker, parallel=1, budget={"trials": 5})
+    worker.train(worker.take())
+    worker.finish(worker.take(), "released")
+    with listening(house.client, f"{EVENTS}?kind=trial&kind=study") as stream:
+        stream.next("study")
+        assert house.client.post("/v1/studies/s1/trials/1/stop").status_code == 200
+        told = stream.next("trial").data
+        assert (told["number"], told["state"], told["reason"]) == (1, "cancelled", "stopped")
+        assert stream.next("study").data["counts"]["cancelled"] == 1
+        assert house.client.delete("/v1/studies/s1/trials/1").status_code == 204
+        assert stream.next("trial").data == {"study": "s1", "number": 1, "deleted": True}
+        assert stream.next("study").data["counts"]["cancelled"] == 0
+        a = worker.take()
+        assert stream.next("trial").data["state"] == "running"
+        assert stream.next("study").data["counts"]["running"] == 1
+        assert house.client.post(f"/v1/studies/s1/trials/{a.number}/stop").status_code == 200
+        assert stream.next("trial").data["stopping"] is True
+
+
 def test_a_deleted_study_ends_its_stream(house: Running) -> None:
     house.create()
     house.create("s2")

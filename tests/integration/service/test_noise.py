@@ -15,15 +15,7 @@ from luthier.service.storage.tables import StudyRow
 from luthier.studies.protocol import Assignment, AssignmentKind
 from luthier.studies.semantics import NOISE_MEASURED
 from tests.support.harness import Running, ScriptedWorker
-
-INTERVAL = {"low": 0.6, "high": 0.86, "level": 0.95, "method": "wilson"}
-BASELINE = {"test": {"accuracy": 0.7, "loss": 0.5}, "interval": INTERVAL | {"low": 0.55, "high": 0.82}}
-PAIR = {"split": "test", "examples": 40, "labelled_units": 40, "independent": True, "winner": 0.75, "baseline": 0.7}
-
-
-def sampling(gained: int, lost: int) -> dict[str, Any]:
-    pair = PAIR | {"gained": gained, "lost": lost}
-    return {"standard_error": 0.05, "interval": INTERVAL, "baseline": BASELINE, "pair": pair}
+from tests.support.sampled import BASELINE, INTERVAL, sampling
 
 
 def until_evaluated(house: Running, worker: ScriptedWorker, values: tuple[float, ...], **spec: Any) -> Assignment:

@@ -51,6 +51,14 @@ def test_a_plan_tells_what_would_run(house: Running) -> None:
     assert nothing_stored(house)
 
 
+def test_a_plan_of_a_study_that_goes_on_takes_nothing_over(house: Running) -> None:
+    given = {"trials": [{"params": {"learning_rate": 1e-4}}]}
+    assert planned(house, ScriptedWorker.inspect, **{"from": given}).status_code == 200
+    assert nothing_stored(house)
+    with pytest.raises(KeyError):
+        house.optuna()
+
+
 def test_a_plan_says_how_many_trials_the_pruner_could_end(house: Running) -> None:
     pruner = {"name": "median", "startup_trials": 4}
     body = planned(house, ScriptedWorker.inspect, budget={"trials": 10}, pruner=pruner).json()

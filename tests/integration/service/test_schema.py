@@ -89,6 +89,22 @@ def test_what_an_older_version_stored_is_kept(database: Database) -> None:
     database.dispose()
 
 
+def test_a_measured_test_split_counts_as_one_look(database: Database) -> None:
+    upgrade(database.engine, "0006")
+    document = json.dumps(spec(), separators=(",", ":")).replace("'", "''")
+    columns = "name, state, spec, parallel, transient, created_at, hurry, test"
+    with database.engine.begin() as connection:
+        for name, test in (("measured", """'{"accuracy": 0.5}'"""), ("not", "NULL")):
+            values = f"'{name}', 'completed', '{document}', 1, false, 1.0, false, {test}"
+            connection.exec_driver_sql(f"INSERT INTO luthier_study ({columns}) VALUES ({values})")
+    database.prepare()
+    with database.reading() as session:
+        rows = session.scalars(sqlalchemy.select(StudyRow).order_by(StudyRow.id)).all()
+        assert [row.test_looks for row in rows] == [1, 0]
+        assert [(row.idle_seconds, row.first_budget) for row in rows] == [(0.0, None)] * 2
+    database.dispose()
+
+
 def _stored_files(database: Database) -> list[tuple[object, ...]]:
     """The columns that name files, as the database has them."""
     models = "SELECT CAST(model AS TEXT) FROM luthier_study"

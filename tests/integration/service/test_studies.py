@@ -223,6 +223,7 @@ def test_a_study_is_told_by_its_rows(house: Running) -> None:
         "value": best["value"],
         "params": best["params"],
         "test": {"accuracy": 0.75, "loss": 0.4},
+        "test_looks": 1,
         **dict.fromkeys(("standard_error", "interval", "gain", "note")),  # this worker does not measure them
     }
     assert study["baseline"] == {"trial": 0, "value": trials[0]["value"], "test": None, "interval": None}

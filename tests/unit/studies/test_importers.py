@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
 import yaml
 from optuna.storages import JournalStorage
@@ -12,6 +11,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from luthier.studies.importers.documents import read_foreign
 from luthier.studies.search.foreign_storage import is_storage, read_storage
+from tests.support.optuna_study import optuna_study
 
 SWEEP = """
 program: train.py
@@ -189,22 +189,6 @@ def test_a_study_spec_of_vizier() -> None:
         },
     }
     assert set(draft.left) == {"trialJobSpec", "studySpec.metrics.1"}
-
-
-def optuna_study(storage: Any) -> None:
-    """Run a study of somebody's own."""
-
-    def objective(trial: optuna.Trial) -> float:
-        rate = trial.suggest_float("lr", 1e-5, 1e-3, log=True)
-        trial.suggest_categorical("batch_size", [8, 16])
-        trial.suggest_int("layers", 1, 4)
-        if trial.number == 2:
-            raise optuna.TrialPruned
-        return rate
-
-    study = optuna.create_study(study_name="mine", storage=storage, direction="maximize")
-    study.set_metric_names(["val_accuracy"])
-    study.optimize(objective, n_trials=4)
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
