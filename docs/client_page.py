@@ -105,7 +105,7 @@ def _signature(title: str, function: Callable[..., Any], is_property: bool) -> s
         arguments.insert(named.index(inspect.Parameter.KEYWORD_ONLY), "*")
     returned = "" if title[0].isupper() else f" -> {answer}"
     line = f"{title}({', '.join(arguments)}){returned}"
-    return line if len(line) <= 100 else f"{title}(\n    " + ",\n    ".join(arguments) + f",\n){returned}"
+    return line if len(line) <= 76 else f"{title}(\n    " + ",\n    ".join(arguments) + f",\n){returned}"
 
 
 def _argument(parameter: inspect.Parameter, annotation: ast.expr | None) -> str:

@@ -48,17 +48,20 @@ def rest_reference(note: str, document: dict[str, Any]) -> str:
 
 def _route(name: str, operation: dict[str, Any]) -> Iterator[str]:
     """Yield the lines of a route."""
-    yield from [f"### {name}", "", " ".join(operation.get("description", operation.get("summary", "")).split()), ""]
+    words = " ".join(operation.get("description", operation.get("summary", "")).split())
+    yield from [f"### {name}", "", f"**Deprecated.** {words}" if operation.get("deprecated") else words, ""]
     parameters = [p for p in operation.get("parameters", []) if p["in"] != "path"]
     if parameters:
         yield from ["| parameter | in | type | meaning |", "|---|---|---|---|"]
         for p in parameters:
-            words = _cell(p.get("description", ""))
-            yield f"| `{p['name']}` | {p['in']} | {_cell(_type(p['schema']))} | {words} |"
+            yield f"| `{p['name']}` | {p['in']} | {_cell(_type(p['schema']))} | {_cell(p.get('description', ''))} |"
         yield ""
     if body := operation.get("requestBody"):
-        kinds = [f"{_type(content['schema'])} (`{kind}`)" for kind, content in body["content"].items() if content]
-        yield from [f"Takes {', or '.join(kinds)}.", ""]
+        kinds: dict[str, list[str]] = {}  # what it is -> the forms in which it is taken
+        for form, content in body["content"].items():
+            kinds.setdefault(_type(content.get("schema", {})), []).append(f"`{form}`")
+        taken = [f"{kind} ({' or '.join(forms)})" for kind, forms in kinds.items()]
+        yield from [f"Takes {' or '.join(taken)}.", ""]
     answers = [_answer(status, answer) for status, answer in sorted(operation["responses"].items())]
     yield from [f"Answers {', '.join(answers)}.", ""]
 
