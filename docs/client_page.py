@@ -34,7 +34,7 @@ def client_reference(note: str) -> str:
     parts += _paragraphs(Client)
     parents = [cls for cls in Client.__mro__ if cls is not object]
     for cls in sorted(parents, key=lambda cls: _place(cls.__name__)):
-        parts += [f"### {TITLES.get(cls.__name__, cls.__name__)}", "", *_methods(cls)]
+        parts += [f"### {_title(cls)}", "", *_methods(cls)]
     parts += ["## AsyncClient", "", *_paragraphs(AsyncClient)[:2]]
     yielding = [f"`{name}`" for name, method in _public(AsyncClient) if inspect.isasyncgenfunction(method)]
     parts += ["Each method has the arguments of `Client`'s and is awaited; these are iterated with `async for`:"]
@@ -42,6 +42,12 @@ def client_reference(note: str) -> str:
     for cls in (ExternalTrial, Plot, Event):
         parts += [f"## {cls.__name__}", "", *_paragraphs(cls), *_attributes(cls), *_methods(cls)]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(parts)).rstrip() + "\n"
+
+
+def _title(cls: type) -> str:
+    """Return the heading of a class's methods; of one that TITLES does not name, what its docstring says it is about."""
+    about = re.match(r"The methods (?:about|on|for) ([^;.]+)", cls.__doc__ or "")
+    return TITLES.get(cls.__name__) or (about[1][0].upper() + about[1][1:] if about else cls.__name__)
 
 
 def _place(name: str) -> int:

@@ -37,7 +37,7 @@ def rest_reference(note: str, document: dict[str, Any]) -> str:
     for tag in tags:
         mine = [(name, operation) for its, name, operation in routes if its == tag]
         if mine:
-            parts += [f"## {TITLES.get(tag, tag)}", ""]
+            parts += [f"## {TITLES.get(tag, tag.capitalize())}", ""]
             parts += [line for name, operation in mine for line in _route(name, operation)]
     parts += ["## Objects", "", "What routes take and answer, as JSON. A field without a default is always there.", ""]
     schemas = document["components"]["schemas"]

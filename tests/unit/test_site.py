@@ -1,12 +1,15 @@
 """The pages of the documentation's site: its menu is whole, its recipes are valid, its numbers have been measured."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 import yaml
 
+from luthier.service.cli import app
 from luthier.studies.schedule import parse_schedule
 from luthier.studies.spec import parse_spec
 from tests.support.paths import ROOT
@@ -62,3 +65,20 @@ def test_measured_numbers_are_those_of_the_benchmarks(page: str) -> None:
     numbers = set(re.findall(r"(?<![\w.])\d[\d,]*\.\d+|\d+,\d{3}|\d+ %", text))
     assert len(numbers) >= 1
     assert [number for number in numbers if number not in measured] == []
+
+
+@pytest.mark.timeout(40)  # it imports the command line
+def test_options_that_pages_show_exist() -> None:
+    root, seen = typer.main.get_command(app), 0
+    for path in [ROOT / "README.md", *DOCS.rglob("*.md")]:
+        shell = "\n".join(code for language, code in CODE.findall(path.read_text(encoding="utf-8")) if language == "sh")
+        for line in re.findall(r"^luthier (.*)$", shell.replace("\\\n", " "), flags=re.MULTILINE):
+            command: Any = root
+            words = shlex.split(re.split(r"[|>&;]", line)[0], comments=True)
+            while words and words[0] in getattr(command, "commands", {}):
+                command = command.commands[words.pop(0)]
+            options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+            given = [word.partition("=")[0] for word in words if word.startswith("-") and word != "-"]
+            assert [name for name in given if name not in options | {"--help"}] == [], (path.name, line)
+            seen += 1
+    assert seen > 50
