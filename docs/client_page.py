@@ -45,7 +45,7 @@ def client_reference(note: str) -> str:
 
 
 def _title(cls: type) -> str:
-    """Return the heading of a class's methods; of one that TITLES does not name, what its docstring says it is about."""
+    """Return the heading of a class's methods: that of TITLES, else what its docstring says they are about."""
     about = re.match(r"The methods (?:about|on|for) ([^;.]+)", cls.__doc__ or "")
     return TITLES.get(cls.__name__) or (about[1][0].upper() + about[1][1:] if about else cls.__name__)
 
