@@ -62,7 +62,7 @@ lint: $(DEV) ## style, types, the arrows between packages, the Dockerfiles and c
 
 docs: $(DEV) ## the reference pages from the code, and the site in site/
 	$(BIN)/python docs/generate.py
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 # Without torch, whose build is chosen where it is installed, and what belongs to one build of it; with what any needs:
 # torch 2.11 and 2.12 take no setuptools from 82 on.
