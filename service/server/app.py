@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 import anyio.to_thread
 from fastapi import FastAPI
-from fastapi.responses import RedirectResponse
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from starlette.types import ASGIApp
@@ -29,10 +28,10 @@ from luthier.service.api import (
     operations,
     plan,
     plots,
-    schedule_pages,
     schedules,
+    site,
+    static_files,
     studies,
-    study_pages,
     trials,
     worker,
 )
@@ -168,13 +167,10 @@ def create_app(
     login.install(app, guard)
     docs_page.install(app)
     icon.install(app)
-    for module in (plan, plots, trials, studies, schedules, worker, operations, schedule_pages, study_pages):
+    static_files.install(app)
+    for module in (plan, plots, trials, studies, schedules, worker, operations):
         app.include_router(module.router)
-
-    @app.get("/", include_in_schema=False)
-    def _home() -> RedirectResponse:
-        return RedirectResponse("/dashboard")
-
+    site.install(app)
     dashboard.install(app, core.database)
     return app
 

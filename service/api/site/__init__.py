@@ -1,0 +1,15 @@
+"""The pages at `/`: studies, a study, a trial, comparisons, workers, schedules, a new study.
+
+They are rendered here from the same functions that REST answers with; buttons call REST's own routes, so that a page
+can do what a program can and nothing else. Parts of a page that live ask for themselves again by htmx.
+"""
+
+from fastapi import FastAPI
+
+from luthier.service.api.site import study, studies, trial_table
+
+
+def install(app: FastAPI) -> None:
+    """Add the pages to `app`; fixed paths come before those that hold a name."""
+    for module in (studies, trial_table, study):
+        app.include_router(module.router)

@@ -1,0 +1,133 @@
+"""The page of a study: its results, the curves of its trials, plots, its spec; and its buttons.
+
+Two parts live: what it has reached (`/live`), and the table of its trials (`trial_table.py`). Plots are pages of their
+own (`plots.py`), loaded only when they are opened.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any
+
+import yaml
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from luthier.service.api import studies, views
+from luthier.service.api.context import Service, ServiceDep
+from luthier.service.api.site import buttons, curves, trial_table
+from luthier.service.api.site.page import PageRoute, require_write, show
+from luthier.service.api.site.progress import progress
+from luthier.service.api.site.studies import is_maximized, metric_of
+from luthier.service.errors import NotFound
+from luthier.service.lifecycle import study_rows
+from luthier.service.lifecycle.transitions import Action
+from luthier.service.schemas import StudyView
+from luthier.service.storage.tables import AssignmentRow, StudyRow
+from luthier.studies.protocol import ENDED, TrialState
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute, prefix="/studies/{name}")
+PLOTS = (  # kind -> its words
+    ("history", "History"),
+    ("importance", "Importance of hyperparameters"),
+    ("parallel", "Parallel coordinates"),
+    ("slice", "Slices"),
+    ("contour", "Contours"),
+    ("timeline", "Timeline by worker"),
+    ("intermediate", "Learning curves, to zoom into"),
+)
+HAS_EVENTS = False  # whether the service has GET /v1/studies/{name}/events; pages then refresh by it
+ACTS: dict[str, Callable[[str, Service], Any]] = {  # a button's action -> what it calls, as REST does
+    **{action.value: lambda name, service, action=action: studies.act(name, action, service) for action in Action},
+    "delete": studies.delete,
+}
+
+
+def events_of(name: str) -> str | None:
+    """Return the address of a study's events; None where there are none."""
+    return f"/v1/studies/{name}/events" if HAS_EVENTS else None
+
+
+@router.get("")
+def one_study(name: str, request: Request, service: ServiceDep, query: trial_table.TableQuery) -> HTMLResponse:
+    """Show a study. Raises NotFound."""
+    with service.core.database.reading() as session:
+        study = study_rows.find(session, name)
+        values = _live_values(session, service, study)
+        values |= trial_table.values(session, study, query)
+        values["view"].data = views.study_view(session, study).data
+    spec = {key: value for key, value in values["view"].spec.items() if key != "semantics"}
+    written = yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
+    return show(request, "study.html", spec=written, plots=PLOTS, events=events_of(name), **values)
+
+
+@router.get("/live")
+def live(
+    name: str, request: Request, service: ServiceDep, seen: Annotated[str, Query(max_length=20)] = ""
+) -> HTMLResponse:
+    """Show the part of a study's page that lives; with its buttons, where its state is not the one `seen`."""
+    with service.core.database.reading() as session:
+        values = _live_values(session, service, study_rows.find(session, name))
+    return show(request, "study_live.html", **(values | {"seen": seen}))
+
+
+@router.get("/dashboard")
+def in_dashboard(name: str, service: ServiceDep) -> RedirectResponse:
+    """Lead to a study's page in optuna-dashboard; to the list of all while it has none. Raises NotFound."""
+    with service.core.database.reading() as session:
+        study = study_rows.find(session, name)
+        number = None
+        if study.inspection is not None:
+            number = session.scalar(text("SELECT study_id FROM studies WHERE study_name = :name"), {"name": name})
+    return RedirectResponse("/dashboard" if number is None else f"/dashboard/studies/{number}", 303)
+
+
+@router.post("/{action}")
+def act(name: str, action: str, request: Request, service: ServiceDep) -> Response:
+    """Do what a button says, and lead back to the study. Raises NotFound, Conflict, Forbidden."""
+    require_write(request)
+    if action not in ACTS:
+        raise NotFound(f"There is no button {action[:50]}.")
+    ACTS[action](name, service)
+    return RedirectResponse("/" if action == "delete" else f"/studies/{name}", 303)
+
+
+def _live_values(session: Session, service: Service, study: StudyRow) -> dict[str, Any]:
+    """Return what the part that lives shows."""
+    view = views.study_views(session, [study], service.core.room.latest)[0]
+    return {
+        "view": view,
+        "metric": metric_of(view),
+        "maximize": is_maximized(view),
+        "progress": progress(view, study.started_at, service.core.database.time(session)),
+        "is_over": study.state in ENDED,
+        "chart": chart_of(session, study, view),
+        "shown_buttons": _buttons(study),
+        "seen": study.state,
+    }
+
+
+def _buttons(study: StudyRow) -> Iterable[buttons.Button]:
+    unmeasured = study.state == "failed" and study.winner is not None and study.model is None
+    return [*([buttons.UNMEASURED] if unmeasured else []), *buttons.of_state(buttons.STUDY, study.state)]
+
+
+def chart_of(session: Session, study: StudyRow, view: StudyView) -> curves.Chart | None:
+    """Return the curves of a study's trials, the best on top; of many trials some."""
+    counts = view.counts.model_dump()
+    total = sum(counts.values())
+    best = view.best.trial if view.best else -1
+    rows = curves.chosen(session, study.id, total, (0, best))
+    read = curves.read(session, rows, curves.POINTS)
+    metric = metric_of(view)
+    drawn = []
+    for row in sorted(rows, key=lambda row: (row.number == best, row.state == TrialState.RUNNING, row.number == 0)):
+        kind = "best" if row.number == best else "baseline" if row.number == 0 else row.state
+        drawn.append((_label(row, kind), kind, curves.of_metric(read[row.id], metric)))
+    note = f"{len(rows)} of {total:,} trials: evenly spaced ones, the best, and those that run" if len(rows) < total else ""
+    return curves.chart(drawn, metric, note if total > curves.CURVES else "")
+
+
+def _label(row: AssignmentRow, kind: str) -> str:
+    score = "" if row.value is None else f": {row.value:.4f}"
+    return f"trial {row.number}{score} ({kind if kind in ('best', 'baseline') else row.state})"

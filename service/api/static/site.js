@@ -1,0 +1,97 @@
+"use strict";
+// What pages need beyond HTML: local times, refreshing by events where the service has them, and small comforts.
+// Without this file every page and every button works; only confirmations stay (they are HTML), and pages stand still.
+
+const TICKS = "input[type=checkbox][name]";
+
+function showLocalTimes(root) {
+  for (const time of root.querySelectorAll("time[datetime]:not([data-shown])")) {
+    const at = new Date(time.dateTime);
+    time.dataset.shown = "";
+    if (Number.isNaN(at.getTime())) continue;
+    const local = document.createElement("span");
+    local.className = "local";
+    local.textContent = at.toLocaleString([], { dateStyle: "short", timeStyle: "short" }) + " here";
+    time.after(" ", local);
+  }
+}
+
+function growEditor(editor) {
+  const text = editor.querySelector("textarea");
+  const lines = editor.querySelector(".lines");
+  const count = text.value.split("\n").length;
+  text.rows = count + 1;
+  const numbers = Array.from({ length: count }, (_, index) => index + 1).join("\n");
+  if (lines.textContent.trim() !== numbers) lines.textContent = numbers;
+}
+
+function followLog(root) {
+  const follow = document.getElementById("follow");
+  for (const log of root.querySelectorAll("pre.log")) if (!follow || follow.checked) log.scrollTop = log.scrollHeight;
+}
+
+function prepare(root) {
+  showLocalTimes(root);
+  followLog(root.parentElement || root);
+  for (const editor of root.querySelectorAll(".editor")) growEditor(editor);
+}
+
+function listen(body) {
+  // Server-sent events, where the page names their address: each asks the parts that live to load again, a second
+  // apart at most. The browser connects again by itself; meanwhile, and without events, the parts ask by the clock.
+  let waiting = false;
+  const source = new EventSource(body.dataset.events);
+  const load = () => {
+    waiting = false;
+    document.body.dispatchEvent(new CustomEvent("luthier:change"));
+  };
+  const note = () => {
+    if (!waiting) setTimeout(load, 1000);
+    waiting = true;
+  };
+  for (const kind of ["study", "trial", "report", "log"]) source.addEventListener(kind, note);
+  addEventListener("pagehide", () => source.close());
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+  const body = document.body;
+  const away = document.getElementById("away");
+  const ticked = new Set();
+  prepare(body);
+  if (body.dataset.events) listen(body);
+  body.addEventListener("htmx:beforeRequest", (event) => {
+    if (document.hidden && event.target.hasAttribute("data-live")) event.preventDefault();
+  });
+  body.addEventListener("htmx:beforeSwap", (event) => {
+    for (const tick of event.target.querySelectorAll(TICKS)) {
+      if (tick.checked) ticked.add(tick.name + tick.value);
+      else ticked.delete(tick.name + tick.value);
+    }
+  });
+  body.addEventListener("htmx:afterSettle", (event) => {
+    prepare(document.body);
+    for (const tick of document.querySelectorAll(TICKS)) if (ticked.has(tick.name + tick.value)) tick.checked = true;
+    if (away) away.textContent = "";
+  });
+  body.addEventListener("htmx:sendError", () => {
+    if (away) away.textContent = "The service does not answer; this page shows what it said last, and goes on asking.";
+  });
+  body.addEventListener("htmx:responseError", (event) => {
+    const status = event.detail.xhr.status;
+    if (status === 401) location.reload(); // leads to the login
+    else if (away) away.textContent = `The service answers ${status}; this page shows what it said last.`;
+  });
+  body.addEventListener("input", (event) => {
+    const editor = event.target.closest(".editor");
+    if (editor) growEditor(editor);
+  });
+  body.addEventListener("change", (event) => {
+    if (event.target.matches("select[data-go]")) event.target.form.requestSubmit();
+  });
+  document.addEventListener("click", (event) => {
+    for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") for (const menu of document.querySelectorAll("details.menu[open]")) menu.open = false;
+  });
+});
