@@ -10,9 +10,15 @@ from luthier.service.errors import TooLarge
 from luthier.studies.documents import MAX_BYTES
 
 LOGIN_BYTES = 2**12  # a token, and where to go
+FORM_BYTES = 4 * MAX_BYTES  # a form writes three bytes for each that is no letter
 REPORT_BYTES = 8 * 2**20  # the log of a report has a million characters, and JSON may write six bytes for each
 # path, or its beginning -> bytes; None: models have the size they have. All others take MAX_BYTES, as a spec does.
-LIMITS = (("/login", LOGIN_BYTES), ("/v1/worker/files/", None), ("/v1/worker/", REPORT_BYTES))
+LIMITS = (
+    ("/login", LOGIN_BYTES),
+    ("/new", FORM_BYTES),
+    ("/v1/worker/files/", None),
+    ("/v1/worker/", REPORT_BYTES),
+)
 
 
 class BodyLimit:

@@ -50,7 +50,7 @@ class Configuration(BaseModel):
     seed: Annotated[int, BeforeValidator(_check_seed), Field(ge=0, lt=SEEDS)] | None = None
 
 
-def _trial(session: Session, name: str, number: int) -> AssignmentRow:
+def find_trial(session: Session, name: str, number: int) -> AssignmentRow:
     """Return a trial's row. Raises NotFound."""
     study = study_rows.find(session, name)
     row = session.scalar(
@@ -90,7 +90,7 @@ def listing(
 def get(name: str, number: Number, service: ServiceDep) -> TrialView:
     """Return a trial."""
     with service.core.database.reading() as session:
-        return views.trial_views(session, [_trial(session, name, number)])[0]
+        return views.trial_views(session, [find_trial(session, name, number)])[0]
 
 
 @router.post("/trials", status_code=201, responses=responses(NotFound, Conflict, Invalid, Unavailable))
@@ -112,5 +112,5 @@ def enqueue(name: str, configuration: Configuration, service: ServiceDep, respon
 def logs(name: str, number: Number, service: ServiceDep) -> PlainTextResponse:
     """Return what a trial has printed, up to its worker's latest message, as text."""
     with service.core.database.reading() as session:
-        row = _trial(session, name, number)
+        row = find_trial(session, name, number)
     return PlainTextResponse(service.core.store.read_log(row.study_id, row.id))

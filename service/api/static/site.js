@@ -11,7 +11,7 @@ function showLocalTimes(root) {
     if (Number.isNaN(at.getTime())) continue;
     const local = document.createElement("span");
     local.className = "local";
-    local.textContent = at.toLocaleString([], { dateStyle: "short", timeStyle: "short" }) + " here";
+    local.textContent = `(${at.toLocaleString([], { dateStyle: "short", timeStyle: "short" })} here)`;
     time.after(" ", local);
   }
 }

@@ -1,0 +1,93 @@
+"""The page of a trial: its configuration, curves of every metric, memory, time, its log, and why it failed.
+
+What it has reached and its log live while it runs. Only the end of a log is shown; all of it is a file of REST.
+"""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import HTMLResponse
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from luthier.service.api import views
+from luthier.service.api.context import ServiceDep
+from luthier.service.api.site import curves
+from luthier.service.api.site.page import PageRoute, show
+from luthier.service.api.site.study import events_of
+from luthier.service.api.trials import find_trial
+from luthier.service.lifecycle import study_rows
+from luthier.service.storage.tables import AssignmentRow, StudyRow
+from luthier.studies.hyperparameters import HYPERPARAMETERS
+from luthier.studies.protocol import ENDED, FINISHED, AssignmentKind, Reason
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute, prefix="/studies/{name}/trials/{number}")
+Number = Annotated[int, Path(ge=0, lt=2**31)]
+LOG_CHARACTERS = 30_000  # of the end of a log
+POINTS = 200  # of a curve
+CHARTS = 8  # metrics that are drawn, the objective's first
+CURES = {  # why a trial ended -> what to do
+    Reason.OOM: "Lower the greatest batch_size or max_length of the space, or set gradient_checkpointing: true.",
+    Reason.DIVERGED: "Lower the greatest learning_rate of the space. The search has learned to keep away from here.",
+    Reason.LOST_WORKER: "Look at its workers: they vanished more often than LUTHIER_MAX_LOSSES allows. "
+    "Enqueue the configuration again once they stay.",
+    Reason.TIMEOUT: "Raise budget.trial_seconds, or lower the greatest number of epochs.",
+    Reason.BAD_DATA: "Mend the data or the model that the sentence names, then enqueue the configuration again.",
+    Reason.ERROR: "The end of the log says what happened; enqueue the configuration again once it is mended.",
+}
+
+
+@router.get("")
+def one_trial(name: str, number: Number, request: Request, service: ServiceDep) -> HTMLResponse:
+    """Show a trial. Raises NotFound."""
+    with service.core.database.reading() as session:
+        study, row = study_rows.find(session, name), find_trial(session, name, number)
+        values = _values(session, study, row)
+        last = select(func.max(AssignmentRow.number)).where(
+            AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.TRAIN
+        )
+        values["numbers"] = {"before": number - 1 if number else None, "after": number + 1}
+        if number == session.scalar(last):
+            values["numbers"]["after"] = None
+    log = service.core.store.read_log_end(row.study_id, row.id, LOG_CHARACTERS)
+    return show(request, "trial.html", log=log, events=None if values["is_over"] else events_of(name), **values)
+
+
+@router.get("/live")
+def live(name: str, number: Number, request: Request, service: ServiceDep) -> HTMLResponse:
+    """Show the part of a trial's page that lives. Raises NotFound."""
+    with service.core.database.reading() as session:
+        values = _values(session, study_rows.find(session, name), find_trial(session, name, number))
+    return show(request, "trial_live.html", **values)
+
+
+@router.get("/log")
+def log(name: str, number: Number, request: Request, service: ServiceDep) -> HTMLResponse:
+    """Show the end of a trial's log. Raises NotFound."""
+    with service.core.database.reading() as session:
+        row = find_trial(session, name, number)
+        trial = views.trials_without_values(session, [row])[0]
+    end = service.core.store.read_log_end(row.study_id, row.id, LOG_CHARACTERS)
+    return show(request, "trial_log.html", name=name, trial=trial, log=end, is_over=trial.state in FINISHED)
+
+
+def _values(session: Session, study: StudyRow, row: AssignmentRow) -> dict[str, Any]:
+    """Return what the part that lives shows."""
+    trial = views.trials_without_values(session, [row])[0]
+    read = curves.read(session, [row], POINTS)[row.id]
+    objective = study.spec.objective.metric if study.is_readable else ""
+    metrics = list(dict.fromkeys([objective, *(metric for _, scores in read for metric in scores)]))
+    charts = [curves.chart([(metric, "best", curves.of_metric(read, metric))], metric) for metric in metrics[:CHARTS]]
+    return {
+        "name": study.name,
+        "trial": trial,
+        "metric": objective,
+        "charts": [chart for chart in charts if chart is not None],
+        "latest": read[-1][1] if read else {},
+        "steps": row.step,
+        "cure": CURES.get(trial.reason) if trial.reason else None,
+        "kept": row.best,
+        "abouts": {key: known.about for key, known in HYPERPARAMETERS.items()},
+        "is_over": trial.state in FINISHED,
+        "study_is_over": study.state in ENDED,
+    }
