@@ -11,5 +11,6 @@ from luthier.service.api.site import compare, new, schedules, studies, study, tr
 
 def install(app: FastAPI) -> None:
     """Add the pages to `app`; fixed paths come before those that hold a name."""
+    app.include_router(study.numbered)
     for module in (studies, compare, new, workers, schedules, trial, trial_table, study):
         app.include_router(module.router)

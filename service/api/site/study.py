@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 import yaml
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -27,6 +27,7 @@ from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import ENDED, TrialState
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute, prefix="/studies/{name}")
+numbered = APIRouter(include_in_schema=False, route_class=PageRoute, prefix="/studies/-")  # no name begins with a hyphen
 PLOTS = (  # kind -> its words
     ("history", "History"),
     ("importance", "Importance of hyperparameters"),
@@ -80,6 +81,14 @@ def in_dashboard(name: str, service: ServiceDep) -> RedirectResponse:
         if study.inspection is not None:
             number = session.scalar(text("SELECT study_id FROM studies WHERE study_name = :name"), {"name": name})
     return RedirectResponse("/dashboard" if number is None else f"/dashboard/studies/{number}", 303)
+
+
+@numbered.get("/{number}")
+def of_dashboard(number: Annotated[int, Path(ge=0, lt=2**31)], service: ServiceDep) -> RedirectResponse:
+    """Lead from a study's number in optuna-dashboard to its page here; to the list of all where it has none."""
+    with service.core.database.reading() as session:
+        name = session.scalar(text("SELECT study_name FROM studies WHERE study_id = :id"), {"id": number})
+    return RedirectResponse("/" if name is None else f"/studies/{name}", 303)
 
 
 @router.post("/{action}")
