@@ -64,7 +64,7 @@ def duration(seconds: float | None) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     rest = round(seconds)
-    told = []
+    told: list[str] = []
     for unit, word in UNITS:
         if rest >= unit or (told and unit == 60 and word == "min"):
             told.append(f"{rest // unit} {word}")

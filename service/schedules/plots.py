@@ -45,7 +45,7 @@ def draw_champion(name: str, metric: str, runs: Sequence[RunView]) -> str:
         name="promoted",
     )
     figure.update_layout(title=f"{name}: {metric} on each run's test data", xaxis_title="due", yaxis_title=metric)
-    if len({run.due_at for run in runs}) == 1:  # plotly would show some milliseconds around it, and a millionth of a score
+    if len({run.due_at for run in runs}) == 1:  # plotly would show milliseconds around it
         day = timedelta(days=1)
         figure.update_xaxes(range=[runs[0].due_at - day, runs[0].due_at + day])
         figure.update_yaxes(rangemode="tozero")

@@ -33,7 +33,12 @@ class Button:
 STUDY = (
     Button("pause", "Pause", frozenset({StudyState.RUNNING})),
     Button("resume", "Resume", frozenset({StudyState.PAUSED}), first=True),
-    Button("stop", "Stop", ALIVE - {StudyState.STOPPING}, "No new trial starts; running ones finish, the winner is measured."),
+    Button(
+        "stop",
+        "Stop",
+        ALIVE - {StudyState.STOPPING},
+        "No new trial starts; running ones finish, the winner is measured.",
+    ),
     Button("cancel", "Cancel", ALIVE, "Running trials end now, their work is lost, and no winner is measured."),
     Button("delete", "Delete", ENDED, "Its trials, their logs and its model are removed. There is no way back."),
 )
@@ -44,7 +49,10 @@ SCHEDULE = (
     Button("resume", "Resume", frozenset({"paused"}), first=True),
 )
 ROLLBACK = Button(
-    "rollback", "Roll back", frozenset({"active", "paused", "ended"}), "The champion before the present one is in use again."
+    "rollback",
+    "Roll back",
+    frozenset({"active", "paused", "ended"}),
+    "The champion before the present one is in use again.",
 )
 
 

@@ -25,7 +25,7 @@ from luthier.studies.protocol import AssignmentKind
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 MOST = 8  # that are compared: there are so many colours
-Names = Annotated[list[str], Query(max_length=80)]
+Names = Annotated[list[str] | None, Query(max_length=80)]
 UNSAID = ("name", "semantics")  # keys of a spec that differ without a meaning
 
 
@@ -55,10 +55,14 @@ class Row:
 
 @router.get("/compare")
 def compare(
-    request: Request, service: ServiceDep, study: Names = [], trial: Names = [], all: bool = False  # noqa: B006
+    request: Request,
+    service: ServiceDep,
+    study: Names = None,
+    trial: Names = None,
+    all: bool = False,
 ) -> HTMLResponse:
     """Show studies and trials side by side. Raises NotFound, Invalid."""
-    wanted = list(dict.fromkeys([*study, *trial]))
+    wanted = list(dict.fromkeys([*(study or ()), *(trial or ())]))
     if len(wanted) > MOST:
         raise Invalid(f"study, trial: {len(wanted)} do not fit side by side; tick {MOST} at most.")
     with service.core.database.reading() as session:
@@ -68,7 +72,7 @@ def compare(
     for metric in metrics:
         lines = [(s.label, f"hue{n}", s.points) for n, s in enumerate(sides) if metric_of(s.study) == metric]
         drawn.append(curves.chart(lines, metric))
-    values = {
+    values: dict[str, Any] = {
         "sides": sides,
         "specs": [row for row in _spec_rows(sides) if all or row.differs],
         "params": [row for row in _param_rows(sides) if all or row.differs],

@@ -41,7 +41,9 @@ class Chart:
     note: str = ""
 
 
-def read(session: Session, trials: Iterable[AssignmentRow], points: int) -> dict[int, list[tuple[int, dict[str, float]]]]:
+def read(
+    session: Session, trials: Iterable[AssignmentRow], points: int
+) -> dict[int, list[tuple[int, dict[str, float]]]]:
     """Return the evaluations of trials, by the id of their row: (step, metric -> score), about `points` of each."""
     found: dict[int, list[tuple[int, dict[str, float]]]] = {row.id: [] for row in trials}
     stride = AssignmentRow.step // points + 1

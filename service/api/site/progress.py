@@ -46,9 +46,8 @@ def progress(view: StudyView, started_at: float | None, now: float) -> Progress:
     ended = counts.complete + counts.pruned + counts.failed + counts.cancelled
     until = view.finished_at.timestamp() if view.finished_at else now
     seconds = None if started_at is None else max(until - started_at, 0.0)
-    limits = ((budget.get("trials"), ended), (budget.get("wall_clock_seconds"), seconds or 0.0))
-    limits += ((budget.get("gpu_seconds"), view.gpu_seconds),)
-    shares = [min(spent / limit, 1.0) for limit, spent in limits if limit]
+    spent = {"trials": ended, "wall_clock_seconds": seconds or 0.0, "gpu_seconds": view.gpu_seconds}
+    shares = [min(used / budget[key], 1.0) for key, used in spent.items() if budget.get(key)]
     share = max(shares, default=None)
     alive = view.finished_at is None and view.state in (StudyState.RUNNING, StudyState.STOPPING)
     factor = (1 - share) / share if alive and share else None  # what is left is so many times what is spent

@@ -48,7 +48,7 @@ def one_schedule(name: str, request: Request, service: ServiceDep) -> HTMLRespon
         last = select(RunRow).where(RunRow.schedule_id == schedule.id).order_by(RunRow.due_at.desc()).limit(RUNS)
         runs = schedule_views.run_views(session, schedule, session.scalars(last).all())
         view = schedule_views.schedule_view(session, schedule)
-        values = {
+        values: dict[str, Any] = {
             "schedule": view,
             "runs": runs,
             "there": _studies(session, view, runs),

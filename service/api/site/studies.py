@@ -54,8 +54,8 @@ def all_studies(
         total = session.scalar(select(func.count()).select_from(matching.subquery())) or 0
         rows = session.scalars(_ordered(matching, sort).offset((page - 1) * ROWS).limit(ROWS)).all()
         lines = _lines(session, service, rows)
-        counts = dict(session.execute(_by_state()).tuples().all())
-    values = {
+        counts = _by_state(session)
+    values: dict[str, Any] = {
         "lines": lines,
         "query": query,
         "total": total,
@@ -67,20 +67,21 @@ def all_studies(
     return show(request, "studies_table.html" if is_part(request) else "studies.html", **values)
 
 
-def _matching(q: str, state: str) -> Select[tuple[StudyRow]]:
+def _matching(q: str, state: str) -> Select[StudyRow]:
     rows = select(StudyRow).where(~StudyRow.transient)
     for word in q.replace("\0", " ").split():
         rows = rows.where(StudyRow.name.contains(word.lower(), autoescape=True))
     return rows.where(StudyRow.state == state) if state else rows
 
 
-def _ordered(rows: Select[tuple[StudyRow]], sort: Order) -> Select[tuple[StudyRow]]:
+def _ordered(rows: Select[StudyRow], sort: Order) -> Select[StudyRow]:
     column = ORDERS[sort.removeprefix("-")]
     return rows.order_by(column.desc() if sort.startswith("-") else column, StudyRow.id.desc())
 
 
-def _by_state() -> Select[tuple[str, int]]:
-    return select(StudyRow.state, func.count()).where(~StudyRow.transient).group_by(StudyRow.state)
+def _by_state(session: Session) -> dict[str, int]:
+    rows = session.execute(select(StudyRow.state, func.count()).where(~StudyRow.transient).group_by(StudyRow.state))
+    return {str(state): int(count) for state, count in rows}
 
 
 def _lines(session: Session, service: Service, rows: Any) -> list[Line]:

@@ -27,19 +27,27 @@ from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import ENDED, TrialState
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute, prefix="/studies/{name}")
-numbered = APIRouter(include_in_schema=False, route_class=PageRoute, prefix="/studies/-")  # no name begins with a hyphen
+numbered = APIRouter(
+    include_in_schema=False, route_class=PageRoute, prefix="/studies/-"
+)  # no name begins with a hyphen
 PLOTS = (  # kind -> its words
     ("history", "History"),
     ("importance", "Importance of hyperparameters"),
     ("parallel", "Parallel coordinates"),
     ("slice", "Slices"),
     ("contour", "Contours"),
-    ("timeline", "Timeline by worker"),
+    ("timeline", "Timeline by trial"),
     ("intermediate", "Learning curves, to zoom into"),
 )
 HAS_EVENTS = False  # whether the service has GET /v1/studies/{name}/events; pages then refresh by it
+
+
+def _action(action: Action) -> Callable[[str, Service], Any]:
+    return lambda name, service: studies.act(name, action, service)
+
+
 ACTS: dict[str, Callable[[str, Service], Any]] = {  # a button's action -> what it calls, as REST does
-    **{action.value: lambda name, service, action=action: studies.act(name, action, service) for action in Action},
+    **{action.value: _action(action) for action in Action},
     "delete": studies.delete,
 }
 
@@ -133,7 +141,11 @@ def chart_of(session: Session, study: StudyRow, view: StudyView) -> curves.Chart
     for row in sorted(rows, key=lambda row: (row.number == best, row.state == TrialState.RUNNING, row.number == 0)):
         kind = "best" if row.number == best else "baseline" if row.number == 0 else row.state
         drawn.append((_label(row, kind), kind, curves.of_metric(read[row.id], metric)))
-    note = f"{len(rows)} of {total:,} trials: evenly spaced ones, the best, and those that run" if len(rows) < total else ""
+    note = (
+        f"{len(rows)} of {total:,} trials: evenly spaced ones, the best, and those that run"
+        if len(rows) < total
+        else ""
+    )
     return curves.chart(drawn, metric, note if total > curves.CURVES else "")
 
 

@@ -59,13 +59,13 @@ class Table:
 def _table(
     state: TrialState | Literal[""] = "",
     sort: Annotated[str, Query(max_length=60)] = "",
-    column: Annotated[list[str], Query(max_length=60)] = [],  # noqa: B006 - FastAPI copies it
+    column: Annotated[list[str] | None, Query(max_length=60)] = None,
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
 ) -> Table:
     known = {*FACTS, *HYPERPARAMETERS, "model", "curve"}
     if sort and sort.removeprefix("-") not in {*SORTED, *HYPERPARAMETERS, "model"}:
         raise Invalid(f"sort: a table of trials has no column {sort[:60]}; click on the head of one.")
-    return Table(state or None, sort or "number", tuple(name for name in column if name in known), page)
+    return Table(state or None, sort or "number", tuple(name for name in column or () if name in known), page)
 
 
 TableQuery = Annotated[Table, Depends(_table)]
@@ -83,7 +83,7 @@ def values(session: Session, study: StudyRow, table: Table) -> dict[str, Any]:
     """Return what the table shows of a study."""
     of_study = (AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.TRAIN)
     by_state = select(AssignmentRow.state, func.count()).where(*of_study).group_by(AssignmentRow.state)
-    counts = dict(session.execute(by_state).tuples().all())
+    counts: dict[str, int] = {str(state): int(count) for state, count in session.execute(by_state)}
     total = counts.get(table.state, 0) if table.state else sum(counts.values())
     rows = select(AssignmentRow).where(*of_study)
     if table.state:
@@ -117,7 +117,7 @@ def _searched(study: StudyRow) -> list[str]:
 
 def _ordered(rows: Any, sort: str) -> Any:
     key = sort.removeprefix("-")
-    column: ColumnElement[Any] = SORTED[key] if key in SORTED else _parameter(key)  # type: ignore[assignment]
+    column: ColumnElement[Any] = SORTED[key] if key in SORTED else _parameter(key)
     lacking = case((column.is_(None), 1), else_=0)  # both databases: what has none comes last, either way
     return rows.order_by(lacking, column.desc() if sort.startswith("-") else column, AssignmentRow.number)
 
@@ -126,4 +126,5 @@ def _parameter(name: str) -> ColumnElement[Any]:
     """Return the SQL expression of a hyperparameter's value."""
     kind = HYPERPARAMETERS[name].kind if name in HYPERPARAMETERS else "choice"
     value = AssignmentRow.params[name]
-    return value.as_float() if kind in ("float", "int") else value.as_string()
+    number: ColumnElement[Any] = value.as_float() if kind in ("float", "int") else value.as_string()
+    return number
