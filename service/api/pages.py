@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from luthier.service.api.static_files import SITE
 
-UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
+UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
 def render(template: str, status: int = 200, **values: Any) -> HTMLResponse:
@@ -66,11 +66,9 @@ def duration(seconds: float | None) -> str:
     rest = round(seconds)
     told: list[str] = []
     for unit, word in UNITS:
-        if rest >= unit or (told and unit == 60 and word == "min"):
+        if rest >= unit:
             told.append(f"{rest // unit} {word}")
             rest %= unit
-    if len(told) == 1 and told[0].endswith("min") and rest:
-        told.append(f"{rest} s")
     return " ".join(told[:2])
 
 

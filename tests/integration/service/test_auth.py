@@ -61,7 +61,7 @@ def test_every_route_but_health_and_login_asks_for_the_token(guarded: Running) -
             assert answer.status_code == 401, (method, path)
             assert method == "HEAD" or problem(answer, 401)
             assert answer.headers["www-authenticate"] == "Bearer"
-    assert OPEN == ("/healthz", "/readyz", "/login", "/favicon.ico", "/favicon.svg")
+    assert OPEN == ("/healthz", "/readyz", "/login", "/favicon.ico", "/favicon.svg", "/site.css")
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_a_cookie_runs_out_after_twelve_hours(guarded: Running, monkeypatch: pyt
     ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)", '/"><script>', "/a:b"],
 )
 def test_login_leads_to_our_own_pages_only(guarded: Running, target: str) -> None:
-    assert login(guarded, next=target).headers["location"] == "/dashboard"
+    assert login(guarded, next=target).headers["location"] == "/"
     page = guarded.anyone.get("/login", params={"next": target})
     assert "evil" not in page.text
     assert "<script" not in page.text
