@@ -53,6 +53,8 @@ def start(request: Request, service: ServiceDep, spec: Spec) -> Response:
         view = studies.create(_parsed(text), service, Response())
     except Problem as problem:
         return _page(request, text, problem)
+    if is_part(request):
+        return Response(status_code=204, headers={"HX-Redirect": f"/studies/{view.name}"})
     return RedirectResponse(f"/studies/{view.name}", 303)
 
 

@@ -44,7 +44,9 @@ def timeline(name: str, request: Request, service: ServiceDep) -> HTMLResponse:
     scale = 100 / max(last - first, 1e-9)
     lines: dict[str, list[Bar]] = {}
     for row, start, end in spans:
-        bar = Bar(f"trial {row.number}, {row.state}", row.state, scale * (start - first), max(scale * (end - start), 0.15))
+        bar = Bar(
+            f"trial {row.number}, {row.state}", row.state, scale * (start - first), max(scale * (end - start), 0.15)
+        )
         lines.setdefault(row.worker or "nobody now", []).append(bar)
     shown = dict(sorted(lines.items())[:ROWS])
     note = f"the latest {len(rows)} of {total:,} trials" if len(rows) < total else ""

@@ -73,8 +73,7 @@ def check(answer: httpx.Response, policy: str | None) -> None:
     ancestors = "'self'" if policy is PLOTS else "'none'"
     assert f"frame-ancestors {ancestors}" in headers["content-security-policy"]
     assert not any(
-        "unsafe-inline" in part
-        for part in re.findall(r"script-src[^;]*", headers["content-security-policy"])
+        "unsafe-inline" in part for part in re.findall(r"script-src[^;]*", headers["content-security-policy"])
     )
     assert "cache-control" in headers
 
