@@ -64,16 +64,20 @@ def _places(text: str) -> Iterator[tuple[str, int]]:
             if inside is not None and inside.part is None and not inside.is_list:
                 key = str(event.value) if isinstance(event, yaml.ScalarEvent) else ""
                 inside.part = f"{inside.path}.{key}" if inside.path else key
-                yield inside.part, event.start_mark.line + 1
+                yield inside.part, _number(event)
                 if isinstance(event, yaml.ScalarEvent | yaml.AliasEvent):
                     continue
             path = _begun(inside)
             if inside is not None and inside.is_list:
-                yield path, event.start_mark.line + 1
+                yield path, _number(event)
             if isinstance(event, yaml.CollectionStartEvent):
                 above.append(_Open(path, isinstance(event, yaml.SequenceStartEvent), None))
             if len(above) > MAX_DEPTH:
                 return
+
+
+def _number(event: yaml.Event) -> int:
+    return int(event.start_mark.line) + 1 if event.start_mark is not None else 1
 
 
 def _begun(inside: _Open | None) -> str:

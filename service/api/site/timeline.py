@@ -1,6 +1,7 @@
 """The timeline of a study by worker: who worked on which trial, and when; a part of its page, asked for when opened."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
@@ -50,7 +51,7 @@ def timeline(name: str, request: Request, service: ServiceDep) -> HTMLResponse:
         lines.setdefault(row.worker or "nobody now", []).append(bar)
     shown = dict(sorted(lines.items())[:ROWS])
     note = f"the latest {len(rows)} of {total:,} trials" if len(rows) < total else ""
-    values = {"lines": shown, "note": note, "more": len(lines) - len(shown)}
+    values: dict[str, Any] = {"lines": shown, "note": note, "more": len(lines) - len(shown)}
     template = "timeline_part.html" if is_part(request) else "timeline.html"
     return show(request, template, first=instant(first), last=instant(last), **values)
 
