@@ -86,7 +86,11 @@ def test_a_study_is_written_started_followed_steered_and_deleted(look: Look, hou
     page.get_by_role("button", name="Start").click()
     line = document.splitlines().index("  batch_size: [8, 16, 32]") + 1
     expect(page.get_by_role("alert")).to_contain_text(f"line {line}: space.batch_sizes: unknown hyperparameter")
-    expect(page.locator(".lines mark")).to_have_text(str(line))
+    number, told = page.locator(".lines mark"), page.locator(".faults mark")
+    expect(number).to_have_text(str(line))
+    expect(told).to_contain_text("unknown hyperparameter")
+    tops = [place["y"] for mark in (number, told) if (place := mark.bounding_box())]
+    assert abs(tops[0] - tops[1]) < 4
     written.fill(document)
     page.get_by_role("button", name="Start").click()
     expect(page.get_by_role("heading", name="by-hand")).to_be_visible()
