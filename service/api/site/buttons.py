@@ -1,6 +1,6 @@
 """The buttons of pages: which there are, in which states they make sense, and what a push of one loses.
 
-To add one, add a line here, and what it calls to the acts of its page (`study.ACTS`, `schedules.ACTS`).
+To add one, add a line here, and what it calls to the acts of its page (`study.ACTS`, `trial.ACTS`, `schedules.ACTS`).
 """
 
 from collections.abc import Iterable
@@ -43,6 +43,7 @@ STUDY = (
     Button("delete", "Delete", ENDED, "Its trials, their logs and its model are removed. There is no way back."),
 )
 UNMEASURED = Button("resume", "Measure the winner again", ENDED, first=True)
+TRIAL: tuple[Button, ...] = ()  # none yet
 SCHEDULE = (
     Button("trigger", "Run now", frozenset({"active", "paused", "ended"})),
     Button("pause", "Pause", frozenset({"active"})),

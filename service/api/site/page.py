@@ -15,7 +15,8 @@ from luthier.service.api.auth import COOKIE
 from luthier.service.api.pages import render
 from luthier.service.errors import Forbidden, Problem, invalid
 
-LIVE_SECONDS = 4  # between two looks of a part that lives
+HAS_EVENTS = False  # whether the service sends events (GET /v1/events, /v1/studies/{name}/events), for pages to live on
+LIVE_SECONDS = 30 if HAS_EVENTS else 4  # between two looks of a part that lives, where no event comes
 
 
 def may_write(request: Request) -> bool:
@@ -32,6 +33,13 @@ def require_write(request: Request) -> None:
 def is_part(request: Request) -> bool:
     """Return whether htmx asks for a part of a page."""
     return "hx-request" in request.headers
+
+
+def events_of(study: str | None = None) -> str | None:
+    """Return the address of a study's events, or of all; None where the service sends none."""
+    if not HAS_EVENTS:
+        return None
+    return "/v1/events" if study is None else f"/v1/studies/{study}/events"
 
 
 def show(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:

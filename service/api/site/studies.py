@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from luthier.service.api import views
 from luthier.service.api.context import Service, ServiceDep
-from luthier.service.api.site.page import PageRoute, is_part, show
+from luthier.service.api.site.page import PageRoute, events_of, is_part, show
 from luthier.service.api.site.progress import Progress, progress
 from luthier.service.schemas import StudyView
 from luthier.service.storage.tables import StudyRow
@@ -63,6 +63,7 @@ def all_studies(
         "last": -(-total // ROWS),
         "counts": counts,
         "states": list(StudyState),
+        "events": events_of(),
     }
     return show(request, "studies_table.html" if is_part(request) else "studies.html", **values)
 

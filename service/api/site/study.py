@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from luthier.service.api import studies, views
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.site import buttons, curves, trial_table
-from luthier.service.api.site.page import PageRoute, require_write, show
+from luthier.service.api.site.page import PageRoute, events_of, require_write, show
 from luthier.service.api.site.progress import progress
 from luthier.service.api.site.studies import is_maximized, metric_of
 from luthier.service.errors import NotFound
@@ -39,7 +39,6 @@ PLOTS = (  # kind -> its words
     ("timeline", "Timeline by trial"),
     ("intermediate", "Learning curves, to zoom into"),
 )
-HAS_EVENTS = False  # whether the service has GET /v1/studies/{name}/events; pages then refresh by it
 
 
 def _action(action: Action) -> Callable[[str, Service], Any]:
@@ -52,11 +51,6 @@ ACTS: dict[str, Callable[[str, Service], Any]] = {  # a button's action -> what 
 }
 
 
-def events_of(name: str) -> str | None:
-    """Return the address of a study's events; None where there are none."""
-    return f"/v1/studies/{name}/events" if HAS_EVENTS else None
-
-
 @router.get("")
 def one_study(name: str, request: Request, service: ServiceDep, query: trial_table.TableQuery) -> HTMLResponse:
     """Show a study. Raises NotFound."""
@@ -67,7 +61,8 @@ def one_study(name: str, request: Request, service: ServiceDep, query: trial_tab
         values["view"].data = views.study_view(session, study).data
     spec = {key: value for key, value in values["view"].spec.items() if key != "semantics"}
     written = yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
-    return show(request, "study.html", spec=written, plots=PLOTS, events=events_of(name), **values)
+    events = None if values["is_over"] else events_of(name)
+    return show(request, "study.html", spec=written, plots=PLOTS, events=events, **values)
 
 
 @router.get("/live")

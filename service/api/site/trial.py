@@ -3,29 +3,31 @@
 What it has reached and its log live while it runs. Only the end of a log is shown; all of it is a file of REST.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request
-from fastapi.responses import HTMLResponse
+from fastapi import APIRouter, Path, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from luthier.service.api import views
-from luthier.service.api.context import ServiceDep
-from luthier.service.api.site import curves
-from luthier.service.api.site.page import PageRoute, show
-from luthier.service.api.site.study import events_of
+from luthier.service.api.context import Service, ServiceDep
+from luthier.service.api.site import buttons, curves
+from luthier.service.api.site.page import PageRoute, events_of, require_write, show
 from luthier.service.api.trials import find_trial
+from luthier.service.errors import NotFound
 from luthier.service.lifecycle import study_rows
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.hyperparameters import HYPERPARAMETERS
-from luthier.studies.protocol import ENDED, FINISHED, AssignmentKind, Reason
+from luthier.studies.protocol import FINISHED, AssignmentKind, Reason
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute, prefix="/studies/{name}/trials/{number}")
 Number = Annotated[int, Path(ge=0, lt=2**31)]
 LOG_CHARACTERS = 30_000  # of the end of a log
 POINTS = 200  # of a curve
 CHARTS = 8  # metrics that are drawn, the objective's first
+ACTS: dict[str, Callable[[str, int, Service], Any]] = {}  # a button's action -> what it calls, as REST does
 CURES = {  # why a trial ended -> what to do
     Reason.OOM: "Lower the greatest batch_size or max_length of the space, or set gradient_checkpointing: true.",
     Reason.DIVERGED: "Lower the greatest learning_rate of the space. The search has learned to keep away from here.",
@@ -71,6 +73,17 @@ def log(name: str, number: Number, request: Request, service: ServiceDep) -> HTM
     return show(request, "trial_log.html", name=name, trial=trial, log=end, is_over=trial.state in FINISHED)
 
 
+@router.post("/{action}")
+def act(name: str, number: Number, action: str, request: Request, service: ServiceDep) -> Response:
+    """Do what a button says, and lead back: to the trial, or to its study once the trial is gone. Raises NotFound."""
+    require_write(request)
+    if action not in ACTS:
+        raise NotFound(f"There is no button {action[:50]}.")
+    ACTS[action](name, number, service)
+    study = f"/studies/{name}"
+    return RedirectResponse(study if action == "delete" else f"{study}/trials/{number}", 303)
+
+
 def _values(session: Session, study: StudyRow, row: AssignmentRow) -> dict[str, Any]:
     """Return what the part that lives shows."""
     trial = views.trials_without_values(session, [row])[0]
@@ -89,5 +102,5 @@ def _values(session: Session, study: StudyRow, row: AssignmentRow) -> dict[str, 
         "kept": row.best,
         "abouts": {key: known.about for key, known in HYPERPARAMETERS.items()},
         "is_over": trial.state in FINISHED,
-        "study_is_over": study.state in ENDED,
+        "shown_buttons": buttons.of_state(buttons.TRIAL, trial.state),
     }

@@ -36,11 +36,11 @@ function prepare(root) {
   for (const editor of root.querySelectorAll(".editor")) growEditor(editor);
 }
 
-function listen(body) {
+function listen(address) {
   // Server-sent events, where the page names their address: each asks the parts that live to load again, a second
-  // apart at most. The browser connects again by itself; meanwhile, and without events, the parts ask by the clock.
+  // apart at most. Nobody sees a hidden page, and browsers have six connections to a service for all their tabs.
+  let source = null;
   let waiting = false;
-  const source = new EventSource(body.dataset.events);
   const load = () => {
     waiting = false;
     document.body.dispatchEvent(new CustomEvent("luthier:change"));
@@ -49,8 +49,17 @@ function listen(body) {
     if (!waiting) setTimeout(load, 1000);
     waiting = true;
   };
-  for (const kind of ["study", "trial", "report", "log"]) source.addEventListener(kind, note);
-  addEventListener("pagehide", () => source.close());
+  const look = () => {
+    if (source) source.close();
+    source = document.hidden ? null : new EventSource(address);
+    if (source) for (const kind of ["study", "trial", "report", "log"]) source.addEventListener(kind, note);
+  };
+  document.addEventListener("visibilitychange", () => {
+    look();
+    if (!document.hidden) note();
+  });
+  addEventListener("pagehide", () => source && source.close());
+  look();
 }
 
 document.addEventListener("DOMContentLoaded", () => {
@@ -58,7 +67,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const away = document.getElementById("away");
   const ticked = new Set();
   prepare(body);
-  if (body.dataset.events) listen(body);
+  if (body.dataset.events) listen(body.dataset.events);
   body.addEventListener("htmx:beforeRequest", (event) => {
     if (document.hidden && event.target.hasAttribute("data-live")) event.preventDefault();
   });

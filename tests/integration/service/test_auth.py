@@ -197,6 +197,17 @@ def test_login_leads_to_our_own_pages_only(guarded: Running, target: str) -> Non
     assert "javascript" not in page.text
 
 
+def test_a_login_ends_where_it_is_said(guarded: Running) -> None:
+    cookie = {"Cookie": login(guarded).headers["set-cookie"].partition(";")[0]}
+    assert "Log out" in ask(guarded, "GET", "/", **cookie).text
+    assert ask(guarded, "POST", "/logout", **cookie, Origin="https://evil.example").status_code == 403
+    ended = ask(guarded, "POST", "/logout", **cookie)
+    assert (ended.status_code, ended.headers["location"]) == (303, "/login")
+    assert 'luthier=""' in ended.headers["set-cookie"]
+    assert "Max-Age=0" in ended.headers["set-cookie"]
+    assert "Log out" not in ask(guarded, "GET", "/", **bearer(USER)).text
+
+
 def test_without_a_token_it_answers_to_this_machine_only(house_sqlite: Running) -> None:
     port = house_sqlite.url.rpartition(":")[2]
     for host in (f"127.0.0.1:{port}", f"localhost:{port}", "localhost", f"[::1]:{port}", "127.0.0.2"):

@@ -1,5 +1,6 @@
 """The HTML pages show what they are given, and what they are given is never markup."""
 
+import json
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from luthier.service.api.pages import duration, render
+from luthier.service.schedules.plots import draw_champion
 from luthier.service.schemas import ChampionView, RunView, ScheduleView
 from luthier.studies.schedule import RunOutcome, RunState, SkipReason
 
@@ -107,3 +109,14 @@ def test_no_text_becomes_markup() -> None:
 def test_a_page_that_lacks_a_value_is_an_error() -> None:
     with pytest.raises(UndefinedError):
         render("login.html", next="/dashboard")
+
+
+def test_a_plot_of_one_run_has_axes_for_people() -> None:
+    first = run(outcome=RunOutcome.FIRST, score=0.75, study="nightly-1")
+    layout = json.loads(draw_champion("nightly", "accuracy", [first]))["layout"]
+    low, high = (datetime.fromisoformat(at) for at in layout["xaxis"]["range"])
+    assert low < AT < high
+    assert (high - low).days == 2
+    assert layout["yaxis"]["rangemode"] == "tozero"
+    second = first.model_copy(update={"due_at": AT.replace(day=27)})
+    assert "range" not in json.loads(draw_champion("nightly", "accuracy", [first, second]))["layout"]["xaxis"]
