@@ -24,7 +24,7 @@ from luthier.service.lifecycle import study_rows
 from luthier.service.lifecycle.transitions import Action
 from luthier.service.schemas import StudyView
 from luthier.service.storage.tables import AssignmentRow, StudyRow
-from luthier.studies.protocol import ENDED, TrialState
+from luthier.studies.protocol import ENDED, StudyState, TrialState
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute, prefix="/studies/{name}")
 numbered = APIRouter(
@@ -72,7 +72,10 @@ def live(
     """Show the part of a study's page that lives; with its buttons, where its state is not the one `seen`."""
     with service.core.database.reading() as session:
         values = _live_values(session, service, study_rows.find(session, name))
-    return show(request, "study_live.html", **(values | {"seen": seen}))
+    page = show(request, "study_live.html", **(values | {"seen": seen}))
+    if seen == StudyState.QUEUED != values["view"].state:
+        page.headers["HX-Refresh"] = "true"  # what its inspection found belongs to parts that do not live
+    return page
 
 
 @router.get("/dashboard")
