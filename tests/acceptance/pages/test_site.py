@@ -102,7 +102,7 @@ def test_a_study_is_written_started_followed_steered_and_deleted(look: Look, hou
     worker.report(a, 2, 0.5, log="the second epoch\n")
     expect(page.locator("#actions .state")).to_have_text("running", timeout=10_000)  # it asks every 4 seconds
     curve = page.locator("#live .chart > svg path")
-    expect(curve).to_have_count(1)
+    expect(curve).to_have_count(1, timeout=10_000)
     before = curve.get_attribute("d")
     page.get_by_role("link", name="0", exact=True).click()
     expect(page.get_by_role("log")).to_contain_text("the second epoch")
