@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from luthier.service.api import schedules
@@ -34,10 +34,10 @@ ACTS: dict[str, Callable[[str, Service], Any]] = {  # a button's action -> what 
 def all_schedules(request: Request, service: ServiceDep, page: Page = 1) -> HTMLResponse:
     """Show the schedules by name, each with its next due time, its last run and its champion's score."""
     with service.core.database.reading() as session:
-        total = session.scalar(select(func.count()).select_from(ScheduleRow)) or 0
-        by_name = select(ScheduleRow).order_by(ScheduleRow.name).offset((page - 1) * ROWS).limit(ROWS)
-        shown = schedule_views.schedule_views(session, session.scalars(by_name).all())
-    return show(request, "schedules.html", schedules=shown, page=page, last=-(-total // ROWS))
+        by_name = select(ScheduleRow).order_by(ScheduleRow.name).offset((page - 1) * ROWS).limit(ROWS + 1)
+        rows = session.scalars(by_name).all()
+        shown = schedule_views.schedule_views(session, rows[:ROWS])
+    return show(request, "schedules.html", schedules=shown, page=page, more=len(rows) > ROWS)
 
 
 @router.get("/{name}")

@@ -17,7 +17,7 @@ AT = datetime(2026, 11, 26, 3, 0, tzinfo=UTC)
 HOSTILE = '</td><script>alert(1)</script>"onload="x\'&<'
 FRAME: dict[str, Any] = {  # what `site.page.show` gives
     **{"here": "/schedules", "logged_in": True, "may_write": True, "live_seconds": 4, "events": None},
-    **{"page": 1, "last": 1, "there": {"nightly-2"}, "shown_buttons": []},
+    **{"page": 1, "more": False, "there": {"nightly-2"}, "shown_buttons": []},
 }
 SPEC = {"cron": "0 3 * * *", "timezone": "UTC"}
 
