@@ -58,7 +58,8 @@ def one_study(name: str, request: Request, service: ServiceDep, query: trial_tab
         study = study_rows.find(session, name)
         values = _live_values(session, service, study)
         values |= trial_table.values(session, study, query)
-        values["view"].data = views.study_view(session, study).data
+        if study.is_readable and study.inspection is not None:
+            values["view"].data = views.data_view(study.inspection)
     spec = {key: value for key, value in values["view"].spec.items() if key != "semantics"}
     written = yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
     events = None if values["is_over"] else events_of(name)
