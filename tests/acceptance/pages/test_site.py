@@ -14,7 +14,11 @@ PAGES = [
     *("/", "/?state=failed", "/studies/done", "/studies/broken", "/studies/done/trials/1", "/studies/alive/trials/0"),
     *("/compare?study=done&study=alive", "/workers", "/schedules", "/new", "/studies/done/timeline"),
 ]
-LOOKS = [("light", 1280), ("light", 400), ("dark", 1280)]
+LOOKS = [  # besides a phone in the dark
+    ("light", 1280),
+    pytest.param("light", 400, marks=pytest.mark.wide),
+    pytest.param("dark", 1280, marks=pytest.mark.wide),
+]
 
 
 @pytest.fixture(scope="module")
