@@ -24,7 +24,8 @@ from zlib import crc32
 import torch
 from rivals import NOTHING, RIVALRIES, Rivalry
 
-from luthier.studies.promotion import ROUNDING, Promote, judge, randomization
+from luthier.studies.paired_tests import ROUNDING, randomization
+from luthier.studies.promotion import Promote, judge
 from luthier.studies.protocol import Assignment
 from luthier.studies.semantics import NEWEST_SEMANTICS
 from luthier.studies.wire import FileRef

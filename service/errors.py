@@ -9,10 +9,13 @@ Problem
 ├── ReadOnly      405  the dashboard changes nothing
 ├── Conflict      409  makes no sense in this state
 │   └── Stale     409  the lease went to somebody else: drop the work
+├── PreconditionFailed  412  changed since the ETag that the request names
+├── Gone          410  the study has ended: there is nothing to ask for any more
 ├── TooLarge      413
-├── Unsupported   415  the login takes a form only
+├── Unsupported   415  the login and uploads take a form only
 ├── Invalid       422  the request is wrong; `errors` lists path and cure
-└── Unavailable   503  try again after `retry_after` seconds
+├── Unavailable   503  try again after `retry_after` seconds
+└── DiskIsFull    507  an upload does not fit on the disk
 
 RefusedToStart is none of them: it ends the command that wanted to start a service.
 """
@@ -99,6 +102,20 @@ class Stale(Conflict):
     title = "Stale lease"
 
 
+class PreconditionFailed(Problem):
+    """What the request would change was changed since the ETag that it names was read."""
+
+    status = 412
+    title = "Precondition failed"
+
+
+class Gone(Problem):
+    """The study has ended, and so gives out no trials any more."""
+
+    status = 410
+    title = "Ended"
+
+
 class TooLarge(Problem):
     """The request's body has more bytes than its route takes."""
 
@@ -125,6 +142,13 @@ class Unavailable(Problem):
 
     status = 503
     title = "Unavailable"
+
+
+class DiskIsFull(Problem):
+    """The disk of the store has no room for an upload."""
+
+    status = 507
+    title = "Insufficient storage"
 
 
 def invalid(error: ValidationError | RequestValidationError, skip: int = 0) -> Invalid:

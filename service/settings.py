@@ -68,6 +68,11 @@ class Settings(BaseSettings):
     cache_dir: Path | None = Field(
         None, description="Folder on disk for cached outputs of frozen layers. Default: $TMPDIR/luthier-prefixes-UID."
     )
+    dataset_max_bytes: int = Field(
+        10 * 10**9,
+        ge=1,
+        description="Bytes that an uploaded data set may have, as it is sent and unpacked.",
+    )
     data_roots: str | None = Field(None, description="Folders, separated by colons, that data and models may lie in.")
     webhook_url: SecretStr | None = Field(None, description="URL that schedules notify of their runs, by HTTP POST.")
     webhook_secret: SecretStr | None = Field(None, description="Signs the notifications (Standard Webhooks).")

@@ -14,14 +14,14 @@ _TRAINER = re.compile(r"\b(?:TrainingArguments|Seq2SeqTrainer|Trainer|SFTConfig|
 _OPTUNA = re.compile(r"\b(?:optuna|suggest_float|suggest_int|suggest_categorical)\b")
 _NOTEBOOK = ("cells", "nbformat")
 _WRITE = "write its ranges under `space` of a spec; docs/studies.md shows one"
+_IMPORT = "`luthier import FILE` writes a spec of it"
 _SPACES = {  # keys that a document has -> what it is; the first whose keys are all there
-    ("method", "parameters"): "a sweep of Weights & Biases: its `parameters` belong under `space`, `method` is "
-    "`sampler.name`, `metric` is `objective`, and `run_cap` is `budget.trials`",
+    ("method", "parameters"): f"a sweep of Weights & Biases: {_IMPORT}",
     ("sweep_configuration",): f"a sweep of Weights & Biases inside another key; {_WRITE}",
-    ("HyperParameterTuningJobConfig",): f"a tuning job of SageMaker: {_WRITE}",
-    ("ParameterRanges", "Strategy"): f"a tuning job of SageMaker: {_WRITE}",
-    ("studySpec",): f"a StudySpec of Vizier: {_WRITE}",
-    ("parameters", "metrics", "algorithm"): f"a StudySpec of Vizier: {_WRITE}",
+    ("HyperParameterTuningJobConfig",): f"a tuning job of SageMaker: {_IMPORT}",
+    ("ParameterRanges", "Strategy"): f"a tuning job of SageMaker: {_IMPORT}",
+    ("studySpec",): f"a StudySpec of Vizier: {_IMPORT}",
+    ("parameters", "metrics", "algorithm"): f"a StudySpec of Vizier: {_IMPORT}",
     ("searchSpace", "tuner"): f"an experiment of NNI: {_WRITE}",
     ("search_space", "tuner"): f"an experiment of NNI: {_WRITE}",
     ("searcher", "hyperparameters"): f"an experiment of Determined: {_WRITE}",
@@ -62,7 +62,7 @@ def foreign_spec(document: Mapping[str, Any]) -> str | None:
         return "this is a notebook, not a spec, and nothing of it was run; docs/studies.md shows a spec"
     version = str(document.get("apiVersion", ""))
     if version.startswith("kubeflow.org/"):
-        return f"this is an experiment of Katib: {_WRITE}"
+        return f"this is an experiment of Katib: {_IMPORT}"
     if version and "kind" in document:
         return f"this is a manifest of Kubernetes ({version}), not a spec; docs/studies.md shows a spec"
     what = next((what for keys, what in _SPACES.items() if all(key in document for key in keys)), None)

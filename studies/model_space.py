@@ -96,10 +96,11 @@ class ModelsSpace(Space):
         """Return a complete configuration with the number of blocks to freeze in place of the fraction."""
         return {**params, _DEPTH: self._blocks(params)}
 
-    def _knob(self, name: str) -> Hyperparameter:
+    def knob(self, name: str) -> Hyperparameter:
+        """Return the hyperparameter of this name; `model` is one here. Raises KeyError."""
         if name == "model":
             return Hyperparameter(name, "choice", self._models[0], "", choices=self._models)
-        return super()._knob(name)
+        return super().knob(name)
 
     def _blocks(self, params: Mapping[str, Scalar]) -> int:
         return frozen_blocks(float(params[_DEPTH]), self._depths[str(params["model"])])

@@ -11,11 +11,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, FiniteFloat
 
 from luthier.studies.hyperparameters import Params
-from luthier.studies.results import Comparison, Evaluation, Inspection
+from luthier.studies.results import BaselineWeights, Comparison, Evaluation, Inspection
 from luthier.studies.spec import StudySpec
 from luthier.studies.wire import (
     MOST_BYTES,
+    WORKER_NAME,
     Bytes,
+    DatasetRef,
     FileRef,
     Message,
     Metrics,
@@ -35,7 +37,7 @@ class TrialState(StrEnum):
     COMPLETE = "complete"  # trained to its end; its value counts
     PRUNED = "pruned"  # ended early because it could not win, or diverged
     FAILED = "failed"  # ended by an error; `reason` says which kind
-    CANCELLED = "cancelled"  # ended because its study was cancelled
+    CANCELLED = "cancelled"  # ended because its study was, or stopped by a user before its first evaluation
 
 
 FINISHED = frozenset({TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.CANCELLED})
@@ -80,6 +82,7 @@ class Reason(StrEnum):
     DAMAGED = "damaged"  # evaluate, compare: a file that it needs is gone or changed; a training starts over instead
     ERROR = "error"  # anything else; `error` holds a sentence
     BUDGET = "budget"  # complete, but ended at an evaluation because the study's time was up
+    STOPPED = "stopped"  # ended at an evaluation because a user stopped the trial; cancelled if it had none
     EARLY_STOPPING = "early_stopping"  # complete, but ended at an evaluation because its score stood still
 
 
@@ -101,7 +104,7 @@ class Decision(StrEnum):
 
     CONTINUE = "continue"  # train on
     PRUNE = "prune"  # end now, outcome `pruned`
-    STOP = "stop"  # end now, outcome `complete` with reason `budget`: the reported scores count
+    STOP = "stop"  # end now, outcome `complete` with reason `budget`: the reported scores count, whoever ended it
     CANCEL = "cancel"  # no service sends it: a worker tells its child that the lease is lost; the child drops the work
 
 
@@ -150,6 +153,10 @@ class Assignment(Message):
     provenance: dict[str, Any] = Field({})  # evaluate: content of luthier.json in the packed model
     champion: FileRef | None = None  # compare: the model in use, packed
     challenger: FileRef | None = None  # compare: the study's winner, packed
+    # evaluate: what the winner is scored beside; not written where there is none, as before.
+    baseline: BaselineWeights | None = Field(None, exclude_if=lambda baseline: baseline is None)
+    # That the spec names and that are there; left out where there are none, for workers of the version before.
+    datasets: list[DatasetRef] = Field([], exclude_if=lambda datasets: not datasets)
 
     @property
     def model(self) -> str:
@@ -169,7 +176,7 @@ class Gpu(Message):
 class Claim(Message):
     """A worker's request for work, which the service may answer up to `wait_seconds` later."""
 
-    worker: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$")
+    worker: str = Field(pattern=WORKER_NAME)
     wait_seconds: FiniteFloat = Field(0, ge=0, le=60)
     device: Sentence = Field("cpu", max_length=200)  # the device that it computes on, for people
     gpu: Gpu | None = None

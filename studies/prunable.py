@@ -66,6 +66,12 @@ def trials_of(name: str | None, budget: int | None, space: Space, defaults: Para
     return Trials(name, min(math.inf if budget is None else budget, size), configurations, int(first) * per_epoch)
 
 
+def trials_of_length(name: str | None, budget: int | None, space: Space, longest: int) -> Trials:
+    """Return the trials that a study can have whose trials all have `longest` evaluations; see `trials_of`."""
+    size = float(space.size() or math.inf)
+    return Trials(name, min(math.inf if budget is None else budget, size), {longest: size}, longest)
+
+
 def prunable_trials(pruner: Pruner, trials: Trials) -> int | None:
     """Return how many of the trials the pruner can end early, at most; None where their number has no limit."""
     if pruner.name == "none":

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, FiniteFloat, model_validator
 
 from luthier.studies.findings import MOST_FINDINGS, Finding, note
+from luthier.studies.hyperparameters import Params
+from luthier.studies.intervals import Interval
 from luthier.studies.wire import (
     LARGEST_SCORE,
     Bytes,
@@ -17,6 +19,7 @@ from luthier.studies.wire import (
     Message,
     Metrics,
     MicroBatch,
+    Score,
     Seconds,
 )
 
@@ -120,11 +123,56 @@ class Inspection(ModelSummary):
         return [len(model.blocks) for model in self.models]
 
 
+class BaselineWeights(Message):
+    """The baseline's configuration, seed and weights, to be scored beside the winner's."""
+
+    params: Params
+    seed: int
+    weights: FileRef  # in the folder of the winner's evaluation
+
+
+class Pair(Message):
+    """The winner and the baseline on the same examples.
+
+    Differences are the winner's score less the baseline's, with the sign turned where less is better, so that more is
+    better.
+    """
+
+    split: Literal["validation", "test"]
+    examples: Count
+    labelled_units: Count  # parts of examples that get one label: the example, or its words
+    independent: bool  # every unit is an example of its own, related to no other
+    winner: Score  # the objective
+    baseline: Score
+    gained: Count  # units that only the winner has right
+    lost: Count  # units that only the baseline has right
+    exchanged: list[Difference] = Field([], max_length=REPLICATES)  # as in a Comparison
+    resampled: list[Difference] = Field([], max_length=REPLICATES)
+
+
+class BaselineScores(Message):
+    """The baseline on the test split."""
+
+    test: Metrics | None  # None without a test split
+    interval: Interval | None = None  # of the objective
+
+
+class Sampling(Message):
+    """How exact a study's scores are: what other examples of the same kind would change."""
+
+    standard_error: Annotated[FiniteFloat, Field(ge=0)] | None = None  # of the winner's objective on validation
+    interval: Interval | None = None  # of its objective on test
+    baseline: BaselineScores | None = None  # None: it is the winner, or its weights are gone
+    pair: Pair | None = None
+
+
 class Evaluation(Message):
     """The winner's scores on the test split, and the winner as a packed model."""
 
     test: Metrics | None  # None without a test split
     model: FileRef  # model.tar.gz
+    # None, and not written: the semantics ask for none.
+    sampling: Sampling | None = Field(None, exclude_if=lambda sampling: sampling is None)
 
 
 class Comparison(Message):

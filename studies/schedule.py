@@ -17,6 +17,7 @@ from luthier.studies.budget import Confirm
 from luthier.studies.cron import due_times, zone
 from luthier.studies.dataset import LATER_FIELDS, Dataset
 from luthier.studies.documents import Document, mapping_of, refuse
+from luthier.studies.external import EXTERNAL
 from luthier.studies.promotion import Promote
 from luthier.studies.semantics import NEWEST_SEMANTICS
 from luthier.studies.spec import LATER_KEYS, TEMPLATE_NAME, StudySpec
@@ -50,6 +51,7 @@ class RunOutcome(StrEnum):
     FIRST = "first"  # there was no champion: its winner became it
     PROMOTED = "promoted"  # its winner took the champion's place
     KEPT = "kept"  # the champion stayed
+    REFUSED = "refused"  # there was no champion, and its winner was not good enough to be the first: nothing is in use
 
 
 class Event(StrEnum):
@@ -73,6 +75,9 @@ def _template(raw: Any) -> Any:
         raise refuse("study", (("name",), "is made of the schedule's name and the time; leave it out"))
     if raw.get("confirm") is not None:
         raise refuse("study", (("confirm",), "is said by promote.candidates and promote.seeds; leave it out"))
+    if raw.get("task") == EXTERNAL:
+        text = "a schedule retunes models that Luthier trains itself; create an external study whenever you retune"
+        raise refuse("study", (("task",), text))
     dataset = raw.get("dataset")
     if isinstance(dataset, Mapping):
         dataset = {"draw": "stable", **dataset}
@@ -137,6 +142,10 @@ class ScheduleSpec(Document):
         if self.study.dataset.test == 0:
             text = "must be a share or a split: champion and challenger are compared on it"
             raise refuse("schedule", (("study", "dataset", "test"), text))
+        metric, minimum = self.study.objective.metric, self.promote.minimum
+        if minimum is not None and self.study.task_info.is_binary(metric) and not 0 <= minimum <= 1:
+            text = f"must be from 0 to 1, as {metric} is a share: 0.8 for 80 %"
+            raise refuse("schedule", (("promote", "minimum"), text))
         return self
 
     def due_times(self, after: float) -> Iterator[float]:

@@ -5,7 +5,7 @@ exist asks for it by one of the names below, each the semantics from which on th
 """
 
 OLDEST_SEMANTICS = 1
-NEWEST_SEMANTICS = 3
+NEWEST_SEMANTICS = 4
 
 LABELS_MERGED = 2
 """Spellings of a label are one class, also where a model has learned another spelling than today's data have."""
@@ -36,3 +36,7 @@ POSITIONS_FROZEN = 3
 PADDED_WHERE_NEEDED = 3
 """A sound whose padding is masked is padded to the longest of its batch. Before, sounds of about the same length are
 padded to the longest of their split, so that the prefix cache could keep them."""
+NOISE_MEASURED = 4
+"""The baseline's weights are kept until they are scored beside the winner's, and scores come with their noise."""
+FIRST_IS_EARNED = 4
+"""A first champion must beat the most frequent answer, or reach `promote.minimum`. Before, any winner is the first."""

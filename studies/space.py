@@ -136,7 +136,7 @@ class Space(RootModel[dict[str, Dimension]]):
     def idle_problems(self) -> Iterator[tuple[str, str]]:
         """Yield each hyperparameter that changes nothing in any configuration of this space, with the cure."""
         for name in self:
-            needed = self._knob(name).only_with
+            needed = self.knob(name).only_with
             if needed is not None and not self.offers(*needed):
                 other, choice = needed
                 yield name, f"changes nothing unless {other} can be {choice}: add {other}: {choice}, or leave it out"
@@ -147,7 +147,7 @@ class Space(RootModel[dict[str, Dimension]]):
         A fixed value wins, and a number goes to the nearest value. A choice that is not offered becomes the nearest
         one (numbers) or the first one (words).
         """
-        return {name: nearest(d, params.get(name, self._knob(name).default)) for name, d in self.items()}
+        return {name: nearest(d, params.get(name, self.knob(name).default)) for name, d in self.items()}
 
     def key(self, params: Mapping[str, Scalar]) -> tuple[Scalar, ...]:
         """Return the values that tell a configuration from all different ones: those of the searched dimensions.
@@ -198,7 +198,7 @@ class Space(RootModel[dict[str, Dimension]]):
                     checked[name] = d
                 continue
             try:
-                value = self._knob(name).check(params[name])
+                value = self.knob(name).check(params[name])
             except ValueError as error:
                 problems.append((("params", name), str(error)))
                 continue
@@ -213,7 +213,8 @@ class Space(RootModel[dict[str, Dimension]]):
             raise refuse("params", *problems)
         return checked
 
-    def _knob(self, name: str) -> Hyperparameter:
+    def knob(self, name: str) -> Hyperparameter:
+        """Return the hyperparameter of this name, as this space knows it. Raises KeyError."""
         return self.vocabulary[name]
 
 

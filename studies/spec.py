@@ -6,10 +6,12 @@ and the cure. It must never import Optuna or torch.
 
 import hashlib
 import math
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BeforeValidator,
+    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     ValidationInfo,
@@ -19,16 +21,29 @@ from pydantic import (
     model_validator,
 )
 from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticKnownError
 
 from luthier.studies.augmentations import AugmentationName, augmentation_problem, idle_strength
 from luthier.studies.budget import Budget, Confirm, Resources
 from luthier.studies.dataset import Dataset
 from luthier.studies.documents import Document, mapping_of, refuse
 from luthier.studies.early_stopping import EarlyStopping, stopping_problems
+from luthier.studies.external import (
+    ANY_LENGTH,
+    EXTERNAL,
+    IDLE_KEYS,
+    NO_DATASET,
+    refused,
+    search_problems_of,
+    with_external,
+)
+from luthier.studies.external import TASK as EXTERNAL_TASK
 from luthier.studies.foreign_specs import foreign_spec, program_in
 from luthier.studies.hyperparameters import AUTO, complete
 from luthier.studies.model_space import MODEL_SCHEMA, ModelsSpace, check_models
-from luthier.studies.prunable import Trials, prunable_trials, trials_of
+from luthier.studies.open_space import OpenSpace
+from luthier.studies.presets import PresetName, fill_preset
+from luthier.studies.prunable import Trials, prunable_trials, trials_of, trials_of_length
 from luthier.studies.rates import rate_problems
 from luthier.studies.results import Inspection
 from luthier.studies.semantics import (
@@ -57,14 +72,48 @@ Precision = Literal["auto", "float32", "bfloat16"]
 Quantization = Literal["none", "4bit"]
 
 
+def _completed(schema: dict[str, Any]) -> None:
+    """Let the JSON Schema of a spec say of external studies and presets what pydantic cannot say."""
+    with_external(schema)
+    schema["required"].remove("space")
+    schema["anyOf"] = [{"required": ["space"]}, {"required": ["preset"]}]
+
+
+def _given_unless_external(check: Callable[[Any], Any] = lambda value: value) -> Callable[[Any, ValidationInfo], Any]:
+    """Return a check of a field that every study has, but for external ones, which must not have it."""
+
+    def check_given(value: Any, info: ValidationInfo) -> Any:
+        is_default = value in ((), NO_DATASET)
+        text = refused(info.data.get("task"), str(info.field_name))
+        if text is not None and not is_default:
+            raise ValueError(text)
+        if text is None and is_default:
+            raise PydanticKnownError("missing")
+        return value if is_default else check(value)
+
+    return check_given
+
+
 class StudySpec(Document):
     """A study: a model or several, a data set, a search space and a budget."""
 
+    model_config = ConfigDict(json_schema_extra=_completed)
+
     name: str = Field(pattern=NAME_PATTERN)
     task: str
-    model: Annotated[str | tuple[str, ...], BeforeValidator(check_models), WithJsonSchema(MODEL_SCHEMA)]
-    dataset: Dataset
+    # Both are missing where a user leaves them out, but for external studies, which have neither.
+    model: Annotated[
+        str | tuple[str, ...], BeforeValidator(_given_unless_external(check_models)), WithJsonSchema(MODEL_SCHEMA)
+    ] = Field((), validate_default=True, exclude_if=lambda model: model == ())
+    dataset: Annotated[Dataset, BeforeValidator(_given_unless_external())] = Field(
+        NO_DATASET, validate_default=True, exclude_if=lambda dataset: dataset == NO_DATASET
+    )
     objective: Objective = Objective()
+    preset: PresetName | None = Field(
+        None,
+        exclude_if=lambda preset: preset is None,
+        description="In place of space and budget: quick, good or best. The study has what it stands for, written out.",
+    )
     space: Space
     sampler: Sampler = Sampler()
     pruner: Pruner = Pruner()
@@ -97,6 +146,13 @@ class StudySpec(Document):
         description="Blocks compute their values again for their gradients: less memory, more time.",
     )
     evaluations_per_epoch: int = Field(1, ge=1, le=100, description="Validation scores reported per epoch.")
+    steps: int | None = Field(
+        None,
+        ge=1,
+        lt=2**31,
+        exclude_if=lambda steps: steps is None,
+        description="The last step that a trial of an external study reports, which pruners go by.",
+    )
     generation: Generation | None = Field(None, description="How models write texts, for tasks that have them written.")
     answering: Answering | None = Field(
         None,
@@ -109,6 +165,8 @@ class StudySpec(Document):
     @field_validator("space", mode="before")
     @classmethod
     def _space(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.data.get("task") == EXTERNAL:
+            return OpenSpace.model_validate(value)
         elsewhere = cls.model_fields.keys() & value.keys() - Space.vocabulary.keys() if isinstance(value, dict) else ()
         if elsewhere:
             problem = "is a key of the spec and no hyperparameter: write it beside space, not in it"
@@ -119,8 +177,8 @@ class StudySpec(Document):
     @field_validator("task")
     @classmethod
     def _known_task(cls, value: str) -> str:
-        if value not in TASKS:
-            raise ValueError(f"must be one of {', '.join(TASKS)}")
+        if value not in TASKS and value != EXTERNAL:
+            raise ValueError(f"must be one of {', '.join(TASKS)}, or {EXTERNAL} for a trainer of your own")
         return value
 
     @model_validator(mode="before")
@@ -139,6 +197,8 @@ class StudySpec(Document):
         """Take no pruner if the user chose none and trials have too few evaluations to be pruned."""
         if not isinstance(raw, dict) or raw.get("pruner") is not None or not isinstance(raw.get("space"), dict):
             return raw
+        if raw.get("task") == EXTERNAL:
+            return raw
         try:
             epochs = Space.model_validate({k: v for k, v in raw["space"].items() if k == "epochs"}).largest("epochs")
             single = int(epochs) * int(raw.get("evaluations_per_epoch", 1)) == 1
@@ -156,20 +216,44 @@ class StudySpec(Document):
             return raw
         return {**raw, "generation": {**written, "max_new_tokens": task.max_new_tokens}}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, raw: Any) -> Any:
+        """Write out what a preset stands for; defined last of its kind, so that it runs before the others."""
+        return raw if isinstance(raw, dict) and raw.get("task") == EXTERNAL else fill_preset(raw)
+
     @model_validator(mode="after")
     def _no_idle_default(self) -> Self:
         """Take no pruner if the user chose none and the default one could end no trial."""
+        if self.is_external and "pruner" not in self.model_fields_set and self.steps is None:
+            self.__dict__["pruner"] = Pruner(name="median")  # hyperband's brackets need the longest trial
         if "pruner" not in self.model_fields_set and self.semantics >= IDLE_PRUNER_REFUSED and not self._can_prune():
             self.__dict__["pruner"] = Pruner(name="none")
         return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        problems = [*self._task_problems(), *rate_problems(self.space), *self._search_problems()]
-        problems += stopping_problems(self.early_stopping, self.objective, self.pruner, self.max_steps)
+        if self.is_external:
+            problems = self._external_problems()
+        else:
+            problems = [*self._task_problems(), *rate_problems(self.space), *self._search_problems()]
+            problems += stopping_problems(self.early_stopping, self.objective, self.pruner, self.max_steps)
+        if not (self.budget.trials or self.budget.wall_clock_seconds or self.budget.gpu_seconds):
+            problems.append((("budget",), "must set trials, wall_clock_seconds or gpu_seconds, so that it ends"))
         if problems:
             raise refuse("spec", *problems)
         return self
+
+    def _external_problems(self) -> Problems:
+        """Return what an external study cannot have, and what it lacks."""
+        fields = type(self).model_fields
+        problems: Problems = [
+            ((name,), text)
+            for name, text in IDLE_KEYS.items()
+            if getattr(self, name) != fields[name].get_default(call_default_factory=True, validated_data={})
+        ]
+        parts = (self.objective, self.pruner, self.sampler, self.budget, self.space, self.steps)
+        return [*problems, *search_problems_of(*parts)]
 
     def _task_problems(self) -> Problems:
         """Return the values that do not suit the task."""
@@ -182,6 +266,9 @@ class StudySpec(Document):
         if self.generation is not None and not task.generates:
             problems.append((("generation",), f"has no meaning: {self.task} writes no texts; leave it out"))
         problems += answering_problems(self.answering, task, self.space)
+        if self.steps is not None:
+            text = f"is for task: {EXTERNAL}; here a step is an evaluation: epochs times evaluations_per_epoch"
+            problems.append((("steps",), text))
         if self.quantization != "none" and any(self.space.offers("strategy", other) for other in ("full", "gradual")):
             text = "4bit needs adapters in every trial: set space.strategy to lora, or leave quantization out"
             problems.append((("quantization",), text))
@@ -195,10 +282,7 @@ class StudySpec(Document):
         if self.pruner.name != "none" and self.max_steps == 1:
             text = "must be none: every trial has one evaluation; raise space.epochs or evaluations_per_epoch to prune"
             problems.append((("pruner", "name"), text))
-        problems += grid_problems(self.sampler, self.space)
-        if not (self.budget.trials or self.budget.wall_clock_seconds or self.budget.gpu_seconds):
-            problems.append((("budget",), "must set trials, wall_clock_seconds or gpu_seconds, so that it ends"))
-        return problems
+        return problems + grid_problems(self.sampler, self.space)
 
     @model_serializer(mode="wrap")
     def _as_it_was_stored(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -229,6 +313,8 @@ class StudySpec(Document):
     def possible_trials(self, space: Space | None = None) -> Trials:
         """Return the trials that the search can have, for `prunable`; `space`: the spec's, resolved, once it is."""
         name = None if self.name == TEMPLATE_NAME else self.name
+        if self.is_external:
+            return trials_of_length(name, self.budget.trials, self.space, self.max_steps)
         defaults = self.task_info.baseline
         return trials_of(name, self.budget.trials, space or self.space, defaults, self.evaluations_per_epoch)
 
@@ -240,6 +326,11 @@ class StudySpec(Document):
         return self if self._can_prune() else self.model_copy(update={"pruner": Pruner(name="none")})
 
     @property
+    def is_external(self) -> bool:
+        """Whether a trainer of the user's own asks for its trials; then it has no model and no data."""
+        return self.task == EXTERNAL
+
+    @property
     def models(self) -> tuple[str, ...]:
         """The models that are searched, one or several; the baseline fine-tunes the first."""
         return (self.model,) if isinstance(self.model, str) else self.model
@@ -247,7 +338,7 @@ class StudySpec(Document):
     @property
     def task_info(self) -> Task:
         """The task's columns, metrics and baseline."""
-        return TASKS[self.task]
+        return TASKS.get(self.task, EXTERNAL_TASK)
 
     @property
     def maximize(self) -> bool:
@@ -257,8 +348,8 @@ class StudySpec(Document):
     @property
     def measures_lengths(self) -> bool:
         """Whether an inspection finds what `max_length: auto` stands for, which trial 0 begins with too."""
-        if self.semantics >= LENGTH_AUTO:
-            return self.task_info.has_lengths
+        if self.semantics >= LENGTH_AUTO or self.is_external:
+            return self.task_info.has_lengths and not self.is_external
         d = self.space.root.get("max_length")
         return AUTO in (d if isinstance(d, tuple) else (d, getattr(d, "high", None)))
 
@@ -272,7 +363,9 @@ class StudySpec(Document):
 
     @property
     def max_steps(self) -> int:
-        """Number of evaluations in the longest trial."""
+        """Number of evaluations in the longest trial; of an external study its last step, in the user's own unit."""
+        if self.is_external:
+            return self.steps or ANY_LENGTH
         epochs = self.space.largest("epochs")
         if "epochs" not in self.space and self.semantics >= EPOCHS_OF_TASK:
             epochs = complete({}, self.task_info.baseline)["epochs"]  # the task's, as its trials have

@@ -48,12 +48,27 @@ Seconds = Annotated[FiniteFloat, Field(ge=0), AfterValidator(lambda seconds: min
 Speed = Annotated[FiniteFloat, Field(ge=0), AfterValidator(lambda speed: min(speed, FASTEST))]  # examples per second
 Count = Annotated[int, Field(ge=0, lt=2**53)]  # exact also where JSON's numbers are floats
 MicroBatch = Annotated[int, Field(ge=1, lt=2**31)]  # examples that fitted in memory together, after more did not
-MetricName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@/-]{0,63}$")]
+WORKER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$"
+METRIC_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.@/-]{0,63}$"
+MetricName = Annotated[str, Field(pattern=METRIC_NAME)]
 # None: the score is not a finite number, or so large that sums of such scores would not be.
 Score = Annotated[Annotated[FiniteFloat, Strict()] | None, AfterValidator(_as_score)]
 MOST_METRICS = 100
 Metrics = Annotated[dict[MetricName, Score], Field(max_length=MOST_METRICS)]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+
+
+class DatasetRef(Message):
+    """An uploaded data set that a spec names: the file as it was uploaded, and how it is read.
+
+    Its files lie in the folder `studies.uploads.store_folder(id)` of the service's store.
+    """
+
+    id: str = Field(pattern=r"^[0-9a-f]{16}$")
+    kind: str = Field(pattern=r"^[a-z0-9.]{1,20}$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: Bytes
+    unpacked_bytes: Bytes  # of its files together
 
 
 class FileRef(Message):

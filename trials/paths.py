@@ -7,11 +7,14 @@ but a worker always sets it. URLs are refused, and nothing is ever downloaded.
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
+from luthier.studies import uploads
+from luthier.studies.uploads import PREFIX, parse_reference
 from luthier.trials.errors import BadData
 
-FORMATS = ("csv", "tsv", "json", "jsonl", "parquet", "arrow", "conll", "conllu", "bio", "iob", "iob2", "txt")
+FORMATS = uploads.FORMATS
 """Suffixes of the files that `data.readers` reads."""
 OTHERS = (
     *("xlsx", "xlsm", "xls", "ods", "zip", "tar", "tgz", "7z", "rar", "zst", "lz4", "ndjson", "jsonlines", "tab", "pq"),
@@ -19,6 +22,7 @@ OTHERS = (
 )
 """Suffixes of files that people have instead; a message says how to convert them."""
 _PACKED = (".gz", ".bz2", ".xz")
+_UPLOADED: dict[str, Path] = {}  # id of an uploaded data set -> the folder on this machine that holds its files
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -39,8 +43,11 @@ def local_path(text: str, *path: str) -> Path | None:
         The resolved path; None if there is no such path and `text` may be a hub id.
 
     Raises:
-        BadData: `text` is a URL, lies outside the data roots, or does not exist.
+        BadData: `text` is a URL, lies outside the data roots, or does not exist; or it names an uploaded data set that
+            is not there.
     """
+    if text.startswith(PREFIX) and path[:1] == ("dataset",):
+        return _uploaded_path(text, *path)
     if text.startswith("file://"):
         raise BadData(f"{text}: URLs are not fetched; give the path alone.", *path)
     if "://" in text:
@@ -58,7 +65,36 @@ def local_path(text: str, *path: str) -> Path | None:
     check_inside_roots(resolved, text, *path)
     if not exists:
         place = "" if str(resolved) == text else f" ({resolved})"
-        raise BadData(f"{text} does not exist on this worker; check the path{place}.", *path)
+        cure = " `luthier dataset upload` brings a file to every worker." if path[:1] == ("dataset",) else ""
+        raise BadData(f"{text} does not exist on this worker; check the path{place}.{cure}", *path)
+    return resolved
+
+
+def set_uploaded(folders: Mapping[str, str]) -> None:
+    """Say where the uploaded data sets of an assignment are on this machine; those of the one before are forgotten.
+
+    Args:
+        folders: Id -> the folder with its files, which may be read whatever the data roots are.
+    """
+    _UPLOADED.clear()
+    _UPLOADED.update({id: Path(folder).resolve() for id, folder in folders.items()})
+
+
+def _uploaded_path(text: str, *path: str) -> Path:
+    """Return the file or folder of an uploaded data set. Raises BadData."""
+    try:
+        reference = parse_reference(text)
+    except ValueError as error:
+        raise BadData(f"{error}.", *path) from None
+    folder = _UPLOADED.get(reference.id) if reference else None
+    if reference is None or folder is None:
+        raise BadData(f"{text} is not on the service any more: it was deleted. Upload it again, under any name.", *path)
+    resolved = (folder / reference.path).resolve()
+    if not reference.path and folder.is_dir() and len(inside := list(folder.iterdir())) == 1 and inside[0].is_file():
+        return inside[0].resolve()
+    if not resolved.is_relative_to(folder) or not resolved.exists():
+        listed = f"`luthier dataset get {reference.id}` lists its files"
+        raise BadData(f"{text} is not in the data set {reference.id}; {listed}.", *path)
     return resolved
 
 
@@ -81,7 +117,7 @@ def check_inside_roots(resolved: Path, text: str, *path: str) -> None:
 def is_inside_roots(resolved: Path) -> bool:
     """Return whether a path without symbolic links lies inside the data roots, or there are none."""
     folders = _roots()
-    return folders is None or any(resolved.is_relative_to(folder) for folder in folders)
+    return folders is None or any(resolved.is_relative_to(folder) for folder in (*folders, *_UPLOADED.values()))
 
 
 def _roots() -> list[Path] | None:

@@ -6,6 +6,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from luthier.service.api.drawings import Drawings
+from luthier.service.api.event_feed import Feed
 from luthier.service.api.notifier import Notifier
 from luthier.service.api.waiting_line import WaitingLine
 from luthier.service.dispatch.claims import Claims
@@ -27,6 +28,7 @@ class Service:
         scheduler: fires due times and moves runs forward.
         notifier: tells of changes those who wait for them.
         line: the claims that wait for work.
+        feed: the events, for streams.
         drawings: draws plots, and keeps them.
     """
 
@@ -37,6 +39,7 @@ class Service:
     scheduler: Scheduler
     notifier: Notifier
     line: WaitingLine
+    feed: Feed
     drawings: Drawings = field(default_factory=Drawings)
 
 

@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from starlette.concurrency import run_in_threadpool
 
@@ -20,13 +21,14 @@ KEPT_BYTES = 32 * 2**20  # of all plots together; one has a few MB at most
 
 Key = tuple[str, int, str]  # what has the plot, its id, the plot
 Version = tuple[int, ...]
+Figure = TypeVar("Figure", str, bytes)  # plotly's JSON, or a picture
 
 
 @dataclass(frozen=True)
 class _Kept:
     version: Version
     drawn_at: float  # by the monotonic clock
-    figure: str
+    figure: Any  # str or bytes, as its key says
 
 
 class Drawings:
@@ -38,9 +40,9 @@ class Drawings:
         self._turn = asyncio.Semaphore(1)  # two would hinder each other: most of drawing is Python
 
     async def get(
-        self, key: Key, version: Version, draw: Callable[[], tuple[Version, str]], max_age: float | None = None
-    ) -> str:
-        """Return a plot as plotly's JSON, kept or drawn now.
+        self, key: Key, version: Version, draw: Callable[[], tuple[Version, Figure]], max_age: float | None = None
+    ) -> Figure:
+        """Return a plot, kept or drawn now.
 
         Args:
             key: which plot.
@@ -51,7 +53,7 @@ class Drawings:
         Raises:
             Unavailable: others were drawn all the while.
         """
-        kept = self._find(key, version, max_age)
+        kept: Figure | None = self._find(key, version, max_age)
         if kept is not None:
             return kept
         try:
@@ -70,7 +72,7 @@ class Drawings:
         finally:
             self._turn.release()
 
-    def _find(self, key: Key, version: Version, max_age: float | None) -> str | None:
+    def _find(self, key: Key, version: Version, max_age: float | None) -> Any:
         kept = self._kept.get(key)
         if kept is None or kept.version != version:
             return None

@@ -13,6 +13,7 @@ from luthier.service.api import fleet_views
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.openapi import TEXT
 from luthier.service.errors import Unavailable, responses
+from luthier.service.lifecycle import datasets
 from luthier.service.schemas import Page, TaskView, WorkerView
 from luthier.service.storage.believable import busy_seconds
 from luthier.service.storage.tables import AssignmentRow, StudyRow
@@ -62,6 +63,13 @@ def metrics(service: ServiceDep) -> Response:
     return Response(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
+def _uploads(session: Session) -> list[Metric]:
+    """Return the metrics of the uploaded data sets."""
+    number, size = datasets.totals(session)
+    count = GaugeMetricFamily("luthier_datasets", "Uploaded data sets.", value=number)
+    return [count, GaugeMetricFamily("luthier_dataset_bytes", "Bytes of their files in the store.", value=size)]
+
+
 class _Rows(Collector):
     """The metrics, read from the database at each scrape."""
 
@@ -86,7 +94,7 @@ class _Rows(Collector):
                 studies.add_metric([state], count)
             by_reason = (
                 select(AssignmentRow.state, AssignmentRow.reason, func.count())
-                .where(AssignmentRow.kind == AssignmentKind.TRAIN)
+                .where(AssignmentRow.kind == AssignmentKind.TRAIN, ~AssignmentRow.deleted)
                 .group_by(AssignmentRow.state, AssignmentRow.reason)
             )
             for state, reason, count in session.execute(by_reason):
@@ -97,4 +105,5 @@ class _Rows(Collector):
             states = [worker.state for worker in _workers(self._service, session)]
             for state in sorted(set(states)):
                 workers.add_metric([state], states.count(state))
-        return [studies, trials, workers, losses, busy, disk, orphaned]
+            uploads = _uploads(session)
+        return [studies, trials, workers, losses, busy, disk, orphaned, *uploads]

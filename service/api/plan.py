@@ -1,4 +1,4 @@
-"""The route of plans (POST /v1/studies:plan): a worker inspects model and data for a spec.
+"""The route of plans (POST /v1/plan, formerly /v1/studies:plan): a worker inspects model and data for a spec.
 
 Nothing is stored: the inspection belongs to a transient study, which is removed before the answer.
 """
@@ -21,6 +21,7 @@ from luthier.service.errors import Invalid, Problem, TooLarge, Unavailable, inva
 from luthier.service.lifecycle import transitions
 from luthier.service.schemas import Fault, ModelPlan, PlanEstimates, PlanView, PrunerPlan
 from luthier.service.storage.tables import AssignmentRow, StudyRow
+from luthier.studies.external import NOTHING_TO_INSPECT
 from luthier.studies.protocol import FINISHED, AssignmentKind, Reason
 from luthier.studies.prunable import prunable_trials
 from luthier.studies.space import Space
@@ -31,10 +32,16 @@ WAIT_SECONDS = 600.0  # a large model takes minutes to open the first time
 NO_WORKER_SECONDS = 20.0  # how long a plan waits for a first worker to appear
 
 
-@router.post("/v1/studies:plan", openapi_extra=SPEC_BODY, responses=responses(TooLarge, Invalid, Unavailable))
+ANSWERS = responses(TooLarge, Invalid, Unavailable)
+
+
+@router.post("/v1/studies:plan", openapi_extra=SPEC_BODY, responses=ANSWERS, deprecated=True, name="plan_by_colon")
+@router.post("/v1/plan", openapi_extra=SPEC_BODY, responses=ANSWERS)
 async def plan(spec: SpecBody, service: ServiceDep, request: Request) -> PlanView:
     """Return split sizes, labels, blocks with the trainable parameters at each freeze depth, estimates, pruning."""
     await run_in_threadpool(check_sampler, spec)
+    if spec.is_external:
+        return _external_plan(spec)
     study_id = await run_in_threadpool(_start, service, spec)
     service.notifier.notify()
     started = time.monotonic()
@@ -57,6 +64,12 @@ async def plan(spec: SpecBody, service: ServiceDep, request: Request) -> PlanVie
             await service.notifier.wait(1.0)
     finally:
         await run_in_threadpool(_remove, service, study_id)
+
+
+def _external_plan(spec: StudySpec) -> PlanView:
+    """Return the plan of a study whose trainer is the user's own: nobody has to open anything for it."""
+    space = spec.space.model_dump(mode="json")
+    return PlanView(space=space, data=data_view(NOTHING_TO_INSPECT), models=[], pruner=_pruner(spec, spec.space))
 
 
 def _start(service: Service, spec: StudySpec) -> int:

@@ -1,4 +1,4 @@
-"""Plots as answers: plotly's JSON, a page that loads plotly from this service, or a file that holds all it needs.
+"""Plots as answers: plotly's JSON, a page that loads plotly from this service, a file that holds all it needs, a PNG.
 
 Plotly's script has 4.8 MB. A browser gets it once, under a name with its version, and keeps it.
 """
@@ -17,8 +17,11 @@ from luthier.service.api.pages import render
 from luthier.service.errors import NotFound
 
 Format = Literal["html", "json"]
-CONTENT: dict[int | str, dict[str, Any]] = {  # of a route's answer, for OpenAPI
-    200: {"content": {"text/html": {"schema": {"type": "string"}}, "application/json": {"schema": {"type": "object"}}}}
+FigureFormat = Literal["html", "json", "png"]
+_OF_PAGE = {"text/html": {"schema": {"type": "string"}}, "application/json": {"schema": {"type": "object"}}}
+CONTENT: dict[int | str, dict[str, Any]] = {200: {"content": _OF_PAGE}}  # of a route's answer, for OpenAPI
+CONTENT_WITH_PNG: dict[int | str, dict[str, Any]] = {
+    200: {"content": {**_OF_PAGE, "image/png": {"schema": {"type": "string", "format": "binary"}}}}
 }
 POLICY = (  # set by `security_headers.py`: the service's scripts only; plotly writes styles, and makes pictures to save
     "default-src 'none'; script-src 'self'; style-src 'unsafe-inline'; img-src 'self' data: blob:; base-uri 'none'; "
@@ -68,6 +71,11 @@ def answer(figure: str, format: Format, standalone: bool, name: str) -> Response
         headers = {"Content-Disposition": f'attachment; filename="{name}.html"'}
         return StreamingResponse(_pieces(bytes(start)), media_type="text/html", headers=headers)
     return render("plot.html", title=name, figure=figure, sources=[f"/assets/{script}" for script in SCRIPTS])
+
+
+def picture(png: bytes, name: str) -> Response:
+    """Answer with a picture; `name`: its file name."""
+    return Response(png, media_type="image/png", headers={"Content-Disposition": f'inline; filename="{name}.png"'})
 
 
 def _pieces(start: bytes) -> Iterator[bytes]:

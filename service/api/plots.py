@@ -14,11 +14,12 @@ from starlette.concurrency import run_in_threadpool
 
 from luthier.service.api import plot_page, static_files
 from luthier.service.api.context import Service, ServiceDep
-from luthier.service.api.drawings import Version
+from luthier.service.api.drawings import Figure, Version
 from luthier.service.errors import Conflict, Invalid, NotFound, Unavailable, responses
 from luthier.service.lifecycle import study_rows
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import FINISHED, AssignmentKind
+from luthier.studies.search.search import Search
 
 router = APIRouter(tags=["trials"])
 PlotKind = Literal["history", "importance", "parallel", "slice", "contour", "intermediate", "timeline"]
@@ -33,12 +34,18 @@ Standalone = Annotated[bool, Query(description="A page as a file to keep: it hol
 @router.get(
     "/v1/studies/{name}/plots/{kind}",
     response_class=Response,
-    responses=responses(NotFound, Conflict, Invalid, Unavailable) | plot_page.CONTENT,
+    responses=responses(NotFound, Conflict, Invalid, Unavailable) | plot_page.CONTENT_WITH_PNG,
 )
 async def plot(
-    name: str, kind: PlotKind, service: ServiceDep, format: plot_page.Format = "html", standalone: Standalone = False
+    name: str,
+    kind: PlotKind,
+    service: ServiceDep,
+    format: plot_page.FigureFormat = "html",
+    standalone: Standalone = False,
 ) -> Response:
-    """Draw a figure of the study's search, as a page or as plotly's JSON; of many trials it shows some, and says so."""
+    """Draw a figure of the study's search: a page, plotly's JSON or a PNG; of many trials some, and it says so."""
+    if format == "png":
+        return plot_page.picture(await _picture(service, name, kind), f"{name}-{kind}")
     figure = await _figure(service, lambda: name, kind)
     return await run_in_threadpool(plot_page.answer, figure, format, standalone, f"{name}-{kind}")
 
@@ -66,12 +73,30 @@ def script(name: str) -> FileResponse:
 
 
 async def _figure(service: Service, find: Callable[[], str], kind: str) -> str:
-    """Return a plot of a study as plotly's JSON.
+    """Return a plot of a study as plotly's JSON; arguments and errors as those of `_drawn`."""
+    return await _drawn(service, find, kind, kind, lambda search: search.plot(kind))
+
+
+async def _picture(service: Service, name: str, kind: str) -> bytes:
+    """Return a plot of a study as PNG; errors as those of `_drawn`."""
+    return await _drawn(service, lambda: name, kind, f"{kind}.png", lambda search: search.picture(kind))
+
+
+async def _drawn(
+    service: Service,
+    find: Callable[[], str],
+    kind: str,
+    kept_as: str,
+    draw: Callable[[Search], tuple[Figure, int, int]],
+) -> Figure:
+    """Return a plot of a study, kept or drawn now.
 
     Args:
         service: the service.
         find: returns the study's name, in a thread.
         kind: the plot.
+        kept_as: its key among the study's plots.
+        draw: draws it; returns it with the study's trials then, and how many of them had ended.
 
     Raises:
         NotFound: there is no such study.
@@ -83,16 +108,16 @@ async def _figure(service: Service, find: Callable[[], str], kind: str) -> str:
     def version(trials: int, ended: int) -> Version:
         return (ended, trials) if kind in LIVE else (ended,)
 
-    def draw() -> tuple[Version, str]:
+    def drawn_now() -> tuple[Version, Figure]:
         try:
             # Optuna's trials may lag behind our rows for a moment: what was drawn is what they had.
-            figure, drawn, drawn_ended = service.core.searches.get(study).plot(kind)
+            figure, drawn, drawn_ended = draw(service.core.searches.get(study))
         except ValueError as error:
             raise Conflict(str(error)) from None
         return version(drawn, drawn_ended), figure
 
     max_age = LIVE_SECONDS if kind in LIVE and trials > ended else None
-    return await service.drawings.get(("study", study.id, kind), version(trials, ended), draw, max_age)
+    return await service.drawings.get(("study", study.id, kept_as), version(trials, ended), drawn_now, max_age)
 
 
 def _look(service: Service, find: Callable[[], str]) -> tuple[StudyRow, int, int]:
@@ -101,7 +126,11 @@ def _look(service: Service, find: Callable[[], str]) -> tuple[StudyRow, int, int
     with service.core.database.reading() as session:
         study = study_rows.find(session, name)
         ended = func.count().filter(AssignmentRow.state.in_(FINISHED))
-        of_study = (AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.TRAIN)
+        of_study = (
+            AssignmentRow.study_id == study.id,
+            AssignmentRow.kind == AssignmentKind.TRAIN,
+            ~AssignmentRow.deleted,
+        )
         counts = session.execute(select(func.count(), ended).where(*of_study)).one()
     if study.inspection is None:
         raise Conflict(f"{name} has not started yet: there is nothing to draw.")

@@ -14,8 +14,19 @@ from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.creation import check_sampler, find_or_create
 from luthier.service.api.openapi import GZIP
 from luthier.service.api.plots import Standalone
+from luthier.service.api.preconditions import IfMatch, check_match
 from luthier.service.api.stored_file import StoredFile, stored_model
-from luthier.service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, invalid, responses
+from luthier.service.errors import (
+    Conflict,
+    Invalid,
+    NotFound,
+    PreconditionFailed,
+    TooLarge,
+    Unavailable,
+    invalid,
+    responses,
+)
+from luthier.service.lifecycle import datasets
 from luthier.service.schedules import champions, definitions, due_times, plots
 from luthier.service.schedules import views as schedule_views
 from luthier.service.schemas import Page, RunView, ScheduleView
@@ -40,6 +51,8 @@ def create(spec: ScheduleBody, service: ServiceDep, response: Response) -> Sched
 def _find_or_create(service: Service, spec: ScheduleSpec) -> tuple[bool, ScheduleView]:
     with service.core.database.transaction() as session:
         created, schedule = definitions.find_or_create(session, service.core.database, spec)
+        if created:
+            datasets.hold(session, spec.study, "study")
         return created, schedule_views.schedule_view(session, schedule)
 
 
@@ -53,22 +66,34 @@ def listing(service: ServiceDep, cursor: paging.Cursor = None, limit: paging.Lim
 
 
 @router.get("/{name}", responses=responses(NotFound))
-def get(name: str, service: ServiceDep) -> ScheduleView:
-    """Return a schedule."""
+def get(name: str, service: ServiceDep, response: Response) -> ScheduleView:
+    """Return a schedule, and the ETag of what a PATCH changes of it."""
     with service.core.database.reading() as session:
-        return schedule_views.schedule_view(session, definitions.find(session, name))
+        view = schedule_views.schedule_view(session, definitions.find(session, name))
+    if view.etag is not None:
+        response.headers["ETag"] = view.etag
+    return view
 
 
-@router.patch("/{name}", openapi_extra=CHANGES_BODY, responses=responses(NotFound, TooLarge, Invalid))
-def change(name: str, changes: ChangesBody, service: ServiceDep) -> ScheduleView:
+@router.patch(
+    "/{name}", openapi_extra=CHANGES_BODY, responses=responses(NotFound, PreconditionFailed, TooLarge, Invalid)
+)
+def change(
+    name: str, changes: ChangesBody, service: ServiceDep, response: Response, if_match: IfMatch = None
+) -> ScheduleView:
     """Replace some keys, each as a whole; null puts a key back to its default. `{"paused": true}` pauses."""
     service.scheduler.clean_up_ended(due_times.fire(service.core))  # pending due times fire under the old cron
     try:
         with service.core.database.transaction() as session:
             schedule = definitions.lock(session, name)
+            etag, before = definitions.etag(schedule), schedule.spec
             definitions.change(session, service.core.database, schedule, changes)
+            check_match(if_match, etag, is_done=before == schedule.spec)
             check_sampler(schedule.spec.study, "study")
-            return schedule_views.schedule_view(session, schedule)
+            datasets.hold(session, schedule.spec.study, "study")
+            view = schedule_views.schedule_view(session, schedule)
+            response.headers["ETag"] = view.etag or ""
+            return view
     except ValidationError as error:
         raise invalid(error) from None
 

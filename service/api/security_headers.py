@@ -35,6 +35,14 @@ HEADERS = {
 }
 
 
+HEAD = "luthier.head"  # an extension of a request's scope: its answer's beginning alone is sent
+
+
+def is_head(scope: Scope) -> bool:
+    """Return whether a request that looks like GET is HEAD: a stream then ends at once."""
+    return HEAD in scope.get("extensions", {})
+
+
 class SecurityHeaders:
     """Add the headers to every answer, errors included."""
 
@@ -89,6 +97,6 @@ class HeadAsGet:
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
         # A file is named by its answer instead of read; Range means nothing for HEAD (RFC 9110, 14.2).
-        extensions = {**scope.get("extensions", {}), "http.response.pathsend": {}}
+        extensions = {**scope.get("extensions", {}), "http.response.pathsend": {}, HEAD: {}}
         headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
         await self.app({**scope, "method": "GET", "extensions": extensions, "headers": headers}, receive, beginning)

@@ -15,7 +15,7 @@ from luthier.service.api.stored_file import StoredFile, stored_model
 from luthier.service.dispatch import deletion
 from luthier.service.dispatch.checkpoints import clean_up
 from luthier.service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, responses
-from luthier.service.lifecycle import study_rows, transitions
+from luthier.service.lifecycle import labels, study_rows, transitions
 from luthier.service.schemas import Page, StudyView
 from luthier.service.storage.tables import StudyRow
 from luthier.studies.protocol import ENDED, StudyState
@@ -54,6 +54,10 @@ def _find_or_create(service: Service, spec: StudySpec) -> tuple[bool, StudyView]
 def listing(
     service: ServiceDep,
     state: Annotated[StudyState | None, Query(description="Only studies in this state.")] = None,
+    tag: Annotated[
+        list[str] | None, Query(max_length=20, description="Only studies with this tag; repeated: with each of them.")
+    ] = None,
+    search: Annotated[str | None, Query(max_length=100, description="Only studies whose name holds this text.")] = None,
     cursor: paging.Cursor = None,
     limit: paging.Limit = 50,
 ) -> Page[StudyView]:
@@ -62,6 +66,9 @@ def listing(
     rows = select(StudyRow).where(~StudyRow.transient)
     if state is not None:
         rows = rows.where(StudyRow.state == state)
+    rows = rows.where(*map(labels.has_tag, tag or ()))
+    if search:
+        rows = rows.where(StudyRow.name.icontains(search, autoescape=True))
     with service.core.database.reading() as session:
         page, next_cursor = paging.fetch(session, rows, StudyRow.id, position, limit)
         items = views.study_views(session, page, service.core.room.latest)
@@ -69,10 +76,13 @@ def listing(
 
 
 @router.get("/{name}", responses=responses(NotFound))
-def get(name: str, service: ServiceDep) -> StudyView:
-    """Return a study."""
+def get(name: str, service: ServiceDep, response: Response) -> StudyView:
+    """Return a study, and the ETag of what a PATCH changes of it."""
     with service.core.database.reading() as session:
-        return views.study_view(session, study_rows.find(session, name), service.core.room.latest)
+        view = views.study_view(session, study_rows.find(session, name), service.core.room.latest)
+    if view.etag is not None:
+        response.headers["ETag"] = view.etag
+    return view
 
 
 @router.post("/{name}/{action}", responses=responses(NotFound, Conflict))
@@ -107,6 +117,8 @@ def model(name: str, service: ServiceDep) -> StoredFile:
     """Download the winner: a .tar.gz of a `save_pretrained` directory and `luthier.json`."""
     with service.core.database.reading() as session:
         study = study_rows.find(session, name)
+    if study.external:
+        raise NotFound(f"{name} has no model here: its trainer is its user's own, and keeps its models itself.")
     if study.model is None:
         raise NotFound(f"{name} has no model yet: it is {study.state}, and the model comes when it has ended.")
     store = service.core.store

@@ -1,20 +1,21 @@
-"""Routes of a study's trials (/v1/studies/{name}/trials): list, enqueue, logs."""
+"""Routes of a study's trials (/v1/studies/{name}/trials): list, enqueue, logs. Verbs of one: `trial_verbs.py`."""
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.responses import PlainTextResponse
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
-from luthier.service.api import paging, views
+from luthier.service.api import paging, trial_order, views
 from luthier.service.api.context import ServiceDep
 from luthier.service.api.json_body import JsonRoute
-from luthier.service.dispatch import own_trials
+from luthier.service.api.waiting_views import waiting_page, waiting_view
+from luthier.service.dispatch import own_trials, trial_verbs, waiting_trials
+from luthier.service.dispatch.requests import HEADER, Request
 from luthier.service.errors import Conflict, Invalid, NotFound, Unavailable, invalid, responses
 from luthier.service.lifecycle import study_rows
-from luthier.service.schemas import Page, TrialView
+from luthier.service.schemas import Fault, Page, TrialView
 from luthier.service.storage.tables import AssignmentRow
 from luthier.studies.protocol import AssignmentKind, TrialState
 
@@ -50,67 +51,111 @@ class Configuration(BaseModel):
     seed: Annotated[int, BeforeValidator(_check_seed), Field(ge=0, lt=SEEDS)] | None = None
 
 
-def find_trial(session: Session, name: str, number: int) -> AssignmentRow:
-    """Return a trial's row. Raises NotFound."""
-    study = study_rows.find(session, name)
-    row = session.scalar(
-        select(AssignmentRow).where(
-            AssignmentRow.study_id == study.id,
-            AssignmentRow.kind == AssignmentKind.TRAIN,
-            AssignmentRow.number == number,
-        )
-    )
-    if row is None:
-        raise NotFound(f"{name} has no trial {number}.")
-    return row
+def _check_states(texts: list[str]) -> list[str]:
+    states = [state for text in texts for state in text.split(",")]
+    if unknown := next((state for state in states if state not in set(TrialState)), None):
+        raise ValueError(f"must be one of {', '.join(TrialState)}, and not {unknown[:40]!r}")
+    return states
+
+
+STATES_SCHEMA = {"type": "array", "items": {"type": "string", "enum": list(TrialState)}}
+States = Annotated[
+    Annotated[list[str], AfterValidator(_check_states), WithJsonSchema(STATES_SCHEMA)] | None,
+    Query(max_length=20, description="Only trials in one of these states; repeated, or with commas."),
+]
+Key = Annotated[
+    str | None,
+    Header(
+        alias=HEADER,
+        description="Makes it safe to send the request again: the same key answers the same trial. 1 to 255 characters "
+        "of visible ASCII, with or without quotes; kept as long as the study.",
+    ),
+]
+
+
+def _checked_key(text: str | None) -> str | None:
+    """Return an Idempotency-Key without its quotes. Raises Invalid."""
+    if text is None:
+        return None
+    key = text.strip()
+    key = key[1:-1] if len(key) > 1 and key[0] == key[-1] == '"' else key
+    if not 1 <= len(key) <= 255 or not all("!" <= letter <= "~" for letter in key):
+        message = "must be 1 to 255 characters of visible ASCII, such as a UUID"
+        raise Invalid(f"{HEADER}: {message}", [Fault(path=HEADER, message=message)])
+    return key
 
 
 @router.get("/trials", responses=responses(NotFound, Invalid))
 def listing(
     name: str,
     service: ServiceDep,
-    state: Annotated[TrialState | None, Query(description="Only trials in this state.")] = None,
-    cursor: paging.Cursor = None,
+    state: States = None,
+    sort: trial_order.Sort = None,
+    cursor: trial_order.Cursor = None,
     limit: paging.Limit = 100,
 ) -> Page[TrialView]:
-    """List trials by number."""
-    position = paging.decode(cursor)
+    """List trials by number, or sorted by a value of theirs."""
     with service.core.database.reading() as session:
         study = study_rows.find(session, name)
+        order = trial_order.Order(study, sort)
+        waiting = waiting_trials.waiting(session, study.id)
+        if waiting:
+            return waiting_page(study, waiting, state, order.sort == "-number", cursor, limit)
         rows = select(AssignmentRow).where(
-            AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.TRAIN
+            AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.TRAIN, ~AssignmentRow.deleted
         )
-        if state is not None:
-            rows = rows.where(AssignmentRow.state == state)
-        page, next_cursor = paging.fetch(session, rows, AssignmentRow.number, position, limit, newest_first=False)
-        return Page(items=views.trial_views(session, page), next_cursor=next_cursor)
+        if state:
+            rows = rows.where(AssignmentRow.state.in_(state))
+        if order.sort == "number":
+            position = paging.decode(cursor)
+            page, following = paging.fetch(session, rows, AssignmentRow.number, position, limit, newest_first=False)
+        else:
+            page, following = order.page(session, rows, cursor, limit)
+        return Page(items=views.trial_views(session, page), next_cursor=following)
 
 
 @router.get("/trials/{number}", responses=responses(NotFound, Invalid))
 def get(name: str, number: Number, service: ServiceDep) -> TrialView:
     """Return a trial."""
     with service.core.database.reading() as session:
-        return views.trial_views(session, [find_trial(session, name, number)])[0]
+        study = study_rows.find(session, name)
+        waiting = waiting_trials.waiting(session, study.id)
+        if 0 < number <= len(waiting):
+            return waiting_view(study, number, waiting[number - 1])
+        return views.trial_views(session, [trial_verbs.find(session, study, number)])[0]
 
 
-@router.post("/trials", status_code=201, responses=responses(NotFound, Conflict, Invalid, Unavailable))
-def enqueue(name: str, configuration: Configuration, service: ServiceDep, response: Response) -> TrialView:
+@router.post(
+    "/trials",
+    status_code=201,
+    responses=responses(NotFound, Conflict, Invalid, Unavailable) | {200: {"model": TrialView}},
+)
+def enqueue(
+    name: str, configuration: Configuration, service: ServiceDep, response: Response, key: Key = None
+) -> TrialView:
     """Have a configuration run next, within the study's budget of trials; with a `seed`, again if it has run before.
 
-    The sampler draws the hyperparameters that it leaves out.
+    The sampler draws the hyperparameters that it leaves out. Before the study's inspection it waits, and is trial 1, 2,
+    ... right after the baseline; if the inspection shows it to be impossible, that trial fails with a sentence.
     """
+    request = Request(configuration.params, configuration.seed, _checked_key(key))
     try:
-        number = own_trials.enqueue(service.core, name, configuration.params, configuration.seed)
+        added = own_trials.enqueue(service.core, name, request)
     except ValidationError as error:
         raise invalid(error) from None
+    if not added.is_new:
+        response.status_code = 200
     service.notifier.notify()
-    response.headers["Location"] = f"/v1/studies/{name}/trials/{number}"
-    return get(name, number, service)
+    response.headers["Location"] = f"/v1/studies/{name}/trials/{added.number}"
+    return get(name, added.number, service)
 
 
 @router.get("/trials/{number}/logs", response_class=PlainTextResponse, responses=responses(NotFound, Invalid))
 def logs(name: str, number: Number, service: ServiceDep) -> PlainTextResponse:
     """Return what a trial has printed, up to its worker's latest message, as text."""
     with service.core.database.reading() as session:
-        row = find_trial(session, name, number)
+        study = study_rows.find(session, name)
+        if 0 < number <= len(waiting_trials.waiting(session, study.id)):
+            return PlainTextResponse("")
+        row = trial_verbs.find(session, study, number)
     return PlainTextResponse(service.core.store.read_log(row.study_id, row.id))

@@ -8,11 +8,12 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from statistics import fmean
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from luthier.service.lifecycle import absences, winner
+from luthier.service.lifecycle import absences, labels, winner
 from luthier.service.lifecycle.standings import Standing, standings
 from luthier.service.schemas import (
     BaselineView,
@@ -20,6 +21,9 @@ from luthier.service.schemas import (
     ConfirmedView,
     Counts,
     DataView,
+    FileView,
+    GainView,
+    IntervalView,
     MajorityView,
     ModelView,
     StepView,
@@ -27,14 +31,17 @@ from luthier.service.schemas import (
     TrialView,
 )
 from luthier.service.storage import damaged
+from luthier.service.storage.column_types import StoredModel
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
 from luthier.service.times import instant
 from luthier.studies.findings import warnings_of
 from luthier.studies.hyperparameters import complete, in_use
+from luthier.studies.intervals import Interval
+from luthier.studies.noise import Noise, remark
 from luthier.studies.protocol import ENDED, Reason, StudyState, TrialState
 from luthier.studies.results import Inspection
 from luthier.studies.text import one_line
-from luthier.studies.wire import TEXT_CHARACTERS, cut
+from luthier.studies.wire import TEXT_CHARACTERS, FileRef, cut
 
 log = logging.getLogger("luthier")
 
@@ -69,7 +76,7 @@ def study_view(session: Session, study: StudyRow, problem: str | None = None) ->
     """Return a study as `study_views` does, with what its inspection found of the data, which listings leave out."""
     view = study_views(session, [study], problem)[0]
     inspection = study.inspection
-    if isinstance(inspection, Inspection):
+    if isinstance(inspection, Inspection) and not study.external:
         view.data = data_view(inspection)
     return view
 
@@ -102,13 +109,17 @@ def _study(study: StudyRow, standing: Standing) -> StudyView:
             for candidate in standing.candidates
             if candidate.values
         ],
-        baseline=None if baseline is None else BaselineView(trial=0, value=baseline.value),
+        baseline=None if baseline is None else _baseline(study, baseline),
         majority=_majority(study),
         model=_model(study),
         gpu_seconds=round(standing.busy_seconds, 3),
         error=_text(study.error),
         message=_message(study),
         warnings=_warnings(study, best),
+        parallel=study.parallel,
+        tags=labels.tags_of(study),
+        notes=study.notes or "",
+        etag=labels.study_etag(study),
     )
 
 
@@ -164,8 +175,32 @@ def _majority(study: StudyRow) -> MajorityView | None:
 def _best(study: StudyRow, row: AssignmentRow) -> BestView | None:
     if row.value is None:
         return None
-    test = study.test if row.number == study.winner else None
-    return BestView(trial=row.number, value=row.value, params=in_use(row.params), test=test)
+    best = BestView(trial=row.number, value=row.value, params=_params(study, row))
+    if row.number != study.winner:
+        return best
+    best.test = study.test
+    noise = study.noise
+    if isinstance(noise, Noise):
+        best.standard_error, best.interval = noise.standard_error, _interval(noise.interval)
+        best.gain = None if noise.gain is None else GainView.model_validate(noise.gain.model_dump())
+        best.note = remark(study.spec, noise, row.number)
+    return best
+
+
+def _params(study: StudyRow, row: AssignmentRow) -> dict[str, Any]:
+    """Return a trial's configuration for people; in an external study all of it counts."""
+    return row.params if study.external else in_use(row.params)
+
+
+def _baseline(study: StudyRow, row: AssignmentRow) -> BaselineView:
+    scores = study.noise.baseline if isinstance(study.noise, Noise) else None
+    if scores is None:
+        return BaselineView(trial=0, value=row.value)
+    return BaselineView(trial=0, value=row.value, test=scores.test, interval=_interval(scores.interval))
+
+
+def _interval(interval: Interval | None) -> IntervalView | None:
+    return None if interval is None else IntervalView.model_validate(interval.model_dump())
 
 
 def _model(study: StudyRow) -> ModelView | None:
@@ -207,12 +242,12 @@ def _trial_views(
 
 def _trial(row: AssignmentRow, study: StudyRow, values: list[StepView]) -> TrialView:
     batch = None
-    if study.is_readable:
+    if study.is_readable and not study.external:
         batch = int(complete(row.params, study.spec.task_info.baseline)["batch_size"])
     return TrialView(
         number=row.number,
         state=TrialState(row.state),
-        params=in_use(row.params),
+        params=_params(study, row),
         value=row.value,
         values=values,
         reason=Reason(row.reason) if row.reason else None,
@@ -227,7 +262,17 @@ def _trial(row: AssignmentRow, study: StudyRow, values: list[StepView]) -> Trial
         examples_per_second=row.examples_per_second,
         effective_batch=batch,
         micro_batch=min(batch, row.micro_batch or batch) if batch and values else None,
+        retry_of=row.retry_of,
+        stopping=row.stop_requested and row.state == TrialState.RUNNING,
+        files=_files(row, study),
     )
+
+
+def _files(row: AssignmentRow, study: StudyRow) -> list[FileView]:
+    """Return the files that are kept of a trial."""
+    model = study.model if isinstance(study.model, StoredModel) and study.model.assignment == row.id else None
+    refs = [ref for ref in (row.best, row.resume, model) if isinstance(ref, FileRef)]
+    return [FileView(name=ref.name, bytes=ref.bytes) for ref in refs]
 
 
 def _damaged_trial(row: AssignmentRow, error: Exception) -> TrialView:

@@ -15,9 +15,11 @@ from luthier.service.api.json_body import JsonRoute
 from luthier.service.api.openapi import BYTES
 from luthier.service.api.stored_file import StoredFile
 from luthier.service.errors import Invalid, NotFound, Stale, Unauthorized, Unavailable, responses
-from luthier.service.lifecycle import winner
+from luthier.service.lifecycle import datasets, winner
+from luthier.service.storage.file_store import Place
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import Answer, Assignment, AssignmentKind, Claim, Outcome, Renewal, Report
+from luthier.studies.uploads import store_folder, stored_name
 from luthier.studies.wire import FileName
 
 router = APIRouter(prefix="/v1/worker", tags=["worker"], route_class=JsonRoute, responses=responses(Unauthorized))
@@ -35,27 +37,27 @@ async def claim(claim: Claim, service: ServiceDep, request: Request) -> Response
     if service.notifier.closed:
         raise Unavailable("The service stops, and hands out no work any more.", retry_after=1)
     # Many workers wait here at the same time: they must not take the threads of other requests.
-    hung_up = asyncio.create_task(_hang_up(request))
+    hung_up = asyncio.create_task(hang_up(request))
     try:
         assignment = await service.line.take(claim, hung_up)
         gone = hung_up.done()
     finally:
         hung_up.cancel()
     if assignment is not None and gone:
-        await run_in_threadpool(service.reports.finish, _given_back(assignment))
+        await run_in_threadpool(service.reports.finish, given_back(assignment))
         service.notifier.notify()
     if assignment is None or gone:
         return Response(status_code=204)
     return Response(assignment.model_dump_json(), media_type="application/json")
 
 
-async def _hang_up(request: Request) -> None:
+async def hang_up(request: Request) -> None:
     """Return once the client has closed the connection; the request must have been read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-def _given_back(assignment: Assignment) -> Outcome:
+def given_back(assignment: Assignment) -> Outcome:
     """Return the outcome of an assignment whose worker hung up before it was answered."""
     return Outcome(id=assignment.id, token=assignment.token, status="released")
 
@@ -112,3 +114,21 @@ def fetch(assignment_id: Id, name: FileName, service: ServiceDep, token: LeaseTo
     row = _source(service, assignment_id, token)
     file = service.core.store.open(service.core.store.place(row.study_id, row.id, name))
     return StoredFile(file, "application/octet-stream")
+
+
+@router.get(
+    "/datasets/{assignment_id}/{dataset_id}",
+    response_class=FileResponse,
+    responses=responses(Stale, Invalid, NotFound) | BYTES,
+)
+def fetch_dataset(assignment_id: Id, dataset_id: str, service: ServiceDep, token: LeaseToken) -> StoredFile:
+    """Send an uploaded data set that the study of the assignment names, as it was uploaded, under its lease."""
+    with service.core.database.transaction() as session:
+        row = service.core.leases.lock_held(session, assignment_id, token)
+        spec = session.get_one(StudyRow, row.study_id).spec
+        named = {ref.id: ref for ref in datasets.references(session, spec)}
+    if dataset_id not in named:
+        raise NotFound(f"The study of this assignment names no data set {dataset_id[:100]} that is there.")
+    ref = named[dataset_id]
+    file = service.core.store.open(Place(store_folder(ref.id), stored_name(ref.kind)))
+    return StoredFile(file, "application/octet-stream", ref.sha256)

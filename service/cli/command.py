@@ -10,7 +10,20 @@ from typing import Annotated
 import typer
 
 from luthier import __version__
-from luthier.service.cli import look, plan, run, schedules, serve, studies, trials
+from luthier.service.cli import (
+    datasets,
+    external,
+    imports,
+    init,
+    look,
+    plan,
+    run,
+    schedules,
+    serve,
+    steering,
+    studies,
+    trials,
+)
 from luthier.service.cli.connect import explain, tell
 
 app = typer.Typer(
@@ -20,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for noun in (run, plan, serve, studies, look, trials, schedules):
+for noun in (init, imports, run, plan, serve, studies, look, trials, schedules, steering, external, datasets):
     noun.register(app)
 
 

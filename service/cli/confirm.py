@@ -13,7 +13,7 @@ from luthier.service.cli.connect import FAILURE, CommandError, tell
 from luthier.service.cli.output import size
 
 if TYPE_CHECKING:
-    from luthier.service.schemas import ScheduleView, StudyView
+    from luthier.service.schemas import ScheduleView, StudyView, TrialView
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. Without a terminal nothing is asked.")]
 
@@ -49,6 +49,13 @@ def losses_of_study(study: "StudyView") -> str:
         parts.append(f"the winner's model on the service ({size(study.model.bytes)})")
     goes = f": {' and '.join(parts)}. Models that were downloaded stay" if parts else ", which has no trials"
     return f"The study {study.name} is {study.state.value} and goes for good{goes}."
+
+
+def losses_of_trial(study: str, trial: "TrialView") -> str:
+    """Return what goes with a trial, as a sentence."""
+    parts = ["its scores", "its log", *(f"{file.name} ({size(file.bytes)})" for file in trial.files)]
+    goes = f"{', '.join(parts)}, and what the search has learned from it"
+    return f"Trial {trial.number} of {study} is {trial.state.value} and goes for good: {goes}."
 
 
 def losses_of_schedule(view: "ScheduleView", runs: int) -> str:

@@ -171,7 +171,7 @@ def explain(error: Exception) -> tuple[int, list[str]]:
     if isinstance(error, Unreachable):
         return FAILURE, [str(error), "Start one with `luthier serve`, or name another with --server or LUTHIER_SERVER."]
     if isinstance(error, ServiceError):
-        code = USAGE if error.status in (400, 413, 422) else FAILURE
+        code = USAGE if error.status in (400, 413, 415, 422) else FAILURE
         return code, [str(fault) for fault in error.errors] or [str(error)]
     if isinstance(error, DownloadError):
         return FAILURE, [str(error)]

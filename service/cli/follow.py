@@ -1,6 +1,7 @@
 """Follow a study to its end: snapshots by polling, and the lines and estimates that they add up to.
 
-`luthier run`, `watch` and `wait` call it. It only reads; it never changes a study.
+`luthier run` calls it, which has the service in its own process; `live.py` does the same by events. It only reads; it
+never changes a study.
 """
 
 import time
@@ -70,7 +71,7 @@ def follow(client: "Client", name: str, interval_seconds: float = 1.0) -> Iterat
                 study = client.get(name)  # its counts are never behind the trials that are told with them
                 if study.state in ENDED:
                     continue  # more trials may have ended since: all are read again
-            stage = _stage(client, study)
+            stage = stage_now(client, study)
         except ServiceError as error:
             if error.status not in (0, 503) or time.monotonic() - answered > PATIENCE_SECONDS:
                 raise
@@ -84,7 +85,7 @@ def follow(client: "Client", name: str, interval_seconds: float = 1.0) -> Iterat
         time.sleep(interval_seconds)
 
 
-def _stage(client: "Client", study: StudyView) -> str | None:
+def stage_now(client: "Client", study: StudyView) -> str | None:
     """Return what a study without a trial at work does now or waits for; None where trials or its state say it."""
     if study.state is StudyState.QUEUED:
         return stage_of(client.workers(), study.name)

@@ -66,7 +66,7 @@ def plot(
             "--output",
             "-o",
             metavar="FILE",
-            help="An .html page that needs no network, or plotly's .json; else NAME-KIND.html here.",
+            help="An .html page that needs no network, a .png, or plotly's .json; else NAME-KIND.html here.",
         ),
     ] = None,
     server: Server = None,
@@ -75,11 +75,14 @@ def plot(
     """Draw a study's search into a file."""
     target = file or Path(f"{name}-{kind.value}.html")
     form = target.suffix.lower().removeprefix(".")
-    if form not in ("html", "json"):
-        raise CommandError(USAGE, f"{target}: a plot is written as .html or .json.")
+    if form not in ("html", "png", "json"):
+        raise CommandError(USAGE, f"{target}: a plot is written as .html, .png or .json.")
     with connect(server, token) as client:
         drawn = client.plot(name, kind.value)
-        target.write_text(drawn.page() if form == "html" else drawn.json, encoding="utf-8")
+        if form == "png":
+            target.write_bytes(drawn.png())
+        else:
+            target.write_text(drawn.page() if form == "html" else drawn.json, encoding="utf-8")
     print(target)
 
 

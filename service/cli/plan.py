@@ -3,9 +3,10 @@
 The docstring of a command is its help text.
 """
 
+import json
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -62,11 +63,11 @@ def plan(
             waiting.watch(client, PLANS)
             answer = client.plan(text)
     else:
-        text, _ = read_spec(file)
+        text, parsed = read_spec(file)
         end_at_once()
         settings = load_settings().model_copy(update={"workers_per_gpu": 1})
         holder = find_holder(settings.home)
-        if holder is None and (faults := first_faults(text, settings)):
+        if holder is None and not parsed.is_external and (faults := first_faults(text, settings)):
             raise CommandError(USAGE, *faults)
         with (
             terminated_is_interrupted(),
@@ -93,12 +94,33 @@ def prunable(pruner: "PrunerPlan") -> str:
     return f"{f'at most {pruner.prunable_trials}' if pruner.prunable_trials else 'none'}{of} ({pruner.name})"
 
 
+def values(dimension: Any) -> str:
+    """Return a dimension of a resolved space, as JSON has it, in a few words: `1e-05 to 0.001 (log)`."""
+    if isinstance(dimension, dict):
+        how = " (log)" if dimension.get("log") else f" by {step:g}" if (step := dimension.get("step")) else ""
+        return f"{dimension['low']} to {dimension['high']}{how}"
+    return ", ".join(map(str, dimension)) if isinstance(dimension, list) else f"{dimension}"
+
+
+def _values(d: Any) -> str:
+    """Return a dimension of a space in words."""
+    if isinstance(d, dict):
+        text = f"{d['low']} to {d['high']}{', log' if d['log'] else ''}"
+        return text + (f", in steps of {d['step']}" if d["step"] else ", whole" if isinstance(d["low"], int) else "")
+    return ", ".join(map(json.dumps, d)) if isinstance(d, list) else json.dumps(d)
+
+
 def plan_tables(answer: "PlanView") -> Iterator["Table"]:
     """Yield a plan as a person reads it: the data, the blocks of each model, estimates, batch sizes."""
+    if not answer.models:  # a trainer of the user's own has them
+        yield table(("name", "values"), ((name, _values(d)) for name, d in answer.space.items()), title="Space")
+        yield facts({"trials that the pruner could end": prunable(answer.pruner) if answer.pruner else None})
+        return
     yield facts({f"{split} rows": count for split, count in answer.data.rows.items()}, title="Data")
     if answer.data.labels:  # none where numbers or texts are learned
         yield table(("label", ">rows"), answer.data.labels.items())
     yield from findings_tables(answer.data.findings)
+    yield table(("hyperparameter", "values"), ((name, values(d)) for name, d in answer.space.items()), title="Space")
     columns = (">freeze_depth", "topmost frozen block", ">its parameters", ">trainable parameters")
     for model in answer.models:
         names = ["-", *(block.name for block in model.blocks)]

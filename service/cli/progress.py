@@ -1,16 +1,19 @@
-"""The live display of `luthier run`: on a terminal a picture that is redrawn, else lines of text.
+"""The live display of `luthier run` and `watch`: on a terminal a picture, else lines.
 
-It prints to stderr; the results go to stdout, as tables that `luthier run` prints.
+The picture is redrawn, and taken away at the end. That of `run` is on stderr; its results go to stdout, as tables that
+`luthier run` prints.
 """
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
+from luthier.service.cli.curves import WIDE, LatestTrials, curves_table
 from luthier.service.cli.follow import Lines, ProgressEstimate, Snapshot, done, progress
 from luthier.service.cli.majority import majority_facts
+from luthier.service.cli.noise import noise_facts, with_error
 from luthier.service.cli.output import cell, configuration, console, duration, facts, score, scores, table
 from luthier.studies.protocol import TrialState
 from luthier.studies.spec import StudySpec
@@ -21,8 +24,6 @@ if TYPE_CHECKING:
 
     from luthier.service.schemas import BestView, StudyView, TrialView
 
-SHOWN = 8  # running trials in the picture
-
 
 def display(snapshots: Iterable[Snapshot]) -> "StudyView":
     """Show a study's progress on stderr until it has ended; return the ended study.
@@ -30,50 +31,84 @@ def display(snapshots: Iterable[Snapshot]) -> "StudyView":
     Args:
         snapshots: At least one, the last one of the ended study.
     """
-    if not sys.stderr.isatty():
-        return _plain(snapshots)
-    from rich.live import Live
-
-    estimate = ProgressEstimate()
+    if sys.stderr.isatty():
+        return picture(snapshots, sys.stderr)
     began = time.monotonic()
+    return lines(snapshots, sys.stderr, lambda: f"[{duration(time.monotonic() - began)}] ")
+
+
+def lines(snapshots: Iterable[Snapshot], file: TextIO, clock: Callable[[], str] = str) -> "StudyView":
+    """Print a line for each change of a study, each after what `clock` says; return the ended study."""
+    told = Lines()
     last = None
-    with Live(console=console(sys.stderr), refresh_per_second=4, transient=True) as live:
-        for last in snapshots:
-            estimate.add(last)
-            live.update(_picture(last, estimate, time.monotonic() - began))
-    assert last is not None  # `follow` yields at least once
+    for last in snapshots:
+        for line in told.of(last):
+            print(f"{clock()}{line}", file=file, flush=True)
+    assert last is not None  # there is at least one
     return last.study
 
 
-def _plain(snapshots: Iterable[Snapshot]) -> "StudyView":
-    lines = Lines()
-    began = time.monotonic()
+def picture(snapshots: Iterable[Snapshot], file: TextIO) -> "StudyView":
+    """Redraw a picture of a study on a terminal until it has ended, and take it away; return the ended study."""
+    from rich.live import Live
+
+    screen = console(file)
+    shown = _Picture(screen.width, screen.options.ascii_only)
     last = None
-    for last in snapshots:
-        for line in lines.of(last):
-            print(f"[{duration(time.monotonic() - began)}] {line}", file=sys.stderr, flush=True)
+    with Live(console=screen, refresh_per_second=4, transient=True, get_renderable=shown.draw):
+        for last in snapshots:
+            shown.add(last)
     assert last is not None
     return last.study
 
 
-def _picture(snapshot: Snapshot, estimate: ProgressEstimate, elapsed_seconds: float) -> "RenderableType":
-    from rich.console import Group
-    from rich.progress_bar import ProgressBar
-    from rich.table import Table
+class _Picture:
+    """A picture of a study that is drawn again and again, so that its clocks go on between two snapshots."""
 
-    study = snapshot.study
-    now = datetime.now(UTC)
-    spec = StudySpec.model_validate(study.spec)
-    left = estimate.seconds_left(snapshot, now)
-    head = Table.grid(padding=(0, 2))
-    clock = f"{duration(elapsed_seconds)} elapsed" + (f", about {duration(left)} left" if left is not None else "")
-    head.add_row(
-        study.name, ProgressBar(spec.budget.trials, done(study), width=30, pulse=not spec.budget.trials), clock
-    )
-    parts: list[RenderableType] = [head, progress(study), _stage(study, snapshot.stage), *map(cell, study.warnings)]
-    if snapshot.running:
-        parts.append(_running(snapshot.running, spec, now))
-    return Group(*parts)
+    def __init__(self, width: int, plain: bool) -> None:
+        self._width, self._is_plain = width, plain
+        self._estimate, self._latest = ProgressEstimate(), LatestTrials()
+        self._began = time.monotonic()
+        self._now: tuple[Snapshot, Sequence[TrialView]] | None = None
+
+    def add(self, snapshot: Snapshot) -> None:
+        """Show the next snapshot from now on."""
+        self._estimate.add(snapshot)
+        self._now = snapshot, self._latest.after(snapshot.running, snapshot.ended)
+
+    def draw(self) -> "RenderableType":
+        """Return the picture of this moment; nothing before the first snapshot."""
+        from rich.console import Group
+
+        if self._now is None:
+            return ""
+        snapshot, trials = self._now
+        study, now = snapshot.study, datetime.now(UTC)
+        parts: list[RenderableType] = [*self._head(snapshot, now), progress(study), _stage(study, snapshot.stage)]
+        parts += map(cell, study.warnings)
+        if trials:
+            metric = StudySpec.model_validate(study.spec).objective.metric
+            parts += ["", curves_table(trials, metric, now, self._width, self._is_plain)]
+        return Group(*parts)
+
+    def _head(self, snapshot: Snapshot, now: datetime) -> "Iterator[RenderableType]":
+        """Yield the study's name, how much is done, and the time; on a narrow terminal in two lines."""
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        study = snapshot.study
+        left = self._estimate.seconds_left(snapshot, now)
+        clock = f"{duration(time.monotonic() - self._began)} elapsed"
+        clock += f", about {duration(left)} left" if left is not None else ""
+        total = StudySpec.model_validate(study.spec).budget.trials
+        bar = ProgressBar(total, done(study), width=30 if self._width >= WIDE else 20, pulse=not total)
+        head = Table.grid(padding=(0, 2))
+        if self._width >= WIDE:
+            head.add_row(study.name, bar, clock)
+        else:
+            yield study.name
+            head.add_row(bar, clock)
+        yield head
 
 
 def _stage(study: "StudyView", waits_for: str | None) -> str:
@@ -85,20 +120,6 @@ def _stage(study: "StudyView", waits_for: str | None) -> str:
     if waits_for is not None:
         return waits_for
     return study.message or "the first scores are on their way"
-
-
-def _running(trials: Iterable["TrialView"], spec: StudySpec, now: datetime) -> "Table":
-    rows = []
-    for trial in list(trials)[:SHOWN]:
-        last = trial.values[-1] if trial.values else None
-        seconds = (now - trial.started_at).total_seconds() if trial.started_at else None
-        value = last.metrics.get(spec.objective.metric) if last else None
-        rows.append(
-            (trial.number, last.step if last else 0, score(value), duration(seconds), configuration(trial.params))
-        )
-    return table(
-        (">trial", f">step (of {spec.max_steps} at most)", f">{spec.objective.metric}", ">time", "configuration"), rows
-    )
 
 
 def results(study: "StudyView", trials: Iterable["TrialView"], model: str | None, shown: int = 5) -> list["Table"]:
@@ -127,7 +148,7 @@ def results(study: "StudyView", trials: Iterable["TrialView"], model: str | None
 
 def _winner(study: "StudyView", best: "BestView", metric: str, model: str | None) -> "Table":
     """Return the winner of a study beside its baseline, on validation and test."""
-    validation = f"{metric} {score(best.value)}"
+    validation = f"{metric} {with_error(best)}"
     baseline = study.baseline.value if study.baseline else None
     if baseline is not None:
         validation += f" (baseline, trial 0: {score(baseline)}, {best.value - baseline:+.4f})"
@@ -135,6 +156,7 @@ def _winner(study: "StudyView", best: "BestView", metric: str, model: str | None
         "winner": f"trial {best.trial}: {configuration(best.params)}",
         "validation": validation,
         "test": scores(best.test) if best.test else "no test split",
+        **noise_facts(study),
         **majority_facts(study),
         "model": model,
     }

@@ -61,6 +61,11 @@ def run(
     The same spec again continues where it was interrupted, or shows the finished study.
     """
     text, parsed = read_spec(chosen_file(spec, file))
+    if parsed.is_external:
+        text = f"{parsed.name} is for a trainer of your own, which asks a service for trials; nothing trains it here."
+        raise CommandError(
+            USAGE, f"{text} Start `luthier serve`, then `luthier create` it; docs/external.md says more."
+        )
     if model_dir is not None:
         from luthier.service.download import check_vacant
 

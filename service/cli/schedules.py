@@ -183,6 +183,7 @@ def _tables(view: "ScheduleView") -> tuple["Table", "Table"]:
         "cron": f"{view.spec['cron']} ({view.spec['timezone']})",
         "next (UTC)": ", ".join(cell(due) for due in view.next) or None,
         "champion": champion and f"trial {champion.trial} of {champion.study}, since {cell(champion.promoted_at)}",
+        "none in use": view.note and cell(view.note),
         "configuration": champion and configuration(champion.params),
         "test": champion and scores(champion.test),
         "score over time": f"{sparkline(drawn)} {score(min(drawn))} to {score(max(drawn))}" if drawn else None,

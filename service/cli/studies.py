@@ -3,6 +3,7 @@
 The docstring of a command is its help text.
 """
 
+import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 from luthier.service.cli.confirm import Yes, confirm, losses_of_study
 from luthier.service.cli.connect import (
     FAILURE,
+    INTERRUPTED,
     CommandError,
     ModelFolder,
     Server,
@@ -26,6 +28,7 @@ from luthier.service.cli.connect import (
 from luthier.service.cli.examples import add
 from luthier.service.cli.findings import findings_tables
 from luthier.service.cli.majority import majority_facts, verdict
+from luthier.service.cli.noise import noise_facts, with_error
 from luthier.service.cli.output import (
     Format,
     Output,
@@ -36,9 +39,11 @@ from luthier.service.cli.output import (
     print_schema,
     score,
     scores,
+    show,
     size,
     table,
 )
+from luthier.service.cli.steering import TrialNumber, delete_trial, stop_trial
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -70,13 +75,17 @@ def create(
 
 def list_studies(
     state: Annotated[str | None, typer.Option(help="Only studies in this state.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(help="Only studies with this tag; given several times, with each of them.")
+    ] = None,
+    search: Annotated[str | None, typer.Option(help="Only studies whose name holds this text.")] = None,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,
 ) -> None:
     """List the studies."""
     with connect(server, token) as client:
-        studies = list(client.list(state))
+        studies = list(client.list(state, tag, search))
     emit(studies, output, _studies_table(studies))
 
 
@@ -88,29 +97,43 @@ def get(name: StudyName, server: Server = None, token: Token = None, output: Out
 
 
 def watch(name: StudyName, server: Server = None, token: Token = None) -> None:
-    """Print each change of a study, until it ends."""
-    from luthier.service.cli.follow import Lines, follow
+    """Show a study live until it ends; in a pipe, a line for each change. Exit code 1 unless it completed."""
+    from luthier.service.cli.live import live
+    from luthier.service.cli.progress import lines, picture
 
-    lines = Lines()
-    with connect(server, token) as client:
-        for snapshot in follow(client, name):
-            for line in lines.of(snapshot):
-                print(line, flush=True)
+    try:
+        with connect(server, token) as client:
+            if sys.stdout.isatty():
+                picture(live(client, name), sys.stdout)
+                study = client.get(name)
+                show(*_tables(study))
+            else:
+                study = lines(live(client, name), sys.stdout)
+    except KeyboardInterrupt:
+        raise CommandError(INTERRUPTED) from None
+    _require_completed(study, told=True)
 
 
 def wait(name: StudyName, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
     """Wait until a study has ended, and show it. Exit code 1 unless it completed."""
-    from luthier.service.cli.follow import follow
-    from luthier.studies.protocol import StudyState
+    from luthier.service.cli.live import live
 
     with connect(server, token) as client:
-        for snapshot in follow(client, name):
-            study = snapshot.study
+        for _ in live(client, name):
+            pass
+        study = client.get(name)
     emit(study, output, *_tables(study))
-    if study.state is not StudyState.COMPLETED:
-        raise CommandError(
-            FAILURE, f"The study {name} is {study.state.value}" + (f": {study.error}" if study.error else ".")
-        )
+    _require_completed(study)
+
+
+def _require_completed(study: "StudyView", told: bool = False) -> None:
+    """Raise CommandError unless the study completed; without a sentence where its state was told."""
+    from luthier.studies.protocol import StudyState
+
+    if study.state is StudyState.COMPLETED:
+        return
+    line = f"The study {study.name} is {study.state.value}" + (f": {study.error}" if study.error else ".")
+    raise CommandError(FAILURE, *([] if told and not study.error else [line]))
 
 
 def best(name: StudyName, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
@@ -132,9 +155,18 @@ def resume(name: StudyName, server: Server = None, token: Token = None, output: 
     _steer("resume", name, server, token, output)
 
 
-def stop(name: StudyName, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
-    """Let running trials finish, start none, then measure the winner."""
-    _steer("stop", name, server, token, output)
+def stop(
+    name: StudyName,
+    number: TrialNumber = None,
+    server: Server = None,
+    token: Token = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Let running trials finish, start none, measure the winner; with N, end that trial and keep its best score."""
+    if number is None:
+        _steer("stop", name, server, token, output)
+    else:
+        stop_trial(name, number, server, token, output)
 
 
 def cancel(name: StudyName, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
@@ -148,10 +180,15 @@ def _steer(verb: str, name: str, server: str | None, token: str | None, output: 
     emit(study, output, *_tables(study))
 
 
-def delete(name: StudyName, yes: Yes = False, server: Server = None, token: Token = None) -> None:
-    """Delete an ended study, its trials and its model; on a terminal it says what goes, and asks."""
+def delete(
+    name: StudyName, number: TrialNumber = None, yes: Yes = False, server: Server = None, token: Token = None
+) -> None:
+    """Delete an ended study, its trials and its model, or with N that trial; on a terminal it asks."""
     from luthier.studies.protocol import ENDED
 
+    if number is not None:
+        delete_trial(name, number, yes, server, token)
+        return
     with connect(server, token) as client:
         study = client.get(name)
         if study.state in ENDED:  # else the service refuses
@@ -195,6 +232,9 @@ def _facts(study: "StudyView", only_best: bool = False) -> "Table":
         "busy": f"{study.gpu_seconds:.0f} s",
         "error": study.error,
         "message": study.message,
+        "tags": ", ".join(study.tags) or None,
+        "notes": study.notes or None,
+        "parallel": study.parallel if study.parallel != study.spec.get("parallel") else None,
         "warnings": " ".join(warning for warning in study.warnings if warning not in told) or None,
     }
     best = study.best
@@ -202,10 +242,11 @@ def _facts(study: "StudyView", only_best: bool = False) -> "Table":
     model = study.model
     metric = study.spec["objective"]["metric"]
     winner: dict[str, Any] = {
-        "best": best and f"{metric} {score(best.value)} (trial {best.trial})",
+        "best": best and f"{metric} {with_error(best)} (trial {best.trial})",
         "configuration": best and configuration(best.params),
         "baseline": baseline and f"{metric} {score(baseline.value)} (trial {baseline.trial})",
         "test": best and best.test and scores(best.test),
+        **noise_facts(study),
         **majority_facts(study),
         "model": model and f"{size(model.bytes)}, sha256 {model.sha256}",
     }

@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from luthier.service.cli.connect import USAGE, CommandError, Server, StudyName, Token, connect
+from luthier.service.cli.connect import INTERRUPTED, USAGE, CommandError, Server, StudyName, Token, connect
 from luthier.service.cli.controls import clean, json_text
 from luthier.service.cli.examples import add
 from luthier.service.cli.output import Format, Output, cell, configuration, duration, emit, score, table
 from luthier.service.cli.sheets import write_rows
-from luthier.service.cli.stages import Waiting
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from luthier.service.client import Client
     from luthier.service.schemas import TrialView
 
 PANEL = "Trials"
@@ -41,27 +39,44 @@ def register(app: typer.Typer) -> None:
 
 def trials(
     name: StudyName,
-    state: Annotated[str | None, typer.Option(help="Only trials in this state.")] = None,
+    state: Annotated[
+        list[str] | None, typer.Option(help="Only trials in this state; may be given several times.")
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option(help="value, seconds, params.NAME, a metric ...; - first: the greatest first.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="So many at most.")] = None,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,
 ) -> None:
     """List a study's trials."""
     with connect(server, token) as client:
-        views = list(client.trials(name, state))
-    emit(views, output, _trials_table(views))
+        views = list(client.trials(name, state, sort, limit))
+    emit(views, output, trials_table(views))
 
 
 def logs(
     name: StudyName,
     number: Annotated[int, typer.Argument(metavar="N", help="The trial's number.", min=0)],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the trial has ended.")] = False,
+    lines: Annotated[
+        int | None,
+        typer.Option("--tail", metavar="LINES", min=0, help="Begin with so many of its last lines; else all."),
+    ] = None,
     server: Server = None,
     token: Token = None,
 ) -> None:
     """Print a trial's log."""
-    with connect(server, token) as client:
-        text = client.logs(name, number)
-    sys.stdout.write(clean(text) if sys.stdout.isatty() else text)
+    from luthier.service.cli.log_lines import followed, tail
+
+    try:
+        with connect(server, token) as client:
+            for text in followed(client, name, number, lines) if follow else [tail(client.logs(name, number), lines)]:
+                sys.stdout.write(clean(text) if sys.stdout.isatty() else text)
+                sys.stdout.flush()
+    except KeyboardInterrupt:
+        raise CommandError(INTERRUPTED) from None
 
 
 def enqueue(
@@ -72,16 +87,18 @@ def enqueue(
     seed: Annotated[
         int | None, typer.Option(min=0, help="As another trial shows it, to run a configuration again; else a new one.")
     ] = None,
+    key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="The same key again shows the same trial, and adds none.")
+    ] = None,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Have a configuration of your own run next. A study that is not inspected yet is waited for."""
+    """Have a configuration of your own run next; before the study is inspected it waits, after the baseline."""
     params = _params(settings)
     with connect(server, token) as client:
-        _wait_for_inspection(client, name)
-        trial = client.enqueue(name, params, seed)
-    emit(trial, output, _trials_table([trial]))
+        trial = client.enqueue(name, params, seed, key)
+    emit(trial, output, trials_table([trial]))
 
 
 def _params(settings: Iterable[str]) -> dict[str, Any]:
@@ -104,18 +121,6 @@ def _params(settings: Iterable[str]) -> dict[str, Any]:
     return params
 
 
-def _wait_for_inspection(client: "Client", name: str) -> None:
-    """Wait until a study has been inspected, which resolves its space; an ended study is left to the service."""
-    from luthier.service.cli.follow import follow
-    from luthier.studies.protocol import StudyState
-
-    if client.get(name).state is not StudyState.QUEUED:
-        return
-    with Waiting(f"{name} is inspected first") as waiting:
-        waiting.watch(client, name)
-        next(snapshot for snapshot in follow(client, name) if snapshot.study.state is not StudyState.QUEUED)
-
-
 def export(
     name: StudyName,
     form: Annotated[Sheet, typer.Option("--format", help="csv: a row a trial; jsonl: an object a line.")] = Sheet.CSV,
@@ -132,16 +137,22 @@ def export(
             write_rows(views, ",")
 
 
-def _trials_table(views: Iterable["TrialView"]) -> "Table":
+def trials_table(views: Iterable["TrialView"]) -> "Table":
+    """Return trials as a table for people."""
+
     def rows() -> Iterator[tuple[object, ...]]:
         for trial in views:
-            reason = trial.reason.value if trial.reason else ""
+            reason = trial.reason.value if trial.reason else "stopping" if trial.stopping else _origin(trial)
             step = trial.values[-1].step if trial.values else 0
             params = configuration(trial.params)
             end = (trial.number, trial.state.value, reason, score(trial.value), step, duration(trial.seconds))
             yield (*end, _batch(trial), params)
 
     return table((">trial", "state", "reason", ">value", ">steps", ">time", ">batch", "configuration"), rows())
+
+
+def _origin(trial: "TrialView") -> str:
+    return "" if trial.retry_of is None else f"retry of {trial.retry_of}"
 
 
 def _batch(trial: "TrialView") -> str:

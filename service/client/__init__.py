@@ -18,7 +18,18 @@ A target folder that is not empty, and a disk that refuses the files of a downlo
 from luthier.service.client.asynchronous import AsyncClient
 from luthier.service.client.client import Client
 from luthier.service.client.errors import ServiceError, Unreachable
+from luthier.service.client.events import Event
+from luthier.service.client.external_trial import ExternalTrial
 from luthier.service.client.plot import Plot
 from luthier.service.download import DownloadError
 
-__all__ = ["AsyncClient", "Client", "DownloadError", "Plot", "ServiceError", "Unreachable"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "DownloadError",
+    "Event",
+    "ExternalTrial",
+    "Plot",
+    "ServiceError",
+    "Unreachable",
+]

@@ -5,13 +5,16 @@ threads stand in line. `wait` takes a thread only while it looks, and ends at on
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import wraps
 from types import TracebackType
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from luthier.service.client.client import Client
+from luthier.service.client.connection import stream_async
 from luthier.service.client.errors import ServiceError
+from luthier.service.client.events import Event, Following
+from luthier.service.client.external_async import AsyncExternalTrial
 from luthier.service.client.watch import Watch
 from luthier.service.schemas import StudyView
 
@@ -87,7 +90,13 @@ class AsyncClient:
     trial = _awaited(Client.trial)
     logs = _awaited(Client.logs)
     enqueue = _awaited(Client.enqueue)
+    stop_trial = _awaited(Client.stop_trial)
+    retry_trial = _awaited(Client.retry_trial)
+    delete_trial = _awaited(Client.delete_trial)
+    update = _awaited(Client.update)
     plot = _awaited(Client.plot)
+    report = _awaited(Client.report)
+    tell = _awaited(Client.tell)
     export = _awaited(Client.export)
     trials_dataframe = _awaited(Client.trials_dataframe)
     create_schedule = _awaited(Client.create_schedule)
@@ -98,10 +107,26 @@ class AsyncClient:
     runs = _iterated(Client.runs)
     rollback = _awaited(Client.rollback)
     delete_schedule = _awaited(Client.delete_schedule)
+    upload_dataset = _awaited(Client.upload_dataset)
+    datasets = _iterated(Client.datasets)
+    dataset = _awaited(Client.dataset)
+    preview_dataset = _awaited(Client.preview_dataset)
+    delete_dataset = _awaited(Client.delete_dataset)
     tasks = _iterated(Client.tasks)
     workers = _iterated(Client.workers)
     download_model = _awaited(Client.download_model)
     download_champion = _awaited(Client.download_champion)
+
+    async def ask(self, name: str, **options: Any) -> "AsyncExternalTrial | None":
+        """Return a trial of an external study as `Client.ask` does, for `async with`."""
+        trial = await asyncio.to_thread(self._client.ask, name, **options)
+        return None if trial is None else AsyncExternalTrial(trial)
+
+    async def external_trials(self, name: str, **options: Any) -> "AsyncIterator[AsyncExternalTrial]":
+        """Yield trials of an external study as `Client.external_trials` does; use each with `async with`."""
+        trials = self._client.external_trials(name, **options)
+        while (trial := await asyncio.to_thread(next, trials, None)) is not None:
+            yield AsyncExternalTrial(trial)
 
     async def wait(
         self, name: str, progress: bool = False, timeout_seconds: float | None = None, interval_seconds: float = 1.0
@@ -118,3 +143,24 @@ class AsyncClient:
                     return study
             watch.check_time()
             await asyncio.sleep(interval_seconds)
+
+    async def events(
+        self,
+        name: str | None = None,
+        last_event_id: str | None = None,
+        kinds: Sequence[str] = (),
+        trial: int | None = None,
+    ) -> AsyncIterator[Event]:
+        """Yield what `Client.events` yields; it takes no thread, so that many can be followed at once."""
+        following = Following(name, last_event_id, kinds, trial)
+        while True:
+            try:
+                async with stream_async(self._client, following.path, **following.options()) as answer:
+                    async for part in answer.aiter_bytes():
+                        for event in following.read(part):
+                            yield event
+                        if following.is_over:
+                            return
+            except ServiceError as error:
+                following.excuse(error)
+            await asyncio.sleep(following.pause_seconds)

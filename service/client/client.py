@@ -1,22 +1,27 @@
 """The class `Client`, with a method for each route that people and programs use."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from luthier.service.client.connection import Spec, body_of
+from luthier.service.client.datasets import DatasetMethods
 from luthier.service.client.errors import ServiceError
+from luthier.service.client.events import Event, Following
+from luthier.service.client.external import ExternalMethods
 from luthier.service.client.schedules import ScheduleMethods
+from luthier.service.client.steering import SteeringMethods
 from luthier.service.client.trials import TrialMethods, study_path
 from luthier.service.client.watch import Watch
 from luthier.service.download import check_vacant
 from luthier.service.schemas import Page, PlanView, StudyView, TaskView, WorkerView
+from luthier.studies.external import EXTERNAL
 from luthier.studies.hyperparameters import Params
 
 PLAN_SECONDS = 600.0  # a plan waits for a worker to open model and data
 
 
-class Client(TrialMethods, ScheduleMethods):
+class Client(TrialMethods, SteeringMethods, ExternalMethods, ScheduleMethods, DatasetMethods):
     """The service at a URL; a context manager that closes its connections.
 
     Threads may share it, except while one of them closes it. Every method raises ServiceError when the service
@@ -40,9 +45,17 @@ class Client(TrialMethods, ScheduleMethods):
         """Return a study. Raises ServiceError 404 for an unknown name."""
         return self._transport.model(StudyView, "GET", study_path(name))
 
-    def list(self, state: str | None = None) -> Iterator[StudyView]:
-        """Yield all studies, newest first; only those in `state` (a StudyState), if given."""
-        return self._transport.pages(Page[StudyView], "/v1/studies", state)
+    def list(
+        self, state: str | None = None, tag: str | Sequence[str] | None = None, search: str | None = None
+    ) -> Iterator[StudyView]:
+        """Yield all studies, newest first.
+
+        Args:
+            state: only those in this state (a StudyState).
+            tag: only those with this tag, or with each of these.
+            search: only those whose name holds this text.
+        """
+        return self._transport.pages(Page[StudyView], "/v1/studies", state, tag=tag, search=search)
 
     def pause(self, name: str) -> StudyView:
         """Start no new trials for now."""
@@ -91,6 +104,39 @@ class Client(TrialMethods, ScheduleMethods):
             watch.check_time()
             time.sleep(interval_seconds)
 
+    def events(
+        self,
+        name: str | None = None,
+        last_event_id: str | None = None,
+        kinds: Sequence[str] = (),
+        trial: int | None = None,
+    ) -> Iterator[Event]:
+        """Yield what happens to a study, from its present state until it has ended; or to all studies, without end.
+
+        A stream that breaks is gone on with after the last event, so that none is missed, and none comes twice.
+
+        Args:
+            name: the study; None for all.
+            last_event_id: the `id` of an event, to go on after it; "0" for all that the service has kept.
+            kinds: some of study, trial, report and log; nothing for all.
+            trial: of one study, only this trial's events, and the study's.
+
+        Raises:
+            ServiceError: 404 for an unknown study, 422 for an id of another service.
+            Unreachable: the service has been away for a minute.
+        """
+        following = Following(name, last_event_id, kinds, trial)
+        while True:
+            try:
+                with self._transport.stream(following.path, **following.options()) as answer:
+                    for part in answer.iter_bytes():
+                        yield from following.read(part)
+                        if following.is_over:
+                            return
+            except ServiceError as error:
+                following.excuse(error)
+            time.sleep(following.pause_seconds)
+
     def best_params(self, name: str) -> Params:
         """Return the configuration of the best trial so far. Raises ServiceError 409 where none has a score."""
         best = self.get(name).best
@@ -104,7 +150,7 @@ class Client(TrialMethods, ScheduleMethods):
         Raises:
             ServiceError: 422 for a wrong spec, model or data; 503 without a worker.
         """
-        return self._transport.model(PlanView, "POST", "/v1/studies:plan", timeout=PLAN_SECONDS, **body_of(spec))
+        return self._transport.model(PlanView, "POST", "/v1/plan", timeout=PLAN_SECONDS, **body_of(spec))
 
     # Fleet and tasks
 
@@ -129,7 +175,11 @@ class Client(TrialMethods, ScheduleMethods):
         """
         into = Path(into)
         check_vacant(into)
-        model = self.get(name).model
+        study = self.get(name)
+        model = study.model
+        if model is None and study.spec.get("task") == EXTERNAL:
+            detail = f"The study {name} has no model here: its trainer is your own, and keeps its models itself."
+            raise ServiceError(409, "No model", detail)
         if model is None:
             raise ServiceError(409, "No model", f"The study {name} has no model yet; `luthier get {name}` shows why.")
         return self._download(study_path(name, "model"), model.sha256, into)

@@ -6,9 +6,12 @@
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+import httpx
 
 from luthier.service.client.transport import Transport
 from luthier.service.download import receive, unpack
@@ -65,6 +68,11 @@ class Connection:
             unpack(archive, Path(scratch, "model"))
             Path(scratch, "model").replace(into)
         return into
+
+
+def stream_async(client: Connection, path: str, **options: Any) -> AbstractAsyncContextManager[httpx.Response]:
+    """Return a block that reads the answer of `path` on the event loop; `options` are httpx's."""
+    return client._transport.stream_async(path, **options)
 
 
 def body_of(spec: Spec) -> dict[str, Any]:

@@ -16,11 +16,12 @@ class Plot:
         json: Plotly's figure, as text.
     """
 
-    def __init__(self, name: str, figure: str, page: Callable[[], str]) -> None:
-        """Take the figure; `page` returns it as a page that needs no network, and is called when it is wanted."""
+    def __init__(self, name: str, figure: str, page: Callable[[], str], png: Callable[[], bytes]) -> None:
+        """Take the figure; `page` and `png` ask for it as a page that needs no network, and as a picture."""
         self.name = name
         self.json = figure
         self._page = page
+        self._png = png
 
     @property
     def figure(self) -> dict[str, Any]:
@@ -31,9 +32,13 @@ class Plot:
         """Return a page of HTML that holds all it needs. Raises ServiceError."""
         return self._page()
 
+    def png(self) -> bytes:
+        """Return the plot as a picture. Raises ServiceError."""
+        return self._png()
+
     def __repr__(self) -> str:
         """Return the plot's name, and how to see it."""
-        return f"<Plot {self.name}: a notebook shows it; page() is HTML, figure is plotly's>"
+        return f"<Plot {self.name}: a notebook shows it; page() is HTML, png() a picture, figure is plotly's>"
 
     def _repr_html_(self) -> str:
         """Return the page as notebooks show it: in a frame whose scripts reach nothing of the notebook."""

@@ -13,7 +13,7 @@ Sheet = Literal["csv", "jsonl"]
 
 def trial_row(trial: TrialView) -> dict[str, Any]:
     """Return a trial as one flat row: `params.<name>` for parameters, `last.<metric>` for the last scores."""
-    plain = trial.model_dump(mode="json", exclude={"params", "values"})
+    plain = trial.model_dump(mode="json", exclude={"params", "values", "files", "stopping"})
     last = trial.values[-1] if trial.values else None
     return (
         {"number": plain.pop("number"), "state": plain.pop("state"), "value": plain.pop("value")}

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from luthier.service.client.connection import Connection, Spec, body_of
+from luthier.service.client.steering import if_match
 from luthier.service.download import check_vacant
 from luthier.service.schemas import Page, RunView, ScheduleView
 
@@ -29,9 +30,15 @@ class ScheduleMethods(Connection):
         """Return a schedule. Raises ServiceError 404 for an unknown name."""
         return self._transport.model(ScheduleView, "GET", _schedule(name))
 
-    def change_schedule(self, name: str, changes: Mapping[str, Any]) -> ScheduleView:
-        """Replace some keys of a schedule, each as a whole; None puts a key back to its default."""
-        return self._transport.model(ScheduleView, "PATCH", _schedule(name), json=dict(changes))
+    def change_schedule(self, name: str, changes: Mapping[str, Any], etag: str | None = None) -> ScheduleView:
+        """Replace some keys of a schedule, each as a whole; None puts a key back to its default.
+
+        With the `etag` of a ScheduleView nothing is changed if somebody else has changed the schedule since.
+
+        Raises:
+            ServiceError: 412 when somebody has; 422 for a wrong value.
+        """
+        return self._transport.model(ScheduleView, "PATCH", _schedule(name), json=dict(changes), headers=if_match(etag))
 
     def trigger(self, name: str) -> RunView:
         """Run a schedule now, also on unchanged data. Raises ServiceError 409 while another run forbids it."""

@@ -3,8 +3,8 @@
 `Client` alone uses it. It knows no route.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import httpx
@@ -17,6 +17,7 @@ from luthier.studies.host import is_loopback
 PAGE = 500  # items of a request, the most that the service gives
 
 M = TypeVar("M", bound=BaseModel)
+Query = str | Sequence[str] | None  # a parameter of a listing, perhaps several times
 
 
 class Transport:
@@ -36,12 +37,13 @@ class Transport:
         self.url = url.rstrip("/")
         with self._reaching():
             host = httpx.URL(self.url).host
-        self._http = httpx.Client(
-            base_url=self.url,
-            headers={"Authorization": f"Bearer {token}"} if token else {},
-            timeout=timeout_seconds,
-            trust_env=not is_loopback(host),  # a proxy cannot reach this machine's own loopback
-        )
+        self._options: dict[str, Any] = {
+            "base_url": self.url,
+            "headers": {"Authorization": f"Bearer {token}"} if token else {},
+            "timeout": timeout_seconds,
+            "trust_env": not is_loopback(host),  # a proxy cannot reach this machine's own loopback
+        }
+        self._http = httpx.Client(**self._options)
 
     def close(self) -> None:
         """Close the connections."""
@@ -63,24 +65,50 @@ class Transport:
             detail = f"{self.url}{path} did not answer as Luthier does; check the URL."
             raise ServiceError(response.status_code, "Not understood", detail) from None
 
-    def pages(self, kind: type[Page[M]], path: str, state: str | None = None) -> Iterator[M]:
-        """Yield every item of a listing, PAGE items a request; only those in `state`, if given. Raises ServiceError."""
-        query: dict[str, str | int] = {"limit": PAGE} | ({"state": state} if state else {})
-        while True:
-            page = self.model(kind, "GET", path, params=query)
+    def pages(
+        self, kind: type[Page[M]], path: str, state: Query = None, limit: int | None = None, **query: Query
+    ) -> Iterator[M]:
+        """Yield the items of a listing, PAGE items a request.
+
+        Args:
+            kind: the class of its pages.
+            path: its route.
+            state: only those in this state, or one of these.
+            limit: so many at most; None: all.
+            query: further parameters of the route; None leaves one out.
+
+        Raises:
+            ServiceError: the service refuses, or does not answer.
+        """
+        given = {key: value for key, value in {"state": state, **query}.items() if value}
+        left = limit
+        while left is None or left > 0:
+            size = PAGE if left is None else min(left, PAGE)
+            page = self.model(kind, "GET", path, params={**given, "limit": size})
             yield from page.items
             if page.next_cursor is None:
                 return
-            query["cursor"] = page.next_cursor
+            given["cursor"] = page.next_cursor
+            left = None if left is None else left - len(page.items)
 
     @contextmanager
-    def stream(self, path: str) -> Iterator[httpx.Response]:
+    def stream(self, path: str, **options: Any) -> Iterator[httpx.Response]:
         """Get `path`; the block reads the successful answer's body. Raises ServiceError, also while it is read."""
-        with self._reaching(), self._http.stream("GET", path) as response:
+        with self._reaching(), self._http.stream("GET", path, **options) as response:
             if response.is_error:
                 response.read()
             _check(response)
             yield response
+
+    @asynccontextmanager
+    async def stream_async(self, path: str, **options: Any) -> AsyncIterator[httpx.Response]:
+        """Get `path` on the event loop, over a connection of its own, as `stream` does."""
+        with self._reaching():
+            async with httpx.AsyncClient(**self._options) as http, http.stream("GET", path, **options) as response:
+                if response.is_error:
+                    await response.aread()
+                _check(response)
+                yield response
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:

@@ -1,6 +1,6 @@
 """The client's methods about the trials of a study: read, added, drawn, and written for other programs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import quote
@@ -17,9 +17,25 @@ if TYPE_CHECKING:
 class TrialMethods(Connection):
     """The methods about trials; `Client` has them."""
 
-    def trials(self, name: str, state: str | None = None) -> Iterator[TrialView]:
-        """Yield a study's trials by number; only those in `state` (a TrialState), if given."""
-        return self._transport.pages(Page[TrialView], study_path(name, "trials"), state)
+    def trials(
+        self,
+        name: str,
+        state: str | Sequence[str] | None = None,
+        sort: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[TrialView]:
+        """Yield a study's trials.
+
+        Args:
+            name: the study's name.
+            state: only those in this state (a TrialState), or in one of these.
+            sort: what orders them, as `-value`, `params.learning_rate`, `seconds` or a metric; None: their number.
+            limit: so many at most; None: all.
+
+        Raises:
+            ServiceError: 422 for a key that the study does not have; its sentence names those that it has.
+        """
+        return self._transport.pages(Page[TrialView], study_path(name, "trials"), state, limit, sort=sort)
 
     def trial(self, name: str, number: int) -> TrialView:
         """Return one trial of a study."""
@@ -29,21 +45,25 @@ class TrialMethods(Connection):
         """Return what a trial has printed, up to its worker's latest message."""
         return self._transport.request("GET", study_path(name, "trials", str(number), "logs")).text
 
-    def enqueue(self, name: str, params: Mapping[str, Any], seed: int | None = None) -> TrialView:
-        """Have this configuration run next.
+    def enqueue(
+        self, name: str, params: Mapping[str, Any], seed: int | None = None, key: str | None = None
+    ) -> TrialView:
+        """Have this configuration run next; before the study's inspection it waits, right after the baseline.
 
         Args:
             name: the study's name.
             params: hyperparameter -> value; the sampler draws the others.
             seed: as another trial shows it: the same configuration with the same seed gives the same scores, also
                 where the study has it already. None: the seed of the trial's number.
+            key: makes it safe to call again: the same key answers the same trial, as long as the study exists.
 
         Raises:
-            ServiceError: 422 when the configuration lies outside the study's space; 409 when the study takes no trial,
-                or has this configuration already and no seed is given.
+            ServiceError: 422 when the configuration lies outside the study's space, or the key came with another one;
+                409 when the study takes no trial, or has this configuration already and no seed is given.
         """
         body = {"params": dict(params)} | ({} if seed is None else {"seed": seed})
-        return self._transport.model(TrialView, "POST", study_path(name, "trials"), json=body)
+        headers = {} if key is None else {"Idempotency-Key": key}
+        return self._transport.model(TrialView, "POST", study_path(name, "trials"), json=body, headers=headers)
 
     def plot(self, name: str, kind: str) -> Plot:
         """Return a plot of a study's search, which a notebook shows.
@@ -57,8 +77,15 @@ class TrialMethods(Connection):
         """
         path = study_path(name, "plots", kind)
         figure = self._transport.request("GET", path, params={"format": "json"}).text
+
+        def asked(**params: Any) -> Any:
+            return self._transport.request("GET", path, params=params)
+
         return Plot(
-            f"{name}-{kind}", figure, lambda: self._transport.request("GET", path, params={"standalone": True}).text
+            f"{name}-{kind}",
+            figure,
+            page=lambda: str(asked(standalone=True).text),
+            png=lambda: bytes(asked(format="png").content),
         )
 
     def export(self, name: str, into: Path | str | None = None, form: Sheet = "csv") -> str:

@@ -1,8 +1,9 @@
 """Claims: a worker gets a queued assignment under a lease, else a new trial drawn by Optuna.
 
-Called by the worker's API. Drawing a trial needs the study's turn: `StudyRow.ask_token` names the request that asks
-Optuna now. Trial numbers are therefore dense, equal to Optuna's, and never exceed the budget. A turn that a crash left
-behind expires; the next request adopts the trial that Optuna has drawn.
+Called by the worker's API, and for the trainers of external studies (`ask`). Drawing a trial needs the study's turn:
+`StudyRow.ask_token` names the request that asks Optuna now. Trial numbers are therefore dense, equal to Optuna's, and
+never exceed the budget. A turn that a crash left behind expires; the next request adopts the trial that Optuna has
+drawn.
 """
 
 from collections.abc import Mapping
@@ -13,10 +14,12 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from luthier.service.dispatch import waiting_trials
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.failed_draws import note_failed_draw, note_message
 from luthier.service.dispatch.payload import Payload, assignment_message
 from luthier.service.dispatch.placement import Placement
+from luthier.service.dispatch.requests import Drawn
 from luthier.service.dispatch.search_faults import Doing
 from luthier.service.dispatch.search_openings import PATIENCE_SECONDS, SearchOpening
 from luthier.service.dispatch.search_pool import resolved_space
@@ -26,7 +29,6 @@ from luthier.service.storage.database import is_passing
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.service.storage.turns import Turns
 from luthier.service.storage.work_queue import has_free_slot, list_queued
-from luthier.studies.hyperparameters import Params
 from luthier.studies.protocol import TRAINING, Assignment, AssignmentKind, Claim, StudyState, TrialState
 
 KINDS = frozenset(AssignmentKind)  # a newer version's row may have another
@@ -60,6 +62,7 @@ class Claims:
             self.core.presence.record_claim(session, claim)
             assignment = self._lease_queued(session, placement, outcomes)
             running = select(StudyRow.id).where(StudyRow.state == StudyState.RUNNING, StudyRow.ending.is_(None))
+            running = running.where(~StudyRow.external)
             if self.core.only is not None:
                 running = running.where(StudyRow.name == self.core.only)
             studies = list(session.scalars(running.order_by(StudyRow.id))) if assignment is None else []
@@ -81,8 +84,30 @@ class Claims:
                 return assignment
         return None
 
+    def ask(self, study_id: int, client: str, lease_seconds: float | None) -> Assignment | None:
+        """Lease a queued trial of an external study to a client, else draw a new one; None when none may start now.
+
+        Args:
+            study_id: the study.
+            client: the name that its user gave to the program that asks.
+            lease_seconds: how long the lease is to last without a message; None: as long as those of workers.
+        """
+        if self.core.room.problem() is not None:
+            return None
+        placement = Placement(self.core.database, self.core.presence, client, None, lease_seconds)
+        outcomes: dict[int, Exception | None] = {}
+        with self.core.database.transaction() as session:
+            assignment = self._lease_queued(session, placement, outcomes, study_id)
+        for error in outcomes.values():
+            note_message(self.core, study_id, error)
+        return assignment or self._draw_alone(study_id, placement, DRAWING_SECONDS, PATIENCE_SECONDS, [])
+
     def _lease_queued(
-        self, session: Session, placement: Placement, outcomes: dict[int, Exception | None]
+        self,
+        session: Session,
+        placement: Placement,
+        outcomes: dict[int, Exception | None],
+        external_id: int | None = None,
     ) -> Assignment | None:
         """Lease the first queued assignment that has room on the worker's GPU; None when none has.
 
@@ -90,10 +115,11 @@ class Claims:
             session: the claim's transaction.
             placement: the worker, and the room on its GPU.
             outcomes: gets, for each study that was tried, what handing out raised, so that it stays queued; or None.
+            external_id: of the study whose own trainer asks; None for a worker.
         """
         passed: set[int] = set()  # studies whose work cannot be handed out now: it must not hide that of others
         while True:
-            rows = list_queued(session, self.core.only, passed)
+            rows = list_queued(session, self.core.only, passed, external_id)
             unusable = {row.study_id for row in rows if not self._can_hand_out(session, row, placement.worker)}
             if not unusable:
                 break
@@ -129,7 +155,7 @@ class Claims:
         reservation = placement.reserve(session, study, AssignmentKind(row.kind), row.params, lock=True)
         if reservation is None:
             return None
-        leased = self.core.leases.grant(session, row, placement.worker, reservation)
+        leased = self.core.leases.grant(session, row, placement.worker, reservation, placement.lease_seconds)
         return None if leased is None else self._message(session, study, leased)
 
     def _draw_alone(
@@ -175,6 +201,7 @@ class Claims:
             number = None if study is None else self._next_number(session, study)
             if study is None or number is None:
                 return None
+            rows = waiting_trials.waiting(session, study_id) if number == 0 else []
             if absences.rests(session, self.core.database, study, placement.worker):
                 return None
             if placement.reserve(session, study, AssignmentKind.TRAIN, None) is None:
@@ -185,14 +212,23 @@ class Claims:
         with self._turns.given_back_on_error(study_id, token):
             search = self.core.searches.prepared(study, number, patience)
             params = search.ask(number)
-            own_seed = None if params is None else search.own_seed(number)  # of a user's, which a crash left there
+            drawn = None
+            if params is not None:  # perhaps a user's, which a crash left there
+                drawn = Drawn(params, search.own_seed(number), search.request_of(number))
+            waited = waiting_trials.draw(search, study, rows)
             with self.core.database.transaction() as session:
                 study = study_rows.lock_by_id(session, study_id)
                 if study is None or not self._turns.is_held(study, token):
                     return None  # too slow: another request has the turn, and adopts the trial
                 self._turns.give_back(session, study_id, token)
                 study.search_error = self.core.searches.faults.healed(study_id, Doing.DRAW)
-                return self._insert_drawn(session, study, number, params, own_seed, placement)
+                row = self._insert_drawn(session, study, number, drawn)
+                waiting_trials.insert(session, self.core.leases, study, waited, 1, self.core.database.time(session))
+                waiting_trials.remove(session, rows)
+                if row is None or study.ending is not None or study.state != StudyState.RUNNING:
+                    transitions.settle(session, self.core.leases, study)  # it has ended: trials are cancelled, not lost
+                    return None
+                return self._lease(session, study, row, placement)
 
     def _next_number(self, session: Session, study: StudyRow) -> int | None:
         """Settle a locked study, and return the number of the trial to ask for; None when it wants none now."""
@@ -204,44 +240,32 @@ class Claims:
         if counts[TrialState.QUEUED] > 0 or counts[TrialState.RUNNING] >= study.parallel:
             return None
         trials = study.spec.budget.trials
-        return None if trials is not None and counts.total >= trials else counts.total
+        return None if trials is not None and counts.total >= trials else counts.next_number
 
     def _insert_drawn(
-        self,
-        session: Session,
-        study: StudyRow,
-        number: int,
-        params: Params | None,
-        own_seed: int | None,
-        placement: Placement,
-    ) -> Assignment | None:
-        """Insert a trial of a locked study that Optuna has drawn, and lease it to the worker.
+        self, session: Session, study: StudyRow, number: int, drawn: Drawn | None
+    ) -> AssignmentRow | None:
+        """Insert a trial of a locked study that Optuna has drawn, in the transaction that gave back the turn.
 
         Args:
-            session: the transaction that gave back the turn.
+            session: that transaction.
             study: its row.
             number: the trial's number.
-            params: the configuration; None: the space is exhausted, and the study's search ends.
-            own_seed: the seed that a user gave with it; None: the study's for its number.
-            placement: the worker, and the room on its GPU.
+            drawn: the trial; None: the space is exhausted, and the study's search ends.
 
         Returns:
-            The message; None when the trial has to wait, queued, or the study has ended.
+            Its row, queued; None where there is none.
         """
-        if params is None:
+        if drawn is None:
             size = resolved_space(study).size()
             what = "nothing new was found in it" if size is None else f"all of its {size} configurations were run"
             text = f"The space is exhausted: {what}."
             transitions.end_search(study, StudyState.COMPLETED, text)
-            transitions.settle(session, self.core.leases, study)
             return None
         now = self.core.database.time(session)
         study.started_at = study.started_at or now
-        row = transitions.queue_trial(session, self.core.leases, study, number, params, now, own_seed)
-        if study.ending is not None or study.state != StudyState.RUNNING:
-            transitions.settle(session, self.core.leases, study)  # if it has stopped, the trial is cancelled, not lost
-            return None
-        return self._lease(session, study, row, placement)
+        leases = self.core.leases
+        return transitions.queue_trial(session, leases, study, number, drawn.params, now, drawn.seed, drawn.notes)
 
     @property
     def _turns(self) -> Turns:

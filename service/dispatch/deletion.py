@@ -6,6 +6,7 @@ Called by the API and by the retention of schedules. The caller makes sure that 
 from sqlalchemy import delete
 
 from luthier.service.dispatch.core import Core
+from luthier.service.storage.changes import note_deletion
 from luthier.service.storage.tables import StudyRow
 
 
@@ -14,6 +15,7 @@ def delete_study(core: Core, study: StudyRow) -> None:
     if study.inspection is not None:  # Optuna's part first: a study that takes the name later must not find it
         core.searches.delete(study)
     with core.database.transaction() as session:
+        note_deletion(session, study)
         session.execute(delete(StudyRow).where(StudyRow.id == study.id))
     drop_leftovers(core, study.id)
 

@@ -128,7 +128,13 @@ class OpenSearches:
         return Opening(study.name, make, done)
 
     def _read(self, study: StudyRow) -> Search:
-        search = Search(with_own_cache(self._storage), study.spec, resolved_space(study), self._database.writing)
+        search = Search(
+            with_own_cache(self._storage),
+            study.spec,
+            resolved_space(study),
+            self._database.writing,
+            lambda: search_repair.forgotten(self._database, study.id),
+        )
         search.count()
         return search
 
@@ -195,6 +201,13 @@ class OpenSearches:
         with suppress(SQLAlchemyError), self._database.transaction() as session:
             self._presence.remove_service(session, self._service_id)
         close_storage(self._storage)
+
+    def forget_trial(self, study_id: int, number: int) -> None:
+        """Let a study's search, if it is open, pass over a trial that a user has just deleted."""
+        with self._lock:
+            search = self._open.get(study_id)
+        if search is not None:
+            search.forget(number)
 
     def delete(self, study: StudyRow) -> None:
         """Delete what Optuna has of a study."""

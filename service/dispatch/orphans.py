@@ -16,12 +16,14 @@ from sqlalchemy import select
 from sqlalchemy.exc import NoResultFound
 from sqlalchemy.orm import Session
 
+from luthier.service.dispatch import uploads
 from luthier.service.dispatch.core import Core
 from luthier.service.lifecycle import winner
 from luthier.service.storage.column_types import Unreadable
+from luthier.service.storage.dataset_store import DatasetStore
 from luthier.service.storage.file_store import LOG, Place
 from luthier.service.storage.store_listing import Entry, list_store, remove_entry
-from luthier.service.storage.tables import AssignmentRow, ChampionRow, ScheduleRow, StudyRow
+from luthier.service.storage.tables import AssignmentRow, ChampionRow, DatasetRow, ScheduleRow, StudyRow
 from luthier.studies.protocol import AssignmentKind, TrialState
 
 log = logging.getLogger("luthier")
@@ -65,6 +67,18 @@ class Orphans:
                 first_seen = now
             if now - first_seen < patience or not self._remove(entry):
                 self._seen[entry.place] = (entry, first_seen)
+        self._sweep_datasets()
+
+    def _sweep_datasets(self) -> None:
+        """Remove what killed uploads have left, and data sets of this database that have no row."""
+        files = DatasetStore(self.core.store.root)
+        files.sweep()
+        for id, number in files.numbers().items():
+            with self.core.database.transaction() as session:
+                uploads.serialize(self.core, session, id)
+                if number <= self.core.database.last_id(session, DatasetRow) and not uploads.is_listed(session, id):
+                    files.remove(id)
+                    log.info("removed the data set %s, which no row names", id)
 
     def _remove(self, entry: Entry) -> bool:
         """Remove an orphan; return False where it cannot be removed now, or has changed."""
@@ -124,9 +138,17 @@ class _Names:
 
 def _read_assignments(session: Session, ids: list[int], files: dict[str, set[str]], written: set[str]) -> None:
     """Add the files that assignments name, and the folders that are written to or read from."""
-    columns = (AssignmentRow.id, AssignmentRow.study_id, AssignmentRow.kind, AssignmentRow.state)
+    columns = (
+        AssignmentRow.id,
+        AssignmentRow.study_id,
+        AssignmentRow.kind,
+        AssignmentRow.state,
+        AssignmentRow.deleted,
+    )
     rows = select(*columns, AssignmentRow.best, AssignmentRow.resume).where(AssignmentRow.id.in_(ids))
-    for id, study_id, kind, state, *refs in session.execute(rows):
+    for id, study_id, kind, state, deleted, *refs in session.execute(rows):
+        if deleted:  # its folder is an orphan whole
+            continue
         folder = f"{study_id}-{id}"
         files[folder] = {LOG} | {ref.name for ref in refs if ref is not None and not isinstance(ref, Unreadable)}
         if (

@@ -1,6 +1,6 @@
 """The message of an assignment, which a worker gets with the lease of its work.
 
-Called by `claims.py` in the transaction that grants the lease. Nothing is changed here.
+Called by `claims.py` in the transaction that grants the lease. No row is changed here.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,9 +9,10 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from luthier.service.dispatch import baseline_files
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.placement import trial_params
-from luthier.service.lifecycle import confirmation, winner
+from luthier.service.lifecycle import confirmation, datasets, winner
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
 from luthier.studies.protocol import TRAINING, Assignment, AssignmentKind, Checkpoint
 from luthier.studies.wire import FileRef
@@ -37,7 +38,10 @@ def assignment_message(
     extra: dict[str, Any] = {}
     if kind is AssignmentKind.EVALUATE:
         source = winner.winning_assignment(session, study)  # its weights are measured, in its folder
-        extra = {"provenance": _provenance(session, study, source)}
+        extra = {
+            "provenance": _provenance(session, study, source),
+            "baseline": baseline_files.place(session, core.store, study, source),
+        }
     elif payload is not None:
         extra = dict(payload(session, study, row))
     is_inspection = kind is AssignmentKind.INSPECT
@@ -47,7 +51,7 @@ def assignment_message(
         kind=kind,
         token=row.token or "",
         attempt=row.attempt,
-        lease_seconds=core.leases.lease_seconds,
+        lease_seconds=core.leases.lease_seconds_of(row),
         study=study.name,
         spec=study.spec,
         store=str(core.store.folder(study.id, source.id)),
@@ -59,6 +63,7 @@ def assignment_message(
         checkpoint=_checkpoint(kind, source),
         micro_batch=study.micro_batch,
         memory_bytes=row.gpu_bytes if shares_gpu else None,
+        datasets=datasets.references(session, study.spec),
         **extra,
     )
 

@@ -31,7 +31,12 @@ ROUNDING = 1e-9  # shares that add up to 1 may sum to a little more
 
 
 def trial_params(study: StudyRow, params: dict[str, Any]) -> Params:
-    """Return every hyperparameter of a trial: its own over the task's defaults, fractions of a depth as blocks."""
+    """Return every hyperparameter of a trial: its own over the task's defaults, fractions of a depth as blocks.
+
+    Those of an external study are the user's own, and all there are.
+    """
+    if study.external:
+        return params
     return resolved_space(study).assigned(complete(params, study.spec.task_info.baseline))
 
 
@@ -44,12 +49,14 @@ class Placement:
         presence: which other workers count as present, or wait for work.
         worker: name of the worker that claims.
         gpu: its GPU; None for a worker without one, on which there is always room.
+        lease_seconds: of the lease that it asks for; None: as long as all others.
     """
 
     database: Database
     presence: Presence
     worker: str
     gpu: Gpu | None
+    lease_seconds: float | None = None
 
     def reserve(
         self, session: Session, study: StudyRow, kind: AssignmentKind, params: dict[str, Any] | None, lock: bool = False

@@ -14,11 +14,12 @@ from pydantic import ValidationError
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from luthier.service.dispatch import checkpoints
+from luthier.service.dispatch import baseline_files, checkpoints
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.placement import smaller_reservation
 from luthier.service.errors import Stale, invalid
 from luthier.service.lifecycle import absences, retraining, study_rows, transitions, winner
+from luthier.service.storage.changes import note_report
 from luthier.service.storage.column_types import StoredModel
 from luthier.service.storage.database import changed_rows
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
@@ -39,6 +40,8 @@ from luthier.studies.protocol import (
 from luthier.studies.spec import is_better
 from luthier.studies.wire import FileRef
 
+Also = Callable[[Session, StudyRow, AssignmentRow], None]
+"""also(session, study, assignment): a further change of a held assignment's row, within its message's transaction."""
 NO_REASON = DataProblem(message="The worker gave no reason.")
 NO_SCORE = "The trial ended without a finite score."
 
@@ -49,11 +52,15 @@ class Reports:
 
     core: Core
 
-    def report(self, report: Report) -> Answer:
+    def report(self, report: Report, also: Also | None = None) -> Answer:
         """Record an evaluation, extend the lease, and decide whether the trial trains on.
 
         A report of a step that is recorded already changes nothing but the deadline and files, and gets the same
         decision.
+
+        Args:
+            report: the evaluation.
+            also: what else belongs to the same transaction, before anything of the report is stored.
 
         Raises:
             Stale: the lease is over.
@@ -64,9 +71,12 @@ class Reports:
         with core.database.transaction() as session:
             row = core.leases.extend(session, report.id, report.token, report.seconds)
             study = session.get_one(StudyRow, row.study_id)
+            if also is not None:
+                also(session, study, row)
             value = report.metrics.get(study.spec.objective.metric)
             new = self._insert_report(session, report)
             if new:
+                note_report(session, row, report.step)
                 outdated = self._record_evaluation(study, row, report, value)
             else:
                 outdated = checkpoints.replace(core.store, row, report, value)
@@ -81,11 +91,11 @@ class Reports:
         decision = Decision.STOP if is_retrained else Decision.CONTINUE  # a repetition trains on: the search is over
         if row.kind == AssignmentKind.TRAIN:
             prune = value is not None and core.searches.report(study, row, report.step, value)
-            if study.stop_at_next_evaluation:
+            if study.stop_at_next_evaluation or row.stop_requested:
                 decision = Decision.STOP
             elif prune:
                 decision = Decision.PRUNE
-        return Answer(decision=decision, lease_seconds=core.leases.lease_seconds)
+        return Answer(decision=decision, lease_seconds=core.leases.lease_seconds_of(row))
 
     def _insert_report(self, session: Session, report: Report) -> bool:
         """Insert the evaluation's row; return False when the step is there already."""
@@ -160,10 +170,14 @@ class Reports:
         with self.core.database.transaction() as session:
             row = self.core.leases.extend(session, renewal.id, renewal.token)
         self.core.logs.append(row.study_id, row.id, renewal.log)
-        return Answer(decision=Decision.CONTINUE, lease_seconds=self.core.leases.lease_seconds)
+        return Answer(decision=Decision.CONTINUE, lease_seconds=self.core.leases.lease_seconds_of(row))
 
-    def finish(self, outcome: Outcome) -> None:
+    def finish(self, outcome: Outcome, also: Also | None = None) -> None:
         """Record how the work ended, settle its study, tell Optuna, and remove files. A repeat changes nothing.
+
+        Args:
+            outcome: the end.
+            also: what else belongs to the same transaction, before the end is stored.
 
         Raises:
             Stale: the lease is over, or the study was deleted.
@@ -184,6 +198,8 @@ class Reports:
                 if leases.is_recorded(session, outcome):
                     return
                 raise
+            if also is not None:
+                also(session, study, row)
             if outcome.micro_batch is not None:
                 study.micro_batch = min(study.micro_batch or outcome.micro_batch, outcome.micro_batch)
             outcome = _with_usable_inspection(study, row, outcome)
@@ -202,6 +218,8 @@ class Reports:
             if state is not TrialState.QUEUED and (row.best is not None or study.state in ENDED):
                 superseded = checkpoints.forget_superseded(session, study)
         self.core.logs.append(study.id, row.id, outcome.log)
+        if row.kind == AssignmentKind.EVALUATE and study.model is not None:
+            baseline_files.remove(self.core.store, study.id, study.model.assignment)
         if row.kind in TRAINING and state is not TrialState.QUEUED:
             if row.kind == AssignmentKind.TRAIN:
                 self.core.searches.tell(study, row)
@@ -218,8 +236,9 @@ class Reports:
             lost = outcome.status == "lost"
             return self.core.leases.release(session, row, lost, problem.message, seconds=seconds)
         state = TrialState(outcome.status)
+        asked = row.stop_requested and outcome.reason is Reason.BUDGET  # the worker was told to end, and not why
         columns: dict[str, Any] = {
-            "reason": outcome.reason,
+            "reason": Reason.STOPPED if asked else outcome.reason,
             "error": problem.message if outcome.problem or state is TrialState.FAILED else None,
             "problem_path": problem.path or None,
             "seconds": seconds,
@@ -263,6 +282,7 @@ class Reports:
         self.core.store.require(study.id, source.id, model)
         study.model = StoredModel(**model.model_dump(), assignment=source.id)
         study.test = outcome.evaluation.test
+        study.noise = winner.noise(study, outcome.evaluation)
 
 
 Effect = Callable[[Reports, Session, StudyRow, AssignmentRow, Outcome], None]

@@ -47,6 +47,21 @@ def tell(database: Database, search: Search, row: AssignmentRow) -> None:
     search.tell(row.number, _end(row), row.value, _reason(row))
 
 
+def forgotten(database: Database, study_id: int) -> frozenset[int]:
+    """Return the numbers of the trials from which a search must learn nothing: a user deleted them, or none ever ran.
+
+    The second kind are configurations that the inspection found impossible.
+    """
+    never_ran = (AssignmentRow.state == TrialState.FAILED) & (AssignmentRow.attempt == 0)
+    with database.reading() as session:
+        numbers = select(AssignmentRow.number).where(
+            AssignmentRow.study_id == study_id,
+            AssignmentRow.kind == AssignmentKind.TRAIN,
+            AssignmentRow.deleted | never_ran,
+        )
+        return frozenset(session.scalars(numbers))
+
+
 def _reason(row: AssignmentRow) -> Reason | None:
     return Reason(row.reason) if row.reason in set(Reason) else None
 
@@ -127,6 +142,7 @@ def _known_trials(database: Database, study_id: int, metric: str) -> list[KnownT
             scores=scores.get(row.id, {}),
             started_at=row.started_at or row.created_at,
             finished_at=row.finished_at,
+            forgotten=row.deleted,
         )
         for row in rows
     ]

@@ -119,7 +119,8 @@ def _may_go_on(session: Session, study: StudyRow, row: AssignmentRow, now: float
     away = found(study)
     if away is None or away.in_a_row < MOST_IN_A_ROW:
         return True
-    held = select(AssignmentRow.study_id, AssignmentRow.worker).where(
+    held = select(AssignmentRow.study_id, AssignmentRow.worker).join(StudyRow).where(~StudyRow.external)
+    held = held.where(
         AssignmentRow.state == TrialState.RUNNING, AssignmentRow.deadline > now, AssignmentRow.id != row.id
     )
     is_patient = now - away.since < PATIENCE_SECONDS

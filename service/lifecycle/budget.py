@@ -19,21 +19,29 @@ from luthier.studies.spec import is_better
 
 @dataclass(frozen=True)
 class TrialCounts:
-    """A study's trials by state, and the seconds that workers were busy with them."""
+    """A study's trials by state, and the seconds that workers were busy with them.
+
+    Attributes:
+        states: state -> number of trials, without those that a user deleted.
+        busy_seconds: of all trials: the time of deleted ones was spent, too.
+        next_number: the number of the next trial. Numbers of deleted trials are never given again.
+    """
 
     states: Mapping[str, int]
     busy_seconds: float
+    next_number: int
 
     @classmethod
     def of(cls, session: Session, study_id: int) -> "TrialCounts":
         """Count a study's trials; repetitions and other kinds of work are left out."""
         by_state = (
-            select(AssignmentRow.state, func.count(), func.sum(busy_seconds()))
+            select(AssignmentRow.state, AssignmentRow.deleted, func.count(), func.sum(busy_seconds()))
             .where(AssignmentRow.study_id == study_id, AssignmentRow.kind == AssignmentKind.TRAIN)
-            .group_by(AssignmentRow.state)
+            .group_by(AssignmentRow.state, AssignmentRow.deleted)
         )
         rows = session.execute(by_state).all()
-        return cls({state: count for state, count, _ in rows}, sum(seconds for _, _, seconds in rows))
+        states = {state: count for state, deleted, count, _ in rows if not deleted}
+        return cls(states, sum(seconds for *_, seconds in rows), sum(count for _, _, count, _ in rows))
 
     def __getitem__(self, state: TrialState) -> int:
         """Return the number of trials in a state."""
@@ -41,7 +49,7 @@ class TrialCounts:
 
     @property
     def total(self) -> int:
-        """The number of trials in any state."""
+        """The number of trials in any state, as the budget counts them: a deleted one makes room for another."""
         return sum(self.states.values())
 
     @property

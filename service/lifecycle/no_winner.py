@@ -14,11 +14,17 @@ from luthier.studies.spec import StudySpec
 from luthier.studies.text import one_line
 
 KINDS = 4  # that are told, the commonest first
+EXTERNAL = {  # reason -> how trials of the user's own trainer ended, and the cure
+    Reason.DIVERGED: "had a score that is no finite number (narrow the space, say its learning rate)",
+    Reason.OOM: "did not fit in memory (narrow the space, say its batch size)",
+    Reason.TIMEOUT: "took too long for the trainer that told them",
+    Reason.LOST_WORKER: "lost their trainer too often: no report came within the lease (ask for a longer one)",
+}
 
 
 def why_no_winner(session: Session, study: StudyRow) -> str:
     """Return the sentences that say why a study has no trial that ran to its end."""
-    is_trial = (AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.TRAIN)
+    is_trial = (AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.TRAIN, ~AssignmentRow.deleted)
     count = func.count()
     kinds = select(AssignmentRow.state, AssignmentRow.reason, count).where(*is_trial)
     by_kind = session.execute(kinds.group_by(AssignmentRow.state, AssignmentRow.reason).order_by(count.desc())).all()
@@ -40,6 +46,8 @@ def why_no_winner(session: Session, study: StudyRow) -> str:
 def _told(study: StudyRow, state: str, reason: str | None, number: int) -> str:
     """Return how `number` trials ended, and the cure."""
     spec = study.spec
+    if study.external and reason in EXTERNAL:
+        return f"{number} {EXTERNAL[Reason(reason)]}"
     if reason == Reason.DIVERGED:
         return f"{number} diverged, their loss became NaN or infinite ({_lower_learning_rate(spec)})"
     if reason == Reason.OOM:

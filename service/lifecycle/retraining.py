@@ -50,7 +50,7 @@ def with_weights(session: Session, study_id: int) -> list[AssignmentRow]:
 
 
 def is_done(session: Session, row: AssignmentRow, step: int) -> bool:
-    """Return whether a retraining has come to the evaluation at which the study's time ended the trial itself."""
+    """Return whether a retraining has come to the evaluation at which the study's time, or a user, ended the trial."""
     if row.kind != AssignmentKind.CONFIRM or row.number >= 0:
         return False
     kind, number = _source(row.number)
@@ -59,7 +59,7 @@ def is_done(session: Session, row: AssignmentRow, step: int) -> bool:
             AssignmentRow.study_id == row.study_id, AssignmentRow.kind == kind, AssignmentRow.number == number
         )
     )
-    return source is not None and source.reason == Reason.BUDGET and step >= source.step
+    return source is not None and source.reason in (Reason.BUDGET, Reason.STOPPED) and step >= source.step
 
 
 def has_weights(row: AssignmentRow | None) -> bool:

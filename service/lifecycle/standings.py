@@ -14,8 +14,8 @@ from sqlalchemy.sql.expression import ColumnElement
 from luthier.service.lifecycle import confirmation
 from luthier.service.lifecycle.confirmation import Candidate
 from luthier.service.storage.believable import busy_seconds, is_score
-from luthier.service.storage.tables import AssignmentRow, StudyRow
-from luthier.studies.protocol import AssignmentKind, TrialState
+from luthier.service.storage.tables import AssignmentRow, StudyRow, WaitingRow
+from luthier.studies.protocol import ENDED, AssignmentKind, TrialState
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Standing:
     """A study's standing.
 
     Attributes:
-        counts: trial state -> number of trials.
+        counts: trial state -> number of trials; those that wait for an inspection are queued.
         busy_seconds: seconds that workers have spent on its assignments.
         best: its best trials, best first; more than one only where its spec asks for confirmation.
         named: number -> trial, of its baseline and of its winner.
@@ -41,6 +41,7 @@ def standings(session: Session, studies: Sequence[StudyRow]) -> dict[int, Standi
     """Return the standing of each study by its id. A study whose spec cannot be read has no best trial."""
     found = {study.id: Standing() for study in studies}
     _count(session, found)
+    _count_waiting(session, studies, found)
     readable = [study for study in studies if study.is_readable]
     confirmed = [study for study in readable if study.spec.confirm is not None]
     plain = [study for study in readable if study.spec.confirm is None]
@@ -50,7 +51,7 @@ def standings(session: Session, studies: Sequence[StudyRow]) -> dict[int, Standi
         select(AssignmentRow)
         .join(StudyRow)
         .where(AssignmentRow.study_id.in_(found), AssignmentRow.kind == AssignmentKind.TRAIN)
-        .where(AssignmentRow.number.in_([0, StudyRow.winner]))
+        .where(AssignmentRow.number.in_([0, StudyRow.winner]), ~AssignmentRow.deleted)
     )
     for row in session.scalars(named):
         found[row.study_id].named[row.number] = row
@@ -63,16 +64,28 @@ def standings(session: Session, studies: Sequence[StudyRow]) -> dict[int, Standi
 
 def _count(session: Session, found: dict[int, Standing]) -> None:
     """Fill in the numbers of trials by state, and the seconds of all assignments."""
+    columns = (AssignmentRow.study_id, AssignmentRow.kind, AssignmentRow.state, AssignmentRow.deleted)
     by_state = (
-        select(AssignmentRow.study_id, AssignmentRow.kind, AssignmentRow.state, func.count(), func.sum(busy_seconds()))
+        select(*columns, func.count(), func.sum(busy_seconds()))
         .where(AssignmentRow.study_id.in_(found))
-        .group_by(AssignmentRow.study_id, AssignmentRow.kind, AssignmentRow.state)
+        .group_by(*columns)
     )
-    for study_id, kind, state, count, seconds in session.execute(by_state):
+    for study_id, kind, state, deleted, count, seconds in session.execute(by_state):
         standing = found[study_id]
         standing.busy_seconds += seconds
-        if kind == AssignmentKind.TRAIN:
+        if kind == AssignmentKind.TRAIN and not deleted:
             standing.counts[state] = count
+
+
+def _count_waiting(session: Session, studies: Sequence[StudyRow], found: dict[int, Standing]) -> None:
+    """Add the trials that wait for an inspection: queued, or cancelled where their study has ended before it."""
+    unstarted = {study.id: study.state for study in studies if not found[study.id].counts}
+    if not unstarted:
+        return
+    waiting = select(WaitingRow.study_id, func.count()).where(WaitingRow.study_id.in_(unstarted))
+    for study_id, count in session.execute(waiting.group_by(WaitingRow.study_id)):
+        state = TrialState.CANCELLED if unstarted[study_id] in ENDED else TrialState.QUEUED
+        found[study_id].counts[state] = count
 
 
 _IS_COMPLETE = (

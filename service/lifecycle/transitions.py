@@ -7,6 +7,7 @@ at any time. No other module may write a study's `state` or `ending`, except the
 `absences.py`, which pauses.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -14,11 +15,12 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from luthier.service.errors import Conflict
-from luthier.service.lifecycle import no_winner, retraining, winner
+from luthier.service.lifecycle import datasets, no_winner, retraining, winner
 from luthier.service.lifecycle.budget import TrialCounts, find_limit
 from luthier.service.storage.database import Database
 from luthier.service.storage.leases import Leases
 from luthier.service.storage.tables import AssignmentRow, StudyRow
+from luthier.studies.external import NOTHING_TO_INSPECT
 from luthier.studies.protocol import ENDED, AssignmentKind, StudyState, TrialState
 from luthier.studies.spec import StudySpec, trial_seed
 
@@ -28,7 +30,7 @@ ACTIVE = (TrialState.QUEUED, TrialState.RUNNING)
 def create(
     session: Session, leases: Leases, spec: StudySpec, name: str, transient: bool = False, hold: bool = False
 ) -> StudyRow:
-    """Insert a study, queue its inspection, and return its row.
+    """Insert a study, queue its inspection, and return its row. An external study has nothing to inspect, and runs.
 
     Args:
         session: the caller's transaction.
@@ -37,7 +39,12 @@ def create(
         name: unique among studies; the database refuses a second one with IntegrityError.
         transient: the study is a plan's: it is never listed, and is removed after the answer.
         hold: once inspected it waits, paused, for the schedule's run that created it.
+
+    Raises:
+        Invalid: the spec names an uploaded data set that is not there.
     """
+    if not hold:  # a schedule keeps its own data sets
+        datasets.hold(session, spec)
     now = leases.database.time(session)
     study = StudyRow(
         name=name,
@@ -46,9 +53,14 @@ def create(
         parallel=spec.parallel,
         transient=transient,
         hold_after_inspection=hold,
+        external=spec.is_external,
         created_at=now,
     )
     session.add(study)
+    if study.external:
+        study.state, study.inspection = StudyState.RUNNING, NOTHING_TO_INSPECT
+        session.flush()
+        return study
     session.flush()
     leases.queue(session, study, AssignmentKind.INSPECT, 0, {}, spec.seed, now)
     return study
@@ -62,10 +74,14 @@ def queue_trial(
     params: dict[str, Any],
     now: float,
     own_seed: int | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> AssignmentRow:
-    """Queue a trial of a locked study, with a user's own seed or that of its number, and return its row."""
+    """Queue a trial of a locked study, with a user's own seed or that of its number, and return its row.
+
+    `notes` are further columns: what is kept of the request that asked for it.
+    """
     seed = trial_seed(study.spec.seed, number) if own_seed is None else own_seed
-    return leases.queue(session, study, AssignmentKind.TRAIN, number, params, seed, now)
+    return leases.queue(session, study, AssignmentKind.TRAIN, number, params, seed, now, notes)
 
 
 def queue_comparison(session: Session, leases: Leases, study: StudyRow, champion_id: int) -> AssignmentRow:
@@ -118,6 +134,7 @@ def resume(session: Session, leases: Leases, study: StudyRow) -> None:
         Conflict: the study is neither.
     """
     unmeasured = study.state == StudyState.FAILED and study.winner is not None and study.model is None
+    unmeasured = unmeasured and not study.external  # whose winner is never measured
     if study.state != StudyState.PAUSED and not unmeasured:
         raise Conflict(f"Only a paused study can be resumed; {study.name} is {_phase(study)}.")
     if unmeasured:  # `settle` queues what is missing
@@ -230,7 +247,8 @@ def _approach_end(session: Session, leases: Leases, study: StudyRow) -> None:
     best = winner.best_trial(session, study)
     if best is None:
         _finish_without_winner(session, leases.database, study)
-    elif study.winner is not None:
+    elif study.winner is not None or study.external:
+        study.winner = best.number if study.winner is None else study.winner
         _finish(session, leases.database, study)
     elif not winner.queue_repetitions(session, leases, study):
         problem = winner.queue_evaluation(session, leases, study)

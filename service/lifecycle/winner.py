@@ -12,8 +12,10 @@ from sqlalchemy.orm import Session
 from luthier.service.lifecycle import confirmation, retraining
 from luthier.service.storage.leases import Leases
 from luthier.service.storage.tables import AssignmentRow, StudyRow
-from luthier.studies.protocol import AssignmentKind
-from luthier.studies.results import Inspection
+from luthier.studies.noise import Noise, judged
+from luthier.studies.protocol import ENDED, AssignmentKind, TrialState
+from luthier.studies.results import BaselineScores, Evaluation, Inspection
+from luthier.studies.semantics import NOISE_MEASURED
 from luthier.studies.spec import trial_seed
 from luthier.studies.verdict import no_better
 
@@ -53,15 +55,51 @@ def verdict(study: StudyRow, best: AssignmentRow | None) -> str | None:
     return no_better(study.spec, majority, best.value, study.test if best.number == study.winner else None)
 
 
+def noise(study: StudyRow, evaluation: Evaluation) -> Noise | None:
+    """Return how exact the scores of a locked study are, once its winner is measured.
+
+    None where it was measured without: by the semantics, or by a worker of an earlier version.
+    """
+    sampling = evaluation.sampling
+    if sampling is None:
+        return None
+    if study.winner == 0:  # the baseline itself, or a repetition of it
+        baseline = sampling.baseline or BaselineScores(test=evaluation.test, interval=sampling.interval)
+        return Noise(standard_error=sampling.standard_error, interval=sampling.interval, baseline=baseline)
+    rows = study.inspection.rows if study.inspection is not None else {}
+    before = study.noise if isinstance(study.noise, Noise) else None
+    return judged(study.spec, sampling, evaluation.test, before, rows.get("test", 0))
+
+
 def ids_to_keep(session: Session, study: StudyRow) -> set[int]:
     """Return the ids of the assignments whose weights are, or may yet become, the winner's."""
+    beside = baseline_to_measure(session, study)
     if study.winner is not None:
-        return {winning_assignment(session, study).id}
+        return {row.id for row in (winning_assignment(session, study), beside) if row is not None}
     best = best_trial(session, study)
     candidates = confirmation.candidates(session, study)
     repetitions = [candidate.best_repetition(study.spec.maximize) for candidate in candidates]
     again = retraining.with_weights(session, study.id)
-    return {row.id for row in (best, *repetitions, *again) if row is not None}
+    return {row.id for row in (best, *repetitions, *again, beside) if row is not None}
+
+
+def baseline_to_measure(session: Session, study: StudyRow) -> AssignmentRow | None:
+    """Return the baseline whose weights are to be scored beside the winner's; None where it has none, or need not be.
+
+    Once the winner is measured, and where it never will be, nothing is to be measured any more.
+    """
+    will_be_measured = study.state not in ENDED or study.winner is not None
+    if study.spec.semantics < NOISE_MEASURED or study.model is not None or not will_be_measured:
+        return None
+    return session.scalar(
+        select(AssignmentRow).where(
+            AssignmentRow.study_id == study.id,
+            AssignmentRow.kind == AssignmentKind.TRAIN,
+            AssignmentRow.number == 0,
+            AssignmentRow.state == TrialState.COMPLETE,
+            AssignmentRow.best.is_not(None),
+        )
+    )
 
 
 def queue_repetitions(session: Session, leases: Leases, study: StudyRow) -> bool:
@@ -98,7 +136,7 @@ def queue_evaluation(session: Session, leases: Leases, study: StudyRow) -> str |
         AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.EVALUATE
     )
     tried = session.scalar(evaluation.with_for_update())
-    if tried is None:
+    if tried is None and (choices[0][1].best is not None or not _had_a_better(session, study)):
         now = leases.database.time(session)
         _name(study, *choices[0])
         source = choices[0][1]
@@ -107,14 +145,22 @@ def queue_evaluation(session: Session, leases: Leases, study: StudyRow) -> str |
     return _choose_again(session, leases, study, choices, tried)
 
 
+def _had_a_better(session: Session, study: StudyRow) -> bool:
+    """Return whether a trial was deleted: while it was the best one, only its weights were kept."""
+    deleted = select(AssignmentRow.id).where(AssignmentRow.study_id == study.id, AssignmentRow.deleted)
+    return session.scalar(deleted.limit(1)) is not None
+
+
 def _choose_again(
     session: Session,
     leases: Leases,
     study: StudyRow,
     choices: Sequence[tuple[AssignmentRow, AssignmentRow]],
-    evaluation: AssignmentRow,
+    evaluation: AssignmentRow | None,
 ) -> str | None:
-    """Queue the evaluation that has failed again, of the first choice that has weights, or first its retraining.
+    """Queue the evaluation again, of the first choice that has weights, or first the retraining of that choice.
+
+    `evaluation` is the one that has failed, or None: the best trial was deleted, and only its weights had been kept.
 
     Returns:
         As `queue_evaluation` does.
@@ -131,8 +177,12 @@ def _choose_again(
             if again is not None:
                 study.note = f"{_lost(without, trial)} It was trained again from its seed."
             _name(study, trial, weights)
-            leases.requeue(session, evaluation)
-            evaluation.params, evaluation.seed = weights.params, weights.seed
+            if evaluation is None:
+                now = leases.database.time(session)
+                leases.queue(session, study, AssignmentKind.EVALUATE, 0, weights.params, weights.seed, now)
+            else:
+                leases.requeue(session, evaluation)
+                evaluation.params, evaluation.seed = weights.params, weights.seed
             return None
         without.append(trial)
         error = weights.error

@@ -9,6 +9,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from luthier.service.errors import Conflict, NotFound
+from luthier.service.lifecycle import labels
 from luthier.service.schedules import due_times
 from luthier.service.storage.database import Database
 from luthier.service.storage.tables import RunRow, ScheduleRow
@@ -31,6 +32,11 @@ def _named(session: Session, name: str, rows_of: Select[ScheduleRow]) -> Schedul
     if schedule is None:
         raise NotFound(f"There is no schedule named {name}.")
     return schedule
+
+
+def etag(schedule: ScheduleRow) -> str:
+    """Return the entity tag of a schedule: it changes with its spec, and with nothing else."""
+    return labels.etag_of("schedule", schedule.id, schedule.spec.model_dump(mode="json"))
 
 
 def find_or_create(session: Session, database: Database, spec: ScheduleSpec) -> tuple[bool, ScheduleRow]:

@@ -24,7 +24,7 @@ def draw_champion(name: str, metric: str, runs: Sequence[RunView]) -> str:
     """
     from plotly import graph_objects  # half a second
 
-    promoted = [run for run in runs if run.outcome is not RunOutcome.KEPT]
+    promoted = [run for run in runs if run.outcome in (RunOutcome.FIRST, RunOutcome.PROMOTED)]
     judged = [run for run in runs if run.decision is not None]
     figure = graph_objects.Figure()
     figure.add_scatter(x=_times(runs), y=[run.score for run in runs], mode="lines+markers", name="model in use")

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from luthier.service.dispatch import deletion, own_trials
 from luthier.service.dispatch.core import Core
+from luthier.service.dispatch.requests import Request
 from luthier.service.dispatch.search_pool import resolved_space
 from luthier.service.errors import Conflict
 from luthier.service.lifecycle import confirmation, transitions, winner
@@ -19,6 +20,8 @@ from luthier.service.schedules import champions, due_times, retention, webhook
 from luthier.service.schedules.comparisons import comparison_context, find_comparison
 from luthier.service.schedules.run_rows import DELETED, Turn, last_finished, lock_run, lock_run_and_study
 from luthier.service.storage.tables import AssignmentRow, ChampionRow, RunRow, ScheduleRow, StudyRow
+from luthier.studies import first_champion
+from luthier.studies.noise import Noise
 from luthier.studies.promotion import PromotionDecision, judge
 from luthier.studies.protocol import Reason, StudyState
 from luthier.studies.schedule import Event, RunOutcome, RunState, SkipReason
@@ -53,7 +56,9 @@ class Steps:
             previous = last_finished(session, schedule)
             run.fingerprint = None if study.inspection is None else study.inspection.fingerprint
             is_same = (
-                previous is not None and previous.fingerprint == run.fingerprint and previous.template == run.template
+                previous is not None
+                and previous.outcome != RunOutcome.REFUSED  # nothing is in use: it is tried again
+                and (previous.fingerprint, previous.template) == (run.fingerprint, run.template)
             )
             if is_same and schedule.spec.skip_if_unchanged and not run.manual:
                 run.reason = SkipReason.UNCHANGED
@@ -90,7 +95,7 @@ class Steps:
         try:
             number = self.core.searches.get(study).find(space.check(free_params))
             if number is None:  # else an earlier entry was the same, or this step was cut off after it had queued it
-                number = own_trials.enqueue(self.core, study.name, free_params)
+                number = own_trials.enqueue(self.core, study.name, Request(free_params)).number
             return record | {"trial": number}
         except (Conflict, ValidationError) as refused:  # no room in the budget, or none in the space
             why = refused.detail if isinstance(refused, Conflict) else "it does not fit the space"
@@ -126,8 +131,8 @@ class Steps:
     def conclude(self, turn: Turn) -> None:
         """Have the study's winner compared with the champion, and promote or keep once that is done.
 
-        Without a champion the winner becomes the first one. The champion is read under the schedule's lock: after a
-        rollback the winner is compared again, with the model that is in use then.
+        Without a champion the winner becomes the first one, if it is good enough. The champion is read under the
+        schedule's lock: after a rollback the winner is compared again, with the model that is in use then.
 
         Raises:
             Conflict: The study was deleted or has no winner, or the comparison failed.
@@ -139,14 +144,15 @@ class Steps:
             rival = champions.current(session, schedule)
             run.rival_id = None if rival is None else rival.id
             if rival is None:
-                self._decide(session, run, schedule, study, RunOutcome.FIRST, None)
+                self._decide_first(session, run, schedule, study)
             elif (comparison := find_comparison(session, run, study)) is None:
                 comparison = transitions.queue_comparison(session, self.core.leases, study, rival.id)
                 champions.place_comparison_files(session, self.core.store, study, comparison)
             else:
                 decision = self._judge(session, run, schedule, study, rival, comparison)
                 outcome = RunOutcome.PROMOTED if decision.promoted else RunOutcome.KEPT
-                self._decide(session, run, schedule, study, outcome, decision)
+                run.judgement = decision
+                self._decide(session, run, schedule, study, outcome, decision.reason)
         if run.state != RunState.RUNNING:
             retention.sweep(self.core, schedule.id)
 
@@ -175,6 +181,18 @@ class Steps:
         decision = judge(comparison.comparison, spec.objective, schedule.spec.promote, binary)
         return decision.model_copy(update={"contest": comparison_context(session, run, study, rival)})
 
+    def _decide_first(self, session: Session, run: RunRow, schedule: ScheduleRow, study: StudyRow) -> None:
+        """Finish the first run that has a winner: that becomes the champion, or nothing is in use."""
+        majority = None if study.inspection is None else study.inspection.majority
+        refused = first_champion.refusal(study.spec, schedule.spec.promote, majority, study.test)
+        if refused is not None:
+            self._decide(session, run, schedule, study, RunOutcome.REFUSED, refused)
+            return
+        noise = study.noise if isinstance(study.noise, Noise) else None
+        caveat = first_champion.caveat(study.spec, majority, study.test, noise)
+        message = "The first champion." + (f" {caveat}" if caveat else "")
+        self._decide(session, run, schedule, study, RunOutcome.FIRST, message)
+
     def _decide(
         self,
         session: Session,
@@ -182,33 +200,32 @@ class Steps:
         schedule: ScheduleRow,
         study: StudyRow,
         outcome: RunOutcome,
-        decision: PromotionDecision | None,
+        message: str,
     ) -> None:
         """Finish the run within the caller's transaction, which has the schedule and the study locked.
 
         Args:
             session: The caller's transaction.
             run: The run.
-            schedule: Its schedule; unless the outcome is KEPT, its champion changes.
+            schedule: Its schedule, whose champion changes if the winner becomes it.
             study: Its study, which has a winner.
-            outcome: The outcome of the run: the winner becomes the champion, or the champion stays.
-            decision: The decision on the comparison; None where there was no champion to compare with.
+            outcome: The outcome of the run: the winner becomes the champion, or what is in use stays.
+            message: Why, as a sentence.
         """
         now = self.core.database.time(session)
-        if outcome is not RunOutcome.KEPT:
+        changes = outcome in (RunOutcome.FIRST, RunOutcome.PROMOTED)
+        if changes:
             model = champions.keep_file(session, self.core.store, run, study)
             champions.promote(session, schedule, run, study, model, now)
         run.state = RunState.FINISHED
         run.outcome = outcome
         run.finished_at = now
-        run.judgement = decision
         best = sorted(confirmation.best_trials(session, study, TOP), key=lambda trial: trial.number != study.winner)
-        verdict = winner.verdict(study, best[0] if best else None)
-        message = "The first champion." if decision is None else decision.reason
+        verdict = None if outcome is RunOutcome.REFUSED else winner.verdict(study, best[0] if best else None)
         run.message = message if verdict is None else f"{message} {verdict}"
         run.top = [{"trial": trial.number, "value": trial.value, "params": trial.params} for trial in best]
         self._notify(session, schedule, run, Event.FINISHED)
-        if outcome is not RunOutcome.KEPT:
+        if changes:
             self._notify(session, schedule, run, Event.PROMOTED)
 
     def end(self, turn: Turn, state: RunState, message: str | None) -> None:

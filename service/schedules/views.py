@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from luthier.service.schedules import champions
+from luthier.service.schedules import champions, definitions
 from luthier.service.schemas import ChampionView, RunView, ScheduleView
 from luthier.service.storage import damaged
 from luthier.service.storage.tables import ChampionRow, RunRow, ScheduleRow
@@ -84,8 +84,16 @@ def _schedule_view(
         spec=schedule.spec.shown(),
         next=[_at(due) for due in next_due(schedule)],
         champion=None if champion is None else champion_view(schedule, champion),
+        note=None if champion is not None else _why_none(last),
         last_runs=[_run_view(schedule, run, promoted.get(run.id)) for run in last],
+        etag=definitions.etag(schedule),
     )
+
+
+def _why_none(last: Sequence[RunRow]) -> str:
+    """Return why no model is in use, as the latest run that ended says; `last`: newest first."""
+    ended = (run.message for run in last if run.state in (RunState.FINISHED, RunState.FAILED) and run.message)
+    return next(ended, "No run has ended with a winner yet.")
 
 
 def next_due(schedule: ScheduleRow) -> list[float]:

@@ -5,8 +5,20 @@ not know, so a newer service stays readable.
 """
 
 from luthier.service.schemas.data import DataView
+from luthier.service.schemas.datasets import (
+    ColumnPreview,
+    DatasetFile,
+    DatasetView,
+    Lengths,
+    Overlap,
+    PreviewView,
+    SplitPreview,
+    ValueCount,
+)
+from luthier.service.schemas.external import AskedTrialView, ResumeView, WaitView
 from luthier.service.schemas.fleet import ColumnView, HyperparameterView, MetricView, TaskView, WorkerView
 from luthier.service.schemas.listing import Page
+from luthier.service.schemas.noise import GainView, IntervalView
 from luthier.service.schemas.plans import ModelPlan, PlanEstimates, PlanView, PrunerPlan
 from luthier.service.schemas.problems import Fault, ProblemView, faults_of
 from luthier.service.schemas.schedules import ChampionView, RunView, ScheduleView
@@ -15,6 +27,7 @@ from luthier.service.schemas.studies import (
     BestView,
     ConfirmedView,
     Counts,
+    FileView,
     MajorityView,
     ModelView,
     StepView,
@@ -23,30 +36,44 @@ from luthier.service.schemas.studies import (
 )
 
 __all__ = [
+    "AskedTrialView",
     "BaselineView",
     "BestView",
     "ChampionView",
+    "ColumnPreview",
     "ColumnView",
     "ConfirmedView",
     "Counts",
     "DataView",
+    "DatasetFile",
+    "DatasetView",
     "Fault",
+    "FileView",
+    "GainView",
     "HyperparameterView",
+    "IntervalView",
+    "Lengths",
     "MajorityView",
     "MetricView",
     "ModelPlan",
     "ModelView",
+    "Overlap",
     "Page",
     "PlanEstimates",
     "PlanView",
+    "PreviewView",
     "ProblemView",
     "PrunerPlan",
+    "ResumeView",
     "RunView",
     "ScheduleView",
+    "SplitPreview",
     "StepView",
     "StudyView",
     "TaskView",
     "TrialView",
+    "ValueCount",
+    "WaitView",
     "WorkerView",
     "faults_of",
 ]

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from luthier.studies.documents import near_key
 from luthier.studies.hyperparameters import HYPERPARAMETERS
 from luthier.studies.spec import NAME_PATTERN
+from luthier.studies.wire import METRIC_NAME, WORKER_NAME
 
 _MAPPING = "must be a mapping of keys to values"
 _WORDS = {  # pydantic's type of an error -> what would be right, where its own message speaks of Python
@@ -39,6 +40,8 @@ _WORDS = {  # pydantic's type of an error -> what would be right, where its own 
 }
 _PATTERNS = {  # a pattern -> what it asks for
     NAME_PATTERN: "must be a name of lowercase letters, digits and hyphens, of 63 characters at most, such as my-study",
+    WORKER_NAME: "must be a name of letters, digits and . _ : @ -, of 128 characters at most, such as gpu-box-1",
+    METRIC_NAME: "is no name of a metric: write at most 64 letters, digits and _ . @ / -, without spaces, as eval_loss",
 }
 _KINDS = ("float", "int", "str", "bool")  # how pydantic's path ends for a value that may be of several kinds
 _NULL = ", and is null"
@@ -91,6 +94,7 @@ def faults_of(errors: Iterable[Mapping[str, Any]], skip: int = 0) -> list[Fault]
     found: dict[tuple[str | int, ...], list[Mapping[str, Any]]] = {}
     for error in errors:
         loc = tuple(error["loc"])
+        loc = loc[:-1] if loc and loc[-1] == "[key]" else loc  # of a mapping, as pydantic marks a name that is wrong
         whole = loc[:-1] if len(loc) > skip + 1 and loc[-1] in _KINDS and error["type"].endswith("_type") else loc
         found.setdefault(whole, []).append(error)
     told = [

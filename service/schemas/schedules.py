@@ -73,8 +73,10 @@ class ScheduleView(BaseModel):
         spec: as it was sent, with its defaults.
         next: the next due times, at most 5; none when it has ended.
         champion: the model in use; null until a run has promoted one.
+        note: why no model is in use; null where one is.
         last_runs: the latest runs, at most 10, newest first.
         error: why it cannot be shown whole, where its row was damaged.
+        etag: of its spec, for If-Match.
     """
 
     name: str
@@ -83,5 +85,7 @@ class ScheduleView(BaseModel):
     spec: dict[str, Any]
     next: list[AwareDatetime]
     champion: ChampionView | None = None
+    note: str | None = None
     last_runs: list[RunView]
     error: str | None = None
+    etag: str | None = None

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import AwareDatetime, BaseModel, FiniteFloat
 
 from luthier.service.schemas.data import DataView
+from luthier.service.schemas.noise import GainView, IntervalView
 from luthier.studies.hyperparameters import Params
 from luthier.studies.protocol import Reason, StudyState, TrialState
 from luthier.studies.wire import Metrics
@@ -38,15 +39,23 @@ class BestView(BaseModel):
 
     Attributes:
         trial: its number.
-        value: the objective on the validation split.
+        value: the objective on the validation split; as the best of many it is optimistic.
+        standard_error: of `value`, from the validation examples; null until measured.
         params: its configuration.
         test: metric -> score on the test split; null until measured.
+        interval: of the objective on the test split; null until measured, and where resampling tells nothing.
+        gain: over the baseline; null until measured, and where the winner is the baseline.
+        note: that the gain may be chance, and the cure; null where it is more.
     """
 
     trial: int
     value: FiniteFloat
+    standard_error: FiniteFloat | None = None
     params: Params
     test: Metrics | None = None
+    interval: IntervalView | None = None
+    gain: GainView | None = None
+    note: str | None = None
 
 
 class BaselineView(BaseModel):
@@ -55,10 +64,14 @@ class BaselineView(BaseModel):
     Attributes:
         trial: always 0.
         value: the objective on the validation split; null until it has a score.
+        test: metric -> score on the test split; null until measured beside the winner.
+        interval: of the objective on the test split.
     """
 
     trial: int
     value: FiniteFloat | None = None
+    test: Metrics | None = None
+    interval: IntervalView | None = None
 
 
 class MajorityView(BaseModel):
@@ -121,6 +134,10 @@ class StudyView(BaseModel):
         message: anything else that people should know.
         data: its sizes, labels and findings; null until it is inspected, and in listings.
         warnings: what is wrong with it or its data, or was mended, while it goes on; each a sentence.
+        parallel: trials that may run at the same time now; `spec.parallel` is what it began with.
+        tags: short texts of its users, by which studies are listed.
+        notes: plain text of its users.
+        etag: of its tags, notes and `parallel`, for If-Match.
     """
 
     name: str
@@ -139,6 +156,10 @@ class StudyView(BaseModel):
     message: str | None = None
     data: DataView | None = None
     warnings: list[str] = []
+    parallel: int | None = None
+    tags: list[str] = []
+    notes: str = ""
+    etag: str | None = None
 
     @property
     def best_params(self) -> Params | None:
@@ -155,6 +176,7 @@ class StudyView(BaseModel):
         if self.best is not None:
             rows |= {f"best {name}": value for name, value in self.best.params.items()}
             rows |= {f"test {name}": value for name, value in (self.best.test or {}).items()}
+            rows |= {"note": self.best.note} if self.best.note else {}
         return html_table(f"Study {self.name}", rows | ({"error": self.error} if self.error else {}))
 
     def _told(self) -> list[str]:
@@ -181,13 +203,26 @@ class StepView(BaseModel):
     metrics: Metrics
 
 
+class FileView(BaseModel):
+    """A file of a trial that the service keeps.
+
+    Attributes:
+        name: in the trial's folder of the store: `best-N`, the weights of evaluation N; `resume-N`, the state to
+            continue from; `model.tar.gz`, the packed winner.
+        bytes: its size.
+    """
+
+    name: str
+    bytes: int
+
+
 class TrialView(BaseModel):
     """A trial.
 
     Attributes:
-        params: its configuration.
+        params: its configuration; what a user asked for, while it waits for the inspection.
         value: the objective; null until it has a score.
-        values: its evaluations, by step.
+        values: its evaluations, by step: its learning curve.
         reason: why it ended early.
         error: the same, for people.
         attempt: how many times a worker has begun it.
@@ -198,6 +233,9 @@ class TrialView(BaseModel):
         examples_per_second: of training, at its latest evaluation.
         effective_batch: the examples of an optimizer step.
         micro_batch: how many of them go through the model together; their gradients add up. Null before an evaluation.
+        retry_of: the number of the trial whose configuration and seed it has again.
+        stopping: a user has stopped it, and it ends at its next evaluation.
+        files: those that are kept of it, beside its log.
     """
 
     number: int
@@ -217,6 +255,9 @@ class TrialView(BaseModel):
     examples_per_second: FiniteFloat | None = None
     effective_batch: int | None = None
     micro_batch: int | None = None
+    retry_of: int | None = None
+    stopping: bool = False
+    files: list[FileView] = []
 
     def __repr__(self) -> str:
         """Return the trial in a line: its number, state, score and configuration."""

@@ -20,8 +20,11 @@ from luthier.service import errors
 from luthier.service.api import (
     auth,
     dashboard,
+    datasets,
     docs_page,
     error_handlers,
+    events,
+    external,
     icon,
     login,
     openapi,
@@ -32,11 +35,14 @@ from luthier.service.api import (
     site,
     static_files,
     studies,
+    study_changes,
+    trial_verbs,
     trials,
     worker,
 )
 from luthier.service.api.body_limit import BodyLimit
 from luthier.service.api.context import Service
+from luthier.service.api.event_feed import Feed
 from luthier.service.api.notifier import Notifier
 from luthier.service.api.security_headers import HeadAsGet, SecurityHeaders
 from luthier.service.api.waiting_line import WaitingLine
@@ -53,7 +59,9 @@ from luthier.service.schedules.webhook import Webhook
 from luthier.service.server.timings import DEFAULT, Timings
 from luthier.service.settings import Settings
 from luthier.service.storage.assignment_logs import AssignmentLogs
+from luthier.service.storage.change_log import ChangeLog
 from luthier.service.storage.database import Database
+from luthier.service.storage.dataset_store import DatasetStore
 from luthier.service.storage.disk_room import DiskRoom
 from luthier.service.storage.file_store import FileStore
 from luthier.service.storage.leases import Leases
@@ -121,11 +129,28 @@ def build_core(settings: Settings, only: str | None = None) -> Core:
     searches = SearchPool(database, presence)
     try:
         store = FileStore(settings.store_folder)
+        DatasetStore(store.root).sweep()
     except OSError as error:
         text = f"The store {settings.store_folder} cannot be used: {error.strerror}. Mend that, or set LUTHIER_STORE."
         raise errors.RefusedToStart(text) from None
     room = DiskRoom(store.root, database)
     return Core(database, leases, presence, searches, store, room, AssignmentLogs(store, room), only)
+
+
+ROUTES = (
+    plan,
+    plots,
+    events,
+    trials,
+    trial_verbs,
+    external,  # before `studies`, which has a route for any other word after a study's name
+    studies,
+    study_changes,
+    schedules,
+    datasets,
+    worker,
+    operations,
+)
 
 
 def create_app(
@@ -149,7 +174,8 @@ def create_app(
     scheduler = Scheduler(core, Webhook.of(settings))
     notifier = Notifier()
     line = WaitingLine(claims, notifier)
-    service = Service(settings, core, claims, Reports(core), scheduler, notifier, line)
+    feed = Feed(core, notifier, ChangeLog(core.database), timings.event_look_seconds, timings.event_stream_seconds)
+    service = Service(settings, core, claims, Reports(core), scheduler, notifier, line, feed)
     app = _Application(
         title="Luthier",
         version=__version__,
@@ -168,7 +194,7 @@ def create_app(
     docs_page.install(app)
     icon.install(app)
     static_files.install(app)
-    for module in (plan, plots, trials, studies, schedules, worker, operations):
+    for module in ROUTES:
         app.include_router(module.router)
     site.install(app)
     dashboard.install(app, core.database)
@@ -187,6 +213,7 @@ def _lifespan(service: Service, timings: Timings) -> Callable[[FastAPI], Abstrac
         yield
         service.notifier.close()
         await service.line.ended(timings.thread_stop_seconds)
+        await service.feed.ended(timings.thread_stop_seconds)
         for thread in threads:
             thread.stop()
         until = time.monotonic() + timings.thread_stop_seconds
@@ -203,6 +230,7 @@ def _threads(service: Service, timings: Timings) -> list[Every]:
     lease_seconds = service.settings.lease_seconds
     threads = [Every("reaper", timings.reaper_interval(lease_seconds), Reaper(service.core).guarded_tick())]
     threads.append(Every("orphans", timings.orphans_seconds, Orphans(service.core).sweep))
+    threads.append(Every("changes", timings.orphans_seconds, service.feed.log.prune))
     if service.core.only is None:
         threads.append(Every("scheduler", timings.scheduler_seconds, service.scheduler.tick))
         threads.append(Every("webhook", timings.scheduler_seconds, service.scheduler.deliver))

@@ -20,6 +20,12 @@ class Timings:
     # Between looks for files that no row names, which are removed a lease (a minute at least) after the first.
     orphans_seconds: float = 30.0
 
+    # Between looks for events that another service brought, and for lines of logs, while a stream is open.
+    event_look_seconds: float = 0.5
+
+    # Then a stream of events ends, and its client comes again with its token or login: no stream outlives them by more.
+    event_stream_seconds: float = 600.0
+
     # A service must stop within 10 s, since `docker stop` kills it then. First its workers have so long to give their
     # trials back, while it still answers them; a worker takes 5 s at most.
     fleet_stop_seconds: float = 6.0

@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ColumnElement, FunctionElement
 
+from luthier.service.storage.changes import NotingSession
 from luthier.service.storage.column_types import read_json
 from luthier.studies.search.storage import engine_options, hide_values, init_storage
 
@@ -100,16 +101,28 @@ class Database:
     def transaction(self) -> Iterator[Session]:
         """Open a session that is committed when the block ends, and rolled back whole on an error.
 
-        Rows stay readable after the commit, with the values that they had.
+        Rows stay readable after the commit, with the values that they had. What streams of events tell of is stored
+        with it.
         """
-        with self.writing(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+        with self.writing(), NotingSession(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
+            session.store_changes()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """Open a session that only reads: on SQLite it waits for no writer."""
         engine = self.engine.execution_options(luthier_read=True)
         with Session(engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """Open a session that only reads, and sees the database as it is at one instant: its first read."""
+        if self.sqlite:  # as every transaction there
+            with self.reading() as session:
+                yield session
+            return
+        with Session(self.engine.execution_options(isolation_level="REPEATABLE READ")) as session:
             yield session
 
     def insert(self, table: type[Any]) -> sqlite.Insert | postgresql.Insert:

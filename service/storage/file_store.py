@@ -194,6 +194,32 @@ class FileStore:
             return text.partition("\n")[2] if start else text
         return ""
 
+    def log_size(self, study_id: int, assignment_id: int) -> int:
+        """Return how many bytes an assignment's log has; 0 where there is none."""
+        with contextlib.suppress(NotFound, OSError), self.open(self.place(study_id, assignment_id, LOG)) as file:
+            return os.fstat(file.fileno()).st_size
+        return 0
+
+    def read_log_part(self, study_id: int, assignment_id: int, offset: int, most: int) -> bytes:
+        """Return the next lines of an assignment's log: whole lines, or a part of one that is too long.
+
+        Args:
+            study_id: the study.
+            assignment_id: the assignment.
+            offset: where to begin, in bytes.
+            most: how many bytes to return at most.
+        """
+        with contextlib.suppress(NotFound), self.open(self.place(study_id, assignment_id, LOG)) as file:
+            file.seek(offset)
+            part = file.read(most)
+            lines = part[: part.rfind(b"\n") + 1]
+            if lines or len(part) < most:
+                return lines or part
+            while part and part[-1] & 0xC0 == 0x80:  # the end of a character of several bytes, perhaps cut
+                part = part[:-1]
+            return part[:-1] or b"?"
+        return b""
+
     def link(self, source: Place, target: Place) -> None:
         """Hard-link `source` to `target`, atomically, or copy it where the disk has no hard links.
 
@@ -230,6 +256,10 @@ class FileStore:
     def remove_schedule(self, schedule_id: int) -> None:
         """Remove a schedule's folder with all champions, if it is there."""
         shutil.rmtree(self.root / f"schedule-{schedule_id}", ignore_errors=True)
+
+    def remove_assignment(self, study_id: int, assignment_id: int) -> None:
+        """Remove an assignment's folder, its log too, if it is there."""
+        shutil.rmtree(self.root / f"{study_id}-{assignment_id}", ignore_errors=True)
 
     def remove_study(self, study_id: int) -> None:
         """Remove the folders of a study's assignments."""

@@ -6,6 +6,7 @@ message changes a row through one guarded UPDATE; an UPDATE that finds no row me
 """
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +16,10 @@ from sqlalchemy.sql.expression import ColumnElement
 
 from luthier.service.errors import Stale
 from luthier.service.storage.believable import possible_seconds, seconds_of
+from luthier.service.storage.changes import NOTED, note_assignment
 from luthier.service.storage.database import Database, changed_rows
 from luthier.service.storage.reservation import Reservation
-from luthier.service.storage.tables import AssignmentRow, StudyRow
+from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
 from luthier.studies.protocol import FINISHED, AssignmentKind, Outcome, Reason, TrialState
 
 STALE = "This lease is over: the assignment was given to another worker or ended. Drop the work."
@@ -44,6 +46,8 @@ class Leases:
 
     Fencing: a grant makes a new token. The previous holder has an old token, which no guard accepts.
 
+    Events: each method that changes a state, inserts or deletes has the change told (`changes.note_assignment`).
+
     Threads: an instance has no state of its own, and any number of threads may share it.
 
     Attributes:
@@ -65,6 +69,7 @@ class Leases:
         params: dict[str, Any],
         seed: int,
         now: float,
+        notes: Mapping[str, Any] | None = None,
     ) -> AssignmentRow:
         """Insert an assignment that waits for a worker, and return its row.
 
@@ -76,6 +81,7 @@ class Leases:
             params: the configuration, as the space has it.
             seed: of everything random in the work.
             now: seconds since the epoch, by the database's clock.
+            notes: further columns, of a trial that a user asked for.
         """
         row = AssignmentRow(
             study_id=study.id,
@@ -85,13 +91,19 @@ class Leases:
             params=params,
             seed=seed,
             created_at=now,
+            **(notes or {}),
         )
         session.add(row)
         session.flush()
         return row
 
     def grant(
-        self, session: Session, row: AssignmentRow, worker: str, reservation: Reservation
+        self,
+        session: Session,
+        row: AssignmentRow,
+        worker: str,
+        reservation: Reservation,
+        lease_seconds: float | None = None,
     ) -> AssignmentRow | None:
         """Lease a queued assignment to a worker, under a new token, and begin its next attempt.
 
@@ -100,6 +112,7 @@ class Leases:
             row: the assignment; it must have been flushed.
             worker: the worker's name.
             reservation: the part of its GPU that the assignment gets.
+            lease_seconds: how long this lease lasts without a message; None: as long as all others.
 
         Returns:
             The row as it is now, or None when another claim was faster.
@@ -110,7 +123,9 @@ class Leases:
             state=TrialState.RUNNING,
             token=secrets.token_urlsafe(24),
             worker=worker,
-            deadline=now + self.lease_seconds,
+            deadline=now + (lease_seconds or self.lease_seconds),
+            granted_at=now,
+            lease_seconds=lease_seconds,
             received=False,
             attempt=AssignmentRow.attempt + 1,
             started_at=func.coalesce(AssignmentRow.started_at, now),
@@ -120,7 +135,10 @@ class Leases:
             gpu_share=reservation.share,
             gpu_bytes=reservation.bytes,
         )
-        return self._returned(session, statement)
+        leased = self._returned(session, statement)
+        if leased is not None:
+            note_assignment(session, leased)
+        return leased
 
     def lock_held(self, session: Session, assignment_id: int, token: str) -> AssignmentRow:
         """Return the assignment of this lease, locked until the transaction ends; its worker has evidently received it.
@@ -148,7 +166,7 @@ class Leases:
             Stale: the token does not hold the assignment, or no longer.
         """
         columns: dict[str, Any] = {} if seconds is None else {"seconds": self._possible(seconds)}
-        columns |= {"deadline": self.database.now() + self.lease_seconds, "received": True}
+        columns |= {"deadline": self.database.now() + self._own_or_usual_seconds(), "received": True}
         return self._change_held(session, assignment_id, token, columns)
 
     def shrink(self, row: AssignmentRow, reservation: Reservation) -> None:
@@ -194,7 +212,7 @@ class Leases:
             seconds: how long the worker says it was busy with this attempt; None leaves the column.
 
         Returns:
-            The new state: queued, or failed.
+            The new state: queued, or failed; ended, where a user had asked to stop it.
 
         Raises:
             Stale: the lease is over.
@@ -209,21 +227,68 @@ class Leases:
             columns |= {"finished_at": self.database.now(), "reason": Reason.LOST_WORKER, "error": sentence}
             if expired:
                 columns["token"] = None
+        elif row.stop_requested:
+            state, ended = self._stopped(row)
+            columns |= ended
         else:
             state = TrialState.QUEUED
             columns |= {"worker": None, "token": None}
         self._change_held(session, row.id, row.token, columns | {"state": state})
         return state
 
+    def refuse(self, session: Session, row: AssignmentRow, error: str) -> None:
+        """Fail a trial that was just queued, as its configuration turned out to be impossible."""
+        guard = update(AssignmentRow).where(AssignmentRow.id == row.id, AssignmentRow.state == TrialState.QUEUED)
+        columns = {"state": TrialState.FAILED, "reason": Reason.BAD_DATA, "error": error}
+        self._returned(session, guard.values(finished_at=self.database.now(), **columns))
+
+    def stop(self, session: Session, row: AssignmentRow) -> bool:
+        """Have a trial that runs end at its next report, or end one that is queued now; return False when it has ended.
+
+        The caller's transaction has locked the row, and its study's before.
+        """
+        if row.state == TrialState.RUNNING:
+            columns: dict[str, Any] = {"stop_requested": True}
+        else:
+            state, ended = self._stopped(row)
+            columns = ended | {"state": state, "deadline": None, "stop_requested": True}
+        guard = update(AssignmentRow).where(AssignmentRow.id == row.id, AssignmentRow.state == row.state)
+        guard = guard.where(AssignmentRow.state.not_in(FINISHED))
+        return self._returned(session, guard.values(**columns)) is not None
+
+    def erase(self, session: Session, row: AssignmentRow) -> bool:
+        """Empty the row of a trial that a user deletes, and delete its reports; return False when it is running.
+
+        The row stays, cancelled and without a token, as the numbers of trials are dense.
+        """
+        idle = update(AssignmentRow).where(AssignmentRow.id == row.id, AssignmentRow.state != TrialState.RUNNING)
+        finished_at = func.coalesce(AssignmentRow.finished_at, self.database.now())
+        emptied = dict.fromkeys(("token", "value", "best_step", "best", "resume", "reason", "error"))
+        columns = emptied | {"state": TrialState.CANCELLED, "deleted": True, "finished_at": finished_at, "step": 0}
+        if self._returned(session, idle.values(**columns)) is None:
+            return False
+        session.execute(delete(ReportRow).where(ReportRow.assignment_id == row.id))
+        return True
+
+    def _stopped(self, row: AssignmentRow) -> tuple[TrialState, dict[str, Any]]:
+        """Return the state of a trial that a user stops while no worker has it, and the columns that come with it."""
+        columns: dict[str, Any] = {"finished_at": self.database.now(), "reason": Reason.STOPPED, "resume": None}
+        return TrialState.CANCELLED if row.value is None else TrialState.COMPLETE, columns | {"token": None}
+
     def requeue(self, session: Session, row: AssignmentRow) -> bool:
         """Queue an assignment again that has failed, with no loss counted; return False when it has not failed."""
         guard = update(AssignmentRow).where(AssignmentRow.id == row.id, AssignmentRow.state == TrialState.FAILED)
         columns = {"token": None, "finished_at": None, "reason": None, "error": None}
-        return self._returned(session, guard.values(state=TrialState.QUEUED, losses=0, **columns)) is not None
+        queued = self._returned(session, guard.values(state=TrialState.QUEUED, losses=0, **columns))
+        if queued is not None:
+            note_assignment(session, queued)
+        return queued is not None
 
     def remove_ended(self, session: Session, *conditions: ColumnElement[bool]) -> None:
         """Delete assignments that have ended; the caller's transaction holds their study's row."""
-        session.execute(delete(AssignmentRow).where(AssignmentRow.state.in_(FINISHED), *conditions))
+        removed = delete(AssignmentRow).where(AssignmentRow.state.in_(FINISHED), *conditions)
+        for row in session.execute(removed.returning(*NOTED)):
+            note_assignment(session, row)
 
     def lock_expired(self, session: Session, now: float | None = None) -> list[AssignmentRow]:
         """Return the running assignments past their deadline, locked; rows that another service locked are skipped.
@@ -246,7 +311,7 @@ class Leases:
         No grant and no message sets such a deadline: the database's clock went back. Rows that another transaction has
         locked are left to the next round.
         """
-        latest = self.database.now() + self.lease_seconds
+        latest = self.database.now() + self._own_or_usual_seconds()
         is_too_late = (AssignmentRow.state == TrialState.RUNNING) & (AssignmentRow.deadline > latest)
         ids = list(session.scalars(select(AssignmentRow.id).where(is_too_late).with_for_update(skip_locked=True)))
         if not ids:
@@ -271,12 +336,21 @@ class Leases:
             )
         ids = list(session.scalars(unended.with_for_update()))
         columns = {"state": TrialState.CANCELLED, "finished_at": self.database.now(), "deadline": None, "token": None}
-        changed_rows(session, update(AssignmentRow).where(AssignmentRow.id.in_(ids)).values(**columns))
+        cancelled = update(AssignmentRow).where(AssignmentRow.id.in_(ids)).values(**columns).returning(*NOTED)
+        for row in session.execute(cancelled, execution_options={"synchronize_session": False}).all() if ids else ():
+            note_assignment(session, row)
 
     def is_recorded(self, session: Session, outcome: Outcome) -> bool:
         """Return whether this outcome was recorded before: a worker repeats it when the answer did not arrive."""
         row = session.get(AssignmentRow, outcome.id)
         return row is not None and row.token == outcome.token and row.state in FINISHED
+
+    def lease_seconds_of(self, row: AssignmentRow) -> float:
+        """Return how long the lease of an assignment lasts without a message."""
+        return row.lease_seconds or self.lease_seconds
+
+    def _own_or_usual_seconds(self) -> ColumnElement[float]:
+        return func.coalesce(AssignmentRow.lease_seconds, self.lease_seconds)
 
     def _possible(self, seconds: float) -> ColumnElement[float]:
         """Return what is stored of the seconds that a worker says it was busy: no more than its lease can have had."""
@@ -289,6 +363,8 @@ class Leases:
         row = self._returned(session, update(AssignmentRow).where(*_is_held(assignment_id, token)).values(**columns))
         if row is None:
             raise Stale(STALE)
+        if "state" in columns:
+            note_assignment(session, row)
         return row
 
     def _returned(self, session: Session, statement: Update) -> AssignmentRow | None:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.expression import ColumnElement
 
 from luthier.service.storage.database import Database, changed_rows
-from luthier.service.storage.tables import AssignmentRow, ServiceRow, WorkerRow
+from luthier.service.storage.tables import AssignmentRow, ServiceRow, StudyRow, WorkerRow
 from luthier.studies.protocol import Claim, TrialState
 
 WAITING_SECONDS = 3.0
@@ -118,6 +118,7 @@ class Presence:
         busy = select(AssignmentRow.worker).where(
             AssignmentRow.state == TrialState.RUNNING, AssignmentRow.deadline > now
         )
+        busy = busy.join(StudyRow).where(~StudyRow.external)
         return session.scalar(connected.union_all(busy).limit(1)) is not None
 
     def report_service(self, session: Session, service_id: str) -> bool:

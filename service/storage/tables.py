@@ -8,7 +8,7 @@ column's name stands first in `mapped_column`; names of tables and columns chang
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, String, Text, UniqueConstraint, true
+from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, String, Text, UniqueConstraint, false, true
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, synonym
 
 from luthier.service.storage.away import Away
@@ -21,6 +21,7 @@ from luthier.service.storage.column_types import (
     StoredModel,
     Unreadable,
 )
+from luthier.studies.noise import Noise
 from luthier.studies.promotion import PromotionDecision
 from luthier.studies.results import Comparison, Inspection
 from luthier.studies.schedule import ScheduleSpec
@@ -67,6 +68,12 @@ class StudyRow(Base):
     hold_after_inspection: Mapped[bool | None] = mapped_column("hold")
     """Once inspected it waits, paused, for the schedule's run that created it."""
     micro_batch: Mapped[int | None]  # the most examples that fitted in memory together, after more did not
+    tags: Mapped[str | None] = mapped_column(Text)  # its user's, as `lifecycle/labels.py` joins them
+    notes: Mapped[str | None] = mapped_column(Text)  # its user's own text
+    noise: Mapped[Noise | None] = mapped_column(PydanticText(Noise))
+    """How exact the winner's scores are; None: not measured, or by a version that did not ask."""
+    external: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Its trials are for trainers of its user's own, which ask for them; no worker of ours gets one."""
 
     @property
     def is_readable(self) -> bool:
@@ -97,6 +104,8 @@ class AssignmentRow(Base):
     token: Mapped[str | None] = mapped_column(String(64))  # fences writes; kept at the end, so that finish can repeat
     worker: Mapped[str | None] = mapped_column(String(128))
     deadline: Mapped[float | None] = mapped_column(Double)
+    granted_at: Mapped[float | None] = mapped_column(Double)  # start of the latest attempt
+    lease_seconds: Mapped[float | None] = mapped_column(Double)  # of a client that chose it; None: the service's
     received: Mapped[bool] = mapped_column(default=False, server_default=true())
     """Whether a message has come under the latest lease: without one its worker may never have got the answer."""
     gpu: Mapped[str | None] = mapped_column(String(200))  # of the latest attempt; None: a worker without one
@@ -117,12 +126,35 @@ class AssignmentRow(Base):
     resume_step: Mapped[int] = mapped_column(default=0)  # the evaluation that `resume` was written at
     best: Mapped[FileRef | None] = mapped_column(PydanticJson(FileRef))  # the weights of the best evaluation
     comparison: Mapped[Comparison | None] = mapped_column(PydanticText(Comparison))
+    stop_requested: Mapped[bool] = mapped_column(default=False, server_default=false())  # it ends at its next report
+    deleted: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """A user deleted the trial. Its row stays, since numbers are dense: cancelled, without scores, in no list."""
+    retry_of: Mapped[int | None]  # number of the trial whose configuration and seed it has again
+    request_key: Mapped[str | None] = mapped_column(String(255))  # the Idempotency-Key that it was asked for with
+    request_digest: Mapped[str | None] = mapped_column(String(64))  # of that request's body
+    own_checkpoint: Mapped[str | None] = mapped_column(Text)  # where a user's own trainer says that it can continue
 
     __table_args__ = (
         UniqueConstraint("study_id", "kind", "number"),
+        Index("ix_luthier_assignment_request", "study_id", "request_key", unique=True),
         Index("ix_luthier_assignment_state", "state", "deadline"),
         {"sqlite_autoincrement": True},
     )
+
+
+class WaitingRow(Base):
+    """A user's configuration for a study that is not inspected yet; it becomes a trial right after the baseline."""
+
+    __tablename__ = "luthier_waiting"
+    __table_args__ = (UniqueConstraint("study_id", "request_key"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("luthier_study.id", ondelete="CASCADE"), index=True)
+    params: Mapped[dict[str, Any]] = mapped_column(JSON)  # as the user gave them
+    seed: Mapped[int | None] = mapped_column(BigInteger)
+    request_key: Mapped[str | None] = mapped_column(String(255))
+    request_digest: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[float] = mapped_column(Double)
 
 
 class ReportRow(Base):
@@ -136,6 +168,24 @@ class ReportRow(Base):
     step: Mapped[int] = mapped_column(primary_key=True)
     metrics: Mapped[dict[str, Any]] = mapped_column(ScoresJson)
     at: Mapped[float] = mapped_column(Double)
+
+
+class ChangeRow(Base):
+    """A change that streams of events tell of: what changed, not what it is now. The oldest rows are removed.
+
+    It has no foreign key: a check of one locks the study's row, which the writer of a report must not.
+    """
+
+    __tablename__ = "luthier_change"
+    __table_args__ = (Index("ix_luthier_change_study", "study_id", "id"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    study_id: Mapped[int] = mapped_column(BigInteger)
+    kind: Mapped[str] = mapped_column(String(8))  # a `Changed`
+    assignment_id: Mapped[int | None] = mapped_column(BigInteger)  # of a trial or a report
+    number: Mapped[int | None]  # the trial's
+    step: Mapped[int | None]  # of a report
+    name: Mapped[str | None] = mapped_column(String(64))  # of a study that is gone
 
 
 class WorkerRow(Base):
@@ -222,6 +272,24 @@ class ChampionRow(Base):
     previous_id: Mapped[int | None] = mapped_column(BigInteger)  # the champion before it
     promoted_at: Mapped[float] = mapped_column(Double)
     withdrawn_at: Mapped[float | None] = mapped_column(Double)  # rolled back
+
+
+class DatasetRow(Base):
+    """An uploaded data set. Its files lie in a folder of the store, `studies.uploads.store_folder(digest)`."""
+
+    __tablename__ = "luthier_dataset"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    digest: Mapped[str] = mapped_column(String(16), unique=True)  # the id that users know, of kind and content
+    name: Mapped[str] = mapped_column(String(200))
+    kind: Mapped[str] = mapped_column(String(20))
+    sha256: Mapped[str] = mapped_column(String(64))  # of the file as it was uploaded
+    bytes: Mapped[int] = mapped_column(BigInteger)  # of that file
+    unpacked_bytes: Mapped[int] = mapped_column(BigInteger)  # of all files that workers read
+    file_count: Mapped[int]
+    files: Mapped[list[Any]] = mapped_column(JSON)  # {path, bytes} of the first of them
+    created_at: Mapped[float] = mapped_column(Double)
 
 
 class DeliveryRow(Base):

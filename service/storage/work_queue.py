@@ -20,7 +20,7 @@ WORKING = (StudyState.QUEUED, StudyState.RUNNING, StudyState.STOPPING)
 
 
 @lru_cache(maxsize=8)
-def _queued(only: str | None) -> Select[AssignmentRow]:
+def _queued(only: str | None, external: bool) -> Select[AssignmentRow]:
     """Build the query of `queued`; it is cached, as each idle worker needs it every second."""
     other = aliased(AssignmentRow)
     running = (
@@ -32,7 +32,7 @@ def _queued(only: str | None) -> Select[AssignmentRow]:
     queued = (
         select(AssignmentRow)
         .join(StudyRow)
-        .where(AssignmentRow.state == TrialState.QUEUED)
+        .where(AssignmentRow.state == TrialState.QUEUED, StudyRow.external.is_(external))
         .where(StudyRow.state != StudyState.PAUSED)
         .where(StudyRow.state.in_(WORKING) & (running < StudyRow.parallel) | AssignmentRow.kind.not_in(TRAINING))
         .order_by(AssignmentRow.kind.in_(TRAINING), AssignmentRow.kind != AssignmentKind.INSPECT, AssignmentRow.id)
@@ -41,7 +41,9 @@ def _queued(only: str | None) -> Select[AssignmentRow]:
     return queued if only is None else queued.where((StudyRow.name == only) | StudyRow.transient)
 
 
-def list_queued(session: Session, only: str | None = None, without: Collection[int] = ()) -> list[AssignmentRow]:
+def list_queued(
+    session: Session, only: str | None = None, without: Collection[int] = (), external_id: int | None = None
+) -> list[AssignmentRow]:
     """Return the assignments to hand out next: the most urgent kind first, then the oldest. No row is locked.
 
     All work is left out while its study is paused, trials and repetitions also while it runs `parallel` of them.
@@ -50,13 +52,16 @@ def list_queued(session: Session, only: str | None = None, without: Collection[i
         session: the caller's transaction.
         only: name of the one study to consider, beside plans; None: all studies.
         without: ids of studies to leave out.
+        external_id: of the study whose trials a trainer of its user's own asks for; None: all studies but such.
     """
-    queued = _queued(only)
+    queued = _queued(only, external_id is not None)
+    if external_id is not None:
+        queued = queued.where(AssignmentRow.study_id == external_id)
     return list(session.scalars(queued.where(AssignmentRow.study_id.not_in(without)) if without else queued))
 
 
 def count_work(session: Session, only: str | None = None) -> int:
-    """Return how many assignments could be handed out now, at most: queued ones, and trials that are not drawn yet.
+    """Return how many assignments workers could get now, at most: queued ones, and trials that are not drawn yet.
 
     One look for all workers that wait, so it reads little. It leaves out what a claim sees for itself: the room on a
     GPU, and limits of a budget other than its number of trials.
@@ -67,7 +72,8 @@ def count_work(session: Session, only: str | None = None) -> int:
     """
     columns = (AssignmentRow.study_id, AssignmentRow.kind, AssignmentRow.state)
     active = select(*columns, func.count()).where(AssignmentRow.state.in_((TrialState.QUEUED, TrialState.RUNNING)))
-    active = active.group_by(*columns).join(StudyRow).where(StudyRow.state != StudyState.PAUSED)
+    active = active.group_by(*columns).join(StudyRow)
+    active = active.where(StudyRow.state != StudyState.PAUSED, ~StudyRow.external)
     if only is not None:
         active = active.where((StudyRow.name == only) | StudyRow.transient)
     work, waiting, running = 0, Counter[int](), Counter[int]()  # trials and repetitions, by study
@@ -76,7 +82,8 @@ def count_work(session: Session, only: str | None = None) -> int:
             (waiting if state == TrialState.QUEUED else running)[study_id] += count
         elif state == TrialState.QUEUED:
             work += count
-    studies = select(StudyRow.id, StudyRow.parallel, StudyRow.state, StudyRow.ending).where(StudyRow.state.in_(WORKING))
+    studies = select(StudyRow.id, StudyRow.parallel, StudyRow.state, StudyRow.ending)
+    studies = studies.where(StudyRow.state.in_(WORKING), ~StudyRow.external)
     if only is not None:
         studies = studies.where(StudyRow.name == only)
     for study_id, parallel, state, ending in session.execute(studies).all():
@@ -89,16 +96,15 @@ def count_work(session: Session, only: str | None = None) -> int:
 
 def _undrawn(session: Session, study_id: int) -> int:
     """Return how many trials of a study's budget have not been drawn yet; without such a limit, many."""
-    numbers = select(func.max(AssignmentRow.number)).where(
-        AssignmentRow.study_id == study_id, AssignmentRow.kind == AssignmentKind.TRAIN
+    trials = select(func.count()).where(
+        AssignmentRow.study_id == study_id, AssignmentRow.kind == AssignmentKind.TRAIN, ~AssignmentRow.deleted
     )
     spec = session.scalar(select(StudyRow.spec).where(StudyRow.id == study_id))
-    last = session.scalar(numbers)  # numbers are dense
     if isinstance(spec, Unreadable):
         return 0  # no trial of it is drawn
     if spec is None or spec.budget.trials is None:
         return sys.maxsize
-    return spec.budget.trials - (0 if last is None else last + 1)
+    return spec.budget.trials - (session.scalar(trials) or 0)
 
 
 def has_free_slot(session: Session, study_id: int) -> bool:

@@ -11,12 +11,21 @@ from typing import TYPE_CHECKING, Any
 from luthier.errors import LuthierError
 
 if TYPE_CHECKING:
-    from luthier.service.client import AsyncClient, Client, DownloadError, Plot, ServiceError, Unreachable
+    from luthier.service.client import (
+        AsyncClient,
+        Client,
+        DownloadError,
+        ExternalTrial,
+        Plot,
+        ServiceError,
+        Unreachable,
+    )
 
 __all__ = [
     "AsyncClient",
     "Client",
     "DownloadError",
+    "ExternalTrial",
     "LuthierError",
     "Plot",
     "ServiceError",

@@ -6,6 +6,7 @@ square for each pair of hyperparameters, so a plot is drawn of a choice of the t
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -54,6 +55,51 @@ def draw(
     Raises:
         ValueError: With a sentence, for an unknown kind or when there is not enough to draw yet.
     """
+    choice = choose(kind, trials, study_of, searched)
+    limit = _limit(kind, len(choice.names), len(choice.drawn))
+    while True:
+        shown = choice.shown(limit, maximize)
+        figure = _figure(kind, shown, choice.drawn, study_of, choice.names, metric, maximize)
+        _annotate(figure, choice.notes(shown))
+        text = str(figure.to_json())
+        if len(text) <= MAX_BYTES:
+            return text
+        if len(shown) <= LEAST or kind == "importance":
+            raise ValueError(f"the {kind} plot needs a space with fewer or shorter choices: it has {len(text):,} bytes")
+        limit = max(LEAST, len(shown) // 3)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a plot is drawn of.
+
+    Attributes:
+        kind: The plot's.
+        drawn: The trials that belong into it, which may be too many.
+        names: The hyperparameters in it.
+        note: Words on the hyperparameters that are left out.
+    """
+
+    kind: str
+    drawn: list[FrozenTrial]
+    names: list[str]
+    note: list[str]
+
+    def shown(self, limit: int | None, maximize: bool) -> list[FrozenTrial]:
+        """Return the trials that the plot shows; `limit`: None for as many as its kind may have."""
+        if self.kind == "importance":
+            # It compares the best trials with all, so a choice that holds more of the best would mislead it.
+            return spread(self.drawn, WEIGHED)
+        most = _limit(self.kind, len(self.names), len(self.drawn)) if limit is None else limit
+        return thin(self.drawn, most, maximize)
+
+    def notes(self, shown: list[FrozenTrial]) -> list[str]:
+        """Return the words for what the plot does not show."""
+        return [*self.note, *_thinned(self.kind, shown, self.drawn)]
+
+
+def choose(kind: str, trials: list[FrozenTrial], study_of: StudyOf, searched: list[str]) -> Choice:
+    """Return what a plot is to be drawn of; the arguments and the error are those of `draw`."""
     if kind not in (*KINDS, *OTHER_KINDS):
         raise ValueError(f"a plot is one of {', '.join(KINDS)}, not {kind}")
     complete = [t for t in trials if t.state == TrialState.COMPLETE and math.isfinite(t.value or 0.0)]
@@ -62,23 +108,11 @@ def draw(
         raise ValueError(f"the {kind} plot needs {lacking}")
     evaluated = [t for t in trials if t.intermediate_values and t.state != TrialState.FAIL]
     drawn = {"timeline": trials, "intermediate": evaluated}.get(kind, complete)
-    names, note = searched, []
-    if kind in ("contour", "rank") and len(searched) > PAIRED:
-        weighed = study_of([_copied(trial) for trial in spread(complete, WEIGHED)])
-        names = list(importance.get_param_importances(weighed, params=searched))[:PAIRED]
-        note.append(f"the {PAIRED} of {len(searched)} hyperparameters that matter most")
-    limit = _limit(kind, len(names), len(drawn))
-    while True:
-        # Importance compares the best trials with all, so a choice that holds more of the best would mislead it.
-        shown = spread(drawn, WEIGHED) if kind == "importance" else thin(drawn, limit, maximize)
-        figure = _figure(kind, shown, drawn, study_of, names, metric, maximize)
-        _annotate(figure, [*note, *_thinned(kind, shown, drawn)])
-        text = str(figure.to_json())
-        if len(text) <= MAX_BYTES:
-            return text
-        if len(shown) <= LEAST or kind == "importance":
-            raise ValueError(f"the {kind} plot needs a space with fewer or shorter choices: it has {len(text):,} bytes")
-        limit = max(LEAST, len(shown) // 3)
+    if kind not in ("contour", "rank") or len(searched) <= PAIRED:
+        return Choice(kind, drawn, searched, [])
+    weighed = study_of([copied(trial) for trial in spread(complete, WEIGHED)])
+    names = list(importance.get_param_importances(weighed, params=searched))[:PAIRED]
+    return Choice(kind, drawn, names, [f"the {PAIRED} of {len(searched)} hyperparameters that matter most"])
 
 
 def _limit(kind: str, dimensions: int, trials: int) -> int:
@@ -104,7 +138,7 @@ def _figure(
     """Draw `shown`, which was chosen of `drawn`."""
     if kind == "history":
         return _history(shown, drawn, metric, maximize)
-    study = study_of([_copied(trial) for trial in shown])
+    study = study_of([copied(trial) for trial in shown])
     if kind == "intermediate":
         return visualization.plot_intermediate_values(study)
     if kind == "edf":
@@ -133,25 +167,31 @@ def _figure(
 
 def _history(shown: list[FrozenTrial], complete: list[FrozenTrial], metric: str, maximize: bool) -> Figure:
     """Draw the scores of some trials, and the best score so far of all."""
-    best: list[FrozenTrial] = []  # each better than all before it
-    for trial in complete:
-        if not best or (_value(trial) > _value(best[-1]) if maximize else _value(trial) < _value(best[-1])):
-            best.append(trial)
-    steps = spread(best, MOST["history"])
+    steps = best_so_far(complete, maximize)
     figure = Figure(layout={"title": {"text": "Optimization History Plot"}})
     figure.update_layout(xaxis_title="Trial", yaxis_title=metric)
     figure.add_trace(Scatter(x=[t.number for t in shown], y=[t.value for t in shown], mode="markers", name=metric))
-    x = [*(t.number for t in steps), complete[-1].number]
-    y = [*(t.value for t in steps), best[-1].value]
-    figure.add_trace(Scatter(x=x, y=y, mode="lines", line={"shape": "hv"}, name="Best Value"))
+    x, y = [t.number for t in steps], [t.value for t in steps]
+    figure.add_trace(
+        Scatter(x=[*x, complete[-1].number], y=[*y, y[-1]], mode="lines", line={"shape": "hv"}, name="Best Value")
+    )
     return figure
+
+
+def best_so_far(complete: list[FrozenTrial], maximize: bool) -> list[FrozenTrial]:
+    """Return the trials that were each better than all before them, the last one among them; a choice of very many."""
+    best: list[FrozenTrial] = []
+    for trial in complete:
+        if not best or (_value(trial) > _value(best[-1]) if maximize else _value(trial) < _value(best[-1])):
+            best.append(trial)
+    return spread(best, MOST["history"])
 
 
 def _value(trial: FrozenTrial) -> float:
     return trial.value or 0.0
 
 
-def _copied(trial: FrozenTrial) -> FrozenTrial:
+def copied(trial: FrozenTrial) -> FrozenTrial:
     """Return a trial with at most STEPS of its intermediate values, and its number as its id.
 
     Importance tells trials apart by their ids, and trials that this process created have none.

@@ -46,6 +46,7 @@ class KnownTrial:
         scores: evaluation -> score of the objective, where that is finite.
         started_at: seconds since the epoch; None before its first attempt.
         finished_at: seconds since the epoch; None before its end.
+        forgotten: a user deleted it; how it ended in Optuna is of no matter.
     """
 
     number: int
@@ -56,6 +57,7 @@ class KnownTrial:
     scores: Mapping[int, float]
     started_at: float | None
     finished_at: float | None
+    forgotten: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def restore(
             break
         made = _as_optuna(ours, spec, space)
         found = by_number.get(ours.number)
-        if found is None or not _agree(found, made):
+        if found is None or not _agree(found, made, ours.forgotten):
             made.system_attrs = {**_rungs(made, view, spec, wanted), **made.system_attrs}
             found = made
         wanted.append(found)
@@ -135,9 +137,9 @@ def restore(
         trials.append(trial)
 
 
-def _agree(found: FrozenTrial, made: FrozenTrial) -> bool:
+def _agree(found: FrozenTrial, made: FrozenTrial, forgotten: bool) -> bool:
     """Return whether Optuna's trial is the service's, told of its end or not yet."""
-    same_end = not found.state.is_finished() or (found.state, found.values) == (made.state, made.values)
+    same_end = forgotten or not found.state.is_finished() or (found.state, found.values) == (made.state, made.values)
     return found.params == made.params and same_end
 
 

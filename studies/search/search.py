@@ -12,11 +12,13 @@ So a crash leaves a trial that can be adopted with `ask` by its number, or none.
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext, suppress
+from typing import Any, TypeVar
 
 import optuna
 from optuna.samplers import RandomSampler
+from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from luthier.studies.hyperparameters import Params, complete
@@ -31,7 +33,9 @@ from luthier.studies.search.study_trials import StudyTrials, Writing
 from luthier.studies.space import Space
 from luthier.studies.spec import StudySpec
 
+Drawn = TypeVar("Drawn")  # a plot
 OWN_SEED = "luthier:seed"  # a trial's system attribute: the seed that a user gave with its configuration
+REQUEST = "luthier:request"  # likewise: what else the service keeps of the request that asked for the trial
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 optuna.logging.disable_default_handler()
 optuna.logging.enable_propagation()
@@ -46,7 +50,12 @@ class Search:
     """
 
     def __init__(
-        self, storage: Storage, spec: StudySpec, space: Space, writing: Callable[[], Writing] = nullcontext
+        self,
+        storage: Storage,
+        spec: StudySpec,
+        space: Space,
+        writing: Callable[[], Writing] = nullcontext,
+        forgotten: Callable[[], Collection[int]] = tuple,
     ) -> None:
         """Open the study named `spec.name`, or create it.
 
@@ -56,6 +65,8 @@ class Search:
             space: The spec's space, resolved.
             writing: Makes the lock that is held around each write to the storage, and around nothing else, since
                 drawing can take seconds.
+            forgotten: Returns the numbers of the trials that a user deleted, from which nothing is learned, and whose
+                configurations may be drawn again.
         """
         self.spec = spec
         self._storage = storage
@@ -69,11 +80,15 @@ class Search:
                 pruner=make_pruner(spec),
                 load_if_exists=True,
             )
-            self._trials = StudyTrials(storage, spec.name, space, writing)
+            self._trials = StudyTrials(storage, spec.name, space, writing, forgotten)
 
     def refresh(self) -> None:
         """Read the storage at the next call: another process has written to this study since the last one."""
         self._trials.forget()
+
+    def forget(self, number: int) -> None:
+        """Learn nothing any more from a trial, which a user has just deleted; its configuration may be drawn again."""
+        self._trials.drop(number)
 
     def ask(self, number: int) -> Params | None:
         """Return the configuration of trial `number`, which is running from now on.
@@ -112,11 +127,13 @@ class Search:
         draw = Draw(self.spec, self._space, number, self._storage, self._trials.study_id, trials)
         return draw.around(given, set(self._trials.keys(trials).values()))
 
-    def enqueue(self, number: int, params: Params, seed: int | None = None) -> None:
+    def enqueue(
+        self, number: int, params: Params, seed: int | None = None, request: Mapping[str, Any] | None = None
+    ) -> None:
         """Create trial `number`, running, with a user's own configuration, which the space has checked.
 
-        Does nothing when the trial exists with this configuration. A seed of the user's is kept with the trial, for
-        whoever adopts it after a crash.
+        Does nothing when the trial exists with this configuration. A seed of the user's is kept with the trial, and so
+        is what the service keeps of the request, for whoever adopts it after a crash.
 
         Raises:
             ValueError: When it exists with another one, or when a trial before it does not exist.
@@ -126,15 +143,21 @@ class Search:
             if self._space.key(self._params(trials[number])) != self._space.key(params):
                 raise ValueError(f"trial {number} exists already, with another configuration; ask for its number")
             return
-        self._trials.create(params, {} if seed is None else {OWN_SEED: seed})
+        notes = {OWN_SEED: seed, REQUEST: dict(request) if request else None}
+        self._trials.create(params, {name: note for name, note in notes.items() if note is not None})
 
     def own_seed(self, number: int) -> int | None:
         """Return the seed that a user gave to trial `number`; None where it has the study's. Raises LookupError."""
         seed = self._trials.get(number).system_attrs.get(OWN_SEED)
         return seed if isinstance(seed, int) else None
 
+    def request_of(self, number: int) -> dict[str, Any]:
+        """Return what `enqueue` was told of the request for trial `number`; empty without. Raises LookupError."""
+        request = self._trials.get(number).system_attrs.get(REQUEST)
+        return dict(request) if isinstance(request, dict) else {}
+
     def find(self, params: Params) -> int | None:
-        """Return the number of the first trial, in any state, that has this configuration; None without one."""
+        """Return the first trial, in any state but deleted, that has this configuration, by number; None without."""
         key = self._space.key(params)
         return next((number for number, taken in self._trials.keys(self._trials.all()).items() if taken == key), None)
 
@@ -226,23 +249,31 @@ class Search:
         """
         from luthier.studies.search import figures  # plotly takes half a second
 
-        trials = self._trials.all()
-        names, objective = list(searched(self._space)), self.spec.objective
-        text = figures.draw(
-            kind,
-            trials,
-            lambda shown: self._view(shown).study(self.spec.name),
-            names,
-            objective.metric,
-            self.spec.maximize,
-        )
-        return text, len(trials), sum(trial.state.is_finished() for trial in trials)
+        return self._drawn(figures.draw, kind)
+
+    def picture(self, kind: str) -> tuple[bytes, int, int]:
+        """Draw a plot as PNG; the rest is as for `plot`."""
+        from luthier.studies.search import pictures  # matplotlib takes a second
+
+        return self._drawn(pictures.draw_picture, kind)
+
+    def _drawn(self, draw: Callable[..., Drawn], kind: str) -> tuple[Drawn, int, int]:
+        trials = self._trials.remembered()
+        names, metric = list(searched(self._space)), self.spec.objective.metric
+
+        def study_of(shown: list[FrozenTrial]) -> Study:
+            return self._view(shown).study(self.spec.name)
+
+        drawn = draw(kind, trials, study_of, names, metric, self.spec.maximize)
+        return drawn, len(trials), sum(trial.state.is_finished() for trial in trials)
 
     def _view(self, trials: list[FrozenTrial]) -> StorageView:
         return StorageView(self._storage, self._trials.study_id, trials)
 
     def _is_last(self, trial: FrozenTrial, step: int) -> bool:
         """Return whether a trial ends by itself after evaluation `step`, whose score it has."""
+        if self.spec.is_external:
+            return step >= self.spec.max_steps
         params = complete(self._params(trial), self.spec.task_info.baseline)
         if step >= int(params["epochs"]) * self.spec.evaluations_per_epoch:
             return True

@@ -5,7 +5,7 @@
 
 import copy
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from typing import Any
@@ -34,13 +34,30 @@ class StudyTrials:
     process is repeated in memory. Trials are never changed in place: other threads may be reading them.
     """
 
-    def __init__(self, storage: BaseStorage, study_name: str, space: Space, writing: Callable[[], Writing]) -> None:
-        """Read and write the trials of a study that exists; `writing` makes the lock that each write needs."""
+    def __init__(
+        self,
+        storage: BaseStorage,
+        study_name: str,
+        space: Space,
+        writing: Callable[[], Writing],
+        forgotten: Callable[[], Collection[int]] = tuple,
+    ) -> None:
+        """Read and write the trials of a study that exists.
+
+        Args:
+            storage: Where they are.
+            study_name: The study's name.
+            space: Its space, resolved.
+            writing: Makes the lock that each write needs.
+            forgotten: Returns the numbers of the trials that a user deleted; it is called whenever the storage is read.
+        """
         self.study_name = study_name
         self.study_id = storage.get_study_id_from_name(study_name)
         self._storage = storage
         self._space = space
         self._writing = writing
+        self._read_forgotten = forgotten
+        self._forgotten: frozenset[int] = frozenset()
         self._keys: dict[int, Key] = {}  # by number; a trial's parameters never change
         self._trials: list[FrozenTrial] | None = None  # None: to be read
         self._dense = True
@@ -52,13 +69,31 @@ class StudyTrials:
             self._trials = None
 
     def all(self) -> list[FrozenTrial]:
-        """Return every trial, by number; where one is missing, those before it."""
+        """Return every trial, by number; where one is missing, those before it.
+
+        One that a user deleted, which Optuna cannot drop, has failed and has no scores: samplers and pruners pass it
+        over.
+        """
         with self._lock:
             if self._trials is None:
+                self._forgotten = frozenset(self._read_forgotten())
                 stored = self.stored()
-                self._trials = [trial for number, trial in enumerate(stored) if trial.number == number]
+                trials = [trial for number, trial in enumerate(stored) if trial.number == number]
+                self._trials = [_emptied(trial) if trial.number in self._forgotten else trial for trial in trials]
                 self._dense = len(self._trials) == len(stored)
             return list(self._trials)
+
+    def drop(self, number: int) -> None:
+        """Pass over a trial from now on, which a user has just deleted."""
+        with self._lock:
+            if self._trials is not None and number < len(self._trials):
+                self._forgotten |= {number}
+                self._trials[number] = _emptied(self._trials[number])
+
+    def remembered(self) -> list[FrozenTrial]:
+        """Return every trial that no user deleted, by number."""
+        with self._lock:
+            return [trial for trial in self.all() if trial.number not in self._forgotten]
 
     def is_dense(self) -> bool:
         """Return whether no number is missing among the trials."""
@@ -96,11 +131,14 @@ class StudyTrials:
         return trials[number]
 
     def keys(self, trials: list[FrozenTrial]) -> dict[int, Key]:
-        """Return the key of each configuration by trial number; `trials` are all that `all` or `before` returned."""
+        """Return the key of each configuration by trial number, without those of deleted trials.
+
+        `trials` are all that `all` or `before` returned.
+        """
         with self._lock:
             for trial in trials[len(self._keys) :]:
                 self._keys[trial.number] = self._space.key(trial.params)
-            return dict(self._keys)
+            return {number: key for number, key in self._keys.items() if number not in self._forgotten}
 
     def create(self, params: Params, notes: dict[str, Any]) -> None:
         """Store a new running trial, whole, in one transaction; `notes` are its system attributes.
@@ -193,3 +231,13 @@ class StudyTrials:
         with self._lock:
             if self._trials is not None and trial.number < len(self._trials):
                 self._trials[trial.number] = changed
+
+
+def _emptied(trial: FrozenTrial) -> FrozenTrial:
+    """Return a trial that has ended as one that failed without a score; one that has not, as it is."""
+    if not trial.state.is_finished():
+        return trial
+    emptied = copy.copy(trial)
+    emptied.state, emptied.values = TrialState.FAIL, None
+    emptied.intermediate_values, emptied.system_attrs = {}, {}
+    return emptied

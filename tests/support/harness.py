@@ -46,7 +46,7 @@ __all__ = [
     "spec",
 ]
 
-TIMINGS = Timings(scheduler_seconds=3600.0)  # tests tick themselves, at the time they want it to be
+TIMINGS = Timings(scheduler_seconds=3600.0, event_look_seconds=0.02)  # tests tick themselves, at the time they want
 
 
 def spec(name: str = "s1", **changes: Any) -> dict[str, Any]:
@@ -97,6 +97,7 @@ class PromptServer(Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End as uvicorn does, without its fixed pause of 0.1 s: the test's clients have hung up."""
+        self.config.app.state.service.notifier.close()  # streams of events end
         for server in self.servers:
             server.close()
         for listener in sockets or []:

@@ -20,7 +20,9 @@ from tests.support.scripted_worker import ScriptedWorker, Stale
 from tests.support.waiting import until
 
 FORKS = multiprocessing.get_context("forkserver")  # the imports of a service take seconds: they are done once
-FORKS.set_forkserver_preload(["tests.support.serving", "tests.support.killed_tick", "scipy.stats"])
+FORKS.set_forkserver_preload(
+    ["tests.support.serving", "tests.support.killed_tick", "tests.support.killed_verb", "scipy.stats"]
+)
 
 
 class ServiceProcess:

@@ -24,6 +24,7 @@ class Start(Message):
     what: Literal["start"] = "start"
     assignment: Assignment
     folder: str
+    datasets: dict[str, str] = Field({})  # id of an uploaded data set -> the folder on this machine with its files
 
     @field_validator("assignment")
     @classmethod

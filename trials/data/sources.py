@@ -13,6 +13,7 @@ from typing import Any
 
 from luthier.studies.dataset import SplitFiles
 from luthier.studies.text import one_line
+from luthier.studies.uploads import PREFIX
 from luthier.trials.data.arrow import class_names
 from luthier.trials.data.box_folders import box_table
 from luthier.trials.data.containers import find_tables, read_tables, refuse_lone_part, table_stamps
@@ -76,6 +77,8 @@ def locate(text: str, *path: str) -> Located:
         return HubDataset(text, path)
     if not local.is_dir() and not local.is_file():  # reading it may never end
         raise BadData(f"{text} is neither a file nor a folder, but a pipe, a socket or a device; give a file.", *path)
+    if text.startswith(PREFIX) and local.is_file() and not text.endswith(f"/{local.name}"):
+        text = f"{text}/{local.name}"  # its ending says how it is read
     return LocalFolder(text, path, local) if local.is_dir() else LocalFile(text, path, local)
 
 
@@ -190,8 +193,8 @@ def read_hub(
     except Exception as error:  # the library raises dozens of kinds, its own and the network's
         reason = one_line(error)
         raise BadData(
-            f"{located.text} is neither a file on this worker nor a data set that could be loaded from the hub: "
-            f"{reason}",
+            f"{located.text} is neither a file on this worker (`luthier dataset upload` brings one to every worker) "
+            f"nor a data set that could be loaded from the hub: {reason}",
             *located.path,
         ) from None
     tables = {}

@@ -14,11 +14,12 @@ from luthier.studies.protocol import Assignment
 from luthier.studies.results import Comparison
 from luthier.studies.semantics import INPUTS_UNITED
 from luthier.studies.wire import FileRef
-from luthier.trials.data.repeats import first_rows, joined_groups, plain_columns, units_of
+from luthier.trials.data.repeats import plain_columns
 from luthier.trials.data.row_digests import row_digests
 from luthier.trials.data.splits import Split
 from luthier.trials.errors import BadData
 from luthier.trials.files import file_ref
+from luthier.trials.jobs.clusters import related
 from luthier.trials.jobs.packed_model import PackedModel, unpack
 from luthier.trials.jobs.predictions import Predictions, count_gained, predict, write_predictions
 from luthier.trials.jobs.replicates import Replicates
@@ -73,19 +74,6 @@ def _unseen_rows(test: Split, models: Sequence[PackedModel], semantics: int) -> 
     return [row for row, forms in enumerate(zip(*marks, strict=True)) if seen.isdisjoint(forms)]
 
 
-def _related(examples: Split, semantics: int) -> list[str] | None:
-    """Return the group of each example, examples with the same input in one; None where none are related.
-
-    Copies of one example are one piece of evidence, not several.
-    """
-    if semantics < INPUTS_UNITED:
-        return examples.groups
-    first = first_rows({"test": examples.columns})["test"]
-    if examples.groups is None and not units_of(first):
-        return None
-    return joined_groups(examples.groups or list(map(str, range(len(examples)))), first)
-
-
 def _empty_comparison(excluded: int, predictions: FileRef) -> Comparison:
     """Return the comparison of models that have seen every example of the test split."""
     return Comparison(
@@ -116,15 +104,15 @@ def _comparison(
     excluded = len(test) - len(rows)
     if not models:
         return _empty_comparison(excluded, predictions)
-    related = _related(test.take(rows), assignment.spec.semantics)
-    return paired(assignment, session, models, related, excluded=excluded, predictions=predictions)
+    groups = related(test.take(rows), assignment.spec.semantics)
+    return paired(assignment, session, models, groups, excluded=excluded, predictions=predictions)
 
 
 def paired(
     assignment: Assignment,
     session: Session,
     models: Sequence[Predictions],
-    related: Sequence[str] | None,
+    groups: Sequence[str] | None,
     *,
     excluded: int,
     predictions: FileRef,
@@ -135,7 +123,7 @@ def paired(
         assignment: Seed and objective.
         session: Polled between replicates.
         models: The champion's answers, and the challenger's.
-        related: (examples,) examples with the same value are related and stay together; None: none are.
+        groups: (examples,) examples with the same value are related and stay together; None: none are.
         excluded: The number of test examples that were left out.
         predictions: The file of the answers.
 
@@ -143,12 +131,12 @@ def paired(
         Ended: The assignment is to end now.
     """
     champion, challenger = models
-    independent = related is None and champion.statistics.offsets is None
+    independent = groups is None and champion.statistics.offsets is None
     exchanged: list[float] = []
     resampled: list[float] = []
     spec = assignment.spec
     if not (independent and spec.task_info.is_binary(spec.objective.metric)):
-        replicates = Replicates(assignment, session, champion, challenger, related)
+        replicates = Replicates(assignment, session, champion, challenger, groups)
         exchanged, resampled = replicates.draw()
     return Comparison(
         examples=len(champion.statistics),

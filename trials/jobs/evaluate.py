@@ -7,13 +7,14 @@ import shutil
 import time
 from dataclasses import replace
 
-from luthier.studies.protocol import Assignment
+from luthier.studies.protocol import Assignment, Checkpoint
 from luthier.studies.results import Batching, Evaluation
-from luthier.studies.semantics import MEASURED_ALONE
-from luthier.studies.wire import Metrics
+from luthier.studies.semantics import MEASURED_ALONE, NOISE_MEASURED
 from luthier.trials.errors import BadData, DamagedFile
 from luthier.trials.files import file_ref
 from luthier.trials.jobs import exact, reload
+from luthier.trials.jobs.clusters import related
+from luthier.trials.jobs.noise import Scored, sampling
 from luthier.trials.jobs.packed_model import WORK_PREFIX, pack
 from luthier.trials.model import lora
 from luthier.trials.session import Session
@@ -45,15 +46,16 @@ def evaluate(assignment: Assignment, session: Session, cache: ModelCache) -> Eva
     """
     for leftover in session.folder.glob(f"{WORK_PREFIX}*"):  # each holds a whole model of an attempt that was killed
         shutil.rmtree(leftover, ignore_errors=True)
+    baseline = _baseline(assignment, session, cache)
     study = cache.open(assignment)
     _restore(assignment, session, study)
-    if study.task.settles(assignment.params):
-        study.settle(_statistics(assignment, session, cache, study, "validation"))
-    test: Metrics | None = None
-    if "test" in study.data.splits:
-        test = study.scores(_statistics(assignment, session, cache, study, "test"))
+    winner = _scored(assignment, session, cache, study, "validation", "test")
+    test = None
+    if "test" in winner:
+        test = winner["test"].scores()
         scores = ", ".join(f"{name} {value}" for name, value in test.items())
         session.log(f"test ({len(study.data.splits['test'])} rows): {scores}")
+    noise = None if assignment.spec.semantics < NOISE_MEASURED else sampling(assignment, session, winner, baseline)
     length = int(assignment.params["max_length"])
     generation = assignment.spec.writing
     usage = study.task.export(study.pretrained, study.data.splits["train"], study.learned, length, generation)
@@ -68,7 +70,58 @@ def evaluate(assignment: Assignment, session: Session, cache: ModelCache) -> Eva
         session.folder,
         lambda packed, work: reload.check(packed, recorded, work, session),
     )
-    return Evaluation(test=test, model=file_ref(archive))
+    return Evaluation(test=test, model=file_ref(archive), sampling=noise)
+
+
+def _baseline(assignment: Assignment, session: Session, cache: ModelCache) -> dict[str, Scored]:
+    """Return the baseline's answers to the split on which the winner is compared with it; empty without its weights.
+
+    It comes before the winner, whose model takes its place in memory. Raises as `evaluate` does, but for DamagedFile:
+    a winner is measured also where the baseline's weights are damaged.
+    """
+    baseline = assignment.baseline
+    if baseline is None:
+        return {}
+    weights = Checkpoint(best=baseline.weights)
+    work = assignment.model_copy(update={"params": baseline.params, "seed": baseline.seed, "checkpoint": weights})
+    study = cache.open(work)
+    try:
+        _restore(work, session, study)
+    except DamagedFile as damage:
+        session.log(f"The baseline is not measured: {damage}")
+        return {}
+    return _scored(work, session, cache, study, "test" if "test" in study.data.splits else "validation")
+
+
+def _scored(
+    assignment: Assignment, session: Session, cache: ModelCache, study: OpenStudy, *splits: str
+) -> dict[str, Scored]:
+    """Return the answers of the study's model to those of the splits that there are and that something asks for.
+
+    Validation is answered first: what is settled by it, such as a threshold, holds for test.
+    """
+    measures_noise = assignment.spec.semantics >= NOISE_MEASURED
+    answers: dict[str, Scored] = {}
+    if study.task.settles(assignment.params) or ("validation" in splits and measures_noise):
+        writing = Writing.at_evaluations(assignment.spec)
+        statistics = _statistics(assignment, session, cache, study, "validation", writing)
+        if study.task.settles(assignment.params):
+            study.settle(statistics)
+        rows = len(study.data.splits["validation"])
+        is_whole = writing is None or writing.rows is None or writing.rows >= rows
+        answers["validation"] = _with_groups(assignment, study, "validation", statistics, is_whole)
+    if "test" in splits and "test" in study.data.splits:
+        statistics = _statistics(assignment, session, cache, study, "test", Writing.of_winner(assignment.spec))
+        answers["test"] = _with_groups(assignment, study, "test", statistics)
+    return answers
+
+
+def _with_groups(
+    assignment: Assignment, study: OpenStudy, split: str, statistics: Statistics, is_whole: bool = True
+) -> Scored:
+    semantics = assignment.spec.semantics
+    groups = related(study.data.splits[split], semantics) if semantics >= NOISE_MEASURED else None
+    return Scored(study.task, study.learned, statistics, groups, is_whole)
 
 
 def _restore(assignment: Assignment, session: Session, study: OpenStudy) -> None:
@@ -86,12 +139,11 @@ def _restore(assignment: Assignment, session: Session, study: OpenStudy) -> None
 
 
 def _statistics(
-    assignment: Assignment, session: Session, cache: ModelCache, study: OpenStudy, split: str
+    assignment: Assignment, session: Session, cache: ModelCache, study: OpenStudy, split: str, writing: Writing | None
 ) -> Statistics:
     """Return the statistics of a split, of the study's model as `evaluate` has prepared it."""
     model, length = study.pretrained.model, int(assignment.params["max_length"])
     targets = study.data.targets
-    writing = Writing.of_winner(assignment.spec)
     if assignment.spec.semantics >= MEASURED_ALONE:
         examples = study.task.encode_exactly(study.pretrained, study.data.splits[split], length)
         examples = examples.batched(study.batching)

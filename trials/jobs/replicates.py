@@ -7,18 +7,36 @@ assignment's seed, in an order that never changes.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import torch
 
 from luthier.studies.protocol import Assignment
 from luthier.studies.semantics import EXCHANGED_ON_ONE_SCALE
-from luthier.trials.jobs.predictions import Predictions
+from luthier.trials.jobs.clusters import Clusters
 from luthier.trials.session import Session
 from luthier.trials.tasks.statistics import Statistics
 
 REPLICATES = 1_000
 POLL_REPLICATES = 50
 """Replicates between two looks at whether the assignment is to end."""
+
+
+class Answers(Protocol):
+    """A model's answers to the examples, as statistics, and what they score."""
+
+    @property
+    def statistics(self) -> Statistics:
+        """The answers' statistics."""
+        ...
+
+    def score(self, metric: str, statistics: Statistics) -> float | None:
+        """Return one metric over other statistics of the same model."""
+        ...
+
+    def on_one_scale(self, metric: str) -> Statistics | None:
+        """Return the statistics without the model's own scale; None where a metric depends on it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -30,15 +48,15 @@ class Replicates:
     Attributes:
         assignment: Seed and objective.
         session: Polled between replicates.
-        champion: The predictions of the model in use.
-        challenger: The predictions of the study's winner.
+        champion: Those of the model in use, or of the baseline.
+        challenger: Those of the study's winner.
         groups: (examples,) examples with the same value are related and stay together; None: none are.
     """
 
     assignment: Assignment
     session: Session
-    champion: Predictions
-    challenger: Predictions
+    champion: Answers
+    challenger: Answers
     groups: Sequence[str] | None
 
     def draw(self) -> tuple[list[float], list[float]]:
@@ -73,41 +91,37 @@ class Replicates:
         return self.champion.statistics.joined(self.challenger.statistics)
 
     @cached_property
-    def _clusters(self) -> list[torch.Tensor]:
-        """The examples' numbers, those that belong together in one tensor."""
-        members: dict[str, list[int]] = {}
-        for example in range(len(self.champion.statistics)):
-            group = str(example) if self.groups is None else self.groups[example]
-            members.setdefault(group, []).append(example)
-        return [torch.tensor(examples) for examples in members.values()]
-
-    @cached_property
-    def _cluster_of(self) -> torch.Tensor:
-        """The number of each example's cluster, (examples,)."""
-        numbers = torch.empty(len(self.champion.statistics), dtype=torch.long)
-        for number, examples in enumerate(self._clusters):
-            numbers[examples] = number
-        return numbers
+    def _clusters(self) -> Clusters:
+        return Clusters(len(self.champion.statistics), self.groups)
 
     def exchange(self, generator: torch.Generator) -> list[float]:
         """Return the difference with the two models' predictions exchanged in half of the clusters, where defined."""
-        coins = torch.randint(2, (len(self._clusters),), generator=generator)
         count = len(self.champion.statistics)
-        first = torch.arange(count) + count * coins[self._cluster_of]
+        first = torch.arange(count) + count * self._clusters.toss(generator)
         return self._difference(first, (first + count) % (2 * count))
 
     def resample(self, generator: torch.Generator) -> list[float]:
         """Return the difference on as many clusters, drawn with replacement, where it is defined."""
-        clusters = self._clusters
-        drawn = torch.randint(len(clusters), (len(clusters),), generator=generator)
-        examples = drawn if self.groups is None else torch.cat([clusters[number] for number in drawn.tolist()])
+        examples = self._clusters.draw(generator)
         return self._difference(examples, examples + len(self.champion.statistics))
+
+    def resampled_scores(self, generator: torch.Generator) -> tuple[float | None, float | None]:
+        """Return the objective of champion and challenger on as many clusters, drawn with replacement."""
+        examples = self._clusters.draw(generator)
+        return self._scores(examples, examples + len(self.champion.statistics))
+
+    def _scores(self, champion: torch.Tensor, challenger: torch.Tensor) -> tuple[float | None, float | None]:
+        """Return the objective of two samples of `_both`; None where it is undefined."""
+        metric = self.assignment.spec.objective.metric
+        before = self.champion.score(metric, self._both.take(champion))
+        return before, self.challenger.score(metric, self._both.take(challenger))
 
     def _difference(self, champion: torch.Tensor, challenger: torch.Tensor) -> list[float]:
         """Return the difference of the objective between two samples of `_both`; nothing where it is undefined."""
-        spec = self.assignment.spec
-        before = self.champion.score(spec.objective.metric, self._both.take(champion))
-        after = self.challenger.score(spec.objective.metric, self._both.take(challenger))
+        return self.difference(*self._scores(champion, challenger))
+
+    def difference(self, before: float | None, after: float | None) -> list[float]:
+        """Return a difference of the objective, more is better; nothing where one of the two is undefined."""
         if before is None or after is None:
             return []
-        return [(after - before) * (1 if spec.maximize else -1)]
+        return [(after - before) * (1 if self.assignment.spec.maximize else -1)]

@@ -57,7 +57,7 @@ def audio_usage(
 def _code(sound: str, reading: Reading, outputs: int, window: int | None) -> str:
     """Return the code on a card; `window`: the samples of a window that the feature extractor's files cannot hold."""
     imported, functions = "pipeline", source(read_sound)
-    made = f"{reading.verb} = {call(TAG, reading.options)}\n{reading.code(sound, outputs)}"
+    made = f"{reading.verb} = {call(TAG, {})}\n{reading.code(sound, outputs)}"
     if window is not None:
         imported = "AutoFeatureExtractor, AutoModelForAudioClassification"
         functions += f"\n\n\n{source(hear)}"

@@ -186,7 +186,7 @@ class ImageInputs(RowTask[Learned]):
             code=f"""\
 from transformers import pipeline
 
-{reading.verb} = {call(TAG, reading.options)}
+{reading.verb} = {call(TAG, {})}
 {reading.code('"image.png"', len(names))}
 """,
             notes=(

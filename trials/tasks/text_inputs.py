@@ -75,7 +75,6 @@ class TextInputs(RowTask[Learned]):
         pair = "text_pair" in examples.columns
         reading = self.reading(pretrained, targets, examples, max_length)
         tokenizer = text.saved_tokenizer(pretrained, max_length, pair)
-        options = {"truncation": True, **reading.options}
         example = '{"text": "One text.", "text_pair": "The other one."}' if pair else '"A text."'
         names = tuple(self.head(targets).names or ())
         return Usage(
@@ -87,7 +86,7 @@ class TextInputs(RowTask[Learned]):
             code=f"""\
 from transformers import pipeline
 
-{reading.verb} = {call(TAG, options)}
+{reading.verb} = {call(TAG, {"truncation": True})}
 {reading.code(example, len(names))}
 """,
             notes=(
@@ -95,7 +94,7 @@ from transformers import pipeline
                 "trained and scored with; without it they are read whole, or end in an error.",
                 *reading.notes,
             ),
-            options=options,
+            options={"truncation": True, **reading.options},
         )
 
     def given(self, pretrained: Pretrained, examples: Split, row: int, max_length: int) -> Any:

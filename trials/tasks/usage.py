@@ -23,14 +23,17 @@ PROCESSORS = {
 HERE = "."  # the folder of the model, in the code on its card
 
 
-def piped(model: Any, folder: str, tag: str, kind: str, **options: Any) -> Answer:
+def piped(model: Any, folder: str, tag: str, kind: str, function_to_apply: str = "", **options: Any) -> Answer:
     """Return the function that answers as `transformers.pipeline` does.
+
+    What is applied is said in each call: before transformers 5.23 the pipeline of sounds forgets what it was made with.
 
     Args:
         model: The model, loaded from its folder.
         folder: The model's.
         tag: As in `Usage`.
         kind: As in `Usage`.
+        function_to_apply: softmax, sigmoid or none; "": the pipeline's own.
         options: The pipeline's further arguments.
     """
     import transformers
@@ -38,8 +41,8 @@ def piped(model: Any, folder: str, tag: str, kind: str, **options: Any) -> Answe
     make: Any = transformers.pipeline  # its overloads know no arguments by a variable's name
     processor = getattr(transformers, PROCESSORS[kind]).from_pretrained(folder, trust_remote_code=False)
     classify = make(tag, model=model, **{kind: processor}, **options)
-    every = model.config.num_labels
-    return lambda example: [{found["label"]: found["score"] for found in classify(example, top_k=every)}]
+    asked = {"top_k": model.config.num_labels} | ({"function_to_apply": function_to_apply} if function_to_apply else {})
+    return lambda example: [{found["label"]: found["score"] for found in classify(example, **asked)}]
 
 
 @dataclass(frozen=True)
@@ -91,13 +94,13 @@ class Reading:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments of `pipeline`."""
+        """The further arguments of `piped`."""
         return {"function_to_apply": self.apply} if self.apply else {}
 
     def code(self, example: str, outputs: int) -> str:
         """Return the statements that print the answer to an example; all `outputs` of the model are asked for."""
-        every = f", top_k={outputs}" if self.apply else ""
-        shown = self.shown.format(answer=f"{self.verb}({example}{every})")
+        asked = f", function_to_apply={self.apply!r}, top_k={outputs}" if self.apply else ""
+        shown = self.shown.format(answer=f"{self.verb}({example}{asked})")
         return "\n".join(filter(None, (self.setting, f"print({shown})")))
 
 

@@ -82,6 +82,7 @@ class AssignmentFolder:
             for ref in (checkpoint.resume, checkpoint.best, assignment.champion, assignment.challenger):
                 if ref is not None:
                     await self._fetch(ref)
+            assignment = await self._with_baseline(assignment, log)
         except DamagedFile as damage:
             if assignment.kind not in TRAINING:
                 raise
@@ -92,6 +93,17 @@ class AssignmentFolder:
             if full is not None:
                 raise DiskFull(full) from error
             raise AssignmentFileError(f"Cannot write to {self.folder}: {error}.") from error
+        return assignment
+
+    async def _with_baseline(self, assignment: Assignment, log: Callable[[str], None]) -> Assignment:
+        """Get the baseline's weights; a winner is measured without them where they are damaged or missing."""
+        if assignment.baseline is None:
+            return assignment
+        try:
+            await self._fetch(assignment.baseline.weights)
+        except DamagedFile as damage:
+            log(f"The baseline is not measured: {damage}")
+            return assignment.model_copy(update={"baseline": None})
         return assignment
 
     def close(self) -> None:

@@ -123,12 +123,17 @@ class WorkerClient:
             Rejected: The service lacks the file, or its size or checksum is not that of `ref`.
             LeaseLost: The service has given the assignment to another worker.
         """
+        await self._download(assignment, self._file(assignment, ref), ref, path)
+
+    async def download_dataset(self, assignment: Assignment, ref: FileRef, id: str, path: Path) -> None:
+        """Get the file of an uploaded data set that the assignment's spec names; raises as `download` does."""
+        await self._download(assignment, f"/v1/worker/datasets/{assignment.id}/{id}", ref, path)
+
+    async def _download(self, assignment: Assignment, url: str, ref: FileRef, path: Path) -> None:
         pause = _Pause()
         while True:
             try:
-                async with self._http.stream(
-                    "GET", self._file(assignment, ref), headers=self._lease(assignment)
-                ) as response:
+                async with self._http.stream("GET", url, headers=self._lease(assignment)) as response:
                     if not _is_away(response):
                         if response.status_code != 404:
                             self._raise_for(response, held=True)

@@ -31,6 +31,7 @@ from luthier.trials.errors import ChildDied, DamagedFile
 from luthier.trials.worker.assignment_files import AssignmentFileError, AssignmentFolder, DiskFull
 from luthier.trials.worker.child_process import Child
 from luthier.trials.worker.client import LeaseLost, ProtocolError, Rejected, WorkerClient
+from luthier.trials.worker.dataset_copies import COPIES, DatasetCopies
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class AssignmentRelay:
         self._client = client
         self._child: Child | None = None
         self._files = AssignmentFolder(assignment, client, temporary)
+        self._datasets = DatasetCopies(client, temporary.parent / COPIES)
         self._started = time.monotonic()
         self._lease_seconds = assignment.lease_seconds
         self._pending: deque[Report | Outcome] = deque()  # not yet acknowledged, in order; an outcome is the last
@@ -116,15 +118,17 @@ class AssignmentRelay:
     def close(self) -> None:
         """Remove the files that only this worker needed."""
         self._files.close()
+        self._datasets.close()
 
     async def _supervise(self, child: Child) -> None:
         limit = self.assignment.spec.budget.trial_seconds if self.assignment.kind in TRAINING else None
         try:
             assignment = await self._files.open(self._add_log)
+            folders = await self._datasets.open(assignment, self._files.shared, self._add_log)
             await child.wait_ready()
             with contextlib.suppress(TimeoutError):  # a trial that brings the machine down must count as lost
                 await asyncio.wait_for(self._receipt.wait(), RECEIPT_SECONDS)
-            child.send(Start(assignment=assignment, folder=str(self._files.folder)))
+            child.send(Start(assignment=assignment, folder=str(self._files.folder), datasets=folders))
             async with asyncio.timeout(limit) as deadline:
                 result = await self._receive(child, deadline)
         except DiskFull as error:

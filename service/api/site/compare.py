@@ -16,7 +16,7 @@ from luthier.service.api.context import ServiceDep
 from luthier.service.api.site import curves
 from luthier.service.api.site.page import PageRoute, show
 from luthier.service.api.site.studies import is_maximized, metric_of
-from luthier.service.api.trials import find_trial
+from luthier.service.dispatch import trial_verbs
 from luthier.service.errors import Invalid
 from luthier.service.lifecycle import study_rows
 from luthier.service.schemas import StudyView, TrialView
@@ -93,7 +93,7 @@ def _side(session: Session, name: str) -> Side:
         raise Invalid(f"trial: {name[:80]} must be a study's name, a slash and a number, as my-study/3.")
     study = study_rows.find(session, study_name)
     view = views.study_views(session, [study])[0]
-    row = find_trial(session, study_name, int(number)) if slash else _best(session, study.id, view)
+    row = trial_verbs.find(session, study, int(number)) if slash else _best(session, study.id, view)
     points: curves.Points = []
     shown = None
     if row is not None:

@@ -76,8 +76,9 @@ def chosen(session: Session, study_id: int, trials: int, named: Iterable[int]) -
     of_study = (AssignmentRow.study_id == study_id, AssignmentRow.kind == AssignmentKind.TRAIN, AssignmentRow.step > 0)
     stride = -(-trials // CURVES) or 1
     spaced = or_(AssignmentRow.number % stride == 0, AssignmentRow.number.in_(list(named)))
-    rows = {row.id: row for row in session.scalars(select(AssignmentRow).where(*of_study, spaced))}
-    running = select(AssignmentRow).where(*of_study, AssignmentRow.state == TrialState.RUNNING)
+    there = select(AssignmentRow).where(*of_study, ~AssignmentRow.deleted)
+    rows = {row.id: row for row in session.scalars(there.where(spaced))}
+    running = there.where(AssignmentRow.state == TrialState.RUNNING)
     rows |= {row.id: row for row in session.scalars(running.order_by(AssignmentRow.number.desc()).limit(RUNNING))}
     return sorted(rows.values(), key=lambda row: row.number)
 

@@ -15,8 +15,8 @@ from luthier.service.api.auth import COOKIE
 from luthier.service.api.pages import render
 from luthier.service.errors import Forbidden, Problem, invalid
 
-HAS_EVENTS = False  # whether the service sends events (GET /v1/events, /v1/studies/{name}/events), for pages to live on
-LIVE_SECONDS = 30 if HAS_EVENTS else 4  # between two looks of a part that lives, where no event comes
+LIVE_SECONDS = 30  # between two looks of a part that lives, where no event comes
+POLL_SECONDS = 4  # of one that no event is told of
 
 
 def may_write(request: Request) -> bool:
@@ -35,11 +35,13 @@ def is_part(request: Request) -> bool:
     return "hx-request" in request.headers
 
 
-def events_of(study: str | None = None) -> str | None:
-    """Return the address of a study's events, or of all; None where the service sends none."""
-    if not HAS_EVENTS:
-        return None
-    return "/v1/events" if study is None else f"/v1/studies/{study}/events"
+def events_of(study: str | None = None, trial: int | None = None) -> str:
+    """Return the address of the events that a page lives on: of all studies, of one, or of one trial with its log."""
+    if study is None:
+        return "/v1/events?kind=study"
+    if trial is None:
+        return f"/v1/studies/{study}/events?kind=study&kind=trial&kind=report"
+    return f"/v1/studies/{study}/events?trial={trial}"
 
 
 def show(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
@@ -56,6 +58,7 @@ def show(request: Request, template: str, status: int = 200, **values: Any) -> H
         "logged_in": COOKIE in request.cookies,
         "may_write": may_write(request),
         "live_seconds": LIVE_SECONDS,
+        "poll_seconds": POLL_SECONDS,
         "events": None,
     }
     return render(template, status, **(frame | values))

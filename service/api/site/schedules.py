@@ -24,8 +24,8 @@ ROWS = 50  # schedules of a page
 RUNS = 30  # the latest runs, as many as a page shows
 ACTS: dict[str, Callable[[str, Service], Any]] = {  # a button's action -> what it calls, as REST does
     "trigger": schedules.trigger,
-    "pause": lambda name, service: schedules.change(name, {"paused": True}, service),
-    "resume": lambda name, service: schedules.change(name, {"paused": False}, service),
+    "pause": lambda name, service: schedules.change(name, {"paused": True}, service, Response()),
+    "resume": lambda name, service: schedules.change(name, {"paused": False}, service, Response()),
     "rollback": schedules.rollback,
 }
 

@@ -58,7 +58,7 @@ def one_study(name: str, request: Request, service: ServiceDep, query: trial_tab
         study = study_rows.find(session, name)
         values = _live_values(session, service, study)
         values |= trial_table.values(session, study, query)
-        if study.is_readable and study.inspection is not None:
+        if study.is_readable and study.inspection is not None and not study.external:
             values["view"].data = views.data_view(study.inspection)
     spec = {key: value for key, value in values["view"].spec.items() if key != "semantics"}
     written = yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)

@@ -34,7 +34,11 @@ def timeline(name: str, request: Request, service: ServiceDep) -> HTMLResponse:
     """Show when each worker had which trial, the latest attempt of each. Raises NotFound."""
     with service.core.database.reading() as session:
         study = study_rows.find(session, name)
-        of_study = (AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.TRAIN)
+        of_study = (
+            AssignmentRow.study_id == study.id,
+            AssignmentRow.kind == AssignmentKind.TRAIN,
+            ~AssignmentRow.deleted,
+        )
         begun = select(AssignmentRow).where(*of_study, AssignmentRow.started_at.is_not(None))
         rows = session.scalars(begun.order_by(AssignmentRow.number.desc()).limit(BARS)).all()[::-1]
         total = session.scalar(select(func.count()).select_from(begun.subquery())) or 0

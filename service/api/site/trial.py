@@ -15,7 +15,7 @@ from luthier.service.api import views
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.site import buttons, curves
 from luthier.service.api.site.page import PageRoute, events_of, require_write, show
-from luthier.service.api.trials import find_trial
+from luthier.service.dispatch import trial_verbs
 from luthier.service.errors import NotFound
 from luthier.service.lifecycle import study_rows
 from luthier.service.storage.tables import AssignmentRow, StudyRow
@@ -43,23 +43,20 @@ CURES = {  # why a trial ended -> what to do
 def one_trial(name: str, number: Number, request: Request, service: ServiceDep) -> HTMLResponse:
     """Show a trial. Raises NotFound."""
     with service.core.database.reading() as session:
-        study, row = study_rows.find(session, name), find_trial(session, name, number)
+        study = study_rows.find(session, name)
+        row = trial_verbs.find(session, study, number)
         values = _values(session, study, row)
-        last = select(func.max(AssignmentRow.number)).where(
-            AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.TRAIN
-        )
-        values["numbers"] = {"before": number - 1 if number else None, "after": number + 1}
-        if number == session.scalar(last):
-            values["numbers"]["after"] = None
+        values["numbers"] = _beside(session, row)
     log = service.core.store.read_log_end(row.study_id, row.id, LOG_CHARACTERS)
-    return show(request, "trial.html", log=log, events=None if values["is_over"] else events_of(name), **values)
+    return show(request, "trial.html", log=log, events=None if values["is_over"] else events_of(name, number), **values)
 
 
 @router.get("/live")
 def live(name: str, number: Number, request: Request, service: ServiceDep) -> HTMLResponse:
     """Show the part of a trial's page that lives. Raises NotFound."""
     with service.core.database.reading() as session:
-        values = _values(session, study_rows.find(session, name), find_trial(session, name, number))
+        study = study_rows.find(session, name)
+        values = _values(session, study, trial_verbs.find(session, study, number))
     return show(request, "trial_live.html", **values)
 
 
@@ -67,7 +64,7 @@ def live(name: str, number: Number, request: Request, service: ServiceDep) -> HT
 def log(name: str, number: Number, request: Request, service: ServiceDep) -> HTMLResponse:
     """Show the end of a trial's log. Raises NotFound."""
     with service.core.database.reading() as session:
-        row = find_trial(session, name, number)
+        row = trial_verbs.find(session, study_rows.find(session, name), number)
         trial = views.trials_without_values(session, [row])[0]
     end = service.core.store.read_log_end(row.study_id, row.id, LOG_CHARACTERS)
     return show(request, "trial_log.html", name=name, trial=trial, log=end, is_over=trial.state in FINISHED)
@@ -82,6 +79,18 @@ def act(name: str, number: Number, action: str, request: Request, service: Servi
     ACTS[action](name, number, service)
     study = f"/studies/{name}"
     return RedirectResponse(study if action == "delete" else f"{study}/trials/{number}", 303)
+
+
+def _beside(session: Session, row: AssignmentRow) -> dict[str, int | None]:
+    """Return the numbers of the trials before and after one that are there."""
+    there = (
+        AssignmentRow.study_id == row.study_id,
+        AssignmentRow.kind == AssignmentKind.TRAIN,
+        ~AssignmentRow.deleted,
+    )
+    before = select(func.max(AssignmentRow.number)).where(*there, AssignmentRow.number < row.number)
+    after = select(func.min(AssignmentRow.number)).where(*there, AssignmentRow.number > row.number)
+    return {"before": session.scalar(before), "after": session.scalar(after)}
 
 
 def _values(session: Session, study: StudyRow, row: AssignmentRow) -> dict[str, Any]:

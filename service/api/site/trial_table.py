@@ -19,6 +19,7 @@ from luthier.service.api.site.page import PageRoute, show
 from luthier.service.errors import Invalid
 from luthier.service.lifecycle import study_rows
 from luthier.service.storage.tables import AssignmentRow, StudyRow
+from luthier.studies.dimensions import Range
 from luthier.studies.hyperparameters import HYPERPARAMETERS
 from luthier.studies.protocol import FINISHED, AssignmentKind, TrialState
 
@@ -62,10 +63,7 @@ def _table(
     column: Annotated[list[str] | None, Query(max_length=60)] = None,
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
 ) -> Table:
-    known = {*FACTS, *HYPERPARAMETERS, "model", "curve"}
-    if sort and sort.removeprefix("-") not in {*SORTED, *HYPERPARAMETERS, "model"}:
-        raise Invalid(f"sort: a table of trials has no column {sort[:60]}; click on the head of one.")
-    return Table(state or None, sort or "number", tuple(name for name in column or () if name in known), page)
+    return Table(state or None, sort or "number", tuple(column or ()), page)
 
 
 TableQuery = Annotated[Table, Depends(_table)]
@@ -80,19 +78,22 @@ def table(name: str, request: Request, service: ServiceDep, query: TableQuery) -
 
 
 def values(session: Session, study: StudyRow, table: Table) -> dict[str, Any]:
-    """Return what the table shows of a study."""
-    of_study = (AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.TRAIN)
+    """Return what the table shows of a study. Raises Invalid for an order by a column that it lacks."""
+    free = _searched(study)
+    known = {*SORTED, *HYPERPARAMETERS, "model", *free}
+    if table.sort.removeprefix("-") not in known:
+        raise Invalid(f"sort: a table of trials has no column {table.sort[:60]}; click on the head of one.")
+    of_study = (AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.TRAIN, ~AssignmentRow.deleted)
     by_state = select(AssignmentRow.state, func.count()).where(*of_study).group_by(AssignmentRow.state)
     counts: dict[str, int] = {str(state): int(count) for state, count in session.execute(by_state)}
     total = counts.get(table.state, 0) if table.state else sum(counts.values())
     rows = select(AssignmentRow).where(*of_study)
     if table.state:
         rows = rows.where(AssignmentRow.state == table.state)
-    page = session.scalars(_ordered(rows, table.sort).offset((table.page - 1) * ROWS).limit(ROWS)).all()
+    page = session.scalars(_ordered(rows, study, table.sort).offset((table.page - 1) * ROWS).limit(ROWS)).all()
     metric = study.spec.objective.metric if study.is_readable else "score"
     read = curves.read(session, page, curves.SPARKS)
     sparks = {row.number: curves.spark(curves.of_metric(read[row.id], metric)) for row in page}
-    free = _searched(study)
     return {
         "name": study.name,
         "trials": views.trials_without_values(session, page),
@@ -104,8 +105,8 @@ def values(session: Session, study: StudyRow, table: Table) -> dict[str, Any]:
         "states": [state for state in TrialState if counts.get(state)],
         "parameters": free,
         "facts": FACTS,
-        "columns": table.columns or ("seconds", *free[:FEW]),
-        "sortable": {*SORTED, *HYPERPARAMETERS, "model"},
+        "columns": tuple(name for name in table.columns if name in known) or ("seconds", *free[:FEW]),
+        "sortable": known,
         "lives": any(state not in FINISHED for state in counts) or study.finished_at is None,
     }
 
@@ -115,16 +116,19 @@ def _searched(study: StudyRow) -> list[str]:
     return list(study.spec.space.free()) if study.is_readable else []
 
 
-def _ordered(rows: Any, sort: str) -> Any:
+def _ordered(rows: Any, study: StudyRow, sort: str) -> Any:
     key = sort.removeprefix("-")
-    column: ColumnElement[Any] = SORTED[key] if key in SORTED else _parameter(key)
+    column: ColumnElement[Any] = SORTED[key] if key in SORTED else _parameter(study, key)
     lacking = case((column.is_(None), 1), else_=0)  # both databases: what has none comes last, either way
     return rows.order_by(lacking, column.desc() if sort.startswith("-") else column, AssignmentRow.number)
 
 
-def _parameter(name: str) -> ColumnElement[Any]:
+def _parameter(study: StudyRow, name: str) -> ColumnElement[Any]:
     """Return the SQL expression of a hyperparameter's value."""
-    kind = HYPERPARAMETERS[name].kind if name in HYPERPARAMETERS else "choice"
     value = AssignmentRow.params[name]
-    number: ColumnElement[Any] = value.as_float() if kind in ("float", "int") else value.as_string()
-    return number
+    if study.external:
+        is_number = study.is_readable and isinstance(study.spec.space.root.get(name), Range)
+    else:
+        is_number = name in HYPERPARAMETERS and HYPERPARAMETERS[name].kind in ("float", "int")
+    ordered: ColumnElement[Any] = value.as_float() if is_number else value.as_string()
+    return ordered

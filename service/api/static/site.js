@@ -52,7 +52,8 @@ function listen(address) {
   const look = () => {
     if (source) source.close();
     source = document.hidden ? null : new EventSource(address);
-    if (source) for (const kind of ["study", "trial", "report", "log"]) source.addEventListener(kind, note);
+    if (source) source.addEventListener("open", note); // what happened between the page and the stream
+    if (source) for (const kind of ["study", "trial", "report", "log", "reset"]) source.addEventListener(kind, note);
   };
   document.addEventListener("visibilitychange", () => {
     look();

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -64,14 +63,17 @@ def test_a_configuration_is_enqueued_before_the_inspection_is_over(luthier: Luth
         given = {"LUTHIER_SERVER": service.url, "LUTHIER_TOKEN": service.token}
         with Client(service.url, service.token) as client:
             client.create(SPEC.format(name="ten"))
-        with ThreadPoolExecutor() as threads:
-            asked = threads.submit(luthier, "enqueue", "ten", "learning_rate=2e-5", "-o", "json", **given)
-            threads.submit(play, service, [[0.5]], b"", 1).result()
-            done = asked.result()
+        asked = ("enqueue", "ten", "learning_rate=2e-5", "--key", "mine", "-o", "json")
+        done, again = (luthier(*asked, **given) for _ in range(2))
         assert done.returncode == 0, done.stderr
         trial = json.loads(done.stdout)
-        assert (trial["number"], trial["params"]["learning_rate"]) == (1, 2e-5)
-        assert trial["params"]["batch_size"] in (8, 16)
+        assert (trial["number"], trial["state"], trial["params"]) == (1, "queued", {"learning_rate": 2e-5})
+        assert again.stdout == done.stdout, "the same key is the same trial"
+        play(service, [[0.5]], b"", 1)
+        with Client(service.url, service.token) as client:
+            params = client.trial("ten", 1).params
+        assert params["learning_rate"] == 2e-5
+        assert params["batch_size"] in (8, 16)
         for wrong, said in (("batch_size", "KEY=VALUE"), ("batch_size=9", "params.batch_size: ")):
             refused = luthier("enqueue", "ten", wrong, **given)
             assert (refused.returncode, said in refused.stderr) == (2, True)

@@ -91,6 +91,8 @@ def test_killed_child_worker_and_service(serve: Serve, tiny: Path, empty_url: st
     told = optuna_trials(empty_url, "faults")
     assert [(trial.params, trial.value, trial.intermediate_values) for trial in told] == undisturbed
     assert study["best"]["test"]["accuracy"] is not None
+    assert study["baseline"]["test"]["accuracy"] is not None
+    assert study["best"]["interval"]["low"] <= study["best"]["test"]["accuracy"] <= study["best"]["interval"]["high"]
     assert study["model"]["bytes"] > 0
 
 

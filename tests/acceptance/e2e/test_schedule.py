@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import transformers
 
-from luthier.studies.promotion import mcnemar
+from luthier.studies.paired_tests import mcnemar
 from tests.support.archives import unpack_tar
 from tests.support.served import Served, spec
 from tests.support.tiny import tiny_rows

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from luthier.studies.promotion import mcnemar
+from luthier.studies.paired_tests import mcnemar
 from tests.support.harness import Running, running
 from tests.support.paths import ROOT
 from tests.support.waiting import until

@@ -63,7 +63,7 @@ def test_a_trial_without_any_score_fails(house: Running, worker: ScriptedWorker)
     assert "without a finite score" in trial["error"]
     worker.drain()
     assert house.study()["best"]["trial"] == 1
-    assert house.study()["baseline"] == {"trial": 0, "value": None}
+    assert house.study()["baseline"] == {"trial": 0, "value": None, "test": None, "interval": None}
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", '"0.5"', "true", "[]"])

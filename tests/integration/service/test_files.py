@@ -100,13 +100,14 @@ def test_a_file_stays_until_it_is_replaced(worker: ScriptedWorker, a: Assignment
 
 
 def test_the_losers_checkpoints_go_and_the_winners_stays(house: Running, worker: ScriptedWorker) -> None:
+    """Those of the baseline stay too, until it is measured beside the winner."""
     house.started(worker, parallel=1, budget={"trials": 4})
     trials = []
     for value in (0.6, 0.9, 0.7, 0.8):
         trials.append(worker.take())
         worker.score = lambda params, step, value=value: value - 0.01 * step  # type: ignore[misc]
         worker.train(trials[-1])
-    assert [files(a) for a in trials] == [set(), {"best-1"}, set(), set()]
+    assert [files(a) for a in trials] == [{"best-1"}, {"best-1"}, set(), set()]
     worker.evaluate(worker.take(AssignmentKind.EVALUATE))
     assert house.study()["best"]["trial"] == 1
     assert [files(a) for a in trials] == [set(), {"best-1", "model.tar.gz"}, set(), set()]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from tests.support import many_trials
 from tests.support.harness import Running
 from tests.support.many_rows import add_schedule, add_study, add_worker
 
@@ -79,7 +80,7 @@ def test_a_list_shows_each_study_and_schedule_as_its_own_page_does(full_house: R
     studies = {study["name"]: study for study in house.get("/v1/studies?limit=50")["items"]}
     accuracy, loss = studies["s2"], studies["s1"]
     assert accuracy["counts"]["complete"] == 7
-    assert accuracy["baseline"] == {"trial": 0, "value": 0.1}
+    assert accuracy["baseline"] == {"trial": 0, "value": 0.1, "test": None, "interval": None}
     assert accuracy["gpu_seconds"] == 10.0 * (7 + 6)
     assert accuracy["best"]["trial"] == 6, "its winner"
     assert [confirmed["trial"] for confirmed in accuracy["confirmed"]] == [6, 5, 4], "the most accurate"
@@ -105,3 +106,16 @@ def test_a_later_page_is_found_by_an_index(house_sqlite: Running) -> None:
         with engine.connect() as connection:
             plan = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {page}", parameters)]
         assert all(step.startswith("SEARCH") for step in plan), plan
+
+
+@pytest.mark.full
+def test_a_sorted_page_of_five_thousand_trials_takes_as_few_queries(house: Running) -> None:
+    house.started(house.worker(), budget={"trials": 6000})
+    many_trials.add(house, 5000)
+    for sort in ("-value", "params.learning_rate", "accuracy"):
+        page, queries = items(house, f"/v1/studies/s1/trials?sort={sort}&limit=50", 50)
+        assert queries <= 6, sort
+    assert [trial["number"] for trial in page] == list(range(50)), "none has a score at its best step: by number"
+    best, _ = items(house, "/v1/studies/s1/trials?sort=-value&limit=500", 500)
+    values = [trial["value"] for trial in best]
+    assert values == sorted(values, reverse=True)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import Any
 
 import httpx
@@ -10,11 +11,16 @@ import pytest
 
 from luthier.service.server.app import Tokens
 from luthier.studies.protocol import Assignment, AssignmentKind
+from luthier.studies.uploads import dataset_id
+from tests.support import external
+from tests.support.event_streams import beginning
 from tests.support.harness import Running, running, spec
 from tests.support.nightly import BETTER, Nightly
 
 USER, WORKER = "user-token-0123456789", "worker-token-0123456789"
+TABLE = b"text,label\na,1\nb,2\n"
 VALUES = {"run_id": "1", "number": "0", "kind": "history", "assignment_id": "1"}
+VALUES |= {"id": dataset_id("csv", sha256(TABLE).hexdigest())}
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +28,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A service with something of everything: a study with a model, a schedule with a champion that was promoted."""
     with running(tmp_path_factory.mktemp("home"), None, Tokens(USER, WORKER)) as house:
         house.finished(budget={"trials": 2}, name="s1", confirm={"candidates": 2, "seeds": 2})
+        house.client.post("/v1/datasets", files={"file": ("a.csv", TABLE)}).raise_for_status()
         nightly = Nightly(house, house.worker("w2"))
         nightly.run("a")
         nightly.worker.comparison = BETTER
@@ -60,7 +67,7 @@ def test_every_get_answers_as_described(full: Running, document: dict[str, Any])
         if "get" not in item or template.startswith("/v1/worker/"):
             continue
         for path in (path_of(template), path_of(template).replace("s1", "none").replace("nightly", "none")):
-            answer = full.client.get(path)
+            answer = beginning(full.client, "GET", path)
             check(document, item["get"], answer)
             seen += answer.status_code == 200
         if item["get"]["security"]:
@@ -68,6 +75,26 @@ def test_every_get_answers_as_described(full: Running, document: dict[str, Any])
             assert refused.status_code == 401
             check(document, item["get"], refused)
     assert seen >= 15
+
+
+def test_every_message_of_a_trainer_of_ones_own_is_answered_as_described(
+    full: Running, document: dict[str, Any]
+) -> None:
+    assert full.client.post("/v1/studies", json=external.document(budget={"trials": 1})).status_code == 201
+
+    def send(word: str, name: str = "tuning", **message: Any) -> httpx.Response:
+        answer = full.client.post(f"/v1/studies/{name}/{word}", json=message)
+        check(document, document["paths"][f"/v1/studies/{{name}}/{word}"]["post"], answer)
+        return answer
+
+    token = send("ask").json()["token"]
+    said = {"token": token, "step": 1, "metrics": {"score": 0.5}}
+    answers = [send("ask"), send("report", **said), send("tell", token=token), send("ask"), send("report", **said)]
+    assert [answer.status_code for answer in answers] == [202, 200, 200, 410, 409]
+    for word, message in (("ask", {}), ("report", {"token": "x"}), ("tell", {"token": "x"})):
+        refused = [send(word, name, **message).status_code for name in ("s1", "none")]
+        assert refused == [409, 404]
+        assert send(word, unknown=1).status_code == 422
 
 
 def test_every_message_of_the_worker_protocol_is_answered_as_described(full: Running, document: dict[str, Any]) -> None:
@@ -128,7 +155,7 @@ def test_each_operation_names_the_tokens_that_it_asks_for(document: dict[str, An
         for operation in item.values():
             if path in ("/healthz", "/readyz"):
                 assert operation["security"] == []
-            elif path.startswith("/v1/worker/files/"):
+            elif path.startswith(("/v1/worker/files/", "/v1/worker/datasets/")):
                 assert operation["security"] == [{"worker": [], "lease": []}]
                 assert "X-Lease-Token" not in [parameter["name"] for parameter in operation["parameters"]]
             elif path.startswith("/v1/worker/"):

@@ -112,6 +112,9 @@ def test_the_description_is_sound(document: dict[str, Any]) -> None:
     for name, schema in document["components"]["schemas"].items():
         whole = {**schema, "components": document["components"]}
         jsonschema_rs.Draft202012Validator(whole), name
+    verbs = [path for path in document["paths"] if ":" in path]
+    assert verbs == ["/v1/studies:plan"], "all others are paths with a slash"
+    assert document["paths"]["/v1/studies:plan"]["post"]["deprecated"]
     names = [operation["operationId"] for _, _, operation in operations(document)]
     assert len(names) == len(set(names))
 
@@ -124,12 +127,18 @@ CONTRACT = {
     ("/v1/studies", "post"): {"201", "200", "409", "413", "422"},
     ("/v1/studies", "get"): {"200", "422"},
     ("/v1/studies:plan", "post"): {"200", "413", "422", "503"},
+    ("/v1/plan", "post"): {"200", "413", "422", "503"},
+    ("/v1/studies/{name}", "patch"): {"200", "404", "409", "412", "422"},
+    ("/v1/schedules/{name}", "patch"): {"200", "404", "412", "413", "422"},
+    ("/v1/studies/{name}/trials/{number}", "delete"): {"204", "404", "409", "422"},
+    ("/v1/studies/{name}/trials/{number}/stop", "post"): {"200", "404", "409", "422"},
+    ("/v1/studies/{name}/trials/{number}/retry", "post"): {"200", "404", "409", "422", "503"},
     ("/v1/studies/{name}", "get"): {"200", "404"},
     ("/v1/studies/{name}", "delete"): {"204", "404", "409"},
     ("/v1/studies/{name}/{action}", "post"): {"200", "404", "409"},
     ("/v1/studies/{name}/model", "get"): {"200", "404"},
     ("/v1/studies/{name}/trials", "get"): {"200", "404", "422"},
-    ("/v1/studies/{name}/trials", "post"): {"201", "404", "409", "422"},
+    ("/v1/studies/{name}/trials", "post"): {"201", "200", "404", "409", "422"},
     ("/v1/studies/{name}/trials/{number}", "get"): {"200", "404"},
     ("/v1/studies/{name}/trials/{number}/logs", "get"): {"200", "404"},
     ("/v1/studies/{name}/plots/{kind}", "get"): {"200", "404", "409", "422"},

@@ -26,7 +26,7 @@ def planned(house: Running, answer: Callable[[ScriptedWorker, Assignment], None]
 
     thread = threading.Thread(target=inspect)
     thread.start()
-    response = house.client.post("/v1/studies:plan", json=spec(**changes))
+    response = house.client.post("/v1/plan", json=spec(**changes))
     thread.join()
     return response
 
@@ -74,7 +74,7 @@ def test_a_pruner_that_can_end_no_trial_is_refused_wherever_a_spec_is_sent(
     house: Running, pruner: dict[str, Any], path: str
 ) -> None:
     sent = spec(budget={"trials": 10}, pruner=pruner)
-    for route in ("/v1/studies", "/v1/studies:plan"):
+    for route in ("/v1/studies", "/v1/studies:plan", "/v1/plan"):
         assert paths(house.client.post(route, json=sent)) == {path}
     study = {key: value for key, value in sent.items() if key != "name"}
     nightly = {"name": "nightly", "cron": "@daily", "study": study}

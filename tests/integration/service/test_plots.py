@@ -1,5 +1,6 @@
 """/v1/studies/{name}/plots: pages and JSON, bounded, kept until a trial ends, drawn one at a time."""
 
+import io
 import threading
 import time
 from collections.abc import Iterator
@@ -8,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 
 from luthier.service.api import drawings, plots
 from luthier.studies.protocol import AssignmentKind
@@ -71,6 +74,17 @@ def test_every_plot_is_drawn_as_page_and_as_json(house: Running) -> None:
         assert 'src="http' not in page.text, "a page needs no other site"
     problem(house.client.get("/v1/studies/s1/plots/pie"), 422)
     problem(house.client.get(path("history", "gif")), 422)
+
+
+@pytest.mark.parametrize("kind", ["history", *(pytest.param(kind, marks=pytest.mark.full) for kind in PLOTS[1:])])
+def test_every_plot_is_a_picture(large: Running, kind: str) -> None:
+    answer = large.client.get(path(kind, "png"))
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "image/png"
+    picture = Image.open(io.BytesIO(answer.content))
+    assert min(picture.size) > 300
+    assert len(np.unique(np.asarray(picture.convert("L")))) > 20  # something is drawn on it
+    assert large.client.get(path(kind, "png")).content == answer.content
 
 
 def test_a_plot_with_nothing_to_draw_is_a_conflict_or_empty(house: Running, worker: ScriptedWorker) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import insert, select
 from luthier.service.api.site import curves
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
 from luthier.studies.protocol import AssignmentKind
+from tests.integration.service.test_external import Trainer
 from tests.integration.service.test_list_queries import statements
 from tests.support.harness import Running
 from tests.support.many_rows import add_study, add_worker
@@ -164,6 +165,32 @@ def test_a_damaged_study_has_a_page(house: Running) -> None:
         assert session.scalar(select(StudyRow.name)) == "hurt"
     for path in ("/", "/studies/hurt", "/studies/hurt/trials/1", "/compare?study=hurt&trial=hurt/1"):
         assert house.client.get(path).status_code == 200, path
+
+
+def test_every_page_of_an_external_study_opens(house: Running) -> None:
+    Trainer(house, steps=3).run()
+    pages = ("", "/table?sort=-lr", "/table?sort=activation", "/trials/1", "/timeline", "/live")
+    for path in ("/", "/compare?study=tuning&trial=tuning/1", *(f"/studies/tuning{page}" for page in pages)):
+        answer = house.client.get(path)
+        assert answer.status_code == 200, (path, answer.text)
+    rates = {trial["number"]: trial["params"]["lr"] for trial in house.trials("tuning")}
+    assert numbers(house, "/studies/tuning/table?sort=-lr") == sorted(rates, key=lambda n: -rates[n])
+    assert house.client.get("/studies/tuning/table?sort=weight").status_code == 422
+
+
+def test_a_deleted_trial_is_nowhere(house: Running) -> None:
+    add_study(house, "small", 4)
+    assert house.client.delete("/v1/studies/small/trials/1").status_code == 204
+    assert numbers(house, "/studies/small/table") == [0, 2, 3]
+    page = house.client.get("/studies/small").text
+    assert "all 3</a>" in page
+    assert "of 3 trials" in page
+    assert 'href="/studies/small/trials/2">Trial 2</a>' in house.client.get("/studies/small/trials/0").text
+    assert "trial 1" not in house.client.get("/studies/small/timeline").text
+    for path in ("/studies/small/trials/1", "/compare?trial=small/1"):
+        answer = house.client.get(path)
+        assert answer.status_code == 404
+        assert "it was deleted" in answer.text
 
 
 def test_what_cannot_be_compared_says_so(house: Running) -> None:

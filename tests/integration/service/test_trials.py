@@ -357,11 +357,6 @@ def test_the_budget_holds_for_users_too(house: Running, worker: ScriptedWorker) 
     assert "budget" in problem(house.client.post("/v1/studies/s1/trials", json={"params": OWN}), 409)["detail"]
 
 
-def test_a_study_that_is_not_inspected_takes_no_trial(house: Running) -> None:
-    house.create()
-    assert "inspected" in problem(house.client.post("/v1/studies/s1/trials", json={"params": OWN}), 409)["detail"]
-
-
 @pytest.mark.parametrize(
     ("changes", "path"),
     [

@@ -14,7 +14,8 @@ import transformers as hf
 from PIL import Image
 from sklearn.metrics import jaccard_score
 
-from luthier.studies.promotion import Promote, randomization
+from luthier.studies.paired_tests import randomization
+from luthier.studies.promotion import Promote
 from luthier.studies.protocol import Assignment, AssignmentKind, Checkpoint
 from luthier.studies.semantics import NEWEST_SEMANTICS
 from luthier.trials.data.augmentation import draw_change

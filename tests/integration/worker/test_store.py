@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from luthier.studies.protocol import AssignmentKind, Checkpoint, Reason
+from luthier.studies.results import BaselineWeights
 from luthier.studies.wire import FileRef
 from luthier.trials.files import disk_problem, file_ref
 from luthier.trials.worker.assignment_files import AssignmentFileError, AssignmentFolder, WorkerFolder, shares_disk
@@ -138,6 +139,30 @@ def test_a_damaged_winner_is_said_to_be_damaged(service: Service, start: Starts,
     assert (outcome.status, outcome.reason) == ("failed", Reason.DAMAGED)
     assert outcome.problem is not None
     assert best.name in outcome.problem.message
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_winner_is_measured_also_where_the_baselines_weights_are_damaged(
+    service: Service, tmp_path: Path, shared: bool, is_whole: bool
+) -> None:
+    weights = service.keep(1, "baseline.safetensors", b"weights")
+    content = b"weights" if is_whole else b"wEights"
+    service.files[1, weights.name] = content
+    (service.store / "a1").mkdir(parents=True)
+    (service.store / "a1" / weights.name).write_bytes(content)
+    baseline = BaselineWeights(params={}, seed=1, weights=weights)
+    lines: list[str] = []
+
+    async def open_folder(client: WorkerClient) -> None:
+        a = service.assign(1, shared=shared, kind=AssignmentKind.EVALUATE, baseline=baseline)
+        folder = AssignmentFolder(a, client, tmp_path / "files")
+        opened = await folder.open(lines.append)
+        assert opened.baseline == (baseline if is_whole else None)
+        assert not is_whole or (folder.folder / weights.name).read_bytes() == b"weights"
+
+    with_client(service, open_folder)
+    assert [line.partition(":")[0] for line in lines] == ([] if is_whole else ["The baseline is not measured"])
 
 
 def test_a_file_is_on_the_disk_before_it_is_named(

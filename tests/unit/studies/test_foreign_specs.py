@@ -22,7 +22,7 @@ trainer.train()
 """
 OPTUNA = "import optuna\n\ndef objective(trial):\n    return trial.suggest_float('lr', 1e-5, 1e-3)\n"
 FOREIGN = {
-    SWEEP: "a sweep of Weights & Biases: its `parameters` belong under `space`",
+    SWEEP: "a sweep of Weights & Biases: `luthier import FILE` writes a spec of it",
     TRAINER: "the Trainer of transformers, not a spec, and nothing of it was run. Luthier has its own training loop: a",
     OPTUNA: "a Python program that uses Optuna",
     "#!/usr/bin/env python\nprint('x: 1')\n": "a Python program, not a spec, and nothing of it was run. A spec is",

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from scipy.stats import binomtest
 
-from luthier.studies.promotion import Promote, PromotionDecision, judge, mcnemar, randomization
+from luthier.studies.paired_tests import mcnemar, randomization
+from luthier.studies.promotion import Promote, PromotionDecision, judge
 from luthier.studies.results import Comparison
 from luthier.studies.strategy import Objective
 from luthier.studies.tasks import TASKS

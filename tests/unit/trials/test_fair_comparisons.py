@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from luthier.studies.promotion import Promote, randomization
+from luthier.studies.paired_tests import randomization
+from luthier.studies.promotion import Promote
 from luthier.studies.protocol import Assignment
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.label_set_targets import LabelSetTargets

@@ -62,6 +62,11 @@ def test_a_folder_per_class(tmp_path: Path) -> None:
     assert set(data.splits["train"].columns) == {"image"}
 
 
+def test_a_folder_whose_path_is_long_holds_no_base64(tmp_path: Path) -> None:
+    data = load(fill(tmp_path / ("a" * 120) / ("b" * 120), 20), validation=0.2, test=0.2)
+    assert data.labels == {"cat": 10, "dog": 10}
+
+
 def test_the_order_of_rows_stays(tmp_path: Path) -> None:
     """Splits are drawn by it, and the fingerprint of a study that goes on must stay what it is."""
     names = ["cat/b.png", "cat/c.png", "cat/a/z.png", "cat/a/q/b.png", "cat/b/a.png"]

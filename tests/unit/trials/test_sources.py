@@ -1,5 +1,6 @@
 """Sources: each is located once, and a change of a local one shows in its stamps."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from luthier.trials.data import sources
 from luthier.trials.data.readers import FILE_READERS
 from luthier.trials.data.sources import HubDataset, LocalFile, LocalFolder, locate, read_hub, source_stamps
 from luthier.trials.errors import BadData
-from luthier.trials.paths import FORMATS
+from luthier.trials.paths import FORMATS, local_path, set_uploaded
 from tests.support.data import load_data
 from tests.support.tiny import tiny_csv
 
@@ -101,3 +102,58 @@ def test_stamps_of_files_and_of_data_that_is_elsewhere(tmp_path: Path) -> None:
     files = SplitFiles(train=str(file), test=str(tmp_path / "absent.csv"))
     assert source_stamps(files) == (*source_stamps(str(file)), None)
     assert source_stamps("someone/some-data") == (None,)
+
+
+ID = "0123456789abcdef"
+
+
+@pytest.fixture
+def uploaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of an uploaded data set, outside the data roots."""
+    monkeypatch.setenv("LUTHIER_DATA_ROOTS", str(tmp_path / "roots"))
+    folder = tmp_path / "uploaded"
+    folder.mkdir()
+    set_uploaded({ID: str(folder)})
+    yield folder
+    set_uploaded({})
+
+
+def test_an_uploaded_table_is_read_outside_the_data_roots(uploaded: Path) -> None:
+    tiny_csv(uploaded / "data.csv", rows=40)
+    name = f"dataset:{ID}/data.csv"
+    assert locate(f"dataset:{ID}", *SPEC_PATH) == LocalFile(name, SPEC_PATH, uploaded / "data.csv")
+    assert locate(name, *SPEC_PATH) == LocalFile(name, SPEC_PATH, uploaded / "data.csv")
+    data = load_data(Dataset(source=f"dataset:{ID}"), "text-classification", seed=0)
+    own = load_data(Dataset(source=str(uploaded / "data.csv")), "text-classification", seed=0)
+    assert data.fingerprint == own.fingerprint
+    (uploaded / "link.csv").symlink_to("/etc/passwd")
+    (uploaded / "names.csv").write_text(f"image,label\n{uploaded.parent / 'other.png'},a\n")
+    (uploaded.parent / "other.png").write_bytes(b"1")
+    with pytest.raises(BadData, match="is not in the data set"):
+        locate(f"dataset:{ID}/link.csv", *SPEC_PATH)
+    with pytest.raises(BadData, match="outside the folders data may be read from"):
+        load_data(Dataset(source=f"dataset:{ID}/names.csv"), "image-classification", seed=0)
+
+
+def test_an_uploaded_folder_has_files_and_folders(uploaded: Path) -> None:
+    (uploaded / "a").mkdir()
+    tiny_csv(uploaded / "a" / "train.csv", rows=40)
+    tiny_csv(uploaded / "a" / "test.csv", rows=20, seed=1)
+    assert locate(f"dataset:{ID}/a", *SPEC_PATH) == LocalFolder(f"dataset:{ID}/a", SPEC_PATH, uploaded / "a")
+    data = load_data(Dataset(source=f"dataset:{ID}/a"), "text-classification", seed=0)
+    assert data.rows["test"] == 20
+    for text, told in {
+        f"dataset:{ID}/b.csv": f"luthier dataset get {ID}",
+        "dataset:fedcba9876543210": "it was deleted",
+        "dataset:me": "names no data set",
+    }.items():
+        with pytest.raises(BadData, match=told):
+            locate(text, *SPEC_PATH)
+
+
+def test_a_path_that_is_not_there_leads_to_uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUTHIER_DATA_ROOTS", str(tmp_path))
+    with pytest.raises(BadData, match="`luthier dataset upload` brings a file to every worker"):
+        locate(str(tmp_path / "gone.csv"), *SPEC_PATH)
+    with pytest.raises(BadData, match=r"check the path\.$"):
+        local_path(str(tmp_path / "gone"), "model")

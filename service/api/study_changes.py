@@ -1,0 +1,61 @@
+"""The route that changes a study: its tags, its notes, and how many of its trials may run at once."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Response
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from luthier.service.api import views
+from luthier.service.api.context import ServiceDep
+from luthier.service.api.json_body import JsonRoute
+from luthier.service.api.preconditions import IfMatch, check_match
+from luthier.service.errors import Conflict, Invalid, NotFound, PreconditionFailed, responses
+from luthier.service.lifecycle import labels, study_rows
+from luthier.service.schemas import StudyView
+from luthier.service.storage.tables import StudyRow
+
+router = APIRouter(prefix="/v1/studies", tags=["studies"], route_class=JsonRoute)
+Tags = Annotated[list[str], AfterValidator(labels.check_tags), Field(max_length=1000)]
+Notes = Annotated[str, AfterValidator(labels.check_notes)]
+
+
+class StudyChanges(BaseModel):
+    """Keys of a study and their new values; null puts one back to its default.
+
+    Attributes:
+        tags: at most 20 short texts, by which studies are listed.
+        notes: plain text of at most 10,000 characters.
+        parallel: trials that may run at the same time; running ones go on where it is lowered.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    tags: Tags | None = None
+    notes: Notes | None = None
+    parallel: Annotated[int, Field(ge=1, le=1024, strict=True)] | None = None
+
+
+@router.patch("/{name}", responses=responses(NotFound, Conflict, PreconditionFailed, Invalid))
+def change(
+    name: str, changes: StudyChanges, service: ServiceDep, response: Response, if_match: IfMatch = None
+) -> StudyView:
+    """Change a study's tags, notes and `parallel`, in any state; keys that are left out stay."""
+    with service.core.database.transaction() as session:
+        study = study_rows.lock(session, name)
+        before = (study.tags, study.notes, study.parallel)
+        after = _changed(study, changes)
+        check_match(if_match, labels.study_etag(study), is_done=before == after)
+        study.tags, study.notes, study.parallel = after
+        session.flush()
+        view = views.study_view(session, study, service.core.room.latest)
+    service.notifier.notify()
+    response.headers["ETag"] = view.etag or ""
+    return view
+
+
+def _changed(study: StudyRow, changes: StudyChanges) -> tuple[str | None, str | None, int]:
+    """Return a study's tags, notes and `parallel` after some changes."""
+    given = changes.model_fields_set
+    tags = labels.joined(changes.tags or ()) if "tags" in given else study.tags
+    notes = (changes.notes or None) if "notes" in given else study.notes
+    parallel = (changes.parallel or study.spec.parallel) if "parallel" in given else study.parallel
+    return tags, notes, parallel
