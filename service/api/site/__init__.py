@@ -6,11 +6,22 @@ can do what a program can and nothing else. Parts of a page that live ask for th
 
 from fastapi import FastAPI
 
-from luthier.service.api.site import compare, new, schedules, studies, study, timeline, trial, trial_table, workers
+from luthier.service.api.site import (
+    compare,
+    new,
+    schedules,
+    studies,
+    study,
+    study_change,
+    timeline,
+    trial,
+    trial_table,
+    workers,
+)
 
 
 def install(app: FastAPI) -> None:
     """Add the pages to `app`; fixed paths come before those that hold a name."""
     app.include_router(study.numbered)
-    for module in (studies, compare, new, workers, schedules, trial, trial_table, timeline, study):
+    for module in (studies, compare, new, workers, schedules, study_change, trial, trial_table, timeline, study):
         app.include_router(module.router)

@@ -6,7 +6,7 @@ To add one, add a line here, and what it calls to the acts of its page (`study.A
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from luthier.studies.protocol import ENDED, StudyState
+from luthier.studies.protocol import ENDED, FINISHED, StudyState, TrialState
 
 ALIVE = frozenset(StudyState) - ENDED
 
@@ -43,7 +43,27 @@ STUDY = (
     Button("delete", "Delete", ENDED, "Its trials, their logs and its model are removed. There is no way back."),
 )
 UNMEASURED = Button("resume", "Measure the winner again", ENDED, first=True)
-TRIAL: tuple[Button, ...] = ()  # none yet
+TRIAL = (
+    Button(
+        "stop",
+        "Stop",
+        frozenset({TrialState.QUEUED, TrialState.RUNNING}),
+        "It ends at its next evaluation and is complete with its best one; without any evaluation it is cancelled.",
+    ),
+    Button(
+        "retry",
+        "Run it again",
+        frozenset({TrialState.FAILED, TrialState.CANCELLED, TrialState.PRUNED}),
+        first=True,
+    ),
+    Button(
+        "delete",
+        "Delete",
+        FINISHED,
+        "Its files, its log and its scores are removed, and the search forgets what it has learned from it. "
+        "There is no way back.",
+    ),
+)
 SCHEDULE = (
     Button("trigger", "Run now", frozenset({"active", "paused", "ended"})),
     Button("pause", "Pause", frozenset({"active"})),

@@ -8,13 +8,14 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from luthier.service.api import views
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.site.page import PageRoute, events_of, is_part, show
 from luthier.service.api.site.progress import Progress, progress
+from luthier.service.lifecycle import labels
 from luthier.service.schemas import StudyView
 from luthier.service.storage.tables import StudyRow
 from luthier.studies.protocol import StudyState
@@ -45,12 +46,19 @@ def all_studies(
     state: StudyState | Literal[""] = "",
     sort: Order = "-created",
     page: Page = 1,
+    tag: Annotated[str, Query(max_length=60)] = "",
 ) -> HTMLResponse:
     """Show the studies, or, to htmx, the part of the page that lives."""
-    query: dict[str, Any] = {"q": q, "state": state, "sort": None if sort == "-created" else sort, "page": page}
+    query: dict[str, Any] = {
+        "q": q,
+        "state": state,
+        "tag": tag,
+        "sort": None if sort == "-created" else sort,
+        "page": page,
+    }
     query["page"] = None if page == 1 else page
     with service.core.database.reading() as session:
-        matching = _matching(q, state)
+        matching = _matching(q, state, tag)
         total = session.scalar(select(func.count()).select_from(matching.subquery())) or 0
         rows = session.scalars(_ordered(matching, sort).offset((page - 1) * ROWS).limit(ROWS)).all()
         lines = _lines(session, service, rows)
@@ -68,10 +76,14 @@ def all_studies(
     return show(request, "studies_table.html" if is_part(request) else "studies.html", **values)
 
 
-def _matching(q: str, state: str) -> Select[StudyRow]:
+def _matching(q: str, state: str, tag: str) -> Select[StudyRow]:
     rows = select(StudyRow).where(~StudyRow.transient)
     for word in q.replace("\0", " ").split():
-        rows = rows.where(StudyRow.name.contains(word.lower(), autoescape=True))
+        rows = rows.where(
+            or_(StudyRow.name.contains(word.lower(), autoescape=True), StudyRow.tags.icontains(word, autoescape=True))
+        )
+    if tag:
+        rows = rows.where(labels.has_tag(tag.replace("\0", " ")))
     return rows.where(StudyRow.state == state) if state else rows
 
 

@@ -6,11 +6,12 @@ What it has reached and its log live while it runs. Only the end of a log is sho
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from luthier.service.api import trial_verbs as verbs
 from luthier.service.api import views
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.site import buttons, curves
@@ -18,16 +19,21 @@ from luthier.service.api.site.page import PageRoute, events_of, require_write, s
 from luthier.service.dispatch import trial_verbs
 from luthier.service.errors import NotFound
 from luthier.service.lifecycle import study_rows
+from luthier.service.schemas import TrialView
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.hyperparameters import HYPERPARAMETERS
-from luthier.studies.protocol import FINISHED, AssignmentKind, Reason
+from luthier.studies.protocol import ENDED, FINISHED, AssignmentKind, Reason
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute, prefix="/studies/{name}/trials/{number}")
 Number = Annotated[int, Path(ge=0, lt=2**31)]
 LOG_CHARACTERS = 30_000  # of the end of a log
 POINTS = 200  # of a curve
 CHARTS = 8  # metrics that are drawn, the objective's first
-ACTS: dict[str, Callable[[str, int, Service], Any]] = {}  # a button's action -> what it calls, as REST does
+ACTS: dict[str, Callable[[str, int, Service], Any]] = {  # a button's action -> what it calls, as REST does
+    "stop": verbs.stop,
+    "retry": lambda name, number, service: verbs.retry(name, number, service, Response()),
+    "delete": verbs.delete,
+}
 CURES = {  # why a trial ended -> what to do
     Reason.OOM: "Lower the greatest batch_size or max_length of the space, or set gradient_checkpointing: true.",
     Reason.DIVERGED: "Lower the greatest learning_rate of the space. The search has learned to keep away from here.",
@@ -46,18 +52,19 @@ def one_trial(name: str, number: Number, request: Request, service: ServiceDep) 
         study = study_rows.find(session, name)
         row = trial_verbs.find(session, study, number)
         values = _values(session, study, row)
-        values["numbers"] = _beside(session, row)
     log = service.core.store.read_log_end(row.study_id, row.id, LOG_CHARACTERS)
     return show(request, "trial.html", log=log, events=None if values["is_over"] else events_of(name, number), **values)
 
 
 @router.get("/live")
-def live(name: str, number: Number, request: Request, service: ServiceDep) -> HTMLResponse:
-    """Show the part of a trial's page that lives. Raises NotFound."""
+def live(
+    name: str, number: Number, request: Request, service: ServiceDep, seen: Annotated[str, Query(max_length=20)] = ""
+) -> HTMLResponse:
+    """Show the part of a trial's page that lives; with its buttons, where its state is not the one `seen`."""
     with service.core.database.reading() as session:
         study = study_rows.find(session, name)
         values = _values(session, study, trial_verbs.find(session, study, number))
-    return show(request, "trial_live.html", **values)
+    return show(request, "trial_live.html", **(values | {"seen": seen}))
 
 
 @router.get("/log")
@@ -76,9 +83,21 @@ def act(name: str, number: Number, action: str, request: Request, service: Servi
     require_write(request)
     if action not in ACTS:
         raise NotFound(f"There is no button {action[:50]}.")
-    ACTS[action](name, number, service)
+    after = ACTS[action](name, number, service)
     study = f"/studies/{name}"
-    return RedirectResponse(study if action == "delete" else f"{study}/trials/{number}", 303)
+    shown = after.number if isinstance(after, TrialView) else number  # of a retry the new trial
+    return RedirectResponse(study if action == "delete" else f"{study}/trials/{shown}", 303)
+
+
+def _buttons(study: StudyRow, trial: TrialView) -> list[buttons.Button]:
+    """Return the buttons that make sense: no trial starts in a study that has ended, and its winner is kept."""
+    shown = buttons.of_state(buttons.TRIAL, trial.state)
+    senseless = {
+        "stop": trial.stopping,
+        "retry": study.state in ENDED,
+        "delete": trial.number == study.winner or (trial.number == 0 and trial.value is not None),
+    }
+    return [button for button in shown if not senseless[button.action]]
 
 
 def _beside(session: Session, row: AssignmentRow) -> dict[str, int | None]:
@@ -111,5 +130,7 @@ def _values(session: Session, study: StudyRow, row: AssignmentRow) -> dict[str, 
         "kept": row.best,
         "abouts": {key: known.about for key, known in HYPERPARAMETERS.items()},
         "is_over": trial.state in FINISHED,
-        "shown_buttons": buttons.of_state(buttons.TRIAL, trial.state),
+        "numbers": _beside(session, row),
+        "shown_buttons": _buttons(study, trial),
+        "seen": trial.state,
     }

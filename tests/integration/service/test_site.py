@@ -111,7 +111,8 @@ def test_a_long_curve_is_thinned_where_it_is_read(house: Running) -> None:
 
 def buttons(house: Running, path: str) -> list[str]:
     """The addresses that a page's forms post to."""
-    return re.findall(r'method="post" action="([^"]+)"', house.client.get(path).text)
+    posted = re.findall(r'method="post" action="([^"]+)"', house.client.get(path).text)
+    return [address for address in posted if not address.endswith("/change")]
 
 
 def push(house: Running, path: str, **headers: str) -> Any:
@@ -165,6 +166,62 @@ def test_a_damaged_study_has_a_page(house: Running) -> None:
         assert session.scalar(select(StudyRow.name)) == "hurt"
     for path in ("/", "/studies/hurt", "/studies/hurt/trials/1", "/compare?study=hurt&trial=hurt/1"):
         assert house.client.get(path).status_code == 200, path
+
+
+def test_a_trial_is_stopped_run_again_and_deleted(house: Running) -> None:
+    worker = house.worker()
+    house.started(worker)
+    running = worker.take()
+    path = "/studies/s1/trials/0"
+    assert buttons(house, path) == [f"{path}/stop"]
+    assert push(house, f"{path}/stop", Origin="https://evil.example").status_code == 403
+    assert push(house, f"{path}/stop").headers["location"] == path
+    assert "it ends at its next evaluation" in house.client.get(path).text
+    assert buttons(house, path) == []
+    worker.finish(running, "failed", reason="error", problem={"message": "It fell over."})
+    assert buttons(house, path) == [f"{path}/retry", f"{path}/delete"]
+    live = house.client.get(f"{path}/live?seen=running", headers=PARTS).text
+    assert f'action="{path}/retry"' in live
+    answer = push(house, f"{path}/retry")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/studies/s1/trials/1")
+    assert 'href="/studies/s1/trials/0">trial 0</a>' in house.client.get("/studies/s1/trials/1").text
+    assert push(house, f"{path}/delete").headers["location"] == "/studies/s1"
+    assert house.client.get(path).status_code == 404
+    assert push(house, f"{path}/melt").status_code == 404
+    house.client.post("/v1/studies/s1/cancel")
+    assert buttons(house, "/studies/s1/trials/1") == ["/studies/s1/trials/1/delete"]
+
+
+def test_tags_and_notes_are_changed_and_found_and_nothing_typed_is_lost(house: Running) -> None:
+    house.create()
+    house.create("s2")
+    etag = house.study()["etag"]
+    typed = {"etag": etag, "tags": "german\r\n<b>\r\n", "notes": "ask Ana\r\n<i>soon</i>", "parallel": "3"}
+    assert house.client.post("/studies/s1/change", data=typed).headers["location"] == "/studies/s1"
+    study = house.study()
+    assert (study["tags"], study["notes"], study["parallel"]) == (["german", "<b>"], "ask Ana\n<i>soon</i>", 3)
+    page = house.client.get("/studies/s1").text
+    assert "&lt;i&gt;soon" in page
+    assert "<i>" not in page
+    assert names(house, "/?tag=German") == names(house, "/?q=GERM") == names(house, "/?tag=%3Cb%3E") == ["s1"]
+    assert names(house, "/?tag=ger") == []
+    refused = house.client.post("/studies/s1/change", data=typed | {"notes": "mine"})
+    assert refused.status_code == 412
+    assert "changed by another request" in refused.text
+    assert re.search(r'<textarea id="notes"[^>]*>\s*mine</textarea>', refused.text)
+    assert house.study()["notes"] == "ask Ana\n<i>soon</i>"
+    assert house.study()["etag"].strip('"') in refused.text
+    fresh = typed | {"etag": house.study()["etag"]}
+    for wrong, words in (
+        ({"parallel": "many"}, "whole number"),
+        ({"tags": "t" * 51}, "is no tag"),
+        ({"etag": "x"}, "ETag"),
+    ):
+        answer = house.client.post("/studies/s1/change", data=fresh | wrong)
+        assert answer.status_code == 422, wrong
+        assert words in answer.text
+    other_site = house.client.post("/studies/s1/change", data=fresh, headers={"Origin": "https://evil.example"})
+    assert other_site.status_code == 403
 
 
 def test_every_page_of_an_external_study_opens(house: Running) -> None:
