@@ -13,7 +13,7 @@ LOGIN_BYTES = 2**12  # a token, and where to go
 FORM_BYTES = 4 * MAX_BYTES  # a form writes three bytes for each that is no letter
 REPORT_BYTES = 8 * 2**20  # the log of a report has a million characters, and JSON may write six bytes for each
 # path, or its beginning -> bytes; None: models have the size they have. All others take MAX_BYTES, as a spec does.
-UPLOADS = "/v1/datasets"  # this very path, which counts for itself
+UPLOADS = ("/v1/datasets", "/data")  # these very paths, which count for themselves
 LIMITS = (
     ("/login", LOGIN_BYTES),
     ("/new", FORM_BYTES),
@@ -79,7 +79,7 @@ class _Counted:
 
 
 def _limit(path: str) -> int | None:
-    if path == UPLOADS:
+    if path in UPLOADS:
         return None
     return next(
         (limit for start, limit in LIMITS if path == start or path.startswith(start.rstrip("/") + "/")), MAX_BYTES

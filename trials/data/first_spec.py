@@ -162,9 +162,7 @@ def written(seen: Look, title: str | None = None, preset: str = "good") -> str:
     lines += [f"name: {name_of(title or seen.source)}", f"task: {task.name}  # {_one(task.about)}"]
     lines += [f"# {note}" for note in seen.guess.notes]
     lines += [*_model(task), *_dataset(seen, task), *_objective(seen, task)]
-    lines += [
-        f"preset: {preset}  # {PRESETS_TOLD}"
-    ]
+    lines += [f"preset: {preset}  # {PRESETS_TOLD}"]
     return "\n".join(lines) + "\n"
 
 

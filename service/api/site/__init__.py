@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from luthier.service.api.site import (
     compare,
+    data,
     new,
     schedules,
     studies,
@@ -23,5 +24,5 @@ from luthier.service.api.site import (
 def install(app: FastAPI) -> None:
     """Add the pages to `app`; fixed paths come before those that hold a name."""
     app.include_router(study.numbered)
-    for module in (studies, compare, new, workers, schedules, study_change, trial, trial_table, timeline, study):
+    for module in (studies, compare, data, new, workers, schedules, study_change, trial, trial_table, timeline, study):
         app.include_router(module.router)

@@ -4,7 +4,7 @@ The editor begins with a commented spec of a task, or with the spec of another s
 REST reads a spec.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from fastapi import APIRouter, Form, Query, Request, Response
@@ -15,16 +15,19 @@ from starlette.concurrency import run_in_threadpool
 from luthier.service.api import plan, studies, views
 from luthier.service.api.context import ServiceDep
 from luthier.service.api.pages import render
+from luthier.service.api.site import data_mapping
 from luthier.service.api.site.page import PageRoute, is_part, require_write, show
 from luthier.service.api.site.spec_lines import lines_of
 from luthier.service.errors import Invalid, NotFound, Problem, invalid, unreadable
 from luthier.service.lifecycle import study_rows
 from luthier.service.schemas import Fault, PlanView
 from luthier.studies.documents import DocumentError
+from luthier.studies.presets import PRESETS, PresetName
 from luthier.studies.spec import StudySpec, parse_spec
 from luthier.studies.tasks import TASKS
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute, prefix="/new")
+TASK = "text-classification"  # whose beginning is shown where none is chosen
 SHOWN_FAULT = 110  # characters of a fault beside its line; the list above it has all of it
 Spec = Annotated[str, Form()]
 
@@ -33,15 +36,21 @@ Spec = Annotated[str, Form()]
 def editor(
     request: Request,
     service: ServiceDep,
-    task: Annotated[str, Query(max_length=100)] = "text-classification",
+    task: Annotated[str, Query(max_length=100)] = "",
     like: Annotated[str | None, Query(max_length=100)] = None,
+    data: Annotated[str | None, Query(max_length=100)] = None,
+    preset: PresetName | Literal[""] = "",
 ) -> HTMLResponse:
-    """Show the editor with a beginning. Raises NotFound."""
+    """Show the editor with a beginning: of a task, like a study, or for uploaded data. Raises NotFound, Unavailable."""
     require_write(request)
-    if task not in TASKS:
-        raise NotFound(f"There is no task {task}: choose one of {', '.join(TASKS)}.")
-    text = _beginning(task) if like is None else _like(service, like)
-    return _page(request, text, task=task)
+    if task not in ("", *TASKS):
+        raise NotFound(f"There is no task {task[:60]}: choose one of {', '.join(TASKS)}.")
+    if data:
+        mapping, text, problem = data_mapping.begin(service, data, task, request.query_params, preset or "good")
+        return _page(request, text, problem, mapping=mapping)
+    task = task or TASK
+    text = _beginning(task, preset) if like is None else _like(service, like)
+    return _page(request, text, task=task if like is None else None, preset=preset)
 
 
 @router.post("")
@@ -76,6 +85,8 @@ def _page(
     problem: Problem | None = None,
     found: PlanView | None = None,
     task: str | None = None,
+    preset: str = "",
+    mapping: data_mapping.Mapping | None = None,
 ) -> HTMLResponse:
     """Return the page of the editor.
 
@@ -85,6 +96,8 @@ def _page(
         problem: what is wrong with it.
         found: its plan.
         task: which beginning is shown; None for what somebody wrote.
+        preset: that the beginning names.
+        mapping: the uploaded data that it was begun for.
     """
     faults = lines_of(text, problem.errors or [Fault(path="", message=problem.detail)]) if problem else []
     at_line: dict[int, list[str]] = {}
@@ -99,6 +112,9 @@ def _page(
         "found": found,
         "task": task,
         "tasks": TASKS,
+        "preset": preset,
+        "presets": PRESETS,
+        "mapping": mapping,
     }
     # htmx puts in the page what is answered with 200 only
     return show(request, "new.html", problem.status if problem and not is_part(request) else 200, **values)
@@ -121,10 +137,10 @@ def _parsed(text: str) -> StudySpec:
         raise Invalid(str(error)) from None
 
 
-def _beginning(task: str) -> str:
+def _beginning(task: str, preset: str) -> str:
     """Return a commented spec of a task."""
     known = TASKS[task]
-    return bytes(render("new_spec.yaml", task=known, columns=known.choices(())[0]).body).decode()
+    return bytes(render("new_spec.yaml", task=known, columns=known.choices(())[0], preset=preset).body).decode()
 
 
 def _like(service: ServiceDep, name: str) -> str:

@@ -36,6 +36,15 @@ function prepare(root) {
   for (const editor of root.querySelectorAll(".editor")) growEditor(editor);
 }
 
+function checkSize(input) {
+  // Said before a large file travels; the service refuses it as well.
+  const file = input.files[0];
+  const most = Number(input.dataset.most);
+  const told = file && file.size > most ? `${file.name} has ${file.size} bytes; this service takes at most ${most}.` : "";
+  input.setCustomValidity(told);
+  document.getElementById("refused").textContent = told;
+}
+
 function listen(address) {
   // Server-sent events, where the page names their address: each asks the parts that live to load again, a second
   // apart at most. Nobody sees a hidden page, and browsers have six connections to a service for all their tabs.
@@ -97,6 +106,7 @@ document.addEventListener("DOMContentLoaded", () => {
   });
   body.addEventListener("change", (event) => {
     if (event.target.matches("select[data-go]")) event.target.form.requestSubmit();
+    if (event.target.matches("input[data-most]")) checkSize(event.target);
   });
   document.addEventListener("click", (event) => {
     for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
