@@ -1,18 +1,24 @@
 """The pages at `/` in a real browser: looked at, steered by, and clean for everybody, with hostile text in them."""
 
+import hashlib
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from luthier.studies.protocol import AssignmentKind
+from luthier.studies.uploads import dataset_id
 from tests.support.harness import Running, running
 from tests.support.looks import Look
+from tests.support.uploads import upload
 
 HOSTILE = '<img src=x onerror="alert(1)"><script>alert(2)</script>'
+TABLE = f"{HOSTILE},stars\n".encode() + b"".join(b"a review of some words %d,%d\n" % (n, n % 5) for n in range(60))
+DATA = dataset_id("csv", hashlib.sha256(TABLE).hexdigest())
 PAGES = [
     *("/", "/?state=failed", "/studies/done", "/studies/broken", "/studies/done/trials/1", "/studies/alive/trials/0"),
     *("/compare?study=done&study=alive", "/workers", "/schedules", "/new", "/studies/done/timeline"),
+    *("/studies/done/change", "/data", f"/data/{DATA}", f"/data/{DATA}/preview", f"/new?data={DATA}"),
 ]
 LOOKS = [  # besides a phone in the dark
     ("light", 1280),
@@ -31,6 +37,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         house.create("done")
         worker.drain()
         worker.drain()
+        changes = {"tags": [HOSTILE[:50], "german"], "notes": f"see {HOSTILE}"}
+        house.client.patch("/v1/studies/done", json=changes).raise_for_status()
+        upload(house, TABLE, f"{HOSTILE}.csv".replace("/", ""))
         house.create("broken")
         inspection = worker.take(AssignmentKind.INSPECT)
         worker.finish(inspection, "failed", reason="bad_data", problem={"message": f"{HOSTILE} is no file."})
@@ -66,6 +75,7 @@ def test_pages_are_clean_in_the_dark_on_a_phone(look: Look) -> None:
     page = look.at("/studies/done")
     page.get_by_text("Data: 70 train").click()
     expect(page.get_by_role("cell", name=HOSTILE)).to_be_visible()
+    expect(page.get_by_text(f"see {HOSTILE}").first).to_be_visible()
 
 
 @pytest.mark.full
@@ -104,7 +114,9 @@ def test_a_study_is_written_started_followed_steered_and_deleted(look: Look, hou
     a = worker.take()
     worker.report(a, 1, 0.25)
     worker.report(a, 2, 0.5, log="the second epoch\n")
-    expect(page.locator("#actions .state")).to_have_text("running", timeout=10_000)  # it asks every 4 seconds
+    expect(page.locator("#actions .state")).to_have_text(
+        "running", timeout=10_000
+    )  # by events: it asks by itself every 30 s
     curve = page.locator("#live .chart > svg path")
     expect(curve).to_have_count(1, timeout=10_000)
     before = curve.get_attribute("d")
