@@ -30,7 +30,7 @@ LOOKS = [  # besides a phone in the dark
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A service with a study that is done, one that has failed, and one with a trial in training, all with markup."""
-    with running(tmp_path_factory.mktemp("home"), None) as house:
+    with running(tmp_path_factory.mktemp("home"), None, lease_seconds=600) as house:  # longer than all looks together
         worker = house.worker()
         labels = {HOSTILE: 60, "spam": 40}
         worker.inspection = worker.inspection.model_copy(update={"labels": labels, "label_names": list(labels)})
@@ -114,9 +114,7 @@ def test_a_study_is_written_started_followed_steered_and_deleted(look: Look, hou
     a = worker.take()
     worker.report(a, 1, 0.25)
     worker.report(a, 2, 0.5, log="the second epoch\n")
-    expect(page.locator("#actions .state")).to_have_text(
-        "running", timeout=10_000
-    )  # by events: it asks by itself every 30 s
+    expect(page.locator("#actions .state")).to_have_text("running", timeout=10_000)  # by an event
     curve = page.locator("#live .chart > svg path")
     expect(curve).to_have_count(1, timeout=10_000)
     before = curve.get_attribute("d")
