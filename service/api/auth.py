@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from luthier.service.errors import Forbidden, Problem, Unauthorized
 from luthier.studies.host import is_loopback
 
-OPEN = ("/healthz", "/readyz", "/login", "/favicon.ico", "/favicon.svg")  # paths that need no token
+OPEN = ("/healthz", "/readyz", "/login", "/favicon.ico", "/favicon.svg", "/site.css")  # paths that need no token
 COOKIE = "luthier"
 COOKIE_SECONDS = 12 * 3600  # a working day
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(:[0-9]*)?")  # a Host header: name or address, then perhaps a port
@@ -143,6 +143,6 @@ def install(app: FastAPI, guard: Guard) -> None:
 
 
 def local_path(path: str) -> str:
-    """Return `path` if it is one of this service's, without markup; else the dashboard's."""
+    """Return `path` if it is one of this service's, without markup; else that of all studies."""
     safe = path.startswith("/") and not path.startswith("//") and all(c.isalnum() or c in "/-_." for c in path)
-    return path if safe else "/dashboard"
+    return path if safe else "/"

@@ -1,27 +1,36 @@
 """The routes of optuna-dashboard, read only, behind the service's own access control.
 
 Its paths are absolute and can't be prefixed, so exactly those are routed to its WSGI app; its write routes are open to
-anyone, so only GET and HEAD pass. It is built on the first request: importing it takes seconds.
+anyone, so only GET and HEAD pass. It is built on the first request: importing it takes seconds. Its page is sent with a
+style of ours, which hides what would write, and a way back; it is told the names of metrics, and stores none.
 """
 
+import importlib.util
+import json
 import logging
 import threading
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
+from pathlib import Path
 from typing import Any, cast
 
 from a2wsgi import WSGIMiddleware
 from fastapi import FastAPI
+from fastapi.responses import HTMLResponse
+from sqlalchemy import Text, select, type_coerce
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from luthier.service.api.static_files import SITE
 from luthier.service.errors import ReadOnly, Unavailable
 from luthier.service.storage.database import Database
+from luthier.service.storage.tables import StudyRow
 from luthier.studies.search.storage import STORAGE_ERRORS, Storage, open_storage
 
 log = logging.getLogger("luthier")
 PREFIXES = ("dashboard", "static", "csv", "artifacts", "incompatible-rdb-schema")
+METRIC_NAMES = "study:metric_names"  # the attribute of a study that names its objectives, in Optuna and its dashboard
 API = ("meta", "studies", "trials", "artifacts")
 
 
@@ -39,7 +48,8 @@ class Dashboard:
             if self._app is None:
                 from optuna_dashboard import wsgi
 
-                self._app = cast(ASGIApp, WSGIMiddleware(wsgi(_answering_503(open_storage(self._database.url)))))
+                storage = _naming_metrics(open_storage(self._database.url), self._database)
+                self._app = cast(ASGIApp, WSGIMiddleware(wsgi(_answering_503(storage))))
             return self._app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,6 +58,9 @@ class Dashboard:
             answer = ReadOnly("The dashboard only shows; studies are changed under /v1.").response()
             answer.headers["Allow"] = "GET, HEAD"
             await answer(scope, receive, send)
+            return
+        if scope["path"].startswith("/dashboard"):
+            await HTMLResponse(await run_in_threadpool(_page))(scope, receive, send)
             return
         app = await run_in_threadpool(self._build)
         headers = list(scope["headers"])
@@ -68,6 +81,48 @@ class Dashboard:
             log.warning("the dashboard's storage did not answer")
             answer = Unavailable("The database does not answer; try again shortly.", retry_after=2).response()
             await answer(scope, receive, send)
+
+
+@cache
+def _page() -> str:
+    """Return the page of optuna-dashboard with our style and the way back; it is the same for each of its addresses."""
+    spec = importlib.util.find_spec("optuna_dashboard")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    page = (Path(spec.submodule_search_locations[0]) / "index.html").read_text(encoding="utf-8")
+    ours = f'<link rel="stylesheet" href="{SITE["dashboard.css"]}"><script defer src="{SITE["dashboard.js"]}"></script>'
+    back = '<a id="luthier-back" href="/">Back to Luthier</a>'
+    return page.replace("</head>", f"{ours}</head>").replace("</body>", f"{back}</body>")
+
+
+def _naming_metrics(storage: Storage, database: Database) -> Storage:
+    """Return the storage, which tells the metric of each study's objective beside what it has stored."""
+    plain = storage.get_all_studies
+    metrics: dict[str, str] = {}  # a study's name -> its metric, which never changes
+
+    def named() -> list[Any]:
+        studies = plain()
+        if any(study.study_name not in metrics for study in studies):
+            metrics.update(_metrics(database))
+        for study in studies:
+            if study.study_name in metrics:
+                study.system_attrs = {**study.system_attrs, METRIC_NAMES: [metrics[study.study_name]]}
+        return studies
+
+    vars(storage)["get_all_studies"] = named
+    return storage
+
+
+def _metrics(database: Database) -> dict[str, str]:
+    """Return the metric of every study's objective by the study's name; a damaged spec has none."""
+    metrics = {}
+    with database.reading() as session:
+        for name, spec in session.execute(select(StudyRow.name, type_coerce(StudyRow.spec, Text))):
+            try:
+                metrics[name] = str(json.loads(spec)["objective"]["metric"])
+            except (ValueError, KeyError, TypeError):
+                continue
+    return metrics
 
 
 def _answering_503(storage: Storage) -> Storage:

@@ -1,4 +1,4 @@
-"""The login page for browsers: a form for the users' token, answered with a cookie.
+"""The login page for browsers: a form for the users' token, answered with a cookie; and the end of a login.
 
 Tries are counted, so that nobody guesses at speed: wrong ones of the last minute, for each address and in all. Bearer
 tokens are not limited, for a worker with an old token would shut out the others behind its proxy.
@@ -60,7 +60,7 @@ def install(app: FastAPI, guard: Guard) -> None:
     tries = Tries()
 
     @app.get("/login", include_in_schema=False)
-    def _page(next: str = "/dashboard") -> HTMLResponse:
+    def _page(next: str = "/") -> HTMLResponse:
         return render("login.html", next=local_path(next), message="")
 
     @app.post("/login", include_in_schema=False)
@@ -82,6 +82,12 @@ def install(app: FastAPI, guard: Guard) -> None:
         response.set_cookie(COOKIE, cookie, COOKIE_SECONDS, httponly=True, samesite="strict", secure=secure)
         return response
 
+    @app.post("/logout", include_in_schema=False)
+    def _logout() -> Response:
+        response = RedirectResponse("/login", 303)
+        response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+        return response
+
 
 async def _form(request: Request) -> tuple[str, str]:
     """Return the token of a login's form, and the path to go to. Raises Unsupported, Invalid."""
@@ -89,6 +95,6 @@ async def _form(request: Request) -> tuple[str, str]:
         raise Unsupported(f"The login takes a form as {FORM}.")
     try:
         fields = parse_qs((await request.body()).decode("utf-8"), max_num_fields=10)
-        return fields["token"][0], local_path(fields.get("next", ["/dashboard"])[0])
+        return fields["token"][0], local_path(fields.get("next", ["/"])[0])
     except (ValueError, KeyError):
         raise Invalid("The login's form has a field `token`, and perhaps `next`, as UTF-8 text.") from None

@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse
 from sqlalchemy import func, select, text
 from starlette.concurrency import run_in_threadpool
 
-from luthier.service.api import plot_page
+from luthier.service.api import plot_page, static_files
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.drawings import Figure, Version
 from luthier.service.errors import Conflict, Invalid, NotFound, Unavailable, responses
@@ -68,8 +68,8 @@ async def plot_of_dashboard(
 
 @router.get("/assets/{name}", include_in_schema=False)
 def script(name: str) -> FileResponse:
-    """Send a script that the pages of plots load."""
-    return plot_page.script(name)
+    """Send a script that pages load: plotly's, or one of ours."""
+    return plot_page.script(name) if name in plot_page.SCRIPTS else static_files.send(name)
 
 
 async def figure_of(service: Service, find: Callable[[], str], kind: str) -> str:

@@ -11,9 +11,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from luthier.service.api import docs_page, plot_page
 
 CLOSED = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-OUR_PAGES = (  # no script runs in them
-    "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; frame-src 'self'; base-uri 'none'; "
-    "form-action 'self'; frame-ancestors 'none'"
+OUR_PAGES = (  # files of this service, and nothing written into a page: neither a script nor a style
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; frame-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 DASHBOARD = (
     "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -21,7 +21,7 @@ DASHBOARD = (
     "frame-ancestors 'none'"
 )
 POLICIES = (
-    (re.compile(r"/(login|schedules(/.*)?)"), OUR_PAGES),
+    (re.compile(r"/(login|compare|workers|new(/.*)?|data(/.*)?|studies/.*|schedules(/.*)?)?"), OUR_PAGES),
     (re.compile(r"/v1/(studies|schedules)/[^/]*/plots/.*"), plot_page.POLICY),
     (re.compile(r"/docs(/.*)?"), docs_page.POLICY),
     (re.compile(r"/(dashboard|static|csv|artifacts|incompatible-rdb-schema)(/.*)?"), DASHBOARD),

@@ -225,6 +225,17 @@ def trial_views(session: Session, trials: Sequence[AssignmentRow]) -> list[Trial
     statement = columns.where(ReportRow.assignment_id.in_(reports)).order_by(ReportRow.step)
     for assignment_id, step, metrics in session.execute(statement):
         reports[assignment_id].append(StepView(step=step, metrics=metrics))
+    return _trial_views(session, trials, reports)
+
+
+def trials_without_values(session: Session, trials: Sequence[AssignmentRow]) -> list[TrialView]:
+    """Return the trials as `trial_views` does, without their evaluations: a page reads those thinned."""
+    return _trial_views(session, trials, {row.id: [] for row in trials})
+
+
+def _trial_views(
+    session: Session, trials: Sequence[AssignmentRow], reports: dict[int, list[StepView]]
+) -> list[TrialView]:
     views = []
     for row in trials:
         try:

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from luthier.service.schemas import RunView
@@ -44,6 +45,10 @@ def draw_champion(name: str, metric: str, runs: Sequence[RunView]) -> str:
         name="promoted",
     )
     figure.update_layout(title=f"{name}: {metric} on each run's test data", xaxis_title="due", yaxis_title=metric)
+    if len({run.due_at for run in runs}) == 1:  # plotly would show milliseconds around it
+        day = timedelta(days=1)
+        figure.update_xaxes(range=[runs[0].due_at - day, runs[0].due_at + day])
+        figure.update_yaxes(rangemode="tozero")
     if len(runs) == RUNS:
         figure.update_layout(title_subtitle_text=f"the latest {RUNS:,} runs")
     return str(figure.to_json())

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 import anyio.to_thread
 from fastapi import FastAPI
-from fastapi.responses import RedirectResponse
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from starlette.types import ASGIApp
@@ -35,11 +34,11 @@ from luthier.service.api import (
     plots,
     report,
     results,
-    schedule_pages,
     schedules,
+    site,
+    static_files,
     studies,
     study_changes,
-    study_pages,
     trial_verbs,
     trials,
     worker,
@@ -77,7 +76,7 @@ from luthier.studies.protocol import AssignmentKind
 # In this order: a path is looked up among the routes of each, and /v1/studies/{name}/{action} takes what is left.
 ROUTES = (
     *(plan, plots, events, trials, trial_verbs, external, extension, prediction_routes, results, report),
-    *(studies, study_changes, schedules, datasets, worker, operations, schedule_pages, study_pages),
+    *(studies, study_changes, schedules, datasets, worker, operations),
 )
 SUMMARY = "Hyperparameter search for fine-tuning."
 THREADS = 40  # requests worked on at the same time; the rest wait on the event loop
@@ -189,13 +188,10 @@ def create_app(
     login.install(app, guard)
     docs_page.install(app)
     icon.install(app)
+    static_files.install(app)
     for module in ROUTES:
         app.include_router(module.router)
-
-    @app.get("/", include_in_schema=False)
-    def _home() -> RedirectResponse:
-        return RedirectResponse("/dashboard")
-
+    site.install(app)
     dashboard.install(app, core.database)
     return app
 

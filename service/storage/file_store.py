@@ -184,6 +184,16 @@ class FileStore:
             return file.read(2 * MAX_LOG_BYTES).decode(errors="replace")
         return ""
 
+    def read_log_end(self, study_id: int, assignment_id: int, characters: int) -> str:
+        """Return whole lines of the end of an assignment's log, about so many characters; empty where there is none."""
+        with contextlib.suppress(NotFound), self.open(self.place(study_id, assignment_id, LOG)) as file:
+            size = file.seek(0, os.SEEK_END)
+            start = max(size - characters, 0)
+            file.seek(start)
+            text = file.read(2 * characters).decode(errors="replace")
+            return text.partition("\n")[2] if start else text
+        return ""
+
     def log_size(self, study_id: int, assignment_id: int) -> int:
         """Return how many bytes an assignment's log has; 0 where there is none."""
         with contextlib.suppress(NotFound, OSError), self.open(self.place(study_id, assignment_id, LOG)) as file:

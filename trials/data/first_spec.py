@@ -1,6 +1,7 @@
 """A first spec for somebody's data: looked at, guessed, and written with a comment on each guess; a program of its own.
 
 `luthier init` starts it with the source on stdin, and gets JSON: the spec as YAML, or the sentence why there is none.
+`wished_spec` writes one for uploaded data.
 """
 
 import contextlib
@@ -34,6 +35,7 @@ PATH = ("dataset", "source")
 UNEQUAL = 0.8
 """Share of the most frequent class from which accuracy says little."""
 FEW_ROWS = 1_000
+PRESETS_TOLD = "good: 30 trials; quick: 8, best: 80 over more hyperparameters. `luthier plan` shows the values"
 MOST_SHOWN = 6
 QUESTIONS = {"question": "question", "context": "context", "answers": "answers"}
 BOXES = {"image": "image", "objects": "objects"}
@@ -60,17 +62,25 @@ class Look:
     table: Table | None = None
 
 
-def look(source: str) -> Look:
-    """Look at a file or folder. Raises BadData where it cannot be read, or tells no task."""
+def look(source: str, choose: Callable[[Table], Guess] = guess) -> Look:
+    """Look at a file or folder.
+
+    Args:
+        source: Its path.
+        choose: Tells what a table is for.
+
+    Raises:
+        BadData: It cannot be read, or tells no task.
+    """
     located = locate(source, *PATH)
     if isinstance(located, HubDataset):
         raise BadData(f"{source} does not exist here; give a file or a folder.", *PATH)
-    return _of_file(located) if isinstance(located, LocalFile) else _of_folder(located)
+    return _of_file(located, choose) if isinstance(located, LocalFile) else _of_folder(located, choose)
 
 
-def _of_file(located: LocalFile) -> Look:
+def _of_file(located: LocalFile, choose: Callable[[Table], Guess]) -> Look:
     table = _whole(lambda roles: read(located, roles), kind_of(located.text))
-    return Look(located.text, table.rows, guess(table), table=table)
+    return Look(located.text, table.rows, choose(table), table=table)
 
 
 def _whole(reader: Callable[[dict[str, str]], Table], kind: str) -> Table:
@@ -91,7 +101,7 @@ def _whole(reader: Callable[[dict[str, str]], Table], kind: str) -> Table:
     return reader({column: column for column in reader({}).header})
 
 
-def _of_folder(located: LocalFolder) -> Look:
+def _of_folder(located: LocalFolder, choose: Callable[[Table], Guess]) -> Look:
     """Look at a folder: tables, images with masks or boxes, or images or sounds in folders of classes."""
     folder, name = located.folder, located.text
     if has_pairs(folder):
@@ -101,12 +111,12 @@ def _of_folder(located: LocalFolder) -> Look:
     role = "audio" if sounds.count > images.count else "image"
     tree = max(images, sounds, key=lambda one: one.count)
     if not tree.count:
-        return _of_tables(located)
+        return _of_tables(located, choose)
     if role == "image" and (boxes := _boxes(located)):
         train = boxes.get(standard_tables(boxes).get("train", "train")) or next(iter(boxes.values()))
         return Look(name, train.rows, Guess("object-detection", dict(BOXES)), _others(standard_tables(boxes)), train)
     if tree.tables:
-        return _of_file(LocalFile(f"{name}/{tree.tables[0]}", PATH, folder / tree.tables[0]))
+        return _of_file(LocalFile(f"{name}/{tree.tables[0]}", PATH, folder / tree.tables[0]), choose)
     found = choose_folders(folder, name, role, {}, True, *PATH)
     inner = f"{name}/{found.folders['train']}" if found.folders else name
     table = read_folder(Path(inner).resolve(), inner, role, *PATH)
@@ -114,7 +124,7 @@ def _of_folder(located: LocalFolder) -> Look:
     return Look(name, table.rows, Guess(f"{role}-classification", {}, label), _others(found.folders), table)
 
 
-def _of_tables(located: LocalFolder) -> Look:
+def _of_tables(located: LocalFolder, choose: Callable[[Table], Guess]) -> Look:
     parts = find_tables(located.folder, located.text, PATH, media=False)
     if not parts:
         raise BadData(
@@ -123,7 +133,7 @@ def _of_tables(located: LocalFolder) -> Look:
     train = standard_tables(parts).get("train", next(iter(parts)))
     files = parts[train]
     table = _whole(lambda roles: read_tables(files, located.text, roles, PATH), kind_of(files[0].name))
-    return Look(located.text, table.rows, guess(table), _others(standard_tables(parts)), table)
+    return Look(located.text, table.rows, choose(table), _others(standard_tables(parts)), table)
 
 
 def _boxes(located: LocalFolder) -> dict[str, Table]:
@@ -138,16 +148,21 @@ def _others(splits: Any) -> tuple[str, ...]:
     return tuple(split for split in ("validation", "test") if split in splits)
 
 
-def written(seen: Look) -> str:
-    """Return the spec as YAML, with comments."""
+def written(seen: Look, title: str | None = None, preset: str = "good") -> str:
+    """Return the spec as YAML, with comments.
+
+    Args:
+        seen: What was seen of the source.
+        title: What people call the source; None: its own name.
+        preset: That the spec names.
+    """
     task = TASKS[seen.guess.task]
-    lines = [f"# A first spec for {seen.source} ({seen.rows:,} training rows), guessed by `luthier init`.", ""]
-    lines += [f"name: {name_of(seen.source)}", f"task: {task.name}  # {_one(task.about)}"]
+    shown = " ".join((title or seen.source).split())
+    lines = [f"# A first spec for {shown} ({seen.rows:,} training rows), guessed by `luthier init`.", ""]
+    lines += [f"name: {name_of(title or seen.source)}", f"task: {task.name}  # {_one(task.about)}"]
     lines += [f"# {note}" for note in seen.guess.notes]
     lines += [*_model(task), *_dataset(seen, task), *_objective(seen, task)]
-    lines += [
-        "preset: good  # 30 trials; quick: 8, best: 80 over more hyperparameters. `luthier plan` shows the values"
-    ]
+    lines += [f"preset: {preset}  # {PRESETS_TOLD}"]
     return "\n".join(lines) + "\n"
 
 

@@ -45,6 +45,25 @@ def test_all_schedules_lead_to_one_with_its_runs_and_a_plot(house: Running, page
     expect(plot.get_by_text("model in use")).to_be_visible()
 
 
+def test_a_schedule_is_steered_and_leads_to_its_studies(house: Running, page: Page) -> None:
+    page.goto(f"{house.url}/schedules/nightly")
+    state = page.locator(".actions .state")
+    page.get_by_role("button", name="Pause").click()
+    expect(state).to_have_text("paused")
+    page.get_by_role("button", name="Resume").click()
+    expect(state).to_have_text("active")
+    champion = page.locator("#to-champion")
+    promoted = champion.inner_text()
+    page.get_by_role("button", name="Roll back…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Roll back", exact=True).click()
+    expect(champion).not_to_have_text(promoted)
+    page.get_by_role("button", name="Run now").click()
+    expect(page.locator("tbody tr")).to_have_count(5)
+    expect(page.locator("time + .local").first).to_contain_text("here")
+    champion.click()
+    expect(page.get_by_role("heading", name="Learning curves")).to_be_visible()
+
+
 def test_a_page_of_no_schedule_is_a_problem(house: Running, page: Page) -> None:
     answer = page.goto(f"{house.url}/schedules/weekly")
     assert answer is not None

@@ -62,7 +62,7 @@ def test_every_route_but_health_and_login_asks_for_the_token(guarded: Running) -
             assert answer.status_code == 401, (method, path)
             assert method == "HEAD" or problem(answer, 401)
             assert answer.headers["www-authenticate"] == "Bearer"
-    assert OPEN == ("/healthz", "/readyz", "/login", "/favicon.ico", "/favicon.svg")
+    assert OPEN == ("/healthz", "/readyz", "/login", "/favicon.ico", "/favicon.svg", "/site.css")
 
 
 @pytest.mark.parametrize(
@@ -191,11 +191,22 @@ def test_a_cookie_runs_out_after_twelve_hours(guarded: Running, monkeypatch: pyt
     ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)", '/"><script>', "/a:b"],
 )
 def test_login_leads_to_our_own_pages_only(guarded: Running, target: str) -> None:
-    assert login(guarded, next=target).headers["location"] == "/dashboard"
+    assert login(guarded, next=target).headers["location"] == "/"
     page = guarded.anyone.get("/login", params={"next": target})
     assert "evil" not in page.text
     assert "<script" not in page.text
     assert "javascript" not in page.text
+
+
+def test_a_login_ends_where_it_is_said(guarded: Running) -> None:
+    cookie = {"Cookie": login(guarded).headers["set-cookie"].partition(";")[0]}
+    assert "Log out" in ask(guarded, "GET", "/", **cookie).text
+    assert ask(guarded, "POST", "/logout", **cookie, Origin="https://evil.example").status_code == 403
+    ended = ask(guarded, "POST", "/logout", **cookie)
+    assert (ended.status_code, ended.headers["location"]) == (303, "/login")
+    assert 'luthier=""' in ended.headers["set-cookie"]
+    assert "Max-Age=0" in ended.headers["set-cookie"]
+    assert "Log out" not in ask(guarded, "GET", "/", **bearer(USER)).text
 
 
 def test_without_a_token_it_answers_to_this_machine_only(house_sqlite: Running) -> None:

@@ -1,6 +1,7 @@
 """optuna-dashboard: shown, and nothing else."""
 
 import http.client
+import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -20,11 +21,19 @@ def test_it_shows_our_studies(shown: Running) -> None:
     page = shown.client.get("/dashboard")
     assert page.status_code == 200
     assert "text/html" in page.headers["content-type"]
-    assert shown.client.get("/").headers["location"] == "/dashboard"
+    style, script = re.findall(r'(?:href|src)="(/assets/dashboard-[^"]+)"', page.text)
+    assert '[aria-label="delete study"]' in shown.client.get(style).text
+    assert "luthier-back" in shown.client.get(script).text
+    assert 'id="luthier-back"' in page.text
     summaries = shown.get("/api/studies")["study_summaries"]
     assert [summary["study_name"] for summary in summaries] == ["s1"]
     detail = shown.get(f"/api/studies/{summaries[0]['study_id']}?after=0")
     assert [trial["state"] for trial in detail["trials"]] == ["Complete"] * 2
+    assert detail["objective_names"] == ["accuracy"]
+    back = shown.client.get(f"/studies/-/{summaries[0]['study_id']}").headers["location"]
+    assert back == "/studies/s1"
+    assert shown.client.get(f"{back}/dashboard").headers["location"] == f"/dashboard/studies/{summaries[0]['study_id']}"
+    assert shown.client.get("/studies/-/99").headers["location"] == "/"
 
 
 def test_it_changes_nothing(shown: Running) -> None:

@@ -14,8 +14,13 @@ from tests.support.nightly import Nightly
 
 USER = "user-token-0123456789"
 PATHS = {
-    "/": None,
+    "/": OUR_PAGES,
     "/login": OUR_PAGES,
+    "/studies/s1": OUR_PAGES,
+    "/studies/s1/trials/0": OUR_PAGES,
+    "/compare?study=s1": OUR_PAGES,
+    "/workers": OUR_PAGES,
+    "/new": OUR_PAGES,
     "/schedules": OUR_PAGES,
     "/schedules/nightly": OUR_PAGES,
     "/docs": "script-src 'self' 'sha256-",

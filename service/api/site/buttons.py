@@ -1,0 +1,82 @@
+"""The buttons of pages: which there are, in which states they make sense, and what a push of one loses.
+
+To add one, add a line here, and what it calls to the acts of its page (`study.ACTS`, `trial.ACTS`, `schedules.ACTS`).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from luthier.studies.protocol import ENDED, FINISHED, StudyState, TrialState
+
+ALIVE = frozenset(StudyState) - ENDED
+
+
+@dataclass(frozen=True)
+class Button:
+    """A button: a form that posts to the page's path and its action.
+
+    Attributes:
+        action: the last part of the path.
+        label: the button's words.
+        states: those of the thing in which it makes sense.
+        loses: what is lost, as sentences; it then asks first. "" for nothing.
+        first: it is what people most likely want.
+    """
+
+    action: str
+    label: str
+    states: frozenset[str]
+    loses: str = ""
+    first: bool = False
+
+
+STUDY = (
+    Button("pause", "Pause", frozenset({StudyState.RUNNING})),
+    Button("resume", "Resume", frozenset({StudyState.PAUSED}), first=True),
+    Button(
+        "stop",
+        "Stop",
+        ALIVE - {StudyState.STOPPING},
+        "No new trial starts; running ones finish, the winner is measured.",
+    ),
+    Button("cancel", "Cancel", ALIVE, "Running trials end now, their work is lost, and no winner is measured."),
+    Button("delete", "Delete", ENDED, "Its trials, their logs and its model are removed. There is no way back."),
+)
+UNMEASURED = Button("resume", "Measure the winner again", ENDED, first=True)
+TRIAL = (
+    Button(
+        "stop",
+        "Stop",
+        frozenset({TrialState.QUEUED, TrialState.RUNNING}),
+        "It ends at its next evaluation and is complete with its best one; without any evaluation it is cancelled.",
+    ),
+    Button(
+        "retry",
+        "Run it again",
+        frozenset({TrialState.FAILED, TrialState.CANCELLED, TrialState.PRUNED}),
+        first=True,
+    ),
+    Button(
+        "delete",
+        "Delete",
+        FINISHED,
+        "Its files, its log and its scores are removed, and the search forgets what it has learned from it. "
+        "There is no way back.",
+    ),
+)
+SCHEDULE = (
+    Button("trigger", "Run now", frozenset({"active", "paused", "ended"})),
+    Button("pause", "Pause", frozenset({"active"})),
+    Button("resume", "Resume", frozenset({"paused"}), first=True),
+)
+ROLLBACK = Button(
+    "rollback",
+    "Roll back",
+    frozenset({"active", "paused", "ended"}),
+    "The champion before the present one is in use again.",
+)
+
+
+def of_state(buttons: Iterable[Button], state: str) -> list[Button]:
+    """Return those of the buttons that make sense in a state."""
+    return [button for button in buttons if state in button.states]

@@ -1,0 +1,117 @@
+"use strict";
+// What pages need beyond HTML: local times, refreshing by events where the service has them, and small comforts.
+// Without this file every page and every button works; only confirmations stay (they are HTML), and pages stand still.
+
+const TICKS = "input[type=checkbox][name]";
+
+function showLocalTimes(root) {
+  for (const time of root.querySelectorAll("time[datetime]:not([data-shown])")) {
+    const at = new Date(time.dateTime);
+    time.dataset.shown = "";
+    if (Number.isNaN(at.getTime())) continue;
+    const local = document.createElement("span");
+    local.className = "local";
+    local.textContent = `(${at.toLocaleString([], { dateStyle: "short", timeStyle: "short" })} here)`;
+    time.after(" ", local);
+  }
+}
+
+function growEditor(editor) {
+  const text = editor.querySelector("textarea");
+  const lines = editor.querySelector(".lines");
+  const count = text.value.split("\n").length;
+  text.rows = count + 1;
+  const numbers = Array.from({ length: count }, (_, index) => index + 1).join("\n");
+  if (lines.textContent.trim() !== numbers) lines.textContent = numbers;
+}
+
+function followLog(root) {
+  const follow = document.getElementById("follow");
+  for (const log of root.querySelectorAll("pre.log")) if (!follow || follow.checked) log.scrollTop = log.scrollHeight;
+}
+
+function prepare(root) {
+  showLocalTimes(root);
+  followLog(root.parentElement || root);
+  for (const editor of root.querySelectorAll(".editor")) growEditor(editor);
+}
+
+function checkSize(input) {
+  // Said before a large file travels; the service refuses it as well.
+  const file = input.files[0];
+  const most = Number(input.dataset.most);
+  const told = file && file.size > most ? `${file.name} has ${file.size} bytes; this service takes at most ${most}.` : "";
+  input.setCustomValidity(told);
+  document.getElementById("refused").textContent = told;
+}
+
+function listen(address) {
+  // Server-sent events, where the page names their address: each asks the parts that live to load again, a second
+  // apart at most. Nobody sees a hidden page, and browsers have six connections to a service for all their tabs.
+  let source = null;
+  let waiting = false;
+  const load = () => {
+    waiting = false;
+    document.body.dispatchEvent(new CustomEvent("luthier:change"));
+  };
+  const note = () => {
+    if (!waiting) setTimeout(load, 1000);
+    waiting = true;
+  };
+  const look = () => {
+    if (source) source.close();
+    source = document.hidden ? null : new EventSource(address);
+    if (source) source.addEventListener("open", note); // what happened between the page and the stream
+    if (source) for (const kind of ["study", "trial", "report", "log", "reset"]) source.addEventListener(kind, note);
+  };
+  document.addEventListener("visibilitychange", () => {
+    look();
+    if (!document.hidden) note();
+  });
+  addEventListener("pagehide", () => source && source.close());
+  look();
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+  const body = document.body;
+  const away = document.getElementById("away");
+  const ticked = new Set();
+  prepare(body);
+  if (body.dataset.events) listen(body.dataset.events);
+  body.addEventListener("htmx:beforeRequest", (event) => {
+    if (document.hidden && event.target.hasAttribute("data-live")) event.preventDefault();
+  });
+  body.addEventListener("htmx:beforeSwap", (event) => {
+    for (const tick of event.target.querySelectorAll(TICKS)) {
+      if (tick.checked) ticked.add(tick.name + tick.value);
+      else ticked.delete(tick.name + tick.value);
+    }
+  });
+  body.addEventListener("htmx:afterSettle", (event) => {
+    prepare(document.body);
+    for (const tick of document.querySelectorAll(TICKS)) if (ticked.has(tick.name + tick.value)) tick.checked = true;
+    if (away) away.textContent = "";
+  });
+  body.addEventListener("htmx:sendError", () => {
+    if (away) away.textContent = "The service does not answer; this page shows what it said last, and goes on asking.";
+  });
+  body.addEventListener("htmx:responseError", (event) => {
+    const status = event.detail.xhr.status;
+    if (status === 401) location.reload(); // leads to the login
+    else if (away) away.textContent = `The service answers ${status}; this page shows what it said last.`;
+  });
+  body.addEventListener("input", (event) => {
+    const editor = event.target.closest(".editor");
+    if (editor) growEditor(editor);
+  });
+  body.addEventListener("change", (event) => {
+    if (event.target.matches("select[data-go]")) event.target.form.requestSubmit();
+    if (event.target.matches("input[data-most]")) checkSize(event.target);
+  });
+  document.addEventListener("click", (event) => {
+    for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") for (const menu of document.querySelectorAll("details.menu[open]")) menu.open = false;
+  });
+});
