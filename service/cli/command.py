@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from luthier import __version__
-from luthier.service.cli import imports, init, look, plan, run, schedules, serve, steering, studies, trials
+from luthier.service.cli import imports, init, look, plan, run, schedules, serve, steering, studies, track, trials
 from luthier.service.cli.connect import explain, tell
 
 app = typer.Typer(
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for noun in (init, imports, run, plan, serve, studies, look, trials, schedules, steering):
+for noun in (init, imports, run, plan, serve, studies, look, trials, track, schedules, steering):
     noun.register(app)
 
 
