@@ -80,8 +80,10 @@ class Tracked:
 
 def _pass_on(process: "subprocess.Popen[str]") -> None:
     """Print the sentences of a process."""
-    for line in process.stdout or ():
-        tell(line.rstrip("\n"))
+    if process.stdout is not None:
+        with process.stdout as lines:
+            for line in lines:
+                tell(line.rstrip("\n"))
 
 
 def _end(process: "subprocess.Popen[str]") -> None:
