@@ -74,6 +74,7 @@ def _parts(value: str) -> list[str]:
     try:
         address = urlsplit(value)
         parts = [address.netloc, address.hostname, address.username, address.password] if address.netloc else []
+        parts += [f"port={address.port}", f":{address.port}"] if address.port else []
     except ValueError:
         parts = []
     return sorted(

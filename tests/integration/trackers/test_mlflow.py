@@ -16,7 +16,8 @@ from tests.integration.trackers.conftest import Track
 from tests.support.command_line import command_in
 from tests.support.harness import Running
 
-pytestmark = [pytest.mark.trackers, pytest.mark.timeout(300)]
+# MLflow's own store warns of the libraries that it uses.
+pytestmark = [pytest.mark.trackers, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(scope="module")
