@@ -23,7 +23,7 @@ from luthier.studies.wire import Metrics
 
 EXPERIMENT = "luthier"
 STUDY, TRIAL = "luthier.study", "luthier.trial"  # tags by which runs are found again
-MODEL = "luthier.model_sha256"
+MODEL = "luthier.artifact_sha256"  # of the model that the run has as its artifact
 LONGEST_PARAM, LONGEST_TAG = 500, 5000  # characters that every version of MLflow stores
 AT_ONCE = 100  # parameters or tags of one request
 PAGE = 1000  # runs of one answer
