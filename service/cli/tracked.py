@@ -67,13 +67,15 @@ class Tracked:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Wait until all is told, GRACE_SECONDS at most; after an error end the processes at once."""
         deadline = time.monotonic() + (GRACE_SECONDS if kind is None else 0.0)
-        for name, process in self._processes.items():
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                _end(process)
-                if kind is None:
+        try:
+            for name, process in self._processes.items():
+                if not _has_ended(process, deadline) and kind is None:
                     tell(f"{name} did not take all of the study in {GRACE_SECONDS:g} s, and was left.")
+                elif kind is None and (process.returncode or 0) < 0:
+                    tell(f"{name} was not told all of the study: its process was killed.")
+        finally:  # also on Ctrl-C while they are waited for
+            for process in self._processes.values():
+                _end(process)
         for reader in self._readers:
             reader.join(END_SECONDS)
 
@@ -86,7 +88,19 @@ def _pass_on(process: "subprocess.Popen[str]") -> None:
                 tell(line.rstrip("\n"))
 
 
+def _has_ended(process: "subprocess.Popen[str]", deadline: float) -> bool:
+    """Wait for a process until a time of the monotonic clock; return whether it has ended."""
+    try:
+        process.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
 def _end(process: "subprocess.Popen[str]") -> None:
+    """End a process that still runs: orderly, and after END_SECONDS at once."""
+    if process.poll() is not None:
+        return
     process.terminate()
     try:
         process.wait(END_SECONDS)

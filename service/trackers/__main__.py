@@ -34,6 +34,8 @@ def main() -> int:
         return int(bool(audience.failed))
     except LuthierError as error:
         complain(f"{kind} was not told all of {name}: {error}")
+    except Exception as error:  # a library's own, where it is opened; its text may hold an address
+        complain(f"{kind} was not told all of {name}: {type(error).__name__}. LUTHIER_DEBUG=1 shows more.")
     except KeyboardInterrupt:
         pass
     return 1
