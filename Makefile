@@ -7,6 +7,7 @@ BASE := .venv/.installed-worker
 DEV := .venv/.installed-dev
 DEMO := .venv/.installed-demo
 TIMM := .venv-timm/.installed
+TRACKERS := .venv-trackers/.installed
 
 # torchvision has no build for every torch: change the three together, and name CPU builds where pip's index has them.
 TIMM_VERSIONS ?= torch==2.14.1 torchvision==0.29.1 timm==1.0.31
@@ -14,7 +15,7 @@ TIMM_VERSIONS ?= torch==2.14.1 torchvision==0.29.1 timm==1.0.31
 JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=25 --durations-min=1
 
-.PHONY: help install demo serve test test-all test-wide coverage test-learning test-timm test-docker lint docs lock bench bench-trainer bench-tasks bench-promotion clean
+.PHONY: help install demo serve test test-all test-wide coverage test-learning test-timm test-trackers test-docker lint docs lock bench bench-trainer bench-tasks bench-promotion clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -33,7 +34,7 @@ test: $(DEV) ## unit and integration tests and a short slice of the acceptance t
 
 test-all: $(DEV) ## what `.ci/run` runs: needs no network and no Docker, both databases; prints the coverage
 	$(BIN)/python -m coverage erase
-	$(PYTEST) -m 'not wide and not learning and not docker and not timm' --cov --cov-report=
+	$(PYTEST) -m 'not wide and not learning and not docker and not timm and not trackers' --cov --cov-report=
 	@$(MAKE) -s coverage
 
 test-wide: $(DEV) ## every model and database that another one stands for in `make test-all`: before a release; minutes
@@ -50,6 +51,9 @@ test-learning: $(DEV) ## real models on real data: a study a task reaches a know
 test-timm: $(TIMM) ## models of timm (VGG, ResNet, ViT, ...) in .venv-timm, with a torchvision and its torch: some 7 GB
 	.venv-timm/bin/python -m pytest -q -m timm --timeout 600 tests/integration/trials
 
+test-trackers: $(TRACKERS) ## MLflow, Weights & Biases, TensorBoard and Trackio themselves, offline, in .venv-trackers
+	.venv-trackers/bin/python -m pytest -q -m trackers tests/integration/trackers
+
 test-docker: $(DEV) $(DEMO) ## the images and `docker compose up`, on an engine of its own where it finds none; minutes
 	docker/ci/run.sh
 
@@ -64,12 +68,15 @@ docs: $(DEV) ## the reference pages from the code, and the site in site/
 	$(BIN)/python docs/generate.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
+# Without the trackers, which would hold back what the product itself takes (pyarrow, pillow).
+LOCKED := --extra worker --extra lora --extra qlora --extra dev
+
 # Without torch, whose build is chosen where it is installed, and what belongs to one build of it; with what any needs:
 # torch 2.11 and 2.12 take no setuptools from 82 on.
 lock: $(DEV) ## requirements.lock anew, after a change of pyproject.toml; UPGRADE=--upgrade takes newer versions
 	echo "torch ; sys_platform == 'never'" >.venv/override.txt
 	echo "setuptools<82" >.venv/bounds.txt
-	$(BIN)/uv pip compile pyproject.toml -o requirements.lock --all-extras --universal --python-version 3.11 --generate-hashes \
+	$(BIN)/uv pip compile pyproject.toml -o requirements.lock $(LOCKED) --universal --python-version 3.11 --generate-hashes \
 	  --override .venv/override.txt --constraint .venv/bounds.txt --no-emit-package torch --no-annotate --custom-compile-command "make lock" --quiet $(UPGRADE)
 	sed -i "s/ ; sys_platform == 'never'//" requirements.lock
 
@@ -89,7 +96,7 @@ bench-promotion: $(DEV) ## how often a schedule replaces its champion, simulated
 	$(BIN)/python benchmarks/promotion.py --json
 
 clean: ## remove the environments and the caches; studies stay
-	rm -rf .venv .venv-timm site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-timm .venv-trackers site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 $(BASE): pyproject.toml requirements.lock .ci/setup.sh
 	.ci/setup.sh worker
@@ -101,6 +108,10 @@ $(DEV): $(BASE)
 
 $(TIMM): pyproject.toml requirements.lock .ci/setup.sh Makefile
 	VENV=.venv-timm TORCH="$(TIMM_VERSIONS)" .ci/setup.sh worker,dev
+	@touch $@
+
+$(TRACKERS): pyproject.toml requirements.lock .ci/setup.sh Makefile
+	VERSIONS=newest VENV=.venv-trackers .ci/setup.sh worker,dev,mlflow,wandb,tensorboard,trackio
 	@touch $@
 
 $(DEMO): $(BASE) examples/fetch.py

@@ -74,7 +74,9 @@ class Settings(BaseSettings):
         description="Bytes that an uploaded data set may have, as it is sent and unpacked.",
     )
     data_roots: str | None = Field(None, description="Folders, separated by colons, that data and models may lie in.")
-    webhook_url: SecretStr | None = Field(None, description="URL that schedules notify of their runs, by HTTP POST.")
+    webhook_url: SecretStr | None = Field(
+        None, description="URL that is told of runs of schedules and of ends of studies, by HTTP POST."
+    )
     webhook_secret: SecretStr | None = Field(None, description="Signs the notifications (Standard Webhooks).")
     lease_seconds: float = Field(
         30, ge=0.5, le=3600, description="A worker that is silent for so long loses its trial."

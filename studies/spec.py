@@ -7,7 +7,7 @@ and the cure. It must never import Optuna or torch.
 import hashlib
 import math
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BeforeValidator,
@@ -71,6 +71,8 @@ LATER_KEYS = ("early_stopping", "generation")  # keys of a study that older vers
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
 Precision = Literal["auto", "float32", "bfloat16"]
 Quantization = Literal["none", "4bit"]
+End = Literal["completed", "stopped", "cancelled", "failed"]
+ENDS: tuple[End, ...] = get_args(End)
 
 
 def _completed(schema: dict[str, Any]) -> None:
@@ -167,6 +169,12 @@ class StudySpec(Document):
         None,
         exclude_if=lambda answering: answering is None,
         description="How contexts are read and answers picked, for question answering.",
+    )
+    notify: tuple[End, ...] = Field(
+        ENDS,
+        exclude_if=lambda ends: ends == ENDS,
+        description="Ends that are sent to the service's webhook, if it has one.",
+        strict=False,
     )
     # Users do not write it: `parse_spec` and `parse_schedule` set the newest. Stored specs without it are the oldest.
     semantics: SkipJsonSchema[int] = Field(OLDEST_SEMANTICS, ge=OLDEST_SEMANTICS)

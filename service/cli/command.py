@@ -25,6 +25,7 @@ from luthier.service.cli import (
     serve,
     steering,
     studies,
+    track,
     trials,
 )
 from luthier.service.cli.connect import explain, tell
@@ -37,7 +38,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for noun in (
-    *(init, imports, run, plan, serve, studies, extension, predict, results, look, trials),
+    *(init, imports, run, plan, serve, studies, extension, predict, results, look, trials, track),
     *(schedules, steering, external, datasets),
 ):
     noun.register(app)

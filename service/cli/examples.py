@@ -14,6 +14,7 @@ EXAMPLES = {
     "run": (
         "luthier run study.yaml",
         "luthier run study.yaml --model-dir winner",
+        "luthier run study.yaml --track mlflow --track tensorboard",
         "luthier run -f - --json < study.yaml > result.json",
     ),
     "plan": ("luthier plan study.yaml", "luthier plan study.yaml -o json"),
@@ -51,6 +52,10 @@ EXAMPLES = {
     "results": ("luthier results my-study", "luthier results my-study -o json"),
     "schema": ("luthier schema > spec.schema.json",),
     "plot": ("luthier plot my-study importance", "luthier plot my-study history -o history.png"),
+    "track": (
+        "MLFLOW_TRACKING_URI=http://mlflow:5000 luthier track my-study --to mlflow",
+        "WANDB_MODE=offline luthier track my-study --to wandb --to tensorboard",
+    ),
     "open": ("luthier open", "luthier open my-study"),
     "trials": (
         "luthier trials my-study",

@@ -81,5 +81,14 @@ def own_service(settings: "Settings", study: str | None, holder: "Holder | None"
     tell(f"{settings.home} is served by {holder}: the {'study' if study else 'plan'} goes to that service.")
     if Path(holder.folder) != Path.cwd():
         tell(f"Its workers look for relative paths in {holder.folder}.")
-    with Client(holder.url, settings.token.get_secret_value() if settings.token else None) as client:
+    with Client(holder.url, _own_token(settings)) as client:
         yield OwnService(client, None)
+
+
+def token_of(service: OwnService, settings: "Settings") -> str | None:
+    """Return the token by which other processes of the command reach its service."""
+    return service.embedded.token if service.embedded is not None else _own_token(settings)
+
+
+def _own_token(settings: "Settings") -> str | None:
+    return settings.token.get_secret_value() if settings.token else None

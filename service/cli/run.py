@@ -26,9 +26,11 @@ from luthier.service.cli.connect import (
 from luthier.service.cli.examples import add
 from luthier.service.cli.first_look import first_faults
 from luthier.service.cli.output import Format, emit, show
-from luthier.service.cli.own_service import OwnService, beginning, find_holder, own_service
+from luthier.service.cli.own_service import OwnService, beginning, find_holder, own_service, token_of
 from luthier.service.cli.signals import end_at_once, terminated_is_interrupted
 from luthier.service.cli.stages import Waiting
+from luthier.service.cli.track import TRACKERS
+from luthier.service.cli.tracked import Tracked, check_trackers
 from luthier.studies.host import usable_cores
 
 if TYPE_CHECKING:
@@ -54,6 +56,9 @@ def run(
     model_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Put the winner here; else under LUTHIER_HOME/models.")
     ] = None,
+    track: Annotated[
+        list[str] | None, typer.Option(metavar="TRACKER", help=f"Tell a tracker of it: {TRACKERS}")
+    ] = None,
 ) -> None:
     """Run one study to its end, with the service and its workers inside this process.
 
@@ -66,6 +71,7 @@ def run(
         raise CommandError(
             USAGE, f"{text} Start `luthier serve`, then `luthier create` it; docs/external.md says more."
         )
+    check_trackers(track or ())
     if model_dir is not None:
         from luthier.service.download import check_vacant
 
@@ -84,9 +90,10 @@ def run(
             starting(),
             Waiting(beginning(holder)) as waiting,
             own_service(settings, parsed.name, holder) as service,
+            Tracked(track or (), service.client.url, token_of(service, settings)) as tracked,
         ):
             waiting.end()
-            study = _search(service, text)
+            study = _search(service, text, tracked)
             _finish(service.client, study, model_dir, settings.home, as_json)
     except KeyboardInterrupt:
         if holder is None:
@@ -123,7 +130,7 @@ def _has_begun(name: str, settings: "Settings") -> bool:
             return False
 
 
-def _search(service: "OwnService", text: str) -> "StudyView":
+def _search(service: "OwnService", text: str, tracked: Tracked) -> "StudyView":
     """Create the study, or continue it, and show its progress; return the ended study."""
     from luthier.service.cli.follow import follow
     from luthier.service.cli.progress import display
@@ -139,6 +146,7 @@ def _search(service: "OwnService", text: str) -> "StudyView":
     if study.state is StudyState.PAUSED or unmeasured:
         tell(f"The study {study.name} was {'not measured' if unmeasured else 'paused'}; it goes on now.")
         study = client.resume(study.name)
+    tracked.start(study.name)
     return display(_with_workers(service, follow(client, study.name, POLL_SECONDS)))
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from luthier.service.errors import Conflict
 from luthier.service.lifecycle import datasets, no_winner, retraining, winner
 from luthier.service.lifecycle.budget import TrialCounts, find_limit
+from luthier.service.lifecycle.notices import queue_notice
 from luthier.service.storage.database import Database
 from luthier.service.storage.leases import Leases
 from luthier.service.storage.tables import AssignmentRow, StudyRow
@@ -198,6 +199,7 @@ def _end_unmeasured(session: Session, database: Database, study: StudyRow, error
     study.error = f"The winner could not be measured: {error}"
     study.state = StudyState.FAILED
     study.finished_at = database.time(session)
+    queue_notice(session, database, study)
 
 
 def end_search(
@@ -270,6 +272,7 @@ def _approach_end(session: Session, leases: Leases, study: StudyRow) -> None:
 def _finish(session: Session, database: Database, study: StudyRow) -> None:
     study.state = study.ending or StudyState.FAILED
     study.finished_at = database.time(session)
+    queue_notice(session, database, study)
 
 
 def _finish_without_winner(session: Session, database: Database, study: StudyRow) -> None:

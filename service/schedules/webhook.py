@@ -1,6 +1,7 @@
-"""Notifications of runs, as signed HTTP POSTs by the Standard Webhooks specification 1.0.0.
+"""Notifications of runs and of ends of studies, as signed HTTP POSTs by the Standard Webhooks specification 1.0.0.
 
-`steps.py` queues them within its own transactions, the scheduler delivers them. The package standardwebhooks signs.
+`steps.py` queues those of runs within its own transactions, `lifecycle/notices.py` those of studies; the scheduler
+delivers them. The package standardwebhooks signs.
 Delivery and the retry timer are our own: the package has neither, and a notification must be a row that is committed
 together with its event. The URL and the secret are settings; never write them to the database or to the log. A receiver
 checks that `webhook-signature` holds `v1,` and the base64 of HMAC-SHA256 over `{webhook-id}.{webhook-timestamp}.{body}`
@@ -12,25 +13,32 @@ import base64
 import binascii
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any, cast
 
 import httpx
 import standardwebhooks
+from pydantic import BaseModel
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from luthier.service.schedules.views import run_views
 from luthier.service.settings import Settings
 from luthier.service.storage.database import Database, changed_rows
-from luthier.service.storage.tables import DeliveryRow, RunRow, ScheduleRow
+from luthier.service.storage.tables import DeliveryRow, RunRow, ScheduleRow, StudyDeliveryRow, StudyRow
 from luthier.studies.schedule import Event
 
 log = logging.getLogger("luthier")
 logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole addresses, and many a hook's is a secret
 TIMEOUT_SECONDS = 10.0  # for the whole of an attempt
 PAUSES_SECONDS = (20.0, 60.0, 300.0, 1800.0, 7200.0)  # after each attempt that failed; after the last it is given up
-AT_ONCE = 20  # notifications in one round
+AT_ONCE = 20  # notifications of each kind in one round
+
+Delivery = DeliveryRow | StudyDeliveryRow
+StudyAnswer = Callable[[Session, StudyRow], BaseModel]
+MESSAGES: dict[type[Delivery], str] = {DeliveryRow: "delivery", StudyDeliveryRow: "study-delivery"}  # before their ids
 
 
 def queue(session: Session, schedule: ScheduleRow, run: RunRow, event: Event, now: float) -> None:
@@ -45,13 +53,14 @@ def queue(session: Session, schedule: ScheduleRow, run: RunRow, event: Event, no
     """
     session.flush()
     view = run_views(session, schedule, [run])[0]
-    body = {
-        "type": f"run.{event}",
-        "timestamp": datetime.fromtimestamp(now, UTC).isoformat(),
-        "data": {"schedule": schedule.name, "run": view.model_dump(mode="json")},
-    }
-    text = json.dumps(body, ensure_ascii=False)
+    text = _text(f"run.{event}", now, {"schedule": schedule.name, "run": view.model_dump(mode="json")})
     session.add(DeliveryRow(schedule_id=schedule.id, event=event, body=text, next_at=now, created_at=now))
+
+
+def _text(kind: str, now: float, data: dict[str, Any]) -> str:
+    """Return a notification; `now` is in seconds since the epoch."""
+    body = {"type": kind, "timestamp": datetime.fromtimestamp(now, UTC).isoformat(), "data": data}
+    return json.dumps(body, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
@@ -61,54 +70,68 @@ class Webhook:
     Attributes:
         url: Address of the receiver, http or https.
         secret: Key of the signatures: `whsec_` and base64, or any text. None: notifications are not signed.
+        answer: Returns a study as REST answers it; None where there are notifications of runs alone.
     """
 
     url: str
     secret: str | None
+    answer: StudyAnswer | None = None
 
     @classmethod
-    def of(cls, settings: Settings) -> "Webhook | None":
+    def of(cls, settings: Settings, answer: StudyAnswer) -> "Webhook | None":
         """Return the webhook that the settings name, or None where they name none."""
         if settings.webhook_url is None:
             return None
         secret = settings.webhook_secret
-        return cls(settings.webhook_url.get_secret_value(), secret.get_secret_value() if secret else None)
+        return cls(settings.webhook_url.get_secret_value(), secret.get_secret_value() if secret else None, answer)
 
     def deliver(self, database: Database) -> None:
         """Send the notifications that are due. Services share the work; a failed one is sent again after a pause.
 
         Nothing is sent within a transaction.
         """
-        with database.reading() as session:
-            due = select(DeliveryRow.id).where(DeliveryRow.next_at <= database.now()).order_by(DeliveryRow.next_at)
-            delivery_ids = list(session.scalars(due.limit(AT_ONCE)))
-        for delivery_id in delivery_ids:
-            delivery = self._claim(database, delivery_id)
-            if delivery is None:
-                continue
-            problem = self._send(delivery)
-            with database.transaction() as session:
-                columns = {"error": problem} | ({} if problem else {"next_at": None, "delivered_at": database.now()})
-                changed_rows(session, update(DeliveryRow).where(DeliveryRow.id == delivery_id).values(**columns))
+        for kind in MESSAGES:
+            with database.reading() as session:
+                due = select(kind.id).where(kind.next_at <= database.now()).order_by(kind.next_at)
+                delivery_ids = list(session.scalars(due.limit(AT_ONCE)))
+            for delivery_id in delivery_ids:
+                delivery = self._claim(database, kind, delivery_id)
+                if delivery is None:
+                    continue
+                problem = self._send(delivery)
+                with database.transaction() as session:
+                    columns = {"error": problem} | (
+                        {} if problem else {"next_at": None, "delivered_at": database.now()}
+                    )
+                    changed_rows(session, update(kind).where(kind.id == delivery_id).values(**columns))
 
-    def _claim(self, database: Database, delivery_id: int) -> DeliveryRow | None:
+    def _claim(self, database: Database, kind: type[Delivery], delivery_id: int) -> Delivery | None:
         """Count an attempt, and set when the next one is due should this one fail; None: another service has it."""
         with database.transaction() as session:
-            due = DeliveryRow.next_at <= database.now()
-            locked = select(DeliveryRow).where(DeliveryRow.id == delivery_id, due).with_for_update(skip_locked=True)
-            delivery = session.scalar(locked)
+            due = kind.next_at <= database.now()
+            locked = select(kind).where(kind.id == delivery_id, due).with_for_update(skip_locked=True)
+            delivery = cast(Delivery | None, session.scalar(locked))
             if delivery is None:
                 return None
+            if isinstance(delivery, StudyDeliveryRow) and delivery.body is None:
+                delivery.body = self._study_text(session, delivery)
             pauses = PAUSES_SECONDS[delivery.attempts : delivery.attempts + 1]
             delivery.next_at = database.time(session) + pauses[0] if pauses else None
             delivery.attempts += 1
             return delivery
 
-    def _send(self, delivery: DeliveryRow) -> str | None:
+    def _study_text(self, session: Session, delivery: StudyDeliveryRow) -> str:
+        """Return the notification of a study's end, with the study as REST answers it."""
+        study = session.get_one(StudyRow, delivery.study_id)
+        data = {"name": study.name} if self.answer is None else self.answer(session, study).model_dump(mode="json")
+        return _text(f"study.{delivery.event}", delivery.created_at, {"study": data})
+
+    def _send(self, delivery: Delivery) -> str | None:
         """Send one notification; return None, or why the receiver did not take it, without the address."""
-        headers = self.headers(f"delivery-{delivery.id}", datetime.now(UTC), delivery.body)
+        body = delivery.body or ""
+        headers = self.headers(f"{MESSAGES[type(delivery)]}-{delivery.id}", datetime.now(UTC), body)
         try:
-            status = asyncio.run(self._post(delivery.body.encode(), headers))
+            status = asyncio.run(self._post(body.encode(), headers))
             problem = None if 200 <= status < 300 else f"It answered {status}."
         except TimeoutError:
             problem = f"It did not answer within {TIMEOUT_SECONDS:g} seconds."

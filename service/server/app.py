@@ -49,6 +49,7 @@ from luthier.service.api.context import Service
 from luthier.service.api.event_feed import Feed
 from luthier.service.api.notifier import Notifier
 from luthier.service.api.security_headers import HeadAsGet, SecurityHeaders
+from luthier.service.api.views import study_view
 from luthier.service.api.waiting_line import WaitingLine
 from luthier.service.background import Every
 from luthier.service.dispatch import predictions
@@ -127,6 +128,7 @@ def build_core(settings: Settings, only: str | None = None) -> Core:
         NewerSchema: a newer Luthier wrote the database.
     """
     database = Database(settings.sqlalchemy_url)
+    database.tells_ends = settings.webhook_url is not None and only is None
     try:
         database.wait(settings.database_wait_seconds)
         database.prepare()
@@ -166,7 +168,7 @@ def create_app(
     core = build_core(settings, only)
     payloads = {AssignmentKind.COMPARE: champions.comparison_files, AssignmentKind.PREDICT: predictions.files}
     claims = Claims(core, payloads)
-    scheduler = Scheduler(core, Webhook.of(settings))
+    scheduler = Scheduler(core, Webhook.of(settings, study_view))
     notifier = Notifier()
     line = WaitingLine(claims, notifier)
     feed = Feed(core, notifier, ChangeLog(core.database), timings.event_look_seconds, timings.event_stream_seconds)

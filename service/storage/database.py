@@ -73,6 +73,7 @@ class Database:
         sqlite: True if it is SQLite, False if it is Postgres.
         clock_offset: seconds added to the database's clock; tests move the clock by it.
         engine: SQLAlchemy's engine.
+        tells_ends: True where the service has a webhook: ends of studies are queued for it.
     """
 
     def __init__(self, url: str) -> None:
@@ -80,6 +81,7 @@ class Database:
         self.url = url
         self.sqlite = make_url(url).get_backend_name() == "sqlite"
         self.clock_offset = 0.0
+        self.tells_ends = False
         self._lock = threading.RLock()
         self.engine = create_engine(url, json_deserializer=read_json, **engine_options(url))
         hide_values(self.engine)

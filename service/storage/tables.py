@@ -352,3 +352,20 @@ class DeliveryRow(Base):
     delivered_at: Mapped[float | None] = mapped_column(Double)
     error: Mapped[str | None] = mapped_column(Text)  # of the last attempt
     created_at: Mapped[float] = mapped_column(Double)
+
+
+class StudyDeliveryRow(Base):
+    """A notification that a study has ended, which the service's webhook has not taken yet, or did not take."""
+
+    __tablename__ = "luthier_study_delivery"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("luthier_study.id", ondelete="CASCADE"), index=True)
+    event: Mapped[str] = mapped_column(String(16))  # the state in which it ended
+    body: Mapped[str | None] = mapped_column(Text)  # JSON, as it is sent and signed; written with the first attempt
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_at: Mapped[float | None] = mapped_column(Double, index=True)  # None: delivered, or given up
+    delivered_at: Mapped[float | None] = mapped_column(Double)
+    error: Mapped[str | None] = mapped_column(Text)  # of the last attempt
+    created_at: Mapped[float] = mapped_column(Double)

@@ -64,9 +64,12 @@ def test_the_short_slice_of_the_acceptance_tests_is_there() -> None:
 
 def test_only_what_the_markers_name_is_left_out_of_make_test() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
-    assert settings["addopts"] == "-m 'not full and not wide and not learning and not docker and not timm'"
+    assert (
+        settings["addopts"]
+        == "-m 'not full and not wide and not learning and not docker and not timm and not trackers'"
+    )
     makefile = (ROOT / "Makefile").read_text()
-    assert "-m 'not wide and not learning and not docker and not timm'" in makefile, (
+    assert "-m 'not wide and not learning and not docker and not timm and not trackers'" in makefile, (
         "make test-all leaves out what has targets of its own"
     )
     assert "-m wide" in makefile

@@ -19,8 +19,8 @@ from pydantic import SecretStr, ValidationError
 from luthier.service.schedules import webhook
 from luthier.service.schedules.webhook import PAUSES_SECONDS
 from luthier.service.settings import Settings
-from luthier.service.storage.tables import DeliveryRow
-from tests.support.harness import Running, running
+from luthier.service.storage.tables import DeliveryRow, StudyDeliveryRow
+from tests.support.harness import Running, running, spec
 from tests.support.nightly import Nightly
 from tests.support.tiers import a_few
 
@@ -155,6 +155,43 @@ def test_neither_address_nor_secret_is_in_the_database_or_the_log(
     assert not any(secret in caplog.text for secret in secrets)
 
 
+def test_the_end_of_a_study_is_told_once_and_signed_and_tried_again(told: Running, receiver: Receiver) -> None:
+    receiver.status = 500
+    told.finished()
+    deliver(told)
+    receiver.status = 204
+    told.move_clock(21)
+    deliver(told)
+    deliver(told)
+    assert receiver.types() == ["study.completed"] * 2
+    (first, body), (again, same) = receiver.taken
+    assert body == same
+    assert first["webhook-id"] == again["webhook-id"]
+    signed = f"{again['webhook-id']}.{again['webhook-timestamp']}.".encode() + same
+    wanted = base64.b64encode(hmac.digest(KEY, signed, hashlib.sha256)).decode()
+    assert again["webhook-signature"] == f"v1,{wanted}"
+    assert json.loads(body)["data"]["study"] == told.study()
+    assert told.client.delete("/v1/studies/s1").status_code == 204
+    with told.core.database.reading() as session:
+        assert session.scalars(sqlalchemy.select(StudyDeliveryRow)).all() == []
+
+
+def test_a_study_tells_of_the_ends_that_its_spec_names(told: Running, receiver: Receiver) -> None:
+    told.create("quiet", notify=["failed"])
+    told.client.post("/v1/studies/quiet/cancel")
+    told.create("bad", notify=["failed"])
+    worker = told.worker()
+    inspection = worker.claim()
+    assert inspection is not None
+    worker.finish(inspection, "failed", reason="bad_data", problem={"message": "It is gone."})
+    told.create("loud")
+    told.client.post("/v1/studies/loud/cancel")
+    deliver(told)
+    assert receiver.types() == ["study.failed", "study.cancelled"]
+    assert "It is gone." in json.loads(receiver.taken[0][1])["data"]["study"]["error"]
+    assert told.client.post("/v1/studies", json=spec("s2", notify=["finished"])).status_code == 422
+
+
 @pytest.mark.full
 def test_one_that_answers_without_end_is_left(
     house: Running, monkeypatch: pytest.MonkeyPatch, database_url: str, tmp_path: Path
@@ -189,8 +226,10 @@ def test_one_that_answers_without_end_is_left(
 def test_without_a_webhook_nothing_is_queued(house: Running) -> None:
     it = Nightly(house, house.worker())
     it.run("a")
+    house.finished()
     with house.core.database.reading() as session:
         assert session.scalars(sqlalchemy.select(DeliveryRow)).all() == []
+        assert session.scalars(sqlalchemy.select(StudyDeliveryRow)).all() == []
 
 
 @pytest.mark.parametrize("url", ["ftp://example.org", "example.org/hook", "http://", "http://host:abc/x", "http://[/x"])
