@@ -11,6 +11,7 @@ import typer
 
 from luthier import __version__
 from luthier.service.cli import (
+    bundles,
     datasets,
     external,
     imports,
@@ -33,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for noun in (init, imports, run, plan, serve, studies, look, trials, schedules, steering, external, datasets):
+for noun in (init, imports, run, bundles, plan, serve, studies, look, trials, schedules, steering, external, datasets):
     noun.register(app)
 
 

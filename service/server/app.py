@@ -20,6 +20,7 @@ from luthier import __version__
 from luthier.service import errors
 from luthier.service.api import (
     auth,
+    bundles,
     dashboard,
     datasets,
     docs_page,
@@ -146,6 +147,7 @@ ROUTES = (
     trial_verbs,
     external,  # before `studies`, which has a route for any other word after a study's name
     studies,
+    bundles,
     study_changes,
     schedules,
     datasets,
