@@ -83,7 +83,7 @@ def run(
 
 
 def settings_for(parallel: int) -> "Settings":
-    """Return the settings of the environment, with as many workers as a study has trials at once. Raises CommandError."""
+    """Return the settings of the environment, with a worker for each trial that runs at once. Raises CommandError."""
     settings = load_settings()
     workers = {"cpu_workers": settings.cpu_workers or min(parallel, usable_cores())}
     workers["workers_per_gpu"] = min(parallel, settings.workers_per_gpu)

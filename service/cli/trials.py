@@ -136,9 +136,7 @@ def export(
 ) -> None:
     """Print every trial for other programs: parameters, scores, times; or write the whole study as a bundle."""
     if not bundle and (into is not None or with_model):
-        raise CommandError(
-            USAGE, "-o and --with-model are for --bundle; trials are printed: export NAME > FILE."
-        )
+        raise CommandError(USAGE, "-o and --with-model are for --bundle; trials are printed: export NAME > FILE.")
     with connect(server, token) as client:
         if bundle:
             export_bundle(client, name, into, with_model)
