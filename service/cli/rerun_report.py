@@ -124,7 +124,8 @@ def sentences(view: RerunView) -> Iterator[str]:
         yield f"The winner's test scores differ: {view.test.gap}."
     yield from (f"Trial {trial.trial}: {trial.note}." for trial in same if trial.note)
     yield from map(str, view.changed)
-    if not view.equal and not view.changed:
+    compared = [*view.trials, *([] if view.test is None else [view.test])]
+    if not view.changed and any(trial.gap for trial in compared):
         yield UNRECORDED
 
 

@@ -76,7 +76,9 @@ def test_a_trial_that_went_another_way_says_how(now: list[TrialView], equal: boo
     before = bundle("a", trial(0, 0.5, 0.6, state="pruned"), best=1)
     view = compare(before, bundle("b", *now, best=1), {0: 0})
     assert view.equal is equal
-    assert words in " ".join(sentences(view))
+    told = " ".join(sentences(view))
+    assert words in told
+    assert (UNRECORDED in told) is any(trial.gap for trial in view.trials)
 
 
 def test_of_many_trials_that_differ_ten_are_told() -> None:
