@@ -11,6 +11,7 @@ import tarfile
 import zlib
 from pathlib import Path, PurePosixPath
 from shutil import copyfileobj
+from typing import BinaryIO
 
 MAX_MEMBERS = 10_000  # files and folders; a model has some ten
 MAX_DEPTH = 16  # folders in a member's path
@@ -79,6 +80,31 @@ class _Limited(gzip.GzipFile):
                 f"The model's archive is unsafe: it unpacks to more than {MAX_RATIO} times its size "
                 f"and {SMALL_BYTES // 2**20} MB."
             )
+
+
+def read_member(packed: BinaryIO, name: str, most_bytes: int) -> bytes | None:
+    """Return the content of a file of a model's archive, up to which it is unpacked in memory, piece by piece.
+
+    Args:
+        packed: the archive, open for reading at its start.
+        name: the file's.
+        most_bytes: what it may have.
+
+    Raises:
+        ArchiveError: the archive is damaged or unsafe.
+    """
+    limit = max(SMALL_BYTES, MAX_RATIO * os.fstat(packed.fileno()).st_size)
+    try:
+        with _Limited(packed, limit) as unpacked, tarfile.open(fileobj=unpacked, mode="r:") as tar:
+            for number, member in enumerate(tar):
+                if number >= MAX_MEMBERS:
+                    break
+                source = tar.extractfile(member) if member.name == name and member.isreg() else None
+                if source is not None:
+                    return source.read(most_bytes) if member.size <= most_bytes else None
+    except _DAMAGE as error:
+        raise ArchiveError(f"The model's archive cannot be unpacked: {error}.") from error
+    return None
 
 
 def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:

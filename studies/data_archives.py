@@ -160,7 +160,7 @@ class _Unpacked:
         raise DataArchiveError(f"The archive holds {name[:200]!r} twice, or as a file and as a folder. Pack it anew.")
 
 
-class _Bounded:
+class Bounded:
     """A file whose reads are bounded, and whose end too, where a limit is given."""
 
     def __init__(self, file: Any, check: Callable[[int], None] | None = None) -> None:
@@ -189,7 +189,7 @@ class _Bounded:
 
 
 def _unpack_zip(packed: IO[bytes], out: _Unpacked) -> None:
-    with zipfile.ZipFile(_Bounded(packed)) as archive:
+    with zipfile.ZipFile(Bounded(packed)) as archive:
         for member in archive.infolist():
             path = out.path_of(member.orig_filename)
             if path is None:
@@ -214,7 +214,7 @@ def _unpacked_tar(packed: IO[bytes], compression: str, out: _Unpacked) -> Iterat
         "bz2": bz2.BZ2File,
         "xz": lzma.LZMAFile,
     }
-    file = _Bounded(opener[compression](packed), lambda place: out.check(place - HEADER_BYTES * (out.members + 3)))
+    file = Bounded(opener[compression](packed), lambda place: out.check(place - HEADER_BYTES * (out.members + 3)))
     with tarfile.open(fileobj=file, mode="r:") as tar:  # type: ignore[call-overload]
         yield tar
 

@@ -391,8 +391,8 @@ class StudySpec(Document):
         return int(epochs) * self.evaluations_per_epoch
 
 
-def parse_spec(text: str) -> StudySpec:
-    """Return a user's spec from YAML or JSON text, validated, with the newest semantics.
+def parse_spec(text: str, semantics: int = NEWEST_SEMANTICS) -> StudySpec:
+    """Return a user's spec from YAML or JSON text, validated, with the newest semantics unless others are asked for.
 
     Semantics in the text are ignored: they come from a copy of what the service answered.
 
@@ -406,7 +406,7 @@ def parse_spec(text: str) -> StudySpec:
     foreign = foreign_spec(document)
     if foreign is not None:
         raise ValueError(foreign)
-    return StudySpec.model_validate({**document, "semantics": NEWEST_SEMANTICS})
+    return StudySpec.model_validate({**document, "semantics": semantics})
 
 
 def trial_seed(study_seed: int, number: int, again: int = 0) -> int:

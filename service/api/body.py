@@ -4,15 +4,17 @@ They are parsed in a thread, by their content: a program need not say which of t
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from luthier.service.errors import Invalid, invalid, unreadable
 from luthier.studies.documents import DocumentError, decode, mapping_of
 from luthier.studies.schedule import ScheduleSpec, parse_schedule
+from luthier.studies.semantics import NEWEST_SEMANTICS, OLDEST_SEMANTICS
 from luthier.studies.spec import StudySpec, parse_spec
 
 T = TypeVar("T")
@@ -48,6 +50,22 @@ def _parse_changes(text: str) -> dict[str, Any]:
     return mapping_of(text, "changes are a mapping of a schedule's keys to their new values")
 
 
+Semantics = Annotated[
+    int | None,
+    Query(
+        ge=OLDEST_SEMANTICS,
+        le=NEWEST_SEMANTICS,
+        description="Defaults and ways of scoring of an earlier version, as a bundle's study has them; else today's.",
+    ),
+]
+
+
+async def _study_spec(request: Request, semantics: Semantics = None) -> StudySpec:
+    """Return the spec in a request's body, with the semantics that its query asks for."""
+    return await _parser(partial(parse_spec, semantics=semantics or NEWEST_SEMANTICS))(request)
+
+
+StudyBody = Annotated[StudySpec, Depends(_study_spec)]
 SPEC_BODY = _openapi("A study's spec; `luthier schema` prints its schema.")
 SpecBody = Annotated[StudySpec, Depends(_parser(parse_spec))]
 SCHEDULE_BODY = _openapi("A schedule; `luthier schedule schema` prints its schema.")

@@ -15,6 +15,7 @@ SCHEMES = {
     "lease": {"type": "apiKey", "in": "header", "name": LEASE_HEADER, "description": "The token of an assignment."},
 }
 GZIP: dict[int | str, dict[str, Any]] = {200: {"content": {"application/gzip": {}}}}  # a route's answer
+ZIP: dict[int | str, dict[str, Any]] = {200: {"content": {"application/zip": {}}}}
 BYTES: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": {}}}}
 CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
 TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}

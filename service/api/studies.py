@@ -7,7 +7,7 @@ from fastapi.responses import FileResponse
 from sqlalchemy import select
 
 from luthier.service.api import paging, views
-from luthier.service.api.body import SPEC_BODY, SpecBody
+from luthier.service.api.body import SPEC_BODY, StudyBody
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.creation import check_origin, check_sampler, find_or_create
 from luthier.service.api.openapi import GZIP
@@ -30,7 +30,7 @@ router = APIRouter(prefix="/v1/studies", tags=["studies"])
     openapi_extra=SPEC_BODY,
     responses=responses(Conflict, TooLarge, Invalid, Unavailable) | {200: {"model": StudyView}},
 )
-def create(spec: SpecBody, service: ServiceDep, response: Response) -> StudyView:
+def create(spec: StudyBody, service: ServiceDep, response: Response) -> StudyView:
     """Create a study (201); the same spec again returns the same study (200)."""
     check_sampler(spec)
     check_origin(spec)

@@ -11,6 +11,7 @@ import typer
 
 from luthier import __version__
 from luthier.service.cli import (
+    bundles,
     datasets,
     extension,
     external,
@@ -38,7 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for noun in (
-    *(init, imports, run, plan, serve, studies, extension, predict, results, look, trials, track),
+    *(init, imports, run, bundles, plan, serve, studies, extension, predict, results, look, trials, track),
     *(schedules, steering, external, datasets),
 ):
     noun.register(app)

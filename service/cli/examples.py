@@ -76,7 +76,16 @@ EXAMPLES = {
         'luthier tell tuning "$TOKEN" --value 0.91',
         'luthier tell tuning "$TOKEN" --state failed --reason oom --message "out of memory at batch 512"',
     ),
-    "export": ("luthier export my-study > trials.csv", "luthier export my-study --format jsonl"),
+    "export": (
+        "luthier export my-study > trials.csv",
+        "luthier export my-study --format jsonl",
+        "luthier export my-study --bundle -o my-study.zip",
+    ),
+    "rerun": (
+        "luthier rerun my-study.zip",
+        "luthier rerun my-study.zip --trial 3 --data moved/sms.csv",
+        "luthier rerun my-study.zip --all --json > comparison.json",
+    ),
     "fleet": ("luthier fleet", "luthier fleet -o json"),
     "dataset upload": ("luthier dataset upload reviews.csv", "luthier dataset upload pets.zip --name 'our pets'"),
     "dataset list": ("luthier dataset list", "luthier dataset list -o csv"),

@@ -105,8 +105,20 @@ def _ended(client: "Client", name: str, numbers: Sequence[int]) -> list[TrialVie
         open_trials = set(numbers)
         trials = [trial for trial in client.trials(name) if trial.number in open_trials]
     else:
-        trials = [client.trial(name, number) for number in numbers]
+        trials = [trial for number in numbers if (trial := _found(client, name, number)) is not None]
     return [trial for trial in trials if trial.state in FINISHED]
+
+
+def _found(client: "Client", name: str, number: int) -> TrialView | None:
+    """Return a trial; None where it is not there: the baseline, while users' configurations wait behind it."""
+    from luthier.service.client import ServiceError
+
+    try:
+        return client.trial(name, number)
+    except ServiceError as error:
+        if error.status != 404:
+            raise
+        return None
 
 
 class ProgressEstimate:

@@ -4,7 +4,8 @@ The docstring of a command is its help text.
 """
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -76,36 +77,50 @@ def run(
         from luthier.service.download import check_vacant
 
         check_vacant(model_dir)
-    settings = load_settings()
-    workers = {"cpu_workers": settings.cpu_workers or min(parsed.parallel, usable_cores())}
-    workers["workers_per_gpu"] = min(parsed.parallel, settings.workers_per_gpu)
-    settings = settings.model_copy(update=workers)
+    settings = settings_for(parsed.parallel)
     end_at_once()
     holder = find_holder(settings.home)
     if holder is None and not as_json:  # programs get the failed study
-        _look_first(text, parsed.name, settings)
+        look_first(text, parsed.name, settings)
+    with (
+        searching(settings, parsed.name, holder) as service,
+        Tracked(track or (), service.client.url, token_of(service, settings)) as tracked,
+    ):
+        study = search(service, lambda: service.client.create(text), tracked.start)
+        _finish(service.client, study, model_dir, settings.home, as_json)
+    judge(study, holder)
+
+
+def settings_for(parallel: int) -> "Settings":
+    """Return the settings of the environment, with a worker for each trial that runs at once. Raises CommandError."""
+    settings = load_settings()
+    workers = {"cpu_workers": settings.cpu_workers or min(parallel, usable_cores())}
+    workers["workers_per_gpu"] = min(parallel, settings.workers_per_gpu)
+    return settings.model_copy(update=workers)
+
+
+@contextmanager
+def searching(settings: "Settings", name: str, holder: "Holder | None") -> Iterator[OwnService]:
+    """Yield the service for a study's search. Raises CommandError where it is interrupted, with what goes on then."""
     try:
         with (
             terminated_is_interrupted(),
             starting(),
             Waiting(beginning(holder)) as waiting,
-            own_service(settings, parsed.name, holder) as service,
-            Tracked(track or (), service.client.url, token_of(service, settings)) as tracked,
+            own_service(settings, name, holder) as service,
         ):
             waiting.end()
-            study = _search(service, text, tracked)
-            _finish(service.client, study, model_dir, settings.home, as_json)
+            yield service
     except KeyboardInterrupt:
         if holder is None:
             line = "Interrupted: running trials were given back. The same command goes on from there."
         else:
             line = f"Left: the study goes on in the service at {holder.url}. The same command follows it again, and "
-            line += f"`luthier cancel {parsed.name} --server {holder.url}` ends it."
+            line += f"`luthier cancel {name} --server {holder.url}` ends it."
         raise CommandError(INTERRUPTED, line) from None
-    _judge(study, holder)
 
 
-def _look_first(text: str, name: str, settings: "Settings") -> None:
+def look_first(text: str, name: str, settings: "Settings") -> None:
     """Refuse wrong paths and columns at once, unless the study has begun. Raises CommandError."""
     faults = first_faults(text, settings)
     if faults and not _has_begun(name, settings):
@@ -130,23 +145,31 @@ def _has_begun(name: str, settings: "Settings") -> bool:
             return False
 
 
-def _search(service: "OwnService", text: str, tracked: Tracked) -> "StudyView":
-    """Create the study, or continue it, and show its progress; return the ended study."""
+def search(
+    service: OwnService, create: Callable[[], "StudyView"], started: Callable[[str], None] = lambda name: None
+) -> "StudyView":
+    """Create the study, or continue it, and show its progress; return the ended study.
+
+    Args:
+        service: answers, and works on the study.
+        create: creates it, or returns the one that is there.
+        started: called with its name once it is there.
+    """
     from luthier.service.cli.follow import follow
     from luthier.service.cli.progress import display
     from luthier.studies.protocol import StudyState
 
     client = service.client
-    study = client.create(text)
+    study = create()
     if _never_began(study):
         tell(f"The study {study.name} is {study.state.value} and has no trial yet; it starts over.")
         client.delete(study.name)
-        study = client.create(text)
+        study = create()
     unmeasured = study.state is StudyState.FAILED and study.best is not None and study.model is None
     if study.state is StudyState.PAUSED or unmeasured:
         tell(f"The study {study.name} was {'not measured' if unmeasured else 'paused'}; it goes on now.")
         study = client.resume(study.name)
-    tracked.start(study.name)
+    started(study.name)
     return display(_with_workers(service, follow(client, study.name, POLL_SECONDS)))
 
 
@@ -191,7 +214,7 @@ def _finish(client: "Client", study: "StudyView", model_dir: Path | None, home: 
             tell(study.message)
 
 
-def _judge(study: "StudyView", holder: "Holder | None" = None) -> None:
+def judge(study: "StudyView", holder: "Holder | None" = None) -> None:
     """Raise CommandError unless the study completed."""
     from luthier.studies.protocol import StudyState
 

@@ -6,10 +6,12 @@ The docstring of a command is its help text.
 import sys
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from luthier.service.cli.bundles import export_bundle
 from luthier.service.cli.connect import INTERRUPTED, USAGE, CommandError, Server, StudyName, Token, connect
 from luthier.service.cli.controls import clean, json_text
 from luthier.service.cli.examples import add
@@ -124,11 +126,21 @@ def _params(settings: Iterable[str]) -> dict[str, Any]:
 def export(
     name: StudyName,
     form: Annotated[Sheet, typer.Option("--format", help="csv: a row a trial; jsonl: an object a line.")] = Sheet.CSV,
+    bundle: Annotated[
+        bool, typer.Option("--bundle", help="The whole study as one zip, to keep or to run again (`luthier rerun`).")
+    ] = False,
+    into: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="The bundle's file.")] = None,
+    with_model: Annotated[bool, typer.Option("--with-model", help="Put the winner's model into the bundle.")] = False,
     server: Server = None,
     token: Token = None,
 ) -> None:
-    """Print every trial for other programs: parameters, scores, times."""
+    """Print every trial for other programs: parameters, scores, times; or write the whole study as a bundle."""
+    if not bundle and (into is not None or with_model):
+        raise CommandError(USAGE, "-o and --with-model are for --bundle; trials are printed: export NAME > FILE.")
     with connect(server, token) as client:
+        if bundle:
+            export_bundle(client, name, into, with_model)
+            return
         views = client.trials(name)
         if form is Sheet.JSONL:
             for trial in views:

@@ -104,6 +104,7 @@ class AsyncClient:
     report = _awaited(Client.report)
     tell = _awaited(Client.tell)
     export = _awaited(Client.export)
+    export_bundle = _awaited(Client.export_bundle)
     trials_dataframe = _awaited(Client.trials_dataframe)
     create_schedule = _awaited(Client.create_schedule)
     schedules = _iterated(Client.schedules)

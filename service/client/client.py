@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from luthier.service.client.bundles import BundleMethods
 from luthier.service.client.connection import Spec, body_of
 from luthier.service.client.datasets import DatasetMethods
 from luthier.service.client.errors import ServiceError
@@ -31,6 +32,7 @@ class Client(
     ScheduleMethods,
     DatasetMethods,
     PredictionMethods,
+    BundleMethods,
 ):
     """The service at a URL; a context manager that closes its connections.
 
@@ -44,13 +46,18 @@ class Client(
 
     # Studies
 
-    def create(self, spec: Spec) -> StudyView:
+    def create(self, spec: Spec, semantics: int | None = None) -> StudyView:
         """Create a study; return the existing study if the same spec created it before.
+
+        Args:
+            spec: its spec.
+            semantics: defaults and ways of scoring of an earlier version, as a bundle's spec has them; None: today's.
 
         Raises:
             ServiceError: 422 for a wrong spec, 409 when the name belongs to a study with another spec.
         """
-        return self._transport.model(StudyView, "POST", "/v1/studies", **body_of(spec))
+        params = {} if semantics is None else {"semantics": semantics}
+        return self._transport.model(StudyView, "POST", "/v1/studies", params=params, **body_of(spec))
 
     def get(self, name: str) -> StudyView:
         """Return a study. Raises ServiceError 404 for an unknown name."""

@@ -4,6 +4,7 @@ Times are aware and UTC; numbers are finite or null, with a reason beside them. 
 not know, so a newer service stays readable.
 """
 
+from luthier.service.schemas.bundles import BundleStudy
 from luthier.service.schemas.data import DataView
 from luthier.service.schemas.datasets import (
     ColumnPreview,
@@ -40,6 +41,7 @@ __all__ = [
     "AskedTrialView",
     "BaselineView",
     "BestView",
+    "BundleStudy",
     "ChampionView",
     "ColumnPreview",
     "ColumnView",

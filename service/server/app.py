@@ -19,6 +19,7 @@ from luthier import __version__
 from luthier.service import errors
 from luthier.service.api import (
     auth,
+    bundles,
     dashboard,
     datasets,
     docs_page,
@@ -77,7 +78,7 @@ from luthier.studies.protocol import AssignmentKind
 # In this order: a path is looked up among the routes of each, and /v1/studies/{name}/{action} takes what is left.
 ROUTES = (
     *(plan, plots, events, trials, trial_verbs, external, extension, prediction_routes, results, report),
-    *(studies, study_changes, schedules, datasets, worker, operations),
+    *(studies, bundles, study_changes, schedules, datasets, worker, operations),
 )
 SUMMARY = "Hyperparameter search for fine-tuning."
 THREADS = 40  # requests worked on at the same time; the rest wait on the event loop

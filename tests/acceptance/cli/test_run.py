@@ -14,7 +14,7 @@ import pytest
 from luthier.service.cli.connect import CommandError
 from luthier.service.cli.output import show
 from luthier.service.cli.plan import plan_tables
-from luthier.service.cli.run import _judge
+from luthier.service.cli.run import judge
 from luthier.service.schemas import Counts, PlanView, StudyView
 from luthier.studies.protocol import StudyState
 from tests.support.command_line import Luthier
@@ -148,7 +148,7 @@ def test_data_that_goes_away_pauses_the_study_and_the_same_command_goes_on(luthi
 def test_a_study_that_ended_badly_with_trials_says_how_to_start_over(state: StudyState) -> None:
     study = StudyView(name="tiny", state=state, created_at=datetime.now(UTC), spec={}, counts=Counts(failed=1))
     with pytest.raises(CommandError, match="`luthier delete tiny`") as ended:
-        _judge(study)
+        judge(study)
     assert ended.value.code == 1
     assert "starts it over" not in str(ended.value)
 
