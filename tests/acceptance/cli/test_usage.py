@@ -43,7 +43,8 @@ def test_serve_help_lists_every_setting_with_its_default(luthier: Luthier) -> No
 
 def test_schema_describes_the_spec(luthier: Luthier) -> None:
     schema = json.loads(luthier("schema").stdout)
-    assert {"name", "task", "model", "dataset", "space"} <= set(schema["required"])
+    assert {"name", "task"} <= set(schema["required"])
+    assert {"model", "dataset"} == set(schema["else"]["required"])  # an external study has neither
     assert "learning_rate" in json.dumps(schema)
 
 
