@@ -72,7 +72,7 @@ def parse_yaml(text: str) -> Any:
     try:
         return _Builder(yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))).document()
     except yaml.YAMLError as error:
-        raise ValueError(" ".join(str(error).split())) from None
+        raise ValueError(" ".join(str(error).replace('in "<unicode string>", line', "at line").split())) from None
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> Any:

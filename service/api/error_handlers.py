@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DataError, SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from luthier.service.errors import Invalid, Problem, Unavailable, invalid
 from luthier.service.storage.database import is_passing
@@ -40,17 +41,33 @@ def _request(_: Request, error: RequestValidationError) -> JSONResponse:
     return invalid(error, skip=1).response()
 
 
-def _http(_: Request, error: HTTPException) -> JSONResponse:
+def _http(request: Request, error: HTTPException) -> JSONResponse:
     if isinstance(error.__cause__, Problem):  # of a body that `json_body.py` has read
         return error.__cause__.response()
     if error.status_code == 400:  # FastAPI's own, for a body that it cannot read
         return Invalid("The body cannot be read as JSON.").response()
-    problem = Problem(str(error.detail))
+    path, headers, text = request.url.path[:200], dict(error.headers or {}), str(error.detail)
+    if error.status_code == 404 and text == "Not Found":
+        text = f"There is nothing at {path}; /docs lists what there is."
+    elif error.status_code == 405 and (methods := _methods(request)):
+        headers["Allow"] = ", ".join(methods)
+        text = f"{request.method} cannot be used at {path}; it takes {' or '.join(methods)}."
+    problem = Problem(text)
     problem.status = error.status_code
     problem.title = str(error.detail)
     response = problem.response()
-    response.headers.update(error.headers or {})
+    response.headers.update(headers)
     return response
+
+
+def _methods(request: Request) -> list[str]:
+    """Return the methods that a request's path takes, of all its routes; Starlette's Allow has the first's."""
+    found = set()
+    for method in ("DELETE", "GET", "PATCH", "POST", "PUT"):
+        scope = dict(request.scope) | {"method": method}
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes):
+            found.add(method)
+    return sorted(found)
 
 
 def _database(request: Request, error: SQLAlchemyError) -> JSONResponse:

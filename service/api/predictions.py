@@ -78,7 +78,7 @@ def _winner_folder(service: Service, name: str) -> str:
     """Return the store's folder of a study's winner, where its tables arrive. Raises NotFound, Conflict."""
     with service.core.database.reading() as session:
         study = study_rows.find(session, name)
-        model = predictions.winner_of(study)
+        model = predictions.winner_of(session, study)
         return service.core.store.place(study.id, model.assignment, model.name).folder
 
 

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from luthier.service.api.context import ServiceDep
 from luthier.service.errors import Conflict, NotFound, responses
-from luthier.service.lifecycle import study_rows
+from luthier.service.lifecycle import study_rows, winner
 from luthier.service.schemas.results import ResultsView
 from luthier.service.storage.tables import ResultsRow
 
@@ -22,7 +22,7 @@ def results(name: str, service: ServiceDep) -> ResultsView:
         if study.external:
             why = "its trainer is its user's own, and has told its scores alone"
             raise Conflict(f"{name} has no tables: {why}. Its trials and its report show them.")
-        if study.model is None or study.winner is None:  # extended: the next one is not measured yet
+        if winner.measured_model(session, study) is None:
             raise Conflict(f"{name} has no results yet: it is {study.state}, and they come with the packed winner.")
         row = session.get(ResultsRow, study.id)
         found = None if row is None or row.results is None else row.results

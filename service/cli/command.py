@@ -30,9 +30,11 @@ from luthier.service.cli import (
     trials,
 )
 from luthier.service.cli.connect import explain, tell
+from luthier.service.cli.options import Commands
 
 app = typer.Typer(
     name="luthier",
+    cls=Commands,
     help="Hyperparameter search for fine-tuning pretrained models.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

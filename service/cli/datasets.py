@@ -46,6 +46,8 @@ def upload(
     output: Output = Format.TABLE,
 ) -> None:
     """Upload a file; the same content again is the same data set. A spec names it as `source: dataset:ID`."""
+    if not file.exists():
+        raise CommandError(USAGE, f"{file} does not exist.")
     if file.is_dir():
         raise CommandError(USAGE, f"{file} is a folder; pack it first, as with: tar -czf {file.name}.tar.gz {file}")
     with connect(server, token) as client:

@@ -32,17 +32,20 @@ TABLE = "table"  # the name of a table in the store, before its ending
 RETRIED = "send the table again"
 
 
-def winner_of(study: StudyRow) -> StoredModel:
+def winner_of(session: Session, study: StudyRow) -> StoredModel:
     """Return the packed winner that a study has. Raises Conflict."""
     if study.external:
         why = f"{study.name} has no model here: its trainer is its user's own, and keeps its models itself"
         raise Conflict(f"{why}; predict with the model of its best trial there.")
-    if study.model is None or study.winner is None:  # extended: the next winner is not measured yet
+    model = winner.measured_model(session, study)
+    if model is None:
         why = f"{study.name} has no winner to predict with: it is {study.state}"
         if study.state in (StudyState.FAILED, StudyState.CANCELLED):
+            if study.model is not None:  # extended, and not measured again
+                raise Conflict(f"{why}, and only an earlier winner is kept (`luthier model {study.name}`); extend it.")
             raise Conflict(f"{why}, and no winner comes any more; run a study that completes.")
         raise Conflict(f"{why}, and the winner is packed when it has ended; try again then.")
-    return study.model
+    return model
 
 
 def queue(core: Core, name: str, table: Incoming, ending: str) -> int:
@@ -63,7 +66,7 @@ def queue(core: Core, name: str, table: Incoming, ending: str) -> int:
         raise Invalid("The table is empty: the body has no bytes. Send a file with a row at least.")
     with core.database.transaction() as session:
         study = study_rows.lock(session, name)
-        model = winner_of(study)
+        model = winner_of(session, study)
         numbers = select(func.max(AssignmentRow.number)).where(
             AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.PREDICT
         )

@@ -51,7 +51,7 @@ def accept(session: Session, database: Database, study: StudyRow, request: Reque
     trials = study.spec.budget.trials
     if trials is not None and len(rows) + 1 >= trials:
         text = f"{study.name} has a budget of {trials} trials: the baseline and {len(rows)} configurations that wait"
-        raise Conflict(f"{text} fill it. Raise budget.trials in a new study.")
+        raise Conflict(f"{text} fill it. Raise budget.trials (POST /v1/studies/{study.name}/extend).")
     if len(rows) >= MOST:
         raise Conflict(f"{MOST} configurations wait for the inspection of {study.name} already; add more once it runs.")
     same = [n for n, row in enumerate(rows, 1) if row.params == request.params and row.seed == request.seed]

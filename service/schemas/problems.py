@@ -127,7 +127,7 @@ def _suggested_key(path: tuple[str | int, ...]) -> str:
 
     for document in (StudySpec, ScheduleSpec):
         near = near_key(document, path)
-        if near is not None:
+        if near not in (None, path[-1]):  # a body's own unknown key may be a key of a spec
             return f"; did you mean {near}?"
     return ""
 

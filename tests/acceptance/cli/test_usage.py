@@ -64,11 +64,32 @@ def test_a_bad_spec_is_refused_with_every_path_before_anything_starts(
     assert not (tmp_path / "luthier-data").exists()
 
 
+def test_a_data_set_that_does_not_exist_is_told_before_a_service_is_asked(luthier: Luthier) -> None:
+    done = luthier("dataset", "upload", "nowhere.csv")
+    assert (done.returncode, done.stderr) == (2, "nowhere.csv does not exist.\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("retry", "one", "x"), "'N': must be a whole number"),
+        (("extend", "one", "--trials", "0"), "'--trials': must be at least 1"),
+        (("plot", "one", "pie", "-o", "a.png"), "'KIND': 'pie' is not one of 'history'"),
+        (("schedule", "runs", "one", "-o", "pie"), "'pie' is not one of 'table'"),
+    ],
+)
+def test_a_wrong_option_is_told_in_words_for_people(luthier: Luthier, arguments: tuple[str, ...], said: str) -> None:
+    done = luthier(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not re.search("Input should|Value error", done.stderr)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         (None, "spec.yaml does not exist"),
-        (b"name: [", "not valid YAML"),
+        (b"name: [", "not valid YAML or JSON: while parsing a flow node did not find expected node content at line 2"),
         (b"name: \xe9t\xe9", "not UTF-8"),
         (b"just words", "a spec is a mapping"),
     ],

@@ -126,7 +126,13 @@ def test_what_does_not_exist_is_a_problem(house: Running) -> None:
         ("GET", "/nothing"),
     ]:
         problem(house.client.request(method, path), 404)
-    problem(house.client.put("/v1/studies"), 405)
+    assert "/docs" in problem(house.client.get("/v1/nothing"), 404)["detail"]
+
+
+def test_a_method_that_a_path_has_not_names_those_that_it_has(house: Running) -> None:
+    refused = house.client.put("/v1/studies/s1")
+    assert problem(refused, 405)["detail"] == "PUT cannot be used at /v1/studies/s1; it takes DELETE or GET or PATCH."
+    assert refused.headers["allow"] == "DELETE, GET, PATCH"
 
 
 def test_the_list_is_filtered_by_state(house: Running) -> None:

@@ -145,6 +145,14 @@ def test_what_no_inspection_can_make_right_is_refused_at_once(
     assert house.trials("early") == []
 
 
+def test_more_than_the_budget_has_can_wait_once_it_is_raised(house: Running) -> None:
+    house.create(budget={"trials": 2})
+    add(house, batch_size=8)
+    assert "(POST /v1/studies/s1/extend)" in add(house, 409, batch_size=16)["detail"]
+    assert house.client.post("/v1/studies/s1/extend", json={"budget": {"trials": 3}}).status_code == 200
+    assert add(house, batch_size=16)["number"] == 2
+
+
 def test_a_waiting_trial_can_only_wait(house: Running) -> None:
     house.create(budget={"trials": 2})
     add(house, **OWN)
