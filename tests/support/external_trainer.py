@@ -6,6 +6,7 @@ import httpx
 
 from tests.support import external
 from tests.support.harness import Running, problem
+from tests.support.waiting import until
 
 
 class Trainer:
@@ -21,9 +22,20 @@ class Trainer:
         return self.client.post(f"/v1/studies/{self.name}/{word}", json=message)
 
     def ask(self, **message: Any) -> dict[str, Any]:
-        answer = self.post("ask", **message)
+        answer = self.asked(**message)
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
+
+    def asked(self, **message: Any) -> httpx.Response:
+        """Ask, again where the service is only too slow to draw a trial at once."""
+        answers: list[httpx.Response] = []
+
+        def is_an_answer() -> bool:
+            answers.append(self.post("ask", **message))
+            return answers[-1].status_code != 202 or "in a moment" not in answers[-1].text
+
+        until(is_an_answer, 30)
+        return answers[-1]
 
     def report(self, trial: dict[str, Any], step: int, score: float | None, **more: Any) -> str:
         answer = self.post("report", token=trial["token"], step=step, metrics={"score": score, "loss": 1}, **more)
@@ -37,7 +49,7 @@ class Trainer:
 
     def run(self) -> None:
         """Train until the study has ended."""
-        while (answer := self.post("ask")).status_code == 200:
+        while (answer := self.asked()).status_code == 200:
             trial = answer.json()
             for step in (1, 2, 3):
                 if self.report(trial, step, external.score(trial["params"], step)) != "continue":
