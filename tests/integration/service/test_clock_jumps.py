@@ -149,6 +149,7 @@ def test_a_worker_that_left_before_a_jump_back_is_away(database_url: str) -> Non
         assert session.scalar(select(WorkerRow.name).where(presence.is_present())) is None
         assert not presence.any_worker(session)
     database.dispose()
+    database.dispose()
 
 
 def test_a_plan_survives_a_jump_forward(house: Running, rounds: Rounds) -> None:

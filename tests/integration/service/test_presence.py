@@ -1,5 +1,7 @@
 """Presence: who counts as there, waiting or away, on each database, with a moved clock."""
 
+from collections.abc import Iterator
+
 import pytest
 from pydantic import ValidationError
 from sqlalchemy import select
@@ -15,8 +17,10 @@ SECOND = 1.0  # for the test itself
 
 
 @pytest.fixture
-def database(database_url: str) -> Database:
-    return Database(database_url)
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    yield database
+    database.dispose()
 
 
 def test_thresholds_follow_the_lease(database: Database) -> None:

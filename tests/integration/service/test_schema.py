@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,8 +21,10 @@ from tests.support.harness import spec
 
 
 @pytest.fixture
-def database(empty_url: str, tmp_path: Path) -> Database:
-    return Database(empty_url)
+def database(empty_url: str, tmp_path: Path) -> Iterator[Database]:
+    database = Database(empty_url)
+    yield database
+    database.dispose()
 
 
 def test_the_migrations_make_what_the_code_expects(database: Database) -> None:
@@ -56,6 +58,7 @@ def test_a_server_that_does_not_answer_yet_is_waited_for(
     assert later.exists()
     assert time.monotonic() - began < 15
     assert [message.partition(" (")[0] for message in caplog.messages] == ["The database does not answer yet"]
+    database.dispose()
     up.join()
     database.dispose()
 

@@ -1,6 +1,6 @@
 """Turns: one request at a time has a row's turn, until it gives the turn back or the turn expires."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from sqlalchemy import select
@@ -17,8 +17,10 @@ pytestmark = pytest.mark.locks
 
 
 @pytest.fixture
-def database(database_url: str) -> Database:
-    return Database(database_url)
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    yield database
+    database.dispose()
 
 
 def insert_study(database: Database) -> tuple[Turns, int]:
