@@ -42,8 +42,9 @@ def test_a_wheel_holds_every_file(tmp_path: Path) -> None:
     files = {
         f"luthier/{path.relative_to(ROOT)}"
         for package in PACKAGES
-        for pattern in ("*.py", "*.html", "*.js", "*.svg")
+        for pattern in ("*.py", "*.html", "*.svg", "*.js", "static/*")
         for path in (ROOT / package).rglob(pattern)
+        if path.is_file()
     }
     assert members == files | {"luthier/__init__.py", "luthier/errors.py", "luthier/py.typed"}
     assert f"luthier-{luthier.__version__}.dist-info/licenses/LICENSE" in names
