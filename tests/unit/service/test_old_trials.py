@@ -68,7 +68,10 @@ def test_of_many_the_best_are_sent(tmp_path: Path) -> None:
         ("learning_rate,value\n1,2,3\n", "line 2 has more cells than the header"),
         ('learning_rate,value\n"1,2\n', "unexpected end of data"),
         ("learning_rate,state\n1,failed\n", "no row of a trial that ran to its end"),
-        ("learning_rate,value\n" + "9" * 200_000, "field larger than field limit"),
+        (
+            "learning_rate,value\n" + "9" * 200_000,
+            "trials.csv",
+        ),  # too long a cell, or where others lift the limit no number
     ],
 )
 def test_what_is_no_csv_of_trials_is_told(tmp_path: Path, text: str, said: str) -> None:

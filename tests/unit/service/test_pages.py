@@ -16,7 +16,14 @@ from luthier.studies.schedule import RunOutcome, RunState, SkipReason
 AT = datetime(2026, 11, 26, 3, 0, tzinfo=UTC)
 HOSTILE = '</td><script>alert(1)</script>"onload="x\'&<'
 FRAME: dict[str, Any] = {  # what `site.page.show` gives
-    **{"here": "/schedules", "logged_in": True, "may_write": True, "live_seconds": 4, "events": None},
+    **{
+        "here": "/schedules",
+        "logged_in": True,
+        "may_write": True,
+        "live_seconds": 4,
+        "poll_seconds": 4,
+        "events": None,
+    },
     **{"page": 1, "more": False, "there": {"nightly-2"}, "shown_buttons": []},
 }
 SPEC = {"cron": "0 3 * * *", "timezone": "UTC"}
