@@ -71,7 +71,7 @@ def test_of_many_the_best_are_sent(tmp_path: Path) -> None:
         (
             "learning_rate,value\n" + "9" * 200_000,
             "trials.csv",
-        ),  # too long a cell, or where others lift the limit no number
+        ),  # a cell too long, or no number
     ],
 )
 def test_what_is_no_csv_of_trials_is_told(tmp_path: Path, text: str, said: str) -> None:
