@@ -40,7 +40,7 @@ def test_nothing_is_in_use_until_a_winner_beats_the_most_frequent_answer(nightly
     assert (view["champion"], view["note"]) == (None, first["message"])
     problem(it.house.client.get("/v1/schedules/nightly/champion"), 404)
     page = it.house.client.get("/schedules/nightly").text
-    assert "none yet: Nothing is in use" in page
+    assert "Nothing is in use: the winner" in page
     assert "always answering &#39;ham&#39; alone has 0.8000" in page
     assert it.house.client.get("/v1/schedules/nightly/plots/champion?format=json").status_code == 200
 

@@ -172,23 +172,24 @@ def test_a_queued_trial_is_deleted_before_it_starts(house: Running, worker: Scri
 
 @pytest.mark.full
 def test_the_next_best_is_trained_again_where_the_best_was_deleted(house: Running, worker: ScriptedWorker) -> None:
-    house.started(worker, parallel=1, budget={"trials": 3})
+    house.started(worker, parallel=1, budget={"trials": 4})
     seen: list[dict[str, Any]] = []
 
     def score(params: dict[str, Any], step: int) -> float:
         seen.extend([] if params in seen else [params])
-        return {0: 0.7, 1: 0.9}.get(seen.index(params), 0.5)
+        return {1: 0.7, 2: 0.9}.get(seen.index(params), 0.5)
 
     worker.score = score
-    worker.train(worker.take())
-    worker.train(worker.take())
-    assert (files_of(house, 0), files_of(house, 1)) == (set(), {"best-1"}), "only the best one's weights are kept"
-    assert house.client.delete(f"{TRIALS}/1").status_code == 204
+    for _ in range(3):
+        worker.train(worker.take())
+    kept = (files_of(house, 1), files_of(house, 2))
+    assert kept == (set(), {"best-1"}), "only the best one's weights are kept, and the baseline's to be measured"
+    assert house.client.delete(f"{TRIALS}/2").status_code == 204
     worker.drain()
     study = house.study()
     assert study["state"] == StudyState.COMPLETED, study
-    assert study["best"]["trial"] == 0
-    assert "Trial 0" in " ".join(study["warnings"]) or "trial 0" in " ".join(study["warnings"])
+    assert study["best"]["trial"] == 1
+    assert "Trial 1" in " ".join(study["warnings"]) or "trial 1" in " ".join(study["warnings"])
     assert study["model"] is not None
 
 
