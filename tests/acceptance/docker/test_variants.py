@@ -58,5 +58,5 @@ def test_the_service_is_small_and_code_rebuilds_in_seconds(tmp_path: Path) -> No
     seconds = time.monotonic() - began
     sh("docker", "rmi", "luthier-service:changed", "luthier-worker:changed")
     print(f"service image {size / 1e6:.0f} MB, both images after a change of code {seconds:.1f} s")
-    assert size < 600e6
+    assert size < 700e6
     assert seconds < 60
