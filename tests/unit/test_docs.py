@@ -170,7 +170,7 @@ def _commands() -> frozenset[str]:
 def test_commands_exist(page: Path) -> None:
     known = _commands()
     shown = "\n".join(_blocks(page.read_text(encoding="utf-8"), "sh"))
-    assert set(re.findall(r"^luthier (\w+)", shown, flags=re.MULTILINE)) <= known
+    assert set(re.findall(r"^luthier (\w[\w-]*)", shown, flags=re.MULTILINE)) <= known
 
 
 def test_make_targets_exist() -> None:
