@@ -1,7 +1,7 @@
 """The search space of a study whose trainer is the user's own: any names, and values of any plain kind.
 
-`spec.py` makes one for `task: external`. No name means anything here, also where one of our own hyperparameters has it:
-no dimension depends on another one, and none has a default but its middle.
+`spec_keys.py` makes one for `task: external`. No name means anything here, also where one of our own hyperparameters
+has it: no dimension depends on another one, and none has a default but its middle.
 """
 
 import json

@@ -20,7 +20,8 @@ from luthier.studies.documents import Document, mapping_of, refuse
 from luthier.studies.external import EXTERNAL
 from luthier.studies.promotion import Promote
 from luthier.studies.semantics import NEWEST_SEMANTICS
-from luthier.studies.spec import LATER_KEYS, TEMPLATE_NAME, StudySpec
+from luthier.studies.spec import TEMPLATE_NAME, StudySpec
+from luthier.studies.spec_keys import LATER_KEYS
 
 SCHEDULE_PATTERN = r"^[a-z0-9][a-z0-9-]{0,45}$"  # leaves room for a run's time in its study's name
 PUNCTUAL_SECONDS = 60.0  # a due time is missed, where catch_up is none, once so many seconds have passed

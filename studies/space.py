@@ -83,6 +83,10 @@ class Space(RootModel[dict[str, Dimension]]):
         """Return the dimensions that are searched: ranges and choices, also those with a single value."""
         return {name: d for name, d in self.root.items() if isinstance(d, Range | tuple)}
 
+    def endless(self) -> list[str]:
+        """Return the searched dimensions whose values cannot be counted, also once `auto` is a number."""
+        return [name for name, d in self.free().items() if isinstance(d, Range) and not d.finite]
+
     def resolved(self, *depths: int, length: int | None = None) -> Self:
         """Return the space with numbers in place of `auto`.
 

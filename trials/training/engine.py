@@ -13,7 +13,7 @@ from torch import nn
 
 from luthier.studies.hyperparameters import Params
 from luthier.studies.results import Batching
-from luthier.studies.spec import Precision as PrecisionName
+from luthier.studies.spec_keys import Precision as PrecisionName
 from luthier.trials.data.batches import evaluation_batches, pieces
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.targets import Targets

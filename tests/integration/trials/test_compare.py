@@ -16,7 +16,7 @@ import transformers
 
 from luthier.studies.protocol import Assignment, AssignmentKind
 from luthier.studies.results import Comparison
-from luthier.studies.spec import Precision as PrecisionName
+from luthier.studies.spec_keys import Precision as PrecisionName
 from luthier.trials.errors import BadData
 from luthier.trials.files import file_ref
 from luthier.trials.jobs.compare import compare
