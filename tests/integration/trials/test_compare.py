@@ -24,7 +24,7 @@ from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.replicates import REPLICATES
 from luthier.trials.jobs.train import train
 from luthier.trials.tasks.classification import by_label
-from luthier.trials.training import engine
+from luthier.trials.training import forward_pass
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.precision import Precision
 from tests.support.architectures import ARCHITECTURES, tiny_data
@@ -280,6 +280,6 @@ def test_both_models_are_computed_in_plain_float32(
             names.append(name)
             super().__init__(name, device)
 
-    monkeypatch.setattr(engine, "Precision", Recorded)
+    monkeypatch.setattr(forward_pass, "Precision", Recorded)
     compared(assign, tmp_path / "c", champion, champion, spec=spec)
     assert names == ["float32", "float32"]
