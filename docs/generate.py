@@ -128,7 +128,7 @@ def _type(schema: dict[str, Any]) -> str:
 
 
 def tasks_reference() -> str:
-    """Return the page of all tasks, from their entries in `studies/tasks.py`."""
+    """Return the page of all tasks, from their entries."""
     from luthier.studies.tasks import TASKS
 
     parts = [

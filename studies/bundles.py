@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from luthier.studies.data_archives import Bounded, DataArchiveError
+from luthier.studies.unpacked_folder import Bounded, DataArchiveError
 
 FORMAT = 1
 """The newest form of a bundle that this version reads and writes."""

@@ -1,6 +1,6 @@
 """The part of a spec that says where the examples come from and how they are split.
 
-`spec.py` puts it into a study; the workers read files and splits by it.
+`spec_keys.py` puts it into a spec; the workers read files and splits by it.
 """
 
 import re

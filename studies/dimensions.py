@@ -4,13 +4,16 @@
 """
 
 import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import InitErrorDetails
 
-from luthier.studies.documents import Path, refuse
-from luthier.studies.hyperparameters import AUTO, Hyperparameter, Scalar, is_finite
+from luthier.studies.documents import Path, error_details, refuse
+from luthier.studies.hyperparameters import AUTO, LONGEST_TEXT, Hyperparameter, Scalar, is_finite
 
+LONGEST_KEY = 100  # characters of a wrong name that are shown
 TOLERANCE = 1e-9  # of a step: sums of decimal steps miss the lattice by less
 
 
@@ -66,20 +69,62 @@ def parse_dimension(h: Hyperparameter, raw: Any) -> Dimension:
         if h.has_words:
             raise ValueError(f"must be one of, or a list of, {', '.join(h.choices)}; a range needs numbers")
         return _parse_range(h, raw)
-    return _parse_choices(h, raw) if isinstance(raw, list | tuple) else h.check(raw)
+    return parse_choices(h.name, raw, h.check) if isinstance(raw, list | tuple) else h.check(raw)
 
 
-def _parse_choices(h: Hyperparameter, raw: list[Any] | tuple[Any, ...]) -> Choices:
+def parse_dimensions(raw: Iterable[tuple[Any, Any]], parse: Callable[[Any, Any], Dimension]) -> dict[str, Dimension]:
+    """Return the dimensions that `parse` makes of pairs of name and value, or refuse all wrong ones at once.
+
+    Args:
+        raw: What a user wrote, in the order that the space will have.
+        parse: Returns a dimension. It raises ValidationError with paths inside of it, or ValueError.
+
+    Raises:
+        ValidationError: With the path of each wrong value.
+    """
+    problems: list[InitErrorDetails] = []
+    parsed: dict[str, Dimension] = {}
+    for name, value in raw:
+        key = str(name)[:LONGEST_KEY]
+        try:
+            parsed[name] = parse(name, value)
+        except ValidationError as error:
+            problems += [detail for e in error.errors() for detail in error_details((key, *e["loc"]), e["msg"])]
+        except ValueError as error:
+            problems += error_details((key,), str(error))
+    if problems:
+        raise ValidationError.from_exception_data("space", problems)
+    return parsed
+
+
+def parse_choices(
+    name: str,
+    raw: Sequence[Any],
+    check: Callable[[Any], Scalar],
+    twice: Callable[[Scalar], str] = "{} is listed twice".format,
+) -> Choices:
+    """Return the choices that a list describes.
+
+    Args:
+        name: The hyperparameter's.
+        raw: The list.
+        check: Returns an item in the right type. It raises ValueError.
+        twice: Returns the message for a choice that is listed twice.
+
+    Raises:
+        ValidationError: With the position of the first wrong item.
+        ValueError: The list is empty.
+    """
     if not raw:
         raise ValueError("must name at least one choice")
     choices: dict[Scalar, None] = {}  # in their order, and found at once
     for i, item in enumerate(raw):
         try:
-            value = h.check(item)
+            value = check(item)
         except ValueError as error:
-            raise refuse(h.name, ((i,), str(error))) from None
+            raise refuse(name, ((i,), str(error))) from None
         if value in choices:
-            raise refuse(h.name, ((i,), f"{value} is listed twice"))
+            raise refuse(name, ((i,), twice(value)))
         choices[value] = None
     return tuple(choices)
 
@@ -162,3 +207,42 @@ def describe(d: Dimension) -> str:
     if isinstance(d, Range):
         return f"{d.low} to {d.high}" + (f" in steps of {d.step}" if d.step else "")
     return f"one of {', '.join(map(str, d))}" if isinstance(d, tuple) else f"{d} (fixed)"
+
+
+def dimension_schema(h: Hyperparameter) -> dict[str, Any]:
+    """Return the JSON Schema of a dimension over a hyperparameter."""
+    value = _value_schema(h)
+    forms = [value, {"type": "array", "items": value, "minItems": 1, "uniqueItems": True}]
+    if not h.has_words:
+        forms.append(range_schema(value))
+    return {"anyOf": forms, "description": f"{h.about} Default: {h.shown_default}."}
+
+
+def _value_schema(h: Hyperparameter) -> dict[str, Any]:
+    """Return the JSON Schema of a hyperparameter's value."""
+    if h.kind == "choice":
+        return {"enum": [*h.choices, *(float(word) for word in h.choices if word[0].isdigit())]}
+    if h.kind == "text":
+        return {"type": "string", "maxLength": LONGEST_TEXT, "pattern": h.pattern}
+    whole = h.kind == "int" and h.name != "freeze_depth"  # that may be a fraction of a depth
+    value: dict[str, Any] = {"type": "integer" if whole else "number"}
+    if h.low > -math.inf:
+        value["exclusiveMinimum" if h.above_low else "minimum"] = h.low
+    if h.high < math.inf:
+        value["maximum"] = h.high
+    return {"anyOf": [value, {"const": AUTO}]} if h.auto else value
+
+
+def range_schema(value: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON Schema of a range.
+
+    Args:
+        value: The schema of its ends.
+    """
+    step = {"type": ["number", "null"], "exclusiveMinimum": 0}
+    return {
+        "type": "object",
+        "properties": {"low": value, "high": value, "log": {"type": "boolean", "default": False}, "step": step},
+        "required": ["low", "high"],
+        "additionalProperties": False,
+    }

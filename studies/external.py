@@ -1,6 +1,7 @@
 """What a spec with `task: external` may hold: a study whose trainer is the user's own, with neither model nor data.
 
-`spec.py` asks. The trials of such a study are handed out by `POST /v1/studies/{name}/ask`, never to our own workers.
+`spec_keys.py` and `spec_problems.py` ask. The trials of such a study are handed out by `POST /v1/studies/{name}/ask`,
+never to our own workers.
 """
 
 import re
@@ -9,12 +10,11 @@ from typing import Any
 
 from luthier.studies.budget import Budget
 from luthier.studies.dataset import Dataset
-from luthier.studies.dimensions import Range
 from luthier.studies.documents import Path
 from luthier.studies.open_space import SCHEMA as OPEN_SCHEMA
 from luthier.studies.results import Inspection
 from luthier.studies.space import Space
-from luthier.studies.strategy import Objective, Pruner, Sampler
+from luthier.studies.strategy import Objective, Pruner, Sampler, grid_problems
 from luthier.studies.task import Task
 from luthier.studies.wire import METRIC_NAME
 
@@ -71,9 +71,7 @@ def search_problems_of(
         yield ("steps",), text
     if pruner.name != "none" and steps == 1:
         yield ("pruner", "name"), "must be none: every trial has one report; raise steps to prune"
-    for name, d in space.free().items() if sampler.name == "grid" else ():
-        if isinstance(d, Range) and not d.finite:
-            yield ("space", name), "a grid needs finite choices: list them, or give a step"
+    yield from grid_problems(sampler, space)
     if budget.trial_seconds is not None:
         text = "is for trials that Luthier trains itself; end a trial that takes too long in your trainer, and tell it"
         yield ("budget", "trial_seconds"), text

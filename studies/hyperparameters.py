@@ -87,37 +87,6 @@ class Hyperparameter:
             parts.append(f"at most {self.high:g}")
         return " and ".join(parts) + (f", {self.unit}" if self.unit else "")
 
-    def json_schema(self) -> dict[str, Any]:
-        """Return the JSON Schema of a dimension over this hyperparameter."""
-        value: dict[str, Any] = {"enum": [*self.choices, *(float(word) for word in self.choices if word[0].isdigit())]}
-        if self.kind == "text":
-            value = {"type": "string", "maxLength": LONGEST_TEXT, "pattern": self.pattern}
-        elif self.kind != "choice":
-            whole = self.kind == "int" and self.name != "freeze_depth"  # that may be a fraction of a depth
-            value = {"type": "integer" if whole else "number"}
-            if self.low > -math.inf:
-                value["exclusiveMinimum" if self.above_low else "minimum"] = self.low
-            if self.high < math.inf:
-                value["maximum"] = self.high
-        if self.auto:
-            value = {"anyOf": [value, {"const": AUTO}]}
-        forms = [value, {"type": "array", "items": value, "minItems": 1, "uniqueItems": True}]
-        if not self.has_words:
-            forms.append(
-                {
-                    "type": "object",
-                    "properties": {
-                        "low": value,
-                        "high": value,
-                        "log": {"type": "boolean", "default": False},
-                        "step": {"type": ["number", "null"], "exclusiveMinimum": 0},
-                    },
-                    "required": ["low", "high"],
-                    "additionalProperties": False,
-                }
-            )
-        return {"anyOf": forms, "description": f"{self.about} Default: {self.shown_default}."}
-
     @property
     def shown_default(self) -> Scalar:
         """The default of new studies, as people write it."""

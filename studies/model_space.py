@@ -2,7 +2,7 @@
 
 Models have different numbers of blocks, so `freeze_depth` says how much of the model is frozen, from 0 to 1; a trial
 freezes the nearest whole number of its model's blocks. Fractions that freeze the same blocks are one configuration.
-`spec.py` makes such a space where a spec lists models.
+`spec_keys.py` makes such a space where a spec lists models.
 """
 
 import math
@@ -60,6 +60,10 @@ class ModelsSpace(Space):
         """Keep the models, which `over` passes on as pydantic's context."""
         if context is not None:
             self._models = context["models"]
+
+    def endless(self) -> list[str]:
+        """Return the searched dimensions whose values cannot be counted; fractions of a depth count as its blocks."""
+        return [name for name in super().endless() if name != _DEPTH]
 
     def resolved(self, *depths: int, length: int | None = None) -> Self:
         """Return the space with its dimension `model`, and numbers for `auto`: of a freeze depth 1, all blocks.

@@ -1,7 +1,7 @@
 """The search space of a study whose trainer is the user's own: any names, and values of any plain kind.
 
-`spec.py` makes one for `task: external`. No name means anything here, also where one of our own hyperparameters has it:
-no dimension depends on another one, and none has a default but its middle.
+`spec_keys.py` makes one for `task: external`. No name means anything here, also where one of our own hyperparameters
+has it: no dimension depends on another one, and none has a default but its middle.
 """
 
 import json
@@ -10,12 +10,20 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from pydantic import ValidationError, model_validator
-from pydantic_core import InitErrorDetails
+from pydantic import model_validator
 
 from luthier.studies import combinations
-from luthier.studies.dimensions import Dimension, Range, describe, nearest, parse_dimension
-from luthier.studies.documents import Path, error_details, refuse
+from luthier.studies.dimensions import (
+    Dimension,
+    Range,
+    describe,
+    nearest,
+    parse_choices,
+    parse_dimension,
+    parse_dimensions,
+    range_schema,
+)
+from luthier.studies.documents import refuse
 from luthier.studies.hyperparameters import Hyperparameter, Params, Scalar, is_finite
 from luthier.studies.space import EQUAL, Space
 
@@ -26,26 +34,12 @@ NAME_RULE = (
     "a name is a letter or _, then letters, digits and _ . / - (64 characters at most), as learning_rate: rename it"
 )
 VALUE_RULE = 'must be a number, true, false or a word; for none write "none", and for a list a word that names it'
-
-
 _VALUE = {"type": ["boolean", "number", "string"]}
-_RANGE = {
-    "type": "object",
-    "properties": {
-        "low": {"type": "number"},
-        "high": {"type": "number"},
-        "log": {"type": "boolean", "default": False},
-        "step": {"type": ["number", "null"], "exclusiveMinimum": 0},
-    },
-    "required": ["low", "high"],
-    "additionalProperties": False,
-}
+_CHOICES = {"type": "array", "items": _VALUE, "minItems": 1, "uniqueItems": True}
 SCHEMA = {
     "type": "object",
     "propertyNames": {"pattern": f"^{NAME}$"},
-    "additionalProperties": {
-        "anyOf": [_VALUE, {"type": "array", "items": _VALUE, "minItems": 1, "uniqueItems": True}, _RANGE]
-    },
+    "additionalProperties": {"anyOf": [_VALUE, _CHOICES, range_schema({"type": "number"})]},
 }
 """The JSON Schema of such a space."""
 
@@ -65,30 +59,20 @@ class OpenSpace(Space):
             return raw
         if not isinstance(raw, dict):
             raise ValueError("must map names to values, choices or ranges")
-        problems: list[InitErrorDetails] = []
-        parsed: dict[str, Dimension] = {}
-        names: dict[str, str] = {}  # in small letters -> as written
-        for name, value in raw.items():
-            if not isinstance(name, str) or not re.fullmatch(NAME, name):
-                problems += error_details((str(name)[:100],), NAME_RULE)
-                continue
-            if names.setdefault(name.lower(), name) != name:
-                other = names[name.lower()]
-                problems += error_details((name,), f"differs from {other} in capital letters alone: rename one of them")
-                continue
-            try:
-                parsed[name] = _dimension(name, value)
-            except ValidationError as error:
-                problems += [d for e in error.errors() for d in error_details((name, *e["loc"]), e["msg"])]
-            except ValueError as error:
-                problems += error_details((name,), str(error))
         if not raw:
             raise ValueError("is empty: give at least one name with a range or choices")
         if len(raw) > MOST_NAMES:
             raise ValueError(f"must have at most {MOST_NAMES} names, and has {len(raw)}")
-        if problems:
-            raise ValidationError.from_exception_data("space", problems)
-        return parsed
+        names: dict[str, str] = {}  # in small letters -> as written
+
+        def parse(name: Any, value: Any) -> Dimension:
+            if not isinstance(name, str) or not re.fullmatch(NAME, name):
+                raise ValueError(NAME_RULE)
+            if names.setdefault(name.lower(), name) != name:
+                raise ValueError(f"differs from {names[name.lower()]} in capital letters alone: rename one of them")
+            return _dimension(name, value)
+
+        return parse_dimensions(raw.items(), parse)
 
     def resolved(self, *depths: int, length: int | None = None) -> Self:
         """Return the space itself: it has no `auto`."""
@@ -107,36 +91,21 @@ class OpenSpace(Space):
         params = combinations.combination(self._apart(), index)
         return dict(zip(self, params.values(), strict=True))
 
-    def key(self, params: Mapping[str, Scalar]) -> tuple[Scalar, ...]:
-        """Return the values that tell a configuration from all different ones: those of the searched dimensions."""
-        return tuple(params[name] for name in self.free())
-
     def clip(self, params: Params) -> Params:
         """Return the configuration of this space that is nearest to `params`, with a value for every dimension."""
         return {name: _closest(d, params[name]) if name in params else _middle(d) for name, d in self.items()}
 
-    def check(self, params: Mapping[str, Any], partial: bool = False) -> Params:
-        """Return a user's own configuration in the space's types; see `Space.check`. Raises ValidationError."""
-        known = ", ".join(self)
-        unknown = [name for name in params if name not in self.root]
-        problems: list[tuple[Path, str]] = [
-            (("params", name), f"is not in this study's space ({known})") for name in unknown
-        ]
-        checked: Params = {}
-        for name, d in self.items():
-            if name in params:
-                value = _closest(d, params[name]) if _is_scalar(params[name]) else None
-                if value is None or not _same(value, params[name]):
-                    problems.append((("params", name), f"must lie in the study's space: {describe(d)}"))
-                else:
-                    checked[name] = value
-            elif not isinstance(d, Range | tuple):
-                checked[name] = d
-            elif not partial:
-                problems.append((("params", name), "is missing"))
-        if problems:
-            raise refuse("params", *problems)
-        return checked
+    def _given(self, name: str, value: Any) -> Scalar:
+        """Return the value that a user gives a dimension, in the space's types. Raises ValueError."""
+        d = self[name]
+        closest = _closest(d, value) if _is_scalar(value) else None
+        if closest is None or not _same(closest, value):
+            raise ValueError(f"must lie in the study's space: {describe(d)}")
+        return closest
+
+    def _idle(self, params: Mapping[str, Any]) -> set[str]:
+        """Return no dimension: each changes something in every configuration."""
+        return set()
 
     def _apart(self) -> dict[str, Dimension]:
         """Return the dimensions under names that no hyperparameter has: so none of them depends on another one."""
@@ -146,7 +115,7 @@ class OpenSpace(Space):
 def _dimension(name: str, raw: Any) -> Dimension:
     """Return the dimension that `raw` describes. Raises ValidationError, ValueError."""
     if isinstance(raw, list | tuple):
-        return _choices(name, raw)
+        return parse_choices(name, raw, _scalar, _twice)
     if not isinstance(raw, dict | Range):
         return _scalar(raw)
     written = raw.model_dump() if isinstance(raw, Range) else raw
@@ -156,21 +125,6 @@ def _dimension(name: str, raw: Any) -> Dimension:
     if isinstance(d, Range) and not is_finite(float(d.high) - float(d.low)):
         raise refuse(name, (("high",), "is too far from low: their difference must be a finite number"))
     return d
-
-
-def _choices(name: str, raw: list[Any] | tuple[Any, ...]) -> tuple[Scalar, ...]:
-    if not raw:
-        raise ValueError("must name at least one choice")
-    choices: dict[Scalar, None] = {}
-    for i, item in enumerate(raw):
-        try:
-            value = _scalar(item)
-        except ValueError as error:
-            raise refuse(name, ((i,), str(error))) from None
-        if value in choices:  # also 1, 1.0 and true, which samplers cannot tell apart
-            raise refuse(name, ((i,), f"{json.dumps(value)} is listed twice (1, 1.0 and true are the same)"))
-        choices[value] = None
-    return tuple(choices)
 
 
 def _is_scalar(value: Any) -> bool:
@@ -184,6 +138,11 @@ def _scalar(value: Any) -> Scalar:
     if isinstance(value, str) and (len(value) > LONGEST_CHOICE or "\0" in value):
         raise ValueError(f"must have at most {LONGEST_CHOICE} characters, and no NUL among them")
     return value  # type: ignore[no-any-return]
+
+
+def _twice(value: Scalar) -> str:
+    """Return what is wrong with a choice that is listed twice; samplers cannot tell 1, 1.0 and true apart."""
+    return f"{json.dumps(value)} is listed twice (1, 1.0 and true are the same)"
 
 
 def _middle(d: Dimension) -> Scalar:

@@ -1,6 +1,6 @@
 """The part of a spec that says from which old trials a study goes on: those of a study, of a file, or in the spec.
 
-`spec.py` puts it into a study under `from`; `successor.py` decides what fits. Nothing is read here.
+`spec_keys.py` puts it into a spec under `from`; `successor.py` decides what fits. Nothing is read here.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Presets: what `preset: quick`, `good` or `best` stands for, as the space and the budget that a spec leaves out.
 
-They follow the task's baseline, the configuration that a practitioner would try first. `StudySpec` fills them in, and
-keeps what they stood for: a stored study never changes with them.
+They follow the task's baseline, the configuration that a practitioner would try first. `spec_defaults.py` fills them
+in, and the spec keeps what they stood for: a stored study never changes with them.
 """
 
 from typing import Any, Literal
@@ -16,21 +16,21 @@ TRIALS = {"quick": 8, "good": 30, "best": 80}
 RATE_FACTOR = {"quick": 4, "good": 10, "best": 10}
 """The learning rates go from the baseline's over this factor to the baseline's times it."""
 WEIGHT_DECAY_HIGH, WARMUP_HIGH, LAYER_DECAY_LOW = 0.3, 0.2, 0.7
-_ANY = next(iter(TASKS.values()))  # likewise
+_ANY = next(iter(TASKS.values()))  # stands for an unknown task, until its own key refuses it
 REPETITIONS = {"candidates": 3, "seeds": 3}
 FILLED = ("space", "budget", "confirm")
 """Keys of a spec that a preset may fill in."""
 
 
-def fill_preset(raw: Any) -> Any:
+def fill_preset(raw: dict[str, Any]) -> dict[str, Any]:
     """Return a raw spec with what its preset stands for in each key that it leaves out.
 
     A key that is written is left as it is, whole: so a stored spec, which has them all, is read as it was.
 
     Args:
-        raw: What a user wrote; anything that is no mapping with a preset is returned as it is.
+        raw: What a user wrote; without a preset it is returned as it is.
     """
-    named = raw.get("preset") if isinstance(raw, dict) else None
+    named = raw.get("preset")
     task = raw.get("task") if named is not None else None
     if not isinstance(task, str):
         return raw

@@ -1,12 +1,11 @@
 """A schedule: a study that is repeated at the times of a cron expression, on the data of that day.
 
-It also says by how much a run's winner must be better to replace the model in use. The service calls `decide`, which
-says for each due time if it fires or is skipped; the clock is an argument, and must never be read here.
+It also says by how much a run's winner must be better to replace the model in use. The service keeps schedules as
+documents; `schedule_runs.py` decides which due times start a run.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
@@ -20,38 +19,10 @@ from luthier.studies.documents import Document, mapping_of, refuse
 from luthier.studies.external import EXTERNAL
 from luthier.studies.promotion import Promote
 from luthier.studies.semantics import NEWEST_SEMANTICS
-from luthier.studies.spec import LATER_KEYS, TEMPLATE_NAME, StudySpec
+from luthier.studies.spec import TEMPLATE_NAME, StudySpec
+from luthier.studies.spec_keys import LATER_KEYS
 
 SCHEDULE_PATTERN = r"^[a-z0-9][a-z0-9-]{0,45}$"  # leaves room for a run's time in its study's name
-PUNCTUAL_SECONDS = 60.0  # a due time is missed, where catch_up is none, once so many seconds have passed
-
-
-class SkipReason(StrEnum):
-    """The reasons why a due time did not run."""
-
-    STILL_RUNNING = "still_running"  # the run before had not ended, and concurrency is forbid
-    TOO_LATE = "too_late"  # no service ran at the time, or the starting deadline had passed
-    UNCHANGED = "unchanged"  # the data and the template are those of the last run that ended
-    PAUSED = "paused"  # the schedule was paused
-
-
-class RunState(StrEnum):
-    """States of a run. Every due time is a run, also one that was skipped."""
-
-    RUNNING = "running"  # its study searches, or its winner is being compared with the champion
-    FINISHED = "finished"  # decided; `outcome` says how
-    SKIPPED = "skipped"  # did not run; `reason` says why
-    FAILED = "failed"  # ended without a winner; `message` says why, and the champion stayed
-    CANCELLED = "cancelled"  # ended by a user, or replaced by the next run
-
-
-class RunOutcome(StrEnum):
-    """The effect of a finished run on the schedule's champion."""
-
-    FIRST = "first"  # there was no champion: its winner became it
-    PROMOTED = "promoted"  # its winner took the champion's place
-    KEPT = "kept"  # the champion stayed
-    REFUSED = "refused"  # there was no champion, and its winner was not good enough to be the first: nothing is in use
 
 
 class Event(StrEnum):
@@ -226,43 +197,3 @@ def _of_semantics(document: dict[str, Any], semantics: int) -> dict[str, Any]:
     """Return a schedule's document whose study has these semantics, whatever it says of them."""
     study = document.get("study")
     return {**document, "study": {**study, "semantics": semantics}} if isinstance(study, dict) else document
-
-
-@dataclass(frozen=True)
-class Due:
-    """A due time, and the reason why it is skipped, if it is."""
-
-    at: float  # seconds since the epoch
-    skip: SkipReason | None  # None: a run starts
-
-
-def decide(
-    spec: ScheduleSpec, due: Sequence[float], now: float, is_last_batch: bool, has_active_run: bool
-) -> list[Due]:
-    """Decide for each of some due times if it fires, or why it is skipped.
-
-    Args:
-        spec: The schedule.
-        due: Times that have come due, ascending, in seconds since the epoch.
-        now: The present time, in seconds since the epoch.
-        is_last_batch: No later time is pending. Only the last time of the last batch can fire: earlier ones are missed.
-        has_active_run: A run of this schedule is RUNNING.
-
-    Returns:
-        A `Due` for each time, in order.
-    """
-    deadline = spec.starting_deadline_seconds
-    if spec.catch_up == "none" and deadline is None:
-        deadline = PUNCTUAL_SECONDS
-    decided = []
-    for i, at in enumerate(due):
-        is_missed = not is_last_batch or i < len(due) - 1
-        skip = None
-        if spec.paused:
-            skip = SkipReason.PAUSED
-        elif is_missed or (deadline is not None and now - at > deadline):
-            skip = SkipReason.TOO_LATE
-        elif has_active_run and spec.concurrency == "forbid":
-            skip = SkipReason.STILL_RUNNING
-        decided.append(Due(at, skip))
-    return decided

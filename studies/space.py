@@ -9,13 +9,21 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, ClassVar, Self
 
-from pydantic import ConfigDict, GetJsonSchemaHandler, PrivateAttr, RootModel, ValidationError, model_validator
-from pydantic_core import InitErrorDetails
+from pydantic import ConfigDict, GetJsonSchemaHandler, PrivateAttr, RootModel, model_validator
 
 from luthier.studies import combinations
 from luthier.studies.auto import with_depth, with_length
-from luthier.studies.dimensions import Choices, Dimension, Range, describe, nearest, parse_dimension
-from luthier.studies.documents import Path, error_details, refuse
+from luthier.studies.dimensions import (
+    Choices,
+    Dimension,
+    Range,
+    describe,
+    dimension_schema,
+    nearest,
+    parse_dimension,
+    parse_dimensions,
+)
+from luthier.studies.documents import Path, refuse
 from luthier.studies.hyperparameters import AUTO, HYPERPARAMETERS, Hyperparameter, Params, Scalar, complete
 
 EQUAL = 1e-12  # relative difference below which two numbers are the same one, written with other decimals
@@ -39,24 +47,16 @@ class Space(RootModel[dict[str, Dimension]]):
             return raw
         if not isinstance(raw, dict):
             raise ValueError("must map hyperparameters to values, choices or ranges")
-        problems: list[InitErrorDetails] = []
-        parsed: dict[str, Dimension] = {}
-        for name in sorted(map(str, raw), key=_order):
-            if name not in cls.vocabulary:
-                near = get_close_matches(name, cls.vocabulary, 1)
-                meant = f"; did you mean {near[0]}?" if near else ""
-                known = f"unknown hyperparameter; known are {', '.join(cls.vocabulary)}{meant}"
-                problems += error_details((name,), known)
-                continue
-            try:
-                parsed[name] = parse_dimension(cls.vocabulary[name], raw[name])
-            except ValidationError as error:
-                problems += [d for e in error.errors() for d in error_details((name, *e["loc"]), e["msg"])]
-            except ValueError as error:
-                problems += error_details((name,), str(error))
-        if problems:
-            raise ValidationError.from_exception_data("space", problems)
-        return parsed
+        return parse_dimensions(((name, raw.get(name)) for name in sorted(map(str, raw), key=_order)), cls._dimension)
+
+    @classmethod
+    def _dimension(cls, name: str, raw: Any) -> Dimension:
+        """Return the dimension of a hyperparameter. Raises ValidationError, ValueError."""
+        if name not in cls.vocabulary:
+            near = get_close_matches(name, cls.vocabulary, 1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"unknown hyperparameter; known are {', '.join(cls.vocabulary)}{meant}")
+        return parse_dimension(cls.vocabulary[name], raw)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class Space(RootModel[dict[str, Dimension]]):
         return {
             "type": "object",
             "additionalProperties": False,
-            "properties": {name: h.json_schema() for name, h in HYPERPARAMETERS.items()},
+            "properties": {name: dimension_schema(h) for name, h in HYPERPARAMETERS.items()},
         }
 
     def __iter__(self) -> Iterator[str]:  # type: ignore[override]
@@ -82,6 +82,10 @@ class Space(RootModel[dict[str, Dimension]]):
     def free(self) -> dict[str, Range | Choices]:
         """Return the dimensions that are searched: ranges and choices, also those with a single value."""
         return {name: d for name, d in self.root.items() if isinstance(d, Range | tuple)}
+
+    def endless(self) -> list[str]:
+        """Return the searched dimensions whose values cannot be counted, also once `auto` is a number."""
+        return [name for name, d in self.free().items() if isinstance(d, Range) and not d.finite]
 
     def resolved(self, *depths: int, length: int | None = None) -> Self:
         """Return the space with numbers in place of `auto`.
@@ -154,9 +158,8 @@ class Space(RootModel[dict[str, Dimension]]):
 
         Whatever was drawn for a hyperparameter that changes nothing in the configuration, it counts as its default.
         """
-        free = self.free()
-        idle = combinations.idle(free, params)
-        return tuple(HYPERPARAMETERS[name].default if name in idle else params[name] for name in free)
+        idle = self._idle(params)
+        return tuple(HYPERPARAMETERS[name].default if name in idle else params[name] for name in self.free())
 
     def configuration(self, index: int) -> Params:
         """Return configuration `index` of a finite resolved space, from 0."""
@@ -179,39 +182,43 @@ class Space(RootModel[dict[str, Dimension]]):
         Raises:
             ValidationError: With the path of each wrong, missing or unknown value.
         """
+        known, idle = ", ".join(self), self._idle(params)
         problems: list[tuple[Path, str]] = [
-            (("params", name), f"is not in this study's space ({', '.join(self)})")
-            for name in params
-            if name not in self.root
+            (("params", name), f"is not in this study's space ({known})") for name in params if name not in self.root
         ]
         checked: Params = {}
-        idle = combinations.idle(self.root, params)
         for name, d in self.items():
-            if name not in params:
-                if name in idle and (not partial or combinations.switch(self.root, name) in params):
-                    checked[name] = nearest(d, HYPERPARAMETERS[name].default)
-                elif isinstance(d, Range | tuple) and partial:
-                    continue
-                elif isinstance(d, Range | tuple):
-                    problems.append((("params", name), "is missing"))
-                else:
-                    checked[name] = d
-                continue
             try:
-                value = self.knob(name).check(params[name])
+                if name in params:
+                    checked[name] = self._given(name, params[name])
+                elif name in idle and (not partial or combinations.switch(self.root, name) in params):
+                    checked[name] = nearest(d, HYPERPARAMETERS[name].default)
+                elif not isinstance(d, Range | tuple):
+                    checked[name] = d
+                elif not partial:
+                    raise ValueError("is missing")
             except ValueError as error:
                 problems.append((("params", name), str(error)))
-                continue
-            if value == AUTO:  # no word of a hyperparameter of choices
-                problems.append((("params", name), f"must be a number in the study's space: {describe(d)}"))
-                continue
-            closest = nearest(d, value)
-            if closest != value and (isinstance(value, str) or not math.isclose(float(closest), value, rel_tol=EQUAL)):
-                problems.append((("params", name), f"must lie in the study's space: {describe(d)}"))
-            checked[name] = closest
         if problems:
             raise refuse("params", *problems)
         return checked
+
+    def _given(self, name: str, value: Any) -> Scalar:
+        """Return the value that a user gives a dimension, in the space's types. Raises ValueError."""
+        d, knob = self[name], self.knob(name)
+        checked = knob.check(value)
+        if checked == AUTO and not knob.has_words:
+            raise ValueError(f"must be a number in the study's space: {describe(d)}")
+        closest = nearest(d, checked)
+        if closest != checked and (
+            isinstance(checked, str) or not math.isclose(float(closest), checked, rel_tol=EQUAL)
+        ):
+            raise ValueError(f"must lie in the study's space: {describe(d)}")
+        return closest
+
+    def _idle(self, params: Mapping[str, Any]) -> set[str]:
+        """Return the dimensions that change nothing in a configuration."""
+        return combinations.idle(self.root, params)
 
     def knob(self, name: str) -> Hyperparameter:
         """Return the hyperparameter of this name, as this space knows it. Raises KeyError."""

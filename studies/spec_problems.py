@@ -1,20 +1,81 @@
 """What parts of a spec do not suit each other or the task: for each problem the path of the value, and the cure.
 
-`StudySpec` asks all of them at once, so that a user reads every problem of a document in one answer.
+`StudySpec` asks for all of them at once, so that a user reads every problem of a document in one answer.
 """
 
+from luthier.studies.augmentations import augmentation_problem, idle_strength
 from luthier.studies.dataset import Dataset
-from luthier.studies.dimensions import Range
 from luthier.studies.documents import Path
+from luthier.studies.early_stopping import stopping_problems
+from luthier.studies.external import EXTERNAL, IDLE_KEYS, search_problems_of
 from luthier.studies.hyperparameters import AUTO
+from luthier.studies.origin import configuration_problems
+from luthier.studies.rates import rate_problems
 from luthier.studies.space import Space
-from luthier.studies.strategy import Answering, Objective, Sampler
+from luthier.studies.spec_keys import SpecKeys
+from luthier.studies.strategy import Answering, Objective, grid_problems
 from luthier.studies.task import Task
 
 Problems = list[tuple[Path, str]]
 
 
-def objective_problems(objective: Objective, task: Task) -> Problems:
+def spec_problems(spec: SpecKeys) -> Problems:
+    """Return every problem of a spec whose keys are right, each by itself."""
+    if spec.is_external:
+        problems = _external_problems(spec)
+    else:
+        problems = [*_task_problems(spec), *rate_problems(spec.space), *_search_problems(spec)]
+        problems += stopping_problems(spec.early_stopping, spec.objective, spec.pruner, spec.max_steps)
+    if not (spec.budget.trials or spec.budget.wall_clock_seconds or spec.budget.gpu_seconds):
+        problems.append((("budget",), "must set trials, wall_clock_seconds or gpu_seconds, so that it ends"))
+    return problems
+
+
+def _external_problems(spec: SpecKeys) -> Problems:
+    """Return what an external study cannot have, and what it lacks."""
+    fields = type(spec).model_fields
+    problems: Problems = [
+        ((name,), text)
+        for name, text in IDLE_KEYS.items()
+        if getattr(spec, name) != fields[name].get_default(call_default_factory=True, validated_data={})
+    ]
+    parts = (spec.objective, spec.pruner, spec.sampler, spec.budget, spec.space, spec.steps)
+    return [*problems, *search_problems_of(*parts)]
+
+
+def _task_problems(spec: SpecKeys) -> Problems:
+    """Return the values that do not suit the task."""
+    task = spec.task_info
+    problems = _objective_problems(spec.objective, task) + _dataset_problems(spec.dataset, task)
+    problems += [(("space", name), task.refuses[name]) for name in spec.space if name in task.refuses]
+    unsuitable = augmentation_problem(spec.task, task.augmentation_names, spec.augmentation)
+    if unsuitable is not None:
+        problems.append((("augmentation",), unsuitable))
+    if spec.generation is not None and not task.generates:
+        problems.append((("generation",), f"has no meaning: {spec.task} writes no texts; leave it out"))
+    problems += _answering_problems(spec.answering, task, spec.space)
+    if spec.steps is not None:
+        text = f"is for task: {EXTERNAL}; here a step is an evaluation: epochs times evaluations_per_epoch"
+        problems.append((("steps",), text))
+    if spec.quantization != "none" and any(spec.space.offers("strategy", other) for other in ("full", "gradual")):
+        text = "4bit needs adapters in every trial: set space.strategy to lora, or leave quantization out"
+        problems.append((("quantization",), text))
+    return problems
+
+
+def _search_problems(spec: SpecKeys) -> Problems:
+    """Return the values that do not suit the search: it never ends, has no choices, or prunes what is over."""
+    meaningful = [name for name in spec.space if name not in spec.task_info.refuses]
+    problems: Problems = [(("space", name), text) for name, text in spec.space.idle_problems()]
+    problems += [(("space", name), text) for name in meaningful if (text := idle_strength(name, spec.augmentation))]
+    if spec.pruner.name != "none" and spec.max_steps == 1:
+        text = "must be none: every trial has one evaluation; raise space.epochs or evaluations_per_epoch to prune"
+        problems.append((("pruner", "name"), text))
+    problems += configuration_problems(spec.origin, spec.space.vocabulary)
+    return problems + grid_problems(spec.sampler, spec.space)
+
+
+def _objective_problems(objective: Objective, task: Task) -> Problems:
     """Return what is wrong with a metric and its direction, for a task."""
     metric = task.metric(objective.metric)
     if metric is None:
@@ -25,7 +86,7 @@ def objective_problems(objective: Objective, task: Task) -> Problems:
     return []
 
 
-def dataset_problems(dataset: Dataset, task: Task) -> Problems:
+def _dataset_problems(dataset: Dataset, task: Task) -> Problems:
     """Return the columns and the ways of reading that a task does not have."""
     roles = task.columns
     unknown = [role for role in dataset.columns if role not in roles]
@@ -50,7 +111,7 @@ def dataset_problems(dataset: Dataset, task: Task) -> Problems:
     return problems
 
 
-def answering_problems(answering: Answering | None, task: Task, space: Space) -> Problems:
+def _answering_problems(answering: Answering | None, task: Task, space: Space) -> Problems:
     """Return what is wrong with the options of answers, for a task and the lengths of a space."""
     if answering is None:
         return []
@@ -62,12 +123,3 @@ def answering_problems(answering: Answering | None, task: Task, space: Space) ->
         return []
     text = f"must be below half of max_length, which is {least} in some trials: windows would not move on"
     return [(("answering", "doc_stride"), text)]
-
-
-def grid_problems(sampler: Sampler, space: Space) -> Problems:
-    """Return the hyperparameters that have no finite choices, where the sampler is a grid."""
-    if sampler.name != "grid":
-        return []
-    text = "a grid needs finite choices: list them, or give a step"
-    endless = [name for name, d in space.free().items() if isinstance(d, Range) and not d.finite]
-    return [(("space", name), text) for name in endless if name != "freeze_depth"]  # blocks can be counted

@@ -7,7 +7,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from luthier.studies.documents import Document, refuse
+from luthier.studies.documents import Document, Path, refuse
+from luthier.studies.space import Space
 from luthier.studies.tasks import TASKS
 
 SamplerName = Literal["tpe", "gp", "cmaes", "qmc", "random", "grid"]
@@ -58,6 +59,13 @@ class Sampler(Document):
         if self.startup_trials is not None and self.name not in STARTUP_TRIALS:
             raise refuse("sampler", (("startup_trials",), f"has no meaning for {self.name}; leave it out"))
         return self
+
+
+def grid_problems(sampler: Sampler, space: Space) -> list[tuple[Path, str]]:
+    """Return the hyperparameters that have no finite choices, where the sampler is a grid."""
+    if sampler.name != "grid":
+        return []
+    return [(("space", name), "a grid needs finite choices: list them, or give a step") for name in space.endless()]
 
 
 PRUNER_OPTIONS: dict[str, tuple[str, ...]] = {

@@ -28,8 +28,8 @@ from luthier.service.storage.damaged import instant_or_epoch
 from luthier.service.storage.dataset_store import DatasetStore
 from luthier.service.storage.incoming import full
 from luthier.service.storage.tables import DatasetRow
-from luthier.studies.data_archives import DataArchiveError, DataTooLarge
 from luthier.studies.disk import is_full
+from luthier.studies.unpacked_folder import DataArchiveError, DataTooLarge
 from luthier.studies.uploads import PREFIX
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])

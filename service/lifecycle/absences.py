@@ -14,7 +14,7 @@ from luthier.service.storage.away import Away, Rest
 from luthier.service.storage.database import Database
 from luthier.service.storage.tables import AssignmentRow, RunRow, StudyRow
 from luthier.studies.protocol import ENDED, AssignmentKind, Outcome, Reason, StudyState, TrialState
-from luthier.studies.schedule import RunState
+from luthier.studies.schedule_runs import RunState
 
 log = logging.getLogger("luthier")
 FIRST_REST = 5.0  # seconds that a worker gets no work of the study for; each time without success doubles them

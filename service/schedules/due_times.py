@@ -2,7 +2,7 @@
 
 The scheduler fires them, `api/schedules.py` triggers runs by hand. A schedule's row is locked while its due times are
 processed, and (schedule, due time) is unique, so any number of services may fire them at the same time, and after any
-absence. `studies/schedule.py` decides whether a due time fires. Locks in this order: schedule, then study.
+absence. `studies/schedule_runs.py` decides whether a due time fires. Locks in this order: schedule, then study.
 """
 
 import logging
@@ -16,7 +16,7 @@ from luthier.service.errors import Conflict
 from luthier.service.lifecycle import study_rows, transitions
 from luthier.service.storage.tables import RunRow, ScheduleRow, StudyRow
 from luthier.studies.protocol import ENDED
-from luthier.studies.schedule import Due, RunState, decide
+from luthier.studies.schedule_runs import Due, RunState, decide
 
 log = logging.getLogger("luthier")
 SKIPPED_KEPT = 10_000  # rows of due times that did not run

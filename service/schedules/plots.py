@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from luthier.service.schemas import RunView
-from luthier.studies.schedule import RunOutcome
+from luthier.studies.schedule_runs import RunOutcome
 
 RUNS = 1_000  # the latest; a plot has no more
 WORDS = 200  # characters shown of a run's message

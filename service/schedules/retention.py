@@ -11,7 +11,7 @@ from luthier.service.dispatch.core import Core
 from luthier.service.schedules import champions
 from luthier.service.storage.tables import ChampionRow, DeliveryRow, RunRow, ScheduleRow, StudyRow
 from luthier.studies.protocol import ENDED
-from luthier.studies.schedule import RunState
+from luthier.studies.schedule_runs import RunState
 
 DELIVERIES_KEPT_SECONDS = 30 * 86400.0  # how long the outcome of a notification is kept
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from luthier.service.errors import Conflict
 from luthier.service.lifecycle import study_rows
 from luthier.service.storage.tables import RunRow, ScheduleRow, StudyRow
-from luthier.studies.schedule import RunState
+from luthier.studies.schedule_runs import RunState
 
 DELETED = "Its study was deleted."
 

@@ -31,7 +31,7 @@ from luthier.service.schedules.steps import Steps
 from luthier.service.storage.tables import RunRow, StudyRow
 from luthier.service.storage.turns import Turns
 from luthier.studies.protocol import StudyState
-from luthier.studies.schedule import RunState, SkipReason
+from luthier.studies.schedule_runs import RunState, SkipReason
 from luthier.studies.search.storage import STORAGE_ERRORS
 
 log = logging.getLogger("luthier")

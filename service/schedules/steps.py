@@ -24,7 +24,8 @@ from luthier.studies import first_champion
 from luthier.studies.noise import Noise
 from luthier.studies.promotion import PromotionDecision, judge
 from luthier.studies.protocol import Reason, StudyState
-from luthier.studies.schedule import Event, RunOutcome, RunState, SkipReason
+from luthier.studies.schedule import Event
+from luthier.studies.schedule_runs import RunOutcome, RunState, SkipReason
 from luthier.studies.warm_start import adapt
 
 TOP = 50  # best configurations that a run remembers for the next one

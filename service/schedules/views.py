@@ -17,7 +17,7 @@ from luthier.service.schemas import ChampionView, RunView, ScheduleView
 from luthier.service.storage import damaged
 from luthier.service.storage.tables import ChampionRow, RunRow, ScheduleRow
 from luthier.service.times import instant
-from luthier.studies.schedule import RunOutcome, RunState, SkipReason
+from luthier.studies.schedule_runs import RunOutcome, RunState, SkipReason
 from luthier.studies.text import one_line
 
 log = logging.getLogger("luthier")

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from luthier.studies.documents import near_key
 from luthier.studies.hyperparameters import HYPERPARAMETERS
-from luthier.studies.spec import NAME_PATTERN
+from luthier.studies.spec_keys import NAME_PATTERN
 from luthier.studies.wire import METRIC_NAME, WORKER_NAME
 
 _MAPPING = "must be a mapping of keys to values"

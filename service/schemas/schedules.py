@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, BaseModel, FiniteFloat
 
 from luthier.studies.hyperparameters import Params
-from luthier.studies.schedule import RunOutcome, RunState, SkipReason
+from luthier.studies.schedule_runs import RunOutcome, RunState, SkipReason
 from luthier.studies.wire import Metrics
 
 

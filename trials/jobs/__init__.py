@@ -1,1 +1,1 @@
-"""The jobs that an assignment can ask for: inspect, train, evaluate and compare, a file for each."""
+"""The jobs that an assignment can ask for: inspect, train, evaluate, compare and predict, a file for each."""

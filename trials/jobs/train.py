@@ -15,14 +15,14 @@ import torch
 from torch import nn
 
 from luthier.studies.protocol import Assignment, Reason
-from luthier.studies.spec import StudySpec
 from luthier.studies.wire import Metrics
-from luthier.trials.data.batches import training_batches
+from luthier.trials.jobs.trial_lines import describe, describe_batch, why_early
 from luthier.trials.session import Session
 from luthier.trials.training import optim
+from luthier.trials.training.epoch_parts import EpochParts
 from luthier.trials.training.generation import Writing
 from luthier.trials.training.model_cache import ModelCache
-from luthier.trials.training.progress import CheckpointWriter, Progress, resume
+from luthier.trials.training.progress import CheckpointWriter, resume
 from luthier.trials.training.seeding import derive, seed_everything
 from luthier.trials.training.setup import Trial, open_trial
 
@@ -46,6 +46,29 @@ class Finished:
     reason: Reason | None = None
     examples_per_second: float | None = None
     peak_memory_bytes: int | None = None
+
+
+@dataclass
+class Pace:
+    """How much this attempt at a trial has trained, without its evaluations.
+
+    Attributes:
+        examples: Trained on; one that occurs twice counts twice.
+        seconds: They took.
+    """
+
+    examples: int = 0
+    seconds: float = 0.0
+
+    def add(self, examples: int, seconds: float) -> None:
+        """Count some more examples, and the seconds that they took."""
+        self.examples += examples
+        self.seconds += seconds
+
+    @property
+    def examples_per_second(self) -> float | None:
+        """The mean speed; None before the first example."""
+        return self.examples / self.seconds if self.seconds > 0 else None
 
 
 def train(assignment: Assignment, session: Session, cache: ModelCache) -> Finished:
@@ -72,80 +95,65 @@ def fit(trial: Trial) -> Finished:
 
     It ends earlier where the loss diverges, and where early stopping says so.
     """
-    spec = trial.assignment.spec
-    seed = trial.assignment.seed
-    batch_size = int(trial.assignment.params["batch_size"])  # examples
-    parts = spec.evaluations_per_epoch
-    evaluations = int(trial.assignment.params["epochs"]) * parts  # in the whole trial
-    evaluate_after = evaluation_steps(trial.steps_per_epoch, parts)
+    spec, session = trial.assignment.spec, trial.session
+    parts = EpochParts(trial)
     files = CheckpointWriter(trial)
     progress = resume(trial)
-    examples = 0  # trained on by this attempt
-    seconds = 0.0  # trained by this attempt, without evaluations
-    speed: float | None = None  # examples per second
+    pace = Pace()
     memory = peak_memory(trial)  # bytes, the most so far
-    batches: list[list[int]] = []  # the epoch's, as examples' numbers
-    together = trial.engine.micro_batch.within(batch_size)  # examples that go through the model together
-    trial.session.log(describe_batch(batch_size, together))
+    together = log_batch(trial, None)  # examples that go through the model together
     writing = Writing.at_evaluations(spec)
     began = time.perf_counter()
     reason: Reason | None = None
-    classes = trial.row_classes
 
-    while progress.step < evaluations:
-        epoch, part = divmod(progress.step, parts)
-        if part == 0 or not batches:
-            batches = training_batches(trial.training.lengths, batch_size, derive(seed, f"epoch {epoch}"), classes)
-        seed_everything(derive(seed, f"step {progress.step}"))  # dropout
-        first, end = evaluate_after[part : part + 2]
+    while progress.step < parts.evaluations and reason is None:
+        first_step, batches = parts.before(progress.step)
+        seed_everything(derive(trial.assignment.seed, f"step {progress.step}"))  # dropout
         started = time.perf_counter()
         with trial.unfreezing.training():
-            train_loss, trained = train_steps(trial, batches[first:end], epoch * trial.steps_per_epoch + first)
-        seconds += time.perf_counter() - started
-        examples += trained
-        speed = examples / seconds if seconds > 0 else None
-
-        if trial.engine.micro_batch.within(batch_size) < together:
-            together = trial.engine.micro_batch.within(batch_size)
-            trial.session.log(f"memory did not suffice; {describe_batch(batch_size, together)}")
+            train_loss, examples = train_steps(trial, batches, first_step)
+        pace.add(examples, time.perf_counter() - started)
+        together = log_batch(trial, together)
 
         metrics = validate(trial, train_loss, writing)
         memory = peak_memory(trial)
         if metrics["loss"] is None:
-            trial.session.log(f"evaluation {progress.step + 1}: {DIVERGED}")
-            return Finished("pruned", Reason.DIVERGED, speed, memory)
+            session.log(f"evaluation {progress.step + 1}: {DIVERGED}")
+            return Finished("pruned", Reason.DIVERGED, pace.examples_per_second, memory)
 
         progress.advance(metrics[spec.objective.metric], spec)
-        trial.session.log(describe(progress.step, evaluations, train_loss, metrics, speed))
-        over = progress.step == evaluations or progress.is_over_early(spec)
-        trial.session.report(
+        session.log(describe(progress.step, parts.evaluations, train_loss, metrics, pace.examples_per_second))
+        is_last = progress.step == parts.evaluations
+        if not is_last and progress.is_over_early(spec):
+            reason = Reason.EARLY_STOPPING
+        session.report(
             step=progress.step,
             metrics=metrics,
             best=files.write_best(progress),
-            resume=None if over else files.write_resume(progress, seconds),
-            examples_per_second=speed,
+            resume=None if is_last or reason is not None else files.write_resume(progress, pace.seconds),
+            examples_per_second=pace.examples_per_second,
             peak_memory_bytes=memory,
         )
-        if over and progress.step < evaluations:
-            trial.session.log(why_early(progress, evaluations, spec))
-            reason = Reason.EARLY_STOPPING
-            break
+    if reason is not None:
+        session.log(why_early(progress, parts.evaluations, spec))
     if writing is not None and writing.clock.seconds:
-        trial.session.log(writing.told(time.perf_counter() - began))
-    return Finished("complete", reason, speed, memory)
+        session.log(writing.told(time.perf_counter() - began))
+    return Finished("complete", reason, pace.examples_per_second, memory)
 
 
-def evaluation_steps(steps: int, parts: int) -> list[int]:
-    """Return the optimizer steps of an epoch after which an equal share of its data has been seen.
+def log_batch(trial: Trial, before: int | None) -> int:
+    """Return how many examples go through the model together, and log it at the start and where it got less.
 
     Args:
-        steps: Optimizer steps of the epoch.
-        parts: Evaluations of the epoch.
-
-    Returns:
-        `parts` + 1 numbers, from 0 to `steps`; evaluation j comes after step number j of them.
+        trial: Its engine knows the number.
+        before: The number at the last call; None at the start.
     """
-    return [math.ceil(j * steps / parts) for j in range(parts + 1)]
+    batch_size = int(trial.assignment.params["batch_size"])  # examples
+    together = trial.engine.micro_batch.within(batch_size)
+    if before is None or together < before:
+        cause = "" if before is None else "memory did not suffice; "
+        trial.session.log(cause + describe_batch(batch_size, together))
+    return together
 
 
 def train_steps(trial: Trial, batches: Sequence[list[int]], first_step: int) -> tuple[float, int]:
@@ -219,46 +227,3 @@ def validate(trial: Trial, train_loss: float, writing: Writing | None = None) ->
     if study.task.settles(trial.assignment.params):
         study.settle(statistics)
     return study.scores(statistics)
-
-
-def why_early(progress: Progress, evaluations: int, spec: StudySpec) -> str:
-    """Return why early stopping ends a trial, as a line of its log.
-
-    Args:
-        progress: After the last evaluation.
-        evaluations: Those that the trial was to have.
-        spec: The study's, with early stopping.
-    """
-    assert spec.early_stopping is not None
-    margin = f" by more than {spec.early_stopping.min_delta:g}" if spec.early_stopping.min_delta else ""
-    return (
-        f"ends early, after evaluation {progress.step} of {evaluations}: none of the last "
-        f"{progress.standstill.evaluations} was better than {spec.objective.metric} {progress.standstill.record:.4f}"
-        f"{margin} (early_stopping); its best one is {progress.best_step}"
-    )
-
-
-def describe_batch(batch_size: int, together: int) -> str:
-    """Return how an optimizer step takes its batch, as a line of the trial's log.
-
-    Args:
-        batch_size: Examples of a step.
-        together: Examples that go through the model together.
-    """
-    parts = math.ceil(batch_size / together)
-    how = "at once" if parts == 1 else f"in {parts} micro-batches of at most {together}, whose gradients add up"
-    return f"effective batch: {batch_size} examples for each optimizer step, {how}"
-
-
-def describe(step: int, steps: int, train_loss: float, metrics: Metrics, speed: float | None) -> str:
-    """Return an evaluation as a line of the trial's log.
-
-    Args:
-        step: The evaluation's number, from 1.
-        steps: Evaluations of the whole trial.
-        train_loss: Mean over the batches since the evaluation before.
-        metrics: Of the validation split.
-        speed: Examples per second.
-    """
-    scores = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if value is not None)
-    return f"evaluation {step}/{steps}: train loss {train_loss:.4f}; validation {scores}; {speed or 0:.0f} examples/s"

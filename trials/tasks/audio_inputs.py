@@ -26,8 +26,8 @@ from luthier.trials.memory import out_of_memory
 from luthier.trials.model import pretrained as models
 from luthier.trials.model.pretrained import Pretrained, check_preprocessor
 from luthier.trials.tasks.audio_usage import audio_usage
-from luthier.trials.tasks.base import RowTask
 from luthier.trials.tasks.export import Learned
+from luthier.trials.tasks.row_task import RowTask
 from luthier.trials.tasks.scoring import Batch
 from luthier.trials.tasks.sound_augmentation import augmented
 from luthier.trials.tasks.usage import Usage

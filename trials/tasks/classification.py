@@ -15,13 +15,14 @@ from luthier.studies.wire import Metrics
 from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.data.encoded import Encoded, Values, take
 from luthier.trials.model.pretrained import Head, Pretrained
-from luthier.trials.tasks.base import Loss, RowTask
+from luthier.trials.tasks.base import Loss
 from luthier.trials.tasks.class_loss import ClassLoss
 from luthier.trials.tasks.export import Cell
 from luthier.trials.tasks.insight import ClassCounts, Pairs, counts_of_pairs
 from luthier.trials.tasks.label_cells import label_cells, label_columns
 from luthier.trials.tasks.metrics import LABEL, LOG_LIKELIHOOD, PREDICTED, class_statistics, classification_scores
 from luthier.trials.tasks.mixing import OTHER, SHARE, both
+from luthier.trials.tasks.row_task import RowTask
 from luthier.trials.tasks.scoring import Batch, Constant, Reference, Tensors
 from luthier.trials.tasks.statistics import Statistics
 

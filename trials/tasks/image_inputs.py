@@ -24,7 +24,6 @@ from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory
 from luthier.trials.model import pretrained as models
 from luthier.trials.model.pretrained import Pretrained
-from luthier.trials.tasks.base import RowTask
 from luthier.trials.tasks.encoded_images import (
     AugmentedImages,
     EncodedImages,
@@ -35,6 +34,7 @@ from luthier.trials.tasks.encoded_images import (
 )
 from luthier.trials.tasks.export import Learned
 from luthier.trials.tasks.image_mixing import image_mixing
+from luthier.trials.tasks.row_task import RowTask
 from luthier.trials.tasks.scoring import Batch
 from luthier.trials.tasks.usage import Usage, call
 

@@ -19,7 +19,7 @@ from luthier.trials.data.encoded import Encoded, Values, take
 from luthier.trials.data.label_set_targets import LabelSetTargets
 from luthier.trials.data.splits import Split
 from luthier.trials.model.pretrained import Head, Pretrained
-from luthier.trials.tasks.base import Loss, RowTask
+from luthier.trials.tasks.base import Loss
 from luthier.trials.tasks.classification import LEAST_COUNT, by_label
 from luthier.trials.tasks.export import Cell
 from luthier.trials.tasks.insight import ClassCounts
@@ -28,6 +28,7 @@ from luthier.trials.tasks.label_set_loss import LABELS, LabelSetLoss, indicators
 from luthier.trials.tasks.label_set_metrics import best_cut, macro_f1, mean_average_precision, micro_f1
 from luthier.trials.tasks.mixing import OTHER, SHARE, both
 from luthier.trials.tasks.number_metrics import ranks
+from luthier.trials.tasks.row_task import RowTask
 from luthier.trials.tasks.scoring import Batch, Constant, Reference, Tensors
 from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.tasks.usage import Reading

@@ -18,10 +18,11 @@ from luthier.trials.data.numbers import Numbers
 from luthier.trials.data.splits import Split
 from luthier.trials.model.last_layer import fold_scale
 from luthier.trials.model.pretrained import Head, Pretrained
-from luthier.trials.tasks.base import Loss, RowTask
+from luthier.trials.tasks.base import Loss
 from luthier.trials.tasks.export import Cell, shown
 from luthier.trials.tasks.insight import Pairs
 from luthier.trials.tasks.number_metrics import mean_error, pearson, r2, ranks, spearman, standardised
+from luthier.trials.tasks.row_task import RowTask
 from luthier.trials.tasks.scoring import Batch, Constant, Reference, Tensors
 from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.tasks.usage import Reading

@@ -10,8 +10,8 @@ from luthier.trials.data.input_lengths import InputLengths, measured_rows
 from luthier.trials.data.splits import Split
 from luthier.trials.model.pretrained import Pretrained, check_tokenizer
 from luthier.trials.tasks import text
-from luthier.trials.tasks.base import RowTask
 from luthier.trials.tasks.export import Learned
+from luthier.trials.tasks.row_task import RowTask
 from luthier.trials.tasks.scoring import Batch
 from luthier.trials.tasks.text_augmentation import augmented
 from luthier.trials.tasks.text_lengths import measure_texts

@@ -4,49 +4,35 @@ The jobs and the set-up of a trial make an `Engine` for each model. Where memory
 pieces; each example keeps its weight in the batch, so the result is the same up to rounding.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from luthier.studies.hyperparameters import Params
-from luthier.studies.results import Batching
-from luthier.studies.spec import Precision as PrecisionName
+from luthier.studies.spec_keys import Precision as PrecisionName
 from luthier.trials.data.batches import evaluation_batches, pieces
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.targets import Targets
-from luthier.trials.prefix.context import PrefixContext
 from luthier.trials.prefix.probe import Outputs
-from luthier.trials.prefix.shortcuts import Shortcut
-from luthier.trials.prefix.trial_prefix import TrialPrefix
-from luthier.trials.session import Session
 from luthier.trials.tasks.base import Loss, TaskCode
 from luthier.trials.tasks.scoring import Batch
 from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.training.collector import Collector, joined
+from luthier.trials.training.forward_pass import ForwardPass
 from luthier.trials.training.generation import Writing
 from luthier.trials.training.halving import run_halving
 from luthier.trials.training.micro_batch import MicroBatch
-from luthier.trials.training.open_study import OpenStudy
-from luthier.trials.training.precision import Precision
 from luthier.trials.training.recomputation import recomputing
 
 EVALUATION_BATCH = {"cuda": 256, "cpu": 64}
 """Examples in a batch without gradients, by the kind of device."""
 OUTPUT_BYTES = {"cuda": 2**31, "cpu": 2**28}
 """Bytes of the outputs of such a batch at most, where outputs are as wide as a vocabulary."""
-UNCUT = {
-    Batching.LEFT: "inputs are padded on the left, and the frozen-prefix cache and the shortcuts know the right only",
-    Batching.SINGLE: "inputs are computed one at a time, and the frozen-prefix cache and the shortcuts need batches",
-}
-"""Why models have neither cache nor shortcuts, by their batching."""
-PROBE_EXAMPLES = 2
-"""Examples in the batch that shows whether a model's code works in bfloat16."""
 
 
-class Engine:
+class Engine(ForwardPass):
     """Gradients and statistics of one model on its device.
 
     Args:
@@ -58,11 +44,7 @@ class Engine:
         precision: As the spec says it.
 
     Attributes:
-        model: The model.
-        device: Where its parameters are.
-        trained: Its trainable parameters, listed once because a search for them is slow.
-        precision: The number formats it computes in. The switches of the process are set for the newest engine.
-        micro_batch: The number of examples that go through the model together.
+        trained: The model's trainable parameters, listed once because a search for them is slow.
         recomputed: The blocks whose inner values are computed again for their gradients; none: all values are kept.
     """
 
@@ -74,81 +56,10 @@ class Engine:
         loss: Loss | None = None,
         precision: PrecisionName = "auto",
     ) -> None:
-        self.model = model
-        self.device = next(model.parameters()).device
+        super().__init__(model, task, micro_batch, precision)
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.precision = Precision(precision, self.device)
-        self.precision.apply()
         self.recomputed: Sequence[nn.Module] = ()
-        self._task = task
-        self.micro_batch = micro_batch
         self._loss = loss
-        self._prefix: TrialPrefix | None = None
-        self._shortcut = Shortcut()
-
-    def enable_shortcuts(
-        self, study: OpenStudy, params: Params, splits: Mapping[str, Encoded], session: Session
-    ) -> None:
-        """Use the frozen-prefix cache for `splits`, and the shortcuts that the blocks above it allow.
-
-        The model must be frozen to the configuration's depth. It is left in evaluation mode.
-
-        Args:
-            study: Whose model this is.
-            params: The trial's configuration.
-            splits: Name -> examples. The first split shows which shortcuts are possible.
-            session: Polled while the cache is filled; its log says why there is no cache.
-
-        Raises:
-            Ended: The trial is to end now.
-            torch.OutOfMemoryError: A single example does not fit.
-        """
-        self.model.eval()
-        first = next(iter(splits.values()))
-        self.settle_precision(study, first, session.log)
-        if first.batching in UNCUT:
-            session.log(f"computes every block of every row: {UNCUT[first.batching]}")
-            return
-        changed: tuple[str, ...] = () if first.batching is Batching.RIGHT else (first.batching.value,)
-        changed += () if study.pooling is None else (study.pooling,)
-        context = PrefixContext(
-            key=(study.key, study.data.fingerprint, params["max_length"], self.precision.key, *changed),
-            backbone=study.backbone,
-            forward=self.forward,
-            collate=self.collate,
-            counted=self._counted,
-            run_halving=lambda compute, rows: run_halving(compute, rows, self.micro_batch, remember=False),
-            tick=session.poll,
-            log=session.log,
-            exact=self._exact_outputs,
-        )
-        depth = int(params["freeze_depth"])
-        self._prefix = study.prefixes.open(context, depth, splits)
-        self._shortcut = study.prefixes.shortcut(context, depth, first)
-
-    def settle_precision(
-        self, study: OpenStudy, encoded: Encoded, log: Callable[[str], None] = lambda text: None
-    ) -> None:
-        """Compute in float32 where the model's own code does not work in bfloat16.
-
-        Args:
-            study: Whose model this is; it remembers the answer.
-            encoded: Its first examples are tried.
-            log: Writes a line into the trial's log.
-        """
-        examples = pieces(encoded, range(min(PROBE_EXAMPLES, len(encoded))), PROBE_EXAMPLES)[0]
-        self.precision.settle(lambda: self.forward(self.collate(encoded, examples)), study.prefixes, log)
-
-    @property
-    def shortcut(self) -> Shortcut:
-        """The shortcuts of the blocks that are computed."""
-        return self._shortcut
-
-    def close(self) -> None:
-        """Close the files of the frozen-prefix cache; the engine then computes without it."""
-        if self._prefix is not None:
-            self._prefix.close()
-            self._prefix = None
 
     def gradient(self, encoded: Encoded, batch: Sequence[int]) -> torch.Tensor:
         """Set the parameters' gradients to those of the batch's mean loss, and return the loss, (), on the device.
@@ -244,68 +155,3 @@ class Engine:
             return computed if writing is None else computed | writing.tokens(self.model, self._task, encoded, piece)
 
         return lambda size: joined([answers(piece) for piece in pieces(encoded, rows, size)])
-
-    def collate(self, encoded: Encoded, rows: Sequence[int]) -> Mapping[str, torch.Tensor]:
-        """Return the model's inputs for some examples, as a padded batch on its device.
-
-        Args:
-            encoded: The split.
-            rows: Its examples' numbers.
-        """
-        return self._on_device(self._task.collate(encoded, rows))
-
-    def _on_device(self, inputs: Batch) -> Batch:
-        if self.device.type == "cuda":
-            return {name: values.pin_memory().to(self.device, non_blocking=True) for name, values in inputs.items()}
-        return inputs
-
-    def forward(self, inputs: Mapping[str, torch.Tensor]) -> Outputs:
-        """Return the model's outputs that the task needs, by name."""
-        with self.precision.autocast():
-            return self._named_outputs(inputs)
-
-    def exact(self, encoded: Encoded, rows: Sequence[int]) -> torch.Tensor:
-        """Return what counts of the rows' outputs in plain float32, without cache and shortcuts."""
-        targets = self._task.collate_targets(encoded, rows)
-        with self._task.narrowed(self.model, targets):
-            return self._task.counted(self._exact_outputs(self.collate(encoded, rows)), targets)
-
-    def _exact_outputs(self, inputs: Mapping[str, torch.Tensor]) -> Outputs:
-        """Return the model's outputs in plain float32, also on a GPU."""
-        with self.precision.exact():
-            return self._named_outputs(inputs)
-
-    def _named_outputs(self, inputs: Mapping[str, torch.Tensor]) -> Outputs:
-        result = self.model(**inputs)
-        return {name: getattr(result, name) for name in self._task.outputs}
-
-    def _counted(self, outputs: Outputs, encoded: Encoded, rows: Sequence[int]) -> torch.Tensor:
-        """Return the part of the rows' outputs that loss and scores depend on."""
-        return self._task.counted(outputs, self._task.collate_targets(encoded, rows))
-
-    def outputs(self, encoded: Encoded, rows: Sequence[int]) -> tuple[Outputs, Batch]:
-        """Return the model's outputs for some rows, with the cache and the shortcuts, and the rows' targets.
-
-        The rows must be such as may go through the model together: a piece of a batch.
-        """
-        lengths = [encoded.lengths[row] for row in rows]
-
-        def forward(inputs: Mapping[str, torch.Tensor]) -> Outputs:
-            with self._shortcut.active(inputs, lengths), self._task.narrowed(self.model, targets):
-                return self.forward(inputs)
-
-        if encoded.augmented:
-            changed, targets = self._task.collate_augmented(encoded, rows)
-            return self._augmented_outputs(encoded, rows, changed, targets)
-        targets = self._task.collate_targets(encoded, rows)
-        if self._prefix is not None and self._prefix.covers(encoded):
-            return self._prefix.outputs(forward, self.collate, encoded, rows), targets
-        return forward(self.collate(encoded, rows)), targets
-
-    def _augmented_outputs(
-        self, encoded: Encoded, rows: Sequence[int], changed: Batch, targets: Batch
-    ) -> tuple[Outputs, Batch]:
-        """Return the model's outputs for inputs of an augmented split, which no cache can have, and the targets."""
-        inputs = self._on_device(changed)
-        with self._shortcut.active(inputs, [encoded.lengths[row] for row in rows]):
-            return self.forward(inputs), targets

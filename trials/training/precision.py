@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from luthier.studies.spec import Precision as PrecisionName
+from luthier.studies.spec_keys import Precision as PrecisionName
 from luthier.trials.memory import out_of_memory
 from luthier.trials.prefix.cache import PrefixCache
 

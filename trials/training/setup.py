@@ -14,7 +14,8 @@ from torch import nn
 
 from luthier.studies.hyperparameters import Params
 from luthier.studies.protocol import Assignment
-from luthier.studies.spec import Quantization, StudySpec
+from luthier.studies.spec import StudySpec
+from luthier.studies.spec_keys import Quantization
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.model import lora
 from luthier.trials.model.backbone import Backbone

@@ -14,8 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from luthier.studies.data_archives import DataArchiveError, unpack_data
+from luthier.studies.data_archives import unpack_data
 from luthier.studies.protocol import Assignment
+from luthier.studies.unpacked_folder import DataArchiveError
 from luthier.studies.uploads import FILES, is_archive, store_folder, stored_name
 from luthier.studies.wire import MOST_BYTES, DatasetRef, FileRef
 from luthier.trials.files import disk_problem

@@ -1,15 +1,13 @@
 """The relay of an assignment between the child and the service, until the service has its outcome.
 
-The worker's loop makes an `AssignmentRelay` for each assignment. It alone knows the lease token, and builds every
-report and outcome. Three tasks share it, and none waits for another, so a service that is away stops no training: the
-first supervises the child and turns its end into an outcome; the second delivers the reports and then the outcome, in
-order; the third renews the lease.
+The worker's loop makes an `AssignmentRelay` for each assignment. Three tasks share it, and none waits for another, so a
+service that is away stops no training: the first supervises the child and turns its end into an outcome; the second
+delivers the reports and then the outcome, in order; the third renews the lease. No lease token reaches the child.
 """
 
 import asyncio
 import contextlib
 import logging
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -32,6 +30,7 @@ from luthier.trials.worker.assignment_files import AssignmentFileError, Assignme
 from luthier.trials.worker.child_process import Child
 from luthier.trials.worker.client import LeaseLost, ProtocolError, Rejected, WorkerClient
 from luthier.trials.worker.dataset_copies import COPIES, DatasetCopies
+from luthier.trials.worker.lease_messages import LeaseMessages, failed
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +66,7 @@ class AssignmentRelay:
         self._child: Child | None = None
         self._files = AssignmentFolder(assignment, client, temporary)
         self._datasets = DatasetCopies(client, temporary.parent / COPIES)
-        self._started = time.monotonic()
+        self._messages = LeaseMessages(assignment)
         self._lease_seconds = assignment.lease_seconds
         self._pending: deque[Report | Outcome] = deque()  # not yet acknowledged, in order; an outcome is the last
         self._more = asyncio.Event()
@@ -104,7 +103,7 @@ class AssignmentRelay:
         Returns:
             True if the service took it back within `seconds`.
         """
-        self._enqueue(self._outcome(Result(status="released")))
+        self._enqueue(self._messages.outcome(Result(status="released")))
         for _ in range(2):
             try:
                 await asyncio.wait_for(self._deliver(), seconds / 2)
@@ -134,18 +133,18 @@ class AssignmentRelay:
         except DiskFull as error:
             result = Result(status="released", problem=DataProblem(message=str(error)))
         except DamagedFile as damage:
-            result = _failed(Reason.DAMAGED, str(damage))
+            result = failed(Reason.DAMAGED, str(damage))
         except AssignmentFileError as error:
-            result = _failed(Reason.ERROR, str(error))
+            result = failed(Reason.ERROR, str(error))
         except TimeoutError:
             await child.kill()
-            result = _failed(Reason.TIMEOUT, f"The trial ran longer than budget.trial_seconds ({limit:g} s).")
+            result = failed(Reason.TIMEOUT, f"The trial ran longer than budget.trial_seconds ({limit:g} s).")
         except ChildDied as death:
             if not child.ready:
                 raise
             result = Result(status="lost", problem=DataProblem(message=f"The process that trained died: {death}."))
         self.gave_back = result.status == "released"
-        self._enqueue(self._outcome(result))
+        self._enqueue(self._messages.outcome(result))
 
     async def _receive(self, child: Child, deadline: asyncio.Timeout) -> Result:
         """Take the child's messages until the last one, and return its result. Raises ChildDied.
@@ -157,7 +156,7 @@ class AssignmentRelay:
             if isinstance(message, Logged):
                 self._add_log(message.text)
             elif isinstance(message, Evaluated):
-                self._enqueue(self._report(message))
+                self._enqueue(self._messages.report(message))
             elif isinstance(message, Held):
                 when = deadline.when()
                 deadline.reschedule(None if when is None else when + message.seconds)
@@ -167,40 +166,6 @@ class AssignmentRelay:
 
     def _add_log(self, text: str) -> None:
         self._log = (self._log + text.rstrip("\n") + "\n")[-LOG_CHARACTERS:]
-
-    def _report(self, evaluated: Evaluated) -> Report:
-        return Report(
-            id=self.assignment.id,
-            token=self.assignment.token,
-            seconds=self._seconds(),
-            step=evaluated.step,
-            metrics=evaluated.metrics,
-            resume=evaluated.resume,
-            best=evaluated.best,
-            examples_per_second=evaluated.examples_per_second,
-            peak_memory_bytes=evaluated.peak_memory_bytes,
-            micro_batch=evaluated.micro_batch,
-        )
-
-    def _outcome(self, result: Result) -> Outcome:
-        return Outcome(
-            id=self.assignment.id,
-            token=self.assignment.token,
-            seconds=self._seconds(),
-            status=result.status,
-            reason=result.reason,
-            problem=result.problem,
-            micro_batch=result.micro_batch,
-            peak_memory_bytes=result.peak_memory_bytes,
-            examples_per_second=result.examples_per_second,
-            inspection=result.inspection,
-            evaluation=result.evaluation,
-            comparison=result.comparison,
-            prediction=result.prediction,
-        )
-
-    def _seconds(self) -> float:
-        return time.monotonic() - self._started
 
     def _enqueue(self, message: Report | Outcome) -> None:
         self._pending.append(message)
@@ -225,13 +190,13 @@ class AssignmentRelay:
                 if self._child is not None:
                     await self._child.kill()
                 self._pending.clear()
-                self._enqueue(self._outcome(_failed(Reason.ERROR, str(error))))
+                self._enqueue(self._messages.outcome(failed(Reason.ERROR, str(error))))
 
     async def _send_report(self, report: Report) -> None:
         await self._files.send((report.resume, report.best))
-        if self._log and report.step <= self.assignment.checkpoint.step:  # it started over: the step is recorded, and
-            renewal = Renewal(id=report.id, token=report.token)  # the log of such a report counts as repeated
-            self._apply(await self._send(self._client.renew, renewal), None)
+        # It started over: the step is recorded, and the log of such a report counts as repeated.
+        if self._log and report.step <= self.assignment.checkpoint.step:
+            self._apply(await self._send(self._client.renew, self._messages.renewal()), None)
         answer = await self._send(self._client.report, report)
         self._apply(answer, report.step)
 
@@ -246,9 +211,8 @@ class AssignmentRelay:
 
     async def _renew(self) -> None:
         """Renew the lease, at once for the first time: without a message the service must think the claim got lost."""
-        renewal = Renewal(id=self.assignment.id, token=self.assignment.token)
         while True:
-            self._apply(await self._send(self._client.renew, renewal), None)
+            self._apply(await self._send(self._client.renew, self._messages.renewal()), None)
             self._receipt.set()
             await asyncio.sleep(self._lease_seconds / RENEWALS_PER_LEASE)
 
@@ -269,7 +233,3 @@ class AssignmentRelay:
             except BaseException:  # cancelled: another message brings them
                 self._log = (text + self._log)[-LOG_CHARACTERS:]
                 raise
-
-
-def _failed(reason: Reason, text: str) -> Result:
-    return Result(status="failed", reason=reason, problem=DataProblem(message=text))

@@ -9,7 +9,8 @@ from luthier.service.storage.database import Database
 from luthier.service.storage.tables import RunRow, ScheduleRow, StudyRow
 from luthier.service.storage.turns import TURN_SECONDS, Turns
 from luthier.studies.protocol import StudyState
-from luthier.studies.schedule import RunState, ScheduleSpec
+from luthier.studies.schedule import ScheduleSpec
+from luthier.studies.schedule_runs import RunState
 from luthier.studies.spec import StudySpec
 from tests.support.harness import spec
 

@@ -16,7 +16,7 @@ import transformers
 
 from luthier.studies.protocol import Assignment, AssignmentKind
 from luthier.studies.results import Comparison
-from luthier.studies.spec import Precision as PrecisionName
+from luthier.studies.spec_keys import Precision as PrecisionName
 from luthier.trials.errors import BadData
 from luthier.trials.files import file_ref
 from luthier.trials.jobs.compare import compare
@@ -24,7 +24,7 @@ from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.replicates import REPLICATES
 from luthier.trials.jobs.train import train
 from luthier.trials.tasks.classification import by_label
-from luthier.trials.training import engine
+from luthier.trials.training import forward_pass
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.precision import Precision
 from tests.support.architectures import ARCHITECTURES, tiny_data
@@ -280,6 +280,6 @@ def test_both_models_are_computed_in_plain_float32(
             names.append(name)
             super().__init__(name, device)
 
-    monkeypatch.setattr(engine, "Precision", Recorded)
+    monkeypatch.setattr(forward_pass, "Precision", Recorded)
     compared(assign, tmp_path / "c", champion, champion, spec=spec)
     assert names == ["float32", "float32"]

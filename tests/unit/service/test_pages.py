@@ -11,7 +11,7 @@ from jinja2 import UndefinedError
 from luthier.service.api.pages import duration, render
 from luthier.service.schedules.plots import draw_champion
 from luthier.service.schemas import ChampionView, RunView, ScheduleView
-from luthier.studies.schedule import RunOutcome, RunState, SkipReason
+from luthier.studies.schedule_runs import RunOutcome, RunState, SkipReason
 
 AT = datetime(2026, 11, 26, 3, 0, tzinfo=UTC)
 HOSTILE = '</td><script>alert(1)</script>"onload="x\'&<'

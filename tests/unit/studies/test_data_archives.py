@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from luthier.studies import data_archives
-from luthier.studies.data_archives import DataArchiveError, DataTooLarge, unpack_data
+from luthier.studies import data_archives, unpacked_folder
+from luthier.studies.data_archives import unpack_data
+from luthier.studies.unpacked_folder import DataArchiveError, DataTooLarge
 from luthier.studies.uploads import kind_of_upload, parse_reference
 from tests.support.archives_of_data import tarred, zipped
 
@@ -104,7 +105,7 @@ def test_a_file_that_was_changed_inside_is_told(tmp_path: Path) -> None:
 def test_bombs_are_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     zeros = b"0" * 3 * 2**20
     monkeypatch.setattr(data_archives, "SMALL_BYTES", 2**20)
-    monkeypatch.setattr(data_archives, "CHUNK_BYTES", 2**16)
+    monkeypatch.setattr(unpacked_folder, "CHUNK_BYTES", 2**16)
     bombs = {
         "zip": zipped({"a.csv": zeros}),
         "tar.gz": tarred({"a.csv": zeros}),
@@ -125,7 +126,7 @@ def test_the_limits_of_bytes_and_files(tmp_path: Path, monkeypatch: pytest.Monke
                 unpacked(tmp_path / name, tarred(FILES | {"more": b"x" * 2000}), "tar.gz", limit)
         else:
             assert unpacked(tmp_path / name, tarred(FILES), "tar.gz", limit) == FILES
-    monkeypatch.setattr(data_archives, "MAX_FILES", 2)
+    monkeypatch.setattr(unpacked_folder, "MAX_FILES", 2)
     (tmp_path / "c").mkdir()
     with pytest.raises(DataTooLarge, match="more than 2 files"):
         unpacked(tmp_path / "c", zipped(FILES))
@@ -134,7 +135,7 @@ def test_the_limits_of_bytes_and_files(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_list_of_files_that_would_fill_the_memory_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data_archives, "MAX_READ_BYTES", 2**17)
+    monkeypatch.setattr(unpacked_folder, "MAX_READ_BYTES", 2**17)
     with pytest.raises(DataArchiveError, match="far too long"):
         unpacked(tmp_path, zipped({f"{i:0200}": b"" for i in range(800)}))
 

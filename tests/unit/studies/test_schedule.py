@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from luthier.studies.cron import due_times
-from luthier.studies.schedule import Due, ScheduleSpec, SkipReason, changed, decide, parse_schedule
+from luthier.studies.schedule import ScheduleSpec, changed, parse_schedule
+from luthier.studies.schedule_runs import Due, SkipReason, decide
 from luthier.studies.space import Space
 from luthier.studies.warm_start import adapt
 from tests.support.specs import document

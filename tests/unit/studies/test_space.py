@@ -126,6 +126,13 @@ def test_a_checked_configuration_has_fixed_values_and_exact_types() -> None:
     assert type(checked["epochs"]) is int
 
 
+def test_auto_is_a_choice_of_pooling_and_no_length() -> None:
+    s = space(pooling=["auto", "mean"], max_length={"low": 8, "high": 64}, batch_size=16)
+    assert s.check({"pooling": "auto", "max_length": 8}) == {"batch_size": 16, "max_length": 8, "pooling": "auto"}
+    with pytest.raises(ValidationError, match="must be a number in the study's space: 8 to 64"):
+        s.check({"pooling": "auto", "max_length": "auto"})
+
+
 @pytest.mark.parametrize(
     ("depth", "path"),
     [(7, "space.freeze_depth"), ([0, 7], "space.freeze_depth.1"), ({"low": 0, "high": 7}, "space.freeze_depth.high")],

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from luthier.studies.spec import Precision as PrecisionName
+from luthier.studies.spec_keys import Precision as PrecisionName
 from luthier.trials.prefix.cache import PrefixCache
 from luthier.trials.training.engine import Engine
 from luthier.trials.training.micro_batch import MicroBatch

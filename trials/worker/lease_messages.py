@@ -1,0 +1,72 @@
+"""The messages of one assignment to the service, under its lease: reports, renewals and its outcome.
+
+The relay builds them here. The child's messages carry neither the lease token nor a time.
+"""
+
+import time
+
+from luthier.studies.protocol import Assignment, DataProblem, Outcome, Reason, Renewal, Report
+from luthier.trials.child.messages import Evaluated, Result
+
+
+class LeaseMessages:
+    """The messages of an assignment that has just been claimed.
+
+    Args:
+        assignment: With its lease token.
+    """
+
+    def __init__(self, assignment: Assignment) -> None:
+        self._id = assignment.id
+        self._token = assignment.token
+        self._claimed = time.monotonic()
+
+    def renewal(self) -> Renewal:
+        """Return the message that the assignment is still worked on."""
+        return Renewal(id=self._id, token=self._token)
+
+    def report(self, evaluated: Evaluated) -> Report:
+        """Return the report of an evaluation."""
+        return Report(
+            id=self._id,
+            token=self._token,
+            seconds=self._seconds(),
+            step=evaluated.step,
+            metrics=evaluated.metrics,
+            resume=evaluated.resume,
+            best=evaluated.best,
+            examples_per_second=evaluated.examples_per_second,
+            peak_memory_bytes=evaluated.peak_memory_bytes,
+            micro_batch=evaluated.micro_batch,
+        )
+
+    def outcome(self, result: Result) -> Outcome:
+        """Return the message that ends the assignment."""
+        return Outcome(
+            id=self._id,
+            token=self._token,
+            seconds=self._seconds(),
+            status=result.status,
+            reason=result.reason,
+            problem=result.problem,
+            micro_batch=result.micro_batch,
+            peak_memory_bytes=result.peak_memory_bytes,
+            examples_per_second=result.examples_per_second,
+            inspection=result.inspection,
+            evaluation=result.evaluation,
+            comparison=result.comparison,
+            prediction=result.prediction,
+        )
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._claimed
+
+
+def failed(reason: Reason, text: str) -> Result:
+    """Return the result of work that failed outside of the child.
+
+    Args:
+        reason: The kind of failure.
+        text: A sentence for people.
+    """
+    return Result(status="failed", reason=reason, problem=DataProblem(message=text))
