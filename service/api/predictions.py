@@ -52,6 +52,8 @@ async def predict(
 ) -> PredictionView:
     """Have the winner of a study answer the rows of a table; a worker does it, and `Location` says where to look.
 
+    While an extended study has no new winner yet, that of before answers; `trial` says which.
+
     The body is the table, with the columns that the study's models read. JSON is a list of objects, a row each.
     """
     ending = format or _ending(request.headers.get("content-type", ""))
@@ -78,7 +80,7 @@ def _winner_folder(service: Service, name: str) -> str:
     """Return the store's folder of a study's winner, where its tables arrive. Raises NotFound, Conflict."""
     with service.core.database.reading() as session:
         study = study_rows.find(session, name)
-        model = predictions.winner_of(session, study)
+        model, _ = predictions.winner_of(study)
         return service.core.store.place(study.id, model.assignment, model.name).folder
 
 

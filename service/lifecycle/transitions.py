@@ -134,7 +134,7 @@ def resume(session: Session, leases: Leases, study: StudyRow) -> None:
     Raises:
         Conflict: the study is neither.
     """
-    unmeasured = _is_unmeasured(session, study)
+    unmeasured = is_unmeasured(session, study)
     if study.state != StudyState.PAUSED and not unmeasured:
         raise Conflict(f"Only a paused study can be resumed; {study.name} is {_phase(study)}.")
     if unmeasured:  # `settle` queues what is missing
@@ -147,7 +147,7 @@ def resume(session: Session, leases: Leases, study: StudyRow) -> None:
     study.state = StudyState.STOPPING if is_stopping else StudyState.RUNNING
 
 
-def _is_unmeasured(session: Session, study: StudyRow) -> bool:
+def is_unmeasured(session: Session, study: StudyRow) -> bool:
     """Return whether a study has failed because its winner could not be measured; an earlier winner may have been."""
     if study.state != StudyState.FAILED or study.winner is None or study.external:
         return False  # the winner of an external study is never measured
