@@ -1,11 +1,14 @@
 """The model that an extended study keeps from its winner before: whose it is, its own scores, and what it answers."""
 
+import threading
 from typing import Any
 
 import pytest
 
 from luthier import Client
 from luthier.service.cli.model_facts import model_facts
+from luthier.service.cli.own_service import OwnService
+from luthier.service.cli.run import search
 from luthier.service.storage.tables import StudyRow
 from luthier.studies.protocol import AssignmentKind
 from tests.support.harness import Running, ScriptedWorker, problem
@@ -13,6 +16,7 @@ from tests.support.sampled import INTERVAL, sampling
 
 pytestmark = pytest.mark.both_databases
 ROWS = b"text\nlovely\n"
+FAULT = {"problem": {"message": "A library is damaged."}, "reason": "error"}
 
 
 def extended(house: Running, worker: ScriptedWorker) -> dict[str, Any]:
@@ -84,6 +88,33 @@ def test_a_winner_that_is_being_measured_has_nothing_of_the_one_before(house: Ru
         worker.predict(a)
     states = [item["state"] for item in house.get("/v1/studies/s1/predictions")["items"]]
     assert states == ["complete", "complete"]
+
+
+def test_run_measures_the_winner_of_an_extension_again(house: Running, worker: ScriptedWorker) -> None:
+    extended(house, worker)
+    worker.train(worker.take())
+    worker.finish(worker.take(AssignmentKind.EVALUATE), "failed", **FAULT)
+    failed = house.study()
+    assert (failed["state"], failed["model"]["trial"]) == ("failed", 0)
+    assert "Measure the winner again" in house.client.get("/studies/s1").text
+    working = threading.Thread(target=lambda: worker.drain(wait_seconds=5.0))
+    with Client(house.url) as client:
+        study = search(OwnService(client, None), lambda: client.get("s1"), lambda _: working.start())
+    assert study.state.value == "completed"
+    assert study.model is not None
+    assert study.model.trial == 1
+    working.join(30)
+
+
+def test_run_shows_a_study_that_failed_otherwise(house: Running, worker: ScriptedWorker) -> None:
+    """Nothing of it can be measured: `resume` is refused, and the study is shown as it is."""
+    extended(house, worker)
+    with house.core.database.transaction() as session:
+        row = session.get_one(StudyRow, 1)
+        row.state, row.error, row.finished_at = "failed", "Away for good.", row.created_at
+    with Client(house.url) as client:
+        study = search(OwnService(client, None), lambda: client.get("s1"))
+    assert (study.state.value, study.error) == ("failed", "Away for good.")
 
 
 def test_a_model_whose_trial_is_not_known_answers_nothing(house: Running, worker: ScriptedWorker) -> None:
