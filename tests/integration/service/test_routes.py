@@ -10,6 +10,7 @@ import pytest
 from luthier import Client
 from tests.support.harness import Running, problem, running
 
+METHODS = {"delete", "get", "patch", "post", "put"}
 VALUES = {"action": "pause", "kind": "history", "id": "csv-" + "0" * 32}
 
 
@@ -84,10 +85,23 @@ def test_short_lists_are_cut_into_pages_too(house: Running) -> None:
     assert [worker["name"] for worker in house.get("/v1/workers?limit=500")["items"]] == ["w1"]
 
 
+def test_every_path_names_the_methods_that_it_takes(house: Running, routes: dict[str, dict[str, Any]]) -> None:
+    for template, item in routes.items():
+        for method in METHODS - set(item):
+            refused = house.client.request(method, filled(template))
+            problem(refused, 405)
+            assert refused.headers["allow"] == ", ".join(sorted(map(str.upper, item))), (method, template)
+
+
+def test_a_word_that_is_no_action_is_nothing(house: Running) -> None:
+    assert "/v1/studies/s1/dance" in problem(house.client.post("/v1/studies/s1/dance"), 404)["detail"]
+    assert house.client.post("/v1/studies/s1/cancel").status_code == 200
+
+
 def test_the_client_sends_what_is_declared(house: Running, tmp_path: Path) -> None:
     """Its listings, and what asks with parameters of its own."""
     with Client(house.url) as client:
-        assert [study.name for study in client.list("queued")] == ["s1"]
+        assert [study.name for study in client.list("cancelled")] == ["s1"]
         assert list(client.trials("s1", sort="-number")) == []
         assert list(client.workers()) == list(client.workers())
         assert list(client.schedules()) == list(client.datasets()) == list(client.predictions("s1")) == []
