@@ -25,6 +25,7 @@ from luthier.studies.protocol import FINISHED, TrialState
 router = APIRouter(prefix="/v1/studies/{name}", tags=["predictions"])
 Id = Annotated[int, Path(ge=1, lt=2**63)]
 Kind = Literal["csv", "tsv", "jsonl", "json", "parquet", "arrow"]
+CANCELLED = "It was cancelled with the work of its study. Send the table again."  # older versions'
 BODY = {
     "requestBody": {
         "required": True,
@@ -138,7 +139,7 @@ def _view(name: str, row: AssignmentRow, found: PredictionRow) -> PredictionView
         state=TrialState(row.state).value,
         rows=None if result is None else result.rows,
         unreadable=None if result is None else result.unreadable,
-        error=row.error,
+        error=row.error or (CANCELLED if row.state == TrialState.CANCELLED else None),
         attempt=row.attempt,
         worker=row.worker,
         created_at=damaged.instant_or_epoch(row.created_at),

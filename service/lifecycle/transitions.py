@@ -25,6 +25,7 @@ from luthier.studies.external import NOTHING_TO_INSPECT
 from luthier.studies.protocol import ENDED, AssignmentKind, StudyState, TrialState
 from luthier.studies.spec import StudySpec, trial_seed
 
+AGAIN = "Send the table again: the model of the winner that was asked is kept."  # predictions that were cancelled
 ACTIVE = (TrialState.QUEUED, TrialState.RUNNING)
 
 
@@ -175,7 +176,8 @@ def cancel(session: Session, leases: Leases, study: StudyRow) -> None:
     """
     if study.state in ENDED:
         raise Conflict(f"{study.name} is {study.state} already; there is nothing to cancel.")
-    leases.cancel(session, study.id, started=True)
+    why = f"It was cancelled with its study, by a cancel of {study.name}. {AGAIN}"
+    leases.cancel(session, study.id, started=True, why=why)
     study.ending = StudyState.CANCELLED
     study.message = "Cancelled on request."
     _finish(session, leases.database, study)
@@ -183,7 +185,7 @@ def cancel(session: Session, leases: Leases, study: StudyRow) -> None:
 
 def fail(session: Session, leases: Leases, study: StudyRow, error: str) -> None:
     """End a locked study, which cannot continue, as failed; `error` is the sentence for its user."""
-    leases.cancel(session, study.id, started=True)
+    leases.cancel(session, study.id, started=True, why=f"It was cancelled as {study.name} failed: {error} {AGAIN}")
     study.ending = StudyState.FAILED
     study.error = error
     study.message = None

@@ -9,7 +9,7 @@ from luthier import Client
 from luthier.service.cli.model_facts import model_facts
 from luthier.service.cli.own_service import OwnService
 from luthier.service.cli.run import search
-from luthier.service.storage.tables import StudyRow
+from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import AssignmentKind
 from tests.support.harness import Running, ScriptedWorker, problem
 from tests.support.sampled import INTERVAL, sampling
@@ -131,6 +131,23 @@ def test_a_model_whose_trial_is_not_known_answers_nothing(house: Running, worker
     assert "its trial is not known" in refused
     problem(house.client.get("/v1/studies/s1/results"), 409)
     assert "Model (" in house.client.get("/studies/s1").text
+
+
+def test_a_prediction_that_is_cancelled_says_by_what(house: Running, worker: ScriptedWorker) -> None:
+    extended(house, worker)
+    asked = predicted(house)
+    house.client.post("/v1/studies/s1/cancel").raise_for_status()
+    path = f"/v1/studies/s1/predictions/{asked['id']}"
+    found = house.get(path)
+    assert found["state"] == "cancelled"
+    assert found["error"].startswith("It was cancelled with its study, by a cancel of s1. Send the table again")
+    assert predicted(house)["trial"] == 0
+    assert house.trials()[-1]["error"] is None
+    with house.core.database.transaction() as session:
+        session.get_one(AssignmentRow, asked["id"]).error = None
+    assert "Send the table again" in house.get(path)["error"]  # cancelled by an older version
+    worker.drain()
+    assert house.client.get("/v1/studies/s1/predictions").json()["items"][0]["state"] == "complete"
 
 
 @pytest.mark.full
