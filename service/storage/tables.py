@@ -192,6 +192,8 @@ class WaitingRow(Base):
     request_key: Mapped[str | None] = mapped_column(String(255))
     request_digest: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[float] = mapped_column(Double)
+    ended: Mapped[str | None] = mapped_column(String(16))
+    """`cancelled` or `deleted`, where its user ended it before the inspection; it keeps its number. None: it waits."""
 
 
 class ReportRow(Base):

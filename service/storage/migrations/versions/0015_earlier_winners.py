@@ -1,4 +1,4 @@
-"""Revision 0015: what was measured of a model that stays while its study goes on."""
+"""Revision 0015: what was measured of a model that stays while its study goes on; waiting trials that users end."""
 
 import json
 from collections.abc import Mapping
@@ -19,8 +19,9 @@ ASSIGNMENT = sa.table(
 
 
 def upgrade() -> None:
-    """Add the column, and find the trials of the models that extended studies have kept."""
+    """Add the columns, and find the trials of the models that extended studies have kept."""
     op.add_column("luthier_study", sa.Column("earlier", sa.Text(), nullable=True))
+    op.add_column("luthier_waiting", sa.Column("ended", sa.String(16), nullable=True))
     connection = op.get_bind()
     models = sa.select(STUDY.c.id, STUDY.c.winner, STUDY.c.model).where(STUDY.c.model.is_not(None))
     for study_id, winner, model in connection.execute(models).all():
