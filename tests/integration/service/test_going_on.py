@@ -86,7 +86,9 @@ def test_before_its_inspection_a_successor_takes_no_configuration(house: Running
     house.finished(budget={"trials": 2}, parallel=1)
     house.create("s2", **FROM, budget={"trials": 3}, parallel=1)
     own = {"params": {"learning_rate": 1.5e-5}}
-    assert "goes on from old trials" in problem(house.client.post("/v1/studies/s2/trials", json=own), 409)["detail"]
+    refused = problem(house.client.post("/v1/studies/s2/trials", json=own), 409)["detail"]
+    assert "s2 goes on from old trials, which get the first numbers once it is inspected." in refused
+    assert "as soon as `luthier get s2` says running" in refused
     worker.inspect(worker.take(AssignmentKind.INSPECT))
     answer = house.client.post("/v1/studies/s2/trials", json=own)
     assert (answer.status_code, answer.json()["number"]) == (201, 2)
