@@ -175,7 +175,10 @@ def report(name: str, said: Said, service: ServiceDep) -> Answer:
 
 @router.post("/tell", responses=responses(NotFound, Conflict, Stale, Invalid))
 def tell(name: str, told: Told, service: ServiceDep) -> TrialView:
-    """Take the end of a trial, and return it as it is then. The same again changes nothing. 409: the lease is over."""
+    """Take the end of a trial, and return it as it is then. The same again changes nothing.
+
+    409: the lease is over, or the trial has ended with another state or score already, which stays.
+    """
     trials = _trials(service)
     metrics: dict[str, Any] = dict(told.metrics)
     if "value" in told.model_fields_set:

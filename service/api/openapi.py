@@ -47,6 +47,8 @@ def _complete(document: dict[str, Any]) -> None:
                 operation["responses"] |= {status: dict(refused) for status, refused in REFUSED.items()}
             if "requestBody" in operation:
                 operation["responses"].setdefault("413", {"description": "Too large"})
+            if path.startswith("/v1/"):  # an unknown query parameter
+                operation["responses"].setdefault("422", {"description": "Invalid"})
             for status, response in operation["responses"].items():
                 if status >= "400":
                     response["content"] = PROBLEM_CONTENT

@@ -9,10 +9,10 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from luthier.service.api import fleet_views
+from luthier.service.api import fleet_views, paging
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.openapi import TEXT
-from luthier.service.errors import Unavailable, responses
+from luthier.service.errors import Invalid, Unavailable, responses
 from luthier.service.lifecycle import datasets
 from luthier.service.schemas import Page, TaskView, WorkerView
 from luthier.service.storage.believable import busy_seconds
@@ -37,17 +37,18 @@ def ready(service: ServiceDep) -> dict[str, str]:
     return {"status": "ok"} | ({} if service.core.room.problem() is None else {"disk": "full"})
 
 
-@router.get("/v1/tasks")
-def tasks() -> Page[TaskView]:
+@router.get("/v1/tasks", responses=responses(Invalid))
+def tasks(cursor: paging.Cursor = None, limit: paging.AnyLimit = None) -> Page[TaskView]:
     """List the kinds of fine-tuning, with every hyperparameter's default."""
-    return Page(items=fleet_views.task_views(TASKS.values()))
+    return paging.part(fleet_views.task_views(TASKS.values()), paging.decode(cursor), limit)
 
 
-@router.get("/v1/workers")
-def workers(service: ServiceDep) -> Page[WorkerView]:
+@router.get("/v1/workers", responses=responses(Invalid))
+def workers(service: ServiceDep, cursor: paging.Cursor = None, limit: paging.AnyLimit = None) -> Page[WorkerView]:
     """List the workers of the last day."""
+    position = paging.decode(cursor)
     with service.core.database.reading() as session:
-        return Page(items=_workers(service, session))
+        return paging.part(_workers(service, session), position, limit)
 
 
 def _workers(service: Service, session: Session) -> list[WorkerView]:

@@ -13,11 +13,13 @@ from sqlalchemy import Select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from luthier.service.errors import Invalid
-from luthier.service.schemas import Fault
+from luthier.service.schemas import Fault, Page
 
 Limit = Annotated[int, Query(ge=1, le=500, description="Items in a page.")]
 Cursor = Annotated[str | None, Query(max_length=64, description="`next_cursor` of the page before.")]
+AnyLimit = Annotated[int | None, Query(ge=1, le=500, description="Items in a page; left out, all of them.")]
 R = TypeVar("R")
+Item = TypeVar("Item")
 
 
 def encode(position: int) -> str:
@@ -37,6 +39,19 @@ def decode(cursor: str | None) -> int | None:
         pass
     message = "must be the next_cursor of an earlier page"
     raise Invalid(f"cursor: {message}", [Fault(path="cursor", message=message)])
+
+
+def part(items: Sequence[Item], position: int | None, limit: int | None) -> Page[Item]:
+    """Return a page of a short list that is no table's, and the cursor of the page after it.
+
+    Args:
+        items: all of them, in order.
+        position: the value that `decode` returned: how many items are on the pages before.
+        limit: items in a page; None: all that are left.
+    """
+    first = position or 0
+    end = len(items) if limit is None else first + limit
+    return Page(items=list(items[first:end]), next_cursor=encode(end) if end < len(items) else None)
 
 
 def fetch(

@@ -25,6 +25,7 @@ from luthier.studies.protocol import FINISHED, TrialState
 router = APIRouter(prefix="/v1/studies/{name}", tags=["predictions"])
 Id = Annotated[int, Path(ge=1, lt=2**63)]
 Kind = Literal["csv", "tsv", "jsonl", "json", "parquet", "arrow"]
+CANCELLED = "It was cancelled with the work of its study. Send the table again."  # older versions'
 BODY = {
     "requestBody": {
         "required": True,
@@ -52,6 +53,8 @@ async def predict(
 ) -> PredictionView:
     """Have the winner of a study answer the rows of a table; a worker does it, and `Location` says where to look.
 
+    While an extended study has no new winner yet, that of before answers; `trial` says which.
+
     The body is the table, with the columns that the study's models read. JSON is a list of objects, a row each.
     """
     ending = format or _ending(request.headers.get("content-type", ""))
@@ -78,7 +81,7 @@ def _winner_folder(service: Service, name: str) -> str:
     """Return the store's folder of a study's winner, where its tables arrive. Raises NotFound, Conflict."""
     with service.core.database.reading() as session:
         study = study_rows.find(session, name)
-        model = predictions.winner_of(session, study)
+        model, _ = predictions.winner_of(study)
         return service.core.store.place(study.id, model.assignment, model.name).folder
 
 
@@ -136,7 +139,7 @@ def _view(name: str, row: AssignmentRow, found: PredictionRow) -> PredictionView
         state=TrialState(row.state).value,
         rows=None if result is None else result.rows,
         unreadable=None if result is None else result.unreadable,
-        error=row.error,
+        error=row.error or (CANCELLED if row.state == TrialState.CANCELLED else None),
         attempt=row.attempt,
         worker=row.worker,
         created_at=damaged.instant_or_epoch(row.created_at),

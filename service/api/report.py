@@ -16,7 +16,7 @@ from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.pages import render
 from luthier.service.errors import Conflict, NotFound, Unavailable, responses
 from luthier.service.lifecycle import study_rows
-from luthier.service.schemas import StudyView, TrialView
+from luthier.service.schemas import ModelView, StudyView, TrialView
 from luthier.service.schemas.noise import IntervalView
 from luthier.service.schemas.results import ResultsView
 from luthier.studies.winner_tables import Example, SplitResults
@@ -62,11 +62,12 @@ async def report(name: str, service: ServiceDep) -> StreamingResponse:
 def _read(service: Service, name: str) -> tuple[StudyView, ResultsView | None, list[TrialView]]:
     """Return a study, its winner's tables if there are any, and its best trials. Raises NotFound."""
     with service.core.database.reading() as session:
-        study = views.study_view(session, study_rows.find(session, name), service.core.room.latest)
-    try:
-        told: ResultsView | None = results.results(name, service)
-    except Conflict:
-        told = None
+        row = study_rows.find(session, name)
+        study = views.study_view(session, row, service.core.room.latest)
+        try:
+            told: ResultsView | None = results.results_view(session, row)
+        except Conflict:
+            told = None
     sort = "value" if study.spec.get("objective", {}).get("direction") == "minimize" else "-value"
     return study, told, trials.listing(name, service, sort=sort, limit=BEST).items
 
@@ -91,6 +92,8 @@ def _facts(study: StudyView) -> Iterator[Shown]:
     if any(intervals):
         rows.append([f"95 % interval of {metric} on test", *map(_interval, intervals), None])
     yield Shown("Scores", ["score", "winner", "baseline (trial 0)", "most frequent answer"], _cells(rows))
+    if study.model is not None and study.model.is_earlier:
+        yield from _earlier(study.model)
     if best.gain is not None:
         gain = best.gain
         row = [gain.value, _interval(gain.interval), gain.p_value, gain.test, gain.examples]
@@ -98,17 +101,25 @@ def _facts(study: StudyView) -> Iterator[Shown]:
         yield Shown(title, ["gain", "95 % interval", "p", "test", "examples"], _cells([row]))
 
 
+def _earlier(model: ModelView) -> Iterator[Shown]:
+    """Yield the scores of a model that an earlier winner has left."""
+    title = f"Model: that of trial {model.trial}, the winner before the study was extended"
+    rows = [[f"{one} on test", value] for one, value in (model.test or {}).items()]
+    yield Shown(title, ["score", "value"], _cells([*rows, ["size in bytes", f"{model.bytes:,}"]]))
+
+
 def _interval(interval: IntervalView | None) -> str | None:
     return None if interval is None else f"{interval.low:.4g} to {interval.high:.4g}"
 
 
 def _told(found: ResultsView | None) -> Iterator[Shown]:
-    """Yield the winner's tables."""
+    """Yield the winner's tables; those of an earlier winner say so."""
     if found is None:
         return
+    of_trial = f" (trial {found.trial}, an earlier winner)" if found.is_earlier else ""
     for split, tables in (("test", found.test), ("validation", found.validation)):
         if tables is not None:
-            yield from _of_split(split, tables)
+            yield from _of_split(f"{split}{of_trial}", tables)
 
 
 def _of_split(split: str, tables: SplitResults) -> Iterator[Shown]:

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import FileResponse
 from sqlalchemy import select
+from starlette.convertors import Convertor, register_url_convertor
 
 from luthier.service.api import paging, views
 from luthier.service.api.body import SPEC_BODY, StudyBody
@@ -22,6 +23,21 @@ from luthier.studies.protocol import ENDED, StudyState
 from luthier.studies.spec import StudySpec
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"])
+
+
+class _Verb(Convertor[str]):
+    """The part of a path that is an action: any other word is no path of this route, nor a method of another's path."""
+
+    regex = "|".join(transitions.Action)
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("verb", _Verb())
 
 
 @router.post(
@@ -106,7 +122,7 @@ def get(name: str, service: ServiceDep, response: Response) -> StudyView:
     return view
 
 
-@router.post("/{name}/{action}", responses=responses(NotFound, Conflict))
+@router.post("/{name}/{action:verb}", responses=responses(NotFound, Conflict))
 def act(name: str, action: transitions.Action, service: ServiceDep) -> StudyView:
     """Pause, resume, stop or cancel a study.
 

@@ -121,6 +121,7 @@ def get(name: str, number: Number, service: ServiceDep) -> TrialView:
         study = study_rows.find(session, name)
         waiting = waiting_trials.waiting(session, study.id)
         if 0 < number <= len(waiting):
+            waiting_trials.check_there(study, number, waiting[number - 1])
             return waiting_view(study, number, waiting[number - 1])
         return views.trial_views(session, [trial_verbs.find(session, study, number)])[0]
 
@@ -155,7 +156,9 @@ def logs(name: str, number: Number, service: ServiceDep) -> PlainTextResponse:
     """Return what a trial has printed, up to its worker's latest message, as text."""
     with service.core.database.reading() as session:
         study = study_rows.find(session, name)
-        if 0 < number <= len(waiting_trials.waiting(session, study.id)):
+        waiting = waiting_trials.waiting(session, study.id)
+        if 0 < number <= len(waiting):
+            waiting_trials.check_there(study, number, waiting[number - 1])
             return PlainTextResponse("")
         row = trial_verbs.find(session, study, number)
     return PlainTextResponse(service.core.store.read_log(row.study_id, row.id))

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from luthier.service.api.model_view import interval_view, model_view
 from luthier.service.api.successor_view import taken_over_view
 from luthier.service.lifecycle import absences, labels, winner
 from luthier.service.lifecycle.standings import Standing, standings
@@ -24,9 +25,7 @@ from luthier.service.schemas import (
     DataView,
     FileView,
     GainView,
-    IntervalView,
     MajorityView,
-    ModelView,
     StepView,
     StudyView,
     TakenFrom,
@@ -38,7 +37,6 @@ from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
 from luthier.service.times import instant
 from luthier.studies.findings import warnings_of
 from luthier.studies.hyperparameters import complete, in_use
-from luthier.studies.intervals import Interval
 from luthier.studies.noise import Noise, remark
 from luthier.studies.protocol import ENDED, Reason, StudyState, TrialState
 from luthier.studies.results import Inspection
@@ -115,7 +113,7 @@ def _study(study: StudyRow, standing: Standing) -> StudyView:
         ],
         baseline=None if baseline is None else _baseline(study, baseline),
         majority=_majority(study),
-        model=_model(study),
+        model=model_view(study),
         gpu_seconds=round(standing.busy_seconds, 3),
         error=_text(study.error),
         message=_message(study),
@@ -185,8 +183,8 @@ def _best(study: StudyRow, row: AssignmentRow) -> BestView | None:
     best.test = study.test
     best.test_looks = study.test_looks if study.test is not None else None
     noise = study.noise
-    if isinstance(noise, Noise):
-        best.standard_error, best.interval = noise.standard_error, _interval(noise.interval)
+    if isinstance(noise, Noise) and study.earlier is None:  # else it is of the winner before
+        best.standard_error, best.interval = noise.standard_error, interval_view(noise.interval)
         best.gain = None if noise.gain is None else GainView.model_validate(noise.gain.model_dump())
         best.note = remark(study.spec, noise, row.number)
     return best
@@ -201,18 +199,7 @@ def _baseline(study: StudyRow, row: AssignmentRow) -> BaselineView:
     scores = study.noise.baseline if isinstance(study.noise, Noise) else None
     if scores is None:
         return BaselineView(trial=0, value=row.value)
-    return BaselineView(trial=0, value=row.value, test=scores.test, interval=_interval(scores.interval))
-
-
-def _interval(interval: Interval | None) -> IntervalView | None:
-    return None if interval is None else IntervalView.model_validate(interval.model_dump())
-
-
-def _model(study: StudyRow) -> ModelView | None:
-    if study.model is None:
-        return None
-    url = f"/v1/studies/{study.name}/model"
-    return ModelView(url=url, sha256=study.model.sha256, bytes=study.model.bytes)
+    return BaselineView(trial=0, value=row.value, test=scores.test, interval=interval_view(scores.interval))
 
 
 def trial_views(session: Session, trials: Sequence[AssignmentRow]) -> list[TrialView]:

@@ -3,17 +3,20 @@
 from collections.abc import Collection, Sequence
 
 from luthier.service.api import paging
+from luthier.service.dispatch.waiting_trials import DELETED
 from luthier.service.schemas import Page, TrialView
 from luthier.service.storage.tables import StudyRow, WaitingRow
-from luthier.studies.protocol import ENDED, TrialState
+from luthier.studies.protocol import ENDED, Reason, TrialState
 from luthier.studies.spec import trial_seed
 
 
 def waiting_view(study: StudyRow, number: int, row: WaitingRow) -> TrialView:
-    """Return trial `number`, which waits; it is cancelled where its study has ended meanwhile."""
+    """Return trial `number`, which waits; it is cancelled where its user or its study's end has ended it."""
+    is_over = study.state in ENDED or row.ended is not None
     return TrialView(
         number=number,
-        state=TrialState.CANCELLED if study.state in ENDED else TrialState.QUEUED,
+        state=TrialState.CANCELLED if is_over else TrialState.QUEUED,
+        reason=Reason.STOPPED if row.ended is not None else None,
         params=row.params,
         attempt=0,
         seed=trial_seed(study.spec.seed, number) if row.seed is None else row.seed,
@@ -38,7 +41,7 @@ def waiting_page(
         cursor: the request's.
         limit: trials in a page.
     """
-    views = [waiting_view(study, number, row) for number, row in enumerate(rows, 1)]
+    views = [waiting_view(study, number, row) for number, row in enumerate(rows, 1) if row.ended != DELETED]
     shown = [view for view in views if not states or view.state in states]
     position = paging.decode(cursor)
     if position is not None:

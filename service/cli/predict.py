@@ -111,7 +111,7 @@ def _answer(service: OwnService, name: str, table: Path, out: Path | None) -> No
         if service.embedded is not None:
             client.delete_prediction(name, sent.id)
     where = "" if out is None else f" to {out}"
-    tell(f"{found.rows or 0:,} rows were answered{where}; {found.seconds:.1f} s.")
+    tell(f"{found.rows or 0:,} rows were answered by the model of trial {found.trial}{where}; {found.seconds:.1f} s.")
     if found.unreadable:
         tell(f"{found.unreadable:,} of them could not be used: the column `problem` says why.")
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 from luthier.service.cli.curves import WIDE, LatestTrials, curves_table
 from luthier.service.cli.follow import Lines, ProgressEstimate, Snapshot, done, progress
 from luthier.service.cli.majority import majority_facts
+from luthier.service.cli.model_facts import earlier_scores, whose
 from luthier.service.cli.noise import noise_facts, with_error
 from luthier.service.cli.output import cell, configuration, console, duration, facts, score, scores, table
 from luthier.studies.protocol import TrialState
@@ -155,9 +156,16 @@ def _winner(study: "StudyView", best: "BestView", metric: str, model: str | None
     pairs = {
         "winner": f"trial {best.trial}: {configuration(best.params)}",
         "validation": validation,
-        "test": scores(best.test) if best.test else "no test split",
+        "test": scores(best.test) if best.test else _untested(study),
         **noise_facts(study),
         **majority_facts(study),
-        "model": model,
+        "model": model if study.model is None or not study.model.is_earlier else f"{model}, {whose(study.model)}",
+        **earlier_scores(study),
     }
     return facts(pairs, title="Winner")
+
+
+def _untested(study: "StudyView") -> str:
+    """Return why a winner has no scores on the test split."""
+    is_measured = study.model is not None and not study.model.is_earlier
+    return "no test split" if is_measured else "not measured"

@@ -52,6 +52,8 @@ def write_report(
 
 
 def _tables(found: "ResultsView") -> Iterator["Table"]:
+    if found.is_earlier:
+        yield facts({"winner": f"trial {found.trial}, before the study was extended; no winner was measured since"})
     for split, tables in (("test", found.test), ("validation", found.validation)):
         if tables is not None:
             yield from _split(split, tables)

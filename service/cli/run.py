@@ -165,12 +165,29 @@ def search(
         tell(f"The study {study.name} is {study.state.value} and has no trial yet; it starts over.")
         client.delete(study.name)
         study = create()
-    unmeasured = study.state is StudyState.FAILED and study.best is not None and study.model is None
-    if study.state is StudyState.PAUSED or unmeasured:
-        tell(f"The study {study.name} was {'not measured' if unmeasured else 'paused'}; it goes on now.")
+    if study.state is StudyState.PAUSED:
+        tell(f"The study {study.name} was paused; it goes on now.")
         study = client.resume(study.name)
+    elif study.state is StudyState.FAILED and study.best is not None:
+        study = _measured_again(client, study)
     started(study.name)
     return display(_with_workers(service, follow(client, study.name, POLL_SECONDS)))
+
+
+def _measured_again(client: "Client", study: "StudyView") -> "StudyView":
+    """Return a failed study as it goes on, to measure its winner; as it is where it failed for another reason."""
+    from luthier.service.client import ServiceError
+
+    if study.model is not None and not study.model.is_earlier:
+        return study
+    try:
+        resumed = client.resume(study.name)
+    except ServiceError as error:
+        if error.status != 409:
+            raise
+        return study
+    tell(f"The study {study.name} was not measured; it goes on now.")
+    return resumed
 
 
 def _never_began(study: "StudyView") -> bool:

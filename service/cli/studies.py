@@ -29,6 +29,7 @@ from luthier.service.cli.connect import (
 from luthier.service.cli.examples import add
 from luthier.service.cli.findings import findings_tables
 from luthier.service.cli.majority import majority_facts, verdict
+from luthier.service.cli.model_facts import model_facts, whose
 from luthier.service.cli.noise import noise_facts, with_error
 from luthier.service.cli.old_trials import with_import
 from luthier.service.cli.output import (
@@ -43,7 +44,6 @@ from luthier.service.cli.output import (
     score,
     scores,
     show,
-    size,
     table,
 )
 from luthier.service.cli.steering import TrialNumber, delete_trial, stop_trial
@@ -207,7 +207,10 @@ def delete(
 def model(name: StudyName, output: ModelFolder, server: Server = None, token: Token = None) -> None:
     """Download the winner: a directory for `from_pretrained`, checked against its checksum."""
     with connect(server, token) as client:
+        study = client.get(name)
         folder = client.download_model(name, output)
+    if study.model is not None and study.model.is_earlier:
+        tell(f"This model is {whose(study.model)}; no winner was measured since.")
     print(folder)
 
 
@@ -247,7 +250,6 @@ def _facts(study: "StudyView", only_best: bool = False) -> "Table":
     }
     best = study.best
     baseline = study.baseline
-    model = study.model
     metric = study.spec["objective"]["metric"]
     winner: dict[str, Any] = {
         "best": best and f"{metric} {with_error(best)} (trial {best.trial})",
@@ -256,7 +258,7 @@ def _facts(study: "StudyView", only_best: bool = False) -> "Table":
         "test": best and best.test and scores(best.test) + looks(best.test_looks),
         **noise_facts(study),
         **majority_facts(study),
-        "model": model and f"{size(model.bytes)}, sha256 {model.sha256}",
+        **model_facts(study),
     }
     return facts(winner if only_best else head | winner)
 

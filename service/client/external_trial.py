@@ -10,7 +10,7 @@ from typing import Any, Self, SupportsFloat, TypeVar
 from luthier.service.client.errors import ServiceError
 from luthier.service.client.external_reports import Failure, ReportMethods, State
 from luthier.service.schemas import AskedTrialView, TrialView
-from luthier.studies.protocol import Decision
+from luthier.studies.protocol import FINISHED, Decision
 
 AWAY_SECONDS = 600.0  # for so long a service that does not answer is waited for, while a trial runs
 PASSING = (0, 502, 503, 504)  # statuses of a service, or a proxy before it, that may answer later; 0: no answer
@@ -149,8 +149,13 @@ class ExternalTrial:
             raise
 
     def _tell(self, state: State, **end: Any) -> TrialView | None:
+        def tell() -> TrialView:
+            return self._client.tell(self.study, self._token, state, **end)
+
         with self._telling:
-            self.ended = self._send(lambda: self._client.tell(self.study, self._token, state, **end))
+            if self.ended is not None and self.ended.state in FINISHED:  # another end is refused with a sentence
+                return patiently(tell, self._away_seconds)
+            self.ended = self._send(tell)
             self._over.set()
         return self.ended
 

@@ -223,7 +223,7 @@ class Claims:
                 self._turns.give_back(session, study_id, token)
                 study.search_error = self.core.searches.faults.healed(study_id, Doing.DRAW)
                 row = self._insert_drawn(session, study, number, drawn)
-                waiting_trials.insert(session, self.core.leases, study, waited, 1, self.core.database.time(session))
+                waiting_trials.insert(session, self.core.leases, search, study, waited, 1)
                 waiting_trials.remove(session, rows)
                 if row is None or study.ending is not None or study.state != StudyState.RUNNING:
                     transitions.settle(session, self.core.leases, study)  # it has ended: trials are cancelled, not lost

@@ -141,7 +141,8 @@ class ExternalTrials:
         """Store the end of a trial, and return its row as it is then; a repeat changes nothing.
 
         Raises:
-            NotFound, Conflict: there is no such study, or it is not external.
+            NotFound: there is no such study.
+            Conflict: it is not external, or the trial has ended otherwise already.
             Stale: no trial of it has this token, or no longer.
             Invalid: it is complete, and has no score.
         """
@@ -150,7 +151,11 @@ class ExternalTrials:
             outcome = self._outcome(study, row, seconds, end)
             self.reports.finish(outcome, self._score_stored(end) if end.state == "complete" else None)
         with self.core.database.reading() as session:
-            return session.get_one(AssignmentRow, row.id)
+            row = session.get_one(AssignmentRow, row.id)
+            last = session.get(ReportRow, (row.id, row.step))
+        if row.state in FINISHED and not self._is_same_end(study, row, {} if last is None else last.metrics, end):
+            raise _ended_otherwise(study, row)
+        return row
 
     def objective(self, name: str) -> str:
         """Return the metric that an external study optimises. Raises NotFound, Conflict."""
@@ -192,6 +197,18 @@ class ExternalTrials:
             seconds=seconds,
             log=end.log,
         )
+
+    def _is_same_end(self, study: StudyRow, row: AssignmentRow, stored: Scores, end: End) -> bool:
+        """Return whether a trial has ended as a trainer says; its words and its log may differ.
+
+        `stored`: the metrics of its last evaluation. A final score of another metric may differ from the stored one,
+        which is then that of a report.
+        """
+        told = self._outcome(study, row, 0.0, end)
+        value = end.metrics.get(study.spec.objective.metric)
+        is_known = len(stored) >= MOST_METRICS or end.state != "complete" or end.metrics.keys() <= stored.keys()
+        has_reason = told.status != "failed" or told.reason == row.reason
+        return told.status == row.state and has_reason and is_known and (value is None or value == row.value)
 
     def _score_stored(self, end: End) -> Also:
         """Return the change that stores the final scores of a complete trial; that of the objective is its score.
@@ -266,6 +283,14 @@ def _why_none(study: StudyRow, is_full: bool) -> str:
         return f"{study.name} draws a trial for another, or reads those that it has: ask again in a moment."
     return (
         f"{study.name} runs as many trials as may run at the same time (parallel: {study.parallel}): ask again later."
+    )
+
+
+def _ended_otherwise(study: StudyRow, row: AssignmentRow) -> Conflict:
+    score = "" if row.value is None else f" with {study.spec.objective.metric} {row.value:g}"
+    return Conflict(
+        f"Trial {row.number} of {study.name} is {row.state}{score} already, and what was told of its end stays. To "
+        f"replace it, delete the trial (`luthier delete {study.name} {row.number}`) and add its configuration again."
     )
 
 

@@ -97,9 +97,8 @@ def _enqueue_alone(core: Core, name: str, request: Request) -> Added:
             if not turns.is_held(study, turn.token):
                 raise Unavailable("The database was too slow; try again.", retry_after=1)
             turns.give_back(session, study.id, turn.token)
-            now = core.database.time(session)
-            study.started_at = study.started_at or now
-            waiting_trials.insert(session, core.leases, study, added, turn.first, now)
+            study.started_at = study.started_at or core.database.time(session)
+            waiting_trials.insert(session, core.leases, search, study, added, turn.first)
             waiting_trials.remove(session, turn.waiting)
     if same is not None:
         raise Conflict(f"This configuration is trial {same} of {name} already; with a seed it runs once more.")
@@ -128,6 +127,8 @@ def _take(session: Session, turns: Turns, study: StudyRow, request: Request) -> 
         raise Unavailable("Another configuration is being drawn right now; try again.", retry_after=1)
     first = counts.next_number
     waiting = waiting_trials.waiting(session, study.id) if first == 0 else []
+    if room is not None:  # a deleted one needs none
+        room += sum(row.ended == waiting_trials.DELETED for row in waiting)
     return _Turn(token, Request(params, request.seed, request.key, request.retry_of), first, room, waiting)
 
 

@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from luthier.service.dispatch.core import Core
 from luthier.service.errors import Conflict, Invalid, NotFound
-from luthier.service.lifecycle import study_rows, winner
+from luthier.service.lifecycle import study_rows
+from luthier.service.lifecycle.packed_winner import packed_winner
 from luthier.service.storage.column_types import StoredModel
 from luthier.service.storage.file_store import MODEL, FileStore
 from luthier.service.storage.incoming import Incoming
@@ -32,20 +33,23 @@ TABLE = "table"  # the name of a table in the store, before its ending
 RETRIED = "send the table again"
 
 
-def winner_of(session: Session, study: StudyRow) -> StoredModel:
-    """Return the packed winner that a study has. Raises Conflict."""
+def winner_of(study: StudyRow) -> tuple[StoredModel, int]:
+    """Return the packed model that a study has, which may be an earlier winner's, and its trial. Raises Conflict."""
     if study.external:
         why = f"{study.name} has no model here: its trainer is its user's own, and keeps its models itself"
         raise Conflict(f"{why}; predict with the model of its best trial there.")
-    model = winner.measured_model(session, study)
-    if model is None:
+    packed = packed_winner(study)
+    if packed is None:
         why = f"{study.name} has no winner to predict with: it is {study.state}"
         if study.state in (StudyState.FAILED, StudyState.CANCELLED):
-            if study.model is not None:  # extended, and not measured again
-                raise Conflict(f"{why}, and only an earlier winner is kept (`luthier model {study.name}`); extend it.")
             raise Conflict(f"{why}, and no winner comes any more; run a study that completes.")
         raise Conflict(f"{why}, and the winner is packed when it has ended; try again then.")
-    return model
+    if packed.trial is None:
+        why = f"The model of {study.name} is of an end before an older version extended it, and its trial is not known"
+        raise Conflict(
+            f"{why}: predict once the study has ended anew, or with the model (`luthier model {study.name}`)."
+        )
+    return packed.model, packed.trial
 
 
 def queue(core: Core, name: str, table: Incoming, ending: str) -> int:
@@ -66,17 +70,17 @@ def queue(core: Core, name: str, table: Incoming, ending: str) -> int:
         raise Invalid("The table is empty: the body has no bytes. Send a file with a row at least.")
     with core.database.transaction() as session:
         study = study_rows.lock(session, name)
-        model = winner_of(session, study)
+        model, trial = winner_of(study)
         numbers = select(func.max(AssignmentRow.number)).where(
             AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.PREDICT
         )
         number = (session.scalar(numbers) or 0) + 1
         now = core.database.time(session)
-        params = winner.winning_assignment(session, study).params
+        params = session.get_one(AssignmentRow, model.assignment).params
         row = core.leases.queue(session, study, AssignmentKind.PREDICT, number, params, study.spec.seed, now)
         source = FileRef(name=f"{TABLE}.{ending}", sha256=table.sha256, bytes=table.bytes)
         packed = FileRef(name=MODEL, sha256=model.sha256, bytes=model.bytes)
-        session.add(PredictionRow(assignment_id=row.id, trial=study.winner or 0, source=source, packed=packed))
+        session.add(PredictionRow(assignment_id=row.id, trial=trial, source=source, packed=packed))
         try:
             core.store.link(table.place, core.store.place(study.id, row.id, source.name))
         except NotFound:

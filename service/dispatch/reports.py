@@ -294,6 +294,7 @@ class Reports:
         model = outcome.evaluation.model
         self.core.store.require(study.id, source.id, model)
         study.model = StoredModel(**model.model_dump(), assignment=source.id)
+        study.earlier = None
         study.test = outcome.evaluation.test
         study.test_looks += study.test is not None
         session.merge(ResultsRow(study_id=study.id, results=outcome.evaluation.results))

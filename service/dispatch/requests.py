@@ -82,14 +82,18 @@ def answered(session: Session, study: StudyRow, request: Request) -> int | None:
         if row is not None:
             _check_same(row, request)
             if row.deleted:
-                text = f"The trial {row.number} of {study.name}, which this {HEADER} made, was deleted; take a new key."
-                raise Conflict(text)
+                raise deleted_with_key(study, row.number)
             return row.number
     if request.retry_of is not None:
         again = AssignmentRow.retry_of == request.retry_of
         row = _first(session, study, again, AssignmentRow.state.in_(RERUNS), ~AssignmentRow.deleted)
         return None if row is None else row.number
     return None
+
+
+def deleted_with_key(study: StudyRow, number: int) -> Conflict:
+    """Return the error for a request whose trial was deleted."""
+    return Conflict(f"The trial {number} of {study.name}, which this {HEADER} made, was deleted; take a new key.")
 
 
 def waiting_before(session: Session, study: StudyRow, request: Request) -> WaitingRow | None:

@@ -29,9 +29,11 @@ def find(session: Session, study: StudyRow, number: int, lock: bool = False) -> 
         AssignmentRow.number == number,
     )
     row = session.scalar(rows.with_for_update() if lock else rows)
-    if row is None and 0 < number <= len(waiting_trials.waiting(session, study.id)):
-        until = "cancel the study, or wait" if study.state not in ENDED else "delete the study"
-        raise Conflict(f"Trial {number} of {study.name} waits for the inspection: {until}.")
+    waiting = waiting_trials.waiting(session, study.id) if row is None else []
+    if 0 < number <= len(waiting):
+        waiting_trials.check_there(study, number, waiting[number - 1])
+        text = f"Trial {number} of {study.name} waits for the inspection, or its study ended before"
+        raise Conflict(f"{text}: until then it can be stopped or deleted, and nothing else.")
     if row is None or row.deleted:
         raise NotFound(f"{study.name} has no trial {number}{'' if row is None else ': it was deleted'}.")
     return row
@@ -48,6 +50,8 @@ def stop(core: Core, name: str, number: int) -> None:
     """
     with core.database.transaction() as session:
         study = study_rows.lock(session, name)
+        if waiting_trials.end(session, study, number, TrialState.CANCELLED):
+            return
         row = find(session, study, number, lock=True)
         if not core.leases.stop(session, row):
             raise Conflict(f"Trial {number} of {name} is {row.state} already; there is nothing to stop.")
@@ -94,6 +98,8 @@ def delete(core: Core, name: str, number: int) -> None:
     """
     with core.database.transaction() as session:
         study = study_rows.lock(session, name)
+        if waiting_trials.end(session, study, number, waiting_trials.DELETED):
+            return
         row = find(session, study, number, lock=True)
         _check_deletable(session, study, row)
         had_ended = study.state in ENDED

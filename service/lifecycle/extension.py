@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from luthier.service.errors import Conflict, Invalid, NotFound, invalid
-from luthier.service.lifecycle import datasets, retraining, transitions, winner
+from luthier.service.lifecycle import datasets, packed_winner, retraining, transitions, winner
 from luthier.service.lifecycle.budget import TrialCounts, reaches, wall_clock_seconds
 from luthier.service.schemas import Fault
 from luthier.service.storage.file_store import FileStore
@@ -167,16 +167,19 @@ def _keep_model(session: Session, store: FileStore, study: StudyRow) -> str:
         The sentence that says which model can be downloaded until then.
     """
     before = session.scalar(winner.present_evaluation(study.id))
-    if before is None or study.model is None:
-        return (
-            "Extended." if study.model is None else "Extended: until it ends anew, its model is that of an earlier end."
-        )
+    packed = packed_winner.packed_winner(study)
+    if packed is None:
+        return "Extended."
+    if before is None or study.winner is None:
+        of_trial = "" if packed.trial is None else f", of trial {packed.trial}"
+        return f"Extended: until it ends anew, its model is that of an earlier end{of_trial}."
+    packed_winner.set_aside(study)
     lowest = select(func.min(AssignmentRow.number)).where(
         AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.EVALUATE
     )
     before.number = (session.scalar(lowest) or 0) - 1
-    name = study.model.name
+    name = packed.model.name
     with suppress(NotFound):  # it is gone from the store; a download says so, as before
-        store.link(store.place(study.id, study.model.assignment, name), store.place(study.id, before.id, name))
-        study.model = study.model.model_copy(update={"assignment": before.id})
+        store.link(store.place(study.id, packed.model.assignment, name), store.place(study.id, before.id, name))
+        study.model = packed.model.model_copy(update={"assignment": before.id})
     return f"Extended: until it ends anew, its model is that of trial {study.winner}."

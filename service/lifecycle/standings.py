@@ -83,10 +83,13 @@ def _count_waiting(session: Session, studies: Sequence[StudyRow], found: dict[in
     unstarted = {study.id: study.state for study in studies if not found[study.id].counts}
     if not unstarted:
         return
-    waiting = select(WaitingRow.study_id, func.count()).where(WaitingRow.study_id.in_(unstarted))
-    for study_id, count in session.execute(waiting.group_by(WaitingRow.study_id)):
-        state = TrialState.CANCELLED if unstarted[study_id] in ENDED else TrialState.QUEUED
-        found[study_id].counts[state] = count
+    columns = (WaitingRow.study_id, WaitingRow.ended)
+    waiting = select(*columns, func.count()).where(WaitingRow.study_id.in_(unstarted)).group_by(*columns)
+    for study_id, ended, count in session.execute(waiting):
+        if ended is None or ended == TrialState.CANCELLED:  # else deleted
+            state = TrialState.CANCELLED if ended or unstarted[study_id] in ENDED else TrialState.QUEUED
+            counts = found[study_id].counts
+            counts[state] = counts.get(state, 0) + count
 
 
 _IS_COMPLETE = (

@@ -25,6 +25,7 @@ from luthier.studies.external import NOTHING_TO_INSPECT
 from luthier.studies.protocol import ENDED, AssignmentKind, StudyState, TrialState
 from luthier.studies.spec import StudySpec, trial_seed
 
+AGAIN = "Send the table again: the model of the winner that was asked is kept."  # predictions that were cancelled
 ACTIVE = (TrialState.QUEUED, TrialState.RUNNING)
 
 
@@ -134,7 +135,7 @@ def resume(session: Session, leases: Leases, study: StudyRow) -> None:
     Raises:
         Conflict: the study is neither.
     """
-    unmeasured = _is_unmeasured(session, study)
+    unmeasured = is_unmeasured(session, study)
     if study.state != StudyState.PAUSED and not unmeasured:
         raise Conflict(f"Only a paused study can be resumed; {study.name} is {_phase(study)}.")
     if unmeasured:  # `settle` queues what is missing
@@ -147,7 +148,7 @@ def resume(session: Session, leases: Leases, study: StudyRow) -> None:
     study.state = StudyState.STOPPING if is_stopping else StudyState.RUNNING
 
 
-def _is_unmeasured(session: Session, study: StudyRow) -> bool:
+def is_unmeasured(session: Session, study: StudyRow) -> bool:
     """Return whether a study has failed because its winner could not be measured; an earlier winner may have been."""
     if study.state != StudyState.FAILED or study.winner is None or study.external:
         return False  # the winner of an external study is never measured
@@ -175,7 +176,8 @@ def cancel(session: Session, leases: Leases, study: StudyRow) -> None:
     """
     if study.state in ENDED:
         raise Conflict(f"{study.name} is {study.state} already; there is nothing to cancel.")
-    leases.cancel(session, study.id, started=True)
+    why = f"It was cancelled with its study, by a cancel of {study.name}. {AGAIN}"
+    leases.cancel(session, study.id, started=True, why=why)
     study.ending = StudyState.CANCELLED
     study.message = "Cancelled on request."
     _finish(session, leases.database, study)
@@ -183,7 +185,7 @@ def cancel(session: Session, leases: Leases, study: StudyRow) -> None:
 
 def fail(session: Session, leases: Leases, study: StudyRow, error: str) -> None:
     """End a locked study, which cannot continue, as failed; `error` is the sentence for its user."""
-    leases.cancel(session, study.id, started=True)
+    leases.cancel(session, study.id, started=True, why=f"It was cancelled as {study.name} failed: {error} {AGAIN}")
     study.ending = StudyState.FAILED
     study.error = error
     study.message = None

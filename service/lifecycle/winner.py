@@ -10,7 +10,6 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from luthier.service.lifecycle import confirmation, retraining
-from luthier.service.storage.column_types import StoredModel
 from luthier.service.storage.leases import Leases
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.noise import Noise, judged
@@ -38,13 +37,6 @@ def winning_assignment(session: Session, study: StudyRow) -> AssignmentRow:
         AssignmentRow.study_id == study.id, AssignmentRow.kind == kind, AssignmentRow.number == number
     )
     return session.scalars(statement).one()
-
-
-def measured_model(session: Session, study: StudyRow) -> StoredModel | None:
-    """Return the packed model of a study's winner; None while it is that of an earlier winner."""
-    if study.model is None or study.winner is None:
-        return None
-    return study.model if study.model.assignment == winning_assignment(session, study).id else None
 
 
 def verdict(study: StudyRow, best: AssignmentRow | None) -> str | None:

@@ -187,5 +187,6 @@ def _replace(core: Core, session: Session, active: list[RunRow]) -> list[StudyRo
             transitions.cancel(session, core.leases, study)
             ended.append(study)
         elif study is not None:
-            core.leases.cancel(session, study.id, started=True)  # its comparison
+            why = f"It was cancelled as the schedule's next run replaced that of {study.name}. {transitions.AGAIN}"
+            core.leases.cancel(session, study.id, started=True, why=why)  # its comparison
     return ended

@@ -29,7 +29,7 @@ class PredictionView(BaseModel):
         state: queued, running, complete, failed; cancelled with its study.
         rows: of the table; null until it is complete.
         unreadable: rows that could not be used; their reasons are in the file.
-        error: why it failed, with the cure.
+        error: why it failed, or by what it was cancelled, with the cure.
         attempt: how many times a worker has begun it.
         worker: the name of the worker that has it or had it last.
         seconds: time that workers have spent on it.

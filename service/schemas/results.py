@@ -11,6 +11,7 @@ class ResultsView(BaseModel):
     Attributes:
         study: the study's name.
         trial: the number of the winner's trial.
+        is_earlier: it won before the study was extended, and no winner was measured since.
         metric: the study's objective.
         validation: on the validation split; null where an older version measured the winner.
         test: on the test split; null without one.
@@ -18,6 +19,7 @@ class ResultsView(BaseModel):
 
     study: str
     trial: int
+    is_earlier: bool = False
     metric: str
     validation: SplitResults | None = None
     test: SplitResults | None = None

@@ -110,17 +110,27 @@ class ConfirmedView(BaseModel):
 
 
 class ModelView(BaseModel):
-    """The winner's packed model, a .tar.gz.
+    """The winner's packed model, a .tar.gz, with what was measured of it.
 
     Attributes:
         url: its path, relative to the service.
         sha256: its checksum, in hexadecimal digits.
         bytes: its size.
+        trial: the number of its trial; null where an older version extended the study.
+        is_earlier: its trial won before the study was extended, and no winner was measured since.
+        test: metric -> its score on the test split.
+        test_looks: how often winners had been scored on the test split before this could be read.
+        interval: of the objective on the test split.
     """
 
     url: str
     sha256: str
     bytes: int
+    trial: int | None = None
+    is_earlier: bool = False
+    test: Metrics | None = None
+    test_looks: int | None = None
+    interval: IntervalView | None = None
 
 
 class StudyView(BaseModel):
@@ -134,7 +144,7 @@ class StudyView(BaseModel):
         confirmed: the configurations that were trained again on fresh seeds.
         baseline: null until the baseline has been drawn.
         majority: null until it is inspected, and where an older version inspected it.
-        model: null until the winner is packed.
+        model: null until the winner is packed; after an extension that of the winner before, until the next end.
         gpu_seconds: time that workers have spent on its assignments.
         error: why it failed, for people.
         message: anything else that people should know.

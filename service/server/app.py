@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
 import anyio.to_thread
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from starlette.types import ASGIApp
@@ -33,6 +33,7 @@ from luthier.service.api import (
     operations,
     plan,
     plots,
+    query_parameters,
     report,
     results,
     schedules,
@@ -193,7 +194,7 @@ def create_app(
     icon.install(app)
     static_files.install(app)
     for module in ROUTES:
-        app.include_router(module.router)
+        app.include_router(module.router, dependencies=[Depends(query_parameters.check_query)])
     site.install(app)
     dashboard.install(app, core.database)
     return app

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Update, delete, func, select, update
+from sqlalchemy import Update, case, delete, func, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import ColumnElement
 
@@ -343,7 +343,7 @@ class Leases:
         cap = update(AssignmentRow).where(AssignmentRow.id.in_(ids), is_too_late).values(deadline=latest)
         return changed_rows(session, cap)
 
-    def cancel(self, session: Session, study_id: int, started: bool) -> None:
+    def cancel(self, session: Session, study_id: int, started: bool, why: str | None = None) -> None:
         """Cancel the assignments of a locked study that have not ended.
 
         Args:
@@ -351,6 +351,7 @@ class Leases:
             study_id: the study.
             started: cancel all of them. False: only queued inspections, trials and comparisons that never started;
                 work that was given back, repetitions, evaluations and predictions stay.
+            why: a sentence for those who wait for a prediction, as a study's own message tells of the rest.
         """
         states = [TrialState.QUEUED, TrialState.RUNNING] if started else [TrialState.QUEUED]
         unended = select(AssignmentRow.id).where(AssignmentRow.study_id == study_id, AssignmentRow.state.in_(states))
@@ -360,8 +361,10 @@ class Leases:
                 AssignmentRow.attempt == 0,
             )
         ids = list(session.scalars(unended.with_for_update()))
+        error = case((AssignmentRow.kind == AssignmentKind.PREDICT, why), else_=AssignmentRow.error)
         columns = {"state": TrialState.CANCELLED, "finished_at": self.database.now(), "deadline": None, "token": None}
-        cancelled = update(AssignmentRow).where(AssignmentRow.id.in_(ids)).values(**columns).returning(*NOTED)
+        cancelled = update(AssignmentRow).where(AssignmentRow.id.in_(ids)).values(error=error, **columns)
+        cancelled = cancelled.returning(*NOTED)
         for row in session.execute(cancelled, execution_options={"synchronize_session": False}).all() if ids else ():
             note_assignment(session, row)
 

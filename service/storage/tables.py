@@ -21,6 +21,7 @@ from luthier.service.storage.column_types import (
     StoredModel,
     Unreadable,
 )
+from luthier.service.storage.earlier import EarlierWinner
 from luthier.studies.budget import Budget
 from luthier.studies.noise import Noise
 from luthier.studies.old_trials import OldTrials, Predecessor, Takeover
@@ -78,6 +79,8 @@ class StudyRow(Base):
     first_budget: Mapped[Budget | None] = mapped_column(PydanticText(Budget))  # as it was created; None: not extended
     tags: Mapped[str | None] = mapped_column(Text)  # its user's, as `lifecycle/labels.py` joins them
     notes: Mapped[str | None] = mapped_column(Text)  # its user's own text
+    earlier: Mapped[EarlierWinner | None] = mapped_column(PydanticText(EarlierWinner))
+    """Whose `model` is, while the study has gone on and no winner was measured since; None: the present winner's."""
     noise: Mapped[Noise | None] = mapped_column(PydanticText(Noise))
     """How exact the winner's scores are; None: not measured, or by a version that did not ask."""
     external: Mapped[bool] = mapped_column(default=False, server_default=false())
@@ -189,6 +192,8 @@ class WaitingRow(Base):
     request_key: Mapped[str | None] = mapped_column(String(255))
     request_digest: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[float] = mapped_column(Double)
+    ended: Mapped[str | None] = mapped_column(String(16))
+    """`cancelled` or `deleted`, where its user ended it before the inspection; it keeps its number. None: it waits."""
 
 
 class ReportRow(Base):

@@ -140,7 +140,7 @@ def _whole(files: Sequence[Path], name: str, path: tuple[str, ...]) -> list[Path
     if len(sets) > 1 or None in sets or min(_numbers(files), default=0) > 1:
         listed = ", ".join(file.name for file in files[:5]) + (", ..." if len(files) > 5 else "")
         text = f"{name} holds several tables ({listed}), which are no parts of one; name one of them, or one for each "
-        raise BadData(text + "split as {train: ..., validation: ..., test: ...}.", *path)
+        raise BadData(text + "split in dataset.source, as {train: ..., validation: ..., test: ...}.", *path)
     numbers = [found for file in files if (found := _OF.fullmatch(file.name))]
     if numbers and len(files) != int(numbers[0][3]):
         there = {int(found[2]) for found in numbers}

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from luthier.studies.uploads import PREFIX, store_folder
 from luthier.trials.data.containers import find_tables
 from luthier.trials.data.folder_splits import choose_folders
 from luthier.trials.data.media_folders import read_folder
@@ -22,7 +23,6 @@ from luthier.trials.data.preview_tables import MOST_BYTES, Sample, reads, sample
 from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
 
-NAME = "the data set"
 PATH = ("dataset", "source")
 MOST_MEMORY = 8 * 2**30  # of addresses: libraries reserve far more than they use
 MOST_SECONDS = 60  # of the processor
@@ -33,9 +33,10 @@ ORDER = ("train", "validation", "test")
 
 
 def preview(folder: Path) -> dict[str, Any]:
-    """Return the preview of the files in a folder."""
+    """Return the preview of the files in a folder, which is that of an uploaded data set in the store."""
     problems: list[str] = []
-    samples = _tables(folder, problems) or _media(folder, problems)
+    name = f"{PREFIX}{folder.parent.name.removeprefix(store_folder(''))}"  # as a spec names it in dataset.source
+    samples = _tables(folder, name, problems) or _media(folder, name, problems)
     if not samples and not problems:
         problems.append("No table was found in it, and no folders of images or sounds.")
     splits: list[dict[str, Any]] = []
@@ -64,10 +65,10 @@ def _columns(table: Table, problems: list[str]) -> list[str]:
     return [name for name in table.header[:MOST_COLUMNS] if name in table.columns]
 
 
-def _tables(folder: Path, problems: list[str]) -> dict[str, Sample]:
+def _tables(folder: Path, name: str, problems: list[str]) -> dict[str, Sample]:
     """Return split -> what was read of its table; each table by its name where they are no splits."""
     try:
-        parts = find_tables(folder, NAME, PATH, media=False)
+        parts = find_tables(folder, name, PATH, media=False)
     except BadData as problem:
         problems.append(problem.message)
         files = sorted(file for file in folder.rglob("*") if file.is_file() and reads(file.name))
@@ -76,7 +77,7 @@ def _tables(folder: Path, problems: list[str]) -> dict[str, Sample]:
     left = MOST_BYTES
     for split, files in parts.items():
         try:
-            found[split] = sample(files, f"{NAME} ({split})" if len(parts) > 1 else NAME, max(left, 2**20))
+            found[split] = sample(files, files[0].relative_to(folder).as_posix(), max(left, 2**20))
             left -= found[split].read_bytes
         except BadData as problem:
             problems.append(problem.message)
@@ -88,17 +89,17 @@ def _tables(folder: Path, problems: list[str]) -> dict[str, Sample]:
     return found
 
 
-def _media(folder: Path, problems: list[str]) -> dict[str, Sample]:
+def _media(folder: Path, name: str, problems: list[str]) -> dict[str, Sample]:
     """Return split -> the files and labels of a folder of images or sounds."""
     if problems:
         return {}
     try:
-        role = max(SUFFIXES, key=lambda role: scan(folder, NAME, role, *PATH).count)
-        if not scan(folder, NAME, role, *PATH).count:
+        role = max(SUFFIXES, key=lambda role: scan(folder, name, role, *PATH).count)
+        if not scan(folder, name, role, *PATH).count:
             return {}
-        splits: Mapping[str, str] = choose_folders(folder, NAME, role, {}, True, *PATH).folders
+        splits: Mapping[str, str] = choose_folders(folder, name, role, {}, True, *PATH).folders
         tables = {
-            split: read_folder(folder / inside, f"{NAME}/{inside}", role, *PATH)
+            split: read_folder(folder / inside, f"{name}/{inside}".rstrip("/"), role, *PATH)
             for split, inside in (splits or {"train": ""}).items()
         }
     except BadData as problem:

@@ -21,7 +21,7 @@ from luthier.service.api.site.progress import progress
 from luthier.service.api.site.studies import is_maximized, metric_of
 from luthier.service.errors import NotFound
 from luthier.service.lifecycle import study_rows
-from luthier.service.lifecycle.transitions import Action
+from luthier.service.lifecycle.transitions import Action, is_unmeasured
 from luthier.service.schemas import StudyView
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import ENDED, StudyState, TrialState
@@ -118,13 +118,13 @@ def _live_values(session: Session, service: Service, study: StudyRow) -> dict[st
         "progress": progress(view, study.started_at, service.core.database.time(session)),
         "is_over": study.state in ENDED,
         "chart": chart_of(session, study, view),
-        "shown_buttons": _buttons(study),
+        "shown_buttons": _buttons(session, study),
         "seen": study.state,
     }
 
 
-def _buttons(study: StudyRow) -> Iterable[buttons.Button]:
-    unmeasured = study.state == "failed" and study.winner is not None and study.model is None
+def _buttons(session: Session, study: StudyRow) -> Iterable[buttons.Button]:
+    unmeasured = is_unmeasured(session, study)
     return [*([buttons.UNMEASURED] if unmeasured else []), *buttons.of_state(buttons.STUDY, study.state)]
 
 

@@ -52,7 +52,21 @@ def test_a_repeated_message_changes_nothing(house: Running) -> None:
     assert [trainer.report(trial, 1, score) for score in (0.5, 0.9)] == ["continue", "continue"]
     ended = trainer.tell(trial)
     assert (ended["state"], ended["value"]) == ("complete", 0.5)
-    assert trainer.tell(trial, state="failed", message="no") == ended == house.trials("tuning")[0]
+    assert trainer.tell(trial) == trainer.tell(trial, value=0.5, log="again") == ended == house.trials("tuning")[0]
+    for other in (
+        {"state": "failed", "message": "no"},
+        {"state": "pruned"},
+        {"value": 0.6},
+        {"value": None},
+        {"value": 0.5, "metrics": {"f1": 0.1}},
+    ):
+        refused = problem(trainer.post("tell", token=trial["token"], **other), 409)["detail"]
+        assert "Trial 0 of tuning is complete with score 0.5 already" in refused
+    assert house.trials("tuning")[0] == ended
+    failed = trainer.ask()
+    again = trainer.tell(failed, state="failed", reason="oom", message="one")
+    assert trainer.tell(failed, state="failed", reason="oom", message="another") == again
+    problem(trainer.post("tell", token=failed["token"], state="failed", reason="timeout"), 409)
     assert (
         "Drop the work"
         in problem(trainer.post("report", token=trial["token"], step=2, metrics={"score": 1}), 409)["detail"]

@@ -83,6 +83,9 @@ def test_how_a_block_is_left_is_the_trials_end(client: Client) -> None:
     with asked(client) as trial:
         assert (trial.number, trial.attempt, trial.resume.step, trial.resume.checkpoint) == (2, 2, 1, "runs/2")
         trial.complete(0.75)
+        assert trial.complete(0.75) == trial.ended
+        with pytest.raises(ServiceError, match=r"is complete with score 0\.75 already"):
+            trial.complete(0.8)
         trial.number = -1  # what comes after the end is not told
     assert trial.ended.value == 0.75
     assert client.logs(NAME, 2) == "one line\n"

@@ -30,26 +30,6 @@ def loser(house: Running, name: str = "s1") -> int:
     return max(trial["number"] for trial in house.trials(name) if trial["number"] not in (0, best))
 
 
-def test_a_new_winner_has_no_tables_and_predicts_nothing_before_it_is_measured(
-    house: Running, worker: ScriptedWorker
-) -> None:
-    house.finished(budget={"trials": 1})
-    extend(house, trials=2)
-    worker.score = lambda params, step: 0.9
-    worker.train(worker.take())
-    evaluation = worker.take(AssignmentKind.EVALUATE)
-    assert house.study()["best"]["trial"] == 1
-    for answer in (
-        house.client.get("/v1/studies/s1/results"),
-        house.client.post("/v1/studies/s1/predict?format=csv", content=b"text\nlovely\n"),
-    ):
-        problem(answer, 409)  # the packed model is still that of trial 0
-    worker.evaluate(evaluation)
-    assert house.get("/v1/studies/s1/results")["trial"] == 1
-    asked = house.client.post("/v1/studies/s1/predict?format=csv", content=b"text\nlovely\n")
-    assert (asked.status_code, asked.json()["trial"]) == (202, 1)
-
-
 @pytest.mark.full
 def test_the_place_of_a_deleted_trial_is_free_and_its_number_is_not(house: Running, worker: ScriptedWorker) -> None:
     house.finished(budget={"trials": 4}, parallel=1)
@@ -106,7 +86,9 @@ def test_before_its_inspection_a_successor_takes_no_configuration(house: Running
     house.finished(budget={"trials": 2}, parallel=1)
     house.create("s2", **FROM, budget={"trials": 3}, parallel=1)
     own = {"params": {"learning_rate": 1.5e-5}}
-    assert "goes on from old trials" in problem(house.client.post("/v1/studies/s2/trials", json=own), 409)["detail"]
+    refused = problem(house.client.post("/v1/studies/s2/trials", json=own), 409)["detail"]
+    assert "s2 goes on from old trials, which get the first numbers once it is inspected." in refused
+    assert "as soon as `luthier get s2` says running" in refused
     worker.inspect(worker.take(AssignmentKind.INSPECT))
     answer = house.client.post("/v1/studies/s2/trials", json=own)
     assert (answer.status_code, answer.json()["number"]) == (201, 2)

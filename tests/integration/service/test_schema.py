@@ -14,6 +14,7 @@ from sqlalchemy.orm.attributes import flag_modified
 
 from luthier.service.storage.column_types import StoredModel
 from luthier.service.storage.database import Database
+from luthier.service.storage.earlier import EarlierWinner
 from luthier.service.storage.migrations import VERSION_TABLE, NewerSchema, upgrade
 from luthier.service.storage.tables import AssignmentRow, Base, StudyRow
 from luthier.studies.wire import FileRef
@@ -105,6 +106,34 @@ def test_a_measured_test_split_counts_as_one_look(database: Database) -> None:
         rows = session.scalars(sqlalchemy.select(StudyRow).order_by(StudyRow.id)).all()
         assert [row.test_looks for row in rows] == [1, 0]
         assert [(row.idle_seconds, row.first_budget) for row in rows] == [(0.0, None)] * 2
+    database.dispose()
+
+
+def test_a_model_that_an_older_version_kept_is_its_trials(database: Database) -> None:
+    """An extended study's model lies with an evaluation; which trial it is of follows from that one's configuration."""
+    upgrade(database.engine, "0014")
+    document = json.dumps(spec(), separators=(",", ":")).replace("'", "''")
+    columns = "name, state, spec, parallel, transient, created_at, hurry, winner, model"
+    needed = "study_id, kind, number, state, params, seed, created_at, attempt, losses, seconds_before, seconds, step"
+    rows = [("train", 0, 1, 5), ("train", 1, 2, 5), ("train", 2, 2, 7), ("evaluate", -1, 2, 7), ("evaluate", 0, 1, 5)]
+    file = f'"name": "model.tar.gz", "sha256": "{"a" * 64}", "bytes": 9'
+    with database.engine.begin() as connection:
+        for name, winner, assignment in (("extended", "NULL", 4), ("measured", "0", 6), ("unknown", "1", 15)):
+            model = f'{{{file}, "assignment": {assignment}}}'
+            values = f"'{name}', 'running', '{document}', 1, false, 1.0, false, {winner}, '{model}'"
+            connection.exec_driver_sql(f"INSERT INTO luthier_study ({columns}) VALUES ({values})")
+        for study, kinds in ((1, rows), (2, rows), (3, [*rows[:4], ("evaluate", -2, 3, 9)])):
+            for kind, number, depth, seed in kinds:
+                values = (
+                    f"{study}, '{kind}', {number}, 'complete', '{{\"depth\": {depth}}}', {seed}, 1.0, 1, 0, 0, 0, 3"
+                )
+                connection.exec_driver_sql(
+                    f"INSERT INTO luthier_assignment ({needed}, resume_step) VALUES ({values}, 3)"
+                )
+    database.prepare()
+    with database.reading() as session:
+        rows_after = session.scalars(sqlalchemy.select(StudyRow).order_by(StudyRow.id)).all()
+        assert [row.earlier for row in rows_after] == [EarlierWinner(trial=2), None, EarlierWinner(trial=None)]
     database.dispose()
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from luthier.service.dispatch import waiting_trials
 from luthier.service.dispatch.requests import Request
 from luthier.service.lifecycle import study_rows
 from luthier.studies.protocol import AssignmentKind
@@ -153,13 +154,63 @@ def test_more_than_the_budget_has_can_wait_once_it_is_raised(house: Running) -> 
     assert add(house, batch_size=16)["number"] == 2
 
 
-def test_a_waiting_trial_can_only_wait(house: Running) -> None:
-    house.create(budget={"trials": 2})
+def test_a_waiting_trial_is_stopped_or_deleted_and_keeps_its_number(house: Running, worker: ScriptedWorker) -> None:
+    house.create(budget={"trials": 5}, parallel=1)
+    body = {"learning_rate": 1e-5, "epochs": 1, "freeze_depth": 0}
+    for size in (8, 16, 32):
+        add(house, key=str(size), batch_size=size, **body)
+    assert house.client.delete(f"{TRIALS}/1").status_code == 204
+    stopped = house.client.post(f"{TRIALS}/2/stop")
+    assert (stopped.json()["state"], stopped.json()["reason"]) == ("cancelled", "stopped")
+    assert "already" in problem(house.client.post(f"{TRIALS}/2/stop"), 409)["detail"]
+    assert "stopped or deleted" in problem(house.client.post(f"{TRIALS}/3/retry"), 409)["detail"]
+    for path, method in ((f"{TRIALS}/1", "GET"), (f"{TRIALS}/1/logs", "GET"), (f"{TRIALS}/1", "DELETE")):
+        assert "it was deleted" in problem(house.client.request(method, path), 404)["detail"]
+    assert "take a new key" in add(house, 409, key="8", batch_size=8, **body)["detail"]
+    assert [(trial["number"], trial["state"]) for trial in house.trials()] == [(2, "cancelled"), (3, "queued")]
+    counts = house.study()["counts"]
+    assert (counts["queued"], counts["cancelled"]) == (1, 1)
+    again = add(house, batch_size=8, **body)
+    assert again["number"] == 4, "a number that was told is not given again"
+    worker.inspect(worker.take(AssignmentKind.INSPECT))
+    worker.drain()
+    states = {trial["number"]: trial["state"] for trial in house.trials()}
+    assert states == {0: "complete", 2: "cancelled", 3: "complete", 4: "complete", 5: "complete"}
+    assert house.get(f"{TRIALS}/4")["params"]["batch_size"] == 8, "a deleted configuration is free"
+    assert house.study()["state"] == "completed"
+    assert [trial.number for trial in house.optuna()] == list(range(6))
+    assert [house.optuna()[n].state.name for n in (1, 2)] == ["FAIL", "FAIL"]
+
+
+def test_one_that_is_deleted_while_the_baseline_is_drawn_runs_no_more(
+    house: Running, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.create(budget={"trials": 3}, parallel=1)
+    add(house, batch_size=8)
+    draw = waiting_trials.draw
+
+    def slow(*arguments: Any) -> Any:
+        assert house.client.delete(f"{TRIALS}/1").status_code == 204
+        return draw(*arguments)
+
+    monkeypatch.setattr(waiting_trials, "draw", slow)
+    worker.inspect(worker.take(AssignmentKind.INSPECT))
+    worker.train(worker.take())
+    monkeypatch.undo()
+    worker.drain()
+    assert [trial["number"] for trial in house.trials()] == [0, 2, 3]
+
+
+def test_what_waits_ends_with_its_study(house: Running) -> None:
+    house.create(budget={"trials": 3})
     add(house, **OWN)
-    assert "budget" in add(house, 409, batch_size=8)["detail"]
-    for method, verb in (("POST", "/stop"), ("POST", "/retry"), ("DELETE", "")):
-        assert "inspection" in problem(house.client.request(method, f"{TRIALS}/1{verb}"), 409)["detail"]
+    add(house, batch_size=8)
+    assert "budget" in add(house, 409, batch_size=16)["detail"]
+    assert house.client.delete(f"{TRIALS}/2").status_code == 204
+    assert add(house, batch_size=16)["number"] == 3, "the place of a deleted one is free"
     assert house.client.post("/v1/studies/s1/cancel").status_code == 200
     assert house.get(f"{TRIALS}/1")["state"] == "cancelled"
+    assert house.study()["counts"]["cancelled"] == 2
+    assert house.client.delete(f"{TRIALS}/1").status_code == 204
     assert house.study()["counts"]["cancelled"] == 1
     assert house.client.delete("/v1/studies/s1").status_code == 204

@@ -103,8 +103,13 @@ def test_images_in_folders(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
-    assert "holds several tables" in made(tmp_path / "a", {"x.csv": b"a\n1\n", "y.csv": b"b\n2\n"})["problem"]
-    assert len(preview(tmp_path / "a")["splits"]) == 2
+    folder = tmp_path / "dataset-0a1b" / "files"
+    several = made(folder, {"x.csv": b"a\n1\n", "y.csv": b"b\n2\n"})["problem"]
+    assert several.startswith("dataset:0a1b holds several tables (x.csv, y.csv)")  # as a spec names it
+    assert "in dataset.source, as {train: ..." in several
+    assert len(preview(folder)["splits"]) == 2
+    archive = made(tmp_path / "dataset-2" / "files", {"data.csv": b"PK\x03\x04 and more"})["problem"]
+    assert "data.csv is a zip archive; unpack it with `unzip data.csv`" in archive
     assert "No table was found" in made(tmp_path / "b", {"x.bin": b"1"})["problem"]
     assert made(tmp_path / "c", {"data.csv": b"\xff\xfe\x00"})["problem"]
     assert made(tmp_path / "d", {"data.parquet": b"PAR1 no"})["problem"]
