@@ -24,7 +24,8 @@ from luthier.trials.data.splits import Split
 from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory
 from luthier.trials.model import pretrained as models
-from luthier.trials.model.pretrained import Pretrained, check_preprocessor
+from luthier.trials.model.pretrained import Pretrained
+from luthier.trials.model.processors import check_preprocessor, load_preprocessor
 from luthier.trials.tasks.audio_usage import audio_usage
 from luthier.trials.tasks.export import Learned
 from luthier.trials.tasks.row_task import RowTask
@@ -157,7 +158,7 @@ class AudioInputs(RowTask[Learned]):
 
 def load_extractor(folder: Path, name: str) -> Any:
     """Load a model's feature extractor. Raises BadData."""
-    return models.load_preprocessor(transformers.AutoFeatureExtractor, folder, name)
+    return load_preprocessor(transformers.AutoFeatureExtractor, folder, name)
 
 
 def extractor_of(pretrained: Pretrained) -> Any:

@@ -20,7 +20,8 @@ from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.input_lengths import InputLengths, measured_rows
 from luthier.trials.data.splits import Split
 from luthier.trials.errors import BadData
-from luthier.trials.model.pretrained import Head, Pretrained, check_tokenizer
+from luthier.trials.model.pretrained import Head, Pretrained
+from luthier.trials.model.processors import check_tokenizer
 from luthier.trials.tasks import text
 from luthier.trials.tasks.answer_spans import SpanLoss, aligned, best_spans, log_likelihoods, reference_spans
 from luthier.trials.tasks.base import Loss, TaskCode

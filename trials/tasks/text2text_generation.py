@@ -18,7 +18,8 @@ from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.input_lengths import TOKENS, InputLengths, measured_rows
 from luthier.trials.data.splits import Split
 from luthier.trials.data.text_targets import TextTargets, TranslationTargets
-from luthier.trials.model.pretrained import Head, Pretrained, check_tokenizer
+from luthier.trials.model.pretrained import Head, Pretrained
+from luthier.trials.model.processors import check_tokenizer
 from luthier.trials.tasks import text, written
 from luthier.trials.tasks.causal_rows import packed
 from luthier.trials.tasks.encoded_tokens import EncodedTokens

@@ -19,7 +19,8 @@ from luthier.trials.data.input_lengths import TOKENS, InputLengths, measured_row
 from luthier.trials.data.splits import Split
 from luthier.trials.data.text_targets import MESSAGES, TEXT, TextTargets
 from luthier.trials.errors import BadData
-from luthier.trials.model.pretrained import Head, Pretrained, check_tokenizer
+from luthier.trials.model.pretrained import Head, Pretrained
+from luthier.trials.model.processors import check_tokenizer
 from luthier.trials.tasks import text, written
 from luthier.trials.tasks.causal_rows import causal_rows, form_of, masks, turns
 from luthier.trials.tasks.encoded_tokens import EncodedTokens

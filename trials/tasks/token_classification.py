@@ -19,7 +19,8 @@ from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.input_lengths import InputLengths, measured_rows
 from luthier.trials.data.splits import Split
 from luthier.trials.errors import BadData
-from luthier.trials.model.pretrained import Pretrained, check_tokenizer
+from luthier.trials.model.pretrained import Pretrained
+from luthier.trials.model.processors import check_tokenizer
 from luthier.trials.tasks import text
 from luthier.trials.tasks.classification import Classification
 from luthier.trials.tasks.encoded_sentences import EncodedSentences, encode_sentences, needs_spaces, spaced
