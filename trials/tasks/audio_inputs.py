@@ -19,7 +19,8 @@ from luthier.studies.strategy import Generation
 from luthier.studies.text import one_line
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.input_lengths import MILLISECONDS, InputLengths, measured_rows
-from luthier.trials.data.media import named, read_audio, sound_milliseconds
+from luthier.trials.data.media import named
+from luthier.trials.data.sounds import read_audio, sound_milliseconds
 from luthier.trials.data.splits import Split
 from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory

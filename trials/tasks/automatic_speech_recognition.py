@@ -16,7 +16,8 @@ from luthier.studies.strategy import Generation
 from luthier.studies.tasks import TASKS
 from luthier.trials.data.encoded import Encoded, Values, take
 from luthier.trials.data.input_lengths import InputLengths
-from luthier.trials.data.media import named, sound_milliseconds
+from luthier.trials.data.media import named
+from luthier.trials.data.sounds import sound_milliseconds
 from luthier.trials.data.splits import Split
 from luthier.trials.data.transcripts import Transcripts
 from luthier.trials.errors import BadData

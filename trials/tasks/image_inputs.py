@@ -18,7 +18,8 @@ from PIL import Image
 from luthier.studies.strategy import Generation
 from luthier.studies.text import one_line
 from luthier.trials.data.encoded import Encoded
-from luthier.trials.data.media import named, read_image
+from luthier.trials.data.images import read_image
+from luthier.trials.data.media import named
 from luthier.trials.data.splits import Split
 from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory
