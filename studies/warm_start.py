@@ -1,4 +1,7 @@
-"""Configurations of a schedule's earlier run, moved into today's space to be tried first."""
+"""Configurations of a schedule's earlier run, moved into today's space to be tried first.
+
+The service calls `adapt` before a run's search begins.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -92,7 +92,7 @@ def sentences(target: str, column: str, rows: int) -> list[Row]:
 
 def _sounds(folder: Path, rows: list[Row]) -> tuple[Any, list[numpy.ndarray]]:
     """Return the feature extractor, and the features of each sound: samples, or a spectrogram."""
-    from luthier.trials.data.media import read_audio
+    from luthier.trials.data.sounds import read_audio
 
     extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
     rate = extractor.sampling_rate

@@ -21,11 +21,12 @@ from optuna.samplers import RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from luthier.studies.hyperparameters import Params, complete
+from luthier.studies.hyperparameters import Params
 from luthier.studies.protocol import Reason, TrialState
 from luthier.studies.search.distributions import searched
 from luthier.studies.search.drawing import Draw
 from luthier.studies.search.pruners import make_pruner
+from luthier.studies.search.pruning import OWN_SEED, is_pruned
 from luthier.studies.search.restoring import PRUNED_AT, KnownTrial, end_of, restore
 from luthier.studies.search.storage import Storage
 from luthier.studies.search.storage_view import StorageView
@@ -34,8 +35,7 @@ from luthier.studies.space import Space
 from luthier.studies.spec import StudySpec
 
 Drawn = TypeVar("Drawn")  # a plot
-OWN_SEED = "luthier:seed"  # a trial's system attribute: the seed that a user gave with its configuration
-REQUEST = "luthier:request"  # likewise: what else the service keeps of the request that asked for the trial
+REQUEST = "luthier:request"  # a trial's system attribute: what the service keeps of the request for it
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 optuna.logging.disable_default_handler()
 optuna.logging.enable_propagation()
@@ -164,10 +164,8 @@ class Search:
     def report(self, number: int, step: int, value: float) -> bool:
         """Store the score of an evaluation, and return whether the trial is to end now, pruned.
 
-        Never pruned are the baseline, to which the winner is compared, a trial with a seed of the user's, who asks for
-        its score, and a trial at its last evaluation, as nothing would be saved; early stopping may make an evaluation
-        the last. A step reported before is ignored and gets the decision it got. A step that comes after the decision
-        to prune, or after the trial's end, gets True.
+        Some trials are never pruned, as `pruning.is_pruned` says. A step reported before is ignored and gets the
+        decision it got. A step that comes after the decision to prune, or after the trial's end, gets True.
 
         Args:
             number: The trial's number.
@@ -188,10 +186,8 @@ class Search:
             return True
         reported = copy.copy(trial)
         reported.intermediate_values = {**trial.intermediate_values, step: value}
-        # Pruners leave the results of rungs as system attributes, which decisions on other trials read.
-        prune = bool(make_pruner(self.spec).prune(view.study(self.spec.name), reported))
-        spared = number == 0 or OWN_SEED in trial.system_attrs or self._is_last(reported, step)
-        prune = (prune and not spared) or PRUNED_AT in trial.system_attrs
+        prune = is_pruned(self.spec, view.study(self.spec.name), reported, self._params(trial), step)
+        prune = prune or PRUNED_AT in trial.system_attrs
         # Before the value: once that is stored, a repeat of the report reads the decision here.
         decision = {PRUNED_AT: step} if prune else {}
         return prune if self._trials.store_report(trial, step, value, before=decision, after=view.notes) else True
@@ -269,16 +265,6 @@ class Search:
 
     def _view(self, trials: list[FrozenTrial]) -> StorageView:
         return StorageView(self._storage, self._trials.study_id, trials)
-
-    def _is_last(self, trial: FrozenTrial, step: int) -> bool:
-        """Return whether a trial ends by itself after evaluation `step`, whose score it has."""
-        if self.spec.is_external:
-            return step >= self.spec.max_steps
-        params = complete(self._params(trial), self.spec.task_info.baseline)
-        if step >= int(params["epochs"]) * self.spec.evaluations_per_epoch:
-            return True
-        rule = self.spec.early_stopping
-        return rule is not None and rule.ends(trial.intermediate_values, self.spec.maximize)
 
     def _params(self, trial: FrozenTrial) -> Params:
         free = self._space.free()

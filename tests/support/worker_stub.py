@@ -5,12 +5,12 @@ import logging
 import os
 import sys
 
-from luthier.trials.worker import client
 from luthier.trials.worker import loop as worker
+from luthier.trials.worker import pauses
 from luthier.trials.worker import relay as work
 
 if __name__ == "__main__":
-    client.LONGEST_PAUSE_SECONDS = 0.2
+    pauses.LONGEST_PAUSE_SECONDS = 0.2
     work.CANCEL_SECONDS = worker.CANCEL_SECONDS = 0.5
     worker.RELEASE_SECONDS = 2.0
     worker.IDLE_SECONDS = worker.FULL_SECONDS = 0.02

@@ -14,9 +14,10 @@ from luthier.trials.data.box_checks import clipped
 from luthier.trials.data.box_findings import box_findings
 from luthier.trials.data.boxes import EMPTY, RawCell, WrongCell, bad_rows, read_objects
 from luthier.trials.data.group_splits import LabelSet
+from luthier.trials.data.images import read_image
 from luthier.trials.data.mask_targets import NAMES, class_names
 from luthier.trials.data.masks import image_size
-from luthier.trials.data.media import named, read_image
+from luthier.trials.data.media import named
 from luthier.trials.data.media_columns import in_threads
 from luthier.trials.data.media_paths import Item
 from luthier.trials.data.tabular import Table

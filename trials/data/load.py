@@ -117,15 +117,29 @@ def load_data(
     targets.check_training(splits["train"].targets, tables["train"])
     targets = targets.trained_on(splits["train"].targets).as_asked(dataset, answering)
     if verify:
-        written = [role for role in ("text", "completion", "target") if role in learned]  # texts that are learned
         read_as_text = [column for role, column in roles.items() if reads[role] == "text"]
-        findings += text_findings(tables, [*read_as_text, *(learned[role] for role in written)])
+        written = [learned[role] for role in ("text", "completion", "target") if role in learned]  # texts, learned
+        findings += text_findings(tables, [*read_as_text, *written])
         findings += repeat_findings(given, tables, rows, first, targets) if first else ()
-        declared = any(column in tables["train"].class_names for column in learned.values())
-        findings += targets.findings({name: split.targets for name, split in splits.items()}, declared)
-        findings += targets.input_findings(splits["train"].columns, splits["train"].targets)
+        findings += _target_findings(targets, splits, tables["train"], learned)
     left_out = "".join(files.left_out for files in media if files.left_out is not None) or None
     return Data(splits, targets, _fingerprint(splits, targets, left_out, digest), tuple(findings))
+
+
+def _target_findings(
+    targets: Targets, splits: Mapping[str, Split], training: Table, learned: Mapping[str, str]
+) -> list[Finding]:
+    """Return what is remarkable about what is learned.
+
+    Args:
+        targets: What is learned.
+        splits: Split name -> its examples.
+        training: The table of the training split.
+        learned: Role -> column, of what is learned.
+    """
+    declared = any(column in training.class_names for column in learned.values())
+    findings = targets.findings({name: split.targets for name, split in splits.items()}, declared)
+    return [*findings, *targets.input_findings(splits["train"].columns, splits["train"].targets)]
 
 
 def _given_splits(

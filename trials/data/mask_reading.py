@@ -11,8 +11,9 @@ import numpy
 from PIL import Image
 
 from luthier.studies.dataset import Dataset
+from luthier.trials.data.images import upright
 from luthier.trials.data.masks import IGNORED, Mask, decoded, try_mask
-from luthier.trials.data.media import Unreadable, upright
+from luthier.trials.data.media import Unreadable
 from luthier.trials.data.row_digests import Rewritten
 
 _MODES = ("1", "L", "P", "RGB", "RGBA", "LA", "PA")  # of Pillow, with 8 bits a channel at most

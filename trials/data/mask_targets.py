@@ -16,9 +16,10 @@ import numpy
 from PIL import Image
 
 from luthier.studies.findings import Finding
+from luthier.trials.data.images import read_image
 from luthier.trials.data.mask_findings import mask_findings
 from luthier.trials.data.masks import IGNORED, image_size, read_mask
-from luthier.trials.data.media import named, read_image
+from luthier.trials.data.media import named
 from luthier.trials.data.media_columns import in_threads
 from luthier.trials.data.media_paths import Item
 from luthier.trials.data.media_tree import listed

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from luthier.studies.text import one_line
-from luthier.trials.data.media import IMAGE_FORMATS, Unreadable, upright
+from luthier.trials.data.images import IMAGE_FORMATS, upright
+from luthier.trials.data.media import Unreadable
 from luthier.trials.memory import out_of_memory
 
 IGNORED = 255
@@ -118,7 +119,7 @@ def _ids(pixels: NDArray[Any], mode: str) -> Mask:
 
 
 def image_size(item: Path | bytes) -> tuple[int, int] | None:
-    """Return height and width of an upright image by its header; None for one that `media.read_image` refuses.
+    """Return height and width of an upright image by its header; None for one that `images.read_image` refuses.
 
     Args:
         item: A file, or an encoded file's bytes.

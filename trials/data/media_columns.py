@@ -17,11 +17,13 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from luthier.studies.findings import Finding, note, warning
+from luthier.trials.data.images import try_image
 from luthier.trials.data.mask_reading import MaskReading
 from luthier.trials.data.masks import try_mask
-from luthier.trials.data.media import Unreadable, try_audio, try_image
+from luthier.trials.data.media import Unreadable
 from luthier.trials.data.media_paths import Fault, Item, located, whereabouts
 from luthier.trials.data.media_tree import listed
+from luthier.trials.data.sounds import try_audio
 from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
 

@@ -146,21 +146,9 @@ def draw_splits(
         for name, share in (("test", dataset.test), ("validation", dataset.validation))
         if name not in given and not isinstance(share, str) and share > 0
     }
-    stable = dataset.draw == "stable"
     units = [] if first is None else units_of(first)
     groups = pool.groups if first is None or pool.groups is None else joined_groups(pool.groups, first)
-    sets = [key for key in pool.strata or () if isinstance(key, LabelSet)]
-    if groups is None and sets and not stable:
-        sides = draw_label_sets(sets, units, shares, f"{seed}:split")
-    elif groups is None:
-        strata = shuffled_members(pool.keys, f"{seed}:split")
-        if stable:
-            strata = _by_place(strata, _unit_places(pool, units, f"{seed}", digest))
-        sides = draw_units(strata, pool.keys, units, shares, both_ends=stable)
-    elif stable:
-        sides = assign_groups_by_name(groups, sets or pool.keys, shares, f"{seed}")
-    else:
-        sides = assign_groups(groups, sets or pool.keys, shares, "train", "train", f"{seed}:split")
+    sides = _draw_sides(pool, units, groups, shares, dataset.draw == "stable", seed, digest)
     for name in shares:
         if not sides[name]:
             drawn = list(shares) if units and groups is None else [name]
@@ -168,6 +156,39 @@ def draw_splits(
     splits = {name: split for name, split in given.items() if name != "train"}
     splits |= {name: pool.take(rows) for name, rows in sides.items()}
     return {name: splits[name] for name in ("train", "validation", "test") if name in splits}
+
+
+def _draw_sides(
+    pool: Split,
+    units: Sequence[list[int]],
+    groups: list[str] | None,
+    shares: Mapping[str, float],
+    stable: bool,
+    seed: int,
+    digest: Digest,
+) -> Mapping[str, Sequence[int]]:
+    """Return split name -> its rows of `pool`, "train" among them.
+
+    Args:
+        pool: The rows to draw from.
+        units: Rows that are related by their input, and stay together.
+        groups: The group of each row; None: there are none.
+        shares: Split name -> its share of the rows.
+        stable: A row's side depends on its content alone, so that it stays there while the data grow.
+        seed: Another seed draws other rows.
+        digest: Of the content of an image or sound.
+    """
+    sets = [key for key in pool.strata or () if isinstance(key, LabelSet)]
+    if groups is None and sets and not stable:
+        return draw_label_sets(sets, units, shares, f"{seed}:split")
+    if groups is None:
+        strata = shuffled_members(pool.keys, f"{seed}:split")
+        if stable:
+            strata = _by_place(strata, _unit_places(pool, units, f"{seed}", digest))
+        return draw_units(strata, pool.keys, units, shares, both_ends=stable)
+    if stable:
+        return assign_groups_by_name(groups, sets or pool.keys, shares, f"{seed}")
+    return assign_groups(groups, sets or pool.keys, shares, "train", "train", f"{seed}:split")
 
 
 def _too_few(pool: Split, units: Sequence[list[int]], groups: list[str] | None, drawn: Sequence[str]) -> str:

@@ -13,11 +13,13 @@ from luthier.studies.spec import StudySpec
 from luthier.studies.tasks import TASKS
 from luthier.trials.data.columns import text_fault
 from luthier.trials.data.conversations import to_be_answered
-from luthier.trials.data.media import Unreadable, try_audio, try_image
+from luthier.trials.data.images import try_image
+from luthier.trials.data.media import Unreadable
 from luthier.trials.data.media_columns import in_threads
 from luthier.trials.data.media_paths import Fault, Item, located
 from luthier.trials.data.media_tree import listed
 from luthier.trials.data.readers import read_file
+from luthier.trials.data.sounds import try_audio
 from luthier.trials.data.splits import Split
 from luthier.trials.data.tabular import Table
 from luthier.trials.data.targets import Targets

@@ -22,8 +22,8 @@ from luthier.trials.jobs.memory_limit import MemoryLimit, cpu_limit, gpu_limit
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.open_study import OpenStudy
 from luthier.trials.training.optim import OPTIMIZER_STATES
+from luthier.trials.training.probe import Probe, set_up_probe
 from luthier.trials.training.seeding import seed_everything
-from luthier.trials.training.setup import Probe, set_up_probe
 
 PROBES = (1, 4)
 """Examples in the two batches that are measured."""

@@ -15,8 +15,8 @@ from luthier.trials.session import Session
 from luthier.trials.training.engine import Engine
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.open_study import OpenStudy
+from luthier.trials.training.probe import Probe, set_up_probe
 from luthier.trials.training.seeding import derive, seed_everything
-from luthier.trials.training.setup import Probe, set_up_probe
 
 PROBE_SECONDS = 2.0
 """No further step is timed after so long."""

@@ -15,6 +15,7 @@ from luthier.trials.jobs import reload
 from luthier.trials.jobs.measured_splits import Measurer
 from luthier.trials.jobs.noise import Scored, sampling
 from luthier.trials.jobs.packed_model import WORK_PREFIX, pack
+from luthier.trials.jobs.recorded_answers import record
 from luthier.trials.model import lora
 from luthier.trials.session import Session
 from luthier.trials.training import checkpoint
@@ -62,7 +63,7 @@ def evaluate(assignment: Assignment, session: Session, cache: ModelCache) -> Eva
     usage = study.task.export(study.pretrained, study.data.splits["train"], study.learned, length, generation)
     if study.batching in (Batching.EQUAL, Batching.SINGLE):
         usage = replace(usage, notes=(*usage.notes, ALONE))
-    recorded = reload.record(study, usage, length, session, Writing.of_winner(assignment.spec))
+    recorded = record(study, usage, length, session, Writing.of_winner(assignment.spec))
     archive = pack(
         assignment,
         study,

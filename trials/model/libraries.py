@@ -8,6 +8,9 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
+from luthier.studies.text import one_line
+from luthier.trials.errors import BadData
+
 PACKAGES = {
     "sentencepiece": "sentencepiece",
     "protobuf": "protobuf",
@@ -71,6 +74,24 @@ def missing(error: BaseException, folder: Path, tokenizer: bool = False) -> list
     if "fugashi" in named:
         packages += [PACKAGES[name] for name in _dictionaries(folder) if not _is_there(name)]
     return list(dict.fromkeys(packages))
+
+
+def check(error: Exception, folder: Path, name: str, part: str) -> None:
+    """Raise BadData where a model could not be loaded because a library is missing.
+
+    Args:
+        error: What was raised.
+        folder: The model's folder.
+        name: The model's name, for messages.
+        part: What needs the library, as "its tokenizer".
+    """
+    packages = missing(error, folder)
+    if packages:
+        text = f"{name}: {part} needs what this worker lacks: run pip install {' '.join(packages)} there."
+        raise BadData(text, "model") from None
+    if isinstance(error, ImportError):
+        text = f"{name}: {part} needs a library this worker lacks; install it there: {one_line(error)}"
+        raise BadData(text, "model") from None
 
 
 def _is_there(library: str) -> bool:

@@ -7,28 +7,23 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import transformers
 from torch import nn
 from transformers import PreTrainedModel
 
-from luthier.studies.tasks import TASKS
 from luthier.studies.text import one_line
 from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory
 from luthier.trials.model import dropout as draws
 from luthier.trials.model import libraries
+from luthier.trials.model.auto_classes import AutoClass, choose_class
 from luthier.trials.model.blocks import head_of
-from luthier.trials.model.folder import check_readable, configuration, read_json
 from luthier.trials.model.fresh import draw_fresh, dropout_probabilities
 from luthier.trials.model.pooling import Pooling
 from luthier.trials.model.weights import check_complete, check_finite
-
-PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
-TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
-WITHOUT_VOCABULARY = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")  # their tokens are bytes or letters
 
 
 @dataclass(frozen=True)
@@ -51,13 +46,6 @@ class Head:
     further: tuple[str, ...] = ()
 
 
-class AutoClass(Protocol):
-    """An auto class of transformers, such as AutoModelForSequenceClassification."""
-
-    def from_pretrained(self, *args: Any, **options: Any) -> Any:
-        """Load the object that a folder, the only argument, describes."""
-
-
 def device() -> torch.device:
     """Return the device to compute on: the visible GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -67,80 +55,6 @@ def quieten() -> None:
     """Make transformers log errors only: no progress bars, no advice about fresh heads."""
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def check_kind(task: str, folder: Path, name: str) -> None:
-    """Check that a model's kind suits a task, before a file is missed that models of the right kind have.
-
-    Args:
-        task: A key of `luthier.studies.tasks.TASKS`.
-        folder: The model's folder, whose configuration is already checked.
-        name: The model's name, for messages.
-
-    Raises:
-        BadData: No auto class of the task knows models of this kind.
-    """
-    if is_timm(folder, name):
-        return
-    kind = str(read_json(folder / "config.json", name)["model_type"])
-    if _class_for(transformers.CONFIG_MAPPING[kind], task) is None:
-        raise _unsuitable(transformers.CONFIG_MAPPING[kind], kind, task, name)
-
-
-def check_tokenizer(folder: Path, name: str) -> None:
-    """Raise BadData when the model's folder holds no tokenizer."""
-    settings = folder / "tokenizer_config.json"
-    if settings.is_file() and read_json(settings, name).get("tokenizer_class") in WITHOUT_VOCABULARY:
-        return
-    if not any(next(folder.glob(pattern), None) for pattern in TOKENIZERS):
-        text = f"{name} holds no tokenizer ({', '.join(TOKENIZERS)}); save the tokenizer into the same folder."
-        raise BadData(text, "model")
-
-
-def is_timm(folder: Path, name: str) -> bool:
-    """Return whether a model is one of timm's, whose one configuration file also says how to prepare images."""
-    return "architecture" in read_json(folder / "config.json", name)
-
-
-def check_preprocessor(folder: Path, name: str) -> None:
-    """Raise BadData when the model's folder has no configuration of an image processor or feature extractor."""
-    if not any((folder / file).is_file() for file in PREPROCESSORS):
-        text = f"{name} holds no {PREPROCESSORS[0]}; save the model's image processor or feature extractor into it."
-        raise BadData(text, "model")
-
-
-def load_preprocessor(auto: AutoClass, folder: Path, name: str) -> Any:
-    """Load a model's image processor or feature extractor.
-
-    Args:
-        auto: AutoImageProcessor or AutoFeatureExtractor.
-        folder: The model's folder.
-        name: The model's name, for messages.
-
-    Raises:
-        BadData: A library is missing, or the configuration is broken.
-    """
-    try:
-        return auto.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # broken files surface as whatever its own code raises
-        check_readable(folder, name)
-        _check_libraries(error, folder, name, f"its {PREPROCESSORS[0]}")
-        reason = one_line(error).rstrip(".")
-        if reason.startswith("Unrecognized"):  # what follows is a list of all kinds of models
-            reason = f"it names no processor for this task that transformers {transformers.__version__} knows"
-        text = f"{name}: its {PREPROCESSORS[0]} cannot be loaded: {reason}. Save the model's own anew."
-        raise BadData(text, "model") from None
-
-
-def _check_libraries(error: Exception, folder: Path, name: str, part: str) -> None:
-    """Raise BadData where a library is missing; `part` is what needs it."""
-    packages = libraries.missing(error, folder)
-    if packages:
-        text = f"{name}: {part} needs what this worker lacks: run pip install {' '.join(packages)} there."
-        raise BadData(text, "model") from None
-    if isinstance(error, ImportError):
-        text = f"{name}: {part} needs a library this worker lacks; install it there: {one_line(error)}"
-        raise BadData(text, "model") from None
 
 
 @dataclass
@@ -211,13 +125,13 @@ def load(task: str, folder: Path, name: str, head: Head, processor: Any) -> Pret
     Raises:
         BadData: The model does not suit the task, or its weights do not fit it.
     """
-    auto, config = _suitable(task, folder, name)
+    auto, config = choose_class(task, folder, name)
     try:
         model, info = _load_with_head(auto, folder, head)
     except Exception as error:  # a model's own code raises what it likes
         if out_of_memory(error):
             raise
-        _check_libraries(error, folder, name, "it")
+        libraries.check(error, folder, name, "it")
         reason = f"transformers knows no {error}" if isinstance(error, KeyError) else one_line(error).rstrip(".")
         text = f"{name} cannot be loaded for this task: {reason}. Check that the model suits the task."
         raise BadData(text, "model") from None
@@ -239,41 +153,6 @@ def load(task: str, folder: Path, name: str, head: Head, processor: Any) -> Pret
         list(dropout_probabilities(model)),
         pooling=Pooling.find(model),
     )
-
-
-def auto_classes(task: str) -> list[Any]:
-    """Return the auto classes of transformers that load a task's models."""
-    return [getattr(transformers, auto) for auto in TASKS[task].auto]
-
-
-def _suitable(task: str, folder: Path, name: str) -> tuple[Any, Any]:
-    """Return the auto class and the configuration of a model.
-
-    Raises:
-        BadData: The configuration is broken, or no class of its kind suits the task.
-    """
-    config = configuration(folder, name)
-    auto = _class_for(type(config), task)
-    if auto is None:
-        raise _unsuitable(type(config), config.model_type, task, name)
-    words = config.get_text_config()
-    pad, size = getattr(words, "pad_token_id", None), getattr(words, "vocab_size", None)
-    if isinstance(pad, int) and isinstance(size, int) and pad >= size > 0:
-        text = f"{name}: in its config.json pad_token_id ({pad}) lies beyond vocab_size ({size}); correct it there."
-        raise BadData(text, "model")
-    return auto, config
-
-
-def _unsuitable(configuration: type, kind: str, task: str, name: str) -> BadData:
-    """Return the error that a model of a kind cannot do a task, with the tasks that it can."""
-    able = [other for other in TASKS if _class_for(configuration, other)]
-    cure = f"it can be used for {' and '.join(able)}; choose another model" if able else "choose another model"
-    return BadData(f"{name} is a model of the type {kind}, which cannot be used for {task}: {cure}.", "model")
-
-
-def _class_for(configuration: type, task: str) -> Any:
-    """Return the first of a task's auto classes that knows models with this class of configuration, or None."""
-    return next((auto for auto in auto_classes(task) if configuration in auto._model_mapping), None)
 
 
 def _load_with_head(auto: AutoClass, folder: Path, head: Head) -> Any:

@@ -16,23 +16,24 @@ from luthier.studies.strategy import Generation
 from luthier.studies.tasks import TASKS
 from luthier.trials.data.encoded import Encoded, Values, take
 from luthier.trials.data.input_lengths import InputLengths
-from luthier.trials.data.media import named, sound_milliseconds
+from luthier.trials.data.media import named
+from luthier.trials.data.sounds import sound_milliseconds
 from luthier.trials.data.splits import Split
 from luthier.trials.data.transcripts import Transcripts
 from luthier.trials.errors import BadData
 from luthier.trials.model.folder import configuration
 from luthier.trials.model.pretrained import Head, Pretrained
 from luthier.trials.tasks import ctc, whisper
-from luthier.trials.tasks.audio_inputs import (
-    AudioInputs,
+from luthier.trials.tasks.audio_inputs import AudioInputs
+from luthier.trials.tasks.audio_usage import read_sound, transcribed
+from luthier.trials.tasks.base import Loss
+from luthier.trials.tasks.feature_extractors import (
     check_features,
     least_samples,
     load_extractor,
     longest_sound,
     saved_extractor,
 )
-from luthier.trials.tasks.audio_usage import read_sound, transcribed
-from luthier.trials.tasks.base import Loss
 from luthier.trials.tasks.scoring import GENERATED, NOT_GENERATED, Batch, Tensors
 from luthier.trials.tasks.transcribing import LOSS, SIZE, EncodedSpeech, Transcribing, shown_letters
 from luthier.trials.tasks.usage import Usage, call, source

@@ -5,7 +5,7 @@ prompt; of a text that is learned as a whole no token is lost.
 """
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, islice
 from typing import Any
@@ -17,7 +17,7 @@ from luthier.trials.data.text_targets import COMPLETION, MESSAGES, TEXT
 from luthier.trials.errors import BadData
 from luthier.trials.model.pretrained import Pretrained
 from luthier.trials.tasks import written
-from luthier.trials.tasks.token_rows import batches
+from luthier.trials.tasks.token_rows import batches, blocks, packed
 
 FORMS = {COMPLETION: "prompt", MESSAGES: "messages"}
 """What the rows of a split are -> the role by which it is known."""
@@ -252,23 +252,3 @@ def causal_rows(pretrained: Pretrained, split: Split) -> CausalRows:
 def form_of(split: Split) -> str:
     """Return what the rows of a split are."""
     return next((form for form, role in FORMS.items() if role in split.columns), TEXT)
-
-
-def masks(lengths: Iterable[int]) -> list["array[int]"]:
-    """Return an attention mask of ones for each length; those of equal lengths are one object."""
-    known: dict[int, array[int]] = {}
-    return [known.setdefault(length, array("i", [1]) * length) for length in lengths]
-
-
-def blocks(ids: Sequence[int], room: int) -> Iterator[Sequence[int]]:
-    """Yield a text's tokens in blocks of at most `room`, each of which begins with the last token of the one before.
-
-    So each token but the first is predicted once.
-    """
-    for start in range(0, len(ids) - 1, room - 1):
-        yield ids[start : start + room]
-
-
-def packed(ids: Sequence[int]) -> "array[int]":
-    """Return tokens in the least memory."""
-    return array("i", ids)

@@ -5,10 +5,11 @@ left out: the order of two answers with nearly the same score, and an edge next 
 edges to whole pixels.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
-from luthier.trials.tasks.usage import PROCESSORS, Answer, Value, Values
+from luthier.trials.tasks.usage import HERE, PROCESSORS, Answer, Usage, Value, Values
 
 COMPARED = 10
 NEAR_SCORES, NEAR_PIXELS = 1e-3, 0.02
@@ -50,3 +51,42 @@ def recorded(scores: Sequence[float], labels: Sequence[str], edges: Sequence[Seq
         places = [None if abs(edge - round(edge)) < NEAR_PIXELS else float(int(edge)) for edge in edges[i]]
         values.append([scores[i], labels[i], *places])
     return values
+
+
+def usage_of_detector(tag: str, processor: Any) -> Usage:
+    """Return how people use a packed model that finds objects.
+
+    Args:
+        tag: The task's name.
+        processor: The image processor that is saved with the model.
+    """
+    return Usage(
+        tag=tag,
+        auto="AutoModelForObjectDetection",
+        kind="image_processor",
+        processor=processor,
+        names=NAMES,
+        code=f"""\
+from transformers import pipeline
+
+detect = pipeline({tag!r}, model={HERE!r})
+for found in detect("image.png", threshold={THRESHOLD}):
+    print(found["label"], found["score"], found["box"])  # edges in pixels of the upright image
+""",
+        notes=(
+            f"A score is the probability of a class; map was measured with all answers, whatever their score, and "
+            f"{THRESHOLD} is a threshold for people.",
+            "Images of 16 bits a channel were scaled to 8 bits: do so before, as the pipeline clips them.",
+        ),
+        function=found,
+    )
+
+
+def objects_as_json(labels: Sequence[str], boxes: Sequence[Sequence[float]], scores: Sequence[float] = ()) -> str:
+    """Return objects as JSON: label, box (x, y, width, height in pixels) and score."""
+    found: list[dict[str, Any]] = [
+        {"label": label, "bbox": [round(side, 2) for side in box]} for label, box in zip(labels, boxes, strict=True)
+    ]
+    for one, score in zip(found, scores, strict=False):
+        one["score"] = round(score, 4)
+    return json.dumps(found, ensure_ascii=False)

@@ -14,6 +14,11 @@ from numpy.typing import NDArray
 
 from luthier.studies.strategy import Answering
 from luthier.trials.data.encoded import Encoded
+from luthier.trials.data.splits import Split
+from luthier.trials.model.pretrained import Pretrained
+from luthier.trials.tasks import text
+from luthier.trials.tasks.token_rows import TokenRows, batches
+from luthier.trials.tasks.windows import in_windows
 
 Places = NDArray[numpy.int32]
 """(tokens, 2): the first character of each token, and the one behind its last."""
@@ -97,6 +102,41 @@ class Row:
     null: int
 
 
+def encode_questions(pretrained: Pretrained, split: Split, max_length: int) -> EncodedQuestions:
+    """Return a split's questions in rows of at most `max_length` tokens, a question's rows one after another.
+
+    Args:
+        pretrained: A model, whose configuration says how it picks answers, and a fast tokenizer.
+        split: Texts under `question` and `context`.
+        max_length: In tokens.
+    """
+    tokenizer, config = pretrained.processor, pretrained.model.config
+    answering = Answering(**{name: getattr(config, name) for name in Answering.model_fields})
+    longest = text.longest_input(pretrained, max_length, pair=True)
+    asked, contexts = split.columns["question"], split.columns["context"]
+    found = TokenRows(tokenizer.model_input_names)
+    rows = []
+    for part in batches([asked, contexts]):
+        tokens = in_windows(asked[part], contexts[part], tokenizer, longest, answering.doc_stride)
+        found.add(tokens)
+        rows += rows_of(tokens, tokenizer.cls_token_id, part.start)
+    targets, offsets = targets_of(rows, split.targets)
+    lengths = [len(ids) for ids in found.columns["input_ids"]]
+    return EncodedQuestions(
+        columns=found.columns,
+        padding=text.padding(tokenizer, list(found.columns)),
+        targets=targets,
+        lengths=lengths,
+        longest=max(lengths),
+        places=[row.places for row in rows],
+        contexts=contexts,
+        answers=split.targets,
+        row_offsets=offsets,
+        no_answer=bool(config.no_answer),
+        answering=answering,
+    )
+
+
 def rows_of(tokens: Any, null_id: int | None, before: int) -> list[Row]:
     """Return what is known of the rows that a fast tokenizer has made.
 
@@ -163,8 +203,8 @@ def spans(rows: Sequence[Row], answers: Answers) -> list[tuple[int, int]]:
 
 def _whole(row: Row, answers: Answers, is_first: bool, is_last: bool) -> tuple[int, int] | None:
     """Return the tokens of the first answer that is a whole in a row, or None."""
-    for start, text in answers:
-        end = start + len(text)
+    for start, answer in answers:
+        end = start + len(answer)
         span = _tokens(row, start, end)
         if span is None:
             continue

@@ -18,12 +18,15 @@ from PIL import Image
 from luthier.studies.strategy import Generation
 from luthier.studies.text import one_line
 from luthier.trials.data.encoded import Encoded
-from luthier.trials.data.media import named, read_image
+from luthier.trials.data.images import read_image
+from luthier.trials.data.media import named
 from luthier.trials.data.splits import Split
 from luthier.trials.errors import BadData
 from luthier.trials.memory import out_of_memory
 from luthier.trials.model import pretrained as models
+from luthier.trials.model.auto_classes import is_timm
 from luthier.trials.model.pretrained import Pretrained
+from luthier.trials.model.processors import check_preprocessor, load_preprocessor
 from luthier.trials.tasks.encoded_images import (
     AugmentedImages,
     EncodedImages,
@@ -49,8 +52,8 @@ class ImageInputs(RowTask[Learned]):
 
     def check(self, folder: Path, name: str) -> None:
         """Raise BadData when the folder holds no image processor, or it is timm's and timm cannot be imported."""
-        if not models.is_timm(folder, name):
-            return models.check_preprocessor(folder, name)
+        if not is_timm(folder, name):
+            return check_preprocessor(folder, name)
         for library in ("torchvision", "timm"):
             try:
                 import_module(library)
@@ -64,13 +67,13 @@ class ImageInputs(RowTask[Learned]):
 
     def load(self, folder: Path, name: str, targets: Learned) -> Pretrained:
         """Load image processor and model, and try them on a blank image. Raises BadData."""
-        processor = models.load_preprocessor(transformers.AutoImageProcessor, folder, name)
+        processor = load_preprocessor(transformers.AutoImageProcessor, folder, name)
         with _told(name):
             processor = self.prepared(processor)
         head = self.head(targets)
         pretrained = models.load(self.name, folder, name, head, processor=processor)
         keep_statistics_of_lone_values(pretrained.model)
-        if models.is_timm(folder, name):  # its configuration is saved with label_names, not id2label
+        if is_timm(folder, name):  # its configuration is saved with label_names, not id2label
             pretrained.model.config.label_names = list(head.names or ())
         with _told(name):
             blank = processed(processor, Image.new("RGB", (64, 64)))  # (3, height, width)

@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 import numpy
 import torch
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from luthier.studies.findings import Finding
 from luthier.studies.hyperparameters import Params
@@ -26,12 +25,11 @@ from luthier.trials.tasks.base import Loss, TaskCode
 from luthier.trials.tasks.encoded_tokens import EncodedTokens, unwritable
 from luthier.trials.tasks.scoring import GENERATED, NOT_GENERATED, Batch, Tensors
 from luthier.trials.tasks.statistics import Statistics
+from luthier.trials.tasks.token_loss import TokenLoss, chunks, learned_logits
 
 NLL, TOKENS, RIGHT_TOKENS, EXACT = "nll", "tokens", "right_tokens", "exact"
 """Names of statistics: a row's summed negative log-likelihood, its learned tokens, how many of these are the most
 likely ones; and 1 where its written text is right, 0 where it is wrong, `NOT_GENERATED` where none was written."""
-CHUNK = 2**25
-"""Logits that are turned into float32 log-likelihoods at once."""
 LARGEST_EXPONENT = 700.0
 """The perplexity of a larger loss is no number that a float can hold."""
 
@@ -99,7 +97,7 @@ class LearnedTokens(TaskCode[TextTargets]):
         logits = learned_logits(outputs, targets)
         labels = targets["labels"].to(logits.device)
         parts = []
-        for part, wanted in _chunks(logits, labels):
+        for part, wanted in chunks(logits, labels):
             own = part.gather(1, wanted[:, None])[:, 0]
             parts.append(torch.stack([own, part.logsumexp(1), part.max(1).values, part.mean(1)], 1))
         return torch.cat(parts)
@@ -113,7 +111,7 @@ class LearnedTokens(TaskCode[TextTargets]):
         logits = learned_logits(outputs, targets)
         labels = targets["labels"].to(logits.device)
         losses, right = [], []
-        for part, wanted in _chunks(logits, labels):
+        for part, wanted in chunks(logits, labels):
             losses.append(functional.cross_entropy(part, wanted, reduction="none").double())
             right.append((part.argmax(1) == wanted).double())
         counts = targets["counts"].to(logits.device)
@@ -196,53 +194,6 @@ class LearnedTokens(TaskCode[TextTargets]):
         if GENERATED not in answers or "texts" not in encoded.targets:
             return [[loss] for loss in losses]
         return [[loss, encoded.text_of(ids)] for loss, ids in zip(losses, answers[GENERATED].tolist(), strict=True)]
-
-
-class TokenLoss(Loss):
-    """The cross-entropy of learned tokens.
-
-    Args:
-        smoothing: Share of the target probability that is spread over the vocabulary (label smoothing).
-    """
-
-    def __init__(self, smoothing: float) -> None:
-        self._smoothing = smoothing
-
-    def weight(self, targets: Tensors) -> float:
-        """Return the number of learned tokens."""
-        return len(targets["labels"])
-
-    def total(self, outputs: Tensors, targets: Tensors) -> torch.Tensor:
-        """Return the sum of the tokens' losses, ().
-
-        Of a large batch the log-likelihoods are computed part by part, and once more in the backward pass, so that they
-        are never held for all tokens.
-        """
-        logits = learned_logits(outputs, targets)
-        labels = targets["labels"].to(logits.device, non_blocking=True)
-        if logits.numel() <= CHUNK:
-            return self._part(logits, labels)
-        size = max(1, CHUNK // logits.shape[1])
-        parts = zip(torch.split(logits, size), torch.split(labels, size), strict=True)
-        return torch.stack([checkpoint(self._part, *part, use_reentrant=False) for part in parts]).sum()
-
-    def _part(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return functional.cross_entropy(logits.float(), labels, label_smoothing=self._smoothing, reduction="sum")
-
-
-def learned_logits(outputs: Tensors, targets: Tensors) -> torch.Tensor:
-    """Return the logits of learned tokens, (learned, vocabulary), of a forward that was `narrowed` or was not."""
-    logits = outputs["logits"]
-    if logits.shape[:2] == (1, len(targets["labels"])):  # of one whole row with as many tokens, all are learned
-        return logits[0]
-    return logits[targets["rows"].to(logits.device), targets["positions"].to(logits.device)]
-
-
-def _chunks(logits: torch.Tensor, labels: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield float32 logits of some tokens with the tokens."""
-    size = max(1, CHUNK // logits.shape[1])
-    for part, wanted in zip(torch.split(logits, size), torch.split(labels, size), strict=True):
-        yield part.float(), wanted
 
 
 def _written(statistics: Statistics) -> torch.Tensor | None:

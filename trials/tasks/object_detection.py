@@ -4,7 +4,6 @@ Models see the whole image in one size. Their own loss trains them, image by ima
 official script counts. Neither logits nor boxes of a split are kept but for the answers themselves.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -33,7 +32,7 @@ from luthier.trials.tasks.detected_images import (
     places_of,
     with_post,
 )
-from luthier.trials.tasks.detection_usage import NAMES, THRESHOLD, found, recorded
+from luthier.trials.tasks.detection_usage import THRESHOLD, objects_as_json, recorded, usage_of_detector
 from luthier.trials.tasks.detections import (
     BOXES,
     CLASSES,
@@ -60,7 +59,7 @@ from luthier.trials.tasks.encoded_images import AugmentedImages, fixed_size
 from luthier.trials.tasks.image_inputs import ImageInputs
 from luthier.trials.tasks.scoring import Batch, Constant, Reference, Tensors
 from luthier.trials.tasks.statistics import Statistics
-from luthier.trials.tasks.usage import HERE, Usage
+from luthier.trials.tasks.usage import Usage
 
 OF_HEAD = ("class_embed", "class_labels", "score_head", "bbox")
 """Parts of the names of layers that say classes and boxes, which some models have inside of their decoder, too."""
@@ -215,7 +214,7 @@ class ObjectDetection(ImageInputs[BoxTargets]):
         """Return the objects of each image as JSON."""
         for row in objects_of(encoded, range(len(encoded))):
             boxes = [[b.x, b.y, b.width, b.height] for b in row.boxes]
-            yield _as_json([targets.names[b.label] for b in row.boxes], boxes)
+            yield objects_as_json([targets.names[b.label] for b in row.boxes], boxes)
 
     def said(self, statistics: Statistics, encoded: Encoded, targets: BoxTargets) -> Iterable[str]:
         """Return the answers to each image as JSON, those with a score from `THRESHOLD` on."""
@@ -223,32 +222,13 @@ class ObjectDetection(ImageInputs[BoxTargets]):
         for labels, scores, edges in zip(*(units[name] for name in (LABELS, SCORES, EDGES)), strict=True):
             order = [i for i in scores.argsort(descending=True).tolist() if scores[i] >= THRESHOLD and labels[i] >= 0]
             boxes = [[x, y, right - x, lower - y] for x, y, right, lower in edges[order].tolist()]
-            yield _as_json([targets.names[labels[i]] for i in order], boxes, scores[order].tolist())
+            yield objects_as_json([targets.names[labels[i]] for i in order], boxes, scores[order].tolist())
 
     def export(
         self, pretrained: Pretrained, examples: Split, targets: BoxTargets, max_length: int, generation: Generation
     ) -> Usage:
         """Leave the processor as it was loaded: it says all that is done to an image."""
-        return Usage(
-            tag=self.name,
-            auto="AutoModelForObjectDetection",
-            kind="image_processor",
-            processor=pretrained.processor,
-            names=NAMES,
-            code=f"""\
-from transformers import pipeline
-
-detect = pipeline({self.name!r}, model={HERE!r})
-for found in detect("image.png", threshold={THRESHOLD}):
-    print(found["label"], found["score"], found["box"])  # edges in pixels of the upright image
-""",
-            notes=(
-                f"A score is the probability of a class; map was measured with all answers, whatever their score, and "
-                f"{THRESHOLD} is a threshold for people.",
-                "Images of 16 bits a channel were scaled to 8 bits: do so before, as the pipeline clips them.",
-            ),
-            function=found,
-        )
+        return usage_of_detector(self.name, pretrained.processor)
 
     def used(self, answers: Tensors, encoded: Encoded, rows: Sequence[int]) -> list[list[Any]]:
         """Return the answers with the highest scores as the pipeline gives them."""
@@ -260,13 +240,3 @@ for found in detect("image.png", threshold={THRESHOLD}):
             labels = [encoded.names[label] for label in said[LABELS][0].tolist()]
             values += recorded(said[SCORES][0].tolist(), labels, said[EDGES][0].tolist())
         return values
-
-
-def _as_json(labels: Sequence[str], boxes: Sequence[Sequence[float]], scores: Sequence[float] = ()) -> str:
-    """Return objects as JSON: label, box (x, y, width, height in pixels) and score."""
-    found: list[dict[str, Any]] = [
-        {"label": label, "bbox": [round(side, 2) for side in box]} for label, box in zip(labels, boxes, strict=True)
-    ]
-    for one, score in zip(found, scores, strict=False):
-        one["score"] = round(score, 4)
-    return json.dumps(found, ensure_ascii=False)

@@ -13,26 +13,26 @@ from typing import Any
 import torch
 
 from luthier.studies.hyperparameters import Params
-from luthier.studies.strategy import Answering, Generation
+from luthier.studies.strategy import Generation
 from luthier.studies.wire import Metrics
 from luthier.trials.data.answer_targets import AnswerTargets
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.input_lengths import InputLengths, measured_rows
 from luthier.trials.data.splits import Split
 from luthier.trials.errors import BadData
-from luthier.trials.model.pretrained import Head, Pretrained, check_tokenizer
+from luthier.trials.model.pretrained import Head, Pretrained
+from luthier.trials.model.processors import check_tokenizer
 from luthier.trials.tasks import text
 from luthier.trials.tasks.answer_spans import SpanLoss, aligned, best_spans, log_likelihoods, reference_spans
 from luthier.trials.tasks.base import Loss, TaskCode
-from luthier.trials.tasks.encoded_questions import EncodedQuestions, rows_of, targets_of
+from luthier.trials.tasks.encoded_questions import EncodedQuestions, encode_questions
 from luthier.trials.tasks.export import PREDICTION, SCORE, Cell, shown
 from luthier.trials.tasks.scoring import Batch, Constant, Reference, Tensors
 from luthier.trials.tasks.squad import best_scores
 from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.tasks.text_lengths import measure_texts
-from luthier.trials.tasks.token_rows import TokenRows, batches
-from luthier.trials.tasks.usage import HERE, Usage, source
-from luthier.trials.tasks.windows import answer_question, asked, in_windows
+from luthier.trials.tasks.usage import Usage
+from luthier.trials.tasks.windows import usage_in_windows
 
 NAMES = ("LABEL_0", "LABEL_1")
 """The outputs as transformers calls them, so that the head of a checkpoint for this task is kept."""
@@ -76,31 +76,7 @@ class QuestionAnswering(TaskCode[AnswerTargets]):
 
     def encode(self, pretrained: Pretrained, split: Split, max_length: int) -> EncodedQuestions:
         """Return token ids in rows of at most `max_length` tokens, a question's rows one after another."""
-        tokenizer, config = pretrained.processor, pretrained.model.config
-        answering = Answering(**{name: getattr(config, name) for name in Answering.model_fields})
-        longest = text.longest_input(pretrained, max_length, pair=True)
-        asked, contexts = split.columns["question"], split.columns["context"]
-        found = TokenRows(tokenizer.model_input_names)
-        rows = []
-        for part in batches([asked, contexts]):
-            tokens = in_windows(asked[part], contexts[part], tokenizer, longest, answering.doc_stride)
-            found.add(tokens)
-            rows += rows_of(tokens, tokenizer.cls_token_id, part.start)
-        targets, offsets = targets_of(rows, split.targets)
-        lengths = [len(ids) for ids in found.columns["input_ids"]]
-        return EncodedQuestions(
-            columns=found.columns,
-            padding=text.padding(tokenizer, list(found.columns)),
-            targets=targets,
-            lengths=lengths,
-            longest=max(lengths),
-            places=[row.places for row in rows],
-            contexts=contexts,
-            answers=split.targets,
-            row_offsets=offsets,
-            no_answer=bool(config.no_answer),
-            answering=answering,
-        )
+        return encode_questions(pretrained, split, max_length)
 
     def input_lengths(self, pretrained: Pretrained, split: Split, poll: Callable[[], None]) -> InputLengths:
         """Measure the questions with their contexts, in tokens."""
@@ -246,37 +222,7 @@ class QuestionAnswering(TaskCode[AnswerTargets]):
     ) -> Usage:
         """Save the longest input with the tokenizer; the code on the card reads long contexts as the score does."""
         tokenizer = text.saved_tokenizer(pretrained, max_length, pair=True)
-        notes = [
-            f"A context that does not fit into {tokenizer.model_max_length} tokens with its question is read in "
-            "windows that overlap, as for the scores above.",
-        ]
-        if targets.unanswerable:
-            notes.append("An empty answer means that the context holds none.")
-        return Usage(
-            tag=self.name,
-            auto="AutoModelForQuestionAnswering",
-            kind="tokenizer",
-            processor=tokenizer,
-            names=("answer", "start", "score"),
-            code=f"""\
-from typing import Any
-
-from transformers import AutoModelForQuestionAnswering, AutoTokenizer
-
-
-{source(in_windows)}
-
-
-{source(answer_question)}
-
-
-tokenizer = AutoTokenizer.from_pretrained({HERE!r})
-model = AutoModelForQuestionAnswering.from_pretrained({HERE!r}).eval()
-print(answer_question("Where does Anna live?", "Anna has lived in Rome since May.", tokenizer, model))
-""",
-            notes=tuple(notes),
-            function=asked,
-        )
+        return usage_in_windows(self.name, tokenizer, targets.unanswerable)
 
     def given(self, pretrained: Pretrained, examples: Split, row: int, max_length: int) -> dict[str, str]:
         """Return a question with its context."""

@@ -18,16 +18,16 @@ from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.input_lengths import TOKENS, InputLengths, measured_rows
 from luthier.trials.data.splits import Split
 from luthier.trials.data.text_targets import TextTargets, TranslationTargets
-from luthier.trials.model.pretrained import Head, Pretrained, check_tokenizer
+from luthier.trials.model.pretrained import Head, Pretrained
+from luthier.trials.model.processors import check_tokenizer
 from luthier.trials.tasks import text, written
-from luthier.trials.tasks.causal_rows import packed
 from luthier.trials.tasks.encoded_tokens import EncodedTokens
 from luthier.trials.tasks.learned_tokens import EXACT, LearnedTokens
 from luthier.trials.tasks.scoring import NOT_GENERATED, Batch
 from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.tasks.text_lengths import NO_LIMIT
 from luthier.trials.tasks.text_metrics import BLEU, CHRF, ROUGE, text_scores, text_statistics
-from luthier.trials.tasks.token_rows import TokenRows, batches
+from luthier.trials.tasks.token_rows import TokenRows, batches, packed
 from luthier.trials.tasks.usage import HERE, Usage, source
 from luthier.trials.tasks.written_usage import rewrite, rewritten
 

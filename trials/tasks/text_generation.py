@@ -19,14 +19,16 @@ from luthier.trials.data.input_lengths import TOKENS, InputLengths, measured_row
 from luthier.trials.data.splits import Split
 from luthier.trials.data.text_targets import MESSAGES, TEXT, TextTargets
 from luthier.trials.errors import BadData
-from luthier.trials.model.pretrained import Head, Pretrained, check_tokenizer
+from luthier.trials.model.pretrained import Head, Pretrained
+from luthier.trials.model.processors import check_tokenizer
 from luthier.trials.tasks import text, written
-from luthier.trials.tasks.causal_rows import causal_rows, form_of, masks, turns
+from luthier.trials.tasks.causal_rows import causal_rows, form_of, turns
 from luthier.trials.tasks.encoded_tokens import EncodedTokens
 from luthier.trials.tasks.export import PREDICTION, Cell, as_list, shown
 from luthier.trials.tasks.learned_tokens import LearnedTokens
 from luthier.trials.tasks.scoring import Batch
 from luthier.trials.tasks.text_lengths import NO_LIMIT
+from luthier.trials.tasks.token_rows import masks
 from luthier.trials.tasks.usage import HERE, Usage, call, source
 from luthier.trials.tasks.written_usage import continued, read_losses, text_losses
 

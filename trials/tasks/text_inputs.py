@@ -8,7 +8,8 @@ from luthier.studies.strategy import Generation
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.input_lengths import InputLengths, measured_rows
 from luthier.trials.data.splits import Split
-from luthier.trials.model.pretrained import Pretrained, check_tokenizer
+from luthier.trials.model.pretrained import Pretrained
+from luthier.trials.model.processors import check_tokenizer
 from luthier.trials.tasks import text
 from luthier.trials.tasks.export import Learned
 from luthier.trials.tasks.row_task import RowTask

@@ -5,7 +5,7 @@ take forty more. The tasks on text tokenize a whole split here.
 """
 
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 BATCH_ROWS = 1_000
@@ -109,3 +109,23 @@ def _start(tokenizer: Any, text: str, longest: int, less: int) -> str:
 def _count(tokenizer: Any, text: str) -> int:
     """Return the number of a text's tokens."""
     return len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def masks(lengths: Iterable[int]) -> list["array[int]"]:
+    """Return an attention mask of ones for each length; those of equal lengths are one object."""
+    known: dict[int, array[int]] = {}
+    return [known.setdefault(length, array("i", [1]) * length) for length in lengths]
+
+
+def blocks(ids: Sequence[int], room: int) -> Iterator[Sequence[int]]:
+    """Yield a text's tokens in blocks of at most `room`, each of which begins with the last token of the one before.
+
+    So each token but the first is predicted once.
+    """
+    for start in range(0, len(ids) - 1, room - 1):
+        yield ids[start : start + room]
+
+
+def packed(ids: Sequence[int]) -> "array[int]":
+    """Return tokens in the least memory."""
+    return array("i", ids)

@@ -18,8 +18,8 @@ from luthier.trials.errors import BadData
 from luthier.trials.model import pretrained as models
 from luthier.trials.model.pretrained import Head, Pretrained
 from luthier.trials.model.tokens import load_tokenizer
-from luthier.trials.tasks.audio_inputs import check_features, extractor_of, window_samples
 from luthier.trials.tasks.base import Loss
+from luthier.trials.tasks.feature_extractors import check_features, extractor_of, window_samples
 from luthier.trials.tasks.scoring import NO_TOKEN, Batch, Tensors
 
 LABELS, IGNORED = "labels", -100

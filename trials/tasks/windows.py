@@ -6,7 +6,7 @@ models as they are, so they import nothing of this package.
 
 from typing import Any
 
-from luthier.trials.tasks.usage import Answer
+from luthier.trials.tasks.usage import HERE, Answer, Usage, source
 
 
 def in_windows(
@@ -75,3 +75,44 @@ def asked(model: Any, folder: str, tag: str, kind: str, **options: Any) -> Answe
 
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     return lambda example: [answer_question(**example, tokenizer=tokenizer, model=model.eval(), **options)]
+
+
+def usage_in_windows(tag: str, tokenizer: Any, unanswerable: bool) -> Usage:
+    """Return how people use a packed model that answers questions.
+
+    Args:
+        tag: The task's name.
+        tokenizer: As it is saved with the model, with the longest input.
+        unanswerable: The model may say that there is no answer.
+    """
+    notes = [
+        f"A context that does not fit into {tokenizer.model_max_length} tokens with its question is read in "
+        "windows that overlap, as for the scores above.",
+    ]
+    if unanswerable:
+        notes.append("An empty answer means that the context holds none.")
+    return Usage(
+        tag=tag,
+        auto="AutoModelForQuestionAnswering",
+        kind="tokenizer",
+        processor=tokenizer,
+        names=("answer", "start", "score"),
+        code=f"""\
+from typing import Any
+
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+
+{source(in_windows)}
+
+
+{source(answer_question)}
+
+
+tokenizer = AutoTokenizer.from_pretrained({HERE!r})
+model = AutoModelForQuestionAnswering.from_pretrained({HERE!r}).eval()
+print(answer_question("Where does Anna live?", "Anna has lived in Rome since May.", tokenizer, model))
+""",
+        notes=tuple(notes),
+        function=asked,
+    )

@@ -20,9 +20,10 @@ from luthier.trials.data.load import Data, load_data
 from luthier.trials.data.sources import path_stamp, source_stamps
 from luthier.trials.errors import Away, BadData
 from luthier.trials.memory import out_of_memory
+from luthier.trials.model.auto_classes import check_kind
 from luthier.trials.model.backbone import Backbone
 from luthier.trials.model.folder import model_folder
-from luthier.trials.model.pretrained import Pretrained, check_kind, device, quieten
+from luthier.trials.model.pretrained import Pretrained, device, quieten
 from luthier.trials.tasks.registry import task_code
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.open_study import CachedModel, OpenStudy

@@ -1,15 +1,14 @@
 """The set-up before a trial's first step: model, splits, engine and optimizer.
 
-`open_trial` is for training, `open_engine` for the winner's test score, `set_up_probe` for the inspection's few steps.
-No loop is in here.
+`open_trial` is for training, `open_engine` for the winner's test score; `probe.py` sets a model up for the inspection's
+few steps. No loop is in here.
 """
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from luthier.studies.hyperparameters import Params
@@ -74,27 +73,6 @@ class Trial:
         if self.assignment.params["sampling"] == "shuffled":
             return None
         return self.study.task.row_classes(self.training)
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A model set up for a few training steps, whose time and memory are measured.
-
-    Attributes:
-        model: Frozen to the configuration's depth, with a fresh head or adapters.
-        backbone: The model's.
-        engine: Computes gradients.
-        meter: Measures memory since the set-up.
-        optimizer: The configuration's.
-        training: The split that the steps' examples are of.
-    """
-
-    model: nn.Module
-    backbone: Backbone
-    engine: Engine
-    meter: MemoryMeter
-    optimizer: torch.optim.Optimizer
-    training: Encoded
 
 
 def prepare(
@@ -233,31 +211,3 @@ def recompute_blocks(engine: Engine, backbone: Backbone, spec: StudySpec, params
         return "gradient checkpointing: no block has anything to save"
     but = "; the last one keeps them, as it computes a single token" if few else ""
     return f"gradient checkpointing: {len(engine.recomputed)} blocks compute their values again for the gradients{but}"
-
-
-def set_up_probe(
-    assignment: Assignment,
-    study: OpenStudy,
-    params: Params,
-    micro_batch: MicroBatch,
-    log: Callable[[str], None] = lambda text: None,
-) -> Probe:
-    """Set a model up for a few steps that are not reported.
-
-    Args:
-        assignment: Seed and precision.
-        study: Data and model, from the cache.
-        params: The configuration of the steps.
-        micro_batch: The number of examples that go through the model together.
-        log: Writes a line into the assignment's log.
-
-    Raises:
-        BadData: The configuration has adapters, and peft is not installed.
-    """
-    model, backbone = prepare(study, params, assignment.seed, assignment.spec.quantization)
-    training = study.encoded("train", int(params["max_length"])).tuned(params)
-    engine = Engine(model, study.task, micro_batch, study.loss(training, params), assignment.spec.precision)
-    engine.settle_precision(study, training, log)
-    recompute_blocks(engine, backbone, assignment.spec, params)
-    optimizer = optim.build(model, backbone, params, steps_per_epoch(training, params)).optimizer
-    return Probe(model, backbone, engine, MemoryMeter(engine.device), optimizer, training)

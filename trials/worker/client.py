@@ -7,15 +7,9 @@ refuses connections, is silent, or answers 408, 425, 429 or 5xx), and repeats no
       LeaseLost      the lease is lost, or the service no longer knows the assignment: drop the work
       WorkerRefused  the service refuses this worker, or is no Luthier service: end the worker
       Rejected       the service refuses this one message: repeating it would not help
-
-Tenacity and stamina are not used for `_Pause`: the header Retry-After and the one warning per outage would each be a
-callback there, no shorter than the class, and each worker would need one more package.
 """
 
-import asyncio
-import logging
-import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -28,12 +22,8 @@ from luthier.studies.host import is_loopback
 from luthier.studies.protocol import Answer, Assignment, Claim, Outcome, Renewal, Report
 from luthier.studies.text import one_line
 from luthier.studies.wire import FileRef
+from luthier.trials.worker.pauses import Pause
 
-log = logging.getLogger(__name__)
-
-FIRST_PAUSE_SECONDS = 0.1  # before the first repetition; doubles up to:
-LONGEST_PAUSE_SECONDS = 1.5  # well below any lease: after an outage of the service a lease is renewed in time
-LONGEST_RETRY_AFTER_SECONDS = 60.0
 READ_SECONDS = 30.0  # a service that takes longer to answer counts as away
 CHUNK_BYTES = 2**20
 Parsed = TypeVar("Parsed", bound=BaseModel)
@@ -130,7 +120,7 @@ class WorkerClient:
         await self._download(assignment, f"/v1/worker/datasets/{assignment.id}/{id}", ref, path)
 
     async def _download(self, assignment: Assignment, url: str, ref: FileRef, path: Path) -> None:
-        pause = _Pause()
+        pause = Pause()
         while True:
             try:
                 async with self._http.stream("GET", url, headers=self._lease(assignment)) as response:
@@ -175,7 +165,7 @@ class WorkerClient:
 
     async def _send(self, method: str, path: str, file: Path | None = None, **options: Any) -> httpx.Response:
         """Repeat a request until the service is no longer away, and return the response. `file`: the body, if any."""
-        pause = _Pause()
+        pause = Pause()
         while True:
             if file is not None:
                 options["content"] = _chunks(file)  # a new one each time: a stream is read once
@@ -206,29 +196,6 @@ class WorkerClient:
     @staticmethod
     def _lease(assignment: Assignment) -> dict[str, str]:
         return {"X-Lease-Token": assignment.token}
-
-
-class _Pause:
-    """The pauses between repetitions: doubling, capped, with jitter. The first one logs that the service is away."""
-
-    def __init__(self) -> None:
-        self.seconds = FIRST_PAUSE_SECONDS
-
-    async def wait(self, problem: str, response: httpx.Response | None = None) -> None:
-        level = logging.WARNING if self.seconds == FIRST_PAUSE_SECONDS else logging.DEBUG
-        log.log(level, "The service is away (%s); trying again until it is back.", problem)
-        asked = _retry_after(response.headers) if response is not None else 0.0
-        jitter = random.uniform(0.5, 1.0)  # noqa: S311 - spreads many workers, guards nothing
-        await asyncio.sleep(max(asked, self.seconds * jitter))
-        self.seconds = min(self.seconds * 2, LONGEST_PAUSE_SECONDS)
-
-
-def _retry_after(headers: Mapping[str, str]) -> float:
-    """Return the seconds of a Retry-After header; 0 without one, or if it holds a date."""
-    try:
-        return min(max(float(headers.get("Retry-After", "0")), 0.0), LONGEST_RETRY_AFTER_SECONDS)
-    except ValueError:
-        return 0.0
 
 
 def _is_away(response: httpx.Response) -> bool:

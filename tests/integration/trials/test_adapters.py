@@ -18,8 +18,8 @@ from luthier.trials.jobs.inspect import inspect
 from luthier.trials.jobs.train import train
 from luthier.trials.model import lora
 from luthier.trials.model.adapter_sites import check_targets, sites, targeted
+from luthier.trials.model.auto_classes import auto_classes
 from luthier.trials.model.backbone import Backbone
-from luthier.trials.model.pretrained import auto_classes
 from luthier.trials.training import optim
 from luthier.trials.training.engine import Engine
 from luthier.trials.training.model_cache import ModelCache

@@ -18,7 +18,7 @@ from transformers.image_utils import load_image
 
 from luthier.studies.protocol import Assignment, AssignmentKind, Decision
 from luthier.trials.data.class_targets import ClassTargets
-from luthier.trials.data.media import read_image
+from luthier.trials.data.images import read_image
 from luthier.trials.errors import BadData, Ended
 from luthier.trials.jobs.inspect import inspect
 from luthier.trials.jobs.train import train

@@ -16,7 +16,7 @@ import transformers as hf
 from luthier.studies.protocol import Assignment
 from luthier.studies.results import Batching
 from luthier.trials.data.class_targets import ClassTargets
-from luthier.trials.data.media import read_audio
+from luthier.trials.data.sounds import read_audio
 from luthier.trials.data.splits import Split
 from luthier.trials.errors import BadData
 from luthier.trials.jobs.train import train

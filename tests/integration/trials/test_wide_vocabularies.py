@@ -10,7 +10,7 @@ import torch
 import transformers as hf
 
 from luthier.studies.protocol import Assignment
-from luthier.trials.tasks import learned_tokens
+from luthier.trials.tasks import token_loss
 from luthier.trials.training import engine
 from luthier.trials.training.engine import Engine
 from luthier.trials.training.micro_batch import MicroBatch
@@ -68,8 +68,8 @@ def test_the_gradient_is_that_of_all_logits_at_once(
     expected = torch.nn.functional.cross_entropy(logits, targets["labels"])
     expected.backward()
     wanted = {name: p.grad.clone() for name, p in model.named_parameters()}
-    for chunk in (learned_tokens.CHUNK, 3 * VOCABULARY):
-        monkeypatch.setattr(learned_tokens, "CHUNK", chunk)
+    for chunk in (token_loss.CHUNK, 3 * VOCABULARY):
+        monkeypatch.setattr(token_loss, "CHUNK", chunk)
         computer = Engine(model, study.task, MicroBatch(), study.loss(encoded, params))
         assert float(computer.gradient(encoded, rows)) == pytest.approx(float(expected.detach()), abs=1e-5)
         for name, parameter in model.named_parameters():

@@ -7,8 +7,9 @@ import pytest
 
 from luthier.studies.dataset import Dataset, SplitFiles
 from luthier.trials.data import sources
+from luthier.trials.data.hub_data import HubDataset, read_hub
 from luthier.trials.data.readers import FILE_READERS
-from luthier.trials.data.sources import HubDataset, LocalFile, LocalFolder, locate, read_hub, source_stamps
+from luthier.trials.data.sources import LocalFile, LocalFolder, locate, source_stamps
 from luthier.trials.errors import BadData
 from luthier.trials.paths import FORMATS, local_path, set_uploaded
 from tests.support.data import load_data

@@ -124,7 +124,7 @@ def test_model_mapping_knows_the_configurations_of_an_auto_class() -> None:
     mapping = transformers.AutoModelForSequenceClassification._model_mapping
     known = transformers.BertConfig in mapping, transformers.Wav2Vec2Config in mapping
     assert known == (True, False), (
-        "_model_mapping tells no more what an auto class loads: trials/model/pretrained.py refuses models by it"
+        "_model_mapping tells no more what an auto class loads: trials/model/auto_classes.py refuses models by it"
     )
 
 

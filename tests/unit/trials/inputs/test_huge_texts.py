@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from luthier.trials.tasks import token_rows
+from luthier.trials.tasks.encoded_sentences import _windows
 from luthier.trials.tasks.text_inputs import _tokenized
-from luthier.trials.tasks.token_classification import _windows
 from luthier.trials.tasks.token_rows import beginnings
 from tests.support.tiny import tiny_bpe, tiny_rows, tiny_sentences, tiny_tokenizer
 

@@ -11,8 +11,8 @@ import transformers as hf
 
 from luthier.trials.data.class_targets import ClassTargets
 from luthier.trials.errors import BadData
+from luthier.trials.model.auto_classes import check_kind
 from luthier.trials.model.folder import model_folder
-from luthier.trials.model.pretrained import check_kind
 from luthier.trials.tasks.registry import task_code
 from tests.support.architectures import ARCHITECTURES
 from tests.support.model_folders import WEIGHTS, configure, put, shards

@@ -7,7 +7,7 @@ import numpy
 import pytest
 from PIL import Image
 
-from luthier.trials.data.media import read_image, try_image
+from luthier.trials.data.images import read_image, try_image
 
 
 def corners() -> numpy.ndarray:

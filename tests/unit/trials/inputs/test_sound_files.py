@@ -8,7 +8,8 @@ import numpy
 import pytest
 import soundfile
 
-from luthier.trials.data.media import Unreadable, try_audio
+from luthier.trials.data.media import Unreadable
+from luthier.trials.data.sounds import try_audio
 from luthier.trials.errors import BadData
 from tests.support.findings import about
 from tests.unit.trials.inputs.media_trees import load
