@@ -25,7 +25,8 @@ FILLED = ("space", "budget", "confirm")
 def fill_preset(raw: dict[str, Any]) -> dict[str, Any]:
     """Return a raw spec with what its preset stands for in each key that it leaves out.
 
-    A key that is written is left as it is, whole: so a stored spec, which has them all, is read as it was.
+    A key that is written is left as it is, whole: so a stored spec, which has them all, is read as it was. A space or a
+    budget of null counts as left out; `confirm: null` is a choice, as without a preset.
 
     Args:
         raw: What a user wrote; without a preset it is returned as it is.
@@ -36,7 +37,7 @@ def fill_preset(raw: dict[str, Any]) -> dict[str, Any]:
         return raw
     # An unknown one is refused, by its own field: until then it stands for another, so that nothing else is told.
     name: PresetName = next((known for known in PRESETS if known == named), "good")
-    written = {key: value for key, value in raw.items() if key not in FILLED or value is not None}
+    written = {key: value for key, value in raw.items() if key not in ("space", "budget") or value is not None}
     return preset(name, TASKS.get(task, _ANY)) | written
 
 

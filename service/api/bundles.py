@@ -7,8 +7,8 @@ from contextlib import suppress
 from typing import Annotated, Any, BinaryIO
 
 import yaml
-from fastapi import APIRouter, Query
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import FileResponse, StreamingResponse
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -16,6 +16,7 @@ from luthier import __version__
 from luthier.service.api import views
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.openapi import ZIP
+from luthier.service.api.security_headers import is_head
 from luthier.service.api.stored_file import StoredFile
 from luthier.service.errors import Conflict, NotFound, responses
 from luthier.service.lifecycle import confirmation, study_rows
@@ -38,25 +39,36 @@ WithModel = Annotated[bool, Query(description="Put the winner's model into the b
 
 
 @router.get("/{name}/bundle", response_class=FileResponse, responses=responses(NotFound, Conflict) | ZIP)
-def bundle(name: str, service: ServiceDep, model: WithModel = False) -> StoredFile:
+def bundle(name: str, service: ServiceDep, request: Request, model: WithModel = False) -> Response:
     """Download a study as one archive: spec, versions, seeds, hashes, and every value of every trial.
 
     The same study gives the same bytes. `luthier rerun` runs it again and compares.
     """
+    if is_head(request.scope):  # writing it reads every trial
+        with service.core.database.reading() as session:
+            _exportable(session, name, model)
+        headers = {"Content-Disposition": f'attachment; filename="{name}.zip"'}
+        return StreamingResponse(iter(()), media_type="application/zip", headers=headers)
     file = tempfile.TemporaryFile(dir=service.core.store.root)  # noqa: SIM115  # the answer closes it
     try:
         with service.core.database.snapshot() as session:
-            study = study_rows.find(session, name)
-            if not study.is_readable:
-                raise Conflict(f"{name} is damaged, or of a newer version: it cannot be exported.")
-            if model and not isinstance(study.model, StoredModel):
-                raise Conflict(f"{name} has no model that a bundle could hold; export it without.")
+            study = _exportable(session, name, model)
             bundles.write_bundle(file, _parts(service, session, study, model), __version__)
         file.seek(0)
     except BaseException:
         file.close()
         raise
     return StoredFile(file, "application/zip", filename=f"{name}.zip")
+
+
+def _exportable(session: Session, name: str, with_model: bool) -> StudyRow:
+    """Return the row of a study that a bundle can be made of. Raises NotFound, Conflict."""
+    study = study_rows.find(session, name)
+    if not study.is_readable:
+        raise Conflict(f"{name} is damaged, or of a newer version: it cannot be exported.")
+    if with_model and not isinstance(study.model, StoredModel):
+        raise Conflict(f"{name} has no model that a bundle could hold; export it without.")
+    return study
 
 
 def _parts(

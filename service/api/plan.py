@@ -22,6 +22,7 @@ from luthier.service.lifecycle import transitions
 from luthier.service.schemas import Fault, ModelPlan, PlanEstimates, PlanView, PrunerPlan
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.external import NOTHING_TO_INSPECT
+from luthier.studies.preset_remarks import preset_remarks
 from luthier.studies.protocol import FINISHED, AssignmentKind, Reason
 from luthier.studies.prunable import prunable_trials
 from luthier.studies.space import Space
@@ -135,6 +136,7 @@ def _answer(spec: StudySpec, study: StudyRow, row: AssignmentRow) -> PlanView:
         ],
         estimates=estimates,
         pruner=_pruner(spec, space),
+        remarks=preset_remarks(spec),
     )
 
 

@@ -7,13 +7,14 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from luthier.service.api import plot_page, plots, results, trials, views
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.pages import render
+from luthier.service.api.security_headers import is_head
 from luthier.service.errors import Conflict, NotFound, Unavailable, responses
 from luthier.service.lifecycle import study_rows
 from luthier.service.schemas import ModelView, StudyView, TrialView
@@ -35,8 +36,12 @@ class Shown(NamedTuple):
 
 
 @router.get("/report", response_class=StreamingResponse, responses=responses(NotFound, Unavailable) | plot_page.PAGE)
-async def report(name: str, service: ServiceDep) -> StreamingResponse:
+async def report(name: str, service: ServiceDep, request: Request) -> StreamingResponse:
     """Return a study as one html file: winner, scores, tables, trials, plots and spec; it needs no network."""
+    headers = {"Content-Disposition": f'attachment; filename="{name}-report.html"'}
+    if is_head(request.scope):  # its plots take seconds
+        await run_in_threadpool(_check_there, service, name)
+        return StreamingResponse(iter(()), media_type="text/html", headers=headers)
     study, told, best = await run_in_threadpool(_read, service, name)
     figures: list[tuple[str, str]] = []
     for kind in FIGURES:
@@ -54,9 +59,14 @@ async def report(name: str, service: ServiceDep) -> StreamingResponse:
         figures=figures,
         spec=json.dumps(study.spec, indent=2, ensure_ascii=False),
     )
-    headers = {"Content-Disposition": f'attachment; filename="{name}-report.html"'}
     body = plot_page.with_scripts(bytes(page.body), plot_page.REPORT)
     return StreamingResponse(body, media_type="text/html", headers=headers)
+
+
+def _check_there(service: Service, name: str) -> None:
+    """Raise NotFound where there is no such study."""
+    with service.core.database.reading() as session:
+        study_rows.find(session, name)
 
 
 def _read(service: Service, name: str) -> tuple[StudyView, ResultsView | None, list[TrialView]]:

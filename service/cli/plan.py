@@ -120,6 +120,7 @@ def plan_tables(answer: "PlanView") -> Iterator["Table"]:
     if answer.data.labels:  # none where numbers or texts are learned
         yield table(("label", ">rows"), answer.data.labels.items())
     yield from findings_tables(answer.data.findings)
+    yield from (facts({"preset": remark}) for remark in answer.remarks)
     yield table(("hyperparameter", "values"), ((name, values(d)) for name, d in answer.space.items()), title="Space")
     columns = (">freeze_depth", "topmost frozen block", ">its parameters", ">trainable parameters")
     for model in answer.models:

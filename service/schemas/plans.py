@@ -61,6 +61,7 @@ class PlanView(BaseModel):
         models: in the order of the spec.
         estimates: null where the worker could not probe.
         pruner: how many trials it can end early.
+        remarks: what the spec writes itself in place of its preset's, a sentence for each key.
     """
 
     space: dict[str, Any]
@@ -68,3 +69,4 @@ class PlanView(BaseModel):
     models: list[ModelPlan]
     estimates: PlanEstimates | None = None
     pruner: PrunerPlan | None = None
+    remarks: list[str] = []

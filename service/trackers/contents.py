@@ -117,6 +117,7 @@ def study_facts(study: StudyView) -> dict[str, str]:
         "notes": study.notes or None,
         "message": study.message,
         "error": study.error,
+        "model_trial": None if study.model is None else study.model.trial,
         "model_sha256": None if study.model is None else study.model.sha256,
     }
     return _texts(facts)

@@ -63,6 +63,9 @@ def test_a_plan_says_how_many_trials_the_pruner_could_end(house: Running) -> Non
     pruner = {"name": "median", "startup_trials": 4}
     body = planned(house, ScriptedWorker.inspect, budget={"trials": 10}, pruner=pruner).json()
     assert body["pruner"] == {"name": "median", "trials": 10, "prunable_trials": 6}
+    assert body["remarks"] == []
+    own = planned(house, ScriptedWorker.inspect, budget={"trials": 8}, preset="quick").json()["remarks"]
+    assert own == ["The spec's own space holds, whole, and not that of preset quick."]
     small = {"freeze_depth": {"low": 0, "high": "auto"}, "epochs": 2}  # 7 depths, once the model is open
     body = planned(house, ScriptedWorker.inspect, budget={"trials": 10}, pruner=pruner, space=small).json()
     assert body["pruner"] == {"name": "median", "trials": 7, "prunable_trials": 3}

@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from luthier.service.api import plots
+from luthier.studies import bundles
 from luthier.studies.protocol import AssignmentKind
 from tests.support import external
 from tests.support.harness import Running, ScriptedWorker, problem
@@ -63,6 +65,28 @@ def test_a_report_is_one_file_that_asks_no_other_host(house: Running, worker: Sc
     for part in ("Winner: trial", "By class, on test", "Best 2 trials", "Calibration on test"):
         assert part in page
     problem(house.client.get("/v1/studies/nowhere/report"), 404)
+
+
+def test_what_takes_long_to_make_is_not_made_for_its_headers(
+    house: Running, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.create(budget={"trials": 1})
+    worker.drain()
+    paths = ("/v1/studies/s1/report", "/v1/studies/s1/bundle")
+    told = ("content-type", "content-disposition", "cache-control", "content-security-policy")
+    whole = [house.client.get(path).headers for path in paths]
+    made: list[str] = []
+    monkeypatch.setattr(plots, "figure_of", lambda *_: made.append("a figure"))
+    monkeypatch.setattr(bundles, "write_bundle", lambda *_: made.append("a bundle"))
+    for path, headers in zip(paths, whole, strict=True):
+        answer = house.client.head(path)
+        assert (answer.status_code, answer.headers.get("content-length")) == (200, None)
+        assert {name: answer.headers[name] for name in told} == {name: headers[name] for name in told}
+    assert made == []
+    for path in ("/v1/studies/nowhere/report", "/v1/studies/nowhere/bundle"):
+        assert house.client.head(path).status_code == 404
+    house.create("early")
+    assert house.client.head("/v1/studies/early/bundle?model=true").status_code == 409
 
 
 def test_a_report_says_how_exact_its_scores_are(house: Running, worker: ScriptedWorker) -> None:

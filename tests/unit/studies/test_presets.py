@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from luthier.studies.preset_remarks import preset_remarks
 from luthier.studies.presets import PRESETS
 from luthier.studies.schedule import parse_schedule
 from luthier.studies.spec import StudySpec, parse_spec
 from luthier.studies.tasks import TASKS
+
+OWN = "The spec's own {} holds, whole, and not that of preset quick."
 
 
 def spec(**changes: Any) -> StudySpec:
@@ -43,6 +46,34 @@ def test_a_key_that_is_written_stays_as_it_is() -> None:
     made = spec(preset="quick", budget={"trials": 3}, space={"learning_rate": 1e-4})
     assert made.budget.trials == 3
     assert list(made.space) == ["learning_rate"]
+
+
+def test_no_repetitions_are_asked_for_beside_the_best_preset() -> None:
+    assert spec(preset="best", confirm=None).confirm is None
+    assert spec(preset="best", budget=None, space=None).budget.trials == 80
+    assert "confirm" in preset_remarks(spec(preset="best", confirm=None))[0]
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ({}, []),
+        ({"budget": {"trials": 8}, "model": ["m", "n"]}, []),
+        (
+            {"space": {"learning_rate": 1e-4, "batch_size": [16]}},
+            [f"{OWN.format('space')} The search leaves out epochs, freeze_depth."],
+        ),
+        (
+            {"budget": {"gpu_seconds": 60}},
+            [f"{OWN.format('budget')} The preset's 8 trials are no limit."],
+        ),
+        ({"budget": {"trials": 9}}, [OWN.format("budget")]),
+    ],
+)
+def test_a_plan_says_what_holds_in_place_of_the_presets(written: dict[str, Any], told: list[str]) -> None:
+    parsed = spec(preset="quick", **written)
+    assert preset_remarks(parsed) == told
+    assert preset_remarks(StudySpec.model_validate(parsed.model_dump(mode="json"))) == told, "as it is stored"
 
 
 def test_without_one_a_spec_is_written_as_before() -> None:
