@@ -5,6 +5,7 @@
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import yaml
 from fastapi import UploadFile
@@ -34,7 +35,7 @@ def written(service: Service, name: str, goes_on: bool) -> str:
     with service.core.database.reading() as session:
         spec = views.study_views(session, [study_rows.find(session, name)])[0].spec
         free = _free_name(session, name)
-    spec = {key: value for key, value in spec.items() if key not in ("semantics", "from") and value is not None}
+    spec = _said({key: value for key, value in spec.items() if key not in ("semantics", "from")})
     if not goes_on:
         return yaml.safe_dump(spec | {"name": free}, sort_keys=False, allow_unicode=True)
     del spec["name"]
@@ -67,6 +68,12 @@ def with_trials(text: str, file: UploadFile) -> str:
             raise Invalid(str(error).replace(str(path), name)) from None
     origin = yaml.safe_dump({"from": {"trials": trials}}, sort_keys=False, allow_unicode=True, width=120)
     return f"{text.rstrip()}\n# {len(trials)} trials of {name if name.isprintable() else 'a file'}\n{origin}"
+
+
+def _said(part: dict[str, Any]) -> dict[str, Any]:
+    """Return a part of a spec without the keys that say nothing."""
+    parts = {key: _said(value) if isinstance(value, dict) else value for key, value in part.items()}
+    return {key: value for key, value in parts.items() if value is not None and value != {}}
 
 
 def _free_name(session: Session, name: str) -> str:

@@ -3,6 +3,7 @@
 The tables are those that REST answers with; pictures are SVG, as curves are.
 """
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -34,12 +35,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plot:
-    """A picture of points in a square of 100 by 100, with the ends of its axes."""
+    """A picture of points in a square of 100 by 100: dots, perhaps a line through them, and the ends of both axes."""
 
-    path: str
+    dots: str
+    line: str
     low: float
     high: float
-    diagonal: str = "M0,100L100,0"
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ def _shaded(confusion: Confusion) -> list[list[Cell]]:
 def _calibration(calibration: Calibration) -> Plot:
     """Return the share of right answers by their mean probability."""
     told = [(one.confidence, one.accuracy) for one in calibration.bins]
-    points = [(100 * x, 100 - 100 * y) for x, y in told if x is not None and y is not None]
-    return Plot("M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in points) if points else "", 0, 1)
+    points = [f"{100 * x:.1f},{100 - 100 * y:.1f}" for x, y in told if x is not None and y is not None]
+    return Plot(_dots(points), f"M{'L'.join(points)}" if points else "", 0, 1)
 
 
 def _residuals(residuals: Residuals | None) -> Plot | None:
@@ -94,8 +95,13 @@ def _residuals(residuals: Residuals | None) -> Plot | None:
     values = [value for point in residuals.points for value in point]
     low, high = min(values), max(values)
     scale = 100 / ((high - low) or 1.0)
-    dots = "".join(f"M{scale * (x - low):.1f},{100 - scale * (y - low):.1f}h0" for x, y in residuals.points)
-    return Plot(dots, low, high)
+    points = [f"{scale * (x - low):.1f},{100 - scale * (y - low):.1f}" for x, y in residuals.points]
+    return Plot(_dots(points), "", low, high)
+
+
+def _dots(points: Iterable[str]) -> str:
+    """Return a path of lines without a length, which round ends make dots of."""
+    return "".join(f"M{point}h0" for point in points)
 
 
 def _card(name: str, service: Service) -> str:

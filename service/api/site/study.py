@@ -142,7 +142,9 @@ def _notified(service: Service, study: StudyRow) -> list[str]:
 
 def _buttons(study: StudyRow) -> Iterable[buttons.Button]:
     unmeasured = study.state == "failed" and study.winner is not None and study.model is None
-    return [*([buttons.UNMEASURED] if unmeasured else []), *buttons.of_state(buttons.STUDY, study.state)]
+    ends = study.state not in ENDED and study.ending is not None  # its winner is being measured
+    shown = [one for one in buttons.of_state(buttons.STUDY, study.state) if not (ends and one.asks)]
+    return [*([buttons.UNMEASURED] if unmeasured else []), *shown]
 
 
 def chart_of(session: Session, study: StudyRow, view: StudyView) -> curves.Chart | None:
