@@ -50,6 +50,7 @@ STUDY = (
 )
 UNMEASURED = Button("resume", "Measure the winner again", ENDED, first=True)
 TRIAL = (
+    Button("again", "Try another like it", frozenset(TrialState), asks=True),
     Button(
         "stop",
         "Stop",
@@ -62,7 +63,6 @@ TRIAL = (
         frozenset({TrialState.FAILED, TrialState.CANCELLED, TrialState.PRUNED}),
         first=True,
     ),
-    Button("again", "Try another like it", frozenset(TrialState), asks=True),
     Button(
         "delete",
         "Delete",

@@ -80,4 +80,5 @@ def _studies(session: Session, schedule: ScheduleView, runs: Iterable[RunView]) 
 def _buttons(session: Session, schedule: ScheduleRow, view: ScheduleView) -> list[buttons.Button]:
     champion = session.get(ChampionRow, schedule.champion_id) if schedule.champion_id else None
     can_roll_back = champion is not None and champion.previous_id is not None
-    return [*buttons.of_state(buttons.SCHEDULE, view.state), *([buttons.ROLLBACK] if can_roll_back else [])]
+    every = [*buttons.SCHEDULE[:-1], *([buttons.ROLLBACK] if can_roll_back else []), buttons.SCHEDULE[-1]]
+    return buttons.of_state(every, view.state)
