@@ -15,7 +15,7 @@ LOGIN_BYTES = 2**12  # a token, and where to go
 FORM_BYTES = 4 * MAX_BYTES  # a form writes three bytes for each that is no letter
 REPORT_BYTES = 8 * 2**20  # the log of a report has a million characters, and JSON may write six bytes for each
 TABLES = re.compile(r"/v1/studies/[^/]+/predict")  # paths that take a table, under a limit of their own
-UPLOADS = ("/v1/datasets", "/data")  # these very paths, which count for themselves
+UPLOADS = re.compile(r"/v1/datasets|/data|/studies/[^/]+/predict")  # paths that count for themselves
 # path, or its beginning -> bytes; None: models have the size they have. All others take MAX_BYTES, as a spec does.
 LIMITS = (
     ("/login", LOGIN_BYTES),
@@ -49,7 +49,7 @@ class BodyLimit:
     def _limit(self, path: str) -> int | None:
         if TABLES.fullmatch(path):
             return self.table_bytes
-        if path in UPLOADS:
+        if UPLOADS.fullmatch(path):
             return None
         starts = (
             (start, limit) for start, limit in LIMITS if path == start or path.startswith(start.rstrip("/") + "/")

@@ -4,6 +4,7 @@ Starlette's own form would spool the file to another folder first, without a lim
 """
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -26,6 +27,33 @@ BUFFER_BYTES = 2**20
 FIELDS = ("file", "name")
 
 
+def accepted() -> str:
+    """Return a sentence on the kinds of files that are taken as a data set."""
+    tables = ", ".join((*FORMATS, *ALIASES))
+    packed = ", ".join(f".{ending}" for ending in PACKED)
+    return f"Tables: {tables} (also with {packed}); archives of folders and files: {', '.join(ARCHIVES)}."
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a form's file may be.
+
+    Attributes:
+        words: what such files are called.
+        kind_of: the kind of a file by its name; None where it is none of those that are read.
+        accepted: a sentence on the kinds.
+        setting: the one that limits its bytes.
+    """
+
+    words: str
+    kind_of: Callable[[str], str | None]
+    accepted: str
+    setting: str
+
+
+DATA = Wanted("data sets", kind_of_upload, accepted(), "LUTHIER_DATASET_MAX_BYTES")
+
+
 @dataclass
 class Form:
     """A form while it arrives; `feed` may block, so it runs in a thread.
@@ -33,6 +61,7 @@ class Form:
     Attributes:
         folder: where the file goes.
         limit: bytes that it may have.
+        wanted: what it may be.
         kind: its kind, once its name is known.
         name: for people: that of the field `name`, else the file's own.
         writer: what was written so far.
@@ -40,6 +69,7 @@ class Form:
 
     folder: Path
     limit: int
+    wanted: Wanted = DATA
     kind: str | None = None
     name: str = ""
     size: int = 0
@@ -96,9 +126,9 @@ class Form:
         if self.writer is not None:
             raise _wrong("file", "the form has two files; send one, or an archive of several")
         self._file_name = _text(options.get(b"filename", b"")).replace("\\", "/").rpartition("/")[2]
-        self.kind = kind_of_upload(self._file_name)
+        self.kind = self.wanted.kind_of(self._file_name)
         if self.kind is None:
-            raise _wrong("file", f"{self._file_name[:100]!r} is of no kind that is read. {accepted()}")
+            raise _wrong("file", f"{self._file_name[:100]!r} is of no kind that is read. {self.wanted.accepted}")
         self._file = (self.folder / stored_name(self.kind)).open("xb")
         self.writer = HashingWriter(self._file)
 
@@ -110,7 +140,7 @@ class Form:
             return
         self.size += len(data)
         if self.size > self.limit:
-            raise too_large(self.limit)
+            raise too_large(self.limit, self.wanted)
         assert self.writer is not None
         self.writer.write(data)
 
@@ -122,7 +152,7 @@ class Form:
         self.ended = True
         self.name = self.name or self._file_name
         if self._file is None:
-            raise _wrong("file", f"the form has no file; send it as the field `file`. {accepted()}")
+            raise _wrong("file", f"the form has no file; send it as the field `file`. {self.wanted.accepted}")
         self._file.flush()
         if not self.size:
             raise _wrong("file", "the file is empty")
@@ -130,27 +160,20 @@ class Form:
             raise _wrong("name", f"must be readable text of at most {NAME_CHARACTERS} characters, on one line")
 
 
-def accepted() -> str:
-    """Return a sentence on the kinds of files that are taken."""
-    tables = ", ".join((*FORMATS, *ALIASES))
-    packed = ", ".join(f".{ending}" for ending in PACKED)
-    return f"Tables: {tables} (also with {packed}); archives of folders and files: {', '.join(ARCHIVES)}."
-
-
-def too_large(limit: int) -> TooLarge:
+def too_large(limit: int, wanted: Wanted = DATA) -> TooLarge:
     """Return the refusal of a file that has too many bytes."""
-    return TooLarge(
-        f"The file is too large: this service takes data sets of at most {limit:,} bytes (LUTHIER_DATASET_MAX_BYTES)."
-    )
+    text = f"The file is too large: this service takes {wanted.words} of at most {limit:,} bytes"
+    return TooLarge(f"{text} ({wanted.setting}).")
 
 
-async def receive(request: Request, folder: Path, limit: int) -> Form:
+async def receive(request: Request, folder: Path, limit: int, wanted: Wanted = DATA) -> Form:
     """Write the file of a form into a folder, as it arrives, and return the form.
 
     Args:
         request: The request, whose body was not read.
         folder: The folder of the upload.
         limit: Bytes that the file may have.
+        wanted: What it may be.
 
     Raises:
         Unsupported: The body is no form.
@@ -161,12 +184,12 @@ async def receive(request: Request, folder: Path, limit: int) -> Form:
     announced = request.headers.get("content-length", "")
     size = int(announced[:20]) if announced.isdigit() else 0
     if size > limit + FORM_BYTES:
-        raise too_large(limit)
+        raise too_large(limit, wanted)
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != FORM.encode() or b"boundary" not in options:
-        raise Unsupported(f"A data set is sent as a form ({FORM}) with the fields file and, perhaps, name.")
+        raise Unsupported(f"A file is sent as a form ({FORM}) with the fields file and, perhaps, name.")
     require_room(folder, size)
-    form = Form(folder, limit)
+    form = Form(folder, limit, wanted)
     try:
         await _feed(request, form, options[b"boundary"])
     except OSError as error:
@@ -184,7 +207,7 @@ async def _feed(request: Request, form: Form, boundary: bytes) -> None:
     async for chunk in request.stream():
         total += len(chunk)
         if total > form.limit + FORM_BYTES:
-            raise too_large(form.limit)
+            raise too_large(form.limit, form.wanted)
         buffer += chunk
         if len(buffer) >= BUFFER_BYTES:
             await run_in_threadpool(_write, parser, form, bytes(buffer))

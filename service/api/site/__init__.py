@@ -9,7 +9,11 @@ from fastapi import FastAPI
 from luthier.service.api.site import (
     compare,
     data,
+    enqueue,
+    extend,
     new,
+    predict,
+    results,
     schedules,
     studies,
     study,
@@ -20,9 +24,11 @@ from luthier.service.api.site import (
     workers,
 )
 
+_OF_A_STUDY = (study_change, extend, enqueue, predict, results, trial, trial_table, timeline)
+
 
 def install(app: FastAPI) -> None:
     """Add the pages to `app`; fixed paths come before those that hold a name."""
     app.include_router(study.numbered)
-    for module in (studies, compare, data, new, workers, schedules, study_change, trial, trial_table, timeline, study):
+    for module in (studies, compare, data, new, workers, schedules, *_OF_A_STUDY, study):
         app.include_router(module.router)

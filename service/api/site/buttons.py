@@ -1,6 +1,7 @@
 """The buttons of pages: which there are, in which states they make sense, and what a push of one loses.
 
-To add one, add a line here, and what it calls to the acts of its page (`study.ACTS`, `trial.ACTS`, `schedules.ACTS`).
+To add one, add a line here, and what it calls to the acts of its page (`study.ACTS`, `trial.ACTS`, `schedules.ACTS`);
+for one that asks for more, a page at its path.
 """
 
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ ALIVE = frozenset(StudyState) - ENDED
 
 @dataclass(frozen=True)
 class Button:
-    """A button: a form that posts to the page's path and its action.
+    """A button: a form that posts to the page's path and its action, or a link that leads there.
 
     Attributes:
         action: the last part of the path.
@@ -21,6 +22,7 @@ class Button:
         states: those of the thing in which it makes sense.
         loses: what is lost, as sentences; it then asks first. "" for nothing.
         first: it is what people most likely want.
+        asks: it leads to a form at that path, which asks for more.
     """
 
     action: str
@@ -28,11 +30,15 @@ class Button:
     states: frozenset[str]
     loses: str = ""
     first: bool = False
+    asks: bool = False
 
 
 STUDY = (
     Button("pause", "Pause", frozenset({StudyState.RUNNING})),
     Button("resume", "Resume", frozenset({StudyState.PAUSED}), first=True),
+    Button("extend", "Extend", frozenset(StudyState) - {StudyState.STOPPING}, asks=True),
+    Button("successor", "Go on in a new study", ENDED, asks=True),
+    Button("enqueue", "Try a configuration", ALIVE - {StudyState.STOPPING}, asks=True),
     Button(
         "stop",
         "Stop",
@@ -44,6 +50,7 @@ STUDY = (
 )
 UNMEASURED = Button("resume", "Measure the winner again", ENDED, first=True)
 TRIAL = (
+    Button("again", "Try another like it", frozenset(TrialState), asks=True),
     Button(
         "stop",
         "Stop",
@@ -68,6 +75,12 @@ SCHEDULE = (
     Button("trigger", "Run now", frozenset({"active", "paused", "ended"})),
     Button("pause", "Pause", frozenset({"active"})),
     Button("resume", "Resume", frozenset({"paused"}), first=True),
+    Button(
+        "delete",
+        "Delete",
+        frozenset({"active", "paused", "ended"}),
+        "Its runs and its champions are removed, with the model in use; the studies stay. There is no way back.",
+    ),
 )
 ROLLBACK = Button(
     "rollback",

@@ -1,25 +1,23 @@
 """The page of a new study: an editor of its spec, with faults beside their lines; a plan of it; its start.
 
-The editor begins with a commented spec of a task, or with the spec of another study. What it posts is read exactly as
-REST reads a spec.
+The editor begins with a commented spec of a task, or with the spec of another study (`new_successor.py`). What it posts
+is read exactly as REST reads a spec.
 """
 
 from typing import Annotated, Any, Literal
 
-import yaml
-from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from luthier.service.api import plan, studies, views
+from luthier.service.api import plan, studies
 from luthier.service.api.context import ServiceDep
 from luthier.service.api.pages import render
-from luthier.service.api.site import data_mapping
+from luthier.service.api.site import data_mapping, new_successor
 from luthier.service.api.site.page import PageRoute, is_part, require_write, show
 from luthier.service.api.site.spec_lines import lines_of
 from luthier.service.errors import Invalid, NotFound, Problem, invalid, unreadable
-from luthier.service.lifecycle import study_rows
 from luthier.service.schemas import Fault, PlanView
 from luthier.studies.documents import DocumentError
 from luthier.studies.presets import PRESETS, PresetName
@@ -38,10 +36,14 @@ def editor(
     service: ServiceDep,
     task: Annotated[str, Query(max_length=100)] = "",
     like: Annotated[str | None, Query(max_length=100)] = None,
+    before: Annotated[str | None, Query(alias="from", max_length=100)] = None,
     data: Annotated[str | None, Query(max_length=100)] = None,
     preset: PresetName | Literal[""] = "",
 ) -> HTMLResponse:
-    """Show the editor with a beginning: of a task, like a study, or for uploaded data. Raises NotFound, Unavailable."""
+    """Show the editor with a beginning: of a task, like a study, from its trials, or for uploaded data.
+
+    Raises NotFound, Unavailable, Forbidden.
+    """
     require_write(request)
     if task not in ("", *TASKS):
         raise NotFound(f"There is no task {task[:60]}: choose one of {', '.join(TASKS)}.")
@@ -49,8 +51,9 @@ def editor(
         mapping, text, problem = data_mapping.begin(service, data, task, request.query_params, preset or "good")
         return _page(request, text, problem, mapping=mapping)
     task = task or TASK
-    text = _beginning(task, preset) if like is None else _like(service, like)
-    return _page(request, text, task=task if like is None else None, preset=preset)
+    if like or before:
+        return _page(request, new_successor.written(service, like or before or "", goes_on=not like))
+    return _page(request, _beginning(task, preset), task=task, preset=preset)
 
 
 @router.post("")
@@ -65,6 +68,17 @@ def start(request: Request, service: ServiceDep, spec: Spec) -> Response:
     if is_part(request):
         return Response(status_code=204, headers={"HX-Redirect": f"/studies/{view.name}"})
     return RedirectResponse(f"/studies/{view.name}", 303)
+
+
+@router.post("/trials")
+def take_trials(request: Request, spec: Spec, trials: Annotated[UploadFile, File()]) -> HTMLResponse:
+    """Show the editor with the old trials of a csv in its spec, or with what is wrong with them."""
+    require_write(request)
+    text = _with_newlines(spec)
+    try:
+        return _page(request, new_successor.with_trials(text, trials))
+    except Problem as problem:
+        return _page(request, text, problem)
 
 
 @router.post("/plan")
@@ -141,11 +155,3 @@ def _beginning(task: str, preset: str) -> str:
     """Return a commented spec of a task."""
     known = TASKS[task]
     return bytes(render("new_spec.yaml", task=known, columns=known.choices(())[0], preset=preset).body).decode()
-
-
-def _like(service: ServiceDep, name: str) -> str:
-    """Return the spec of a study under a name that is not taken yet, as YAML. Raises NotFound."""
-    with service.core.database.reading() as session:
-        spec = views.study_views(session, [study_rows.find(session, name)])[0].spec
-    spec = {key: value for key, value in spec.items() if key != "semantics" and value is not None}
-    return yaml.safe_dump(spec | {"name": f"{name[:58]}-next"}, sort_keys=False, allow_unicode=True)

@@ -27,6 +27,7 @@ ACTS: dict[str, Callable[[str, Service], Any]] = {  # a button's action -> what 
     "pause": lambda name, service: schedules.change(name, {"paused": True}, service, Response()),
     "resume": lambda name, service: schedules.change(name, {"paused": False}, service, Response()),
     "rollback": schedules.rollback,
+    "delete": schedules.delete,
 }
 
 
@@ -59,12 +60,15 @@ def one_schedule(name: str, request: Request, service: ServiceDep) -> HTMLRespon
 
 @router.post("/{name}/{action}")
 def act(name: str, action: str, request: Request, service: ServiceDep) -> Response:
-    """Do what a button says, and lead back to the schedule. Raises NotFound, Conflict, Forbidden."""
+    """Do what a button says, and lead back to the schedule, or to the list of all once it is gone.
+
+    Raises NotFound, Conflict, Forbidden.
+    """
     require_write(request)
     if action not in ACTS:
         raise NotFound(f"There is no button {action[:50]}.")
     ACTS[action](name, service)
-    return RedirectResponse(f"/schedules/{name}", 303)
+    return RedirectResponse("/schedules" if action == "delete" else f"/schedules/{name}", 303)
 
 
 def _studies(session: Session, schedule: ScheduleView, runs: Iterable[RunView]) -> set[str]:
@@ -76,4 +80,5 @@ def _studies(session: Session, schedule: ScheduleView, runs: Iterable[RunView]) 
 def _buttons(session: Session, schedule: ScheduleRow, view: ScheduleView) -> list[buttons.Button]:
     champion = session.get(ChampionRow, schedule.champion_id) if schedule.champion_id else None
     can_roll_back = champion is not None and champion.previous_id is not None
-    return [*buttons.of_state(buttons.SCHEDULE, view.state), *([buttons.ROLLBACK] if can_roll_back else [])]
+    every = [*buttons.SCHEDULE[:-1], *([buttons.ROLLBACK] if can_roll_back else []), buttons.SCHEDULE[-1]]
+    return buttons.of_state(every, view.state)

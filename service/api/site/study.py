@@ -19,6 +19,8 @@ from luthier.service.api.site import buttons, curves, trial_table
 from luthier.service.api.site.page import PageRoute, events_of, require_write, show
 from luthier.service.api.site.progress import progress
 from luthier.service.api.site.studies import is_maximized, metric_of
+from luthier.service.api.successor_view import taken_over_view
+from luthier.service.dispatch import waiting_trials
 from luthier.service.errors import NotFound
 from luthier.service.lifecycle import study_rows
 from luthier.service.lifecycle.transitions import Action, is_unmeasured
@@ -60,6 +62,9 @@ def one_study(name: str, request: Request, service: ServiceDep, query: trial_tab
         values |= trial_table.values(session, study, query)
         if study.is_readable and study.inspection is not None and not study.external:
             values["view"].data = views.data_view(study.inspection)
+        values["notified"] = _notified(service, study)
+        values["view"].taken_over = taken_over_view(session, study)
+        values["waiting"] = waiting_trials.waiting(session, study.id) if study.state == StudyState.QUEUED else []
     spec = {key: value for key, value in values["view"].spec.items() if key != "semantics"}
     written = yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
     events = None if values["is_over"] else events_of(name)
@@ -77,6 +82,12 @@ def live(
     if seen == StudyState.QUEUED != values["view"].state:
         page.headers["HX-Refresh"] = "true"  # what its inspection found belongs to parts that do not live
     return page
+
+
+@router.get("/successor")
+def successor(name: str) -> RedirectResponse:
+    """Lead to the editor with a spec that goes on from the study's trials."""
+    return RedirectResponse(f"/new?from={name}", 303)
 
 
 @router.get("/dashboard")
@@ -123,9 +134,16 @@ def _live_values(session: Session, service: Service, study: StudyRow) -> dict[st
     }
 
 
+def _notified(service: Service, study: StudyRow) -> list[str]:
+    """Return the ends of a study that the service's webhook is told of."""
+    return list(study.spec.notify) if service.settings.webhook_url is not None and study.is_readable else []
+
+
 def _buttons(session: Session, study: StudyRow) -> Iterable[buttons.Button]:
     unmeasured = is_unmeasured(session, study)
-    return [*([buttons.UNMEASURED] if unmeasured else []), *buttons.of_state(buttons.STUDY, study.state)]
+    ends = study.state not in ENDED and study.ending is not None  # its winner is being measured
+    shown = [one for one in buttons.of_state(buttons.STUDY, study.state) if not (ends and one.asks)]
+    return [*([buttons.UNMEASURED] if unmeasured else []), *shown]
 
 
 def chart_of(session: Session, study: StudyRow, view: StudyView) -> curves.Chart | None:

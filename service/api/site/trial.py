@@ -22,7 +22,7 @@ from luthier.service.lifecycle import study_rows
 from luthier.service.schemas import TrialView
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.hyperparameters import HYPERPARAMETERS
-from luthier.studies.protocol import ENDED, FINISHED, AssignmentKind, Reason
+from luthier.studies.protocol import ENDED, FINISHED, AssignmentKind, Reason, StudyState
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute, prefix="/studies/{name}/trials/{number}")
 Number = Annotated[int, Path(ge=0, lt=2**31)]
@@ -77,6 +77,12 @@ def log(name: str, number: Number, request: Request, service: ServiceDep) -> HTM
     return show(request, "trial_log.html", name=name, trial=trial, log=end, is_over=trial.state in FINISHED)
 
 
+@router.get("/again")
+def again(name: str, number: Number) -> RedirectResponse:
+    """Lead to the form of a configuration, filled in with the trial's."""
+    return RedirectResponse(f"/studies/{name}/enqueue?like={number}", 303)
+
+
 @router.post("/{action}")
 def act(name: str, number: Number, action: str, request: Request, service: ServiceDep) -> Response:
     """Do what a button says, and lead back: to the trial, or to its study once the trial is gone. Raises NotFound."""
@@ -95,6 +101,7 @@ def _buttons(study: StudyRow, trial: TrialView) -> list[buttons.Button]:
     senseless = {
         "stop": trial.stopping,
         "retry": study.state in ENDED,
+        "again": study.state not in (StudyState.RUNNING, StudyState.PAUSED) or not study.is_readable,
         "delete": trial.number == study.winner or (trial.number == 0 and trial.value is not None),
     }
     return [button for button in shown if not senseless[button.action]]

@@ -46,27 +46,39 @@ function checkSize(input) {
 }
 
 function listen(address) {
-  // Server-sent events, where the page names their address: each asks the parts that live to load again, a second
-  // apart at most. Nobody sees a hidden page, and browsers have six connections to a service for all their tabs.
+  // Server-sent events, where the page names their address: each asks the parts that show such things to load again, a
+  // second apart at most. A part names the kinds that touch it in data-live; a table of trials is touched by an
+  // evaluation of a trial that it shows. Nobody sees a hidden page, and browsers have six connections to a service.
   let source = null;
-  let waiting = false;
+  let touched = null; // kind -> numbers of trials, until the parts load
+  const shows = (part, kind, numbers) =>
+    kind === "all" ||
+    (part.dataset.live.split(" ").includes(kind) &&
+      (kind !== "report" || !part.dataset.rows || [...numbers].some((n) => part.querySelector(`#to-${n}`))));
   const load = () => {
-    waiting = false;
-    document.body.dispatchEvent(new CustomEvent("luthier:change"));
+    const now = touched;
+    touched = null;
+    for (const part of document.querySelectorAll("[data-live]"))
+      if ([...now].some(([kind, numbers]) => shows(part, kind, numbers)))
+        part.dispatchEvent(new CustomEvent("luthier:change"));
   };
-  const note = () => {
-    if (!waiting) setTimeout(load, 1000);
-    waiting = true;
+  const note = (kind, number) => {
+    if (!touched) setTimeout(load, 1000);
+    touched ||= new Map();
+    if (!touched.has(kind)) touched.set(kind, new Set());
+    touched.get(kind).add(number);
   };
   const look = () => {
     if (source) source.close();
     source = document.hidden ? null : new EventSource(address);
-    if (source) source.addEventListener("open", note); // what happened between the page and the stream
-    if (source) for (const kind of ["study", "trial", "report", "log", "reset"]) source.addEventListener(kind, note);
+    if (!source) return;
+    for (const kind of ["open", "reset"]) source.addEventListener(kind, () => note("all")); // what was missed until then
+    for (const kind of ["study", "trial", "report", "log"])
+      source.addEventListener(kind, (event) => note(kind, kind === "report" ? JSON.parse(event.data).number : null));
   };
   document.addEventListener("visibilitychange", () => {
     look();
-    if (!document.hidden) note();
+    if (!document.hidden) note("all");
   });
   addEventListener("pagehide", () => source && source.close());
   look();

@@ -13,11 +13,30 @@ from tests.support.looks import Look
 from tests.support.uploads import upload
 
 HOSTILE = '<img src=x onerror="alert(1)"><script>alert(2)</script>'
+TABLES = {
+    "rows": 15,
+    "metrics": {"accuracy": 0.75},
+    "classes": [{"label": HOSTILE, "precision": 0.5, "recall": None, "f1": 0.4, "support": 5, "predicted": 6}],
+    "confusion": {"labels": ["ham", HOSTILE], "counts": [[9, 1], [0, 5]]},
+    "calibration": {
+        "expected_error": 0.1,
+        "bins": [{"low": 0.9, "high": 1.0, "count": 9, "confidence": 0.95, "accuracy": 0.8}],
+    },
+    "residuals": {"quantiles": {"0.5": 0.1}, "points": [[1.0, 1.5], [2.0, 1.75]]},
+    "worst": [{"row": 3, "input": HOSTILE, "truth": "ham", "prediction": HOSTILE, "score": 0.9, "loss": 2.5}],
+}
 TABLE = f"{HOSTILE},stars\n".encode() + b"".join(b"a review of some words %d,%d\n" % (n, n % 5) for n in range(60))
 DATA = dataset_id("csv", hashlib.sha256(TABLE).hexdigest())
 PAGES = [
     *("/", "/?state=failed", "/studies/done", "/studies/broken", "/studies/done/trials/1", "/studies/alive/trials/0"),
     *("/compare?study=done&study=alive", "/workers", "/schedules", "/new", "/studies/done/timeline"),
+    *(
+        "/studies/done/results",
+        "/studies/done/predict",
+        "/studies/done/extend",
+        "/new?from=done",
+        "/studies/alive/enqueue",
+    ),
     *("/studies/done/change", "/data", f"/data/{DATA}", f"/data/{DATA}/preview", f"/new?data={DATA}"),
 ]
 LOOKS = [  # besides a phone in the dark
@@ -35,8 +54,11 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         labels = {HOSTILE: 60, "spam": 40}
         worker.inspection = worker.inspection.model_copy(update={"labels": labels, "label_names": list(labels)})
         house.create("done")
+        worker.evaluation = {"results": {"test": TABLES}}
         worker.drain()
         worker.drain()
+        predicted = house.client.post("/v1/studies/done/predict?format=csv", content=b"text\nhello\n")
+        assert predicted.status_code == 202
         changes = {"tags": [HOSTILE[:50], "german"], "notes": f"see {HOSTILE}"}
         house.client.patch("/v1/studies/done", json=changes).raise_for_status()
         upload(house, TABLE, f"{HOSTILE}.csv".replace("/", ""))

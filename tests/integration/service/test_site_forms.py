@@ -1,0 +1,263 @@
+"""The forms of pages without a browser: extend, go on, try a configuration, predict; and the winner's tables."""
+
+import html
+import re
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from luthier.studies.protocol import AssignmentKind
+from tests.integration.service.test_results import LABEL, TABLES
+from tests.integration.service.test_site_data import spec_on
+from tests.support import external
+from tests.support.harness import Running, ScriptedWorker, running
+from tests.support.stored_rows import everything
+from tests.support.uploads import stored
+
+EVIL = {"Origin": "https://evil.example"}
+TABLE = b"id,text\n7,hello\n8,good bye\n"
+Files = dict[str, tuple[str, bytes]]
+
+
+def fields(page: str) -> dict[str, str]:
+    """The values that a page's form is filled in with, by the names of its fields."""
+    inputs = re.findall(r'<input id="[^"]*" name="([^"]+)"[^>]* value="([^"]*)"', page)
+    hidden = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page)
+    return {**dict(inputs), **dict(hidden)}
+
+
+def post(house: Running, path: str, data: dict[str, str], files: Files | None = None, **headers: str) -> httpx.Response:
+    return house.client.post(path, data=data, files=files, headers=headers)
+
+
+def refused(answer: httpx.Response, status: int, *words: str) -> str:
+    """The page that refuses a form, which must have a sentence with these words."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"].startswith("text/html")
+    told = re.search(r'<(p|div) [^>]*role="alert"[^>]*>(.+?)</\1>', answer.text, re.DOTALL)
+    assert told is not None
+    for word in words:
+        assert word in html.unescape(told[2])
+    return answer.text
+
+
+@pytest.mark.both_databases
+def test_a_study_is_extended_by_new_totals_that_are_filled_in(house: Running) -> None:
+    worker = house.worker()
+    house.create(budget={"trials": 2, "gpu_seconds": 500})
+    worker.drain()
+    path = "/studies/s1/extend"
+    page = house.client.get(path).text
+    filled = fields(page)
+    assert filled == {
+        "trials": "3", "wall_clock_seconds": "", "gpu_seconds": "500", "target": "", "failures": "", "trial_seconds": ""
+    }  # fmt: skip
+    assert "(now 2; used 2)" in page
+    before = everything(house)
+    page = refused(post(house, path, filled | {"trials": "1", "gpu_seconds": "9"}), 422, "must be at least")
+    assert fields(page)["trials"] == "1"
+    assert page.count("aria-invalid") == 2
+    refused(post(house, path, filled | {"trials": "2"}), 422, "all 2 are used already")
+    refused(post(house, path, filled | {"target": "<b>"}), 422, "target", "number")
+    refused(post(house, path, {}), 422, "budget")
+    assert post(house, path, filled, **EVIL).status_code == 403
+    assert everything(house) == before
+    answer = post(house, path, filled | {"gpu_seconds": ""})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/studies/s1")
+    assert house.study()["spec"]["budget"] | {"trials": 3, "gpu_seconds": None} == house.study()["spec"]["budget"]
+    assert house.study()["state"] == "running"
+    worker.drain()
+    assert len(house.trials()) == 3
+    assert house.client.get("/studies/none/extend").status_code == 404
+
+
+def test_a_target_and_a_running_study_are_filled_in(house: Running) -> None:
+    house.create(budget={"trials": 9, "target": 0.1})
+    worker = house.worker()
+    worker.drain()
+    assert fields(house.client.get("/studies/s1/extend").text)["target"] == "", "it may be what ended the study"
+    house.started(worker, "s2", budget={"trials": 3, "target": 0.99})
+    filled = fields(house.client.get("/studies/s2/extend").text)
+    assert (filled["trials"], filled["target"]) == ("5", "0.99")
+
+
+@pytest.mark.both_databases
+def test_a_configuration_of_ones_own_runs_next_and_once(house: Running) -> None:
+    worker = house.worker()
+    house.started(worker)
+    path = "/studies/s1/enqueue"
+    page = house.client.get(path).text
+    assert "1e-06 to 0.001" in page
+    key = fields(page)["key"]
+    typed = {"key": key, "param.learning_rate": "5e-5", "param.batch_size": "1", "param.epochs": "", "seed": "7"}
+    for wrong, words in (
+        ({"param.learning_rate": "0.5"}, "learning_rate"),
+        ({"param.batch_size": "9"}, "batch_size"),
+        ({"param.epochs": "<b>"}, "epochs"),
+        ({"seed": "-1"}, "whole number"),
+    ):
+        page = refused(post(house, path, typed | wrong), 422, words)
+        assert "aria-invalid" in page
+        assert "<b>" not in page
+        assert 'value="5e-5"' in page or "learning_rate" in words
+    assert house.trials() == []
+    for _ in range(2):
+        answer = post(house, path, typed)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/studies/s1/trials/1")
+    trial = house.trials()[1]
+    assert len(house.trials()) == 2
+    assert trial["params"] | {"learning_rate": 5e-5, "batch_size": 16} == trial["params"]
+    assert trial["seed"] == 7
+    again = house.client.get("/studies/s1/trials/1/again").headers["location"]
+    page = house.client.get(again).text
+    assert fields(page)["param.learning_rate"] == "5e-05"
+    assert '<option value="1" selected>16</option>' in page
+    refused(post(house, path, fields(page) | {"param.batch_size": "1", "seed": ""}), 409, "is trial 1 of s1 already")
+    house.client.post("/v1/studies/s1/cancel")
+    refused(post(house, path, typed | {"key": "other"}), 409, "before it is extended")
+
+
+def test_before_the_inspection_configurations_wait_on_the_page(house: Running) -> None:
+    house.create()
+    typed = {"param.learning_rate": "5e-5", "param.freeze_depth": "2"}
+    answer = post(house, "/studies/s1/enqueue", typed)
+    assert answer.headers["location"] == "/studies/s1#waiting"
+    page = house.client.get("/studies/s1").text
+    assert "trial 1: learning rate <strong>5e-05</strong>, freeze depth <strong>2</strong>" in page
+    refused(post(house, "/studies/s1/enqueue", {"param.learning_rate": "7"}), 422, "learning_rate")
+    worker = house.worker()
+    worker.inspect(worker.take(AssignmentKind.INSPECT))
+    worker.take()
+    assert 'id="waiting"' not in house.client.get("/studies/s1").text
+    assert house.trials()[1]["params"]["freeze_depth"] == 2
+
+
+def test_names_and_words_of_an_external_study_are_kept(house: Running) -> None:
+    space = {"lr": {"low": 0.1, "high": 1.0}, "width": ["1", "2"], "bias": [True, False]}
+    assert house.client.post("/v1/studies", json=external.document(space=space)).status_code == 201
+    answer = post(house, "/studies/tuning/enqueue", {"param.width": "0", "param.bias": "1"})
+    assert answer.status_code == 303, answer.text
+    params = house.trials("tuning")[-1]["params"]
+    assert (params["width"], params["bias"]) == ("1", False)
+
+
+def test_a_successor_and_old_trials_begin_a_spec(house: Running) -> None:
+    house.finished()
+    house.create("s1-2")
+    begun = house.client.get(house.client.get("/studies/s1/successor").headers["location"]).text
+    text = spec_on(begun)
+    spec = yaml.safe_load(text)
+    assert (spec["name"], spec["from"]) == ("s1-3", {"study": "s1", "import": "trials"})
+    assert "null" not in text
+    assert post(house, "/new", {"spec": text}).headers["location"] == "/studies/s1-3"
+    worker = house.worker()
+    worker.drain()
+    page = house.client.get("/studies/s1-3").text
+    assert "Old trials: 4 taken over whole, 0 run anew, 0 dropped" in page
+    house.create("alive")
+    running_one = spec_on(house.client.get("/new?from=alive").text)
+    refused(post(house, "/new", {"spec": running_one}), 422, "from.study", "alive")
+    assert "from" not in yaml.safe_load(spec_on(house.client.get("/new?like=s1-3").text))
+    assert house.client.get("/new?from=none").status_code == 404
+
+    plain = "# mine\n" + text.replace("from: {study: s1, import: trials}", "").replace("s1-3", "s9")
+    csv = b"learning_rate,batch_size,value\n1e-5,8,0.7\n2e-5,16,0.9\n"
+    taken = house.client.post("/new/trials", data={"spec": plain}, files={"trials": ("old.csv", csv)})
+    text = spec_on(taken.text)
+    assert text.startswith("# mine\n")
+    assert [row["value"] for row in yaml.safe_load(text)["from"]["trials"]] == [0.9, 0.7]
+    for spec_text, content, words in (
+        (text, csv, "names old trials already"),
+        (plain, b"loss\n1\n", "old.csv has no column of a hyperparameter"),
+        (plain, b"\xff\xfe", "old.csv is not UTF-8"),
+        ("[", csv, "line 2"),
+    ):
+        answer = house.client.post("/new/trials", data={"spec": spec_text}, files={"trials": ("old.csv", content)})
+        refused(answer, 422, words)
+    assert post(house, "/new", {"spec": text}).headers["location"] == "/studies/s9"
+
+
+def ask(house: Running, content: bytes = TABLE, file: str = "new.csv", **headers: str) -> httpx.Response:
+    return post(house, "/studies/s1/predict", {}, {"file": (file, content)}, **headers)
+
+
+@pytest.mark.both_databases
+def test_a_table_is_uploaded_answered_downloaded_and_deleted(house: Running, worker: ScriptedWorker) -> None:
+    house.create(budget={"trials": 1})
+    page = house.client.get("/studies/s1/predict").text
+    assert "has no winner to predict with" in page
+    assert "<form" not in page
+    refused(ask(house), 409, "has no winner")
+    worker.drain()
+    assert 'href="/studies/s1/predict"' in house.client.get("/studies/s1").text
+    page = house.client.get("/studies/s1/predict").text
+    assert "with the column <code>text</code>" in page
+    assert "data-live" not in page
+    before = stored(house)
+    refused(ask(house, file="<b>.zip"), 422, "'<b>.zip' is of no kind that is read. Tables: csv, tsv")
+    refused(ask(house, b""), 422, "is empty")
+    assert ask(house, **EVIL).status_code == 403
+    assert stored(house) == before
+    answer = ask(house)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/studies/s1/predict")
+    part = house.client.get("/studies/s1/predict", headers={"HX-Request": "true"}).text
+    assert "data-live" in part
+    assert "<html" not in part
+    worker.drain()
+    page = house.client.get("/studies/s1/predict").text
+    (url,) = re.findall(r'href="([^"]+/file)"', page)
+    assert house.client.get(url).text == "id,text,prediction\n7,hello,0\n8,good bye,1\n"
+    (delete,) = re.findall(r'action="([^"]+/delete)"', page)
+    assert house.client.post(delete).headers["location"] == "/studies/s1/predict"
+    assert house.get("/v1/studies/s1/predictions")["items"] == []
+    assert house.client.post(delete).status_code == 404
+
+
+def test_a_table_beyond_the_limit_leaves_nothing(tmp_path: Any) -> None:
+    with running(tmp_path / "home", None, predict_bytes=1000) as house:
+        house.finished(budget={"trials": 1})
+        before = stored(house)
+        refused(ask(house, b"text\n" + b"x" * 2_000), 413, "tables of at most 1,000 bytes (LUTHIER_PREDICT_BYTES)")
+        assert stored(house) == before
+        assert ask(house, b"text\n" + b"x" * 900).status_code == 303
+
+
+def test_the_winners_tables_are_shown_and_escaped(house: Running, worker: ScriptedWorker) -> None:
+    house.create(budget={"trials": 1})
+    assert "no results yet" in house.client.get("/studies/s1/results").text
+    residuals = {"quantiles": {"0.5": 0.25}, "points": [[1.0, 1.5], [2.0, 1.75]]}
+    bins = [{"low": 0.9, "high": 1.0, "count": 4, "confidence": 0.95, "accuracy": 0.5}]
+    calibration = {"expected_error": 0.45, "bins": bins}
+    worker.evaluation = {"results": {"test": TABLES, "validation": TABLES | {"residuals": residuals}}}
+    worker.evaluation["results"]["test"] = TABLES | {"calibration": calibration}
+    worker.drain()
+    page = house.client.get("/studies/s1/results").text
+    assert LABEL not in page
+    assert html.escape(LABEL) in page
+    cells = re.findall(r'<td class="number (shade\d)">(\d+)</td>', page)
+    assert cells[:4] == [("shade8", "9"), ("shade1", "1"), ("shade4", "2"), ("shade5", "3")]
+    assert 'd="M95.0,50.0h0"' in page
+    assert 'd="M0.0,50.0h0M100.0,25.0h0"' in page
+    assert "45.0 percentage points" in page
+    assert house.client.get("/studies/none/results").status_code == 404
+
+
+def test_a_reader_sees_results_and_pushes_nothing(house: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.finished(budget={"trials": 1})
+    ask(house)
+    before = everything(house)
+    monkeypatch.setattr("luthier.service.api.site.page.may_write", lambda _: False)
+    for path in ("", "/results", "/predict", "/trials/0"):
+        page = house.client.get(f"/studies/s1{path}").text
+        assert 'method="post"' not in page, path
+        for verb in ("extend", "successor", "enqueue", "again"):
+            assert f'/{verb}"' not in page
+    for path in ("extend", "enqueue"):
+        assert house.client.get(f"/studies/s1/{path}").status_code == 403
+        assert post(house, f"/studies/s1/{path}", {"trials": "9"}).status_code == 403
+    assert ask(house).status_code == 403
+    assert house.client.post("/studies/s1/predict/3/delete").status_code == 403
+    assert house.client.post("/new/trials", data={"spec": "a"}, files={"trials": ("a.csv", b"a")}).status_code == 403
+    assert everything(house) == before
