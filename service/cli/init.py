@@ -14,6 +14,7 @@ import typer
 
 from luthier.service.cli.connect import FAILURE, USAGE, CommandError, tell
 from luthier.service.cli.examples import add
+from luthier.service.cli.paths import check_new, check_source
 from luthier.service.cli.run import PANEL
 from luthier.service.cli.stages import Waiting
 
@@ -35,6 +36,9 @@ def init(
 
     Everything in it is a guess with a comment: read it, then `luthier plan` and `luthier run` it.
     """
+    check_source(data)
+    if output not in (None, STDOUT):
+        check_new(Path(output))
     with Waiting(f"looking at {data}"):
         found = looked_at(data)
     if "fault" in found:

@@ -27,6 +27,7 @@ from luthier.service.cli.connect import (
 )
 from luthier.service.cli.examples import add
 from luthier.service.cli.own_service import OwnService, beginning, find_holder, own_service
+from luthier.service.cli.paths import check_file, check_target
 from luthier.service.cli.signals import end_at_once, terminated_is_interrupted
 from luthier.service.cli.stages import Waiting
 
@@ -56,8 +57,9 @@ def predict(
 
     Without --server or LUTHIER_SERVER a worker on this machine does it, for a study of LUTHIER_HOME.
     """
-    if not table.is_file():
-        raise CommandError(USAGE, f"{table} does not exist." if not table.exists() else f"{table} is no file.")
+    check_file(table)
+    if out is not None:
+        check_target(out)
     from luthier.service.client.predictions import table_kind
 
     try:

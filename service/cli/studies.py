@@ -46,6 +46,7 @@ from luthier.service.cli.output import (
     size,
     table,
 )
+from luthier.service.cli.paths import check_file
 from luthier.service.cli.steering import TrialNumber, delete_trial, stop_trial
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ def create(
 ) -> None:
     """Create a study; the same spec again returns the study that exists."""
     text = read_text(chosen_file(spec, file))
+    if old_trials is not None:
+        check_file(old_trials)
     with connect(server, token) as client:
         study = client.create(text if old_trials is None else with_import(text, old_trials))
     emit(study, output, *study_tables(study))

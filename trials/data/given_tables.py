@@ -11,15 +11,13 @@ from luthier.studies.tasks import TASKS
 from luthier.trials.data.box_folders import box_tables
 from luthier.trials.data.containers import standard_tables
 from luthier.trials.data.folder_splits import choose_folders
+from luthier.trials.data.located import HubDataset, LocalFolder, locate
 from luthier.trials.data.mask_folders import pair_tables
 from luthier.trials.data.mask_reading import MaskReading
 from luthier.trials.data.media_columns import Usable, usable_tables
 from luthier.trials.data.media_tree import listed
 from luthier.trials.data.sources import (
-    HubDataset,
-    LocalFolder,
     folder_tables,
-    locate,
     media_role,
     read,
     read_hub,
