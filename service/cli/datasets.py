@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from luthier.service.cli.completion import dataset_ids
 from luthier.service.cli.confirm import Yes, confirm
 from luthier.service.cli.connect import USAGE, CommandError, Server, Token, connect, tell
 from luthier.service.cli.examples import add
@@ -27,7 +28,7 @@ CELL = 60  # characters of a value
 DatasetFile = Annotated[
     Path, typer.Argument(metavar="FILE", help="A table (csv, jsonl, parquet, ...), or a zip or tar of folders.")
 ]
-DatasetId = Annotated[str, typer.Argument(metavar="ID", help="The data set's id.")]
+DatasetId = Annotated[str, typer.Argument(metavar="ID", help="The data set's id.", autocompletion=dataset_ids)]
 dataset = typer.Typer(no_args_is_help=True, help="Data on a service, for workers anywhere.")
 
 

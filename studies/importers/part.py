@@ -68,7 +68,7 @@ class Part:
 
     def mapping(self, key: str) -> "Part | None":
         """Return a mapping, or None."""
-        value = self._of(key, Mapping, "a mapping")
+        value = self._of(key, dict, "a mapping")
         return None if value is None else self._inner(value, self.at(key))
 
     def parts(self, key: str) -> list["Part"]:

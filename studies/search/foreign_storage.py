@@ -74,7 +74,7 @@ def _draft(study: optuna.Study) -> Draft:
     trials = [trial for trial in every if trial.state.is_finished()]
     if len(every) > len(trials):
         draft.leave(("trials",), f"{len(every) - len(trials)} of {len(every)} have not ended")
-    taken = {}  # hyperparameter -> the only parameter that it is read from
+    taken: dict[str, str] = {}  # hyperparameter -> the only parameter that it is read from
     for name, distributions in _distributions(trials).items():
         _dimension(draft, name, distributions)
         if ours := hyperparameter(name):
