@@ -7,13 +7,12 @@ left to the worker to say.
 """
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from luthier.service.cli.programs import run_program
 from luthier.studies.host import is_loopback
 
 if TYPE_CHECKING:
@@ -31,15 +30,7 @@ def first_faults(text: str, settings: "Settings") -> list[str]:
     """
     roots = "/" if settings.data_roots is None else settings.data_roots
     try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "luthier.trials.data.first_look"],
-            input=text.encode("utf-8", "replace"),
-            env=os.environ | {"LUTHIER_DATA_ROOTS": roots},
-            capture_output=True,
-            timeout=MOST_SECONDS,
-            check=True,
-        )
-        faults = json.loads(done.stdout)
+        faults = json.loads(run_program("first_look", text, roots, MOST_SECONDS).stdout)
     except (OSError, ValueError, subprocess.SubprocessError):
         return []
     return [f"{fault['path']}: {fault['message']}" for fault in faults]

@@ -22,13 +22,12 @@ from luthier.service.cli.connect import (
     Token,
     connect,
     load_settings,
-    starting,
     tell,
 )
 from luthier.service.cli.examples import add
-from luthier.service.cli.own_service import OwnService, beginning, find_holder, own_service
+from luthier.service.cli.own_service import OwnService, find_holder, waited_service
 from luthier.service.cli.paths import check_file, check_target
-from luthier.service.cli.signals import end_at_once, terminated_is_interrupted
+from luthier.service.cli.signals import end_at_once
 from luthier.service.cli.stages import Waiting
 
 if TYPE_CHECKING:
@@ -89,13 +88,7 @@ def _service(name: str, server: str | None, token: str | None) -> Iterator[OwnSe
             f"{settings.home} holds no studies: name the folder of `luthier run` with LUTHIER_HOME, or a service with "
             "--server.",
         )
-    with (
-        terminated_is_interrupted(),
-        starting(),
-        Waiting(beginning(holder)) as waiting,
-        own_service(settings, name, holder) as service,
-    ):
-        waiting.end()
+    with waited_service(settings, name, holder) as service:
         yield service
 
 
