@@ -113,24 +113,15 @@ def _answer(service: OwnService, name: str, table: Path, out: Path | None) -> No
 
 def _ended(service: OwnService, sent: "PredictionView") -> "PredictionView":
     """Return the prediction once it is complete. Raises CommandError, ServiceError."""
-    import time
+    from luthier.service.client.watch import PredictionWait
 
-    from luthier.service.client import ServiceError
-    from luthier.service.client.predictions import PredictionWatch
+    def look() -> "PredictionView":
+        if service.problem is not None:
+            raise CommandError(FAILURE, service.problem)
+        return service.client.prediction(sent.study, sent.id)
 
-    watch = PredictionWatch(sent, None, POLL_SECONDS)
     with Waiting("a worker answers the rows"):
-        while True:
-            try:
-                found = service.client.prediction(sent.study, sent.id)
-            except ServiceError as error:
-                watch.excuse(error)
-            else:
-                if watch.is_over(found):
-                    return found
-            if service.problem is not None:
-                raise CommandError(FAILURE, service.problem)
-            time.sleep(POLL_SECONDS)
+        return PredictionWait(sent, None, POLL_SECONDS).end(look)
 
 
 def _print(client: "Client", found: "PredictionView") -> None:
