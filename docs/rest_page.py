@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from docstring import parse
+from schema_words import choice
 
 SPECS = {"StudySpec": "a-study", "ScheduleSpec": "a-schedule"}  # parts of spec.md
 TITLES = {
@@ -114,13 +115,8 @@ def _type(schema: dict[str, Any]) -> str:
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return f"[{name}](spec.md#{SPECS[name]})" if name in SPECS else f"[{_title(name)}](#{_title(name).lower()})"
-    if "enum" in schema:
-        return ", ".join(f"`{value}`" for value in schema["enum"])
-    if "const" in schema:
-        return f"`{schema['const']}`"
-    for key in ("anyOf", "oneOf"):
-        if key in schema:
-            return " or ".join(dict.fromkeys(_type(option) for option in schema[key]))
+    if (words := choice(schema, _type)) is not None:
+        return words
     if schema.get("type") == "array":
         return f"list of {_type(schema.get('items', {}))}"
     if schema.get("type") == "object" and isinstance(schema.get("additionalProperties"), dict):

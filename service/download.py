@@ -9,6 +9,7 @@ from pathlib import Path
 
 from luthier.errors import LuthierError
 from luthier.studies.archives import ArchiveError, unpack_archive
+from luthier.studies.damage import damage
 from luthier.studies.files import HashingWriter
 
 
@@ -59,4 +60,4 @@ def unpack(archive: Path, folder: Path) -> None:
     except ArchiveError as error:
         raise DownloadError(str(error)) from error
     except OSError as error:
-        raise DownloadError(f"The model's archive cannot be unpacked: {error}.") from error
+        raise DownloadError(f"The model's archive cannot be unpacked: {damage(error)}.") from error

@@ -13,6 +13,8 @@ from pathlib import Path, PurePosixPath
 from shutil import copyfileobj
 from typing import BinaryIO
 
+from luthier.studies.damage import damage
+
 MAX_MEMBERS = 10_000  # files and folders; a model has some ten
 MAX_DEPTH = 16  # folders in a member's path
 MAX_RATIO = 20  # unpacked bytes to packed ones: weights hardly shrink, texts to a fifth
@@ -52,7 +54,7 @@ def unpack_archive(archive: Path, target: Path) -> None:
                         raise ArchiveError(f"The model's archive is unsafe: it holds more than {MAX_MEMBERS} files.")
                     _extract(tar, member, target)
         except _DAMAGE as error:
-            raise ArchiveError(f"The model's archive cannot be unpacked: {error}.") from error
+            raise ArchiveError(f"The model's archive cannot be unpacked: {damage(error)}.") from error
 
 
 class _Limited(gzip.GzipFile):
@@ -103,7 +105,7 @@ def read_member(packed: BinaryIO, name: str, most_bytes: int) -> bytes | None:
                 if source is not None:
                     return source.read(most_bytes) if member.size <= most_bytes else None
     except _DAMAGE as error:
-        raise ArchiveError(f"The model's archive cannot be unpacked: {error}.") from error
+        raise ArchiveError(f"The model's archive cannot be unpacked: {damage(error)}.") from error
     return None
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from luthier.studies.damage import damage
 from luthier.studies.unpacked_folder import Bounded, DataArchiveError
 
 FORMAT = 1
@@ -92,7 +93,7 @@ def read_bundle(path: Path) -> dict[str, bytes]:
             with zipfile.ZipFile(Bounded(file)) as archive:
                 return _read(path, archive)
         except _DAMAGE as error:
-            raise BundleError(f"{path} cannot be read: {str(error)[:300] or 'it is cut off'}. {AGAIN}") from error
+            raise BundleError(f"{path} cannot be read: {damage(error)}. {AGAIN}") from error
 
 
 def _read(path: Path, archive: zipfile.ZipFile) -> dict[str, bytes]:

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from luthier.studies.damage import damage
 from luthier.studies.unpacked_folder import MAX_RATIO, Bounded, DataArchiveError, UnpackedFolder
 from luthier.studies.uploads import FORMATS
 
@@ -58,7 +59,7 @@ def unpack_data(archive: Path, kind: str, target: Path, most_bytes: int) -> None
                 with _unpacked_tar(packed, kind.removeprefix("tar").removeprefix("."), out) as tar:
                     _unpack_tar(tar, out)
     except _DAMAGE as error:
-        raise DataArchiveError(f"The archive cannot be unpacked: {str(error)[:300] or 'it is cut off'}.") from error
+        raise DataArchiveError(f"The archive cannot be unpacked: {damage(error)}. Pack it anew.") from error
     if not out.files:
         raise DataArchiveError("The archive holds no files; pack the folder with the data.")
     _take_off_wrapper(target)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from luthier.studies.markup import MAX_DEPTH, MAX_VALUES, KeyTwice, parse_json, parse_yaml
+from luthier.studies.markup import MAX_DEPTH, MAX_VALUES, KeyTwice, NoJson, parse_json, parse_yaml
 from luthier.studies.text import one_line
 
 MAX_BYTES = 2**18  # of a document
@@ -169,7 +169,7 @@ def _parse(text: str) -> Any:
         return parse_yaml(text)
     try:
         return parse_json(text)
-    except json.JSONDecodeError as no_json:
+    except NoJson as no_json:
         try:
             return parse_yaml(text)  # a flow mapping of YAML begins in the same way
         except ValueError as no_yaml:
@@ -180,15 +180,20 @@ def _parse(text: str) -> Any:
 
 def _check_values(document: Any) -> None:
     """Raise ValueError for too many values or levels, and ValidationError for one that no document may hold."""
-    for count, path, text in _walk(document):
+    for count, path, text in _walk(document, is_stored=True):
         if text is not None:
             raise refuse("document", (path, text))
         if count > MAX_VALUES or len(path) > MAX_DEPTH:
             raise ValueError(f"a document has at most {MAX_VALUES} values, in {MAX_DEPTH} levels")
 
 
-def _walk(document: Any) -> Iterator[tuple[int, Path, str | None]]:
-    """Yield for each value how many values there are so far, its path, and why nothing can hold it, or None."""
+def _walk(document: Any, is_stored: bool = False) -> Iterator[tuple[int, Path, str | None]]:
+    """Yield for each value how many values there are so far, its path, and why nothing can hold it, or None.
+
+    Args:
+        document: The parsed document, or a message.
+        is_stored: Its texts are stored as they are; Postgres stores no NUL.
+    """
     waiting: list[tuple[Path, Any]] = [((), document)]
     count = 0
     while waiting:
@@ -204,4 +209,6 @@ def _walk(document: Any) -> Iterator[tuple[int, Path, str | None]]:
             text = "must be a finite number"
         elif isinstance(value, str) and not value.isascii() and re.search("[\ud800-\udfff]", value):
             text = "must be text; it holds half of a surrogate pair"
+        elif is_stored and isinstance(value, str) and "\0" in value:
+            text = "must be text; it holds the character NUL, which is none"
         yield count + len(waiting), path, text

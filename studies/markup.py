@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 
 import yaml
 
+from luthier.studies.syntax import json_fault, yaml_fault
+
 MAX_VALUES = 10_000  # of a document: mappings, lists, keys and scalars, each alias with all that it stands for
 MAX_DEPTH = 50  # of mappings and lists inside each other
 MAX_DIGITS = 400  # of a whole number: a float holds 309
@@ -36,10 +38,16 @@ def parse_json(text: str) -> Any:
         value = json.loads(text, object_pairs_hook=_pairs, parse_int=_integer)
     except RecursionError:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from None
+    except json.JSONDecodeError as error:
+        raise NoJson(json_fault(error)) from None
     doubled = _doubled(value)
     if doubled is not None:
         raise KeyTwice(doubled.path)
     return value
+
+
+class NoJson(ValueError):
+    """A text is no JSON; the message says where, why, and the cure."""
 
 
 class KeyTwice(ValueError):
@@ -72,7 +80,10 @@ def parse_yaml(text: str) -> Any:
     try:
         return _Builder(yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))).document()
     except yaml.YAMLError as error:
-        raise ValueError(" ".join(str(error).replace('in "<unicode string>", line', "at line").split())) from None
+        raise ValueError(yaml_fault(error, text)) from None
+    except UnicodeEncodeError as error:
+        line = text.count("\n", 0, error.start) + 1
+        raise ValueError(f"line {line}: it holds half of a surrogate pair; write the whole character") from None
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> Any:

@@ -223,8 +223,9 @@ def _write(parser: MultipartParser, form: Form, data: bytes) -> None:
     require_room(form.folder, len(data))
     try:
         parser.write(data)
-    except FormParserError as error:
-        raise Invalid(f"The form cannot be read ({str(error)[:200]}). Send it as {FORM}.") from None
+    except FormParserError:
+        why = "it is cut off, or its parts are not separated as its header says"
+        raise Invalid(f"The form cannot be read: {why}. Send it as {FORM}.") from None
 
 
 def _text(data: bytes) -> str:

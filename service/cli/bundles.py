@@ -16,6 +16,7 @@ from luthier.service.cli.connect import FAILURE, USAGE, CommandError, tell
 from luthier.service.cli.examples import add
 from luthier.service.cli.output import Format, emit
 from luthier.service.cli.own_service import OwnService, find_holder
+from luthier.service.cli.paths import check_file
 from luthier.service.cli.run import PANEL, judge, look_first, search, searching, settings_for
 from luthier.service.cli.signals import end_at_once
 
@@ -58,6 +59,7 @@ def rerun(
 
     It exits with 0 if they are equal, and with 1 if they differ. The same command goes on where it was interrupted.
     """
+    check_file(bundle)
     if whole and trial is not None:
         raise CommandError(USAGE, "--trial and --all exclude each other: give one.")
     before = _opened(bundle)
@@ -85,8 +87,6 @@ def _opened(path: Path) -> "Bundle":
 
     try:
         before = open_bundle(path)
-    except FileNotFoundError:
-        raise CommandError(USAGE, f"{path} does not exist.") from None
     except BundleError as error:
         raise CommandError(USAGE, str(error)) from None
     if before.spec.is_external:

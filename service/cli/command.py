@@ -12,6 +12,7 @@ import typer
 from luthier import __version__
 from luthier.service.cli import (
     bundles,
+    compare,
     datasets,
     extension,
     external,
@@ -41,7 +42,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for noun in (
-    *(init, imports, run, bundles, plan, serve, studies, extension, predict, results, look, trials, track),
+    *(init, imports, run, bundles, plan, serve, studies, extension, predict, results, compare, look, trials, track),
     *(schedules, steering, external, datasets),
 ):
     noun.register(app)
@@ -66,7 +67,7 @@ def _options(
 def main() -> None:
     """Run the command line, and exit: 0 done, 1 the study or the service failed, 2 wrong usage or a bad spec."""
     try:
-        app()
+        app(prog_name="luthier")  # also where it is started in another way, as completion asks by this name
     except Exception as error:
         if os.environ.get("LUTHIER_DEBUG"):
             raise

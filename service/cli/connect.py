@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from luthier.service.cli.completion import study_names
 from luthier.service.cli.controls import clean
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ Token = Annotated[
     typer.Option("--token", envvar="LUTHIER_TOKEN", metavar="TOKEN", help="The service's token."),
 ]
 ModelFolder = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where the model's directory goes.")]
-StudyName = Annotated[str, typer.Argument(metavar="NAME", help="The study's name.")]
+StudyName = Annotated[str, typer.Argument(metavar="NAME", help="The study's name.", autocompletion=study_names)]
 
 
 class CommandError(Exception):
@@ -81,9 +82,7 @@ def chosen_file(argument: Path | None, option: Path | None, what: str = "spec") 
 def read_text(path: Path) -> str:
     """Return the text of a file, or of stdin for `-`. Raises CommandError where it cannot be read."""
     try:
-        if str(path) == "-":
-            return sys.stdin.read()
-        content = path.read_bytes()
+        content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
         return content.decode(json.detect_encoding(content))  # as YAML and JSON allow: UTF-8, UTF-16 or UTF-32
     except FileNotFoundError:
         raise CommandError(USAGE, f"{path} does not exist.") from None
@@ -163,11 +162,11 @@ def tell(*lines: str) -> None:
 
 def explain(error: Exception) -> tuple[int, list[str]]:
     """Return the exit code for an error that ended a command, and the sentences for stderr."""
+    if isinstance(error, CommandError):
+        return error.code, list(error.lines)
     from luthier.service.client import BadTrials, ServiceError, Unreachable
     from luthier.service.download import DownloadError
 
-    if isinstance(error, CommandError):
-        return error.code, list(error.lines)
     if isinstance(error, Unreachable):
         return FAILURE, [str(error), "Start one with `luthier serve`, or name another with --server or LUTHIER_SERVER."]
     if isinstance(error, ServiceError):

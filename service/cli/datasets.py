@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from luthier.service.cli.completion import dataset_ids
 from luthier.service.cli.confirm import Yes, confirm
 from luthier.service.cli.connect import USAGE, CommandError, Server, Token, connect, tell
 from luthier.service.cli.examples import add
 from luthier.service.cli.output import Format, Output, emit, facts, size, table
+from luthier.service.cli.paths import check_file
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,7 +28,7 @@ CELL = 60  # characters of a value
 DatasetFile = Annotated[
     Path, typer.Argument(metavar="FILE", help="A table (csv, jsonl, parquet, ...), or a zip or tar of folders.")
 ]
-DatasetId = Annotated[str, typer.Argument(metavar="ID", help="The data set's id.")]
+DatasetId = Annotated[str, typer.Argument(metavar="ID", help="The data set's id.", autocompletion=dataset_ids)]
 dataset = typer.Typer(no_args_is_help=True, help="Data on a service, for workers anywhere.")
 
 
@@ -46,10 +48,9 @@ def upload(
     output: Output = Format.TABLE,
 ) -> None:
     """Upload a file; the same content again is the same data set. A spec names it as `source: dataset:ID`."""
-    if not file.exists():
-        raise CommandError(USAGE, f"{file} does not exist.")
     if file.is_dir():
         raise CommandError(USAGE, f"{file} is a folder; pack it first, as with: tar -czf {file.name}.tar.gz {file}")
+    check_file(file)
     with connect(server, token) as client:
         view = client.upload_dataset(file, name)
     emit(view, output, *_tables(view))

@@ -57,6 +57,11 @@ EXAMPLES = {
         "WANDB_MODE=offline luthier track my-study --to wandb --to tensorboard",
     ),
     "open": ("luthier open", "luthier open my-study"),
+    "compare": (
+        "luthier compare my-study other-study",
+        "luthier compare my-study/3 my-study/7 --all",
+        "luthier compare my-study other-study -o csv > comparison.csv",
+    ),
     "trials": (
         "luthier trials my-study",
         "luthier trials my-study --sort=-value --limit 5",

@@ -10,7 +10,8 @@ import typer
 from luthier.service.cli.connect import USAGE, CommandError, Server, StudyName, Token, connect
 from luthier.service.cli.examples import add
 from luthier.service.cli.output import Format, Output, emit
-from luthier.service.cli.studies import PANEL, study_tables
+from luthier.service.cli.studies import PANEL
+from luthier.service.cli.study_tables import study_tables
 
 if TYPE_CHECKING:
     from luthier.service.schemas import StudyView

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from luthier.service.cli.output import cell, duration, score
 from luthier.service.cli.stages import stage_of
 from luthier.service.schemas import StudyView, TrialView
+from luthier.service.schemas.studies import Counts
 from luthier.studies.protocol import ENDED, FINISHED, StudyState
 from luthier.studies.spec import StudySpec
 
@@ -53,20 +54,13 @@ def follow(client: "Client", name: str, interval_seconds: float = 1.0) -> Iterat
     """
     from luthier.service.client import ServiceError
 
-    open_trials: set[int] = set()  # numbers below `count` whose end has not been reported
-    count = 0
+    untold = _Untold(client, name)
     answered = time.monotonic()
     while True:
         try:
             study = client.get(name)
-            newest_count = sum(study.counts.model_dump().values())
             running = list(client.trials(name, "running")) if study.counts.running else []
-            open_trials |= set(range(count, newest_count))
-            count = max(count, newest_count)
-            unfinished = {trial.number for trial in running}
-            if study.counts.queued:
-                unfinished |= {trial.number for trial in client.trials(name, "queued")}
-            ended = _ended(client, name, sorted(open_trials - unfinished))
+            ended = untold.ended(study, running)
             if ended and study.state not in ENDED:
                 study = client.get(name)  # its counts are never behind the trials that are told with them
                 if study.state in ENDED:
@@ -78,7 +72,7 @@ def follow(client: "Client", name: str, interval_seconds: float = 1.0) -> Iterat
             time.sleep(interval_seconds)
             continue
         answered = time.monotonic()
-        open_trials -= {trial.number for trial in ended}
+        untold.told(ended)
         yield Snapshot(study, running, ended, stage)
         if study.state in ENDED:
             return
@@ -99,26 +93,51 @@ def stage_now(client: "Client", study: StudyView) -> str | None:
     return "the winner is measured, packed, and tried as people will use it" if is_over else None
 
 
-def _ended(client: "Client", name: str, numbers: Sequence[int]) -> list[TrialView]:
-    """Return those of the trials that have ended; more than AT_ONCE are read by listing all trials."""
-    if len(numbers) > AT_ONCE:
-        open_trials = set(numbers)
-        trials = [trial for trial in client.trials(name) if trial.number in open_trials]
-    else:
-        trials = [trial for number in numbers if (trial := _found(client, name, number)) is not None]
-    return [trial for trial in trials if trial.state in FINISHED]
+class _Untold:
+    """The trials of a study whose end has not been told; numbers of deleted ones are missing, and never come again."""
 
+    def __init__(self, client: "Client", name: str) -> None:
+        self._client, self._name = client, name
+        self._numbers: set[int] = set()
+        self._first_new = 0  # all numbers below have been met
+        self._counts: Counts | None = None  # of the last look
 
-def _found(client: "Client", name: str, number: int) -> TrialView | None:
-    """Return a trial; None where it is not there: the baseline, while users' configurations wait behind it."""
-    from luthier.service.client import ServiceError
+    def ended(self, study: StudyView, running: Sequence[TrialView]) -> list[TrialView]:
+        """Return those that have ended by now."""
+        if study.counts != self._counts or study.state in ENDED:
+            self._counts = study.counts
+            newest = max(
+                (trial.number for trial in self._client.trials(self._name, sort="-number", limit=1)), default=-1
+            )
+            self._numbers |= set(range(self._first_new, newest + 1))
+            self._first_new = max(self._first_new, newest + 1)
+        unfinished = {trial.number for trial in running}
+        if study.counts.queued:
+            unfinished |= {trial.number for trial in self._client.trials(self._name, "queued")}
+        trials = self._read(self._numbers - unfinished)
+        if study.state is not StudyState.QUEUED:  # until then the baseline is missing
+            self._numbers -= self._numbers - unfinished - {trial.number for trial in trials}
+        return [trial for trial in trials if trial.state in FINISHED]
 
-    try:
-        return client.trial(name, number)
-    except ServiceError as error:
-        if error.status != 404:
-            raise
-        return None
+    def told(self, trials: Sequence[TrialView]) -> None:
+        """Take note of trials whose end was told."""
+        self._numbers -= {trial.number for trial in trials}
+
+    def _read(self, numbers: set[int]) -> list[TrialView]:
+        """Return those of some trials that are there; more than AT_ONCE are read by listing all trials."""
+        if len(numbers) > AT_ONCE:
+            return [trial for trial in self._client.trials(self._name) if trial.number in numbers]
+        return [trial for number in sorted(numbers) if (trial := self._found(number)) is not None]
+
+    def _found(self, number: int) -> TrialView | None:
+        from luthier.service.client import ServiceError
+
+        try:
+            return self._client.trial(self._name, number)
+        except ServiceError as error:
+            if error.status != 404:
+                raise
+            return None
 
 
 class ProgressEstimate:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from luthier.service.cli.connect import USAGE, CommandError, problems, read_text, tell
+from luthier.service.cli.controls import clean
 from luthier.service.cli.examples import add
 from luthier.service.cli.init import STDOUT, looked_at
+from luthier.service.cli.paths import check_file, check_new, check_source
 from luthier.service.cli.run import PANEL
 
 if TYPE_CHECKING:
@@ -45,18 +47,24 @@ def import_(
     a study of Optuna (a SQLite file, a journal file, or a URL), whose trials go into a csv beside the spec. What has no
     equal here is listed by its path.
     """
+    if "://" not in source:
+        check_file(Path(source))
+    if data is not None:
+        check_source(data)
+    if output not in (None, STDOUT):
+        check_new(Path(output))
     draft = _draft(source, study)
     spec = {"name": _name(draft.spec.pop("name", None) or Path(source).stem)} | draft.spec
     if data is not None:
         spec = _with_data(spec, data)
-    source = shown(source)
+    given, source = Path(source), shown(source)
     text = _written(spec, draft, source)
     tell(f"{source} is {draft.tool}.")
     tell(*(f"left out: {path}: {why}" for path, why in draft.left.items()))
     if output == STDOUT:
         print(text, end="")
         return
-    file = Path(output or f"{spec['name']}.yaml")
+    file = Path(output) if output else _free(spec["name"], given)
     _create(file, text)
     faults = _faults(spec, text)
     tell(f"{file} is written: " + (faults[0] if faults else f"read it, then `luthier plan {file}`."), *faults[1:])
@@ -70,11 +78,14 @@ def import_(
 
 
 def _draft(source: str, study: str | None) -> "Draft":
-    from luthier.studies.importers.documents import read_foreign
-    from luthier.studies.search.foreign_storage import is_storage, read_storage
+    from luthier.studies.importers.documents import is_storage, read_foreign
 
     try:
-        return read_storage(source, study) if is_storage(source) else read_foreign(read_text(Path(source)))
+        if not is_storage(source):
+            return read_foreign(read_text(Path(source)))
+        from luthier.studies.search.foreign_storage import read_storage  # it brings Optuna, which takes a second
+
+        return read_storage(source, study)
     except ValueError as error:
         raise CommandError(USAGE, f"{shown(source)}: {error}.") from None
 
@@ -84,18 +95,27 @@ def shown(source: str) -> str:
     return re.sub(r"://[^/]*@", "://...@", source)
 
 
+def _free(name: str, source: Path) -> Path:
+    """Return where a spec goes that -o does not say: never over the document itself. Raises CommandError."""
+    file = Path(f"{name}.yaml")
+    if file.exists() and source.exists() and file.samefile(source):
+        file = Path(f"{name}-spec.yaml")
+    check_new(file)
+    return file
+
+
 def _name(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:63].strip("-") or "imported"
 
 
 def _with_data(spec: dict[str, Any], data: str) -> dict[str, Any]:
     """Return a spec with task, model, data set and metric as guessed from data, where it has none."""
-    import yaml
+    from luthier.studies.documents import mapping_of
 
     found = looked_at(data)
     if "fault" in found:
         raise CommandError(USAGE, found["fault"])
-    guessed = yaml.safe_load(found["spec"])
+    guessed = mapping_of(found["spec"], "a first spec is a mapping")
     return {key: guessed[key] for key in ("task", "model", "dataset", "objective")} | spec
 
 
@@ -109,7 +129,7 @@ def _written(spec: dict[str, Any], draft: "Draft", source: str) -> str:
         lines.append(f"# To be written, as the document does not say it: {', '.join(missing)}.")
     ordered = {key: spec[key] for key in ORDER if key in spec}
     body = yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
-    return "\n".join(re.sub(r"[\r\n\0]+", " ", line) for line in lines) + "\n" + body
+    return "\n".join(clean(" ".join(line.split())) for line in lines) + "\n" + body
 
 
 def _faults(spec: dict[str, Any], text: str) -> list[str]:

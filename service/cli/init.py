@@ -5,8 +5,6 @@ The docstring of a command is its help text.
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +12,8 @@ import typer
 
 from luthier.service.cli.connect import FAILURE, USAGE, CommandError, tell
 from luthier.service.cli.examples import add
+from luthier.service.cli.paths import check_new, check_source
+from luthier.service.cli.programs import run_program
 from luthier.service.cli.run import PANEL
 from luthier.service.cli.stages import Waiting
 
@@ -35,6 +35,9 @@ def init(
 
     Everything in it is a guess with a comment: read it, then `luthier plan` and `luthier run` it.
     """
+    check_source(data)
+    if output not in (None, STDOUT):
+        check_new(Path(output))
     with Waiting(f"looking at {data}"):
         found = looked_at(data)
     if "fault" in found:
@@ -54,13 +57,7 @@ def init(
 def looked_at(data: str) -> dict[str, Any]:
     """Return what the trials' program found, in a process of its own: the service imports none of their code."""
     roots = os.environ.get("LUTHIER_DATA_ROOTS", "/")
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "luthier.trials.data.first_spec"],
-        input=data.encode("utf-8", "surrogateescape"),
-        env=os.environ | {"LUTHIER_DATA_ROOTS": roots},
-        capture_output=True,
-        check=False,
-    )
+    done = run_program("first_spec", data, roots)
     try:
         found: dict[str, Any] = json.loads(done.stdout)
     except ValueError:

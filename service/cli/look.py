@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from luthier.service.cli.completion import study_names
 from luthier.service.cli.connect import USAGE, CommandError, Server, StudyName, Token, connect, tell
 from luthier.service.cli.examples import add
 from luthier.service.cli.output import Format, Output, emit, size, table
@@ -87,7 +88,10 @@ def plot(
 
 
 def open_page(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", show_default=False, help="A study; else all.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", show_default=False, help="A study; else all.", autocompletion=study_names),
+    ] = None,
     server: Server = None,
     token: Token = None,
 ) -> None:

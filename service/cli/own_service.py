@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from luthier.service.cli.connect import FAILURE, CommandError, tell
+from luthier.service.cli.connect import FAILURE, CommandError, starting, tell
+from luthier.service.cli.signals import terminated_is_interrupted
+from luthier.service.cli.stages import Waiting
 
 if TYPE_CHECKING:
     from luthier.service.client import Client
@@ -83,6 +85,19 @@ def own_service(settings: "Settings", study: str | None, holder: "Holder | None"
         tell(f"Its workers look for relative paths in {holder.folder}.")
     with Client(holder.url, _own_token(settings)) as client:
         yield OwnService(client, None)
+
+
+@contextmanager
+def waited_service(settings: "Settings", study: str, holder: "Holder | None") -> Iterator[OwnService]:
+    """Yield the service as `own_service` does, and say until then what it waits for. Raises CommandError."""
+    with (
+        terminated_is_interrupted(),
+        starting(),
+        Waiting(beginning(holder)) as waiting,
+        own_service(settings, study, holder) as service,
+    ):
+        waiting.end()
+        yield service
 
 
 def token_of(service: OwnService, settings: "Settings") -> str | None:

@@ -23,10 +23,11 @@ from luthier.service.cli.connect import (
     read_spec,
     read_text,
     starting,
+    tell,
 )
 from luthier.service.cli.examples import add
 from luthier.service.cli.findings import findings_tables
-from luthier.service.cli.first_look import first_faults
+from luthier.service.cli.first_look import first_faults, told_of_elsewhere
 from luthier.service.cli.output import Format, Output, emit, facts, size, table
 from luthier.service.cli.own_service import beginning, find_holder, own_service
 from luthier.service.cli.run import PANEL
@@ -59,6 +60,7 @@ def plan(
     file = chosen_file(spec, file)
     if server:
         text = read_text(file)
+        tell(*told_of_elsewhere(text, server))
         with connect(server, token) as client, Waiting(f"the service at {client.url} is asked") as waiting:
             waiting.watch(client, PLANS)
             answer = client.plan(text)

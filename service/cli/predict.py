@@ -22,12 +22,12 @@ from luthier.service.cli.connect import (
     Token,
     connect,
     load_settings,
-    starting,
     tell,
 )
 from luthier.service.cli.examples import add
-from luthier.service.cli.own_service import OwnService, beginning, find_holder, own_service
-from luthier.service.cli.signals import end_at_once, terminated_is_interrupted
+from luthier.service.cli.own_service import OwnService, find_holder, waited_service
+from luthier.service.cli.paths import check_file, check_target
+from luthier.service.cli.signals import end_at_once
 from luthier.service.cli.stages import Waiting
 
 if TYPE_CHECKING:
@@ -56,8 +56,9 @@ def predict(
 
     Without --server or LUTHIER_SERVER a worker on this machine does it, for a study of LUTHIER_HOME.
     """
-    if not table.is_file():
-        raise CommandError(USAGE, f"{table} does not exist." if not table.exists() else f"{table} is no file.")
+    check_file(table)
+    if out is not None:
+        check_target(out)
     from luthier.service.client.predictions import table_kind
 
     try:
@@ -87,13 +88,7 @@ def _service(name: str, server: str | None, token: str | None) -> Iterator[OwnSe
             f"{settings.home} holds no studies: name the folder of `luthier run` with LUTHIER_HOME, or a service with "
             "--server.",
         )
-    with (
-        terminated_is_interrupted(),
-        starting(),
-        Waiting(beginning(holder)) as waiting,
-        own_service(settings, name, holder) as service,
-    ):
-        waiting.end()
+    with waited_service(settings, name, holder) as service:
         yield service
 
 
@@ -118,24 +113,15 @@ def _answer(service: OwnService, name: str, table: Path, out: Path | None) -> No
 
 def _ended(service: OwnService, sent: "PredictionView") -> "PredictionView":
     """Return the prediction once it is complete. Raises CommandError, ServiceError."""
-    import time
+    from luthier.service.client.watch import PredictionWait
 
-    from luthier.service.client import ServiceError
-    from luthier.service.client.predictions import PredictionWatch
+    def look() -> "PredictionView":
+        if service.problem is not None:
+            raise CommandError(FAILURE, service.problem)
+        return service.client.prediction(sent.study, sent.id)
 
-    watch = PredictionWatch(sent, None, POLL_SECONDS)
     with Waiting("a worker answers the rows"):
-        while True:
-            try:
-                found = service.client.prediction(sent.study, sent.id)
-            except ServiceError as error:
-                watch.excuse(error)
-            else:
-                if watch.is_over(found):
-                    return found
-            if service.problem is not None:
-                raise CommandError(FAILURE, service.problem)
-            time.sleep(POLL_SECONDS)
+        return PredictionWait(sent, None, POLL_SECONDS).end(look)
 
 
 def _print(client: "Client", found: "PredictionView") -> None:

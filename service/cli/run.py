@@ -27,9 +27,8 @@ from luthier.service.cli.connect import (
 from luthier.service.cli.examples import add
 from luthier.service.cli.first_look import first_faults
 from luthier.service.cli.output import Format, emit, show
-from luthier.service.cli.own_service import OwnService, beginning, find_holder, own_service, token_of
-from luthier.service.cli.signals import end_at_once, terminated_is_interrupted
-from luthier.service.cli.stages import Waiting
+from luthier.service.cli.own_service import OwnService, find_holder, token_of, waited_service
+from luthier.service.cli.signals import end_at_once
 from luthier.service.cli.track import TRACKERS
 from luthier.service.cli.tracked import Tracked, check_trackers
 from luthier.studies.host import usable_cores
@@ -103,13 +102,7 @@ def settings_for(parallel: int) -> "Settings":
 def searching(settings: "Settings", name: str, holder: "Holder | None") -> Iterator[OwnService]:
     """Yield the service for a study's search. Raises CommandError where it is interrupted, with what goes on then."""
     try:
-        with (
-            terminated_is_interrupted(),
-            starting(),
-            Waiting(beginning(holder)) as waiting,
-            own_service(settings, name, holder) as service,
-        ):
-            waiting.end()
+        with waited_service(settings, name, holder) as service:
             yield service
     except KeyboardInterrupt:
         if holder is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from luthier.service.cli.completion import schedule_names
 from luthier.service.cli.confirm import Yes, confirm, losses_of_schedule
 from luthier.service.cli.connect import (
     USAGE,
@@ -47,7 +48,9 @@ ScheduleArgument = Annotated[
     Path | None, typer.Argument(metavar="FILE", show_default=False, help="The schedule, as YAML or JSON; - for stdin.")
 ]
 ScheduleFile = Annotated[Path | None, typer.Option("--file", "-f", metavar="FILE", help="The same as FILE.")]
-ScheduleName = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
+ScheduleName = Annotated[
+    str, typer.Argument(metavar="NAME", help="The schedule's name.", autocompletion=schedule_names)
+]
 schedule = typer.Typer(no_args_is_help=True, help="Tune again on a schedule, and keep the better model.")
 
 

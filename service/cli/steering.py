@@ -7,13 +7,17 @@ from typing import Annotated
 
 import typer
 
+from luthier.service.cli.completion import trial_numbers
 from luthier.service.cli.confirm import confirm, losses_of_trial
 from luthier.service.cli.connect import USAGE, CommandError, Server, StudyName, Token, connect, read_text, tell
 from luthier.service.cli.examples import add
 from luthier.service.cli.output import Format, Output, emit, facts
-from luthier.service.cli.trials import trials_table
+from luthier.service.cli.trials import KnownTrial, trials_table
 
-TrialNumber = Annotated[int | None, typer.Argument(metavar="[N]", help="A trial's number.", min=0, show_default=False)]
+TrialNumber = Annotated[
+    int | None,
+    typer.Argument(metavar="[N]", help="A trial's number.", min=0, show_default=False, autocompletion=trial_numbers),
+]
 MANY = "may be given several times."
 
 
@@ -25,7 +29,7 @@ def register(app: typer.Typer) -> None:
 
 def retry(
     name: StudyName,
-    number: Annotated[int, typer.Argument(metavar="N", help="The trial's number.", min=0)],
+    number: KnownTrial,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,

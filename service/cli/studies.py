@@ -4,9 +4,8 @@ The docstring of a command is its help text.
 """
 
 import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,30 +26,15 @@ from luthier.service.cli.connect import (
     tell,
 )
 from luthier.service.cli.examples import add
-from luthier.service.cli.findings import findings_tables
-from luthier.service.cli.majority import majority_facts, verdict
-from luthier.service.cli.model_facts import model_facts, whose
-from luthier.service.cli.noise import noise_facts, with_error
+from luthier.service.cli.first_look import told_of_elsewhere
+from luthier.service.cli.model_facts import whose
 from luthier.service.cli.old_trials import with_import
-from luthier.service.cli.output import (
-    Format,
-    Output,
-    cell,
-    configuration,
-    emit,
-    facts,
-    looks,
-    print_schema,
-    score,
-    scores,
-    show,
-    table,
-)
+from luthier.service.cli.output import Format, Output, emit, print_schema, show
+from luthier.service.cli.paths import check_file
 from luthier.service.cli.steering import TrialNumber, delete_trial, stop_trial
+from luthier.service.cli.study_tables import studies_table, study_facts, study_tables
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from luthier.service.schemas import StudyView
 
 PANEL = "Studies on a service"
@@ -75,7 +59,10 @@ def create(
 ) -> None:
     """Create a study; the same spec again returns the study that exists."""
     text = read_text(chosen_file(spec, file))
+    if old_trials is not None:
+        check_file(old_trials)
     with connect(server, token) as client:
+        tell(*told_of_elsewhere(text, client.url))
         study = client.create(text if old_trials is None else with_import(text, old_trials))
     emit(study, output, *study_tables(study))
 
@@ -93,7 +80,7 @@ def list_studies(
     """List the studies."""
     with connect(server, token) as client:
         studies = list(client.list(state, tag, search))
-    emit(studies, output, _studies_table(studies))
+    emit(studies, output, studies_table(studies))
 
 
 def get(name: StudyName, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
@@ -149,7 +136,7 @@ def best(name: StudyName, server: Server = None, token: Token = None, output: Ou
         study = client.get(name)
     if study.best is None:
         raise CommandError(FAILURE, f"The study {name} has no best trial yet: none has a score.")
-    emit(study.best, output, _facts(study, only_best=True))
+    emit(study.best, output, study_facts(study, only_best=True))
 
 
 def pause(name: StudyName, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
@@ -219,60 +206,3 @@ def schema() -> None:
     from luthier.studies.spec import StudySpec
 
     print_schema(StudySpec)
-
-
-def study_tables(study: "StudyView") -> Iterator["Table"]:
-    """Yield a study as a person reads it: its facts, then what was found of its data and models."""
-    yield _facts(study)
-    yield from findings_tables(study.data.findings if study.data else [])
-
-
-def _facts(study: "StudyView", only_best: bool = False) -> "Table":
-    """Return a study as a person reads it, or only its winner."""
-    from luthier.service.cli.follow import progress
-
-    findings = study.data.findings if study.data else []
-    told = {verdict(study), *(finding.text for finding in findings)}  # in rows of their own
-    head: dict[str, Any] = {
-        "study": study.name,
-        "state": study.state.value,
-        "created": study.created_at,
-        "finished": study.finished_at,
-        "trials": progress(study),
-        "busy": f"{study.gpu_seconds:.0f} s",
-        "error": study.error,
-        "message": study.message,
-        "taken over": study.taken_over and str(study.taken_over),
-        "tags": ", ".join(study.tags) or None,
-        "notes": study.notes or None,
-        "parallel": study.parallel if study.parallel != study.spec.get("parallel") else None,
-        "warnings": " ".join(warning for warning in study.warnings if warning not in told) or None,
-    }
-    best = study.best
-    baseline = study.baseline
-    metric = study.spec["objective"]["metric"]
-    winner: dict[str, Any] = {
-        "best": best and f"{metric} {with_error(best)} (trial {best.trial})",
-        "configuration": best and configuration(best.params),
-        "baseline": baseline and f"{metric} {score(baseline.value)} (trial {baseline.trial})",
-        "test": best and best.test and scores(best.test) + looks(best.test_looks),
-        **noise_facts(study),
-        **majority_facts(study),
-        **model_facts(study),
-    }
-    return facts(winner if only_best else head | winner)
-
-
-def _studies_table(studies: Iterable["StudyView"]) -> "Table":
-    from luthier.service.cli.follow import progress
-
-    rows = (
-        (s.name, s.state.value, progress(s), score(s.best.value if s.best else None), s.created_at, _fault(s))
-        for s in studies
-    )
-    return table(("study", "state", "trials", ">best", "created", "error"), rows)
-
-
-def _fault(study: "StudyView") -> str:
-    """Return what is wrong with a study, in a table's cell: why it failed, else what it warns of."""
-    return cell(study.error or " ".join(study.warnings))

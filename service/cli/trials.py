@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from luthier.service.cli.bundles import export_bundle
+from luthier.service.cli.completion import trial_numbers
 from luthier.service.cli.connect import INTERRUPTED, USAGE, CommandError, Server, StudyName, Token, connect
 from luthier.service.cli.controls import clean, json_text
 from luthier.service.cli.examples import add
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from luthier.service.schemas import TrialView
 
 PANEL = "Trials"
+KnownTrial = Annotated[
+    int, typer.Argument(metavar="N", help="The trial's number.", min=0, autocompletion=trial_numbers)
+]
 
 
 class Sheet(StrEnum):
@@ -60,7 +64,7 @@ def trials(
 
 def logs(
     name: StudyName,
-    number: Annotated[int, typer.Argument(metavar="N", help="The trial's number.", min=0)],
+    number: KnownTrial,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the trial has ended.")] = False,
     lines: Annotated[
         int | None,

@@ -16,8 +16,7 @@ from luthier.service.client.connection import stream_async
 from luthier.service.client.errors import ServiceError
 from luthier.service.client.events import Event, Following
 from luthier.service.client.external_async import AsyncExternalTrial
-from luthier.service.client.predictions import PredictionWatch
-from luthier.service.client.watch import Watch
+from luthier.service.client.watch import PredictionWait, StudyWait
 from luthier.service.schemas import StudyView
 
 if TYPE_CHECKING:
@@ -147,17 +146,8 @@ class AsyncClient:
         self, name: str, progress: bool = False, timeout_seconds: float | None = None, interval_seconds: float = 1.0
     ) -> StudyView:
         """Wait as `Client.wait` does, between two looks in the event loop, so that many can wait at once."""
-        watch = Watch(name, progress, timeout_seconds, interval_seconds)
-        while True:
-            try:
-                study = await self.get(name)
-            except ServiceError as error:
-                watch.excuse(error)
-            else:
-                if watch.is_over(study):
-                    return study
-            watch.check_time()
-            await asyncio.sleep(interval_seconds)
+        wait = StudyWait(name, progress, timeout_seconds, interval_seconds)
+        return await wait.end_async(lambda: self.get(name))
 
     async def predict(
         self,
@@ -169,17 +159,9 @@ class AsyncClient:
     ) -> Any:
         """Predict as `Client.predict` does, between two looks in the event loop."""
         sent = await self.start_prediction(name, table)
-        watch = PredictionWatch(sent, timeout_seconds, interval_seconds)
-        while True:
-            try:
-                found = await self.prediction(name, sent.id)
-            except ServiceError as error:
-                watch.excuse(error)
-            else:
-                if watch.is_over(found):
-                    return await self.take_prediction(found, table, out)
-            watch.check_time()
-            await asyncio.sleep(interval_seconds)
+        wait = PredictionWait(sent, timeout_seconds, interval_seconds)
+        found = await wait.end_async(lambda: self.prediction(name, sent.id))
+        return await self.take_prediction(found, table, out)
 
     async def events(
         self,

@@ -15,7 +15,7 @@ from luthier.service.client.predictions import PredictionMethods
 from luthier.service.client.schedules import ScheduleMethods
 from luthier.service.client.steering import SteeringMethods
 from luthier.service.client.trials import TrialMethods, study_path
-from luthier.service.client.watch import Watch
+from luthier.service.client.watch import StudyWait
 from luthier.service.download import check_vacant
 from luthier.service.schemas import Page, PlanView, StudyView, TaskView, WorkerView
 from luthier.studies.external import EXTERNAL
@@ -110,17 +110,7 @@ class Client(
             TimeoutError: it has not ended in time; it goes on.
             Unreachable: the service has been away for a minute.
         """
-        watch = Watch(name, progress, timeout_seconds, interval_seconds)
-        while True:
-            try:
-                study = self.get(name)
-            except ServiceError as error:
-                watch.excuse(error)
-            else:
-                if watch.is_over(study):
-                    return study
-            watch.check_time()
-            time.sleep(interval_seconds)
+        return StudyWait(name, progress, timeout_seconds, interval_seconds).end(lambda: self.get(name))
 
     def events(
         self,

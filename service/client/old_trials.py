@@ -72,8 +72,9 @@ def read_trials(file: Path, minimize: bool = False, own: Mapping[str, Any] | Non
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         columns = _columns(file, reader.fieldnames or [], own)
         trials = [_trial(file, reader.line_num, row, columns, own) for row in reader if _ended_well(row)]
-    except csv.Error as error:
-        raise BadTrials(f"{file}: {error}. Write it as `luthier export NAME > trials.csv` does.") from None
+    except csv.Error:
+        text = f"{file} cannot be read as a csv: a quote is not closed, or a cell holds a line break without quotes"
+        raise BadTrials(f"{text}. Write it as `luthier export NAME > trials.csv` does.") from None
     trials = [trial for trial in trials if trial["params"]]
     if not trials:
         raise BadTrials(f"{file} has no row of a trial that ran to its end.")

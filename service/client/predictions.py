@@ -1,21 +1,18 @@
 """The client's methods about predictions: a table is sent, waited for, and its answers are brought.
 
-A table is a file, a pandas data frame, or rows as mappings. What is common to the clients with and without an event
-loop is here, too: a look at a prediction, and what comes of one that has ended.
+A table is a file, a pandas data frame, or rows as mappings.
 """
 
 import csv
 import json
 import tempfile
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from luthier.service.client.connection import Connection
-from luthier.service.client.errors import ServiceError
 from luthier.service.client.trials import study_path
-from luthier.service.client.watch import AWAY_SECONDS
+from luthier.service.client.watch import PredictionWait
 from luthier.service.download import DownloadError
 from luthier.service.schemas import Page
 from luthier.service.schemas.predictions import PredictionView
@@ -60,17 +57,8 @@ class PredictionMethods(Connection):
             DownloadError: the file arrived damaged.
         """
         sent = self.start_prediction(name, table)
-        watch = PredictionWatch(sent, timeout_seconds, interval_seconds)
-        while True:
-            try:
-                found = self.prediction(name, sent.id)
-            except ServiceError as error:
-                watch.excuse(error)
-            else:
-                if watch.is_over(found):
-                    return self.take_prediction(found, table, out)
-            watch.check_time()
-            time.sleep(interval_seconds)
+        wait = PredictionWait(sent, timeout_seconds, interval_seconds)
+        return self.take_prediction(wait.end(lambda: self.prediction(name, sent.id)), table, out)
 
     def start_prediction(
         self, name: str, table: "str | Path | pd.DataFrame | Iterable[Mapping[str, Any]]"
@@ -149,35 +137,6 @@ class PredictionMethods(Connection):
                 return _beside(table, file)
             with file.open(newline="", encoding="utf-8") as lines:
                 return list(csv.DictReader(lines))
-
-
-class PredictionWatch:
-    """A wait for one prediction's end; the caller looks at it, and sleeps between two looks."""
-
-    def __init__(self, sent: PredictionView, timeout_seconds: float | None, interval_seconds: float) -> None:
-        """Begin now; the arguments are those of `predict`."""
-        self._sent, self._timeout, self._interval = sent, timeout_seconds, interval_seconds
-        self._began = self._answered = time.monotonic()
-
-    def is_over(self, found: PredictionView) -> bool:
-        """Return whether a prediction is complete. Raises ServiceError 422 where it has failed."""
-        self._answered = time.monotonic()
-        if found.state in ("failed", "cancelled"):
-            why = found.error or f"The prediction {found.id} of {found.study} is {found.state}."
-            raise ServiceError(422, "Not predicted", why)
-        return found.state == "complete"
-
-    def excuse(self, error: ServiceError) -> None:
-        """Accept that a look failed, as while a service restarts. Raises `error` where waiting does not help."""
-        is_away = error.status in (0, 503)
-        if not is_away or time.monotonic() - self._answered > AWAY_SECONDS:
-            raise error
-
-    def check_time(self) -> None:
-        """Raise TimeoutError where no time is left for another look."""
-        if self._timeout is not None and time.monotonic() - self._began + self._interval > self._timeout:
-            told = f"The prediction {self._sent.id} of {self._sent.study} has not ended after {self._timeout:g} s"
-            raise TimeoutError(f"{told}; it goes on.")
 
 
 def table_kind(file: Path) -> str:

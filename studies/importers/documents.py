@@ -1,6 +1,7 @@
 """The reader of each kind of foreign document, known by the keys that it has and ours have not."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from luthier.studies.documents import mapping_of
@@ -10,15 +11,28 @@ from luthier.studies.importers.sagemaker import read_job
 from luthier.studies.importers.vizier import read_study_spec
 from luthier.studies.importers.wandb import read_sweep
 
+SQLITE_START = b"SQLite format 3\0"
 KINDS = "a sweep of Weights & Biases, an experiment of Katib, a tuning job of SageMaker or a StudySpec of Vizier"
 
 _READERS: tuple[tuple[Callable[[Mapping[str, Any]], bool], Callable[[Mapping[str, Any]], Draft]], ...] = (
     (lambda it: str(it.get("apiVersion", "")).startswith("kubeflow.org/"), read_experiment),
     (lambda it: "HyperParameterTuningJobConfig" in it or {"Strategy", "ParameterRanges"} <= it.keys(), read_job),
     (lambda it: bool({"studySpec", "study_spec"} & it.keys()), read_study_spec),
-    (lambda it: {"metrics", "parameters"} <= it.keys() and isinstance(it["parameters"], list), read_study_spec),
-    (lambda it: "parameters" in it and isinstance(it["parameters"], Mapping), read_sweep),
+    (lambda it: {"metrics", "parameters"} <= it.keys() and "method" not in it, read_study_spec),
+    (lambda it: "parameters" in it, read_sweep),
 )
+
+
+def is_storage(text: str) -> bool:
+    """Return whether a text names a database, or a file that is one or a journal of Optuna's."""
+    if "://" in text:
+        return True
+    try:
+        with Path(text).open("rb") as file:
+            start = file.read(64)
+    except OSError:
+        return False
+    return start.startswith(SQLITE_START) or start.startswith(b'{"op_code"')
 
 
 def read_foreign(text: str) -> Draft:
@@ -30,11 +44,12 @@ def read_foreign(text: str) -> Draft:
     Raises:
         ValueError: It is neither, or of no kind that is known.
     """
-    document = mapping_of(text, f"a mapping is expected: {KINDS}")
+    return draft_of(mapping_of(text, f"a mapping is expected: {KINDS}"))
+
+
+def draft_of(document: Mapping[str, Any]) -> Draft:
+    """Return the draft of a parsed document. Raises ValueError as `read_foreign`."""
     for fits, read in _READERS:
         if fits(document):
-            try:
-                return read(document)
-            except (AttributeError, TypeError, KeyError) as error:
-                raise ValueError(f"it looks like {KINDS}, but is not formed like one ({error})") from None
+            return read(document)
     raise ValueError(f"it is none of these: {KINDS}; the storage of an Optuna study is a database or a journal file")

@@ -3,16 +3,31 @@
 Each reader of a foreign document makes one and calls its methods. Nothing of a document is run.
 """
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import TypeAdapter, ValidationError
+
+from luthier.studies.budget import Budget
 from luthier.studies.dimensions import parse_dimension
-from luthier.studies.documents import Path
-from luthier.studies.hyperparameters import HYPERPARAMETERS
+from luthier.studies.documents import Document, Path
+from luthier.studies.hyperparameters import HYPERPARAMETERS, Hyperparameter
 from luthier.studies.importers.names import hyperparameter, metric, model_name, source_name, word
+from luthier.studies.spec import StudySpec
+from luthier.studies.strategy import Objective, Pruner, Sampler
+from luthier.studies.text import one_line
 
 MOST_TEXT = 80
+LONGEST_PATH = 200
+_BOUNDS = ("low", "high", "step")
+_PARTS: dict[str, type[Document]] = {"budget": Budget, "sampler": Sampler, "pruner": Pruner, "objective": Objective}
+_FIELDS = StudySpec.model_fields
+_NUMBERS: dict[str, TypeAdapter[int]] = {
+    name: TypeAdapter(Annotated[int, *_FIELDS[name].metadata]) for name in ("seed", "parallel")
+}
 
 
 @dataclass
@@ -31,46 +46,54 @@ class Draft:
     left: dict[str, str] = field(default_factory=dict)
     trials: list[dict[str, Any]] = field(default_factory=list)
 
-    def leave(self, path: Path | str, why: str) -> None:
+    def leave(self, path: Path, why: str) -> None:
         """Note that a value of the document has no equal here."""
-        self.left[path if isinstance(path, str) else ".".join(map(str, path))] = why
+        self.left[one_line(".".join(map(str, path)), LONGEST_PATH)] = one_line(why)
 
-    def leave_rest(
-        self, document: Mapping[str, Any], *known: str, under: Path = (), why: str = "no equal here"
-    ) -> None:
-        """Note all keys of a mapping but those that were read."""
-        for key in document:
-            if key not in known:
-                self.leave((*under, key), why)
+    def put(self, path: Path, value: Any, at: Path) -> None:
+        """Put a value at a path of the spec, where there is one and the spec takes it; else it is noted.
 
-    def put(self, path: Path, *value: Any) -> None:
-        """Put a value at a path of the spec, where there is one: `put(("budget", "trials"), 30)`; None puts nothing."""
-        if value[0] is None:
+        Args:
+            path: In the spec, as ("budget", "trials").
+            value: Of it; None puts nothing.
+            at: Where the value stands in the document.
+        """
+        if value is None:
             return
         inner = self.spec
         for key in path[:-1]:
-            inner = inner.setdefault(str(key), {})
-        inner[str(path[-1])] = value[0]
+            inner = inner.get(str(key), {})
+        key = str(path[-1])
+        if key in inner:
+            if inner[key] != value:
+                self.leave(at, f"another key is {'.'.join(map(str, path))} already")
+        elif _is_taken(path, value, inner):
+            for part in path[:-1]:
+                self.spec.setdefault(str(part), {})
+            (self.spec if len(path) == 1 else self.spec[str(path[0])])[key] = value
+        else:
+            self.leave(at, f"{short(value)} is no value of {'.'.join(map(str, path))}")
 
-    def objective(self, path: Path, name: Any, maximize: bool | None) -> None:
+    def objective(self, path: Path, name: Any, maximize: bool | None, direction_at: Path) -> None:
         """Take a metric, where a task here has it, and its direction where that is the metric's own."""
         known = metric(name)
         if known is None:
-            self.leave(path, f"no task here has a metric {_short(name)}; `GET /v1/tasks` lists them")
+            self.leave(path, f"no task here has a metric {short(name)}; `GET /v1/tasks` lists them")
             return
-        self.put(("objective", "metric"), known.name)
+        self.put(("objective", "metric"), known.name, path)
         if maximize is not None and maximize != known.maximize:
             direction = "maximize" if known.maximize else "minimize"
-            self.leave(path, f"{known.name} is {direction}d here, and the document does the contrary")
+            self.leave(direction_at, f"{known.name} is {direction}d here, and the document does the contrary")
 
     def fixed(self, path: Path, name: str, value: Any) -> None:
         """Take a single value."""
+        last = name.rpartition(".")[2].lower()
         if model_name(name):
             self._models(path, [value])
         elif source_name(name) and isinstance(value, str):
-            self.put(("dataset", "source"), value)
-        elif name.rpartition(".")[2].lower() in ("seed", "random_state", "random_seed") and isinstance(value, int):
-            self.put(("seed",), value)
+            self.put(("dataset", "source"), value, path)
+        elif last in ("seed", "random_state", "random_seed") and isinstance(plain(value), int):
+            self.put(("seed",), plain(value), path)
         else:
             self.dimension(path, name, value)
 
@@ -83,74 +106,132 @@ class Draft:
         else:
             self.dimension(path, name, list(values))
 
-    def range(self, path: Path, name: str, low: Any, high: Any, log: bool = False, step: Any = None) -> None:
-        """Take a range of numbers; texts of numbers are read."""
+    def range(
+        self,
+        path: Path,
+        name: str,
+        low: Any,
+        high: Any,
+        log: bool = False,
+        step: Any = None,
+        step_at: Path = (),
+    ) -> None:
+        """Take a range of numbers; texts of numbers are read.
+
+        Args:
+            path: Of the parameter.
+            name: Of the parameter.
+            low: The least value.
+            high: The greatest value.
+            log: The range is logarithmic.
+            step: Between two values; None or 0 for none.
+            step_at: The path of the step.
+        """
         try:
-            bounds = {"low": _number(low), "high": _number(high)}
-            bounds |= {"log": True} if log else {}
-            bounds |= {"step": _number(step)} if step not in (None, 0) and not log else {}
+            bounds: dict[str, Any] = {"low": number(low), "high": number(high)}
         except (TypeError, ValueError):
-            self.leave(path, f"{_short(low)} to {_short(high)} is no range of numbers")
+            self.leave(path, f"{short(low)} to {short(high)} is no range of numbers")
             return
+        if log:
+            bounds["log"] = True
+        if step not in (None, 0):
+            try:
+                between = number(step)
+            except (TypeError, ValueError):
+                self.leave(step_at, f"{short(step)} is no step between numbers")
+            else:
+                if log:
+                    self.leave(step_at, "a logarithmic range has no step here")
+                else:
+                    bounds["step"] = between
         self.dimension(path, name, bounds)
 
     def dimension(self, path: Path, name: str, raw: Any) -> None:
         """Take a dimension of the space, if it is one of a hyperparameter that is here."""
         ours = hyperparameter(name)
         if ours is None:
-            self.leave(path, f"no hyperparameter here is called {_short(name)}")
+            self.leave(path, f"no hyperparameter here is called {short(name)}")
             return
         if ours in self.spec.get("space", {}):
             self.leave(path, f"another key is {ours} already")
             return
         known = HYPERPARAMETERS[ours]
-        if known.kind == "int" and isinstance(raw, dict):
-            raw = {key: int(value) if key in ("low", "high", "step") else value for key, value in raw.items()}
-        if known.has_words:
-            raw = [word(ours, value) for value in raw] if isinstance(raw, list) else word(ours, raw)
-            raw = list(dict.fromkeys(raw)) if isinstance(raw, list) else raw
-        elif isinstance(raw, list):
-            raw = [_plain(value) for value in raw]
-        elif not isinstance(raw, dict):
-            raw = _plain(raw)
         try:
+            raw = _as_ours(known, raw)
             parse_dimension(known, raw)
-        except ValueError as error:
+        except (TypeError, ValueError, OverflowError) as error:
             self.leave(path, f"{ours}: {_reason(error)}")
             return
-        self.put(("space", ours), raw)
+        self.spec.setdefault("space", {})[ours] = raw
 
     def _models(self, path: Path, values: list[Any]) -> None:
         if all(isinstance(value, str) for value in values):
-            self.put(("model",), values[0] if len(values) == 1 else values)
+            self.put(("model",), values[0] if len(values) == 1 else values, path)
         else:
             self.leave(path, "a model is a folder or a hub id")
 
 
-def _number(value: Any) -> float | int:
-    """Return a number, or that in a text. Raises TypeError, ValueError."""
+def _is_taken(path: Path, value: Any, beside: Mapping[str, Any]) -> bool:
+    """Return whether a spec takes a value, beside those of the same part of it."""
+    part, key = str(path[0]), str(path[-1])
+    try:
+        if part in _PARTS:
+            _PARTS[part].model_validate({**beside, key: value})
+        elif part in _NUMBERS:
+            _NUMBERS[part].validate_python(value, strict=True)
+    except ValidationError:
+        return False
+    return part != "name" or isinstance(value, str)
+
+
+def _as_ours(known: Hyperparameter, raw: Any) -> Any:
+    """Return a dimension of another tool as a spec has it. Raises TypeError, ValueError, OverflowError."""
+    if isinstance(raw, dict):
+        is_whole = known.kind == "int"
+        return {key: _whole(value) if is_whole and key in _BOUNDS else value for key, value in raw.items()}
+    values = raw if isinstance(raw, list) else [raw]
+    if not all(isinstance(value, bool | int | float | str) for value in values):
+        raise TypeError("its values must be numbers or words")
+    values = list(dict.fromkeys(word(known.name, value) if known.has_words else plain(value) for value in values))
+    return values if isinstance(raw, list) else values[0]
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int | float) or value != value // 1:
+        raise ValueError(f"its bounds must be whole numbers, and {short(value)} is none")
+    return int(value)
+
+
+def number(value: Any) -> float | int:
+    """Return a finite number, or that in a text. Raises TypeError, ValueError."""
     if isinstance(value, bool):
         raise TypeError
-    if isinstance(value, int | float):
-        return value
-    number = float(value)
-    return int(number) if number.is_integer() and "." not in str(value) and "e" not in str(value).lower() else number
+    if isinstance(value, str) and re.fullmatch(r"\s*[-+]?[0-9]{1,400}\s*", value):
+        return int(value)
+    if isinstance(value, str) and "_" in value:
+        raise ValueError  # Python alone reads it as a number
+    read = value if isinstance(value, int | float) else float(value)
+    if isinstance(read, float) and not math.isfinite(read):
+        raise ValueError
+    return read
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return a number for a text of one: tools that write all values as texts mean it so."""
     try:
-        return _number(value)
+        return number(value)
     except (TypeError, ValueError):
         return value
 
 
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}..."
+def short(value: Any) -> str:
+    """Return a value for a sentence."""
+    return one_line(str(value), MOST_TEXT) + ("..." if len(str(value)) > MOST_TEXT else "")
 
 
-def _reason(error: ValueError) -> str:
-    """Return the first sentence of an error, without pydantic's frame."""
-    errors = getattr(error, "errors", None)
-    return str(errors()[0]["msg"]) if errors is not None else str(error)
+def _reason(error: Exception) -> str:
+    """Return the first sentence of an error of a dimension, without pydantic's frame and words."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return str(first["msg"]) if first["type"] == "value" else "is neither a value, nor choices, nor a range"
+    return str(error) or "is neither a value, nor choices, nor a range"

@@ -4,64 +4,77 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from luthier.studies.documents import Path
 from luthier.studies.importers.draft import Draft
+from luthier.studies.importers.part import NOT_TAKEN, Part
 
 _SAMPLERS = {"GRID_SEARCH": "grid", "RANDOM_SEARCH": "random", "GAUSSIAN_PROCESS_BANDIT": "gp", "CMA_ES": "cmaes"}
-_MEASUREMENTS = {"BEST_MEASUREMENT": "best", "LAST_MEASUREMENT": "last"}
+_SAMPLERS |= {"ALGORITHM_UNSPECIFIED": "tpe", "DEFAULT": "tpe"}
+_MEASUREMENTS = {"BEST_MEASUREMENT": "best", "LAST_MEASUREMENT": "last", "MEASUREMENT_SELECTION_TYPE_UNSPECIFIED": None}
+_LOG = {"UNIT_LINEAR_SCALE": False, "UNIT_LOG_SCALE": True, "SCALE_TYPE_UNSPECIFIED": False}
+_GOALS = {"MAXIMIZE": True, "MINIMIZE": False, "GOAL_TYPE_UNSPECIFIED": None}
+_CHOICES = ("categoricalValueSpec", "discreteValueSpec")
+_BOUNDS = ("doubleValueSpec", "integerValueSpec")
 
 
 def read_study_spec(document: Mapping[str, Any]) -> Draft:
-    """Return the draft of a StudySpec, alone or inside a tuning job."""
+    """Return the draft of a StudySpec, alone or inside a tuning job. Raises ValueError where it has no parameters."""
     draft = Draft("a StudySpec of Vizier")
-    outer = _camel(document)
-    inner = outer.get("studySpec")
-    under: tuple[str, ...] = ("studySpec",) if isinstance(inner, Mapping) else ()
-    spec = _camel(inner) if isinstance(inner, Mapping) else outer
-    if under:
-        draft.put(("name",), outer.get("displayName"))
-        draft.put(("budget", "trials"), outer.get("maxTrialCount"))
-        draft.put(("budget", "failures"), outer.get("maxFailedTrialCount"))
-        draft.put(("parallel",), outer.get("parallelTrialCount"))
-        known = ("displayName", "maxTrialCount", "maxFailedTrialCount", "parallelTrialCount", *under)
-        draft.leave_rest(outer, *known, why="no equal here: trials are fine-tuned by Luthier itself")
-    for number, metric in enumerate(spec.get("metrics") or ()):
-        path: Path = (*under, "metrics", number)
-        given = _camel(metric)
+    spec = job = Part(draft, document, spelled=_camel)
+    if "studySpec" in map(_camel, document):
+        spec = job.needed("studySpec")
+        job.put(("name",), "displayName")
+        job.put(("budget", "trials"), "maxTrialCount")
+        job.put(("budget", "failures"), "maxFailedTrialCount")
+        job.put(("parallel",), "parallelTrialCount")
+        job.rest("no equal here: trials are fine-tuned by Luthier itself")
+    parameters = spec.needed_parts("parameters")
+    for number, metric in enumerate(spec.needed_parts("metrics") if "metrics" in spec else ()):
         if number:
-            draft.leave(path, "a study has one objective")
-        else:
-            draft.objective(path, given.get("metricId", given.get("name")), given.get("goal") == "MAXIMIZE")
-    algorithm = str(spec.get("algorithm", "ALGORITHM_UNSPECIFIED"))
-    draft.put(("sampler", "name"), _SAMPLERS.get(algorithm, "tpe"))
-    if "medianAutomatedStoppingSpec" in spec:
-        draft.put(("pruner", "name"), "median")
-    draft.put(("objective", "measurement"), _MEASUREMENTS.get(str(spec.get("measurementSelectionType"))))
-    for number, parameter in enumerate(spec.get("parameters") or ()):
-        _parameter(draft, (*under, "parameters", number), _camel(parameter))
-    known = ("metrics", "parameters", "algorithm", "medianAutomatedStoppingSpec", "measurementSelectionType")
-    draft.leave_rest(spec, *known, under=under)
+            draft.leave(metric.path, "a study has one objective")
+            continue
+        maximize = metric.word("goal", _GOALS, "direction")
+        key = _id(metric, "metricId")
+        draft.objective(metric.at(key), metric.raw(key), maximize, metric.at("goal"))
+        metric.rest()
+    at = spec.at("algorithm")
+    algorithm = spec.word("algorithm", _SAMPLERS, "sampler") if "algorithm" in spec else "tpe"
+    draft.put(("sampler", "name"), algorithm, at)
+    if (median := spec.mapping("medianAutomatedStoppingSpec")) is not None:
+        draft.put(("pruner", "name"), "median", median.path)
+        median.rest()
+    selection = "measurementSelectionType"
+    draft.put(("objective", "measurement"), spec.word(selection, _MEASUREMENTS, "measurement"), spec.at(selection))
+    for parameter in parameters:
+        _parameter(draft, parameter)
+    spec.rest()
     return draft
 
 
-def _parameter(draft: Draft, path: tuple[str | int, ...], given: Mapping[str, Any]) -> None:
-    name = str(given.get("parameterId", given.get("name")))
-    for kind in ("categoricalValueSpec", "discreteValueSpec"):
-        if kind in given:
-            draft.choices((*path, kind), name, _camel(given[kind]).get("values"))
-            return
-    space = next((_camel(given[kind]) for kind in ("doubleValueSpec", "integerValueSpec") if kind in given), None)
-    scale = str(given.get("scaleType", "UNIT_LINEAR_SCALE"))
-    if space is None:
-        draft.leave(path, "has neither a range nor values")
-    elif scale == "UNIT_REVERSE_LOG_SCALE":
-        draft.leave((*path, "scaleType"), f"{scale} has no equal here")
+def _parameter(draft: Draft, given: Part) -> None:
+    name = given.text(_id(given, "parameterId"))
+    key = next((key for key in (*_CHOICES, *_BOUNDS) if key in given), None)
+    space = None if key is None else given.mapping(key)
+    if given.raw("conditionalParameterSpecs") is not None:
+        draft.leave(given.at("conditionalParameterSpecs"), "a space here has no parameters that hang on others")
+    scale = given.word("scaleType", _LOG, "scale")
+    if name is None or space is None:
+        draft.leave(given.path, "lacks a name, or a range or values")
+    elif key in _CHOICES:
+        draft.choices(space.at("values"), name, space.raw("values"))
+    elif scale is not None or "scaleType" not in given:
+        draft.range(given.path, name, space.raw("minValue"), space.raw("maxValue"), bool(scale))
     else:
-        draft.range(path, name, space.get("minValue"), space.get("maxValue"), log=scale == "UNIT_LOG_SCALE")
-    if "conditionalParameterSpecs" in given:
-        draft.leave((*path, "conditionalParameterSpecs"), "a space here has no parameters that hang on others")
+        draft.leave(given.path, NOT_TAKEN)
+    if space is not None:
+        space.rest()
+    given.rest()
 
 
-def _camel(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a mapping with its keys as `minValue` for `min_value`."""
-    return {re.sub(r"_([a-z])", lambda found: found[1].upper(), key): value for key, value in mapping.items()}
+def _id(given: Part, key: str) -> str:
+    """Return the key of a name: Vertex AI's, or that of the open-source service."""
+    return key if key in given else "name"
+
+
+def _camel(key: str) -> str:
+    """Return a key as `minValue` for `min_value`."""
+    return re.sub(r"_([a-z])", lambda found: found[1].upper(), key)

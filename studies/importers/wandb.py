@@ -4,81 +4,87 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from luthier.studies.importers.draft import Draft
+from luthier.studies.importers.draft import Draft, number
+from luthier.studies.importers.part import NOT_TAKEN, Part
 
 _METHODS = {"bayes": "tpe", "random": "random", "grid": "grid"}
 _RANGES = {"uniform": False, "log_uniform_values": True, "log_uniform": True, "int_uniform": False}
 _RANGES |= {f"q_{name}": log for name, log in _RANGES.items() if name != "int_uniform"}
 _IN_EXPONENTS = ("log_uniform", "q_log_uniform")
-_INVERSE = "inv_log_uniform"
+_OF_VALUES = {"constant": True, "categorical": True, "categorical_w_probabilities": True}
 
 
 def read_sweep(document: Mapping[str, Any]) -> Draft:
-    """Return the draft of a sweep."""
+    """Return the draft of a sweep. Raises ValueError where it has no parameters."""
     draft = Draft("a sweep of Weights & Biases")
-    draft.put(("name",), document.get("name"))
-    method = document.get("method")
-    if method in _METHODS:
-        draft.put(("sampler", "name"), _METHODS[method])
-    elif method is not None:
-        draft.leave("method", f"no sampler here is like {method}")
-    goal = document.get("metric")
-    if isinstance(goal, Mapping):
-        direction = goal.get("goal")
-        draft.objective(("metric", "name"), goal.get("name"), None if direction is None else direction == "maximize")
-        draft.put(("budget", "target"), goal.get("target"))
-        draft.leave_rest(goal, "name", "goal", "target", under=("metric",))
-    parameters = document.get("parameters")
-    for name, given in parameters.items() if isinstance(parameters, Mapping) else ():
-        _parameter(draft, ("parameters", name), str(name), given)
-    draft.put(("budget", "trials"), document.get("run_cap"))
-    _early_end(draft, document.get("early_terminate"))
-    known = ("name", "method", "metric", "parameters", "run_cap", "early_terminate")
-    draft.leave_rest(document, *known, why="not run and not kept: trials are fine-tuned by Luthier itself")
+    sweep = Part(draft, document)
+    parameters = sweep.needed("parameters")
+    sweep.put(("name",), "name")
+    draft.put(("sampler", "name"), sweep.word("method", _METHODS, "sampler"), sweep.at("method"))
+    if (goal := sweep.mapping("metric")) is not None:
+        maximize = goal.word("goal", {"maximize": True, "minimize": False}, "direction")
+        draft.objective(goal.at("name"), goal.raw("name"), maximize, goal.at("goal"))
+        goal.put(("budget", "target"), "target")
+        goal.rest()
+    _parameters(draft, parameters)
+    sweep.put(("budget", "trials"), "run_cap")
+    if (end := sweep.mapping("early_terminate")) is not None:
+        _early_end(draft, end)
+    sweep.rest("not run and not kept: trials are fine-tuned by Luthier itself")
     return draft
 
 
-def _parameter(draft: Draft, path: tuple[str | int, ...], name: str, given: Any) -> None:
-    if not isinstance(given, Mapping):
-        draft.fixed(path, name, given)
-    elif isinstance(given.get("parameters"), Mapping):
-        for inner, value in given["parameters"].items():
-            _parameter(draft, (*path, "parameters", inner), str(inner), value)
+def _parameters(draft: Draft, parameters: Part) -> None:
+    for name in parameters:
+        given = parameters.raw(name)
+        if isinstance(given, Mapping):
+            _parameter(draft, Part(draft, given, parameters.at(name)), name)
+        else:
+            draft.fixed(parameters.at(name), name, given)
+
+
+def _parameter(draft: Draft, given: Part, name: str) -> None:
+    if "parameters" in given:
+        if (inner := given.mapping("parameters")) is not None:
+            _parameters(draft, inner)
     elif "value" in given:
-        draft.fixed(path, name, given["value"])
+        given.word("distribution", _OF_VALUES, "distribution of values")
+        draft.fixed(given.path, name, given.raw("value"))
     elif "values" in given:
-        draft.choices((*path, "values"), name, given["values"])
-        if "probabilities" in given:
-            draft.leave((*path, "probabilities"), "choices are drawn alike")
+        given.word("distribution", _OF_VALUES, "distribution of values")
+        draft.choices(given.at("values"), name, given.raw("values"))
+        if given.raw("probabilities") is not None:
+            draft.leave(given.at("probabilities"), "choices are drawn alike")
     elif "min" in given and "max" in given:
-        _range(draft, path, name, given)
+        _range(draft, given, name)
     else:
-        draft.leave(
-            path, f"a distribution {given.get('distribution', 'without bounds')} has no equal here: give low and high"
-        )
-
-
-def _range(draft: Draft, path: tuple[str | int, ...], name: str, given: Mapping[str, Any]) -> None:
-    kind = given.get("distribution", "uniform")
-    low, high = given["min"], given["max"]
-    if kind not in _RANGES:
-        draft.leave((*path, "distribution"), f"{kind} has no equal here: give low and high")
+        kind = given.raw("distribution") or "without bounds"
+        draft.leave(given.path, f"a distribution {kind} has no equal here: give low and high")
         return
+    given.rest()
+
+
+def _range(draft: Draft, given: Part, name: str) -> None:
+    kind = given.raw("distribution") or "uniform"
+    if not isinstance(kind, str) or kind not in _RANGES:
+        draft.leave(given.at("distribution"), f"{kind} has no equal here: give low and high")
+        draft.leave(given.path, NOT_TAKEN)
+        for key in ("min", "max", "q"):
+            given.raw(key)  # said with the parameter
+        return
+    low, high, step = given.raw("min"), given.raw("max"), given.raw("q")
     if kind in _IN_EXPONENTS:
         try:
-            low, high = (float(f"{math.exp(float(bound)):.6g}") for bound in (low, high))
+            low, high = (float(f"{math.exp(number(bound)):.6g}") for bound in (low, high))
         except (TypeError, ValueError, OverflowError):
-            draft.leave(path, "its bounds are no exponents of e")
+            draft.leave(given.path, "its bounds are no exponents of e")
             return
-    draft.range(path, name, low, high, log=_RANGES[kind], step=given.get("q"))
+    draft.range(given.path, name, low, high, _RANGES[kind], step, given.at("q"))
 
 
-def _early_end(draft: Draft, given: Any) -> None:
-    if not isinstance(given, Mapping):
-        return
-    if given.get("type") != "hyperband":
-        draft.leave("early_terminate", "no pruner here is like it")
-        return
-    draft.put(("pruner", "name"), "hyperband")
-    draft.put(("pruner", "reduction_factor"), given.get("eta"))
-    draft.leave_rest(given, "type", "eta", under=("early_terminate",), why="rungs here follow from the epochs")
+def _early_end(draft: Draft, given: Part) -> None:
+    pruner = given.word("type", {"hyperband": "hyperband"}, "pruner")
+    draft.put(("pruner", "name"), pruner, given.at("type"))
+    if pruner is not None:
+        given.put(("pruner", "reduction_factor"), "eta")
+    given.rest("rungs here follow from the epochs")

@@ -12,23 +12,11 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
+from luthier.studies.importers.documents import SQLITE_START
 from luthier.studies.importers.draft import Draft
 from luthier.studies.importers.names import hyperparameter
 
-SQLITE_START = b"SQLite format 3\0"
 _STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
-
-
-def is_storage(text: str) -> bool:
-    """Return whether a text names a database, or a file that is one or a journal of Optuna's."""
-    if "://" in text:
-        return True
-    try:
-        with Path(text).open("rb") as file:
-            start = file.read(64)
-    except OSError:
-        return False
-    return start.startswith(SQLITE_START) or start.startswith(b'{"op_code"')
 
 
 def read_storage(text: str, name: str | None) -> Draft:
@@ -52,7 +40,10 @@ def read_storage(text: str, name: str | None) -> Draft:
         shown = ", ".join(names[:20])
         wanted = "name one with --study" if name is None else f"there is no study {name}"
         raise ValueError(f"{wanted}: it has {shown}" if names else "it has no study")
-    return _draft(optuna.load_study(study_name=name, storage=storage))
+    try:
+        return _draft(optuna.load_study(study_name=name, storage=storage))
+    except Exception as error:  # rows that Optuna did not write
+        raise ValueError(f"its study {name} is damaged ({type(error).__name__}): export it anew") from None
 
 
 def _opened(text: str) -> BaseStorage:
@@ -68,27 +59,32 @@ def _opened(text: str) -> BaseStorage:
 
 def _draft(study: optuna.Study) -> Draft:
     draft = Draft("a study of Optuna")
-    draft.put(("name",), study.study_name)
+    draft.put(("name",), study.study_name, ("study_name",))
     if len(study.directions) > 1:
-        draft.leave("directions", "a study here has one objective; the values of the first are taken")
+        draft.leave(("directions",), "a study here has one objective; the values of the first are taken")
     with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
         names = study.metric_names or []
     maximize = study.directions[0].name == "MAXIMIZE"
     if names:
-        draft.objective(("metric_names", 0), names[0], maximize)
+        draft.objective(("metric_names", 0), names[0], maximize, ("directions", 0))
     else:
-        draft.leave(
-            "direction", f"the objective has no name ({'more' if maximize else 'less'} is better): give a metric"
-        )
-    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+        better = "more" if maximize else "less"
+        draft.leave(("direction",), f"the objective has no name ({better} is better): give a metric")
+    every = study.get_trials(deepcopy=False)
+    trials = [trial for trial in every if trial.state.is_finished()]
+    if len(every) > len(trials):
+        draft.leave(("trials",), f"{len(every) - len(trials)} of {len(every)} have not ended")
+    taken: dict[str, str] = {}  # hyperparameter -> the only parameter that it is read from
     for name, distributions in _distributions(trials).items():
         _dimension(draft, name, distributions)
+        if ours := hyperparameter(name):
+            taken.setdefault(ours, name)
     for trial in trials:
         values = {"number": trial.number, "state": _STATES[trial.state.name]}
         values["value"] = trial.values[0] if trial.values else None
-        kept = {ours: value for name, value in trial.params.items() if (ours := hyperparameter(name))}
-        draft.trials.append(values | {f"params.{name}": value for name, value in kept.items()})
-    draft.put(("budget", "trials"), max(1, len(trials)))
+        params = {f"params.{ours}": trial.params[name] for ours, name in taken.items() if name in trial.params}
+        draft.trials.append(values | params)
+    draft.put(("budget", "trials"), max(1, len(trials)), ("trials",))
     return draft
 
 
@@ -108,10 +104,17 @@ def _dimension(draft: Draft, name: str, distributions: Sequence[BaseDistribution
     choices: dict[Any, None] = {}
     for one in distributions:
         choices.update(dict.fromkeys(one.choices if isinstance(one, CategoricalDistribution) else ()))
+    ranges = [one for one in distributions if isinstance(one, FloatDistribution | IntDistribution)]
     if choices:
+        if ranges:
+            draft.leave((*path, "range"), "it had choices in other trials, which are taken")
         draft.choices(path, name, list(choices))
         return
-    ranges = [one for one in distributions if isinstance(one, FloatDistribution | IntDistribution)]
+    if len({one.log for one in ranges}) > 1:
+        draft.leave((*path, "log"), "it differs between trials; that of the first is taken")
     low, high = min(one.low for one in ranges), max(one.high for one in ranges)
     steps = {one.step for one in ranges if one.step != 1 or isinstance(one, FloatDistribution)}
-    draft.range(path, name, low, high, log=ranges[0].log, step=steps.pop() if len(steps) == 1 else None)
+    if len(steps) > 1:
+        draft.leave((*path, "step"), "it differs between trials; none is taken")
+    step = steps.pop() if len(steps) == 1 else None
+    draft.range(path, name, low, high, ranges[0].log, step, (*path, "step"))

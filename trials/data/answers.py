@@ -96,7 +96,7 @@ def _places(place: Any, count: int) -> list[Any] | None:
     if isinstance(place, str) and place.lstrip()[:1] == "[":
         try:
             place = json.loads(place)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Fault(f"has the places {place!r}, which is no list of numbers; write [31, 40]") from None
     if isinstance(place, list):
         return place

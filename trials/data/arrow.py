@@ -64,7 +64,7 @@ def _schema_features(metadata: Mapping[bytes, bytes] | None) -> Any:
     """Return the features in an Arrow schema's metadata, or None."""
     try:
         return json.loads((metadata or {})[b"huggingface"])["info"]["features"]
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         return None
 
 

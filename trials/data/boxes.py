@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from luthier.studies.text import one_line
+from luthier.studies.syntax import json_fault
 from luthier.trials.errors import BadData
 
 BOXES = ("bbox", "bboxes", "box", "boxes")
@@ -79,7 +79,7 @@ def read_objects(cell: Any) -> RawCell:
         try:
             cell = json.loads(cell)
         except (ValueError, RecursionError) as error:
-            raise WrongCell(f"is no JSON ({one_line(error, _SHOWN)}); {_FORM}") from None
+            raise WrongCell(f"is no JSON ({json_fault(error)}); {_FORM}") from None
     if cell is None or cell == "" or (isinstance(cell, float) and math.isnan(cell)):
         raise WrongCell(f"is empty; write {EMPTY} for an image without objects, or remove the row")
     boxes, categories, crowds = _columns(cell)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from luthier.studies.syntax import json_fault
 from luthier.trials.data.arrow import class_names
 from luthier.trials.data.other_folders import refuse_lakes
 from luthier.trials.data.readers import read_file
@@ -243,8 +244,10 @@ def _json(file: Path, name: str, path: tuple[str, ...]) -> Mapping[str, Any]:
     check_inside_roots(file.resolve(), f"{name}/{file.name}", *path)
     try:
         value = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise BadData(f"{name}/{file.name} cannot be read ({error}); save the data set anew.", *path) from None
+    except (ValueError, RecursionError) as error:
+        raise BadData(f"{name}/{file.name} is no JSON ({json_fault(error)}); save the data set anew.", *path) from None
+    except OSError as error:
+        raise BadData(f"{name}/{file.name} cannot be read ({error.strerror}); save the data set anew.", *path) from None
     if not isinstance(value, dict):
         raise BadData(f"{name}/{file.name} is no JSON object; save the data set anew.", *path)
     return value

@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from luthier.studies.syntax import json_fault
 from luthier.trials.data.columns import text_fault
 from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
@@ -82,7 +83,7 @@ def _messages(value: Any) -> list[Message]:
         try:
             value = json.loads(value)
         except ValueError as error:
-            raise ValueError(f"holds a list that is no JSON ({error}); write it with json.dumps") from None
+            raise ValueError(f"holds a list that is no JSON ({json_fault(error)}); write it with json.dumps") from None
         except RecursionError:
             raise ValueError("holds lists within lists without end; write one list of messages") from None
     if not isinstance(value, list):

@@ -150,10 +150,8 @@ def _quoted_rows(file: TextFile, separator: str, first: int, found: Read) -> Row
                 taken.clear()
             number += bool(row)
             line = reader.line_num + first
-    except csv.Error as error:
-        text = (
-            f": row {max(number, 1)} (line {line}) cannot be read: {error}. Check its quotes: a quote inside a quoted "
-        )
+    except csv.Error:
+        text = f": row {max(number, 1)} (line {line}) cannot be read. Check its quotes: a quote inside a quoted "
         raise Fault(line, text + 'field is written twice ("").') from None
 
 

@@ -12,8 +12,7 @@ from pathlib import Path
 from luthier.studies.dataset import SplitFiles
 from luthier.studies.spec import StudySpec, parse_spec
 from luthier.studies.uploads import PREFIX
-from luthier.trials.data.given_tables import check_header
-from luthier.trials.data.sources import LocalFile, locate
+from luthier.trials.data.located import LocalFile, locate
 from luthier.trials.errors import BadData
 from luthier.trials.model import hub
 from luthier.trials.paths import local_path
@@ -49,6 +48,8 @@ def look(spec: StudySpec) -> Iterator[BadData]:
             return  # a folder or the hub: the inspection reads it
         files.append(located.file)
     if is_good and _are_small(files):
+        from luthier.trials.data.given_tables import check_header  # with what reads files: half a second
+
         try:
             check_header(spec.dataset, spec.task)
         except BadData as problem:

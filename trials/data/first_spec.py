@@ -22,11 +22,11 @@ from luthier.trials.data.column_kinds import Column
 from luthier.trials.data.containers import find_tables, read_tables, standard_tables
 from luthier.trials.data.folder_splits import choose_folders
 from luthier.trials.data.guesses import Guess, guess
-from luthier.trials.data.hub_data import HubDataset
+from luthier.trials.data.located import HubDataset, LocalFile, LocalFolder, locate
 from luthier.trials.data.mask_folders import has_pairs
 from luthier.trials.data.media_folders import read_folder
 from luthier.trials.data.media_tree import scan
-from luthier.trials.data.sources import LocalFile, LocalFolder, locate, read
+from luthier.trials.data.sources import read
 from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
 from luthier.trials.model.local_models import fitting_models, hub_model

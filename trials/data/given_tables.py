@@ -11,12 +11,13 @@ from luthier.studies.tasks import TASKS
 from luthier.trials.data.box_folders import box_tables
 from luthier.trials.data.containers import standard_tables
 from luthier.trials.data.folder_splits import choose_folders
-from luthier.trials.data.hub_data import HubDataset, read_hub
+from luthier.trials.data.hub_data import read_hub
+from luthier.trials.data.located import HubDataset, LocalFolder, locate
 from luthier.trials.data.mask_folders import pair_tables
 from luthier.trials.data.mask_reading import MaskReading
 from luthier.trials.data.media_columns import Usable, usable_tables
 from luthier.trials.data.media_tree import listed
-from luthier.trials.data.sources import LocalFolder, folder_tables, locate, media_role, read, read_part
+from luthier.trials.data.sources import folder_tables, media_role, read, read_part
 from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
 

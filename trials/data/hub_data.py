@@ -1,27 +1,19 @@
 """Data sets of the hub, downloaded by the library `datasets`; no code of a data set is run.
 
-`sources.locate` takes a text for one where it is no local path, `chosen_tables` reads it.
+`locate` takes a text for one where it is no local path, `chosen_tables` reads it.
 """
 
 import functools
 import pkgutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from luthier.studies.text import one_line
 from luthier.trials.data.arrow import class_names
+from luthier.trials.data.located import HubDataset
 from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
-
-
-@dataclass(frozen=True)
-class HubDataset:
-    """A data set of the hub, or a text that is no local path and no URL; `text` is its id."""
-
-    text: str
-    path: tuple[str, ...]
 
 
 def read_hub(

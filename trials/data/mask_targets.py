@@ -189,7 +189,7 @@ def class_names(table: Table, column: str, least: int = 2) -> list[str]:
     check_inside_roots(file.resolve(), str(file), *table.path)
     try:
         names = _by_id(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, AttributeError, TypeError, OSError):
+    except (ValueError, AttributeError, TypeError, OSError, RecursionError):
         text = f'{file} does not name classes: write {{"0": "road", "1": "sky"}} or ["road", "sky"], ids from 0 to 254.'
         raise BadData(text, *table.path) from None
     if len(set(names)) < len(names) or len(names) < least:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
+from luthier.studies.damage import damage
 from luthier.trials.data.containers import read_tables
 from luthier.trials.data.delimited import CSV, TSV
 from luthier.trials.data.lines import read_lines
@@ -100,7 +101,7 @@ def _read_beginning(file: Path, name: str, most_bytes: int) -> tuple[Table, int,
         with opener(file) as stream:
             data: bytes = stream.read(most_bytes + 1)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise BadData(f"{file.name} cannot be unpacked: {error}. Pack it anew.", *PATH) from None
+        raise BadData(f"{file.name} cannot be unpacked: {damage(error)}. Pack it anew.", *PATH) from None
     whole = len(data) <= most_bytes
     if not whole:
         if kind in WHOLE:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from luthier.studies.syntax import json_fault
 from luthier.trials.data.coco import coco_table, is_coco
 from luthier.trials.data.exports import check_answers, check_export, inner_records
 from luthier.trials.data.squad import is_squad, questions
@@ -65,7 +66,7 @@ def read_json(file: Path, name: str, selection: set[str], path: tuple[str, ...])
     try:
         value = json.loads(found.data, object_pairs_hook=_without_twins)
     except (ValueError, RecursionError) as error:
-        raise found.refuse(f" is not valid JSON: {error}. {_cure(error)}") from None
+        raise found.refuse(f" is not valid JSON: {json_fault(error)}. {_cure(error)}") from None
     if is_coco(value, selection):
         return coco_table(found, value, file.parent)
     if isinstance(value, dict):
@@ -166,7 +167,7 @@ def read_jsonl(file: Path, name: str, selection: set[str], path: tuple[str, ...]
         try:
             records.append(json.loads(line, object_pairs_hook=_without_twins))
         except (ValueError, RecursionError) as error:
-            reason = f"{error.msg} (character {error.colno})" if isinstance(error, json.JSONDecodeError) else error
+            reason = json_fault(error).removeprefix("line 1, ")  # of one line
             text = f": row {len(records) + 1} (line {number}) is not valid JSON: {reason}. {_line_cure(line, error)}"
             if not records and found.data.lstrip()[:1] in (b"[", b"{") and line.strip() in (b"[", b"{", b"[{"):
                 text = f" is one JSON value over many lines ({reason}); give it the ending .json."

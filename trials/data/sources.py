@@ -1,18 +1,16 @@
-"""Data sources: a spec's text is located as a file, a folder or a hub data set, and then read.
+"""Data sources: a file, a folder or a hub data set, as `locate` found it, is read.
 
-`load_data` calls `locate` for each source and reads what it finds; the model cache asks `source_stamps` whether local
+`load_data` calls it for each source; the model cache asks `source_stamps` whether local
 data changed. Local paths stay inside the data roots (`luthier.trials.paths`), and no code of a data set is run.
 """
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from luthier.studies.dataset import SplitFiles
-from luthier.studies.uploads import PREFIX
 from luthier.trials.data.box_folders import box_table
 from luthier.trials.data.containers import find_tables, read_tables, refuse_lone_part, table_stamps
-from luthier.trials.data.hub_data import HubDataset
+from luthier.trials.data.located import HubDataset, LocalFile, LocalFolder, Located
 from luthier.trials.data.mask_folders import has_pairs, pair_table
 from luthier.trials.data.media_folders import folder_stamps, read_folder
 from luthier.trials.data.media_tree import SUFFIXES
@@ -20,54 +18,7 @@ from luthier.trials.data.other_folders import describe
 from luthier.trials.data.readers import read_file
 from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
-from luthier.trials.paths import FORMATS, local_path
-
-
-@dataclass(frozen=True)
-class LocalFile:
-    """A file on this worker.
-
-    Attributes:
-        text: The source as the spec names it.
-        path: The spec's path, such as ("dataset", "source").
-        file: The resolved path.
-    """
-
-    text: str
-    path: tuple[str, ...]
-    file: Path
-
-
-@dataclass(frozen=True)
-class LocalFolder:
-    """A folder on this worker; the attributes are those of `LocalFile`, with the resolved path of the folder."""
-
-    text: str
-    path: tuple[str, ...]
-    folder: Path
-
-
-Located = LocalFile | LocalFolder | HubDataset
-
-
-def locate(text: str, *path: str) -> Located:
-    """Find out where a source is.
-
-    Args:
-        text: A local path or a hub id, as the user wrote it.
-        path: The spec's path of the text, for error messages.
-
-    Raises:
-        BadData: The text is a URL, or a path that lies outside the data roots or does not exist.
-    """
-    local = local_path(text, *path)
-    if local is None:
-        return HubDataset(text, path)
-    if not local.is_dir() and not local.is_file():  # reading it may never end
-        raise BadData(f"{text} is neither a file nor a folder, but a pipe, a socket or a device; give a file.", *path)
-    if text.startswith(PREFIX) and local.is_file() and not text.endswith(f"/{local.name}"):
-        text = f"{text}/{local.name}"  # its ending says how it is read
-    return LocalFolder(text, path, local) if local.is_dir() else LocalFile(text, path, local)
+from luthier.trials.paths import FORMATS
 
 
 def media_role(roles: Iterable[str]) -> str | None:

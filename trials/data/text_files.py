@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from luthier.studies.damage import damage
 from luthier.trials.data.foreign_files import refuse_foreign
 from luthier.trials.errors import BadData
 
@@ -108,7 +109,7 @@ def _unpacked(data: bytes, name: str, path: tuple[str, ...]) -> bytes:
                 if len(parts) > MOST_UNPACKED:
                     raise BadData(f"{name} unpacks to more than {MOST_UNPACKED:,} bytes; unpack it yourself.", *path)
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
-        raise BadData(f"{name} cannot be unpacked: {error}. It was cut or damaged; fetch it again.", *path) from None
+        raise BadData(f"{name} cannot be unpacked: {damage(error)}; fetch it again.", *path) from None
     if any(start.match(parts) for start, _ in _PACKED):
         raise BadData(f"{name} is compressed twice; unpack it once, and give the result.", *path)
     return bytes(parts)

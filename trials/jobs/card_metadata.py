@@ -12,8 +12,7 @@ from typing import Any
 from luthier.studies.dataset import Dataset
 from luthier.studies.protocol import Assignment
 from luthier.studies.wire import Metrics
-from luthier.trials.data.hub_data import HubDataset
-from luthier.trials.data.sources import locate
+from luthier.trials.data.located import HubDataset, locate
 from luthier.trials.errors import BadData
 from luthier.trials.tasks.usage import Usage
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import transformers
 
+from luthier.studies.syntax import json_fault
 from luthier.studies.text import one_line
 from luthier.trials.errors import BadData
 from luthier.trials.model import foreign, hub
@@ -76,8 +77,10 @@ def read_json(file: Path, name: str) -> Mapping[str, Any]:
         content = json.loads(text)
     except FileNotFoundError:
         raise BadData(f"{name} holds no {file.name}; save the model with save_pretrained.", "model") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadData(f"{name}/{file.name} cannot be read: {error}. Save the model anew.", "model") from None
+    except OSError as error:
+        raise BadData(f"{name}/{file.name} cannot be read: {error.strerror}. Save the model anew.", "model") from None
+    except (ValueError, RecursionError) as error:
+        raise BadData(f"{name}/{file.name} is no JSON: {json_fault(error)}. Save the model anew.", "model") from None
     if not isinstance(content, dict):
         raise BadData(f"{name}/{file.name} is not a JSON object; save the model anew.", "model")
     return content

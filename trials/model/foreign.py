@@ -66,7 +66,7 @@ def adapter(found: Contents) -> str | None:
         return None
     try:
         base = json.loads((found.folder / file).read_text(encoding="utf-8")).get("base_model_name_or_path")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         base = None
     merge = (
         "merge the two: load it with peft (AutoPeftModel...from_pretrained), and save what merge_and_unload() returns "

@@ -21,12 +21,12 @@ from luthier.service.errors import Invalid
 from luthier.service.lifecycle import study_rows
 from luthier.service.schemas import StudyView, TrialView
 from luthier.service.storage.tables import AssignmentRow
+from luthier.studies.comparison import param_rows, spec_rows
 from luthier.studies.protocol import AssignmentKind
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 MOST = 8  # that are compared: there are so many colours
 Names = Annotated[list[str] | None, Query(max_length=80)]
-UNSAID = ("name", "semantics")  # keys of a spec that differ without a meaning
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,6 @@ class Side:
     study: StudyView
     trial: TrialView | None
     points: curves.Points
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of the table: its words, and a value for each side."""
-
-    label: str
-    values: list[str]
-
-    @property
-    def differs(self) -> bool:
-        """Whether the values are not all the same."""
-        return len(set(self.values)) > 1
 
 
 @router.get("/compare")
@@ -72,10 +59,11 @@ def compare(
     for metric in metrics:
         lines = [(s.label, f"hue{n}", s.points) for n, s in enumerate(sides) if metric_of(s.study) == metric]
         drawn.append(curves.chart(lines, metric))
+    params = [side.trial.params if side.trial is not None else {} for side in sides]
     values: dict[str, Any] = {
         "sides": sides,
-        "specs": [row for row in _spec_rows(sides) if all or row.differs],
-        "params": [row for row in _param_rows(sides) if all or row.differs],
+        "specs": [row for row in spec_rows(side.study.spec for side in sides) if all or row.differs],
+        "params": [row for row in param_rows(params) if all or row.differs],
         "charts": [chart for chart in drawn if chart is not None],
         "maximize": {metric_of(side.study): is_maximized(side.study) for side in sides},
         "metrics": metrics,
@@ -109,33 +97,3 @@ def _best(session: Session, study_id: int, view: StudyView) -> AssignmentRow | N
         return None
     of_study = (AssignmentRow.study_id == study_id, AssignmentRow.kind == AssignmentKind.TRAIN)
     return session.scalar(select(AssignmentRow).where(*of_study, AssignmentRow.number == view.best.trial))
-
-
-def _spec_rows(sides: list[Side]) -> list[Row]:
-    """Return the values of the specs by their paths."""
-    flat = [_flat({key: value for key, value in side.study.spec.items() if key not in UNSAID}) for side in sides]
-    paths = dict.fromkeys(path for values in flat for path in values)
-    return [Row(path, [values.get(path, "-") for values in flat]) for path in paths]
-
-
-def _param_rows(sides: list[Side]) -> list[Row]:
-    """Return the configurations of the trials."""
-    params = [side.trial.params if side.trial is not None else {} for side in sides]
-    names = dict.fromkeys(name for values in params for name in values)
-    return [Row(name.replace("_", " "), [_text(values.get(name)) for values in params]) for name in names]
-
-
-def _flat(value: Any, path: str = "") -> dict[str, str]:
-    """Return the values of a document by their paths, as space.learning_rate.low."""
-    if not isinstance(value, dict) or not value:
-        return {path: _text(value)}
-    found: dict[str, str] = {}
-    for key, part in value.items():
-        found |= _flat(part, f"{path}.{key}" if path else str(key))
-    return found
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(_text(part) for part in value)
-    return f"{value:.4g}" if isinstance(value, float) else "-" if value is None else str(value)

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from luthier.service.client.old_trials import with_file_read
+from luthier.studies.documents import load_document
 from luthier.studies.spec import StudySpec, parse_spec
 from tests.support.command_line import Luthier
 from tests.support.optuna_study import optuna_study
@@ -32,6 +33,17 @@ def test_a_sweep_with_data_becomes_a_whole_spec(luthier: Luthier, tmp_path: Path
         7,
         "random",
     )
+
+
+def test_a_spec_is_never_written_over_the_document_that_it_is_made_of(luthier: Luthier, tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text(SWEEP + '"a\\u2028evil: 1\\u0085seed: 3\\e[31m": 1\n')
+    before = (tmp_path / "sweep.yaml").read_bytes()
+    done = luthier("import", "sweep.yaml")
+    assert (done.returncode, "sweep-spec.yaml is written" in done.stderr) == (0, True), done.stderr
+    assert (tmp_path / "sweep.yaml").read_bytes() == before
+    written = (tmp_path / "sweep-spec.yaml").read_text()
+    assert "evil" in written, "a key of the document is in a comment, and stays there"
+    assert set(load_document(written)) == {"name", "objective", "space", "sampler", "budget"}
 
 
 def test_a_password_is_not_shown(luthier: Luthier) -> None:

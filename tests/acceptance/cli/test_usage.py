@@ -89,7 +89,10 @@ def test_a_wrong_option_is_told_in_words_for_people(luthier: Luthier, arguments:
     ("content", "said"),
     [
         (None, "spec.yaml does not exist"),
-        (b"name: [", "not valid YAML or JSON: while parsing a flow node did not find expected node content at line 2"),
+        (
+            b"name: [",
+            "not valid YAML or JSON: line 2, column 1: a value is missing here, or a bracket is not",
+        ),
         (b"name: \xe9t\xe9", "not UTF-8"),
         (b"just words", "a spec is a mapping"),
     ],

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from luthier.service.cli.noise import noise_facts, with_error
 from luthier.service.cli.progress import results
-from luthier.service.cli.studies import _facts
+from luthier.service.cli.study_tables import study_facts
 from luthier.service.schemas import BaselineView, BestView, Counts, StudyView
 from luthier.studies.protocol import StudyState
 from luthier.studies.spec import StudySpec
@@ -65,7 +65,7 @@ def test_a_study_without_has_the_rows_that_it_had() -> None:
 @pytest.mark.parametrize("command", ["run", "get", "best"])
 def test_every_command_says_it(command: str) -> None:
     view = study(**MEASURED)
-    tables = results(view, [], None) if command == "run" else [_facts(view, only_best=command == "best")]
+    tables = results(view, [], None) if command == "run" else [study_facts(view, only_best=command == "best")]
     console = Console(width=200)
     with console.capture() as capture:
         for one in tables:

@@ -66,7 +66,7 @@ def test_of_many_the_best_are_sent(tmp_path: Path) -> None:
         ("learning_rate\nfast\n", "line 2, column learning_rate: 'fast' is no number"),
         ("learning_rate,value\n1,2\n1e-3,nan\n", "line 3, column value: 'nan' is no number"),
         ("learning_rate,value\n1,2,3\n", "line 2 has more cells than the header"),
-        ('learning_rate,value\n"1,2\n', "unexpected end of data"),
+        ('learning_rate,value\n"1,2\n', "a quote is not closed"),
         ("learning_rate,state\n1,failed\n", "no row of a trial that ran to its end"),
         (
             "learning_rate,value\n" + "9" * 200_000,

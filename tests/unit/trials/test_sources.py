@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from luthier.studies.dataset import Dataset, SplitFiles
-from luthier.trials.data import sources
-from luthier.trials.data.hub_data import HubDataset, read_hub
+from luthier.trials.data import located
+from luthier.trials.data.hub_data import read_hub
+from luthier.trials.data.located import HubDataset, LocalFile, LocalFolder, locate
 from luthier.trials.data.readers import FILE_READERS
-from luthier.trials.data.sources import LocalFile, LocalFolder, locate, source_stamps
+from luthier.trials.data.sources import source_stamps
 from luthier.trials.errors import BadData
 from luthier.trials.paths import FORMATS, local_path, set_uploaded
 from tests.support.data import load_data
@@ -62,13 +63,13 @@ def test_a_source_is_a_file_a_folder_or_a_hub_data_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["file", "files", "folder", "folder of splits"])
 def test_each_source_is_resolved_once(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     resolved: list[str] = []
-    original = sources.local_path
+    original = located.local_path
 
     def counted(text: str, *path: str) -> Path | None:
         resolved.append(text)
         return original(text, *path)
 
-    monkeypatch.setattr(sources, "local_path", counted)
+    monkeypatch.setattr(located, "local_path", counted)
     splits = ("train", "val") if kind == "folder of splits" else ("",)
     for split in splits if "folder" in kind else ():
         for i in range(12):

@@ -11,7 +11,8 @@ import pytest
 
 from luthier.studies.dataset import Dataset
 from luthier.trials.data.load import Data
-from luthier.trials.data.sources import locate, read, source_stamps
+from luthier.trials.data.located import locate
+from luthier.trials.data.sources import read, source_stamps
 from luthier.trials.errors import BadData
 from tests.support.data import load_data
 from tests.support.tiny import tiny_rows, tiny_sentences

@@ -8,7 +8,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from luthier.trials.data.sources import locate, read
+from luthier.trials.data.located import locate
+from luthier.trials.data.sources import read
 from luthier.trials.errors import BadData
 
 ROLES = {"text": "text", "label": "label"}

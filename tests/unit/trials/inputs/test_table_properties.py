@@ -10,7 +10,8 @@ import pandas
 import pyarrow.csv
 import pytest
 
-from luthier.trials.data.sources import locate, read
+from luthier.trials.data.located import locate
+from luthier.trials.data.sources import read
 from luthier.trials.errors import BadData
 
 hypothesis = pytest.importorskip("hypothesis")  # of the extra `dev`; an older environment may lack it

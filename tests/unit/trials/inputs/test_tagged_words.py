@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from luthier.trials.data.sources import locate, read
+from luthier.trials.data.located import locate
+from luthier.trials.data.sources import read
 from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
 
