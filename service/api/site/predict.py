@@ -90,7 +90,7 @@ async def _queue(name: str, request: Request, service: Service) -> None:
 
 def _require_winner(name: str, service: Service) -> None:
     with service.core.database.reading() as session:
-        queue.winner_of(session, study_rows.find(session, name))
+        queue.winner_of(study_rows.find(session, name))
 
 
 def _page(
@@ -112,7 +112,7 @@ def _page(
         study = study_rows.find(session, name)
         values["columns"] = _inputs(study)
         try:
-            queue.winner_of(session, study)
+            queue.winner_of(study)
         except Conflict as reason:
             values["why"] = reason.detail
     return show(request, "predict.html", problem.status if problem else 200, **values)
