@@ -59,6 +59,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         worker.drain()
         predicted = house.client.post("/v1/studies/done/predict?format=csv", content=b"text\nhello\n")
         assert predicted.status_code == 202
+        worker.drain()
         changes = {"tags": [HOSTILE[:50], "german"], "notes": f"see {HOSTILE}"}
         house.client.patch("/v1/studies/done", json=changes).raise_for_status()
         upload(house, TABLE, f"{HOSTILE}.csv".replace("/", ""))
@@ -165,6 +166,28 @@ def test_a_study_is_written_started_followed_steered_and_deleted(look: Look, hou
     assert house.client.get("/v1/studies/by-hand").status_code == 404
 
 
+def test_an_evaluation_touches_the_parts_that_show_it(look: Look, house: Running) -> None:
+    worker = house.worker("w4")
+    house.started(worker, "heard", budget={"trials": 1})
+    first = worker.take()
+    worker.report(first, 1, 0.5)
+    asked: list[str] = []
+    page, table = look.page, "**/studies/heard/table*"
+    page.on("request", lambda request: asked.append(request.url))
+    with page.expect_request(table):  # once the stream is open, everything is asked for again
+        look.at("/studies/heard?state=complete")
+    asked.clear()
+    curve = page.locator("#live .chart > svg path")
+    before = curve.get_attribute("d") or ""
+    worker.report(first, 2, 0.75)
+    expect(curve).not_to_have_attribute("d", before, timeout=10_000)
+    assert [url for url in asked if "/table" in url] == []
+    with page.expect_request(table):
+        look.at("/studies/heard")
+    with page.expect_request(table):
+        worker.report(first, 3, 0.8)
+
+
 def test_ticked_studies_and_trials_are_compared(look: Look) -> None:
     page = look.at("/")
     for name in ("done", "alive"):
@@ -186,7 +209,8 @@ def test_a_plot_is_loaded_when_it_is_opened(look: Look) -> None:
     page = look.at("/studies/done")
     assert not any("/plots/" in address for address in asked)
     page.get_by_text("Parallel coordinates").click()
-    expect(page.frame_locator("iframe[title='Parallel coordinates']").locator(".main-svg").first).to_be_visible()
+    plot = page.frame_locator("iframe[title='Parallel coordinates']").locator(".main-svg").first
+    expect(plot).to_be_visible(timeout=30_000)  # the library that draws is imported for the first plot
     page.get_by_text("Timeline by worker").click()
     expect(page.get_by_role("img", name="trials of w1")).to_be_visible()
 

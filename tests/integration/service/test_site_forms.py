@@ -43,7 +43,6 @@ def refused(answer: httpx.Response, status: int, *words: str) -> str:
     return answer.text
 
 
-@pytest.mark.both_databases
 def test_a_study_is_extended_by_new_totals_that_are_filled_in(house: Running) -> None:
     worker = house.worker()
     house.create(budget={"trials": 2, "gpu_seconds": 500})
@@ -73,6 +72,7 @@ def test_a_study_is_extended_by_new_totals_that_are_filled_in(house: Running) ->
     assert house.client.get("/studies/none/extend").status_code == 404
 
 
+@pytest.mark.full
 def test_a_target_and_a_running_study_are_filled_in(house: Running) -> None:
     house.create(budget={"trials": 9, "target": 0.1})
     worker = house.worker()
@@ -83,7 +83,6 @@ def test_a_target_and_a_running_study_are_filled_in(house: Running) -> None:
     assert (filled["trials"], filled["target"]) == ("5", "0.99")
 
 
-@pytest.mark.both_databases
 def test_a_configuration_of_ones_own_runs_next_and_once(house: Running) -> None:
     worker = house.worker()
     house.started(worker)
@@ -119,6 +118,7 @@ def test_a_configuration_of_ones_own_runs_next_and_once(house: Running) -> None:
     refused(post(house, path, typed | {"key": "other"}), 409, "before it is extended")
 
 
+@pytest.mark.full
 def test_before_the_inspection_configurations_wait_on_the_page(house: Running) -> None:
     house.create()
     typed = {"param.learning_rate": "5e-5", "param.freeze_depth": "2"}
@@ -134,6 +134,7 @@ def test_before_the_inspection_configurations_wait_on_the_page(house: Running) -
     assert house.trials()[1]["params"]["freeze_depth"] == 2
 
 
+@pytest.mark.full
 def test_names_and_words_of_an_external_study_are_kept(house: Running) -> None:
     space = {"lr": {"low": 0.1, "high": 1.0}, "width": ["1", "2"], "bias": [True, False]}
     assert house.client.post("/v1/studies", json=external.document(space=space)).status_code == 201
@@ -143,6 +144,7 @@ def test_names_and_words_of_an_external_study_are_kept(house: Running) -> None:
     assert (params["width"], params["bias"]) == ("1", False)
 
 
+@pytest.mark.full
 def test_a_successor_and_old_trials_begin_a_spec(house: Running) -> None:
     house.finished()
     house.create("s1-2")
@@ -156,6 +158,9 @@ def test_a_successor_and_old_trials_begin_a_spec(house: Running) -> None:
     worker.drain()
     page = house.client.get("/studies/s1-3").text
     assert "Old trials: 4 taken over whole, 0 run anew, 0 dropped" in page
+    whole = next(trial for trial in house.trials("s1-3") if trial["taken_from"] is not None)
+    link = f">trial {whole['taken_from']['trial']} of s1</a>"
+    assert link in house.client.get(f"/studies/s1-3/trials/{whole['number']}").text
     house.create("alive")
     running_one = spec_on(house.client.get("/new?from=alive").text)
     refused(post(house, "/new", {"spec": running_one}), 422, "from.study", "alive")
@@ -183,7 +188,6 @@ def ask(house: Running, content: bytes = TABLE, file: str = "new.csv", **headers
     return post(house, "/studies/s1/predict", {}, {"file": (file, content)}, **headers)
 
 
-@pytest.mark.both_databases
 def test_a_table_is_uploaded_answered_downloaded_and_deleted(house: Running, worker: ScriptedWorker) -> None:
     house.create(budget={"trials": 1})
     page = house.client.get("/studies/s1/predict").text
@@ -215,6 +219,7 @@ def test_a_table_is_uploaded_answered_downloaded_and_deleted(house: Running, wor
     assert house.client.post(delete).status_code == 404
 
 
+@pytest.mark.full
 def test_a_table_beyond_the_limit_leaves_nothing(tmp_path: Any) -> None:
     with running(tmp_path / "home", None, predict_bytes=1000) as house:
         house.finished(budget={"trials": 1})
@@ -244,6 +249,7 @@ def test_the_winners_tables_are_shown_and_escaped(house: Running, worker: Script
     assert house.client.get("/studies/none/results").status_code == 404
 
 
+@pytest.mark.full
 def test_a_reader_sees_results_and_pushes_nothing(house: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     house.finished(budget={"trials": 1})
     ask(house)
