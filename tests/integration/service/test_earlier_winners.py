@@ -106,6 +106,7 @@ def test_run_measures_the_winner_of_an_extension_again(house: Running, worker: S
     working.join(30)
 
 
+@pytest.mark.full
 def test_run_shows_a_study_that_failed_otherwise(house: Running, worker: ScriptedWorker) -> None:
     """Nothing of it can be measured: `resume` is refused, and the study is shown as it is."""
     extended(house, worker)
@@ -117,6 +118,7 @@ def test_run_shows_a_study_that_failed_otherwise(house: Running, worker: Scripte
     assert (study.state.value, study.error) == ("failed", "Away for good.")
 
 
+@pytest.mark.full
 def test_a_model_whose_trial_is_not_known_answers_nothing(house: Running, worker: ScriptedWorker) -> None:
     extended(house, worker)
     with house.core.database.transaction() as session:
