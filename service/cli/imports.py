@@ -47,12 +47,7 @@ def import_(
     a study of Optuna (a SQLite file, a journal file, or a URL), whose trials go into a csv beside the spec. What has no
     equal here is listed by its path.
     """
-    if "://" not in source:
-        check_file(Path(source))
-    if data is not None:
-        check_source(data)
-    if output not in (None, STDOUT):
-        check_new(Path(output))
+    _look_at_paths(source, output, data)
     draft = _draft(source, study)
     spec = {"name": _name(draft.spec.pop("name", None) or Path(source).stem)} | draft.spec
     if data is not None:
@@ -63,18 +58,30 @@ def import_(
     tell(*(f"left out: {path}: {why}" for path, why in draft.left.items()))
     if output == STDOUT:
         print(text, end="")
+        if draft.trials:
+            tell(f"Its {len(draft.trials)} trials are not written: name a file with -o for a csv beside it.")
         return
     file = Path(output) if output else _free(spec["name"], given)
+    beside = file.with_suffix(".trials.csv")
+    if draft.trials:
+        check_new(beside)
     _create(file, text)
     faults = _faults(spec, text)
     tell(f"{file} is written: " + (faults[0] if faults else f"read it, then `luthier plan {file}`."), *faults[1:])
     if draft.trials:
-        beside = file.with_suffix(".trials.csv")
         _create_trials(beside, draft.trials)
-        tell(
-            f"{beside} has its {len(draft.trials)} trials; `luthier create {file} --import {beside}` tries "
-            "the best first."
-        )
+        many, command = len(draft.trials), f"luthier create {file} --import {beside}"
+        tell(f"{beside} has its {many} trials; `{command}` tries the best first.")
+
+
+def _look_at_paths(source: str, output: str | None, data: str | None) -> None:
+    """Raise CommandError for a path that is not there, or a file that is."""
+    if "://" not in source:
+        check_file(Path(source))
+    if data is not None:
+        check_source(data)
+    if output is not None and output != STDOUT:
+        check_new(Path(output))
 
 
 def _draft(source: str, study: str | None) -> "Draft":
@@ -116,7 +123,8 @@ def _with_data(spec: dict[str, Any], data: str) -> dict[str, Any]:
     if "fault" in found:
         raise CommandError(USAGE, found["fault"])
     guessed = mapping_of(found["spec"], "a first spec is a mapping")
-    return {key: guessed[key] for key in ("task", "model", "dataset", "objective")} | spec
+    objective = guessed["objective"] | spec.get("objective", {})  # the document may say a part of it
+    return {key: guessed[key] for key in ("task", "model", "dataset")} | spec | {"objective": objective}
 
 
 def _written(spec: dict[str, Any], draft: "Draft", source: str) -> str:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -212,6 +213,28 @@ def test_a_study_of_optuna_with_its_trials(kind: str, tmp_path: Path) -> None:
     assert file.read_bytes() == before
     with pytest.raises(ValueError, match="there is no study other: it has mine"):
         read_storage(str(file), "other")
+
+
+def test_a_study_of_optuna_whose_trials_differ_says_what_was_not_taken(tmp_path: Path) -> None:
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "mine")))
+    study = optuna.create_study(storage=storage, study_name="mine", direction="maximize")
+    rates = optuna.distributions.FloatDistribution(1e-5, 1e-3, log=True)
+    for log, steps in ((True, 2), (False, 3)):
+        decay = optuna.distributions.FloatDistribution(1e-3, 0.5, log=log)
+        epochs = optuna.distributions.IntDistribution(1, 7, step=steps)
+        spaces = {"lr": rates, "learning_rate": rates, "weight_decay": decay, "epochs": epochs}
+        values = {"lr": 1e-4, "learning_rate": 1e-5, "weight_decay": 0.1, "epochs": 1}
+        study.add_trial(optuna.trial.create_trial(params=values, distributions=spaces, value=0.5))
+    study.ask()  # a trial that has not ended
+    draft = read_storage(str(tmp_path / "mine"), None)
+    assert draft.left == {
+        "direction": "the objective has no name (more is better): give a metric",
+        "trials": "1 of 3 have not ended",
+        "params.learning_rate": "another key is learning_rate already",
+        "params.weight_decay.log": "it differs between trials; that of the first is taken",
+        "params.epochs.step": "it differs between trials; none is taken",
+    }
+    assert [row["params.learning_rate"] for row in draft.trials] == [1e-4, 1e-4], "of the name that the space has"
 
 
 def test_a_database_that_is_not_optunas_stays_as_it_is(tmp_path: Path) -> None:
