@@ -18,6 +18,7 @@ from luthier.studies.tasks import TASKS
 from luthier.trials.data.columns import COLUMN_READERS, check_apart, read_groups, text_findings
 from luthier.trials.data.given_tables import chosen_tables
 from luthier.trials.data.label_sets import separated
+from luthier.trials.data.media_columns import Usable
 from luthier.trials.data.repeat_findings import repeat_findings
 from luthier.trials.data.repeats import first_rows
 from luthier.trials.data.row_digests import Digest, content_digest
@@ -85,6 +86,59 @@ def load_data(
     Raises:
         BadData: The data cannot be used as the spec says.
     """
+    read = _read_given(dataset, task, kind, semantics, verify)
+    given, targets, findings = read.splits, read.targets, list(read.findings)
+    digest = functools.cache(content_digest)  # each image and sound is read for it once
+    rows: dict[str, Sequence[int]] = {name: range(len(split)) for name, split in given.items()}
+    if dataset.limit is not None:
+        rows = sample(given, dataset.limit, seed, dataset.draw == "stable", digest)
+        given = {name: split.take(rows[name]) for name, split in given.items()}
+    for files in read.media:
+        if verify and dataset.unreadable == "refuse" and files.role in read.roles:
+            files.try_rest(read.roles[files.role], [split.columns[files.role] for split in given.values()])
+        findings += files.findings
+    inputs = {name: split.columns for name, split in given.items()}
+    first = first_rows(inputs, digest) if semantics >= INPUTS_UNITED else {}
+    splits = draw_splits(given, dataset, seed, first.get("train"), digest)
+    if "validation" not in splits:
+        raise BadData("There is no validation split; give a fraction or a file.", "dataset", "validation")
+    targets.check_training(splits["train"].targets, read.tables["train"])
+    targets = targets.trained_on(splits["train"].targets).as_asked(dataset, answering)
+    if verify:
+        findings += text_findings(read.tables, read.texts)
+        findings += repeat_findings(given, read.tables, rows, first, targets) if first else ()
+        findings += _target_findings(targets, splits, read.tables["train"], read.learned)
+    left_out = "".join(files.left_out for files in read.media if files.left_out is not None) or None
+    return Data(splits, targets, _fingerprint(splits, targets, left_out, digest), tuple(findings))
+
+
+@dataclass(frozen=True)
+class Given:
+    """The splits that a data set has, read and checked, before rows are sampled and further splits are drawn.
+
+    Attributes:
+        splits: Split name -> its rows.
+        targets: What is learned.
+        tables: Split name -> the table that it was read from.
+        media: What is known of the images or sounds.
+        roles: Role -> column, of the inputs and the groups.
+        learned: Role -> column, of what is learned.
+        texts: The columns that hold texts, read or learned.
+        findings: What was passed over, and which labels were merged.
+    """
+
+    splits: dict[str, Split]
+    targets: Targets
+    tables: dict[str, Table]
+    media: Sequence[Usable]
+    roles: Mapping[str, str]
+    learned: Mapping[str, str]
+    texts: Sequence[str]
+    findings: Sequence[Finding]
+
+
+def _read_given(dataset: Dataset, task: str, kind: type[Targets], semantics: int, verify: bool) -> Given:
+    """Read the tables of a data set, and check every value; arguments and errors are those of `load_data`."""
     roles, tables, media = chosen_tables(dataset, task)
     findings = [finding for table in tables.values() for finding in table.findings]
     reads = {role: read.reads for role, read in TASKS[task].columns.items()}
@@ -100,30 +154,9 @@ def load_data(
     given, targets = _given_splits(tables, kind, learned, roles, reads)
     if dataset.learn == "all":
         targets, given = with_every_answer(targets, given)
-    digest = functools.cache(content_digest)  # each image and sound is read for it once
-    rows: dict[str, Sequence[int]] = {name: range(len(split)) for name, split in given.items()}
-    if dataset.limit is not None:
-        rows = sample(given, dataset.limit, seed, dataset.draw == "stable", digest)
-        given = {name: split.take(rows[name]) for name, split in given.items()}
-    for files in media:
-        if verify and dataset.unreadable == "refuse" and files.role in roles:
-            files.try_rest(roles[files.role], [split.columns[files.role] for split in given.values()])
-        findings += files.findings
-    inputs = {name: split.columns for name, split in given.items()}
-    first = first_rows(inputs, digest) if semantics >= INPUTS_UNITED else {}
-    splits = draw_splits(given, dataset, seed, first.get("train"), digest)
-    if "validation" not in splits:
-        raise BadData("There is no validation split; give a fraction or a file.", "dataset", "validation")
-    targets.check_training(splits["train"].targets, tables["train"])
-    targets = targets.trained_on(splits["train"].targets).as_asked(dataset, answering)
-    if verify:
-        read_as_text = [column for role, column in roles.items() if reads[role] == "text"]
-        written = [learned[role] for role in ("text", "completion", "target") if role in learned]  # texts, learned
-        findings += text_findings(tables, [*read_as_text, *written])
-        findings += repeat_findings(given, tables, rows, first, targets) if first else ()
-        findings += _target_findings(targets, splits, tables["train"], learned)
-    left_out = "".join(files.left_out for files in media if files.left_out is not None) or None
-    return Data(splits, targets, _fingerprint(splits, targets, left_out, digest), tuple(findings))
+    texts = [column for role, column in roles.items() if reads[role] == "text"]
+    texts += [learned[role] for role in ("text", "completion", "target") if role in learned]
+    return Given(given, targets, tables, media, roles, learned, texts, findings)
 
 
 def _target_findings(
