@@ -69,8 +69,8 @@ class Reports:
         """
         core = self.core
         outdated: list[FileRef] = []
-        with core.database.transaction() as session:
-            row = core.leases.extend(session, report.id, report.token, report.seconds)
+        with core.database.transaction() as session, session.no_autoflush:
+            row = core.leases.lock_held(session, report.id, report.token)
             study = session.get_one(StudyRow, row.study_id)
             if also is not None:
                 also(session, study, row)
@@ -82,6 +82,7 @@ class Reports:
             else:
                 outdated = checkpoints.replace(core.store, row, report, value)
             is_retrained = retraining.is_done(session, row, report.step)
+            core.leases.extend_changed(session, row, report.seconds)
         if new:
             core.logs.append(study.id, row.id, report.log)
         core.store.drop(study.id, row.id, outdated)

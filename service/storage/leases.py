@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Update, delete, func, select, update
+from sqlalchemy import Update, delete, func, inspect, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import ColumnElement
 
@@ -35,8 +35,8 @@ class Leases:
     Transactions: each method runs inside the caller's transaction and commits nothing.
 
     Locks: a transaction that needs both locks the study's row first and the assignment's row second. All code in
-    `service/` keeps this order, so that no two transactions wait for each other. `extend` locks the assignment alone;
-    its caller must not lock the study afterwards.
+    `service/` keeps this order, so that no two transactions wait for each other. Who extends a lease locks the
+    assignment alone, and must not lock the study afterwards.
 
     Clock: every instant is the database's, so that services on several machines agree. It may jump: no deadline is
     further than one lease ahead (`cap_deadlines`), and the reaper takes nothing back after a jump (`clock_watch.py`).
@@ -155,8 +155,14 @@ class Leases:
             note_assignment(session, leased)
         return leased
 
+    def lock_received(self, session: Session, assignment_id: int, token: str) -> AssignmentRow:
+        """Return the assignment as `lock_held` does, marked as received, as its worker evidently has it. Raises Stale."""
+        row = self.lock_held(session, assignment_id, token)
+        row.received = True
+        return row
+
     def lock_held(self, session: Session, assignment_id: int, token: str) -> AssignmentRow:
-        """Return the assignment of this lease, locked until the transaction ends; its worker has evidently received it.
+        """Return the assignment of this lease, locked until the transaction ends, for a change of its row.
 
         Raises:
             Stale: the token does not hold the assignment, or no longer.
@@ -165,7 +171,6 @@ class Leases:
         row = session.scalar(statement)
         if row is None:
             raise Stale(STALE)
-        row.received = True
         return row
 
     def extend(self, session: Session, assignment_id: int, token: str, seconds: float | None = None) -> AssignmentRow:
@@ -180,9 +185,28 @@ class Leases:
         Raises:
             Stale: the token does not hold the assignment, or no longer.
         """
-        columns: dict[str, Any] = {} if seconds is None else {"seconds": self._possible(seconds)}
-        columns |= {"deadline": self.database.now() + self._own_or_usual_seconds(), "received": True}
-        return self._change_held(session, assignment_id, token, columns)
+        return self._change_held(session, assignment_id, token, self._extended(seconds))
+
+    def extend_changed(self, session: Session, row: AssignmentRow, seconds: float) -> None:
+        """Write what has changed of a locked row with its new deadline, in one UPDATE: Postgres copies a row at each.
+
+        Args:
+            session: the caller's transaction, without autoflush since the row's first change.
+            row: the assignment, as `lock_held` returned it; its new values are read back.
+            seconds: how long the worker says it has been busy with this attempt.
+
+        Raises:
+            Stale: the lease is over.
+        """
+        state = inspect(row)
+        keys = (attribute.key for attribute in state.mapper.column_attrs)
+        changed = {key: getattr(row, key) for key in keys if state.attrs[key].history.added}
+        self._change_held(session, row.id, row.token, changed | self._extended(seconds))
+
+    def _extended(self, seconds: float | None) -> dict[str, Any]:
+        """Return the columns of a lease that a message extends."""
+        columns: dict[str, Any] = {"deadline": self.database.now() + self._own_or_usual_seconds(), "received": True}
+        return columns if seconds is None else columns | {"seconds": self._possible(seconds)}
 
     def shrink(self, row: AssignmentRow, reservation: Reservation) -> None:
         """Give back a part of a GPU that a running assignment turned out not to need; its row must be locked."""
@@ -201,7 +225,7 @@ class Leases:
         Raises:
             Stale: the lease is over.
         """
-        columns |= {"state": state, "deadline": None, "finished_at": self.database.now()}
+        columns |= {"state": state, "deadline": None, "received": True, "finished_at": self.database.now()}
         if "seconds" in columns:
             columns["seconds"] = self._possible(columns["seconds"])
         self._change_held(session, row.id, row.token, columns)
@@ -233,7 +257,7 @@ class Leases:
             Stale: the lease is over.
         """
         losses = row.losses + 1 if lost else row.losses
-        columns: dict[str, Any] = {"losses": losses, "deadline": None}
+        columns: dict[str, Any] = {"losses": losses, "deadline": None, "received": row.received or not expired}
         if seconds is not None:
             columns["seconds"] = self._possible(seconds)
         if lost and losses >= self.max_losses:
@@ -385,7 +409,8 @@ class Leases:
         self, session: Session, assignment_id: int, token: str | None, columns: dict[str, Any]
     ) -> AssignmentRow:
         """Update the assignment of a lease, and return its row. Raises Stale when the lease is over."""
-        row = self._returned(session, update(AssignmentRow).where(*_is_held(assignment_id, token)).values(**columns))
+        guard = update(AssignmentRow).where(*_is_held(assignment_id, token))
+        row = self._returned(session, guard.values(**columns))
         if row is None:
             raise Stale(STALE)
         if "state" in columns:
