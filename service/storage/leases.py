@@ -156,7 +156,7 @@ class Leases:
         return leased
 
     def lock_received(self, session: Session, assignment_id: int, token: str) -> AssignmentRow:
-        """Return the assignment as `lock_held` does, marked as received, as its worker evidently has it. Raises Stale."""
+        """Return the assignment as `lock_held` does, marked as received: its worker evidently has it. Raises Stale."""
         row = self.lock_held(session, assignment_id, token)
         row.received = True
         return row
