@@ -18,7 +18,8 @@ from luthier.service.dispatch.search_openings import PATIENCE_SECONDS, Opening
 from luthier.service.storage.connections import Connections
 from luthier.service.storage.database import Database
 from luthier.service.storage.presence import Presence
-from luthier.service.storage.tables import ServiceRow, StudyRow
+from luthier.service.storage.service_tables import ServiceRow
+from luthier.service.storage.tables import StudyRow
 from luthier.service.storage.turns import Turns
 from luthier.studies.search.search import Search, delete_search
 from luthier.studies.search.storage import engine_of, open_storage, remove_orphans, with_own_cache
