@@ -128,7 +128,7 @@ def judge(comparison: Comparison, objective: Objective, promote: Promote, binary
     test: PairedTest | None = None
     if champion is not None and challenger is not None and comparison.examples:
         difference = challenger - champion if objective.direction == "maximize" else champion - challenger
-        if comparison.independent and binary:
+        if comparison.independent and binary and not comparison.exchanged:  # an older worker's may lack what is gained
             test = mcnemar(comparison.gained, comparison.lost, comparison.labelled_units, promote.confidence)
         elif comparison.exchanged and comparison.resampled:
             test = randomization(difference, comparison.exchanged, comparison.resampled, promote.confidence)

@@ -31,6 +31,6 @@ LABEL_SET_METRICS = (
     Metric("micro_f1", True, "F1 over all pairs of an example and a label."),
     Metric("macro_f1", True, "Unweighted mean of the labels' F1 scores."),
     Metric("map", True, "Mean over labels of the average precision of examples ranked by probability."),
-    Metric("subset_accuracy", True, "Fraction of examples all of whose labels are right."),
+    Metric("subset_accuracy", True, "Fraction of examples all of whose labels are right.", binary=True),
     Metric("loss", False, "Mean binary cross-entropy over examples and labels, without label smoothing or weights."),
 )

@@ -24,9 +24,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from luthier.service.api.static_files import SITE
 from luthier.service.errors import ReadOnly, Unavailable
+from luthier.service.storage.connections import Connections
 from luthier.service.storage.database import Database
 from luthier.service.storage.tables import StudyRow
-from luthier.studies.search.storage import STORAGE_ERRORS, Storage, open_storage
+from luthier.studies.search.storage import STORAGE_ERRORS, Storage, engine_of, open_storage
 
 log = logging.getLogger("luthier")
 PREFIXES = ("dashboard", "static", "csv", "artifacts", "incompatible-rdb-schema")
@@ -41,6 +42,7 @@ class Dashboard:
         """Take the database whose Optuna tables it shows; nothing is imported yet."""
         self._database = database
         self._app: ASGIApp | None = None
+        self._connections: Connections | None = None
         self._lock = threading.Lock()
 
     def _build(self) -> ASGIApp:
@@ -48,9 +50,16 @@ class Dashboard:
             if self._app is None:
                 from optuna_dashboard import wsgi
 
-                storage = _naming_metrics(open_storage(self._database.url), self._database)
+                storage = open_storage(self._database.url)
+                self._connections = Connections(engine_of(storage))
+                storage = _naming_metrics(storage, self._database)
                 self._app = cast(ASGIApp, WSGIMiddleware(wsgi(_answering_503(storage))))
             return self._app
+
+    def close(self, wait_seconds: float) -> None:
+        """Close the connections to the database, as `Database.dispose` does."""
+        if self._connections is not None:
+            self._connections.close(wait_seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; 405 for any that could change something."""
@@ -145,8 +154,9 @@ def _answering_503(storage: Storage) -> Storage:
 
 
 def install(app: FastAPI, database: Database) -> None:
-    """Add the dashboard's paths; call it after our own routes."""
+    """Add the dashboard's paths, and the dashboard as `app.state.dashboard`; call it after our own routes."""
     dashboard: Any = Dashboard(database)
+    app.state.dashboard = dashboard
     for prefix in (*PREFIXES, *(f"api/{name}" for name in API)):
         app.router.routes.append(Route(f"/{prefix}", dashboard, include_in_schema=False))
         app.router.routes.append(Route(f"/{prefix}/{{path:path}}", dashboard, include_in_schema=False))

@@ -27,7 +27,7 @@ from luthier.service.schemas import DatasetFile, DatasetView, Fault, Page, Previ
 from luthier.service.storage.damaged import instant_or_epoch
 from luthier.service.storage.dataset_store import DatasetStore
 from luthier.service.storage.incoming import full
-from luthier.service.storage.tables import DatasetRow
+from luthier.service.storage.service_tables import DatasetRow
 from luthier.studies.disk import is_full
 from luthier.studies.unpacked_folder import DataArchiveError, DataTooLarge
 from luthier.studies.uploads import PREFIX

@@ -153,7 +153,7 @@ class Feed:
 
     async def _watch(self) -> None:
         """Look again and again while there are streams."""
-        with self._notifier.listening(self._again.set):
+        with self._notifier.listening(self._hear):
             while self._streams and not self.closed:
                 self._again.clear()
                 try:
@@ -168,6 +168,12 @@ class Feed:
         self._pages.clear()
         self._characters = self.position = 0  # the next look begins where the log is then
         self._tell()
+
+    def _hear(self) -> None:
+        """Look again, as something has changed; or end all streams, also while a look hangs, as the service stops."""
+        self._again.set()
+        if self.closed:
+            self._tell()
 
     async def _look(self) -> None:
         """Read what is new, once for all, and wake the streams if anything is."""

@@ -15,7 +15,8 @@ from sqlalchemy.orm import Session
 from luthier.service.api import views
 from luthier.service.schemas.events import ReportEvent, StudyGone, TrialEvent, TrialGone
 from luthier.service.storage.changes import Changed, is_latest
-from luthier.service.storage.tables import AssignmentRow, ChangeRow, ReportRow, StudyRow
+from luthier.service.storage.service_tables import ChangeRow
+from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
 from luthier.studies.protocol import ENDED, FINISHED, TrialState
 
 

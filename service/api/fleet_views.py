@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 from luthier.service.schemas import ColumnView, HyperparameterView, MetricView, TaskView, WorkerView
 from luthier.service.storage import damaged
 from luthier.service.storage.presence import LISTED_SECONDS
-from luthier.service.storage.tables import AssignmentRow, StudyRow, WorkerRow
+from luthier.service.storage.service_tables import WorkerRow
+from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.augmentations import AUGMENTATIONS
 from luthier.studies.hyperparameters import HYPERPARAMETERS
 from luthier.studies.protocol import AssignmentKind, TrialState

@@ -30,7 +30,7 @@ from luthier.service.lifecycle import datasets
 from luthier.service.schedules import champions, definitions, due_times, plots
 from luthier.service.schedules import views as schedule_views
 from luthier.service.schemas import Page, RunView, ScheduleView
-from luthier.service.storage.tables import RunRow, ScheduleRow
+from luthier.service.storage.schedule_tables import RunRow, ScheduleRow
 from luthier.studies.schedule import ScheduleSpec
 from luthier.studies.schedule_runs import RunState
 

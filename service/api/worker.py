@@ -84,7 +84,7 @@ def finish(outcome: Outcome, service: ServiceDep) -> None:
 def _source(service: Service, assignment_id: int, token: str) -> AssignmentRow:
     """Return the assignment whose folder a lease opens: its own, or the winner's for an evaluation. Raises Stale."""
     with service.core.database.transaction() as session:
-        row = service.core.leases.lock_held(session, assignment_id, token)
+        row = service.core.leases.lock_received(session, assignment_id, token)
         if row.kind != AssignmentKind.EVALUATE:
             return row
         return winner.winning_assignment(session, session.get_one(StudyRow, row.study_id))
@@ -124,7 +124,7 @@ def fetch(assignment_id: Id, name: FileName, service: ServiceDep, token: LeaseTo
 def fetch_dataset(assignment_id: Id, dataset_id: str, service: ServiceDep, token: LeaseToken) -> StoredFile:
     """Send an uploaded data set that the study of the assignment names, as it was uploaded, under its lease."""
     with service.core.database.transaction() as session:
-        row = service.core.leases.lock_held(session, assignment_id, token)
+        row = service.core.leases.lock_received(session, assignment_id, token)
         spec = session.get_one(StudyRow, row.study_id).spec
         named = {ref.id: ref for ref in datasets.references(session, spec)}
     if dataset_id not in named:

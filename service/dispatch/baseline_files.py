@@ -1,6 +1,6 @@
 """The baseline's weights beside the winner's, for the evaluation that scores both on the same examples.
 
-`payload.py` places them when an evaluation is handed out, `reports.py` removes them when it has ended. They are a link
+`payload.py` places them when an evaluation is handed out, `outcomes.py` removes them when it has ended. They are a link
 in the folder of the winner's weights, which an evaluation's worker reads; one that a crash leaves is an orphan.
 """
 

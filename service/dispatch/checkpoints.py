@@ -1,7 +1,7 @@
 """Checkpoints that a study needs no more, and damaged ones: rows forget them first, then the store removes them.
 
-Called by `reports.py` when a trial reports or ends, and by the API and the schedules when a study was ended. In this
-order a row never names a file that is gone.
+Called by `reports.py` and `outcomes.py` when a trial reports or ends, and by the API and the schedules when a study was
+ended. In this order a row never names a file that is gone.
 """
 
 from sqlalchemy import select

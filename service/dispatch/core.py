@@ -35,3 +35,8 @@ class Core:
     room: DiskRoom
     logs: AssignmentLogs
     only: str | None = None
+
+    def close(self, wait_seconds: float = 0.0) -> None:
+        """Close all connections to the database; those in use once they are given back, as `Database.dispose` says."""
+        self.searches.close(wait_seconds)
+        self.database.dispose(wait_seconds)

@@ -15,7 +15,8 @@ from sqlalchemy.orm import Session
 
 from luthier.service.dispatch.claims import Claims
 from luthier.service.dispatch.core import Core
-from luthier.service.dispatch.reports import Also, Reports
+from luthier.service.dispatch.outcomes import Also
+from luthier.service.dispatch.reports import Reports
 from luthier.service.errors import Conflict, Gone, Invalid, Stale, Unavailable
 from luthier.service.lifecycle import study_rows
 from luthier.service.lifecycle.budget import TrialCounts

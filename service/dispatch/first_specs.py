@@ -11,7 +11,7 @@ from luthier.service.dispatch.core import Core
 from luthier.service.errors import Invalid, NotFound, Unavailable
 from luthier.service.schemas import Fault
 from luthier.service.storage.dataset_store import DatasetStore
-from luthier.service.storage.tables import DatasetRow
+from luthier.service.storage.service_tables import DatasetRow
 from luthier.studies.protocol import SECRET_SETTINGS
 from luthier.studies.uploads import PREFIX, is_archive, stored_name
 

@@ -15,12 +15,14 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from luthier.service.dispatch import search_repair
 from luthier.service.dispatch.search_faults import SearchFaults
 from luthier.service.dispatch.search_openings import PATIENCE_SECONDS, Opening
+from luthier.service.storage.connections import Connections
 from luthier.service.storage.database import Database
 from luthier.service.storage.presence import Presence
-from luthier.service.storage.tables import ServiceRow, StudyRow
+from luthier.service.storage.service_tables import ServiceRow
+from luthier.service.storage.tables import StudyRow
 from luthier.service.storage.turns import Turns
 from luthier.studies.search.search import Search, delete_search
-from luthier.studies.search.storage import close_storage, engine_of, open_storage, remove_orphans, with_own_cache
+from luthier.studies.search.storage import engine_of, open_storage, remove_orphans, with_own_cache
 from luthier.studies.space import Space
 
 
@@ -49,6 +51,7 @@ class OpenSearches:
         self._database = database
         self._presence = presence
         self._storage = open_storage(database.url)
+        self._connections = Connections(engine_of(self._storage))
         self._service_id = secrets.token_hex(16)
         self._seen_at: float | None = None  # of this service's own row
         self._alone = False  # until a heartbeat finds no other service
@@ -193,14 +196,14 @@ class OpenSearches:
         if context.is_disconnect or isinstance(context.sqlalchemy_exception, OperationalError):
             self._doubted = True
 
-    def close(self) -> None:
-        """Remove this service's row, and close Optuna's storage.
+    def close(self, wait_seconds: float = 0.0) -> None:
+        """Remove this service's row, and close Optuna's storage, as `Database.dispose` does.
 
         If the database is down the row stays; it expires after `presence.SERVICE_SECONDS`.
         """
         with suppress(SQLAlchemyError), self._database.transaction() as session:
             self._presence.remove_service(session, self._service_id)
-        close_storage(self._storage)
+        self._connections.close(wait_seconds)
 
     def forget_trial(self, study_id: int, number: int) -> None:
         """Let a study's search, if it is open, pass over a trial that a user has just deleted."""

@@ -22,8 +22,10 @@ from luthier.service.lifecycle import winner
 from luthier.service.storage.column_types import Unreadable
 from luthier.service.storage.dataset_store import DatasetStore
 from luthier.service.storage.file_store import LOG, Place
+from luthier.service.storage.schedule_tables import ChampionRow, ScheduleRow
+from luthier.service.storage.service_tables import DatasetRow
 from luthier.service.storage.store_listing import Entry, list_store, remove_entry
-from luthier.service.storage.tables import AssignmentRow, ChampionRow, DatasetRow, PredictionRow, ScheduleRow, StudyRow
+from luthier.service.storage.tables import AssignmentRow, PredictionRow, StudyRow
 from luthier.studies.protocol import AssignmentKind, TrialState
 
 log = logging.getLogger("luthier")

@@ -17,7 +17,8 @@ from luthier.service.dispatch.search_pool import resolved_space
 from luthier.service.storage.database import Database
 from luthier.service.storage.presence import Presence
 from luthier.service.storage.reservation import Reservation
-from luthier.service.storage.tables import AssignmentRow, StudyRow, WorkerRow
+from luthier.service.storage.service_tables import WorkerRow
+from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.gpus import USABLE_SHARE
 from luthier.studies.hyperparameters import Params, complete
 from luthier.studies.protocol import TRAINING, AssignmentKind, Gpu, TrialState

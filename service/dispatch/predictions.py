@@ -1,6 +1,6 @@
 """Predictions: a user's table, answered by a study's winner. Each is an assignment of the kind `predict`.
 
-The routes queue, list and delete them; `claims.py` asks for the files of one, `reports.py` records its end. The winner
+The routes queue, list and delete them; `claims.py` asks for the files of one, `outcomes.py` records its end. The winner
 is linked into the prediction's folder, so a study that goes on and finds another one does not change what was asked.
 """
 

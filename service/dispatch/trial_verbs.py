@@ -15,7 +15,8 @@ from luthier.service.dispatch.requests import Request
 from luthier.service.dispatch.search_pool import resolved_space
 from luthier.service.errors import Conflict, NotFound
 from luthier.service.lifecycle import confirmation, study_rows, transitions
-from luthier.service.storage.tables import AssignmentRow, ChampionRow, ScheduleRow, StudyRow
+from luthier.service.storage.schedule_tables import ChampionRow, ScheduleRow
+from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import ENDED, FINISHED, AssignmentKind, TrialState
 
 AGAIN = (TrialState.FAILED, TrialState.CANCELLED, TrialState.PRUNED)  # states from which a trial may run again

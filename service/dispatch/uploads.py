@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from luthier.service.dispatch.core import Core
 from luthier.service.lifecycle import datasets
 from luthier.service.storage.dataset_store import DatasetStore
-from luthier.service.storage.tables import DatasetRow
+from luthier.service.storage.service_tables import DatasetRow
 from luthier.studies.uploads import dataset_id
 
 

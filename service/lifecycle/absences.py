@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 
 from luthier.service.storage.away import Away, Rest
 from luthier.service.storage.database import Database
-from luthier.service.storage.tables import AssignmentRow, RunRow, StudyRow
+from luthier.service.storage.schedule_tables import RunRow
+from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import ENDED, AssignmentKind, Outcome, Reason, StudyState, TrialState
 from luthier.studies.schedule_runs import RunState
 

@@ -15,7 +15,9 @@ from sqlalchemy.orm import Session
 
 from luthier.service.errors import Conflict, Invalid, NotFound
 from luthier.service.schemas import Fault
-from luthier.service.storage.tables import DatasetRow, ScheduleRow, StudyRow
+from luthier.service.storage.schedule_tables import ScheduleRow
+from luthier.service.storage.service_tables import DatasetRow
+from luthier.service.storage.tables import StudyRow
 from luthier.studies.dataset import SplitFiles
 from luthier.studies.protocol import ENDED
 from luthier.studies.spec import StudySpec

@@ -18,7 +18,8 @@ from luthier.service.lifecycle.budget import TrialCounts, reaches, wall_clock_se
 from luthier.service.schemas import Fault
 from luthier.service.storage.file_store import FileStore
 from luthier.service.storage.leases import Leases
-from luthier.service.storage.tables import AssignmentRow, RunRow, StudyRow
+from luthier.service.storage.schedule_tables import RunRow
+from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.budget import Budget
 from luthier.studies.protocol import ENDED, AssignmentKind, StudyState, TrialState
 from luthier.studies.results import Inspection

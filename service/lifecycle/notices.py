@@ -8,7 +8,8 @@ from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from luthier.service.storage.database import Database
-from luthier.service.storage.tables import RunRow, StudyDeliveryRow, StudyRow
+from luthier.service.storage.schedule_tables import RunRow
+from luthier.service.storage.tables import StudyDeliveryRow, StudyRow
 
 
 def queue_notice(session: Session, database: Database, study: StudyRow) -> None:

@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 from luthier.service.errors import Conflict, NotFound
 from luthier.service.lifecycle import winner
 from luthier.service.storage.file_store import FileStore, Place
-from luthier.service.storage.tables import AssignmentRow, ChampionRow, RunRow, ScheduleRow, StudyRow
+from luthier.service.storage.schedule_tables import ChampionRow, RunRow, ScheduleRow
+from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.wire import FileRef
 
 CHAMPION, CHALLENGER = "champion.tar.gz", "challenger.tar.gz"  # in the folder of a comparison

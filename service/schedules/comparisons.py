@@ -7,7 +7,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from luthier.service.lifecycle import winner
-from luthier.service.storage.tables import AssignmentRow, ChampionRow, RunRow, ScheduleRow, StudyRow
+from luthier.service.storage.schedule_tables import ChampionRow, RunRow, ScheduleRow
+from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.promotion import ComparedModel, ComparisonContext, DataSeen
 from luthier.studies.protocol import AssignmentKind, TrialState
 

@@ -12,7 +12,7 @@ from luthier.service.errors import Conflict, NotFound
 from luthier.service.lifecycle import labels
 from luthier.service.schedules import due_times
 from luthier.service.storage.database import Database
-from luthier.service.storage.tables import RunRow, ScheduleRow
+from luthier.service.storage.schedule_tables import RunRow, ScheduleRow
 from luthier.studies.schedule import ScheduleSpec, changed
 
 

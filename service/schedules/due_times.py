@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 from luthier.service.dispatch.core import Core
 from luthier.service.errors import Conflict
 from luthier.service.lifecycle import study_rows, transitions
-from luthier.service.storage.tables import RunRow, ScheduleRow, StudyRow
+from luthier.service.storage.schedule_tables import RunRow, ScheduleRow
+from luthier.service.storage.tables import StudyRow
 from luthier.studies.protocol import ENDED
 from luthier.studies.schedule_runs import Due, RunState, decide
 

@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 from luthier.service.dispatch import deletion
 from luthier.service.dispatch.core import Core
 from luthier.service.schedules import champions
-from luthier.service.storage.tables import ChampionRow, DeliveryRow, RunRow, ScheduleRow, StudyRow
+from luthier.service.storage.schedule_tables import ChampionRow, DeliveryRow, RunRow, ScheduleRow
+from luthier.service.storage.tables import StudyRow
 from luthier.studies.protocol import ENDED
 from luthier.studies.schedule_runs import RunState
 

@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 
 from luthier.service.errors import Conflict
 from luthier.service.lifecycle import study_rows
-from luthier.service.storage.tables import RunRow, ScheduleRow, StudyRow
+from luthier.service.storage.schedule_tables import RunRow, ScheduleRow
+from luthier.service.storage.tables import StudyRow
 from luthier.studies.schedule_runs import RunState
 
 DELETED = "Its study was deleted."

@@ -28,7 +28,8 @@ from luthier.service.errors import Problem, Unavailable
 from luthier.service.schedules.comparisons import is_comparison_open
 from luthier.service.schedules.run_rows import Turn, TurnLost
 from luthier.service.schedules.steps import Steps
-from luthier.service.storage.tables import RunRow, StudyRow
+from luthier.service.storage.schedule_tables import RunRow
+from luthier.service.storage.tables import StudyRow
 from luthier.service.storage.turns import Turns
 from luthier.studies.protocol import StudyState
 from luthier.studies.schedule_runs import RunState, SkipReason

@@ -19,7 +19,8 @@ from luthier.service.lifecycle import confirmation, transitions, winner
 from luthier.service.schedules import champions, due_times, retention, webhook
 from luthier.service.schedules.comparisons import comparison_context, find_comparison
 from luthier.service.schedules.run_rows import DELETED, Turn, last_finished, lock_run, lock_run_and_study
-from luthier.service.storage.tables import AssignmentRow, ChampionRow, RunRow, ScheduleRow, StudyRow
+from luthier.service.storage.schedule_tables import ChampionRow, RunRow, ScheduleRow
+from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies import first_champion
 from luthier.studies.noise import Noise
 from luthier.studies.promotion import PromotionDecision, judge

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from luthier.service.schedules import champions, definitions
 from luthier.service.schemas import ChampionView, RunView, ScheduleView
 from luthier.service.storage import damaged
-from luthier.service.storage.tables import ChampionRow, RunRow, ScheduleRow
+from luthier.service.storage.schedule_tables import ChampionRow, RunRow, ScheduleRow
 from luthier.service.times import instant
 from luthier.studies.schedule_runs import RunOutcome, RunState, SkipReason
 from luthier.studies.text import one_line

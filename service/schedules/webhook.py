@@ -27,7 +27,8 @@ from sqlalchemy.orm import Session
 from luthier.service.schedules.views import run_views
 from luthier.service.settings import Settings
 from luthier.service.storage.database import Database, changed_rows
-from luthier.service.storage.tables import DeliveryRow, RunRow, ScheduleRow, StudyDeliveryRow, StudyRow
+from luthier.service.storage.schedule_tables import DeliveryRow, RunRow, ScheduleRow
+from luthier.service.storage.tables import StudyDeliveryRow, StudyRow
 from luthier.studies.schedule import Event
 
 log = logging.getLogger("luthier")

@@ -6,9 +6,11 @@
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import anyio
 import anyio.to_thread
 from fastapi import Depends, FastAPI
 from sqlalchemy.engine import make_url
@@ -131,24 +133,38 @@ def build_core(settings: Settings, only: str | None = None) -> Core:
     """
     database = Database(settings.sqlalchemy_url)
     database.tells_ends = settings.webhook_url is not None and only is None
+    with ExitStack() as if_refused:
+        if_refused.callback(database.dispose)
+        _prepare(database, settings.database_wait_seconds)
+        store = _open_store(settings.store_folder)
+        leases = Leases(database, settings.lease_seconds, settings.max_losses)
+        presence = Presence(database, settings.lease_seconds)
+        searches = SearchPool(database, presence)
+        if_refused.pop_all()
+    room = DiskRoom(store.root, database)
+    return Core(database, leases, presence, searches, store, room, AssignmentLogs(store, room), only)
+
+
+def _prepare(database: Database, wait_seconds: float) -> None:
+    """Create or migrate the database once it answers. Raises RefusedToStart, NewerSchema."""
     try:
-        database.wait(settings.database_wait_seconds)
+        database.wait(wait_seconds)
         database.prepare()
     except (DBAPIError, OSError) as error:
         url = make_url(database.url).render_as_string(hide_password=True)
         why = str(getattr(error, "orig", error)).strip().splitlines()[0]
         raise errors.RefusedToStart(f"The database {url} cannot be used: {why}") from None
-    leases = Leases(database, settings.lease_seconds, settings.max_losses)
-    presence = Presence(database, settings.lease_seconds)
-    searches = SearchPool(database, presence)
+
+
+def _open_store(folder: Path) -> FileStore:
+    """Return the store in a folder, without what unfinished uploads have left. Raises RefusedToStart."""
     try:
-        store = FileStore(settings.store_folder)
+        store = FileStore(folder)
         DatasetStore(store.root).sweep()
     except OSError as error:
-        text = f"The store {settings.store_folder} cannot be used: {error.strerror}. Mend that, or set LUTHIER_STORE."
+        text = f"The store {folder} cannot be used: {error.strerror}. Mend that, or set LUTHIER_STORE."
         raise errors.RefusedToStart(text) from None
-    room = DiskRoom(store.root, database)
-    return Core(database, leases, presence, searches, store, room, AssignmentLogs(store, room), only)
+    return store
 
 
 def create_app(
@@ -201,25 +217,27 @@ def create_app(
 
 
 def _lifespan(service: Service, timings: Timings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    """Return the lifespan of the application: background threads run in it, and the database is closed at its end."""
+    """Return the lifespan of the application: background threads run in it, and the database is closed at its end.
+
+    Whatever looks at the database is asked to end, and waited for, before the connections are closed.
+    """
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         threads = _threads(service, timings)
         for thread in threads:
             thread.start()
         yield
+        until = time.monotonic() + timings.thread_stop_seconds
         service.notifier.close()
-        await service.line.ended(timings.thread_stop_seconds)
-        await service.feed.ended(timings.thread_stop_seconds)
         for thread in threads:
             thread.stop()
-        until = time.monotonic() + timings.thread_stop_seconds
-        for thread in threads:
-            await anyio.to_thread.run_sync(thread.join, max(until - time.monotonic(), 0.0))
-        await anyio.to_thread.run_sync(service.core.searches.close)
-        service.core.database.dispose()
+        for ended in (service.line.ended, service.feed.ended):
+            await ended(max(until - time.monotonic(), 0.0))
+        free = anyio.CapacityLimiter(1)  # requests that were cut off may still hold all usual threads
+        for close in (*(thread.join for thread in threads), app.state.dashboard.close, service.core.close):
+            await anyio.to_thread.run_sync(close, max(until - time.monotonic(), 0.0), limiter=free)
 
     return lifespan
 

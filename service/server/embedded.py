@@ -50,7 +50,11 @@ class Embedded:
         self.url = url_of(self._listener)
         self.token = secrets.token_urlsafe(24)
         self.tokens = tokens = Tokens(user=self.token, worker=None)
-        app = create_app(self._settings, tokens, only=study or "", timings=timings)
+        try:
+            app = create_app(self._settings, tokens, only=study or "", timings=timings)
+        except BaseException:
+            self._listener.close()
+            raise
         self._fleet = None
         if fleet == "local":
             kind = f"run-{study[:40]}" if study else "plan"

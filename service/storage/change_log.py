@@ -11,7 +11,7 @@ from sqlalchemy import delete, func, select, text
 from sqlalchemy.orm import Session
 
 from luthier.service.storage.database import Database
-from luthier.service.storage.tables import ChangeRow
+from luthier.service.storage.service_tables import ChangeRow
 
 KEPT = 100_000  # changes: those of a study of 5,000 trials with a dozen evaluations each
 WRITERS = text(

@@ -11,7 +11,8 @@ from typing import Any
 from sqlalchemy import delete, event, insert, inspect, select
 from sqlalchemy.orm import Session
 
-from luthier.service.storage.tables import AssignmentRow, ChangeRow, StudyRow
+from luthier.service.storage.service_tables import ChangeRow
+from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import AssignmentKind
 
 NOTED = (AssignmentRow.id, AssignmentRow.study_id, AssignmentRow.kind, AssignmentRow.number)  # what a note needs

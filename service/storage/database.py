@@ -27,6 +27,7 @@ from sqlalchemy.sql.expression import ColumnElement, FunctionElement
 
 from luthier.service.storage.changes import NotingSession
 from luthier.service.storage.column_types import read_json
+from luthier.service.storage.connections import Connections
 from luthier.studies.search.storage import engine_options, hide_values, init_storage
 
 log = logging.getLogger("luthier")
@@ -85,6 +86,7 @@ class Database:
         self._lock = threading.RLock()
         self.engine = create_engine(url, json_deserializer=read_json, **engine_options(url))
         hide_values(self.engine)
+        self._connections = Connections(self.engine)
         if self.sqlite:
             self._set_up_sqlite()
 
@@ -154,9 +156,9 @@ class Database:
         )
         return int(session.scalar(statement, {"name": name}) or 0)
 
-    def dispose(self) -> None:
-        """Close all connections."""
-        self.engine.dispose()
+    def dispose(self, wait_seconds: float = 0.0) -> None:
+        """Close all connections; those in use once they are given back, for which it waits so many seconds at most."""
+        self._connections.close(wait_seconds)
 
     def wait(self, seconds: float) -> None:
         """Return once the server takes connections.

@@ -13,7 +13,8 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.expression import ColumnElement
 
 from luthier.service.storage.database import Database, changed_rows
-from luthier.service.storage.tables import AssignmentRow, ServiceRow, StudyRow, WorkerRow
+from luthier.service.storage.service_tables import ServiceRow, WorkerRow
+from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import Claim, TrialState
 
 WAITING_SECONDS = 3.0

@@ -1,4 +1,4 @@
-"""The service's tables, as SQLAlchemy classes.
+"""The tables of studies and their work, as SQLAlchemy classes; `schedule_tables`, `service_tables` have the rest.
 
 Every wing of the service that reads or writes rows uses them. Optuna owns `studies`, `trials`, `alembic_version` and
 others in the same database. Optuna holds what the sampler needs; these rows hold execution, and are written first.
@@ -8,8 +8,8 @@ column's name stands first in `mapped_column`; names of tables and columns chang
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, String, Text, UniqueConstraint, false, true
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, synonym
+from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, String, Text, UniqueConstraint, false, true
+from sqlalchemy.orm import Mapped, mapped_column, synonym
 
 from luthier.service.storage.away import Away
 from luthier.service.storage.column_types import (
@@ -22,21 +22,14 @@ from luthier.service.storage.column_types import (
     Unreadable,
 )
 from luthier.service.storage.earlier import EarlierWinner
+from luthier.service.storage.table_base import Base, Id
 from luthier.studies.budget import Budget
 from luthier.studies.noise import Noise
 from luthier.studies.old_trials import OldTrials, Predecessor, Takeover
-from luthier.studies.promotion import PromotionDecision
 from luthier.studies.results import Comparison, Inspection, Prediction
-from luthier.studies.schedule import ScheduleSpec
 from luthier.studies.spec import StudySpec
 from luthier.studies.winner_tables import Results
 from luthier.studies.wire import FileRef
-
-Id = BigInteger().with_variant(Integer, "sqlite")
-
-
-class Base(DeclarativeBase):
-    """The base of all tables; its metadata is what the migrations must produce."""
 
 
 class StudyRow(Base):
@@ -218,145 +211,6 @@ class TakeoverRow(Base):
     source: Mapped[Predecessor | None] = mapped_column(PydanticText(Predecessor))  # None: trials of no study here
     trials: Mapped[OldTrials | None] = mapped_column(PydanticText(OldTrials))  # None: they were looked at
     record: Mapped[Takeover | None] = mapped_column(PydanticText(Takeover))  # None: they were not looked at yet
-
-
-class ChangeRow(Base):
-    """A change that streams of events tell of: what changed, not what it is now. The oldest rows are removed.
-
-    It has no foreign key: a check of one locks the study's row, which the writer of a report must not.
-    """
-
-    __tablename__ = "luthier_change"
-    __table_args__ = (Index("ix_luthier_change_study", "study_id", "id"), {"sqlite_autoincrement": True})
-
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    study_id: Mapped[int] = mapped_column(BigInteger)
-    kind: Mapped[str] = mapped_column(String(8))  # a `Changed`
-    assignment_id: Mapped[int | None] = mapped_column(BigInteger)  # of a trial or a report
-    number: Mapped[int | None]  # the trial's
-    step: Mapped[int | None]  # of a report
-    name: Mapped[str | None] = mapped_column(String(64))  # of a study that is gone
-
-
-class WorkerRow(Base):
-    """A worker, as its latest claim described it."""
-
-    __tablename__ = "luthier_worker"
-
-    name: Mapped[str] = mapped_column(String(128), primary_key=True)
-    device: Mapped[str] = mapped_column(String(200))
-    version: Mapped[str] = mapped_column(String(50))
-    gpu: Mapped[str | None] = mapped_column(String(200))
-    gpu_bytes: Mapped[int | None] = mapped_column(BigInteger)  # its memory
-    seen_at: Mapped[float] = mapped_column(Double)  # some seconds ahead while its claim waits (`Presence`)
-
-
-class ServiceRow(Base):
-    """A running service. A service that is alone on a database need not read its own changes again."""
-
-    __tablename__ = "luthier_service"
-
-    id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    seen_at: Mapped[float] = mapped_column(Double)
-
-
-class ScheduleRow(Base):
-    """A schedule: its spec, its next due time, and the model in use."""
-
-    __tablename__ = "luthier_schedule"
-    __table_args__ = ({"sqlite_autoincrement": True},)
-
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    name: Mapped[str] = mapped_column(String(64), unique=True)
-    spec: Mapped[ScheduleSpec] = mapped_column(PydanticText(ScheduleSpec))
-    created_at: Mapped[float] = mapped_column(Double)
-    dealt_until: Mapped[float] = mapped_column(Double)  # every due time up to here is a run's row
-    next_at: Mapped[float | None] = mapped_column(Double, index=True)  # the next due time; None: max_runs is reached
-    fired: Mapped[int] = mapped_column(default=0)  # runs so far, without the skipped ones
-    champion_id: Mapped[int | None] = mapped_column(BigInteger)  # the model in use
-
-
-class RunRow(Base):
-    """A due time of a schedule: a run, or why there was none. The pair is unique: a due time is processed once."""
-
-    __tablename__ = "luthier_run"
-    __table_args__ = (UniqueConstraint("schedule_id", "due_at"), {"sqlite_autoincrement": True})
-
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    schedule_id: Mapped[int] = mapped_column(ForeignKey("luthier_schedule.id", ondelete="CASCADE"))
-    due_at: Mapped[float] = mapped_column(Double)
-    manual: Mapped[bool] = mapped_column(default=False)  # triggered by a user
-    state: Mapped[str] = mapped_column(String(16), index=True)
-    reason: Mapped[str | None] = mapped_column(String(16))  # of a skipped one
-    outcome: Mapped[str | None] = mapped_column(String(16))  # of a finished one
-    message: Mapped[str | None] = mapped_column(Text)
-    created_at: Mapped[float] = mapped_column(Double)
-    finished_at: Mapped[float | None] = mapped_column(Double)
-    study: Mapped[str | None] = mapped_column(String(64))  # its name; it may be gone
-    study_id: Mapped[int | None] = mapped_column(BigInteger)
-    template: Mapped[str] = mapped_column(String(64))  # digest of the study to repeat
-    fingerprint: Mapped[str | None] = mapped_column(String(64))  # of the data
-    started: Mapped[bool] = mapped_column(default=False)  # the data was looked at, the search is warm
-    warm_start: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # old configurations and their use
-    top: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # its best configurations, for the next run
-    judgement: Mapped[PromotionDecision | None] = mapped_column(PydanticText(PromotionDecision))
-    rival_id: Mapped[int | None] = mapped_column(BigInteger)  # the champion it was compared with
-    turn: Mapped[str | None] = mapped_column(String(64))  # token of the service that advances it now
-    turn_until: Mapped[float | None] = mapped_column(Double)
-
-
-class ChampionRow(Base):
-    """A model that was, or is, in use. Its file lies apart from the files of its study, which may be deleted."""
-
-    __tablename__ = "luthier_champion"
-    __table_args__ = ({"sqlite_autoincrement": True},)
-
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    schedule_id: Mapped[int] = mapped_column(ForeignKey("luthier_schedule.id", ondelete="CASCADE"), index=True)
-    run_id: Mapped[int] = mapped_column(BigInteger, unique=True)
-    study: Mapped[str] = mapped_column(String(64))
-    trial: Mapped[int]
-    params: Mapped[dict[str, Any]] = mapped_column(JSON)
-    test: Mapped[dict[str, Any]] = mapped_column(ScoresJson)  # its scores on the day it was promoted
-    model: Mapped[FileRef] = mapped_column(PydanticJson(FileRef))  # in the schedule's own folder of the store
-    previous_id: Mapped[int | None] = mapped_column(BigInteger)  # the champion before it
-    promoted_at: Mapped[float] = mapped_column(Double)
-    withdrawn_at: Mapped[float | None] = mapped_column(Double)  # rolled back
-
-
-class DatasetRow(Base):
-    """An uploaded data set. Its files lie in a folder of the store, `studies.uploads.store_folder(digest)`."""
-
-    __tablename__ = "luthier_dataset"
-    __table_args__ = ({"sqlite_autoincrement": True},)
-
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    digest: Mapped[str] = mapped_column(String(16), unique=True)  # the id that users know, of kind and content
-    name: Mapped[str] = mapped_column(String(200))
-    kind: Mapped[str] = mapped_column(String(20))
-    sha256: Mapped[str] = mapped_column(String(64))  # of the file as it was uploaded
-    bytes: Mapped[int] = mapped_column(BigInteger)  # of that file
-    unpacked_bytes: Mapped[int] = mapped_column(BigInteger)  # of all files that workers read
-    file_count: Mapped[int]
-    files: Mapped[list[Any]] = mapped_column(JSON)  # {path, bytes} of the first of them
-    created_at: Mapped[float] = mapped_column(Double)
-
-
-class DeliveryRow(Base):
-    """A notification that the service's webhook has not taken yet, or did not take."""
-
-    __tablename__ = "luthier_delivery"
-    __table_args__ = ({"sqlite_autoincrement": True},)
-
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    schedule_id: Mapped[int] = mapped_column(ForeignKey("luthier_schedule.id", ondelete="CASCADE"), index=True)
-    event: Mapped[str] = mapped_column(String(16))
-    body: Mapped[str] = mapped_column(Text)  # JSON, as it is sent and signed
-    attempts: Mapped[int] = mapped_column(default=0)
-    next_at: Mapped[float | None] = mapped_column(Double, index=True)  # None: delivered, or given up
-    delivered_at: Mapped[float | None] = mapped_column(Double)
-    error: Mapped[str | None] = mapped_column(Text)  # of the last attempt
-    created_at: Mapped[float] = mapped_column(Double)
 
 
 class StudyDeliveryRow(Base):

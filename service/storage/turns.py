@@ -19,7 +19,8 @@ from sqlalchemy.sql.expression import ColumnElement
 
 from luthier.service.errors import Unavailable
 from luthier.service.storage.database import Database, changed_rows
-from luthier.service.storage.tables import RunRow, StudyRow
+from luthier.service.storage.schedule_tables import RunRow
+from luthier.service.storage.tables import StudyRow
 
 TURN_SECONDS = 60.0  # to ask Optuna, or to copy a model, takes seconds: a longer turn was left behind by a crash
 RETRY_SECONDS = 0.1  # between looks at whether a turn is free

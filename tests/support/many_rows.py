@@ -2,15 +2,9 @@
 
 from typing import Any
 
-from luthier.service.storage.tables import (
-    AssignmentRow,
-    ChampionRow,
-    ReportRow,
-    RunRow,
-    ScheduleRow,
-    StudyRow,
-    WorkerRow,
-)
+from luthier.service.storage.schedule_tables import ChampionRow, RunRow, ScheduleRow
+from luthier.service.storage.service_tables import WorkerRow
+from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
 from luthier.studies.schedule import ScheduleSpec
 from luthier.studies.spec import StudySpec, trial_seed
 from luthier.studies.wire import FileRef

@@ -163,7 +163,7 @@ class TaskContract:
         both = found.joined(sample)  # as the examples of a champion and a challenger
         assert task.scores(both.take(few), targets) == task.scores(sample, targets)
         assert task.scores(both.take(other + len(found)), targets) == task.scores(found.take(few[other]), targets)
-        right = task.right(found)
+        right = task.right(found, targets)
         truths, said = (list(say(found, encoded, targets)) for say in (task.truths, task.said))
         assert len(truths) == len(said) == found.unit_count
         if right is not None:

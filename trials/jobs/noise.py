@@ -17,7 +17,7 @@ from luthier.studies.results import BaselineScores, Pair, Sampling
 from luthier.studies.wire import Metrics
 from luthier.trials.data.targets import Targets
 from luthier.trials.jobs.clusters import Clusters
-from luthier.trials.jobs.replicates import POLL_REPLICATES, REPLICATES, Replicates
+from luthier.trials.jobs.replicates import POLL_REPLICATES, REPLICATES, Replicates, Scores
 from luthier.trials.session import Session
 from luthier.trials.tasks.base import TaskCode
 from luthier.trials.tasks.statistics import Statistics
@@ -54,16 +54,16 @@ class Scored:
 
     def value(self, metric: str) -> float | None:
         """Return one metric over all examples."""
-        return self.score(metric, self.statistics)
+        return self.task.score(metric, self.statistics, self.targets)
 
     @cached_property
     def clusters(self) -> Clusters:
         """The examples, those that are related together."""
         return Clusters(len(self.statistics), self.groups)
 
-    def score(self, metric: str, statistics: Statistics) -> float | None:
-        """Return one metric over other statistics."""
-        return self.task.score(metric, statistics, self.targets)
+    def sampled(self, metric: str, statistics: Statistics, samples: Sequence[torch.Tensor]) -> list[float | None]:
+        """Return one metric over many samples of statistics."""
+        return self.task.sampled(metric, statistics, samples, self.targets)
 
     def on_one_scale(self, metric: str) -> Statistics | None:
         """Return the statistics without the model's own scale; None where a metric depends on it."""
@@ -75,7 +75,7 @@ class Scored:
 
     def gained(self, before: "Scored") -> int:
         """Return how many units this model alone has right of the two; 0 where answers are not right or wrong."""
-        was, now = (side.task.right(side.statistics) for side in (before, self))
+        was, now = (side.task.right(side.statistics, side.targets) for side in (before, self))
         return 0 if was is None or now is None or was.shape != now.shape else int((now & ~was).sum())
 
 
@@ -137,15 +137,12 @@ class Noise:
     ) -> tuple[tuple[Interval | None, Interval | None], Pair]:
         """Return the intervals of winner and baseline, and the two on the same examples."""
         replicates = Replicates(self.assignment, self.session, baseline, winner, winner.groups)
-        scores: list[tuple[float | None, float | None]] = []
+        scores: Scores = []
         exchanged: list[float] = []
         is_share = winner.is_share(self._binary)
-        if not is_share:
-            generator = self._generator()
-            for number in range(REPLICATES):
-                self._poll(number)
-                exchanged += replicates.exchange(generator)
-                scores.append(replicates.resampled_scores(generator))
+        for block in () if is_share else replicates.blocks():
+            exchanged += replicates.differences(block.exchanged)
+            scores += block.resampled
         pair = Pair(
             split=split,
             examples=len(winner.statistics),
@@ -156,7 +153,7 @@ class Noise:
             gained=winner.gained(baseline),
             lost=baseline.gained(winner),
             exchanged=exchanged,
-            resampled=[value for both in scores for value in replicates.difference(*both)],
+            resampled=replicates.differences(scores),
         )
         before, after = ([value for both in scores if (value := both[side]) is not None] for side in (0, 1))
         return (self._interval(winner, after), self._interval(baseline, before)), pair
@@ -172,28 +169,20 @@ class Noise:
             return None
         clusters = scored.clusters
         parts = min(len(clusters), PARTS)
-        left_out = [
-            scored.score(self._metric, scored.statistics.take(clusters.without(part, parts))) for part in range(parts)
-        ]
+        others = [clusters.without(part, parts) for part in range(parts)]
+        left_out = scored.sampled(self._metric, scored.statistics, others)
         influence = [other for other in left_out if other is not None]
         return bca(value, resampled, influence if len(influence) == parts else (), len(clusters))
 
     def _resampled(self, scored: Scored, count: int) -> list[float]:
         """Return a score on resamples of the examples, where it is defined. Raises Ended."""
-        generator = self._generator()
-        clusters = scored.clusters
-        values = []
-        for number in range(count):
-            self._poll(number)
-            values.append(scored.score(self._metric, scored.statistics.take(clusters.draw(generator))))
-        return [value for value in values if value is not None]
-
-    def _poll(self, number: int) -> None:
-        if number % POLL_REPLICATES == 0:
+        generator = torch.Generator().manual_seed(self.assignment.seed)
+        values: list[float | None] = []
+        for first in range(0, count, POLL_REPLICATES):
             self.session.poll()
-
-    def _generator(self) -> torch.Generator:
-        return torch.Generator().manual_seed(self.assignment.seed)
+            samples = [scored.clusters.draw(generator) for _ in range(min(POLL_REPLICATES, count - first))]
+            values += scored.sampled(self._metric, scored.statistics, samples)
+        return [value for value in values if value is not None]
 
     @property
     def _metric(self) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from luthier.studies.files import atomic_path
 from luthier.studies.semantics import LABELS_MERGED, MEASURED_ALONE
 from luthier.studies.spec import StudySpec
@@ -52,9 +54,9 @@ class Predictions:
         """Return every metric of the task over all examples, or of other statistics."""
         return self.task.scores(self.statistics if statistics is None else statistics, self.targets)
 
-    def score(self, metric: str, statistics: Statistics) -> float | None:
-        """Return one metric over other statistics."""
-        return self.task.score(metric, statistics, self.targets)
+    def sampled(self, metric: str, statistics: Statistics, samples: Sequence[torch.Tensor]) -> list[float | None]:
+        """Return one metric over many samples of statistics."""
+        return self.task.sampled(metric, statistics, samples, self.targets)
 
     def on_one_scale(self, metric: str) -> Statistics | None:
         """Return the statistics without the model's own scale; None where a metric depends on it."""
@@ -98,7 +100,7 @@ def predict(
 
 def count_gained(before: Predictions, after: Predictions) -> int:
     """Return how many units only `after` has right; 0 where answers are not right or wrong."""
-    was, now = before.task.right(before.statistics), after.task.right(after.statistics)
+    was, now = (side.task.right(side.statistics, side.targets) for side in (before, after))
     return 0 if was is None or now is None else int((now & ~was).sum())
 
 

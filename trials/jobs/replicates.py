@@ -4,10 +4,10 @@
 assignment's seed, in an order that never changes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 
@@ -19,7 +19,17 @@ from luthier.trials.tasks.statistics import Statistics
 
 REPLICATES = 1_000
 POLL_REPLICATES = 50
-"""Replicates between two looks at whether the assignment is to end."""
+"""Replicates that are scored together, between two looks at whether the assignment is to end."""
+
+Scores = list[tuple[float | None, float | None]]
+"""The objective of champion and challenger on each of some samples; None where it is undefined."""
+
+
+class Block(NamedTuple):
+    """The scores of some replicates: with the two models' answers exchanged at random, and on resamples."""
+
+    exchanged: Scores
+    resampled: Scores
 
 
 class Answers(Protocol):
@@ -30,8 +40,8 @@ class Answers(Protocol):
         """The answers' statistics."""
         ...
 
-    def score(self, metric: str, statistics: Statistics) -> float | None:
-        """Return one metric over other statistics of the same model."""
+    def sampled(self, metric: str, statistics: Statistics, samples: Sequence[torch.Tensor]) -> list[float | None]:
+        """Return one metric over many samples of other statistics, as this model is scored."""
         ...
 
     def on_one_scale(self, metric: str) -> Statistics | None:
@@ -68,15 +78,27 @@ class Replicates:
         Raises:
             Ended: The assignment is to end now.
         """
-        generator = torch.Generator().manual_seed(self.assignment.seed)
         exchanged: list[float] = []
         resampled: list[float] = []
-        for number in range(REPLICATES):
-            if number % POLL_REPLICATES == 0:
-                self.session.poll()
-            exchanged += self.exchange(generator)
-            resampled += self.resample(generator)
+        for block in self.blocks():
+            exchanged += self.differences(block.exchanged)
+            resampled += self.differences(block.resampled)
         return exchanged, resampled
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the scores of all replicates, some at a time, drawn from the assignment's seed. Raises Ended."""
+        generator = torch.Generator().manual_seed(self.assignment.seed)
+        for first in range(0, REPLICATES, POLL_REPLICATES):
+            self.session.poll()
+            exchanged, resampled = [], []
+            for _ in range(min(POLL_REPLICATES, REPLICATES - first)):
+                exchanged.append(self._exchange(generator))
+                resampled.append(self._clusters.draw(generator))
+            count = len(self.champion.statistics)
+            yield Block(
+                self._scores(exchanged, [(sample + count) % (2 * count) for sample in exchanged]),
+                self._scores(resampled, [sample + count for sample in resampled]),
+            )
 
     @cached_property
     def _both(self) -> Statistics:
@@ -94,34 +116,18 @@ class Replicates:
     def _clusters(self) -> Clusters:
         return Clusters(len(self.champion.statistics), self.groups)
 
-    def exchange(self, generator: torch.Generator) -> list[float]:
-        """Return the difference with the two models' predictions exchanged in half of the clusters, where defined."""
+    def _exchange(self, generator: torch.Generator) -> torch.Tensor:
+        """Return a sample of `_both`: the champion's answers, in half of the clusters the challenger's."""
         count = len(self.champion.statistics)
-        first = torch.arange(count) + count * self._clusters.toss(generator)
-        return self._difference(first, (first + count) % (2 * count))
+        return torch.arange(count) + count * self._clusters.toss(generator)
 
-    def resample(self, generator: torch.Generator) -> list[float]:
-        """Return the difference on as many clusters, drawn with replacement, where it is defined."""
-        examples = self._clusters.draw(generator)
-        return self._difference(examples, examples + len(self.champion.statistics))
-
-    def resampled_scores(self, generator: torch.Generator) -> tuple[float | None, float | None]:
-        """Return the objective of champion and challenger on as many clusters, drawn with replacement."""
-        examples = self._clusters.draw(generator)
-        return self._scores(examples, examples + len(self.champion.statistics))
-
-    def _scores(self, champion: torch.Tensor, challenger: torch.Tensor) -> tuple[float | None, float | None]:
-        """Return the objective of two samples of `_both`; None where it is undefined."""
+    def _scores(self, champion: list[torch.Tensor], challenger: list[torch.Tensor]) -> Scores:
+        """Return the objective of samples of `_both`, each of the first kind beside one of the second."""
         metric = self.assignment.spec.objective.metric
-        before = self.champion.score(metric, self._both.take(champion))
-        return before, self.challenger.score(metric, self._both.take(challenger))
+        before = self.champion.sampled(metric, self._both, champion)
+        return list(zip(before, self.challenger.sampled(metric, self._both, challenger), strict=True))
 
-    def _difference(self, champion: torch.Tensor, challenger: torch.Tensor) -> list[float]:
-        """Return the difference of the objective between two samples of `_both`; nothing where it is undefined."""
-        return self.difference(*self._scores(champion, challenger))
-
-    def difference(self, before: float | None, after: float | None) -> list[float]:
-        """Return a difference of the objective, more is better; nothing where one of the two is undefined."""
-        if before is None or after is None:
-            return []
-        return [(after - before) * (1 if self.assignment.spec.maximize else -1)]
+    def differences(self, scores: Scores) -> list[float]:
+        """Return the differences of the objective, more is better, where both scores are defined."""
+        sign = 1 if self.assignment.spec.maximize else -1
+        return [(after - before) * sign for before, after in scores if before is not None and after is not None]

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from luthier.studies import winner_tables as tables
+from luthier.studies.tasks import TASKS
 from luthier.studies.wire import Metrics
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.splits import Split
@@ -76,7 +77,7 @@ def split_results(
     numbers = task.number_pairs(statistics, targets)
     names = targets.label_names
     worst, uncertain = _to_look_at(task, split, encoded, statistics, targets, sure)
-    right = task.right(statistics)
+    right = None if TASKS[task.name].label_sets else task.right(statistics, targets)  # no row has one probability
     return tables.SplitResults(
         rows=len(split),
         metrics=metrics,

@@ -121,7 +121,7 @@ class Classification(RowTask[ClassTargets]):
         """Return the true and the predicted class of each unit."""
         return Pairs(statistics.units[LABEL], statistics.units[PREDICTED])
 
-    def right(self, statistics: Statistics) -> torch.Tensor:
+    def right(self, statistics: Statistics, targets: ClassTargets) -> torch.Tensor:
         """Return whether each unit's class is predicted, (units,)."""
         return statistics.units[PREDICTED] == statistics.units[LABEL]
 

@@ -7,6 +7,7 @@ serves them. `tasks.average_precision` counts.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ from luthier.studies.wire import Metrics
 from luthier.trials.data.box_targets import BoxRow
 from luthier.trials.tasks.average_precision import MOST, NO_ANSWER, Objects, match, ranked
 from luthier.trials.tasks.base import Loss
+from luthier.trials.tasks.resampled_precision import RankedAnswers
 from luthier.trials.tasks.scoring import Batch, Tensors
 from luthier.trials.tasks.statistics import Statistics
 
@@ -171,6 +173,21 @@ def box_scores(units: Mapping[str, torch.Tensor], only: str = "") -> Metrics:
     return metrics | {"mar_100": found.mean_recall()}
 
 
+LEVELS: Mapping[str, Sequence[int]] = {"map": range(10), "map_50": (0,), "map_75": (5,)}
+"""Metric -> numbers of the overlaps that it is the mean of."""
+
+
+def sampled_scores(statistics: "BoxStatistics", metric: str, samples: Sequence[torch.Tensor]) -> list[float | None]:
+    """Compute one metric of `box_scores` over many samples of the images."""
+    if metric == "loss":
+        losses = statistics.units[LOSS]
+        return [box_scores({LOSS: losses[sample]}, "loss")["loss"] for sample in samples]
+    drawn = [sample.numpy() for sample in samples]
+    if metric == "mar_100":
+        return statistics.ranked.mean_recalls(drawn)
+    return statistics.ranked.mean_precisions(drawn, LEVELS[metric])
+
+
 def ordered(statistics: Statistics) -> Statistics:
     """Return the answers with their places in their class, best first, in place of scores: 0, -1, ..."""
     scores, labels = statistics.units[SCORES], statistics.units[LABELS]
@@ -185,13 +202,28 @@ def ordered(statistics: Statistics) -> Statistics:
 
 @dataclass(frozen=True)
 class BoxStatistics(Statistics):
-    """Statistics whose images have as many answers as their model gives."""
+    """Statistics whose images have as many answers as their model gives.
+
+    Attributes:
+        models: How many models' answers to the same images they are, one model's behind the other's.
+    """
+
+    models: int = 1
 
     def joined(self, other: Statistics) -> Self:
         """Return these images and those of another model; the shorter rows are filled up."""
         width = max(statistics.units[LABELS].shape[1] for statistics in (self, other))
         one, two = (_widened(statistics.units, width) for statistics in (self, other))
-        return type(self)({name: torch.cat([values, two[name]]) for name, values in one.items()}, {})
+        both = {name: torch.cat([values, two[name]]) for name, values in one.items()}
+        return type(self)(both, {}, models=self.models + 1)
+
+    @cached_property
+    def ranked(self) -> RankedAnswers:
+        """The answers by rank; of equal ones those to earlier images come first, whichever model they are of."""
+        names = (SCORES, LABELS, MATCHED, IGNORED, HELD)
+        scores, labels, matched, ignored, held = (self.units[name].numpy() for name in names)
+        order = numpy.arange(len(self)) % (len(self) // self.models)
+        return RankedAnswers.of(scores, labels, matched, ignored, held, order)
 
 
 def _widened(units: Mapping[str, torch.Tensor], width: int) -> Batch:

@@ -163,7 +163,7 @@ class LearnedTokens(TaskCode[TextTargets]):
         }
         return scores | {"exact_match": None if (exact := _written(statistics)) is None else float(exact.mean())}
 
-    def right(self, statistics: Statistics) -> torch.Tensor | None:
+    def right(self, statistics: Statistics, targets: TextTargets) -> torch.Tensor | None:
         """Return whether each row's written text is the right one; None where nothing was written."""
         return None if _written(statistics) is None else statistics.units[EXACT] == 1
 

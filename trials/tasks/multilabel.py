@@ -125,6 +125,10 @@ class Multilabel(RowTask[LabelSetTargets]):
         said, true = _said(statistics, targets), statistics.units[LABELS].bool()
         return ClassCounts((said & true).sum(0), said.sum(0), true.sum(0))
 
+    def right(self, statistics: Statistics, targets: LabelSetTargets) -> torch.Tensor:
+        """Return whether all labels of each row are right, (rows,)."""
+        return _are_right(statistics, targets)
+
     def scores(self, statistics: Statistics, targets: LabelSetTargets) -> Metrics:
         """Compute the F1 scores, the mean average precision, the share of rows without a fault, and the loss."""
         return {name: measure(statistics, targets) for name, measure in _MEASURES.items()}
@@ -205,8 +209,8 @@ def _said(statistics: Statistics, targets: LabelSetTargets) -> torch.Tensor:
     return statistics.units[MARGINS] > _logit(targets.threshold)
 
 
-def _subset_accuracy(statistics: Statistics, targets: LabelSetTargets) -> float:
-    return float((_said(statistics, targets) == statistics.units[LABELS]).all(1).double().mean())
+def _are_right(statistics: Statistics, targets: LabelSetTargets) -> torch.Tensor:
+    return (_said(statistics, targets) == statistics.units[LABELS]).all(1)
 
 
 def _loss(statistics: Statistics, targets: LabelSetTargets) -> float | None:
@@ -218,7 +222,7 @@ _MEASURES: Mapping[str, Callable[[Statistics, LabelSetTargets], float | None]] =
     "micro_f1": lambda found, targets: micro_f1(_said(found, targets), found.units[LABELS]),
     "macro_f1": lambda found, targets: macro_f1(_said(found, targets), found.units[LABELS]),
     "map": lambda found, targets: mean_average_precision(found.units[MARGINS], found.units[LABELS]),
-    "subset_accuracy": _subset_accuracy,
+    "subset_accuracy": lambda found, targets: float(_are_right(found, targets).double().mean()),
     "loss": _loss,
 }
 

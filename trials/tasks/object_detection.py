@@ -54,6 +54,7 @@ from luthier.trials.tasks.detections import (
     ordered,
     padded,
     renamed,
+    sampled_scores,
 )
 from luthier.trials.tasks.encoded_images import AugmentedImages, fixed_size
 from luthier.trials.tasks.image_inputs import ImageInputs
@@ -173,6 +174,13 @@ class ObjectDetection(ImageInputs[BoxTargets]):
     def score(self, metric: str, statistics: Statistics, targets: BoxTargets) -> float | None:
         """Compute one metric."""
         return box_scores(statistics.units, metric)[metric]
+
+    def sampled(
+        self, metric: str, statistics: Statistics, samples: Sequence[torch.Tensor], targets: BoxTargets
+    ) -> list[float | None]:
+        """Compute one metric over many samples of the images, whose answers are ranked once for all."""
+        assert isinstance(statistics, BoxStatistics)
+        return sampled_scores(statistics, metric, samples)
 
     def on_one_scale(self, metric: str, statistics: Statistics) -> Statistics | None:
         """Return the answers' places in place of their scores, for all metrics but the loss."""

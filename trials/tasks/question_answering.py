@@ -170,7 +170,7 @@ class QuestionAnswering(TaskCode[AnswerTargets]):
             "loss": loss if math.isfinite(loss) else None,
         }
 
-    def right(self, statistics: Statistics) -> torch.Tensor:
+    def right(self, statistics: Statistics, targets: AnswerTargets) -> torch.Tensor:
         """Return whether each question's answer is an exact match, (questions,)."""
         return statistics.units["exact_match"] > 0
 

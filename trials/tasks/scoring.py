@@ -117,6 +117,19 @@ class Scoring(ABC, Generic[Learned]):
         """Compute one metric, thousands of which a comparison needs; a task whose others are costly overrides it."""
         return self.scores(statistics, targets)[metric]
 
+    def sampled(
+        self, metric: str, statistics: Statistics, samples: Sequence[torch.Tensor], targets: Learned
+    ) -> list[float | None]:
+        """Compute one metric over many samples; a task that scores them together faster than one by one overrides it.
+
+        Args:
+            metric: Its name.
+            statistics: Of a split, or of two models' answers to it, one behind the other.
+            samples: (n,) numbers of examples each; the same one may occur several times.
+            targets: What is learned.
+        """
+        return [self.score(metric, statistics.take(sample), targets) for sample in samples]
+
     def on_one_scale(self, metric: str, statistics: Statistics) -> Statistics | None:
         """Return a model's statistics without its own scale; None where a metric knows it, or a score is not finite.
 
@@ -140,7 +153,7 @@ class Scoring(ABC, Generic[Learned]):
         """
         return targets
 
-    def right(self, statistics: Statistics) -> torch.Tensor | None:
+    def right(self, statistics: Statistics, targets: Learned) -> torch.Tensor | None:
         """Return whether each unit's answer is right, (units,) booleans; None where answers are not right or wrong."""
         return None
 

@@ -17,7 +17,8 @@ from luthier.service.errors import NotFound
 from luthier.service.schedules import definitions
 from luthier.service.schedules import views as schedule_views
 from luthier.service.schemas import RunView, ScheduleView
-from luthier.service.storage.tables import ChampionRow, RunRow, ScheduleRow, StudyRow
+from luthier.service.storage.schedule_tables import ChampionRow, RunRow, ScheduleRow
+from luthier.service.storage.tables import StudyRow
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute, prefix="/schedules")
 ROWS = 50  # schedules of a page

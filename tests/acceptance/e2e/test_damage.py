@@ -88,7 +88,7 @@ def test_a_damaged_winner_is_trained_again_to_the_same_score_and_nothing_is_left
     orphans = Orphans(core, clock=lambda: now[0])
     for now[0] in (0.0, LEAST_SECONDS):
         orphans.sweep()
-    core.database.dispose()
+    core.close()
     left = sorted(path.name for path in store.glob("*/*") if path.name != "log.txt")
     assert len(left) == 2
     assert left[0].endswith(".best.safetensors")

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from luthier.service.storage.change_log import ChangeLog
 from luthier.service.storage.changes import Changed
 from luthier.service.storage.database import Database
-from luthier.service.storage.tables import ChangeRow
+from luthier.service.storage.service_tables import ChangeRow
 from tests.support.harness import Running, ScriptedWorker
 
 

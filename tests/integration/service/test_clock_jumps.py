@@ -7,7 +7,8 @@ from luthier.service.dispatch.reaper import Reaper
 from luthier.service.storage.clock_watch import ClockWatch
 from luthier.service.storage.database import Database
 from luthier.service.storage.presence import Presence
-from luthier.service.storage.tables import AssignmentRow, StudyRow, WorkerRow
+from luthier.service.storage.service_tables import WorkerRow
+from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.service.storage.turns import TURN_SECONDS, Turns
 from luthier.studies.protocol import Claim, Decision
 from tests.support.harness import Running, ScriptedWorker, running

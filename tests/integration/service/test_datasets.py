@@ -94,7 +94,7 @@ def test_what_killed_processes_left_is_swept(house: Running) -> None:
         assert living.is_dir(), "an upload that is under way stays"
     assert stored(house) == sorted([f"dataset-{'0' * 16}", f"dataset-{other['id']}"])
     (root / ".upload-fedcba9876543210").touch()
-    build_core(house.settings).database.dispose()
+    build_core(house.settings).close()
     assert not list(root.glob(".upload-*")), "also at a start"
 
 

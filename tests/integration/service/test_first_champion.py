@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy
 from pydantic import SecretStr
 
-from luthier.service.storage.tables import DeliveryRow, ScheduleRow
+from luthier.service.storage.schedule_tables import DeliveryRow, ScheduleRow
 from luthier.studies.results import Majority
 from luthier.studies.semantics import FIRST_IS_EARNED
 from tests.support.harness import INSPECTION, Running, paths, problem, running

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from luthier.service.dispatch.orphans import Orphans
-from luthier.service.storage.tables import ChangeRow
+from luthier.service.storage.service_tables import ChangeRow
 from luthier.studies.protocol import AssignmentKind
 from tests.support import external
 from tests.support.harness import Running, ScriptedWorker, Stale, problem, running

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from luthier.service.storage.database import Database
 from luthier.service.storage.presence import CONNECTED_SECONDS, SERVICE_SECONDS, WAITING_SECONDS, Presence
-from luthier.service.storage.tables import WorkerRow
+from luthier.service.storage.service_tables import WorkerRow
 from luthier.studies.protocol import Claim, Gpu
 
 pytestmark = pytest.mark.locks

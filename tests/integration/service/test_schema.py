@@ -12,13 +12,17 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy.orm.attributes import flag_modified
 
+from luthier.service.storage import schedule_tables, service_tables
 from luthier.service.storage.column_types import StoredModel
 from luthier.service.storage.database import Database
 from luthier.service.storage.earlier import EarlierWinner
 from luthier.service.storage.migrations import VERSION_TABLE, NewerSchema, upgrade
-from luthier.service.storage.tables import AssignmentRow, Base, StudyRow
+from luthier.service.storage.table_base import Base
+from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.wire import FileRef
 from tests.support.harness import spec
+
+DECLARED = (schedule_tables, service_tables)  # their tables are in `Base.metadata` once they are imported
 
 
 @pytest.fixture

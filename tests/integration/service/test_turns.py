@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import select
 
 from luthier.service.storage.database import Database
-from luthier.service.storage.tables import RunRow, ScheduleRow, StudyRow
+from luthier.service.storage.schedule_tables import RunRow, ScheduleRow
+from luthier.service.storage.tables import StudyRow
 from luthier.service.storage.turns import TURN_SECONDS, Turns
 from luthier.studies.protocol import StudyState
 from luthier.studies.schedule import ScheduleSpec

@@ -14,7 +14,7 @@ from sqlalchemy import event
 from luthier.service.api import waiting_line
 from luthier.service.dispatch.claims import Claims
 from luthier.service.storage.presence import WAITING_SECONDS
-from luthier.service.storage.tables import WorkerRow
+from luthier.service.storage.service_tables import WorkerRow
 from luthier.service.storage.work_queue import count_work
 from luthier.studies.protocol import Assignment, AssignmentKind, Claim
 from tests.support.crowd import found, waiting, waiting_until_hung_up

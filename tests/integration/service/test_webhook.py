@@ -19,7 +19,8 @@ from pydantic import SecretStr, ValidationError
 from luthier.service.schedules import webhook
 from luthier.service.schedules.webhook import PAUSES_SECONDS
 from luthier.service.settings import Settings
-from luthier.service.storage.tables import DeliveryRow, StudyDeliveryRow
+from luthier.service.storage.schedule_tables import DeliveryRow
+from luthier.service.storage.tables import StudyDeliveryRow
 from tests.support.harness import Running, running, spec
 from tests.support.nightly import Nightly
 from tests.support.tiers import a_few

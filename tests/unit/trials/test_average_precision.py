@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from luthier.studies.wire import Metrics
-from luthier.trials.data.box_targets import Box, BoxRow
+from luthier.trials.data.box_targets import Box, BoxRow, BoxTargets
 from luthier.trials.tasks.detections import (
     EDGES,
     LABELS,
@@ -118,6 +118,44 @@ def test_it_is_that_of_the_official_script(seed: int) -> None:
     twice = [[part[i] for i in sample.tolist()] for part in (rows, said)]
     resampled = box_scores(statistics.take(sample).units)
     assert resampled["map"] == pytest.approx(_official(*twice)["map"], abs=1e-9)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("metric", ["map", "map_50", "map_75", "mar_100", "loss"])
+def test_many_samples_are_scored_as_each_alone(metric: str) -> None:
+    """Also of two models whose answers are exchanged by rank, of which each place is in both."""
+    draw = numpy.random.default_rng(3)
+    rows = [_row(draw) for _ in range(30)]
+    models = []
+    for count in (9, 14):
+        said = [_answers(draw, row, count) for row in rows]
+        apart = [
+            (labels, draw.permutation(10_000)[: len(labels)] / 10_000 + i, e) for i, (labels, _, e) in enumerate(said)
+        ]
+        units = _statistics(rows, apart).units
+        units = {**units, SCORES: units[SCORES] / 30, LOSS: torch.from_numpy(draw.random(30))}
+        models.append(BoxStatistics(units, {}))
+    task, targets = ObjectDetection(), BoxTargets(("a", "b", "c"))
+    samples = [torch.from_numpy(draw.integers(0, 30, size)) for size in (30, 30, 30, 1, 12)]
+    alone = [task.score(metric, models[0].take(sample), targets) for sample in samples]
+    assert task.sampled(metric, models[0], samples, targets) == pytest.approx(alone, abs=1e-12)
+    assert len(set(alone)) > 3
+
+    sides = [task.on_one_scale(metric, model) or model for model in models]
+    both = sides[0].joined(sides[1])
+    tossed = [torch.arange(30) + 30 * torch.from_numpy(draw.integers(0, 2, 30)) for _ in range(5)]
+    exchanged = [task.score(metric, both.take(sample), targets) for sample in tossed]
+    assert task.sampled(metric, both, tossed, targets) == pytest.approx(exchanged, abs=1e-12)
+
+
+def test_samples_without_objects_have_no_score() -> None:
+    draw = numpy.random.default_rng(0)
+    rows = [BoxRow((SIDE, SIDE), ()), BoxRow((SIDE, SIDE), (Box(1, 2.0, 2.0, 30.0, 30.0, False),))]
+    statistics = _statistics(rows, [_answers(draw, row, 5) for row in rows])
+    samples = [torch.tensor([0, 0]), torch.tensor([1, 0])]
+    for metric in ("map", "mar_100"):
+        none, some = ObjectDetection().sampled(metric, statistics, samples, BoxTargets(("a", "b", "c")))
+        assert none is None
+        assert some == pytest.approx(box_scores(statistics.units)[metric])
 
 
 def test_a_class_without_objects_counts_nowhere_and_no_object_at_all_is_no_number() -> None:
