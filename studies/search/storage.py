@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from optuna import __version__ as OPTUNA_VERSION
+import optuna
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage, get_storage
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, inspect
@@ -95,7 +95,7 @@ def _were_made_by_this_version(url: str) -> bool:
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")  # a back-up as SQL does not keep it
             versions = connection.exec_driver_sql("SELECT library_version FROM version_info").scalars().all()
             stamped = connection.exec_driver_sql("SELECT count(*) FROM alembic_version").scalar()
-            return versions == [OPTUNA_VERSION] and stamped == 1
+            return versions == [optuna.__version__] and stamped == 1
     finally:
         engine.dispose()
 
