@@ -15,6 +15,13 @@ TIMM_VERSIONS ?= torch==2.14.1 torchvision==0.29.1 timm==1.0.31
 JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=25 --durations-min=1
 
+# The two parts of `make test-all`: tracing makes Python twice as slow, so it is left out where it tells little more.
+MEASURED := not wide and not learning and not docker and not timm and not trackers and (not full or commands)
+NOT_MEASURED := not wide and not learning and not docker and not timm and not trackers and full and not commands
+FIGURES := for package in service studies trials; do \
+	printf 'coverage of %s: %s %%\n' $$package "$$($(BIN)/python -m coverage report --include="$$package/*" --format=total)"; \
+	done
+
 .PHONY: help install demo serve test test-all test-wide coverage test-learning test-timm test-trackers test-docker lint docs lock bench bench-trainer bench-tasks bench-promotion clean
 .DEFAULT_GOAL := help
 
@@ -32,18 +39,18 @@ serve: $(BASE) ## the service with local workers, on http://127.0.0.1:8000
 test: $(DEV) ## unit and integration tests and a short slice of the acceptance tests; JOBS=4 runs four at a time
 	$(PYTEST)
 
-test-all: $(DEV) ## what `.ci/run` runs: needs no network and no Docker, both databases; prints the coverage
+test-all: $(DEV) ## what `.ci/run` runs: needs no network and no Docker, both databases; prints a coverage
 	$(BIN)/python -m coverage erase
-	$(PYTEST) -m 'not wide and not learning and not docker and not timm and not trackers' --cov --cov-report=
-	@$(MAKE) -s coverage
+	@failed=0; \
+	$(PYTEST) -m '$(MEASURED)' --cov --cov-report= || failed=1; \
+	$(PYTEST) -m '$(NOT_MEASURED)' || failed=1; \
+	$(FIGURES); exit $$failed
 
 test-wide: $(DEV) ## every model and database that another one stands for in `make test-all`: before a release; minutes
 	$(PYTEST) -m wide
 
-coverage: $(DEV) ## how many lines the last `make test-all` ran, a package at a time
-	@for package in service studies trials; do \
-	  printf 'coverage of %s: %s %%\n' $$package "$$($(BIN)/python -m coverage report --include="$$package/*" --format=total)"; \
-	done
+coverage: $(DEV) ## how many lines the tests of `make test` and of the commands ran in the last `make test-all`
+	@$(FIGURES)
 
 test-learning: $(DEV) ## real models on real data: a study a task reaches a known accuracy; minutes
 	$(BIN)/python -m pytest -q -m learning tests/acceptance/learning

@@ -5,16 +5,17 @@ Postgres database that was emptied.
 """
 
 import atexit
-import functools
 import gc
 import os
 import shutil
 import tempfile
 import uuid
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy
@@ -62,10 +63,36 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _migrations_are_read_once() -> None:
-    """Alembic runs the files of all migrations, Optuna's and ours, each time a database is opened."""
-    from alembic import util
+    """Alembic reads the files of all migrations, Optuna's and ours, each time a database is opened."""
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
 
-    util.load_python_file = functools.cache(util.load_python_file)
+    read, folders = ScriptDirectory.from_config, dict[str | None, ScriptDirectory]()
+
+    def read_once(config: Config) -> ScriptDirectory:
+        folder = config.get_main_option("script_location")
+        if folder not in folders:
+            folders[folder] = read(config)
+        return folders[folder]
+
+    ScriptDirectory.from_config = read_once
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _statements_are_compiled_once() -> None:
+    """SQLAlchemy keeps the SQL of a statement with its engine, and each test has engines of its own.
+
+    So dialects of one database count as the same, and their engines share what they keep.
+    """
+    from sqlalchemy.engine import Engine
+    from sqlalchemy.engine.default import DefaultDialect
+    from sqlalchemy.util import LRUCache
+
+    kept = defaultdict[str, LRUCache[Any, Any]](lambda: LRUCache(2000))
+    shared = property(lambda engine: kept[engine.dialect.name], lambda engine, own: None)
+    Engine._compiled_cache = shared  # type: ignore[assignment]
+    DefaultDialect.__eq__ = lambda dialect, other: type(dialect) is type(other)  # type: ignore[method-assign]
+    DefaultDialect.__hash__ = lambda dialect: hash(type(dialect))  # type: ignore[method-assign]
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import optuna
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage, get_storage
-from sqlalchemy import Connection, Engine, ExceptionContext, event
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, inspect
 
 Storage = BaseStorage
 StorageError = StorageInternalError  # its database did not answer
@@ -66,6 +67,8 @@ def _shorten(context: ExceptionContext) -> None:
 
 def init_storage(url: str) -> None:
     """Create Optuna's tables, or bring an older Optuna's up to date. Only one process may do this at a time."""
+    if _were_made_by_this_version(url):
+        return
     storage = RDBStorage(url, engine_kwargs=engine_options(url), skip_compatibility_check=True)
     hide_values(storage.engine)
     try:
@@ -78,6 +81,23 @@ def init_storage(url: str) -> None:
             storage.upgrade()
     finally:
         storage.engine.dispose()
+
+
+def _were_made_by_this_version(url: str) -> bool:
+    """Return whether this Optuna made the tables, or brought them up to date: then nothing is left to do."""
+    engine = create_engine(url, **engine_options(url))
+    hide_values(engine)
+    try:
+        with engine.connect() as connection:
+            if not inspect(connection).has_table("alembic_version"):  # written last
+                return False
+            if engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL")  # a back-up as SQL does not keep it
+            versions = connection.exec_driver_sql("SELECT library_version FROM version_info").scalars().all()
+            stamped = connection.exec_driver_sql("SELECT count(*) FROM alembic_version").scalar()
+            return versions == [optuna.__version__] and stamped == 1
+    finally:
+        engine.dispose()
 
 
 def open_storage(url: str) -> Storage:

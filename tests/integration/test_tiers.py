@@ -1,11 +1,14 @@
 """Which databases and which tests belong to `make test`, and which to `make test-all`."""
 
+import itertools
 import json
 import re
 import subprocess
 import sys
 import tomllib
 from collections.abc import Sequence
+
+import pytest
 
 from tests.support.paths import ROOT
 from tests.support.short_slice import SHORT_SLICE
@@ -36,6 +39,7 @@ def databases(names: set[str], test: str) -> Sequence[str]:
     return sorted(name.removeprefix(prefix).rstrip("]") for name in names if name.startswith(prefix))
 
 
+@pytest.mark.full
 def test_postgres_is_left_to_later_tiers_where_locks_or_neither_locks_nor_sql_differ() -> None:
     """Where locks differ all run it, where SQL does `make test-all` and `make test-wide`, else `make test-wide`."""
     locks, contract, page, kills = "test_replays.py", "test_confirm.py", "test_plots.py", "test_exactness.py"
@@ -69,8 +73,17 @@ def test_only_what_the_markers_name_is_left_out_of_make_test() -> None:
         == "-m 'not full and not wide and not learning and not docker and not timm and not trackers'"
     )
     makefile = (ROOT / "Makefile").read_text()
-    assert "-m 'not wide and not learning and not docker and not timm and not trackers'" in makefile, (
-        "make test-all leaves out what has targets of its own"
-    )
     assert "-m wide" in makefile
     assert "make test-all" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_two_parts_of_test_all_run_each_test_once_but_for_those_of_other_targets() -> None:
+    parts = [
+        compile(re.search(rf"^{name} := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1], name, "eval")
+        for name in ("MEASURED", "NOT_MEASURED")
+    ]
+    own = ("wide", "learning", "docker", "timm", "trackers")
+    for values in itertools.product((False, True), repeat=len(own) + 2):
+        marked = dict(zip(("full", "commands", *own), values, strict=True))
+        runs = sum(eval(part, {}, marked) for part in parts)
+        assert runs == (not any(marked[name] for name in own)), marked

@@ -6,13 +6,28 @@
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, inspect
 
+VERSIONS = Path(__file__).parent / "versions"
 VERSION_TABLE = "luthier_alembic_version"
 
 
 class NewerSchema(Exception):
     """The schema was written by a newer version of the service; the message says what to do."""
+
+
+def newest() -> str:
+    """Return the revision of this version's schema: the number that the last of the files begins with."""
+    return max(path.name.partition("_")[0] for path in VERSIONS.glob("[0-9]*_*.py"))
+
+
+def is_up_to_date(engine: Engine) -> bool:
+    """Return whether the service's tables have this version's schema; Alembic, which is slow, is not asked."""
+    with engine.execution_options(luthier_read=True).connect() as connection:
+        if not inspect(connection).has_table(VERSION_TABLE):
+            return False
+        versions = connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608 - not a user's
+        return versions.scalars().all() == [newest()]
 
 
 def upgrade(engine: Engine, to: str = "head") -> None:
@@ -25,6 +40,8 @@ def upgrade(engine: Engine, to: str = "head") -> None:
     Raises:
         NewerSchema: a newer version of the service wrote the schema.
     """
+    if to == "head" and is_up_to_date(engine):
+        return
     from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext
     from alembic.runtime.migration import MigrationContext, MigrationStep, RevisionStep

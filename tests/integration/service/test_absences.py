@@ -189,6 +189,7 @@ def test_running_trials_of_others_go_on_while_it_is_paused(house: Running, worke
 CONFIRMED = {"confirm": {"candidates": 2, "seeds": 2}, "budget": {"trials": 3}, "parallel": 1}
 
 
+@pytest.mark.full
 @pytest.mark.both_databases
 @pytest.mark.parametrize("kind", a_few(1, [AssignmentKind.CONFIRM, AssignmentKind.EVALUATE]))
 def test_so_does_what_comes_after_the_search(house: Running, worker: ScriptedWorker, kind: AssignmentKind) -> None:

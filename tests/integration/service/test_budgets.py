@@ -147,7 +147,7 @@ ENDS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("kind", ENDS)
+@pytest.mark.parametrize("kind", a_few(4, ENDS))
 def test_a_study_without_a_complete_trial_says_how_they_ended_and_the_cure(house_sqlite: Running, kind: str) -> None:
     house, worker = house_sqlite, house_sqlite.worker()
     outcome, changes, text = ENDS[kind]

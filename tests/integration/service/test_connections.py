@@ -93,7 +93,7 @@ def test_a_body_that_takes_longer_but_goes_on_arrives(hasty: Running) -> None:
 
 
 def test_a_wait_for_work_has_no_deadline(hasty: Running) -> None:
-    claim = json.dumps({"worker": "w1", "wait_seconds": 2}).encode()
+    claim = json.dumps({"worker": "w1", "wait_seconds": 1}).encode()
     headers = {"Content_Length": str(len(claim)), "Content_Type": "application/json"}
     with dialled(hasty) as line:
         line.sendall(head("POST", "/v1/worker/claim", **headers) + claim)

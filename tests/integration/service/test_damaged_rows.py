@@ -216,6 +216,7 @@ def test_a_study_whose_winner_is_gone_can_be_cancelled(house: Running, worker: S
     assert house.client.delete("/v1/studies/s1").status_code == 204
 
 
+@pytest.mark.full
 def test_json_nested_too_deep_fails_no_list(house: Running, worker: ScriptedWorker) -> None:
     house.started(worker)
     worker.train(worker.take())

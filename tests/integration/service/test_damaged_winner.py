@@ -164,6 +164,7 @@ def test_a_trial_that_time_ended_is_trained_again_as_far(house: Running, worker:
     assert house.study()["state"] == "completed"
 
 
+@pytest.mark.full
 def test_an_attempt_that_starts_over_has_its_own_files_named(house: Running, worker: ScriptedWorker) -> None:
     house.started(worker, budget={"trials": 1}, space={"learning_rate": 1e-4, "epochs": 3})
     a = worker.take()

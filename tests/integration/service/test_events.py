@@ -183,6 +183,7 @@ def test_streams_ask_for_the_token_or_the_login(tmp_path: Path) -> None:
         assert house.client.head(EVENTS).status_code == 200
 
 
+@pytest.mark.full
 @pytest.mark.both_databases
 def test_the_client_goes_on_over_streams_that_end(database_url: str, tmp_path: Path, prompt: None) -> None:
     short = Timings(scheduler_seconds=3600.0, event_look_seconds=0.02, event_stream_seconds=0.05)

@@ -31,12 +31,12 @@ def test_two_services_and_eight_workers(empty_url: str, tmp_path: Path) -> None:
 def test_a_service_that_is_killed_again_and_again(database_url: str, tmp_path: Path, seed: int) -> None:
     moments = random.Random(seed)
     with processes(tmp_path / "home", database_url, 1) as (service,):
-        create(service.url, budget={"trials": 24}, parallel=4)
+        create(service.url, budget={"trials": 16}, parallel=4)
         ended, kills = threading.Event(), 0
 
         def murder() -> None:
             nonlocal kills
-            while kills < 4 and not ended.wait(moments.uniform(0.05, 0.4)):
+            while kills < 3 and not ended.wait(moments.uniform(0.05, 0.4)):
                 service.kill()
                 kills += 1
                 service.start()
@@ -50,7 +50,7 @@ def test_a_service_that_is_killed_again_and_again(database_url: str, tmp_path: P
             ended.set()
             murderer.join()
         assert kills >= 2
-        check_exact(service.url, database_url, study, 24)
+        check_exact(service.url, database_url, study, 16)
 
 
 def test_a_small_finite_space_is_run_once_each(house: Running, database_url: str) -> None:

@@ -59,6 +59,7 @@ def test_a_completed_study_goes_on_with_its_search(house: Running, worker: Scrip
     assert [trial["params"] for trial in house.trials("s2")] == [trial["params"] for trial in house.trials()]
 
 
+@pytest.mark.full
 def test_the_winner_of_before_may_win_again(house: Running, worker: ScriptedWorker) -> None:
     """Its model is packed in its own folder; the one of before is whole to the moment of the exchange."""
     house.started(worker, budget={"trials": 2}, parallel=1)
@@ -159,6 +160,7 @@ def test_wall_clock_time_stands_still_between_an_end_and_an_extension(house: Run
     assert study["counts"]["complete"] == 2
 
 
+@pytest.mark.full
 def test_a_target_that_was_reached_is_raised_or_removed(house: Running, worker: ScriptedWorker) -> None:
     house.started(worker, budget={"trials": 5, "target": 0.5}, parallel=1)
     worker.drain()
@@ -246,6 +248,7 @@ def test_a_study_of_a_schedule_stays_as_it_is(house: Running, nightly: Any) -> N
     assert "belongs to a schedule" in problem(extend(house, name, trials=50), 409)["detail"]
 
 
+@pytest.mark.full
 def test_repetitions_are_those_of_todays_best(house: Running, worker: ScriptedWorker) -> None:
     """The best of before are not trained again; new ones are, beside them, and the best mean of all wins."""
     values = [0.5, 0.9, 0.6, 0.8, 0.95]

@@ -101,6 +101,7 @@ def test_how_a_block_is_left_is_the_trials_end(client: Client) -> None:
     assert trial.ended.state == "failed"
 
 
+@pytest.mark.full
 def test_the_lease_is_renewed_while_the_block_runs_and_a_lost_one_is_noticed(house: Running, client: Client) -> None:
     create(client)
     with asked(client, lease_seconds=1) as trial:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from luthier.studies.search.storage import close_storage, engine_of, open_storage
 from tests.support.harness import Running, problem, spec
 
-pytestmark = pytest.mark.locks
+pytestmark = pytest.mark.both_databases
 SECRET = "hunter2-hunter2"
 
 

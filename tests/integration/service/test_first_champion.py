@@ -53,6 +53,7 @@ def test_nothing_is_in_use_until_a_winner_beats_the_most_frequent_answer(nightly
     assert it.run("a")["reason"] == "unchanged"
 
 
+@pytest.mark.full
 def test_a_minimum_of_the_schedule_takes_its_place_and_holds_for_later_ones(nightly: Callable[..., Nightly]) -> None:
     it = against(nightly(promote={"candidates": 2, "seeds": 2, "minimum": 0.76}), 0.9)
     refused = it.run("a")

@@ -42,6 +42,7 @@ def test_the_place_of_a_deleted_trial_is_free_and_its_number_is_not(house: Runni
     assert len(house.optuna()) == 6
 
 
+@pytest.mark.full
 def test_a_deleted_trial_is_not_taken_over_and_one_taken_over_may_be_deleted(
     house: Running, worker: ScriptedWorker
 ) -> None:
@@ -96,6 +97,7 @@ def test_before_its_inspection_a_successor_takes_no_configuration(house: Running
     assert house.study("s2")["counts"]["complete"] == 5
 
 
+@pytest.mark.full
 def test_an_extended_study_compares_with_the_scores_that_its_baseline_had(
     house: Running, worker: ScriptedWorker
 ) -> None:
@@ -136,6 +138,7 @@ def test_an_external_study_is_extended(house: Running) -> None:
     assert [trial.number for trial in house.optuna("tuning")] == list(range(5))
 
 
+@pytest.mark.full
 def test_an_external_study_goes_on_from_another_one(house: Running) -> None:
     """Whole trials where names, objective and steps are the same and the values lie in the space; else anew."""
     Trainer(house, budget={"trials": 4}).run()

@@ -7,6 +7,7 @@ import pytest
 
 from luthier.studies.protocol import AssignmentKind
 from tests.support.harness import Running, ScriptedWorker, held, problem
+from tests.support.tiers import a_few
 
 
 def answers(house: Running) -> None:
@@ -16,7 +17,7 @@ def answers(house: Running) -> None:
         assert response.status_code == 200, f"{path}: {response.text}"
 
 
-@pytest.mark.parametrize("seconds", [1.7e308, 1e300, 1e9])
+@pytest.mark.parametrize("seconds", a_few(1, [1.7e308, 1e300, 1e9]))
 def test_nobody_was_busy_for_longer_than_the_lease(house: Running, worker: ScriptedWorker, seconds: float) -> None:
     house.started(worker, budget={"trials": 9, "gpu_seconds": 1000}, parallel=3)
     reported, ended, released = worker.take(), worker.take(), worker.take()
@@ -52,7 +53,7 @@ def test_an_honest_time_is_kept_and_a_clock_that_was_set_back_takes_none_away(
     assert house.trials()[0]["seconds"] == 61.5
 
 
-@pytest.mark.parametrize("value", [1e308, -1.7e308, 1e101])
+@pytest.mark.parametrize("value", a_few(1, [1e308, -1.7e308, 1e101]))
 def test_a_score_that_no_mean_survives_is_none(house: Running, worker: ScriptedWorker, value: float) -> None:
     house.started(worker, budget={"trials": 4}, parallel=1, confirm={"candidates": 2, "seeds": 2})
     first = worker.take()

@@ -115,6 +115,7 @@ def test_a_winner_that_was_trained_again_is_measured_beside_it_too(house: Runnin
     assert names(Path(again.store)) == {"best-1", "model.tar.gz"}
 
 
+@pytest.mark.full
 def test_a_baseline_whose_weights_are_gone_costs_the_winner_nothing(house: Running, worker: ScriptedWorker) -> None:
     house.started(worker, parallel=1, budget={"trials": 2})
     first = worker.take()

@@ -16,6 +16,7 @@ from luthier.studies.protocol import AssignmentKind
 from luthier.studies.spec import StudySpec
 from tests.support.harness import Running, ScriptedWorker, spec
 from tests.support.nightly import BETTER, Nightly
+from tests.support.tiers import a_few
 
 
 class Sweeper:
@@ -207,7 +208,7 @@ def test_what_becomes_named_between_two_looks_stays(house: Running, worker: Scri
     assert house.client.get("/v1/studies/s1/model").status_code == 200
 
 
-@pytest.mark.parametrize("statement", ["luthier_study SET model", "luthier_assignment SET best"])
+@pytest.mark.parametrize("statement", a_few(1, ["luthier_study SET model", "luthier_assignment SET best"]))
 def test_a_row_that_cannot_be_read_keeps_its_files_and_no_others(
     house: Running, worker: ScriptedWorker, sweeper: Sweeper, statement: str
 ) -> None:
@@ -223,6 +224,7 @@ def test_a_row_that_cannot_be_read_keeps_its_files_and_no_others(
     assert sweeper.twice() == kept
 
 
+@pytest.mark.full
 def test_a_champion_or_a_winner_that_cannot_be_read_stops_no_sweep(
     nightly: Callable[..., Nightly], sweeper: Sweeper
 ) -> None:

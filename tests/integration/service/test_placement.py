@@ -63,6 +63,7 @@ def test_trials_share_a_gpu_by_bytes(house: Running) -> None:
     assert workers[3].claim() is None
 
 
+@pytest.mark.full
 def test_a_trial_of_unknown_size_has_a_gpu_to_itself_until_it_is_measured(house: Running) -> None:
     first, second, third = slots(house, 3)
     started(house)

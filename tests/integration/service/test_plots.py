@@ -104,6 +104,7 @@ def test_a_plot_of_many_trials_is_bounded_and_says_so(large: Running, kind: str)
     assert " trials shown: the best, and an even sample" in answer.json()["layout"]["title"]["subtitle"]["text"]
 
 
+@pytest.mark.full
 def test_the_dashboards_plots_are_bounded_too(large: Running) -> None:
     study_id = large.get("/api/studies")["study_summaries"][0]["study_id"]
     for kind in ("contour", "slice", "parallel_coordinate", "rank", "edf", "timeline"):
@@ -192,6 +193,7 @@ def test_what_optuna_does_not_know_yet_is_not_kept(
     assert len(house.get(path("history"))["data"][0]["x"]) == 2
 
 
+@pytest.mark.full
 def test_forty_at_once_are_drawn_one_at_a_time_and_others_are_served(large: Running, drawn: Drawn) -> None:
     drawn.go_on.clear()
     add(large, 1)  # what was kept so far is not of this version

@@ -12,9 +12,10 @@ from luthier.service.dispatch.claims import Claims
 from luthier.service.storage.tables import AssignmentRow
 from luthier.studies.protocol import Assignment, AssignmentKind, Claim
 from tests.support.harness import Running, ScriptedWorker, held
+from tests.support.tiers import a_few
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.locks
+pytestmark = pytest.mark.both_databases
 
 LEASE = 30.0
 
@@ -52,7 +53,7 @@ def test_what_no_worker_can_read_is_not_handed_out_for_ever(
     assert (row(house).state, row(house).reason) == ("failed", "lost_worker")
 
 
-@pytest.mark.parametrize("kind", [AssignmentKind.INSPECT, AssignmentKind.EVALUATE])
+@pytest.mark.parametrize("kind", a_few(1, [AssignmentKind.INSPECT, AssignmentKind.EVALUATE]))
 def test_side_work_that_nobody_received_fails_no_study(
     house: Running, worker: ScriptedWorker, kind: AssignmentKind
 ) -> None:
@@ -100,6 +101,7 @@ def test_a_later_attempt_has_a_receipt_of_its_own(house: Running, worker: Script
     assert row(house).losses == 1
 
 
+@pytest.mark.full
 def test_a_worker_that_hung_up_while_it_was_answered_gives_the_trial_back(
     house: Running, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

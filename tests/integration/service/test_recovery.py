@@ -161,6 +161,7 @@ def test_the_last_trials_files_go_too(house: Running, worker: ScriptedWorker) ->
     assert not any(name.startswith("resume") for name in left)
 
 
+@pytest.mark.full
 def test_a_plan_waits_for_a_worker_that_is_busy(house_sqlite: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that trains for minutes claims nothing; it is there all the same."""
     house, worker = house_sqlite, house_sqlite.worker("busy")

@@ -9,6 +9,7 @@ from luthier.studies.protocol import AssignmentKind
 from tests.support.absences import GONE, say_away, work_until
 from tests.support.harness import Running
 from tests.support.nightly import BETTER, Nightly, template
+from tests.support.tiers import a_few
 
 SCHEDULE = {"study": template(parallel=1), "skip_if_unchanged": False}
 
@@ -42,7 +43,7 @@ def test_a_schedules_study_is_tried_again_by_itself(nightly: Callable[..., Night
 
 
 @pytest.mark.both_databases
-@pytest.mark.parametrize("kind", [AssignmentKind.TRAIN, AssignmentKind.CONFIRM, AssignmentKind.EVALUATE])
+@pytest.mark.parametrize("kind", a_few(1, [AssignmentKind.TRAIN, AssignmentKind.CONFIRM, AssignmentKind.EVALUATE]))
 def test_a_schedules_run_fails_once_its_data_stays_away(
     nightly: Callable[..., Nightly], house: Running, kind: AssignmentKind
 ) -> None:

@@ -21,6 +21,7 @@ from tests.support.nightly import BETTER, Nightly
 pytestmark = pytest.mark.both_databases
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("module", "name", "is_old"),
     [

@@ -160,6 +160,7 @@ def test_the_best_of_several_models_are_tried_first_too(nightly: Callable[..., N
     assert all("is trial 0 of" in reason for (reason,) in others)  # the baseline, which every study tries first
 
 
+@pytest.mark.full
 def test_a_study_that_fails_fails_the_run_and_the_next_due_time_tries_again(nightly: Callable[..., Nightly]) -> None:
     it = nightly()
     it.run("a")
@@ -174,6 +175,7 @@ def test_a_study_that_fails_fails_the_run_and_the_next_due_time_tries_again(nigh
     assert it.run("b")["state"] == "finished"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("stopped", [False, True])
 def test_a_run_without_a_complete_trial_says_how_its_trials_ended(
     nightly: Callable[..., Nightly], stopped: bool
@@ -257,6 +259,7 @@ def test_a_late_or_paused_due_time(
     assert datetime.fromisoformat(run["due_at"]).timestamp() == due
 
 
+@pytest.mark.full
 def test_a_user_may_run_it_now_also_of_unchanged_data_and_while_it_is_paused(nightly: Callable[..., Nightly]) -> None:
     it = nightly()
     it.run("a")
@@ -277,6 +280,7 @@ def test_runs_by_hand_do_not_count(nightly: Callable[..., Nightly]) -> None:
     assert len(it.view()["next"]) == 1
 
 
+@pytest.mark.full
 def test_it_ends_after_its_last_run_and_goes_on_when_it_is_given_more(nightly: Callable[..., Nightly]) -> None:
     it = nightly(max_runs=1)
     it.run("a")
@@ -288,6 +292,7 @@ def test_it_ends_after_its_last_run_and_goes_on_when_it_is_given_more(nightly: C
     assert len(it.view()["next"]) == 2
 
 
+@pytest.mark.full
 def test_an_unchanged_run_does_not_count(nightly: Callable[..., Nightly]) -> None:
     it = nightly(max_runs=2)
     it.run("a")

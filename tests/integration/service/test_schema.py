@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy.orm.attributes import flag_modified
 
 from luthier.service.storage import schedule_tables, service_tables
 from luthier.service.storage.column_types import StoredModel
 from luthier.service.storage.database import Database
 from luthier.service.storage.earlier import EarlierWinner
-from luthier.service.storage.migrations import VERSION_TABLE, NewerSchema, upgrade
+from luthier.service.storage.migrations import VERSION_TABLE, NewerSchema, runner, upgrade
 from luthier.service.storage.table_base import Base
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.wire import FileRef
@@ -76,6 +78,18 @@ def test_preparing_twice_changes_nothing(database: Database) -> None:
     database.prepare()
     with database.engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT name FROM luthier_worker").scalar() == "w"
+    database.dispose()
+
+
+def test_what_is_up_to_date_is_known_without_alembic(database: Database) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(runner.VERSIONS.parent))
+    assert ScriptDirectory.from_config(config).get_current_head() == runner.newest()
+    assert not runner.is_up_to_date(database.engine)
+    upgrade(database.engine, "0001")
+    assert not runner.is_up_to_date(database.engine)
+    database.prepare()
+    assert runner.is_up_to_date(database.engine)
     database.dispose()
 
 

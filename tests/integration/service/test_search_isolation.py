@@ -56,16 +56,16 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
 
 
 ERRORS = {
+    "value": lambda: ValueError("study sick has 2 trials, so the next one is 2, not 3"),
     "storage": lambda: StorageInternalError("An exception is raised during the commit."),
     "duplicate": DuplicatedStudyError,
-    "value": lambda: ValueError("study sick has 2 trials, so the next one is 2, not 3"),
     "key": lambda: KeyError("Record does not exist."),
     "overflow": lambda: OverflowError("cannot convert float infinity to integer"),
     "disk": lambda: OSError(5, "Input/output error"),
 }
 
 
-@pytest.mark.parametrize("kind", ERRORS)
+@pytest.mark.parametrize("kind", a_few(2, ERRORS))
 def test_others_go_on(
     house: Running, worker: ScriptedWorker, poison: Poison, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
@@ -193,7 +193,7 @@ def test_a_report_counts_though_the_search_fails(
     assert house.optuna("sick")[0].intermediate_values == {1: 0.7}
 
 
-@pytest.mark.parametrize("action", ["cancel", "stop"])
+@pytest.mark.parametrize("action", a_few(1, ["cancel", "stop"]))
 def test_a_study_ends_though_its_search_fails(
     house: Running, worker: ScriptedWorker, poison: Poison, action: str
 ) -> None:

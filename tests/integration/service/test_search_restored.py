@@ -77,6 +77,7 @@ LOSSES = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("loss", "pruner"),
     [

@@ -168,6 +168,7 @@ def test_a_damaged_study_has_a_page(house: Running) -> None:
         assert house.client.get(path).status_code == 200, path
 
 
+@pytest.mark.full
 def test_a_trial_is_stopped_run_again_and_deleted(house: Running) -> None:
     worker = house.worker()
     house.started(worker)

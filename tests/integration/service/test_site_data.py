@@ -27,6 +27,7 @@ def spec_on(page: str) -> str:
     return area[1].replace("&lt;", "<").replace("&gt;", ">").replace("&#34;", '"').replace("&#39;", "'")
 
 
+@pytest.mark.full
 def test_an_upload_is_looked_at_begun_with_and_deleted(house: Running) -> None:
     answer = house.client.post("/data", files={"file": ("<b>bold.csv", TABLE)})
     assert answer.status_code == 303, answer.text

@@ -176,6 +176,7 @@ def test_a_paused_study_starts_no_trial(house: Running, worker: ScriptedWorker) 
     assert house.study()["counts"]["complete"] == 4
 
 
+@pytest.mark.full
 def test_a_stopped_study_measures_its_winner(house: Running, worker: ScriptedWorker) -> None:
     house.started(worker)
     running = worker.take()
@@ -217,6 +218,7 @@ def test_actions_that_make_no_sense_are_conflicts(house: Running) -> None:
     assert house.client.post("/v1/studies/waiting/dance").status_code in (404, 405, 422)
 
 
+@pytest.mark.full
 def test_a_study_is_told_by_its_rows(house: Running) -> None:
     study = house.finished()
     trials = house.trials()

@@ -88,6 +88,7 @@ DIFFERENT: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", a_few(1, DIFFERENT))
 def test_where_scores_do_not_hold_configurations_are_run_anew(
     house: Running, worker: ScriptedWorker, kind: str
@@ -237,6 +238,7 @@ def test_the_same_spec_again_and_a_study_extended_meanwhile(house: Running, work
     assert house.study()["counts"]["complete"] == 5
 
 
+@pytest.mark.full
 def test_two_services_see_what_was_taken_over(database_url: str, tmp_path: Path) -> None:
     with running(tmp_path / "home", database_url) as one, running(tmp_path / "home", database_url) as two:
         one.finished(budget={"trials": 3}, parallel=1)

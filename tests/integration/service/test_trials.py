@@ -78,6 +78,7 @@ def test_the_last_evaluation_counts_where_the_spec_says_so(house: Running, worke
     assert house.trials()[0]["value"] == 0.7
 
 
+@pytest.mark.full
 def test_a_loss_is_minimized(house: Running, worker: ScriptedWorker) -> None:
     house.started(worker, objective={"metric": "loss", "direction": "minimize"}, budget={"trials": 2})
     for loss in (0.3, 0.2):
@@ -214,6 +215,7 @@ def cut_off(house: Running, params: dict[str, Any]) -> None:
     house.core.searches.close()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("is_cut_off", [True, False])
 def test_a_seed_outlives_a_service_that_is_killed(house: Running, worker: ScriptedWorker, is_cut_off: bool) -> None:
     house.started(worker, parallel=1, budget={"trials": 6})

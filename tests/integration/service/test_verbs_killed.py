@@ -43,6 +43,7 @@ def check_dense(house: Running, count: int) -> None:
     assert [trial.number for trial in house.optuna()] == list(range(count))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("place", ["before our rows", pytest.param("before Optuna", marks=pytest.mark.full)])
 def test_a_request_that_was_killed_is_added_once_when_it_is_sent_again(
     house: Running, study: ScriptedWorker, place: str
@@ -85,6 +86,7 @@ def test_a_stop_that_was_killed_is_whole_or_not_there(
     assert house.client.post(f"{TRIALS}/2/stop").status_code == (409 if is_done else 200)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("place", "is_done"),
     [

@@ -82,6 +82,7 @@ def counts_as_waiting(house: Running, name: str, later: float = 0.0) -> bool:
         return row is not None and row.seen_at > house.core.database.time(session) + later - WAITING_SECONDS
 
 
+@pytest.mark.full
 def test_a_worker_that_waits_counts_as_waiting_until_it_hangs_up(house: Running) -> None:
     """Also between two writes; in lists it is there, and was not seen in the future."""
     with waiting_until_hung_up(house, "b1", B):
@@ -144,6 +145,7 @@ def test_work_that_another_service_brings_is_found(house: Running, database_url:
         found(crowd, 1)
 
 
+@pytest.mark.full
 def test_claims_leave_the_threads_of_other_requests_alone(house: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """A study whose search takes long, and many workers that come at the same moment."""
     opened, claim = threading.Event(), Claims.claim

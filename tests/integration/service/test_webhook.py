@@ -120,6 +120,7 @@ def test_what_is_not_taken_is_tried_again_with_growing_pauses_and_then_given_up(
     assert row.delivered_at is None
 
 
+@pytest.mark.full
 def test_one_that_cannot_be_reached_is_told_later(told: Running, receiver: Receiver) -> None:
     it = Nightly(told, told.worker(), notify=["failed"])
     it.due()
@@ -224,6 +225,7 @@ def test_one_that_answers_without_end_is_left(
     assert row.next_at is not None
 
 
+@pytest.mark.full
 def test_without_a_webhook_nothing_is_queued(house: Running) -> None:
     it = Nightly(house, house.worker())
     it.run("a")

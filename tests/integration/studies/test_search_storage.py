@@ -158,6 +158,20 @@ def test_initialising_twice_keeps_what_is_there(empty_url: str, open_again: Open
     assert start(open_again(empty_url)).count() == 1
 
 
+def test_tables_that_another_optuna_made_are_brought_up_to_date(empty_url: str, open_again: Open) -> None:
+    init_storage(empty_url)
+    engine = engine_of(open_again(empty_url))
+    current = "SELECT version_num FROM alembic_version"
+    with engine.begin() as connection:
+        newest = connection.exec_driver_sql(current).scalar()
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'v3.0.0.d'")
+        connection.exec_driver_sql("UPDATE version_info SET library_version = '3.0.0'")
+    init_storage(empty_url)
+    with engine.begin() as connection:
+        assert connection.exec_driver_sql(current).scalar() == newest != "v3.0.0.d"
+        assert connection.exec_driver_sql("SELECT library_version FROM version_info").scalar() != "3.0.0"
+
+
 def test_sqlite_waits_for_other_writers(sqlite: Storage) -> None:
     with engine_of(sqlite).connect() as connection:
         pragma = {

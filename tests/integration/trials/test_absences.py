@@ -175,6 +175,7 @@ def test_what_the_hub_does_not_give_any_more(make: Make, assign: Assign, tmp_pat
     check_away(assign(spec=spec, inspection=trial.inspection), tmp_path / "s", "nobody/")
 
 
+@pytest.mark.full
 def test_one_of_several_models(make: Make, assign: Assign, tmp_path: Path) -> None:
     trial = make()
     other = shutil.copytree(trial.model, tmp_path / "other")
@@ -210,6 +211,7 @@ def test_one_image_of_many(assign: Assign, tmp_path: Path, listed: bool) -> None
     assert done(trial, tmp_path / "again", warm)[0].status == "complete"
 
 
+@pytest.mark.full
 def test_a_library_that_this_worker_lacks(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     check_away(make(params={"epochs": 1, "strategy": "lora"}), tmp_path / "s", "peft")

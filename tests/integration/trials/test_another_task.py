@@ -166,6 +166,7 @@ def rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "numbers.csv"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("depth", "least", "most"), a_few(1, [(1, 0.3, 6.0), (0, 0.8, 3.0)]))
 def test_it_is_inspected_trained_evaluated_packed_and_compared(
     assign: Callable[..., Assignment], rows: Path, tmp_path: Path, depth: int, least: float, most: float

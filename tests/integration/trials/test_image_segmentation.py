@@ -263,6 +263,7 @@ def test_no_logits_are_kept(assign: Callable[..., Assignment], tmp_path: Path, m
     assert max(values[0].numel() for values in found.units.values()) == 2
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("augmentation", a_few(1, ["trivial", "standard"]))
 def test_an_augmented_trial_repeats_itself(
     assign: Callable[..., Assignment], tmp_path: Path, augmentation: str

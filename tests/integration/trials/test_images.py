@@ -231,6 +231,7 @@ def test_broken_images_are_left_out_of_the_inspection_and_the_trials(
     assert session.metrics[-1]["accuracy"] is not None
 
 
+@pytest.mark.full
 def test_an_augmented_trial_repeats_itself_and_resumes_exactly(
     pictures: Callable[..., Assignment], tmp_path: Path
 ) -> None:

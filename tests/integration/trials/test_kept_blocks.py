@@ -27,6 +27,7 @@ def with_blocks(inspection: Inspection, *names: str) -> Inspection:
     return inspection.model_copy(update={"blocks": [Block(name=name, parameters=1) for name in names]})
 
 
+@pytest.mark.full
 def test_an_earlier_versions_blocks_are_frozen_and_cached_apart(
     assign: Assign, inspection: Inspection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

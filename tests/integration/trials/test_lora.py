@@ -70,6 +70,7 @@ def test_strategies_take_turns_in_one_process_and_score_as_if_alone(assign: Assi
             assert session.metrics == alone[strategy, depth], (strategy, depth)
 
 
+@pytest.mark.full
 def test_a_model_is_the_pretrained_one_after_adapters(assign: Assign, tmp_path: Path) -> None:
     warm = ModelCache()
     full, cold, again = Memory(tmp_path / "full"), Memory(tmp_path / "cold"), Memory(tmp_path / "again")
@@ -86,6 +87,7 @@ def test_a_model_is_the_pretrained_one_after_adapters(assign: Assign, tmp_path: 
     assert [type(m) for m in one.model.modules()] == [type(m) for m in other.model.modules()]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("stop", a_few(1, [3, 1]))
 def test_a_resumed_trial_goes_on_as_if_never_interrupted(assign: Assign, tmp_path: Path, stop: int) -> None:
     given = {"params": LORA | {"epochs": 2, "dropout": 0.1, "layer_decay": 0.9}, "spec": {"evaluations_per_epoch": 2}}

@@ -61,6 +61,7 @@ class Study:
         return sampling
 
 
+@pytest.mark.full
 def test_the_winner_is_measured_beside_the_baseline(
     assign: Assign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,6 +86,7 @@ def working_in(folder: Path) -> Iterator[None]:
         os.chdir(before)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("architecture", ["bert", pytest.param("llama", marks=pytest.mark.full)])
 def test_numbers_are_in_the_datas_units(assign: Assign, tmp_path: Path, architecture: str) -> None:
     """A BERT takes the scale in; a Llama's last layer has no bias, so that its card does it."""

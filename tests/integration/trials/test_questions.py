@@ -50,6 +50,7 @@ def squad(folder: Path, rows: list[dict[str, Any]], **spec: Any) -> dict[str, An
     return {"spec": {"task": "question-answering", "dataset": source, "semantics": 2, **spec}}
 
 
+@pytest.mark.full
 def test_it_learns_is_packed_used_and_compared(assign: Assign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = squad(tmp_path / "data", tiny_questions(180))
     warm = ModelCache()

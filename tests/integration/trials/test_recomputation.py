@@ -89,6 +89,7 @@ def test_gradients_and_statistics_are_the_same(assign: Assign, tmp_path: Path, n
     assert all(torch.equal(a, b) for a, b in zip(after, after_again, strict=True)), "draws and statistics of batches"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "params",
     [

@@ -76,6 +76,7 @@ def without_compaction(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(setup, "compact_embeddings", lambda *_: None)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "params",
     a_few(

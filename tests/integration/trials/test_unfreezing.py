@@ -125,6 +125,7 @@ def test_with_nothing_to_unfreeze_it_is_the_full_strategy(gradual: Assign, tmp_p
     assert one.metrics == two.metrics
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("params", "stop"),
     [

@@ -75,6 +75,7 @@ def test_a_worker_with_a_gpu_has_its_child_insist_on_it(
     assert worker._environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("given", "users", "threads"), a_few(1, [(1, "2", 1), (None, None, 1), (None, "2", 2)]))
 def test_torch_obeys_the_threads_that_a_worker_gives_its_child(
     monkeypatch: pytest.MonkeyPatch, given: int | None, users: str | None, threads: int

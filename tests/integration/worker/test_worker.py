@@ -54,6 +54,7 @@ def test_a_service_that_is_away_stops_no_training(service: Service, start: Start
     assert [r.step for r in service.reports(1)] == [1, 2, 3, 4]
 
 
+@pytest.mark.full
 def test_what_fitted_in_memory_is_told_with_reports_and_outcomes_but_not_after_a_failure(
     service: Service, start: Starts
 ) -> None:
@@ -74,6 +75,7 @@ def test_too_many_requests_are_spaced_as_the_service_asks(service: Service, star
     assert service.outcome(1).status == "complete"
 
 
+@pytest.mark.full
 def test_a_report_that_is_refused_ends_the_trial_with_the_sentence(service: Service, start: Starts) -> None:
     service.status["report"] = 422
     service.assign(1, shared=True, params={"act": "hang"})
@@ -149,6 +151,7 @@ def test_a_decision_to_end_is_obeyed(
     assert len(service.reports(1)) == due
 
 
+@pytest.mark.full
 def test_a_cancelled_assignment_has_no_outcome(service: Service, start: Starts) -> None:
     service.decide = lambda m: Decision.CANCEL if m.id == 1 else Decision.CONTINUE
     service.assign(1, shared=True, params={"act": "quiet"})

@@ -38,6 +38,7 @@ def test_an_idle_worker_ends_on_a_signal(service: Service, start: Starts) -> Non
     assert all(gone(pid) for pid in children)
 
 
+@pytest.mark.full
 def test_a_second_signal_does_not_wait_for_the_service(service: Service, start: Starts) -> None:
     service.assign(1, shared=True, params={"act": "hang"})
     process = start()

@@ -245,6 +245,7 @@ def test_a_model_with_more_beside_it_is_read(model: Path, copy: Path, kind: str)
     assert all(torch.equal(loaded.pristine[key], expected[key]) for key in inherited)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("files", a_few(1, [2, 1]))
 def test_the_command_for_pickled_weights_makes_a_model_of_them(model: Path, copy: Path, files: int) -> None:
     """Two tensors share memory, as tied weights do, and one is a transposed view."""
