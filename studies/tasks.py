@@ -22,6 +22,13 @@ _ONLY_TEXTS = {
     "class_weighting": "has no meaning where texts are learned: there are no classes; leave it out",
     **_ONE_POOLING,
 }
+_WRITTEN_STEP_BY_STEP = (
+    "its models write token by token, from a memory that grows, and an ONNX file of torch's exporter is one pass"
+)
+_BOXES = (
+    "what is a box, and where it lies in an image, is worked out of its models' outputs by code that no ONNX file "
+    "holds, and some of its models choose places by shapes that depend on the data"
+)
 _NUMBERS = (
     Metric(
         "pearson",
@@ -238,6 +245,7 @@ TASKS: Mapping[str, Task] = {
             name="text-generation",
             about="A continuation: of a text, an answer to a prompt, or the next message of a conversation.",
             auto=("AutoModelForCausalLM",),
+            no_onnx=_WRITTEN_STEP_BY_STEP,
             columns={
                 "text": Role("text", required=False),
                 "prompt": Role("prompt", required=False),
@@ -266,6 +274,7 @@ TASKS: Mapping[str, Task] = {
             name="text2text-generation",
             about="A text written from another: a translation, a summary.",
             auto=("AutoModelForSeq2SeqLM",),
+            no_onnx=_WRITTEN_STEP_BY_STEP,
             columns={"source": Role("source"), "target": Role("target", "target"), **_GROUP},
             metrics=(
                 Metric("loss", False, "Mean negative log-likelihood of a target's token, without label smoothing."),
@@ -327,6 +336,7 @@ TASKS: Mapping[str, Task] = {
             name="object-detection",
             about="A box and a class for each object of an image.",
             auto=("AutoModelForObjectDetection",),
+            no_onnx=_BOXES,
             columns={"image": Role("image", "image"), "objects": Role("objects", "target"), **_GROUP},
             metrics=(
                 Metric(

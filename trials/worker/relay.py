@@ -197,6 +197,7 @@ class AssignmentRelay:
             evaluation=result.evaluation,
             comparison=result.comparison,
             prediction=result.prediction,
+            onnx=result.onnx,
         )
 
     def _seconds(self) -> float:
@@ -242,6 +243,8 @@ class AssignmentRelay:
             await self._files.send((outcome.comparison.predictions,))
         if outcome.prediction is not None:
             await self._files.send((outcome.prediction.file,))
+        if outcome.onnx is not None:
+            await self._files.send((outcome.onnx.file,))
         await self._send(self._client.finish, outcome)
 
     async def _renew(self) -> None:
