@@ -16,6 +16,7 @@ from luthier.service.client.connection import stream_async
 from luthier.service.client.errors import ServiceError
 from luthier.service.client.events import Event, Following
 from luthier.service.client.external_async import AsyncExternalTrial
+from luthier.service.client.onnx import OnnxWatch, check_place
 from luthier.service.client.predictions import PredictionWatch
 from luthier.service.client.watch import Watch
 from luthier.service.schemas import StudyView
@@ -127,6 +128,10 @@ class AsyncClient:
     download_prediction = _awaited(Client.download_prediction)
     delete_prediction = _awaited(Client.delete_prediction)
     take_prediction = _awaited(Client.take_prediction)
+    start_onnx = _awaited(Client.start_onnx)
+    onnx = _awaited(Client.onnx)
+    download_onnx = _awaited(Client.download_onnx)
+    delete_onnx = _awaited(Client.delete_onnx)
     results = _awaited(Client.results)
     write_report = _awaited(Client.write_report)
     download_model = _awaited(Client.download_model)
@@ -178,6 +183,24 @@ class AsyncClient:
             else:
                 if watch.is_over(found):
                     return await self.take_prediction(found, table, out)
+            watch.check_time()
+            await asyncio.sleep(interval_seconds)
+
+    async def export_onnx(
+        self, name: str, into: Path | str, timeout_seconds: float | None = None, interval_seconds: float = 1.0
+    ) -> Path:
+        """Export as `Client.export_onnx` does, between two looks in the event loop."""
+        check_place(Path(into))
+        await self.start_onnx(name)
+        watch = OnnxWatch(name, timeout_seconds, interval_seconds)
+        while True:
+            try:
+                found = await self.onnx(name)
+            except ServiceError as error:
+                watch.excuse(error)
+            else:
+                if watch.is_over(found):
+                    return await self.download_onnx(name, into)
             watch.check_time()
             await asyncio.sleep(interval_seconds)
 

@@ -32,14 +32,14 @@ TABLE = "table"  # the name of a table in the store, before its ending
 RETRIED = "send the table again"
 
 
-def winner_of(session: Session, study: StudyRow) -> StoredModel:
-    """Return the packed winner that a study has. Raises Conflict."""
+def winner_of(session: Session, study: StudyRow, use: str = "predict with") -> StoredModel:
+    """Return the packed winner that a study has, for a use of it. Raises Conflict."""
     if study.external:
         why = f"{study.name} has no model here: its trainer is its user's own, and keeps its models itself"
-        raise Conflict(f"{why}; predict with the model of its best trial there.")
+        raise Conflict(f"{why}; {use} the model of its best trial there.")
     model = winner.measured_model(session, study)
     if model is None:
-        why = f"{study.name} has no winner to predict with: it is {study.state}"
+        why = f"{study.name} has no winner to {use}: it is {study.state}"
         if study.state in (StudyState.FAILED, StudyState.CANCELLED):
             if study.model is not None:  # extended, and not measured again
                 raise Conflict(f"{why}, and only an earlier winner is kept (`luthier model {study.name}`); extend it.")

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from luthier.service.dispatch import baseline_files, checkpoints, predictions
+from luthier.service.dispatch import baseline_files, checkpoints, onnx_files, predictions
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.placement import smaller_reservation
 from luthier.service.errors import Stale, invalid
@@ -27,6 +27,7 @@ from luthier.studies.protocol import (
     ENDED,
     FINISHED,
     TRAINING,
+    USES,
     Answer,
     AssignmentKind,
     DataProblem,
@@ -228,7 +229,7 @@ class Reports:
                 self.core.searches.tell(study, row)
             superseded.append(row)
         checkpoints.remove_unnamed(self.core.store, superseded)
-        if row.kind == AssignmentKind.PREDICT and state in FINISHED:
+        if row.kind in USES and state in FINISHED:
             predictions.remove_inputs(self.core.store, row)
         if study.state in ENDED:
             self.core.searches.close_study(study)
@@ -266,6 +267,9 @@ class Reports:
         elif row.kind == AssignmentKind.PREDICT and state is TrialState.COMPLETE:
             state = TrialState.FAILED
             columns |= {"reason": Reason.ERROR, "error": predictions.NO_RESULT}
+        if row.kind == AssignmentKind.ONNX and state is TrialState.COMPLETE:
+            state, found = onnx_files.recorded(self.core.store, row, outcome)
+            columns |= found
         self.core.leases.end(session, row, state, **columns)
         return state
 

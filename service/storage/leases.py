@@ -20,7 +20,7 @@ from luthier.service.storage.changes import NOTED, note_assignment
 from luthier.service.storage.database import Database, changed_rows
 from luthier.service.storage.reservation import Reservation
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
-from luthier.studies.protocol import FINISHED, AssignmentKind, Outcome, Reason, TrialState
+from luthier.studies.protocol import FINISHED, USES, AssignmentKind, Outcome, Reason, TrialState
 
 STALE = "This lease is over: the assignment was given to another worker or ended. Drop the work."
 
@@ -350,13 +350,13 @@ class Leases:
             session: the caller's transaction, which holds the study's row.
             study_id: the study.
             started: cancel all of them. False: only queued inspections, trials and comparisons that never started;
-                work that was given back, repetitions, evaluations and predictions stay.
+                work that was given back, repetitions, evaluations and uses of a winner stay.
         """
         states = [TrialState.QUEUED, TrialState.RUNNING] if started else [TrialState.QUEUED]
         unended = select(AssignmentRow.id).where(AssignmentRow.study_id == study_id, AssignmentRow.state.in_(states))
         if not started:
             unended = unended.where(
-                AssignmentRow.kind.not_in((AssignmentKind.CONFIRM, AssignmentKind.EVALUATE, AssignmentKind.PREDICT)),
+                AssignmentRow.kind.not_in((AssignmentKind.CONFIRM, AssignmentKind.EVALUATE, *USES)),
                 AssignmentRow.attempt == 0,
             )
         ids = list(session.scalars(unended.with_for_update()))
