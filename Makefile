@@ -76,7 +76,7 @@ docs: $(DEV) ## the reference pages from the code, and the site in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 # Without the trackers, which would hold back what the product itself takes (pyarrow, pillow).
-LOCKED := --extra worker --extra lora --extra qlora --extra dev
+LOCKED := --extra worker --extra lora --extra qlora --extra onnx --extra dev
 
 # Without torch, whose build is chosen where it is installed, and what belongs to one build of it; with what any needs:
 # torch 2.11 and 2.12 take no setuptools from 82 on.

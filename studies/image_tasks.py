@@ -17,6 +17,10 @@ from luthier.studies.task_parts import (
     ONLY_NUMBERS,
 )
 
+_BOXES = (
+    "what is a box, and where it lies in an image, is worked out of its models' outputs by code that no ONNX file "
+    "holds, and some of its models choose places by shapes that depend on the data"
+)
 _IMAGE = {"image": Role("image", "image"), "label": Role("label", "target"), **GROUP}
 _BASELINE: Params = {"learning_rate": 2e-4, "batch_size": 32, "epochs": 5, "weight_decay": 0.01, "freeze_depth": 0}
 _NO_LENGTH = {"max_length": "has no meaning for images: the model's own processor resizes them; leave it out"}
@@ -79,6 +83,7 @@ IMAGE_TASKS = (
         name="object-detection",
         about="A box and a class for each object of an image.",
         auto=("AutoModelForObjectDetection",),
+        no_onnx=_BOXES,
         columns={"image": Role("image", "image"), "objects": Role("objects", "target"), **GROUP},
         metrics=(
             Metric(

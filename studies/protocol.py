@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, FiniteFloat
 
 from luthier.studies.hyperparameters import Params
-from luthier.studies.results import BaselineWeights, Comparison, Evaluation, Inspection, Prediction
+from luthier.studies.results import BaselineWeights, Comparison, Evaluation, Inspection, OnnxExport, Prediction
 from luthier.studies.spec import StudySpec
 from luthier.studies.wire import (
     MOST_BYTES,
@@ -94,10 +94,13 @@ class AssignmentKind(StrEnum):
     CONFIRM = "confirm"  # a trial's configuration again, on a fresh seed
     EVALUATE = "evaluate"  # the winner on the test split, packed as a model a person can use
     PREDICT = "predict"  # the packed winner's answers to the rows of a user's table
+    ONNX = "onnx"  # the packed winner as an ONNX file
     COMPARE = "compare"  # two packed models, champion and challenger, on the same test examples
 
 
 TRAINING = frozenset({AssignmentKind.TRAIN, AssignmentKind.CONFIRM})
+USES = frozenset({AssignmentKind.PREDICT, AssignmentKind.ONNX})
+"""Uses of an ended study's winner: no part of the search, its costs and its events."""
 
 
 class Decision(StrEnum):
@@ -144,7 +147,7 @@ class Assignment(Message):
     store_mark: str  # content of the file `.mark` above it: a worker that reads the same shares the disk
     # train: the trial's number. evaluate: the number of the trial, or of the repetition, whose weights are measured.
     # confirm: the repetition's, counted from 0 in the study. compare: the champion's id. inspect: None.
-    # predict: the prediction's, counted from 1 in the study.
+    # predict: the prediction's, counted from 1 in the study. onnx: the winner's trial.
     number: int | None = None
     params: Params = Field({})  # every hyperparameter, defaults included; freeze_depth is a number of blocks
     seed: int = 0
@@ -155,7 +158,8 @@ class Assignment(Message):
     provenance: dict[str, Any] = Field({})  # evaluate: content of luthier.json in the packed model
     champion: FileRef | None = None  # compare: the model in use, packed
     challenger: FileRef | None = None  # compare: the study's winner, packed
-    # predict: the study's winner, packed, and the table. Written only there, so that other messages stay as they were.
+    # packed: the study's winner, for predict and onnx. table: for predict. Written only there, so that other messages
+    # stay as they were.
     packed: FileRef | None = Field(None, exclude_if=lambda ref: ref is None)
     table: FileRef | None = Field(None, exclude_if=lambda ref: ref is None)
     # evaluate: what the winner is scored beside; not written where there is none, as before.
@@ -235,6 +239,7 @@ class Outcome(LeaseMessage):
     evaluation: Evaluation | None = None
     comparison: Comparison | None = None
     prediction: Prediction | None = Field(None, exclude_if=lambda found: found is None)
+    onnx: OnnxExport | None = Field(None, exclude_if=lambda found: found is None)
 
 
 class Answer(Message):

@@ -1,4 +1,4 @@
-"""The results of assignments other than training: an inspection, an evaluation, a comparison.
+"""The results of assignments other than training: an inspection, an evaluation, a comparison, uses of a winner.
 
 A worker sends one within its `Outcome`; the service stores it as JSON, so its fields keep their names there for ever.
 """
@@ -207,3 +207,11 @@ class Prediction(Message):
     rows: Count  # of the table
     unreadable: Count  # rows that could not be used; each has its reason in the file
     file: FileRef  # predictions.csv
+
+
+class OnnxExport(Message):
+    """The winner as an ONNX file, once it gave the answers of torch to rows of the study's data."""
+
+    rows: Count  # that both were given
+    difference: Annotated[FiniteFloat, Field(ge=0)]  # the largest between two outputs, by their size above 1
+    file: FileRef  # onnx.tar.gz

@@ -74,6 +74,7 @@ class Task:
         max_new_tokens: The most tokens that a model writes where a spec says nothing of it.
         classes: What has one class each: a row, a unit of a row (a word), or nothing.
         augmentations: Names of augmentations; None: those of images for a task with images, else none.
+        no_onnx: Why no winner of it becomes an ONNX file, as a sentence; "": its models can.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Task:
     max_new_tokens: int = 64
     classes: Literal["row", "unit"] | None = None
     augmentations: tuple[str, ...] | None = None
+    no_onnx: str = ""
 
     def __post_init__(self) -> None:
         """Refuse the hyperparameters of classes where no classes are learned, and those of augmentations it lacks."""

@@ -17,6 +17,9 @@ from luthier.studies.task_parts import (
     ONLY_NUMBERS,
 )
 
+_WRITTEN_STEP_BY_STEP = (
+    "its models write token by token, from a memory that grows, and an ONNX file of torch's exporter is one pass"
+)
 _TEXT = {
     "text": Role("text"),
     "text_pair": Role("text_pair", required=False),
@@ -123,6 +126,7 @@ TEXT_TASKS = (
         name="text-generation",
         about="A continuation: of a text, an answer to a prompt, or the next message of a conversation.",
         auto=("AutoModelForCausalLM",),
+        no_onnx=_WRITTEN_STEP_BY_STEP,
         columns={
             "text": Role("text", required=False),
             "prompt": Role("prompt", required=False),
@@ -151,6 +155,7 @@ TEXT_TASKS = (
         name="text2text-generation",
         about="A text written from another: a translation, a summary.",
         auto=("AutoModelForSeq2SeqLM",),
+        no_onnx=_WRITTEN_STEP_BY_STEP,
         columns={"source": Role("source"), "target": Role("target", "target"), **GROUP},
         metrics=(
             Metric("loss", False, "Mean negative log-likelihood of a target's token, without label smoothing."),

@@ -83,6 +83,7 @@ EXAMPLES = {
     ),
     "export": (
         "luthier export my-study > trials.csv",
+        "luthier export my-study --onnx -o winner",
         "luthier export my-study --format jsonl",
         "luthier export my-study --bundle -o my-study.zip",
     ),

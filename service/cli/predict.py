@@ -66,14 +66,14 @@ def predict(
     except ValueError as error:
         raise CommandError(USAGE, str(error)) from None
     try:
-        with _service(name, server, token) as service:
+        with service_of(name, server, token) as service:
             _answer(service, name, table, out)
     except KeyboardInterrupt:
         raise CommandError(INTERRUPTED, "Interrupted: no answers were written.") from None
 
 
 @contextmanager
-def _service(name: str, server: str | None, token: str | None) -> Iterator[OwnService]:
+def service_of(name: str, server: str | None, token: str | None) -> Iterator[OwnService]:
     """Yield the service that the options name, or the one of this home, or one that is embedded."""
     if server:
         with connect(server, token) as client:

@@ -16,6 +16,7 @@ from luthier.service.cli.completion import trial_numbers
 from luthier.service.cli.connect import INTERRUPTED, USAGE, CommandError, Server, StudyName, Token, connect
 from luthier.service.cli.controls import clean, json_text
 from luthier.service.cli.examples import add
+from luthier.service.cli.onnx import export_onnx
 from luthier.service.cli.output import Format, Output, cell, configuration, duration, emit, score, table
 from luthier.service.cli.sheets import write_rows
 
@@ -133,14 +134,29 @@ def export(
     bundle: Annotated[
         bool, typer.Option("--bundle", help="The whole study as one zip, to keep or to run again (`luthier rerun`).")
     ] = False,
-    into: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="The bundle's file.")] = None,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="The winner as onnx/model.onnx, made by a worker and tried beside torch.")
+    ] = False,
+    into: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="PATH", help="The bundle's file; --onnx: the directory.")
+    ] = None,
     with_model: Annotated[bool, typer.Option("--with-model", help="Put the winner's model into the bundle.")] = False,
     server: Server = None,
     token: Token = None,
 ) -> None:
-    """Print every trial for other programs: parameters, scores, times; or write the whole study as a bundle."""
+    """Print every trial for other programs; or write the whole study as a bundle, or its winner as an ONNX file.
+
+    --onnx needs no --server: without one, a worker on this machine makes the file, for a study of LUTHIER_HOME.
+    """
+    if onnx and (bundle or with_model):
+        raise CommandError(USAGE, "--onnx and --bundle exclude each other: give one.")
+    if onnx:
+        export_onnx(name, into, server, token)
+        return
     if not bundle and (into is not None or with_model):
-        raise CommandError(USAGE, "-o and --with-model are for --bundle; trials are printed: export NAME > FILE.")
+        raise CommandError(
+            USAGE, "-o is for --bundle and --onnx, --with-model for --bundle; trials are printed: export NAME > FILE."
+        )
     with connect(server, token) as client:
         if bundle:
             export_bundle(client, name, into, with_model)

@@ -16,6 +16,7 @@ from luthier.service.client.connection import stream_async
 from luthier.service.client.errors import ServiceError
 from luthier.service.client.events import Event, Following
 from luthier.service.client.external_async import AsyncExternalTrial
+from luthier.service.client.onnx import OnnxWait, check_place
 from luthier.service.client.watch import PredictionWait, StudyWait
 from luthier.service.schemas import StudyView
 
@@ -126,6 +127,10 @@ class AsyncClient:
     download_prediction = _awaited(Client.download_prediction)
     delete_prediction = _awaited(Client.delete_prediction)
     take_prediction = _awaited(Client.take_prediction)
+    start_onnx = _awaited(Client.start_onnx)
+    onnx = _awaited(Client.onnx)
+    download_onnx = _awaited(Client.download_onnx)
+    delete_onnx = _awaited(Client.delete_onnx)
     results = _awaited(Client.results)
     write_report = _awaited(Client.write_report)
     download_model = _awaited(Client.download_model)
@@ -162,6 +167,15 @@ class AsyncClient:
         wait = PredictionWait(sent, timeout_seconds, interval_seconds)
         found = await wait.end_async(lambda: self.prediction(name, sent.id))
         return await self.take_prediction(found, table, out)
+
+    async def export_onnx(
+        self, name: str, into: Path | str, timeout_seconds: float | None = None, interval_seconds: float = 1.0
+    ) -> Path:
+        """Export as `Client.export_onnx` does, between two looks in the event loop."""
+        check_place(Path(into))
+        await self.start_onnx(name)
+        await OnnxWait(name, timeout_seconds, interval_seconds).end_async(lambda: self.onnx(name))
+        return await self.download_onnx(name, into)
 
     async def events(
         self,

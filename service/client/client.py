@@ -11,6 +11,7 @@ from luthier.service.client.errors import ServiceError
 from luthier.service.client.events import Event, Following
 from luthier.service.client.extension import ExtensionMethods
 from luthier.service.client.external import ExternalMethods
+from luthier.service.client.onnx import OnnxMethods
 from luthier.service.client.predictions import PredictionMethods
 from luthier.service.client.schedules import ScheduleMethods
 from luthier.service.client.steering import SteeringMethods
@@ -32,6 +33,7 @@ class Client(
     ScheduleMethods,
     DatasetMethods,
     PredictionMethods,
+    OnnxMethods,
     BundleMethods,
 ):
     """The service at a URL; a context manager that closes its connections.

@@ -26,7 +26,7 @@ from luthier.service.storage.schedule_tables import ChampionRow, ScheduleRow
 from luthier.service.storage.service_tables import DatasetRow
 from luthier.service.storage.store_listing import Entry, list_store, remove_entry
 from luthier.service.storage.tables import AssignmentRow, PredictionRow, StudyRow
-from luthier.studies.protocol import AssignmentKind, TrialState
+from luthier.studies.protocol import USES, AssignmentKind, TrialState
 
 log = logging.getLogger("luthier")
 
@@ -156,7 +156,7 @@ def _read_assignments(session: Session, ids: list[int], files: dict[str, set[str
         if (
             any(isinstance(ref, Unreadable) for ref in refs)
             or state == TrialState.RUNNING
-            or (kind in (AssignmentKind.COMPARE, AssignmentKind.PREDICT) and state == TrialState.QUEUED)
+            or (kind in (AssignmentKind.COMPARE, *USES) and state == TrialState.QUEUED)
         ):  # its files cannot be told from others
             written.add(folder)
         elif kind == AssignmentKind.COMPARE:

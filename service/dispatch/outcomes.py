@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from luthier.service.dispatch import baseline_files, checkpoints, predictions
+from luthier.service.dispatch import baseline_files, checkpoints, onnx_files, predictions
 from luthier.service.dispatch.core import Core
 from luthier.service.errors import Stale, invalid
 from luthier.service.lifecycle import absences, retraining, study_rows, succession, transitions, winner
@@ -21,6 +21,7 @@ from luthier.studies.protocol import (
     ENDED,
     FINISHED,
     TRAINING,
+    USES,
     AssignmentKind,
     DataProblem,
     Outcome,
@@ -96,7 +97,7 @@ class Outcomes:
                 self.core.searches.tell(study, row)
             superseded.append(row)
         checkpoints.remove_unnamed(self.core.store, superseded)
-        if row.kind == AssignmentKind.PREDICT and state in FINISHED:
+        if row.kind in USES and state in FINISHED:
             predictions.remove_inputs(self.core.store, row)
         if study.state in ENDED:
             self.core.searches.close_study(study)
@@ -134,6 +135,9 @@ class Outcomes:
         elif row.kind == AssignmentKind.PREDICT and state is TrialState.COMPLETE:
             state = TrialState.FAILED
             columns |= {"reason": Reason.ERROR, "error": predictions.NO_RESULT}
+        if row.kind == AssignmentKind.ONNX and state is TrialState.COMPLETE:
+            state, found = onnx_files.recorded(self.core.store, row, outcome)
+            columns |= found
         self.core.leases.end(session, row, state, **columns)
         return state
 

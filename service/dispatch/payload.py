@@ -73,7 +73,7 @@ def _checkpoint(kind: AssignmentKind, row: AssignmentRow) -> Checkpoint:
 
     Reports of steps that are known already are then repeats.
     """
-    if kind in TRAINING and row.resume is None:
+    if (kind in TRAINING and row.resume is None) or kind is AssignmentKind.ONNX:
         return Checkpoint()
     return Checkpoint(
         step=row.resume_step, resume=row.resume, best=row.best, best_step=row.best_step, best_value=row.value

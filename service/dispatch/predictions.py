@@ -33,14 +33,14 @@ TABLE = "table"  # the name of a table in the store, before its ending
 RETRIED = "send the table again"
 
 
-def winner_of(study: StudyRow) -> tuple[StoredModel, int]:
+def winner_of(study: StudyRow, use: str = "predict with") -> tuple[StoredModel, int]:
     """Return the packed model that a study has, which may be an earlier winner's, and its trial. Raises Conflict."""
     if study.external:
         why = f"{study.name} has no model here: its trainer is its user's own, and keeps its models itself"
-        raise Conflict(f"{why}; predict with the model of its best trial there.")
+        raise Conflict(f"{why}; {use} the model of its best trial there.")
     packed = packed_winner(study)
     if packed is None:
-        why = f"{study.name} has no winner to predict with: it is {study.state}"
+        why = f"{study.name} has no winner to {use}: it is {study.state}"
         if study.state in (StudyState.FAILED, StudyState.CANCELLED):
             raise Conflict(f"{why}, and no winner comes any more; run a study that completes.")
         raise Conflict(f"{why}, and the winner is packed when it has ended; try again then.")

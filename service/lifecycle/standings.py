@@ -15,7 +15,7 @@ from luthier.service.lifecycle import confirmation
 from luthier.service.lifecycle.confirmation import Candidate
 from luthier.service.storage.believable import busy_seconds, is_score
 from luthier.service.storage.tables import AssignmentRow, StudyRow, WaitingRow
-from luthier.studies.protocol import ENDED, AssignmentKind, TrialState
+from luthier.studies.protocol import ENDED, USES, AssignmentKind, TrialState
 
 
 @dataclass
@@ -71,7 +71,7 @@ def _count(session: Session, found: dict[int, Standing]) -> None:
     by_state = select(*columns, *sums).where(AssignmentRow.study_id.in_(found)).group_by(*columns)
     for study_id, kind, state, deleted, count, taken, seconds in session.execute(by_state):
         standing = found[study_id]
-        if kind != AssignmentKind.PREDICT:  # a use of the winner, not a part of the search
+        if kind not in USES:  # a use of the winner, not a part of the search
             standing.busy_seconds += seconds
         if kind == AssignmentKind.TRAIN and not deleted:
             standing.counts[state] = count

@@ -22,7 +22,7 @@ from luthier.service.storage.database import Database
 from luthier.service.storage.leases import Leases
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.external import NOTHING_TO_INSPECT
-from luthier.studies.protocol import ENDED, AssignmentKind, StudyState, TrialState
+from luthier.studies.protocol import ENDED, USES, AssignmentKind, StudyState, TrialState
 from luthier.studies.spec import StudySpec, trial_seed
 
 AGAIN = "Send the table again: the model of the winner that was asked is kept."  # predictions that were cancelled
@@ -254,7 +254,7 @@ def _approach_end(session: Session, leases: Leases, study: StudyRow) -> None:
     leases.cancel(session, study.id, started=False)
     active = select(func.count()).where(
         AssignmentRow.study_id == study.id,
-        AssignmentRow.kind != AssignmentKind.PREDICT,  # a study that goes on does not wait for its users' tables
+        AssignmentRow.kind.not_in(USES),  # a study that goes on does not wait for its users' tables and files
         AssignmentRow.state.in_(ACTIVE),
     )
     if session.scalar(active):

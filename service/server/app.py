@@ -47,6 +47,7 @@ from luthier.service.api import (
     trials,
     worker,
 )
+from luthier.service.api import onnx as onnx_routes
 from luthier.service.api import predictions as prediction_routes
 from luthier.service.api.body_limit import BodyLimit
 from luthier.service.api.context import Service
@@ -56,7 +57,7 @@ from luthier.service.api.security_headers import HeadAsGet, SecurityHeaders
 from luthier.service.api.views import study_view
 from luthier.service.api.waiting_line import WaitingLine
 from luthier.service.background import Every
-from luthier.service.dispatch import predictions
+from luthier.service.dispatch import onnx_files, predictions
 from luthier.service.dispatch.claims import Claims
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.orphans import Orphans
@@ -80,7 +81,7 @@ from luthier.studies.protocol import AssignmentKind
 
 # In this order: a path is looked up among the routes of each, and /v1/studies/{name}/{action} takes what is left.
 ROUTES = (
-    *(plan, plots, events, trials, trial_verbs, external, extension, prediction_routes, results, report),
+    *(plan, plots, events, trials, trial_verbs, external, extension, prediction_routes, onnx_routes, results, report),
     *(studies, bundles, study_changes, schedules, datasets, worker, operations),
 )
 SUMMARY = "Hyperparameter search for fine-tuning."
@@ -184,7 +185,11 @@ def create_app(
     """
     tokens = tokens or Tokens.of(settings)
     core = build_core(settings, only)
-    payloads = {AssignmentKind.COMPARE: champions.comparison_files, AssignmentKind.PREDICT: predictions.files}
+    payloads = {
+        AssignmentKind.COMPARE: champions.comparison_files,
+        AssignmentKind.PREDICT: predictions.files,
+        AssignmentKind.ONNX: onnx_files.files,
+    }
     claims = Claims(core, payloads)
     scheduler = Scheduler(core, Webhook.of(settings, study_view))
     notifier = Notifier()

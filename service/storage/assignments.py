@@ -15,7 +15,7 @@ from sqlalchemy.sql.expression import ColumnElement
 from luthier.service.storage.changes import NOTED, note_assignment
 from luthier.service.storage.database import Database
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
-from luthier.studies.protocol import FINISHED, AssignmentKind, Reason, TrialState
+from luthier.studies.protocol import FINISHED, USES, AssignmentKind, Reason, TrialState
 
 
 @dataclass(frozen=True)
@@ -135,18 +135,18 @@ class Assignments:
             session: the caller's transaction, which holds the study's row.
             study_id: the study.
             started: cancel all of them. False: only queued inspections, trials and comparisons that never started;
-                work that was given back, repetitions, evaluations and predictions stay.
-            why: a sentence for those who wait for a prediction, as a study's own message tells of the rest.
+                work that was given back, repetitions, evaluations and uses of a winner stay.
+            why: a sentence for those who wait for a use of the winner, as a study's own message tells of the rest.
         """
         states = [TrialState.QUEUED, TrialState.RUNNING] if started else [TrialState.QUEUED]
         unended = select(AssignmentRow.id).where(AssignmentRow.study_id == study_id, AssignmentRow.state.in_(states))
         if not started:
             unended = unended.where(
-                AssignmentRow.kind.not_in((AssignmentKind.CONFIRM, AssignmentKind.EVALUATE, AssignmentKind.PREDICT)),
+                AssignmentRow.kind.not_in((AssignmentKind.CONFIRM, AssignmentKind.EVALUATE, *USES)),
                 AssignmentRow.attempt == 0,
             )
         ids = list(session.scalars(unended.with_for_update()))
-        error = case((AssignmentRow.kind == AssignmentKind.PREDICT, why), else_=AssignmentRow.error)
+        error = case((AssignmentRow.kind.in_(USES), why), else_=AssignmentRow.error)
         columns = {"state": TrialState.CANCELLED, "finished_at": self.database.now(), "deadline": None, "token": None}
         cancelled = update(AssignmentRow).where(AssignmentRow.id.in_(ids)).values(error=error, **columns)
         cancelled = cancelled.returning(*NOTED)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from luthier.service.storage.service_tables import ChangeRow
 from luthier.service.storage.tables import AssignmentRow, StudyRow
-from luthier.studies.protocol import AssignmentKind
+from luthier.studies.protocol import USES, AssignmentKind
 
 NOTED = (AssignmentRow.id, AssignmentRow.study_id, AssignmentRow.kind, AssignmentRow.number)  # what a note needs
 UNTOLD = frozenset(
@@ -86,7 +86,7 @@ def note_assignment(session: Session, row: Any) -> None:
         session: the transaction that changes it.
         row: an AssignmentRow, or the columns NOTED.
     """
-    if row.kind == AssignmentKind.PREDICT:  # no view of a study or trial shows it
+    if row.kind in USES:  # no view of a study or trial shows it
         return
     if row.kind == AssignmentKind.TRAIN:
         _note(session, Change(Changed.TRIAL, row.study_id, row.id, row.number))

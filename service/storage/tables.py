@@ -96,7 +96,7 @@ class AssignmentRow(Base):
     number: Mapped[int]
     """Unique for a study and a kind. train: the trial's number, which is Optuna's too. confirm: counts the repetitions,
     in the order in which they were queued. compare: the champion's id (`champion_id`). predict: counts the predictions,
-    from 1. inspect: 0. evaluate: 0, or below 0, of an end before the study was extended."""
+    from 1. onnx: the winner's trial. inspect: 0. evaluate: 0, or below 0, of an end before the study was extended."""
     champion_id: Mapped[int] = synonym("number")  # of a comparison, and of no other kind
     state: Mapped[str] = mapped_column(String(16))
     params: Mapped[dict[str, Any]] = mapped_column(JSON)  # the space's dimensions
@@ -130,6 +130,10 @@ class AssignmentRow(Base):
     resume: Mapped[FileRef | None] = mapped_column(PydanticJson(FileRef))  # the file to continue from
     resume_step: Mapped[int] = mapped_column(default=0)  # the evaluation that `resume` was written at
     best: Mapped[FileRef | None] = mapped_column(PydanticJson(FileRef))  # the weights of the best evaluation
+    packed: Mapped[FileRef | None] = synonym("resume")  # onnx: the packed winner that it was made of
+    onnx: Mapped[FileRef | None] = synonym("best")  # onnx: the archive
+    onnx_rows: Mapped[int] = synonym("step")  # onnx: rows that torch and the file were both given
+    onnx_difference: Mapped[float | None] = synonym("value")  # onnx: the largest between their outputs
     comparison: Mapped[Comparison | None] = mapped_column(PydanticText(Comparison))
     taken_from: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     """The study and the number of the trial that was taken over whole as this one; None: it ran in this study."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from luthier.service.dispatch import own_trials, trial_verbs, waiting_trials
+from luthier.service.dispatch import onnx_files, own_trials, trial_verbs, waiting_trials
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.requests import Request
 from luthier.service.dispatch.search_pool import SearchPool
@@ -25,12 +25,14 @@ PLACES: Mapping[str, tuple[Any, str]] = {
     "before the commit": (transitions, "settle"),
     "before Optuna is told": (SearchPool, "tell"),
     "before the search forgets": (SearchPool, "forget_trial"),
+    "before the model is linked": (FileStore, "link"),
     "before the files go": (FileStore, "remove_assignment"),
 }
 VERBS: Mapping[str, Callable[..., object]] = {
     "enqueue": lambda core, params, seed, key: own_trials.enqueue(core, "s1", Request(params, seed, key)),
     "retry": lambda core, number: trial_verbs.retry(core, "s1", number),
     "stop": lambda core, number: trial_verbs.stop(core, "s1", number),
+    "onnx": lambda core: onnx_files.ask(core, "s1"),
     "delete": lambda core, number: trial_verbs.delete(core, "s1", number),
 }
 

@@ -171,6 +171,18 @@ class ScriptedWorker:
         file = self.write(a, "predictions.csv", "".join(f"{line}\n" for line in lines).encode())
         self.finish(a, prediction={"rows": len(rows), "unreadable": 0, "file": file}, seconds=1.0)
 
+    def export_onnx(self, a: Assignment) -> None:
+        """Check that the packed winner is whole, and finish with an archive of a folder `onnx` beside its files."""
+        (ref,) = a.files
+        packed = Path(a.store, ref.name).read_bytes()
+        assert file_ref(ref.name, packed) == ref.model_dump()
+        with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+            about = tar.extractfile("luthier.json")
+            assert about is not None
+            members = {"luthier.json": about.read(), "onnx/model.onnx": b"graph " + packed}
+        file = self.write(a, "onnx.tar.gz", archive(members))
+        self.finish(a, onnx={"rows": 15, "difference": 2e-7, "file": file}, seconds=1.0)
+
     def work(self, a: Assignment) -> None:
         """Do an assignment of any kind to its end."""
         methods = {
@@ -178,6 +190,7 @@ class ScriptedWorker:
             AssignmentKind.EVALUATE: self.evaluate,
             AssignmentKind.COMPARE: self.compare,
             AssignmentKind.PREDICT: self.predict,
+            AssignmentKind.ONNX: self.export_onnx,
         }
         methods.get(a.kind, self.train)(a)
 
@@ -199,10 +212,15 @@ def file_ref(name: str, content: bytes) -> dict[str, Any]:
 
 def model_archive(weights: bytes, provenance: dict[str, Any]) -> bytes:
     """Return a .tar.gz as an evaluation packs it."""
+    return archive({"model.safetensors": weights, "luthier.json": json.dumps(provenance).encode()})
+
+
+def archive(members: dict[str, bytes]) -> bytes:
+    """Return a .tar.gz of files, by their names."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        for name, content in (("model.safetensors", weights), ("luthier.json", json.dumps(provenance).encode())):
+    with tarfile.open(fileobj=buffer, mode="w:gz") as packed:
+        for name, content in members.items():
             entry = tarfile.TarInfo(name)
             entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
+            packed.addfile(entry, io.BytesIO(content))
     return buffer.getvalue()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from luthier.studies.protocol import TRAINING, Assignment, AssignmentKind, DataProblem, Decision, Reason
-from luthier.studies.results import Comparison, Evaluation, Inspection, Prediction
+from luthier.studies.results import Comparison, Evaluation, Inspection, OnnxExport, Prediction
 from luthier.studies.text import one_line
 from luthier.trials.child.connection import PipedSession, SessionLog, WorkerConnection, finite, storable
 from luthier.trials.child.messages import End, Ready, Result, Unfit
@@ -33,7 +33,8 @@ if TYPE_CHECKING:  # at run time `prepare` imports them, with torch
     from luthier.trials.jobs.train import Finished
     from luthier.trials.training.model_cache import ModelCache
 
-    Job = Callable[[Assignment, Session, ModelCache], Inspection | Finished | Evaluation | Comparison | Prediction]
+    Product = Inspection | Finished | Evaluation | Comparison | Prediction | OnnxExport
+    Job = Callable[[Assignment, Session, ModelCache], Product]
     Jobs = Mapping[AssignmentKind, Job]
 
 
@@ -81,6 +82,7 @@ def prepare() -> "tuple[Jobs, ModelCache]":
         from luthier.trials.jobs.compare import compare
         from luthier.trials.jobs.evaluate import evaluate
         from luthier.trials.jobs.inspect import inspect
+        from luthier.trials.jobs.onnx_export import export_onnx
         from luthier.trials.jobs.predict import predict
         from luthier.trials.jobs.train import train
         from luthier.trials.training.model_cache import ModelCache
@@ -97,6 +99,7 @@ def prepare() -> "tuple[Jobs, ModelCache]":
         AssignmentKind.EVALUATE: evaluate,
         AssignmentKind.COMPARE: compare,
         AssignmentKind.PREDICT: predict,
+        AssignmentKind.ONNX: export_onnx,
         **dict.fromkeys(TRAINING, train),
     }
     return jobs, ModelCache()
@@ -174,7 +177,7 @@ def perform(job: "Job", assignment: Assignment, session: Session, warm: "ModelCa
     return result, replace
 
 
-def _result(product: "Inspection | Finished | Evaluation | Comparison | Prediction") -> Result:
+def _result(product: "Product") -> Result:
     match product:
         case Inspection():
             return Result(status="complete", inspection=product)
@@ -184,6 +187,8 @@ def _result(product: "Inspection | Finished | Evaluation | Comparison | Predicti
             return Result(status="complete", comparison=product)
         case Prediction():
             return Result(status="complete", prediction=product)
+        case OnnxExport():
+            return Result(status="complete", onnx=product)
     return Result(
         status=product.status,
         reason=product.reason,

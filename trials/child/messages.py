@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter, field_validator
 
 from luthier.studies.protocol import Assignment, DataProblem, Decision, Reason
-from luthier.studies.results import Comparison, Evaluation, Inspection, Prediction
+from luthier.studies.results import Comparison, Evaluation, Inspection, OnnxExport, Prediction
 from luthier.studies.wire import Bytes, FileRef, Message, Metrics, MicroBatch, Speed
 
 LINE_BYTES = 64 * 2**20  # the longest line: an assignment whose inspection lists very many labels
@@ -101,6 +101,7 @@ class Result(Message):
     evaluation: Evaluation | None = None
     comparison: Comparison | None = None
     prediction: Prediction | None = None
+    onnx: OnnxExport | None = None
 
 
 class End(Message):

@@ -1,7 +1,7 @@
 """A winner packed as one file, model.tar.gz: a `save_pretrained` folder with luthier.json and a card, README.md.
 
-`evaluate` packs the model, `compare` unpacks two of them. The archives' members keep their names: people and the
-service's clients rely on them.
+`evaluate` packs the model, `compare` unpacks two of them, `predict` and `onnx_export` one. The archives' members keep
+their names: people and the service's clients rely on them.
 """
 
 import gzip
@@ -140,7 +140,7 @@ def pack(
     try:
         inner = work / "model"
         write(assignment, study, usage, test, results, inner)
-        _tar(inner, work / NAME)
+        write_archive(inner, work / NAME)
         shutil.rmtree(inner)
         check(work / NAME, Path(tempfile.mkdtemp(dir=work)))
         return (work / NAME).replace(folder / NAME)
@@ -206,7 +206,7 @@ def _weights_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _tar(folder: Path, target: Path) -> None:
+def write_archive(folder: Path, target: Path) -> None:
     """Pack a folder's files under their own names; the same files give the same bytes."""
 
     def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:

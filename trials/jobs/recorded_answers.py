@@ -72,10 +72,7 @@ def record(
 
 def _chosen(study: OpenStudy, split: Split, max_length: int) -> tuple[list[int], list[Any]]:
     """Return numbers of examples spread over a split, and the examples as users give them; few where they are large."""
-    count = min(EXAMPLES, len(split))
-    rows = [i * len(split) // count for i in range(count)]
-    longest = max(range(len(split)), key=lambda i: _length(split, i))  # the end of a text is where things break
-    rows = [longest, *(row for row in rows if row != longest)][:count]
+    rows = spread_rows(split, EXAMPLES)
     given: list[Any] = []
     size = 0
     for row in rows:
@@ -87,6 +84,14 @@ def _chosen(study: OpenStudy, split: Split, max_length: int) -> tuple[list[int],
             break
         given.append(example)
     return rows[: len(given)], given
+
+
+def spread_rows(split: Split, most: int) -> list[int]:
+    """Return at most so many numbers of examples, spread over a split; the longest one is the first."""
+    count = min(most, len(split))
+    rows = [i * len(split) // count for i in range(count)]
+    longest = max(range(len(split)), key=lambda i: _length(split, i))  # the end of a text is where things break
+    return [longest, *(row for row in rows if row != longest)][:count]
 
 
 def _length(split: Split, row: int) -> int:

@@ -56,6 +56,7 @@ class LeaseMessages:
             evaluation=result.evaluation,
             comparison=result.comparison,
             prediction=result.prediction,
+            onnx=result.onnx,
         )
 
     def _seconds(self) -> float:

@@ -207,6 +207,8 @@ class AssignmentRelay:
             await self._files.send((outcome.comparison.predictions,))
         if outcome.prediction is not None:
             await self._files.send((outcome.prediction.file,))
+        if outcome.onnx is not None:
+            await self._files.send((outcome.onnx.file,))
         await self._send(self._client.finish, outcome)
 
     async def _renew(self) -> None:
