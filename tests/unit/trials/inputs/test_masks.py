@@ -296,6 +296,10 @@ def test_folders_of_splits_are_read_with_the_names_above_them(tmp_path: Path) ->
         (lambda folder: (folder / "images" / "3.png").write_bytes(b"x"), "images holds 3.bmp and 3.png; remove one"),
         (lambda folder: (folder / "masks").rename(folder / "labels"), "holds neither a table nor the folders images"),
         (lambda folder: (folder / "masks" / "3.png").write_bytes(b"x"), "images/3.bmp: "),
+        (
+            lambda folder: (folder / "masks" / "3_mask.png").write_bytes(b"x"),
+            "masks: 3.png and 3_mask.png both belong to 3.bmp of images; remove one of them.",
+        ),
     ],
 )
 def test_folders_that_do_not_fit_are_refused(change: Callable[[Path], object], said: str, tmp_path: Path) -> None:
