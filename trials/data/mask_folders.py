@@ -74,7 +74,9 @@ def _by_image(masks: Mapping[str, Path], images: Mapping[str, Path], name: str, 
     for stem, file in masks.items():
         image = _OF_MASK.sub("", stem)
         if image in found and image in images:
-            text = f"{name}/{MASKS}: {found[image].name} and {file.name} both belong to {images[image].name} of {IMAGES}"
+            text = (
+                f"{name}/{MASKS}: {found[image].name} and {file.name} both belong to {images[image].name} of {IMAGES}"
+            )
             raise BadData(f"{text}; remove one of them.", *path)
         found[image] = file
     return found
