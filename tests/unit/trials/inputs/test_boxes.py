@@ -418,3 +418,11 @@ def test_crowds_are_not_learned(tmp_path: Path) -> None:
     data = load(_table(tmp_path, {**_one([1, 2, 8, 8]), "iscrowd": [1]}))
     assert isinstance(data.targets, BoxTargets)
     assert sum(box.crowd for row in _rows(data) for box in row.boxes) == 1
+
+
+def test_categories_that_are_written_in_two_ways_are_told(tmp_path: Path) -> None:
+    assert not about(load(write_boxes(tmp_path, 16)), "near-equal-labels")
+    (finding,) = about(load(_table(tmp_path, _one([1, 2, 8, 8], "JOY"))), "near-equal-labels")
+    assert finding.message.startswith(
+        "Some labels are nearly equal and are taken as different classes (objects): 'JOY' (1)"
+    )
