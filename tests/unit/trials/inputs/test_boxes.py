@@ -426,3 +426,17 @@ def test_categories_that_are_written_in_two_ways_are_told(tmp_path: Path) -> Non
     assert finding.message.startswith(
         "Some labels are nearly equal and are taken as different classes (objects): 'JOY' (1)"
     )
+
+
+def test_images_that_exif_turns_without_another_size_are_told(tmp_path: Path) -> None:
+    file = write_boxes(tmp_path, 16)
+    assert not about(load(file), "turned-images")
+    exif = Image.Exif()
+    for i in range(16):
+        exif[0x0112] = i % 4 + 1  # as it is, mirrored, on its head, both
+        Image.open(tmp_path / f"{i}.png").save(tmp_path / f"{i}.png", exif=exif)
+    found = load(file)
+    (finding,) = about(found, "turned-images")
+    stems = {path.stem for path in found.splits["train"].columns["image"]}
+    assert {Path(example).stem for example in finding.examples} == {stem for stem in stems if int(stem) % 4}
+    assert "Their boxes are taken as those of the upright image" in finding.message
