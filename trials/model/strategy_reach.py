@@ -18,12 +18,13 @@ def check_reach(backbone: Backbone, space: Space, model: str) -> None:
     Args:
         backbone: The model's blocks.
         space: Resolved for this model.
-        model: The model's name, for messages.
+        model: The model's name, as the spec has it.
 
     Raises:
         BadData: No block is left to a strategy that the space offers, or none with a layer that `lora_targets` names.
     """
-    depth = int(space.least("freeze_depth")) if "freeze_depth" in space else 0
+    least = space.least("freeze_depth") if "freeze_depth" in space else 0
+    depth = int(space.assigned({"model": model, "freeze_depth": least})["freeze_depth"])
     if space.offers("strategy", "gradual") and depth >= backbone.depth:
         raise _frozen("gradual", depth, model)
     if not space.offers("strategy", "lora"):

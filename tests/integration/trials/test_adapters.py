@@ -31,6 +31,7 @@ from tests.support.architectures import ARCHITECTURES, in_turn, tiny_data
 from tests.support.archives import unpack_tar
 from tests.support.logits import logits_of
 from tests.support.tiers import a_few
+from tests.support.tiny import tiny_model
 from tests.support.trials import Memory
 
 Assign = Callable[..., Assignment]
@@ -118,6 +119,18 @@ def test_a_strategy_that_no_trial_leaves_a_block_is_refused(
     assert inspect(
         assign(AssignmentKind.INSPECT, spec={"space": LORA | {"freeze_depth": "auto"}}), session, ModelCache()
     )
+
+
+def test_of_several_models_the_fraction_counts(assign: Assign, session: Memory, model: Path, tmp_path: Path) -> None:
+    models = [str(model), str(tiny_model(tmp_path / "other", layers=4))]
+    for depth, fits in ((0.5, True), (1.0, False)):
+        space = {"strategy": "lora", "lora_targets": "attention", "freeze_depth": depth}
+        work = assign(AssignmentKind.INSPECT, spec={"model": models, "space": space, "semantics": NEWEST_SEMANTICS})
+        if fits:
+            assert inspect(work, session, ModelCache())
+            continue
+        with pytest.raises(BadData, match="lora changes nothing, since all trials freeze 2 blocks"):
+            inspect(work, session, ModelCache())
 
 
 def test_names_of_layers_in_frozen_blocks_alone_are_refused() -> None:
