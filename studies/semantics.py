@@ -40,3 +40,5 @@ NOISE_MEASURED = 4
 """The baseline's weights are kept until they are scored beside the winner's, and scores come with their noise."""
 FIRST_IS_EARNED = 4
 """A first champion must beat the most frequent answer, or reach `promote.minimum`. Before, any winner is the first."""
+STRATEGIES_REACH = 4
+"""Adapters and gradual unfreezing are refused where every trial freezes all blocks. Before, the head trains alone."""

@@ -110,7 +110,7 @@ def _answer(spec: StudySpec, study: StudyRow, row: AssignmentRow) -> PlanView:
         message = row.error or "The inspection failed."
         path = ".".join(map(str, row.problem_path or []))
         if row.reason == Reason.BAD_DATA:
-            raise Invalid(message, [Fault(path=path, message=message)])
+            raise Invalid(message, [Fault(path=path, message=message.removeprefix(f"{path}: "))])
         raise Problem(message)
     inspection = study.inspection
     try:

@@ -2,7 +2,7 @@
 
 ARCHITECTURES       models of the tasks that write, with random weights, an output layer included
 prompts, sources    24 or more rows as jsonl
-chat_template       a template of turns, as models that were trained for chat have
+CHAT                a template of turns, as models that were trained for chat have
 """
 
 import json

@@ -1,10 +1,11 @@
-"""Findings about boxes: classes that are not trained or rare, images without objects, tiny, doubled and many boxes."""
+"""Findings about boxes: classes not trained, rare or nearly equal, images without objects, tiny and doubled boxes."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from luthier.studies.findings import Finding, note, warning
+from luthier.trials.data.label_findings import near_findings
 from luthier.trials.data.media_tree import listed
 
 TINY = 0.001
@@ -40,8 +41,8 @@ def _objects(rows: Sequence[Any]) -> list[Finding]:
 
 
 def _classes(held: Mapping[str, Counter[int]], names: Sequence[str]) -> list[Finding]:
-    """Return the classes that training lacks, or has little of, and those that nothing is of."""
-    found = []
+    """Return the classes that training lacks, or has little of, those that nothing is of, and nearly equal ones."""
+    found: list[Finding] = []
     everywhere = sum(held.values(), Counter[int]())
     lacking = [name for i, name in enumerate(names) if everywhere[i] and not held["train"][i]]
     if lacking:
@@ -57,7 +58,7 @@ def _classes(held: Mapping[str, Counter[int]], names: Sequence[str]) -> list[Fin
     if unused:
         text = f"{len(unused):,} of {len(names):,} classes have no object: {listed(unused, _NAMED)}."
         found.append(note("classes-without-objects", text, len(unused), unused))
-    return found
+    return [*found, *near_findings({name: everywhere[i] for i, name in enumerate(names) if everywhere[i]}, "objects")]
 
 
 def _sizes(rows: Sequence[Any]) -> list[Finding]:

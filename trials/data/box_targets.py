@@ -22,6 +22,7 @@ from luthier.trials.data.media_columns import in_threads
 from luthier.trials.data.media_paths import Item
 from luthier.trials.data.tabular import Table
 from luthier.trials.data.targets import NamedTargets
+from luthier.trials.data.turned_images import turned_findings
 from luthier.trials.errors import BadData
 
 
@@ -112,6 +113,10 @@ class BoxTargets(NamedTargets):
     def findings(self, splits: Mapping[str, Sequence[Any]], declared: bool) -> Sequence[Finding]:
         """Return what is remarkable: objects in an image, rare classes, tiny boxes, doubled ones."""
         return box_findings(splits, self.names)
+
+    def input_findings(self, columns: Mapping[str, Sequence[Any]], rows: Sequence[Any]) -> Sequence[Finding]:
+        """Return which images are turned, and their boxes with them."""
+        return turned_findings(columns["image"], "boxes")
 
     def check_training(self, rows: Sequence[Any], table: Table) -> None:
         """Raise BadData when no training image holds an object."""

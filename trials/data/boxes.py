@@ -89,7 +89,7 @@ def read_objects(cell: Any) -> RawCell:
         raise WrongCell(f"holds {len(boxes)} boxes and {len(crowds)} values of iscrowd; write one for each, or none")
     crowds = crowds or [0] * len(boxes)
     objects = [
-        RawObject(_box(box, i), _category(category, i), bool(crowd))
+        RawObject(_box(box, i), _category(category, i), _crowd(crowd, i))
         for i, (box, category, crowd) in enumerate(zip(boxes, categories, crowds, strict=True), 1)
     ]
     return RawCell(tuple(objects))
@@ -136,6 +136,13 @@ def _category(category: Any, number: int) -> str | int:
     if isinstance(category, int) and not isinstance(category, bool):
         return category
     raise WrongCell(f"has {_shown(category)} as category {number}; write a name, or a class id from 0 on")
+
+
+def _crowd(mark: Any, number: int) -> bool:
+    """Return whether a box is one of a crowd. Raises WrongCell."""
+    if mark is None or (isinstance(mark, int | float) and mark in (0, 1)):
+        return bool(mark)
+    raise WrongCell(f"has {_shown(mark)} as iscrowd of box {number}; write 0 or 1")
 
 
 def _shown(value: Any) -> str:

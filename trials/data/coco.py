@@ -16,6 +16,7 @@ from luthier.trials.data.text_files import TextFile
 
 COLUMNS = ("image", "objects")
 _PARTS = ("images", "annotations", "categories")
+_UNNAMED = ' names no categories; write them as "categories": [{"id": 1, "name": "dog"}].'
 _IMAGES = "images"
 _KEYS = ("bbox", "category", "iscrowd")
 _TRIED = 10  # images by whose names their folder is found
@@ -24,7 +25,17 @@ _PREFIXES = ("instances_", "annotations_", "_annotations", "labels_")  # before 
 
 def is_coco(value: Any, selection: set[str]) -> bool:
     """Return whether a JSON object is COCO's, and the columns that are asked for are those of its rows."""
-    return isinstance(value, dict) and selection <= set(COLUMNS) and all(isinstance(value.get(p), list) for p in _PARTS)
+    return _has_lists(value, selection, _PARTS)
+
+
+def check_categories(file: TextFile, value: Any, selection: set[str]) -> None:
+    """Raise BadData where a JSON object is COCO's but for its categories."""
+    if "objects" in selection and _has_lists(value, selection, _PARTS[:2]):
+        raise file.refuse(_UNNAMED)
+
+
+def _has_lists(value: Any, selection: set[str], names: Sequence[str]) -> bool:
+    return isinstance(value, dict) and selection <= set(COLUMNS) and all(isinstance(value.get(n), list) for n in names)
 
 
 def coco_table(file: TextFile, value: Mapping[str, Any], folder: Path) -> Table:
@@ -72,7 +83,7 @@ def _categories(file: TextFile, categories: Sequence[Any]) -> dict[Any, str]:
             raise file.refuse(f", category {number}: the id {category['id']} or the name {name!r} stands twice.")
         found[category["id"]] = name.strip()
     if not found:
-        raise file.refuse(' names no categories; write them as [{"id": 1, "name": "dog"}].')
+        raise file.refuse(_UNNAMED)
     return dict(sorted(found.items()))
 
 

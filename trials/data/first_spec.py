@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from luthier.studies.documents import load_document
 from luthier.studies.task import Task
 from luthier.studies.tasks import TASKS
 from luthier.trials.data.box_folders import box_tables
@@ -160,7 +161,7 @@ def written(seen: Look, title: str | None = None, preset: str = "good") -> str:
     task = TASKS[seen.guess.task]
     shown = " ".join((title or seen.source).split())
     lines = [f"# A first spec for {shown} ({seen.rows:,} training rows), guessed by `luthier init`.", ""]
-    lines += [f"name: {name_of(title or seen.source)}", f"task: {task.name}  # {_one(task.about)}"]
+    lines += [f"name: {_text(name_of(title or seen.source))}", f"task: {task.name}  # {_one(task.about)}"]
     lines += [f"# {note}" for note in seen.guess.notes]
     lines += [*_model(task), *_dataset(seen, task), *_objective(seen, task)]
     lines += [f"preset: {preset}  # {PRESETS_TOLD}"]
@@ -227,7 +228,12 @@ def _comment(value: str) -> str:
 
 
 def _text(value: str) -> str:
-    """Return a text as YAML writes it on one line."""
+    """Return a text as YAML writes it on one line; in quotes what only YAML 1.2 takes for a number (1e5)."""
+    try:
+        if not isinstance(load_document(value), str | dict | list):
+            return json.dumps(value)
+    except ValueError:
+        pass  # it needs quotes of YAML
     return (
         yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True).removesuffix("\n...\n").strip()
     )

@@ -36,7 +36,7 @@ def label_findings(counts: Counts, unit: str, dominant: float, declared: bool) -
         *_rare(counts["train"], occurring, unit),
         *_one_sided(counts, occurring, unit),
         *([] if declared else _gaps(occurring, unit)),
-        *_near(occurring, unit),
+        *near_findings(occurring, unit),
         *_unused(totals),
     ]
 
@@ -52,7 +52,7 @@ def set_findings(counts: Counts, declared: bool) -> list[Finding]:
         *_rare(counts["train"], occurring, "rows"),
         *_one_sided(counts, occurring, "rows"),
         *([] if declared else _gaps(occurring, "rows")),
-        *_near(occurring, "rows"),
+        *near_findings(occurring, "rows"),
         *_unused(totals),
     ]
 
@@ -142,7 +142,8 @@ def _gaps(occurring: Mapping[str, int], unit: str) -> Iterator[Finding]:
         )
 
 
-def _near(occurring: Mapping[str, int], unit: str) -> Iterator[Finding]:
+def near_findings(occurring: Mapping[str, int], unit: str) -> Iterator[Finding]:
+    """Yield the warning that some labels are nearly equal; `occurring`: label -> how many `unit` have it."""
     pairs = near_labels(occurring)
     if pairs:
         told = [f"{shown(a)} ({occurring[a]}) and {shown(b)} ({occurring[b]})" for a, b in pairs]

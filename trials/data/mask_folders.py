@@ -4,6 +4,7 @@
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from luthier.trials.data.media_tree import IMAGE_SUFFIXES, listed
@@ -50,13 +51,13 @@ def pair_table(folder: Path, name: str, *path: str) -> Table:
         path: The spec's path of the folder, for error messages.
 
     Raises:
-        BadData: An image has no mask, a mask has no image, two files have the same name but for their ending, or a
-            folder is a link that leads out of the data roots.
+        BadData: An image has no mask or two, a mask has no image, two files have the same name but for their ending, or
+            a folder is a link that leads out of the data roots.
     """
     images = _by_stem(folder / IMAGES, f"{name}/{IMAGES}", *path)
     masks = _by_stem(folder / MASKS, f"{name}/{MASKS}", *path)
     if images.keys() != masks.keys():
-        masks = {_OF_MASK.sub("", stem): file for stem, file in masks.items()}
+        masks = _by_image(masks, images, name, *path)
     for one, other, here, there in ((images, masks, IMAGES, MASKS), (masks, images, MASKS, IMAGES)):
         if lone := [one[stem].name for stem in one if stem not in other]:
             text = f"{name}: {len(lone):,} files of {here} have none of the same name in {there}: {listed(lone)}. "
@@ -65,6 +66,20 @@ def pair_table(folder: Path, name: str, *path: str) -> Table:
     columns = {"image": [images[stem] for stem in stems], "mask": [masks[stem] for stem in stems]}
     names = [f"{IMAGES}/{images[stem].name}" for stem in stems]
     return Table(name, path, list(columns), columns, len(stems), rows_named=names, folder=folder)
+
+
+def _by_image(masks: Mapping[str, Path], images: Mapping[str, Path], name: str, *path: str) -> dict[str, Path]:
+    """Return the masks by the names of their images, without what ends a mask's name. Raises BadData."""
+    found: dict[str, Path] = {}
+    for stem, file in masks.items():
+        image = _OF_MASK.sub("", stem)
+        if image in found and image in images:
+            text = (
+                f"{name}/{MASKS}: {found[image].name} and {file.name} both belong to {images[image].name} of {IMAGES}"
+            )
+            raise BadData(f"{text}; remove one of them.", *path)
+        found[image] = file
+    return found
 
 
 def _by_stem(folder: Path, name: str, *path: str) -> dict[str, Path]:

@@ -25,6 +25,7 @@ from luthier.trials.data.media_paths import Item
 from luthier.trials.data.media_tree import listed
 from luthier.trials.data.tabular import Table
 from luthier.trials.data.targets import NamedTargets
+from luthier.trials.data.turned_images import turned_findings
 from luthier.trials.errors import BadData
 from luthier.trials.paths import check_inside_roots, is_inside_roots
 
@@ -107,6 +108,10 @@ class MaskTargets(NamedTargets):
         held = {name: self.counts([rows]) for name, rows in splits.items()}
         items = Counter(mask.item for rows in splits.values() for mask in rows)
         return mask_findings(held, [str(item) for item, count in items.items() if count > 1 and isinstance(item, Path)])
+
+    def input_findings(self, columns: Mapping[str, Sequence[Any]], rows: Sequence[Any]) -> Sequence[Finding]:
+        """Return which images are turned, and their masks are not."""
+        return turned_findings(columns["image"], "masks", [row.item for row in rows])
 
     def check_training(self, rows: Sequence[Any], table: Table) -> None:
         """Raise BadData when training masks hold one class only."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.studies.syntax import json_fault
-from luthier.trials.data.coco import coco_table, is_coco
+from luthier.trials.data.coco import check_categories, coco_table, is_coco
 from luthier.trials.data.exports import check_answers, check_export, inner_records
 from luthier.trials.data.squad import is_squad, questions
 from luthier.trials.data.tabular import Table
@@ -69,6 +69,7 @@ def read_json(file: Path, name: str, selection: set[str], path: tuple[str, ...])
         raise found.refuse(f" is not valid JSON: {json_fault(error)}. {_cure(error)}") from None
     if is_coco(value, selection):
         return coco_table(found, value, file.parent)
+    check_categories(found, value, selection)
     if isinstance(value, dict):
         return _from_object(found, value, selection)
     if isinstance(value, str):

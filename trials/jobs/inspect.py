@@ -13,7 +13,7 @@ from luthier.studies.findings import MOST_FINDINGS, Finding, warnings_of
 from luthier.studies.hyperparameters import Params, complete
 from luthier.studies.protocol import Assignment
 from luthier.studies.results import Estimates, Inspection, Majority, ModelSummary
-from luthier.studies.semantics import BATCHING_FOUND, POOLING_PROBED
+from luthier.studies.semantics import BATCHING_FOUND, POOLING_PROBED, STRATEGIES_REACH
 from luthier.studies.space import Space
 from luthier.studies.spec import StudySpec
 from luthier.trials.data.input_lengths import InputLengths
@@ -27,6 +27,7 @@ from luthier.trials.jobs.neighbours import batching_findings, find_batching
 from luthier.trials.jobs.pooling_choice import choose_pooling
 from luthier.trials.jobs.references import reference_scores
 from luthier.trials.model import lora
+from luthier.trials.model.strategy_reach import check_reach
 from luthier.trials.session import Session
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.open_study import OpenStudy
@@ -131,6 +132,8 @@ def _inspect_model(
     space = _resolved_space(spec, study, auto)
     if space is None:  # the service reports that, with the path
         return found
+    if spec.semantics >= STRATEGIES_REACH:
+        check_reach(study.backbone, space, name)
     params = _baseline(spec, space, name)
     longest = int(space.largest("max_length") if "max_length" in space else params["max_length"])
     report.add(check_lookups(study, longest, spec.writing))

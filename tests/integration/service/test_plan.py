@@ -145,7 +145,8 @@ def test_a_plan_of_bad_data_names_the_path(house: Running) -> None:
 def test_a_plan_deeper_than_the_model_names_the_path(house: Running) -> None:
     space = {"learning_rate": [1e-4, 1e-3], "freeze_depth": {"low": 0, "high": 9}}
     response = planned(house, ScriptedWorker.inspect, space=space)
-    assert paths(response) == {"space.freeze_depth.high"}
+    (fault,) = response.json()["errors"]
+    assert fault == {"path": "space.freeze_depth.high", "message": "the model has 6 blocks, so at most 6"}
     assert nothing_stored(house)
 
 

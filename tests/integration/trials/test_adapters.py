@@ -12,6 +12,8 @@ from safetensors import safe_open
 from torch import nn
 
 from luthier.studies.protocol import Assignment, AssignmentKind, Decision
+from luthier.studies.semantics import NEWEST_SEMANTICS
+from luthier.studies.space import Space
 from luthier.trials.errors import BadData, Ended
 from luthier.trials.jobs.evaluate import evaluate
 from luthier.trials.jobs.inspect import inspect
@@ -20,6 +22,7 @@ from luthier.trials.model import lora
 from luthier.trials.model.adapter_sites import check_targets, sites, targeted
 from luthier.trials.model.auto_classes import auto_classes
 from luthier.trials.model.backbone import Backbone
+from luthier.trials.model.strategy_reach import check_reach
 from luthier.trials.training import optim
 from luthier.trials.training.engine import Engine
 from luthier.trials.training.model_cache import ModelCache
@@ -28,6 +31,7 @@ from tests.support.architectures import ARCHITECTURES, in_turn, tiny_data
 from tests.support.archives import unpack_tar
 from tests.support.logits import logits_of
 from tests.support.tiers import a_few
+from tests.support.tiny import tiny_model
 from tests.support.trials import Memory
 
 Assign = Callable[..., Assignment]
@@ -87,6 +91,61 @@ def test_a_name_that_no_layer_has_is_refused_with_those_that_there_are(assign: A
     with pytest.raises(BadData, match="no layer called LayerNorm that an adapter fits") as refused:
         inspect(assign(AssignmentKind.INSPECT, spec=spec), session, ModelCache())
     assert refused.value.path == ["space", "lora_targets"]
+
+
+@pytest.mark.parametrize(
+    ("space", "path", "said"),
+    [
+        (
+            {"strategy": "lora", "freeze_depth": "auto"},
+            ["strategy"],
+            "lora changes nothing, since all trials freeze 2 bl",
+        ),
+        (
+            {"strategy": ["full", "gradual"], "freeze_depth": 2},
+            ["strategy"],
+            "gradual changes nothing, since all trials",
+        ),
+    ],
+)
+def test_a_strategy_that_no_trial_leaves_a_block_is_refused(
+    space: dict[str, Any], path: list[str | int], said: str, assign: Assign, session: Memory
+) -> None:
+    with pytest.raises(BadData, match=said) as refused:
+        inspect(
+            assign(AssignmentKind.INSPECT, spec={"space": space, "semantics": NEWEST_SEMANTICS}), session, ModelCache()
+        )
+    assert refused.value.path == ["space", *path]
+    assert inspect(
+        assign(AssignmentKind.INSPECT, spec={"space": LORA | {"freeze_depth": "auto"}}), session, ModelCache()
+    )
+
+
+def test_of_several_models_the_fraction_counts(assign: Assign, session: Memory, model: Path, tmp_path: Path) -> None:
+    models = [str(model), str(tiny_model(tmp_path / "other", layers=4))]
+    for depth, fits in ((0.5, True), (1.0, False)):
+        space = {"strategy": "lora", "lora_targets": "attention", "freeze_depth": depth}
+        work = assign(AssignmentKind.INSPECT, spec={"model": models, "space": space, "semantics": NEWEST_SEMANTICS})
+        if fits:
+            assert inspect(work, session, ModelCache())
+            continue
+        with pytest.raises(BadData, match="lora changes nothing, since all trials freeze 2 blocks"):
+            inspect(work, session, ModelCache())
+
+
+def test_names_of_layers_in_frozen_blocks_alone_are_refused() -> None:
+    resnet = backbone_of("resnet")
+    depth = max(n for n in range(1, resnet.depth + 1) if targeted(resnet, n, "shortcut"))
+    assert depth < resnet.depth
+    for least in (depth - 1, depth):
+        named = {"strategy": "lora", "lora_targets": ["all-linear", "shortcut"], "freeze_depth": least}
+        space = Space.model_validate(named).resolved(resnet.depth)
+        if least < depth:
+            check_reach(resnet, space, "m")
+            continue
+        with pytest.raises(BadData, match=f"in its {depth} lowest blocks only, and all trials freeze these") as refused:
+            check_reach(resnet, space, "m")
+        assert refused.value.path == ["space", "lora_targets", 1]
 
 
 def test_all_linear_asks_every_block_and_attention_only_one() -> None:

@@ -61,6 +61,8 @@ def _one(box: Any, category: Any = "joy") -> dict[str, Any]:
         (_one([-5, 2, 20, 8]), "is [-5, 2, 20, 8], and the image has 40 by 48 pixels. A box is [x, y, width, height]"),
         (_one([40, 2, 1, 8]), "boxes lie outside of their image: row 3 (line 3): box 1 is [40, 2, 1, 8]"),
         ({**_one([1, 2, 8, 8]), "iscrowd": [0, 1]}, "holds 1 boxes and 2 values of iscrowd"),
+        ({**_one([1, 2, 8, 8]), "iscrowd": ["0"]}, "has '0' as iscrowd of box 1; write 0 or 1"),
+        ({**_one([1, 2, 8, 8]), "iscrowd": [float("nan")]}, "has nan as iscrowd of box 1; write 0 or 1"),
     ],
 )
 def test_cells_that_cannot_be_used_are_refused(cell: Any, said: str, tmp_path: Path) -> None:
@@ -217,6 +219,10 @@ def _no_categories(found: dict[str, Any]) -> None:
     found["categories"] = []
 
 
+def _categories_left_out(found: dict[str, Any]) -> None:
+    del found["categories"]
+
+
 def _no_box(found: dict[str, Any]) -> None:
     del found["annotations"][0]["bbox"]
 
@@ -246,6 +252,7 @@ def _no_name(found: dict[str, Any]) -> None:
         (_doubled_file, "1 files stand twice among the images: 0.png; give their boxes to one of each"),
         (_doubled_category, "category 2: the id 4 or the name 'joy' stands twice"),
         (_no_categories, "names no categories"),
+        (_categories_left_out, 'names no categories; write them as "categories": [{"id": 1, "name": "dog"}]'),
         (_no_box, "annotation 1: has no bbox"),
         (_no_name, 'image 4: has no id or no file_name; write {"id": 1, "file_name": "1.jpg"}'),
         (_missing_file, "image 13 (elsewhere.png): it cannot be opened (No such file or directory)"),
@@ -411,3 +418,25 @@ def test_crowds_are_not_learned(tmp_path: Path) -> None:
     data = load(_table(tmp_path, {**_one([1, 2, 8, 8]), "iscrowd": [1]}))
     assert isinstance(data.targets, BoxTargets)
     assert sum(box.crowd for row in _rows(data) for box in row.boxes) == 1
+
+
+def test_categories_that_are_written_in_two_ways_are_told(tmp_path: Path) -> None:
+    assert not about(load(write_boxes(tmp_path, 16)), "near-equal-labels")
+    (finding,) = about(load(_table(tmp_path, _one([1, 2, 8, 8], "JOY"))), "near-equal-labels")
+    assert finding.message.startswith(
+        "Some labels are nearly equal and are taken as different classes (objects): 'JOY' (1)"
+    )
+
+
+def test_images_that_exif_turns_without_another_size_are_told(tmp_path: Path) -> None:
+    file = write_boxes(tmp_path, 16)
+    assert not about(load(file), "turned-images")
+    exif = Image.Exif()
+    for i in range(16):
+        exif[0x0112] = i % 4 + 1  # as it is, mirrored, on its head, both
+        Image.open(tmp_path / f"{i}.png").save(tmp_path / f"{i}.png", exif=exif)
+    found = load(file)
+    (finding,) = about(found, "turned-images")
+    stems = {path.stem for path in found.splits["train"].columns["image"]}
+    assert {Path(example).stem for example in finding.examples} == {stem for stem in stems if int(stem) % 4}
+    assert "Their boxes are taken as those of the upright image" in finding.message

@@ -158,3 +158,13 @@ def test_no_data(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("source", "name"), [("a/B C.tar.csv", "b-c"), ("日本.csv", "study"), ("x" * 90, "x" * 40)])
 def test_names(source: str, name: str) -> None:
     assert name_of(source) == name
+
+
+@pytest.mark.parametrize("name", ["2024", "007", "1e5", "true", "null", "0x1f"])
+def test_names_and_columns_that_look_like_numbers_stay_words(name: str, tmp_path: Path) -> None:
+    rows = [{"text": row["text"], name: row["label"]} for row in _texts("text", label=lambda i: "ab"[i % 2])]
+    file = tmp_path / f"{name}.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    spec = parse_spec(written(look(str(file))))
+    assert spec.name == name
+    assert spec.dataset.columns["label"] == name

@@ -296,6 +296,10 @@ def test_folders_of_splits_are_read_with_the_names_above_them(tmp_path: Path) ->
         (lambda folder: (folder / "images" / "3.png").write_bytes(b"x"), "images holds 3.bmp and 3.png; remove one"),
         (lambda folder: (folder / "masks").rename(folder / "labels"), "holds neither a table nor the folders images"),
         (lambda folder: (folder / "masks" / "3.png").write_bytes(b"x"), "images/3.bmp: "),
+        (
+            lambda folder: (folder / "masks" / "3_mask.png").write_bytes(b"x"),
+            "masks: 3.png and 3_mask.png both belong to 3.bmp of images; remove one of them.",
+        ),
     ],
 )
 def test_folders_that_do_not_fit_are_refused(change: Callable[[Path], object], said: str, tmp_path: Path) -> None:
@@ -372,3 +376,16 @@ def test_the_first_class_is_left_out_where_labels_are_reduced(tmp_path: Path) ->
 def test_colours_without_meaning_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
         Dataset.model_validate({"source": "a", **options})
+
+
+def test_images_that_exif_turns_without_their_masks_are_told(tmp_path: Path) -> None:
+    source = write_pairs(tmp_path, 16)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    for i in range(16):
+        for name in (f"{i}.png", f"{i}_mask.png")[: 2 - i % 2]:
+            Image.open(tmp_path / name).save(tmp_path / name, exif=exif)
+    found = load(source)
+    (finding,) = about(found, "turned-images")
+    stems = {path.stem for path in found.splits["train"].columns["image"]}
+    assert {Path(example).stem for example in finding.examples} == {stem for stem in stems if int(stem) % 2}
