@@ -54,8 +54,6 @@ def test_the_model_of_an_extended_and_cancelled_study_is_told_with_its_scores(
         facts = model_facts(client.get("s1"))
     assert "of trial 0, the winner before the study was extended" in str(facts["model"])
     assert "accuracy 0.75" in str(facts["model's test"])
-    report = house.client.get("/v1/studies/s1/report").text
-    assert "Model: that of trial 0, the winner before" in report
     house.client.post("/v1/studies/s1/extend", json={"budget": {"trials": 4}}).raise_for_status()
     assert "of an earlier end, of trial 0" in house.study()["message"]
     assert house.study()["model"] == study["model"]
@@ -97,7 +95,7 @@ def test_run_measures_the_winner_of_an_extension_again(house: Running, worker: S
     failed = house.study()
     assert (failed["state"], failed["model"]["trial"]) == ("failed", 0)
     assert "Measure the winner again" in house.client.get("/studies/s1").text
-    working = threading.Thread(target=lambda: worker.drain(wait_seconds=5.0))
+    working = threading.Thread(target=lambda: worker.drain(wait_seconds=1.0))
     with Client(house.url) as client:
         study = search(OwnService(client, None), lambda: client.get("s1"), lambda _: working.start())
     assert study.state.value == "completed"
@@ -150,6 +148,14 @@ def test_a_prediction_that_is_cancelled_says_by_what(house: Running, worker: Scr
     assert "Send the table again" in house.get(path)["error"]  # cancelled by an older version
     worker.drain()
     assert house.client.get("/v1/studies/s1/predictions").json()["items"][0]["state"] == "complete"
+
+
+@pytest.mark.full
+def test_a_report_tells_the_two_winners_apart(house: Running, worker: ScriptedWorker) -> None:
+    extended(house, worker)
+    report = house.client.get("/v1/studies/s1/report").text
+    assert "Winner: trial 1" in report
+    assert "Model: that of trial 0, the winner before the study was extended" in report
 
 
 @pytest.mark.full
