@@ -60,9 +60,7 @@ class OnnxGraph:
         except Exception as error:  # its classes of errors are not the same in all versions
             if out_of_memory(error) or isinstance(error, MemoryError):
                 raise
-            told = (
-                f"The ONNX file was written, but ONNX Runtime cannot load it ({reason(error)}); it was thrown away."
-            )
+            told = f"The ONNX file was written, but ONNX Runtime cannot load it ({reason(error)}); it was thrown away."
             raise BadData(f"{told} Use the model itself (`luthier model`).") from None
         self.inputs = [node.name for node in self._session.get_inputs()]
         self.outputs = list(outputs)
