@@ -101,11 +101,10 @@ def _exported(assignment: Assignment, packed: PackedModel, session: Session, cac
         "study": assignment.study,
         "trial": assignment.number,
         "opset": opset,
-        "inputs": {name: list(_shape(values, axes[name])) for name, values in traced.items() if name in graph.inputs},
+        "inputs": {name: _shape(values, axes[name]) for name, values in traced.items() if name in graph.inputs},
         "outputs": list(task.outputs),
         "check": {"rows": len(encoded), "difference": difference, "tolerance": onnx_check.TOLERANCE},
-        "versions": {name: version(name) for name in ("luthier", "torch", "transformers", *onnx_graph.LIBRARIES)}
-        | {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__},
+        "versions": _versions(),
     }
     (folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     for pattern in LEFT_OUT:
@@ -133,6 +132,16 @@ def _rows(
     split = splits.get("test") or splits["validation"]
     examples = split.take(spread_rows(split, EXAMPLES))
     return task.encode_exactly(pretrained, examples, packed.max_length).batched(packed.batching)
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of what made the file."""
+    libraries = {name: version(name) for name in ("luthier", *onnx_graph.LIBRARIES)}
+    return libraries | {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
 
 
 def _shape(values: torch.Tensor, axes: dict[int, str]) -> list[int | str]:

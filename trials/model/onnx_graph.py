@@ -26,7 +26,7 @@ NAME = "model.onnx"
 MOST_BYTES = 1_900_000_000
 """Of weights within the file itself, whose format allows 2 GB; larger ones lie beside it, in model.onnx.data."""
 ROWS, LENGTH = "batch", "sequence"  # names of axes, as other tools call them
-LOGGERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+LOGGERS = ("torch.__trace", "torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 Inputs = Mapping[str, torch.Tensor]
 Axes = Mapping[str, Mapping[int, str]]
 
@@ -42,7 +42,7 @@ def check_libraries() -> None:
 
 
 class OnnxGraph:
-    """A graph in a file, opened by ONNX Runtime on the CPU.
+    """A graph in a file, opened by ONNX Runtime on the CPU; one that it cannot load is BadData.
 
     Attributes:
         inputs: The names of its inputs.
@@ -55,7 +55,13 @@ class OnnxGraph:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        try:
+            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its classes of errors are not the same in all versions
+            if out_of_memory(error) or isinstance(error, MemoryError):
+                raise
+            told = f"The ONNX file was written, but ONNX Runtime cannot load it ({reason(error)}); it was thrown away."
+            raise BadData(f"{told} Use the model itself (`luthier model`).") from None
         self.inputs = [node.name for node in self._session.get_inputs()]
         self.outputs = list(outputs)
 

@@ -84,7 +84,7 @@ def test_a_winner_answers_as_onnx_as_it_does_with_transformers(
     assert {file.name for file in winner.session.folder.iterdir()} == {"model.tar.gz", NAME}
     assert found.file == file_ref(winner.session.folder / NAME)
     assert found.rows > 1
-    assert found.difference <= 1e-5
+    assert found.difference <= 5e-5
     unpack_archive(winner.session.folder / NAME, tmp_path / "onnx")
     unpack_archive(winner.archive, tmp_path / "plain")
     about = json.loads((tmp_path / "onnx/onnx/luthier.json").read_text())
@@ -136,8 +136,9 @@ def _as_documented(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Assert that the code in docs/onnx.md gives the answers of the pipeline, of the winner's own directory."""
     text = Path(__file__).parents[3].joinpath("docs/onnx.md").read_text(encoding="utf-8")
     code = text.partition("```python\n")[2].partition("```")[0]
-    (folder / "winner").symlink_to(folder / "onnx", target_is_directory=True)
-    monkeypatch.chdir(folder)
+    (folder / "here").mkdir()
+    (folder / "here/winner").symlink_to(folder / "onnx", target_is_directory=True)
+    monkeypatch.chdir(folder / "here")
     names: dict[str, Any] = {}
     exec(compile(code, "docs/onnx.md", "exec"), names)
     classify = transformers.pipeline("text-classification", model=str(folder / "plain"))
@@ -149,7 +150,7 @@ def test_a_winner_with_adapters_is_exported_merged(
     assign: Assign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     winner = Winner(assign, tmp_path, monkeypatch, "bert", {"strategy": "lora", "lora_rank": 2})
-    assert winner.export().difference <= 1e-5
+    assert winner.export().difference <= 5e-5
     with tarfile.open(winner.session.folder / NAME) as tar:
         assert not any("adapter" in name for name in tar.getnames())
 
