@@ -14,8 +14,8 @@ from pathlib import Path
 from PIL import Image
 
 from luthier.studies.findings import Finding, note
+from luthier.trials.data.images import IMAGE_FORMATS
 from luthier.trials.data.masks import ORIENTATION
-from luthier.trials.data.media import IMAGE_FORMATS
 from luthier.trials.data.media_columns import in_threads
 from luthier.trials.data.media_paths import Item
 from luthier.trials.data.media_tree import listed
