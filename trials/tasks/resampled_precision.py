@@ -1,4 +1,4 @@
-"""Average precision of many samples of the same images, all at once: what `average_precision.ranked` counts of each.
+"""Average precision of many samples of the same images, all at once: `average_precision.ranked` of each.
 
 A comparison needs thousands of them. The answers are ranked once; a sample says how often it holds each image, and its
 right and wrong answers are sums of that along the ranks. An image that is drawn twice has each answer twice, side by

@@ -205,7 +205,7 @@ def broken(name: str, folder: Path) -> None:
         ("remote tokenizer", "auto_map in tokenizer_config.json"),
         ("no tokenizer", "no tokenizer"),
         ("no config", "no config.json"),
-        ("broken config", "cannot be read"),
+        ("broken config", "is no JSON: line 1, column 2"),
         ("unknown kind", "of the type nonesuch, which transformers .* does not know"),
         ("broken weights", "is no safetensors file"),
         ("foreign weights", "fit no layer"),
