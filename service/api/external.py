@@ -15,7 +15,8 @@ from luthier.service.api import views
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.json_body import JsonRoute
 from luthier.service.api.worker import given_back, hang_up
-from luthier.service.dispatch.external_trials import End, Evaluation, ExternalTrials
+from luthier.service.dispatch.external_messages import End, Evaluation
+from luthier.service.dispatch.external_trials import ExternalTrials
 from luthier.service.errors import Conflict, Gone, Invalid, NotFound, Stale, Unavailable, responses
 from luthier.service.schemas import AskedTrialView, Fault, ResumeView, TrialView, WaitView
 from luthier.service.storage.tables import AssignmentRow

@@ -4,20 +4,26 @@ The API calls it. All of it is the workers' protocol (`claims.py`, `reports.py`)
 only such trainers may say is checked and stored within the same transaction: a final score, where they can continue.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from difflib import get_close_matches
+from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from luthier.service.dispatch.claims import Claims
 from luthier.service.dispatch.core import Core
+from luthier.service.dispatch.external_messages import (
+    End,
+    Evaluation,
+    Scores,
+    check_has_objective,
+    check_not_ended,
+    ended_otherwise,
+    why_none,
+)
 from luthier.service.dispatch.outcomes import Also
 from luthier.service.dispatch.reports import Reports
-from luthier.service.errors import Conflict, Gone, Invalid, Stale, Unavailable
+from luthier.service.errors import Conflict, Invalid, Stale, Unavailable
 from luthier.service.lifecycle import study_rows
 from luthier.service.lifecycle.budget import TrialCounts
 from luthier.service.schemas import Fault
@@ -34,50 +40,11 @@ from luthier.studies.protocol import (
     Reason,
     Renewal,
     Report,
-    StudyState,
     TrialState,
 )
 from luthier.studies.wire import MOST_METRICS
 
-State = Literal["complete", "pruned", "failed", "released"]
 SILENT = "The trainer gave no reason."
-Scores = Mapping[str, float | None]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What a trainer says while it trains.
-
-    Attributes:
-        step: of the evaluation, in the user's own unit; None: it only renews its lease.
-        metrics: name -> score; None where that is no finite number.
-        checkpoint: where it could continue, in its own words; None leaves what it said before.
-        log: new lines of its log.
-    """
-
-    step: int | None = None
-    metrics: Scores = field(default_factory=dict)
-    checkpoint: str | None = None
-    log: str = ""
-
-
-@dataclass(frozen=True)
-class End:
-    """What a trainer says at the end of a trial.
-
-    Attributes:
-        state: how it ended; released: it gives the trial back, for another to continue.
-        metrics: final scores, the objective's among them where the trainer has one to tell.
-        reason: of a failure.
-        message: the same for people; None where the trainer gave none.
-        log: new lines of its log.
-    """
-
-    state: State
-    metrics: Scores = field(default_factory=dict)
-    reason: Reason | None = None
-    message: str | None = None
-    log: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,19 +70,19 @@ class ExternalTrials:
         """
         with self.core.database.reading() as session:
             study = _external(session, name)
-        _check_not_ended(study)
+        check_not_ended(study)
         assignment = self.claims.ask(study.id, client, lease_seconds)
         with self.core.database.reading() as session:
             study = _external(session, name)
             if assignment is not None:
                 return assignment, session.get_one(AssignmentRow, assignment.id)
             is_full = TrialCounts.of(session, study.id)[TrialState.RUNNING] >= study.parallel
-        _check_not_ended(study)
+        check_not_ended(study)
         if self.core.room.problem() is not None:
             raise Unavailable(self.core.room.problem() or "", retry_after=5)
         if study.search_error is not None:
             raise Unavailable(study.search_error, retry_after=5)
-        return _why_none(study, is_full)
+        return why_none(study, is_full)
 
     def report(self, name: str, token: str, said: Evaluation) -> Answer:
         """Store an evaluation, or renew the lease where it has none, and decide whether the trial goes on.
@@ -130,7 +97,7 @@ class ExternalTrials:
             answer = self.reports.renew(Renewal(id=row.id, token=token, log=said.log))
             is_over = study.stop_at_next_evaluation and row.value is not None
             return answer.model_copy(update={"decision": Decision.STOP}) if is_over else answer
-        _check_has_objective(study, said.metrics)
+        check_has_objective(study, said.metrics)
         report = Report(
             id=row.id, token=token, step=said.step, metrics=dict(said.metrics), seconds=seconds, log=said.log
         )
@@ -155,7 +122,7 @@ class ExternalTrials:
             row = session.get_one(AssignmentRow, row.id)
             last = session.get(ReportRow, (row.id, row.step))
         if row.state in FINISHED and not self._is_same_end(study, row, {} if last is None else last.metrics, end):
-            raise _ended_otherwise(study, row)
+            raise ended_otherwise(study, row)
         return row
 
     def objective(self, name: str) -> str:
@@ -168,7 +135,7 @@ class ExternalTrials:
         status, reason, message = end.state, end.reason, end.message
         metric = study.spec.objective.metric
         if end.metrics and metric not in end.metrics and row.value is None and status == "complete":
-            _check_has_objective(study, end.metrics)
+            check_has_objective(study, end.metrics)
         told = metric in end.metrics
         is_finite = (end.metrics[metric] if told else row.value) is not None
         if status == "complete" and not told and row.step == 0:
@@ -265,45 +232,6 @@ def _external(session: Session, name: str) -> StudyRow:
         text = "ask, report and tell are for studies with task: external"
         raise Conflict(f"The trials of {name} are for Luthier's own workers; {text}.")
     return study
-
-
-def _check_not_ended(study: StudyRow) -> None:
-    """Raise Gone where a study has ended."""
-    if study.state in ENDED:
-        why = study.error or study.message or ""
-        raise Gone(f"{study.name} is {study.state}: it gives out no trials any more. {why}".strip())
-
-
-def _why_none(study: StudyRow, is_full: bool) -> str:
-    """Return why a study gives out no trial now, as a sentence; `is_full`: it runs as many as it may."""
-    if study.state == StudyState.PAUSED:
-        return f"{study.name} is paused: ask again once it is resumed."
-    if study.ending is not None:
-        return f"{study.name} is ending: its last trials run, and are given out again should their trainers vanish."
-    if not is_full:
-        return f"{study.name} draws a trial for another, or reads those that it has: ask again in a moment."
-    return (
-        f"{study.name} runs as many trials as may run at the same time (parallel: {study.parallel}): ask again later."
-    )
-
-
-def _ended_otherwise(study: StudyRow, row: AssignmentRow) -> Conflict:
-    score = "" if row.value is None else f" with {study.spec.objective.metric} {row.value:g}"
-    return Conflict(
-        f"Trial {row.number} of {study.name} is {row.state}{score} already, and what was told of its end stays. To "
-        f"replace it, delete the trial (`luthier delete {study.name} {row.number}`) and add its configuration again."
-    )
-
-
-def _check_has_objective(study: StudyRow, metrics: Scores) -> None:
-    """Raise Invalid where the metrics lack the study's objective."""
-    metric = study.spec.objective.metric
-    if metric in metrics:
-        return
-    near = get_close_matches(metric, metrics, 1)
-    given = f", not {near[0]}" if near else ""
-    text = f"is missing: the objective of {study.name} is {metric}{given}; report it at every step"
-    raise Invalid(f"metrics.{metric}: {text}", [Fault(path=f"metrics.{metric}", message=text)])
 
 
 def _step_noted(said: Evaluation) -> Also:
