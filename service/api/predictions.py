@@ -139,7 +139,7 @@ def _view(name: str, row: AssignmentRow, found: PredictionRow) -> PredictionView
         state=TrialState(row.state).value,
         rows=None if result is None else result.rows,
         unreadable=None if result is None else result.unreadable,
-        error=row.error or (CANCELLED if row.state == TrialState.CANCELLED else None),
+        error=_error(row, found.source.name),
         attempt=row.attempt,
         worker=row.worker,
         created_at=damaged.instant_or_epoch(row.created_at),
@@ -152,3 +152,10 @@ def _view(name: str, row: AssignmentRow, found: PredictionRow) -> PredictionView
             url=f"/v1/studies/{name}/predictions/{row.id}/file", sha256=result.file.sha256, bytes=result.file.bytes
         ),
     )
+
+
+def _error(row: AssignmentRow, table: str) -> str | None:
+    """Return why a prediction has no answers; its user's table is not called by its name in the store."""
+    if row.error is None:
+        return CANCELLED if row.state == TrialState.CANCELLED else None
+    return row.error if not row.error.startswith(table) else f"The table{row.error[len(table) :]}"

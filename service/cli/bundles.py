@@ -16,9 +16,10 @@ from luthier.service.cli.connect import FAILURE, USAGE, CommandError, tell
 from luthier.service.cli.examples import add
 from luthier.service.cli.output import Format, emit
 from luthier.service.cli.own_service import OwnService, find_holder
-from luthier.service.cli.paths import check_file
+from luthier.service.cli.paths import check_file, check_target
 from luthier.service.cli.run import PANEL, judge, look_first, search, searching, settings_for
 from luthier.service.cli.signals import end_at_once
+from luthier.studies.external import EXTERNAL
 
 if TYPE_CHECKING:
     from luthier.service.cli.rerun_report import RerunView
@@ -32,14 +33,27 @@ def register(app: typer.Typer) -> None:
     add(app, rerun, "rerun", PANEL)
 
 
-def export_bundle(client: "Client", name: str, into: Path | None, with_model: bool) -> None:
-    """Write a study's bundle to a file. Raises CommandError."""
+def bundle_file(name: str, into: Path | None) -> Path:
+    """Return the file that a study's bundle is to become. Raises CommandError where it cannot be written."""
     if into is None:
         raise CommandError(USAGE, f"A bundle is a file: name it, as in `luthier export {name} --bundle -o {name}.zip`.")
-    if into.is_dir():
-        raise CommandError(USAGE, f"{into} is a folder; name a file in it, as {into / (name + '.zip')}.")
+    check_target(into)
+    return into
+
+
+def export_bundle(client: "Client", name: str, into: Path, with_model: bool) -> None:
+    """Write a study's bundle to a file."""
     client.export_bundle(name, into, with_model)
-    tell(f"{into} has the study {name}. `luthier rerun {into}` runs its winner again and compares.")
+    tell(f"{into} has the study {name}. {_use(client.get(name), into)}")
+
+
+def _use(study: "StudyView", bundle: Path) -> str:
+    """Return what a study's bundle is good for."""
+    if study.spec.get("task") == EXTERNAL:
+        return "It is for a trainer of your own, which is not in it: `luthier rerun` cannot run it."
+    if study.best is None:
+        return f"It has no winner yet: `luthier rerun {bundle} --all` runs its whole search."
+    return f"`luthier rerun {bundle}` runs its winner again and compares."
 
 
 def rerun(

@@ -178,6 +178,8 @@ def explain(error: Exception) -> tuple[int, list[str]]:
         return FAILURE, [str(error)]
     if isinstance(error, FileExistsError) and error.errno is None:
         return USAGE, [str(error)]
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return USAGE, [f"{error.filename} does not exist."]
     if isinstance(error, OSError):
         return FAILURE, [f"{error.filename}: {error.strerror}." if error.filename else f"{error}."]
     return FAILURE, [f"An error of Luthier itself ({type(error).__name__}: {error}); LUTHIER_DEBUG=1 shows where."]

@@ -14,6 +14,7 @@ from luthier.service.cli.completion import study_names
 from luthier.service.cli.connect import USAGE, CommandError, Server, StudyName, Token, connect, tell
 from luthier.service.cli.examples import add
 from luthier.service.cli.output import Format, Output, emit, size, table
+from luthier.service.cli.paths import check_target
 
 if TYPE_CHECKING:
     from luthier.service.schemas import WorkerView
@@ -78,6 +79,7 @@ def plot(
     form = target.suffix.lower().removeprefix(".")
     if form not in ("html", "png", "json"):
         raise CommandError(USAGE, f"{target}: a plot is written as .html, .png or .json.")
+    check_target(target)
     with connect(server, token) as client:
         drawn = client.plot(name, kind.value)
         if form == "png":

@@ -59,10 +59,11 @@ def predict(
     check_file(table)
     if out is not None:
         check_target(out)
-    from luthier.service.client.predictions import table_kind
+    from luthier.service.client.predictions import check_out, table_kind
 
     try:
         table_kind(table)
+        check_out(out)
     except ValueError as error:
         raise CommandError(USAGE, str(error)) from None
     try:

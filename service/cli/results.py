@@ -12,6 +12,7 @@ import typer
 from luthier.service.cli.connect import Server, StudyName, Token, connect, tell
 from luthier.service.cli.examples import add
 from luthier.service.cli.output import Format, Output, emit, facts, table
+from luthier.service.cli.paths import check_target
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -47,8 +48,10 @@ def write_report(
     token: Token = None,
 ) -> None:
     """Write a study as one html file that can be mailed: winner, tables, trials, plots, spec. It needs no network."""
+    target = file or Path(f"{name}-report.html")
+    check_target(target)
     with connect(server, token) as client:
-        print(client.write_report(name, file or Path(f"{name}-report.html")))
+        print(client.write_report(name, target))
 
 
 def _tables(found: "ResultsView") -> Iterator["Table"]:

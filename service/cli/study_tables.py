@@ -3,6 +3,7 @@
 The commands about studies print them.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -72,5 +73,5 @@ def studies_table(studies: Iterable["StudyView"]) -> "Table":
 
 
 def _fault(study: "StudyView") -> str:
-    """Return what is wrong with a study, in a table's cell: why it failed, else what it warns of."""
-    return cell(study.error or " ".join(study.warnings))
+    """Return what is wrong with a study, in a table's cell: why it failed, else the heads of what it warns of."""
+    return cell(study.error or "; ".join(re.split(r"[:.] ", warning)[0] for warning in study.warnings))

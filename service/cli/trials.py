@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from luthier.service.cli.bundles import export_bundle
+from luthier.service.cli.bundles import bundle_file, export_bundle
 from luthier.service.cli.completion import trial_numbers
 from luthier.service.cli.connect import INTERRUPTED, USAGE, CommandError, Server, StudyName, Token, connect
 from luthier.service.cli.controls import clean, json_text
@@ -157,9 +157,10 @@ def export(
         raise CommandError(
             USAGE, "-o is for --bundle and --onnx, --with-model for --bundle; trials are printed: export NAME > FILE."
         )
+    file = bundle_file(name, into) if bundle else None
     with connect(server, token) as client:
-        if bundle:
-            export_bundle(client, name, into, with_model)
+        if file is not None:
+            export_bundle(client, name, file, with_model)
             return
         views = client.trials(name)
         if form is Sheet.JSONL:

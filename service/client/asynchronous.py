@@ -17,6 +17,7 @@ from luthier.service.client.errors import ServiceError
 from luthier.service.client.events import Event, Following
 from luthier.service.client.external_async import AsyncExternalTrial
 from luthier.service.client.onnx import OnnxWait, check_place
+from luthier.service.client.predictions import check_out
 from luthier.service.client.watch import PredictionWait, StudyWait
 from luthier.service.schemas import StudyView
 
@@ -163,6 +164,7 @@ class AsyncClient:
         interval_seconds: float = 1.0,
     ) -> Any:
         """Predict as `Client.predict` does, between two looks in the event loop."""
+        check_out(out)
         sent = await self.start_prediction(name, table)
         wait = PredictionWait(sent, timeout_seconds, interval_seconds)
         found = await wait.end_async(lambda: self.prediction(name, sent.id))

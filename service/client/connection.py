@@ -78,15 +78,17 @@ def stream_async(client: Connection, path: str, **options: Any) -> AbstractAsync
 
 
 def body_of(spec: Spec) -> dict[str, Any]:
-    """Return httpx's options that send a document. Raises OSError for an unreadable file, BadTrials for its csv."""
+    """Return httpx's options that send a document. Raises OSError for a file, ValueError for what is none."""
     if isinstance(spec, str) and "\n" not in spec and spec.lower().endswith(FILES):
         spec = Path(spec)
     if isinstance(spec, Path):
         content = spec.expanduser().read_bytes()
     elif isinstance(spec, str):
         content = spec.encode()
-    else:
+    elif isinstance(spec, Mapping):
         return {"json": with_file_read(spec)}
+    else:
+        raise ValueError(f"a spec is a file, YAML or JSON text, or a mapping, and not {type(spec).__name__}.")
     if b"from" in content and b"file" in content:
         document = _document(content)
         if document is not None and (read := with_file_read(document)) != document:

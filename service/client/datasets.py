@@ -27,6 +27,8 @@ class DatasetMethods(Connection):
             OSError: the file cannot be read.
         """
         path = Path(path).expanduser()
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder; pack it first, as with: tar -czf {path.name}.tar.gz {path}")
         with path.open("rb") as file:  # httpx reads it in pieces
             form: dict[str, Any] = {"files": {"file": (path.name, file)}, "data": {"name": name} if name else {}}
             return self._transport.model(DatasetView, "POST", "/v1/datasets", timeout=UPLOAD_SECONDS, **form)

@@ -12,6 +12,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from luthier.service.client.errors import ServiceError, Unreachable
+from luthier.service.client.rows import texts
 from luthier.service.client.trials import study_path
 from luthier.service.schemas import StudyView
 from luthier.service.schemas.events import LogEvent, ReportEvent, ResetEvent, StudyGone, TrialEvent, TrialGone
@@ -57,7 +58,7 @@ class Following:
         """Begin; the arguments are those of `Client.events`."""
         self.path = "/v1/events" if name is None else study_path(name, "events")
         self.pause_seconds = 1.0
-        self._query: dict[str, Any] = {"kind": list(kinds)} | ({} if trial is None else {"trial": trial})
+        self._query: dict[str, Any] = {"kind": texts(kinds)} | ({} if trial is None else {"trial": trial})
         self._name = name
         self._id = "" if last_event_id is None else last_event_id
         self._heard = time.monotonic()

@@ -21,5 +21,8 @@ class ExtensionMethods(Connection):
         Raises:
             ServiceError: 422 for a total that is smaller than the present one or used up, 409 for a study that cannot
                 go on.
+            ValueError: the budget is no mapping.
         """
+        if not isinstance(budget, Mapping):
+            raise ValueError(f'budget must be a mapping of new totals, as {{"trials": 50}}, and not {budget!r}.')
         return self._transport.model(StudyView, "POST", study_path(name, "extend"), json={"budget": dict(budget)})

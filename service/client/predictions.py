@@ -52,10 +52,12 @@ class PredictionMethods(Connection):
 
         Raises:
             ServiceError: 404 or 409 where there is no study or no winner; 422 where the table cannot be used.
-            ValueError: the file's ending says no kind of table.
+            ValueError: the file's ending says no kind of table, or that of `out` another one than csv; a row is none.
+            IsADirectoryError: `out` is a folder.
             TimeoutError: it has not ended in time; it goes on.
             DownloadError: the file arrived damaged.
         """
+        check_out(out)
         sent = self.start_prediction(name, table)
         wait = PredictionWait(sent, timeout_seconds, interval_seconds)
         return self.take_prediction(wait.end(lambda: self.prediction(name, sent.id)), table, out)
@@ -71,7 +73,9 @@ class PredictionMethods(Connection):
                 return self._transport.model(
                     PredictionView, "POST", path, params={"format": kind}, content=content, timeout=SEND_SECONDS
                 )
-        lines = _lines(table)
+        if isinstance(table, Mapping | bytes) or not isinstance(table, Iterable):
+            raise ValueError(f"a table is a file, a data frame, or rows, and not {type(table).__name__}.")
+        lines = lines_of(table)
         return self._transport.model(
             PredictionView, "POST", path, params={"format": "jsonl"}, content=lines, timeout=SEND_SECONDS
         )
@@ -147,10 +151,25 @@ def table_kind(file: Path) -> str:
     return kind
 
 
-def _lines(table: Any) -> Iterator[bytes]:
+def check_out(out: Path | str | None) -> None:
+    """Raise IsADirectoryError or ValueError where a path cannot become the csv file of the answers."""
+    if out is None:
+        return
+    path = Path(out)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a csv file in it, as {path / 'predictions.csv'}.")
+    kind = path.suffix.lower().removeprefix(".")
+    if kind in KINDS and kind != "csv":
+        raise ValueError(f"{path}: the answers are a csv file; end its name so, as {path.with_suffix('.csv')}.")
+
+
+def lines_of(table: Any) -> Iterator[bytes]:
     """Yield a data frame, or rows, as lines of JSON."""
     rows = table.to_dict("records") if hasattr(table, "to_json") else table
-    for row in rows:
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, Mapping):
+            wanted = 'a mapping of columns, as {"text": "..."}'
+            raise ValueError(f"row {number} must be {wanted}, and not {type(row).__name__}.")
         yield json.dumps(dict(row), default=_plain, allow_nan=True).encode() + b"\n"
 
 

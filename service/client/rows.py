@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from luthier.service.schemas import TrialView
@@ -38,3 +38,8 @@ def sheet(trials: Sequence[TrialView], form: Sheet) -> str:
         writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def texts(given: str | Iterable[str]) -> list[str]:
+    """Return several texts as a list; a single one is one text, and not its letters."""
+    return [given] if isinstance(given, str) else [*given]

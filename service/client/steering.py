@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 from luthier.service.client.connection import Connection
+from luthier.service.client.rows import texts
 from luthier.service.schemas import StudyView, TrialView
 
 
@@ -55,7 +56,7 @@ class SteeringMethods(Connection):
         Raises:
             ServiceError: 412 when somebody has; 422 for a wrong value.
         """
-        changes = {"tags": None if tags is None else [*tags], "notes": notes, "parallel": parallel}
+        changes = {"tags": None if tags is None else texts(tags), "notes": notes, "parallel": parallel}
         given = {key: value for key, value in changes.items() if value is not None}
         return self._transport.model(
             StudyView, "PATCH", f"/v1/studies/{quote(name, safe='')}", json=given, headers=if_match(etag)

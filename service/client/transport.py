@@ -117,7 +117,8 @@ class Transport:
         except httpx.TimeoutException:
             raise Unreachable(f"The service at {self.url} did not answer in time.") from None
         except (httpx.TransportError, httpx.InvalidURL) as error:
-            raise Unreachable(f"No service can be reached at {self.url}: {error or type(error).__name__}.") from None
+            why = str(error).rstrip(".") or type(error).__name__
+            raise Unreachable(f"No service can be reached at {self.url}: {why}.") from None
 
 
 def _check(response: httpx.Response) -> None:

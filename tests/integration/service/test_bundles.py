@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from luthier.service.cli import app
 from luthier.service.client import Client, DownloadError, ServiceError
 from luthier.service.client.bundles import open_bundle
 from luthier.studies.bundles import MANIFEST, REPETITIONS, BundleError, write_bundle
@@ -82,6 +83,21 @@ def test_an_external_study_and_one_without_a_trial_are_exported_too(house_sqlite
         fresh = open_bundle(client.export_bundle("fresh", tmp_path / "fresh.zip"))
     assert own.spec.is_external
     assert (fresh.trials, fresh.study.fingerprint) == ({}, None)
+
+
+def test_a_bundle_says_what_may_be_run_again_of_it(
+    ended: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended.client.post("/v1/studies", json=external.document(name="theirs")).raise_for_status()
+    ended.create("young")
+    for name, said in (
+        ("s1", "`luthier rerun {file}` runs its winner again and compares."),
+        ("theirs", "It is for a trainer of your own, which is not in it: `luthier rerun` cannot run it."),
+        ("young", "It has no winner yet: `luthier rerun {file} --all` runs its whole search."),
+    ):
+        file = tmp_path / f"{name}.zip"
+        app(["export", name, "--bundle", "-o", str(file), "--server", ended.url], standalone_mode=False)
+        assert capsys.readouterr().err == f"{file} has the study {name}. {said.format(file=file)}\n"
 
 
 def test_a_study_is_created_with_the_semantics_of_its_bundle(house_sqlite: Running) -> None:

@@ -96,7 +96,8 @@ def test_what_a_table_lacks_is_told_with_the_prediction(house: Running, worker: 
     path = sent(house, b"message\nhello\n")
     told = {"message": "table.csv has no column 'text' for text; its columns are message. Rename the right one."}
     worker.finish(worker.take(AssignmentKind.PREDICT), "failed", reason="bad_data", problem=told)
-    assert (house.get(path)["state"], house.get(path)["error"]) == ("failed", told["message"])
+    error = "The table has no column 'text' for text; its columns are message. Rename the right one."
+    assert (house.get(path)["state"], house.get(path)["error"]) == ("failed", error)
     assert "it has no file" in problem(house.client.get(f"{path}/file"), 409)["detail"]
     assert house.study()["state"] == "completed", "the study is not to blame"
     path = sent(house)

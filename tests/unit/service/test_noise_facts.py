@@ -1,5 +1,6 @@
 """What the terminal says of how exact a winner's scores are: at the end of `run`, in `get` and in `best`."""
 
+import io
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,7 +9,7 @@ from rich.console import Console
 
 from luthier.service.cli.noise import noise_facts, with_error
 from luthier.service.cli.progress import results
-from luthier.service.cli.study_tables import study_facts
+from luthier.service.cli.study_tables import studies_table, study_facts
 from luthier.service.schemas import BaselineView, BestView, Counts, StudyView
 from luthier.studies.protocol import StudyState
 from luthier.studies.spec import StudySpec
@@ -74,3 +75,13 @@ def test_every_command_says_it(command: str) -> None:
     assert NOTE in text
     assert "± 0.0213" in text
     assert "95% interval 0.6000 to 0.8600" in text
+
+
+def test_a_list_of_studies_has_the_heads_of_their_warnings() -> None:
+    warned = study().model_copy(
+        update={"warnings": ["It is no better than 'a': it has 0.5. Look at it.", "A disk is full."]}
+    )
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(studies_table([warned]))
+    assert "It is no better than 'a'; A disk is full." in console.export_text()
+    assert "Look at it." not in console.export_text()
