@@ -252,6 +252,8 @@ def settle(session: Session, leases: Leases, study: StudyRow) -> TrialCounts | N
 def _approach_end(session: Session, leases: Leases, study: StudyRow) -> None:
     """Once nothing of the study runs: queue repetitions, then the evaluation of the winner; after these, end it."""
     leases.cancel(session, study.id, started=False)
+    if study.external and study.state == StudyState.STOPPING:
+        _end_given_back(session, leases, study)
     active = select(func.count()).where(
         AssignmentRow.study_id == study.id,
         AssignmentRow.kind.not_in(USES),  # a study that goes on does not wait for its users' tables and files
@@ -269,6 +271,17 @@ def _approach_end(session: Session, leases: Leases, study: StudyRow) -> None:
         problem = winner.queue_evaluation(session, leases, study)
         if problem is not None:
             _end_unmeasured(session, leases.database, study, f"{problem} `resume` trains it again.")
+
+
+def _end_given_back(session: Session, leases: Leases, study: StudyRow) -> None:
+    """End the trials that nobody has any more, with their best scores: whose trainers may never ask again."""
+    given_back = select(AssignmentRow).where(
+        AssignmentRow.study_id == study.id,
+        AssignmentRow.kind == AssignmentKind.TRAIN,
+        AssignmentRow.state == TrialState.QUEUED,
+    )
+    for row in session.scalars(given_back.with_for_update()):
+        leases.stop(session, row)
 
 
 def _finish(session: Session, database: Database, study: StudyRow) -> None:

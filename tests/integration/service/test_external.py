@@ -90,6 +90,28 @@ def test_a_lost_trainers_trial_is_given_to_the_next_who_can_continue(house: Runn
     assert trainer.tell(again)["value"] == 0.6
 
 
+@pytest.mark.parametrize("is_lost_first", [True, False], ids=["before the stop", "after it"])
+def test_a_study_that_is_stopped_waits_for_no_trainer_that_is_lost(house: Running, is_lost_first: bool) -> None:
+    trainer = Trainer(house, budget={"trials": 5})
+    scored = trainer.ask()
+    assert trainer.report(scored, 1, 0.4) == "continue"
+    trainer.ask()
+    if is_lost_first:
+        house.move_clock(31)
+        house.reap()
+    house.client.post("/v1/studies/tuning/stop").raise_for_status()
+    if not is_lost_first:
+        assert house.study("tuning")["state"] == "stopping", "running trials finish"
+        house.move_clock(31)
+        house.reap()
+    study = house.study("tuning")
+    assert (study["state"], study["best"]["trial"], study["best"]["value"]) == ("stopped", scored["number"], 0.4)
+    assert [trial["state"] for trial in house.trials("tuning")] == ["complete", "cancelled"]
+    assert "drop the work" in problem(trainer.post("report", token=scored["token"]), 409)["detail"]
+    house.client.post("/v1/studies/tuning/extend", json={"budget": {"trials": 6}}).raise_for_status()
+    trainer.tell(trainer.ask(), metrics={"score": 0.5})
+
+
 def test_a_trial_that_loses_its_trainers_too_often_fails(house: Running) -> None:
     trainer = Trainer(house, budget={"trials": 1})
     for _ in range(house.settings.max_losses):
