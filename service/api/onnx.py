@@ -35,7 +35,7 @@ def ask(name: str, service: ServiceDep, response: Response) -> OnnxView:
 def get(name: str, service: ServiceDep) -> OnnxView:
     """Return the ONNX file of a study's present winner; once it is complete, `file` says where it is."""
     with service.core.database.reading() as session:
-        return _view(name, onnx_files.find(session, name))
+        return view(name, onnx_files.find(session, name))
 
 
 @router.get("/file", response_class=FileResponse, responses=responses(NotFound, Conflict, Invalid) | GZIP)
@@ -56,7 +56,8 @@ def delete(name: str, service: ServiceDep) -> None:
     onnx_files.delete(service.core, name)
 
 
-def _view(name: str, row: AssignmentRow) -> OnnxView:
+def view(name: str, row: AssignmentRow) -> OnnxView:
+    """Return the ONNX file of a study as REST answers it."""
     made = row.onnx if row.state == TrialState.COMPLETE else None
     url = f"/v1/studies/{name}/onnx/file"
     return OnnxView(

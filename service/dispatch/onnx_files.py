@@ -76,8 +76,13 @@ def exportable_winner(study: StudyRow) -> tuple[StoredModel, int]:
 
 
 def find(session: Session, name: str) -> AssignmentRow:
-    """Return the export of a study's present winner. Raises NotFound, Conflict."""
-    study = study_rows.find(session, name)
+    """Return the export of a named study's present winner. Raises NotFound, Conflict."""
+    return of_winner(session, study_rows.find(session, name))
+
+
+def of_winner(session: Session, study: StudyRow) -> AssignmentRow:
+    """Return the export of a study's present winner. Raises NotFound where nobody has asked, Conflict."""
+    name = study.name
     model, trial = exportable_winner(study)
     row = session.scalar(_of_study(study.id).where(AssignmentRow.number == trial))
     if row is None or not _is_of(row, trial, model):

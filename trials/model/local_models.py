@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import transformers
-
 from luthier.studies.task import Task
 
 FOLDERS = (".", "models")
@@ -26,8 +24,6 @@ FROM_THE_HUB = {
 }
 """The first auto class of a task -> a small model of the hub that is often fine-tuned for it."""
 OF_TEXTS = "distilbert/distilbert-base-uncased"
-
-
 DECODERS = ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModelForSpeechSeq2Seq")
 """Auto classes whose models write with a trained decoder."""
 
@@ -65,6 +61,8 @@ def _is_loaded_by(auto: str, config: dict[str, Any]) -> bool:
     """Return whether an auto class loads models of this configuration's type, with a trained decoder where needed."""
     if auto in DECODERS and not _writes(config):
         return False
+    import transformers  # only where a model lies here: it costs seconds
+
     mapping = getattr(transformers, auto)._model_mapping
     return config.get("model_type") in mapping._model_mapping
 

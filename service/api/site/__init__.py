@@ -12,6 +12,7 @@ from luthier.service.api.site import (
     enqueue,
     extend,
     new,
+    onnx,
     predict,
     results,
     schedules,
@@ -24,7 +25,7 @@ from luthier.service.api.site import (
     workers,
 )
 
-_OF_A_STUDY = (study_change, extend, enqueue, predict, results, trial, trial_table, timeline)
+_OF_A_STUDY = (study_change, extend, enqueue, predict, onnx, results, trial, trial_table, timeline)
 
 
 def install(app: FastAPI) -> None:

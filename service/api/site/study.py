@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from luthier.service.api import studies, views
 from luthier.service.api.context import Service, ServiceDep
-from luthier.service.api.site import buttons, curves, trial_table
+from luthier.service.api.site import buttons, curves, onnx, trial_table
 from luthier.service.api.site.page import PageRoute, events_of, require_write, show
 from luthier.service.api.site.progress import progress
 from luthier.service.api.site.studies import is_maximized, metric_of
@@ -25,7 +25,7 @@ from luthier.service.errors import NotFound
 from luthier.service.lifecycle import study_rows
 from luthier.service.lifecycle.transitions import Action, is_unmeasured
 from luthier.service.schemas import StudyView
-from luthier.service.storage.tables import AssignmentRow, StudyRow
+from luthier.service.storage.tables import AssignmentRow, StudyRow, WaitingRow
 from luthier.studies.protocol import ENDED, StudyState, TrialState
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute, prefix="/studies/{name}")
@@ -64,7 +64,7 @@ def one_study(name: str, request: Request, service: ServiceDep, query: trial_tab
             values["view"].data = views.data_view(study.inspection)
         values["notified"] = _notified(service, study)
         values["view"].taken_over = taken_over_view(session, study)
-        values["waiting"] = waiting_trials.waiting(session, study.id) if study.state == StudyState.QUEUED else []
+        values["waiting"] = _waiting(session, study)
     spec = {key: value for key, value in values["view"].spec.items() if key != "semantics"}
     written = yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
     events = None if values["is_over"] else events_of(name)
@@ -131,7 +131,16 @@ def _live_values(session: Session, service: Service, study: StudyRow) -> dict[st
         "chart": chart_of(session, study, view),
         "shown_buttons": _buttons(session, study),
         "seen": study.state,
+        **onnx.values(session, study),
     }
+
+
+def _waiting(session: Session, study: StudyRow) -> list[tuple[int, WaitingRow]]:
+    """Return the configurations that wait for a study's inspection, with the numbers of their trials."""
+    if study.state != StudyState.QUEUED:
+        return []
+    rows = enumerate(waiting_trials.waiting(session, study.id), 1)
+    return [(number, row) for number, row in rows if row.ended != waiting_trials.DELETED]
 
 
 def _notified(service: Service, study: StudyRow) -> list[str]:

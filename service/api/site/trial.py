@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from luthier.service.api import trial_verbs as verbs
 from luthier.service.api import views
 from luthier.service.api.context import Service, ServiceDep
-from luthier.service.api.site import buttons, curves
+from luthier.service.api.site import buttons, curves, waiting_trial
 from luthier.service.api.site.page import PageRoute, events_of, require_write, show
 from luthier.service.dispatch import trial_verbs
 from luthier.service.errors import NotFound
@@ -50,6 +50,10 @@ def one_trial(name: str, number: Number, request: Request, service: ServiceDep) 
     """Show a trial. Raises NotFound."""
     with service.core.database.reading() as session:
         study = study_rows.find(session, name)
+        waiting = waiting_trial.values(session, study, number)
+        if waiting is not None:
+            events = None if waiting["is_over"] else events_of(name)
+            return show(request, "trial.html", log="", events=events, **waiting)
         row = trial_verbs.find(session, study, number)
         values = _values(session, study, row)
     log = service.core.store.read_log_end(row.study_id, row.id, LOG_CHARACTERS)
@@ -63,8 +67,12 @@ def live(
     """Show the part of a trial's page that lives; with its buttons, where its state is not the one `seen`."""
     with service.core.database.reading() as session:
         study = study_rows.find(session, name)
-        values = _values(session, study, trial_verbs.find(session, study, number))
-    return show(request, "trial_live.html", **(values | {"seen": seen}))
+        waiting = waiting_trial.values(session, study, number)
+        values = waiting or _values(session, study, trial_verbs.find(session, study, number))
+    page = show(request, "trial_live.html", **(values | {"seen": seen}))
+    if waiting is None and seen == waiting_trial.SEEN:
+        page.headers["HX-Refresh"] = "true"  # its page lives on events of its study so far, and has no log
+    return page
 
 
 @router.get("/log")
@@ -138,5 +146,7 @@ def _values(session: Session, study: StudyRow, row: AssignmentRow) -> dict[str, 
         "is_over": trial.state in FINISHED,
         "numbers": _beside(session, row),
         "shown_buttons": _buttons(study, trial),
-        "seen": trial.state,
+        "seen": trial.state.value,
+        "shown_state": trial.state.value,
+        "waits": None,
     }

@@ -91,7 +91,8 @@ document.addEventListener("DOMContentLoaded", () => {
   prepare(body);
   if (body.dataset.events) listen(body.dataset.events);
   body.addEventListener("htmx:beforeRequest", (event) => {
-    if (document.hidden && event.target.hasAttribute("data-live")) event.preventDefault();
+    const part = event.target; // one that lives waits for whoever looks, and until a question in it is answered
+    if (part.hasAttribute("data-live") && (document.hidden || part.querySelector(":popover-open"))) event.preventDefault();
   });
   body.addEventListener("htmx:beforeSwap", (event) => {
     for (const tick of event.target.querySelectorAll(TICKS)) {
