@@ -54,7 +54,10 @@ def extend(
     more = {"trials": trials, "wall_clock_seconds": seconds, "gpu_seconds": gpu_seconds, "failures": failures}
     added = {key: value for key, value in more.items() if value is not None}
     with connect(server, token) as client:
-        budget = _totals(client.get(name), added)
+        present = client.get(name)
+        if present.state == "completed" and not added and target is None:
+            raise CommandError(USAGE, f"{name} has used its budget up: say how much more it gets, such as --trials 20.")
+        budget = _totals(present, added)
         if target is not None:
             budget["target"] = _target(target)
         study = client.extend(name, budget)

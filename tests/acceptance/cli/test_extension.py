@@ -24,7 +24,7 @@ def test_a_study_gets_more_than_it_had(luthier: Luthier, tmp_path: Path) -> None
             for arguments, said in (
                 (("--hours", 1), "--hours: one has no such limit; its budget is trials 3."),
                 (("--target", "high"), "--target: high is neither a score nor none."),
-                ((), "budget.trials: must be more than 3: all 3 are used already"),
+                ((), "one has used its budget up: say how much more it gets, such as --trials 20."),
             ):
                 refused = luthier("extend", "one", *arguments, **given)
                 assert (refused.returncode, refused.stderr.strip()) == (2, said)

@@ -252,7 +252,7 @@ def start(assign: Assign, tmp_path: Path) -> Iterator[Callable[[str], "subproces
 
 @pytest.mark.full
 def test_two_workers_compute_each_prefix_once(start: Callable[[str], "subprocess.Popen[str]"]) -> None:
-    said = [process.communicate(timeout=60)[0] for process in (start("1"), start("2"))]
+    said = [process.communicate(timeout=110)[0] for process in (start("1"), start("2"))]
     assert all("evaluation 1/1" in text for text in said)
     assert sorted(m[3] for text in said for m in BUILT.finditer(text)) == ["train", "validation"]
 
@@ -270,7 +270,7 @@ def test_a_worker_killed_while_it_computes_blocks_nobody_and_leaves_nothing(
     os.kill(lock.pid, signal.SIGKILL)
     lock.communicate()
     assert len(names(own_cache)) == 1
-    assert "evaluation 1/1" in start("1").communicate(timeout=60)[0]
+    assert "evaluation 1/1" in start("1").communicate(timeout=110)[0]
     TieredFiles([Tier(own_cache, 10**6)]).build("z", 10**6 - 1, lambda path: None, lambda: None).close()
     assert names(own_cache) == {"z"}
 
