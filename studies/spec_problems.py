@@ -100,6 +100,7 @@ def _dataset_problems(dataset: Dataset, task: Task) -> Problems:
         "colours": ("mask" not in roles, f"{task.name} has no masks"),
         "do_reduce_labels": ("mask" not in roles, f"{task.name} has no masks"),
         "language": (not {"audio", "text"} <= set(roles), f"{task.name} writes down no speech"),
+        "box_format": ("objects" not in roles, f"{task.name} has no boxes"),
         "learn": ("messages" not in roles, f"a row of {task.name} is no conversation"),
     }
     defaults = Dataset.model_fields

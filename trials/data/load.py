@@ -15,6 +15,7 @@ from luthier.studies.findings import Finding
 from luthier.studies.semantics import INPUTS_UNITED, LABELS_MERGED, NEWEST_SEMANTICS
 from luthier.studies.strategy import Answering
 from luthier.studies.tasks import TASKS
+from luthier.trials.data.boxes import with_corners
 from luthier.trials.data.columns import COLUMN_READERS, check_apart, read_groups, text_findings
 from luthier.trials.data.given_tables import chosen_tables
 from luthier.trials.data.label_sets import separated
@@ -146,6 +147,8 @@ def _read_given(dataset: Dataset, task: str, kind: type[Targets], semantics: int
     roles = {role: column for role, column in roles.items() if reads[role] != "target"}
     if dataset.label_separator is not None:
         tables = {name: separated(table, learned["label"], dataset.label_separator) for name, table in tables.items()}
+    if dataset.box_format == "xyxy":
+        tables = with_corners(tables, learned["objects"])
     if semantics >= LABELS_MERGED:
         tables, merged = kind.alike(tables, learned)
         findings += merged
