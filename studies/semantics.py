@@ -42,3 +42,5 @@ FIRST_IS_EARNED = 4
 """A first champion must beat the most frequent answer, or reach `promote.minimum`. Before, any winner is the first."""
 STRATEGIES_REACH = 4
 """Adapters and gradual unfreezing are refused where every trial freezes all blocks. Before, the head trains alone."""
+MISREAD_REFUSED = 4
+"""Boxes in shares of the sides among others in pixels are refused. Before, they were learned as boxes of a pixel."""

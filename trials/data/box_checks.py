@@ -12,6 +12,7 @@ from luthier.trials.errors import BadData
 
 ROUNDING = 1.0
 """Pixels that a box may reach outside of its image, as tools round; it is cut off at the edge."""
+_YOLO = "YOLO's x and y are centres: take away half of width and height first."
 Box = tuple[float, float, float, float]
 Size = tuple[int, int]
 
@@ -62,6 +63,25 @@ def _each(table: Table, cells: Sequence[RawCell], sizes: Sequence[Size]) -> Iter
             yield f"{table.where(row)}: box {number} is {_shown(written)}", found.box, size
 
 
+def refuse_some_shares(table: Table, cells: Sequence[RawCell]) -> None:
+    """Raise BadData that names the boxes that are shares of their image's sides, where others are pixels.
+
+    A box of whole numbers is one of a pixel. Where all are shares, `clipped` says so with the way to pixels.
+    """
+    boxes = list(_each(table, cells, [(0, 0)] * len(cells)))
+    wrong = [shown for shown, box, _ in boxes if _is_share(box)]
+    if wrong and len(wrong) < len(boxes):
+        cure = "In these, multiply x and width by the image's width, y and height by its height. " + _YOLO
+        what = "boxes are shares of the sides among others in pixels"
+        raise bad_rows(table.name, table.path, wrong, len(boxes), what, cure)
+
+
+def _is_share(box: Box) -> bool:
+    """Return whether a box lies within a pixel, and is not all of it."""
+    x, y, width, height = box
+    return min(x, y) >= 0 and width > 0 and height > 0 and max(box) <= 1 and not all(side.is_integer() for side in box)
+
+
 def fit_as_corners(table: Table, cells: Sequence[RawCell], sizes: Sequence[Size]) -> bool:
     """Return whether each box that is read as [x, y, width, height] would be one as corners too; not without boxes."""
     pairs = [(box, size) for _, box, size in _each(table, cells, sizes)]
@@ -97,8 +117,7 @@ def _check_form(table: Table, cells: Sequence[RawCell], sizes: Sequence[Size], t
     if all(0 <= side <= 1 for box, _ in pairs for side in box) and any(min(size) > 1 for _, size in pairs):
         text = f"{table.name}: all numbers of the {total:,} boxes lie between 0 and 1, so they are parts of the sides; "
         cure = "multiply x and width by the image's width, y and height by its height. "
-        yolo = "YOLO's x and y are centres: take away half of width and height first."
-        raise BadData(f"{text}{cure}{yolo}", *table.path)
+        raise BadData(f"{text}{cure}{_YOLO}", *table.path)
     outside = sum(not _inside(box, size) for box, size in pairs)
     if outside and fit_as_corners(table, cells, sizes):
         text = f"{table.name}: {outside:,} of {total:,} boxes would lie outside of their image, and all of them fit as "

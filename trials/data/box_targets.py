@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 from luthier.studies.dataset import Dataset
 from luthier.studies.findings import Finding
 from luthier.studies.strategy import Answering
-from luthier.trials.data.box_checks import clipped, fit_as_corners
+from luthier.trials.data.box_checks import clipped, fit_as_corners, refuse_some_shares
 from luthier.trials.data.box_findings import box_findings, two_forms_finding
 from luthier.trials.data.boxes import EMPTY, RawCell, SizedObjects, WrongCell, bad_rows, read_objects
 from luthier.trials.data.group_splits import LabelSet
@@ -79,6 +79,12 @@ class BoxTargets(NamedTargets):
     def blanks(self, columns: Mapping[str, Sequence[Any]], rows: int) -> list[Any]:
         """Return no object for each image. Raises BadData."""
         return [BoxRow(size, ()) for size in in_threads(_size, list(enumerate(columns["image"])))]
+
+    @classmethod
+    def check_misread(cls, tables: Mapping[str, Table], columns: Mapping[str, str], inputs: Mapping[str, str]) -> None:
+        """Raise BadData where some boxes are shares of the sides, and others are pixels."""
+        for table in tables.values():
+            refuse_some_shares(table, _cells(table, columns["objects"]))
 
     @classmethod
     def read(

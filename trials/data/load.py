@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from luthier.studies.dataset import Dataset
 from luthier.studies.findings import Finding
-from luthier.studies.semantics import INPUTS_UNITED, LABELS_MERGED, NEWEST_SEMANTICS
+from luthier.studies.semantics import INPUTS_UNITED, LABELS_MERGED, MISREAD_REFUSED, NEWEST_SEMANTICS
 from luthier.studies.strategy import Answering
 from luthier.studies.tasks import TASKS
 from luthier.trials.data.boxes import with_corners
@@ -154,6 +154,8 @@ def _read_given(dataset: Dataset, task: str, kind: type[Targets], semantics: int
         findings += merged
     if verify:
         check_apart(roles, learned, task)
+    if semantics >= MISREAD_REFUSED:
+        kind.check_misread(tables, learned, roles)
     given, targets = _given_splits(tables, kind, learned, roles, reads)
     if dataset.learn == "all":
         targets, given = with_every_answer(targets, given)

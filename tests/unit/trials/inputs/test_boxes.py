@@ -409,6 +409,19 @@ def test_what_is_remarkable_is_told(tmp_path: Path) -> None:
     assert "16 images" in found["objects-per-image"].message
 
 
+def test_a_box_in_shares_among_pixels_is_refused_by_its_row(tmp_path: Path) -> None:
+    for cell in (_one([0.1, 0.2, 0.5, 0.4]), {"bbox": [[1, 2, 8, 8], [0, 0, 1, 0.5]], "category": ["joy", "joy"]}):
+        file = _table(tmp_path, cell)
+        number = len(cell["bbox"])
+        said = rf"boxes are shares of the sides among others in pixels: row 3 \(line 3\): box {number} is \[0"
+        with pytest.raises(BadData, match=said) as refused:
+            load(file)
+        assert "multiply x and width by the image's width" in str(refused.value)
+        dataset = Dataset(source=str(file), validation=0.25, test=0.25)
+        load_data(dataset, "object-detection", 0, semantics=3)
+    load(_table(tmp_path, _one([0, 0, 1, 1])))  # a single pixel
+
+
 CORNERS = {"bbox": [[1, 2, 30, 40]], "category": ["joy"]}
 
 
