@@ -43,4 +43,5 @@ FIRST_IS_EARNED = 4
 STRATEGIES_REACH = 4
 """Adapters and gradual unfreezing are refused where every trial freezes all blocks. Before, the head trains alone."""
 MISREAD_REFUSED = 4
-"""Boxes in shares of the sides among others in pixels are refused. Before, they were learned as boxes of a pixel."""
+"""Boxes in shares of the sides among others in pixels are refused, and texts to learn in which nothing can be seen.
+Before, they were learned: as boxes within a pixel, and as they are."""

@@ -37,6 +37,11 @@ def read_answers(table: Table, column: str) -> list[str]:
     return [str(messages[-1]["content"]) for messages in _conversations(table, column)]
 
 
+def read_chats(table: Table, column: str) -> list[list[Message]]:
+    """Return each conversation whole. Raises BadData."""
+    return _conversations(table, column)
+
+
 def answer_places(messages: Sequence[Message]) -> list[int]:
     """Return the numbers of the assistant's messages that say something; those that call tools alone are context."""
     said = (place for place, message in enumerate(messages) if message["role"] == ASSISTANT)
