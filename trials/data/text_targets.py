@@ -129,7 +129,7 @@ class TranslationTargets(TextTargets):
 def with_every_answer(targets: Targets, splits: Mapping[str, Split]) -> tuple[Targets, dict[str, Split]]:
     """Return targets and splits in which all answers of each conversation are learned. Raises BadData."""
     if not isinstance(targets, TextTargets) or targets.form != MESSAGES:
-        text = "learn: all is for conversations (a column messages), and the data has none; leave dataset.learn out."
+        text = "all is for conversations (a column messages), and the data has none; leave dataset.learn out."
         raise BadData(text, "dataset", "learn")
     changed = {}
     for name, split in splits.items():

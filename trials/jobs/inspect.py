@@ -102,7 +102,7 @@ class _Report:
         warnings = warnings_of(self.findings)
         if spec.dataset.strict and warnings:
             told = " ".join(finding.text for finding in warnings)
-            text = f"dataset.strict refuses what was found: {told} Mend it, or leave strict out."
+            text = f"what was found is refused: {told} Mend it, or leave strict out."
             raise BadData(text, "dataset", "strict")
 
 

@@ -97,7 +97,7 @@ def test_every_answer_is_a_target_where_the_spec_says_so(tmp_path: Path) -> None
     assert ("Me.", "You.") in [target for split in data.splits.values() for target in split.targets]
     assert "answers-as-context" not in {finding.code for finding in data.findings}
     path.write_text("\n".join(json.dumps({"text": f"t {i}"}) for i in range(20)))
-    with pytest.raises(BadData, match=r"is for conversations \(a column messages\), and the data has none") as refused:
+    with pytest.raises(BadData, match=r"^all is for conversations \(a column messages\), and the data has") as refused:
         load_data(Dataset(source=str(path), learn="all"), "text-generation", TextTargets, 0)
     assert refused.value.path == ["dataset", "learn"]
     spec = {"name": "a", "task": "question-answering", "model": "m", "space": {}}
