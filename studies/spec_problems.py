@@ -10,7 +10,9 @@ from luthier.studies.early_stopping import stopping_problems
 from luthier.studies.external import EXTERNAL, IDLE_KEYS, search_problems_of
 from luthier.studies.hyperparameters import AUTO
 from luthier.studies.origin import configuration_problems
+from luthier.studies.own_values import own_value_problems
 from luthier.studies.rates import rate_problems
+from luthier.studies.semantics import IDLE_VALUES_REFUSED
 from luthier.studies.space import Space
 from luthier.studies.spec_keys import SpecKeys
 from luthier.studies.strategy import Answering, Objective, grid_problems
@@ -68,6 +70,8 @@ def _search_problems(spec: SpecKeys) -> Problems:
     meaningful = [name for name in spec.space if name not in spec.task_info.refuses]
     problems: Problems = [(("space", name), text) for name, text in spec.space.idle_problems()]
     problems += [(("space", name), text) for name in meaningful if (text := idle_strength(name, spec.augmentation))]
+    if spec.semantics >= IDLE_VALUES_REFUSED:
+        problems += own_value_problems(spec.space)
     if spec.pruner.name != "none" and spec.max_steps == 1:
         text = "must be none: every trial has one evaluation; raise space.epochs or evaluations_per_epoch to prune"
         problems.append((("pruner", "name"), text))
