@@ -28,9 +28,11 @@ WORDS = ("masking",)
 SOUNDS = ("noise", "time_shift", "spec_augment", "mixup")
 SPEECH = ("noise", "spec_augment")
 """Of sounds whose words are learned: a shift would cut some off, and of two mixed sounds no transcript is true."""
+MIXTURES = ("mixup", "cutmix")
+"""Of the examples of a batch with each other."""
 STRENGTHS = {
     "augmentation_rate": (*TEXTS, "time_shift", "spec_augment"),
-    "mixup_alpha": ("mixup", "cutmix"),
+    "mixup_alpha": MIXTURES,
 }
 """Hyperparameter -> the augmentations whose strength it is."""
 

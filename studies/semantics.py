@@ -46,4 +46,5 @@ MISREAD_REFUSED = 4
 """Boxes in shares of the sides among others in pixels are refused, and texts to learn in which nothing can be seen.
 Before, they were learned: as boxes within a pixel, and as they are."""
 IDLE_VALUES_REFUSED = 4
-"""Numbers between -1 and 0 are refused where -1 stands for what the model has. Before, they were taken for -1."""
+"""Numbers between -1 and 0 are refused where -1 stands for what the model has, and mixtures of a batch's examples where
+every batch has one. Before, the numbers were taken for -1, and nothing was mixed."""
