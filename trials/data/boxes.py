@@ -99,7 +99,7 @@ def read_objects(cell: Any) -> RawCell:
         return RawCell(read_objects(cell.objects).objects, cell.size)
     if isinstance(cell, CornerObjects):
         found = read_objects(cell.objects)
-        return found._replace(objects=tuple(map(_from_corners, found.objects)), corners=True)
+        return RawCell(tuple(map(_from_corners, found.objects)), found.size, corners=True)
     if isinstance(cell, str) and cell.strip():
         try:
             cell = json.loads(cell)
@@ -123,7 +123,7 @@ def read_objects(cell: Any) -> RawCell:
 def _from_corners(one: RawObject) -> RawObject:
     """Return an object whose box was written as corners."""
     left, upper, right, lower = one.box
-    return one._replace(box=(left, upper, right - left, lower - upper))
+    return RawObject((left, upper, right - left, lower - upper), one.category, one.crowd)
 
 
 def _columns(cell: Any) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:

@@ -155,14 +155,14 @@ def _oddity(code: str, odd: list[str], total: int) -> Finding:
     if code == ANIMATED:
         text = f"{len(odd):,} of {total:,} images have several frames or pages: {listed(odd, _NAMED)}."
         cure = "Models see the first alone, as with transformers.pipeline; save the one that is meant as an image."
-        return note(code, text, len(odd), odd, cure)
+        return note("animated-images", text, len(odd), odd, cure)
     if code == _ODD["image"]:
         text = f"{len(odd):,} of {total:,} images have transparent pixels: {listed(odd, _NAMED)}."
         cure = "Models see the colours below them, as transformers.pipeline does; lay images on a background before."
-        return note(code, text, len(odd), odd, cure)
+        return note("transparent-images", text, len(odd), odd, cure)
     text = f"{len(odd):,} of {total:,} sounds are silent from beginning to end: {listed(odd, _NAMED)}."
     cure = "Listen to them, and replace or remove what should not be silent."
-    return warning(code, text, cure, len(odd), odd)
+    return warning("silent-sounds", text, cure, len(odd), odd)
 
 
 def in_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
