@@ -3,7 +3,7 @@
 `tasks.py` lists them.
 """
 
-from luthier.studies.augmentations import SOUNDS
+from luthier.studies.augmentations import SOUNDS, SPEECH
 from luthier.studies.hyperparameters import Params
 from luthier.studies.task import Metric, Role, Task
 from luthier.studies.task_parts import (
@@ -80,5 +80,6 @@ AUDIO_TASKS = (
             **ONE_POOLING,
         },
         max_new_tokens=224,
+        augmentations=SPEECH,
     ),
 )

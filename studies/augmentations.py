@@ -26,9 +26,13 @@ MEASURED_IMAGES = (*IMAGES, "mixup")
 TEXTS = ("token_dropout", "masking")
 WORDS = ("masking",)
 SOUNDS = ("noise", "time_shift", "spec_augment", "mixup")
+SPEECH = ("noise", "spec_augment")
+"""Of sounds whose words are learned: a shift would cut some off, and of two mixed sounds no transcript is true."""
+MIXTURES = ("mixup", "cutmix")
+"""Of the examples of a batch with each other."""
 STRENGTHS = {
     "augmentation_rate": (*TEXTS, "time_shift", "spec_augment"),
-    "mixup_alpha": ("mixup", "cutmix"),
+    "mixup_alpha": MIXTURES,
 }
 """Hyperparameter -> the augmentations whose strength it is."""
 
@@ -78,7 +82,7 @@ def augmentation_problem(task: str, possible: Collection[str], name: str) -> str
         return None
     if not possible:
         return f"must be none: {task} has no augmentations"
-    return f"must be none, {' or '.join(_listed(possible))}: those suit the inputs and targets of {task}"
+    return f"must be none, {alternatives(possible)}: those suit the inputs and targets of {task}"
 
 
 def idle_strength(hyperparameter: str, augmentation: str) -> str | None:
@@ -86,11 +90,11 @@ def idle_strength(hyperparameter: str, augmentation: str) -> str | None:
     names = STRENGTHS.get(hyperparameter)
     if names is None or augmentation in names:
         return None
-    choices = " or ".join(_listed(names))
+    choices = alternatives(names)
     return f"changes nothing with augmentation: {augmentation}; it is for {choices}. Choose one, or leave it out"
 
 
-def _listed(names: Collection[str]) -> list[str]:
-    """Return all names but the last as one text with commas, and the last."""
+def alternatives(names: Collection[str]) -> str:
+    """Return names as words of a sentence: "noise, time_shift or mixup"."""
     *most, last = names
-    return [", ".join(most), last] if most else [last]
+    return f"{', '.join(most)} or {last}" if most else last

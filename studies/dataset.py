@@ -71,6 +71,11 @@ class Dataset(Document):
         exclude_if=lambda language: language is None,
         description="What is spoken, for a Whisper of several languages: its English name, or its code, as de.",
     )
+    box_format: Literal["xywh", "xyxy"] | None = Field(
+        None,
+        exclude_if=lambda form: form is None,
+        description="Boxes are [x, y, width, height], or corners [left, upper, right, lower]; left out: the first.",
+    )
     strict: bool = Field(False, description="Refuse data about which the inspection has a warning.")
 
     @field_validator("source", mode="before")

@@ -42,3 +42,9 @@ FIRST_IS_EARNED = 4
 """A first champion must beat the most frequent answer, or reach `promote.minimum`. Before, any winner is the first."""
 STRATEGIES_REACH = 4
 """Adapters and gradual unfreezing are refused where every trial freezes all blocks. Before, the head trains alone."""
+MISREAD_REFUSED = 4
+"""Boxes in shares of the sides among others in pixels are refused, and texts to learn in which nothing can be seen.
+Before, they were learned: as boxes within a pixel, and as they are."""
+IDLE_VALUES_REFUSED = 4
+"""Numbers between -1 and 0 are refused where -1 stands for what the model has, and mixtures of a batch's examples where
+every batch has one. Before, the numbers were taken for -1, and nothing was mixed."""

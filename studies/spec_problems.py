@@ -3,14 +3,16 @@
 `StudySpec` asks for all of them at once, so that a user reads every problem of a document in one answer.
 """
 
-from luthier.studies.augmentations import augmentation_problem, idle_strength
+from luthier.studies.augmentations import MIXTURES, augmentation_problem, idle_strength
 from luthier.studies.dataset import Dataset
 from luthier.studies.documents import Path
 from luthier.studies.early_stopping import stopping_problems
 from luthier.studies.external import EXTERNAL, IDLE_KEYS, search_problems_of
 from luthier.studies.hyperparameters import AUTO
 from luthier.studies.origin import configuration_problems
+from luthier.studies.own_values import own_value_problems
 from luthier.studies.rates import rate_problems
+from luthier.studies.semantics import IDLE_VALUES_REFUSED
 from luthier.studies.space import Space
 from luthier.studies.spec_keys import SpecKeys
 from luthier.studies.strategy import Answering, Objective, grid_problems
@@ -68,11 +70,21 @@ def _search_problems(spec: SpecKeys) -> Problems:
     meaningful = [name for name in spec.space if name not in spec.task_info.refuses]
     problems: Problems = [(("space", name), text) for name, text in spec.space.idle_problems()]
     problems += [(("space", name), text) for name in meaningful if (text := idle_strength(name, spec.augmentation))]
+    if spec.semantics >= IDLE_VALUES_REFUSED:
+        problems += [*own_value_problems(spec.space), *_mixture_problems(spec)]
     if spec.pruner.name != "none" and spec.max_steps == 1:
         text = "must be none: every trial has one evaluation; raise space.epochs or evaluations_per_epoch to prune"
         problems.append((("pruner", "name"), text))
     problems += configuration_problems(spec.origin, spec.space.vocabulary)
     return problems + grid_problems(spec.sampler, spec.space)
+
+
+def _mixture_problems(spec: SpecKeys) -> Problems:
+    """Return that examples are to be mixed, where every batch of every trial has one example."""
+    if spec.augmentation not in MIXTURES or spec.space.largest("batch_size") != 1:
+        return []
+    text = f"{spec.augmentation} mixes the examples of a batch, and batch_size is 1 in every trial: raise "
+    return [(("augmentation",), f"{text}space.batch_size, or leave augmentation out")]
 
 
 def _objective_problems(objective: Objective, task: Task) -> Problems:
@@ -100,6 +112,7 @@ def _dataset_problems(dataset: Dataset, task: Task) -> Problems:
         "colours": ("mask" not in roles, f"{task.name} has no masks"),
         "do_reduce_labels": ("mask" not in roles, f"{task.name} has no masks"),
         "language": (not {"audio", "text"} <= set(roles), f"{task.name} writes down no speech"),
+        "box_format": ("objects" not in roles, f"{task.name} has no boxes"),
         "learn": ("messages" not in roles, f"a row of {task.name} is no conversation"),
     }
     defaults = Dataset.model_fields

@@ -12,6 +12,7 @@ from luthier.trials.errors import BadData
 
 ROUNDING = 1.0
 """Pixels that a box may reach outside of its image, as tools round; it is cut off at the edge."""
+_YOLO = "YOLO's x and y are centres: take away half of width and height first."
 Box = tuple[float, float, float, float]
 Size = tuple[int, int]
 
@@ -29,19 +30,24 @@ def clipped(table: Table, cells: Sequence[RawCell], sizes: Sequence[Size]) -> li
     """
     _check_sizes(table, cells, sizes)
     total = sum(len(cell.objects) for cell in cells)
-    empty = [f"{place} is {_shown(box)}" for place, box, _ in _each(table, cells, sizes) if box[2] <= 0 or box[3] <= 0]
+    are_corners = any(cell.corners for cell in cells)
+    empty = [shown for shown, box, _ in _each(table, cells, sizes) if box[2] <= 0 or box[3] <= 0]
     if empty:
         cure = "Width and height are above 0, in pixels: correct or remove these boxes."
+        if are_corners:
+            cure = "Of corners right is above left, and lower above upper (dataset.box_format: xyxy): correct or "
+            cure += "remove these boxes, or leave box_format out where they are [x, y, width, height]."
         raise bad_rows(table.name, table.path, empty, total, "boxes have no area", cure)
     _check_form(table, cells, sizes, total)
     wrong = [
-        f"{place} is {_shown(box)}, and the image has {size[0]} by {size[1]} pixels"
-        for place, box, size in _each(table, cells, sizes)
+        f"{shown}, and the image has {size[0]} by {size[1]} pixels"
+        for shown, box, size in _each(table, cells, sizes)
         if not _inside(box, size)
     ]
     if wrong:
+        form = "[left, upper, right, lower] (dataset.box_format: xyxy)" if are_corners else "[x, y, width, height]"
         cure = (
-            "A box is [x, y, width, height] in pixels of the upright image (turned as its EXIF data says): correct "
+            f"A box is {form} in pixels of the upright image (turned as its EXIF data says): correct "
             "it, or check that each row names its own image."
         )
         raise bad_rows(table.name, table.path, wrong, total, "boxes lie outside of their image", cure)
@@ -49,10 +55,43 @@ def clipped(table: Table, cells: Sequence[RawCell], sizes: Sequence[Size]) -> li
 
 
 def _each(table: Table, cells: Sequence[RawCell], sizes: Sequence[Size]) -> Iterator[tuple[str, Box, Size]]:
-    """Yield each box with its name and its image's size."""
+    """Yield each box with its name and what was written, and its image's size."""
     for row, (cell, size) in enumerate(zip(cells, sizes, strict=True)):
         for number, found in enumerate(cell.objects, 1):
-            yield f"{table.where(row)}: box {number}", found.box, size
+            x, y, width, height = found.box
+            written = (x, y, x + width, y + height) if cell.corners else found.box
+            yield f"{table.where(row)}: box {number} is {_shown(written)}", found.box, size
+
+
+def refuse_some_shares(table: Table, cells: Sequence[RawCell]) -> None:
+    """Raise BadData that names the boxes that are shares of their image's sides, where others are pixels.
+
+    A box of whole numbers is one of a pixel. Where all are shares, `clipped` says so with the way to pixels.
+    """
+    boxes = list(_each(table, cells, [(0, 0)] * len(cells)))
+    wrong = [shown for shown, box, _ in boxes if _is_share(box)]
+    if wrong and len(wrong) < len(boxes):
+        cure = "In these, multiply x and width by the image's width, y and height by its height. " + _YOLO
+        what = "boxes are shares of the sides among others in pixels"
+        raise bad_rows(table.name, table.path, wrong, len(boxes), what, cure)
+
+
+def _is_share(box: Box) -> bool:
+    """Return whether a box lies within a pixel, and is not all of it."""
+    x, y, width, height = box
+    return min(x, y) >= 0 and width > 0 and height > 0 and max(box) <= 1 and not all(side.is_integer() for side in box)
+
+
+def fit_as_corners(table: Table, cells: Sequence[RawCell], sizes: Sequence[Size]) -> bool:
+    """Return whether each box that is read as [x, y, width, height] would be one as corners too; not without boxes."""
+    pairs = [(box, size) for _, box, size in _each(table, cells, sizes)]
+    return bool(pairs) and not any(cell.corners for cell in cells) and all(map(_fits_as_corners, pairs))
+
+
+def _fits_as_corners(pair: tuple[Box, Size]) -> bool:
+    """Return whether four numbers are corners within an image."""
+    (left, upper, right, lower), (width, height) = pair
+    return left < right <= width + ROUNDING and upper < lower <= height + ROUNDING
 
 
 def _inside(box: Box, size: Size) -> bool:
@@ -78,16 +117,12 @@ def _check_form(table: Table, cells: Sequence[RawCell], sizes: Sequence[Size], t
     if all(0 <= side <= 1 for box, _ in pairs for side in box) and any(min(size) > 1 for _, size in pairs):
         text = f"{table.name}: all numbers of the {total:,} boxes lie between 0 and 1, so they are parts of the sides; "
         cure = "multiply x and width by the image's width, y and height by its height. "
-        yolo = "YOLO's x and y are centres: take away half of width and height first."
-        raise BadData(f"{text}{cure}{yolo}", *table.path)
-    corners = [box[0] < box[2] and box[1] < box[3] for box, _ in pairs]
-    within = [box[2] <= size[0] + ROUNDING and box[3] <= size[1] + ROUNDING for box, size in pairs]
+        raise BadData(f"{text}{cure}{_YOLO}", *table.path)
     outside = sum(not _inside(box, size) for box, size in pairs)
-    if outside and all(corners) and all(within):
+    if outside and fit_as_corners(table, cells, sizes):
         text = f"{table.name}: {outside:,} of {total:,} boxes would lie outside of their image, and all of them fit as "
-        raise BadData(
-            f"{text}corners [left, upper, right, lower]; write [left, upper, right - left, lower - upper].", *table.path
-        )
+        text += "corners [left, upper, right, lower]; write [left, upper, right - left, lower - upper]. Or say that "
+        raise BadData(f"{text}they are corners with dataset.box_format: xyxy.", *table.path)
 
 
 def _check_sizes(table: Table, cells: Sequence[RawCell], sizes: Sequence[Size]) -> None:

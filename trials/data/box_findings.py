@@ -27,6 +27,21 @@ def box_findings(splits: Mapping[str, Sequence[Any]], names: Sequence[str]) -> l
     return [*_objects(rows), *_classes(held, names), *_sizes(rows), *_doubled(rows)]
 
 
+def two_forms_finding(splits: Mapping[str, Sequence[Any]]) -> Finding:
+    """Return the warning that boxes may be corners: nothing in the data says that they are not.
+
+    Args:
+        splits: Split name -> its rows, each a `BoxRow`.
+    """
+    box = next(box for part in splits.values() for row in part for box in row.boxes)
+    count = sum(len(row.boxes) for part in splits.values() for row in part)
+    numbers = ", ".join(f"{side:g}" for side in (box.x, box.y, box.width, box.height))
+    text = f"All {count:,} boxes, as [{numbers}], lie in their images both as [x, y, width, height], which they are "
+    text += "taken for, and as corners [left, upper, right, lower]."
+    cure = "Say what they are: dataset.box_format: xyxy where they are corners, xywh where they are not."
+    return warning("boxes-in-two-forms", text, cure, count)
+
+
 def _objects(rows: Sequence[Any]) -> list[Finding]:
     """Return how many objects images have, and how many have none."""
     counts = sorted(len(row.boxes) for row in rows)

@@ -6,13 +6,15 @@ objects themselves. Rows hold boxes in pixels of the upright image.
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, Self
 
+from luthier.studies.dataset import Dataset
 from luthier.studies.findings import Finding
-from luthier.trials.data.box_checks import clipped
-from luthier.trials.data.box_findings import box_findings
-from luthier.trials.data.boxes import EMPTY, RawCell, WrongCell, bad_rows, read_objects
+from luthier.studies.strategy import Answering
+from luthier.trials.data.box_checks import clipped, fit_as_corners, refuse_some_shares
+from luthier.trials.data.box_findings import box_findings, two_forms_finding
+from luthier.trials.data.boxes import EMPTY, RawCell, SizedObjects, WrongCell, bad_rows, read_objects
 from luthier.trials.data.group_splits import LabelSet
 from luthier.trials.data.images import read_image
 from luthier.trials.data.mask_targets import NAMES, class_names
@@ -65,13 +67,24 @@ class BoxRow(NamedTuple):
 
 @dataclass(frozen=True)
 class BoxTargets(NamedTargets):
-    """The objects of each image; a row's target is a `BoxRow`."""
+    """The objects of each image; a row's target is a `BoxRow`.
 
+    Attributes:
+        two_forms: No spec or format says what the numbers of boxes are, and all of them would do as corners too.
+    """
+
+    two_forms: bool = field(default=False, compare=False)
     roles: ClassVar[tuple[str, ...]] = ("objects",)
 
     def blanks(self, columns: Mapping[str, Sequence[Any]], rows: int) -> list[Any]:
         """Return no object for each image. Raises BadData."""
         return [BoxRow(size, ()) for size in in_threads(_size, list(enumerate(columns["image"])))]
+
+    @classmethod
+    def check_misread(cls, tables: Mapping[str, Table], columns: Mapping[str, str], inputs: Mapping[str, str]) -> None:
+        """Raise BadData where some boxes are shares of the sides, and others are pixels."""
+        for table in tables.values():
+            refuse_some_shares(table, _cells(table, columns["objects"]))
 
     @classmethod
     def read(
@@ -81,10 +94,12 @@ class BoxTargets(NamedTargets):
         column = columns["objects"]
         cells = {name: _cells(table, column) for name, table in tables.items()}
         names, ids = _classes(tables, cells, column)
-        rows = {}
+        rows, two_forms = {}, set()
         for name, table in tables.items():
             sizes = in_threads(_size, list(enumerate(inputs[name]["image"])))
             boxes = clipped(table, cells[name], sizes)
+            if any(boxes):
+                two_forms.add(not _is_coco(table, column) and fit_as_corners(table, cells[name], sizes))
             rows[name] = [
                 BoxRow(
                     size,
@@ -94,7 +109,11 @@ class BoxTargets(NamedTargets):
                 )
                 for size, cell, inside in zip(sizes, cells[name], boxes, strict=True)
             ]
-        return cls(tuple(names)), dict(rows)
+        return cls(tuple(names), two_forms == {True}), dict(rows)
+
+    def as_asked(self, dataset: Dataset, answering: Answering | None) -> Self:
+        """Return the targets with what a spec says of the form of boxes."""
+        return self if dataset.box_format is None else replace(self, two_forms=False)
 
     def counts(self, splits: Iterable[Sequence[Any]]) -> dict[str, int]:
         """Return label -> its objects."""
@@ -112,7 +131,7 @@ class BoxTargets(NamedTargets):
 
     def findings(self, splits: Mapping[str, Sequence[Any]], declared: bool) -> Sequence[Finding]:
         """Return what is remarkable: objects in an image, rare classes, tiny boxes, doubled ones."""
-        return box_findings(splits, self.names)
+        return [*([two_forms_finding(splits)] if self.two_forms else []), *box_findings(splits, self.names)]
 
     def input_findings(self, columns: Mapping[str, Sequence[Any]], rows: Sequence[Any]) -> Sequence[Finding]:
         """Return which images are turned, and their boxes with them."""
@@ -123,6 +142,11 @@ class BoxTargets(NamedTargets):
         if not any(not box.crowd for row in rows for box in row.boxes):
             text = f"{table.name}: no image to train on has an object, so there is nothing to learn; add boxes."
             raise BadData(text, *table.path)
+
+
+def _is_coco(table: Table, column: str) -> bool:
+    """Return whether a table's boxes come from COCO's json, whose format says what they are."""
+    return any(isinstance(cell, SizedObjects) for cell in table.columns[column])
 
 
 def _cells(table: Table, column: str) -> list[RawCell]:

@@ -7,9 +7,11 @@ from its upper left corner, as COCO has it. What images are and what categories 
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from luthier.studies.syntax import json_fault
+from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
 
 BOXES = ("bbox", "bboxes", "box", "boxes")
@@ -43,10 +45,12 @@ class RawCell(NamedTuple):
     Attributes:
         objects: Those of the image; none where there are none.
         size: Width and height of the image as the data states it; None where it does not.
+        corners: Its boxes were written as corners.
     """
 
     objects: tuple[RawObject, ...]
     size: tuple[int, int] | None = None
+    corners: bool = False
 
 
 class SizedObjects(NamedTuple):
@@ -61,8 +65,26 @@ class SizedObjects(NamedTuple):
     size: tuple[int, int] | None
 
 
+class CornerObjects(NamedTuple):
+    """A cell of data whose boxes are corners, as a spec says; data of users cannot be one.
+
+    Attributes:
+        objects: What `read_objects` takes, with [left, upper, right, lower] in the place of boxes.
+    """
+
+    objects: Any
+
+
 class WrongCell(Exception):
     """A cell that cannot be used; the text is the end of a sentence, with the cure."""
+
+
+def with_corners(tables: Mapping[str, Table], column: str) -> dict[str, Table]:
+    """Return tables in which boxes are known to be corners."""
+    return {
+        name: replace(table, columns={**table.columns, column: list(map(CornerObjects, table.columns[column]))})
+        for name, table in tables.items()
+    }
 
 
 def read_objects(cell: Any) -> RawCell:
@@ -75,6 +97,9 @@ def read_objects(cell: Any) -> RawCell:
     """
     if isinstance(cell, SizedObjects):
         return RawCell(read_objects(cell.objects).objects, cell.size)
+    if isinstance(cell, CornerObjects):
+        found = read_objects(cell.objects)
+        return RawCell(tuple(map(_from_corners, found.objects)), found.size, corners=True)
     if isinstance(cell, str) and cell.strip():
         try:
             cell = json.loads(cell)
@@ -93,6 +118,12 @@ def read_objects(cell: Any) -> RawCell:
         for i, (box, category, crowd) in enumerate(zip(boxes, categories, crowds, strict=True), 1)
     ]
     return RawCell(tuple(objects))
+
+
+def _from_corners(one: RawObject) -> RawObject:
+    """Return an object whose box was written as corners."""
+    left, upper, right, lower = one.box
+    return RawObject((left, upper, right - left, lower - upper), one.category, one.crowd)
 
 
 def _columns(cell: Any) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:

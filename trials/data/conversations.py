@@ -27,14 +27,33 @@ _OTHER_NAMES = {role: role for role in _ROLES} | {
 """Roles as other formats name them -> ours."""
 
 
+class Prompt(list[Message]):
+    """Messages up to an answer, which know the name of their row, for messages about chat templates.
+
+    Args:
+        messages: In order.
+        row: The row as people find it, with its table.
+    """
+
+    def __init__(self, messages: Sequence[Message], row: str) -> None:
+        super().__init__(messages)
+        self.row = row
+
+
 def read_prompts(table: Table, column: str) -> list[list[Message]]:
     """Return each conversation up to its last answer: what the model reads. Raises BadData."""
-    return [messages[:-1] for messages in _conversations(table, column)]
+    found = enumerate(_conversations(table, column))
+    return [Prompt(messages[:-1], f"{table.name}, {table.where(row)}") for row, messages in found]
 
 
 def read_answers(table: Table, column: str) -> list[str]:
     """Return the last answer of each conversation: what the model learns to write. Raises BadData."""
     return [str(messages[-1]["content"]) for messages in _conversations(table, column)]
+
+
+def read_chats(table: Table, column: str) -> list[list[Message]]:
+    """Return each conversation whole. Raises BadData."""
+    return _conversations(table, column)
 
 
 def answer_places(messages: Sequence[Message]) -> list[int]:

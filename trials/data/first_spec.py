@@ -8,8 +8,8 @@ import contextlib
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,11 @@ from luthier.trials.data.column_kinds import Column
 from luthier.trials.data.containers import find_tables, read_tables, standard_tables
 from luthier.trials.data.folder_splits import choose_folders
 from luthier.trials.data.guesses import Guess, guess
+from luthier.trials.data.listing_tables import Listing, listing_of
 from luthier.trials.data.located import HubDataset, LocalFile, LocalFolder, locate
 from luthier.trials.data.mask_folders import has_pairs
 from luthier.trials.data.media_folders import read_folder
-from luthier.trials.data.media_tree import scan
+from luthier.trials.data.media_tree import listed, scan
 from luthier.trials.data.sources import read
 from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
@@ -55,6 +56,8 @@ class Look:
         guess: The task and its columns.
         splits: Splits that the source has by itself.
         table: The training split; None where its files were only counted.
+        others: The sources of further splits, where each has one of its own.
+        left_out: Names of tables beside it that are not read.
     """
 
     source: str
@@ -62,6 +65,8 @@ class Look:
     guess: Guess
     splits: tuple[str, ...] = ()
     table: Table | None = None
+    others: Mapping[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
 
 def look(source: str, choose: Callable[[Table], Guess] = guess) -> Look:
@@ -118,12 +123,19 @@ def _of_folder(located: LocalFolder, choose: Callable[[Table], Guess]) -> Look:
         train = boxes.get(standard_tables(boxes).get("train", "train")) or next(iter(boxes.values()))
         return Look(name, train.rows, Guess("object-detection", dict(BOXES)), _others(standard_tables(boxes)), train)
     if tree.tables:
-        return _of_file(LocalFile(f"{name}/{tree.tables[0]}", PATH, folder / tree.tables[0]), choose)
+        return _of_listing(located, listing_of(tree.tables), choose)
     found = choose_folders(folder, name, role, {}, True, *PATH)
     inner = f"{name}/{found.folders['train']}" if found.folders else name
     table = read_folder(Path(inner).resolve(), inner, role, *PATH)
     label = Column.of(table, "label")
     return Look(name, table.rows, Guess(f"{role}-classification", {}, label), _others(found.folders), table)
+
+
+def _of_listing(located: LocalFolder, listing: Listing, choose: Callable[[Table], Guess]) -> Look:
+    name, folder = located.text, located.folder
+    seen = _of_file(LocalFile(f"{name}/{listing.train}", PATH, folder / listing.train), choose)
+    others = {split: f"{name}/{table}" for split, table in listing.others.items()}
+    return replace(seen, splits=tuple(others), others=others, left_out=listing.left_out)
 
 
 def _of_tables(located: LocalFolder, choose: Callable[[Table], Guess]) -> Look:
@@ -190,7 +202,13 @@ def _model(task: Task) -> Iterator[str]:
 
 def _dataset(seen: Look, task: Task) -> Iterator[str]:
     yield "dataset:"
-    yield f"  source: {_text(seen.source)}"
+    sources = {"train": seen.source, **seen.others}
+    parts = ", ".join(f"{split}: {json.dumps(source, ensure_ascii=False)}" for split, source in sources.items())
+    yield f"  source: {{{parts}}}" if seen.others else f"  source: {_text(seen.source)}"
+    if seen.left_out:
+        names = " ".join(listed(list(seen.left_out), MOST_SHOWN).split())
+        yield f"  # not read: {names}; join tables of the same kind, or"
+        yield "  # name one for each split: {train: ..., validation: ..., test: ...}"
     defaults = {role: task.columns[role].column for role in seen.guess.columns}
     if seen.guess.columns and seen.guess.columns != defaults:
         columns = ", ".join(f"{role}: {_text(column)}" for role, column in seen.guess.columns.items())

@@ -19,6 +19,7 @@ from luthier.trials.data.media import Unreadable
 from luthier.trials.memory import out_of_memory
 
 IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")  # EPS is missing: it runs a program
+_ANIMATED = ("GIF", "PNG", "TIFF", "WEBP")
 OPAQUE = 255
 NARROWEST = 100  # times longer than wide; resized by its shorter side, a narrower image would grow without bounds
 
@@ -60,6 +61,18 @@ def try_image(item: Path | bytes) -> bool:
     seen: list[bool] = []
     _decoded(item, seen)
     return not any(seen)
+
+
+def is_animated(item: Path | bytes) -> bool:
+    """Return whether an image that can be decoded has further frames or pages, which `read_image` does not show.
+
+    What a camera stores behind a photograph (MPO: its preview, its depth) is none.
+    """
+    with Image.open(io.BytesIO(item) if isinstance(item, bytes) else item, formats=IMAGE_FORMATS) as image:
+        try:
+            return image.format in _ANIMATED and bool(getattr(image, "is_animated", False))
+        except (OSError, SyntaxError, ValueError, EOFError):  # a broken frame behind the first
+            return True
 
 
 def _decoded(item: Path | bytes, transparent: list[bool] | None = None) -> Image.Image:

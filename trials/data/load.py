@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from luthier.studies.dataset import Dataset
 from luthier.studies.findings import Finding
-from luthier.studies.semantics import INPUTS_UNITED, LABELS_MERGED, NEWEST_SEMANTICS
+from luthier.studies.semantics import INPUTS_UNITED, LABELS_MERGED, MISREAD_REFUSED, NEWEST_SEMANTICS
 from luthier.studies.strategy import Answering
 from luthier.studies.tasks import TASKS
+from luthier.trials.data.boxes import with_corners
 from luthier.trials.data.columns import COLUMN_READERS, check_apart, read_groups, text_findings
 from luthier.trials.data.given_tables import chosen_tables
 from luthier.trials.data.label_sets import separated
@@ -146,11 +147,15 @@ def _read_given(dataset: Dataset, task: str, kind: type[Targets], semantics: int
     roles = {role: column for role, column in roles.items() if reads[role] != "target"}
     if dataset.label_separator is not None:
         tables = {name: separated(table, learned["label"], dataset.label_separator) for name, table in tables.items()}
+    if dataset.box_format == "xyxy":
+        tables = with_corners(tables, learned["objects"])
     if semantics >= LABELS_MERGED:
         tables, merged = kind.alike(tables, learned)
         findings += merged
     if verify:
         check_apart(roles, learned, task)
+    if semantics >= MISREAD_REFUSED:
+        kind.check_misread(tables, learned, roles)
     given, targets = _given_splits(tables, kind, learned, roles, reads)
     if dataset.learn == "all":
         targets, given = with_every_answer(targets, given)

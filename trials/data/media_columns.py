@@ -17,7 +17,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from luthier.studies.findings import Finding, note, warning
-from luthier.trials.data.images import try_image
+from luthier.trials.data.images import is_animated, try_image
 from luthier.trials.data.mask_reading import MaskReading
 from luthier.trials.data.masks import try_mask
 from luthier.trials.data.media import Unreadable
@@ -28,6 +28,9 @@ from luthier.trials.data.tabular import Table
 from luthier.trials.errors import BadData
 
 _TRIES: Mapping[str, Callable[[Item], bool]] = {"image": try_image, "audio": try_audio, "mask": try_mask}
+_ODD = {"image": "transparent-images", "audio": "silent-sounds"}
+"""Code of the finding on files of which a try says that they are not as usual."""
+ANIMATED = "animated-images"
 _THREADS = 4
 _NAMED = 10  # files that a message names
 _OF_EACH = re.compile("remove|paths start from|check the path")  # cures that say less than `_CURE`
@@ -120,35 +123,40 @@ def _taken(table: Table, rows: list[int]) -> Table:
 def _tried(
     tables: Mapping[str, Table], found: Mapping[str, list[Any]], role: str, masks: MaskReading | None = None
 ) -> tuple[dict[str, list[Any]], list[Finding]]:
-    """Return the items, faults in the place of those that cannot be used, and the finding on odd ones."""
+    """Return the items, faults in the place of those that cannot be used, and the findings on odd ones."""
 
-    def tried(item: Any, is_named: bool) -> tuple[Any, bool]:
+    def tried(item: Any, is_named: bool) -> tuple[Any, Sequence[str]]:
         if isinstance(item, Fault):
-            return item, True
+            return item, ()
         try:
             if role == "mask" and masks is not None:
-                return masks.as_ids(item), True
-            return item, _TRIES[role](item)
+                return masks.as_ids(item), ()
+            odd = () if _TRIES[role](item) else (_ODD[role],)
+            return item, (*odd, ANIMATED) if role == "image" and is_animated(item) else odd
         except Unreadable as error:
             name = f"{item} " if isinstance(item, Path) and not is_named else ""
-            return Fault(f"{name}{error}; {error.cure}"), True
+            return Fault(f"{name}{error}; {error.cure}"), ()
 
     results = {
         name: in_threads(partial(tried, is_named=bool(tables[name].rows_named)), items) for name, items in found.items()
     }
-    odd = [
-        f"{table.name}/{table.where(row)}" if table.rows_named else f"{table.name}, {table.where(row)}"
-        for name, table in tables.items()
-        for row, (_, is_usual) in enumerate(results[name])
-        if not is_usual
-    ]
-    said = [_oddity(odd, sum(map(len, found.values())), role)] if odd else []
+    odd: dict[str, list[str]] = {}
+    for name, table in tables.items():
+        for row, (_, codes) in enumerate(results[name]):
+            for code in codes:
+                named = f"{table.name}/{table.where(row)}" if table.rows_named else f"{table.name}, {table.where(row)}"
+                odd.setdefault(code, []).append(named)
+    said = [_oddity(code, names, sum(map(len, found.values()))) for code, names in sorted(odd.items())]
     return {name: [item for item, _ in items] for name, items in results.items()}, said
 
 
-def _oddity(odd: list[str], total: int, role: str) -> Finding:
-    """Return the finding on usable files that are odd: silent sounds, images with transparent pixels."""
-    if role == "image":
+def _oddity(code: str, odd: list[str], total: int) -> Finding:
+    """Return the finding on usable files that are odd: silent sounds, images with transparent pixels or more frames."""
+    if code == ANIMATED:
+        text = f"{len(odd):,} of {total:,} images have several frames or pages: {listed(odd, _NAMED)}."
+        cure = "Models see the first alone, as with transformers.pipeline; save the one that is meant as an image."
+        return note("animated-images", text, len(odd), odd, cure)
+    if code == _ODD["image"]:
         text = f"{len(odd):,} of {total:,} images have transparent pixels: {listed(odd, _NAMED)}."
         cure = "Models see the colours below them, as transformers.pipeline does; lay images on a background before."
         return note("transparent-images", text, len(odd), odd, cure)

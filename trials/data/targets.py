@@ -72,6 +72,20 @@ class Targets(ABC):
         return dict(tables), ()
 
     @classmethod
+    def check_misread(cls, tables: Mapping[str, Table], columns: Mapping[str, str], inputs: Mapping[str, str]) -> None:
+        """Check for values that can be read, and surely mean something else; not for studies of older semantics.
+
+        Args:
+            tables: As in `read`.
+            columns: As in `read`.
+            inputs: Role -> column, of what the model reads.
+
+        Raises:
+            BadData: There is one; the sentence names file, row and cure.
+        """
+        return
+
+    @classmethod
     @abstractmethod
     def restore(cls, about: Mapping[str, Any]) -> Self:
         """Return the targets of a packed model from its luthier.json.

@@ -12,10 +12,11 @@ from typing import Any, ClassVar, Self
 from luthier.studies.findings import EXAMPLES, Finding, note, warning
 from luthier.studies.text import one_line
 from luthier.trials.data.columns import texts
-from luthier.trials.data.conversations import ASSISTANT, Message, answer_places, read_answers, read_prompts
+from luthier.trials.data.conversations import ASSISTANT, Message, answer_places, read_answers, read_chats, read_prompts
 from luthier.trials.data.splits import Split
 from luthier.trials.data.tabular import Table
 from luthier.trials.data.targets import Targets
+from luthier.trials.data.unseen import refuse_unseen
 from luthier.trials.errors import BadData
 
 TEXT, COMPLETION, MESSAGES = "text", "completion", "messages"
@@ -51,6 +52,13 @@ class TextTargets(Targets):
         role, column = next(iter(columns.items()))
         read = read_answers if role == MESSAGES else texts
         return cls(role), {name: read(table, column) for name, table in tables.items()}
+
+    @classmethod
+    def check_misread(cls, tables: Mapping[str, Table], columns: Mapping[str, str], inputs: Mapping[str, str]) -> None:
+        """Raise BadData for a text to learn in which nothing can be seen."""
+        for role, column in columns.items() or ((role, inputs[role]) for role in (TEXT,) if role in inputs):
+            for table in tables.values():
+                refuse_unseen(table, column, read_chats(table, column) if role == MESSAGES else table.columns[column])
 
     @classmethod
     def restore(cls, about: Mapping[str, Any]) -> Self:
@@ -121,7 +129,7 @@ class TranslationTargets(TextTargets):
 def with_every_answer(targets: Targets, splits: Mapping[str, Split]) -> tuple[Targets, dict[str, Split]]:
     """Return targets and splits in which all answers of each conversation are learned. Raises BadData."""
     if not isinstance(targets, TextTargets) or targets.form != MESSAGES:
-        text = "learn: all is for conversations (a column messages), and the data has none; leave dataset.learn out."
+        text = "all is for conversations (a column messages), and the data has none; leave dataset.learn out."
         raise BadData(text, "dataset", "learn")
     changed = {}
     for name, split in splits.items():

@@ -41,7 +41,7 @@ class Wish:
         seen = look(self.source, guess if self.task is None else self._chosen)
         if self.task is not None and seen.guess.task != self.task:
             seen = replace(seen, guess=Guess(self.task, self.columns))
-        return replace(seen, source=self.shown)
+        return replace(seen, source=self.shown, others={})
 
     def _chosen(self, table: Table) -> Guess:
         """Return the task and columns that are wished for; how several labels are written is told by the table."""

@@ -29,6 +29,7 @@ from luthier.trials.jobs.references import reference_scores
 from luthier.trials.model import lora
 from luthier.trials.model.strategy_reach import check_reach
 from luthier.trials.session import Session
+from luthier.trials.tasks.mixing import mixing_findings
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.open_study import OpenStudy
 
@@ -54,6 +55,7 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
     auto = auto_length(spec, lengths.values())
     report = _Report(session)
     report.add(data.findings)
+    report.add(mixing_findings(spec.augmentation, spec.space))
     report.add(length_findings(spec, lengths, auto, data.splits["train"]))
     _check_evaluations(spec, data.rows["train"])
     models = [_inspect_model(assignment, name, auto, report, session, cache) for name in spec.models]
@@ -102,7 +104,7 @@ class _Report:
         warnings = warnings_of(self.findings)
         if spec.dataset.strict and warnings:
             told = " ".join(finding.text for finding in warnings)
-            text = f"dataset.strict refuses what was found: {told} Mend it, or leave strict out."
+            text = f"what was found is refused: {told} Mend it, or leave strict out."
             raise BadData(text, "dataset", "strict")
 
 

@@ -21,7 +21,7 @@ QUANTIZATION = "quantization"  # the key in the spec, for the paths of errors
 def check() -> None:
     """Raise Away where this worker cannot hold weights in four bits."""
     if not _has_gpu():
-        text = "quantization: 4bit needs a GPU, and this worker computes on the CPU: run it on a GPU, or leave it out."
+        text = "4bit needs a GPU, and this worker computes on the CPU: run it on a GPU, or leave it out."
         raise Away(text, QUANTIZATION)
     _bitsandbytes()
 
@@ -70,6 +70,6 @@ def _bitsandbytes() -> Any:
             warnings.simplefilter("ignore")
             import bitsandbytes
     except ImportError:
-        text = "quantization: 4bit needs bitsandbytes, which this worker lacks: pip install 'luthier[qlora]'"
+        text = "4bit needs bitsandbytes, which this worker lacks: pip install 'luthier[qlora]'"
         raise Away(text, QUANTIZATION) from None
     return bitsandbytes

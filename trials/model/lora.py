@@ -181,6 +181,6 @@ def _peft() -> Any:
             warnings.simplefilter("ignore")
             import peft
     except ImportError:
-        text = "strategy lora needs peft, which is not installed on this worker: pip install 'luthier[lora]'"
+        text = "lora needs peft, which is not installed on this worker: pip install 'luthier[lora]'"
         raise Away(text, "space", "strategy") from None
     return peft

@@ -13,6 +13,7 @@ import torch
 
 from luthier.studies.results import Batching
 from luthier.studies.strategy import Generation
+from luthier.studies.tasks import TASKS
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.data.input_lengths import MILLISECONDS, InputLengths, measured_rows
 from luthier.trials.data.media import named
@@ -84,6 +85,7 @@ class AudioInputs(RowTask[Learned]):
             augmentation,
             lambda sound: features_of(pretrained, sound)[1],
             self.mixed_targets,
+            [name for name in TASKS[self.name].augmentation_names if name != "spec_augment"],
         )
 
     def _encoded(self, pretrained: Pretrained, split: Split, max_length: int, exactly: bool) -> Encoded:

@@ -11,7 +11,7 @@ from itertools import accumulate, chain, islice
 from typing import Any
 
 from luthier.studies.text import one_line
-from luthier.trials.data.conversations import Message, answer_places
+from luthier.trials.data.conversations import Message, Prompt, answer_places
 from luthier.trials.data.splits import Split
 from luthier.trials.data.text_targets import COMPLETION, MESSAGES, TEXT
 from luthier.trials.errors import BadData
@@ -169,23 +169,20 @@ class CausalRows:
             return
         for messages, target in zip(split.columns["messages"], split.targets, strict=True):
             for read, answer in turns(messages, target):
-                prompt, completion = self._rendered(read, answer)
+                row = messages.row if isinstance(messages, Prompt) else ""
+                prompt, completion = self._rendered(read, answer, row)
                 ids, learned = self._plain([prompt, completion])
                 yield Pair(ids, self._turned(learned))
 
-    def prompt_of(self, messages: list[Message]) -> str:
-        """Return a conversation as the model reads it before it answers. Raises BadData."""
-        return self._applied(messages, add_generation_prompt=True)
-
-    def _rendered(self, messages: list[Message], answer: str) -> tuple[str, str]:
-        """Return prompt and answer of a conversation as its template writes them."""
-        prompt = self.prompt_of(messages)
-        whole = self._applied([*messages, {"role": "assistant", "content": answer}], add_generation_prompt=False)
+    def _rendered(self, messages: list[Message], answer: str, row: str) -> tuple[str, str]:
+        """Return prompt and answer of a conversation as its template writes them; `row`: its name, or ""."""
+        prompt = self._applied(messages, row, add_generation_prompt=True)
+        whole = self._applied([*messages, {"role": "assistant", "content": answer}], row, add_generation_prompt=False)
         if whole.startswith(prompt) and len(whole) > len(prompt):
             return prompt, whole[len(prompt) :]
         return prompt, answer  # a template that begins answers with what it does not keep, such as a thought
 
-    def _applied(self, messages: list[Message], add_generation_prompt: bool) -> str:
+    def _applied(self, messages: list[Message], row: str, add_generation_prompt: bool) -> str:
         try:
             return str(
                 self.tokenizer.apply_chat_template(
@@ -194,7 +191,8 @@ class CausalRows:
             )
         except Exception as error:  # a template's own code raises what it likes
             begin = next((str(message["content"]) for message in messages if message["content"]), "")
-            text = f"The model's chat template refuses a conversation that begins {one_line(begin)[:EXCERPT]!r}: "
+            text = f"{row}: the" if row else "The"
+            text += f" model's chat template refuses a conversation that begins {one_line(begin)[:EXCERPT]!r}: "
             text += f"{one_line(error).rstrip('.')}. Change its messages or remove the row, or choose another model."
             raise BadData(text, "dataset", "source") from None
 

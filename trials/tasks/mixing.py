@@ -11,7 +11,10 @@ from typing import Self
 
 import torch
 
+from luthier.studies.augmentations import MIXTURES
+from luthier.studies.findings import Finding, note
 from luthier.studies.hyperparameters import Params
+from luthier.studies.space import Space
 from luthier.trials.data.encoded import Changes, Values
 
 ALPHAS = {"mixup": 0.2, "cutmix": 1.0}
@@ -51,6 +54,19 @@ class Mixing(Changes):
     def share(self) -> float:
         """Draw an example's share of its mixture."""
         return random.betavariate(self.alpha, self.alpha) if self.alpha else 1.0
+
+
+def mixing_findings(augmentation: str, space: Space) -> list[Finding]:
+    """Return the note that some trials of a space can mix nothing, as their batches have one example.
+
+    Args:
+        augmentation: The spec's.
+        space: Its own; where all trials are so, the spec is refused.
+    """
+    if augmentation not in MIXTURES or "batch_size" not in space or space.least("batch_size") != 1:
+        return []
+    text = f"batch_size can be 1, and {augmentation} mixes the examples of a batch: trials with it mix nothing."
+    return [note("nothing-to-mix", text, cure="Let space.batch_size begin at 2 or more.")]
 
 
 def both(name: str, targets: Mapping[str, Values], partners: Sequence[int], shares: torch.Tensor) -> dict[str, Values]:

@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy
 import torch
 
+from luthier.studies.augmentations import alternatives
 from luthier.trials.data.encoded import Changes, Encoded
 from luthier.trials.data.sound_changes import WAVES, blanked
 from luthier.trials.errors import BadData
@@ -127,6 +128,7 @@ def augmented(
     augmentation: str,
     features: Callable[[numpy.ndarray], numpy.ndarray],
     mixed_targets: MixedTargets,
+    others: Sequence[str],
 ) -> Encoded:
     """Return an encoded split whose sounds change at random in each batch.
 
@@ -137,6 +139,7 @@ def augmented(
         augmentation: noise, time_shift, mixup or spec_augment.
         features: (samples,) float32 -> the model's features.
         mixed_targets: What is learned of mixtures.
+        others: The task's augmentations of waveforms, for a message.
 
     Raises:
         BadData: The model hears waveforms, which have no spectrum to blank.
@@ -147,7 +150,7 @@ def augmented(
         if len(shape) == 1:
             raise BadData(
                 "spec_augment needs a model that hears spectra (as AST and Whisper do), and this one hears waveforms; "
-                "take augmentation: noise, time_shift or mixup, or another model.",
+                f"take augmentation: {alternatives(others)}, or another model.",
                 "augmentation",
             )
         hop = getattr(extractor, "hop_length", None) or round(FRAME_SECONDS * extractor.sampling_rate)  # samples

@@ -37,7 +37,7 @@ def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_worker_without_a_gpu_refuses_with_the_cure(assign: Assign, session: Memory) -> None:
-    with pytest.raises(BadData, match="needs a GPU, and this worker computes on the CPU: run it on a GPU") as refused:
+    with pytest.raises(BadData, match=r"^4bit needs a GPU, and this worker computes on the CPU: run") as refused:
         inspect(assign(AssignmentKind.INSPECT, spec=SPEC), session, ModelCache())
     assert refused.value.path == ["quantization"]
 
@@ -47,7 +47,7 @@ def test_without_the_library_the_cure_is_named(
 ) -> None:
     monkeypatch.setattr(four_bits, "_has_gpu", lambda: True)
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
-    with pytest.raises(BadData, match=r"pip install 'luthier\[qlora\]'") as refused:
+    with pytest.raises(BadData, match=r"^4bit needs .*pip install 'luthier\[qlora\]'") as refused:
         inspect(assign(AssignmentKind.INSPECT, spec=SPEC), session, ModelCache())
     assert refused.value.path == ["quantization"]
 

@@ -266,6 +266,6 @@ def test_strict_data_is_refused_with_its_warnings_and_passes_with_notes(
     found = inspect(assign(AssignmentKind.INSPECT, spec=spec), session, ModelCache())
     assert [finding.severity for finding in about(found, "files-passed-over")] == ["note"]
     (folder / rows[0]["label"] / "1.heic").write_bytes(b"no image")
-    with pytest.raises(BadData, match=r"dataset.strict refuses .*1 \.heic.*mogrify") as refused:
+    with pytest.raises(BadData, match=r"what was found is refused: .*1 \.heic.*mogrify") as refused:
         inspect(assign(AssignmentKind.INSPECT, spec=spec), session, ModelCache())
     assert refused.value.path == ["dataset", "strict"]

@@ -122,7 +122,7 @@ def test_an_objective_that_test_cannot_measure_is_a_warning(assign: Assign, tmp_
 def test_strict_names_the_warnings_of_data_and_scores_in_one_sentence(assign: Assign, tmp_path: Path) -> None:
     source = {"train": write(tmp_path / "t.csv", ["a", "b"] * 40), "test": write(tmp_path / "test.csv", ["b"] * 12)}
     with pytest.raises(
-        BadData, match=r"strict refuses .*All rows of the test split .*auc cannot be measured"
+        BadData, match=r"found is refused.*All rows of the test split .*auc cannot be measured"
     ) as refused:
         inspected(assign, tmp_path, dataset={"source": source, "strict": True}, objective={"metric": "auc"})
     assert refused.value.path == ["dataset", "strict"]

@@ -299,9 +299,12 @@ def test_what_cannot_be_learned_is_refused(assign: Assign, tmp_path: Path) -> No
     with_template(given)
     turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "", "tool_calls": [{"name": "f"}]}]
     turns += [{"role": "tool", "content": "1"}, {"role": "assistant", "content": "one"}]
-    tiny_writing.write(tmp_path / "chats.jsonl", [{"messages": turns}] * 20)
-    with pytest.raises(BadData, match=r"refuses a conversation that begins 'hi'.*no tools here"):
-        ModelCache().open(assign(spec=given)).encoded("train", 64)
+    plain = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "one"}]
+    tiny_writing.write(tmp_path / "chats.jsonl", [{"messages": turns if i == 12 else plain} for i in range(20)])
+    study = ModelCache().open(assign(spec=given))
+    with pytest.raises(BadData, match=r"row 13 \(line 13\).*refuses a conversation that begins 'hi'.*no tools here"):
+        for split in study.data.splits:
+            study.encoded(split, 64)
     texts = fields(tmp_path, tiny_writing.texts, objective={"metric": "exact_match"})
     with pytest.raises(BadData, match=r"exact_match cannot be measured.*prompt and completion"):
         inspect(assign(AssignmentKind.INSPECT, spec=texts), Memory(tmp_path / "refused"), ModelCache())

@@ -409,6 +409,66 @@ def test_what_is_remarkable_is_told(tmp_path: Path) -> None:
     assert "16 images" in found["objects-per-image"].message
 
 
+def test_a_box_in_shares_among_pixels_is_refused_by_its_row(tmp_path: Path) -> None:
+    for cell in (_one([0.1, 0.2, 0.5, 0.4]), {"bbox": [[1, 2, 8, 8], [0, 0, 1, 0.5]], "category": ["joy", "joy"]}):
+        file = _table(tmp_path, cell)
+        number = len(cell["bbox"])
+        said = rf"boxes are shares of the sides among others in pixels: row 3 \(line 3\): box {number} is \[0"
+        with pytest.raises(BadData, match=said) as refused:
+            load(file)
+        assert "multiply x and width by the image's width" in str(refused.value)
+        dataset = Dataset(source=str(file), validation=0.25, test=0.25)
+        load_data(dataset, "object-detection", 0, semantics=3)
+    load(_table(tmp_path, _one([0, 0, 1, 1])))  # a single pixel
+
+
+CORNERS = {"bbox": [[1, 2, 30, 40]], "category": ["joy"]}
+
+
+def _all_alike(folder: Path, objects: Any, rows: int = 16) -> Path:
+    """Write images that all have the same objects."""
+    file = write_boxes(folder, rows)
+    lines = [json.loads(line) | {"objects": objects} for line in file.read_text().splitlines()]
+    file.write_text("\n".join(map(json.dumps, lines)))
+    return file
+
+
+@pytest.mark.parametrize("key", ["bbox", "boxes"])
+def test_boxes_that_may_be_corners_are_told_until_the_spec_says_what_they_are(key: str, tmp_path: Path) -> None:
+    file = _all_alike(tmp_path, {key: [[1, 2, 30, 40]], "labels": ["joy"]})
+    (finding,) = about(load(file), "boxes-in-two-forms")
+    assert finding.severity == "warning"
+    assert finding.message.startswith("All 16 boxes, as [1, 2, 30, 40], lie in their images both as [x, y, width")
+    for form, box in {"xywh": (1, 2, 30, 40), "xyxy": (1, 2, 29, 38)}.items():
+        data = load(file, box_format=form)
+        assert not about(data, "boxes-in-two-forms")
+        assert {box[1:5] for row in _rows(data) for box in row.boxes} == {box}
+
+
+def test_one_box_that_can_be_no_corners_settles_the_form(tmp_path: Path) -> None:
+    file = _all_alike(tmp_path, CORNERS)
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    lines[0]["objects"] = _one([20, 2, 8, 8])
+    file.write_text("\n".join(map(json.dumps, lines)))
+    assert not about(load(file), "boxes-in-two-forms")
+    with pytest.raises(BadData, match=r"row 1 \(line 1\): box 1 is \[20, 2, 8, 8\]. Of corners right is above left"):
+        load(file, box_format="xyxy")
+
+
+def test_boxes_of_coco_have_its_form(tmp_path: Path) -> None:
+    about_images = coco(tmp_path, 16)
+    for annotation in about_images["annotations"]:
+        annotation["bbox"] = [1, 2, 30, 30]
+    (tmp_path / "coco.json").write_text(json.dumps(about_images))
+    assert not about(load(tmp_path / "coco.json"), "boxes-in-two-forms")
+
+
+def test_corners_outside_of_their_image_are_shown_as_they_are_written(tmp_path: Path) -> None:
+    said = r"box 1 is \[1, 2, 30, 70\], and the image has .*A box is \[left, upper, right, lower\] \(dataset.box_format"
+    with pytest.raises(BadData, match=said):
+        load(_all_alike(tmp_path, _one([1, 2, 30, 70])), box_format="xyxy")
+
+
 def test_what_a_rounding_reaches_outside_is_cut_off(tmp_path: Path) -> None:
     (row,) = (r for r in _rows(load(_table(tmp_path, _one([-0.4, 2, 41, 8])))) if r.boxes and r.boxes[0].width == WIDTH)
     assert row.boxes[0][1:5] == (0.0, 2.0, 40.0, 8.0)

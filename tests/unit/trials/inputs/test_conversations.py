@@ -16,12 +16,16 @@ USER, ANSWER = {"role": "user", "content": "Who?"}, {"role": "assistant", "conte
 
 
 def load(
-    folder: Path, rows: list[dict[str, Any]], columns: dict[str, str] | None = None, name: str = "d.jsonl"
+    folder: Path,
+    rows: list[dict[str, Any]],
+    columns: dict[str, str] | None = None,
+    name: str = "d.jsonl",
+    semantics: int = 2,
 ) -> Data:
     path = folder / name
     path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
     source = Dataset(source=str(path), columns=columns or {})
-    return load_data(source, "text-generation", TextTargets, 0, verify=True, semantics=2)
+    return load_data(source, "text-generation", TextTargets, 0, verify=True, semantics=semantics)
 
 
 def numbered(count: int = 20) -> list[dict[str, Any]]:
@@ -93,7 +97,7 @@ def test_every_answer_is_a_target_where_the_spec_says_so(tmp_path: Path) -> None
     assert ("Me.", "You.") in [target for split in data.splits.values() for target in split.targets]
     assert "answers-as-context" not in {finding.code for finding in data.findings}
     path.write_text("\n".join(json.dumps({"text": f"t {i}"}) for i in range(20)))
-    with pytest.raises(BadData, match=r"is for conversations \(a column messages\), and the data has none") as refused:
+    with pytest.raises(BadData, match=r"^all is for conversations \(a column messages\), and the data has") as refused:
         load_data(Dataset(source=str(path), learn="all"), "text-generation", TextTargets, 0)
     assert refused.value.path == ["dataset", "learn"]
     spec = {"name": "a", "task": "question-answering", "model": "m", "space": {}}
@@ -138,6 +142,37 @@ def test_an_empty_text_to_learn_is_refused(tmp_path: Path, empty: str | None) ->
     rows[2]["completion"] = empty
     with pytest.raises(BadData, match=r"row 3 .*'completion' is empty; fill it in or remove the row"):
         load(tmp_path, rows)
+
+
+UNSEEN = ["\u200b", " \u200b\n\ufeff", "\u200d\ufe0f", "\N{HANGUL FILLER}", "\N{BRAILLE PATTERN BLANK}"]
+
+
+@pytest.mark.parametrize("text", UNSEEN)
+def test_a_text_to_learn_in_which_nothing_can_be_seen_is_refused(tmp_path: Path, text: str) -> None:
+    rows: list[dict[str, Any]] = [{"prompt": f"p {i}", "completion": f"c {i}"} for i in range(20)]
+    rows[2]["completion"] = text
+    with pytest.raises(BadData, match=r"row 3 .*'completion' holds nothing that can be seen, only '\\u.*remove"):
+        load(tmp_path, rows, semantics=4)
+    assert len(load(tmp_path, rows, semantics=3).splits["train"]) == 14, "a stored study"
+    rows[2]["completion"] = f"{text}c"
+    load(tmp_path, rows, semantics=4)
+
+
+def test_unseen_texts_are_refused_whatever_is_learned(tmp_path: Path) -> None:
+    chats = numbered()
+    chats[2]["messages"][1]["content"] = "\u200b"
+    with pytest.raises(BadData, match=r"row 3 .*'messages' holds nothing that can be seen in message 2, only '\\u200b"):
+        load(tmp_path, chats, semantics=4)
+    chats[2]["messages"] = json.dumps(chats[2]["messages"])  # as in a csv
+    with pytest.raises(BadData, match=r"row 3 .*nothing that can be seen in message 2"):
+        load(tmp_path, chats, semantics=4)
+    with pytest.raises(BadData, match=r"row 1 .*'text' holds nothing .*\(zero width space\)"):
+        load(tmp_path, [{"text": "\u200b" if i == 0 else f"t {i}"} for i in range(20)], semantics=4)
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"source": f"s {i}", "target": f"t {i}" if i != 4 else "\u2060"} for i in range(20)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(BadData, match=r"row 5 .*'target' holds nothing .*\(word joiner\)"):
+        load_data(Dataset(source=str(path)), "text2text-generation", TranslationTargets, 0)
 
 
 def test_texts_that_stand_for_none_are_told_of_completions_too(tmp_path: Path) -> None:

@@ -130,6 +130,36 @@ def test_a_folder_of_classes_with_a_split(tmp_path: Path) -> None:
     assert "test" not in yaml.safe_load(written(seen))["dataset"]
 
 
+def _listed(folder: Path, *names: str) -> Path:
+    """Write images, and tables with these names that list them."""
+    lines = []
+    for i in range(20):
+        Image.new("RGB", (4, 4), (i, i, i)).save(folder / f"{i}.png")
+        lines.append(json.dumps({"image": f"{i}.png", "label": "ab"[i % 2]}))
+    for name in names:
+        (folder / name).write_text("\n".join(lines))
+    return folder
+
+
+def test_tables_beside_images_that_are_left_out_are_named(tmp_path: Path) -> None:
+    text = written(look(str(_listed(tmp_path, "1.jsonl", "2.jsonl", "3.jsonl"))))
+    assert yaml.safe_load(text)["dataset"]["source"] == f"{tmp_path}/1.jsonl"
+    assert "# not read: 2.jsonl, 3.jsonl; join tables of the same kind, or" in text
+    parse_spec(text)
+
+
+def test_tables_beside_images_that_are_called_by_splits_are_taken_so(tmp_path: Path) -> None:
+    seen = look(str(_listed(tmp_path, "test.jsonl", "train.jsonl")))
+    text = written(seen)
+    assert yaml.safe_load(text)["dataset"]["source"] == {
+        "train": f"{tmp_path}/train.jsonl",
+        "test": f"{tmp_path}/test.jsonl",
+    }
+    assert seen.splits == ("test",)
+    assert "not read" not in text
+    parse_spec(text)
+
+
 def test_html_and_yaml_in_names_stay_text(tmp_path: Path) -> None:
     rows = _texts("a: {b} # c", **{"label": lambda i: ("x\n- y: 1", "<b>")[i % 2]})
     file = tmp_path / "rows.jsonl"

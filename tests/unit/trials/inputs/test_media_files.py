@@ -1,11 +1,13 @@
 """Files in folders and tables of images: found by content, passed over by name, and all broken ones told at once."""
 
+import io
 import os
 from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
 import pytest
+from PIL import Image
 
 from luthier.trials.errors import BadData
 from tests.support.findings import about
@@ -38,6 +40,28 @@ def test_every_format_is_known_by_its_content(kind: str, tmp_path: Path) -> None
     grow(tmp_path, "{cat,dog} 10")
     put(tmp_path / "cat", "file.dat", jpeg(99, kind))
     assert load(tmp_path, verify=True).labels == {"cat": 11, "dog": 10}
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("unreadable", ["refuse", "skip"])
+def test_images_of_several_frames_are_told(kind: str, unreadable: str, tmp_path: Path) -> None:
+    grow(tmp_path, "{cat,dog} 10")
+    frames = [Image.new("RGB", (16, 12), colour) for colour in ("red", "green")]
+    moving = io.BytesIO()
+    frames[0].save(moving, kind, save_all=True, append_images=frames[1:])
+    put(tmp_path / "cat", "moving.dat", moving.getvalue())
+    put(tmp_path / "dog", "still.dat", jpeg(99, kind))
+    (found,) = about(load(tmp_path, verify=True, unreadable=unreadable), "animated-images")
+    assert (found.severity, found.count, found.examples) == ("note", 1, [f"{tmp_path}/cat/moving.dat"])
+    assert "Models see the first alone" in found.cure
+
+
+def test_a_preview_behind_a_photograph_is_no_frame(tmp_path: Path) -> None:
+    grow(tmp_path, "{cat,dog} 10")
+    photograph, preview = io.BytesIO(), Image.new("RGB", (8, 6))
+    Image.new("RGB", (16, 12)).save(photograph, "MPO", save_all=True, append_images=[preview])
+    put(tmp_path / "cat", "phone.jpg", photograph.getvalue())
+    assert not about(load(tmp_path, verify=True), "animated-images")
 
 
 def test_what_is_passed_over_is_counted_by_ending(tmp_path: Path) -> None:
