@@ -59,7 +59,7 @@ def test_what_cannot_be_run_again_is_a_sentence_and_starts_nothing(shared: Serve
     wrong = luthier("export", "own-trainer", "--bundle", LUTHIER_SERVER=server)
     assert (wrong.returncode, "A bundle is a file" in wrong.stderr) == (2, True)
     alone = luthier("export", "own-trainer", "-o", "x.csv", LUTHIER_SERVER=server)
-    assert (alone.returncode, "are for --bundle" in alone.stderr) == (2, True)
+    assert (alone.returncode, "is for --bundle" in alone.stderr) == (2, True)
     assert luthier("export", "own-trainer", "--bundle", "-o", "own.zip", LUTHIER_SERVER=server).returncode == 0
     (tmp_path / "climbs.zip").write_bytes(zipped({"../out": b"x"}))
     (tmp_path / "text.zip").write_text("hello")
