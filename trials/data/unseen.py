@@ -20,8 +20,8 @@ _SELECTORS = (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0), range(0x180B, 0x18
 
 
 def is_unseen(text: str) -> bool:
-    """Return whether a text has characters, and none that can be seen."""
-    return bool(text) and not text.isascii() and all(map(_is_unseen, text))
+    """Return whether a text has characters, and none that can be seen; spaces alone are an empty text, no such one."""
+    return bool(text.strip()) and not text.isascii() and all(map(_is_unseen, text))
 
 
 def _is_unseen(letter: str) -> bool:
