@@ -95,7 +95,7 @@ def test_before_the_inspection_configurations_wait_on_the_page(house: Running) -
     answer = post(house, "/studies/s1/enqueue", typed)
     assert answer.headers["location"] == "/studies/s1#waiting"
     page = house.client.get("/studies/s1").text
-    assert "trial 1: learning rate <strong>5e-05</strong>, freeze depth <strong>2</strong>" in page
+    assert "trial 1</a>: learning rate <strong>5e-05</strong>, freeze depth <strong>2</strong>" in page
     refused(post(house, "/studies/s1/enqueue", {"param.learning_rate": "7"}), 422, "learning_rate")
     worker = house.worker()
     worker.inspect(worker.take(AssignmentKind.INSPECT))
