@@ -30,7 +30,7 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> str | None:
     context = tree(tmp_path_factory.mktemp("older"))
     packages = ("service", "studies", "trials", "src")
     sh("rm", "-r", *packages, cwd=context)
-    archive = ["git", "-C", str(ROOT), "archive", f"{commit}^", *packages, "pyproject.toml"]
+    archive = ["git", "-C", str(ROOT), "archive", f"{commit}^", *packages, "pyproject.toml", "docker/Dockerfile"]
     done = subprocess.run(archive, capture_output=True)
     if done.returncode:
         return None
