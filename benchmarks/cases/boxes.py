@@ -1,8 +1,7 @@
-"""The case whose answers are boxes: icons on photographs, by a small YOLOS with random weights."""
+"""The case whose answers are boxes: bright rectangles on noise, by a small YOLOS with random weights."""
 
 import contextlib
 import io
-import json
 from collections.abc import Sequence
 from functools import partial
 from itertools import chain
@@ -10,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy
 import torch
 import transformers
 from PIL import Image
@@ -21,6 +21,7 @@ from cases.case import DATA, Case, Features, Official, Row, saved, with_head
 
 SIDE = 96
 """Width and height of the images, in pixels."""
+KINDS = ("red", "blue")
 ANSWERS = 20
 """Answers that the model gives to an image."""
 
@@ -35,16 +36,24 @@ def yolos(folder: Path) -> Path:
     return saved(folder, lambda: transformers.YolosForObjectDetection(config), processor)
 
 
-def icons(rows: int) -> list[Row]:
-    """Return images with the column `objects`: a box, in pixels, and a kind for each icon."""
-    folder = DATA / "icons" / "train"
-    coco = json.loads((folder / "coco.json").read_text(encoding="utf-8"))
-    names = {category["id"]: category["name"] for category in coco["categories"]}
+def rectangles(rows: int) -> list[Row]:
+    """Draw a large rectangle of one of two colours on noise, and return such images with the column `objects`.
+
+    Boxes are large because a model with random weights first learns their mean, which then finds some of them.
+    """
+    folder = DATA / "rectangles"
+    folder.mkdir(parents=True, exist_ok=True)
     found: list[Row] = []
-    for image in coco["images"][:rows]:
-        own = [one for one in coco["annotations"] if one["image_id"] == image["id"]]
-        objects = {"bbox": [one["bbox"] for one in own], "category": [names[one["category_id"]] for one in own]}
-        found.append({"image": str(folder / image["file_name"]), "objects": objects})
+    for number in range(rows):
+        draw = numpy.random.default_rng(number)
+        pixels = draw.integers(0, 128, (SIDE, SIDE, 3), dtype=numpy.uint8)
+        kind = number % 2
+        width, height = draw.integers(SIDE // 2, SIDE, 2).tolist()
+        x, y = int(draw.integers(0, SIDE - width + 1)), int(draw.integers(0, SIDE - height + 1))
+        pixels[y : y + height, x : x + width, 2 * kind] = 255
+        path = folder / f"{number}.png"
+        Image.fromarray(pixels).save(path)
+        found.append({"image": str(path), "objects": {"bbox": [[x, y, width, height]], "category": [KINDS[kind]]}})
     return found
 
 
@@ -137,7 +146,7 @@ def _detected(folder: Path, training: list[Row], validation: list[Row]) -> Offic
 
 CASES = {
     "object-detection": Case(
-        "object-detection", "map", icons, yolos, _detected, ("icons",),
-        {"learning_rate": 1e-3, "batch_size": 8, "epochs": 1}, 64, 32, further={"box_format": "xywh"},
+        "object-detection", "map", rectangles, yolos, _detected, (),
+        {"learning_rate": 1e-3, "batch_size": 8, "epochs": 3}, 64, 32, further={"box_format": "xywh"},
     ),
 }  # fmt: skip
