@@ -109,6 +109,7 @@ def _arguments(case: Case, official: Official, seed: int, work: Path) -> Any:
         weight_decay=WEIGHT_DECAY,
         train_sampling_strategy="group_by_length" if official.processor else "random",
         eval_strategy="epoch",
+        eval_do_concat_batches=official.joined,
         save_strategy="no",
         logging_strategy="no",
         lr_scheduler_type="linear",

@@ -41,6 +41,8 @@ class Official:
             they are not grouped.
         writes: The most tokens that `generate` writes for each validation row, which are the predictions; None: no text
             is written.
+        joined: Whether the batches' outputs and labels are joined before they are scored; else they are lists, with an
+            entry for each batch.
     """
 
     make: Callable[[], Any]
@@ -51,6 +53,7 @@ class Official:
     reduce: Callable[[Any, Any], Any] | None = None
     processor: Any = None
     writes: int | None = None
+    joined: bool = True
 
 
 @dataclass(frozen=True)
