@@ -52,6 +52,7 @@ from luthier.service.api import predictions as prediction_routes
 from luthier.service.api.body_limit import BodyLimit
 from luthier.service.api.context import Service
 from luthier.service.api.event_feed import Feed
+from luthier.service.api.hang_ups import HangUps
 from luthier.service.api.notifier import Notifier
 from luthier.service.api.security_headers import HeadAsGet, SecurityHeaders
 from luthier.service.api.views import study_view
@@ -115,10 +116,10 @@ class Tokens:
 
 
 class _Application(FastAPI):
-    """FastAPI with two layers around everything, so that they also hold for what its handlers of errors answer."""
+    """FastAPI with three layers around everything, so that they also hold for what its handlers of errors answer."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        return SecurityHeaders(HeadAsGet(super().build_middleware_stack()))
+        return SecurityHeaders(HangUps(HeadAsGet(super().build_middleware_stack())))
 
 
 def build_core(settings: Settings, only: str | None = None) -> Core:

@@ -1,5 +1,6 @@
 """Streams that nobody reads, that are too many, or that are open at the end harm nobody."""
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -87,3 +88,22 @@ def test_a_service_that_stops_ends_its_streams(tmp_path: Path) -> None:
             house.app.state.service.notifier.close()
             assert list(stream) == []
             problem(house.client.get(EVENTS), 503)
+
+
+def test_a_client_that_hangs_up_while_events_are_written_is_no_error(few: tuple[Running, Feed]) -> None:
+    house, feed = few
+    for number in range(2, 40):
+        house.create(f"s{number}")
+    said: list[logging.LogRecord] = []
+    server = logging.getLogger("uvicorn.error")
+    server.addFilter(said.append)  # type: ignore[arg-type]
+    try:
+        for so_much in range(1, 60):  # until one goes while an event is on its way to it
+            with dialled(house) as line:
+                line.sendall(head("GET", "/v1/events", **{"Last-Event-ID": "0"}))
+                assert answer(line)[0] == 200
+                line.recv(100 * so_much)
+        until(lambda: feed._streams == 0)
+    finally:
+        server.removeFilter(said.append)  # type: ignore[arg-type]
+    assert [record.getMessage() for record in said if record.exc_info] == []
