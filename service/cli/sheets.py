@@ -39,12 +39,12 @@ def write_rows(answers: Iterable["BaseModel"], separator: str) -> None:
 
 
 def names_of(answers: Sequence["BaseModel"]) -> list[str]:
-    """Return the name of each study, schedule or worker, the number of each trial, the id of each run.
+    """Return the name of each study, schedule or worker, the number of each trial, the id of each run or data set.
 
     Raises:
         LookupError: The answer is none of these.
     """
-    return [str(_first(answer, ("name", "number", "trial", "id"))) for answer in answers]
+    return [str(_first(answer, ("id", "name", "number", "trial"))) for answer in answers]
 
 
 def values_of(answers: Sequence["BaseModel"]) -> list[str]:

@@ -38,6 +38,7 @@ def test_one_is_uploaded_shown_previewed_and_deleted(command: Callable[..., str]
     uploaded = json.loads(command("upload", "mine.csv", "--name", "my reviews", "-o", "json"))
     id = uploaded["id"]
     assert "my reviews" in command("list")
+    assert command("list", "-o", "name").strip() == id, "what the other commands take"
     assert f"source: dataset:{id}" in command("get", id)
     shown = command("preview", f"dataset:{id}")
     assert "train: 40 rows" in shown
