@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Double, ForeignKey, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
+from luthier.service.caller import DEFAULT_PROJECT
 from luthier.service.storage.column_types import (
     PydanticJson,
     PydanticText,
@@ -33,6 +34,7 @@ class ScheduleRow(Base):
     next_at: Mapped[float | None] = mapped_column(Double, index=True)  # the next due time; None: max_runs is reached
     fired: Mapped[int] = mapped_column(default=0)  # runs so far, without the skipped ones
     champion_id: Mapped[int | None] = mapped_column(BigInteger)  # the model in use
+    project: Mapped[str] = mapped_column(String(64), default=DEFAULT_PROJECT, server_default=DEFAULT_PROJECT)
 
 
 class RunRow(Base):

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Double, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
+from luthier.service.caller import DEFAULT_PROJECT
 from luthier.service.storage.table_base import Base, Id
 
 
@@ -67,3 +68,4 @@ class DatasetRow(Base):
     file_count: Mapped[int]
     files: Mapped[list[Any]] = mapped_column(JSON)  # {path, bytes} of the first of them
     created_at: Mapped[float] = mapped_column(Double)
+    project: Mapped[str] = mapped_column(String(64), default=DEFAULT_PROJECT, server_default=DEFAULT_PROJECT)

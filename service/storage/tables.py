@@ -1,4 +1,4 @@
-"""The tables of studies and their work, as SQLAlchemy classes; `schedule_tables`, `service_tables` have the rest.
+"""The tables of studies and their work, as SQLAlchemy classes; `*_tables.py` have the rest.
 
 Every wing of the service that reads or writes rows uses them. Optuna owns `studies`, `trials`, `alembic_version` and
 others in the same database. Optuna holds what the sampler needs; these rows hold execution, and are written first.
@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, String, Text, UniqueConstraint, false, true
 from sqlalchemy.orm import Mapped, mapped_column, synonym
 
+from luthier.service.caller import DEFAULT_PROJECT
 from luthier.service.storage.away import Away
 from luthier.service.storage.column_types import (
     PydanticJson,
@@ -78,6 +79,10 @@ class StudyRow(Base):
     """How exact the winner's scores are; None: not measured, or by a version that did not ask."""
     external: Mapped[bool] = mapped_column(default=False, server_default=false())
     """Its trials are for trainers of its user's own, which ask for them; no worker of ours gets one."""
+    project: Mapped[str] = mapped_column(String(64), default=DEFAULT_PROJECT, server_default=DEFAULT_PROJECT)
+    owner: Mapped[str | None] = mapped_column(String(64))  # the name of the caller who created it
+    weight: Mapped[float] = mapped_column(Double, default=1.0, server_default="1")  # its share, beside its priority's
+    priority: Mapped[int] = mapped_column(default=0, server_default="0")  # a higher one goes first
 
     @property
     def is_readable(self) -> bool:

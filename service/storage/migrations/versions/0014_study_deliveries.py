@@ -1,4 +1,4 @@
-"""Revision 0080: notifications of studies that have ended."""
+"""Revision 0014: notifications of studies that have ended."""
 
 import sqlalchemy as sa
 from alembic import op

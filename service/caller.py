@@ -1,0 +1,58 @@
+"""The caller: who makes the request that this thread or task works on, and in which project.
+
+The access control sets it before any route runs; threads that work for a request get it with its context. Whatever
+looks up a study, a schedule or a data set by name looks in the caller's project, so that no route can forget to.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from enum import StrEnum
+
+DEFAULT_PROJECT = "default"
+
+
+class Scope(StrEnum):
+    """What a token may do. Admin includes read and write, write includes read; worker includes neither."""
+
+    READ = "read"
+    WRITE = "write"
+    WORKER = "worker"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who makes a request.
+
+    Attributes:
+        name: the name of the token, which is its person's or program's.
+        scopes: what it may do.
+        project: the project that the request is about: the one that it names, else the token's own.
+        token_id: the id of the token's row; None for the environment's token, and where no token is asked for.
+    """
+
+    name: str
+    scopes: frozenset[Scope]
+    project: str = DEFAULT_PROJECT
+    token_id: int | None = None
+
+
+SERVICE = Caller("service", frozenset(Scope))  # the service itself: its threads, and programs that embed it
+_current: ContextVar[Caller] = ContextVar("caller", default=SERVICE)
+
+
+def current() -> Caller:
+    """Return the caller of the request that is worked on; outside of one, the service itself."""
+    return _current.get()
+
+
+@contextmanager
+def acting(caller: Caller) -> Iterator[None]:
+    """Work on behalf of a caller until the block ends."""
+    before = _current.set(caller)
+    try:
+        yield
+    finally:
+        _current.reset(before)
