@@ -22,6 +22,7 @@ from luthier.service.schemas.listing import Page
 from luthier.service.schemas.noise import GainView, IntervalView
 from luthier.service.schemas.plans import ModelPlan, PlanEstimates, PlanView, PrunerPlan
 from luthier.service.schemas.problems import Fault, ProblemView, faults_of
+from luthier.service.schemas.projects import ProjectLimits, ProjectView
 from luthier.service.schemas.schedules import ChampionView, RunView, ScheduleView
 from luthier.service.schemas.studies import (
     BaselineView,
@@ -66,6 +67,8 @@ __all__ = [
     "PlanView",
     "PreviewView",
     "ProblemView",
+    "ProjectLimits",
+    "ProjectView",
     "PrunerPlan",
     "ResumeView",
     "RunView",
