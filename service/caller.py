@@ -7,7 +7,7 @@ looks up a study, a schedule or a data set by name looks in the caller's project
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 DEFAULT_PROJECT = "default"
@@ -46,6 +46,11 @@ _current: ContextVar[Caller] = ContextVar("caller", default=SERVICE)
 def current() -> Caller:
     """Return the caller of the request that is worked on; outside of one, the service itself."""
     return _current.get()
+
+
+def service_in(project: str) -> Caller:
+    """Return the service itself as the caller of work for a project that no request asks for, as a schedule's runs."""
+    return replace(SERVICE, project=project)
 
 
 @contextmanager

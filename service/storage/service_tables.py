@@ -27,6 +27,7 @@ class ChangeRow(Base):
     number: Mapped[int | None]  # the trial's
     step: Mapped[int | None]  # of a report
     name: Mapped[str | None] = mapped_column(String(64))  # of a study that is gone
+    project: Mapped[str | None] = mapped_column(String(64))  # of a study that is gone; None: `default`
 
 
 class WorkerRow(Base):

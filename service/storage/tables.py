@@ -33,6 +33,17 @@ from luthier.studies.winner_tables import Results
 from luthier.studies.wire import FileRef
 
 
+def search_name(project: str, name: str) -> str:
+    """Return the name of a study's search in Optuna, where names are unique in the whole database."""
+    return name if project == DEFAULT_PROJECT else f"{project}/{name}"
+
+
+def named_in_search(named: str) -> tuple[str, str]:
+    """Return the project and the name of the study whose search in Optuna has a name."""
+    project, _, name = named.rpartition("/")
+    return project or DEFAULT_PROJECT, name
+
+
 class StudyRow(OfProject, Base):
     """A study: its spec, its state, and its present or future end."""
 
@@ -90,8 +101,8 @@ class StudyRow(OfProject, Base):
 
     @property
     def search_name(self) -> str:
-        """The name of its search in Optuna, where names are unique in the whole database."""
-        return self.name if self.project == DEFAULT_PROJECT else f"{self.project}/{self.name}"
+        """The name of its search in Optuna."""
+        return search_name(self.project, self.name)
 
     @property
     def is_readable(self) -> bool:

@@ -15,13 +15,14 @@ NAMING = {"uq": "%(table_name)s_%(column_0_N_name)s_key"}  # as Postgres names a
 
 
 def upgrade() -> None:
-    """Put the project beside the name in each constraint. All rows stay."""
+    """Put the project beside the name in each constraint; all rows stay. A deleted study's change tells its project."""
     for table, column in UNIQUE:
         if op.get_bind().dialect.name == "sqlite":
             _make_anew(table, column)
         else:
             op.drop_constraint(f"{table}_{column}_key", table)
             op.create_unique_constraint(f"{table}_project_{column}_key", table, ["project", column])
+    op.add_column("luthier_change", sa.Column("project", sa.String(64), nullable=True))
     op.create_index("ix_luthier_dataset_digest", "luthier_dataset", ["digest"])
 
 
