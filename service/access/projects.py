@@ -49,13 +49,18 @@ def put(database: Database, session: Session, name: str, limits: ProjectLimits) 
     return created
 
 
-def seen(session: Session) -> list[ProjectView]:
-    """Return the projects that the caller may see, by name: an admin all of them, another the one that it works in."""
-    rows = {row.name: row for row in session.scalars(select(ProjectRow))}
-    names = {DEFAULT_PROJECT, *rows}
+def names(session: Session) -> list[str]:
+    """Return the projects that the caller may see: an admin all of them, another the one that it works in."""
     if Scope.ADMIN not in current().scopes:
-        names &= {current().project}
-    return _views(session, sorted(names), rows)
+        return [current().project] if exists(session, current().project) else []
+    return sorted({DEFAULT_PROJECT, *session.scalars(select(ProjectRow.name))})
+
+
+def seen(session: Session) -> list[ProjectView]:
+    """Return the projects of `names`, with what they hold and have used."""
+    shown = names(session)
+    rows = {row.name: row for row in session.scalars(select(ProjectRow).where(ProjectRow.name.in_(shown)))}
+    return _views(session, shown, rows)
 
 
 def find(session: Session, name: str) -> ProjectView:

@@ -20,6 +20,7 @@ from a2wsgi import WSGIMiddleware
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 from sqlalchemy import Text, select, type_coerce
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,6 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from luthier.service.api.static_files import SITE
 from luthier.service.caller import current
 from luthier.service.errors import NotFound, ReadOnly, Unavailable
+from luthier.service.lifecycle import study_rows
 from luthier.service.storage.connections import Connections
 from luthier.service.storage.database import Database
 from luthier.service.storage.tables import StudyRow, named_in_search, search_name
@@ -35,7 +37,8 @@ from luthier.studies.search.storage import STORAGE_ERRORS, Storage, engine_of, o
 log = logging.getLogger("luthier")
 PREFIXES = ("dashboard", "static", "csv", "artifacts", "incompatible-rdb-schema")
 METRIC_NAMES = "study:metric_names"  # the attribute of a study that names its objectives, in Optuna and its dashboard
-OF_STUDY = re.compile(r"/(?:api/studies|csv|artifacts|api/artifacts)/(-?\d+)")
+OF_STUDY = re.compile(r"/(?:api/studies|csv|artifacts|api/artifacts)/+([^/]+)")
+OPTUNA_ID = re.compile(r"[0-9]{1,9}")
 API = ("meta", "studies", "trials", "artifacts")
 
 
@@ -47,7 +50,6 @@ class Dashboard:
         self._database = database
         self._app: ASGIApp | None = None
         self._connections: Connections | None = None
-        self._name_of: Callable[[int], str] | None = None
         self._lock = threading.Lock()
 
     def _build(self) -> ASGIApp:
@@ -57,7 +59,6 @@ class Dashboard:
 
                 storage = open_storage(self._database.url)
                 self._connections = Connections(engine_of(storage))
-                self._name_of = storage.get_study_name_from_id
                 storage = _naming_metrics(storage, self._database)
                 self._app = cast(ASGIApp, WSGIMiddleware(wsgi(_answering_503(storage))))
             return self._app
@@ -101,13 +102,16 @@ class Dashboard:
             await answer(scope, receive, send)
 
     def _may_see(self, path: str) -> bool:
-        """Return whether a path is of no study, of one of the caller's project, or of none that is there."""
+        """Return whether a path is of no study, or of one of the caller's project."""
         match = OF_STUDY.match(path)
-        try:
-            named = None if match is None or self._name_of is None else self._name_of(int(match[1]))
-        except (*STORAGE_ERRORS, KeyError, OverflowError):  # it answers so itself
+        if match is None:
             return True
-        return named is None or named_in_search(named)[0] == current().project
+        try:
+            with self._database.reading() as session:
+                number = int(match[1]) if OPTUNA_ID.fullmatch(match[1]) else -1  # its routes take more kinds of digits
+                return study_rows.name_in_optuna(session, number) is not None
+        except SQLAlchemyError:  # it answers so itself
+            return True
 
 
 @cache

@@ -8,12 +8,14 @@ from luthier.service.access import projects
 from luthier.service.api import paging
 from luthier.service.api.context import ServiceDep
 from luthier.service.api.json_body import JsonRoute
+from luthier.service.caller import PROJECT_NAME
 from luthier.service.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge, responses
 from luthier.service.schemas import Page, ProjectLimits, ProjectView
-from luthier.service.schemas.projects import PROJECT_PATTERN
 
 router = APIRouter(prefix="/v1/projects", tags=["projects"], route_class=JsonRoute)
-Name = Annotated[str, Path(pattern=PROJECT_PATTERN, description="Small letters, digits and hyphens, at most 63.")]
+Name = Annotated[
+    str, Path(pattern=f"^{PROJECT_NAME.pattern}$", description="Small letters, digits and hyphens, at most 63.")
+]
 
 
 @router.put(

@@ -7,11 +7,12 @@ that a user may use, and are not found by one. Nothing is changed here.
 
 from difflib import get_close_matches
 
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, Select, select, text
 from sqlalchemy.orm import Session
 
+from luthier.service.caller import current
 from luthier.service.errors import NotFound
-from luthier.service.storage.tables import AssignmentRow, StudyRow
+from luthier.service.storage.tables import AssignmentRow, StudyRow, named_in_search
 
 NAMES = 1_000  # of the latest studies, among which a name is looked for that was meant
 
@@ -43,6 +44,13 @@ def lock_of_assignment(session: Session, assignment_id: int) -> StudyRow | None:
     """
     study_id = select(AssignmentRow.study_id).where(AssignmentRow.id == assignment_id).scalar_subquery()
     return session.scalar(select(StudyRow).where(StudyRow.id == study_id).with_for_update())
+
+
+def name_in_optuna(session: Session, optuna_id: int) -> str | None:
+    """Return the name of the study of the caller's project that has an id in Optuna's tables; None for no such one."""
+    named = session.scalar(text("SELECT study_name FROM studies WHERE study_id = :id"), {"id": optuna_id})
+    project, name = named_in_search(named or "")
+    return name if named is not None and project == current().project else None
 
 
 def _by_name(session: Session, name: str, statement: Select[StudyRow]) -> StudyRow:

@@ -20,13 +20,12 @@ from luthier.service.api.site.page import PageRoute, events_of, require_write, s
 from luthier.service.api.site.progress import progress
 from luthier.service.api.site.studies import is_maximized, metric_of
 from luthier.service.api.successor_view import taken_over_view
-from luthier.service.caller import current
 from luthier.service.dispatch import waiting_trials
 from luthier.service.errors import NotFound
 from luthier.service.lifecycle import study_rows
 from luthier.service.lifecycle.transitions import Action, is_unmeasured
 from luthier.service.schemas import StudyView
-from luthier.service.storage.tables import AssignmentRow, StudyRow, WaitingRow, named_in_search
+from luthier.service.storage.tables import AssignmentRow, StudyRow, WaitingRow
 from luthier.studies.protocol import ENDED, StudyState, TrialState
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute, prefix="/studies/{name}")
@@ -108,10 +107,8 @@ def in_dashboard(name: str, service: ServiceDep) -> RedirectResponse:
 def of_dashboard(number: Annotated[int, Path(ge=0, lt=2**31)], service: ServiceDep) -> RedirectResponse:
     """Lead from a study's number in optuna-dashboard to its page here; to the list of all where it has none."""
     with service.core.database.reading() as session:
-        named = session.scalar(text("SELECT study_name FROM studies WHERE study_id = :id"), {"id": number})
-    project, name = named_in_search(named or "")
-    is_here = named is not None and project == current().project
-    return RedirectResponse(f"/studies/{name}" if is_here else "/", 303)
+        name = study_rows.name_in_optuna(session, number)
+    return RedirectResponse("/" if name is None else f"/studies/{name}", 303)
 
 
 @router.post("/{action}")
