@@ -151,7 +151,7 @@ def _by_project(
     *of: ColumnElement[bool],
 ) -> dict[str, int]:
     counts = select(table.project, func.count()).where(table.project.in_(names), *of).group_by(table.project)
-    return dict(session.execute(counts).tuples().all())
+    return {str(project): int(count) for project, count in session.execute(counts)}
 
 
 def _work(session: Session, names: Collection[str]) -> dict[str, tuple[int, float]]:

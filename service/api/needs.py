@@ -30,7 +30,6 @@ GET /site.css
 """
 _ANY = """
 POST /logout
-POST /project
 """
 _READ = """
 GET /openapi.json
@@ -172,6 +171,7 @@ _ADMIN = """
 PUT /v1/projects/{name}
 DELETE /v1/projects/{name}
 GET /projects
+POST /project
 POST /projects
 POST /projects/{name}/delete
 """

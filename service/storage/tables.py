@@ -50,6 +50,7 @@ class StudyRow(OfProject, Base):
     __tablename__ = "luthier_study"
     __table_args__ = (  # an id is never used again: folders and caches go by it
         UniqueConstraint("project", "name"),
+        Index("ix_luthier_study_project", "project", "id"),
         {"sqlite_autoincrement": True},
     )
 

@@ -63,7 +63,7 @@ def test_a_scope_opens_what_it_includes(guarded: Running) -> None:
         (Scope.WORKER, (403, 403, 422, 403)),
         (Scope.ADMIN, (200, 422, 403, 200)),
     )
-    routes = (("GET", "/v1/studies"), ("POST", "/v1/studies"), ("POST", "/v1/worker/claim"), ("GET", "/api/studies"))
+    routes = (("GET", "/v1/studies"), ("POST", "/v1/studies"), ("POST", "/v1/worker/claim"), ("GET", "/projects"))
     for scope, statuses in cases:
         secret = token(guarded, f"one-{scope}", scope)
         assert tuple(ask(guarded, *route, secret).status_code for route in routes) == statuses, scope

@@ -23,6 +23,7 @@ def upgrade() -> None:
             op.drop_constraint(f"{table}_{column}_key", table)
             op.create_unique_constraint(f"{table}_project_{column}_key", table, ["project", column])
     op.add_column("luthier_change", sa.Column("project", sa.String(64), nullable=True))
+    op.create_index("ix_luthier_study_project", "luthier_study", ["project", "id"])
     op.create_index("ix_luthier_dataset_digest", "luthier_dataset", ["digest"])
 
 
