@@ -144,6 +144,10 @@ GET /v1/worker/datasets/{assignment_id}/{dataset_id}
 """
 # The dashboard shows the studies of all projects, by its own numbers; ANY of its routes takes every method.
 _ADMIN = """
+GET /v1/tokens
+POST /v1/tokens
+PATCH /v1/tokens/{id}
+DELETE /v1/tokens/{id}
 GET /studies/-/{number}
 GET /api/studies/{optuna_id}/plot/{kind}
 * /dashboard

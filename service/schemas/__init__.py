@@ -36,9 +36,11 @@ from luthier.service.schemas.studies import (
     TrialView,
 )
 from luthier.service.schemas.successors import TakenFrom, TakenOverView, TakenView
+from luthier.service.schemas.tokens import AuditView, NewTokenView, TokenView
 
 __all__ = [
     "AskedTrialView",
+    "AuditView",
     "BaselineView",
     "BestView",
     "BundleStudy",
@@ -60,6 +62,7 @@ __all__ = [
     "MetricView",
     "ModelPlan",
     "ModelView",
+    "NewTokenView",
     "Overlap",
     "Page",
     "PlanEstimates",
@@ -77,6 +80,7 @@ __all__ = [
     "TakenOverView",
     "TakenView",
     "TaskView",
+    "TokenView",
     "TrialView",
     "ValueCount",
     "WaitView",
