@@ -28,7 +28,6 @@ LOCAL_USER = Caller("local", with_included([Scope.ADMIN]))  # the same, where wo
 FLEET = Caller("fleet", frozenset({Scope.WORKER}))  # the workers that the service has started itself
 WORKER = Caller("worker", frozenset({Scope.WORKER}))  # LUTHIER_WORKER_TOKEN
 NOBODY = Caller("anonymous", frozenset())  # whoever asks for what needs no token
-RESERVED = frozenset(caller.name for caller in (ENVIRONMENT, LOCAL, FLEET, WORKER, NOBODY)) | {"service"}
 
 
 @dataclass(frozen=True)

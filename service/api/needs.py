@@ -168,6 +168,10 @@ GET /api/studies/{optuna_id}/plot/{kind}
 * /api/artifacts/{path:path}
 """
 _ADMIN = """
+GET /v1/tokens
+POST /v1/tokens
+PATCH /v1/tokens/{id}
+DELETE /v1/tokens/{id}
 PUT /v1/projects/{name}
 DELETE /v1/projects/{name}
 GET /projects

@@ -11,7 +11,9 @@ from luthier.service.api.credentials import PROJECT_COOKIE
 from luthier.service.caller import PROJECT_NAME, Caller, Scope
 from luthier.service.errors import Forbidden, Invalid
 from luthier.service.schemas import Fault
-from luthier.service.schemas.projects import NAME_RULE
+
+RULE = "a project's name has 1 to 63 lower-case letters, digits and hyphens, and begins with a letter or a digit"
+
 
 Project = Annotated[  # a route's parameter, which the access control has read before
     str | None,
@@ -35,7 +37,7 @@ def project_of(request: Request, caller: Caller) -> str:
     if len(named) > 1:
         raise _invalid("names two projects; name one")
     if not PROJECT_NAME.fullmatch(named[0]):
-        raise _invalid(NAME_RULE)
+        raise _invalid(RULE)
     if not may_enter(caller, named[0]):
         text = f"The token {caller.name} is of the project {caller.project}, and may not use {named[0]}:"
         raise Forbidden(f"{text} leave ?project= out, or ask an admin for a token of {named[0]}.")

@@ -37,9 +37,11 @@ from luthier.service.schemas.studies import (
     TrialView,
 )
 from luthier.service.schemas.successors import TakenFrom, TakenOverView, TakenView
+from luthier.service.schemas.tokens import AuditView, NewTokenView, TokenView
 
 __all__ = [
     "AskedTrialView",
+    "AuditView",
     "BaselineView",
     "BestView",
     "BundleStudy",
@@ -61,6 +63,7 @@ __all__ = [
     "MetricView",
     "ModelPlan",
     "ModelView",
+    "NewTokenView",
     "Overlap",
     "Page",
     "PlanEstimates",
@@ -80,6 +83,7 @@ __all__ = [
     "TakenOverView",
     "TakenView",
     "TaskView",
+    "TokenView",
     "TrialView",
     "ValueCount",
     "WaitView",

@@ -2,7 +2,6 @@
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
 
-NAME_RULE = "a project's name has 1 to 63 lower-case letters, digits and hyphens, and begins with a letter or a digit"
 MOST_PARALLEL = 1_000_000
 MOST_GPU_SECONDS = 1e12  # thirty thousand years
 

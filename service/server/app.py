@@ -52,6 +52,7 @@ from luthier.service.api import (
 )
 from luthier.service.api import onnx as onnx_routes
 from luthier.service.api import predictions as prediction_routes
+from luthier.service.api import tokens as token_routes
 from luthier.service.api.body_limit import BodyLimit
 from luthier.service.api.callers import Callers, EnvironmentTokens
 from luthier.service.api.context import Service
@@ -87,7 +88,7 @@ from luthier.studies.protocol import AssignmentKind
 # In this order: a path is looked up among the routes of each, and /v1/studies/{name}/{action} takes what is left.
 ROUTES = (
     *(plan, plots, events, trials, trial_verbs, external, extension, prediction_routes, onnx_routes, results, report),
-    *(studies, bundles, study_changes, schedules, datasets, projects, worker, operations),
+    *(studies, bundles, study_changes, schedules, datasets, projects, token_routes, worker, operations),
 )
 SUMMARY = "Hyperparameter search for fine-tuning."
 THREADS = 40  # requests worked on at the same time; the rest wait on the event loop

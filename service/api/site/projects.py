@@ -15,13 +15,12 @@ from luthier.service.api import projects as routes
 from luthier.service.api.auth import local_path
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.credentials import PROJECT_COOKIE
-from luthier.service.api.request_project import may_enter
+from luthier.service.api.request_project import RULE, may_enter
 from luthier.service.api.site.forms import fault_of, field_values, number_or_text
 from luthier.service.api.site.page import PageRoute, require_write, show
 from luthier.service.caller import PROJECT_NAME, current
 from luthier.service.errors import Forbidden, Invalid, Problem, invalid
 from luthier.service.schemas import Fault, ProjectLimits
-from luthier.service.schemas.projects import NAME_RULE
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 COOKIE_SECONDS = 30 * 86_400
@@ -55,7 +54,7 @@ async def put(request: Request, service: ServiceDep) -> Response:
     given = {name: number_or_text(typed[name]) for name in ProjectLimits.model_fields}
     try:
         if not PROJECT_NAME.fullmatch(typed["name"]):
-            raise Invalid(f"name: {NAME_RULE}", [Fault(path="name", message=NAME_RULE)])
+            raise Invalid(f"name: {RULE}", [Fault(path="name", message=RULE)])
         limits = ProjectLimits.model_validate({name: value for name, value in given.items() if value is not None})
         await run_in_threadpool(routes.put, typed["name"], limits, service, Response())
     except ValidationError as error:

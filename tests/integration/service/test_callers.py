@@ -1,48 +1,24 @@
 """Who a request's caller is, what its scopes open, and which project it is about."""
 
 from collections.abc import Iterator
+from typing import Any
 
-import httpx
 import pytest
 
-from luthier.service.access.secrets import digest_of, new_secret
 from luthier.service.api.needs import NEEDS, Need
 from luthier.service.api.route_table import RouteTable
 from luthier.service.caller import Scope
 from luthier.service.server.app import Tokens
-from luthier.service.storage.access_tables import TokenRow
 from tests.support.harness import Running, problem, running
+from tests.support.tokens import USER, WORKER, ask, made
 
-USER, WORKER = "user-token-0123456789", "worker-token-0123456789"
+PEOPLE: dict[str, dict[str, Any]] = {"anna": {"project": "vision"}, "root": {"scopes": ["admin"]}}
 
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with running(tmp_path_factory.mktemp("home"), None, Tokens(USER, WORKER)) as house:
         yield house
-
-
-def token(house: Running, name: str, *scopes: Scope, project: str = "default", seconds: float | None = None) -> str:
-    """Store a token that ends after so many seconds, and return its secret."""
-    secret = new_secret()
-    with house.core.database.transaction() as session:
-        now = house.core.database.time(session)
-        session.add(
-            TokenRow(
-                name=name,
-                digest=digest_of(secret),
-                scopes=list(scopes),
-                project=project,
-                created_at=now,
-                created_by="test",
-                expires_at=None if seconds is None else now + seconds,
-            )
-        )
-    return secret
-
-
-def ask(house: Running, method: str, path: str, secret: str) -> httpx.Response:
-    return house.anyone.request(method, path, headers={"Authorization": f"Bearer {secret}"})
 
 
 def test_every_route_says_what_it_asks(guarded: Running) -> None:
@@ -65,15 +41,15 @@ def test_a_scope_opens_what_it_includes(guarded: Running) -> None:
     )
     routes = (("GET", "/v1/studies"), ("POST", "/v1/studies"), ("POST", "/v1/worker/claim"), ("GET", "/projects"))
     for scope, statuses in cases:
-        secret = token(guarded, f"one-{scope}", scope)
+        secret = made(guarded, f"one-{scope}", scopes=[scope])["secret"]
         assert tuple(ask(guarded, *route, secret).status_code for route in routes) == statuses, scope
-    told = problem(ask(guarded, "DELETE", "/v1/studies/s1", token(guarded, "reader", Scope.READ)), 403)["detail"]
+    told = problem(ask(guarded, "DELETE", "/v1/studies/s1", made(guarded, "reader")["secret"]), 403)["detail"]
     assert "needs the scope write" in told
     assert "`luthier token create NAME --scope write`" in told
 
 
 def test_a_request_is_about_its_tokens_project_or_the_one_that_it_names(guarded: Running) -> None:
-    person, admin = token(guarded, "anna", Scope.READ, project="vision"), token(guarded, "root", Scope.ADMIN)
+    person, admin = (made(guarded, name, **fields)["secret"] for name, fields in PEOPLE.items())
     for path in ("/v1/studies", "/v1/schedules", "/v1/datasets", "/v1/workers", "/v1/tasks", "/"):
         for query, of_person, of_admin in (
             ("", 200, 200),
@@ -87,14 +63,3 @@ def test_a_request_is_about_its_tokens_project_or_the_one_that_it_names(guarded:
             assert ask(guarded, "GET", path + query, admin).status_code == of_admin, (path, query)
     refused = problem(ask(guarded, "GET", "/v1/studies?project=speech", person), 403)["detail"]
     assert "The token anna is of the project vision, and may not use speech" in refused
-
-
-def test_a_dead_token_says_so(guarded: Running) -> None:
-    secret = token(guarded, "brief", Scope.READ, seconds=3600)
-    assert ask(guarded, "GET", "/v1/studies", secret).status_code == 200
-    guarded.move_clock(3600)
-    guarded.app.state.service.tokens.forget()
-    assert "The token brief has expired" in problem(ask(guarded, "GET", "/v1/studies", secret), 401)["detail"]
-    guarded.move_clock(-3600)
-    guarded.app.state.service.tokens.forget()
-    assert ask(guarded, "GET", "/v1/studies", secret).status_code == 200
