@@ -35,8 +35,6 @@ BODIES: dict[str, dict[str, Any]] = {  # a route -> a body that it would take
 VALUES = {"action": "pause", "kind": "history", "number": "0", "prediction_id": "1", "run_id": "1"}
 # These lead to a page that looks for it.
 LEADS_ON = {f"GET /studies/{{name}}/{page}" for page in ("successor", "trials/{number}/again", "onnx")}
-    f"GET /studies/{{name}}/{page}" for page in ("successor", "trials/{number}/again", "onnx")
-}  # to a page that looks
 
 
 def routes_with_names(house: Running) -> list[str]:
