@@ -1,8 +1,8 @@
 """Projects: which there are, what each may use, and what each has used.
 
-Whatever creates a study, a schedule or a data set calls `hold` first; the routes of projects call the rest. A project
-is made by an admin, before anything is created in it; `default` is always there, also without a row. What the limits
-and weights do is decided where work is handed out.
+Whatever creates a study, a schedule, a data set or a token calls `hold` first; the routes of projects call the rest.
+A project is made by an admin, before anything is created in it; `default` is always there, also without a row. What
+the limits and weights do is decided where work is handed out.
 """
 
 from collections.abc import Collection
@@ -29,9 +29,12 @@ def exists(session: Session, name: str) -> bool:
     return name == DEFAULT_PROJECT or ("\0" not in name and session.get(ProjectRow, name) is not None)
 
 
-def hold(session: Session) -> None:
-    """Keep the caller's project from being deleted until the transaction ends. Raises NotFound."""
-    name = current().project
+def hold(session: Session, name: str | None = None) -> None:
+    """Keep a project, the caller's unless another is named, from being deleted until the transaction ends.
+
+    Raises NotFound.
+    """
+    name = current().project if name is None else name
     if name == DEFAULT_PROJECT:
         return
     row = select(ProjectRow.name).where(ProjectRow.name == name).with_for_update(read=True)

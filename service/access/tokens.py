@@ -12,6 +12,7 @@ from sqlalchemy import Select, and_, or_, select
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import ColumnElement
 
+from luthier.service.access import projects
 from luthier.service.access.known_tokens import is_live
 from luthier.service.access.secrets import digest_of, new_secret
 from luthier.service.caller import Caller, Scope
@@ -62,9 +63,11 @@ def create(session: Session, database: Database, creator: Caller, new: NewToken)
 
     Raises:
         Conflict: a live token has the name.
+        NotFound: there is no such project.
         Invalid: it would have expired already, or outlive its creator's.
     """
     database.serialize(session, _KEY)
+    projects.hold(session, new.project)
     now = database.time(session)
     check_expiry(session, creator, new.expires_at, now)
     same = session.scalar(select(TokenRow.id).where(TokenRow.name == new.name, is_live(database)).limit(1))

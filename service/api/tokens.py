@@ -87,7 +87,7 @@ class TokenChanges(BaseModel):
     max_gpu_seconds: MaxGpuSeconds = None
 
 
-@router.post("", status_code=201, responses=responses(Conflict, Invalid))
+@router.post("", status_code=201, responses=responses(NotFound, Conflict, Invalid))
 def create(spec: TokenSpec, service: ServiceDep, response: Response) -> NewTokenView:
     """Make a token, and show its secret, once: the service stores no more than its digest."""
     creator = current()

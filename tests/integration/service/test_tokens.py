@@ -15,12 +15,14 @@ from luthier.service.api import callers
 from luthier.service.caller import SERVICE
 from luthier.service.server.app import Tokens
 from tests.support.harness import Running, paths, problem, running, spec
+from tests.support.projects import make_projects
 from tests.support.tokens import USER, ask, bearer, made
 
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with running(tmp_path_factory.mktemp("home"), None, Tokens(USER, None)) as house:
+        make_projects(house, "vision")
         yield house
 
 
@@ -31,6 +33,11 @@ def listed(house: Running, name: str) -> dict[str, Any]:
 
 def in_hours(hours: float) -> str:
     return (datetime.now(UTC) + timedelta(hours=hours)).isoformat()
+
+
+def test_a_token_is_of_a_project_that_is_there(guarded: Running) -> None:
+    answer = guarded.client.post("/v1/tokens", json={"name": "early", "scopes": ["read"], "project": "speech"})
+    assert "`luthier project set speech`" in problem(answer, 404)["detail"]
 
 
 def test_a_secret_is_shown_once_and_stored_nowhere(guarded: Running) -> None:
