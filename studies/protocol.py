@@ -166,6 +166,7 @@ class Assignment(Message):
     baseline: BaselineWeights | None = Field(None, exclude_if=lambda baseline: baseline is None)
     # That the spec names and that are there; left out where there are none, for workers of the version before.
     datasets: list[DatasetRef] = Field([], exclude_if=lambda datasets: not datasets)
+    project: str | None = Field(None, exclude_if=lambda project: project is None)  # the study's; None: `default`
 
     @property
     def files(self) -> list[FileRef]:

@@ -1,102 +1,81 @@
-"""Access control: bearer tokens for programs and workers, for browsers the cookie that `login.py` sets.
+"""Access control: who makes a request, whether it may, and in which project; before any route sees it.
 
-`create_app` installs it before any route. Without a token the service answers on loopback only, to requests that name
-this machine as their host, so that a web page elsewhere can reach it neither by DNS rebinding nor by a cross-site
-request. Tokens are compared in constant time, and are neither logged nor stored.
+`create_app` installs it. Without a token the service answers on loopback only, to requests that name this machine as
+their host, so that a web page elsewhere can reach it neither by DNS rebinding nor by a cross-site request. What a
+route asks is in `needs.py`, who calls in `callers.py`; whatever runs for a request asks `caller.current()`.
 """
 
-import hashlib
-import hmac
 import re
-import time
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse
-from itsdangerous import BadSignature, Signer
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from luthier.service import caller as callers
+from luthier.service.api.callers import NOBODY, Callers
+from luthier.service.api.credentials import COOKIE, COOKIE_SECONDS
+from luthier.service.api.needs import OPEN, Need
+from luthier.service.api.request_project import project_of
+from luthier.service.api.route_table import KnownRoute, RouteTable
+from luthier.service.caller import Caller
 from luthier.service.errors import Forbidden, Problem, Unauthorized
 from luthier.studies.host import is_loopback
 
-OPEN = ("/healthz", "/readyz", "/login", "/favicon.ico", "/favicon.svg", "/site.css")  # paths that need no token
-COOKIE = "luthier"
-COOKIE_SECONDS = 12 * 3600  # a working day
+__all__ = ["COOKIE", "COOKIE_SECONDS", "OPEN", "Guard", "GuardMiddleware", "install", "local_path"]
+
+WORKERS = "/v1/worker/"
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(:[0-9]*)?")  # a Host header: name or address, then perhaps a port
+CURES = {
+    callers.Scope.WORKER: "Workers present LUTHIER_WORKER_TOKEN, or a token with this scope.",
+    callers.Scope.ADMIN: "Ask an admin of the service, or log in with an admin's token.",
+}
+CURE = "Ask an admin for a token with it: `luthier token create NAME --scope {scope}`."
 
 
 class Guard:
     """Decide over each request before any route sees it; safe to share between threads."""
 
-    def __init__(self, token: str | None, worker_tokens: list[str]) -> None:
-        """Take the tokens.
+    def __init__(self, who: Callers) -> None:
+        """Take what names callers."""
+        self.who = who
 
-        Args:
-            token: the users' token; None lets every local request pass.
-            worker_tokens: the tokens that workers may present; empty lets every worker pass.
-        """
-        self._token = token
-        self._worker_tokens = worker_tokens
-        # The signed value is the time of expiry, not (as in TimestampSigner) that of signing, which is refused by a
-        # service of the same database whose clock is a little behind.
-        self._signer = Signer(token or "", salt="luthier cookie", key_derivation="hmac", digest_method=hashlib.sha256)
-
-    def check(self, request: Request) -> None:
-        """Let the request pass, or refuse it.
+    async def admit(self, request: Request, route: KnownRoute) -> Caller:
+        """Return the caller of a request that may reach its route, with the project that it is about.
 
         Raises:
-            Unauthorized: the path needs a token (or cookie), and the request has no valid one.
-            Forbidden: the request comes from a page of another site, or without a token from another machine.
+            Unauthorized: the route needs a token (or cookie), and the request has no valid one.
+            Forbidden: the request comes from a page of another site, or without a token from another machine; or its
+                token lacks the scope, or is of another project.
+            Invalid: the request names no project that can be.
+            Unavailable: the database, which knows the tokens, is away.
         """
-        path = request.url.path
         self._check_site(request)
-        if path.startswith("/v1/worker/"):
-            bearer = _bearer(request)
-            if self._worker_tokens and not any(_equal(bearer, token) for token in self._worker_tokens):
-                told = "That is not this service's worker token" if bearer else "Workers present the worker token"
-                raise Unauthorized(f"{told}: set LUTHIER_WORKER_TOKEN to the same on both sides.")
-        elif self._token is not None and path not in OPEN and not self._is_user(request, self._token):
-            raise Unauthorized(_refusal(request))
-
-    def _is_user(self, request: Request, token: str) -> bool:
-        return _equal(_bearer(request), token) or self._is_valid_cookie(request.cookies.get(COOKIE, ""))
+        if route.need is Need.OPEN:
+            return NOBODY
+        is_workers = request.url.path.startswith(WORKERS)
+        caller = await (self.who.of_worker(request) if is_workers else self.who.of_user(request))
+        request.state.caller = caller
+        if route.need is not Need.ANY and callers.Scope(route.need) not in caller.scopes:
+            raise _lacks(caller, callers.Scope(route.need))
+        return caller if is_workers else replace(caller, project=project_of(request, caller))
 
     def _check_site(self, request: Request) -> None:
         host = request.headers.get("host", "")
-        if self._token is None and not _names_this_machine(host):
+        if self.who.tokens.user is None and not _names_this_machine(host):
             raise Forbidden("Without a token this service answers to localhost only; set LUTHIER_TOKEN to change that.")
         origin = request.headers.get("origin")
         if origin is not None and request.method not in ("GET", "HEAD") and urlsplit(origin).netloc != host:
             raise Forbidden("Requests from pages of other sites are refused.")
 
-    def login(self, presented: str) -> str | None:
-        """Return a cookie for the right token, valid for COOKIE_SECONDS; None for a wrong one."""
-        if self._token is None or not _equal(presented, self._token):
-            return None
-        return self._signer.sign(str(int(time.time()) + COOKIE_SECONDS)).decode()
 
-    def _is_valid_cookie(self, cookie: str) -> bool:
-        try:
-            return int(self._signer.unsign(cookie)) > time.time()
-        except BadSignature:
-            return False
-
-
-def _bearer(request: Request) -> str:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
-
-
-def _refusal(request: Request) -> str:
-    """Return why a user's request is refused: its token is wrong, its login is over, or it has neither."""
-    if _bearer(request):
-        return "That is not this service's token: the request has another one."
-    if "authorization" in request.headers:
-        return "The header Authorization holds no token: send `Authorization: Bearer <token>`."
-    if COOKIE in request.cookies:
-        return "The login has ended, or is another service's: log in at /login."
-    return "This service asks for a token: send `Authorization: Bearer <token>`, or log in at /login."
+def _lacks(caller: Caller, scope: callers.Scope) -> Forbidden:
+    """Return the refusal of a caller whose token lacks a scope."""
+    has = ", ".join(sorted(caller.scopes)) or "none"
+    cure = CURES.get(scope, CURE.format(scope=scope))
+    return Forbidden(f"This needs the scope {scope}, and the token {caller.name} has {has}. {cure}")
 
 
 def _names_this_machine(host: str) -> bool:
@@ -105,41 +84,43 @@ def _names_this_machine(host: str) -> bool:
     return match is not None and is_loopback(match[1].strip("[]"))
 
 
-def _equal(presented: str, token: str) -> bool:
-    """Compare in constant time."""
-    return hmac.compare_digest(presented.encode(), token.encode())
-
-
 class GuardMiddleware:
     """Refuse requests as the guard says; a plain ASGI application, so that streams pass through untouched."""
 
-    def __init__(self, app: ASGIApp, guard: Guard) -> None:
-        """Put `guard` before `app`."""
+    def __init__(self, app: ASGIApp, guard: Guard, routes: FastAPI) -> None:
+        """Put `guard` before `app`; `routes`: the application whose routes it knows, all of them there by now."""
         self.app = app
         self.guard = guard
+        self.table = RouteTable(routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a refused HTTP request (a browser's page is led to the login); hand on everything else."""
-        answer: Response | None = None
-        if scope["type"] == "http":
-            request = Request(scope)
-            try:
-                self.guard.check(request)
-            except Unauthorized as problem:
-                browser = request.method == "GET" and "text/html" in request.headers.get("accept", "")
-                answer = (
-                    RedirectResponse(f"/login?next={local_path(request.url.path)}", 303)
-                    if browser
-                    else problem.response()
-                )
-            except Problem as problem:
-                answer = problem.response()
-        await (answer or self.app)(scope, receive, send)
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope)
+        route = self.table.find(scope["method"], scope["path"])
+        try:
+            caller = await self.guard.admit(request, route)
+        except Problem as problem:
+            await _refused(request, problem)(scope, receive, send)
+            return
+        request.state.may_write = callers.Scope.WRITE in caller.scopes
+        with callers.acting(caller):
+            await self.app(scope, receive, send)
+
+
+def _refused(request: Request, problem: Problem) -> Response:
+    """Return the answer to a refused request."""
+    browser = request.method == "GET" and "text/html" in request.headers.get("accept", "")
+    if browser and isinstance(problem, Unauthorized):
+        return RedirectResponse(f"/login?next={local_path(request.url.path)}", 303)
+    return problem.response()
 
 
 def install(app: FastAPI, guard: Guard) -> None:
     """Put `guard` before all routes of `app`."""
-    app.add_middleware(GuardMiddleware, guard=guard)
+    app.add_middleware(GuardMiddleware, guard=guard, routes=app)
 
 
 def local_path(path: str) -> str:

@@ -5,6 +5,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from luthier.service.access.known_tokens import KnownTokens
 from luthier.service.api.drawings import Drawings
 from luthier.service.api.event_feed import Feed
 from luthier.service.api.notifier import Notifier
@@ -29,6 +30,7 @@ class Service:
         notifier: tells of changes those who wait for them.
         line: the claims that wait for work.
         feed: the events, for streams.
+        tokens: what is known of the tokens in the database.
         drawings: draws plots, and keeps them.
     """
 
@@ -40,6 +42,7 @@ class Service:
     notifier: Notifier
     line: WaitingLine
     feed: Feed
+    tokens: KnownTokens
     drawings: Drawings = field(default_factory=Drawings)
 
 

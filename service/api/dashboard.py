@@ -2,12 +2,14 @@
 
 Its paths are absolute and can't be prefixed, so exactly those are routed to its WSGI app; its write routes are open to
 anyone, so only GET and HEAD pass. It is built on the first request: importing it takes seconds. Its page is sent with a
-style of ours, which hides what would write, and a way back; it is told the names of metrics, and stores none.
+style of ours, which hides what would write, and a way back; it is told the names of metrics, and stores none. It knows
+nothing of projects: it is shown the studies of the caller's, and asked about no other.
 """
 
 import importlib.util
 import json
 import logging
+import re
 import threading
 from collections.abc import Callable
 from functools import cache, wraps
@@ -18,20 +20,25 @@ from a2wsgi import WSGIMiddleware
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 from sqlalchemy import Text, select, type_coerce
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from luthier.service.api.static_files import SITE
-from luthier.service.errors import ReadOnly, Unavailable
+from luthier.service.caller import current
+from luthier.service.errors import NotFound, ReadOnly, Unavailable
+from luthier.service.lifecycle import study_rows
 from luthier.service.storage.connections import Connections
 from luthier.service.storage.database import Database
-from luthier.service.storage.tables import StudyRow
+from luthier.service.storage.tables import StudyRow, named_in_search, search_name
 from luthier.studies.search.storage import STORAGE_ERRORS, Storage, engine_of, open_storage
 
 log = logging.getLogger("luthier")
 PREFIXES = ("dashboard", "static", "csv", "artifacts", "incompatible-rdb-schema")
 METRIC_NAMES = "study:metric_names"  # the attribute of a study that names its objectives, in Optuna and its dashboard
+OF_STUDY = re.compile(r"/(?:api/studies|csv|artifacts|api/artifacts)/+([^/]+)")
+OPTUNA_ID = re.compile(r"[0-9]{1,9}")
 API = ("meta", "studies", "trials", "artifacts")
 
 
@@ -72,6 +79,9 @@ class Dashboard:
             await HTMLResponse(await run_in_threadpool(_page))(scope, receive, send)
             return
         app = await run_in_threadpool(self._build)
+        if not await run_in_threadpool(self._may_see, scope["path"]):
+            await NotFound("There is no such study in this project.").response()(scope, receive, send)
+            return
         headers = list(scope["headers"])
         if not any(name == b"accept-encoding" for name, _ in headers):
             headers.append((b"accept-encoding", b"identity"))  # without one its /static answers 500
@@ -91,6 +101,18 @@ class Dashboard:
             answer = Unavailable("The database does not answer; try again shortly.", retry_after=2).response()
             await answer(scope, receive, send)
 
+    def _may_see(self, path: str) -> bool:
+        """Return whether a path is of no study, or of one of the caller's project."""
+        match = OF_STUDY.match(path)
+        if match is None:
+            return True
+        try:
+            with self._database.reading() as session:
+                number = int(match[1]) if OPTUNA_ID.fullmatch(match[1]) else -1  # its routes take more kinds of digits
+                return study_rows.name_in_optuna(session, number) is not None
+        except SQLAlchemyError:  # it answers so itself
+            return True
+
 
 @cache
 def _page() -> str:
@@ -105,30 +127,36 @@ def _page() -> str:
 
 
 def _naming_metrics(storage: Storage, database: Database) -> Storage:
-    """Return the storage, which tells the metric of each study's objective beside what it has stored."""
+    """Return the storage, which tells the studies of the caller's project, each with its objective's metric."""
     plain = storage.get_all_studies
-    metrics: dict[str, str] = {}  # a study's name -> its metric, which never changes
+    metrics: dict[str, str] = {}  # the name of a study's search -> its metric, which never changes
 
     def named() -> list[Any]:
         studies = plain()
         if any(study.study_name not in metrics for study in studies):
             metrics.update(_metrics(database))
+        shown = []
         for study in studies:
             if study.study_name in metrics:
                 study.system_attrs = {**study.system_attrs, METRIC_NAMES: [metrics[study.study_name]]}
-        return studies
+            project, study.study_name = named_in_search(study.study_name)
+            if project == current().project:
+                shown.append(study)
+        return shown
 
     vars(storage)["get_all_studies"] = named
     return storage
 
 
 def _metrics(database: Database) -> dict[str, str]:
-    """Return the metric of every study's objective by the study's name; a damaged spec has none."""
+    """Return the metric of every study's objective by the name of its search; a damaged spec has none."""
     metrics = {}
     with database.reading() as session:
-        for name, spec in session.execute(select(StudyRow.name, type_coerce(StudyRow.spec, Text))):
+        for project, name, spec in session.execute(
+            select(StudyRow.project, StudyRow.name, type_coerce(StudyRow.spec, Text))
+        ):
             try:
-                metrics[name] = str(json.loads(spec)["objective"]["metric"])
+                metrics[search_name(project, name)] = str(json.loads(spec)["objective"]["metric"])
             except (ValueError, KeyError, TypeError):
                 continue
     return metrics

@@ -93,7 +93,9 @@ def listing(service: ServiceDep, cursor: paging.Cursor = None, limit: paging.Lim
     """List data sets, newest first, without their files."""
     position = paging.decode(cursor)
     with service.core.database.reading() as session:
-        page, next_cursor = paging.fetch(session, select(DatasetRow), DatasetRow.id, position, limit)
+        page, next_cursor = paging.fetch(
+            session, select(DatasetRow).where(DatasetRow.is_here()), DatasetRow.id, position, limit
+        )
         users = datasets.users(session, [row.digest for row in page])
         items = [_view(row, users[row.digest]).model_copy(update={"files": []}) for row in page]
         return Page(items=items, next_cursor=next_cursor)
@@ -124,6 +126,7 @@ def delete(id: str, service: ServiceDep) -> None:
 def _view(row: DatasetRow, users: Users) -> DatasetView:
     return DatasetView(
         id=row.digest,
+        project=row.project,
         source=f"{PREFIX}{row.digest}",
         name=row.name,
         kind=row.kind,

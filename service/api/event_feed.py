@@ -11,6 +11,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import Context
 from typing import NamedTuple, TypeVar
 
 import anyio
@@ -96,7 +97,7 @@ class Feed:
         self._streams += 1
         try:
             if self._task is None:
-                self._task = asyncio.create_task(self._watch())
+                self._task = asyncio.create_task(self._watch(), context=Context())  # on no caller's behalf
             yield
         finally:
             self._streams -= 1

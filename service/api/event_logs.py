@@ -46,9 +46,9 @@ class Followed:
 class FollowedLogs:
     """The logs of a stream, by assignment."""
 
-    def __init__(self, feed: Feed, trial: int | None) -> None:
-        """Follow nothing yet; later only the trial of this number, if one is given."""
-        self._feed, self._trial = feed, trial
+    def __init__(self, feed: Feed, project: str, trial: int | None) -> None:
+        """Follow nothing yet; later logs of this project, and only of the trial of this number, if one is given."""
+        self._feed, self._project, self._trial = feed, project, trial
         self._logs: dict[int, Followed] = {}
         self._over: dict[int, int] = {}  # assignment -> bytes, of logs that were sent to their end
 
@@ -110,6 +110,7 @@ class FollowedLogs:
 
     def _rows(self, session: Session, study_id: int | None, *conditions: object) -> Iterable[tuple[AssignmentRow, str]]:
         rows = select(AssignmentRow, StudyRow.name).join(StudyRow).where(AssignmentRow.kind == AssignmentKind.TRAIN)
+        rows = rows.where(StudyRow.project == self._project)
         if study_id is not None:
             rows = rows.where(AssignmentRow.study_id == study_id)
         if self._trial is not None:

@@ -62,24 +62,29 @@ class Wanted:
     """The events that a stream sends.
 
     Attributes:
+        project: the caller's, of which alone events are sent.
         study_id: the study; None for all.
         kinds: some of KINDS.
         trial: a trial's number, whose events and log alone are sent, beside its study's; None for all.
     """
 
+    project: str
     study_id: int | None
     kinds: frozenset[str]
     trial: int | None = None
 
     def has(self, event: Event) -> bool:
         """Return whether the stream sends this event."""
-        is_here = self.study_id in (None, event.study_id)
+        is_here = self._is_here(event)
         return is_here and event.kind in self.kinds and (event.number is None or self.trial in (None, event.number))
 
     def log_of(self, event: Event) -> bool:
         """Return whether the stream follows the log of this event's trial."""
-        is_here = self.study_id in (None, event.study_id)
+        is_here = self._is_here(event)
         return is_here and "log" in self.kinds and event.kind == "trial" and self.trial in (None, event.number)
+
+    def _is_here(self, event: Event) -> bool:
+        return event.project == self.project and self.study_id in (None, event.study_id)
 
 
 class EventStream:
@@ -99,7 +104,7 @@ class EventStream:
         self._first: list[Event] = []
         self._reset: str | None = None
         self._over = False
-        self._logs = FollowedLogs(feed, wanted.trial)
+        self._logs = FollowedLogs(feed, wanted.project, wanted.trial)
 
     async def open(self) -> None:
         """Find the place to begin at, so that a stream that cannot begin is refused. Raises NotFound."""

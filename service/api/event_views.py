@@ -13,6 +13,7 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
 from luthier.service.api import views
+from luthier.service.caller import DEFAULT_PROJECT
 from luthier.service.schemas.events import ReportEvent, StudyGone, TrialEvent, TrialGone
 from luthier.service.storage.changes import Changed, is_latest
 from luthier.service.storage.service_tables import ChangeRow
@@ -29,6 +30,7 @@ class Event:
         kind: `study`, `trial` or `report`.
         study_id: the study.
         study: the study's name.
+        project: that the study belongs to.
         data: its JSON.
         number: the trial's number, of a trial or a report.
         assignment_id: the trial.
@@ -40,6 +42,7 @@ class Event:
     kind: str
     study_id: int
     study: str
+    project: str
     data: str
     number: int | None = None
     assignment_id: int | None = None
@@ -71,7 +74,9 @@ def events(session: Session, changes: Sequence[ChangeRow], problem: str | None) 
             view = view_of[change.study_id]
             if view.state in ENDED and not is_latest(session, change.study_id, change.id):
                 continue
-            made[change.id] = Event(change.id, "study", change.study_id, view.name, view.model_dump_json())
+            made[change.id] = Event(
+                change.id, "study", change.study_id, view.name, view.project, view.model_dump_json()
+            )
     of_trials = [change for change in wanted if change.study_id in studies]
     for event in (*_trials(session, of_trials, studies), *_reports(session, of_trials, studies)):
         made[event.id] = event
@@ -86,7 +91,7 @@ def study_event(session: Session, study: StudyRow, position: int, problem: str |
     view = views.study_views(session, [study], problem)[0]
     if view.state in ENDED and not is_latest(session, study.id, position):
         return None
-    return Event(position, "study", study.id, study.name, view.model_dump_json())
+    return Event(position, "study", study.id, study.name, study.project, view.model_dump_json())
 
 
 def _subject(change: ChangeRow) -> tuple[object, ...]:
@@ -95,8 +100,9 @@ def _subject(change: ChangeRow) -> tuple[object, ...]:
 
 
 def _gone(change: ChangeRow) -> Event:
-    name = change.name or ""
-    return Event(change.id, "study", change.study_id, name, _json(StudyGone(name=name, deleted=True)), ended=True)
+    name, project = change.name or "", change.project or DEFAULT_PROJECT
+    data = _json(StudyGone(name=name, deleted=True))
+    return Event(change.id, "study", change.study_id, name, project, data, ended=True)
 
 
 def _trials(session: Session, changes: Sequence[ChangeRow], studies: dict[int, StudyRow]) -> Iterator[Event]:
@@ -106,8 +112,9 @@ def _trials(session: Session, changes: Sequence[ChangeRow], studies: dict[int, S
     rows = list(session.scalars(present)) if ids else []
     seen = {row.id: (row, view) for row, view in zip(rows, views.trial_views(session, rows), strict=True)}
     for change in changes:
-        name, number = studies[change.study_id].name, change.number or 0
-        event = Event(change.id, "trial", change.study_id, name, "", number, change.assignment_id, ended=True)
+        study, number = studies[change.study_id], change.number or 0
+        name = study.name
+        event = Event(change.id, "trial", study.id, name, study.project, "", number, change.assignment_id, ended=True)
         if change.assignment_id not in seen:
             yield replace(event, data=_json(TrialGone(study=name, number=number, deleted=True)))
             continue
@@ -126,9 +133,10 @@ def _reports(session: Session, changes: Sequence[ChangeRow], studies: dict[int, 
         found = metrics.get((change.assignment_id or 0, change.step or 0))
         if found is None:
             continue  # the trial was deleted, or begins anew
-        name, number = studies[change.study_id].name, change.number or 0
-        data = _json(ReportEvent(study=name, number=number, step=change.step or 0, metrics=found))
-        yield Event(change.id, "report", change.study_id, name, data, number, change.assignment_id, begun=True)
+        study, number = studies[change.study_id], change.number or 0
+        data = _json(ReportEvent(study=study.name, number=number, step=change.step or 0, metrics=found))
+        about = (change.id, "report", study.id, study.name, study.project)
+        yield Event(*about, data, number, change.assignment_id, begun=True)
 
 
 def _json(data: BaseModel) -> str:

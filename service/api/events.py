@@ -10,6 +10,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.event_stream import KINDS, EventStream, Position, Wanted
 from luthier.service.api.security_headers import is_head
+from luthier.service.caller import current
 from luthier.service.errors import Invalid, NotFound, Unavailable, responses
 from luthier.service.lifecycle import study_rows
 
@@ -41,7 +42,7 @@ async def _opened(
         with service.core.database.reading() as session:
             return None if name is None else study_rows.find(session, name).id
 
-    wanted = Wanted(await service.feed.in_thread(find), frozenset(kinds or KINDS), trial)
+    wanted = Wanted(current().project, await service.feed.in_thread(find), frozenset(kinds or KINDS), trial)
     with service.feed.joined():
         stream = EventStream(service.feed, wanted, position, name)
         await stream.open()
@@ -89,7 +90,7 @@ async def of_study(
 
 @router.get("/events", response_class=EventSourceResponse, responses=responses(Invalid, Unavailable))
 async def of_all(request: Request, stream: Annotated[EventStream, Depends(_of_all)]) -> AsyncIterable[ServerSentEvent]:
-    """Stream what happens to all studies, from now on or after the event whose id is given."""
+    """Stream what happens to all studies of the project, from now on or after the event whose id is given."""
     async for event in _answer(request, stream):
         yield event
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import case, null, select
 from sqlalchemy.orm import Session
 
 from luthier.service.schemas import ColumnView, HyperparameterView, MetricView, TaskView, WorkerView
@@ -22,24 +22,28 @@ from luthier.studies.task import Task
 
 
 def worker_views(session: Session, now: float, away_seconds: float) -> list[WorkerView]:
-    """Return the workers that sent a message in the last day, by name.
+    """Return the workers that sent a message in the last day, by name. Other projects' studies are not named.
 
     Args:
         session: the transaction to read in.
         now: the database's time, in seconds since 1970.
         away_seconds: a worker without a trial is `away` after so many seconds of silence.
     """
-    held: dict[str, tuple[str, AssignmentRow]] = {}
-    running = select(AssignmentRow, StudyRow.name).join(StudyRow).where(AssignmentRow.state == TrialState.RUNNING)
-    for row, name in session.execute(running):
-        held[row.worker or ""] = (name, row)
+    held: dict[str, tuple[str | None, AssignmentRow]] = {}
+    name = case((StudyRow.is_here(), StudyRow.name), else_=null())
+    running = select(AssignmentRow, name).join(StudyRow).where(AssignmentRow.state == TrialState.RUNNING)
+    for row, study in session.execute(running):
+        held[row.worker or ""] = (study, row)
     workers = session.scalars(
         select(WorkerRow).where(WorkerRow.seen_at > now - LISTED_SECONDS).order_by(WorkerRow.name)
     )
     return [_worker(row, held.get(row.name), now, away_seconds) for row in workers]
 
 
-def _worker(row: WorkerRow, held: tuple[str, AssignmentRow] | None, now: float, away_seconds: float) -> WorkerView:
+def _worker(
+    row: WorkerRow, held: tuple[str | None, AssignmentRow] | None, now: float, away_seconds: float
+) -> WorkerView:
+    shows_trial = held is not None and held[0] is not None and held[1].kind == AssignmentKind.TRAIN
     state = "busy" if held else "idle" if now - row.seen_at < away_seconds else "away"
     return WorkerView(
         name=row.name,
@@ -47,7 +51,7 @@ def _worker(row: WorkerRow, held: tuple[str, AssignmentRow] | None, now: float, 
         version=row.version,
         state=state,
         study=held[0] if held else None,
-        trial=held[1].number if held and held[1].kind == AssignmentKind.TRAIN else None,
+        trial=held[1].number if held and shows_trial else None,
         gpu=row.gpu,
         gpu_memory_bytes=row.gpu_bytes,
         reserved_bytes=held[1].gpu_bytes if held else None,

@@ -1,4 +1,4 @@
-"""The login page for browsers: a form for the users' token, answered with a cookie; and the end of a login.
+"""The login page for browsers: a form for a user's token, answered with a cookie; and the end of a login.
 
 Tries are counted, so that nobody guesses at speed: wrong ones of the last minute, for each address and in all. Bearer
 tokens are not limited, for a worker with an old token would shut out the others behind its proxy.
@@ -56,7 +56,7 @@ def _network(address: str) -> str:
 
 
 def install(app: FastAPI, guard: Guard) -> None:
-    """Add the login page to `app`; `guard` knows the token."""
+    """Add the login page to `app`; `guard` knows the tokens."""
     tries = Tries()
 
     @app.get("/login", include_in_schema=False)
@@ -73,10 +73,11 @@ def install(app: FastAPI, guard: Guard) -> None:
             page = render("login.html", 429, next=target, message=message)
             page.headers["Retry-After"] = str(wait)
             return page
-        cookie = guard.login(token)
-        if cookie is None:
+        login = await guard.who.log_in(token)
+        if login is None:
             tries.add_wrong(address)
             return render("login.html", 401, next=target, message="That is not this service's token.")
+        request.state.caller, cookie = login
         response = RedirectResponse(target, 303)
         secure = request.url.scheme == "https"
         response.set_cookie(COOKIE, cookie, COOKIE_SECONDS, httponly=True, samesite="strict", secure=secure)

@@ -9,9 +9,17 @@ from luthier.service.api.auth import COOKIE, OPEN
 PROBLEM_CONTENT = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemView"}}}
 LEASE_HEADER = "X-Lease-Token"
 SCHEMES = {
-    "user": {"type": "http", "scheme": "bearer", "description": "LUTHIER_TOKEN; none where the service has none."},
+    "user": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A token of a person or program, or LUTHIER_TOKEN; none where the service asks for none.",
+    },
     "login": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "The cookie that /login sets."},
-    "worker": {"type": "http", "scheme": "bearer", "description": "LUTHIER_WORKER_TOKEN; none where neither is set."},
+    "worker": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "LUTHIER_WORKER_TOKEN, or a token with the scope worker; none where neither is set.",
+    },
     "lease": {"type": "apiKey", "in": "header", "name": LEASE_HEADER, "description": "The token of an assignment."},
 }
 GZIP: dict[int | str, dict[str, Any]] = {200: {"content": {"application/gzip": {}}}}  # a route's answer
@@ -22,6 +30,7 @@ TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schem
 REFUSED = {
     "401": {"description": "Not authenticated", "content": PROBLEM_CONTENT},
     "403": {"description": "Forbidden", "content": PROBLEM_CONTENT},
+    "503": {"description": "Unavailable", "content": PROBLEM_CONTENT},
 }
 
 
@@ -44,7 +53,9 @@ def _complete(document: dict[str, Any]) -> None:
         for operation in item.values():
             operation["security"] = _security(path, operation)
             if operation["security"]:
-                operation["responses"] |= {status: dict(refused) for status, refused in REFUSED.items()}
+                operation["responses"] = _refused() | operation["responses"]
+            if "parameters" in operation:  # what all routes share comes last
+                operation["parameters"].sort(key=lambda parameter: parameter["name"] == "project")
             if "requestBody" in operation:
                 operation["responses"].setdefault("413", {"description": "Too large"})
             if path.startswith("/v1/"):  # an unknown query parameter
@@ -54,6 +65,11 @@ def _complete(document: dict[str, Any]) -> None:
                     response["content"] = PROBLEM_CONTENT
     for name in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(name, None)
+
+
+def _refused() -> dict[str, Any]:
+    """Return what the access control answers, for one operation."""
+    return {status: dict(refused) for status, refused in REFUSED.items()}
 
 
 def _security(path: str, operation: dict[str, Any]) -> list[dict[str, list[str]]]:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from luthier.service.api import fleet_views, paging
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.openapi import TEXT
+from luthier.service.api.request_project import Project
 from luthier.service.errors import Invalid, Unavailable, responses
 from luthier.service.lifecycle import datasets
 from luthier.service.schemas import Page, TaskView, WorkerView
@@ -38,13 +39,15 @@ def ready(service: ServiceDep) -> dict[str, str]:
 
 
 @router.get("/v1/tasks", responses=responses(Invalid))
-def tasks(cursor: paging.Cursor = None, limit: paging.AnyLimit = None) -> Page[TaskView]:
+def tasks(cursor: paging.Cursor = None, limit: paging.AnyLimit = None, project: Project = None) -> Page[TaskView]:
     """List the kinds of fine-tuning, with every hyperparameter's default."""
     return paging.part(fleet_views.task_views(TASKS.values()), paging.decode(cursor), limit)
 
 
 @router.get("/v1/workers", responses=responses(Invalid))
-def workers(service: ServiceDep, cursor: paging.Cursor = None, limit: paging.AnyLimit = None) -> Page[WorkerView]:
+def workers(
+    service: ServiceDep, cursor: paging.Cursor = None, limit: paging.AnyLimit = None, project: Project = None
+) -> Page[WorkerView]:
     """List the workers of the last day."""
     position = paging.decode(cursor)
     with service.core.database.reading() as session:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import FileResponse
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from starlette.concurrency import run_in_threadpool
 
 from luthier.service.api import plot_page, static_files
@@ -138,9 +138,9 @@ def _look(service: Service, find: Callable[[], str]) -> tuple[StudyRow, int, int
 
 
 def _name_of(service: Service, optuna_id: int) -> str:
-    """Return the name of a study by its id in Optuna's tables. Raises NotFound."""
+    """Return the name of a study of the caller's project by its id in Optuna's tables. Raises NotFound."""
     with service.core.database.reading() as session:
-        name = session.scalar(text("SELECT study_name FROM studies WHERE study_id = :id"), {"id": optuna_id})
+        name = study_rows.name_in_optuna(session, optuna_id)
     if name is None:
         raise NotFound(f"There is no study {optuna_id}.")
-    return str(name)
+    return name

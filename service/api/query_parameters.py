@@ -9,6 +9,7 @@ from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
+from luthier.service.api.request_project import Project
 from luthier.service.errors import Invalid
 from luthier.service.schemas import Fault
 
@@ -18,10 +19,19 @@ CHARACTERS = 100  # of a name that is told
 
 async def check_query(request: Request) -> None:
     """Refuse a request with a query parameter that its route does not declare. Raises Invalid."""
+    _check(request)
+
+
+async def check_query_in_project(request: Request, project: Project = None) -> None:
+    """Do the same for a route that takes `?project=`, too, and declare that one. Raises Invalid."""
+    _check(request, "project")
+
+
+def _check(request: Request, *shared: str) -> None:
     route = request.scope.get("route")
     if not request.query_params or not isinstance(route, APIRoute) or not route.path.startswith("/v1/"):
         return
-    known = declared(route)
+    known = (*declared(route), *shared)
     unknown = [name for name in dict.fromkeys(request.query_params.keys()) if name not in known]
     if unknown:
         faults = [Fault(path=name[:CHARACTERS], message=_fault(name, known)) for name in unknown[:MOST_FAULTS]]

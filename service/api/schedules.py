@@ -62,7 +62,9 @@ def listing(service: ServiceDep, cursor: paging.Cursor = None, limit: paging.Lim
     """List schedules, newest first."""
     position = paging.decode(cursor)
     with service.core.database.reading() as session:
-        page, next_cursor = paging.fetch(session, select(ScheduleRow), ScheduleRow.id, position, limit)
+        page, next_cursor = paging.fetch(
+            session, select(ScheduleRow).where(ScheduleRow.is_here()), ScheduleRow.id, position, limit
+        )
         return Page(items=schedule_views.schedule_views(session, page), next_cursor=next_cursor)
 
 

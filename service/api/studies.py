@@ -58,7 +58,7 @@ def create(spec: StudyBody, service: ServiceDep, response: Response) -> StudyVie
 def _find_or_create(service: Service, spec: StudySpec) -> tuple[bool, StudyView]:
     """Return whether the study is new, and the study. Raises Conflict if another spec has the name."""
     with service.core.database.transaction() as session:
-        study = session.scalar(select(StudyRow).where(StudyRow.name == spec.name))
+        study = session.scalar(select(StudyRow).where(StudyRow.name == spec.name, StudyRow.is_here()))
         created = study is None
         if study is None:
             study = transitions.create(session, service.core.leases, spec, spec.name)
@@ -100,7 +100,7 @@ def listing(
 ) -> Page[StudyView]:
     """List studies, newest first."""
     position = paging.decode(cursor)
-    rows = select(StudyRow).where(~StudyRow.transient)
+    rows = select(StudyRow).where(study_rows.is_shown())
     if state is not None:
         rows = rows.where(StudyRow.state == state)
     rows = rows.where(*map(labels.has_tag, tag or ()))

@@ -99,6 +99,7 @@ def _study(study: StudyRow, standing: Standing) -> StudyView:
     baseline = standing.named.get(0)
     return StudyView(
         name=study.name,
+        project=study.project,
         state=StudyState(study.state),
         created_at=datetime.fromtimestamp(study.created_at, UTC),
         finished_at=instant(study.finished_at),
@@ -136,6 +137,7 @@ def _damaged_study(study: StudyRow, error: Exception) -> StudyView:
     log.warning("study %d cannot be shown whole: %s", study.id, one_line(error))
     return StudyView(
         name=study.name,
+        project=study.project,
         state=StudyState(study.state) if study.state in set(StudyState) else StudyState.FAILED,
         created_at=damaged.instant_or_epoch(study.created_at),
         spec=damaged.stored_object(study.spec),

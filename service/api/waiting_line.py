@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,7 +133,7 @@ class WaitingLine:
     def _ensure_watched(self) -> None:
         """Begin to look for all that wait, unless a task does so."""
         if self._task is None:
-            self._task = asyncio.create_task(self._watch())
+            self._task = asyncio.create_task(self._watch(), context=Context())  # on no caller's behalf
 
     def _note_change(self) -> None:
         """Let all that wait look again, if there is work."""

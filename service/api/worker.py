@@ -125,8 +125,8 @@ def fetch_dataset(assignment_id: Id, dataset_id: str, service: ServiceDep, token
     """Send an uploaded data set that the study of the assignment names, as it was uploaded, under its lease."""
     with service.core.database.transaction() as session:
         row = service.core.leases.lock_received(session, assignment_id, token)
-        spec = session.get_one(StudyRow, row.study_id).spec
-        named = {ref.id: ref for ref in datasets.references(session, spec)}
+        study = session.get_one(StudyRow, row.study_id)
+        named = {ref.id: ref for ref in datasets.references(session, study)}
     if dataset_id not in named:
         raise NotFound(f"The study of this assignment names no data set {dataset_id[:100]} that is there.")
     ref = named[dataset_id]

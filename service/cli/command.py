@@ -21,6 +21,7 @@ from luthier.service.cli import (
     look,
     plan,
     predict,
+    projects,
     results,
     run,
     schedules,
@@ -43,7 +44,7 @@ app = typer.Typer(
 )
 for noun in (
     *(init, imports, run, bundles, plan, serve, studies, extension, predict, results, compare, look, trials, track),
-    *(schedules, steering, external, datasets),
+    *(schedules, steering, external, datasets, projects),
 ):
     noun.register(app)
 

@@ -16,6 +16,8 @@ from urllib.parse import quote, urlsplit
 
 import typer
 
+from luthier.service.caller import DEFAULT_PROJECT
+
 LIMIT_SECONDS = 0.4
 MOST = 100  # names that are shown
 MOST_BYTES = 2**23  # of an answer
@@ -26,8 +28,10 @@ SQLITE = "sqlite:///"
 
 def study_names(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the studies whose names begin so, the newest first."""
-    sql = "SELECT name FROM luthier_study WHERE NOT transient AND name LIKE ? || '%' ORDER BY id DESC LIMIT ?"
-    return _names(ctx, incomplete, f"/v1/studies?limit={MOST}&search={quote(incomplete)}", "name", sql, (incomplete,))
+    sql = "SELECT name FROM luthier_study WHERE project = ? AND NOT transient AND name LIKE ? || '%' "
+    sql += "ORDER BY id DESC LIMIT ?"
+    path = f"/v1/studies?limit={MOST}&search={quote(incomplete)}"
+    return _names(ctx, incomplete, path, "name", sql, (_project(ctx) or DEFAULT_PROJECT, incomplete))
 
 
 def trial_numbers(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -39,9 +43,9 @@ def _trial_numbers(ctx: typer.Context, study: str, incomplete: str) -> list[str]
     path = f"/v1/studies/{quote(study, safe='')}/trials?sort=-number&limit={MOST}"
     sql = (
         "SELECT number FROM luthier_assignment WHERE kind = 'train' AND NOT deleted AND number LIKE ? || '%' "
-        "AND study_id = (SELECT id FROM luthier_study WHERE name = ?) ORDER BY number DESC LIMIT ?"
+        "AND study_id = (SELECT id FROM luthier_study WHERE project = ? AND name = ?) ORDER BY number DESC LIMIT ?"
     )
-    return _names(ctx, incomplete, path, "number", sql, (incomplete, study))
+    return _names(ctx, incomplete, path, "number", sql, (incomplete, _project(ctx) or DEFAULT_PROJECT, study))
 
 
 def study_or_trial(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -54,21 +58,37 @@ def study_or_trial(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def schedule_names(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the schedules whose names begin so."""
-    sql = "SELECT name FROM luthier_schedule WHERE name LIKE ? || '%' ORDER BY name LIMIT ?"
-    return _names(ctx, incomplete, f"/v1/schedules?limit={MOST}", "name", sql, (incomplete,))
+    sql = "SELECT name FROM luthier_schedule WHERE project = ? AND name LIKE ? || '%' ORDER BY name LIMIT ?"
+    values = (_project(ctx) or DEFAULT_PROJECT, incomplete)
+    return _names(ctx, incomplete, f"/v1/schedules?limit={MOST}", "name", sql, values)
+
+
+def project_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the projects whose names begin so."""
+    sql = "SELECT name FROM luthier_project WHERE name LIKE ? || '%' ORDER BY name LIMIT ?"
+    return _names(ctx, incomplete, f"/v1/projects?limit={MOST}", "name", sql, (incomplete,))
 
 
 def dataset_ids(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the ids of the uploaded data sets that begin so."""
-    sql = "SELECT id FROM luthier_dataset WHERE id LIKE ? || '%' LIMIT ?"
-    return _names(ctx, incomplete, f"/v1/datasets?limit={MOST}", "id", sql, (incomplete,))
+    sql = "SELECT digest FROM luthier_dataset WHERE project = ? AND digest LIKE ? || '%' LIMIT ?"
+    values = (_project(ctx) or DEFAULT_PROJECT, incomplete)
+    return _names(ctx, incomplete, f"/v1/datasets?limit={MOST}", "id", sql, values)
+
+
+def _project(ctx: typer.Context) -> str | None:
+    """Return the project that the command line, or else the environment, names."""
+    return ctx.params.get("project") or os.environ.get("LUTHIER_PROJECT")
 
 
 def _names(ctx: typer.Context, incomplete: str, path: str, field: str, sql: str, values: tuple[str, ...]) -> list[str]:
     """Return names by the route of a service, or by a query of this home's database."""
     server = ctx.params.get("server") or os.environ.get("LUTHIER_SERVER")
     token = ctx.params.get("token") or os.environ.get("LUTHIER_TOKEN")
+    project = _project(ctx)
     database = None if server else _database()
+    if project:
+        path += f"{'&' if '?' in path else '?'}project={quote(project)}"
     found = _in_time(
         lambda: _asked(server or USUAL, token, path, field) if database is None else _read(database, sql, values)
     )

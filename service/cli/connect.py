@@ -14,6 +14,7 @@ import typer
 
 from luthier.service.cli.completion import study_names
 from luthier.service.cli.controls import clean
+from luthier.service.cli.project_option import given_project
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -57,7 +58,7 @@ class CommandError(Exception):
 
 @contextmanager
 def connect(server: str | None, token: str | None) -> Iterator["Client"]:
-    """Open a client of the service that the options name, and close it.
+    """Open a client of the service and the project that the options name, and close it.
 
     Args:
         server: URL of the service; None for DEFAULT_SERVER.
@@ -65,7 +66,7 @@ def connect(server: str | None, token: str | None) -> Iterator["Client"]:
     """
     from luthier.service.client import Client
 
-    with Client(server or DEFAULT_SERVER, token or None) as client:
+    with Client(server or DEFAULT_SERVER, token or None, project=given_project()) as client:
         yield client
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import typer
 
+from luthier.service.cli.project_option import with_project
+
 EXAMPLES = {
     "init": ("luthier init data/sms.csv", "luthier init photos -o - > study.yaml"),
     "import": (
@@ -98,6 +100,13 @@ EXAMPLES = {
     "dataset get": ("luthier dataset get 3f0c9a17e2b4d586", "luthier dataset get 3f0c9a17e2b4d586 -o json"),
     "dataset preview": ("luthier dataset preview 3f0c9a17e2b4d586",),
     "dataset delete": ("luthier dataset delete 3f0c9a17e2b4d586 --yes",),
+    "project set": (
+        "luthier project set team-a --weight 2 --max-parallel 8",
+        "luthier project set team-b --priority 10",
+    ),
+    "project list": ("luthier project list", "luthier project list -o json"),
+    "project get": ("luthier project get team-a",),
+    "project delete": ("luthier project delete team-a --yes",),
     "schedule create": ("luthier schedule create nightly.yaml",),
     "schedule list": ("luthier schedule list", "luthier schedule list -o name"),
     "schedule get": ("luthier schedule get nightly",),
@@ -128,4 +137,4 @@ def add(
         more: options of typer.
     """
     epilog = "\n\n".join(("Examples:", *(f"  {line}" for line in EXAMPLES[f"{group}{name}"])))
-    app.command(name, epilog=epilog, rich_help_panel=panel, **more)(command)
+    app.command(name, epilog=epilog, rich_help_panel=panel, **more)(with_project(command))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from luthier.service.cli.connect import FAILURE, CommandError, starting, tell
+from luthier.service.cli.project_option import given_project
 from luthier.service.cli.signals import terminated_is_interrupted
 from luthier.service.cli.stages import Waiting
 
@@ -64,6 +65,8 @@ def beginning(holder: "Holder | None") -> str:
 def own_service(settings: "Settings", study: str | None, holder: "Holder | None") -> Iterator[OwnService]:
     """Yield the service of `holder`, or start one for the time of the block.
 
+    A service of this process works in the project `default`; another one in that of --project or LUTHIER_PROJECT.
+
     Args:
         settings: Those of the command; the token that they name is for the service of `holder`.
         study: The study that an embedded service works on; None for plans.
@@ -77,13 +80,13 @@ def own_service(settings: "Settings", study: str | None, holder: "Holder | None"
     from luthier.service.server.embedded import Embedded
 
     if holder is None:
-        with Embedded(settings, study=study) as service, Client(service.url, service.token) as client:
+        with Embedded(settings, study=study) as service, Client(service.url, service.token, project="") as client:
             yield OwnService(client, service)
         return
     tell(f"{settings.home} is served by {holder}: the {'study' if study else 'plan'} goes to that service.")
     if Path(holder.folder) != Path.cwd():
         tell(f"Its workers look for relative paths in {holder.folder}.")
-    with Client(holder.url, _own_token(settings)) as client:
+    with Client(holder.url, _own_token(settings), project=given_project() or None) as client:
         yield OwnService(client, None)
 
 

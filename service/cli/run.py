@@ -83,7 +83,7 @@ def run(
         look_first(text, parsed.name, settings)
     with (
         searching(settings, parsed.name, holder) as service,
-        Tracked(track or (), service.client.url, token_of(service, settings)) as tracked,
+        Tracked(track or (), service.client.url, token_of(service, settings), service.client.project_name) as tracked,
     ):
         study = search(service, lambda: service.client.create(text), tracked.start)
         _finish(service.client, study, model_dir, settings.home, as_json)
@@ -130,7 +130,7 @@ def _has_begun(name: str, settings: "Settings") -> bool:
     with (
         starting(),
         Embedded(settings, study="", fleet="none") as service,
-        Client(service.url, service.token) as client,
+        Client(service.url, service.token, project="") as client,
     ):
         try:
             return client.get(name).data is not None

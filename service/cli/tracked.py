@@ -29,16 +29,18 @@ def check_trackers(kinds: Sequence[str]) -> None:
 class Tracked:
     """The processes that tell trackers of a study; a context manager that waits for them, or ends them on an error."""
 
-    def __init__(self, kinds: Sequence[str], url: str, token: str | None) -> None:
+    def __init__(self, kinds: Sequence[str], url: str, token: str | None, project: str | None = None) -> None:
         """Start nothing yet.
 
         Args:
             kinds: the trackers.
             url: the service.
             token: the service's token.
+            project: of the study; None: the token's own.
         """
         self._kinds = list(dict.fromkeys(kinds))
-        self._environment = {**os.environ, "LUTHIER_SERVER": url, "LUTHIER_TOKEN": token or ""}
+        named = {"LUTHIER_SERVER": url, "LUTHIER_TOKEN": token or "", "LUTHIER_PROJECT": project or ""}
+        self._environment = os.environ | named
         self._processes: dict[str, subprocess.Popen[str]] = {}
         self._readers: list[threading.Thread] = []
 

@@ -62,9 +62,15 @@ class AsyncClient:
             print(trial)
     """
 
-    def __init__(self, url: str | None = None, token: str | None = None, timeout_seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        timeout_seconds: float = 60.0,
+        project: str | None = None,
+    ) -> None:
         """Open no connection yet; the arguments are those of `Client`."""
-        self._client = Client(url, token, timeout_seconds)
+        self._client = Client(url, token, timeout_seconds, project)
         self.url = self._client.url
 
     def __repr__(self) -> str:
@@ -115,6 +121,10 @@ class AsyncClient:
     runs = _iterated(Client.runs)
     rollback = _awaited(Client.rollback)
     delete_schedule = _awaited(Client.delete_schedule)
+    projects = _iterated(Client.projects)
+    project = _awaited(Client.project)
+    set_project = _awaited(Client.set_project)
+    delete_project = _awaited(Client.delete_project)
     upload_dataset = _awaited(Client.upload_dataset)
     datasets = _iterated(Client.datasets)
     dataset = _awaited(Client.dataset)

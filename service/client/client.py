@@ -13,6 +13,7 @@ from luthier.service.client.extension import ExtensionMethods
 from luthier.service.client.external import ExternalMethods
 from luthier.service.client.onnx import OnnxMethods
 from luthier.service.client.predictions import PredictionMethods
+from luthier.service.client.projects import ProjectMethods
 from luthier.service.client.schedules import ScheduleMethods
 from luthier.service.client.steering import SteeringMethods
 from luthier.service.client.trials import TrialMethods, study_path
@@ -32,6 +33,7 @@ class Client(
     ExternalMethods,
     ScheduleMethods,
     DatasetMethods,
+    ProjectMethods,
     PredictionMethods,
     OnnxMethods,
     BundleMethods,

@@ -25,23 +25,38 @@ Spec = str | Path | Mapping[str, Any]  # a file, YAML or JSON text, or the parse
 
 
 class Connection:
-    """The service at a URL; a context manager that closes its connections."""
+    """The service at a URL; a context manager that closes its connections.
 
-    def __init__(self, url: str | None = None, token: str | None = None, timeout_seconds: float = 60.0) -> None:
+    Attributes:
+        url: the service's.
+        project_name: of the project that each request names; None: the token's own.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        timeout_seconds: float = 60.0,
+        project: str | None = None,
+    ) -> None:
         """Open no connection yet.
 
         Args:
             url: the service, as http://127.0.0.1:8000; None for LUTHIER_SERVER, else that one.
             token: the service's token; None for LUTHIER_TOKEN, "" for none.
             timeout_seconds: how long to wait to connect, and for each part of an answer.
+            project: whose studies, schedules and data sets it is about; None for LUTHIER_PROJECT, "" (and where that is
+                not set) for the token's own.
 
         Raises:
             Unreachable: `url` is no URL.
         """
         url = url or os.environ.get("LUTHIER_SERVER") or DEFAULT_SERVER
         token = os.environ.get("LUTHIER_TOKEN") if token is None else token
-        self._transport = Transport(url, token or None, timeout_seconds)
+        project = os.environ.get("LUTHIER_PROJECT") if project is None else project
+        self._transport = Transport(url, token or None, timeout_seconds, project or None)
         self.url = self._transport.url
+        self.project_name = project or None
 
     def __repr__(self) -> str:
         """Return the class and the URL; the token is never shown."""

@@ -23,13 +23,14 @@ Query = str | Sequence[str] | None  # a parameter of a listing, perhaps several 
 class Transport:
     """HTTP to one service. Threads may share it, except while one of them closes it."""
 
-    def __init__(self, url: str, token: str | None, timeout_seconds: float) -> None:
+    def __init__(self, url: str, token: str | None, timeout_seconds: float, project: str | None = None) -> None:
         """Open no connection yet.
 
         Args:
             url: the service, as http://127.0.0.1:8000.
             token: sent as a bearer token, if there is one.
             timeout_seconds: how long to wait to connect, for a part of the answer, and to send a part of the request.
+            project: named in each request; None: the token's own.
 
         Raises:
             Unreachable: `url` is no URL.
@@ -39,6 +40,7 @@ class Transport:
             host = httpx.URL(self.url).host
         self._options: dict[str, Any] = {
             "base_url": self.url,
+            "params": {"project": project} if project else {},
             "headers": {"Authorization": f"Bearer {token}"} if token else {},
             "timeout": timeout_seconds,
             "trust_env": not is_loopback(host),  # a proxy cannot reach this machine's own loopback

@@ -28,7 +28,7 @@ from luthier.service.lifecycle import absences, study_rows, transitions
 from luthier.service.storage.database import is_passing
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.service.storage.turns import Turns
-from luthier.service.storage.work_queue import has_free_slot, list_queued
+from luthier.service.storage.work_queue import has_free_slot, is_only, list_queued
 from luthier.studies.protocol import TRAINING, Assignment, AssignmentKind, Claim, StudyState, TrialState
 
 KINDS = frozenset(AssignmentKind)  # a newer version's row may have another
@@ -64,7 +64,7 @@ class Claims:
             running = select(StudyRow.id).where(StudyRow.state == StudyState.RUNNING, StudyRow.ending.is_(None))
             running = running.where(~StudyRow.external)
             if self.core.only is not None:
-                running = running.where(StudyRow.name == self.core.only)
+                running = running.where(is_only(self.core.only))
             studies = list(session.scalars(running.order_by(StudyRow.id))) if assignment is None else []
         for study_id, error in outcomes.items():
             note_message(self.core, study_id, error)

@@ -137,6 +137,7 @@ class OpenSearches:
             resolved_space(study),
             self._database.writing,
             lambda: search_repair.forgotten(self._database, study.id),
+            study.search_name,
         )
         search.count()
         return search
@@ -214,7 +215,7 @@ class OpenSearches:
 
     def delete(self, study: StudyRow) -> None:
         """Delete what Optuna has of a study."""
-        delete_search(self._storage, study.name, self._database.writing)
+        delete_search(self._storage, study.search_name, self._database.writing)
         self.forget(study.id)
 
     def forget(self, study_id: int) -> None:

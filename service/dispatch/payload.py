@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from luthier.service.caller import DEFAULT_PROJECT
 from luthier.service.dispatch import baseline_files
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.placement import trial_params
@@ -53,6 +54,7 @@ def assignment_message(
         attempt=row.attempt,
         lease_seconds=core.leases.lease_seconds_of(row),
         study=study.name,
+        project=None if study.project == DEFAULT_PROJECT else study.project,
         spec=study.spec,
         store=str(core.store.folder(study.id, source.id)),
         store_mark=core.store.mark,
@@ -63,7 +65,7 @@ def assignment_message(
         checkpoint=_checkpoint(kind, source),
         micro_batch=study.micro_batch,
         memory_bytes=row.gpu_bytes if shares_gpu else None,
-        datasets=[] if kind is AssignmentKind.PREDICT else datasets.references(session, study.spec),
+        datasets=[] if kind is AssignmentKind.PREDICT else datasets.references(session, study),
         **extra,
     )
 

@@ -124,6 +124,7 @@ def _check_deletable(session: Session, study: StudyRow, row: AssignmentRow) -> N
     if number == study.winner:
         raise Conflict(f"Trial {number} is the winner of {name}, and is kept with it; delete the study instead.")
     in_use = select(ScheduleRow.name).join(ChampionRow, ChampionRow.id == ScheduleRow.champion_id)
+    in_use = in_use.where(ScheduleRow.project == study.project)
     schedule = session.scalar(in_use.where(ChampionRow.study == name, ChampionRow.trial == number))
     if schedule is not None:
         raise Conflict(f"Trial {number} of {name} is the champion that the schedule {schedule} has in use; it is kept.")

@@ -11,6 +11,7 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from luthier.service.access import projects
 from luthier.service.dispatch.core import Core
 from luthier.service.lifecycle import datasets
 from luthier.service.storage.dataset_store import DatasetStore
@@ -45,20 +46,23 @@ def serialize(core: Core, session: Session, id: str) -> None:
 
 
 def is_listed(session: Session, id: str) -> bool:
-    """Return whether a data set has a row."""
+    """Return whether a data set has a row, in any project: then its files are needed."""
     return session.scalar(select(DatasetRow.id).where(DatasetRow.digest == id)) is not None
 
 
 def store(core: Core, upload: Upload) -> tuple[bool, DatasetRow]:
     """Make a data set of an upload, or find the one with the same content; return whether it is new, and its row.
 
-    Where the files of an older row are gone, or another's, the upload's take their place.
+    It is one of the caller's project; the files are those of all projects that have the same content. Where the files
+    of an older row are gone, or another's, the upload's take their place.
     """
     files = DatasetStore(core.store.root)
     id = dataset_id(upload.kind, upload.sha256)
     with core.database.transaction() as session:
         serialize(core, session, id)
-        row = session.scalar(select(DatasetRow).where(DatasetRow.digest == id))
+        projects.hold(session)
+        is_first = not is_listed(session, id)
+        row = session.scalar(select(DatasetRow).where(DatasetRow.digest == id, DatasetRow.is_here()))
         created = row is None
         if row is None:
             row = DatasetRow(
@@ -74,7 +78,7 @@ def store(core: Core, upload: Upload) -> tuple[bool, DatasetRow]:
             )
             session.add(row)
             session.flush()
-        if created or not files.has(id, row.kind, row.bytes):
+        if is_first or not files.has(id, row.kind, row.bytes):
             files.place(upload.folder, id, row.id)
         return created, row
 
@@ -86,5 +90,5 @@ def delete(core: Core, id: str) -> None:
         datasets.delete(session, id)
     with core.database.transaction() as session:
         serialize(core, session, id)
-        if not is_listed(session, id):  # else it was uploaded again just now
+        if not is_listed(session, id):  # else another project has it, or it was uploaded again just now
             DatasetStore(core.store.root).remove(id)

@@ -13,6 +13,7 @@ from sqlalchemy import Text, case, func, select, type_coerce
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.orm import Session
 
+from luthier.service.caller import current
 from luthier.service.errors import Conflict, Invalid, NotFound
 from luthier.service.schemas import Fault
 from luthier.service.storage.schedule_tables import ScheduleRow
@@ -45,8 +46,11 @@ class Users:
 
 
 def find(session: Session, id: str, lock: bool = False) -> DatasetRow:
-    """Return a data set's row, locked until the transaction ends if asked. Raises NotFound."""
-    statement = select(DatasetRow).where(DatasetRow.digest == id)
+    """Return the row of a data set of the caller's project, locked until the transaction ends if asked.
+
+    Raises NotFound.
+    """
+    statement = select(DatasetRow).where(DatasetRow.digest == id, DatasetRow.is_here())
     row = None if "\0" in id else session.scalar(statement.with_for_update() if lock else statement)
     if row is None:
         raise NotFound(f"There is no data set {id[:100]}; `luthier dataset list` shows those that are there.")
@@ -79,10 +83,11 @@ def hold(session: Session, spec: StudySpec, *inside: str) -> None:
 
 def _fault(session: Session, text: str, reference: Reference) -> str | None:
     """Return what is wrong with the data set that a spec names; its row is shared with other readers only."""
-    row = session.scalar(select(DatasetRow).where(DatasetRow.digest == reference.id).with_for_update(read=True))
+    rows = select(DatasetRow).where(DatasetRow.digest == reference.id, DatasetRow.is_here())
+    row = session.scalar(rows.with_for_update(read=True))
     if row is None:
         cure = "`luthier dataset upload` stores one, and `luthier dataset list` shows those that are there"
-        return f"There is no data set {reference.id} on this service; {cure}."
+        return f"There is no data set {reference.id} in the project {current().project}; {cure}."
     names = [str(file["path"]) for file in row.files]
     known = row.file_count > len(names) or not reference.path
     if known or any(name == reference.path or name.startswith(f"{reference.path}/") for name in names):
@@ -91,10 +96,11 @@ def _fault(session: Session, text: str, reference: Reference) -> str | None:
     return f"{text} is not in that data set; it holds {listed}."
 
 
-def references(session: Session, spec: StudySpec) -> list[DatasetRef]:
-    """Return the data sets that a spec names, as workers fetch them; those that are gone are left out."""
-    ids = {match[1] for _, text in _sources(spec) if (match := _NAMED.match(text))}
-    rows = session.scalars(select(DatasetRow).where(DatasetRow.digest.in_(ids)).order_by(DatasetRow.id)) if ids else ()
+def references(session: Session, study: StudyRow) -> list[DatasetRef]:
+    """Return the data sets that a study's spec names, as workers fetch them; those that are gone are left out."""
+    ids = {match[1] for _, text in _sources(study.spec) if (match := _NAMED.match(text))}
+    of_study = (DatasetRow.digest.in_(ids), DatasetRow.project == study.project)
+    rows = session.scalars(select(DatasetRow).where(*of_study).order_by(DatasetRow.id)) if ids else ()
     return [
         DatasetRef(id=row.digest, kind=row.kind, sha256=row.sha256, bytes=row.bytes, unpacked_bytes=row.unpacked_bytes)
         for row in rows
@@ -102,12 +108,12 @@ def references(session: Session, spec: StudySpec) -> list[DatasetRef]:
 
 
 def users(session: Session, ids: Iterable[str]) -> dict[str, Users]:
-    """Return id -> who uses the data set, in two queries."""
+    """Return id -> who uses the data set of the caller's project, in two queries."""
     found = {id: Users() for id in ids}
     study_spec, schedule_spec = type_coerce(StudyRow.spec, Text), type_coerce(ScheduleRow.spec, Text)
     columns = select(StudyRow.name, StudyRow.state, StudyRow.transient, study_spec)
     for name, state, transient, spec in session.execute(
-        columns.where(study_spec.contains(PREFIX)).order_by(StudyRow.id.desc())
+        columns.where(study_spec.contains(PREFIX), StudyRow.is_here()).order_by(StudyRow.id.desc())
     ):
         for id in set(_NAMED.findall(spec)) & found.keys():
             if not transient:
@@ -115,7 +121,7 @@ def users(session: Session, ids: Iterable[str]) -> dict[str, Users]:
             if state not in ENDED:
                 found[id].active.append("a plan that is being made" if transient else f"the study {name} ({state})")
     schedules = select(ScheduleRow.name, ScheduleRow.next_at, schedule_spec)
-    for name, next_at, spec in session.execute(schedules.where(schedule_spec.contains(PREFIX))):
+    for name, next_at, spec in session.execute(schedules.where(schedule_spec.contains(PREFIX), ScheduleRow.is_here())):
         for id in set(_NAMED.findall(spec)) & found.keys():
             found[id].schedules.append(name)
             if next_at is not None:
@@ -124,7 +130,7 @@ def users(session: Session, ids: Iterable[str]) -> dict[str, Users]:
 
 
 def delete(session: Session, id: str) -> None:
-    """Delete the row of a data set that nobody needs any more; the caller removes its files after the commit.
+    """Delete the row of a data set that nobody needs any more; the caller removes its files after the last row's end.
 
     Raises:
         NotFound: It is not there.
@@ -141,9 +147,10 @@ def delete(session: Session, id: str) -> None:
 def totals(session: Session) -> tuple[int, int]:
     """Return the number of data sets, and the bytes of their files in the store; archives lie there unpacked too."""
     unpacked = case((DatasetRow.kind.in_(set(ARCHIVES.values())), DatasetRow.unpacked_bytes), else_=0)
-    sizes = select(func.count(), func.sum(DatasetRow.bytes + unpacked)).select_from(DatasetRow)
-    count, size = session.execute(sizes).one()
-    return int(count), int(size or 0)
+    size_of = func.max(DatasetRow.bytes + unpacked).label("size")  # those of several projects share their files
+    contents = select(func.count().label("rows"), size_of).group_by(DatasetRow.digest).subquery()
+    count, size = session.execute(select(func.sum(contents.c.rows), func.sum(contents.c.size))).one()
+    return int(count or 0), int(size or 0)
 
 
 def _sources(spec: StudySpec) -> list[tuple[tuple[str, ...], str]]:

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from luthier.service.access import projects
 from luthier.service.errors import Conflict
 from luthier.service.lifecycle import datasets, no_winner, retraining, winner
 from luthier.service.lifecycle.budget import TrialCounts, find_limit
@@ -38,13 +39,16 @@ def create(
         session: the caller's transaction.
         leases: where the inspection is queued.
         spec: the spec of the study.
-        name: unique among studies; the database refuses a second one with IntegrityError.
+        name: unique among the studies of the caller's project, in which the study is created; the database refuses a
+            second one with IntegrityError.
         transient: the study is a plan's: it is never listed, and is removed after the answer.
         hold: once inspected it waits, paused, for the schedule's run that created it.
 
     Raises:
         Invalid: the spec names an uploaded data set that is not there.
+        NotFound: there is no such project.
     """
+    projects.hold(session)
     if not hold:  # a schedule keeps its own data sets
         datasets.hold(session, spec)
     now = leases.database.time(session)

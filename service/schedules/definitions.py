@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
+from luthier.service.access import projects
 from luthier.service.errors import Conflict, NotFound
 from luthier.service.lifecycle import labels
 from luthier.service.schedules import due_times
@@ -17,18 +18,18 @@ from luthier.studies.schedule import ScheduleSpec, changed
 
 
 def find(session: Session, name: str) -> ScheduleRow:
-    """Return the schedule with a name. Raises NotFound."""
+    """Return the schedule with a name in the caller's project. Raises NotFound."""
     return _named(session, name, select(ScheduleRow))
 
 
 def lock(session: Session, name: str) -> ScheduleRow:
-    """Return the schedule with a name, its row locked until the transaction ends. Raises NotFound."""
+    """Return the schedule with a name in the caller's project, locked until the transaction ends. Raises NotFound."""
     return _named(session, name, select(ScheduleRow).with_for_update())
 
 
 def _named(session: Session, name: str, rows_of: Select[ScheduleRow]) -> ScheduleRow:
     # NUL is in no name, and Postgres takes none in a query.
-    schedule = None if "\0" in name else session.scalar(rows_of.where(ScheduleRow.name == name))
+    schedule = None if "\0" in name else session.scalar(rows_of.where(ScheduleRow.name == name, ScheduleRow.is_here()))
     if schedule is None:
         raise NotFound(f"There is no schedule named {name}.")
     return schedule
@@ -52,9 +53,10 @@ def find_or_create(session: Session, database: Database, spec: ScheduleSpec) -> 
 
     Raises:
         Conflict: The name is taken by another schedule.
+        NotFound: There is no such project.
         IntegrityError: Another request has just created it; the caller tries again.
     """
-    schedule = session.scalar(select(ScheduleRow).where(ScheduleRow.name == spec.name))
+    schedule = session.scalar(select(ScheduleRow).where(ScheduleRow.name == spec.name, ScheduleRow.is_here()))
     if schedule is not None:
         if not schedule.spec.says_the_same(spec):
             text = (
@@ -62,6 +64,7 @@ def find_or_create(session: Session, database: Database, spec: ScheduleSpec) -> 
             )
             raise Conflict(text)
         return False, schedule
+    projects.hold(session)
     now = database.time(session)
     schedule = ScheduleRow(name=spec.name, spec=spec, created_at=now, dealt_until=now, fired=0)
     due_times.plan_next(schedule)

@@ -11,6 +11,7 @@ from itertools import islice, takewhile
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
+from luthier.service.caller import acting, service_in
 from luthier.service.dispatch.core import Core
 from luthier.service.errors import Conflict
 from luthier.service.lifecycle import study_rows, transitions
@@ -59,10 +60,11 @@ def _fire_batch(core: Core, session: Session, schedule_id: int, now: float, ende
     is_last_batch = len(times) <= BATCH
     times = times[:BATCH]
     active = running(session, schedule)
-    for due in decide(schedule.spec, times, now, is_last_batch, has_active_run=bool(active)):
-        if due.skip is None and schedule.spec.concurrency == "replace":
-            ended += _replace(core, session, active)
-        _record(core, session, schedule, due, now)
+    with acting(service_in(schedule.project)):
+        for due in decide(schedule.spec, times, now, is_last_batch, has_active_run=bool(active)):
+            if due.skip is None and schedule.spec.concurrency == "replace":
+                ended += _replace(core, session, active)
+            _record(core, session, schedule, due, now)
     schedule.dealt_until = times[-1]
     plan_next(schedule)
     _remove_oldest_skipped(session, schedule)
@@ -119,7 +121,7 @@ def start(core: Core, session: Session, schedule: ScheduleRow, due: float, now: 
 
     Args:
         core: The service's database.
-        session: The caller's transaction; the schedule must be locked in it.
+        session: The caller's transaction; the schedule must be locked in it, and of the caller's project.
         schedule: The schedule.
         due: The due time, in seconds since the epoch.
         now: Seconds since the epoch, by the database's clock.
@@ -132,7 +134,7 @@ def start(core: Core, session: Session, schedule: ScheduleRow, due: float, now: 
     run = _new_run(schedule, due, now, manual)
     run.state = RunState.RUNNING
     schedule.fired += 0 if manual else 1
-    if session.scalar(select(func.count()).where(StudyRow.name == spec.name)):
+    if _is_taken(session, spec.name):
         run.message = f"There is a study named {spec.name} already; delete it, or rename the schedule."
     else:
         study = transitions.create(session, core.leases, spec, spec.name, hold=True)
@@ -161,11 +163,16 @@ def trigger(core: Core, session: Session, schedule: ScheduleRow, now: float) -> 
     ended: list[StudyRow] = []
     if active and schedule.spec.concurrency == "forbid":
         raise Conflict(f"A run of {schedule.name} goes on. Wait for it, or {how_to_end(session, active[0])}.")
-    if session.scalar(select(func.count()).where(StudyRow.name == schedule.spec.run_spec(now).name)):
+    if _is_taken(session, schedule.spec.run_spec(now).name):
         raise Conflict(f"{schedule.name} has just started a run; try again in a second.")
     if schedule.spec.concurrency == "replace":
         ended = _replace(core, session, active)
     return start(core, session, schedule, now, now, manual=True), ended
+
+
+def _is_taken(session: Session, name: str) -> bool:
+    """Return whether a study of the caller's project has a name."""
+    return bool(session.scalar(select(func.count()).where(StudyRow.name == name, StudyRow.is_here())))
 
 
 def how_to_end(session: Session, run: RunRow) -> str:

@@ -23,12 +23,13 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from luthier.service.caller import acting, service_in
 from luthier.service.dispatch.core import Core
 from luthier.service.errors import Problem, Unavailable
 from luthier.service.schedules.comparisons import is_comparison_open
 from luthier.service.schedules.run_rows import Turn, TurnLost
 from luthier.service.schedules.steps import Steps
-from luthier.service.storage.schedule_tables import RunRow
+from luthier.service.storage.schedule_tables import RunRow, ScheduleRow
 from luthier.service.storage.tables import StudyRow
 from luthier.service.storage.turns import Turns
 from luthier.studies.protocol import StudyState
@@ -60,14 +61,15 @@ class Runs:
         An error fails its own run, or is logged and tried again in the next round; it never stops other runs.
         """
         with self.core.database.reading() as session:
-            run_ids = list(session.scalars(select(RunRow.id).where(RunRow.state == RunState.RUNNING)))
-            next_steps = [(run_id, _next_step(session, run_id)) for run_id in run_ids]
-        for run_id, step in next_steps:
+            runs = select(RunRow.id, ScheduleRow.project).join(ScheduleRow).where(RunRow.state == RunState.RUNNING)
+            next_steps = [(run_id, project, _next_step(session, run_id)) for run_id, project in session.execute(runs)]
+        for run_id, project, step in next_steps:
             turn = None if step is None else self._take(run_id)
             if step is None or turn is None:
                 continue
             try:
-                self._execute(turn, step)
+                with acting(service_in(project)):
+                    self._execute(turn, step)
             except (TurnLost, Unavailable):
                 pass
             except Exception:

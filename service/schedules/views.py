@@ -57,6 +57,7 @@ def _shown(
         log.warning("schedule %d cannot be shown whole: %s", schedule.id, one_line(error))
         return ScheduleView(
             name=schedule.name,
+            project=schedule.project,
             state="ended",
             created_at=damaged.instant_or_epoch(schedule.created_at),
             spec=damaged.stored_object(schedule.spec),
@@ -79,6 +80,7 @@ def _schedule_view(
     """
     return ScheduleView(
         name=schedule.name,
+        project=schedule.project,
         state="ended" if schedule.next_at is None else "paused" if schedule.spec.paused else "active",
         created_at=_at(schedule.created_at),
         spec=schedule.spec.shown(),

@@ -54,7 +54,11 @@ def queue(session: Session, schedule: ScheduleRow, run: RunRow, event: Event, no
     """
     session.flush()
     view = run_views(session, schedule, [run])[0]
-    text = _text(f"run.{event}", now, {"schedule": schedule.name, "run": view.model_dump(mode="json")})
+    text = _text(
+        f"run.{event}",
+        now,
+        {"project": schedule.project, "schedule": schedule.name, "run": view.model_dump(mode="json")},
+    )
     session.add(DeliveryRow(schedule_id=schedule.id, event=event, body=text, next_at=now, created_at=now))
 
 
@@ -124,7 +128,11 @@ class Webhook:
     def _study_text(self, session: Session, delivery: StudyDeliveryRow) -> str:
         """Return the notification of a study's end, with the study as REST answers it."""
         study = session.get_one(StudyRow, delivery.study_id)
-        data = {"name": study.name} if self.answer is None else self.answer(session, study).model_dump(mode="json")
+        data = (
+            {"name": study.name, "project": study.project}
+            if self.answer is None
+            else self.answer(session, study).model_dump(mode="json")
+        )
         return _text(f"study.{delivery.event}", delivery.created_at, {"study": data})
 
     def _send(self, delivery: Delivery) -> str | None:

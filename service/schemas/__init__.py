@@ -22,6 +22,7 @@ from luthier.service.schemas.listing import Page
 from luthier.service.schemas.noise import GainView, IntervalView
 from luthier.service.schemas.plans import ModelPlan, PlanEstimates, PlanView, PrunerPlan
 from luthier.service.schemas.problems import Fault, ProblemView, faults_of
+from luthier.service.schemas.projects import ProjectLimits, ProjectView
 from luthier.service.schemas.schedules import ChampionView, RunView, ScheduleView
 from luthier.service.schemas.studies import (
     BaselineView,
@@ -36,9 +37,11 @@ from luthier.service.schemas.studies import (
     TrialView,
 )
 from luthier.service.schemas.successors import TakenFrom, TakenOverView, TakenView
+from luthier.service.schemas.tokens import AuditView, NewTokenView, TokenView
 
 __all__ = [
     "AskedTrialView",
+    "AuditView",
     "BaselineView",
     "BestView",
     "BundleStudy",
@@ -60,12 +63,15 @@ __all__ = [
     "MetricView",
     "ModelPlan",
     "ModelView",
+    "NewTokenView",
     "Overlap",
     "Page",
     "PlanEstimates",
     "PlanView",
     "PreviewView",
     "ProblemView",
+    "ProjectLimits",
+    "ProjectView",
     "PrunerPlan",
     "ResumeView",
     "RunView",
@@ -77,6 +83,7 @@ __all__ = [
     "TakenOverView",
     "TakenView",
     "TaskView",
+    "TokenView",
     "TrialView",
     "ValueCount",
     "WaitView",

@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, FiniteFloat
 
+from luthier.service.caller import DEFAULT_PROJECT
+
 
 class DatasetFile(BaseModel):
     """A file of a data set, as workers read it.
@@ -20,7 +22,8 @@ class DatasetView(BaseModel):
     """An uploaded data set.
 
     Attributes:
-        id: of its content; the same content is the same data set.
+        id: of its content; the same content is the same data set of a project.
+        project: that it belongs to.
         source: how a spec names it, as dataset.source.
         kind: the kind of file that was uploaded: csv, csv.gz, zip, tar.gz ...
         bytes: of the file as it was uploaded.
@@ -33,6 +36,7 @@ class DatasetView(BaseModel):
     """
 
     id: str
+    project: str = DEFAULT_PROJECT
     source: str
     name: str
     kind: str

@@ -12,8 +12,8 @@ class WorkerView(BaseModel):
         device: the GPU's name, or cpu.
         version: of Luthier, where the worker runs.
         state: idle, busy (with an assignment), or away (silent for too long).
-        study: the name of the study that it works for.
-        trial: the number of its trial; null for other assignments.
+        study: the name of the study that it works for; null where that is another project's.
+        trial: the number of its trial; null for other assignments, and of another project's studies.
         gpu: identifies its GPU; workers that name the same one share it.
         gpu_memory_bytes: of that GPU.
         reserved_bytes: of that memory, by its assignment.

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, FiniteFloat
 
+from luthier.service.caller import DEFAULT_PROJECT
 from luthier.studies.hyperparameters import Params
 from luthier.studies.schedule_runs import RunOutcome, RunState, SkipReason
 from luthier.studies.wire import Metrics
@@ -69,6 +70,8 @@ class ScheduleView(BaseModel):
     """A schedule.
 
     Attributes:
+        name: unique in its project.
+        project: that it belongs to.
         state: active, paused, or ended (it has had its `max_runs`).
         spec: as it was sent, with its defaults.
         next: the next due times, at most 5; none when it has ended.
@@ -80,6 +83,7 @@ class ScheduleView(BaseModel):
     """
 
     name: str
+    project: str = DEFAULT_PROJECT
     state: Literal["active", "paused", "ended"]
     created_at: AwareDatetime
     spec: dict[str, Any]

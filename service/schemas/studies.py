@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, FiniteFloat
 
+from luthier.service.caller import DEFAULT_PROJECT
 from luthier.service.schemas.data import DataView
 from luthier.service.schemas.noise import GainView, IntervalView
 from luthier.service.schemas.successors import TakenFrom, TakenOverView
@@ -137,6 +138,8 @@ class StudyView(BaseModel):
     """A study.
 
     Attributes:
+        name: unique in its project.
+        project: that it belongs to.
         spec: as it was sent, with its defaults.
         counts: its trials by state.
         taken_trials: how many of them other studies have run; its budget does not pay for them.
@@ -158,6 +161,7 @@ class StudyView(BaseModel):
     """
 
     name: str
+    project: str = DEFAULT_PROJECT
     state: StudyState
     created_at: AwareDatetime
     finished_at: AwareDatetime | None = None

@@ -5,10 +5,11 @@
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 
 import anyio
 import anyio.to_thread
@@ -19,6 +20,7 @@ from starlette.types import ASGIApp
 
 from luthier import __version__
 from luthier.service import errors
+from luthier.service.access.known_tokens import KnownTokens
 from luthier.service.api import (
     auth,
     bundles,
@@ -35,6 +37,7 @@ from luthier.service.api import (
     operations,
     plan,
     plots,
+    projects,
     query_parameters,
     report,
     results,
@@ -49,7 +52,9 @@ from luthier.service.api import (
 )
 from luthier.service.api import onnx as onnx_routes
 from luthier.service.api import predictions as prediction_routes
+from luthier.service.api import tokens as token_routes
 from luthier.service.api.body_limit import BodyLimit
+from luthier.service.api.callers import Callers, EnvironmentTokens
 from luthier.service.api.context import Service
 from luthier.service.api.event_feed import Feed
 from luthier.service.api.hang_ups import HangUps
@@ -83,7 +88,7 @@ from luthier.studies.protocol import AssignmentKind
 # In this order: a path is looked up among the routes of each, and /v1/studies/{name}/{action} takes what is left.
 ROUTES = (
     *(plan, plots, events, trials, trial_verbs, external, extension, prediction_routes, onnx_routes, results, report),
-    *(studies, bundles, study_changes, schedules, datasets, worker, operations),
+    *(studies, bundles, study_changes, schedules, datasets, projects, token_routes, worker, operations),
 )
 SUMMARY = "Hyperparameter search for fine-tuning."
 THREADS = 40  # requests worked on at the same time; the rest wait on the event loop
@@ -109,10 +114,9 @@ class Tokens:
         user, worker = settings.token, settings.worker_token
         return cls(user.get_secret_value() if user else None, worker.get_secret_value() if worker else None)
 
-    def guard(self) -> auth.Guard:
-        """Return the guard that asks for these tokens; workers need a token if a user's or a worker's token is set."""
-        accepted = [self.fleet, *([self.worker] if self.worker else [])] if self.user or self.worker else []
-        return auth.Guard(self.user, accepted)
+    def guard(self, known: KnownTokens) -> auth.Guard:
+        """Return the guard that asks for these tokens, or for one of the database."""
+        return auth.Guard(Callers(EnvironmentTokens(self.user, self.worker, self.fleet), known))
 
 
 class _Application(FastAPI):
@@ -196,7 +200,8 @@ def create_app(
     notifier = Notifier()
     line = WaitingLine(claims, notifier)
     feed = Feed(core, notifier, ChangeLog(core.database), timings.event_look_seconds, timings.event_stream_seconds)
-    service = Service(settings, core, claims, Reports(core), scheduler, notifier, line, feed)
+    known = KnownTokens(core.database, timings.token_seconds)
+    service = Service(settings, core, claims, Reports(core), scheduler, notifier, line, feed, known)
     app = _Application(
         title="Luthier",
         version=__version__,
@@ -208,7 +213,7 @@ def create_app(
     app.state.service = service
     error_handlers.install(app)
     openapi.install(app)
-    guard = tokens.guard()
+    guard = tokens.guard(service.tokens)
     app.add_middleware(BodyLimit, table_bytes=settings.predict_bytes)
     auth.install(app, guard)
     login.install(app, guard)
@@ -216,10 +221,16 @@ def create_app(
     icon.install(app)
     static_files.install(app)
     for module in ROUTES:
-        app.include_router(module.router, dependencies=[Depends(query_parameters.check_query)])
+        app.include_router(module.router, dependencies=[Depends(_query_check(module))])
     site.install(app)
     dashboard.install(app, core.database)
     return app
+
+
+def _query_check(module: ModuleType) -> Callable[..., Awaitable[None]]:
+    """Return the check of query parameters for the routes of a module: most of them take `?project=`."""
+    plain = module in (worker, operations)
+    return query_parameters.check_query if plain else query_parameters.check_query_in_project
 
 
 def _lifespan(service: Service, timings: Timings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
@@ -254,6 +265,7 @@ def _threads(service: Service, timings: Timings) -> list[Every]:
     threads = [Every("reaper", timings.reaper_interval(lease_seconds), Reaper(service.core).guarded_tick())]
     threads.append(Every("orphans", timings.orphans_seconds, Orphans(service.core).sweep))
     threads.append(Every("changes", timings.orphans_seconds, service.feed.log.prune))
+    threads.append(Every("tokens", timings.token_use_seconds, service.tokens.store_uses))
     if service.core.only is None:
         threads.append(Every("scheduler", timings.scheduler_seconds, service.scheduler.tick))
         threads.append(Every("webhook", timings.scheduler_seconds, service.scheduler.deliver))

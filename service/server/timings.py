@@ -26,6 +26,12 @@ class Timings:
     # Then a stream of events ends, and its client comes again with its token or login: no stream outlives them by more.
     event_stream_seconds: float = 600.0
 
+    # How long a service believes what it has read of a token: one that another service has revoked opens so long.
+    token_seconds: float = 1.0
+
+    # Between writes of when tokens were used; of each token at most once a minute.
+    token_use_seconds: float = 2.0
+
     # A service must stop within 10 s, since `docker stop` kills it then. First its workers have so long to give their
     # trials back, while it still answers them; a worker takes 5 s at most.
     fleet_stop_seconds: float = 6.0

@@ -41,6 +41,7 @@ class Change:
     number: int | None = None
     step: int | None = None
     name: str | None = None
+    project: str | None = None
 
 
 class NotingSession(Session):
@@ -108,4 +109,4 @@ def is_latest(session: Session, study_id: int, change: int) -> bool:
 def note_deletion(session: Session, study: StudyRow) -> None:
     """Note that a study is deleted, and remove its earlier changes."""
     session.execute(delete(ChangeRow).where(ChangeRow.study_id == study.id))
-    _note(session, Change(Changed.DELETED, study.id, name=study.name))
+    _note(session, Change(Changed.DELETED, study.id, name=study.name, project=study.project))

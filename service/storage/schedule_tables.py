@@ -8,33 +8,31 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Double, ForeignKey, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from luthier.service.caller import DEFAULT_PROJECT
 from luthier.service.storage.column_types import (
     PydanticJson,
     PydanticText,
     ScoresJson,
 )
-from luthier.service.storage.table_base import Base, Id
+from luthier.service.storage.table_base import Base, Id, OfProject
 from luthier.studies.promotion import PromotionDecision
 from luthier.studies.schedule import ScheduleSpec
 from luthier.studies.wire import FileRef
 
 
-class ScheduleRow(Base):
+class ScheduleRow(OfProject, Base):
     """A schedule: its spec, its next due time, and the model in use."""
 
     __tablename__ = "luthier_schedule"
-    __table_args__ = ({"sqlite_autoincrement": True},)
+    __table_args__ = (UniqueConstraint("project", "name"), {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
-    name: Mapped[str] = mapped_column(String(64), unique=True)
+    name: Mapped[str] = mapped_column(String(64))
     spec: Mapped[ScheduleSpec] = mapped_column(PydanticText(ScheduleSpec))
     created_at: Mapped[float] = mapped_column(Double)
     dealt_until: Mapped[float] = mapped_column(Double)  # every due time up to here is a run's row
     next_at: Mapped[float | None] = mapped_column(Double, index=True)  # the next due time; None: max_runs is reached
     fired: Mapped[int] = mapped_column(default=0)  # runs so far, without the skipped ones
     champion_id: Mapped[int | None] = mapped_column(BigInteger)  # the model in use
-    project: Mapped[str] = mapped_column(String(64), default=DEFAULT_PROJECT, server_default=DEFAULT_PROJECT)
 
 
 class RunRow(Base):

@@ -5,11 +5,10 @@ The wings that are named after these things write them. See `tables.py`.
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Double, Index, String
+from sqlalchemy import JSON, BigInteger, Double, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from luthier.service.caller import DEFAULT_PROJECT
-from luthier.service.storage.table_base import Base, Id
+from luthier.service.storage.table_base import Base, Id, OfProject
 
 
 class ChangeRow(Base):
@@ -28,6 +27,7 @@ class ChangeRow(Base):
     number: Mapped[int | None]  # the trial's
     step: Mapped[int | None]  # of a report
     name: Mapped[str | None] = mapped_column(String(64))  # of a study that is gone
+    project: Mapped[str | None] = mapped_column(String(64))  # of a study that is gone; None: `default`
 
 
 class WorkerRow(Base):
@@ -52,14 +52,17 @@ class ServiceRow(Base):
     seen_at: Mapped[float] = mapped_column(Double)
 
 
-class DatasetRow(Base):
-    """An uploaded data set. Its files lie in a folder of the store, `studies.uploads.store_folder(digest)`."""
+class DatasetRow(OfProject, Base):
+    """An uploaded data set. Its files lie in a folder of the store, `studies.uploads.store_folder(digest)`.
+
+    The data sets with the same content, of several projects, share that folder.
+    """
 
     __tablename__ = "luthier_dataset"
-    __table_args__ = ({"sqlite_autoincrement": True},)
+    __table_args__ = (UniqueConstraint("project", "digest"), {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
-    digest: Mapped[str] = mapped_column(String(16), unique=True)  # the id that users know, of kind and content
+    digest: Mapped[str] = mapped_column(String(16), index=True)  # the id that users know, of kind and content
     name: Mapped[str] = mapped_column(String(200))
     kind: Mapped[str] = mapped_column(String(20))
     sha256: Mapped[str] = mapped_column(String(64))  # of the file as it was uploaded
@@ -68,4 +71,3 @@ class DatasetRow(Base):
     file_count: Mapped[int]
     files: Mapped[list[Any]] = mapped_column(JSON)  # {path, bytes} of the first of them
     created_at: Mapped[float] = mapped_column(Double)
-    project: Mapped[str] = mapped_column(String(64), default=DEFAULT_PROJECT, server_default=DEFAULT_PROJECT)

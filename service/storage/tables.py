@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, String, Text, UniqueConstraint, false, true
 from sqlalchemy.orm import Mapped, mapped_column, synonym
 
-from luthier.service.caller import DEFAULT_PROJECT
+from luthier.service.caller import DEFAULT_PROJECT, current
 from luthier.service.storage.away import Away
 from luthier.service.storage.column_types import (
     PydanticJson,
@@ -23,7 +23,7 @@ from luthier.service.storage.column_types import (
     Unreadable,
 )
 from luthier.service.storage.earlier import EarlierWinner
-from luthier.service.storage.table_base import Base, Id
+from luthier.service.storage.table_base import Base, Id, OfProject
 from luthier.studies.budget import Budget
 from luthier.studies.noise import Noise
 from luthier.studies.old_trials import OldTrials, Predecessor, Takeover
@@ -33,14 +33,29 @@ from luthier.studies.winner_tables import Results
 from luthier.studies.wire import FileRef
 
 
-class StudyRow(Base):
+def search_name(project: str, name: str) -> str:
+    """Return the name of a study's search in Optuna, where names are unique in the whole database."""
+    return name if project == DEFAULT_PROJECT else f"{project}/{name}"
+
+
+def named_in_search(named: str) -> tuple[str, str]:
+    """Return the project and the name of the study whose search in Optuna has a name."""
+    project, _, name = named.rpartition("/")
+    return project or DEFAULT_PROJECT, name
+
+
+class StudyRow(OfProject, Base):
     """A study: its spec, its state, and its present or future end."""
 
     __tablename__ = "luthier_study"
-    __table_args__ = ({"sqlite_autoincrement": True},)  # an id is never used again: folders and caches go by it
+    __table_args__ = (  # an id is never used again: folders and caches go by it
+        UniqueConstraint("project", "name"),
+        Index("ix_luthier_study_project", "project", "id"),
+        {"sqlite_autoincrement": True},
+    )
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
-    name: Mapped[str] = mapped_column(String(64), unique=True)
+    name: Mapped[str] = mapped_column(String(64))
     state: Mapped[str] = mapped_column(String(16), index=True)
     spec: Mapped[StudySpec] = mapped_column(PydanticText(StudySpec))
     parallel: Mapped[int]
@@ -79,10 +94,16 @@ class StudyRow(Base):
     """How exact the winner's scores are; None: not measured, or by a version that did not ask."""
     external: Mapped[bool] = mapped_column(default=False, server_default=false())
     """Its trials are for trainers of its user's own, which ask for them; no worker of ours gets one."""
-    project: Mapped[str] = mapped_column(String(64), default=DEFAULT_PROJECT, server_default=DEFAULT_PROJECT)
-    owner: Mapped[str | None] = mapped_column(String(64))  # the name of the caller who created it
+    owner: Mapped[str | None] = mapped_column(
+        String(64), default=lambda: current().name
+    )  # the name of the caller who created it
     weight: Mapped[float] = mapped_column(Double, default=1.0, server_default="1")  # its share, beside its priority's
     priority: Mapped[int] = mapped_column(default=0, server_default="0")  # a higher one goes first
+
+    @property
+    def search_name(self) -> str:
+        """The name of its search in Optuna."""
+        return search_name(self.project, self.name)
 
     @property
     def is_readable(self) -> bool:

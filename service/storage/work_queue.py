@@ -8,15 +8,21 @@ from collections import Counter
 from collections.abc import Collection
 from functools import lru_cache
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session, aliased
 
+from luthier.service.caller import DEFAULT_PROJECT
 from luthier.service.storage.column_types import Unreadable
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import TRAINING, AssignmentKind, StudyState, TrialState
 
 CONSIDERED = 20  # queued assignments that one claim looks at: there may be no GPU memory for the first ones
 WORKING = (StudyState.QUEUED, StudyState.RUNNING, StudyState.STOPPING)
+
+
+def is_only(name: str) -> ColumnElement[bool]:
+    """Return the condition that a study is the one that an embedded service runs; it works in `default`."""
+    return (StudyRow.name == name) & (StudyRow.project == DEFAULT_PROJECT)
 
 
 @lru_cache(maxsize=8)
@@ -38,7 +44,7 @@ def _queued(only: str | None, external: bool) -> Select[AssignmentRow]:
         .order_by(AssignmentRow.kind.in_(TRAINING), AssignmentRow.kind != AssignmentKind.INSPECT, AssignmentRow.id)
         .limit(CONSIDERED)
     )
-    return queued if only is None else queued.where((StudyRow.name == only) | StudyRow.transient)
+    return queued if only is None else queued.where(is_only(only) | StudyRow.transient)
 
 
 def list_queued(
@@ -75,7 +81,7 @@ def count_work(session: Session, only: str | None = None) -> int:
     active = active.group_by(*columns).join(StudyRow)
     active = active.where(StudyRow.state != StudyState.PAUSED, ~StudyRow.external)
     if only is not None:
-        active = active.where((StudyRow.name == only) | StudyRow.transient)
+        active = active.where(is_only(only) | StudyRow.transient)
     work, waiting, running = 0, Counter[int](), Counter[int]()  # trials and repetitions, by study
     for study_id, kind, state, count in session.execute(active):
         if kind in TRAINING:
@@ -85,7 +91,7 @@ def count_work(session: Session, only: str | None = None) -> int:
     studies = select(StudyRow.id, StudyRow.parallel, StudyRow.state, StudyRow.ending)
     studies = studies.where(StudyRow.state.in_(WORKING), ~StudyRow.external)
     if only is not None:
-        studies = studies.where(StudyRow.name == only)
+        studies = studies.where(is_only(only))
     for study_id, parallel, state, ending in session.execute(studies).all():
         free = max(0, parallel - running[study_id])
         if free and not waiting[study_id] and state == StudyState.RUNNING and ending is None:

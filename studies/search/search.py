@@ -56,8 +56,9 @@ class Search:
         space: Space,
         writing: Callable[[], Writing] = nullcontext,
         forgotten: Callable[[], Collection[int]] = tuple,
+        name: str | None = None,
     ) -> None:
-        """Open the study named `spec.name`, or create it.
+        """Open the study of this name in the storage, or create it.
 
         Args:
             storage: Where the study's trials are.
@@ -67,20 +68,22 @@ class Search:
                 drawing can take seconds.
             forgotten: Returns the numbers of the trials that a user deleted, from which nothing is learned, and whose
                 configurations may be drawn again.
+            name: The study's in the storage; None: `spec.name`. What is drawn and pruned does not depend on it.
         """
+        name = spec.name if name is None else name
         self.spec = spec
         self._storage = storage
         self._space = space
         with writing():
             optuna.create_study(
                 storage=storage,
-                study_name=spec.name,
+                study_name=name,
                 direction=spec.objective.direction,
                 sampler=RandomSampler(),
                 pruner=make_pruner(spec),
                 load_if_exists=True,
             )
-            self._trials = StudyTrials(storage, spec.name, space, writing, forgotten)
+            self._trials = StudyTrials(storage, name, space, writing, forgotten)
 
     def refresh(self) -> None:
         """Read the storage at the next call: another process has written to this study since the last one."""

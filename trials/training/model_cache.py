@@ -86,7 +86,7 @@ class ModelCache:
         names = [block.name for block in inspected.blocks] if inspected else []
         cached = self._cached(key, names, name, spec, lambda: task.load(folder, name, data.targets))
         _move(cached.pretrained.model, device())
-        study = (self._data and self._data[0], assignment.study, spec.model)
+        study = (self._data and self._data[0], assignment.project, assignment.study, spec.model)
         if self._study != study:
             self._study = study
             self.micro_batch.limit = None
@@ -136,7 +136,7 @@ class ModelCache:
     def _read(self, assignment: Assignment) -> Data:
         spec = assignment.spec
         # Files of images and sounds may be replaced although their table stays the same: a new study reads them again.
-        study = assignment.study if spec.task_info.media else None
+        study = (assignment.project, assignment.study) if spec.task_info.media else None
         stamps = source_stamps(spec.dataset.source)
         key = (spec.task, spec.seed, spec.semantics, spec.dataset.model_dump_json(), spec.answering, stamps, study)
         verify = assignment.inspection is None

@@ -77,7 +77,8 @@ def _said(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _free_name(session: Session, name: str) -> str:
-    """Return a name after that of a study which no study has."""
+    """Return a name after that of a study which no study of the project has."""
     base = name[:NAME_CHARACTERS]
-    taken = set(session.scalars(select(StudyRow.name).where(StudyRow.name.startswith(f"{base}-", autoescape=True))))
+    alike = (StudyRow.is_here(), StudyRow.name.startswith(f"{base}-", autoescape=True))
+    taken = set(session.scalars(select(StudyRow.name).where(*alike)))
     return next(free for number in range(2, len(taken) + 3) if (free := f"{base}-{number}") not in taken)

@@ -10,9 +10,13 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
+from sqlalchemy.exc import SQLAlchemyError
 
+from luthier.service.access import projects
 from luthier.service.api.auth import COOKIE
+from luthier.service.api.context import Service
 from luthier.service.api.pages import render
+from luthier.service.caller import Scope, current
 from luthier.service.errors import Forbidden, Problem, invalid
 
 LIVE_SECONDS = 30  # between two looks of a part that lives, where no event comes
@@ -57,11 +61,24 @@ def show(request: Request, template: str, status: int = 200, **values: Any) -> H
         "here": request.url.path,
         "logged_in": COOKIE in request.cookies,
         "may_write": may_write(request),
+        "project": current().project,
+        "projects": [] if is_part(request) else _projects(request),
+        "is_admin": Scope.ADMIN in current().scopes,
         "live_seconds": LIVE_SECONDS,
         "poll_seconds": POLL_SECONDS,
         "events": None,
     }
     return render(template, status, **(frame | values))
+
+
+def _projects(request: Request) -> list[str]:
+    """Return the names of the projects that whoever looks may switch to; none while the database is away."""
+    service: Service = request.app.state.service
+    try:
+        with service.core.database.reading() as session:
+            return projects.names(session)
+    except SQLAlchemyError:
+        return []
 
 
 class PageRoute(APIRoute):

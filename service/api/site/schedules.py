@@ -36,7 +36,8 @@ ACTS: dict[str, Callable[[str, Service], Any]] = {  # a button's action -> what 
 def all_schedules(request: Request, service: ServiceDep, page: Page = 1) -> HTMLResponse:
     """Show the schedules by name, each with its next due time, its last run and its champion's score."""
     with service.core.database.reading() as session:
-        by_name = select(ScheduleRow).order_by(ScheduleRow.name).offset((page - 1) * ROWS).limit(ROWS + 1)
+        here = select(ScheduleRow).where(ScheduleRow.is_here())
+        by_name = here.order_by(ScheduleRow.name).offset((page - 1) * ROWS).limit(ROWS + 1)
         rows = session.scalars(by_name).all()
         shown = schedule_views.schedule_views(session, rows[:ROWS])
     return show(request, "schedules.html", schedules=shown, page=page, more=len(rows) > ROWS)
@@ -75,7 +76,7 @@ def act(name: str, action: str, request: Request, service: ServiceDep) -> Respon
 def _studies(session: Session, schedule: ScheduleView, runs: Iterable[RunView]) -> set[str]:
     """Return which of the studies that a page names are still there."""
     names = {run.study for run in runs} | ({schedule.champion.study} if schedule.champion else set())
-    return set(session.scalars(select(StudyRow.name).where(StudyRow.name.in_(names - {None}))))
+    return set(session.scalars(select(StudyRow.name).where(StudyRow.name.in_(names - {None}), StudyRow.is_here())))
 
 
 def _buttons(session: Session, schedule: ScheduleRow, view: ScheduleView) -> list[buttons.Button]:

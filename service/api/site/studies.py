@@ -15,7 +15,7 @@ from luthier.service.api import views
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.site.page import PageRoute, events_of, is_part, show
 from luthier.service.api.site.progress import Progress, progress
-from luthier.service.lifecycle import labels
+from luthier.service.lifecycle import labels, study_rows
 from luthier.service.schemas import StudyView
 from luthier.service.storage.tables import StudyRow
 from luthier.studies.protocol import StudyState
@@ -77,7 +77,7 @@ def all_studies(
 
 
 def _matching(q: str, state: str, tag: str) -> Select[StudyRow]:
-    rows = select(StudyRow).where(~StudyRow.transient)
+    rows = select(StudyRow).where(study_rows.is_shown())
     for word in q.replace("\0", " ").split():
         rows = rows.where(
             or_(StudyRow.name.contains(word.lower(), autoescape=True), StudyRow.tags.icontains(word, autoescape=True))
@@ -93,7 +93,7 @@ def _ordered(rows: Select[StudyRow], sort: Order) -> Select[StudyRow]:
 
 
 def _by_state(session: Session) -> dict[str, int]:
-    rows = session.execute(select(StudyRow.state, func.count()).where(~StudyRow.transient).group_by(StudyRow.state))
+    rows = session.execute(select(StudyRow.state, func.count()).where(study_rows.is_shown()).group_by(StudyRow.state))
     return {str(state): int(count) for state, count in rows}
 
 

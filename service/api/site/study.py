@@ -97,7 +97,9 @@ def in_dashboard(name: str, service: ServiceDep) -> RedirectResponse:
         study = study_rows.find(session, name)
         number = None
         if study.inspection is not None:
-            number = session.scalar(text("SELECT study_id FROM studies WHERE study_name = :name"), {"name": name})
+            number = session.scalar(
+                text("SELECT study_id FROM studies WHERE study_name = :name"), {"name": study.search_name}
+            )
     return RedirectResponse("/dashboard" if number is None else f"/dashboard/studies/{number}", 303)
 
 
@@ -105,7 +107,7 @@ def in_dashboard(name: str, service: ServiceDep) -> RedirectResponse:
 def of_dashboard(number: Annotated[int, Path(ge=0, lt=2**31)], service: ServiceDep) -> RedirectResponse:
     """Lead from a study's number in optuna-dashboard to its page here; to the list of all where it has none."""
     with service.core.database.reading() as session:
-        name = session.scalar(text("SELECT study_name FROM studies WHERE study_id = :id"), {"id": number})
+        name = study_rows.name_in_optuna(session, number)
     return RedirectResponse("/" if name is None else f"/studies/{name}", 303)
 
 

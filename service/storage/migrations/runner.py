@@ -3,10 +3,12 @@
 `Database.prepare` calls it, one service at a time. Optuna migrates its own tables, under a version table of its own.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, inspect
+from sqlalchemy import Connection, Engine, inspect
 
 VERSIONS = Path(__file__).parent / "versions"
 VERSION_TABLE = "luthier_alembic_version"
@@ -51,7 +53,7 @@ def upgrade(engine: Engine, to: str = "head") -> None:
     config.set_main_option("script_location", str(Path(__file__).parent))
     scripts = ScriptDirectory.from_config(config)
     revisions = {script.revision for script in scripts.walk_revisions()}
-    with engine.begin() as connection:
+    with _migrating(engine) as connection:
         current = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
         if current is not None and current not in revisions:
             raise NewerSchema(
@@ -70,3 +72,34 @@ def upgrade(engine: Engine, to: str = "head") -> None:
         with context:
             context.configure(connection=connection, version_table=VERSION_TABLE)
             context.run_migrations()
+
+
+@contextmanager
+def _migrating(engine: Engine) -> Iterator[Connection]:
+    """Open a transaction in which a table may be made anew, and commit it unless that broke a reference to a row.
+
+    SQLite removes a table's rows before the table, and with them, where foreign keys are on, all rows that refer to
+    them. Foreign keys cannot be switched within a transaction.
+    """
+    with engine.connect() as connection:
+        if engine.dialect.name != "sqlite":
+            with connection.begin():
+                yield connection
+            return
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        driver.execute("PRAGMA foreign_keys=OFF")
+        try:
+            with connection.begin():
+                before = _broken_references(connection)
+                yield connection
+                if _broken_references(connection) > before:
+                    raise RuntimeError("The migration would lose rows that others refer to; nothing was changed.")
+        finally:
+            driver.execute("PRAGMA foreign_keys=ON")
+
+
+def _broken_references(connection: Connection) -> int:
+    """Return how many of the service's rows refer to a row that is not there."""
+    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+    return sum(str(row[0]).startswith("luthier_") for row in broken)

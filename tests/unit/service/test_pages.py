@@ -23,6 +23,9 @@ FRAME: dict[str, Any] = {  # what `site.page.show` gives
         "live_seconds": 4,
         "poll_seconds": 4,
         "events": None,
+        "project": "default",
+        "projects": ["default"],
+        "is_admin": True,
     },
     **{"page": 1, "more": False, "there": {"nightly-2"}, "shown_buttons": []},
 }
