@@ -62,9 +62,17 @@ class AsyncClient:
             print(trial)
     """
 
-    def __init__(self, url: str | None = None, token: str | None = None, timeout_seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        timeout_seconds: float = 60.0,
+        ca: str | Path | None = None,
+        proxy: str | None = None,
+        client_cert: str | Path | None = None,
+    ) -> None:
         """Open no connection yet; the arguments are those of `Client`."""
-        self._client = Client(url, token, timeout_seconds)
+        self._client = Client(url, token, timeout_seconds, ca, proxy, client_cert)
         self.url = self._client.url
 
     def __repr__(self) -> str:

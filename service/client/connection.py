@@ -27,20 +27,35 @@ Spec = str | Path | Mapping[str, Any]  # a file, YAML or JSON text, or the parse
 class Connection:
     """The service at a URL; a context manager that closes its connections."""
 
-    def __init__(self, url: str | None = None, token: str | None = None, timeout_seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        timeout_seconds: float = 60.0,
+        ca: str | Path | None = None,
+        proxy: str | None = None,
+        client_cert: str | Path | None = None,
+    ) -> None:
         """Open no connection yet.
 
         Args:
             url: the service, as http://127.0.0.1:8000; None for LUTHIER_SERVER, else that one.
             token: the service's token; None for LUTHIER_TOKEN, "" for none.
             timeout_seconds: how long to wait to connect, and for each part of an answer.
+            ca: a PEM file of the authorities that are trusted, or a folder of some; None for LUTHIER_CA, else
+                SSL_CERT_FILE or SSL_CERT_DIR, else the public ones.
+            proxy: the proxy between, as http://proxy:3128; None for HTTPS_PROXY, HTTP_PROXY and NO_PROXY. A service
+                on this machine's loopback is never asked through one.
+            client_cert: a PEM file with a certificate of yours and its key; None for LUTHIER_CLIENT_CERT.
 
         Raises:
-            Unreachable: `url` is no URL.
+            Unreachable: `url` is no URL; `Blocked` where `ca`, `proxy` or `client_cert` cannot be used.
         """
         url = url or os.environ.get("LUTHIER_SERVER") or DEFAULT_SERVER
         token = os.environ.get("LUTHIER_TOKEN") if token is None else token
-        self._transport = Transport(url, token or None, timeout_seconds)
+        authority = None if ca is None else str(ca)
+        certificate = None if client_cert is None else str(client_cert)
+        self._transport = Transport(url, token or None, timeout_seconds, authority, proxy, certificate)
         self.url = self._transport.url
 
     def __repr__(self) -> str:
