@@ -163,9 +163,7 @@ class Way:
             where = self.url.replace("https://", "http://", 1)
             return f"{self.url} does not speak TLS: if it is meant to be without, use {where}."
         if "CERTIFICATE_REQUIRED" in reason or ("ALERT" in reason and "CERT" in reason) or "UNKNOWN_CA" in reason:
-            what = (
-                "does not take the client's certificate of" if self.certificate else "asks for a client's certificate:"
-            )
+            what = "does not take the certificate of" if self.certificate else "asks for a client's certificate: set"
             return f"{self.url} {what} {CLIENT_CERT}, a PEM file with a certificate that it trusts, and its key."
         return f"No TLS could be agreed on with {self.url}: {_reason(error)}."
 

@@ -79,7 +79,15 @@ class TlsEnd(Relay):
 
     def meet(self, client: socket.socket) -> tuple[socket.socket, socket.socket] | None:
         client.settimeout(30)
-        near = self._context.wrap_socket(client, server_side=True)
+        near = self._context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
+        try:
+            near.do_handshake()
+        except ssl.SSLError:  # the alert is sent; what the client sent meanwhile is read, or a reset would overtake it
+            with closing(near):
+                socket.socket.shutdown(near, socket.SHUT_WR)
+                while socket.socket.recv(near, 4096):
+                    pass
+            return None
         return near, socket.create_connection(("127.0.0.1", self._service_port))
 
 
