@@ -29,6 +29,7 @@ from luthier.service.cli import (
     studies,
     track,
     trials,
+    usage,
 )
 from luthier.service.cli.connect import explain, tell
 from luthier.service.cli.options import Commands
@@ -43,7 +44,7 @@ app = typer.Typer(
 )
 for noun in (
     *(init, imports, run, bundles, plan, serve, studies, extension, predict, results, compare, look, trials, track),
-    *(schedules, steering, external, datasets),
+    *(schedules, steering, external, datasets, usage),
 ):
     noun.register(app)
 

@@ -130,6 +130,8 @@ class AsyncClient:
     delete_dataset = _awaited(Client.delete_dataset)
     tasks = _iterated(Client.tasks)
     workers = _iterated(Client.workers)
+    usage = _awaited(Client.usage)
+    prune = _awaited(Client.prune)
     start_prediction = _awaited(Client.start_prediction)
     prediction = _awaited(Client.prediction)
     predictions = _iterated(Client.predictions)
