@@ -61,7 +61,7 @@ class Trend(NamedTuple):
     @property
     def is_flat(self) -> bool:
         """It cannot be said with 95 % confidence that it grows more than it may."""
-        return self.least <= self.allowed
+        return bool(self.least <= self.allowed)
 
 
 def trend(measure: Measure, times: Sequence[float], values: Sequence[float]) -> Trend:
@@ -73,7 +73,7 @@ def trend(measure: Measure, times: Sequence[float], values: Sequence[float]) -> 
     ordered = sorted(value for _, value in late)
     median = ordered[len(ordered) // 2]
     allowed = measure.share * median + measure.constant
-    return Trend(median, found.slope * seconds, found.low_slope * seconds, allowed)
+    return Trend(median, float(found.slope) * seconds, float(found.low_slope) * seconds, allowed)
 
 
 class Sampler:

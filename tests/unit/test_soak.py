@@ -1,4 +1,4 @@
-"""The rule by which the soak calls a series of samples flat: a leak is told from noise, from steps and from warming up."""
+"""The rule by which the soak calls a series of samples flat: a leak is told from noise, and from warming up."""
 
 import random
 
