@@ -11,6 +11,7 @@ import typer
 
 from luthier import __version__
 from luthier.service.cli import (
+    backup,
     bundles,
     compare,
     datasets,
@@ -44,7 +45,7 @@ app = typer.Typer(
 )
 for noun in (
     *(init, imports, run, bundles, plan, serve, studies, extension, predict, results, compare, look, trials, track),
-    *(schedules, steering, external, datasets, usage),
+    *(schedules, steering, external, datasets, usage, backup),
 ):
     noun.register(app)
 

@@ -62,6 +62,8 @@ EXAMPLES = {
         "luthier prune --older-than 30d",
         "luthier prune --what studies --no-keep-winners --older-than 26w --yes",
     ),
+    "backup": ("luthier backup backups/monday", "luthier backup monday.tar --verify"),
+    "restore": ("LUTHIER_HOME=new-home luthier restore backups/monday",),
     "open": ("luthier open", "luthier open my-study"),
     "compare": (
         "luthier compare my-study other-study",
