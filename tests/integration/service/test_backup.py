@@ -15,6 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from luthier.service.server import backup as backups
+from luthier.service.server import restore as restoring
 from luthier.service.server.app import Tokens
 from luthier.service.server.backup import BackupError, back_up
 from luthier.service.server.home import HomeLock, HomeServed
@@ -274,3 +275,23 @@ def test_a_killed_backup_leaves_nothing_that_lasts(kept: Running, tmp_path: Path
     assert not [path for path in store.root.iterdir() if path.name.startswith(".upload")]
     assert not (tmp_path / "backup").exists()
     assert back_up(kept.settings, tmp_path / "backup").faults == []
+
+
+def stop_before_the_database(source: Path, home: Path) -> None:
+    """Restore, and kill this process before the database takes its place."""
+    setattr(restoring, "sync_file", lambda *_: os.kill(os.getpid(), signal.SIGKILL))  # noqa: B010
+    restore(settings_of(home), source)
+
+
+@pytest.mark.full
+def test_a_killed_restore_leaves_no_database_and_can_be_repeated(kept: Running, tmp_path: Path) -> None:
+    target, home = tmp_path / "backup", tmp_path / "new"
+    back_up(kept.settings, target)
+    process = FORKS.Process(target=stop_before_the_database, args=(target, home), daemon=True)
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert not (home / "luthier.db").exists()
+    restore(settings_of(home), target)
+    with running(home, None) as house:
+        assert house.client.get("/v1/studies/s1/model").is_success

@@ -1,12 +1,16 @@
 """What the disk is used for, and what pruning removes of it: only what has ended and nobody needs, rows and files."""
 
+import json
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
 
 from luthier import Client
+from luthier.service.cli import app
+from luthier.service.cli.connect import CommandError
 from luthier.service.dispatch import prune
 from luthier.service.dispatch.orphans import LEAST_SECONDS, Orphans
 from luthier.service.schemas.usage import USUAL, Prunable
@@ -213,3 +217,24 @@ def test_the_page_shows_what_the_disk_is_used_for(house: Running) -> None:
     page = house.client.get("/usage").text
     assert "/studies/s1" in page
     assert "Database" in page
+
+
+def test_the_commands_show_the_disk_and_free_it_after_a_question(house: Running, worker: ScriptedWorker) -> None:
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(app, [*words], env={"LUTHIER_SERVER": house.url, "LUTHIER_TOKEN": ""})
+
+    house.finished("s1", budget={"trials": 1})
+    shown = run("usage").stdout
+    assert "s1" in shown
+    assert "checkpoints" in shown
+    assert json.loads(run("usage", "-o", "json").stdout)["studies"][0]["name"] == "s1"
+    words = ("prune", "--what", "studies", "--no-keep-winners")
+    assert "studies" in run(*words, "--dry-run").stdout
+    refused = run(*words)
+    assert isinstance(refused.exception, CommandError)
+    assert "add --yes" in str(refused.exception)
+    assert "is no age" in str(run("prune", "--older-than", "soon").exception)
+    assert house.study("s1")["model"] is not None
+    assert "were freed" in run(*words, "--yes").stderr
+    assert house.get("/v1/studies")["items"] == []
+    assert "Nothing is to be removed" in run("prune", "--yes").stderr
