@@ -22,7 +22,7 @@ FIGURES := for package in service studies trials; do \
 	printf 'coverage of %s: %s %%\n' $$package "$$($(BIN)/python -m coverage report --include="$$package/*" --format=total)"; \
 	done
 
-.PHONY: help install demo serve test test-all test-wide coverage test-learning test-timm test-trackers test-docker lint docs lock bench bench-trainer bench-tasks bench-promotion clean
+.PHONY: help install demo serve test test-all test-wide coverage test-learning test-timm test-trackers test-docker soak lint docs lock bench bench-trainer bench-tasks bench-promotion clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -63,6 +63,9 @@ test-trackers: $(TRACKERS) ## MLflow, Weights & Biases, TensorBoard and Trackio 
 
 test-docker: $(DEV) $(DEMO) ## the images and `docker compose up`, on an engine of its own where it finds none; minutes
 	docker/ci/run.sh
+
+soak: $(DEV) ## a service under the load of a busy team for MINUTES=60: memory, files, threads, disk, database stay flat
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60) --database $(or $(DATABASE),sqlite)
 
 lint: $(DEV) ## style, types, the arrows between packages, the Dockerfiles and compose files
 	$(BIN)/ruff check .

@@ -7,9 +7,12 @@ anything beyond the standard library: it runs before any heavy import.
 import ipaddress
 import math
 import os
+import tempfile
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - what is made in it is private
+PREFIXES = f"luthier-prefixes-{os.getuid()}"  # the folder of this user's frozen prefixes, in memory and on disk
 
 
 def is_loopback(host: str) -> bool:
@@ -27,6 +30,18 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"  # host names ignore case
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return (mapped or address).is_loopback
+
+
+def prefix_folders(on_disk: Path | None) -> dict[str, Path]:
+    """Return the folders of frozen prefixes that this user's workers on this machine share, which need not exist.
+
+    Args:
+        on_disk: The one on disk, where a setting names it; None for the one among the temporary files.
+
+    Returns:
+        "memory" and "disk" -> the folder.
+    """
+    return {"memory": SHARED_MEMORY / PREFIXES, "disk": on_disk or Path(tempfile.gettempdir()) / PREFIXES}
 
 
 def usable_cores(cgroup: Path = CGROUP) -> int:

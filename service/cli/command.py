@@ -11,6 +11,7 @@ import typer
 
 from luthier import __version__
 from luthier.service.cli import (
+    backup,
     bundles,
     compare,
     datasets,
@@ -30,6 +31,7 @@ from luthier.service.cli import (
     studies,
     track,
     trials,
+    usage,
 )
 from luthier.service.cli.connect import explain, tell
 from luthier.service.cli.options import Commands
@@ -44,7 +46,7 @@ app = typer.Typer(
 )
 for noun in (
     *(init, imports, run, bundles, plan, serve, studies, extension, predict, results, compare, look, trials, track),
-    *(schedules, steering, external, datasets, projects),
+    *(schedules, steering, external, datasets, projects, usage, backup),
 ):
     noun.register(app)
 

@@ -133,8 +133,13 @@ def _asked(server: str, token: str | None, path: str, field: str) -> list[str]:
     import http.client
 
     url = urlsplit(server)
-    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    connection = kind(url.netloc, timeout=LIMIT_SECONDS)
+    if url.scheme == "https":
+        from luthier.studies.reach import Way
+
+        tls = Way.to(server).tls()
+        connection: Any = http.client.HTTPSConnection(url.netloc, timeout=LIMIT_SECONDS, context=tls)
+    else:
+        connection = http.client.HTTPConnection(url.netloc, timeout=LIMIT_SECONDS)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     with closing(connection):
         connection.request("GET", f"{url.path.rstrip('/')}{path}", headers=headers)

@@ -165,9 +165,12 @@ def explain(error: Exception) -> tuple[int, list[str]]:
     """Return the exit code for an error that ended a command, and the sentences for stderr."""
     if isinstance(error, CommandError):
         return error.code, list(error.lines)
-    from luthier.service.client import BadTrials, ServiceError, Unreachable
+    from luthier.errors import LuthierError
+    from luthier.service.client import BadTrials, Blocked, ServiceError, Unreachable
     from luthier.service.download import DownloadError
 
+    if isinstance(error, Blocked):
+        return FAILURE, [str(error)]
     if isinstance(error, Unreachable):
         return FAILURE, [str(error), "Start one with `luthier serve`, or name another with --server or LUTHIER_SERVER."]
     if isinstance(error, ServiceError):
@@ -177,6 +180,8 @@ def explain(error: Exception) -> tuple[int, list[str]]:
         return USAGE, [str(error)]
     if isinstance(error, DownloadError):
         return FAILURE, [str(error)]
+    if isinstance(error, LuthierError):  # of a back-up
+        return USAGE, [str(error)]
     if isinstance(error, FileExistsError) and error.errno is None:
         return USAGE, [str(error)]
     if isinstance(error, FileNotFoundError) and error.filename:

@@ -58,6 +58,14 @@ EXAMPLES = {
         "MLFLOW_TRACKING_URI=http://mlflow:5000 luthier track my-study --to mlflow",
         "WANDB_MODE=offline luthier track my-study --to wandb --to tensorboard",
     ),
+    "usage": ("luthier usage", "luthier usage --limit 100 -o json"),
+    "prune": (
+        "luthier prune --dry-run",
+        "luthier prune --older-than 30d",
+        "luthier prune --what studies --no-keep-winners --older-than 26w --yes",
+    ),
+    "backup": ("luthier backup backups/monday", "luthier backup monday.tar --verify"),
+    "restore": ("LUTHIER_HOME=new-home luthier restore backups/monday",),
     "open": ("luthier open", "luthier open my-study"),
     "compare": (
         "luthier compare my-study other-study",

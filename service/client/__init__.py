@@ -10,6 +10,7 @@ Errors, all handed on by `luthier`:
     LuthierError            everything below
     ├── ServiceError        the service refused: status, title, detail, and the path of each wrong value
     │   └── Unreachable     no answer came: nothing listens there, or it took too long
+    │       └── Blocked     a certificate that is not trusted, or a proxy that does not lead there
     ├── BadTrials           a csv of old trials, which a spec names, is none; it is a ValueError, too
     └── DownloadError       what came down is not the model that the study or schedule names
 
@@ -18,7 +19,7 @@ A target folder that is not empty, and a disk that refuses the files of a downlo
 
 from luthier.service.client.asynchronous import AsyncClient
 from luthier.service.client.client import Client
-from luthier.service.client.errors import ServiceError, Unreachable
+from luthier.service.client.errors import Blocked, ServiceError, Unreachable
 from luthier.service.client.events import Event
 from luthier.service.client.external_trial import ExternalTrial
 from luthier.service.client.old_trials import BadTrials
@@ -28,6 +29,7 @@ from luthier.service.download import DownloadError
 __all__ = [
     "AsyncClient",
     "BadTrials",
+    "Blocked",
     "Client",
     "DownloadError",
     "Event",

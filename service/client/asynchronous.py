@@ -68,9 +68,12 @@ class AsyncClient:
         token: str | None = None,
         timeout_seconds: float = 60.0,
         project: str | None = None,
+        ca: str | Path | None = None,
+        proxy: str | None = None,
+        client_cert: str | Path | None = None,
     ) -> None:
         """Open no connection yet; the arguments are those of `Client`."""
-        self._client = Client(url, token, timeout_seconds, project)
+        self._client = Client(url, token, timeout_seconds, project, ca, proxy, client_cert)
         self.url = self._client.url
 
     def __repr__(self) -> str:
@@ -132,6 +135,8 @@ class AsyncClient:
     delete_dataset = _awaited(Client.delete_dataset)
     tasks = _iterated(Client.tasks)
     workers = _iterated(Client.workers)
+    usage = _awaited(Client.usage)
+    prune = _awaited(Client.prune)
     start_prediction = _awaited(Client.start_prediction)
     prediction = _awaited(Client.prediction)
     predictions = _iterated(Client.predictions)

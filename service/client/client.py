@@ -17,6 +17,7 @@ from luthier.service.client.projects import ProjectMethods
 from luthier.service.client.schedules import ScheduleMethods
 from luthier.service.client.steering import SteeringMethods
 from luthier.service.client.trials import TrialMethods, study_path
+from luthier.service.client.usage import UsageMethods
 from luthier.service.client.watch import StudyWait
 from luthier.service.download import check_vacant
 from luthier.service.schemas import Page, PlanView, StudyView, TaskView, WorkerView
@@ -37,6 +38,7 @@ class Client(
     PredictionMethods,
     OnnxMethods,
     BundleMethods,
+    UsageMethods,
 ):
     """The service at a URL; a context manager that closes its connections.
 

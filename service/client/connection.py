@@ -38,6 +38,9 @@ class Connection:
         token: str | None = None,
         timeout_seconds: float = 60.0,
         project: str | None = None,
+        ca: str | Path | None = None,
+        proxy: str | None = None,
+        client_cert: str | Path | None = None,
     ) -> None:
         """Open no connection yet.
 
@@ -47,14 +50,23 @@ class Connection:
             timeout_seconds: how long to wait to connect, and for each part of an answer.
             project: whose studies, schedules and data sets it is about; None for LUTHIER_PROJECT, "" (and where that is
                 not set) for the token's own.
+            ca: a PEM file of the authorities that are trusted, or a folder of some; None for LUTHIER_CA, else
+                SSL_CERT_FILE or SSL_CERT_DIR, else the public ones.
+            proxy: the proxy between, as http://proxy:3128; None for HTTPS_PROXY, HTTP_PROXY and NO_PROXY. A service
+                on this machine's loopback is never asked through one.
+            client_cert: a PEM file with a certificate of yours and its key; None for LUTHIER_CLIENT_CERT.
 
         Raises:
-            Unreachable: `url` is no URL.
+            Unreachable: `url` is no URL; `Blocked` where `ca`, `proxy` or `client_cert` cannot be used.
         """
         url = url or os.environ.get("LUTHIER_SERVER") or DEFAULT_SERVER
         token = os.environ.get("LUTHIER_TOKEN") if token is None else token
         project = os.environ.get("LUTHIER_PROJECT") if project is None else project
-        self._transport = Transport(url, token or None, timeout_seconds, project or None)
+        authority = None if ca is None else str(ca)
+        certificate = None if client_cert is None else str(client_cert)
+        self._transport = Transport(
+            url, token or None, timeout_seconds, project or None, authority, proxy, certificate
+        )
         self.url = self._transport.url
         self.project_name = project or None
 

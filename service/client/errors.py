@@ -34,3 +34,10 @@ class Unreachable(ServiceError):
     def __init__(self, detail: str) -> None:
         """Take a sentence that names the URL."""
         super().__init__(0, "Unreachable", detail)
+
+
+class Blocked(Unreachable):
+    """The way to the service is blocked: its certificate is not trusted, or a proxy does not lead there.
+
+    The text says which setting mends it.
+    """

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from luthier.service.client.errors import ServiceError, Unreachable
+from luthier.service.client.errors import Blocked, ServiceError, Unreachable
 from luthier.service.schemas import Page, ProblemView
-from luthier.studies.host import is_loopback
+from luthier.studies.reach import BadWay, Way
 
 PAGE = 500  # items of a request, the most that the service gives
 
@@ -23,7 +23,16 @@ Query = str | Sequence[str] | None  # a parameter of a listing, perhaps several 
 class Transport:
     """HTTP to one service. Threads may share it, except while one of them closes it."""
 
-    def __init__(self, url: str, token: str | None, timeout_seconds: float, project: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str | None,
+        timeout_seconds: float,
+        project: str | None = None,
+        ca: str | None = None,
+        proxy: str | None = None,
+        certificate: str | None = None,
+    ) -> None:
         """Open no connection yet.
 
         Args:
@@ -31,20 +40,27 @@ class Transport:
             token: sent as a bearer token, if there is one.
             timeout_seconds: how long to wait to connect, for a part of the answer, and to send a part of the request.
             project: named in each request; None: the token's own.
+            ca: a PEM file or folder of the authorities that are trusted; None for the environment's.
+            proxy: the proxy between; None for the environment's. This machine's loopback is never behind one.
+            certificate: a PEM file with a client's certificate and key; None for the environment's.
 
         Raises:
-            Unreachable: `url` is no URL.
+            Unreachable: `url` is no URL; Blocked where one of the others cannot be used.
         """
         self.url = url.rstrip("/")
         with self._reaching():
-            host = httpx.URL(self.url).host
-        self._options: dict[str, Any] = {
-            "base_url": self.url,
-            "params": {"project": project} if project else {},
-            "headers": {"Authorization": f"Bearer {token}"} if token else {},
-            "timeout": timeout_seconds,
-            "trust_env": not is_loopback(host),  # a proxy cannot reach this machine's own loopback
-        }
+            httpx.URL(self.url)
+        try:
+            self._way = Way.to(self.url, ca, certificate, proxy)
+            self._options: dict[str, Any] = {
+                "base_url": self.url,
+                "params": {"project": project} if project else {},
+                "headers": {"Authorization": f"Bearer {token}"} if token else {},
+                "timeout": timeout_seconds,
+                **self._way.options(),
+            }
+        except BadWay as error:
+            raise Blocked(str(error)) from None
         self._http = httpx.Client(**self._options)
 
     def close(self) -> None:
@@ -55,7 +71,7 @@ class Transport:
         """Send a request (`options` are httpx's) and return the successful answer. Raises ServiceError."""
         with self._reaching():
             response = self._http.request(method, path, **options)
-        _check(response)
+        self._check(response)
         return response
 
     def model(self, kind: type[M], method: str, path: str, **options: Any) -> M:
@@ -99,7 +115,7 @@ class Transport:
         with self._reaching(), self._http.stream("GET", path, **options) as response:
             if response.is_error:
                 response.read()
-            _check(response)
+            self._check(response)
             yield response
 
     @asynccontextmanager
@@ -109,18 +125,34 @@ class Transport:
             async with httpx.AsyncClient(**self._options) as http, http.stream("GET", path, **options) as response:
                 if response.is_error:
                     await response.aread()
-                _check(response)
+                self._check(response)
                 yield response
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:
         try:
             yield
-        except httpx.TimeoutException:
-            raise Unreachable(f"The service at {self.url} did not answer in time.") from None
-        except (httpx.TransportError, httpx.InvalidURL) as error:
-            why = str(error).rstrip(".") or type(error).__name__
-            raise Unreachable(f"No service can be reached at {self.url}: {why}.") from None
+        except httpx.TransportError as error:
+            raise self._no_answer(error) from None
+        except httpx.InvalidURL as error:
+            raise Unreachable(f"No service can be reached at {self.url}: {str(error).rstrip('.')}.") from None
+
+    def _no_answer(self, error: httpx.TransportError) -> Unreachable:
+        """Return what to raise where no answer came."""
+        cure = self._way.explain(error)
+        if cure is not None:
+            return Blocked(cure)
+        if isinstance(error, httpx.TimeoutException):
+            return Unreachable(f"The service at {self.url} did not answer in time.")
+        why = str(error).rstrip(".") or type(error).__name__
+        return Unreachable(f"No service can be reached at {self.url}: {why}.")
+
+    def _check(self, response: httpx.Response) -> None:
+        """Raise ServiceError for anything but success, and Blocked where a proxy has answered."""
+        cure = self._way.explain_answer(response.status_code)
+        if cure is not None:
+            raise Blocked(cure)
+        _check(response)
 
 
 def _check(response: httpx.Response) -> None:

@@ -83,11 +83,21 @@ def store(core: Core, upload: Upload) -> tuple[bool, DatasetRow]:
         return created, row
 
 
-def delete(core: Core, id: str) -> None:
-    """Delete a data set that nobody needs any more: its row, then its files. Raises NotFound, Conflict."""
+def delete(core: Core, id: str, unless_named: bool = False) -> None:
+    """Delete a data set that nobody needs any more: its row, then its files.
+
+    Args:
+        core: database and store.
+        id: the data set's.
+        unless_named: keep it also where only ended studies name it.
+
+    Raises:
+        NotFound: it is not there.
+        Conflict: it is in use.
+    """
     with core.database.transaction() as session:
         serialize(core, session, id)
-        datasets.delete(session, id)
+        datasets.delete(session, id, unless_named)
     with core.database.transaction() as session:
         serialize(core, session, id)
         if not is_listed(session, id):  # else another project has it, or it was uploaded again just now

@@ -129,15 +129,21 @@ def users(session: Session, ids: Iterable[str]) -> dict[str, Users]:
     return found
 
 
-def delete(session: Session, id: str) -> None:
+def delete(session: Session, id: str, unless_named: bool = False) -> None:
     """Delete the row of a data set that nobody needs any more; the caller removes its files after the last row's end.
+
+    Args:
+        session: the caller's transaction.
+        id: the data set's.
+        unless_named: keep it also where any study or schedule names it.
 
     Raises:
         NotFound: It is not there.
         Conflict: A study that has not ended uses it, or a schedule that will run again.
     """
     row = find(session, id, lock=True)
-    active = users(session, [id])[id].active
+    of = users(session, [id])[id]
+    active = of.active or ([*of.studies, *of.schedules] if unless_named else [])
     if active:
         listed = ", ".join(active[:TOLD]) + (f" and {len(active) - TOLD} more" if len(active) > TOLD else "")
         raise Conflict(f"The data set {id} is in use by {listed}; wait for their end, or cancel or delete them first.")

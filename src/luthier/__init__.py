@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from luthier.service.client import (
         AsyncClient,
         BadTrials,
+        Blocked,
         Client,
         DownloadError,
         ExternalTrial,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncClient",
     "BadTrials",
+    "Blocked",
     "Client",
     "DownloadError",
     "ExternalTrial",

@@ -8,10 +8,11 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from luthier.service.dispatch import onnx_files, own_trials, trial_verbs, waiting_trials
+from luthier.service.dispatch import onnx_files, own_trials, prune, trial_verbs, waiting_trials
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.requests import Request
 from luthier.service.dispatch.search_pool import SearchPool
+from luthier.service.dispatch.spent import Spent
 from luthier.service.lifecycle import transitions
 from luthier.service.server.app import build_core
 from luthier.service.settings import Settings
@@ -27,12 +28,15 @@ PLACES: Mapping[str, tuple[Any, str]] = {
     "before the search forgets": (SearchPool, "forget_trial"),
     "before the model is linked": (FileStore, "link"),
     "before the files go": (FileStore, "remove_assignment"),
+    "before the prune commits": (Spent, "forget"),
+    "before pruned files go": (Spent, "remove_files"),
 }
 VERBS: Mapping[str, Callable[..., object]] = {
     "enqueue": lambda core, params, seed, key: own_trials.enqueue(core, "s1", Request(params, seed, key)),
     "retry": lambda core, number: trial_verbs.retry(core, "s1", number),
     "stop": lambda core, number: trial_verbs.stop(core, "s1", number),
     "onnx": lambda core: onnx_files.ask(core, "s1"),
+    "prune": lambda core, wish: prune.prune(core, wish, dry_run=False),
     "delete": lambda core, number: trial_verbs.delete(core, "s1", number),
 }
 

@@ -16,10 +16,10 @@ import time
 from pathlib import Path
 from typing import IO
 
+from luthier.studies import host
 from luthier.trials.prefix.tiered_files import WAIT_SECONDS, NoRoom, Tier, TieredFiles
 
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - made private below
-NAME = f"luthier-prefixes-{os.getuid()}"
+SHARED_MEMORY, NAME = host.SHARED_MEMORY, host.PREFIXES  # made private below
 USERS = ".users"  # every process that may use a folder holds a shared lock on this file in it
 
 _users: dict[Path, IO[str]] = {}  # the locked file of each folder that this process may use

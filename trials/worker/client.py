@@ -12,14 +12,13 @@ refuses connections, is silent, or answers 408, 425, 429 or 5xx), and repeats no
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import httpx
 from pydantic import BaseModel
 
 from luthier.studies.files import HashingWriter, atomic_path
-from luthier.studies.host import is_loopback
 from luthier.studies.protocol import Answer, Assignment, Claim, Outcome, Renewal, Report
+from luthier.studies.reach import BadWay, Way
 from luthier.studies.text import one_line
 from luthier.studies.wire import FileRef
 from luthier.trials.worker.pauses import Pause
@@ -51,16 +50,23 @@ class WorkerClient:
     Args:
         server: The service's URL.
         token: The service's worker token, or None.
+
+    Raises:
+        WorkerRefused: A setting of the way to the service (LUTHIER_CA, a proxy) cannot be used.
     """
 
     def __init__(self, server: str, token: str | None = None) -> None:
-        host = urlsplit(server).hostname
         self.server = server.rstrip("/")
+        try:
+            self._way = Way.to(self.server)
+            options = self._way.options()
+        except BadWay as error:
+            raise WorkerRefused(str(error)) from None
         self._http = httpx.AsyncClient(
             base_url=self.server,
             headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=httpx.Timeout(READ_SECONDS, connect=5.0),
-            trust_env=host is None or not is_loopback(host),  # no proxy between a service and its own fleet
+            **options,
         )
 
     async def close(self) -> None:
@@ -132,7 +138,7 @@ class WorkerClient:
                         return
                     problem = f"it answered {response.status_code}"
             except httpx.TransportError as error:
-                response, problem = None, _words(error)
+                response, problem = None, self._words(error)
             await pause.wait(problem, response)
 
     async def _write(self, response: httpx.Response, ref: FileRef, part: Path) -> None:
@@ -172,7 +178,7 @@ class WorkerClient:
             try:
                 response = await self._http.request(method, path, **options)
             except httpx.TransportError as error:
-                await pause.wait(_words(error))
+                await pause.wait(self._words(error))
                 continue
             if not _is_away(response):
                 return response
@@ -181,6 +187,8 @@ class WorkerClient:
     def _raise_for(self, response: httpx.Response, held: bool = False) -> None:
         """Raise for an error response. About a `held` assignment, 404 means that the service no longer knows it."""
         status = response.status_code
+        if cure := self._way.explain_answer(status):
+            raise WorkerRefused(cure)
         if status in (401, 403):
             why = "needs a worker token" if status == 401 else "does not accept this token for workers"
             raise WorkerRefused(f"{self.server} {why}: set LUTHIER_WORKER_TOKEN to the service's worker token.")
@@ -188,6 +196,9 @@ class WorkerClient:
             raise LeaseLost("The service has given this assignment to another worker, or it has ended.")
         if not response.is_success:
             raise Rejected(f"The service refused the worker's message ({status}): {_detail(response)}")
+
+    def _words(self, error: httpx.TransportError) -> str:
+        return self._way.explain(error) or str(error) or type(error).__name__
 
     @staticmethod
     def _file(assignment: Assignment, ref: FileRef) -> str:
@@ -200,10 +211,6 @@ class WorkerClient:
 
 def _is_away(response: httpx.Response) -> bool:
     return response.status_code in (408, 425, 429) or response.status_code >= 500
-
-
-def _words(error: httpx.TransportError) -> str:
-    return str(error) or type(error).__name__
 
 
 def _detail(response: httpx.Response) -> str:

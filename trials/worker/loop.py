@@ -81,8 +81,12 @@ class Worker:
 
     async def run(self) -> int:
         """Work until SIGTERM or SIGINT, and return the process's exit code."""
+        try:
+            self._client = WorkerClient(self._server, self._token)
+        except ProtocolError as error:
+            log.error("%s", error)
+            return EXIT_REFUSED
         self._folder = WorkerFolder()
-        self._client = WorkerClient(self._server, self._token)
         serving = asyncio.create_task(self._serve())
         self._watch_signals(serving)
         try:
