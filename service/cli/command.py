@@ -16,6 +16,7 @@ from luthier.service.cli import (
     datasets,
     extension,
     external,
+    fleet,
     imports,
     init,
     look,
@@ -42,7 +43,23 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for noun in (
-    *(init, imports, run, bundles, plan, serve, studies, extension, predict, results, compare, look, trials, track),
+    *(
+        init,
+        imports,
+        run,
+        bundles,
+        plan,
+        serve,
+        studies,
+        extension,
+        predict,
+        results,
+        compare,
+        look,
+        fleet,
+        trials,
+        track,
+    ),
     *(schedules, steering, external, datasets),
 ):
     noun.register(app)

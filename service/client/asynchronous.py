@@ -122,6 +122,7 @@ class AsyncClient:
     delete_dataset = _awaited(Client.delete_dataset)
     tasks = _iterated(Client.tasks)
     workers = _iterated(Client.workers)
+    release_worker = _awaited(Client.release_worker)
     start_prediction = _awaited(Client.start_prediction)
     prediction = _awaited(Client.prediction)
     predictions = _iterated(Client.predictions)
