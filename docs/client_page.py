@@ -11,13 +11,14 @@ from docstring import parse
 
 TITLES = {
     "Connection": "Opening and closing",
-    "Client": "Studies, workers and tasks",
+    "Client": "Studies and tasks",
     "TrialMethods": "Trials and results",
     "SteeringMethods": "One trial, tags and notes",
     "ExternalMethods": "Trials for a trainer of your own",
     "ReportMethods": "What such a trainer sends, without the class around it",
     "ScheduleMethods": "Schedules",
     "DatasetMethods": "Uploaded data",
+    "FleetMethods": "Workers",
 }
 
 

@@ -166,7 +166,8 @@ def _commands(name: str, command: Any) -> Iterator[str]:
         for child, below in command.commands.items():
             if not below.hidden:
                 yield from _commands(f"{name} {child}", below)
-        return
+        if name == "luthier" or not command.invoke_without_command:
+            return
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     options = [p for p in command.params if p.param_type_name == "option" and not p.hidden]
     usage = " ".join([name, *(p.name.upper() for p in arguments)])

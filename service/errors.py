@@ -8,7 +8,8 @@ Problem
 ├── NotFound      404
 ├── ReadOnly      405  the dashboard changes nothing
 ├── Conflict      409  makes no sense in this state
-│   └── Stale     409  the lease went to somebody else: drop the work
+│   ├── Stale     409  the lease went to somebody else: drop the work
+│   └── OtherVersion  409  the worker speaks another version of the protocol
 ├── PreconditionFailed  412  changed since the ETag that the request names
 ├── Gone          410  the study has ended: there is nothing to ask for any more
 ├── TooLarge      413
@@ -100,6 +101,12 @@ class Stale(Conflict):
     """The assignment's lease has ended or belongs to another worker: the sender must drop the work."""
 
     title = "Stale lease"
+
+
+class OtherVersion(Conflict):
+    """The worker speaks a version of the worker protocol that this service does not: it must end."""
+
+    title = "Another version"
 
 
 class PreconditionFailed(Problem):

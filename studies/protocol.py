@@ -19,6 +19,7 @@ from luthier.studies.wire import (
     Bytes,
     DatasetRef,
     FileRef,
+    Libraries,
     Message,
     Metrics,
     MicroBatch,
@@ -198,6 +199,9 @@ class Claim(Message):
     device: Sentence = Field("cpu", max_length=200)  # the device that it computes on, for people
     gpu: Gpu | None = None
     version: Sentence = Field("", max_length=50)
+    protocol: int = Field(1, ge=0, lt=2**31)  # `studies/versions.py`; older workers send none
+    host: Sentence = Field("", max_length=200)  # the machine, for which worker is tried where another one failed
+    libraries: Libraries = Field({})
 
 
 class LeaseMessage(Message):

@@ -55,6 +55,8 @@ MetricName = Annotated[str, Field(pattern=METRIC_NAME)]
 Score = Annotated[Annotated[FiniteFloat, Strict()] | None, AfterValidator(_as_score)]
 MOST_METRICS = 100
 Metrics = Annotated[dict[MetricName, Score], Field(max_length=MOST_METRICS)]
+Library = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+!-]{0,49}$")]
+Libraries = Annotated[dict[Library, Library], Field(max_length=10)]  # name -> version
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
 

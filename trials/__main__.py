@@ -17,6 +17,7 @@ from pathlib import Path
 from luthier.studies.gpus import CPU, find_gpu
 from luthier.studies.host import usable_cores
 from luthier.studies.protocol import Gpu
+from luthier.studies.versions import installed
 from luthier.trials.worker.loop import Worker
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
@@ -41,6 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
         environment=environment,
         exit_on_eof=given.exit_on_eof,
         version=_version(),
+        host=platform.node(),
+        libraries=installed(),
     )
     return asyncio.run(worker.run())
 

@@ -10,15 +10,19 @@ from typing import Any
 from sqlalchemy import case, null, select
 from sqlalchemy.orm import Session
 
-from luthier.service.schemas import ColumnView, HyperparameterView, MetricView, TaskView, WorkerView
+from luthier import __version__
+from luthier.service.api.worker_notes import common_versions, notes
+from luthier.service.schemas import ColumnView, HyperparameterView, MetricView, QuarantineView, TaskView, WorkerView
 from luthier.service.storage import damaged
 from luthier.service.storage.presence import LISTED_SECONDS
-from luthier.service.storage.service_tables import WorkerRow
+from luthier.service.storage.service_tables import HealthRow, WorkerRow
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.augmentations import AUGMENTATIONS
 from luthier.studies.hyperparameters import HYPERPARAMETERS
 from luthier.studies.protocol import AssignmentKind, TrialState
 from luthier.studies.task import Task
+
+quarantined = HealthRow.quarantined_at.is_not(None)
 
 
 def worker_views(session: Session, now: float, away_seconds: float) -> list[WorkerView]:
@@ -36,15 +40,26 @@ def worker_views(session: Session, now: float, away_seconds: float) -> list[Work
         held[row.worker or ""] = (study, row)
     workers = session.scalars(
         select(WorkerRow).where(WorkerRow.seen_at > now - LISTED_SECONDS).order_by(WorkerRow.name)
-    )
-    return [_worker(row, held.get(row.name), now, away_seconds) for row in workers]
+    ).all()
+    sick = {health.worker: health for health in session.scalars(select(HealthRow).where(quarantined))}
+    views = [_worker(row, held.get(row.name), sick.get(row.name), now, away_seconds) for row in workers]
+    common = common_versions(view.libraries for view in views if view.state != "away")
+    for view in views:
+        view.notes = notes(view.version, view.libraries, __version__, common)
+    return views
 
 
 def _worker(
-    row: WorkerRow, held: tuple[str | None, AssignmentRow] | None, now: float, away_seconds: float
+    row: WorkerRow,
+    held: tuple[str | None, AssignmentRow] | None,
+    health: HealthRow | None,
+    now: float,
+    away_seconds: float,
 ) -> WorkerView:
     shows_trial = held is not None and held[0] is not None and held[1].kind == AssignmentKind.TRAIN
     state = "busy" if held else "idle" if now - row.seen_at < away_seconds else "away"
+    if health is not None and state != "away":
+        state = "quarantined"
     return WorkerView(
         name=row.name,
         device=row.device,
@@ -56,6 +71,18 @@ def _worker(
         gpu_memory_bytes=row.gpu_bytes,
         reserved_bytes=held[1].gpu_bytes if held else None,
         last_seen_at=damaged.instant_or_epoch(min(row.seen_at, now)),
+        host=row.host,
+        libraries=row.libraries or {},
+        quarantine=None if health is None else _quarantine(health, held),
+    )
+
+
+def _quarantine(health: HealthRow, held: tuple[str, AssignmentRow] | None) -> QuarantineView:
+    return QuarantineView(
+        reason=health.reason or "",
+        since=damaged.instant_or_epoch(health.quarantined_at),
+        until=damaged.instant_or_epoch(health.until),
+        probing=held is not None and held[1].id == health.probe,
     )
 
 

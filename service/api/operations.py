@@ -13,7 +13,7 @@ from luthier.service.api import fleet_views, paging
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.openapi import TEXT
 from luthier.service.api.request_project import Project
-from luthier.service.errors import Invalid, Unavailable, responses
+from luthier.service.errors import Invalid, NotFound, Unavailable, responses
 from luthier.service.lifecycle import datasets
 from luthier.service.schemas import Page, TaskView, WorkerView
 from luthier.service.storage.believable import busy_seconds
@@ -54,6 +54,14 @@ def workers(
         return paging.part(_workers(service, session), position, limit)
 
 
+def worker_view(service: Service, session: Session, name: str) -> WorkerView:
+    """Return one worker. Raises NotFound where none of this name was seen in the last day."""
+    found = next((view for view in _workers(service, session) if view.name == name), None)
+    if found is None:
+        raise NotFound(f"There is no worker {name}; `luthier fleet` lists those of the last day.")
+    return found
+
+
 def _workers(service: Service, session: Session) -> list[WorkerView]:
     now = service.core.database.time(session)
     return fleet_views.worker_views(session, now, service.core.presence.away_seconds)
@@ -84,6 +92,11 @@ class _Rows(Collector):
         studies = GaugeMetricFamily("luthier_studies", "Studies by state.", labels=["state"])
         trials = GaugeMetricFamily("luthier_trials", "Trials by state and reason.", labels=["state", "reason"])
         workers = GaugeMetricFamily("luthier_workers", "Workers by state.", labels=["state"])
+        quarantines = GaugeMetricFamily(
+            "luthier_worker_quarantine_until_seconds",
+            "When a worker in quarantine gets its next probe, in seconds since the epoch.",
+            labels=["worker", "reason"],
+        )
         losses = CounterMetricFamily("luthier_lost_leases", "Leases that ended because a worker vanished.")
         busy = CounterMetricFamily("luthier_worker_busy_seconds", "Time workers spent on assignments.")
         disk = GaugeMetricFamily("luthier_disk_full", "1 while a disk of this service is full: no work is handed out.")
@@ -106,8 +119,12 @@ class _Rows(Collector):
             lost, seconds = session.execute(select(func.sum(AssignmentRow.losses), func.sum(busy_seconds()))).one()
             losses.add_metric([], lost or 0)
             busy.add_metric([], seconds or 0.0)
-            states = [worker.state for worker in _workers(self._service, session)]
+            fleet = _workers(self._service, session)
+            states = [worker.state for worker in fleet]
+            for sick in fleet:
+                if sick.quarantine is not None:
+                    quarantines.add_metric([sick.name, sick.quarantine.reason], sick.quarantine.until.timestamp())
             for state in sorted(set(states)):
                 workers.add_metric([state], states.count(state))
             uploads = _uploads(session)
-        return [studies, trials, workers, losses, busy, disk, orphaned, *uploads]
+        return [studies, trials, workers, quarantines, losses, busy, disk, orphaned, *uploads]

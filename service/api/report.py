@@ -73,7 +73,7 @@ def _read(service: Service, name: str) -> tuple[StudyView, ResultsView | None, l
     """Return a study, its winner's tables if there are any, and its best trials. Raises NotFound."""
     with service.core.database.reading() as session:
         row = study_rows.find(session, name)
-        study = views.study_view(session, row, service.core.room.latest)
+        study = views.study_view(session, row, *service.core.standstill(session))
         try:
             told: ResultsView | None = results.results_view(session, row)
         except Conflict:

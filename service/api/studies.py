@@ -108,7 +108,7 @@ def listing(
         rows = rows.where(StudyRow.name.icontains(search, autoescape=True))
     with service.core.database.reading() as session:
         page, next_cursor = paging.fetch(session, rows, StudyRow.id, position, limit)
-        items = views.study_views(session, page, service.core.room.latest)
+        items = views.study_views(session, page, *service.core.standstill(session))
         return Page(items=items, next_cursor=next_cursor)
 
 
@@ -116,7 +116,7 @@ def listing(
 def get(name: str, service: ServiceDep, response: Response) -> StudyView:
     """Return a study, and the ETag of what a PATCH changes of it."""
     with service.core.database.reading() as session:
-        view = views.study_view(session, study_rows.find(session, name), service.core.room.latest)
+        view = views.study_view(session, study_rows.find(session, name), *service.core.standstill(session))
     if view.etag is not None:
         response.headers["ETag"] = view.etag
     return view

@@ -46,7 +46,7 @@ def change(
         check_match(if_match, labels.study_etag(study), is_done=before == after)
         study.tags, study.notes, study.parallel = after
         session.flush()
-        view = views.study_view(session, study, service.core.room.latest)
+        view = views.study_view(session, study, *service.core.standstill(session))
     service.notifier.notify()
     response.headers["ETag"] = view.etag or ""
     return view

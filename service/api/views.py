@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from luthier.service.api.model_view import interval_view, model_view
 from luthier.service.api.successor_view import taken_over_view
-from luthier.service.lifecycle import absences, labels, winner
+from luthier.service.lifecycle import absences, failing_studies, labels, winner
 from luthier.service.lifecycle.standings import Standing, standings
 from luthier.service.schemas import (
     BaselineView,
@@ -48,7 +48,9 @@ log = logging.getLogger("luthier")
 SCALARS = (bool, int, float, str)
 
 
-def study_views(session: Session, studies: Sequence[StudyRow], problem: str | None = None) -> list[StudyView]:
+def study_views(
+    session: Session, studies: Sequence[StudyRow], problem: str | None = None, fleet_problem: str | None = None
+) -> list[StudyView]:
     """Return the studies with their counts, best trial, baseline and model, in the given order.
 
     The number of queries does not depend on the number of studies. A row that cannot be shown whole is shown with its
@@ -58,6 +60,7 @@ def study_views(session: Session, studies: Sequence[StudyRow], problem: str | No
         session: the transaction to read in.
         studies: their rows.
         problem: why no study of the service goes on now, for the warnings of those that have not ended.
+        fleet_problem: likewise why none of those does that our own workers do.
     """
     standing = standings(session, studies)
     views = []
@@ -66,15 +69,18 @@ def study_views(session: Session, studies: Sequence[StudyRow], problem: str | No
             view = _study(study, standing[study.id])
         except damaged.UNREADABLE as error:
             view = _damaged_study(study, error)
-        if problem is not None and view.finished_at is None:
-            view.warnings.append(problem)
+        for why in (problem, None if study.external else fleet_problem):
+            if why is not None and view.finished_at is None:
+                view.warnings.append(why)
         views.append(view)
     return views
 
 
-def study_view(session: Session, study: StudyRow, problem: str | None = None) -> StudyView:
+def study_view(
+    session: Session, study: StudyRow, problem: str | None = None, fleet_problem: str | None = None
+) -> StudyView:
     """Return a study as `study_views` does, with what its inspection found of the data, which listings leave out."""
-    view = study_views(session, [study], problem)[0]
+    view = study_views(session, [study], problem, fleet_problem)[0]
     inspection = study.inspection
     if isinstance(inspection, Inspection) and not study.external:
         view.data = data_view(inspection)
@@ -151,8 +157,8 @@ def _text(text: str | None) -> str | None:
 
 
 def _message(study: StudyRow) -> str | None:
-    """Return why a study has ended or will end; of one that is paused since workers lack its data, why and the cure."""
-    paused = absences.sentence(study) if study.state == StudyState.PAUSED else None
+    """Return why a study has ended or will end; of one that the service has paused, why and the cure."""
+    paused = (absences.sentence(study) or failing_studies.sentence(study)) if study.state == StudyState.PAUSED else None
     return _text(paused or study.message)
 
 
@@ -164,7 +170,11 @@ def _warnings(study: StudyRow, best: AssignmentRow | None) -> list[str]:
         best: the best trial so far; the winner, once it has ended.
     """
     ended = study.state in ENDED
-    first = [winner.verdict(study, best)] if ended else [absences.sentence(study), study.search_error]
+    first = (
+        [winner.verdict(study, best)]
+        if ended
+        else [absences.sentence(study), failing_studies.sentence(study), study.search_error]
+    )
     return [cut(text, TEXT_CHARACTERS) for text in (*first, study.note, *_warned(study)) if text]
 
 

@@ -104,7 +104,7 @@ class WaitingLine:
                 self._patience -= found is None
         if found is not None:
             self._note_change()  # one that looked at the same moment may have wanted the same
-        elif place.claim.gpu is None:
+        elif place.claim.gpu is None and place.claim.worker not in self._claims.apart:
             self._change_without_gpu = max(self._change_without_gpu, place.looked_at)
         return found
 

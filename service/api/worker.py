@@ -10,16 +10,18 @@ from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
+from luthier import __version__
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.json_body import JsonRoute
 from luthier.service.api.openapi import BYTES
 from luthier.service.api.stored_file import StoredFile
-from luthier.service.errors import Invalid, NotFound, Stale, Unauthorized, Unavailable, responses
+from luthier.service.errors import Invalid, NotFound, OtherVersion, Stale, Unauthorized, Unavailable, responses
 from luthier.service.lifecycle import datasets, winner
 from luthier.service.storage.file_store import Place
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import Answer, Assignment, AssignmentKind, Claim, Outcome, Renewal, Report
 from luthier.studies.uploads import store_folder, stored_name
+from luthier.studies.versions import refusal
 from luthier.studies.wire import FileName
 
 router = APIRouter(prefix="/v1/worker", tags=["worker"], route_class=JsonRoute, responses=responses(Unauthorized))
@@ -30,10 +32,13 @@ LeaseToken = Annotated[str, Header(alias="X-Lease-Token", max_length=64)]
 @router.post(
     "/claim",
     response_model=Assignment,
-    responses=responses(Invalid, Unavailable) | {204: {"description": "No work within wait_seconds."}},
+    responses=responses(Invalid, Unavailable, OtherVersion) | {204: {"description": "No work within wait_seconds."}},
 )
 async def claim(claim: Claim, service: ServiceDep, request: Request) -> Response:
     """Hand out an assignment, or answer 204 when there is none within `wait_seconds`, or when the service stops."""
+    refused = refusal(claim.protocol, claim.version, __version__)
+    if refused is not None:
+        raise OtherVersion(refused)
     if service.notifier.closed:
         raise Unavailable("The service stops, and hands out no work any more.", retry_after=1)
     # Many workers wait here at the same time: they must not take the threads of other requests.

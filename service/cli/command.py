@@ -17,6 +17,7 @@ from luthier.service.cli import (
     datasets,
     extension,
     external,
+    fleet,
     imports,
     init,
     look,
@@ -45,7 +46,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for noun in (
-    *(init, imports, run, bundles, plan, serve, studies, extension, predict, results, compare, look, trials, track),
+    *(init, imports, run, bundles, plan, serve, studies, extension, predict, results, compare, look, fleet, trials, track),
     *(schedules, steering, external, datasets, projects, usage, backup),
 ):
     noun.register(app)

@@ -103,6 +103,7 @@ EXAMPLES = {
         "luthier rerun my-study.zip --all --json > comparison.json",
     ),
     "fleet": ("luthier fleet", "luthier fleet -o json"),
+    "fleet release": ("luthier fleet release local-0@host",),
     "dataset upload": ("luthier dataset upload reviews.csv", "luthier dataset upload pets.zip --name 'our pets'"),
     "dataset list": ("luthier dataset list", "luthier dataset list -o csv"),
     "dataset get": ("luthier dataset get 3f0c9a17e2b4d586", "luthier dataset get 3f0c9a17e2b4d586 -o json"),

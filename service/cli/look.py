@@ -1,4 +1,4 @@
-"""The commands that look at a service: `luthier fleet`, `plot` and `open`.
+"""The commands that look at a service: `luthier plot` and `open`.
 
 The docstring of a command is its help text.
 """
@@ -6,18 +6,14 @@ The docstring of a command is its help text.
 import webbrowser
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from luthier.service.cli.completion import study_names
 from luthier.service.cli.connect import USAGE, CommandError, Server, StudyName, Token, connect, tell
 from luthier.service.cli.examples import add
-from luthier.service.cli.output import Format, Output, emit, size, table
 from luthier.service.cli.paths import check_target
-
-if TYPE_CHECKING:
-    from luthier.service.schemas import WorkerView
 
 
 class Kind(StrEnum):
@@ -36,27 +32,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     add(app, plot, "plot", "Studies on a service")
     add(app, open_page, "open", "Studies on a service")
-    add(app, fleet, "fleet", "Processes that stay")
-
-
-def fleet(server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
-    """List who works for a service: each worker, its device, what it does, and when it was heard of last."""
-    with connect(server, token) as client:
-        workers = list(client.workers())
-    rows = (
-        (w.name, w.state, w.device, _work(w), size(w.reserved_bytes) if w.reserved_bytes else "", w.last_seen_at)
-        for w in workers
-    )
-    emit(workers, output, table(("worker", "state", "device", "works on", ">reserved", "last seen (UTC)"), rows))
-
-
-def _work(worker: "WorkerView") -> str:
-    """Return what a worker does, as `my-study, trial 3`."""
-    if worker.study is None:
-        return ""
-    if worker.study.startswith("plan:"):
-        return "a plan"
-    return f"{worker.study}, trial {worker.trial}" if worker.trial is not None else worker.study
 
 
 def plot(

@@ -34,6 +34,8 @@ def stage_of(workers: Iterable["WorkerView"], study: str) -> str:
         return OPENING
     if any(worker.state == "idle" for worker in here):
         return "a worker is there, and takes the work up"
+    if here and all(worker.state == "quarantined" for worker in here):
+        return "all workers are in quarantine; `luthier fleet` says why"
     return "the workers are busy with other trials" if here else "a worker starts"
 
 

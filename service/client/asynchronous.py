@@ -137,6 +137,7 @@ class AsyncClient:
     workers = _iterated(Client.workers)
     usage = _awaited(Client.usage)
     prune = _awaited(Client.prune)
+    release_worker = _awaited(Client.release_worker)
     start_prediction = _awaited(Client.start_prediction)
     prediction = _awaited(Client.prediction)
     predictions = _iterated(Client.predictions)

@@ -11,6 +11,7 @@ from luthier.service.client.errors import ServiceError
 from luthier.service.client.events import Event, Following
 from luthier.service.client.extension import ExtensionMethods
 from luthier.service.client.external import ExternalMethods
+from luthier.service.client.fleet import FleetMethods
 from luthier.service.client.onnx import OnnxMethods
 from luthier.service.client.predictions import PredictionMethods
 from luthier.service.client.projects import ProjectMethods
@@ -20,7 +21,7 @@ from luthier.service.client.trials import TrialMethods, study_path
 from luthier.service.client.usage import UsageMethods
 from luthier.service.client.watch import StudyWait
 from luthier.service.download import check_vacant
-from luthier.service.schemas import Page, PlanView, StudyView, TaskView, WorkerView
+from luthier.service.schemas import Page, PlanView, StudyView, TaskView
 from luthier.studies.external import EXTERNAL
 from luthier.studies.hyperparameters import Params
 
@@ -39,6 +40,7 @@ class Client(
     OnnxMethods,
     BundleMethods,
     UsageMethods,
+    FleetMethods,
 ):
     """The service at a URL; a context manager that closes its connections.
 
@@ -166,15 +168,11 @@ class Client(
         """
         return self._transport.model(PlanView, "POST", "/v1/plan", timeout=PLAN_SECONDS, **body_of(spec))
 
-    # Fleet and tasks
+    # Tasks
 
     def tasks(self) -> Iterator[TaskView]:
         """Yield the kinds of fine-tuning, each with the columns, metrics and hyperparameters that a spec may name."""
         return self._transport.pages(Page[TaskView], "/v1/tasks")
-
-    def workers(self) -> Iterator[WorkerView]:
-        """Yield the workers of the last day."""
-        return self._transport.pages(Page[WorkerView], "/v1/workers")
 
     # The model
 

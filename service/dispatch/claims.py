@@ -8,7 +8,7 @@ drawn.
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
@@ -24,7 +24,7 @@ from luthier.service.dispatch.search_faults import Doing
 from luthier.service.dispatch.search_openings import PATIENCE_SECONDS, SearchOpening
 from luthier.service.dispatch.search_pool import resolved_space
 from luthier.service.errors import Unavailable
-from luthier.service.lifecycle import absences, study_rows, transitions
+from luthier.service.lifecycle import absences, quarantine, second_tries, study_rows, transitions
 from luthier.service.storage.database import is_passing
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.service.storage.turns import Turns
@@ -42,10 +42,12 @@ class Claims:
     Attributes:
         core: the service's parts.
         payloads: by kind, the maker of those fields of an assignment's message that only its kind has.
+        apart: the workers that were in quarantine at their latest claim: what they find tells nothing of others.
     """
 
     core: Core
     payloads: Mapping[AssignmentKind, Payload] = field(default_factory=dict)
+    apart: set[str] = field(default_factory=set)
 
     def claim(self, claim: Claim) -> Assignment | None:
         """Lease queued work to a worker, else draw a new trial for it; None when there is nothing to do now.
@@ -56,10 +58,14 @@ class Claims:
             with suppress(SQLAlchemyError), self.core.database.transaction() as session:
                 self.core.presence.record_claim(session, claim)
             return None
-        placement = Placement(self.core.database, self.core.presence, claim.worker, claim.gpu)
+        placement = Placement(self.core.database, self.core.presence, claim.worker, claim.gpu, host=claim.host)
         outcomes: dict[int, Exception | None] = {}
         with self.core.database.transaction() as session:
             self.core.presence.record_claim(session, claim)
+            standing = self._standing(session, claim.worker)
+            if standing is not None and not standing.is_due:
+                return None
+            placement = replace(placement, standing=standing)
             assignment = self._lease_queued(session, placement, outcomes)
             running = select(StudyRow.id).where(StudyRow.state == StudyState.RUNNING, StudyRow.ending.is_(None))
             running = running.where(~StudyRow.external)
@@ -83,6 +89,12 @@ class Claims:
             if assignment is not None:
                 return assignment
         return None
+
+    def _standing(self, session: Session, worker: str) -> quarantine.Standing | None:
+        """Return what a worker in quarantine may do now; an embedded service knows no quarantine."""
+        standing = None if self.core.only is not None else quarantine.standing(session, self.core.presence, worker)
+        (self.apart.discard if standing is None else self.apart.add)(worker)
+        return standing
 
     def ask(self, study_id: int, client: str, lease_seconds: float | None) -> Assignment | None:
         """Lease a queued trial of an external study to a client, else draw a new one; None when none may start now.
@@ -118,12 +130,15 @@ class Claims:
             external_id: of the study whose own trainer asks; None for a worker.
         """
         passed: set[int] = set()  # studies whose work cannot be handed out now: it must not hide that of others
+        left: set[int] = set()  # nor must the work that this worker leaves to others
         while True:
-            rows = list_queued(session, self.core.only, passed, external_id)
+            rows = list_queued(session, self.core.only, passed, external_id, left)
             unusable = {row.study_id for row in rows if not self._can_hand_out(session, row, placement.worker)}
-            if not unusable:
+            unfit = placement.left_to_others(session, rows)
+            if not unusable and not unfit:
                 break
             passed |= unusable
+            left |= unfit
         for row in rows:
             study_id, kind = row.study_id, AssignmentKind(row.kind)
             study = session.get_one(StudyRow, study_id)
@@ -154,6 +169,9 @@ class Claims:
         """Lease a queued assignment to the worker; None when another claim was faster."""
         reservation = placement.reserve(session, study, AssignmentKind(row.kind), row.params, lock=True)
         if reservation is None:
+            return None
+        standing = placement.standing
+        if standing is not None and not quarantine.begin_probe(session, placement.worker, standing, row.id):
             return None
         leased = self.core.leases.grant(session, row, placement.worker, reservation, placement.lease_seconds)
         return None if leased is None else self._message(session, study, leased)
@@ -198,7 +216,7 @@ class Claims:
         """
         with self.core.database.transaction() as session:
             study = study_rows.lock_by_id(session, study_id)
-            number = None if study is None else self._next_number(session, study)
+            number = None if study is None else self._next_number(session, study, placement)
             if study is None or number is None:
                 return None
             rows = waiting_trials.waiting(session, study_id) if number == 0 else []
@@ -230,15 +248,19 @@ class Claims:
                     return None
                 return self._lease(session, study, row, placement)
 
-    def _next_number(self, session: Session, study: StudyRow) -> int | None:
+    def _next_number(self, session: Session, study: StudyRow, placement: Placement) -> int | None:
         """Settle a locked study, and return the number of the trial to ask for; None when it wants none now."""
         if not study.is_readable:
             return None
         counts = transitions.settle(session, self.core.leases, study)
         if counts is None or study.state != StudyState.RUNNING:
             return None
-        if counts[TrialState.QUEUED] > 0 or counts[TrialState.RUNNING] >= study.parallel:
+        if counts.active >= study.parallel:
             return None
+        if counts[TrialState.QUEUED] > 0:  # these come first, but for those that this worker failed at
+            left = placement.left_to_others(session, second_tries.doubted(session, study.id))
+            if counts[TrialState.QUEUED] > len(left):
+                return None
         trials = study.spec.budget.trials
         return None if trials is not None and counts.spent >= trials else counts.next_number
 

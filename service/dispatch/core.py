@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
+from sqlalchemy.orm import Session
+
 from luthier.service.dispatch.search_pool import SearchPool
+from luthier.service.lifecycle import quarantine
 from luthier.service.storage.assignment_logs import AssignmentLogs
 from luthier.service.storage.database import Database
 from luthier.service.storage.disk_room import DiskRoom
@@ -35,6 +38,11 @@ class Core:
     room: DiskRoom
     logs: AssignmentLogs
     only: str | None = None
+
+    def standstill(self, session: Session) -> tuple[str | None, str | None]:
+        """Return why no study goes on now: of all studies, and of those that our own workers do; None where they do."""
+        sick = quarantine.quarantined_all(session, self.presence) if self.only is None else None
+        return self.room.latest, None if sick is None else sick.message
 
     def close(self, wait_seconds: float = 0.0) -> None:
         """Close all connections to the database; those in use once they are given back, as `Database.dispose` says."""

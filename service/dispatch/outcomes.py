@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from luthier.service.dispatch import baseline_files, checkpoints, onnx_files, predictions
 from luthier.service.dispatch.core import Core
 from luthier.service.errors import Stale, invalid
-from luthier.service.lifecycle import absences, retraining, study_rows, succession, transitions, winner
+from luthier.service.lifecycle import absences, retraining, second_tries, study_rows, succession, transitions, winner
 from luthier.service.storage.column_types import StoredModel
 from luthier.service.storage.tables import AssignmentRow, ResultsRow, StudyRow
 from luthier.studies.protocol import (
@@ -71,14 +71,16 @@ class Outcomes:
                 raise
             if also is not None:
                 also(session, study, row)
-            if outcome.micro_batch is not None:
-                study.micro_batch = min(study.micro_batch or outcome.micro_batch, outcome.micro_batch)
             outcome = _with_usable_inspection(study, row, outcome)
             is_away = outcome.status == "failed" and outcome.reason is Reason.AWAY
             if is_away:
                 outcome = absences.note(session, self.core.database, study, row, outcome)
             elif outcome.status in ("complete", "pruned"):
                 absences.note_success(study, row.worker)
+            if not is_away and self.core.only is None:
+                outcome = second_tries.judged(session, self.core.presence, study, row, outcome)
+            if outcome.micro_batch is not None:
+                study.micro_batch = min(study.micro_batch or outcome.micro_batch, outcome.micro_batch)
             state = self._end(session, row, outcome)
             if is_away and row.kind in TRAINING and state is TrialState.FAILED:  # a schedule's study waits no longer
                 transitions.fail(session, leases, study, row.error or "")

@@ -6,7 +6,7 @@ an estimate, else the whole GPU. The shares on one GPU never add up to more than
 each, and so do workers on a GPU of unknown size. Nothing is written here; `Leases` stores reservations.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from luthier.service.dispatch.search_pool import resolved_space
+from luthier.service.lifecycle import second_tries
+from luthier.service.lifecycle.quarantine import Standing
 from luthier.service.storage.database import Database
-from luthier.service.storage.presence import Presence
+from luthier.service.storage.presence import Presence, host_of
 from luthier.service.storage.reservation import Reservation
 from luthier.service.storage.service_tables import WorkerRow
 from luthier.service.storage.tables import AssignmentRow, StudyRow
@@ -51,6 +53,8 @@ class Placement:
         worker: name of the worker that claims.
         gpu: its GPU; None for a worker without one, on which there is always room.
         lease_seconds: of the lease that it asks for; None: as long as all others.
+        host: its machine, where it says so.
+        standing: what it may do in quarantine: what it gets is a probe; None: it is in none.
     """
 
     database: Database
@@ -58,6 +62,13 @@ class Placement:
     worker: str
     gpu: Gpu | None
     lease_seconds: float | None = None
+    host: str = ""
+    standing: Standing | None = None
+
+    def left_to_others(self, session: Session, rows: Sequence[AssignmentRow]) -> set[int]:
+        """Return the ids of those of the queued assignments that this worker must leave to others."""
+        host = host_of(self.worker, self.host)
+        return second_tries.left_to_others(session, self.presence, rows, self.worker, host, self.standing is not None)
 
     def reserve(
         self, session: Session, study: StudyRow, kind: AssignmentKind, params: dict[str, Any] | None, lock: bool = False

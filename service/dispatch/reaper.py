@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.search_faults import Doing
-from luthier.service.lifecycle import study_rows, transitions
+from luthier.service.lifecycle import second_tries, speeds, study_rows, transitions
 from luthier.service.storage.clock_watch import ClockWatch
 from luthier.service.storage.database import is_passing
 from luthier.service.storage.tables import AssignmentRow, StudyRow
@@ -24,6 +25,7 @@ from luthier.studies.protocol import ENDED, AssignmentKind, TrialState
 log = logging.getLogger("luthier")
 JUMPS_PER_LEASE = 6  # a jump of a sixth of a lease counts: workers renew every third
 MOST_UNRECEIVED = 30  # attempts after which a lease that nobody received is a loss too: no worker can read the message
+LOOK_SECONDS = 60.0  # between looks at the speeds of workers
 PLAN_SECONDS = 3600.0  # an older plan was left behind by a service that died; a plan waits 10 minutes at most
 
 
@@ -33,15 +35,18 @@ class Reaper:
 
     core: Core
 
-    def tick(self, take_back: bool = True, now: float | None = None, remove_plans: bool = True) -> None:
+    def tick(
+        self, take_back: bool = True, now: float | None = None, remove_plans: bool = True, since: float = 0.0
+    ) -> None:
         """Do one round, which costs little when nothing is due.
 
         Args:
             take_back: take expired leases back; False: leave them to a later round.
             now: the instant to judge leases by, in seconds since the epoch by the database's clock; None: now.
             remove_plans: remove the plans that services left behind; False: leave them to a later round.
+            since: since when this service looks after leases, by the database's clock.
         """
-        self._move_leases(take_back, now)
+        self._move_leases(take_back, now, since)
         self.core.searches.heartbeat()
         database = self.core.database
         with database.transaction() as session:
@@ -59,6 +64,12 @@ class Reaper:
                     raise
                 self.core.searches.faults.note(study_id, f"{study_id}", Doing.SETTLE, error)
 
+    def look_at_workers(self) -> None:
+        """Put workers that are far slower than their like into quarantine; an embedded service knows none."""
+        if self.core.only is None:
+            with self.core.database.transaction() as session:
+                speeds.look(session, self.core.presence)
+
     def guarded_tick(self, monotonic: Callable[[], float] = time.monotonic) -> Callable[[], None]:
         """Return a `tick` for a thread, which takes no lease back after a pause in which workers could not renew.
 
@@ -73,10 +84,12 @@ class Reaper:
         last_round = -math.inf  # by this process's monotonic clock, in seconds
         grace_until = -math.inf
         plans_kept_until = -math.inf
+        since: float | None = None  # by the database's clock
+        looked_at = monotonic()
         clock = ClockWatch(self.core.database, self.core.leases.lease_seconds / JUMPS_PER_LEASE, monotonic)
 
         def tick() -> None:
-            nonlocal last_round, grace_until, plans_kept_until
+            nonlocal last_round, grace_until, plans_kept_until, since, looked_at
             now = monotonic()
             before = last_round
             last_round = now
@@ -89,14 +102,18 @@ class Reaper:
                 if jump:
                     with self.core.database.transaction() as session:
                         self.core.presence.keep_services(session)
-                self.tick(now >= grace_until, instant, remove_plans=now >= plans_kept_until)
+                since = instant if since is None or jump else since
+                self.tick(now >= grace_until, instant, remove_plans=now >= plans_kept_until, since=since)
+                if now - looked_at >= LOOK_SECONDS:
+                    looked_at = now
+                    self.look_at_workers()
             except SQLAlchemyError:
                 last_round = before  # the database is away: this was no round
                 raise
 
         return tick
 
-    def _move_leases(self, take_back: bool, now: float | None) -> None:
+    def _move_leases(self, take_back: bool, now: float | None, since: float) -> None:
         """Cap the deadlines of leases; with `take_back` queue the assignments again whose leases ran out, or fail them.
 
         An assignment whose worker never sent a message may not have reached it: that costs no loss.
@@ -104,11 +121,23 @@ class Reaper:
         leases = self.core.leases
         with self.core.database.transaction() as session:
             leases.cap_deadlines(session)
-            for row in leases.lock_expired(session, now) if take_back else []:
+            expired = leases.lock_expired(session, now) if take_back else []
+            for row in sorted(expired, key=lambda row: row.worker or ""):  # the order in which health is locked
                 worker, received = row.worker, row.received or row.attempt > MOST_UNRECEIVED
-                state = leases.release(session, row, lost=received, error="its lease ran out", expired=True)
+                is_loss = received and self._is_loss(session, row, since)
+                state = leases.release(session, row, lost=is_loss, error="its lease ran out", expired=True)
                 how = "ran out" if received else "ran out, and nobody received it"
                 log.warning("study %d: %s's lease on its %s %s; now %s", row.study_id, worker, row.kind, how, state)
+
+    def _is_loss(self, session: Session, row: AssignmentRow, since: float) -> bool:
+        """Return whether an expired lease is a loss of its assignment; who was granted it before `since` is not blamed.
+
+        The workers of a service end with it, through no fault of their own.
+        """
+        if self.core.only is not None or (row.granted_at or 0.0) < since:
+            return True
+        study = session.get_one(StudyRow, row.study_id)
+        return second_tries.is_loss(session, self.core.presence, study, row)
 
     def _mend(self, study_id: int) -> None:
         """Settle a study, fail it where its inspection or evaluation failed, and tell Optuna of missed ends."""

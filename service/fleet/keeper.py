@@ -14,6 +14,7 @@ from pathlib import Path
 from luthier.service.fleet.local import LocalFleet
 from luthier.service.settings import Settings
 from luthier.studies.gpus import usable_gpus
+from luthier.studies.versions import EXIT_OTHER_VERSION
 
 log = logging.getLogger("luthier")
 
@@ -36,6 +37,9 @@ def run_fleet(settings: Settings, server: str, *, cpu: bool, alive: Path | None)
         cpu: True to work on the CPU, and on no GPU; else wait until there is a GPU.
         alive: A file that is touched every ALIVE_SECONDS, except while there is no GPU or no worker stays up; None for
             no such file.
+
+    Raises:
+        SystemExit: the service refuses workers of this version; the code is `EXIT_OTHER_VERSION`.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     stopped = threading.Event()
@@ -60,10 +64,12 @@ def run_fleet(settings: Settings, server: str, *, cpu: bool, alive: Path | None)
         kind="workers",
     )
     fleet.start()
-    while not stopped.wait(ALIVE_SECONDS):
+    while not stopped.wait(ALIVE_SECONDS) and not fleet.is_refused:
         if alive is not None and fleet.problem is None:
             alive.touch()
     fleet.stop(STOP_SECONDS)
+    if fleet.is_refused:
+        sys.exit(EXIT_OTHER_VERSION)
 
 
 def _wait_for_gpus(stopped: threading.Event) -> list[str]:

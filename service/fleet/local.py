@@ -22,6 +22,7 @@ from typing import IO
 from luthier.studies.gpus import CPU, usable_gpus
 from luthier.studies.host import usable_cores
 from luthier.studies.protocol import SECRET_SETTINGS
+from luthier.studies.versions import EXIT_OTHER_VERSION
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class _Slot:
     restart_at: float = 0.0  # monotonic seconds
     pause: float = field(default=FIRST_PAUSE_SECONDS)
     deaths: int = 0  # in a row, each soon after a start
+    refused: bool = False  # for its version: it is not started again
 
     @property
     def device(self) -> str:
@@ -100,6 +102,11 @@ class LocalFleet:
     def pids(self) -> list[int]:
         """Numbers of the worker processes that run now."""
         return [slot.process.pid for slot in self._slots if slot.process is not None and slot.process.poll() is None]
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the service refuses each worker for its version, so that none is started any more."""
+        return all(slot.refused for slot in self._slots)
 
     @property
     def problem(self) -> str | None:
@@ -160,13 +167,16 @@ class LocalFleet:
             _close(slot.process.stdin)
             slot.process = None
             was_steady = now - slot.started > STEADY_SECONDS
-            slot.deaths = 0 if was_steady else slot.deaths + 1
+            slot.refused = code == EXIT_OTHER_VERSION
+            slot.deaths = MOST_DEATHS if slot.refused else 0 if was_steady else slot.deaths + 1
             slot.pause = FIRST_PAUSE_SECONDS if was_steady else slot.pause
             slot.restart_at = now + slot.pause
             slot.pause = min(slot.pause * 2, LONGEST_PAUSE_SECONDS)
             why = self._log_file(slot) or "its last line"
             log.error("Worker %s ended with code %d; %s says why.", slot.name, code, why)
-        elif now >= slot.restart_at:
+            if slot.refused:
+                log.error("Worker %s is not started again: the service speaks another version of Luthier.", slot.name)
+        elif now >= slot.restart_at and not slot.refused:
             try:
                 self._launch(slot)
             except OSError as error:

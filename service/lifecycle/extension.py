@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from luthier.service.errors import Conflict, Invalid, NotFound, invalid
-from luthier.service.lifecycle import datasets, packed_winner, retraining, transitions, winner
+from luthier.service.lifecycle import datasets, failing_studies, packed_winner, retraining, transitions, winner
 from luthier.service.lifecycle.budget import TrialCounts, reaches, wall_clock_seconds
 from luthier.service.schemas import Fault
 from luthier.service.storage.file_store import FileStore
@@ -155,6 +155,7 @@ def _reopen(session: Session, leases: Leases, store: FileStore, study: StudyRow)
     study.message = _keep_model(session, store, study)
     study.winner = study.winner_confirmation = study.test = None
     study.ending = study.error = study.away = study.search_error = None
+    failing_studies.forget(session, leases.database, study)
     study.stop_at_next_evaluation = False
     study.idle_seconds += max(0.0, now - (study.finished_at or now))
     study.finished_at = None

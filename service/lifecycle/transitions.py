@@ -3,8 +3,8 @@
 Called by the API, the schedules and dispatch, always with the study's row locked (`study_rows.lock`) and within their
 transaction. `StudyRow.ending` is the state that a study will end in once its running trials are done and its winner is
 measured; from the moment it is set no new trial starts. Only `settle` moves a study along this way; it may be called
-at any time. No other module may write a study's `state` or `ending`, except the end of an inspection, `absences.py`,
-which pauses, and `extension.py`, by which a study that has ended goes on.
+at any time. No other module may write a study's `state` or `ending`, except the end of an inspection, `absences.py` and
+`failing_studies.py`, which pause, and `extension.py`, by which a study that has ended goes on.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from luthier.service.access import projects
 from luthier.service.errors import Conflict
-from luthier.service.lifecycle import datasets, no_winner, retraining, winner
+from luthier.service.lifecycle import datasets, failing_studies, no_winner, retraining, winner
 from luthier.service.lifecycle.budget import TrialCounts, find_limit
 from luthier.service.lifecycle.notices import queue_notice
 from luthier.service.storage.database import Database
@@ -148,6 +148,7 @@ def resume(session: Session, leases: Leases, study: StudyRow) -> None:
         study.error = None
         study.finished_at = None
     study.away = None
+    failing_studies.forget(session, leases.database, study)
     is_stopping = study.state == StudyState.PAUSED and study.ending == StudyState.STOPPED
     study.state = StudyState.STOPPING if is_stopping else StudyState.RUNNING
 
@@ -246,6 +247,7 @@ def settle(session: Session, leases: Leases, study: StudyRow) -> TrialCounts | N
     if study.ending is None:
         counts = TrialCounts.of(session, study.id)
         limit = find_limit(session, leases.database, study, counts)
+        limit = limit or failing_studies.find_limit(session, leases.database, study, counts)
         if limit is None:
             return counts
         end_search(study, limit.state, limit.message, limit.stop_at_next_evaluation, limit.error)

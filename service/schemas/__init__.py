@@ -17,7 +17,14 @@ from luthier.service.schemas.datasets import (
     ValueCount,
 )
 from luthier.service.schemas.external import AskedTrialView, ResumeView, WaitView
-from luthier.service.schemas.fleet import ColumnView, HyperparameterView, MetricView, TaskView, WorkerView
+from luthier.service.schemas.fleet import (
+    ColumnView,
+    HyperparameterView,
+    MetricView,
+    QuarantineView,
+    TaskView,
+    WorkerView,
+)
 from luthier.service.schemas.listing import Page
 from luthier.service.schemas.noise import GainView, IntervalView
 from luthier.service.schemas.plans import ModelPlan, PlanEstimates, PlanView, PrunerPlan
@@ -73,6 +80,7 @@ __all__ = [
     "ProjectLimits",
     "ProjectView",
     "PrunerPlan",
+    "QuarantineView",
     "ResumeView",
     "RunView",
     "ScheduleView",

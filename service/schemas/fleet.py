@@ -5,18 +5,38 @@ from pydantic import AwareDatetime, BaseModel, FiniteFloat
 from luthier.studies.hyperparameters import Params
 
 
+class QuarantineView(BaseModel):
+    """Why a worker gets no work, and until when.
+
+    Attributes:
+        reason: what it failed at, the commonest error first; or how much slower it is than others like it.
+        since: when it began.
+        until: when it gets one piece of work as a probe, which ends the quarantine if it goes well.
+        probing: it works on its probe now.
+    """
+
+    reason: str
+    since: AwareDatetime
+    until: AwareDatetime
+    probing: bool = False
+
+
 class WorkerView(BaseModel):
     """A worker that has sent the service a message in the last day.
 
     Attributes:
         device: the GPU's name, or cpu.
         version: of Luthier, where the worker runs.
-        state: idle, busy (with an assignment), or away (silent for too long).
+        state: idle, busy (with an assignment), quarantined (it gets no work), or away (silent for too long).
         study: the name of the study that it works for; null where that is another project's.
         trial: the number of its trial; null for other assignments, and of another project's studies.
         gpu: identifies its GPU; workers that name the same one share it.
         gpu_memory_bytes: of that GPU.
         reserved_bytes: of that memory, by its assignment.
+        host: its machine.
+        libraries: library -> version, of those that may change scores.
+        quarantine: null where it is in none.
+        notes: what the fleet's user should know of it, as sentences: versions that differ.
     """
 
     name: str
@@ -29,6 +49,10 @@ class WorkerView(BaseModel):
     gpu_memory_bytes: int | None = None
     reserved_bytes: int | None = None
     last_seen_at: AwareDatetime
+    host: str | None = None
+    libraries: dict[str, str] = {}
+    quarantine: QuarantineView | None = None
+    notes: list[str] = []
 
 
 class MetricView(BaseModel):

@@ -31,6 +31,7 @@ from luthier.service.api import (
     events,
     extension,
     external,
+    fleet,
     icon,
     login,
     openapi,
@@ -89,7 +90,7 @@ from luthier.studies.protocol import AssignmentKind
 # In this order: a path is looked up among the routes of each, and /v1/studies/{name}/{action} takes what is left.
 ROUTES = (
     *(plan, plots, events, trials, trial_verbs, external, extension, prediction_routes, onnx_routes, results, report),
-    *(studies, bundles, study_changes, schedules, datasets, projects, token_routes, usage, worker, operations),
+    *(studies, bundles, study_changes, schedules, datasets, projects, token_routes, usage, worker, operations, fleet),
 )
 SUMMARY = "Hyperparameter search for fine-tuning."
 THREADS = 40  # requests worked on at the same time; the rest wait on the event loop

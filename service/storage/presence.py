@@ -13,7 +13,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.expression import ColumnElement
 
 from luthier.service.storage.database import Database, changed_rows
-from luthier.service.storage.service_tables import ServiceRow, WorkerRow
+from luthier.service.storage.service_tables import HealthRow, ServiceRow, WorkerRow
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import Claim, TrialState
 
@@ -32,6 +32,28 @@ SERVICE_SECONDS = 15.0
 """A service that is silent for so long is gone: its reaper reports once a second, but may wait for a lock."""
 PAUSE_SECONDS = 5.0
 """The shortest pause between two rounds of a reaper that counts as absence; a loaded machine delays a round by less."""
+
+
+def is_quarantined() -> ColumnElement[bool]:
+    """Return the condition of `WorkerRow` that the worker is in quarantine (`lifecycle/quarantine.py`)."""
+    return WorkerRow.name.in_(select(HealthRow.worker).where(HealthRow.quarantined_at.is_not(None)))
+
+
+def host_of(name: str, host: str | None) -> str:
+    """Return the machine of a worker: what it says, else what its name says after the @, else its name alone."""
+    return host or name.partition("@")[2] or name
+
+
+def _described(claim: Claim) -> dict[str, Any]:
+    """Return the columns of a worker, without its name, as a claim describes it."""
+    return {
+        "device": claim.device,
+        "version": claim.version,
+        "gpu": claim.gpu and claim.gpu.id,
+        "gpu_bytes": claim.gpu and claim.gpu.total_bytes,
+        "host": claim.host or None,
+        "libraries": claim.libraries,
+    }
 
 
 @dataclass(frozen=True)
@@ -61,13 +83,7 @@ class Presence:
 
     def record_claim(self, session: Session, claim: Claim) -> None:
         """Store that a worker asks for work now, and how it describes itself."""
-        values = {
-            "device": claim.device,
-            "version": claim.version,
-            "gpu": claim.gpu and claim.gpu.id,
-            "gpu_bytes": claim.gpu and claim.gpu.total_bytes,
-            "seen_at": self.database.now(),
-        }
+        values = _described(claim) | {"seen_at": self.database.now()}
         statement = self.database.insert(WorkerRow).values(name=claim.worker, **values)
         session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
 
@@ -79,14 +95,7 @@ class Presence:
         if not waiting:
             return
         values = [
-            {
-                "name": claim.worker,
-                "device": claim.device,
-                "version": claim.version,
-                "gpu": claim.gpu and claim.gpu.id,
-                "gpu_bytes": claim.gpu and claim.gpu.total_bytes,
-                "seconds": seconds,
-            }
+            _described(claim) | {"name": claim.worker, "seconds": seconds}
             for claim, seconds in sorted(waiting, key=lambda item: item[0].worker)  # no two lock in two orders
         ]
         insert = self.database.insert(WorkerRow)
@@ -99,12 +108,13 @@ class Presence:
         """Store that workers do not wait for work any more; they stay in lists as they were."""
         names = list(workers)
         if names:
-            gone = update(WorkerRow).where(WorkerRow.name.in_(names), self.is_waiting())
+            waiting = self._is_recent(WorkerRow.seen_at, WAITING_SECONDS)
+            gone = update(WorkerRow).where(WorkerRow.name.in_(names), waiting)
             changed_rows(session, gone.values(seen_at=self.database.now() - WAITING_SECONDS))
 
     def is_waiting(self) -> ColumnElement[bool]:
-        """Return the condition of `WorkerRow` that the worker waits for work."""
-        return self._is_recent(WorkerRow.seen_at, WAITING_SECONDS)
+        """Return the condition of `WorkerRow` that the worker waits for work, and may get it."""
+        return self._is_recent(WorkerRow.seen_at, WAITING_SECONDS) & ~is_quarantined()
 
     def has_just_finished(self) -> ColumnElement[bool]:
         """Return the condition of `AssignmentRow` that its worker has just ended it, and so will claim again soon."""
@@ -113,6 +123,27 @@ class Presence:
     def is_present(self) -> ColumnElement[bool]:
         """Return the condition of `WorkerRow` that a worker without work is not away."""
         return self._is_recent(WorkerRow.seen_at, self.away_seconds)
+
+    def able(self, session: Session) -> list[WorkerRow]:
+        """Return the workers that are connected or busy, and in no quarantine, by name."""
+        able = select(WorkerRow).where(self.is_there(), ~is_quarantined())
+        return list(session.scalars(able.order_by(WorkerRow.name)))
+
+    def is_all_quarantined(self, session: Session) -> bool:
+        """Return whether workers are connected, and each of them is in quarantine."""
+        sick = session.scalar(select(HealthRow.worker).where(HealthRow.quarantined_at.is_not(None)).limit(1))
+        if sick is None:
+            return False
+        there = select(WorkerRow.name).where(self.is_there())
+        able = session.scalar(there.where(~is_quarantined()).limit(1))
+        return able is None and session.scalar(there.limit(1)) is not None
+
+    def is_there(self) -> ColumnElement[bool]:
+        """Return the condition of `WorkerRow` that the worker is connected, or holds work under a lease."""
+        busy = select(AssignmentRow.worker).where(
+            AssignmentRow.state == TrialState.RUNNING, AssignmentRow.deadline > self.database.now()
+        )
+        return self.is_present() | WorkerRow.name.in_(busy)
 
     def any_worker(self, session: Session) -> bool:
         """Return whether a worker is connected: it asked for work lately, or holds work under a lease."""

@@ -5,9 +5,11 @@ The wings that are named after these things write them. See `tables.py`.
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Double, Index, String, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Double, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
+from luthier.service.storage.column_types import PydanticText
+from luthier.service.storage.health import Record
 from luthier.service.storage.table_base import Base, Id, OfProject
 
 
@@ -40,7 +42,28 @@ class WorkerRow(Base):
     version: Mapped[str] = mapped_column(String(50))
     gpu: Mapped[str | None] = mapped_column(String(200))
     gpu_bytes: Mapped[int | None] = mapped_column(BigInteger)  # its memory
+    host: Mapped[str | None] = mapped_column(String(200))  # its machine, where it says so
+    libraries: Mapped[dict[str, Any] | None] = mapped_column(JSON)  # name -> version
     seen_at: Mapped[float] = mapped_column(Double)  # some seconds ahead while its claim waits (`Presence`)
+
+
+class HealthRow(Base):
+    """The health of a worker that failed at work of late, or is or was in quarantine; all others have no row.
+
+    It is a table of its own, as a claim locks its worker's row before any study's, and the end of work after it.
+    """
+
+    __tablename__ = "luthier_health"
+
+    worker: Mapped[str] = mapped_column(String(128), primary_key=True)
+    record: Mapped[Record | None] = mapped_column(PydanticText(Record))
+    quarantined_at: Mapped[float | None] = mapped_column(Double)  # None: it is not in quarantine
+    is_slow: Mapped[bool] = mapped_column(default=False)  # it is there for its speed
+    reason: Mapped[str | None] = mapped_column(Text)  # why it is, or was last
+    until: Mapped[float | None] = mapped_column(Double)  # then it gets a probe
+    pause_seconds: Mapped[float] = mapped_column(Double, default=0.0)  # the latest pause before a probe
+    probe: Mapped[int | None] = mapped_column(BigInteger)  # the id of the latest assignment that is or was one
+    changed_at: Mapped[float] = mapped_column(Double)
 
 
 class ServiceRow(Base):

@@ -23,6 +23,7 @@ from luthier.service.storage.column_types import (
     Unreadable,
 )
 from luthier.service.storage.earlier import EarlierWinner
+from luthier.service.storage.health import Doubt
 from luthier.service.storage.table_base import Base, Id, OfProject
 from luthier.studies.budget import Budget
 from luthier.studies.noise import Noise
@@ -94,6 +95,8 @@ class StudyRow(OfProject, Base):
     """How exact the winner's scores are; None: not measured, or by a version that did not ask."""
     external: Mapped[bool] = mapped_column(default=False, server_default=false())
     """Its trials are for trainers of its user's own, which ask for them; no worker of ours gets one."""
+    failing: Mapped[str | None] = mapped_column(Text)  # why it was paused, where its trials failed in a row
+    failing_since: Mapped[float | None] = mapped_column(Double)  # trials that ended before do not count for that
     owner: Mapped[str | None] = mapped_column(
         String(64), default=lambda: current().name
     )  # the name of the caller who created it
@@ -169,6 +172,7 @@ class AssignmentRow(Base):
     retry_of: Mapped[int | None]  # number of the trial whose configuration and seed it has again
     request_key: Mapped[str | None] = mapped_column(String(255))  # the Idempotency-Key that it was asked for with
     request_digest: Mapped[str | None] = mapped_column(String(64))  # of that request's body
+    doubt: Mapped[Doubt | None] = mapped_column(PydanticText(Doubt))  # who failed at it, so that another one tries it
     own_checkpoint: Mapped[str | None] = mapped_column(Text)  # where a user's own trainer says that it can continue
 
     __table_args__ = (

@@ -48,7 +48,11 @@ def _queued(only: str | None, external: bool) -> Select[AssignmentRow]:
 
 
 def list_queued(
-    session: Session, only: str | None = None, without: Collection[int] = (), external_id: int | None = None
+    session: Session,
+    only: str | None = None,
+    without: Collection[int] = (),
+    external_id: int | None = None,
+    left: Collection[int] = (),
 ) -> list[AssignmentRow]:
     """Return the assignments to hand out next: the most urgent kind first, then the oldest. No row is locked.
 
@@ -59,10 +63,13 @@ def list_queued(
         only: name of the one study to consider, beside plans; None: all studies.
         without: ids of studies to leave out.
         external_id: of the study whose trials a trainer of its user's own asks for; None: all studies but such.
+        left: ids of assignments to leave out.
     """
     queued = _queued(only, external_id is not None)
     if external_id is not None:
         queued = queued.where(AssignmentRow.study_id == external_id)
+    if left:
+        queued = queued.where(AssignmentRow.id.not_in(left))
     return list(session.scalars(queued.where(AssignmentRow.study_id.not_in(without)) if without else queued))
 
 

@@ -41,6 +41,7 @@ class Service:
         self.files: dict[tuple[int, str], bytes] = {}
         self.down = False
         self.status: dict[str, int] = {}  # route -> an error status that it answers
+        self.wrong: list[str] = []  # paths of fields that such an answer names
         self.decide: Callable[[Report | Renewal], Decision] = lambda message: Decision.CONTINUE
         self.stale: set[int] = set()  # assignments whose lease is lost
         self.lease_seconds = 30.0
@@ -179,7 +180,8 @@ class _Handler(BaseHTTPRequestHandler):
         if status is None and self.headers.get("Authorization") != f"Bearer {TOKEN}":
             status = 401
         if status is not None:
-            self.answer(status, json.dumps({"detail": "as the script says"}).encode())
+            wrong = [{"path": path, "message": "no such field"} for path in script.wrong]
+            self.answer(status, json.dumps({"detail": "as the script says", "errors": wrong}).encode())
         return status is not None
 
     def do_POST(self) -> None:

@@ -62,6 +62,7 @@ class ScriptedWorker:
         self.name, self._patient_seconds = name, patient_seconds
         self.score: Callable[[dict[str, Any], int], float] = score
         self.gpu: dict[str, Any] | None = None  # the one it says it has
+        self.about: dict[str, Any] = {}  # what else it says of itself: host, version, libraries, device
         self.inspection = INSPECTION  # the result of its inspections
         self.evaluation: dict[str, Any] = {}  # of its evaluations, beside or in place of fixed test metrics
         self.comparison: dict[str, Any] = {}  # the result of its comparisons, where that differs from a draw
@@ -89,7 +90,7 @@ class ScriptedWorker:
 
     def claim(self, wait_seconds: float = 0.0) -> Assignment | None:
         """Ask for an assignment; None where there is none within so many seconds."""
-        response = self.post("claim", worker=self.name, wait_seconds=wait_seconds, gpu=self.gpu)
+        response = self.post("claim", worker=self.name, wait_seconds=wait_seconds, gpu=self.gpu, **self.about)
         return None if response.status_code == 204 else Assignment.model_validate_json(response.content)
 
     def take(self, kind: AssignmentKind = AssignmentKind.TRAIN) -> Assignment:
@@ -193,6 +194,18 @@ class ScriptedWorker:
             AssignmentKind.ONNX: self.export_onnx,
         }
         methods.get(a.kind, self.train)(a)
+
+    def claim_and_give_back(self) -> bool:
+        """Show that the worker is there, and give back what it gets; return whether that was anything."""
+        a = self.claim()
+        if a is not None:
+            self.finish(a, "released")
+        return a is not None
+
+    def drain_one(self) -> None:
+        """Do the next piece of work, if there is any."""
+        if (a := self.claim()) is not None:
+            self.work(a)
 
     def drain(self, wait_seconds: float = 0.0) -> None:
         """Work until there is nothing to do."""

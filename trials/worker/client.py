@@ -6,6 +6,7 @@ refuses connections, is silent, or answers 408, 425, 429 or 5xx), and repeats no
     ProtocolError
       LeaseLost      the lease is lost, or the service no longer knows the assignment: drop the work
       WorkerRefused  the service refuses this worker, or is no Luthier service: end the worker
+        OtherVersion   it speaks another version of the protocol
       Rejected       the service refuses this one message: repeating it would not help
 """
 
@@ -38,6 +39,10 @@ class LeaseLost(ProtocolError):
 
 class WorkerRefused(ProtocolError):
     """This worker may not work for this service."""
+
+
+class OtherVersion(WorkerRefused):
+    """The service speaks another version of the worker protocol."""
 
 
 class Rejected(ProtocolError):
@@ -78,12 +83,18 @@ class WorkerClient:
 
         Raises:
             WorkerRefused: The service refuses this worker, or the server is no Luthier service.
+            OtherVersion: The two are of versions that do not understand each other.
             Rejected: The service refuses the claim.
         """
         timeout = httpx.Timeout(claim.wait_seconds + READ_SECONDS, connect=5.0)
         response = await self._post("claim", claim, timeout=timeout)
         if response.status_code == 404:
             raise WorkerRefused(f"{self.server} is not a Luthier server: it has no /v1/worker/claim. Check --server.")
+        if response.status_code == 409:
+            raise OtherVersion(_detail(response))
+        if response.status_code == 422 and "protocol" in _paths(response):
+            text = f"{self.server} runs an older version of Luthier, which does not know workers of {claim.version}"
+            raise OtherVersion(f"{text}. Upgrade the service first, or install its version where the worker runs.")
         self._raise_for(response)
         return None if response.status_code == 204 else self._parse(Assignment, response)
 
@@ -221,6 +232,14 @@ def _detail(response: httpx.Response) -> str:
         return one_line(str(errors), 500)
     except (ValueError, LookupError, AttributeError, httpx.ResponseNotRead):
         return response.reason_phrase
+
+
+def _paths(response: httpx.Response) -> set[str]:
+    """Return the paths of the fields that a problem+json response names."""
+    try:
+        return {str(error["path"]) for error in response.json()["errors"]}
+    except (ValueError, LookupError, TypeError):
+        return set()
 
 
 async def _chunks(path: Path) -> AsyncIterator[bytes]:

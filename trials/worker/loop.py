@@ -15,12 +15,13 @@ import time
 from collections.abc import Mapping, Sequence
 
 from luthier.studies.protocol import Assignment, Claim, Decision, Gpu
+from luthier.studies.versions import EXIT_OTHER_VERSION, PROTOCOL
 from luthier.trials.child.messages import Decided
 from luthier.trials.errors import CannotWork, ChildDied
 from luthier.trials.prefix.shared_files import sweep
 from luthier.trials.worker.assignment_files import WorkerFolder
 from luthier.trials.worker.child_process import COMMAND, Child
-from luthier.trials.worker.client import ProtocolError, WorkerClient
+from luthier.trials.worker.client import OtherVersion, ProtocolError, WorkerClient
 from luthier.trials.worker.relay import CANCEL_SECONDS, AssignmentRelay, Dropped
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,8 @@ class Worker:
         exit_on_eof: True to exit immediately when standard input ends, as the process that started this one has died.
         child_command: The command that starts a child.
         version: The installed version of Luthier, for people.
+        host: The name of this machine.
+        libraries: Library -> its installed version, for people.
     """
 
     def __init__(
@@ -67,11 +70,22 @@ class Worker:
         exit_on_eof: bool = False,
         child_command: Sequence[str] = COMMAND,
         version: str = "",
+        host: str = "",
+        libraries: Mapping[str, str] | None = None,
     ) -> None:
         self._server = server
         self._token = token
         wait_seconds = random.uniform(*CLAIM_SECONDS)  # noqa: S311 - spreads many workers, guards nothing
-        self._claim = Claim(worker=name, wait_seconds=wait_seconds, device=device, gpu=gpu, version=version)
+        self._claim = Claim(
+            worker=name,
+            wait_seconds=wait_seconds,
+            device=device,
+            gpu=gpu,
+            version=version,
+            protocol=PROTOCOL,
+            host=host[:200],
+            libraries=dict(libraries or {}),
+        )
         self._environment = dict(environment or {})
         self._command = child_command
         self._exit_on_eof = exit_on_eof
@@ -93,6 +107,9 @@ class Worker:
             await serving
         except asyncio.CancelledError:
             log.info("Stopped.")
+        except OtherVersion as error:
+            log.error("%s", error)
+            return EXIT_OTHER_VERSION
         except ProtocolError as error:
             log.error("%s", error)
             return EXIT_REFUSED

@@ -1,7 +1,7 @@
 """The buttons of pages: which there are, in which states they make sense, and what a push of one loses.
 
-To add one, add a line here, and what it calls to the acts of its page (`study.ACTS`, `trial.ACTS`, `schedules.ACTS`);
-for one that asks for more, a page at its path.
+To add one, add a line here, and what it calls to the acts of its page (`study.ACTS`, `trial.ACTS`, `schedules.ACTS`,
+`workers.ACTS`); for one that asks for more, a page at its path.
 """
 
 from collections.abc import Iterable
@@ -71,6 +71,7 @@ TRIAL = (
         "There is no way back.",
     ),
 )
+WORKER = (Button("release", "Release", frozenset({"quarantined"})),)
 SCHEDULE = (
     Button("trigger", "Run now", frozenset({"active", "paused", "ended"})),
     Button("pause", "Pause", frozenset({"active"})),

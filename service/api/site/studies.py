@@ -99,7 +99,7 @@ def _by_state(session: Session) -> dict[str, int]:
 
 def _lines(session: Session, service: Service, rows: Any) -> list[Line]:
     now = service.core.database.time(session)
-    shown = views.study_views(session, rows, service.core.room.latest)
+    shown = views.study_views(session, rows, *service.core.standstill(session))
     return [
         Line(view, progress(view, row.started_at, now), is_maximized(view), metric_of(view))
         for row, view in zip(rows, shown, strict=True)

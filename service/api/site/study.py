@@ -123,7 +123,7 @@ def act(name: str, action: str, request: Request, service: ServiceDep) -> Respon
 
 def _live_values(session: Session, service: Service, study: StudyRow) -> dict[str, Any]:
     """Return what the part that lives shows."""
-    view = views.study_views(session, [study], service.core.room.latest)[0]
+    view = views.study_views(session, [study], *service.core.standstill(session))[0]
     return {
         "view": view,
         "metric": metric_of(view),

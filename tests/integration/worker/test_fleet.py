@@ -187,3 +187,25 @@ def test_the_workers_command_loads_no_database_and_no_search(tmp_path: Path) -> 
     assert home == str(tmp_path)
     assert "luthier.service.settings" in modules
     assert not {"luthier.service.storage", "luthier.trials", "sqlalchemy", "optuna", "fastapi", "torch"} & set(modules)
+
+
+def test_a_worker_that_is_refused_for_its_version_is_not_started_again(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet, "FIRST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(fleet, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(fleet, "usable_gpus", list)
+    service.status["claim"] = 409
+    local = LocalFleet(service.url, TOKEN, data_roots="/data", cpu_workers=1, home=tmp_path / "home")
+    local.start()
+    try:
+        until(lambda: local.is_refused)
+        assert local.pids == []
+        assert "as the script says" in (local.problem or "")
+        asked = len(service.requests)
+        for _ in range(3):
+            local._restart_if_dead(local._slots[0], time.monotonic() + 3600)
+        assert local.pids == []
+        assert len(service.requests) == asked
+    finally:
+        local.stop(5)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from luthier.studies.versions import EXIT_OTHER_VERSION
 from tests.support.paths import ROOT
 from tests.support.scripted import TOKEN, Service
 from tests.support.served import descendants
@@ -100,3 +101,14 @@ def test_the_gpus_that_were_found_are_those_that_work(keep: Keeps, tmp_path: Pat
     kept = keep(path=nvidia_smi(tmp_path / "bin", once))
     until(lambda: re.search(r"worker workers-0@\S+ on ", kept.text()), 30)
     assert re.findall(r"worker workers-\d+@\S+ on (.*)", kept.text()) == ["GPU-aaaa-1"]
+
+
+@pytest.mark.full
+def test_workers_that_are_refused_for_their_version_end_it_with_their_code(
+    service: Service, keep: Keeps, tmp_path: Path
+) -> None:
+    service.status["claim"] = 409
+    kept = keep("--cpu", path=str(tmp_path))
+    assert kept.process.wait(60) == EXIT_OTHER_VERSION
+    assert "as the script says" in kept.text()
+    assert "is not started again" in kept.text()

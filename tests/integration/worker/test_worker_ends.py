@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from luthier.studies.versions import EXIT_OTHER_VERSION
 from tests.support.paths import ROOT
 from tests.support.scripted import TOKEN, Service
 from tests.support.tiers import a_few
@@ -81,6 +82,21 @@ def test_a_worker_that_is_not_wanted_says_so(service: Service, start: Starts, st
     assert process.popen.wait(10) == 3
     assert words in process.text()
     assert "Traceback" not in process.text()
+
+
+@pytest.mark.parametrize(
+    ("status", "wrong", "words"),
+    [(409, [], "as the script says"), (422, ["protocol", "host"], "runs an older version of Luthier")],
+)
+def test_a_worker_of_another_version_ends_with_a_code_of_its_own(
+    service: Service, start: Starts, status: int, wrong: list[str], words: str
+) -> None:
+    service.status["claim"], service.wrong = status, wrong
+    process = start()
+    assert process.popen.wait(10) == EXIT_OTHER_VERSION
+    assert words in process.text()
+    assert "Traceback" not in process.text()
+    assert sum(path == "/v1/worker/claim" for _, path in service.requests) == 1
 
 
 @pytest.mark.full
