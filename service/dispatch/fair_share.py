@@ -29,20 +29,18 @@ class Flow:
     virtual_time: float = 0.0
     virtual_start: float = 0.0
 
-    def floor(self, clock: float) -> float:
-        """Return the least virtual time that it can have: a trial behind its clock, so that no more is saved up.
+    def charged(self, clock: float, gpu_seconds: float, running: int = 0) -> "Flow":
+        """Return the flow after a trial was handed out.
 
-        `clock`: the latest `virtual_start` of all flows of its priority.
+        It starts behind the clock by no more than its running trials and this one may turn out to be overcharged, so
+        that who had nothing to do, or could not use its share, has saved up no more than a trial.
+
+        Args:
+            clock: the latest `virtual_start` of all flows of its priority.
+            gpu_seconds: that the trial is expected to use.
+            running: how many of its trials run.
         """
-        return clock - max(0.0, self.virtual_time - self.virtual_start)
-
-    def start(self, clock: float) -> float:
-        """Return the virtual time at which its next trial starts; the smallest goes first."""
-        return max(self.virtual_time, self.floor(clock))
-
-    def charged(self, clock: float, gpu_seconds: float) -> "Flow":
-        """Return the flow after a trial was handed out that is expected to use so many GPU seconds."""
-        start = self.start(clock)
+        start = max(self.virtual_time, clock - (1 + running) * max(gpu_seconds, 0.0) / self.weight)
         return Flow(self.priority, self.weight, start + gpu_seconds / self.weight, start)
 
     def corrected(self, gpu_seconds: float) -> "Flow":
@@ -59,8 +57,6 @@ class Candidate:
         project: its project's name.
         of_projects: its project, beside the others.
         of_studies: the study, beside the others of its project.
-        project_clock: the latest start of all projects of its project's priority.
-        study_clock: the latest start of all studies of its project and priority.
         waits_since: when its latest trial was handed out, or it was created; in seconds.
     """
 
@@ -68,8 +64,6 @@ class Candidate:
     project: str
     of_projects: Flow
     of_studies: Flow
-    project_clock: float = 0.0
-    study_clock: float = 0.0
     waits_since: float = 0.0
 
 
@@ -83,10 +77,7 @@ def in_order(candidates: Sequence[Candidate], owed: float) -> list[Candidate]:
 
     def rank(candidate: Candidate) -> tuple[float, ...]:
         project, study = candidate.of_projects, candidate.of_studies
-        # Between projects only: two studies of one project compare as equal up to here.
-        between = (-project.priority, project.start(candidate.project_clock), project.virtual_time)
-        within = (-study.priority, study.start(candidate.study_clock), study.virtual_time, candidate.study_id)
-        return (*between, *within)
+        return (-project.priority, project.virtual_time, -study.priority, study.virtual_time, candidate.study_id)
 
     by_project: dict[str, list[Candidate]] = {}
     for candidate in sorted(candidates, key=rank):

@@ -47,7 +47,6 @@ def work_order(session: Session, database: Database, only: str | None) -> Order:
             StudyRow.priority,
             StudyRow.weight,
             StudyRow.virtual_time,
-            StudyRow.virtual_start,
             func.coalesce(StudyRow.served_at, StudyRow.created_at),
         )
         .where(StudyRow.state.in_(WORKING), ~StudyRow.external, ~StudyRow.transient)
@@ -72,19 +71,15 @@ def work_order(session: Session, database: Database, only: str | None) -> Order:
         alone = [Candidate(study[0], study[1], Flow(), Flow()) for study in ready]
         return Order(alone, has_queued)
     projects = _projects(session, {study[1] for study in ready})
-    clocks = _project_clocks(session, {flow.priority for flow in projects.values()})
-    of_studies = _study_clocks(session, {(study[1], study[5]) for study in ready})
     candidates = [
         Candidate(
             study_id,
             project,
             projects[project],
-            Flow(priority, weight, virtual_time, virtual_start),
-            clocks.get(projects[project].priority, 0.0),
-            of_studies.get((project, priority), 0.0),
+            Flow(priority, weight, virtual_time),
             waits_since,
         )
-        for study_id, project, _, _, _, priority, weight, virtual_time, virtual_start, waits_since in ready
+        for study_id, project, _, _, _, priority, weight, virtual_time, waits_since in ready
     ]
     held = held_back(candidates)
     owed = session.scalar(select(ShareRow.owed).where(ShareRow.project == FLEET)) if held else None
@@ -93,12 +88,24 @@ def work_order(session: Session, database: Database, only: str | None) -> Order:
 
 def charge_start(session: Session, database: Database, study: StudyRow, gpu_seconds: float, at: float | None) -> None:
     """Charge a locked study and its project with a trial that was just handed out, at the instant `at`."""
-    of_study = Flow(study.priority, study.weight, study.virtual_time, study.virtual_start)
-    charged = of_study.charged(shares.study_clock(session, study.project, study.priority), gpu_seconds)
+    of_study = Flow(study.priority, study.weight, study.virtual_time)
+    in_study, in_project = _running_beside(session, study)
+    clock = shares.study_clock(session, study.project, study.priority)
+    charged = of_study.charged(clock, gpu_seconds, in_study)
     study.virtual_time, study.virtual_start, study.served_at = charged.virtual_time, charged.virtual_start, at
     of_project = _projects(session, {study.project})[study.project]
-    floor = of_project.floor(shares.project_clock(session, of_project.priority))
-    shares.start_project(database, session, study.project, floor, gpu_seconds / of_project.weight)
+    clock = shares.project_clock(session, of_project.priority)
+    charged = of_project.charged(clock, gpu_seconds, in_project)
+    shares.start_project(database, session, study.project, charged.virtual_start, gpu_seconds / of_project.weight)
+
+
+def _running_beside(session: Session, study: StudyRow) -> tuple[int, int]:
+    """Return how many trials of a study, and of its project, run beside the one that was just handed out."""
+    own = func.count().filter(AssignmentRow.study_id == study.id)
+    running = select(own, func.count()).select_from(AssignmentRow).join(StudyRow)
+    running = running.where(AssignmentRow.state == TrialState.RUNNING, AssignmentRow.kind.in_(TRAINING))
+    in_study, in_project = session.execute(running.where(StudyRow.project == study.project)).one()
+    return in_study - 1, in_project - 1
 
 
 def _counts(session: Session) -> tuple[dict[int, int], dict[int, int]]:
@@ -124,23 +131,3 @@ def _projects(session: Session, names: set[str]) -> dict[str, Flow]:
         for name, time, start in session.execute(select(*columns).where(ShareRow.project.in_(names)))
     }
     return {name: Flow(*told.get(name, (0, 1.0)), *charged.get(name, (0.0, 0.0))) for name in names}
-
-
-def _project_clocks(session: Session, priorities: set[int]) -> dict[int, float]:
-    """Return priority -> the latest start of all its projects."""
-    priority = func.coalesce(ProjectRow.priority, 0)
-    latest = select(priority, func.max(ShareRow.virtual_start)).outerjoin(
-        ProjectRow, ProjectRow.name == ShareRow.project
-    )
-    rows = session.execute(latest.where(priority.in_(priorities)).group_by(priority))
-    return {row[0]: row[1] for row in rows}
-
-
-def _study_clocks(session: Session, groups: set[tuple[str, int]]) -> dict[tuple[str, int], float]:
-    """Return (project, priority) -> the latest start of all its studies."""
-    columns = (StudyRow.project, StudyRow.priority)
-    latest = select(*columns, func.max(StudyRow.virtual_start)).where(
-        StudyRow.project.in_({project for project, _ in groups}),
-        StudyRow.priority.in_({priority for _, priority in groups}),
-    )
-    return {(project, priority): clock for project, priority, clock in session.execute(latest.group_by(*columns))}

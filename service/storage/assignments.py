@@ -167,7 +167,7 @@ class Assignments:
     def settle(self, session: Session, study_id: int) -> float:
         """Charge the assignments of a locked study that nobody works on with what they used; return what that adds.
 
-        Workers' own messages have done so; it is for those that were cancelled, or whose leases ran out. In GPU seconds.
+        Workers' own messages have done so; it is for those that were cancelled, or whose leases ran out.
         """
         used = gpu_seconds()
         is_open = (

@@ -165,7 +165,7 @@ class Leases(Deadlines):
 
     def _used(self, columns: dict[str, Any]) -> ColumnElement[float]:
         """Return the GPU seconds of an assignment after a change of these columns, which charge it with no more."""
-        seconds = columns.get("seconds", seconds_of(AssignmentRow.seconds))
+        seconds: ColumnElement[float] = columns.get("seconds", seconds_of(AssignmentRow.seconds))
         return seconds_of(AssignmentRow.gpu_seconds_before) + seconds * gpus()
 
     def shrink(self, row: AssignmentRow, reservation: Reservation) -> None:
