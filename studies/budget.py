@@ -10,7 +10,11 @@ class Budget(Document):
 
     trials: int | None = Field(None, ge=1, le=100_000, description="Trials started, the baseline included.")
     wall_clock_seconds: FiniteFloat | None = Field(None, gt=0, description="From the first trial's start.")
-    gpu_seconds: FiniteFloat | None = Field(None, gt=0, description="Sum of the time workers were busy with trials.")
+    gpu_seconds: FiniteFloat | None = Field(
+        None,
+        gt=0,
+        description="Sum of the time workers were busy with trials, times the GPUs, or the share of one, of each.",
+    )
     target: FiniteFloat | None = Field(None, description="Stop once a trial has ended with an objective this good.")
     failures: int | None = Field(None, ge=1, description="Stop as failed once so many trials have failed.")
     trial_seconds: FiniteFloat | None = Field(

@@ -7,7 +7,7 @@ or torch.
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationInfo, WithJsonSchema, field_validator
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticKnownError
 
@@ -95,6 +95,21 @@ class SpecKeys(Document):
     seed: int = Field(0, ge=0, lt=2**32)
     budget: Budget = Budget(trials=30)
     parallel: int = Field(1, ge=1, le=1024, description="Trials that may run at the same time.")
+    # Written only where they are not the usual ones; so specs from before there were shares are written as they were.
+    weight: FiniteFloat = Field(
+        1.0,
+        gt=0,
+        le=1000,
+        exclude_if=lambda weight: weight == 1,
+        description="Share of the workers' time, beside other studies of its project and priority that have work.",
+    )
+    priority: int = Field(
+        0,
+        ge=-100,
+        le=100,
+        exclude_if=lambda priority: priority == 0,
+        description="A higher one goes first, within a project; lower ones keep a small share.",
+    )
     confirm: Confirm | None = Field(None, description="Train the best again on fresh seeds; left out: the best wins.")
     resources: Resources = Resources()
     augmentation: AugmentationName = Field(

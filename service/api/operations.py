@@ -16,7 +16,7 @@ from luthier.service.api.request_project import Project
 from luthier.service.errors import Invalid, NotFound, Unavailable, responses
 from luthier.service.lifecycle import datasets
 from luthier.service.schemas import Page, TaskView, WorkerView
-from luthier.service.storage.believable import busy_seconds
+from luthier.service.storage.believable import busy_seconds, gpu_seconds
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import AssignmentKind
 from luthier.studies.tasks import TASKS
@@ -99,6 +99,7 @@ class _Rows(Collector):
         )
         losses = CounterMetricFamily("luthier_lost_leases", "Leases that ended because a worker vanished.")
         busy = CounterMetricFamily("luthier_worker_busy_seconds", "Time workers spent on assignments.")
+        gpu = CounterMetricFamily("luthier_gpu_seconds", "Busy seconds times the GPUs, or the share of one, reserved.")
         disk = GaugeMetricFamily("luthier_disk_full", "1 while a disk of this service is full: no work is handed out.")
         disk.add_metric([], self._service.core.room.problem() is not None)
         orphaned = CounterMetricFamily(
@@ -116,9 +117,11 @@ class _Rows(Collector):
             )
             for state, reason, count in session.execute(by_reason):
                 trials.add_metric([state, reason or ""], count)
-            lost, seconds = session.execute(select(func.sum(AssignmentRow.losses), func.sum(busy_seconds()))).one()
+            sums = select(func.sum(AssignmentRow.losses), func.sum(busy_seconds()), func.sum(gpu_seconds()))
+            lost, seconds, used = session.execute(sums).one()
             losses.add_metric([], lost or 0)
             busy.add_metric([], seconds or 0.0)
+            gpu.add_metric([], used or 0.0)
             fleet = _workers(self._service, session)
             states = [worker.state for worker in fleet]
             for sick in fleet:
@@ -127,4 +130,4 @@ class _Rows(Collector):
             for state in sorted(set(states)):
                 workers.add_metric([state], states.count(state))
             uploads = _uploads(session)
-        return [studies, trials, workers, quarantines, losses, busy, disk, orphaned, *uploads]
+        return [studies, trials, workers, quarantines, losses, busy, gpu, disk, orphaned, *uploads]

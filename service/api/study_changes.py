@@ -1,9 +1,9 @@
-"""The route that changes a study: its tags, its notes, and how many of its trials may run at once."""
+"""The route that changes a study: its tags, its notes, how many of its trials may run at once, and its share."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
 
 from luthier.service.api import views
 from luthier.service.api.context import ServiceDep
@@ -26,25 +26,30 @@ class StudyChanges(BaseModel):
         tags: at most 20 short texts, by which studies are listed.
         notes: plain text of at most 10,000 characters.
         parallel: trials that may run at the same time; running ones go on where it is lowered.
+        weight: its share of the workers' time, beside other studies of its project and priority.
+        priority: a higher one goes first, within its project.
     """
 
     model_config = ConfigDict(extra="forbid")
     tags: Tags | None = None
     notes: Notes | None = None
     parallel: Annotated[int, Field(ge=1, le=1024, strict=True)] | None = None
+    weight: Annotated[FiniteFloat, Field(gt=0, le=1000)] | None = None
+    priority: Annotated[int, Field(ge=-100, le=100, strict=True)] | None = None
 
 
 @router.patch("/{name}", responses=responses(NotFound, Conflict, PreconditionFailed, Invalid))
 def change(
     name: str, changes: StudyChanges, service: ServiceDep, response: Response, if_match: IfMatch = None
 ) -> StudyView:
-    """Change a study's tags, notes and `parallel`, in any state; keys that are left out stay."""
+    """Change a study's tags, notes, `parallel`, weight and priority, in any state; keys that are left out stay."""
     with service.core.database.transaction() as session:
         study = study_rows.lock(session, name)
-        before = (study.tags, study.notes, study.parallel)
         after = _changed(study, changes)
-        check_match(if_match, labels.study_etag(study), is_done=before == after)
-        study.tags, study.notes, study.parallel = after
+        is_done = all(getattr(study, column) == value for column, value in after.items())
+        check_match(if_match, labels.study_etag(study), is_done=is_done)
+        for column, value in after.items():
+            setattr(study, column, value)
         session.flush()
         view = views.study_view(session, study, *service.core.standstill(session))
     service.notifier.notify()
@@ -52,10 +57,13 @@ def change(
     return view
 
 
-def _changed(study: StudyRow, changes: StudyChanges) -> tuple[str | None, str | None, int]:
-    """Return a study's tags, notes and `parallel` after some changes."""
-    given = changes.model_fields_set
-    tags = labels.joined(changes.tags or ()) if "tags" in given else study.tags
-    notes = (changes.notes or None) if "notes" in given else study.notes
-    parallel = (changes.parallel or study.spec.parallel) if "parallel" in given else study.parallel
-    return tags, notes, parallel
+def _changed(study: StudyRow, changes: StudyChanges) -> dict[str, Any]:
+    """Return the columns of a study that some changes name, with their new values."""
+    values: dict[str, Any] = {
+        "tags": labels.joined(changes.tags or ()),
+        "notes": changes.notes or None,
+        "parallel": changes.parallel or study.spec.parallel,
+        "weight": changes.weight or study.spec.weight,
+        "priority": study.spec.priority if changes.priority is None else changes.priority,
+    }
+    return {column: value for column, value in values.items() if column in changes.model_fields_set}

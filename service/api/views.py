@@ -32,6 +32,7 @@ from luthier.service.schemas import (
     TrialView,
 )
 from luthier.service.storage import damaged
+from luthier.service.storage.believable import gpu_seconds_of
 from luthier.service.storage.column_types import StoredModel
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
 from luthier.service.times import instant
@@ -121,13 +122,15 @@ def _study(study: StudyRow, standing: Standing) -> StudyView:
         baseline=None if baseline is None else _baseline(study, baseline),
         majority=_majority(study),
         model=model_view(study),
-        gpu_seconds=round(standing.busy_seconds, 3),
+        gpu_seconds=round(standing.gpu_seconds, 3),
         error=_text(study.error),
         message=_message(study),
         warnings=_warnings(study, best),
         parallel=study.parallel,
         tags=labels.tags_of(study),
         notes=study.notes or "",
+        weight=study.weight,
+        priority=study.priority,
         etag=labels.study_etag(study),
     )
 
@@ -261,6 +264,7 @@ def _trial(row: AssignmentRow, study: StudyRow, values: list[StepView]) -> Trial
         started_at=instant(row.started_at),
         finished_at=instant(row.finished_at),
         seconds=round(row.seconds + row.seconds_before, 3),
+        gpu_seconds=round(gpu_seconds_of(row), 3),
         seed=row.seed,
         peak_memory_bytes=row.peak_memory_bytes,
         examples_per_second=row.examples_per_second,

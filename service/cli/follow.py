@@ -145,7 +145,7 @@ class ProgressEstimate:
 
     def __init__(self) -> None:
         """Start without a snapshot."""
-        self._busy_seconds = 0.0
+        self._busy_seconds = self._gpu_seconds = 0.0
         self._ended = 0
         self._began: datetime | None = None  # when the first trial did: the wall clock's budget counts from there
 
@@ -154,6 +154,7 @@ class ProgressEstimate:
         starts = (trial.started_at for trial in (*snapshot.running, *snapshot.ended))
         self._began = min((at for at in (self._began, *starts) if at is not None), default=None)
         self._busy_seconds += sum(trial.seconds or 0.0 for trial in snapshot.ended)
+        self._gpu_seconds += sum(trial.gpu_seconds or 0.0 for trial in snapshot.ended)
         self._ended += len(snapshot.ended)
 
     def seconds_left(self, snapshot: Snapshot, now: datetime) -> float | None:
@@ -177,7 +178,8 @@ class ProgressEstimate:
             left = (budget.trials - done(snapshot.study)) * mean - under_way
             limits.append(left / max(1, len(snapshot.running)))
         if budget.gpu_seconds is not None:
-            limits.append((budget.gpu_seconds - self._busy_seconds) / max(1, len(snapshot.running)))
+            share = self._gpu_seconds / self._busy_seconds if self._gpu_seconds and self._busy_seconds else 1.0
+            limits.append((budget.gpu_seconds - self._gpu_seconds) / share / max(1, len(snapshot.running)))
         if budget.wall_clock_seconds is not None and self._began is not None:
             limits.append(budget.wall_clock_seconds - (now - self._began).total_seconds())
         return max(0.0, min(limits)) if limits else None

@@ -64,15 +64,18 @@ def update(
         str | None, typer.Option(help='Text in place of the notes that it has; "" for none, - for stdin.')
     ] = None,
     parallel: Annotated[int | None, typer.Option(min=1, help="Trials that may run at the same time.")] = None,
+    weight: Annotated[float | None, typer.Option(help="Its share, beside other studies of its project.")] = None,
+    priority: Annotated[int | None, typer.Option(help="A higher one goes first, within its project.")] = None,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Change a study's tags, its notes, or how many of its trials may run at the same time."""
+    """Change a study's tags, its notes, its share, or how many of its trials may run at the same time."""
     from pathlib import Path
 
-    if not tag and not untag and notes is None and parallel is None:
-        raise CommandError(USAGE, "Nothing is to be changed: give --tag, --untag, --notes or --parallel.")
+    if not tag and not untag and all(value is None for value in (notes, parallel, weight, priority)):
+        options = "--tag, --untag, --notes, --parallel, --weight or --priority"
+        raise CommandError(USAGE, f"Nothing is to be changed: give {options}.")
     text = read_text(Path("-")) if notes == "-" else notes
     with connect(server, token) as client:
         study = client.get(name)
@@ -80,6 +83,11 @@ def update(
         if tag or untag:
             away = {old.strip().lower() for old in untag or ()}
             tags = [*(old for old in study.tags if old.lower() not in away), *(tag or ())]
-        study = client.update(name, tags, text, parallel, study.etag)
-    changed = {"study": study.name, "tags": ", ".join(study.tags) or "none", "notes": study.notes or None}
-    emit(study, output, facts(changed | {"parallel": study.parallel}))
+        study = client.update(name, tags, text, parallel, study.etag, weight=weight, priority=priority)
+    changed: dict[str, object] = {
+        "study": study.name,
+        "tags": ", ".join(study.tags) or "none",
+        "notes": study.notes or None,
+    }
+    changed |= {"parallel": study.parallel, "weight": f"{study.weight:g}", "priority": study.priority}
+    emit(study, output, facts(changed))

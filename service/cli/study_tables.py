@@ -37,13 +37,16 @@ def study_facts(study: "StudyView", only_best: bool = False) -> "Table":
         "created": study.created_at,
         "finished": study.finished_at,
         "trials": progress(study),
-        "busy": f"{study.gpu_seconds:.0f} s",
+        "GPU time": f"{study.gpu_seconds:.0f} s",
+        "waiting": study.waiting and study.waiting.sentence,
         "error": study.error,
         "message": study.message,
         "taken over": study.taken_over and str(study.taken_over),
         "tags": ", ".join(study.tags) or None,
         "notes": study.notes or None,
         "parallel": study.parallel if study.parallel != study.spec.get("parallel") else None,
+        "weight": f"{study.weight:g}" if study.weight != 1 else None,
+        "priority": study.priority or None,
         "warnings": " ".join(warning for warning in study.warnings if warning not in told) or None,
     }
     best = study.best

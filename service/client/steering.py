@@ -43,20 +43,25 @@ class SteeringMethods(Connection):
         notes: str | None = None,
         parallel: int | None = None,
         etag: str | None = None,
+        weight: float | None = None,
+        priority: int | None = None,
     ) -> StudyView:
-        """Change a study's tags, notes, or number of trials that may run at once; None leaves one as it is.
+        """Change a study's tags, notes, number of trials that may run at once, or share; None leaves one as it is.
 
         Args:
             name: the study's name.
             tags: short texts, in place of those it has.
             notes: plain text, in place of what it has.
             parallel: trials that may run at the same time from now on.
+            weight: its share of the workers' time, beside other studies of its project and priority.
+            priority: a higher one goes first, within its project.
             etag: of a StudyView: change nothing if somebody else has changed one of these since.
 
         Raises:
             ServiceError: 412 when somebody has; 422 for a wrong value.
         """
-        changes = {"tags": None if tags is None else texts(tags), "notes": notes, "parallel": parallel}
+        changes: dict[str, Any] = {"tags": None if tags is None else texts(tags), "notes": notes, "parallel": parallel}
+        changes |= {"weight": weight, "priority": priority}
         given = {key: value for key, value in changes.items() if value is not None}
         return self._transport.model(
             StudyView, "PATCH", f"/v1/studies/{quote(name, safe='')}", json=given, headers=if_match(etag)

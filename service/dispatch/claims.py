@@ -1,6 +1,7 @@
-"""Claims: a worker gets a queued assignment under a lease, else a new trial drawn by Optuna.
+"""Claims: a worker gets urgent work under a lease, else a new trial of the study whose turn it is.
 
-Called by the worker's API, and for the trainers of external studies (`ask`). Drawing a trial needs the study's turn:
+Called by the worker's API, and for the trainers of external studies (`ask`). Whose turn it is says `work_order.py`; a
+new trial is one that a user queued, else drawn by Optuna. Drawing a trial needs the study's turn:
 `StudyRow.ask_token` names the request that asks Optuna now. Trial numbers are therefore dense, equal to Optuna's, and
 never exceed the budget. A turn that a crash left behind expires; the next request adopts the trial that Optuna has
 drawn.
@@ -10,43 +11,39 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from luthier.service.dispatch import waiting_trials
-from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.failed_draws import note_failed_draw, note_message
-from luthier.service.dispatch.payload import Payload, assignment_message
+from luthier.service.dispatch.fair_share import owed_change
 from luthier.service.dispatch.placement import Placement
+from luthier.service.dispatch.queued_claims import QueuedClaims
 from luthier.service.dispatch.requests import Drawn
 from luthier.service.dispatch.search_faults import Doing
 from luthier.service.dispatch.search_openings import PATIENCE_SECONDS, SearchOpening
 from luthier.service.dispatch.search_pool import resolved_space
+from luthier.service.dispatch.work_order import Order, work_order
 from luthier.service.errors import Unavailable
 from luthier.service.lifecycle import absences, quarantine, second_tries, study_rows, transitions
+from luthier.service.storage import shares
 from luthier.service.storage.database import is_passing
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.service.storage.turns import Turns
-from luthier.service.storage.work_queue import has_free_slot, is_only, list_queued
-from luthier.studies.protocol import TRAINING, Assignment, AssignmentKind, Claim, StudyState, TrialState
+from luthier.service.storage.work_queue import Part
+from luthier.studies.protocol import Assignment, AssignmentKind, Claim, StudyState, TrialState
 
-KINDS = frozenset(AssignmentKind)  # a newer version's row may have another
 DRAWING_SECONDS = 5.0  # that a claim waits for other claims that draw for the same study; then its worker asks again
 
 
 @dataclass(frozen=True)
-class Claims:
+class Claims(QueuedClaims):
     """Hands out work. Methods open transactions of their own; threads share an instance.
 
     Attributes:
-        core: the service's parts.
-        payloads: by kind, the maker of those fields of an assignment's message that only its kind has.
         apart: the workers that were in quarantine at their latest claim: what they find tells nothing of others.
     """
 
-    core: Core
-    payloads: Mapping[AssignmentKind, Payload] = field(default_factory=dict)
     apart: set[str] = field(default_factory=set)
 
     def claim(self, claim: Claim) -> Assignment | None:
@@ -66,24 +63,29 @@ class Claims:
             if standing is not None and not standing.is_due:
                 return None
             placement = replace(placement, standing=standing)
-            assignment = self._lease_queued(session, placement, outcomes)
-            running = select(StudyRow.id).where(StudyRow.state == StudyState.RUNNING, StudyRow.ending.is_(None))
-            running = running.where(~StudyRow.external)
-            if self.core.only is not None:
-                running = running.where(is_only(self.core.only))
-            studies = list(session.scalars(running.order_by(StudyRow.id))) if assignment is None else []
-        for study_id, error in outcomes.items():
-            note_message(self.core, study_id, error)
+            assignment = self.lease_queued(session, placement, outcomes, Part.URGENT)
+            order = Order() if assignment is not None else work_order(session, self.core.database, self.core.only)
+        self._note(outcomes)
         if assignment is not None:
             return assignment
+        # A worker that waits is woken again; another one would find nothing.
+        patience = PATIENCE_SECONDS if claim.wait_seconds else DRAWING_SECONDS
+        assignment = self._start_new(order, placement, patience)
+        if assignment is not None and order.held:
+            self._owe(order, assignment)
+        return assignment
+
+    def _start_new(self, order: Order, placement: Placement, patience: float) -> Assignment | None:
+        """Start the first trial that suits the worker, of the studies in their order; None when none does."""
         busy: list[int] = []
-        for study_id in studies:
-            assignment = self._draw_alone(study_id, placement, 0, PATIENCE_SECONDS, busy)
+        for candidate in order.candidates:
+            study_id = candidate.study_id
+            assignment = self._lease_new(study_id, placement) if study_id in order.queued else None
+            if assignment is None:  # where all that is queued is left to others, one may be drawn
+                assignment = self._draw_alone(study_id, placement, 0, PATIENCE_SECONDS, busy)
             if assignment is not None:
                 return assignment
-        # Only now: while others draw for one study, or its trials are read, there is time to draw for the next. A
-        # worker that waits is woken again; another one would find nothing.
-        patience = PATIENCE_SECONDS if claim.wait_seconds else DRAWING_SECONDS
+        # Only now: while others draw for one study, or its trials are read, there is time to draw for the next.
         for study_id in busy:
             assignment = self._draw_alone(study_id, placement, DRAWING_SECONDS, patience, [])
             if assignment is not None:
@@ -95,6 +97,26 @@ class Claims:
         standing = None if self.core.only is not None else quarantine.standing(session, self.core.presence, worker)
         (self.apart.discard if standing is None else self.apart.add)(worker)
         return standing
+
+    def _lease_new(self, study_id: int, placement: Placement) -> Assignment | None:
+        """Lease a queued trial of a study that was never begun; None when none can start now."""
+        outcomes: dict[int, Exception | None] = {}
+        with self.core.database.transaction() as session:
+            assignment = self.lease_queued(session, placement, outcomes, Part.NEW, study_id)
+        self._note(outcomes)
+        return assignment
+
+    def _owe(self, order: Order, assignment: Assignment) -> None:
+        """Note what lower priorities are owed after a trial was handed out while some of them waited."""
+        with self.core.database.transaction() as session:
+            row = session.get(AssignmentRow, assignment.id)
+            if row is not None:
+                amount = owed_change(row.study_id, order.held, row.gpu_seconds_charged or 0.0)
+                shares.owe(self.core.database, session, amount)
+
+    def _note(self, outcomes: Mapping[int, Exception | None]) -> None:
+        for study_id, error in outcomes.items():
+            note_message(self.core, study_id, error)
 
     def ask(self, study_id: int, client: str, lease_seconds: float | None) -> Assignment | None:
         """Lease a queued trial of an external study to a client, else draw a new one; None when none may start now.
@@ -109,72 +131,9 @@ class Claims:
         placement = Placement(self.core.database, self.core.presence, client, None, lease_seconds)
         outcomes: dict[int, Exception | None] = {}
         with self.core.database.transaction() as session:
-            assignment = self._lease_queued(session, placement, outcomes, study_id)
-        for error in outcomes.values():
-            note_message(self.core, study_id, error)
+            assignment = self.lease_queued(session, placement, outcomes, Part.EXTERNAL, study_id)
+        self._note(outcomes)
         return assignment or self._draw_alone(study_id, placement, DRAWING_SECONDS, PATIENCE_SECONDS, [])
-
-    def _lease_queued(
-        self,
-        session: Session,
-        placement: Placement,
-        outcomes: dict[int, Exception | None],
-        external_id: int | None = None,
-    ) -> Assignment | None:
-        """Lease the first queued assignment that has room on the worker's GPU; None when none has.
-
-        Args:
-            session: the claim's transaction.
-            placement: the worker, and the room on its GPU.
-            outcomes: gets, for each study that was tried, what handing out raised, so that it stays queued; or None.
-            external_id: of the study whose own trainer asks; None for a worker.
-        """
-        passed: set[int] = set()  # studies whose work cannot be handed out now: it must not hide that of others
-        left: set[int] = set()  # nor must the work that this worker leaves to others
-        while True:
-            rows = list_queued(session, self.core.only, passed, external_id, left)
-            unusable = {row.study_id for row in rows if not self._can_hand_out(session, row, placement.worker)}
-            unfit = placement.left_to_others(session, rows)
-            if not unusable and not unfit:
-                break
-            passed |= unusable
-            left |= unfit
-        for row in rows:
-            study_id, kind = row.study_id, AssignmentKind(row.kind)
-            study = session.get_one(StudyRow, study_id)
-            if study_id in outcomes or placement.reserve(session, study, kind, row.params) is None:
-                continue
-            try:
-                with session.begin_nested():
-                    if kind in TRAINING and not has_free_slot(session, study_id):
-                        return None
-                    assignment = self._lease(session, study, row, placement)
-                outcomes[study_id] = None
-                return assignment
-            except Exception as error:
-                if is_passing(error):
-                    raise
-                outcomes[study_id] = error
-        return None
-
-    def _can_hand_out(self, session: Session, row: AssignmentRow, worker: str) -> bool:
-        """Return whether a queued row can be read, and its study's work has not just failed: here, or at the worker."""
-        study = session.get_one(StudyRow, row.study_id)
-        is_readable = study.is_readable and isinstance(row.params, dict) and row.kind in KINDS
-        if not is_readable or self.core.searches.faults.rests(row.study_id, Doing.HAND_OUT):
-            return False
-        return not absences.rests(session, self.core.database, study, worker)
-
-    def _lease(self, session: Session, study: StudyRow, row: AssignmentRow, placement: Placement) -> Assignment | None:
-        """Lease a queued assignment to the worker; None when another claim was faster."""
-        reservation = placement.reserve(session, study, AssignmentKind(row.kind), row.params, lock=True)
-        if reservation is None:
-            return None
-        standing = placement.standing
-        if standing is not None and not quarantine.begin_probe(session, placement.worker, standing, row.id):
-            return None
-        leased = self.core.leases.grant(session, row, placement.worker, reservation, placement.lease_seconds)
-        return None if leased is None else self._message(session, study, leased)
 
     def _draw_alone(
         self, study_id: int, placement: Placement, wait_seconds: float, patience: float, busy: list[int]
@@ -222,7 +181,7 @@ class Claims:
             rows = waiting_trials.waiting(session, study_id) if number == 0 else []
             if absences.rests(session, self.core.database, study, placement.worker):
                 return None
-            if placement.reserve(session, study, AssignmentKind.TRAIN, None) is None:
+            if not self.may_start(session, placement, study, AssignmentKind.TRAIN):
                 return None
             token = self._turns.take(session, study_id)
             if token is None:
@@ -246,7 +205,7 @@ class Claims:
                 if row is None or study.ending is not None or study.state != StudyState.RUNNING:
                     transitions.settle(session, self.core.leases, study)  # it has ended: trials are cancelled, not lost
                     return None
-                return self._lease(session, study, row, placement)
+                return self.lease(session, study, row, placement)
 
     def _next_number(self, session: Session, study: StudyRow, placement: Placement) -> int | None:
         """Settle a locked study, and return the number of the trial to ask for; None when it wants none now."""
@@ -292,7 +251,3 @@ class Claims:
     @property
     def _turns(self) -> Turns:
         return Turns.to_ask(self.core.database)
-
-    def _message(self, session: Session, study: StudyRow, row: AssignmentRow) -> Assignment:
-        payload = self.payloads.get(AssignmentKind(row.kind))
-        return assignment_message(session, self.core, study, row, payload)

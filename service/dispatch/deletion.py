@@ -3,9 +3,10 @@
 Called by the API and by the retention of schedules. The caller makes sure that nothing of the study runs.
 """
 
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 
 from luthier.service.dispatch.core import Core
+from luthier.service.storage import shares
 from luthier.service.storage.changes import note_deletion
 from luthier.service.storage.tables import StudyRow
 
@@ -15,6 +16,9 @@ def delete_study(core: Core, study: StudyRow) -> None:
     if study.inspection is not None:  # Optuna's part first: a study that takes the name later must not find it
         core.searches.delete(study)
     with core.database.transaction() as session:
+        present = session.scalar(select(StudyRow).where(StudyRow.id == study.id).with_for_update())
+        if present is not None:  # else it was deleted before
+            shares.keep_usage(core.database, session, present)
         note_deletion(session, study)
         session.execute(delete(StudyRow).where(StudyRow.id == study.id))
     drop_leftovers(core, study.id)

@@ -15,6 +15,7 @@ from luthier.service.dispatch import baseline_files, checkpoints, onnx_files, pr
 from luthier.service.dispatch.core import Core
 from luthier.service.errors import Stale, invalid
 from luthier.service.lifecycle import absences, retraining, second_tries, study_rows, succession, transitions, winner
+from luthier.service.storage import shares
 from luthier.service.storage.column_types import StoredModel
 from luthier.service.storage.tables import AssignmentRow, ResultsRow, StudyRow
 from luthier.studies.protocol import (
@@ -81,7 +82,10 @@ class Outcomes:
                 outcome = second_tries.judged(session, self.core.presence, study, row, outcome)
             if outcome.micro_batch is not None:
                 study.micro_batch = min(study.micro_batch or outcome.micro_batch, outcome.micro_batch)
+            charged = row.gpu_seconds_charged or 0.0
             state = self._end(session, row, outcome)
+            if row.kind not in USES:
+                shares.charge(session, study, (row.gpu_seconds_charged or 0.0) - charged)
             if is_away and row.kind in TRAINING and state is TrialState.FAILED:  # a schedule's study waits no longer
                 transitions.fail(session, leases, study, row.error or "")
             if state in (TrialState.COMPLETE, TrialState.FAILED) and row.kind in EFFECTS:

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from luthier.service.lifecycle import winner
-from luthier.service.storage.believable import busy_seconds
+from luthier.service.storage.believable import gpu_seconds
 from luthier.service.storage.database import Database
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import AssignmentKind, StudyState, TrialState
@@ -19,17 +19,17 @@ from luthier.studies.spec import is_better
 
 @dataclass(frozen=True)
 class TrialCounts:
-    """A study's trials by state, and the seconds that workers were busy with them.
+    """A study's trials by state, and the GPU seconds that they used.
 
     Attributes:
         states: state -> number of trials, without those that a user deleted.
-        busy_seconds: of all trials: the time of deleted ones was spent, too.
+        gpu_seconds: of all trials: those of deleted ones were spent, too.
         taken: how many of `states` were taken over whole: another study has run them.
         next_number: the number of the next trial. Numbers of deleted trials are never given again.
     """
 
     states: Mapping[str, int]
-    busy_seconds: float
+    gpu_seconds: float
     next_number: int
     taken: int = 0
 
@@ -41,7 +41,7 @@ class TrialCounts:
                 AssignmentRow.state,
                 AssignmentRow.deleted,
                 func.count(),
-                func.sum(busy_seconds()),
+                func.sum(gpu_seconds()),
                 func.count(AssignmentRow.taken_from),
             )
             .where(AssignmentRow.study_id == study_id, AssignmentRow.kind == AssignmentKind.TRAIN)
@@ -51,7 +51,7 @@ class TrialCounts:
         states = {state: count for state, deleted, count, *_ in rows if not deleted}
         return cls(
             states,
-            busy_seconds=sum(seconds for *_, seconds, _ in rows),
+            gpu_seconds=sum(seconds for *_, seconds, _ in rows),
             taken=sum(taken for _, deleted, *_, taken in rows if not deleted),
             next_number=sum(count for _, _, count, *_ in rows),
         )
@@ -107,7 +107,7 @@ def find_limit(session: Session, database: Database, study: StudyRow, counts: Tr
     limit = budget.wall_clock_seconds
     if limit is not None and wall_clock_seconds(study, database.time(session)) >= limit:
         return Limit(StudyState.COMPLETED, f"The {limit:g} seconds of wall-clock time are used up.")
-    if budget.gpu_seconds is not None and counts.busy_seconds >= budget.gpu_seconds:
+    if budget.gpu_seconds is not None and counts.gpu_seconds >= budget.gpu_seconds:
         return Limit(StudyState.COMPLETED, f"The {budget.gpu_seconds:g} GPU seconds are used up.")
     if budget.trials is not None and counts.spent >= budget.trials and not counts.active:
         message = f"All {budget.trials} trials of the budget are done."

@@ -111,7 +111,7 @@ def _used_up(session: Session, leases: Leases, study: StudyRow, budget: Budget) 
     used: dict[str, float] = {
         "trials": counts.spent if ended else counts.spent - counts.active,
         "wall_clock_seconds": wall_clock_seconds(study, until),
-        "gpu_seconds": counts.busy_seconds,
+        "gpu_seconds": counts.gpu_seconds,
         "failures": counts[TrialState.FAILED],
     }
     problems = []

@@ -68,8 +68,9 @@ def etag_of(*parts: Any) -> str:
 
 
 def study_etag(study: StudyRow) -> str:
-    """Return the entity tag of a study: it changes with its tags, notes and `parallel`, and with nothing else."""
-    return etag_of("study", study.id, tags_of(study), study.notes or "", study.parallel)
+    """Return the entity tag of a study: it changes with what a PATCH changes, and with nothing else."""
+    share = () if (study.weight, study.priority) == (1.0, 0) else (study.weight, study.priority)
+    return etag_of("study", study.id, tags_of(study), study.notes or "", study.parallel, *share)
 
 
 def _is_control(letter: str) -> bool:

@@ -13,7 +13,7 @@ from sqlalchemy.sql.expression import ColumnElement
 
 from luthier.service.lifecycle import confirmation
 from luthier.service.lifecycle.confirmation import Candidate
-from luthier.service.storage.believable import busy_seconds, is_score
+from luthier.service.storage.believable import gpu_seconds, is_score
 from luthier.service.storage.tables import AssignmentRow, StudyRow, WaitingRow
 from luthier.studies.protocol import ENDED, USES, AssignmentKind, TrialState
 
@@ -25,7 +25,7 @@ class Standing:
     Attributes:
         counts: trial state -> number of trials; those that wait for an inspection are queued.
         taken: how many of them other studies have run.
-        busy_seconds: seconds that workers have spent on its assignments.
+        gpu_seconds: that its assignments have used.
         best: its best trials, best first; more than one only where its spec asks for confirmation.
         named: number -> trial, of its baseline and of its winner.
         candidates: the trials that were, or will be, trained again on fresh seeds.
@@ -33,7 +33,7 @@ class Standing:
 
     counts: dict[str, int] = field(default_factory=dict)
     taken: int = 0
-    busy_seconds: float = 0.0
+    gpu_seconds: float = 0.0
     best: list[AssignmentRow] = field(default_factory=list)
     named: dict[int, AssignmentRow] = field(default_factory=dict)
     candidates: list[Candidate] = field(default_factory=list)
@@ -65,14 +65,14 @@ def standings(session: Session, studies: Sequence[StudyRow]) -> dict[int, Standi
 
 
 def _count(session: Session, found: dict[int, Standing]) -> None:
-    """Fill in the numbers of trials by state, and the seconds of all assignments."""
+    """Fill in the numbers of trials by state, and the GPU seconds of all assignments."""
     columns = (AssignmentRow.study_id, AssignmentRow.kind, AssignmentRow.state, AssignmentRow.deleted)
-    sums = (func.count(), func.count(AssignmentRow.taken_from), func.sum(busy_seconds()))
+    sums = (func.count(), func.count(AssignmentRow.taken_from), func.sum(gpu_seconds()))
     by_state = select(*columns, *sums).where(AssignmentRow.study_id.in_(found)).group_by(*columns)
     for study_id, kind, state, deleted, count, taken, seconds in session.execute(by_state):
         standing = found[study_id]
         if kind not in USES:  # a use of the winner, not a part of the search
-            standing.busy_seconds += seconds
+            standing.gpu_seconds += seconds
         if kind == AssignmentKind.TRAIN and not deleted:
             standing.counts[state] = count
             standing.taken += taken

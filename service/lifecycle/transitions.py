@@ -19,6 +19,8 @@ from luthier.service.errors import Conflict
 from luthier.service.lifecycle import datasets, failing_studies, no_winner, retraining, winner
 from luthier.service.lifecycle.budget import TrialCounts, find_limit
 from luthier.service.lifecycle.notices import queue_notice
+from luthier.service.storage import shares
+from luthier.service.storage.assignments import Assignments
 from luthier.service.storage.database import Database
 from luthier.service.storage.leases import Leases
 from luthier.service.storage.tables import AssignmentRow, StudyRow
@@ -57,6 +59,8 @@ def create(
         state=StudyState.QUEUED,
         spec=spec,
         parallel=spec.parallel,
+        weight=spec.weight,
+        priority=spec.priority,
         transient=transient,
         hold_after_inspection=hold,
         external=spec.is_external,
@@ -291,6 +295,7 @@ def _end_given_back(session: Session, leases: Leases, study: StudyRow) -> None:
 
 
 def _finish(session: Session, database: Database, study: StudyRow) -> None:
+    shares.charge(session, study, Assignments(database).settle(session, study.id))
     study.state = study.ending or StudyState.FAILED
     study.finished_at = database.time(session)
     queue_notice(session, database, study)

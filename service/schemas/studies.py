@@ -134,6 +134,28 @@ class ModelView(BaseModel):
     interval: IntervalView | None = None
 
 
+class WaitingView(BaseModel):
+    """Why a study waits.
+
+    Attributes:
+        reason: in a word: `worker` (none is there), `disk` (the service's is full), `share` (all workers are busy),
+            `room` (no GPU has memory for its trial), `parallel` (trials of its project or its owner at the same time),
+            `gpu_seconds` (those of its project or its owner are used up, or reserved by trials that run), `search` (its
+            search cannot draw a trial now).
+        message: the same, for people, with the cure.
+        seconds: for about how long; null for unknown, and where only a person ends it.
+    """
+
+    reason: str
+    message: str
+    seconds: FiniteFloat | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The message, and for about how long."""
+        return self.message if self.seconds is None else f"{self.message} About {self.seconds:.0f} s more."
+
+
 class StudyView(BaseModel):
     """A study.
 
@@ -148,7 +170,8 @@ class StudyView(BaseModel):
         baseline: null until the baseline has been drawn.
         majority: null until it is inspected, and where an older version inspected it.
         model: null until the winner is packed; after an extension that of the winner before, until the next end.
-        gpu_seconds: time that workers have spent on its assignments.
+        gpu_seconds: seconds that workers were busy with its assignments, times the GPUs, or the share of one, that each
+            reserved; without a GPU times 1.
         error: why it failed, for people.
         message: anything else that people should know.
         data: its sizes, labels and findings; null until it is inspected, and in listings.
@@ -157,7 +180,10 @@ class StudyView(BaseModel):
         parallel: trials that may run at the same time now; `spec.parallel` is what it began with.
         tags: short texts of its users, by which studies are listed.
         notes: plain text of its users.
-        etag: of its tags, notes and `parallel`, for If-Match.
+        weight: its share of the workers' time now, beside other studies of its project and priority.
+        priority: a higher one goes first, within its project.
+        waiting: why nothing of it runs now, though it has work; null where something does, or it has none.
+        etag: of its tags, notes, `parallel`, weight and priority, for If-Match.
     """
 
     name: str
@@ -182,6 +208,9 @@ class StudyView(BaseModel):
     parallel: int | None = None
     tags: list[str] = []
     notes: str = ""
+    weight: FiniteFloat = 1.0
+    priority: int = 0
+    waiting: WaitingView | None = None
     etag: str | None = None
 
     @property
@@ -257,6 +286,7 @@ class TrialView(BaseModel):
         attempt: how many times a worker has begun it.
         worker: the name of the worker that has it or had it last.
         seconds: time that workers have spent on it, over all attempts.
+        gpu_seconds: that time, times the GPUs, or the share of one, that each attempt reserved; without a GPU times 1.
         seed: of its weights, order of data and dropout.
         peak_memory_bytes: the most that its worker's device had in use.
         examples_per_second: of training, at its latest evaluation.
@@ -280,6 +310,7 @@ class TrialView(BaseModel):
     started_at: AwareDatetime | None = None
     finished_at: AwareDatetime | None = None
     seconds: FiniteFloat | None = None
+    gpu_seconds: FiniteFloat | None = None
     seed: int | None = None
     peak_memory_bytes: int | None = None
     examples_per_second: FiniteFloat | None = None

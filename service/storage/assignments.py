@@ -12,8 +12,9 @@ from sqlalchemy import Update, case, delete, func, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import ColumnElement
 
+from luthier.service.storage.believable import gpu_seconds
 from luthier.service.storage.changes import NOTED, note_assignment
-from luthier.service.storage.database import Database
+from luthier.service.storage.database import Database, changed_rows
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
 from luthier.studies.protocol import FINISHED, USES, AssignmentKind, Reason, TrialState
 
@@ -162,6 +163,22 @@ class Assignments:
     def remove(self, session: Session, row: AssignmentRow) -> None:
         """Delete an assignment of a locked study in any state; its worker's next message is refused as stale."""
         session.execute(delete(AssignmentRow).where(AssignmentRow.id == row.id))
+
+    def settle(self, session: Session, study_id: int) -> float:
+        """Charge the assignments of a locked study that nobody works on with what they used; return what that adds.
+
+        Workers' own messages have done so; it is for those that were cancelled, or whose leases ran out.
+        """
+        used = gpu_seconds()
+        is_open = (
+            AssignmentRow.study_id == study_id,
+            AssignmentRow.state != TrialState.RUNNING,
+            AssignmentRow.gpu_seconds_charged != used,  # not of older versions', which have none
+        )
+        added = session.scalar(select(func.sum(used - AssignmentRow.gpu_seconds_charged)).where(*is_open))
+        if added is not None:
+            changed_rows(session, update(AssignmentRow).where(*is_open).values(gpu_seconds_charged=used))
+        return float(added or 0.0)
 
     def _stopped(self, row: AssignmentRow) -> tuple[TrialState, dict[str, Any]]:
         """Return the state of a trial that a user stops while no worker has it, and the columns that come with it."""

@@ -10,7 +10,10 @@ from sqlalchemy import Double, case, func, literal, type_coerce
 from sqlalchemy.sql.expression import ColumnElement
 
 from luthier.service.storage.tables import AssignmentRow
+from luthier.studies.protocol import TrialState
 from luthier.studies.wire import LARGEST_SCORE, LONGEST_SECONDS
+
+MOST_GPUS = 1024.0  # more is no number of GPUs of one trial
 
 
 def busy_seconds() -> ColumnElement[float]:
@@ -19,6 +22,38 @@ def busy_seconds() -> ColumnElement[float]:
     A sum of any number of them stays finite.
     """
     return seconds_of(AssignmentRow.seconds) + seconds_of(AssignmentRow.seconds_before)
+
+
+def gpus() -> ColumnElement[float]:
+    """Return the SQL expression of the GPUs, or the share of one, that an assignment's attempt counts for.
+
+    That is what it reserved; 1 where it reserved nothing: without a GPU, and for all work but trials.
+    """
+    share = type_coerce(AssignmentRow.gpu_share, Double)
+    return case((share.between(0.0, MOST_GPUS), share), else_=literal(1.0, Double))
+
+
+def gpu_seconds() -> ColumnElement[float]:
+    """Return the SQL expression of an assignment's GPU seconds: busy seconds times `gpus`, of each attempt its own.
+
+    A sum of any number of them stays finite. `Leases` moves what an attempt used at another share than its present one
+    into `gpu_seconds_before`.
+    """
+    return seconds_of(AssignmentRow.gpu_seconds_before) + seconds_of(AssignmentRow.seconds) * gpus()
+
+
+def gpu_seconds_of(row: AssignmentRow) -> float:
+    """Return the GPU seconds of an assignment's row, as `gpu_seconds` has them in SQL."""
+    share = row.gpu_share
+    return row.gpu_seconds_before + row.seconds * (share if share is not None and 0 <= share <= MOST_GPUS else 1.0)
+
+
+def committed_gpu_seconds() -> ColumnElement[float]:
+    """Return the SQL expression of the GPU seconds that limits count: used ones, or those expected of what runs."""
+    expected = seconds_of(AssignmentRow.seconds_expected)
+    is_more = (AssignmentRow.state == TrialState.RUNNING) & (expected > seconds_of(AssignmentRow.seconds))
+    at_its_end = seconds_of(AssignmentRow.gpu_seconds_before) + expected * gpus()
+    return case((is_more, at_its_end), else_=gpu_seconds())
 
 
 def seconds_of(column: Any) -> ColumnElement[float]:

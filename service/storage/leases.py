@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import ColumnElement
 
 from luthier.service.errors import Stale
-from luthier.service.storage.believable import seconds_of
+from luthier.service.storage.believable import gpu_seconds, gpus, seconds_of
 from luthier.service.storage.changes import note_assignment
 from luthier.service.storage.deadlines import Deadlines
 from luthier.service.storage.reservation import Reservation
@@ -90,6 +90,9 @@ class Leases(Deadlines):
             started_at=func.coalesce(AssignmentRow.started_at, now),
             seconds_before=seconds_of(AssignmentRow.seconds_before) + seconds_of(AssignmentRow.seconds),
             seconds=0,
+            gpu_seconds_before=gpu_seconds(),
+            gpu_seconds_charged=self._charged(reservation),
+            seconds_expected=reservation.seconds,
             gpu=reservation.gpu,
             gpu_share=reservation.share,
             gpu_bytes=reservation.bytes,
@@ -145,12 +148,25 @@ class Leases(Deadlines):
         state = inspect(row)
         keys = (attribute.key for attribute in state.mapper.column_attrs)
         changed = {key: getattr(row, key) for key in keys if state.attrs[key].history.added}
-        self._change_held(session, row.id, row.token, changed | self._extended(seconds))
+        columns = changed | self._extended(seconds)
+        if "gpu_share" in changed:  # up to now the attempt had its former share, which SQL still sees
+            beyond = (gpus() - changed["gpu_share"]) * columns["seconds"]
+            columns["gpu_seconds_before"] = seconds_of(AssignmentRow.gpu_seconds_before) + beyond
+        self._change_held(session, row.id, row.token, columns)
 
     def _extended(self, seconds: float | None) -> dict[str, Any]:
         """Return the columns of a lease that a message extends."""
         columns: dict[str, Any] = {"deadline": self.database.now() + self._own_or_usual_seconds(), "received": True}
         return columns if seconds is None else columns | {"seconds": self._possible(seconds)}
+
+    def _charged(self, reservation: Reservation) -> ColumnElement[float] | None:
+        """Return the GPU seconds that an assignment is charged with at a grant: used ones, and those to come."""
+        return None if reservation.gpu_seconds is None else gpu_seconds() + reservation.gpu_seconds
+
+    def _used(self, columns: dict[str, Any]) -> ColumnElement[float]:
+        """Return the GPU seconds of an assignment after a change of these columns, which charge it with no more."""
+        seconds: ColumnElement[float] = columns.get("seconds", seconds_of(AssignmentRow.seconds))
+        return seconds_of(AssignmentRow.gpu_seconds_before) + seconds * gpus()
 
     def shrink(self, row: AssignmentRow, reservation: Reservation) -> None:
         """Give back a part of a GPU that a running assignment turned out not to need; its row must be locked."""
@@ -172,6 +188,7 @@ class Leases(Deadlines):
         columns |= {"state": state, "deadline": None, "received": True, "finished_at": self.database.now()}
         if "seconds" in columns:
             columns["seconds"] = self._possible(columns["seconds"])
+        columns["gpu_seconds_charged"] = self._used(columns)
         self._change_held(session, row.id, row.token, columns)
 
     def release(
@@ -204,6 +221,8 @@ class Leases(Deadlines):
         columns: dict[str, Any] = {"losses": losses, "deadline": None, "received": row.received or not expired}
         if seconds is not None:
             columns["seconds"] = self._possible(seconds)
+        if not expired:  # else the study's row is not locked: its next grant or its end settles
+            columns["gpu_seconds_charged"] = self._used(columns)
         if lost and losses >= self.max_losses:
             state = TrialState.FAILED
             sentence = f"Its worker vanished {losses} times; the last: {error}"

@@ -49,10 +49,11 @@ class StudyRow(OfProject, Base):
     """A study: its spec, its state, and its present or future end."""
 
     __tablename__ = "luthier_study"
-    __table_args__ = (  # an id is never used again: folders and caches go by it
+    __table_args__ = (
         UniqueConstraint("project", "name"),
         Index("ix_luthier_study_project", "project", "id"),
-        {"sqlite_autoincrement": True},
+        Index("ix_luthier_study_share", "project", "priority", "virtual_start"),
+        {"sqlite_autoincrement": True},  # an id is never used again: folders and caches go by it
     )
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
@@ -102,6 +103,11 @@ class StudyRow(OfProject, Base):
     )  # the name of the caller who created it
     weight: Mapped[float] = mapped_column(Double, default=1.0, server_default="1")  # its share, beside its priority's
     priority: Mapped[int] = mapped_column(default=0, server_default="0")  # a higher one goes first
+    virtual_time: Mapped[float] = mapped_column(Double, default=0.0, server_default="0")
+    """GPU seconds that it was charged with over its weight, on the clock of its project and priority (`shares.py`)."""
+    virtual_start: Mapped[float] = mapped_column(Double, default=0.0, server_default="0")
+    """That number just before its latest trial was handed out; the latest of all is the time of that clock."""
+    served_at: Mapped[float | None] = mapped_column(Double)  # when its latest trial was handed out
 
     @property
     def search_name(self) -> str:
@@ -150,6 +156,12 @@ class AssignmentRow(Base):
     problem_path: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     seconds_before: Mapped[float] = mapped_column(SecondsNumber, default=0.0)  # of earlier attempts
     seconds: Mapped[float] = mapped_column(SecondsNumber, default=0.0)  # of this one
+    gpu_seconds_before: Mapped[float] = mapped_column(SecondsNumber, default=0.0, server_default="0")
+    """Of earlier attempts, and what this one used beyond its present share: see `believable.gpu_seconds`."""
+    gpu_seconds_charged: Mapped[float | None] = mapped_column(Double)
+    """GPU seconds of all attempts that its study was charged with (`shares.py`): while it runs those expected at its
+    end, then those that it used."""
+    seconds_expected: Mapped[float | None] = mapped_column(Double)  # of this attempt; limits count them while it runs
     peak_memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     examples_per_second: Mapped[float | None] = mapped_column(ScoreNumber)
     micro_batch: Mapped[int | None]  # the most examples that went through its model together; None: whole batches

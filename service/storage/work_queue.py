@@ -6,6 +6,7 @@ Called by `service/dispatch/claims.py`, and for claims that wait. Nothing is cha
 import sys
 from collections import Counter
 from collections.abc import Collection
+from enum import StrEnum
 from functools import lru_cache
 
 from sqlalchemy import ColumnElement, Select, func, select
@@ -25,9 +26,17 @@ def is_only(name: str) -> ColumnElement[bool]:
     return (StudyRow.name == name) & (StudyRow.project == DEFAULT_PROJECT)
 
 
+class Part(StrEnum):
+    """A part of the queue."""
+
+    URGENT = "urgent"  # all but trials and repetitions, and those of them that were begun before: they go first
+    NEW = "new"  # trials and repetitions that no worker has begun
+    EXTERNAL = "external"  # all work of external studies
+
+
 @lru_cache(maxsize=8)
-def _queued(only: str | None, external: bool) -> Select[AssignmentRow]:
-    """Build the query of `queued`; it is cached, as each idle worker needs it every second."""
+def _queued(only: str | None, part: Part) -> Select[AssignmentRow]:
+    """Build the query of `list_queued`; it is cached, as each idle worker needs it every second."""
     other = aliased(AssignmentRow)
     running = (
         select(func.count(other.id))
@@ -38,20 +47,24 @@ def _queued(only: str | None, external: bool) -> Select[AssignmentRow]:
     queued = (
         select(AssignmentRow)
         .join(StudyRow)
-        .where(AssignmentRow.state == TrialState.QUEUED, StudyRow.external.is_(external))
+        .where(AssignmentRow.state == TrialState.QUEUED, StudyRow.external.is_(part is Part.EXTERNAL))
         .where(StudyRow.state != StudyState.PAUSED)
         .where(StudyRow.state.in_(WORKING) & (running < StudyRow.parallel) | AssignmentRow.kind.not_in(TRAINING))
         .order_by(AssignmentRow.kind.in_(TRAINING), AssignmentRow.kind != AssignmentKind.INSPECT, AssignmentRow.id)
         .limit(CONSIDERED)
     )
+    is_begun = AssignmentRow.kind.not_in(TRAINING) | (AssignmentRow.attempt > 0)
+    if part is not Part.EXTERNAL:
+        queued = queued.where(is_begun if part is Part.URGENT else ~is_begun)
     return queued if only is None else queued.where(is_only(only) | StudyRow.transient)
 
 
 def list_queued(
     session: Session,
+    part: Part,
     only: str | None = None,
     without: Collection[int] = (),
-    external_id: int | None = None,
+    study_id: int | None = None,
     left: Collection[int] = (),
 ) -> list[AssignmentRow]:
     """Return the assignments to hand out next: the most urgent kind first, then the oldest. No row is locked.
@@ -60,14 +73,15 @@ def list_queued(
 
     Args:
         session: the caller's transaction.
+        part: of the queue.
         only: name of the one study to consider, beside plans; None: all studies.
         without: ids of studies to leave out.
-        external_id: of the study whose trials a trainer of its user's own asks for; None: all studies but such.
+        study_id: of the one study to look at; None: all.
         left: ids of assignments to leave out.
     """
-    queued = _queued(only, external_id is not None)
-    if external_id is not None:
-        queued = queued.where(AssignmentRow.study_id == external_id)
+    queued = _queued(only, part)
+    if study_id is not None:
+        queued = queued.where(AssignmentRow.study_id == study_id)
     if left:
         queued = queued.where(AssignmentRow.id.not_in(left))
     return list(session.scalars(queued.where(AssignmentRow.study_id.not_in(without)) if without else queued))

@@ -119,7 +119,7 @@ def _limits(service: Service, name: str) -> tuple[StudyView, list[Limit]]:
         used: dict[str, float | None] = {
             "trials": counts.spent,
             "wall_clock_seconds": spent.seconds,
-            "gpu_seconds": counts.busy_seconds,
+            "gpu_seconds": counts.gpu_seconds,
             "failures": counts[TrialState.FAILED],
             "target": None if view.best is None else view.best.value,
         }

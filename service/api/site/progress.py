@@ -20,7 +20,7 @@ class Progress:
         share: of its budget that is spent, 0 to 1; None where nothing limits it but its end.
         seconds: since its first trial started; None before.
         left_seconds: until its budget is spent, at the speed so far; None for unknown, or once it has ended.
-        gpu_seconds: that workers were busy.
+        gpu_seconds: that it has used.
         gpu_left: GPU seconds until then; None for unknown, or once it has ended.
     """
 

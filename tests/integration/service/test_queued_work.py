@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from luthier.service.dispatch import claims, search_faults
+from luthier.service.dispatch import queued_claims, search_faults
 from tests.support.harness import Running, ScriptedWorker
 from tests.support.tiers import a_few
 
@@ -20,14 +20,14 @@ def test_others_go_on_and_so_does_it_once_it_can(
     house.started(worker, "sick", budget={"trials": 2})
     house.started(worker, "well", budget={"trials": 2})
     worker.finish(worker.take(), "released")
-    make = claims.assignment_message
+    make = queued_claims.assignment_message
 
     def broken(session: Any, core: Any, study: Any, row: Any, payload: Any) -> Any:
         if study.name == "sick":
             raise LookupError("the winner's trial is gone")
         return make(session, core, study, row, payload)
 
-    monkeypatch.setattr(claims, "assignment_message", broken)
+    monkeypatch.setattr(queued_claims, "assignment_message", broken)
     monkeypatch.setattr(search_faults, "FIRST_PAUSE", 0.0)
     for _ in range(2):
         a = worker.take()
@@ -40,7 +40,7 @@ def test_others_go_on_and_so_does_it_once_it_can(
     assert [trial["state"] for trial in house.trials("sick")] == ["queued"]
     assert len([record for record in caplog.records if "study sick" in record.getMessage()]) == 1
 
-    monkeypatch.setattr(claims, "assignment_message", make)
+    monkeypatch.setattr(queued_claims, "assignment_message", make)
     house.core.searches.faults.wake()
     worker.drain()
     assert house.study("sick")["state"] == "completed"

@@ -16,7 +16,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.orm.attributes import flag_modified
 
-from luthier.service.storage import access_tables, schedule_tables, service_tables
+from luthier.service.storage import access_tables, schedule_tables, service_tables, share_tables
 from luthier.service.storage.column_types import StoredModel
 from luthier.service.storage.database import Database
 from luthier.service.storage.earlier import EarlierWinner
@@ -27,7 +27,7 @@ from luthier.studies.search.storage import init_storage
 from luthier.studies.wire import FileRef
 from tests.support.harness import spec
 
-DECLARED = (access_tables, schedule_tables, service_tables)  # importing them fills `Base.metadata`
+DECLARED = (access_tables, schedule_tables, service_tables, share_tables)  # importing them fills `Base.metadata`
 
 
 @pytest.fixture

@@ -21,6 +21,9 @@ OWN_COLUMNS = {
     "gpu_bytes",
     "seconds",
     "seconds_before",
+    "seconds_expected",
+    "gpu_seconds_before",
+    "gpu_seconds_charged",
 }
 SHARED_COLUMNS = {"state", "started_at", "finished_at"}  # other tables have them too
 OTHER_ROWS = {"study", "run", "schedule", "champion", "delivery", "report"}  # variables that hold rows of these tables

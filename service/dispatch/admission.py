@@ -1,0 +1,113 @@
+"""Admission: whether one more trial of a study may start, by the limits of its budget, its project and its owner.
+
+`claims.py` asks in the transaction that grants the lease, with the study's row locked, and whoever tells why a study
+waits asks without locks. What a trial is expected to use is reserved from its claim to its end
+(`believable.committed_gpu_seconds`); a trial that would pass a limit with what is reserved waits for the others to end.
+Where nothing runs under a limit and something of it is left, one trial starts all the same: what a single trial may use
+beyond is all that a limit can be passed by.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from luthier.service.storage.believable import committed_gpu_seconds
+from luthier.service.storage.database import Database
+from luthier.service.storage.limits import Limits, limits_of
+from luthier.service.storage.tables import AssignmentRow, StudyRow
+from luthier.studies.protocol import AssignmentKind, TrialState
+
+ROUNDING = 1e-6  # GPU seconds: sums of what was reserved may be a little more than the limit
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """A limit that keeps a trial from starting now.
+
+    Attributes:
+        reason: a word of `WaitingView.reason`.
+        message: for people, with the cure.
+        limits: of whom; None: of the study's own budget.
+    """
+
+    reason: str
+    message: str
+    limits: Limits | None = None
+
+
+def lock(session: Session, database: Database, study: StudyRow) -> None:
+    """Keep other transactions from starting trials under the limits of a study's project and owner until this one ends.
+
+    The caller holds the study's row, and no lock of a GPU or an assignment: of limits the project's comes first.
+    """
+    for limits in limits_of(session, database, study.project, study.owner):
+        database.serialize(session, limits.key)
+
+
+def obstacle(session: Session, database: Database, study: StudyRow, gpu_seconds: float | None) -> Obstacle | None:
+    """Return the limit that keeps one more trial of a study from starting now; None where none does.
+
+    Args:
+        session: the caller's transaction.
+        database: of the session.
+        study: the study's row.
+        gpu_seconds: that the trial is expected to use; None for unknown: it then counts for all that is left.
+    """
+    limit = study.spec.budget.gpu_seconds
+    if limit is not None and not _fits(*_of_study(session, study), limit, gpu_seconds):
+        text = f"What is left of its {limit:g} GPU seconds is reserved by its trials that run."
+        return Obstacle("gpu_seconds", text)
+    for limits in limits_of(session, database, study.project, study.owner):
+        found = under(session, limits, gpu_seconds)
+        if found is not None:
+            return found
+    return None
+
+
+def left(session: Session, database: Database, study: StudyRow) -> float | None:
+    """Return the GPU seconds that a study may use until the first of its limits; None without any."""
+    limit = study.spec.budget.gpu_seconds
+    amounts = [] if limit is None else [limit - _of_study(session, study)[0]]
+    for limits in limits_of(session, database, study.project, study.owner):
+        if limits.gpu_seconds is not None:
+            amounts.append(limits.gpu_seconds - limits.committed(session))
+    return max(0.0, min(amounts)) if amounts else None
+
+
+def under(session: Session, limits: Limits, gpu_seconds: float | None) -> Obstacle | None:
+    """Return why one more trial of so many GPU seconds may not start under a project's or a user's limits; or None."""
+    running = limits.running(session)
+    if limits.parallel is not None and running >= limits.parallel:
+        text = f"{limits.shown} runs its limit of {limits.parallel} trials at the same time: {running} run."
+        if limits.parallel == 0:
+            text = f"{limits.shown} may run no trials: its limit is 0; raise max_parallel."
+        return Obstacle("parallel", text, limits)
+    if limits.gpu_seconds is None:
+        return None
+    committed = limits.committed(session)
+    if _fits(committed, running, limits.gpu_seconds, gpu_seconds):
+        return None
+    if running:
+        text = f"What is left of {limits.shown.lower()}'s {limits.gpu_seconds:g} GPU seconds is reserved by its trials"
+        return Obstacle("gpu_seconds", f"{text} that run.", limits)
+    text = (
+        f"{limits.shown} has used up its {limits.gpu_seconds:g} GPU seconds: it goes on once max_gpu_seconds is raised."
+    )
+    return Obstacle("gpu_seconds", text, limits)
+
+
+def _of_study(session: Session, study: StudyRow) -> tuple[float, int]:
+    """Return the GPU seconds that a study's trials have used or reserved, and how many of them run."""
+    runs = func.count().filter(AssignmentRow.state == TrialState.RUNNING)
+    sums = select(func.sum(committed_gpu_seconds()), runs)
+    of_study = sums.where(AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.TRAIN)
+    committed, running = session.execute(of_study).one()
+    return float(committed or 0.0), int(running)
+
+
+def _fits(committed: float, running: int, limit: float, gpu_seconds: float | None) -> bool:
+    """Return whether a trial of so many GPU seconds may start, beside so many that run, under a limit."""
+    if not running:
+        return committed < limit
+    return gpu_seconds is not None and committed + gpu_seconds <= limit + ROUNDING

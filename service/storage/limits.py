@@ -1,0 +1,102 @@
+"""Limits of projects and users: what they say, and how much of them is taken. Nothing is changed here.
+
+Claims call it, and whoever tells why a study waits. A user is the name of the tokens that created a study
+(`StudyRow.owner`); of several live tokens with one name the smallest limit counts. A project without a row has none.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.expression import ColumnElement
+
+from luthier.service.storage.access_tables import ProjectRow, TokenRow
+from luthier.service.storage.believable import committed_gpu_seconds
+from luthier.service.storage.database import Database
+from luthier.service.storage.share_tables import DeletedUsageRow
+from luthier.service.storage.tables import AssignmentRow, StudyRow
+from luthier.studies.protocol import TRAINING, USES, TrialState
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The limits of one project or user.
+
+    Attributes:
+        who: the column of the study that has its name.
+        name: the project's name, or the user's.
+        parallel: trials that may run at the same time; None: any number.
+        gpu_seconds: that its studies may use together; None: any number.
+    """
+
+    who: str
+    name: str
+    parallel: int | None = None
+    gpu_seconds: float | None = None
+
+    @property
+    def shown(self) -> str:
+        """The project or the user, for people."""
+        return f"Project {self.name}" if self.who == "project" else f"User {self.name}"
+
+    @property
+    def key(self) -> str:
+        """What claims serialize by, so that none of them passes a limit beside another (`Database.serialize`)."""
+        return f"{self.who}/{self.name}"
+
+    @property
+    def _is_own(self) -> ColumnElement[bool]:
+        own: ColumnElement[bool] = getattr(StudyRow, self.who) == self.name
+        return own
+
+    def running(self, session: Session) -> int:
+        """Return how many of its trials and repetitions run."""
+        running = select(func.count()).select_from(AssignmentRow).join(StudyRow)
+        running = running.where(AssignmentRow.state == TrialState.RUNNING, AssignmentRow.kind.in_(TRAINING))
+        return session.scalar(running.where(self._is_own)) or 0
+
+    def committed(self, session: Session) -> float:
+        """Return the GPU seconds that its studies have used, and that its running trials are expected to."""
+        there = select(func.sum(committed_gpu_seconds())).select_from(AssignmentRow).join(StudyRow)
+        there = there.where(self._is_own, AssignmentRow.kind.not_in(USES))
+        column = DeletedUsageRow.project if self.who == "project" else DeletedUsageRow.owner
+        gone = select(func.sum(DeletedUsageRow.gpu_seconds)).where(column == self.name)
+        return float(session.scalar(there) or 0.0) + float(session.scalar(gone) or 0.0)
+
+
+def limits_of(session: Session, database: Database, project: str, owner: str | None) -> list[Limits]:
+    """Return the limits that hold for a study: its project's, then its owner's; those that limit nothing left out."""
+    return [
+        limits
+        for limits in all_limits(session, database, [project], [owner] if owner else [])
+        if limits.name == (project if limits.who == "project" else owner)
+    ]
+
+
+def all_limits(
+    session: Session, database: Database, projects: Iterable[str] | None = None, owners: Iterable[str] | None = None
+) -> list[Limits]:
+    """Return the limits that are set, of projects first; `projects` and `owners`: of these names only."""
+    columns = (ProjectRow.name, ProjectRow.max_parallel, ProjectRow.max_gpu_seconds)
+    is_set = ProjectRow.max_parallel.is_not(None) | ProjectRow.max_gpu_seconds.is_not(None)
+    of_projects = select(*columns).where(is_set)
+    if projects is not None:
+        of_projects = of_projects.where(ProjectRow.name.in_(list(projects)))
+    limits = [Limits("project", *row) for row in session.execute(of_projects).all()]
+    names = None if owners is None else list(owners)
+    if names == []:
+        return limits
+    parallel, seconds = func.min(TokenRow.max_parallel), func.min(TokenRow.max_gpu_seconds)
+    is_live = TokenRow.expires_at.is_(None) | (TokenRow.expires_at > database.now())
+    of_owners = select(TokenRow.name, parallel, seconds).where(TokenRow.revoked_at.is_(None), is_live)
+    of_owners = of_owners.where(TokenRow.max_parallel.is_not(None) | TokenRow.max_gpu_seconds.is_not(None))
+    if names is not None:
+        of_owners = of_owners.where(TokenRow.name.in_(names))
+    return [*limits, *(Limits("owner", *row) for row in session.execute(of_owners.group_by(TokenRow.name)).all())]
+
+
+def full(session: Session, database: Database) -> list[Limits]:
+    """Return the limits on parallel trials that are reached now."""
+    limited = [limits for limits in all_limits(session, database) if limits.parallel is not None]
+    return [limits for limits in limited if limits.running(session) >= (limits.parallel or 0)]
