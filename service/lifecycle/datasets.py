@@ -138,10 +138,14 @@ def delete(session: Session, id: str) -> None:
     session.execute(sql_delete(DatasetRow).where(DatasetRow.id == row.id))
 
 
-def totals(session: Session) -> tuple[int, int]:
-    """Return the number of data sets, and the bytes of their files in the store; archives lie there unpacked too."""
+def totals(session: Session, project: str | None = None) -> tuple[int, int]:
+    """Return the number of data sets, and the bytes of their files in the store; archives lie there unpacked too.
+
+    `project`: of this project alone; None: of all.
+    """
     unpacked = case((DatasetRow.kind.in_(set(ARCHIVES.values())), DatasetRow.unpacked_bytes), else_=0)
     sizes = select(func.count(), func.sum(DatasetRow.bytes + unpacked)).select_from(DatasetRow)
+    sizes = sizes if project is None else sizes.where(DatasetRow.project == project)
     count, size = session.execute(sizes).one()
     return int(count), int(size or 0)
 
