@@ -126,6 +126,8 @@ class AssignmentRow(Base):
     problem_path: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     seconds_before: Mapped[float] = mapped_column(SecondsNumber, default=0.0)  # of earlier attempts
     seconds: Mapped[float] = mapped_column(SecondsNumber, default=0.0)  # of this one
+    timed_seconds: Mapped[float] = mapped_column(SecondsNumber, default=0.0, server_default="0")
+    """Of all attempts, as budget.trial_seconds counts them: without the start of a process, and waits for a disk."""
     peak_memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     examples_per_second: Mapped[float | None] = mapped_column(ScoreNumber)
     micro_batch: Mapped[int | None]  # the most examples that went through its model together; None: whole batches
