@@ -9,11 +9,15 @@ from typing import Any
 import httpx
 import pytest
 
+from luthier.service.api.plan import _limits
 from luthier.service.api.rate_limit import BURST_SECONDS, WRONG_BURST, Buckets
 from luthier.service.client import Client, ServiceError
 from luthier.service.server.app import Tokens
+from luthier.studies.protocol import Assignment
+from luthier.studies.spec import StudySpec
 from tests.support.event_streams import listening
-from tests.support.harness import problem, running, spec
+from tests.support.harness import Running, problem, running, spec
+from tests.support.raw_http import answer, dialled, head
 from tests.support.uploads import CSV, stored, upload
 
 USER = "user-token-0123456789"
@@ -158,3 +162,47 @@ def test_a_bucket_forgets_who_was_quiet_for_longest(clock: Clock, monkeypatch: p
     assert buckets.take("c") == 1.0
     clock.now += 0.25
     assert buckets.wait_seconds("c") == 0.75
+
+
+def promised(house: Running, a: Assignment, size: int) -> tuple[int, bytes]:
+    """Announce a file of so many bytes for an assignment, send none, and return the answer."""
+    headers = {"X_Lease_Token": a.token, "X_Content_SHA256": "0" * 64, "Content_Length": str(size)}
+    with dialled(house) as line:
+        line.sendall(head("PUT", f"/v1/worker/files/{a.id}/resume", **headers))
+        return answer(line)
+
+
+def test_a_worker_may_send_no_more_than_a_trials_files_may_take(tmp_path: Path) -> None:
+    with running(tmp_path, None, trial_disk="1MiB") as house:
+        worker = house.worker()
+        house.started(worker)
+        a = worker.take()
+
+        def send(name: str, content: Any) -> httpx.Response:
+            headers = {"X-Lease-Token": a.token, "X-Content-SHA256": "0" * 64}
+            return worker.client.put(f"/v1/worker/files/{a.id}/{name}", content=content, headers=headers)
+
+        worker.write(a, "best", b"x" * 600_000)
+        for content in (b"x" * 600_000, iter([b"x" * 300_000] * 3)):
+            refusal = send("resume", content)
+            assert "LUTHIER_TRIAL_DISK" in problem(refusal, 413)["detail"]
+        assert promised(house, a, 10**10)[0] == 413, "nothing of it is read"
+        for name in ("best", "resume"):
+            assert "checksum" in problem(send(name, b"x" * 400_000), 422)["detail"], "what fits is taken"
+        assert sorted(path.name for path in Path(a.store).iterdir()) == ["best"]
+        worker.train(a)
+    with running(tmp_path / "other", None) as house:
+        worker = house.worker()
+        house.started(worker)
+        a = worker.take()
+        assert promised(house, a, 10**17)[0] == 413, "no disk holds it"
+
+
+def test_a_plan_says_what_the_limit_on_a_trial_means() -> None:
+    each = 12.5
+    assert _limits(StudySpec.model_validate(spec()), each) == []
+    for limit, text in ((60, "one at the baseline takes about 12.5 s."), (10, "Raise it, or lower space.epochs.")):
+        timed = StudySpec.model_validate(spec(budget={"trials": 2, "trial_seconds": limit}))
+        (told,) = _limits(timed, each)
+        assert f"after {limit} s" in told
+        assert told.endswith(text)
