@@ -187,6 +187,11 @@ class AssignmentRelay:
         if not isinstance(death, OutOfMemory):
             return Result(status="lost", problem=DataProblem(message=f"The process that trained died: {death}."))
         smaller = self._smaller_micro_batch()
+        was_warm = self._child is not None and self._child.idle_bytes is not None
+        if smaller is None and was_warm and self.assignment.attempt == 1:
+            text = f"{death} The process kept models and data of earlier work; the next one begins without."
+            self._add_log(text)
+            return Result(status="released", problem=DataProblem(message=text))
         if smaller is None:
             return failed(Reason.OOM, str(death))
         text = f"{death} The trial is given back, to go on with {smaller} examples together."
