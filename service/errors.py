@@ -15,6 +15,7 @@ Problem
 ├── TooLarge      413
 ├── Unsupported   415  the login and uploads take a form only
 ├── Invalid       422  the request is wrong; `errors` lists path and cure
+├── TooMany       429  too many requests, studies, data sets or streams of one client
 ├── Unavailable   503  try again after `retry_after` seconds
 └── DiskIsFull    507  an upload does not fit on the disk
 
@@ -142,6 +143,13 @@ class Invalid(Problem):
 
     status = 422
     title = "Invalid"
+
+
+class TooMany(Problem):
+    """The client asks too often, or has as many studies, data sets or streams as it may."""
+
+    status = 429
+    title = "Too many"
 
 
 class Unavailable(Problem):

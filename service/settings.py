@@ -12,10 +12,11 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SecretsSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import PydanticBaseSettingsSource
 
+from luthier.service.limit_settings import LimitSettings
 from luthier.studies.host import is_loopback
 
 
-class Settings(BaseSettings):
+class Settings(LimitSettings):
     """The settings of a service; each field describes itself.
 
     Values come from the arguments, then the environment, then the files of LUTHIER_SECRETS_DIR. A wrong one raises

@@ -18,7 +18,9 @@ class Budget(Document):
     target: FiniteFloat | None = Field(None, description="Stop once a trial has ended with an objective this good.")
     failures: int | None = Field(None, ge=1, description="Stop as failed once so many trials have failed.")
     trial_seconds: FiniteFloat | None = Field(
-        None, gt=0, description="An attempt at a trial that runs longer fails it as a timeout."
+        None,
+        gt=0,
+        description="A trial that runs longer, over all its attempts, ends; it fails if it has no score.",
     )
 
 

@@ -29,6 +29,19 @@ def free_bytes(folder: Path) -> int:
     return (status.f_bfree if os.geteuid() == 0 else status.f_bavail) * status.f_frsize
 
 
+def default_reserve(folder: Path) -> int:
+    """Return the bytes of a folder's disk that are kept free where nobody has said how many.
+
+    Two hundredths of the disk, between 1 and 10 GiB, but never more than a twentieth of a small one.
+
+    Raises:
+        OSError: The folder cannot be asked.
+    """
+    status = os.statvfs(folder)
+    size = status.f_blocks * status.f_frsize
+    return min(max(size // 50, 2**30), 10 * 2**30, size // 20)
+
+
 def disk_of(path: Path) -> str:
     """Return which disk a path lies on, as a clause: its mount point and what is free there."""
     mount = path.absolute()

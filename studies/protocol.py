@@ -77,7 +77,8 @@ class Reason(StrEnum):
     OOM = "oom"  # did not fit in memory, even with the smallest micro-batch
     DIVERGED = "diverged"  # loss became NaN or infinite
     LOST_WORKER = "lost_worker"  # its workers vanished once too often
-    TIMEOUT = "timeout"  # ran longer than budget.trial_seconds
+    TIMEOUT = "timeout"  # ran longer than budget.trial_seconds; complete if it had a score by then, else failed
+    DISK = "disk"  # its files took more than LUTHIER_TRIAL_DISK
     BAD_DATA = "bad_data"  # the model or the data cannot be used as the spec says
     AWAY = "away"  # bad_data, though the inspection was good: this worker lacks model or data; the work is given back
     DAMAGED = "damaged"  # evaluate, compare: a file that it needs is gone or changed; a training starts over instead
@@ -155,6 +156,8 @@ class Assignment(Message):
     inspection: Inspection | None = None
     checkpoint: Checkpoint = Checkpoint()  # evaluate: `best` is the winner's weights
     micro_batch: MicroBatch | None = None  # the smallest that a trial of this study has reported
+    # train: what earlier attempts have used of budget.trial_seconds; not written where that is nothing, as before.
+    timed_seconds: Seconds = Field(0, exclude_if=lambda seconds: not seconds)
     memory_bytes: Bytes | None = None  # train: the most it may take of a GPU that other trials use too
     provenance: dict[str, Any] = Field({})  # evaluate: content of luthier.json in the packed model
     champion: FileRef | None = None  # compare: the model in use, packed
@@ -210,6 +213,8 @@ class LeaseMessage(Message):
     id: int = Field(ge=1, lt=2**63)
     token: str = Field(max_length=64, pattern=r"^[A-Za-z0-9_-]*$")
     log: str = Field("", max_length=1_000_000)  # new log lines since the last message
+    # What all attempts have used of budget.trial_seconds; not written where no such limit counts, as before.
+    timed_seconds: Seconds | None = Field(None, exclude_if=lambda seconds: seconds is None)
 
 
 class Report(LeaseMessage):

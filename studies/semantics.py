@@ -5,7 +5,7 @@ exist asks for it by one of the names below, each the semantics from which on th
 """
 
 OLDEST_SEMANTICS = 1
-NEWEST_SEMANTICS = 4
+NEWEST_SEMANTICS = 5
 
 LABELS_MERGED = 2
 """Spellings of a label are one class, also where a model has learned another spelling than today's data have."""
@@ -48,3 +48,6 @@ Before, they were learned: as boxes within a pixel, and as they are."""
 IDLE_VALUES_REFUSED = 4
 """Numbers between -1 and 0 are refused where -1 stands for what the model has, and mixtures of a batch's examples where
 every batch has one. Before, the numbers were taken for -1, and nothing was mixed."""
+ENDS_IN_TIME = 5
+"""A trial's time counts over all its attempts, and a trial that has a score when it is over is complete. Before, each
+attempt has all of the time, and a trial that takes longer fails."""

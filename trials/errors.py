@@ -48,5 +48,9 @@ class ChildDied(Exception):
     """The child process ended, or sent something unreadable. The text says how."""
 
 
+class OutOfMemory(ChildDied):
+    """The child process was ended because it needed more memory than it may hold. The text is a sentence."""
+
+
 class CannotWork(ChildDied):
     """No child process can work on this machine. The text is a sentence with the cure."""

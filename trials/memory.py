@@ -4,7 +4,9 @@ The child, the engine and the prefix cache call it. It never imports torch itsel
 """
 
 import contextlib
+import os
 import sys
+from pathlib import Path
 
 # Of a plain RuntimeError, or of torch's AcceleratorError, which is one.
 OOM_MESSAGES = (
@@ -25,6 +27,23 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in OOM_MESSAGES)
+
+
+def told_limit(error: BaseException) -> str:
+    """Return a sentence about the limit on this process's memory, where an error may come of it; else ""."""
+    limit = os.environ.get("LUTHIER_TRIAL_MEMORY", "").strip()
+    torch = sys.modules.get("torch")
+    is_of_gpu = (torch is not None and isinstance(error, torch.OutOfMemoryError)) or "CU" in str(error)
+    return f" This worker's processes may hold LUTHIER_TRIAL_MEMORY = {limit}." if limit and not is_of_gpu else ""
+
+
+def resident_bytes() -> int | None:
+    """Return the memory that this process holds now; None where there is no /proc."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def limit_gpu_memory(size: int | None) -> None:

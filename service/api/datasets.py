@@ -22,6 +22,7 @@ from luthier.service.errors import (
     responses,
 )
 from luthier.service.lifecycle import datasets
+from luthier.service.lifecycle.creation_limits import CreationLimits
 from luthier.service.lifecycle.datasets import Users
 from luthier.service.schemas import DatasetFile, DatasetView, Fault, Page, PreviewView
 from luthier.service.storage.damaged import instant_or_epoch
@@ -83,7 +84,7 @@ async def upload(request: Request, service: ServiceDep, response: Response) -> D
 
 
 def _store(service: Service, arrived: Upload) -> tuple[bool, DatasetView]:
-    created, row = uploads.store(service.core, arrived)
+    created, row = uploads.store(service.core, arrived, CreationLimits(service.settings, service.core.database))
     with service.core.database.reading() as session:
         return created, _view(row, datasets.users(session, [row.digest])[row.digest])
 

@@ -21,15 +21,20 @@ from sqlalchemy.exc import SQLAlchemyError
 from luthier.service.api.event_views import Event, events
 from luthier.service.api.notifier import Notifier
 from luthier.service.dispatch.core import Core
-from luthier.service.errors import Unavailable
+from luthier.service.errors import TooMany, Unavailable
 from luthier.service.storage.change_log import ChangeLog
 
 log = logging.getLogger("luthier")
-MOST_STREAMS = 200  # at the same time
 THREADS = 3  # that read for those who begin, or are behind
 PAGE = 500  # changes that are read at once
 KEPT_CHARACTERS = 4_000_000  # of events in memory
-FULL = "All {} event streams of this service are in use: close one that nobody reads, or try again."
+FULL = (
+    "All {} event streams of this service are in use (LUTHIER_MAX_STREAMS): close one that nobody reads, or try again."
+)
+FULL_OF_CLIENT = (
+    "This client has {} event streams open already (LUTHIER_MAX_STREAMS_PER_CLIENT): close one that nobody reads. One "
+    "stream of /v1/events has the events of all studies."
+)
 
 T = TypeVar("T")
 Log = tuple[int, int]  # the ids of study and assignment
@@ -57,7 +62,8 @@ class Feed:
         log: ChangeLog,
         look_seconds: float,
         stream_seconds: float,
-        most_streams: int = MOST_STREAMS,
+        most_streams: int,
+        most_of_client: int,
     ) -> None:
         """Begin with nobody listening.
 
@@ -68,12 +74,15 @@ class Feed:
             look_seconds: between looks for those of other services, and for logs.
             stream_seconds: how long a stream lasts; its client then comes again, and presents its token again.
             most_streams: how many there may be at the same time.
+            most_of_client: likewise, of one client.
         """
         self.core, self.log, self.stream_seconds = core, log, stream_seconds
         self._notifier, self._look_seconds, self._most_streams = notifier, look_seconds, most_streams
         self._threads = anyio.CapacityLimiter(THREADS)
         self._thread = anyio.CapacityLimiter(1)  # of the look for all, which waits for nobody who is behind
+        self._most_of_client = most_of_client
         self._streams = 0
+        self._of_client: Counter[str] = Counter()  # streams of each client that has any
         self._logs: Counter[Log] = Counter()  # those that streams follow
         self._pages: deque[Page] = deque()  # without a gap, up to `position`
         self._characters = 0
@@ -90,17 +99,27 @@ class Feed:
         return self._notifier.closed
 
     @contextmanager
-    def joined(self) -> Iterator[None]:
-        """Count one more stream, until the block ends. Raises Unavailable where there are too many."""
+    def joined(self, client: str) -> Iterator[None]:
+        """Count one more stream of a client, until the block ends.
+
+        Raises:
+            TooMany: the client has as many as it may.
+            Unavailable: there are as many as may be, of all clients.
+        """
+        if self._of_client[client] >= self._most_of_client:
+            raise TooMany(FULL_OF_CLIENT.format(self._most_of_client), retry_after=5)
         if self._streams >= self._most_streams:
             raise Unavailable(FULL.format(self._most_streams), retry_after=5)
         self._streams += 1
+        self._of_client[client] += 1
         try:
             if self._task is None:
                 self._task = asyncio.create_task(self._watch(), context=Context())  # on no caller's behalf
             yield
         finally:
             self._streams -= 1
+            self._of_client[client] -= 1
+            self._of_client += Counter()  # without those that have none
             if not self._streams:
                 self._again.set()
 

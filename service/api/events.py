@@ -9,6 +9,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.event_stream import KINDS, EventStream, Position, Wanted
+from luthier.service.api.rate_limit import client_of
 from luthier.service.api.security_headers import is_head
 from luthier.service.caller import current
 from luthier.service.errors import Invalid, NotFound, Unavailable, responses
@@ -30,9 +31,9 @@ Trial = Annotated[int | None, Query(ge=0, lt=2**31, description="Only this trial
 
 @asynccontextmanager
 async def _opened(
-    service: Service, name: str | None, ids: tuple[str, str], kinds: list[Kind], trial: int | None
+    request: Request, service: Service, name: str | None, ids: tuple[str, str], kinds: list[Kind], trial: int | None
 ) -> AsyncIterator[EventStream]:
-    """Open a stream, as a member of the feed until the block ends. Raises NotFound, Invalid, Unavailable."""
+    """Open a stream, as a member of the feed until the block ends. Raises NotFound, Invalid, TooMany, Unavailable."""
     if service.feed.closed:
         raise Unavailable("The service stops; come again in a moment.", retry_after=1)
     id = ids[0] or ids[1]  # a browser that comes again asks for the same address, and sends the newer id as a header
@@ -43,7 +44,7 @@ async def _opened(
             return None if name is None else study_rows.find(session, name).id
 
     wanted = Wanted(current().project, await service.feed.in_thread(find), frozenset(kinds or KINDS), trial)
-    with service.feed.joined():
+    with service.feed.joined(client_of(request.scope)):
         stream = EventStream(service.feed, wanted, position, name)
         await stream.open()
         yield stream
@@ -51,23 +52,25 @@ async def _opened(
 
 async def _of_study(
     name: str,
+    request: Request,
     service: ServiceDep,
     last: LastEvent = "",
     first: FirstEvent = "",
     kinds: Kinds = [],  # noqa: B006 - FastAPI copies it
     trial: Trial = None,
 ) -> AsyncIterator[EventStream]:
-    async with _opened(service, name, (last, first), kinds, trial) as stream:
+    async with _opened(request, service, name, (last, first), kinds, trial) as stream:
         yield stream
 
 
 async def _of_all(
+    request: Request,
     service: ServiceDep,
     last: LastEvent = "",
     first: FirstEvent = "",
     kinds: Kinds = [],  # noqa: B006 - FastAPI copies it
 ) -> AsyncIterator[EventStream]:
-    async with _opened(service, None, (last, first), kinds, None) as stream:
+    async with _opened(request, service, None, (last, first), kinds, None) as stream:
         yield stream
 
 

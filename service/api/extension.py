@@ -8,8 +8,10 @@ from luthier.service.api.context import ServiceDep
 from luthier.service.api.json_body import JsonRoute
 from luthier.service.errors import Conflict, Invalid, NotFound, responses
 from luthier.service.lifecycle import extension, study_rows
+from luthier.service.lifecycle.creation_limits import CreationLimits
 from luthier.service.schemas import StudyView
 from luthier.studies.budget import Budget
+from luthier.studies.protocol import ENDED
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"], route_class=JsonRoute)
 
@@ -34,6 +36,9 @@ def extend(name: str, larger: Extension, service: ServiceDep) -> StudyView:
     """
     core = service.core
     with core.database.transaction() as session:
+        if study_rows.state_of(session, name) in ENDED:
+            # Before the lock of its row, as whoever creates a study.
+            CreationLimits(service.settings, core.database).check_study(session)
         study = study_rows.lock(session, name)
         extension.extend(session, core.leases, core.store, study, larger.budget)
         view = views.study_view(session, study)

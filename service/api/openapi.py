@@ -5,6 +5,8 @@ from typing import Any
 from fastapi import FastAPI
 
 from luthier.service.api.auth import COOKIE, OPEN
+from luthier.service.api.rate_limit import FREE
+from luthier.service.errors import TooMany
 
 PROBLEM_CONTENT = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemView"}}}
 LEASE_HEADER = "X-Lease-Token"
@@ -27,6 +29,7 @@ ZIP: dict[int | str, dict[str, Any]] = {200: {"content": {"application/zip": {}}
 BYTES: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": {}}}}
 CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
 TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}}
 REFUSED = {
     "401": {"description": "Not authenticated", "content": PROBLEM_CONTENT},
     "403": {"description": "Forbidden", "content": PROBLEM_CONTENT},
@@ -58,6 +61,8 @@ def _complete(document: dict[str, Any]) -> None:
                 operation["parameters"].sort(key=lambda parameter: parameter["name"] == "project")
             if "requestBody" in operation:
                 operation["responses"].setdefault("413", {"description": "Too large"})
+            if path not in FREE:
+                operation["responses"].setdefault("429", {"description": TooMany.title, "headers": RETRY_AFTER})
             if path.startswith("/v1/"):  # an unknown query parameter
                 operation["responses"].setdefault("422", {"description": "Invalid"})
             for status, response in operation["responses"].items():

@@ -32,10 +32,11 @@ async def alive() -> dict[str, str]:
 
 @router.get("/readyz", responses=responses(Unavailable))
 def ready(service: ServiceDep) -> dict[str, str]:
-    """Answer as long as the database does; else 503. `disk` is there while a disk is full: nothing is handed out."""
+    """Answer as long as the database does; else 503. While nothing is handed out, `disk` is `full`, or `low`."""
     with service.core.database.reading() as session:
         session.execute(text("SELECT 1"))
-    return {"status": "ok"} | ({} if service.core.room.problem() is None else {"disk": "full"})
+    room = service.core.room
+    return {"status": "ok"} | ({} if room.shortage() is None else {"disk": "low" if room.problem() is None else "full"})
 
 
 @router.get("/v1/tasks", responses=responses(Invalid))
@@ -102,6 +103,13 @@ class _Rows(Collector):
         gpu = CounterMetricFamily("luthier_gpu_seconds", "Busy seconds times the GPUs, or the share of one, reserved.")
         disk = GaugeMetricFamily("luthier_disk_full", "1 while a disk of this service is full: no work is handed out.")
         disk.add_metric([], self._service.core.room.problem() is not None)
+        low = GaugeMetricFamily("luthier_disk_low", "1 while no work is handed out, as a disk has too little free.")
+        low.add_metric([], self._service.core.room.shortage() is not None)
+        free = GaugeMetricFamily("luthier_disk_free_bytes", "Free bytes of the disk.", labels=["disk"])
+        reserve = GaugeMetricFamily("luthier_disk_reserve_bytes", "Bytes that are to stay free.", labels=["disk"])
+        for name, free_bytes, reserve_bytes in self._service.core.room.free():
+            free.add_metric([name], free_bytes)
+            reserve.add_metric([name], reserve_bytes)
         orphaned = CounterMetricFamily(
             "luthier_orphaned_bytes", "Bytes of files that no row named, removed by this service since its start."
         )
@@ -130,4 +138,5 @@ class _Rows(Collector):
             for state in sorted(set(states)):
                 workers.add_metric([state], states.count(state))
             uploads = _uploads(session)
-        return [studies, trials, workers, quarantines, losses, busy, gpu, disk, orphaned, *uploads]
+        disks = [disk, low, free, reserve, orphaned]
+        return [studies, trials, workers, quarantines, losses, busy, gpu, *disks, *uploads]

@@ -137,7 +137,20 @@ def _answer(spec: StudySpec, study: StudyRow, row: AssignmentRow) -> PlanView:
         estimates=estimates,
         pruner=_pruner(spec, space),
         remarks=preset_remarks(spec),
+        limits=[] if estimates is None else _limits(spec, estimates.seconds_per_trial),
     )
+
+
+def _limits(spec: StudySpec, seconds_per_trial: float) -> list[str]:
+    """Return what the limits of a spec mean for its trials, a sentence each."""
+    limit = spec.budget.trial_seconds
+    if limit is None:
+        return []
+    text = f"budget.trial_seconds ends a trial after {limit:g} s"
+    if seconds_per_trial <= limit:
+        return [f"{text}; one at the baseline takes about {seconds_per_trial:.1f} s."]
+    cure = "Raise it, or lower space.epochs"
+    return [f"{text}, before its end: one at the baseline takes about {seconds_per_trial:.1f} s. {cure}."]
 
 
 def _pruner(spec: StudySpec, space: Space) -> PrunerPlan:

@@ -17,6 +17,7 @@ from luthier.service.dispatch import deletion
 from luthier.service.dispatch.checkpoints import clean_up
 from luthier.service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, responses
 from luthier.service.lifecycle import labels, study_rows, succession, transitions
+from luthier.service.lifecycle.creation_limits import CreationLimits
 from luthier.service.schemas import Page, StudyView
 from luthier.service.storage.tables import StudyRow
 from luthier.studies.protocol import ENDED, StudyState
@@ -61,6 +62,7 @@ def _find_or_create(service: Service, spec: StudySpec) -> tuple[bool, StudyView]
         study = session.scalar(select(StudyRow).where(StudyRow.name == spec.name, StudyRow.is_here()))
         created = study is None
         if study is None:
+            CreationLimits(service.settings, service.core.database).check_study(session)
             study = transitions.create(session, service.core.leases, spec, spec.name)
             succession.keep_old_trials(session, study)
             if study.external:  # no inspection comes before its first trial

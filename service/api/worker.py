@@ -15,7 +15,8 @@ from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.json_body import JsonRoute
 from luthier.service.api.openapi import BYTES
 from luthier.service.api.stored_file import StoredFile
-from luthier.service.errors import Invalid, NotFound, OtherVersion, Stale, Unauthorized, Unavailable, responses
+from luthier.service.api.worker_files import bounded
+from luthier.service.errors import Invalid, NotFound, OtherVersion, Stale, TooLarge, Unauthorized, Unavailable, responses
 from luthier.service.lifecycle import datasets, winner
 from luthier.service.storage.file_store import Place
 from luthier.service.storage.tables import AssignmentRow, StudyRow
@@ -95,7 +96,9 @@ def _source(service: Service, assignment_id: int, token: str) -> AssignmentRow:
         return winner.winning_assignment(session, session.get_one(StudyRow, row.study_id))
 
 
-@router.put("/files/{assignment_id}/{name}", status_code=204, responses=responses(Stale, Invalid))
+@router.put(
+    "/files/{assignment_id}/{name}", status_code=204, responses=responses(Stale, Invalid, TooLarge, Unavailable)
+)
 async def send(
     assignment_id: Id,
     name: FileName,
@@ -107,7 +110,7 @@ async def send(
     """Store a file from a worker on another machine, under its lease."""
     row = await run_in_threadpool(_source, service, assignment_id, token)
     place = service.core.store.place(row.study_id, row.id, name)
-    async with service.core.store.receive(place, sha256, request.stream()):
+    async with service.core.store.receive(place, sha256, bounded(service, request, place)):
         await run_in_threadpool(_source, service, assignment_id, token)  # it may have run out during a long upload
 
 

@@ -67,7 +67,7 @@ def follow(client: "Client", name: str, interval_seconds: float = 1.0) -> Iterat
                     continue  # more trials may have ended since: all are read again
             stage = stage_now(client, study)
         except ServiceError as error:
-            if error.status not in (0, 503) or time.monotonic() - answered > PATIENCE_SECONDS:
+            if error.status not in (0, 429, 503) or time.monotonic() - answered > PATIENCE_SECONDS:
                 raise
             time.sleep(interval_seconds)
             continue

@@ -139,6 +139,7 @@ def plan_tables(answer: "PlanView") -> Iterator["Table"]:
             "the whole study": f"{estimates.seconds:.0f} s" if estimates and estimates.seconds else None,
             "memory": size(estimates.memory_bytes) if estimates and estimates.memory_bytes else None,
             "trials that the pruner could end": prunable(answer.pruner) if answer.pruner else None,
+            "the limit on a trial": " ".join(answer.limits) or None,
         },
         title="Estimates",
     )

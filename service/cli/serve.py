@@ -96,10 +96,12 @@ def _settings_table() -> Any:
     from pydantic_core import PydanticUndefined
 
     from luthier.service.cli.output import table
+    from luthier.service.limit_settings import LimitSettings
     from luthier.service.settings import Settings
 
     rows = []
-    for name, field in Settings.model_fields.items():
+    limits = LimitSettings.model_fields
+    for name, field in sorted(Settings.model_fields.items(), key=lambda item: item[0] in limits):  # limits come last
         default = field.get_default(call_default_factory=True)
         is_unset = default is None or default is PydanticUndefined or isinstance(default, SecretStr)
         rows.append((f"LUTHIER_{name.upper()}", "" if is_unset else str(default), field.description or ""))

@@ -90,7 +90,7 @@ class Following:
 
     def excuse(self, error: ServiceError) -> None:
         """Accept that a stream broke, as while a service restarts. Raises `error` where waiting does not help."""
-        is_away = isinstance(error, Unreachable) or error.status == 503
+        is_away = isinstance(error, Unreachable) or error.status in (429, 503)
         if not is_away or time.monotonic() - self._heard > AWAY_SECONDS:
             raise error
 

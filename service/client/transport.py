@@ -11,6 +11,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from luthier.service.client.errors import Blocked, ServiceError, Unreachable
+from luthier.service.client.patience import Patience
 from luthier.service.schemas import Page, ProblemView
 from luthier.studies.reach import BadWay, Way
 
@@ -68,11 +69,18 @@ class Transport:
         self._http.close()
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Send a request (`options` are httpx's) and return the successful answer. Raises ServiceError."""
-        with self._reaching():
-            response = self._http.request(method, path, **options)
-        self._check(response)
-        return response
+        """Send a request (`options` are httpx's) and return the successful answer. Raises ServiceError.
+
+        It is sent again after the pause that the service asks for, unless that is long, or its body can be read once.
+        """
+        patience = Patience(method)
+        while True:
+            with self._reaching():
+                response = self._http.request(method, path, **options)
+            is_read_once = "files" in options or not isinstance(options.get("content", b""), bytes)
+            if is_read_once or not patience.waits(response):
+                self._check(response)
+                return response
 
     def model(self, kind: type[M], method: str, path: str, **options: Any) -> M:
         """Send a request and return its answer parsed as a `kind`. Raises ServiceError."""

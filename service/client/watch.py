@@ -69,7 +69,7 @@ class Wait(ABC, Generic[V]):
 
     def _excuse(self, error: ServiceError) -> None:
         """Accept that a look failed, as while a service restarts. Raises `error` where waiting does not help."""
-        is_away = isinstance(error, Unreachable) or error.status == 503
+        is_away = isinstance(error, Unreachable) or error.status in (429, 503)
         if not is_away or time.monotonic() - self._answered > AWAY_SECONDS:
             raise error
 

@@ -49,9 +49,9 @@ class Claims(QueuedClaims):
     def claim(self, claim: Claim) -> Assignment | None:
         """Lease queued work to a worker, else draw a new trial for it; None when there is nothing to do now.
 
-        There is nothing to do either while a disk of the service is full.
+        There is nothing to do either while a disk of the service is full, or nearly so.
         """
-        if self.core.room.problem() is not None:
+        if self.core.room.shortage() is not None:
             with suppress(SQLAlchemyError), self.core.database.transaction() as session:
                 self.core.presence.record_claim(session, claim)
             return None
@@ -126,7 +126,7 @@ class Claims(QueuedClaims):
             client: the name that its user gave to the program that asks.
             lease_seconds: how long the lease is to last without a message; None: as long as those of workers.
         """
-        if self.core.room.problem() is not None:
+        if self.core.room.shortage() is not None:
             return None
         placement = Placement(self.core.database, self.core.presence, client, None, lease_seconds)
         outcomes: dict[int, Exception | None] = {}

@@ -78,8 +78,8 @@ class ExternalTrials:
                 return assignment, session.get_one(AssignmentRow, assignment.id)
             is_full = TrialCounts.of(session, study.id)[TrialState.RUNNING] >= study.parallel
         check_not_ended(study)
-        if self.core.room.problem() is not None:
-            raise Unavailable(self.core.room.problem() or "", retry_after=5)
+        if (shortage := self.core.room.shortage()) is not None:
+            raise Unavailable(shortage, retry_after=5)
         if study.search_error is not None:
             raise Unavailable(study.search_error, retry_after=5)
         return why_none(study, is_full)

@@ -14,7 +14,16 @@ from sqlalchemy.orm import Session
 from luthier.service.dispatch import baseline_files, checkpoints, onnx_files, predictions
 from luthier.service.dispatch.core import Core
 from luthier.service.errors import Stale, invalid
-from luthier.service.lifecycle import absences, retraining, second_tries, study_rows, succession, transitions, winner
+from luthier.service.lifecycle import (
+    absences,
+    retraining,
+    second_tries,
+    study_rows,
+    succession,
+    transitions,
+    trial_time,
+    winner,
+)
 from luthier.service.storage import shares
 from luthier.service.storage.column_types import StoredModel
 from luthier.service.storage.tables import AssignmentRow, ResultsRow, StudyRow
@@ -72,7 +81,8 @@ class Outcomes:
                 raise
             if also is not None:
                 also(session, study, row)
-            outcome = _with_usable_inspection(study, row, outcome)
+            trial_time.note(row, outcome.timed_seconds)
+            outcome = trial_time.judged(study, row, _with_usable_inspection(study, row, outcome))
             is_away = outcome.status == "failed" and outcome.reason is Reason.AWAY
             if is_away:
                 outcome = absences.note(session, self.core.database, study, row, outcome)

@@ -16,6 +16,7 @@ from luthier.service.dispatch.placement import trial_params
 from luthier.service.lifecycle import confirmation, datasets, winner
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
 from luthier.studies.protocol import TRAINING, Assignment, AssignmentKind, Checkpoint
+from luthier.studies.semantics import ENDS_IN_TIME
 from luthier.studies.wire import FileRef
 
 Payload = Callable[[Session, StudyRow, AssignmentRow], Mapping[str, FileRef]]
@@ -64,6 +65,7 @@ def assignment_message(
         inspection=study.inspection,
         checkpoint=_checkpoint(kind, source),
         micro_batch=study.micro_batch,
+        timed_seconds=row.timed_seconds if study.spec.semantics >= ENDS_IN_TIME and kind in TRAINING else 0,
         memory_bytes=row.gpu_bytes if shares_gpu else None,
         datasets=[] if kind is AssignmentKind.PREDICT else datasets.references(session, study),
         **extra,

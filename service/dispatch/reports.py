@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from luthier.service.dispatch import checkpoints
 from luthier.service.dispatch.outcomes import Also, Outcomes
 from luthier.service.dispatch.placement import smaller_reservation
-from luthier.service.lifecycle import absences, retraining, study_rows
+from luthier.service.lifecycle import absences, retraining, study_rows, trial_time
 from luthier.service.storage.changes import note_report
 from luthier.service.storage.database import changed_rows
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
@@ -54,6 +54,7 @@ class Reports(Outcomes):
             study = session.get_one(StudyRow, row.study_id)
             if also is not None:
                 also(session, study, row)
+            trial_time.note(row, report.timed_seconds)
             value = report.metrics.get(study.spec.objective.metric)
             new = self._insert_report(session, report)
             if new:
@@ -70,10 +71,13 @@ class Reports(Outcomes):
             self._lower_micro_batch(study.id, report.micro_batch)
         if new and study.away is not None:
             self._note_success(study.id, row.worker)
-        decision = Decision.STOP if is_retrained else Decision.CONTINUE  # a repetition trains on: the search is over
+        is_over = trial_time.is_over(study, row) and row.value is not None
+        decision = (
+            Decision.STOP if is_retrained or is_over else Decision.CONTINUE
+        )  # a repetition trains on: the search is over
         if row.kind == AssignmentKind.TRAIN:
             prune = value is not None and core.searches.report(study, row, report.step, value)
-            if study.stop_at_next_evaluation or row.stop_requested:
+            if study.stop_at_next_evaluation or row.stop_requested or is_over:
                 decision = Decision.STOP
             elif prune:
                 decision = Decision.PRUNE
@@ -151,5 +155,6 @@ class Reports(Outcomes):
         """Extend the lease, then append the worker's log. Raises Stale."""
         with self.core.database.transaction() as session:
             row = self.core.leases.extend(session, renewal.id, renewal.token)
+            trial_time.note(row, renewal.timed_seconds)
         self.core.logs.append(row.study_id, row.id, renewal.log)
         return Answer(decision=Decision.CONTINUE, lease_seconds=self.core.leases.lease_seconds_of(row))

@@ -14,9 +14,10 @@ from sqlalchemy.orm import Session
 from luthier.service.access import projects
 from luthier.service.dispatch.core import Core
 from luthier.service.lifecycle import datasets
+from luthier.service.lifecycle.creation_limits import CreationLimits
 from luthier.service.storage.dataset_store import DatasetStore
 from luthier.service.storage.service_tables import DatasetRow
-from luthier.studies.uploads import dataset_id
+from luthier.studies.uploads import dataset_id, is_archive
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,12 @@ def is_listed(session: Session, id: str) -> bool:
     return session.scalar(select(DatasetRow.id).where(DatasetRow.digest == id)) is not None
 
 
-def store(core: Core, upload: Upload) -> tuple[bool, DatasetRow]:
+def store(core: Core, upload: Upload, limits: CreationLimits | None = None) -> tuple[bool, DatasetRow]:
     """Make a data set of an upload, or find the one with the same content; return whether it is new, and its row.
 
     It is one of the caller's project; the files are those of all projects that have the same content. Where the files
-    of an older row are gone, or another's, the upload's take their place.
+    of an older row are gone, or another's, the upload's take their place. Raises TooMany where `limits` allow no further
+    one.
     """
     files = DatasetStore(core.store.root)
     id = dataset_id(upload.kind, upload.sha256)
@@ -65,13 +67,16 @@ def store(core: Core, upload: Upload) -> tuple[bool, DatasetRow]:
         row = session.scalar(select(DatasetRow).where(DatasetRow.digest == id, DatasetRow.is_here()))
         created = row is None
         if row is None:
+            unpacked_bytes = sum(size for _, size in upload.files)
+            if limits is not None:
+                limits.check_dataset(session, upload.bytes + (unpacked_bytes if is_archive(upload.kind) else 0))
             row = DatasetRow(
                 digest=id,
                 name=upload.name,
                 kind=upload.kind,
                 sha256=upload.sha256,
                 bytes=upload.bytes,
-                unpacked_bytes=sum(size for _, size in upload.files),
+                unpacked_bytes=unpacked_bytes,
                 file_count=len(upload.files),
                 files=[{"path": path, "bytes": size} for path, size in upload.files[: datasets.LISTED_FILES]],
                 created_at=core.database.time(session),

@@ -150,12 +150,16 @@ def delete(session: Session, id: str, unless_named: bool = False) -> None:
     session.execute(sql_delete(DatasetRow).where(DatasetRow.id == row.id))
 
 
-def totals(session: Session) -> tuple[int, int]:
-    """Return the number of data sets, and the bytes of their files in the store; archives lie there unpacked too."""
+def totals(session: Session, project: str | None = None) -> tuple[int, int]:
+    """Return the number of data sets, and the bytes of their files in the store; archives lie there unpacked too.
+
+    `project`: of this project alone; None: of all.
+    """
     unpacked = case((DatasetRow.kind.in_(set(ARCHIVES.values())), DatasetRow.unpacked_bytes), else_=0)
     size_of = func.max(DatasetRow.bytes + unpacked).label("size")  # those of several projects share their files
-    contents = select(func.count().label("rows"), size_of).group_by(DatasetRow.digest).subquery()
-    count, size = session.execute(select(func.sum(contents.c.rows), func.sum(contents.c.size))).one()
+    contents = select(func.count().label("rows"), size_of).group_by(DatasetRow.digest)
+    within = (contents if project is None else contents.where(DatasetRow.project == project)).subquery()
+    count, size = session.execute(select(func.sum(within.c.rows), func.sum(within.c.size))).one()
     return int(count or 0), int(size or 0)
 
 

@@ -32,6 +32,13 @@ def lock(session: Session, name: str) -> StudyRow:
     return _by_name(session, name, select(StudyRow).with_for_update())
 
 
+def state_of(session: Session, name: str) -> str | None:
+    """Return the study's state as it is now, of a row that may be locked later; None where there is none."""
+    if "\0" in name:
+        return None
+    return session.scalar(select(StudyRow.state).where(StudyRow.name == name, ~StudyRow.transient))
+
+
 def lock_by_id(session: Session, study_id: int) -> StudyRow | None:
     """Return the study's row, locked until the transaction ends; None when the study was deleted."""
     return session.scalar(select(StudyRow).where(StudyRow.id == study_id).with_for_update())

@@ -62,6 +62,7 @@ class PlanView(BaseModel):
         estimates: null where the worker could not probe.
         pruner: how many trials it can end early.
         remarks: what the spec writes itself in place of its preset's, a sentence for each key.
+        limits: what the spec's limit on a trial's time means for its trials, as sentences.
     """
 
     space: dict[str, Any]
@@ -70,3 +71,4 @@ class PlanView(BaseModel):
     estimates: PlanEstimates | None = None
     pruner: PrunerPlan | None = None
     remarks: list[str] = []
+    limits: list[str] = []

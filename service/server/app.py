@@ -61,6 +61,7 @@ from luthier.service.api.context import Service
 from luthier.service.api.event_feed import Feed
 from luthier.service.api.hang_ups import HangUps
 from luthier.service.api.notifier import Notifier
+from luthier.service.api.rate_limit import RateLimit, WrongTokens
 from luthier.service.api.security_headers import HeadAsGet, SecurityHeaders
 from luthier.service.api.views import study_view
 from luthier.service.api.waiting_line import WaitingLine
@@ -149,7 +150,7 @@ def build_core(settings: Settings, only: str | None = None) -> Core:
         presence = Presence(database, settings.lease_seconds)
         searches = SearchPool(database, presence)
         if_refused.pop_all()
-    room = DiskRoom(store.root, database)
+    room = DiskRoom(store.root, database, settings.disk_reserve)
     return Core(database, leases, presence, searches, store, room, AssignmentLogs(store, room), only)
 
 
@@ -201,7 +202,9 @@ def create_app(
     scheduler = Scheduler(core, Webhook.of(settings, study_view))
     notifier = Notifier()
     line = WaitingLine(claims, notifier)
-    feed = Feed(core, notifier, ChangeLog(core.database), timings.event_look_seconds, timings.event_stream_seconds)
+    most_streams = settings.max_streams, settings.max_streams_per_client
+    looks = timings.event_look_seconds, timings.event_stream_seconds
+    feed = Feed(core, notifier, ChangeLog(core.database), *looks, *most_streams)
     known = KnownTokens(core.database, timings.token_seconds)
     service = Service(settings, core, claims, Reports(core), scheduler, notifier, line, feed, known)
     app = _Application(
@@ -217,7 +220,9 @@ def create_app(
     openapi.install(app)
     guard = tokens.guard(service.tokens)
     app.add_middleware(BodyLimit, table_bytes=settings.predict_bytes)
+    app.add_middleware(RateLimit, per_second=settings.requests_per_second)
     auth.install(app, guard)
+    app.add_middleware(WrongTokens)
     login.install(app, guard)
     docs_page.install(app)
     icon.install(app)

@@ -1,7 +1,8 @@
 """Whether the disks of the store and of the database have room; while one has none, the service waits.
 
-Whoever meets a full disk says so (`note`); free bytes are also looked at, once a second at most. Claims, reports and
-the reaper ask (`problem`): while a disk is full nothing is handed out, and nobody's lease is taken back.
+Whoever meets a full disk says so (`note`); free bytes are also looked at, once a second at most. Reports and the reaper
+ask (`problem`): while a disk is full nobody's lease is taken back. Claims ask more (`shortage`): nothing is handed out
+from the moment that less than a reserve is free, so that what runs can still write.
 """
 
 import contextlib
@@ -19,12 +20,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from luthier.service.storage.database import Database
-from luthier.studies.disk import disk_of, free_bytes, is_full
+from luthier.studies.disk import default_reserve, disk_of, free_bytes, is_full
+from luthier.studies.sizes import told
 
 log = logging.getLogger("luthier")
 
 FULL = "is full"
 LOOK_SECONDS = 1.0  # between two looks at most
+ENOUGH = 1.1  # work goes on once the reserve and a tenth of it are free, so that it does not stop again at once
 LOW_BYTES = 2**20  # with less, neither a database nor a checkpoint can be written
 TRIAL_BYTES = 2**18  # written to learn whether there is room again
 SQLITE_ERRORS = {sqlite3.SQLITE_FULL: FULL, sqlite3.SQLITE_IOERR: "cannot be written"}  # by primary code
@@ -35,12 +38,20 @@ class DiskRoom:
     """The room on a service's disks. Threads share it.
 
     Attributes:
-        latest: what `problem` found last, without a look.
+        latest: what `shortage` found last, without a look.
     """
 
-    def __init__(self, store: Path, database: Database) -> None:
-        """Watch the folder of the store, and the database with the errors of its engine."""
+    def __init__(self, store: Path, database: Database, reserve: int | None = None) -> None:
+        """Watch the folder of the store, and the database with the errors of its engine.
+
+        Args:
+            store: the folder.
+            database: SQLite's file is watched too.
+            reserve: bytes that must be free for work to be handed out; None: a share of each disk.
+        """
         self.latest: str | None = None
+        self._full: str | None = None
+        self._reserve = reserve
         self._store = store
         self._database = database
         name = make_url(database.url).database or ""
@@ -80,14 +91,47 @@ class DiskRoom:
             try:
                 self._looked = time.monotonic()
                 found = self._look()
-                if found is not None and self.latest is None:
+                low = None if found is not None else self._low(self.latest is not None)
+                if found is not None and self._full is None:
                     log.error("%s Until then no work is handed out, and no lease is taken back.", found)
-                elif found is None and self.latest is not None:
+                elif low is not None and self.latest is None:
+                    log.warning("%s", low)
+                elif found is None and low is None and self.latest is not None:
                     log.warning("There is room on the disk again; work goes on.")
-                self.latest = found
+                self._full, self.latest = found, found or low
             finally:
                 self._looking.release()
+        return self._full
+
+    def shortage(self) -> str | None:
+        """Return why no work is handed out: `problem`, or that less than the reserve is free; None while it is."""
+        self.problem()
         return self.latest
+
+    def free(self) -> list[tuple[str, int, int]]:
+        """Return each watched disk: what lies on it, its free bytes, and those that are to stay free."""
+        watched = {"store": self._store} | ({} if self._file is None else {"database": self._file.parent})
+        found = []
+        for name, folder in watched.items():
+            with contextlib.suppress(OSError):
+                found.append((name, free_bytes(folder), self._kept(folder)))
+        return found
+
+    def _kept(self, folder: Path) -> int:
+        return default_reserve(folder) if self._reserve is None else self._reserve
+
+    def _low(self, is_low: bool) -> str | None:
+        """Return which disk has less than the reserve, with the cure; with `is_low`, a little more must be free."""
+        for name, free, reserve in self.free():
+            if free < reserve * (ENOUGH if is_low else 1.0):
+                folder = self._store if name == "store" else self._file or self._store
+                kept, enough = told(reserve), told(int(reserve * ENOUGH))
+                return (
+                    f"The disk is nearly full: the {name} ({folder}) lies on {disk_of(folder)}, and {kept} are to stay "
+                    "free (LUTHIER_DISK_RESERVE). No new work is handed out, what runs goes on. Free some space there; "
+                    f"everything goes on by itself once {enough} are free."
+                )
+        return None
 
     def _look(self) -> str | None:
         how = _lack_of_folder(self._store, self._store_failed)

@@ -162,6 +162,8 @@ class AssignmentRow(Base):
     """GPU seconds of all attempts that its study was charged with (`shares.py`): while it runs those expected at its
     end, then those that it used."""
     seconds_expected: Mapped[float | None] = mapped_column(Double)  # of this attempt; limits count them while it runs
+    timed_seconds: Mapped[float] = mapped_column(SecondsNumber, default=0.0, server_default="0")
+    """Of all attempts, as budget.trial_seconds counts them: without the start of a process, and waits for a disk."""
     peak_memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     examples_per_second: Mapped[float | None] = mapped_column(ScoreNumber)
     micro_batch: Mapped[int | None]  # the most examples that went through its model together; None: whole batches

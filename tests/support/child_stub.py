@@ -1,7 +1,8 @@
 """A child that trains nothing: the real message loop, with entries that follow the `params`.
 
 act     ok | hang | die | oom | error | bad_data | full | exit | quiet (reports nothing until it is told to end) |
-        deaf (for 2 s in one call of C, in which no other Python code of this process runs)
+        deaf (for 2 s in one call of C, in which no other Python code of this process runs) |
+        eat (memory, without end) | large (one file, without end) | files (of temporary data, without end)
 steps   evaluations reported (default 1), `pause` seconds after each
 loss    of every evaluation (default NaN), and `scores` more of them
 fits    examples that fit in memory together, as if more had not
@@ -18,7 +19,9 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -109,6 +112,18 @@ def end_as(act: str, session: Session) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
         case "bad_data":
             raise BadData("Column text is missing; name it in dataset.columns.", "dataset", "columns", "text")
+        case "eat":
+            eaten = []
+            while True:
+                eaten.append(bytearray(os.urandom(2**20)) * 16)
+        case "large":
+            with (session.folder / "large").open("wb") as file:
+                while True:
+                    file.write(b"x" * 2**20)
+        case "files":
+            for number in count():
+                Path(tempfile.gettempdir(), f"{number}").write_bytes(b"x" * 2**18)
+                time.sleep(0.01)
         case "error":
             raise ValueError("this went wrong \0 \udcff")
 

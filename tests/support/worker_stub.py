@@ -11,6 +11,7 @@ from luthier.trials.worker import relay as work
 
 if __name__ == "__main__":
     pauses.LONGEST_PAUSE_SECONDS = 0.2
+    work.FILES_LOOK_SECONDS = 0.05
     work.CANCEL_SECONDS = worker.CANCEL_SECONDS = 0.5
     worker.RELEASE_SECONDS = 2.0
     worker.IDLE_SECONDS = worker.FULL_SECONDS = 0.02

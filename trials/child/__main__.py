@@ -20,8 +20,8 @@ from luthier.studies.text import one_line
 from luthier.trials.child.connection import PipedSession, SessionLog, WorkerConnection, finite, storable
 from luthier.trials.child.messages import End, Ready, Result, Unfit
 from luthier.trials.errors import Away, BadData, CannotWork, DamagedFile, Ended, NotReproduced
-from luthier.trials.files import disk_problem
-from luthier.trials.memory import give_back_gpu_memory, limit_gpu_memory, out_of_memory
+from luthier.trials.files import disk_problem, size_problem
+from luthier.trials.memory import give_back_gpu_memory, limit_gpu_memory, out_of_memory, resident_bytes, told_limit
 from luthier.trials.paths import set_uploaded
 from luthier.trials.session import Session, with_room
 
@@ -65,7 +65,7 @@ def serve(descriptor: int, prepare: "Callable[[], tuple[Jobs, ModelCache]]") -> 
         connection.session = None
         gc.collect()
         give_back_gpu_memory()
-        connection.send(End(result=result, replace=replace, resident_bytes=_resident_bytes()))
+        connection.send(End(result=result, replace=replace, resident_bytes=resident_bytes()))
 
 
 def prepare() -> "tuple[Jobs, ModelCache]":
@@ -168,8 +168,10 @@ def perform(job: "Job", assignment: Assignment, session: Session, warm: "ModelCa
         session.log(traceback.format_exc())
         replace = out_of_memory(error)
         full = disk_problem(error, session.folder)
-        text = full or f"{type(error).__name__}: {one_line(error, None)}"[:1000]
-        result = _failed(Reason.OOM if replace else Reason.ERROR, text)
+        large = size_problem(error)
+        text = full or large or f"{type(error).__name__}: {one_line(error, None)}"[:1000]
+        reason = Reason.OOM if replace else Reason.DISK if large else Reason.ERROR
+        result = _failed(reason, text + told_limit(error) if replace else text)
         if full is not None and assignment.kind in TRAINING:  # no fault of the trial's
             result = Result(status="released", problem=result.problem)
     if result.status != "failed":  # the last size before a failure need not have fitted
@@ -199,15 +201,6 @@ def _result(product: "Product") -> Result:
 
 def _failed(reason: Reason, message: str, path: list[str | int] | None = None) -> Result:
     return Result(status="failed", reason=reason, problem=DataProblem(message=storable(message), path=path or []))
-
-
-def _resident_bytes() -> int | None:
-    """Return the memory that this process holds now; None where there is no /proc."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except OSError:
-        return None
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _send_logs(connection: WorkerConnection) -> None:

@@ -4,6 +4,7 @@
 """
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import torch
 
 from luthier.studies.gpus import USABLE_SHARE
 from luthier.studies.host import CGROUP, memory_limit, memory_usage
+from luthier.studies.sizes import size_of
+from luthier.trials.memory import resident_bytes
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,10 @@ def cpu_limit(weights: int) -> MemoryLimit:
     if container is not None:
         total = min(total, container)
         free = min(free, container - (memory_usage(CGROUP) or 0))
+    own = os.environ.get("LUTHIER_TRIAL_MEMORY", "").strip()
+    if own:
+        total = min(total, size_of(own))
+        free = min(free, size_of(own) - (resident_bytes() or 0))
     return MemoryLimit(free + weights, total)
 
 

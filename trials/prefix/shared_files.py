@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from luthier.studies import host
+from luthier.studies.sizes import size_of
 from luthier.trials.prefix.tiered_files import WAIT_SECONDS, NoRoom, Tier, TieredFiles
 
 SHARED_MEMORY, NAME = host.SHARED_MEMORY, host.PREFIXES  # made private below
@@ -81,7 +82,7 @@ def machine_tiers() -> list[Tier]:
 
     LUTHIER_CACHE_MEMORY and LUTHIER_CACHE_DISK set the budgets in bytes (0: no such folder), LUTHIER_CACHE_DIR the
     folder on disk. Defaults: a quarter of the machine's memory, but at most half of the tmpfs; a tenth of the disk's
-    free space; a folder of this user's among the temporary files.
+    free space; a folder of this user's among the temporary files. LUTHIER_TRIAL_MEMORY leaves a quarter of itself.
 
     Raises:
         NoRoom: A setting is not a number of bytes.
@@ -91,12 +92,20 @@ def machine_tiers() -> list[Tier]:
         tmpfs = os.statvfs(SHARED_MEMORY)
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         allowed = _bytes("LUTHIER_CACHE_MEMORY", min(memory // 4, tmpfs.f_blocks * tmpfs.f_frsize // 2))
+        limit = os.environ.get("LUTHIER_TRIAL_MEMORY", "").strip()
+        if limit:  # what this process writes there counts as its memory
+            allowed = min(allowed, size_of(limit) // 4)
         tiers.append((SHARED_MEMORY / NAME, allowed))
-    home = os.environ.get("LUTHIER_CACHE_DIR")
-    folder = Path(home) if home else Path(tempfile.gettempdir()) / NAME
+    folder = cache_folder()
     disk = os.statvfs(next(parent for parent in (folder, *folder.resolve().parents) if parent.exists()))
     tiers.append((folder, _bytes("LUTHIER_CACHE_DISK", disk.f_bavail * disk.f_frsize // 10)))
     return [Tier(folder, allowed) for folder, allowed in tiers if allowed > 0 and _is_private(folder)]
+
+
+def cache_folder() -> Path:
+    """Return the folder on disk; it need not exist."""
+    home = os.environ.get("LUTHIER_CACHE_DIR")
+    return Path(home) if home else Path(tempfile.gettempdir()) / NAME
 
 
 def _bytes(name: str, default: int) -> int:

@@ -190,6 +190,13 @@ class WorkerFolder:
         self._lock = (self.path / ".lock").open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
 
+    def new_temporary(self) -> Path:
+        """Make an empty folder for the temporary files of a new child; what another one left is removed."""
+        folder = self.path / "tmp"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700)
+        return folder
+
     def remove(self) -> None:
         """Remove the folder and release its lock."""
         shutil.rmtree(self.path, ignore_errors=True)

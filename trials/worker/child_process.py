@@ -11,12 +11,16 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from luthier.studies.protocol import SECRET_SETTINGS
 from luthier.studies.text import one_line
 from luthier.trials.child.messages import LINE_BYTES, End, FromChild, Ready, ToChild, Unfit, encode, from_child
-from luthier.trials.errors import CannotWork, ChildDied
+from luthier.trials.errors import CannotWork, ChildDied, OutOfMemory
+from luthier.trials.worker.child_limits import ChildLimits, Confinement, held_bytes
 
+LOOK_SECONDS = 0.2  # between looks at the memory of a child that nothing else bounds
+UNLIMITED = ChildLimits()
 COMMAND = (sys.executable, "-P", "-m", "luthier.trials.child")  # -P: files of the working directory are not imported
 
 
@@ -24,20 +28,35 @@ class Child:
     """A running child process. `start` starts one; `receive` returns its messages in order."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        process: asyncio.subprocess.Process,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        limits: ChildLimits,
+        confinement: Confinement,
     ) -> None:
         self._process, self._reader, self._writer = process, reader, writer
+        self._confinement = confinement
         self._killed = False
+        self._watch = asyncio.create_task(self._watch_memory()) if limits.is_watched(confinement) else None
+        self.limits = limits
+        self.temporary: Path | None = None  # the folder of its temporary files, where what it writes is limited
         self.ready = False
         self.idle_bytes: int | None = None  # resident after its first assignment
 
     @classmethod
-    async def start(cls, command: Sequence[str] = COMMAND, environment: Mapping[str, str] | None = None) -> "Child":
+    async def start(
+        cls,
+        command: Sequence[str] = COMMAND,
+        environment: Mapping[str, str] | None = None,
+        limits: ChildLimits = UNLIMITED,
+    ) -> "Child":
         """Start a child process, without waiting until it is ready.
 
         Args:
             command: The command; the number of the socket's file descriptor is appended.
             environment: Variables on top of this process's own, without those in `SECRET_SETTINGS`.
+            limits: What it may take.
 
         Raises:
             OSError: The process cannot be started.
@@ -55,13 +74,14 @@ class Child:
                 start_new_session=True,
                 env=env | dict(environment or {}),
             )
+            confinement = limits.confine(process.pid)
         except BaseException:
             ours.close()
             raise
         finally:
             theirs.close()
         reader, writer = await asyncio.open_connection(sock=ours, limit=LINE_BYTES)
-        return cls(process, reader, writer)
+        return cls(process, reader, writer, limits, confinement)
 
     @property
     def alive(self) -> bool:
@@ -82,6 +102,7 @@ class Child:
         """Return the child's next message.
 
         Raises:
+            OutOfMemory: The child has ended because it needed too much memory.
             ChildDied: The child has ended or sent something unreadable. It has been killed.
         """
         try:
@@ -95,7 +116,10 @@ class Child:
             with contextlib.suppress(TimeoutError):  # its socket is closed: it is about to end by itself
                 await asyncio.wait_for(self._process.wait(), 2)
         code = self._process.returncode
+        why = self._confinement.why_ended(code)
         await self.kill()
+        if why is not None:
+            raise OutOfMemory(why)
         raise ChildDied(problem or _ending(code))
 
     async def wait_ready(self) -> None:
@@ -131,13 +155,30 @@ class Child:
         self.kill_now()
         await self._process.wait()
         self._writer.close()
+        await asyncio.to_thread(self._confinement.close)
 
     def kill_now(self) -> None:
         """Kill the child without waiting for its end: for a worker that is about to exit."""
+        if self._watch is not None:
+            self._watch.cancel()
         if not self._killed:  # once only: a process group's number may later belong to another
             self._killed = True
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
+
+    def close_now(self) -> None:
+        """Remove what bounded the child, which was killed: for a worker that is about to exit."""
+        self._confinement.close()
+
+    async def _watch_memory(self) -> None:
+        """Kill the child once it holds more memory than it may; where nothing else bounds it."""
+        limit = self._confinement.limit
+        while limit is not None and self._process.returncode is None:
+            if await asyncio.to_thread(held_bytes, self._process.pid) > limit:
+                self._confinement.was_seen_above = True
+                self.kill_now()
+                return
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 def _ending(code: int | None) -> str:

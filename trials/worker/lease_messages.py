@@ -7,6 +7,7 @@ import time
 
 from luthier.studies.protocol import Assignment, DataProblem, Outcome, Reason, Renewal, Report
 from luthier.trials.child.messages import Evaluated, Result
+from luthier.trials.worker.time_limit import TimeLimit
 
 
 class LeaseMessages:
@@ -14,16 +15,18 @@ class LeaseMessages:
 
     Args:
         assignment: With its lease token.
+        limit: Its time.
     """
 
-    def __init__(self, assignment: Assignment) -> None:
+    def __init__(self, assignment: Assignment, limit: TimeLimit) -> None:
+        self._limit = limit
         self._id = assignment.id
         self._token = assignment.token
         self._claimed = time.monotonic()
 
     def renewal(self) -> Renewal:
         """Return the message that the assignment is still worked on."""
-        return Renewal(id=self._id, token=self._token)
+        return Renewal(id=self._id, token=self._token, timed_seconds=self._limit.used_seconds)
 
     def report(self, evaluated: Evaluated) -> Report:
         """Return the report of an evaluation."""
@@ -31,6 +34,7 @@ class LeaseMessages:
             id=self._id,
             token=self._token,
             seconds=self._seconds(),
+            timed_seconds=self._limit.used_seconds,
             step=evaluated.step,
             metrics=evaluated.metrics,
             resume=evaluated.resume,
@@ -46,6 +50,7 @@ class LeaseMessages:
             id=self._id,
             token=self._token,
             seconds=self._seconds(),
+            timed_seconds=self._limit.used_seconds,
             status=result.status,
             reason=result.reason,
             problem=result.problem,

@@ -18,10 +18,12 @@ from luthier.studies.protocol import Assignment, Claim, Decision, Gpu
 from luthier.studies.versions import EXIT_OTHER_VERSION, PROTOCOL
 from luthier.trials.child.messages import Decided
 from luthier.trials.errors import CannotWork, ChildDied
-from luthier.trials.prefix.shared_files import sweep
+from luthier.trials.prefix.shared_files import cache_folder, sweep
 from luthier.trials.worker.assignment_files import WorkerFolder
+from luthier.trials.worker.child_limits import ChildLimits, WrongLimit
 from luthier.trials.worker.child_process import COMMAND, Child
 from luthier.trials.worker.client import OtherVersion, ProtocolError, WorkerClient
+from luthier.trials.worker.memory_groups import sweep_groups
 from luthier.trials.worker.relay import CANCEL_SECONDS, AssignmentRelay, Dropped
 
 log = logging.getLogger(__name__)
@@ -96,10 +98,15 @@ class Worker:
     async def run(self) -> int:
         """Work until SIGTERM or SIGINT, and return the process's exit code."""
         try:
+            self._limits = ChildLimits.of(os.environ, has_gpu=self._claim.gpu is not None)
             self._client = WorkerClient(self._server, self._token)
+        except WrongLimit as error:
+            log.error("%s", error)
+            return EXIT_NO_CHILD
         except ProtocolError as error:
             log.error("%s", error)
             return EXIT_REFUSED
+        sweep_groups()
         self._folder = WorkerFolder()
         serving = asyncio.create_task(self._serve())
         self._watch_signals(serving)
@@ -147,6 +154,7 @@ class Worker:
         """Exit immediately; no process and no temporary file is left."""
         if self._child is not None:
             self._child.kill_now()
+            self._child.close_now()
         self._folder.remove()
         sweep(patience=1.0)
         os._exit(code)
@@ -176,8 +184,18 @@ class Worker:
         if self._child is None or not self._child.alive:
             if self._child is not None:
                 await self._child.kill()
-            self._child = await Child.start(self._command, self._environment)
+            self._child = await self._start_child()
         return self._child
+
+    async def _start_child(self) -> Child:
+        """Start a child under its limits, with a folder of its own for temporary files where those are limited."""
+        if self._limits.disk is None:
+            return await Child.start(self._command, self._environment, self._limits)
+        temporary = self._folder.new_temporary()
+        own = {"TMPDIR": str(temporary), "LUTHIER_CACHE_DIR": str(cache_folder())}
+        child = await Child.start(self._command, self._environment | own, self._limits)
+        child.temporary = temporary
+        return child
 
     async def _claim_assignment(self, child: Child) -> Assignment | None:
         """Claim an assignment while the child imports its libraries. Raises ChildDied, CannotWork, ProtocolError."""

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from luthier.studies.protocol import AssignmentKind, Decision
-from tests.support.harness import Running, ScriptedWorker, held, problem
+from tests.support.harness import Running, ScriptedWorker, held, problem, spec
 from tests.support.tiers import a_few
 
 pytestmark = pytest.mark.both_databases
@@ -222,3 +222,46 @@ def test_a_paused_study_whose_budget_is_used_up_still_ends(house: Running, worke
     study = house.study()
     assert study["state"] == "completed"
     assert study["model"] is not None
+
+
+TIMED = {"budget": {"trials": 2, "trial_seconds": 60}, "parallel": 1}
+
+
+def test_a_trial_whose_time_is_over_keeps_its_best_score(house: Running) -> None:
+    worker = house.worker()
+    house.started(worker, **TIMED)
+    a = worker.take()
+    assert worker.report(a, 1, 0.6, timed_seconds=59.0) is Decision.CONTINUE
+    worker.post("renew", **held(a), timed_seconds=59.5)
+    worker.finish(a, "released")
+    again = worker.take()
+    assert again.timed_seconds == 59.5, "what attempts before have used counts, also between evaluations"
+    assert worker.report(again, 2, 0.5, timed_seconds=61.0) is Decision.STOP
+    worker.finish(again, reason="budget", timed_seconds=61.5)
+    (trial,) = house.trials()
+    assert (trial["state"], trial["reason"], trial["value"]) == ("complete", "timeout", 0.6)
+    other = worker.take()
+    assert other.timed_seconds == 0
+    worker.report(other, 1, 0.7)
+    worker.finish(other, "failed", reason="timeout", problem={"message": "too long"}, timed_seconds=60.0)
+    assert [trial["state"] for trial in house.trials()] == ["complete"] * 2
+    assert worker.take(AssignmentKind.EVALUATE).number == 1
+    assert [trial.state.name for trial in house.optuna()] == ["COMPLETE"] * 2
+
+
+def test_a_trial_without_a_score_fails_when_its_time_is_over_as_all_did_before(house_sqlite: Running) -> None:
+    house, worker = house_sqlite, house_sqlite.worker()
+    house.started(worker, "timed", **TIMED)
+    a = worker.take()
+    assert worker.report(a, 1, None, timed_seconds=99.0) is Decision.CONTINUE, "the worker's own clock ends it"
+    worker.finish(a, "failed", reason="timeout", problem={"message": "too long"}, timed_seconds=99.0)
+    house.client.post("/v1/studies/timed/cancel")
+    assert house.client.post("/v1/studies?semantics=4", json=spec("before", **TIMED)).status_code == 201
+    worker.inspect(worker.take(AssignmentKind.INSPECT))
+    b = worker.take()
+    assert worker.report(b, 1, 0.6) is Decision.CONTINUE
+    worker.finish(b, "failed", reason="timeout", problem={"message": "too long"})
+    house.client.post("/v1/studies/before/cancel")
+    for name in ("timed", "before"):
+        trial = house.trials(name)[0]
+        assert (trial["state"], trial["reason"], trial["error"]) == ("failed", "timeout", "too long")

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import event, select, text
@@ -17,6 +18,7 @@ from luthier.service.storage.database import Database
 from luthier.service.storage.disk_room import DiskRoom
 from luthier.service.storage.file_store import FileStore
 from luthier.service.storage.tables import AssignmentRow
+from luthier.studies.disk import default_reserve, free_bytes
 from luthier.studies.protocol import Decision
 from tests.support.harness import Running, ScriptedWorker, held, problem, running
 from tests.support.small_disk import SmallDisk, small_disk
@@ -130,6 +132,41 @@ def test_a_log_that_cannot_be_written_fails_no_message(
         patch.setattr(FileStore, "append_log", fails)
         worker.finish(a, log="the last\n")
     assert house.trials()[0]["state"] == "complete"
+
+
+def test_work_stops_before_the_disk_is_full_and_goes_on_by_itself(disk: SmallDisk, database_url: str) -> None:
+    with running(disk.folder / "home", database_url, disk_reserve="6MiB") as house:
+        worker, idle = house.worker("w1"), house.worker("w2")
+        house.started(worker)
+        a = worker.take()
+        ballast = disk.folder / "more"
+        ballast.write_bytes(b"x" * (free_bytes(disk.folder) - 5 * 2**20))
+        until(lambda: house.get("/readyz") == {"status": "ok", "disk": "low"})
+        assert idle.claim() is None
+        (warning,) = house.study()["warnings"]
+        assert "LUTHIER_DISK_RESERVE" in warning
+        assert f"the disk of {disk.folder}, with " in warning
+        metrics = house.client.get("/metrics").text
+        assert "luthier_disk_low 1.0" in metrics
+        assert "luthier_disk_full 0.0" in metrics
+        assert 'luthier_disk_reserve_bytes{disk="store"} 6.291456e+06' in metrics
+        worker.train(a)
+        assert house.trials()[0]["state"] == "complete", "what runs ends as ever"
+        os.truncate(ballast, ballast.stat().st_size - (6 * 2**20 + 2**18 - free_bytes(disk.folder)))
+        house.core.room._looked = -10.0
+        assert house.get("/readyz")["disk"] == "low", "a little more than the reserve must be free"
+        ballast.unlink()
+        until(lambda: house.get("/readyz") == {"status": "ok"})
+        assert house.study()["warnings"] == []
+        assert idle.claim() is not None
+
+
+def test_the_reserve_suits_the_disk_where_nobody_set_it(disk: SmallDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert default_reserve(disk.folder) == 16 * 2**20 // 20
+    for gibibytes, reserve in ((10, 0.5), (40, 1.0), (100, 2.0), (10_000, 10.0)):
+        whole = SimpleNamespace(f_blocks=gibibytes * 2**18, f_frsize=2**12)
+        monkeypatch.setattr("luthier.studies.disk.os.statvfs", lambda folder, whole=whole: whole)
+        assert default_reserve(disk.folder) == reserve * 2**30
 
 
 def test_a_process_that_a_full_disk_killed_is_no_loss(
