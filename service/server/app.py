@@ -254,6 +254,7 @@ def _threads(service: Service, timings: Timings) -> list[Every]:
     threads = [Every("reaper", timings.reaper_interval(lease_seconds), Reaper(service.core).guarded_tick())]
     threads.append(Every("orphans", timings.orphans_seconds, Orphans(service.core).sweep))
     threads.append(Every("changes", timings.orphans_seconds, service.feed.log.prune))
+    threads.append(Every("workers", timings.orphans_seconds, service.core.presence.forget_workers))
     if service.core.only is None:
         threads.append(Every("scheduler", timings.scheduler_seconds, service.scheduler.tick))
         threads.append(Every("webhook", timings.scheduler_seconds, service.scheduler.deliver))

@@ -26,6 +26,8 @@ CONNECTED_SECONDS = 60.0
 """A worker whose latest claim is at most this old is present: a claim waits 60 s at most (`Claim.wait_seconds`)."""
 LISTED_SECONDS = 86_400.0
 """A day: a worker that went away stays in lists for so long, so that its user can see when it did."""
+MOST_WORKERS = 10_000
+"""Rows of workers that are kept. More of them within a day are names that somebody made up."""
 SERVICE_SECONDS = 15.0
 """A service that is silent for so long is gone: its reaper reports once a second, but may wait for a lock."""
 PAUSE_SECONDS = 5.0
@@ -99,6 +101,22 @@ class Presence:
         if names:
             gone = update(WorkerRow).where(WorkerRow.name.in_(names), self.is_waiting())
             changed_rows(session, gone.values(seen_at=self.database.now() - WAITING_SECONDS))
+
+    def forget_workers(self, most: int = MOST_WORKERS) -> None:
+        """Remove the rows of workers that are listed no more, and the oldest ones beyond so many.
+
+        A worker that holds work is kept. One that claims again gets a new row. It opens a transaction of its own.
+        """
+        now = self.database.now()
+        holders = select(AssignmentRow.worker).where(
+            AssignmentRow.state == TrialState.RUNNING, AssignmentRow.worker.is_not(None)
+        )
+        is_free = WorkerRow.name.not_in(holders)
+        newest = select(WorkerRow.name).order_by(WorkerRow.seen_at.desc(), WorkerRow.name).limit(most)
+        with self.database.transaction() as session:
+            for is_over in (WorkerRow.seen_at < now - LISTED_SECONDS, WorkerRow.name.not_in(newest)):
+                gone = delete(WorkerRow).where(is_over, is_free)
+                session.execute(gone, execution_options={"synchronize_session": False})
 
     def is_waiting(self) -> ColumnElement[bool]:
         """Return the condition of `WorkerRow` that the worker waits for work."""
