@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from luthier.service.client.errors import ServiceError, Unreachable
 from luthier.service.schemas import Page, ProblemView
 from luthier.studies.host import is_loopback
+from luthier.studies.text import without_credentials
 
 PAGE = 500  # items of a request, the most that the service gives
 
@@ -34,11 +35,12 @@ class Transport:
         Raises:
             Unreachable: `url` is no URL.
         """
-        self.url = url.rstrip("/")
+        whole = url.rstrip("/")
+        self.url = without_credentials(whole)  # for people, and for messages
         with self._reaching():
-            host = httpx.URL(self.url).host
+            host = httpx.URL(whole).host
         self._options: dict[str, Any] = {
-            "base_url": self.url,
+            "base_url": whole,
             "headers": {"Authorization": f"Bearer {token}"} if token else {},
             "timeout": timeout_seconds,
             "trust_env": not is_loopback(host),  # a proxy cannot reach this machine's own loopback
@@ -129,7 +131,9 @@ def _check(response: httpx.Response) -> None:
         problem = ProblemView.model_validate_json(response.content)
     except ValidationError:
         status, reason = response.status_code, response.reason_phrase
-        raise ServiceError(status, reason, f"{response.request.url} answered {status} {reason}.") from None
+        raise ServiceError(
+            status, reason, f"{without_credentials(str(response.request.url))} answered {status} {reason}."
+        ) from None
     detail = problem.detail or problem.title
     if response.status_code == 401:
         detail = _locked(response)
@@ -138,7 +142,7 @@ def _check(response: httpx.Response) -> None:
 
 def _locked(response: httpx.Response) -> str:
     """Return why a service did not let the client in, and the cure."""
-    url = str(response.request.url.copy_with(raw_path=b"/")).rstrip("/")
+    url = without_credentials(str(response.request.url.copy_with(raw_path=b"/")).rstrip("/"))
     if "authorization" in response.request.headers:
         return f"{url} refuses this token: it is not the service's. Put the service's token into LUTHIER_TOKEN."
     return f"{url} asks for a token, and none was sent. Put the service's token into LUTHIER_TOKEN."

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from luthier.studies.files import HashingWriter, atomic_path
 from luthier.studies.host import is_loopback
 from luthier.studies.protocol import Answer, Assignment, Claim, Outcome, Renewal, Report
-from luthier.studies.text import one_line
+from luthier.studies.text import one_line, without_credentials
 from luthier.studies.wire import FileRef
 from luthier.trials.worker.pauses import Pause
 
@@ -55,9 +55,9 @@ class WorkerClient:
 
     def __init__(self, server: str, token: str | None = None) -> None:
         host = urlsplit(server).hostname
-        self.server = server.rstrip("/")
+        self.server = without_credentials(server.rstrip("/"))  # for messages
         self._http = httpx.AsyncClient(
-            base_url=self.server,
+            base_url=server.rstrip("/"),
             headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=httpx.Timeout(READ_SECONDS, connect=5.0),
             trust_env=host is None or not is_loopback(host),  # no proxy between a service and its own fleet
