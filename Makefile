@@ -16,13 +16,13 @@ JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=25 --durations-min=1
 
 # The two parts of `make test-all`: tracing makes Python twice as slow, so it is left out where it tells little more.
-MEASURED := not wide and not learning and not docker and not timm and not trackers and (not full or commands)
-NOT_MEASURED := not wide and not learning and not docker and not timm and not trackers and full and not commands
+MEASURED := not wide and not learning and not docker and not timm and not trackers and not hostile and (not full or commands)
+NOT_MEASURED := not wide and not learning and not docker and not timm and not trackers and not hostile and full and not commands
 FIGURES := for package in service studies trials; do \
 	printf 'coverage of %s: %s %%\n' $$package "$$($(BIN)/python -m coverage report --include="$$package/*" --format=total)"; \
 	done
 
-.PHONY: help install demo serve test test-all test-wide coverage test-learning test-timm test-trackers test-docker soak lint docs lock bench bench-trainer bench-tasks bench-promotion clean
+.PHONY: help install demo serve test test-all test-wide coverage test-learning test-timm test-trackers test-hostile test-docker soak audit lint docs lock bench bench-trainer bench-tasks bench-promotion clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -61,17 +61,24 @@ test-timm: $(TIMM) ## models of timm (VGG, ResNet, ViT, ...) in .venv-timm, with
 test-trackers: $(TRACKERS) ## MLflow, Weights & Biases, TensorBoard and Trackio themselves, offline, in .venv-trackers
 	.venv-trackers/bin/python -m pytest -q -m trackers tests/integration/trackers
 
+test-hostile: $(DEV) ## schemathesis with a thousand requests an operation, longer searches for hostile input; an hour or two
+	LUTHIER_HYPOTHESIS=slow $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m hostile
+
+audit: $(DEV) ## known holes of the packages that requirements.lock names; needs the network
+	$(BIN)/uv tool run --from 'pip-audit>=2.9' pip-audit --strict --requirement requirements.lock --no-deps --disable-pip --progress-spinner off
+
 test-docker: $(DEV) $(DEMO) ## the images and `docker compose up`, on an engine of its own where it finds none; minutes
 	docker/ci/run.sh
 
 soak: $(DEV) ## a service under the load of a busy team for MINUTES=60: memory, files, threads, disk, database stay flat
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60) --database $(or $(DATABASE),sqlite)
 
-lint: $(DEV) ## style, types, the arrows between packages, the Dockerfiles and compose files
+lint: $(DEV) ## style, types, the arrows between packages, known bad habits (bandit), the Dockerfiles and compose files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit -q -c pyproject.toml -r service studies trials
 	docker/ci/lint.sh
 
 docs: $(DEV) ## the reference pages from the code, and the site in site/

@@ -70,6 +70,9 @@ SECRET_SETTINGS = (
     "LUTHIER_SECRETS_DIR",
 )
 
+# Those, and variables with which libraries reach the database: processes that need none of them do not get them.
+SECRET_VARIABLES = (*SECRET_SETTINGS, "PGPASSWORD", "PGPASSFILE")
+
 
 class Reason(StrEnum):
     """The reasons why a trial ended early or failed."""
@@ -198,7 +201,7 @@ class Claim(Message):
     """A worker's request for work, which the service may answer up to `wait_seconds` later."""
 
     worker: str = Field(pattern=WORKER_NAME)
-    wait_seconds: FiniteFloat = Field(0, ge=0, le=60)
+    wait_seconds: FiniteFloat = Field(0, ge=0, le=60, strict=True)
     device: Sentence = Field("cpu", max_length=200)  # the device that it computes on, for people
     gpu: Gpu | None = None
     version: Sentence = Field("", max_length=50)

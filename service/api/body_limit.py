@@ -15,6 +15,7 @@ LOGIN_BYTES = 2**12  # a token, and where to go
 FORM_BYTES = 4 * MAX_BYTES  # a form writes three bytes for each that is no letter
 REPORT_BYTES = 8 * 2**20  # the log of a report has a million characters, and JSON may write six bytes for each
 TABLES = re.compile(r"/v1/studies/[^/]+/predict")  # paths that take a table, under a limit of their own
+MESSAGES = re.compile(r"/v1/studies/[^/]+/(report|tell)")  # of the user's own trainers, with lines of a log
 UPLOADS = re.compile(r"/v1/datasets|/data|/studies/[^/]+/predict")  # paths that count for themselves
 # path, or its beginning -> bytes; None: models have the size they have. All others take MAX_BYTES, as a spec does.
 LIMITS = (
@@ -49,6 +50,8 @@ class BodyLimit:
     def _limit(self, path: str) -> int | None:
         if TABLES.fullmatch(path):
             return self.table_bytes
+        if MESSAGES.fullmatch(path):
+            return REPORT_BYTES
         if UPLOADS.fullmatch(path):
             return None
         starts = (

@@ -43,6 +43,7 @@ FORM_BODY: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "required": ["file"],
+                    "additionalProperties": False,
                     "properties": {
                         "file": {"type": "string", "format": "binary", "description": multipart.accepted()},
                         "name": {"type": "string", "description": "For people; left out: the file's own."},

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from luthier.service.api.context import Service, ServiceDep
-from luthier.service.api.event_stream import KINDS, EventStream, Position, Wanted
+from luthier.service.api.event_stream import ID, KINDS, EventStream, Position, Wanted
 from luthier.service.api.rate_limit import client_of
 from luthier.service.api.security_headers import is_head
 from luthier.service.caller import current
@@ -18,12 +18,24 @@ from luthier.service.lifecycle import study_rows
 router = APIRouter(prefix="/v1", tags=["events"])
 
 Kind = Literal["study", "trial", "report", "log"]
+EVENT_ID = {"pattern": f"^({ID.pattern})?$"}
 LastEvent = Annotated[
-    str, Header(alias="Last-Event-ID", max_length=8_000, description="The id of the last event seen.")
+    str,
+    Header(
+        alias="Last-Event-ID",
+        max_length=8_000,
+        description="The id of the last event seen.",
+        json_schema_extra=EVENT_ID,
+    ),
 ]
 FirstEvent = Annotated[
     str,
-    Query(alias="last_event_id", max_length=8_000, description="The same, for a browser's first request; 0: all kept."),
+    Query(
+        alias="last_event_id",
+        max_length=8_000,
+        description="The same, for a browser's first request; 0: all kept.",
+        json_schema_extra=EVENT_ID,
+    ),
 ]
 Kinds = Annotated[list[Kind], Query(alias="kind", description="Only events of these kinds.")]
 Trial = Annotated[int | None, Query(ge=0, lt=2**31, description="Only this trial's events, and its study's.")]

@@ -47,8 +47,8 @@ class Ask(Body):
     """
 
     worker: str = Field("external", pattern=WORKER_NAME)
-    wait_seconds: FiniteFloat = Field(0, ge=0, le=60)
-    lease_seconds: FiniteFloat | None = Field(None, ge=1, le=LONGEST_LEASE)
+    wait_seconds: FiniteFloat = Field(0, ge=0, le=60, strict=True)
+    lease_seconds: FiniteFloat | None = Field(None, ge=1, le=LONGEST_LEASE, strict=True)
 
 
 class Said(Body):

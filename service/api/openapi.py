@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from luthier.service.api.auth import COOKIE, OPEN
+from luthier.service.api.openapi_links import add_links
 from luthier.service.api.rate_limit import FREE
 from luthier.service.errors import TooMany
 
@@ -44,6 +45,7 @@ def install(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             _complete(plain())
+            app.openapi_schema = exact(app.openapi_schema)
         return app.openapi_schema or {}
 
     app.openapi = openapi  # type: ignore[method-assign]
@@ -61,15 +63,45 @@ def _complete(document: dict[str, Any]) -> None:
                 operation["parameters"].sort(key=lambda parameter: parameter["name"] == "project")
             if "requestBody" in operation:
                 operation["responses"].setdefault("413", {"description": "Too large"})
+                for content in operation["requestBody"]["content"].values():
+                    _drop_null(content)
             if path not in FREE:
                 operation["responses"].setdefault("429", {"description": TooMany.title, "headers": RETRY_AFTER})
             if path.startswith("/v1/"):  # an unknown query parameter
                 operation["responses"].setdefault("422", {"description": "Invalid"})
+            for parameter in operation.get("parameters", []):
+                _drop_null(parameter)
             for status, response in operation["responses"].items():
                 if status >= "400":
                     response["content"] = PROBLEM_CONTENT
     for name in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(name, None)
+    add_links(document)
+
+
+def _drop_null(holder: dict[str, Any]) -> None:
+    """Take out of the schema of a body or a parameter that it may be null: FastAPI means that it may be absent."""
+    kinds = holder.get("schema", {}).get("anyOf", [])
+    others = [kind for kind in kinds if kind != {"type": "null"}]
+    if len(others) == 1 and len(kinds) > 1:
+        about = {key: value for key, value in holder["schema"].items() if key != "anyOf"}
+        holder["schema"] = others[0] | (about if "$ref" not in others[0] else {})
+
+
+def exact(part: Any) -> Any:
+    """Return a part of a document with what FastAPI and pydantic leave out of it.
+
+    Whole numbers stay whole numbers: FastAPI makes floats of bounds, and no float is 2**63 - 1. Where the names of an
+    object's keys have a pattern, other names are refused.
+    """
+    if isinstance(part, dict):
+        whole = {key: exact(value) for key, value in part.items()}
+        if "patternProperties" in whole:
+            whole.setdefault("additionalProperties", False)
+        return whole
+    if isinstance(part, list):
+        return [exact(value) for value in part]
+    return int(part) if isinstance(part, float) and part.is_integer() else part
 
 
 def _refused() -> dict[str, Any]:

@@ -16,7 +16,10 @@ from luthier.service.errors import Invalid
 from luthier.service.schemas import Fault, Page
 
 Limit = Annotated[int, Query(ge=1, le=500, description="Items in a page.")]
-Cursor = Annotated[str | None, Query(max_length=64, description="`next_cursor` of the page before.")]
+OPAQUE = {"format": "cursor"}  # in OpenAPI: a string that only the service makes
+Cursor = Annotated[
+    str | None, Query(max_length=64, description="`next_cursor` of the page before.", json_schema_extra=OPAQUE)
+]
 AnyLimit = Annotated[int | None, Query(ge=1, le=500, description="Items in a page; left out, all of them.")]
 R = TypeVar("R")
 Item = TypeVar("Item")

@@ -19,6 +19,7 @@ IfMatch = Annotated[
         alias="If-Match",
         max_length=1000,
         description="The `ETag` of an earlier answer: the change is made only if nothing else was changed since.",
+        json_schema_extra={"pattern": rf"^\s*(\*|{_LIST.pattern})\s*$"},
     ),
 ]
 

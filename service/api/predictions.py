@@ -30,7 +30,14 @@ BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            kind: {"schema": {"type": "string", "format": "binary", "description": "A table with a row at least."}}
+            kind: {
+                "schema": {
+                    "type": "string",
+                    "format": "binary",
+                    "minLength": 1,
+                    "description": "A table with a row at least.",
+                }
+            }
             for kinds in predictions.ENDINGS.values()
             for kind in kinds[:1]
         },

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, WithJsonSchema
 
 from luthier.service.api import views
 from luthier.service.api.context import ServiceDep
@@ -15,8 +15,13 @@ from luthier.service.schemas import StudyView
 from luthier.service.storage.tables import StudyRow
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"], route_class=JsonRoute)
-Tags = Annotated[list[str], AfterValidator(labels.check_tags), Field(max_length=1000)]
-Notes = Annotated[str, AfterValidator(labels.check_notes)]
+CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+PLAIN = rf"^[^\s{CONTROLS}]([^{CONTROLS}]*[^\s{CONTROLS}])?$"  # on one line, without blanks around it
+TAG = {"type": "string", "maxLength": labels.TAG_CHARACTERS, "pattern": PLAIN}
+TAGS = {"type": "array", "items": TAG, "maxItems": labels.MOST_TAGS}
+NOTES = {"type": "string", "maxLength": labels.NOTES_CHARACTERS, "pattern": rf"^([^{CONTROLS}]|[\t\n\r])*$"}
+Tags = Annotated[list[str], AfterValidator(labels.check_tags), Field(max_length=1000), WithJsonSchema(TAGS)]
+Notes = Annotated[str, AfterValidator(labels.check_notes), WithJsonSchema(NOTES)]
 
 
 class StudyChanges(BaseModel):

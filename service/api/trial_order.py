@@ -14,6 +14,7 @@ from fastapi import Query
 from sqlalchemy import Select
 from sqlalchemy.orm import Session
 
+from luthier.service.api.paging import OPAQUE
 from luthier.service.errors import Invalid
 from luthier.service.schemas import Fault
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
@@ -46,7 +47,9 @@ Sort = Annotated[
         "of the task, as it was at the trial's best evaluation. Trials without a value come last.",
     ),
 ]
-Cursor = Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before.")]
+Cursor = Annotated[
+    str | None, Query(max_length=1000, description="`next_cursor` of the page before.", json_schema_extra=OPAQUE)
+]
 
 
 class Place(NamedTuple):

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.responses import PlainTextResponse
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
 from sqlalchemy import select
 
 from luthier.service.api import paging, trial_order, views
@@ -24,6 +24,7 @@ Number = Annotated[int, Path(ge=0, lt=2**31)]
 
 
 SEEDS = 2**32
+SEED_SCHEMA = {"type": "integer", "minimum": 0, "maximum": SEEDS - 1}
 PARAMS_SCHEMA = {
     "type": "object",
     "additionalProperties": {"anyOf": [{"type": kind} for kind in ("boolean", "integer", "number", "string")]},
@@ -48,7 +49,7 @@ class Configuration(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     params: Annotated[dict[str, Any], WithJsonSchema(PARAMS_SCHEMA)]
-    seed: Annotated[int, BeforeValidator(_check_seed), Field(ge=0, lt=SEEDS)] | None = None
+    seed: Annotated[int, BeforeValidator(_check_seed), WithJsonSchema(SEED_SCHEMA)] | None = None
 
 
 def _check_states(texts: list[str]) -> list[str]:
@@ -69,6 +70,7 @@ Key = Annotated[
         alias=HEADER,
         description="Makes it safe to send the request again: the same key answers the same trial. 1 to 255 characters "
         "of visible ASCII, with or without quotes; kept as long as the study.",
+        json_schema_extra={"pattern": "^[!-~]{1,255}$"},
     ),
 ]
 

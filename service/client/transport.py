@@ -14,6 +14,7 @@ from luthier.service.client.errors import Blocked, ServiceError, Unreachable
 from luthier.service.client.patience import Patience
 from luthier.service.schemas import Page, ProblemView
 from luthier.studies.reach import BadWay, Way
+from luthier.studies.text import without_credentials
 
 PAGE = 500  # items of a request, the most that the service gives
 
@@ -48,13 +49,14 @@ class Transport:
         Raises:
             Unreachable: `url` is no URL; Blocked where one of the others cannot be used.
         """
-        self.url = url.rstrip("/")
+        whole = url.rstrip("/")
+        self.url = without_credentials(whole)  # for people, and for messages
         with self._reaching():
-            httpx.URL(self.url)
+            httpx.URL(whole)
         try:
-            self._way = Way.to(self.url, ca, certificate, proxy)
+            self._way = Way.to(whole, ca, certificate, proxy)
             self._options: dict[str, Any] = {
-                "base_url": self.url,
+                "base_url": whole,
                 "params": {"project": project} if project else {},
                 "headers": {"Authorization": f"Bearer {token}"} if token else {},
                 "timeout": timeout_seconds,
@@ -171,7 +173,9 @@ def _check(response: httpx.Response) -> None:
         problem = ProblemView.model_validate_json(response.content)
     except ValidationError:
         status, reason = response.status_code, response.reason_phrase
-        raise ServiceError(status, reason, f"{response.request.url} answered {status} {reason}.") from None
+        raise ServiceError(
+            status, reason, f"{without_credentials(str(response.request.url))} answered {status} {reason}."
+        ) from None
     detail = problem.detail or problem.title
     if response.status_code == 401:
         detail = _locked(response)
@@ -180,7 +184,7 @@ def _check(response: httpx.Response) -> None:
 
 def _locked(response: httpx.Response) -> str:
     """Return why a service did not let the client in, and the cure."""
-    url = str(response.request.url.copy_with(raw_path=b"/")).rstrip("/")
+    url = without_credentials(str(response.request.url.copy_with(raw_path=b"/")).rstrip("/"))
     if "authorization" in response.request.headers:
         return f"{url} refuses this token: it is not the service's. Put the service's token into LUTHIER_TOKEN."
     return f"{url} asks for a token, and none was sent. Put the service's token into LUTHIER_TOKEN."

@@ -21,7 +21,7 @@ from typing import IO
 
 from luthier.studies.gpus import CPU, usable_gpus
 from luthier.studies.host import usable_cores
-from luthier.studies.protocol import SECRET_SETTINGS
+from luthier.studies.protocol import SECRET_VARIABLES
 from luthier.studies.versions import EXIT_OTHER_VERSION
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class LocalFleet:
         """
         self._url = url
         self._logs = home / "logs" if logs else None
-        self._environment = {name: value for name, value in os.environ.items() if name not in SECRET_SETTINGS}
+        self._environment = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
         if token is not None:
             self._environment["LUTHIER_WORKER_TOKEN"] = token
         self._environment["LUTHIER_DATA_ROOTS"] = "/" if data_roots is None else data_roots

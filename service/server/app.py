@@ -273,6 +273,7 @@ def _threads(service: Service, timings: Timings) -> list[Every]:
     threads.append(Every("orphans", timings.orphans_seconds, Orphans(service.core).sweep))
     threads.append(Every("changes", timings.orphans_seconds, service.feed.log.prune))
     threads.append(Every("tokens", timings.token_use_seconds, service.tokens.store_uses))
+    threads.append(Every("workers", timings.orphans_seconds, service.core.presence.forget_workers))
     if service.core.only is None:
         threads.append(Every("scheduler", timings.scheduler_seconds, service.scheduler.tick))
         threads.append(Every("webhook", timings.scheduler_seconds, service.scheduler.deliver))

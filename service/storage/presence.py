@@ -26,8 +26,8 @@ CONNECTED_SECONDS = 60.0
 """A worker whose latest claim is at most this old is present: a claim waits 60 s at most (`Claim.wait_seconds`)."""
 LISTED_SECONDS = 86_400.0
 """A day: a worker that went away stays in lists for so long, so that its user can see when it did."""
-FORGOTTEN_SECONDS = 7 * LISTED_SECONDS
-"""A worker that was silent for so long, and holds no work, is forgotten: each process of a worker has a new name."""
+MOST_WORKERS = 10_000
+"""Rows of workers that are kept. More of them within a day are names that somebody made up."""
 SERVICE_SECONDS = 15.0
 """A service that is silent for so long is gone: its reaper reports once a second, but may wait for a lock."""
 PAUSE_SECONDS = 5.0
@@ -112,6 +112,22 @@ class Presence:
             gone = update(WorkerRow).where(WorkerRow.name.in_(names), waiting)
             changed_rows(session, gone.values(seen_at=self.database.now() - WAITING_SECONDS))
 
+    def forget_workers(self, most: int = MOST_WORKERS) -> None:
+        """Remove the rows of workers that are listed no more, and the oldest ones beyond so many.
+
+        A worker that holds work is kept. One that claims again gets a new row. It opens a transaction of its own.
+        """
+        now = self.database.now()
+        holders = select(AssignmentRow.worker).where(
+            AssignmentRow.state == TrialState.RUNNING, AssignmentRow.worker.is_not(None)
+        )
+        is_free = WorkerRow.name.not_in(holders)
+        newest = select(WorkerRow.name).order_by(WorkerRow.seen_at.desc(), WorkerRow.name).limit(most)
+        with self.database.transaction() as session:
+            for is_over in (WorkerRow.seen_at < now - LISTED_SECONDS, WorkerRow.name.not_in(newest)):
+                gone = delete(WorkerRow).where(is_over, is_free)
+                session.execute(gone, execution_options={"synchronize_session": False})
+
     def is_waiting(self) -> ColumnElement[bool]:
         """Return the condition of `WorkerRow` that the worker waits for work, and may get it."""
         return self._is_recent(WorkerRow.seen_at, WAITING_SECONDS) & ~is_quarantined()
@@ -156,16 +172,11 @@ class Presence:
         return session.scalar(connected.union_all(busy).limit(1)) is not None
 
     def report_service(self, session: Session, service_id: str) -> bool:
-        """Store that a service is there, and forget services and workers that are gone; return whether it is alone."""
+        """Store that a service is there, and forget the services that are gone; return whether it is the only one."""
         now = self.database.now()
         present = self.database.insert(ServiceRow).values(id=service_id, seen_at=now)
         session.execute(present.on_conflict_do_update(index_elements=["id"], set_={"seen_at": now}))
         session.execute(delete(ServiceRow).where(ServiceRow.seen_at < now - SERVICE_SECONDS))
-        busy = select(AssignmentRow.worker).where(
-            AssignmentRow.state == TrialState.RUNNING, AssignmentRow.worker.is_not(None)
-        )
-        is_old = WorkerRow.seen_at < now - FORGOTTEN_SECONDS
-        session.execute(delete(WorkerRow).where(is_old, WorkerRow.name.not_in(busy)))
         return session.scalar(select(ServiceRow.id).where(ServiceRow.id != service_id).limit(1)) is None
 
     def keep_services(self, session: Session) -> None:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from luthier.studies.protocol import SECRET_SETTINGS
+from luthier.studies.protocol import SECRET_VARIABLES
 from luthier.studies.text import one_line
 from luthier.trials.child.messages import LINE_BYTES, End, FromChild, Ready, ToChild, Unfit, encode, from_child
 from luthier.trials.errors import CannotWork, ChildDied, OutOfMemory
@@ -55,7 +55,7 @@ class Child:
 
         Args:
             command: The command; the number of the socket's file descriptor is appended.
-            environment: Variables on top of this process's own, without those in `SECRET_SETTINGS`.
+            environment: Variables on top of this process's own, without those in `SECRET_VARIABLES`.
             limits: What it may take.
 
         Raises:
@@ -63,7 +63,7 @@ class Child:
         """
         ours, theirs = socket.socketpair()
         try:
-            env = {key: value for key, value in os.environ.items() if key not in SECRET_SETTINGS}
+            env = {key: value for key, value in os.environ.items() if key not in SECRET_VARIABLES}
             process = await asyncio.create_subprocess_exec(
                 *command,
                 str(theirs.fileno()),

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from luthier.studies.files import HashingWriter, atomic_path
 from luthier.studies.protocol import Answer, Assignment, Claim, Outcome, Renewal, Report
 from luthier.studies.reach import BadWay, Way
-from luthier.studies.text import one_line
+from luthier.studies.text import one_line, without_credentials
 from luthier.studies.wire import FileRef
 from luthier.trials.worker.pauses import Pause
 
@@ -61,14 +61,14 @@ class WorkerClient:
     """
 
     def __init__(self, server: str, token: str | None = None) -> None:
-        self.server = server.rstrip("/")
+        self.server = without_credentials(server.rstrip("/"))  # for messages
         try:
-            self._way = Way.to(self.server)
+            self._way = Way.to(server)
             options = self._way.options()
         except BadWay as error:
             raise WorkerRefused(str(error)) from None
         self._http = httpx.AsyncClient(
-            base_url=self.server,
+            base_url=server.rstrip("/"),
             headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=httpx.Timeout(READ_SECONDS, connect=5.0),
             **options,

@@ -9,7 +9,6 @@ from sqlalchemy import select
 from luthier.service.storage.database import Database
 from luthier.service.storage.presence import (
     CONNECTED_SECONDS,
-    FORGOTTEN_SECONDS,
     SERVICE_SECONDS,
     WAITING_SECONDS,
     Presence,
@@ -96,22 +95,3 @@ def test_a_service_is_alone_once_the_others_left_or_are_silent(database: Databas
     database.clock_offset = SERVICE_SECONDS + SECOND
     assert is_alone("a")
     database.dispose()
-
-
-def test_a_worker_that_is_long_gone_is_forgotten(database: Database) -> None:
-    """Each process of a worker has a name of its own: else their rows would fill the table for ever."""
-    presence = Presence(database, 30.0)
-
-    def names() -> list[str]:
-        with database.transaction() as session:
-            presence.report_service(session, "s")
-            return list(session.scalars(select(WorkerRow.name).order_by(WorkerRow.name)))
-
-    with database.transaction() as session:
-        presence.record_claim(session, Claim(worker="old"))
-    database.clock_offset = FORGOTTEN_SECONDS - SECOND
-    with database.transaction() as session:
-        presence.record_claim(session, Claim(worker="new"))
-    assert names() == ["new", "old"]
-    database.clock_offset = FORGOTTEN_SECONDS + SECOND
-    assert names() == ["new"]
