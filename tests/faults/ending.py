@@ -1,0 +1,76 @@
+"""The end of a round: all studies come to theirs in time, everything is ended, and the invariants are looked at."""
+
+import contextlib
+import os
+import time
+from pathlib import Path
+
+from tests.faults import evidence, invariants
+from tests.faults.arena import ENDED, PATIENCE_SECONDS, Arena
+from tests.faults.evidence import Evidence
+from tests.faults.service import LEASE_SECONDS
+
+ALLOWANCE_SECONDS = 10.0  # beyond the ideal and two leases (a dead worker's, and the one after a start): a busy machine
+LEFT_SECONDS = 5.0  # in which the last processes end
+
+
+def run_to_the_end(arena: Arena) -> None:
+    """Wait for the end of every study, end everything, and look at every invariant."""
+    late = wait(arena)
+    arena.close()
+    arena.violations += invariants.violations(gathered(arena, late))
+
+
+def wait(arena: Arena) -> list[str]:
+    """Wait until all studies have ended, and return the sentence for one that took too long."""
+    began = time.monotonic()
+    open_studies = [name for name in arena.studies if arena.state(name) not in ENDED]
+    ideal = arena.templates.pace[arena.setting.workers] * len(open_studies)
+    allowed = ideal + 2 * LEASE_SECONDS + ALLOWANCE_SECONDS
+    for name in open_studies:
+        while arena.state(name) not in ENDED:
+            if time.monotonic() - began > allowed + PATIENCE_SECONDS:
+                return [f"{name} is still {arena.state(name)} {time.monotonic() - began:.0f} s after the last fault"]
+            arena.holding.look()
+            arena.mend()
+            time.sleep(0.05)
+    took = time.monotonic() - began
+    return [f"the end came {took:.1f} s after the last fault, {allowed:.1f} s are allowed"] if took > allowed else []
+
+
+def gathered(arena: Arena, late: list[str]) -> Evidence:
+    """Sweep the store, and read what the round has left."""
+    evidence.sweep(arena.home, arena.store, arena.database)
+    left = _left(arena.mark)
+    return evidence.from_database(
+        arena.database,
+        store=arena.store,
+        entries=evidence.journals(arena.journals, arena.journals_since),
+        logs=evidence.logs(arena.folder, arena.journals),
+        left=left,
+        late=late,
+        held=arena.holding.violations,
+        trials=arena.setting.trials,
+        parallel=arena.setting.parallel,
+        excused=frozenset(arena.excused),
+        cut_files=frozenset(arena.cut_files),
+        uses_gpus=arena.uses_gpus and arena.setting.workers == "scripted",
+    )
+
+
+def _left(mark: str) -> list[str]:
+    """Return the processes that hold a mark in their environment, after a moment in which they may end."""
+    deadline = time.monotonic() + LEFT_SECONDS
+    while (found := _processes(mark)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
+def _processes(mark: str) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if mark.encode() in path.read_bytes() and int(path.parent.name) != os.getpid():
+                command = (path.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                found.append(f"{path.parent.name} {command}")
+    return found
