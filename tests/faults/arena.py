@@ -64,6 +64,7 @@ class Arena:
         studies: the names of those that were created.
         journals_since: what workers wrote down before was lost with a database.
         excused: reasons for which trials may fail, since a fault made them.
+        excused_errors: names of exceptions that a log may tell of, since a fault made them.
         cut_files: files of the store that a fault has cut, by their paths.
         violations: what was found broken, as sentences.
     """
@@ -92,6 +93,7 @@ class Arena:
         self.uses_gpus = chance.random() < 0.5 if uses_gpus is None else uses_gpus
         self.quiet_since, self.journals_since = time.monotonic(), 0.0
         self.excused: set[str] = set()
+        self.excused_errors: set[str] = set()
         self.cut_files: set[str] = set()
         self.violations: list[str] = []
         self.studies: list[str] = []

@@ -217,8 +217,9 @@ TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?:.*\n){1,200}?(
 def no_traceback(evidence: Evidence) -> Iterator[str]:
     """No log of a service or a worker shows a traceback."""
     for name, text in evidence.logs.items():
-        for match in list(TRACEBACK.finditer(text))[:3]:
-            yield f"{name} has a traceback: {match[1][:200]}"
+        errors = [match[1] for match in TRACEBACK.finditer(text)]
+        for error in [error for error in errors if not any(known in error for known in evidence.excused_errors)][:3]:
+            yield f"{name} has a traceback: {error[:200]}"
 
 
 def no_process_is_left(evidence: Evidence) -> Iterator[str]:

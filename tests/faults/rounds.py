@@ -20,13 +20,13 @@ class Result:
 
     Attributes:
         setting: what it was made of.
-        injected: the names of the faults, in their order.
+        injected: the names of the faults, in their order, and the seconds that each took.
         violations: what was found broken.
         seconds: how long it took.
     """
 
     setting: Setting
-    injected: list[str] = field(default_factory=list)
+    injected: list[tuple[str, float]] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -49,8 +49,9 @@ def run(templates: Templates, folder: Path, setting: Setting, faults: Sequence[F
         arena.start()
         for fault in faults:
             arena.busy()
+            since = time.monotonic()
             fault.inject(arena)
-            result.injected.append(fault.name)
+            result.injected.append((fault.name, time.monotonic() - since))
         run_to_the_end(arena)
         result.violations = arena.violations
     except Exception:  # a fault that could not be put right, or nothing that happens any more

@@ -24,6 +24,7 @@ class Fault:
         workers: the kinds of workers it can happen to.
         services: the numbers of services it can happen to.
         lack: says what this machine lacks for it; None where it lacks nothing.
+        weight: how often it happens, beside others.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Fault:
     workers: tuple[str, ...]
     services: tuple[int, ...]
     lack: Callable[[], str | None]
+    weight: int = 1
 
     def suits(self, setting: Setting) -> bool:
         """Return whether it can happen in a round."""
@@ -62,11 +64,12 @@ def fault(
     workers: tuple[str, ...] = ("scripted", "parents"),
     services: tuple[int, ...] = (1, 2),
     lack: Callable[[], str | None] = nothing,
+    weight: int = 1,
 ) -> Callable[[Inject], Inject]:
     """Add a function to the list of faults."""
 
     def add(inject: Inject) -> Inject:
-        FAULTS.append(Fault(name, inject, database, workers, services, lack))
+        FAULTS.append(Fault(name, inject, database, workers, services, lack, weight))
         return inject
 
     return add
