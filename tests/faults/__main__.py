@@ -8,6 +8,7 @@ import argparse
 import json
 import logging
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -65,6 +66,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, help="a file that gets a line of JSON for each round")
     parser.add_argument("--table", type=Path, nargs="+", help="run nothing: print the table of such files")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # whatever was started is ended
     logging.disable(logging.CRITICAL)  # the service's own code that looks at what is left
     if given.table is not None:
         results = read(given.table)
