@@ -154,13 +154,15 @@ class PostgresDatabase(RoundDatabase):
         self.server.restore(self.name, file)
 
     def copy(self, folder: Path, loop: Loop) -> "PostgresDatabase":
-        copied = self.server.copy(folder / "postgres")
+        outside = self.server.data.parents[1]  # the server's user may not enter the folders of a round
+        copied = self.server.copy(outside / f"copy-{uuid.uuid4().hex}")
         copied.start()
         return PostgresDatabase(copied, self.name, loop, owns_server=True)
 
     def close(self) -> None:
         self.wire.close()
         if self._owns_server:
-            self.server.stop("immediate")
+            self.server.kill()
+            shutil.rmtree(self.server.data)
         else:
             self.server.execute(f"DROP DATABASE {self.name} WITH (FORCE)")

@@ -1,6 +1,5 @@
 """Processes of an arena: services and workers, which can be killed, suspended, and started again."""
 
-import multiprocessing
 import os
 import signal
 import socket
@@ -13,10 +12,8 @@ from pathlib import Path
 from tests.faults import scripted, service
 from tests.support.command_line import without_luthier
 from tests.support.paths import ROOT
+from tests.support.several_services import FORKS
 from tests.support.waiting import gone
-
-FORKS = multiprocessing.get_context("forkserver")  # the imports of a service take seconds: they are done once
-FORKS.set_forkserver_preload(["tests.faults.service", "tests.faults.scripted", "scipy.stats"])
 
 
 class ServiceProcess:
@@ -28,6 +25,7 @@ class ServiceProcess:
         self.url = f"http://127.0.0.1:{self.port}"
         self._given = (home, url, self._listener, log, dict(environment))
         self._process: BaseProcess | None = None
+        self.deaths: list[int | None] = []  # exit codes of those that ended by themselves, and were started again
 
     @property
     def alive(self) -> bool:
@@ -43,6 +41,8 @@ class ServiceProcess:
 
     def start(self) -> None:
         """Start it, or start it again."""
+        if self._process is not None:
+            self.deaths.append(self._process.exitcode)
         self._process = FORKS.Process(target=service.main, args=self._given, daemon=True)
         self._process.start()
 
