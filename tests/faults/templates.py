@@ -24,12 +24,10 @@ class Templates:
     Attributes:
         folder: where all of it lies.
         loop: serves proxies and wires.
-        pace: kind of workers -> seconds that an undisturbed study takes.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.loop = folder, Loop()
-        self.pace = {"scripted": 10.0, "parents": 15.0, "real": 60.0}
         self._server: PostgresServer | None = None
         self._mounts = contextlib.ExitStack()
         self._disks: dict[str, SmallDisk] = {}
