@@ -16,13 +16,14 @@ JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=25 --durations-min=1
 
 # The two parts of `make test-all`: tracing makes Python twice as slow, so it is left out where it tells little more.
-MEASURED := not wide and not learning and not docker and not timm and not trackers and not hostile and (not full or commands)
-NOT_MEASURED := not wide and not learning and not docker and not timm and not trackers and not hostile and full and not commands
+APART := not wide and not learning and not docker and not timm and not trackers and not hostile and not faults
+MEASURED := $(APART) and (not full or commands)
+NOT_MEASURED := $(APART) and full and not commands
 FIGURES := for package in service studies trials; do \
 	printf 'coverage of %s: %s %%\n' $$package "$$($(BIN)/python -m coverage report --include="$$package/*" --format=total)"; \
 	done
 
-.PHONY: help install demo serve test test-all test-wide coverage test-learning test-timm test-trackers test-hostile test-docker soak audit lint docs lock bench bench-trainer bench-tasks bench-promotion clean
+.PHONY: help install demo serve test test-all test-wide test-faults coverage test-learning test-timm test-trackers test-hostile test-docker soak audit lint docs lock bench bench-trainer bench-tasks bench-promotion clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -48,6 +49,14 @@ test-all: $(DEV) ## what `.ci/run` runs: needs no network and no Docker, both da
 
 test-wide: $(DEV) ## every model and database that another one stands for in `make test-all`: before a release; minutes
 	$(PYTEST) -m wide
+
+# As many as a night allows, or as `.ci/run` does: make test-faults FAULTS=60 MINUTES=3
+FAULTS ?= 1000
+SEED ?= 1
+MINUTES ?= 600
+
+test-faults: $(DEV) ## FAULTS=1000 faults drawn by SEED=1 in at most MINUTES=600, and what must be true after them; docs/reliability.md
+	$(BIN)/python -m tests.faults --faults $(FAULTS) --seed $(SEED) --minutes $(MINUTES)
 
 coverage: $(DEV) ## how many lines the tests of `make test` and of the commands ran in the last `make test-all`
 	@$(FIGURES)

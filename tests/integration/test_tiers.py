@@ -70,7 +70,7 @@ def test_only_what_the_markers_name_is_left_out_of_make_test() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
     assert (
         settings["addopts"]
-        == "-m 'not full and not wide and not learning and not docker and not timm and not trackers'"
+        == "-m 'not full and not wide and not learning and not docker and not timm and not trackers and not faults'"
     )
     makefile = (ROOT / "Makefile").read_text()
     assert "-m wide" in makefile
@@ -82,7 +82,7 @@ def test_the_two_parts_of_test_all_run_each_test_once_but_for_those_of_other_tar
         compile(re.search(rf"^{name} := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1], name, "eval")
         for name in ("MEASURED", "NOT_MEASURED")
     ]
-    own = ("wide", "learning", "docker", "timm", "trackers")
+    own = ("wide", "learning", "docker", "timm", "trackers", "faults")
     for values in itertools.product((False, True), repeat=len(own) + 2):
         marked = dict(zip(("full", "commands", *own), values, strict=True))
         runs = sum(eval(part, {}, marked) for part in parts)

@@ -21,7 +21,10 @@ from tests.support.waiting import until
 
 FORKS = multiprocessing.get_context("forkserver")  # the imports of a service take seconds: they are done once
 FORKS.set_forkserver_preload(
-    ["tests.support.serving", "tests.support.killed_tick", "tests.support.killed_verb", "scipy.stats"]
+    [
+        *("tests.support.serving", "tests.support.killed_tick", "tests.support.killed_verb", "scipy.stats"),
+        *("tests.faults.service", "tests.faults.scripted"),
+    ]
 )
 
 
