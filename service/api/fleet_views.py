@@ -77,7 +77,7 @@ def _worker(
     )
 
 
-def _quarantine(health: HealthRow, held: tuple[str, AssignmentRow] | None) -> QuarantineView:
+def _quarantine(health: HealthRow, held: tuple[str | None, AssignmentRow] | None) -> QuarantineView:
     return QuarantineView(
         reason=health.reason or "",
         since=damaged.instant_or_epoch(health.quarantined_at),

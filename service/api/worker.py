@@ -16,7 +16,16 @@ from luthier.service.api.json_body import JsonRoute
 from luthier.service.api.openapi import BYTES
 from luthier.service.api.stored_file import StoredFile
 from luthier.service.api.worker_files import bounded
-from luthier.service.errors import Invalid, NotFound, OtherVersion, Stale, TooLarge, Unauthorized, Unavailable, responses
+from luthier.service.errors import (
+    Invalid,
+    NotFound,
+    OtherVersion,
+    Stale,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+    responses,
+)
 from luthier.service.lifecycle import datasets, winner
 from luthier.service.storage.file_store import Place
 from luthier.service.storage.tables import AssignmentRow, StudyRow

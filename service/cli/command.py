@@ -46,7 +46,23 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for noun in (
-    *(init, imports, run, bundles, plan, serve, studies, extension, predict, results, compare, look, fleet, trials, track),
+    *(
+        init,
+        imports,
+        run,
+        bundles,
+        plan,
+        serve,
+        studies,
+        extension,
+        predict,
+        results,
+        compare,
+        look,
+        fleet,
+        trials,
+        track,
+    ),
     *(schedules, steering, external, datasets, projects, usage, backup),
 ):
     noun.register(app)

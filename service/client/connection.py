@@ -64,9 +64,7 @@ class Connection:
         project = os.environ.get("LUTHIER_PROJECT") if project is None else project
         authority = None if ca is None else str(ca)
         certificate = None if client_cert is None else str(client_cert)
-        self._transport = Transport(
-            url, token or None, timeout_seconds, project or None, authority, proxy, certificate
-        )
+        self._transport = Transport(url, token or None, timeout_seconds, project or None, authority, proxy, certificate)
         self.url = self._transport.url
         self.project_name = project or None
 
