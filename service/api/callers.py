@@ -3,10 +3,11 @@
 The environment's tokens are looked at first, so that they open also while the database is away.
 """
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import anyio.to_thread
 from anyio import CapacityLimiter
@@ -18,6 +19,7 @@ from luthier.service.access.secrets import could_be_secret, digest_of
 from luthier.service.api.credentials import COOKIE, CookieSigner, bearer, is_equal, login_of
 from luthier.service.caller import Caller, Scope, with_included
 from luthier.service.errors import Unauthorized, Unavailable
+from luthier.service.settings import Settings
 from luthier.service.times import instant
 
 T = TypeVar("T")
@@ -31,18 +33,24 @@ NOBODY = Caller("anonymous", frozenset())  # whoever asks for what needs no toke
 
 
 @dataclass(frozen=True)
-class EnvironmentTokens:
+class Tokens:
     """The tokens that a service is started with; None where one is not set.
 
     Attributes:
-        user: LUTHIER_TOKEN.
-        worker: LUTHIER_WORKER_TOKEN.
-        fleet: of the workers that the service starts itself.
+        user: LUTHIER_TOKEN, for users and programs.
+        worker: LUTHIER_WORKER_TOKEN, for workers that others start.
+        fleet: for the workers that the service starts itself; random, made at the start.
     """
 
     user: str | None
     worker: str | None
-    fleet: str = field(repr=False)
+    fleet: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the tokens of `settings`, with a new one for the fleet."""
+        user, worker = settings.token, settings.worker_token
+        return cls(user.get_secret_value() if user else None, worker.get_secret_value() if worker else None)
 
     def caller(self, presented: str) -> Caller | None:
         """Return whose token this is; None where it is none of these."""
@@ -53,7 +61,7 @@ class EnvironmentTokens:
 class Callers:
     """Names the caller of a request. It belongs to no event loop, and threads may share it."""
 
-    def __init__(self, tokens: EnvironmentTokens, known: KnownTokens) -> None:
+    def __init__(self, tokens: Tokens, known: KnownTokens) -> None:
         """Take the environment's tokens, and what is known of those in the database."""
         self.tokens = tokens
         self.known = known
