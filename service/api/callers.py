@@ -71,7 +71,7 @@ class Callers:
     async def of_worker(self, request: Request) -> Caller:
         """Return the caller of the worker protocol, by bearer tokens only. Raises Unauthorized, Unavailable."""
         presented = bearer(request)
-        caller = await self._of_bearer(presented)
+        caller = await self._of_bearer(request, presented)
         if caller is not None:
             return caller
         if self.tokens.worker is None and await self._is_open():
@@ -82,7 +82,7 @@ class Callers:
     async def of_user(self, request: Request) -> Caller:
         """Return the caller of anything else. Raises Unauthorized, Unavailable."""
         presented = bearer(request)
-        caller = await (self._of_bearer(presented) if presented else self._of_cookie(request))
+        caller = await (self._of_bearer(request, presented) if presented else self._of_cookie(request))
         if caller is not None:
             return caller
         if await self._is_open():
@@ -98,17 +98,13 @@ class Callers:
             return None
         return self._caller(token), self.cookies.sign(token.id, token.digest)
 
-    async def _of_bearer(self, presented: str) -> Caller | None:
+    async def _of_bearer(self, request: Request, presented: str) -> Caller | None:
         """Return whose bearer token this is; None for an unknown one. Raises Unauthorized for a dead one."""
         caller = self.tokens.caller(presented)
         if caller is not None:
             return caller
         token = await self._token(presented)
-        if token is None:
-            return None
-        if not token.is_live:
-            raise Unauthorized(_dead(token))
-        return self._caller(token)
+        return None if token is None else self._alive(request, token)
 
     async def _of_cookie(self, request: Request) -> Caller | None:
         """Return who has logged in; None for nobody. Raises Unauthorized where the login's token is dead."""
@@ -122,9 +118,14 @@ class Callers:
         token = await self._ask("id", login.token_id, partial(self.known.by_id, login.token_id))
         if token is None or not self.cookies.is_valid(cookie, login, token.digest):
             return None
-        if not token.is_live:
-            raise Unauthorized(f"{_dead(token)} This login has ended with it.")
-        return self._caller(token)
+        return self._alive(request, token, " This login has ended with it.")
+
+    def _alive(self, request: Request, token: KnownToken, more: str = "") -> Caller:
+        """Return the caller with a token. Raises Unauthorized for a dead one, under whose name the log has it."""
+        if token.is_live:
+            return self._caller(token)
+        request.state.caller = Caller(token.name, frozenset(), token.project, token.id)
+        raise Unauthorized(_dead(token) + more)
 
     async def _token(self, presented: str) -> KnownToken | None:
         if not could_be_secret(presented):

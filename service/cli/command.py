@@ -27,6 +27,7 @@ from luthier.service.cli import (
     serve,
     steering,
     studies,
+    tokens,
     track,
     trials,
 )
@@ -43,7 +44,7 @@ app = typer.Typer(
 )
 for noun in (
     *(init, imports, run, bundles, plan, serve, studies, extension, predict, results, compare, look, trials, track),
-    *(schedules, steering, external, datasets),
+    *(schedules, steering, external, datasets, tokens),
 ):
     noun.register(app)
 

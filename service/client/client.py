@@ -15,6 +15,7 @@ from luthier.service.client.onnx import OnnxMethods
 from luthier.service.client.predictions import PredictionMethods
 from luthier.service.client.schedules import ScheduleMethods
 from luthier.service.client.steering import SteeringMethods
+from luthier.service.client.tokens import TokenMethods
 from luthier.service.client.trials import TrialMethods, study_path
 from luthier.service.client.watch import StudyWait
 from luthier.service.download import check_vacant
@@ -35,6 +36,7 @@ class Client(
     PredictionMethods,
     OnnxMethods,
     BundleMethods,
+    TokenMethods,
 ):
     """The service at a URL; a context manager that closes its connections.
 
