@@ -11,8 +11,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 
-from luthier.service.api.auth import COOKIE
+from luthier.service.api.credentials import COOKIE
 from luthier.service.api.pages import render
+from luthier.service.caller import Scope, current
 from luthier.service.errors import Forbidden, Problem, invalid
 
 LIVE_SECONDS = 30  # between two looks of a part that lives, where no event comes
@@ -57,6 +58,7 @@ def show(request: Request, template: str, status: int = 200, **values: Any) -> H
         "here": request.url.path,
         "logged_in": COOKIE in request.cookies,
         "may_write": may_write(request),
+        "may_admin": Scope.ADMIN in current().scopes,
         "live_seconds": LIVE_SECONDS,
         "poll_seconds": POLL_SECONDS,
         "events": None,
@@ -75,14 +77,15 @@ class PageRoute(APIRoute):
             try:
                 return await handler(request)
             except RequestValidationError as error:
-                return _problem(request, invalid(error, skip=1))
+                return problem_page(request, invalid(error, skip=1))
             except Problem as problem:
-                return _problem(request, problem)
+                return problem_page(request, problem)
 
         return answer
 
 
-def _problem(request: Request, problem: Problem) -> HTMLResponse:
+def problem_page(request: Request, problem: Problem) -> HTMLResponse:
+    """Answer with a page that shows a problem."""
     page = show(request, "problem.html", problem.status, problem=problem)
     if problem.retry_after:
         page.headers["Retry-After"] = str(problem.retry_after)
