@@ -6,6 +6,7 @@ route asks is in `needs.py`, who calls in `callers.py`; whatever runs for a requ
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -15,6 +16,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from luthier.service import caller as callers
+from luthier.service.access.audit import AuditLog
+from luthier.service.api.audit_record import Record, Recorder
 from luthier.service.api.callers import NOBODY, Callers
 from luthier.service.api.credentials import COOKIE, COOKIE_SECONDS
 from luthier.service.api.needs import OPEN, Need
@@ -26,6 +29,7 @@ from luthier.studies.host import is_loopback
 
 __all__ = ["COOKIE", "COOKIE_SECONDS", "OPEN", "Guard", "GuardMiddleware", "install", "local_path"]
 
+ProblemPage = Callable[[Request, Problem], Response]
 WORKERS = "/v1/worker/"
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(:[0-9]*)?")  # a Host header: name or address, then perhaps a port
 CURES = {
@@ -87,10 +91,20 @@ def _names_this_machine(host: str) -> bool:
 class GuardMiddleware:
     """Refuse requests as the guard says; a plain ASGI application, so that streams pass through untouched."""
 
-    def __init__(self, app: ASGIApp, guard: Guard, routes: FastAPI) -> None:
-        """Put `guard` before `app`; `routes`: the application whose routes it knows, all of them there by now."""
+    def __init__(self, app: ASGIApp, guard: Guard, log: AuditLog, page: ProblemPage, routes: FastAPI) -> None:
+        """Put `guard` before `app`.
+
+        Args:
+            app: what it guards.
+            guard: decides.
+            log: of who did what.
+            page: shows a browser why it is refused.
+            routes: the application whose routes it knows, all of them there by now.
+        """
         self.app = app
         self.guard = guard
+        self.page = page
+        self.recorder = Recorder(log)
         self.table = RouteTable(routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,27 +114,35 @@ class GuardMiddleware:
             return
         request = Request(scope)
         route = self.table.find(scope["method"], scope["path"])
+        record = Record(request, route, send)
+        try:
+            await self._answer(request, route, receive, record.send)
+        finally:
+            await self.recorder.keep(record)
+
+    async def _answer(self, request: Request, route: KnownRoute, receive: Receive, send: Send) -> None:
         try:
             caller = await self.guard.admit(request, route)
         except Problem as problem:
-            await _refused(request, problem)(scope, receive, send)
+            with callers.acting(NOBODY):
+                await self._refused(request, problem)(request.scope, receive, send)
             return
+        request.state.caller = caller
         request.state.may_write = callers.Scope.WRITE in caller.scopes
         with callers.acting(caller):
-            await self.app(scope, receive, send)
+            await self.app(request.scope, receive, send)
+
+    def _refused(self, request: Request, problem: Problem) -> Response:
+        """Return the answer to a refused request."""
+        browser = request.method == "GET" and "text/html" in request.headers.get("accept", "")
+        if browser and isinstance(problem, Unauthorized):
+            return RedirectResponse(f"/login?next={local_path(request.url.path)}", 303)
+        return self.page(request, problem) if browser else problem.response()
 
 
-def _refused(request: Request, problem: Problem) -> Response:
-    """Return the answer to a refused request."""
-    browser = request.method == "GET" and "text/html" in request.headers.get("accept", "")
-    if browser and isinstance(problem, Unauthorized):
-        return RedirectResponse(f"/login?next={local_path(request.url.path)}", 303)
-    return problem.response()
-
-
-def install(app: FastAPI, guard: Guard) -> None:
-    """Put `guard` before all routes of `app`."""
-    app.add_middleware(GuardMiddleware, guard=guard, routes=app)
+def install(app: FastAPI, guard: Guard, log: AuditLog, page: ProblemPage) -> None:
+    """Put `guard` before all routes of `app`, and what they do into a log; browsers are refused by a page."""
+    app.add_middleware(GuardMiddleware, guard=guard, log=log, page=page, routes=app)
 
 
 def local_path(path: str) -> str:

@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.responses import Response
 
-from luthier.service.api.addresses import network_of
+from luthier.service.access.refusals import network_of
 from luthier.service.api.auth import COOKIE, COOKIE_SECONDS, Guard, local_path
 from luthier.service.api.pages import render
 from luthier.service.errors import Invalid, Unsupported

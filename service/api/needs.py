@@ -32,6 +32,8 @@ _ANY = """
 POST /logout
 """
 _READ = """
+GET /v1/usage
+GET /usage
 GET /openapi.json
 GET /docs
 GET /docs/{name}
@@ -72,28 +74,22 @@ GET /compare
 GET /data
 GET /data/{id}
 GET /data/{id}/preview
-GET /new
 GET /schedules
 GET /schedules/{name}
 GET /studies/{name}
-GET /studies/{name}/change
-GET /studies/{name}/dashboard
-GET /studies/{name}/enqueue
-GET /studies/{name}/extend
 GET /studies/{name}/live
 GET /studies/{name}/onnx
 GET /studies/{name}/predict
 GET /studies/{name}/results
-GET /studies/{name}/successor
 GET /studies/{name}/table
 GET /studies/{name}/timeline
 GET /studies/{name}/trials/{number}
-GET /studies/{name}/trials/{number}/again
 GET /studies/{name}/trials/{number}/live
 GET /studies/{name}/trials/{number}/log
 GET /workers
 """
 _WRITE = """
+POST /v1/prune
 POST /v1/plan
 POST /v1/studies:plan
 POST /v1/studies
@@ -119,6 +115,12 @@ POST /v1/schedules/{name}/trigger
 POST /v1/schedules/{name}/rollback
 POST /v1/datasets
 DELETE /v1/datasets/{id}
+GET /new
+GET /studies/{name}/change
+GET /studies/{name}/enqueue
+GET /studies/{name}/extend
+GET /studies/{name}/successor
+GET /studies/{name}/trials/{number}/again
 POST /data
 POST /data/{id}/delete
 POST /new
@@ -144,9 +146,29 @@ PUT /v1/worker/files/{assignment_id}/{name}
 GET /v1/worker/files/{assignment_id}/{name}
 GET /v1/worker/datasets/{assignment_id}/{dataset_id}
 """
+_ADMIN = """
+GET /v1/audit
+GET /v1/tokens
+POST /v1/tokens
+PATCH /v1/tokens/{id}
+DELETE /v1/tokens/{id}
+GET /tokens
+POST /tokens
+POST /tokens/{id}/revoke
+GET /audit
+PUT /v1/projects/{name}
+DELETE /v1/projects/{name}
+GET /projects
+POST /project
+POST /projects
+POST /projects/{name}/delete
+POST /v1/workers/{name}/release
+POST /workers/{name}/{action}
+"""
 # The dashboard shows the studies of the caller's project; its routes take every method, and answer 405 but to GET.
 _DASHBOARD = """
 GET /studies/-/{number}
+GET /studies/{name}/dashboard
 GET /api/studies/{optuna_id}/plot/{kind}
 * /dashboard
 * /dashboard/{path:path}
@@ -167,18 +189,6 @@ GET /api/studies/{optuna_id}/plot/{kind}
 * /api/artifacts
 * /api/artifacts/{path:path}
 """
-_ADMIN = """
-GET /v1/tokens
-POST /v1/tokens
-PATCH /v1/tokens/{id}
-DELETE /v1/tokens/{id}
-PUT /v1/projects/{name}
-DELETE /v1/projects/{name}
-GET /projects
-POST /project
-POST /projects
-POST /projects/{name}/delete
-"""
 _LINES = {
     Need.OPEN: _OPEN,
     Need.ANY: _ANY,
@@ -187,6 +197,27 @@ _LINES = {
     Need.WORKER: _WORKER,
     Need.ADMIN: _ADMIN,
 }
+# Not in the log of actions: messages of trials, of which there are too many, and what changes nothing.
+_QUIET = """
+POST /v1/worker/claim
+POST /v1/worker/report
+POST /v1/worker/renew
+POST /v1/worker/finish
+PUT /v1/worker/files/{assignment_id}/{name}
+POST /v1/studies/{name}/ask
+POST /v1/studies/{name}/report
+POST /v1/studies/{name}/tell
+POST /v1/plan
+POST /v1/studies:plan
+POST /new/plan
+"""
 EVERY_METHOD = "*"  # of a route that takes any
-NEEDS = {line: need for need, lines in _LINES.items() for line in lines.split("\n") if line}
-OPEN = tuple(dict.fromkeys(line.partition(" ")[2] for line in _OPEN.split("\n") if line))  # paths that need no token
+
+
+def _split(lines: str) -> tuple[str, ...]:
+    return tuple(line for line in lines.split("\n") if line)
+
+
+NEEDS = {line: need for need, lines in _LINES.items() for line in _split(lines)}
+OPEN = tuple(dict.fromkeys(line.partition(" ")[2] for line in _split(_OPEN)))  # paths that need no token
+QUIET = frozenset(_split(_QUIET))

@@ -14,7 +14,7 @@ from collections import OrderedDict
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from luthier.service.api.addresses import network_of
+from luthier.service.access.refusals import network_of
 from luthier.service.caller import current
 from luthier.service.errors import TooMany
 

@@ -30,6 +30,7 @@ from luthier.service.cli import (
     serve,
     steering,
     studies,
+    tokens,
     track,
     trials,
     usage,
@@ -46,24 +47,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for noun in (
-    *(
-        init,
-        imports,
-        run,
-        bundles,
-        plan,
-        serve,
-        studies,
-        extension,
-        predict,
-        results,
-        compare,
-        look,
-        fleet,
-        trials,
-        track,
-    ),
-    *(schedules, steering, external, datasets, projects, usage, backup),
+    *(init, imports, run, bundles, plan, serve, studies, extension, predict, results, compare),
+    *(look, fleet, trials, track, schedules, steering, external, datasets, projects, tokens, usage, backup),
 ):
     noun.register(app)
 
