@@ -55,8 +55,8 @@ def store(core: Core, upload: Upload, limits: CreationLimits | None = None) -> t
     """Make a data set of an upload, or find the one with the same content; return whether it is new, and its row.
 
     It is one of the caller's project; the files are those of all projects that have the same content. Where the files
-    of an older row are gone, or another's, the upload's take their place. Raises TooMany where `limits` allow no further
-    one.
+    of an older row are gone, or another's, the upload's take their place. Raises TooMany where `limits` allow no
+    further one.
     """
     files = DatasetStore(core.store.root)
     id = dataset_id(upload.kind, upload.sha256)
