@@ -20,8 +20,8 @@ from luthier.service.errors import TooMany
 
 BURST_SECONDS = 30.0  # a bucket holds the requests of so many seconds
 WORKER_FACTOR = 10.0
-WRONG_PER_MINUTE = 100.0  # wrong tokens of one address; a fleet of 64 workers with an old one stays below it
-WRONG_BURST = 300.0
+WRONG_PER_MINUTE = 300.0  # wrong tokens of one address; a fleet of 64 workers with an old one stays below it
+WRONG_BURST = 1500.0
 MOST_CLIENTS = 10_000  # that are remembered; the one that was quiet for the longest is forgotten
 FREE = ("/healthz", "/readyz", "/metrics")
 BUSY = re.compile(r"/v1/worker/.*|/v1/studies/[^/]+/(ask|report|tell)")  # paths of the many messages of trials
@@ -120,8 +120,9 @@ class WrongTokens:
 
     def _note(self, digest: bytes, address: str, status: int) -> None:
         """Remember from an answer's status whether a token was right."""
-        if status == 401:
-            self._right.pop(digest, None)
+        if status == 401 and digest in self._right:  # of another scope, or revoked by now: no guess
+            del self._right[digest]
+        elif status == 401:
             self._wrong.take(address)
         elif status < 400:
             self._right[digest] = None

@@ -110,6 +110,8 @@ class Child:
             if line.endswith(b"\n"):
                 return from_child(line)
             problem = None
+        except ConnectionError:  # it ended before it had read all that was sent to it
+            problem = None
         except (OSError, ValueError) as error:  # ValueError: a line too long, or no message
             problem = f"it sent what the worker cannot read ({one_line(error, 200)})"
         if problem is None:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from luthier.service.api.plan import _limits
-from luthier.service.api.rate_limit import BURST_SECONDS, WRONG_BURST, Buckets
+from luthier.service.api.rate_limit import BURST_SECONDS, Buckets
 from luthier.service.client import Client, ServiceError
 from luthier.service.server.app import Tokens
 from luthier.studies.protocol import Assignment
@@ -121,10 +121,13 @@ def test_who_asks_without_a_pause_is_slowed_down_and_nobody_else(tmp_path: Path,
         assert house.client.get("/v1/tasks").status_code == 429
 
 
-def test_wrong_tokens_are_limited_and_right_ones_pass(tmp_path: Path, clock: Clock) -> None:
+def test_wrong_tokens_are_limited_and_right_ones_pass(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("luthier.service.api.rate_limit.WRONG_BURST", 20.0)
     with running(tmp_path, None, Tokens(USER, None)) as house:
         assert house.get("/v1/studies")["items"] == []
-        for _ in range(int(WRONG_BURST)):
+        for _ in range(20):
             assert house.anyone.get("/v1/studies", headers={"Authorization": "Bearer guess"}).status_code == 401
         answer = house.anyone.get("/v1/studies", headers={"Authorization": "Bearer another guess"})
         assert "Too many wrong tokens" in problem(answer, 429)["detail"]

@@ -14,6 +14,7 @@ from luthier.trials.worker import memory_groups
 from luthier.trials.worker.child_limits import ChildLimits, Confinement, WrongLimit, held_bytes
 from luthier.trials.worker.memory_groups import MemoryGroup, sweep_groups
 from tests.support.scripted import Service
+from tests.support.tiers import a_few
 from tests.support.waiting import ended, until
 from tests.support.worker_processes import Starts
 
@@ -49,6 +50,7 @@ def test_a_child_that_needs_too_much_memory_is_ended_alone(service: Service, sta
     service.assign(1, shared=True, params=eats)
     service.assign(2, shared=True, params=eats | {"steps": 0}, micro_batch=1)
     service.assign(3, shared=True, params={"batch_size": 4})
+    service.assign(4, shared=True, params=eats | {"steps": 0}, micro_batch=1)
     process = start(LUTHIER_TRIAL_MEMORY="256MiB")
     given_back = service.outcome(1, 30)
     assert (given_back.status, given_back.micro_batch) == ("released", 2), "with half as many examples together"
@@ -57,6 +59,9 @@ def test_a_child_that_needs_too_much_memory_is_ended_alone(service: Service, sta
     smallest = service.outcome(2, 30)
     assert (smallest.status, smallest.reason) == ("failed", Reason.OOM)
     assert service.outcome(3, 30).status == "complete"
+    warm = service.outcome(4, 30)
+    assert (warm.status, warm.micro_batch) == ("released", None), "a fresh process may do it"
+    assert "kept models and data of earlier work" in failure(warm)
     assert len(groups_of(process.popen.pid)) == 1, "of the child that is there"
     process.popen.terminate()
     assert process.popen.wait(20) == 0
@@ -147,7 +152,7 @@ def test_groups_of_version_2_are_found_and_written(tmp_path: Path) -> None:
     assert group.kills() == 1
 
 
-@pytest.mark.parametrize("act", ["large", "files"])
+@pytest.mark.parametrize("act", a_few(1, ["files", "large"]))
 def test_a_trial_that_writes_too_much_is_ended(service: Service, start: Starts, act: str, tmp_path: Path) -> None:
     service.assign(1, shared=True, params={"act": act})
     service.assign(2, shared=True)
@@ -160,6 +165,7 @@ def test_a_trial_that_writes_too_much_is_ended(service: Service, start: Starts, 
     assert not list((tmp_path / "home").rglob("tmp/*")), "temporary files go with their child"
 
 
+@pytest.mark.full
 def test_a_wrong_size_ends_the_worker_with_a_sentence(service: Service, start: Starts) -> None:
     process = start(LUTHIER_TRIAL_MEMORY="a lot")
     assert process.popen.wait(20) == 4
