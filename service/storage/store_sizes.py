@@ -80,6 +80,9 @@ def counted_once(folders: Mapping[str, list[FileSize]]) -> dict[str, list[FileSi
     seen: set[int] = set()
     found = {}
     for folder, files in folders.items():
-        found[folder] = [file._replace(bytes=0) if file.links > 1 and file.inode in seen else file for file in files]
+        found[folder] = [
+            FileSize(file.name, 0 if file.links > 1 and file.inode in seen else file.bytes, file.inode, file.links)
+            for file in files
+        ]
         seen.update(file.inode for file in files if file.links > 1)
     return found

@@ -39,8 +39,8 @@ class Load:
         self._dice = random.Random(0)
         jobs: list[Callable[[httpx.Client], None]] = [self._studies, self._schedules, self._data, self._prune]
         jobs += [self._follow] * 6 + [self._read] * 2
-        self._threads = [threading.Thread(target=self._work, args=(f"w{i}",)) for i in range(workers)]
-        self._threads += [threading.Thread(target=self._do, args=(job,)) for job in jobs]
+        self._threads = [threading.Thread(target=self._work, args=(f"w{i}",), daemon=True) for i in range(workers)]
+        self._threads += [threading.Thread(target=self._do, args=(job,), daemon=True) for job in jobs]
         for thread in self._threads:
             thread.start()
 
