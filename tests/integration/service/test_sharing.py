@@ -224,3 +224,49 @@ def test_eight_at_once_pass_a_budget_by_one_trial_at_most(house: Running, worker
     used = house.study("a")["gpu_seconds"]
     assert 100 <= used <= 109, "eight trials that start together would have used up to 72 beyond"
     assert house.study("a")["message"].startswith("The 100 GPU seconds are used up.")
+
+
+def test_what_waits_says_why_and_for_how_long(house: Running, worker: ScriptedWorker) -> None:
+    house.create("alone")
+    waiting = house.study("alone")["waiting"]
+    assert (waiting["reason"], waiting["seconds"]) == ("worker", None)
+    assert "luthier worker --server URL" in waiting["message"]
+    house.move_clock(3600)
+    house.client.post("/v1/studies/alone/cancel")
+    assert house.study("alone")["waiting"] is None
+    worker.inspection = worker.inspection.model_copy(update={"estimates": None})
+    limited = {"budget": {"trials": 500, "trial_seconds": 40}, "parallel": 8}
+    house.started(worker, "a", **limited)
+    house.started(worker, "b", **limited)
+    a = worker.take()
+    assert a.study == "a"
+    house.move_clock(10)
+    assert house.study("a")["waiting"] is None
+    waiting = house.study("b")["waiting"]
+    assert waiting["reason"] == "share"
+    assert waiting["seconds"] == pytest.approx(30, abs=5)
+    assert waiting["message"].startswith("The worker that is there is busy with other work")
+    project(house, max_parallel=1)
+    waiting = house.study("b")["waiting"]
+    assert waiting["reason"] == "parallel"
+    assert waiting["message"] == "Project default runs its limit of 1 trials at the same time: 1 run."
+    belongs(house, "b", owner="ann")
+    project(house)
+    user(house, "ann", max_gpu_seconds=0.5)
+    assert house.study("b")["waiting"] is not None
+    worker.finish(a, seconds=40.0)
+    b = worker.take()
+    assert b.study == "b", "nothing of ann's runs, and half a second is left"
+    worker.finish(b, seconds=2.0)
+    assert house.study("b")["waiting"] == {
+        "reason": "gpu_seconds",
+        "message": "User ann has used up its 0.5 GPU seconds: it goes on once max_gpu_seconds is raised.",
+        "seconds": None,
+    }
+    assert house.study("b")["state"] == "running"
+    listed = {study["name"]: study["waiting"] for study in house.get("/v1/studies")["items"]}
+    assert listed["b"]["reason"] == "gpu_seconds"
+    page = house.client.get("/studies/b").text
+    assert "Waits: User ann has used up its 0.5 GPU seconds" in page
+    user(house, "bob", max_gpu_seconds=9.0)
+    assert worker.take().study == "a"
