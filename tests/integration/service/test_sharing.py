@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from luthier.service.storage.access_tables import ProjectRow, TokenRow
 from luthier.service.storage.share_tables import DeletedUsageRow, ShareRow
 from luthier.service.storage.tables import AssignmentRow, StudyRow
-from luthier.studies.protocol import Assignment
+from luthier.studies.protocol import Assignment, Decision
 from tests.support.harness import Running, ScriptedWorker, paths, running
 
 pytestmark = pytest.mark.both_databases
@@ -226,6 +226,28 @@ def test_eight_at_once_pass_a_budget_by_one_trial_at_most(house: Running, worker
     assert house.study("a")["message"].startswith("The 100 GPU seconds are used up.")
 
 
+def test_trials_that_take_longer_than_expected_give_way(house: Running, worker: ScriptedWorker) -> None:
+    """Of eight that were expected to take a second and take ten for each evaluation, one may pass the budget by one."""
+    found = worker.inspection.model_dump(mode="json")
+    found["estimates"] = {"seconds_per_trial": 1.0}
+    worker.inspection = type(worker.inspection).model_validate(found)
+    house.started(
+        worker,
+        budget={"gpu_seconds": 100},
+        parallel=8,
+        space={"learning_rate": {"low": 1e-6, "high": 1e-3, "log": True}, "epochs": 9},
+    )
+    held = claimed(house)
+    assert len(held) == 8
+    for step in range(1, 10):
+        for one, a in list(held):
+            if one.report(a, step, 0.5, seconds=10.0 * step) is Decision.STOP:
+                one.finish(a, seconds=10.0 * step, reason="budget")
+                held.remove((one, a))
+    assert held == []
+    assert 90 <= house.study()["gpu_seconds"] <= 110
+
+
 def test_what_waits_says_why_and_for_how_long(house: Running, worker: ScriptedWorker) -> None:
     house.create("alone")
     waiting = house.study("alone")["waiting"]
@@ -249,7 +271,7 @@ def test_what_waits_says_why_and_for_how_long(house: Running, worker: ScriptedWo
     project(house, max_parallel=1)
     waiting = house.study("b")["waiting"]
     assert waiting["reason"] == "parallel"
-    assert waiting["message"] == "Project default runs its limit of 1 trials at the same time: 1 run."
+    assert waiting["message"] == "Project default runs 1 of the 1 trials that it may run at the same time."
     belongs(house, "b", owner="ann")
     project(house)
     user(house, "ann", max_gpu_seconds=0.5)
