@@ -12,7 +12,8 @@ from luthier.service.storage.access_tables import ProjectRow, TokenRow
 from luthier.service.storage.share_tables import DeletedUsageRow, ShareRow
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import Assignment, Decision
-from tests.support.harness import Running, ScriptedWorker, paths, running
+from tests.support.harness import Running, ScriptedWorker, paths, running, spec
+from tests.support.tiers import a_few
 
 pytestmark = pytest.mark.both_databases
 LONG = {"budget": {"trials": 500}, "parallel": 8, "sampler": {"name": "random"}}
@@ -114,13 +115,11 @@ def test_a_priority_goes_first_and_others_do_not_starve(house: Running, worker: 
     ("key", "values"), [("weight", (0, -1, 1001, "x", None)), ("priority", (101, -101, 0.5, "high"))]
 )
 def test_a_wrong_share_is_refused_with_its_path(house_sqlite: Running, key: str, values: tuple[Any, ...]) -> None:
-    from tests.support.harness import spec
-
     for value in values:
         assert key in paths(house_sqlite.client.post("/v1/studies", json=spec("s", **{key: value})))
 
 
-@pytest.mark.parametrize("of", ["project", "user", "study"])
+@pytest.mark.parametrize("of", a_few(1, ["user", "project", "study"]))
 def test_a_limit_on_parallel_trials_holds_and_others_go_on(house: Running, worker: ScriptedWorker, of: str) -> None:
     for name in ("a", "b", "c"):
         house.started(worker, name, **LONG | ({"parallel": 2} if of == "study" and name != "c" else {}))
@@ -205,6 +204,7 @@ def test_gpu_seconds_of_a_project_are_reserved_and_settled(house: Running, worke
     assert "again" in {a.study for _, a in claimed(house, 4)}
 
 
+@pytest.mark.full
 def test_eight_at_once_pass_a_budget_by_one_trial_at_most(house: Running, worker: ScriptedWorker) -> None:
     house.started(worker, "a", budget={"gpu_seconds": 100}, parallel=8)
     workers = [house.worker(f"w{i}") for i in range(8)]
