@@ -227,7 +227,7 @@ def test_eight_at_once_pass_a_budget_by_one_trial_at_most(house: Running, worker
 
 
 def test_trials_that_take_longer_than_expected_give_way(house: Running, worker: ScriptedWorker) -> None:
-    """Of eight that were expected to take a second and take ten for each evaluation, one may pass the budget by one."""
+    """Eight that take ten seconds to each evaluation, and were expected to take three in all, would use 160 of 100."""
     found = worker.inspection.model_dump(mode="json")
     found["estimates"] = {"seconds_per_trial": 1.0}
     worker.inspection = type(worker.inspection).model_validate(found)
@@ -245,7 +245,7 @@ def test_trials_that_take_longer_than_expected_give_way(house: Running, worker: 
                 one.finish(a, seconds=10.0 * step, reason="budget")
                 held.remove((one, a))
     assert held == []
-    assert 90 <= house.study()["gpu_seconds"] <= 110
+    assert 90 <= house.study()["gpu_seconds"] <= 120, "less than a trial of 90 s beyond"
 
 
 def test_what_waits_says_why_and_for_how_long(house: Running, worker: ScriptedWorker) -> None:
