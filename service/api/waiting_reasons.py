@@ -95,7 +95,7 @@ def _why(session: Session, fleet: _Fleet, study: StudyRow, limits: Sequence[Limi
                 return WaitingView(reason=obstacle.reason, message=obstacle.message, seconds=fleet.rest(own))
         if study.search_error is not None:
             return WaitingView(reason="search", message=study.search_error)
-    if fleet.idle:
+    if fleet.idle or not (fleet.busy or fleet.is_full):
         return None
     if fleet.is_full:
         text = "Workers wait, but the trials that run on their GPUs leave no room for its next one."
