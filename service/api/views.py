@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from luthier.service.api.model_view import interval_view, model_view
 from luthier.service.api.successor_view import taken_over_view
+from luthier.service.api.waiting_reasons import waiting_views
 from luthier.service.lifecycle import absences, failing_studies, labels, winner
 from luthier.service.lifecycle.standings import Standing, standings
 from luthier.service.schemas import (
@@ -64,12 +65,14 @@ def study_views(
         fleet_problem: likewise why none of those does that our own workers do.
     """
     standing = standings(session, studies)
+    waiting = waiting_views(session, studies, problem)
     views = []
     for study in studies:
         try:
             view = _study(study, standing[study.id])
         except damaged.UNREADABLE as error:
             view = _damaged_study(study, error)
+        view.waiting = waiting.get(study.id)
         for why in (problem, None if study.external else fleet_problem):
             if why is not None and view.finished_at is None:
                 view.warnings.append(why)

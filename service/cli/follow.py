@@ -83,6 +83,8 @@ def stage_now(client: "Client", study: StudyView) -> str | None:
     """Return what a study without a trial at work does now or waits for; None where trials or its state say it."""
     if study.state is StudyState.QUEUED:
         return stage_of(client.workers(), study.name)
+    if study.waiting is not None:
+        return study.waiting.sentence
     if study.state in (StudyState.PAUSED, *ENDED) or study.best is None:
         return None
     if study.counts.running or study.counts.queued:

@@ -76,5 +76,7 @@ def studies_table(studies: Iterable["StudyView"]) -> "Table":
 
 
 def _fault(study: "StudyView") -> str:
-    """Return what is wrong with a study, in a table's cell: why it failed, else the heads of what it warns of."""
+    """Return what is wrong with a study, in a table's cell: why it failed or waits, else the heads of its warnings."""
+    if study.error is None and study.waiting is not None:
+        return cell(f"waits: {study.waiting.message}")
     return cell(study.error or "; ".join(re.split(r"[:.] ", warning)[0] for warning in study.warnings))

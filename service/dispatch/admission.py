@@ -65,6 +65,22 @@ def obstacle(session: Session, database: Database, study: StudyRow, gpu_seconds:
     return None
 
 
+def evaluation_fits(session: Session, study: StudyRow, row: AssignmentRow) -> float | None:
+    """Return the seconds to reserve for a running trial of a locked study until its next evaluation, of this attempt.
+
+    None: its next evaluation does not fit into the study's budget beside what the other trials have reserved; then it
+    gives way. One that runs alone has all that is left.
+    """
+    limit = study.spec.budget.gpu_seconds
+    reserved = max(row.seconds, row.seconds_expected or 0.0)
+    if limit is None or not row.step:
+        return reserved
+    until = max(reserved, row.seconds + (row.seconds_before + row.seconds) / row.step)
+    committed, running = _of_study(session, study)
+    beyond = (until - reserved) * (1.0 if row.gpu_share is None else row.gpu_share)
+    return None if running > 1 and beyond and committed + beyond > limit + ROUNDING else until
+
+
 def left(session: Session, database: Database, study: StudyRow) -> float | None:
     """Return the GPU seconds that a study may use until the first of its limits; None without any."""
     limit = study.spec.budget.gpu_seconds
@@ -79,7 +95,7 @@ def under(session: Session, limits: Limits, gpu_seconds: float | None) -> Obstac
     """Return why one more trial of so many GPU seconds may not start under a project's or a user's limits; or None."""
     running = limits.running(session)
     if limits.parallel is not None and running >= limits.parallel:
-        text = f"{limits.shown} runs its limit of {limits.parallel} trials at the same time: {running} run."
+        text = f"{limits.shown} runs {running} of the {limits.parallel} trials that it may run at the same time."
         if limits.parallel == 0:
             text = f"{limits.shown} may run no trials: its limit is 0; raise max_parallel."
         return Obstacle("parallel", text, limits)

@@ -10,6 +10,7 @@ from itertools import islice
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from luthier.service.dispatch.admission import obstacle
 from luthier.service.dispatch.claims import Claims
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.external_messages import (
@@ -77,12 +78,13 @@ class ExternalTrials:
             if assignment is not None:
                 return assignment, session.get_one(AssignmentRow, assignment.id)
             is_full = TrialCounts.of(session, study.id)[TrialState.RUNNING] >= study.parallel
+            limited = None if is_full else obstacle(session, self.core.database, study, None)
         check_not_ended(study)
         if (shortage := self.core.room.shortage()) is not None:
             raise Unavailable(shortage, retry_after=5)
         if study.search_error is not None:
             raise Unavailable(study.search_error, retry_after=5)
-        return why_none(study, is_full)
+        return why_none(study, is_full) if limited is None else limited.message
 
     def report(self, name: str, token: str, said: Evaluation) -> Answer:
         """Store an evaluation, or renew the lease where it has none, and decide whether the trial goes on.

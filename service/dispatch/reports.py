@@ -12,18 +12,21 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from luthier.service.dispatch import checkpoints
+from luthier.service.dispatch.admission import evaluation_fits
 from luthier.service.dispatch.outcomes import Also, Outcomes
 from luthier.service.dispatch.placement import smaller_reservation
-from luthier.service.lifecycle import absences, retraining, study_rows, trial_time
+from luthier.service.lifecycle import absences, retraining, study_rows, transitions, trial_time
 from luthier.service.storage.changes import note_report
 from luthier.service.storage.database import changed_rows
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
 from luthier.studies.protocol import (
+    ENDED,
     Answer,
     AssignmentKind,
     Decision,
     Renewal,
     Report,
+    TrialState,
 )
 from luthier.studies.spec import is_better
 from luthier.studies.wire import FileRef
@@ -72,12 +75,11 @@ class Reports(Outcomes):
         if new and study.away is not None:
             self._note_success(study.id, row.worker)
         is_over = trial_time.is_over(study, row) and row.value is not None
-        decision = (
-            Decision.STOP if is_retrained or is_over else Decision.CONTINUE
-        )  # a repetition trains on: the search is over
+        decision = Decision.STOP if is_retrained or is_over else Decision.CONTINUE  # the end of a search ends no repetition
         if row.kind == AssignmentKind.TRAIN:
             prune = value is not None and core.searches.report(study, row, report.step, value)
-            if study.stop_at_next_evaluation or row.stop_requested or is_over:
+            is_over = is_over or (study.spec.budget.gpu_seconds is not None and self._is_budget_over(study.id, row))
+            if is_over or study.stop_at_next_evaluation or row.stop_requested:
                 decision = Decision.STOP
             elif prune:
                 decision = Decision.PRUNE
@@ -132,6 +134,28 @@ class Reports(Outcomes):
                 self.core.leases.shrink(row, smaller)
         names = {ref.name for ref in (row.resume, row.best) if ref is not None}
         return [ref for ref in named_before if ref is not None and ref.name not in names] + rejected
+
+    def _is_budget_over(self, study_id: int, row: AssignmentRow) -> bool:
+        """Return whether a trial must end at this evaluation for its study's GPU seconds; else reserve its next one.
+
+        Trials that take longer than expected would otherwise pass the limit all together. In a transaction of its own,
+        as the study's row is locked first.
+        """
+        leases = self.core.leases
+        with self.core.database.transaction() as session:
+            study = study_rows.lock_by_id(session, study_id)
+            if study is None or not study.is_readable:
+                return False
+            transitions.settle(session, leases, study)
+            if study.ending is not None or study.state in ENDED:
+                return study.stop_at_next_evaluation
+            held = session.get_one(AssignmentRow, row.id)
+            if held.token != row.token or held.state != TrialState.RUNNING:
+                return False
+            seconds = evaluation_fits(session, study, held)
+            if seconds is not None and seconds > (held.seconds_expected or 0.0):
+                leases.expect(session, held, seconds)
+            return seconds is None
 
     def _lower_micro_batch(self, study_id: int, micro_batch: int) -> None:
         """Let later assignments of the study train at most so many examples together.

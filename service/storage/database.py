@@ -66,6 +66,11 @@ def changed_rows(session: Session, statement: Update) -> int:
     return cast(CursorResult[Any], result).rowcount
 
 
+def database_of(session: Session) -> "Database":
+    """Return the database that has opened a session."""
+    return cast(Database, session.info[Database])
+
+
 class Database:
     """Connections to one database. Threads share it; a session belongs to one thread.
 
@@ -84,6 +89,7 @@ class Database:
         self.clock_offset = 0.0
         self.tells_ends = False
         self._lock = threading.RLock()
+        self._info = {Database: self}
         self.engine = create_engine(url, json_deserializer=read_json, **engine_options(url))
         hide_values(self.engine)
         self._connections = Connections(self.engine)
@@ -108,7 +114,11 @@ class Database:
         Rows stay readable after the commit, with the values that they had. What streams of events tell of is stored
         with it.
         """
-        with self.writing(), NotingSession(self.engine, expire_on_commit=False) as session, session.begin():
+        with (
+            self.writing(),
+            NotingSession(self.engine, expire_on_commit=False, info=self._info) as session,
+            session.begin(),
+        ):
             yield session
             session.store_changes()
 
@@ -116,7 +126,7 @@ class Database:
     def reading(self) -> Iterator[Session]:
         """Open a session that only reads: on SQLite it waits for no writer."""
         engine = self.engine.execution_options(luthier_read=True)
-        with Session(engine, expire_on_commit=False) as session:
+        with Session(engine, expire_on_commit=False, info=self._info) as session:
             yield session
 
     @contextmanager
@@ -126,7 +136,7 @@ class Database:
             with self.reading() as session:
                 yield session
             return
-        with Session(self.engine.execution_options(isolation_level="REPEATABLE READ")) as session:
+        with Session(self.engine.execution_options(isolation_level="REPEATABLE READ"), info=self._info) as session:
             yield session
 
     def insert(self, table: type[Any]) -> sqlite.Insert | postgresql.Insert:

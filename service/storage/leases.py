@@ -159,6 +159,10 @@ class Leases(Deadlines):
         columns: dict[str, Any] = {"deadline": self.database.now() + self._own_or_usual_seconds(), "received": True}
         return columns if seconds is None else columns | {"seconds": self._possible(seconds)}
 
+    def expect(self, session: Session, row: AssignmentRow, seconds: float) -> None:
+        """Reserve so many seconds of its attempt for a running assignment, whose study is locked. Raises Stale."""
+        self._change_held(session, row.id, row.token, {"seconds_expected": seconds})
+
     def _charged(self, reservation: Reservation) -> ColumnElement[float] | None:
         """Return the GPU seconds that an assignment is charged with at a grant: used ones, and those to come."""
         return None if reservation.gpu_seconds is None else gpu_seconds() + reservation.gpu_seconds

@@ -13,7 +13,9 @@ from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session, aliased
 
 from luthier.service.caller import DEFAULT_PROJECT
+from luthier.service.storage import limits
 from luthier.service.storage.column_types import Unreadable
+from luthier.service.storage.database import database_of
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import TRAINING, AssignmentKind, StudyState, TrialState
 
@@ -97,9 +99,9 @@ def count_work(session: Session, only: str | None = None) -> int:
         session: the caller's transaction.
         only: name of the one study to consider, beside plans; None: all studies.
     """
-    columns = (AssignmentRow.study_id, AssignmentRow.kind, AssignmentRow.state)
-    active = select(*columns, func.count()).where(AssignmentRow.state.in_((TrialState.QUEUED, TrialState.RUNNING)))
-    active = active.group_by(*columns).join(StudyRow)
+    by = (AssignmentRow.study_id, AssignmentRow.kind, AssignmentRow.state)
+    active = select(*by, func.count()).where(AssignmentRow.state.in_((TrialState.QUEUED, TrialState.RUNNING)))
+    active = active.group_by(*by).join(StudyRow)
     active = active.where(StudyRow.state != StudyState.PAUSED, ~StudyRow.external)
     if only is not None:
         active = active.where(is_only(only) | StudyRow.transient)
@@ -109,11 +111,15 @@ def count_work(session: Session, only: str | None = None) -> int:
             (waiting if state == TrialState.QUEUED else running)[study_id] += count
         elif state == TrialState.QUEUED:
             work += count
-    studies = select(StudyRow.id, StudyRow.parallel, StudyRow.state, StudyRow.ending)
+    full = {(limit.who, limit.name) for limit in limits.full(session, database_of(session))}
+    columns = (StudyRow.id, StudyRow.parallel, StudyRow.state, StudyRow.ending, StudyRow.project, StudyRow.owner)
+    studies = select(*columns)
     studies = studies.where(StudyRow.state.in_(WORKING), ~StudyRow.external)
     if only is not None:
         studies = studies.where(is_only(only))
-    for study_id, parallel, state, ending in session.execute(studies).all():
+    for study_id, parallel, state, ending, project, owner in session.execute(studies).all():
+        if full & {("project", project), ("owner", owner)}:
+            continue
         free = max(0, parallel - running[study_id])
         if free and not waiting[study_id] and state == StudyState.RUNNING and ending is None:
             work += min(free, _undrawn(session, study_id))

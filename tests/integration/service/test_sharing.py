@@ -11,8 +11,9 @@ from sqlalchemy import select, update
 from luthier.service.storage.access_tables import ProjectRow, TokenRow
 from luthier.service.storage.share_tables import DeletedUsageRow, ShareRow
 from luthier.service.storage.tables import AssignmentRow, StudyRow
-from luthier.studies.protocol import Assignment
-from tests.support.harness import Running, ScriptedWorker, paths, running
+from luthier.studies.protocol import Assignment, Decision
+from tests.support.harness import Running, ScriptedWorker, paths, running, spec
+from tests.support.tiers import a_few
 
 pytestmark = pytest.mark.both_databases
 LONG = {"budget": {"trials": 500}, "parallel": 8, "sampler": {"name": "random"}}
@@ -114,13 +115,11 @@ def test_a_priority_goes_first_and_others_do_not_starve(house: Running, worker: 
     ("key", "values"), [("weight", (0, -1, 1001, "x", None)), ("priority", (101, -101, 0.5, "high"))]
 )
 def test_a_wrong_share_is_refused_with_its_path(house_sqlite: Running, key: str, values: tuple[Any, ...]) -> None:
-    from tests.support.harness import spec
-
     for value in values:
         assert key in paths(house_sqlite.client.post("/v1/studies", json=spec("s", **{key: value})))
 
 
-@pytest.mark.parametrize("of", ["project", "user", "study"])
+@pytest.mark.parametrize("of", a_few(1, ["user", "project", "study"]))
 def test_a_limit_on_parallel_trials_holds_and_others_go_on(house: Running, worker: ScriptedWorker, of: str) -> None:
     for name in ("a", "b", "c"):
         house.started(worker, name, **LONG | ({"parallel": 2} if of == "study" and name != "c" else {}))
@@ -205,6 +204,7 @@ def test_gpu_seconds_of_a_project_are_reserved_and_settled(house: Running, worke
     assert "again" in {a.study for _, a in claimed(house, 4)}
 
 
+@pytest.mark.full
 def test_eight_at_once_pass_a_budget_by_one_trial_at_most(house: Running, worker: ScriptedWorker) -> None:
     house.started(worker, "a", budget={"gpu_seconds": 100}, parallel=8)
     workers = [house.worker(f"w{i}") for i in range(8)]
@@ -224,3 +224,71 @@ def test_eight_at_once_pass_a_budget_by_one_trial_at_most(house: Running, worker
     used = house.study("a")["gpu_seconds"]
     assert 100 <= used <= 109, "eight trials that start together would have used up to 72 beyond"
     assert house.study("a")["message"].startswith("The 100 GPU seconds are used up.")
+
+
+def test_trials_that_take_longer_than_expected_give_way(house: Running, worker: ScriptedWorker) -> None:
+    """Eight that take ten seconds to each evaluation, and were expected to take three in all, would use 160 of 100."""
+    found = worker.inspection.model_dump(mode="json")
+    found["estimates"] = {"seconds_per_trial": 1.0}
+    worker.inspection = type(worker.inspection).model_validate(found)
+    house.started(
+        worker,
+        budget={"gpu_seconds": 100},
+        parallel=8,
+        space={"learning_rate": {"low": 1e-6, "high": 1e-3, "log": True}, "epochs": 9},
+    )
+    held = claimed(house)
+    assert len(held) == 8
+    for step in range(1, 10):
+        for one, a in list(held):
+            if one.report(a, step, 0.5, seconds=10.0 * step) is Decision.STOP:
+                one.finish(a, seconds=10.0 * step, reason="budget")
+                held.remove((one, a))
+    assert held == []
+    assert 90 <= house.study()["gpu_seconds"] <= 120, "less than a trial of 90 s beyond"
+
+
+def test_what_waits_says_why_and_for_how_long(house: Running, worker: ScriptedWorker) -> None:
+    house.create("alone")
+    waiting = house.study("alone")["waiting"]
+    assert (waiting["reason"], waiting["seconds"]) == ("worker", None)
+    assert "luthier worker --server URL" in waiting["message"]
+    house.move_clock(3600)
+    house.client.post("/v1/studies/alone/cancel")
+    assert house.study("alone")["waiting"] is None
+    worker.inspection = worker.inspection.model_copy(update={"estimates": None})
+    limited = {"budget": {"trials": 500, "trial_seconds": 40}, "parallel": 8}
+    house.started(worker, "a", **limited)
+    house.started(worker, "b", **limited)
+    a = worker.take()
+    assert a.study == "a"
+    house.move_clock(10)
+    assert house.study("a")["waiting"] is None
+    waiting = house.study("b")["waiting"]
+    assert waiting["reason"] == "share"
+    assert waiting["seconds"] == pytest.approx(30, abs=5)
+    assert waiting["message"].startswith("The worker that is there is busy with other work")
+    project(house, max_parallel=1)
+    waiting = house.study("b")["waiting"]
+    assert waiting["reason"] == "parallel"
+    assert waiting["message"] == "Project default runs 1 of the 1 trials that it may run at the same time."
+    belongs(house, "b", owner="ann")
+    project(house)
+    user(house, "ann", max_gpu_seconds=0.5)
+    assert house.study("b")["waiting"] is not None
+    worker.finish(a, seconds=40.0)
+    b = worker.take()
+    assert b.study == "b", "nothing of ann's runs, and half a second is left"
+    worker.finish(b, seconds=2.0)
+    assert house.study("b")["waiting"] == {
+        "reason": "gpu_seconds",
+        "message": "User ann has used up its 0.5 GPU seconds: it goes on once max_gpu_seconds is raised.",
+        "seconds": None,
+    }
+    assert house.study("b")["state"] == "running"
+    listed = {study["name"]: study["waiting"] for study in house.get("/v1/studies")["items"]}
+    assert listed["b"]["reason"] == "gpu_seconds"
+    page = house.client.get("/studies/b").text
+    assert "Waits: User ann has used up its 0.5 GPU seconds" in page
+    user(house, "bob", max_gpu_seconds=9.0)
+    assert worker.take().study == "a"
