@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from luthier.service.dispatch.checkpoints import clean_up
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.search_faults import Doing
 from luthier.service.lifecycle import study_rows, transitions
@@ -33,13 +34,16 @@ class Reaper:
 
     core: Core
 
-    def tick(self, take_back: bool = True, now: float | None = None, remove_plans: bool = True) -> None:
+    def tick(
+        self, take_back: bool = True, now: float | None = None, remove_plans: bool = True, mend_ended: bool = True
+    ) -> None:
         """Do one round, which costs little when nothing is due.
 
         Args:
             take_back: take expired leases back; False: leave them to a later round.
             now: the instant to judge leases by, in seconds since the epoch by the database's clock; None: now.
             remove_plans: remove the plans that services left behind; False: leave them to a later round.
+            mend_ended: look also for studies that were ended by a service which then died; False: in a later round.
         """
         self._move_leases(take_back, now)
         self.core.searches.heartbeat()
@@ -58,6 +62,8 @@ class Reaper:
                 if is_passing(error):
                     raise
                 self.core.searches.faults.note(study_id, f"{study_id}", Doing.SETTLE, error)
+        if mend_ended:
+            self._mend_ended()
 
     def guarded_tick(self, monotonic: Callable[[], float] = time.monotonic) -> Callable[[], None]:
         """Return a `tick` for a thread, which takes no lease back after a pause in which workers could not renew.
@@ -73,10 +79,11 @@ class Reaper:
         last_round = -math.inf  # by this process's monotonic clock, in seconds
         grace_until = -math.inf
         plans_kept_until = -math.inf
+        ended_mended_at = -math.inf
         clock = ClockWatch(self.core.database, self.core.leases.lease_seconds / JUMPS_PER_LEASE, monotonic)
 
         def tick() -> None:
-            nonlocal last_round, grace_until, plans_kept_until
+            nonlocal last_round, grace_until, plans_kept_until, ended_mended_at
             now = monotonic()
             before = last_round
             last_round = now
@@ -89,7 +96,9 @@ class Reaper:
                 if jump:
                     with self.core.database.transaction() as session:
                         self.core.presence.keep_services(session)
-                self.tick(now >= grace_until, instant, remove_plans=now >= plans_kept_until)
+                is_time = now - ended_mended_at >= self.core.leases.lease_seconds
+                self.tick(now >= grace_until, instant, remove_plans=now >= plans_kept_until, mend_ended=is_time)
+                ended_mended_at = now if is_time else ended_mended_at
             except SQLAlchemyError:
                 last_round = before  # the database is away: this was no round
                 raise
@@ -136,3 +145,17 @@ class Reaper:
             core.searches.close_study(study)
         elif study.inspection is not None and study.started_at is not None:  # before, there is nothing to tell
             core.searches.mend(study)
+
+    def _mend_ended(self) -> None:
+        """Do what follows the end of a study where the service that ended it died before it did.
+
+        Such a study has trials that, for Optuna, have no end. Nobody asks about it any more, so nothing else finds it.
+        """
+        names = self.core.searches.unfinished()
+        if not names:
+            return
+        with self.core.database.reading() as session:
+            is_left = StudyRow.name.in_(names) & StudyRow.state.in_(ENDED) & ~StudyRow.transient
+            studies = session.scalars(select(StudyRow).where(is_left)).all()
+        for study in studies:
+            clean_up(self.core, study)
