@@ -46,7 +46,7 @@ class Setting:
     database: str
     services: int = 1
     workers: str = "scripted"
-    trials: int = 16
+    trials: int = 10
     parallel: int = 3
 
     @property
@@ -61,7 +61,8 @@ class Arena:
     Attributes:
         home, store, journals: its folders.
         uses_gpus: its workers have GPUs, of which each trial takes a half.
-        studies: the names of those that were created.
+        studies: the names of those that were created, but for the cancelled ones.
+        cancelled: the names of those.
         journals_since: what workers wrote down before was lost with a database.
         excused: reasons for which trials may fail, since a fault made them.
         excused_errors: names of exceptions that a log may tell of, since a fault made them.
@@ -97,6 +98,7 @@ class Arena:
         self.cut_files: set[str] = set()
         self.violations: list[str] = []
         self.studies: list[str] = []
+        self.cancelled: set[str] = set()
         self.holding = HoldingWatch(self.database, 2 * LEASE_SECONDS)
         self._numbers, self._study_numbers = itertools.count(1), itertools.count(1)
         surroundings = {"TMPDIR": str(folder / "tmp"), "LUTHIER_STORE": str(self.store)}
@@ -168,6 +170,18 @@ class Arena:
         answer = self.send("POST", "/v1/studies", json=document)
         assert answer.status_code in (200, 201), answer.text
         self.studies.append(name)
+
+    def cancel(self) -> None:
+        """Cancel the latest study."""
+        name = self.studies.pop()
+        self.cancelled.add(name)
+        self.send("POST", f"/v1/studies/{name}/cancel")
+
+    def told_of_cancelled(self) -> None:
+        """Return once Optuna knows the end of each trial of the cancelled studies."""
+        names = ", ".join(f"'{name}'" for name in self.cancelled)
+        running = "SELECT 1 FROM trials JOIN studies ON trials.study_id = studies.study_id WHERE trials.state = 'RUNNING'"
+        until(lambda: not self.database.rows(f"{running} AND study_name IN ({names})"), PATIENCE_SECONDS, 0.1)
 
     def state(self, name: str) -> str:
         """Return a study's state, past all wires."""

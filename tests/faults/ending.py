@@ -74,6 +74,7 @@ def gathered(arena: Arena, late: list[str]) -> Evidence:
         trials=arena.setting.trials,
         parallel=arena.setting.parallel,
         excused=frozenset(arena.excused),
+        cancelled=frozenset(arena.cancelled),
         excused_errors=frozenset(arena.excused_errors),
         cut_files=frozenset(arena.cut_files),
         uses_gpus=arena.uses_gpus and arena.setting.workers == "scripted",

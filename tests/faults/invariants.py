@@ -31,6 +31,7 @@ ALLOWED = {
         ("running", "paused"),
         ("paused", "running"),
         ("running", "failed"),
+        *((before, "cancelled") for before in ("queued", "running", "paused")),
     },
     "trials": {(None, "RUNNING"), (None, "WAITING"), ("WAITING", "RUNNING")}
     | {("RUNNING", end) for end in ("COMPLETE", "PRUNED", "FAIL")},
@@ -41,6 +42,8 @@ def budget_is_met(evidence: Evidence) -> Iterator[str]:
     """Each study has ended well with exactly the trials of its budget, numbered without a gap."""
     for study in evidence.studies:
         trials = evidence.trials_of(study)
+        if study.name in evidence.cancelled and study.state == "cancelled":
+            continue
         if study.state != "completed":
             yield f"{study.name} is {study.state}: {study.error or study.message}"
         if [row.number for row in trials] != list(range(evidence.trials)):

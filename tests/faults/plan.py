@@ -10,8 +10,8 @@ SCRIPTED = (Setting("sqlite"), Setting("postgres"), Setting("postgres", services
 PARENTS = (Setting("sqlite", workers="parents"), Setting("postgres", workers="parents"))
 REAL = tuple(Setting(database, workers="real", trials=4, parallel=2) for database in ("sqlite", "postgres"))
 CYCLE = (*SCRIPTED, PARENTS[0], *SCRIPTED, PARENTS[1], *SCRIPTED, REAL[0], *SCRIPTED, PARENTS[0], *SCRIPTED, REAL[1])
-ROUND = 12  # faults of a round; one that fine-tunes has fewer
-ROUND_OF_REAL = 4
+ROUND = 30  # faults of a round; one that fine-tunes has fewer
+ROUND_OF_REAL = 6
 
 
 def rounds(seed: int, count: int, only: str = "") -> Iterator[tuple[int, Setting, Sequence[Fault]]]:

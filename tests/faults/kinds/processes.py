@@ -64,8 +64,10 @@ def kill_at(arena: Arena, point: points.Point) -> None:
     """Have a service killed where it comes to a point, and start it again."""
     with arena.disturbed():
         points.set_trap(arena.home, point)
-        if point.at_creation:
+        if point.act == "create":
             arena.create()  # the user sends it again
+        elif point.act == "cancel":
+            arena.cancel()
         deadline = time.monotonic() + PATIENCE_SECONDS
         while (arena.home / points.TRAP).exists():
             arena.busy()
@@ -73,6 +75,8 @@ def kill_at(arena: Arena, point: points.Point) -> None:
             time.sleep(0.02)
         time.sleep(0.05)  # it has taken the trap away, and dies
         arena.answered()
+        if point.act == "cancel":
+            arena.told_of_cancelled()
 
 
 def _fault_at(point: points.Point) -> None:

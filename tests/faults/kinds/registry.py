@@ -33,7 +33,7 @@ class Fault:
     workers: tuple[str, ...]
     services: tuple[int, ...]
     lack: Callable[[], str | None]
-    weight: int = 1
+    weight: int = 2
 
     def suits(self, setting: Setting) -> bool:
         """Return whether it can happen in a round."""
@@ -64,7 +64,7 @@ def fault(
     workers: tuple[str, ...] = ("scripted", "parents"),
     services: tuple[int, ...] = (1, 2),
     lack: Callable[[], str | None] = nothing,
-    weight: int = 1,
+    weight: int = 2,
 ) -> Callable[[Inject], Inject]:
     """Add a function to the list of faults."""
 
