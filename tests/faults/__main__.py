@@ -17,8 +17,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.faults import kinds, plan, rounds
-from tests.faults.arena import Setting
 from tests.faults.rounds import Result
+from tests.faults.setting import Setting
 from tests.faults.table import broken_rounds, describe, table
 from tests.faults.templates import Templates
 
@@ -38,10 +38,8 @@ def run(faults: int, seed: int, minutes: float, only: str, keep: Path, results_f
             result = rounds.run(templates, keep / f"round-{number}", setting, chosen, round_seed)
             results.append(result)
             state = f"{len(result.violations)} VIOLATIONS" if result.violations else "well"
-            print(
-                f"round {number}: {describe(setting)}: {len(result.injected)} faults in {result.seconds:.0f} s: {state}",
-                flush=True,
-            )
+            faults_of_round = f"{len(result.injected)} faults in {result.seconds:.0f} s"
+            print(f"round {number}: {describe(setting)}: {faults_of_round}: {state}", flush=True)
             if results_file is not None:
                 with results_file.open("a") as file:
                     file.write(json.dumps(asdict(result)) + "\n")
@@ -60,7 +58,9 @@ def main() -> int:
     """Parse the command line, run, and print."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--faults", type=int, default=1000, help="how many in all (default 1000)")
-    parser.add_argument("--seed", type=int, default=None, help="draws the same faults again (default: another each time)")
+    parser.add_argument(
+        "--seed", type=int, default=None, help="draws the same faults again (default: another each time)"
+    )
     parser.add_argument("--minutes", type=float, default=float("inf"), help="no round begins after so many")
     parser.add_argument("--only", default="", help="only faults whose names hold this text")
     parser.add_argument("--results", type=Path, help="a file that gets a line of JSON for each round")

@@ -9,7 +9,6 @@ import random
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from tests.faults.mounts import disk
 from tests.faults.processes import ServiceProcess, WorkerProcess
 from tests.faults.proxy import Proxy
 from tests.faults.service import LEASE_SECONDS
+from tests.faults.setting import Setting
 from tests.faults.templates import Templates
 from tests.support.harness import spec
 from tests.support.served import spec as real_spec
@@ -30,29 +30,6 @@ from tests.support.waiting import until
 ENDED = ("completed", "stopped", "cancelled", "failed")
 WORKERS = {"scripted": 5, "parents": 3, "real": 2}
 PATIENCE_SECONDS = 90.0  # until something that must happen is taken for never to happen
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What a round is made of.
-
-    Attributes:
-        database: sqlite or postgres.
-        services: how many; two share a Postgres database and a store.
-        workers: scripted (they train by formula), parents (real ones, whose children do) or real (they fine-tune).
-        trials, parallel: of each study.
-    """
-
-    database: str
-    services: int = 1
-    workers: str = "scripted"
-    trials: int = 10
-    parallel: int = 3
-
-    @property
-    def column(self) -> str:
-        """The column of the table in which its faults count."""
-        return self.database if self.services == 1 else f"{self.database}, two services"
 
 
 class Arena:
@@ -125,7 +102,7 @@ class Arena:
         """Start services and workers."""
         for service in self.services:
             service.start()
-        for _ in range(WORKERS[self.setting.workers]):
+        for _ in range(self.setting.hands or WORKERS[self.setting.workers]):
             self.hire()
 
     def hire(self) -> None:
@@ -180,7 +157,9 @@ class Arena:
     def told_of_cancelled(self) -> None:
         """Return once Optuna knows the end of each trial of the cancelled studies."""
         names = ", ".join(f"'{name}'" for name in self.cancelled)
-        running = "SELECT 1 FROM trials JOIN studies ON trials.study_id = studies.study_id WHERE trials.state = 'RUNNING'"
+        running = (
+            "SELECT 1 FROM trials JOIN studies ON trials.study_id = studies.study_id WHERE trials.state = 'RUNNING'"
+        )
         until(lambda: not self.database.rows(f"{running} AND study_name IN ({names})"), PATIENCE_SECONDS, 0.1)
 
     def state(self, name: str) -> str:

@@ -12,7 +12,9 @@ from tests.faults.service import LEASE_SECONDS
 
 # An undisturbed study takes about half as long on two idle cores, by kind of workers.
 UNDISTURBED_SECONDS = {"scripted": 10.0, "parents": 15.0, "real": 60.0}
-ALLOWANCE_SECONDS = 10.0  # beyond that and two leases: a dead worker's, and the one in which nobody loses any after a start
+ALLOWANCE_SECONDS = (
+    10.0  # beyond that and two leases: a dead worker's, and the one in which nobody loses any after a start
+)
 LEFT_SECONDS = 5.0  # in which the last processes end
 
 

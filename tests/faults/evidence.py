@@ -1,4 +1,4 @@
-"""What is left after a round: rows, Optuna's trials, changes of states, files, journals, logs; all read, none judged."""
+"""What is left after a round: rows, Optuna's trials, changes of states, journals, logs; all read, none judged."""
 
 import json
 from collections.abc import Sequence
@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from luthier.service.dispatch.orphans import Orphans
 from luthier.service.server.app import build_core
 from luthier.service.settings import Settings
-from pydantic import SecretStr
-
 from tests.faults.databases import EDGES, RoundDatabase
 from tests.faults.journal import Entry, read
 from tests.faults.service import LEASE_SECONDS, SWEEP_SECONDS

@@ -3,8 +3,8 @@
 import random
 from collections.abc import Iterator, Sequence
 
-from tests.faults.arena import Setting
 from tests.faults.kinds.registry import FAULTS, Fault
+from tests.faults.setting import Setting
 
 SCRIPTED = (Setting("sqlite"), Setting("postgres"), Setting("postgres", services=2))
 PARENTS = (Setting("sqlite", workers="parents"), Setting("postgres", workers="parents"))

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.faults import points
-from tests.faults.arena import Arena, Setting
+from tests.faults.arena import Arena
 from tests.faults.ending import run_to_the_end
 from tests.faults.kinds.registry import FAULTS
+from tests.faults.setting import Setting
 from tests.faults.templates import Templates
 
 

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.arena import Arena, Setting
+from tests.faults.arena import Arena
 from tests.faults.mounts import may_mount
+from tests.faults.setting import Setting
 
 ALL_WORKERS = ("scripted", "parents", "real")
 PROGRAMS = ("parents", "real")  # real workers with child processes
