@@ -127,7 +127,7 @@ class Arena:
         while True:
             with contextlib.suppress(httpx.TransportError):
                 url = self.chance.choice(self.services).url
-                response = httpx.request(method, url + path, timeout=20, **request)
+                response = httpx.request(method, url + path, timeout=3, **request)
                 if response.status_code < 500:
                     return response
             assert time.monotonic() < deadline, f"no service answered {method} {path}"
@@ -194,6 +194,10 @@ class Arena:
             if not worker.alive:
                 self.dismiss(worker)
 
+    def deaths(self) -> int:
+        """Return how many services have died until now, whether they were started again or not."""
+        return sum(len(service.deaths) + (not service.alive) for service in self.services)
+
     @contextlib.contextmanager
     def disturbed(self) -> Iterator[None]:
         """Everything may be late in this block, and for as long after it as it promises."""
@@ -212,7 +216,7 @@ class Arena:
     def _is_ready(self, service: ServiceProcess) -> bool:
         self.mend()
         try:
-            return httpx.get(f"{service.url}/v1/studies?limit=1", timeout=5).is_success
+            return httpx.get(f"{service.url}/v1/studies?limit=1", timeout=1.5).is_success
         except httpx.TransportError:
             return False
 
