@@ -14,19 +14,21 @@ ROUND = 30  # faults of a round; one that fine-tunes has fewer
 ROUND_OF_REAL = 6
 
 
-def rounds(seed: int, count: int, only: str = "") -> Iterator[tuple[int, Setting, Sequence[Fault]]]:
+def rounds(seed: int, count: int, only: str = "", workers: str = "") -> Iterator[tuple[int, Setting, Sequence[Fault]]]:
     """Yield the seed, the setting and the faults of each round, until there are so many faults.
 
     Args:
         seed: the same one draws the same rounds.
         count: faults in all.
         only: a part of the names of those that may happen; "" for all.
+        workers: the kind of workers of all rounds; "" for all kinds.
     """
     chance = random.Random(seed)
     bags: dict[Setting, list[Fault]] = {}
+    cycle = [setting for setting in CYCLE if workers in ("", setting.workers)]
     number = 0
     while count > 0:
-        setting = CYCLE[number % len(CYCLE)]
+        setting = cycle[number % len(cycle)]
         number += 1
         size = min(count, ROUND_OF_REAL if setting.workers == "real" else ROUND)
         chosen = [_draw(chance, bags.setdefault(setting, []), setting, only) for _ in range(size)]
