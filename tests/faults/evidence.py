@@ -49,6 +49,7 @@ class Evidence:
         held: what the dead held for too long, as sentences.
         trials, parallel: what each study was created with.
         excused: reasons for which a trial may have failed, as faults made them.
+        may_lack: a back-up was restored: an evaluation that was stored since may be missing between two others.
         cancelled: names of the studies that were cancelled.
         excused_errors: names of exceptions that a log may tell of, as faults made them.
         cut_files: "folder/name" of the files that a fault has cut, and that need not be whole.
@@ -69,6 +70,7 @@ class Evidence:
     trials: int = 16
     parallel: int = 3
     excused: frozenset[str] = frozenset()
+    may_lack: bool = False
     cancelled: frozenset[str] = frozenset()
     excused_errors: frozenset[str] = frozenset()
     cut_files: frozenset[str] = frozenset()
