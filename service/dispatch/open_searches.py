@@ -22,7 +22,7 @@ from luthier.service.storage.service_tables import ServiceRow
 from luthier.service.storage.tables import StudyRow
 from luthier.service.storage.turns import Turns
 from luthier.studies.search.search import Search, delete_search
-from luthier.studies.search.storage import engine_of, open_storage, remove_orphans, with_own_cache
+from luthier.studies.search.storage import engine_of, open_storage, remove_orphans, unfinished_studies, with_own_cache
 from luthier.studies.space import Space
 
 
@@ -160,6 +160,10 @@ class OpenSearches:
                 search_repair.restore(self._database, study.id, search, lambda: turns.keep(study.id, token), is_damaged)
                 self._damaged.discard(study.id)
         return search
+
+    def unfinished(self) -> set[str]:
+        """Return the names of the studies that have trials of which Optuna knows no end: those that run, above all."""
+        return unfinished_studies(self._storage)
 
     def _remove_orphans(self) -> None:
         with self._database.writing():

@@ -14,6 +14,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from luthier.service.dispatch.checkpoints import clean_up
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.search_faults import Doing
 from luthier.service.lifecycle import second_tries, speeds, study_rows, transitions
@@ -36,7 +37,12 @@ class Reaper:
     core: Core
 
     def tick(
-        self, take_back: bool = True, now: float | None = None, remove_plans: bool = True, since: float = 0.0
+        self,
+        take_back: bool = True,
+        now: float | None = None,
+        remove_plans: bool = True,
+        since: float = 0.0,
+        mend_ended: bool = True,
     ) -> None:
         """Do one round, which costs little when nothing is due.
 
@@ -45,6 +51,7 @@ class Reaper:
             now: the instant to judge leases by, in seconds since the epoch by the database's clock; None: now.
             remove_plans: remove the plans that services left behind; False: leave them to a later round.
             since: since when this service looks after leases, by the database's clock.
+            mend_ended: look also for studies that were ended by a service which then died; False: in a later round.
         """
         self._move_leases(take_back, now, since)
         self.core.searches.heartbeat()
@@ -63,6 +70,8 @@ class Reaper:
                 if is_passing(error):
                     raise
                 self.core.searches.faults.note(study_id, f"{study_id}", Doing.SETTLE, error)
+        if mend_ended:
+            self._mend_ended()
 
     def look_at_workers(self) -> None:
         """Put workers that are far slower than their like into quarantine; an embedded service knows none."""
@@ -86,10 +95,11 @@ class Reaper:
         plans_kept_until = -math.inf
         since: float | None = None  # by the database's clock
         looked_at = monotonic()
+        ended_mended_at = -math.inf
         clock = ClockWatch(self.core.database, self.core.leases.lease_seconds / JUMPS_PER_LEASE, monotonic)
 
         def tick() -> None:
-            nonlocal last_round, grace_until, plans_kept_until, since, looked_at
+            nonlocal last_round, grace_until, plans_kept_until, since, looked_at, ended_mended_at
             now = monotonic()
             before = last_round
             last_round = now
@@ -103,7 +113,9 @@ class Reaper:
                     with self.core.database.transaction() as session:
                         self.core.presence.keep_services(session)
                 since = instant if since is None or jump else since
-                self.tick(now >= grace_until, instant, remove_plans=now >= plans_kept_until, since=since)
+                is_time = now - ended_mended_at >= self.core.leases.lease_seconds
+                self.tick(now >= grace_until, instant, now >= plans_kept_until, since, mend_ended=is_time)
+                ended_mended_at = now if is_time else ended_mended_at
                 if now - looked_at >= LOOK_SECONDS:
                     looked_at = now
                     self.look_at_workers()
@@ -165,3 +177,17 @@ class Reaper:
             core.searches.close_study(study)
         elif study.inspection is not None and study.started_at is not None:  # before, there is nothing to tell
             core.searches.mend(study)
+
+    def _mend_ended(self) -> None:
+        """Do what follows the end of a study where the service that ended it died before it did.
+
+        Such a study has trials that, for Optuna, have no end. Nobody asks about it any more, so nothing else finds it.
+        """
+        names = self.core.searches.unfinished()
+        if not names:
+            return
+        with self.core.database.reading() as session:
+            is_left = StudyRow.name.in_(names) & StudyRow.state.in_(ENDED) & ~StudyRow.transient
+            studies = session.scalars(select(StudyRow).where(is_left)).all()
+        for study in studies:
+            clean_up(self.core, study)

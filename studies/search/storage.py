@@ -134,6 +134,16 @@ def reading() -> Iterator[None]:
         _thread.reads = False
 
 
+def unfinished_studies(storage: Storage) -> set[str]:
+    """Return the names of the studies that have trials of which Optuna knows no end."""
+    statement = (
+        "SELECT DISTINCT study_name FROM studies JOIN trials ON trials.study_id = studies.study_id "
+        "WHERE trials.state IN ('RUNNING', 'WAITING')"
+    )
+    with reading(), engine_of(storage).connect() as connection:
+        return set(connection.exec_driver_sql(statement).scalars())
+
+
 def remove_orphans(storage: Storage) -> None:
     """Delete rows whose study or trial is gone: somebody deleted it by hand, in SQLite, which then uses its id again.
 

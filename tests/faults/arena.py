@@ -9,7 +9,6 @@ import random
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from tests.faults.mounts import disk
 from tests.faults.processes import ServiceProcess, WorkerProcess
 from tests.faults.proxy import Proxy
 from tests.faults.service import LEASE_SECONDS
+from tests.faults.setting import Setting
 from tests.faults.templates import Templates
 from tests.support.harness import spec
 from tests.support.served import spec as real_spec
@@ -32,36 +32,14 @@ WORKERS = {"scripted": 5, "parents": 3, "real": 2}
 PATIENCE_SECONDS = 90.0  # until something that must happen is taken for never to happen
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What a round is made of.
-
-    Attributes:
-        database: sqlite or postgres.
-        services: how many; two share a Postgres database and a store.
-        workers: scripted (they train by formula), parents (real ones, whose children do) or real (they fine-tune).
-        trials, parallel: of each study.
-    """
-
-    database: str
-    services: int = 1
-    workers: str = "scripted"
-    trials: int = 16
-    parallel: int = 3
-
-    @property
-    def column(self) -> str:
-        """The column of the table in which its faults count."""
-        return self.database if self.services == 1 else f"{self.database}, two services"
-
-
 class Arena:
     """A running system, and what is known of how it was disturbed.
 
     Attributes:
         home, store, journals: its folders.
         uses_gpus: its workers have GPUs, of which each trial takes a half.
-        studies: the names of those that were created.
+        studies: the names of those that were created, but for the cancelled ones.
+        cancelled: the names of those.
         journals_since: what workers wrote down before was lost with a database.
         excused: reasons for which trials may fail, since a fault made them.
         excused_errors: names of exceptions that a log may tell of, since a fault made them.
@@ -97,6 +75,7 @@ class Arena:
         self.cut_files: set[str] = set()
         self.violations: list[str] = []
         self.studies: list[str] = []
+        self.cancelled: set[str] = set()
         self.holding = HoldingWatch(self.database, 2 * LEASE_SECONDS)
         self._numbers, self._study_numbers = itertools.count(1), itertools.count(1)
         surroundings = {"TMPDIR": str(folder / "tmp"), "LUTHIER_STORE": str(self.store)}
@@ -123,7 +102,7 @@ class Arena:
         """Start services and workers."""
         for service in self.services:
             service.start()
-        for _ in range(WORKERS[self.setting.workers]):
+        for _ in range(self.setting.hands or WORKERS[self.setting.workers]):
             self.hire()
 
     def hire(self) -> None:
@@ -148,7 +127,7 @@ class Arena:
         while True:
             with contextlib.suppress(httpx.TransportError):
                 url = self.chance.choice(self.services).url
-                response = httpx.request(method, url + path, timeout=20, **request)
+                response = httpx.request(method, url + path, timeout=3, **request)
                 if response.status_code < 500:
                     return response
             assert time.monotonic() < deadline, f"no service answered {method} {path}"
@@ -168,6 +147,20 @@ class Arena:
         answer = self.send("POST", "/v1/studies", json=document)
         assert answer.status_code in (200, 201), answer.text
         self.studies.append(name)
+
+    def cancel(self) -> None:
+        """Cancel the latest study."""
+        name = self.studies.pop()
+        self.cancelled.add(name)
+        self.send("POST", f"/v1/studies/{name}/cancel")
+
+    def told_of_cancelled(self) -> None:
+        """Return once Optuna knows the end of each trial of the cancelled studies."""
+        names = ", ".join(f"'{name}'" for name in self.cancelled)
+        running = (
+            "SELECT 1 FROM trials JOIN studies ON trials.study_id = studies.study_id WHERE trials.state = 'RUNNING'"
+        )
+        until(lambda: not self.database.rows(f"{running} AND study_name IN ({names})"), PATIENCE_SECONDS, 0.1)
 
     def state(self, name: str) -> str:
         """Return a study's state, past all wires."""
@@ -201,6 +194,10 @@ class Arena:
             if not worker.alive:
                 self.dismiss(worker)
 
+    def deaths(self) -> int:
+        """Return how many services have died until now, whether they were started again or not."""
+        return sum(len(service.deaths) + (not service.alive) for service in self.services)
+
     @contextlib.contextmanager
     def disturbed(self) -> Iterator[None]:
         """Everything may be late in this block, and for as long after it as it promises."""
@@ -219,7 +216,7 @@ class Arena:
     def _is_ready(self, service: ServiceProcess) -> bool:
         self.mend()
         try:
-            return httpx.get(f"{service.url}/v1/studies?limit=1", timeout=5).is_success
+            return httpx.get(f"{service.url}/v1/studies?limit=1", timeout=1.5).is_success
         except httpx.TransportError:
             return False
 

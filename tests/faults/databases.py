@@ -1,7 +1,7 @@
 """The database of a round: SQLite or Postgres, with triggers that write down each change of a state.
 
-The triggers are ours, in a table of our own: what the service says of its states is compared with what the database saw.
-Our own look at the rows goes past the wire that faults cut.
+The triggers write to a table of their own: what the service says of its states is compared with what the database saw.
+We look at the rows past the wire that faults cut.
 """
 
 import shutil
@@ -17,7 +17,11 @@ import sqlalchemy
 from tests.faults.postgres import PostgresServer
 from tests.faults.wires import Loop, Wire
 
-WATCHED = {"luthier_assignment": "id", "luthier_study": "id", "trials": "trial_id"}  # tables with a state, and their key
+WATCHED = {
+    "luthier_assignment": "id",
+    "luthier_study": "id",
+    "trials": "trial_id",
+}  # tables with a state, and their key
 EDGES = "fault_edge"
 _SQLITE_NOW = "(julianday('now') - 2440587.5) * 86400.0"
 

@@ -12,7 +12,9 @@ from tests.faults.service import LEASE_SECONDS
 
 # An undisturbed study takes about half as long on two idle cores, by kind of workers.
 UNDISTURBED_SECONDS = {"scripted": 10.0, "parents": 15.0, "real": 60.0}
-ALLOWANCE_SECONDS = 10.0  # beyond that and two leases: a dead worker's, and the one in which nobody loses any after a start
+ALLOWANCE_SECONDS = (
+    10.0  # beyond that and two leases: a dead worker's, and the one in which nobody loses any after a start
+)
 LEFT_SECONDS = 5.0  # in which the last processes end
 
 
@@ -74,6 +76,8 @@ def gathered(arena: Arena, late: list[str]) -> Evidence:
         trials=arena.setting.trials,
         parallel=arena.setting.parallel,
         excused=frozenset(arena.excused),
+        may_lack=arena.journals_since > 0,
+        cancelled=frozenset(arena.cancelled),
         excused_errors=frozenset(arena.excused_errors),
         cut_files=frozenset(arena.cut_files),
         uses_gpus=arena.uses_gpus and arena.setting.workers == "scripted",

@@ -1,4 +1,4 @@
-"""What is left after a round: rows, Optuna's trials, changes of states, files, journals, logs; all read, none judged."""
+"""What is left after a round: rows, Optuna's trials, changes of states, journals, logs; all read, none judged."""
 
 import json
 from collections.abc import Sequence
@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from luthier.service.dispatch.orphans import Orphans
 from luthier.service.server.app import build_core
 from luthier.service.settings import Settings
-from pydantic import SecretStr
-
 from tests.faults.databases import EDGES, RoundDatabase
 from tests.faults.journal import Entry, read
 from tests.faults.service import LEASE_SECONDS, SWEEP_SECONDS
@@ -49,6 +49,8 @@ class Evidence:
         held: what the dead held for too long, as sentences.
         trials, parallel: what each study was created with.
         excused: reasons for which a trial may have failed, as faults made them.
+        may_lack: a back-up was restored: an evaluation that was stored since may be missing between two others.
+        cancelled: names of the studies that were cancelled.
         excused_errors: names of exceptions that a log may tell of, as faults made them.
         cut_files: "folder/name" of the files that a fault has cut, and that need not be whole.
         uses_gpus: trials reserve half a GPU each.
@@ -68,6 +70,8 @@ class Evidence:
     trials: int = 16
     parallel: int = 3
     excused: frozenset[str] = frozenset()
+    may_lack: bool = False
+    cancelled: frozenset[str] = frozenset()
     excused_errors: frozenset[str] = frozenset()
     cut_files: frozenset[str] = frozenset()
     uses_gpus: bool = False

@@ -3,30 +3,32 @@
 import random
 from collections.abc import Iterator, Sequence
 
-from tests.faults.arena import Setting
 from tests.faults.kinds.registry import FAULTS, Fault
+from tests.faults.setting import Setting
 
 SCRIPTED = (Setting("sqlite"), Setting("postgres"), Setting("postgres", services=2))
 PARENTS = (Setting("sqlite", workers="parents"), Setting("postgres", workers="parents"))
 REAL = tuple(Setting(database, workers="real", trials=4, parallel=2) for database in ("sqlite", "postgres"))
 CYCLE = (*SCRIPTED, PARENTS[0], *SCRIPTED, PARENTS[1], *SCRIPTED, REAL[0], *SCRIPTED, PARENTS[0], *SCRIPTED, REAL[1])
-ROUND = 12  # faults of a round; one that fine-tunes has fewer
-ROUND_OF_REAL = 4
+ROUND = 30  # faults of a round; one that fine-tunes has fewer
+ROUND_OF_REAL = 6
 
 
-def rounds(seed: int, count: int, only: str = "") -> Iterator[tuple[int, Setting, Sequence[Fault]]]:
+def rounds(seed: int, count: int, only: str = "", workers: str = "") -> Iterator[tuple[int, Setting, Sequence[Fault]]]:
     """Yield the seed, the setting and the faults of each round, until there are so many faults.
 
     Args:
         seed: the same one draws the same rounds.
         count: faults in all.
         only: a part of the names of those that may happen; "" for all.
+        workers: the kind of workers of all rounds; "" for all kinds.
     """
     chance = random.Random(seed)
     bags: dict[Setting, list[Fault]] = {}
+    cycle = [setting for setting in CYCLE if workers in ("", setting.workers)]
     number = 0
     while count > 0:
-        setting = CYCLE[number % len(CYCLE)]
+        setting = cycle[number % len(cycle)]
         number += 1
         size = min(count, ROUND_OF_REAL if setting.workers == "real" else ROUND)
         chosen = [_draw(chance, bags.setdefault(setting, []), setting, only) for _ in range(size)]

@@ -35,7 +35,7 @@ class Point:
         after: the service dies once the function has returned a true value, or anything if `any_value`; else before it
             is called.
         any_value: None counts too.
-        at_creation: it is come to when a study is created, and else never.
+        act: what a user asks for that leads there: create, cancel; "" where every study comes there.
     """
 
     name: str
@@ -43,11 +43,11 @@ class Point:
     function: str
     after: bool = False
     any_value: bool = False
-    at_creation: bool = False
+    act: str = ""
 
 
 POINTS = (
-    Point("study stored, user not answered", studies, "_find_or_create", after=True, at_creation=True),
+    Point("study stored, user not answered", studies, "_find_or_create", after=True, act="create"),
     Point("turn taken, Optuna not asked", Search, "ask"),
     Point("Optuna has drawn, no row of ours", Search, "ask", after=True),
     Point("trial granted, worker not answered", Claims, "claim", after=True),
@@ -60,6 +60,7 @@ POINTS = (
     Point("winner measured, the baseline's files not removed", baseline_files, "remove"),
     Point("end stored, worker not answered", Reports, "finish", after=True, any_value=True),
     Point("study ended, its search not closed", SearchPool, "close_study"),
+    Point("study cancelled, Optuna not told", studies, "clean_up", act="cancel"),
     Point("leases moved, studies not mended", Reaper, "_mend"),
 )
 TRAP = "trap"

@@ -15,7 +15,13 @@ import sqlalchemy
 from tests.support.waiting import until
 
 USER = "pgserver"  # Postgres refuses to run as root
-MEMORY_ONLY = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "shared_buffers=32MB", "max_connections=60")
+MEMORY_ONLY = (
+    "fsync=off",
+    "full_page_writes=off",
+    "synchronous_commit=off",
+    "shared_buffers=32MB",
+    "max_connections=60",
+)
 
 
 def binaries() -> Path:

@@ -5,15 +5,15 @@ exactly one.
 """
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from tests.faults.wires import Loop
+from tests.faults.wires import Loop, Port, hang_up
 
 WORKERS = b"/v1/worker/"
-LARGEST_HEAD = 2**16
 
 
 @dataclass
@@ -33,42 +33,43 @@ class Harm:
     met: threading.Event = field(default_factory=threading.Event)
 
 
-class Proxy:
-    """A proxy on a port of the loopback. Threads may arm harms; one event loop serves all."""
+class Proxy(Port):
+    """A proxy before the service on a port. Threads may arm harms."""
 
     def __init__(self, loop: Loop, port: int) -> None:
-        self._target, self._loop = port, loop
+        self._target = port
         self._armed = deque[Harm]()
-        self._server = loop.run(self._open())
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self._late: set[asyncio.Task[None]] = set()  # repeats under way: the loop itself keeps no task alive
+        super().__init__(loop)
 
-    async def _open(self) -> asyncio.Server:
-        return await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=LARGEST_HEAD)
+    @property
+    def url(self) -> str:
+        """What workers are given."""
+        return f"http://127.0.0.1:{self.port}"
 
     def arm(self, harm: Harm) -> None:
         """Harm the next message of a worker that this harm is meant for."""
         self._armed.append(harm)
 
-    def disarm(self) -> None:
-        """Forget the harms that met no message."""
-        self._armed.clear()
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass one request on, or harm it."""
+        request = await _read(reader)
+        harm = self._take(request)
+        answer = await HARMS[harm.kind](request, harm, self._send)
+        if harm.kind == "repeat later":
+            task = asyncio.create_task(self._repeat(request, harm.seconds))
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
+        harm.met.set()
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
 
-    def close(self) -> None:
-        """Stop listening."""
-        self._server.get_loop().call_soon_threadsafe(self._server.close)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            request = await _read(reader)
-            harm = self._take(request)
-            answer = await HARMS[harm.kind](request, harm, self._send)
-            harm.met.set()
-            writer.write(answer)
-            await writer.drain()
-        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass
-        finally:
-            writer.close()
+    async def _repeat(self, request: bytes, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        with contextlib.suppress(OSError):
+            await self._send(request)
 
     def _take(self, request: bytes) -> Harm:
         path = request.split(b" ", 2)[1]
@@ -86,7 +87,7 @@ class Proxy:
             await writer.drain()
             return await reader.read()
         finally:
-            writer.close()
+            await hang_up(writer)
 
 
 async def _read(reader: asyncio.StreamReader) -> bytes:
@@ -131,12 +132,6 @@ async def _double(request: bytes, harm: Harm, send: Send) -> bytes:
     return first
 
 
-async def _repeat_later(request: bytes, harm: Harm, send: Send) -> bytes:
-    answer = await send(request)
-    asyncio.get_running_loop().call_later(harm.seconds, lambda: _LATE.add(asyncio.ensure_future(_quiet(send, request))))
-    return answer
-
-
 async def _cut_request(request: bytes, harm: Harm, send: Send) -> bytes:
     head, _, body = request.partition(b"\r\n\r\n")
     half = head + b"\r\n\r\n" + body[: len(body) // 2]
@@ -153,14 +148,6 @@ async def _cut_answer(request: bytes, harm: Harm, send: Send) -> bytes:
     return answer[: len(answer) - max(1, len(answer) // 2)]
 
 
-async def _quiet(send: Send, request: bytes) -> None:
-    try:
-        await send(request)
-    except OSError:
-        pass
-
-
-_LATE: set["asyncio.Future[None]"] = set()  # repeats under way: the loop itself keeps no task alive
 HARMS: dict[str, Callable[[bytes, Harm, Send], Awaitable[bytes]]] = {
     "none": _pass,
     "drop request": _drop_request,
@@ -168,7 +155,7 @@ HARMS: dict[str, Callable[[bytes, Harm, Send], Awaitable[bytes]]] = {
     "delay request": _delay_request,
     "delay answer": _delay_answer,
     "double": _double,
-    "repeat later": _repeat_later,
+    "repeat later": _pass,
     "cut request": _cut_request,
     "cut answer": _cut_answer,
 }

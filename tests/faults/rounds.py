@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults.arena import Arena, Setting
+from tests.faults.arena import Arena
 from tests.faults.ending import run_to_the_end
 from tests.faults.kinds.registry import Fault
+from tests.faults.setting import Setting
 from tests.faults.templates import Templates
 
 

@@ -19,7 +19,7 @@ from tests.faults import points
 from tests.support.serving import follow
 
 LEASE_SECONDS = 2.0
-TURN_SECONDS = 2.0  # until the turn that a killed service left behind expires
+TURN_SECONDS = 5.0  # until the turn that a killed service left behind expires
 SWEEP_SECONDS = 3 * LEASE_SECONDS  # between the two looks at a file that no row names
 MAX_LOSSES = 100  # no trial fails because it was disturbed often
 

@@ -1,11 +1,11 @@
-"""The table of a run: how often each kind of fault happened on each database, and in how many rounds something broke."""
+"""The table of a run: how often each kind of fault happened on each database, and what broke in its rounds."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from tests.faults.arena import Setting
 from tests.faults.kinds.registry import FAULTS
 from tests.faults.rounds import Result
+from tests.faults.setting import Setting
 
 COLUMNS = ("sqlite", "postgres", "postgres, two services")
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy
 
-from tests.faults import evidence, invariants
+from tests.faults import evidence, files, invariants
 from tests.faults.databases import SqliteDatabase, sqlite_triggers
 from tests.faults.evidence import Evidence
 from tests.faults.holding import HoldingWatch
@@ -71,7 +71,7 @@ def test_nothing_is_broken_in_an_undisturbed_study(home: Path) -> None:
     assert len(found.trials_of(found.studies[0])) == TRIALS
     assert {edge.what for edge in found.edges} == {"luthier_assignment", "luthier_study", "trials"}
     assert {entry.route for entry in found.entries} == {"claim", "renew", "report", "finish"}
-    assert len(list(invariants.named_files(found))) >= 2
+    assert len(list(files.named_files(found))) >= 2
 
 
 TRAIN = "kind = 'train' AND number = 2"
@@ -139,7 +139,7 @@ def test_a_corrupted_database_is_found(home: Path, corruption: str) -> None:
 
 def test_files_that_are_cut_or_that_nobody_names_are_found(home: Path) -> None:
     found = read(home)
-    folder, ref = next(invariants.named_files(found))
+    folder, ref = next(files.named_files(found))
     path = home / "store" / folder / ref["name"]
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
@@ -153,9 +153,7 @@ def test_files_that_are_cut_or_that_nobody_names_are_found(home: Path) -> None:
 def _overlapping(found: Evidence) -> list[Entry]:
     """Let each trial be held from the first claim on."""
     first = min(entry.sent for entry in found.entries)
-    return [
-        dataclasses.replace(entry, answered=first) if entry.route == "claim" else entry for entry in found.entries
-    ]
+    return [dataclasses.replace(entry, answered=first) if entry.route == "claim" else entry for entry in found.entries]
 
 
 CHANGES: dict[str, Callable[[Evidence], dict[str, Any]]] = {

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.faults import points
-from tests.faults.arena import Arena, Setting
+from tests.faults.arena import Arena
 from tests.faults.ending import run_to_the_end
 from tests.faults.kinds.registry import FAULTS
+from tests.faults.setting import Setting
 from tests.faults.templates import Templates
 
 
@@ -24,13 +25,17 @@ def test_a_service_dies_at_every_point(templates: Templates, tmp_path: Path) -> 
             arena.busy()
             (service,) = arena.services
             points.set_trap(arena.home, point)
-            if point.at_creation:
+            if point.act == "create":
                 arena.create()
+            elif point.act == "cancel":
+                arena.cancel()
             deadline = time.monotonic() + 90
             while (arena.home / points.TRAP).exists():
                 assert time.monotonic() < deadline, f"no service came to: {point.name}"
                 arena.busy()
             arena.answered()
+            if point.act == "cancel":
+                arena.told_of_cancelled()
             assert service.deaths[-1:] == [-9], point.name
             service.deaths.clear()
         run_to_the_end(arena)

@@ -5,16 +5,21 @@ from pathlib import Path
 import pytest
 
 from tests.faults import kinds, rounds
-from tests.faults.arena import Setting
 from tests.faults.kinds.registry import FAULTS, Fault
 from tests.faults.plan import CYCLE
+from tests.faults.setting import Setting
 from tests.faults.templates import Templates
 from tests.support.tiers import a_few
 
 assert kinds.__all__
 A_FEW = {
     "sqlite": ("an answer is lost", "a message comes twice at once", "a worker is killed", "a service is killed"),
-    "postgres": ("a request is lost", "an answer is cut in half", "Postgres ends the connections", "a service is killed"),
+    "postgres": (
+        "a request is lost",
+        "an answer is cut in half",
+        "Postgres ends the connections",
+        "a service is killed",
+    ),
 }
 
 
@@ -30,7 +35,7 @@ def check(templates: Templates, folder: Path, setting: Setting, faults: list[Fau
 def test_a_few_faults_break_nothing(templates: Templates, tmp_path: Path, database: str) -> None:
     faults = [fault for name in A_FEW[database] for fault in FAULTS if fault.name == name]
     assert len(faults) == len(A_FEW[database])
-    check(templates, tmp_path / "round", Setting(database, trials=8), faults)
+    check(templates, tmp_path / "round", Setting(database, trials=6, hands=3), faults)
 
 
 def _each_once() -> list[tuple[str, Setting]]:

@@ -6,7 +6,7 @@ from tests.faults.proxy import Harm
 from tests.faults.service import LEASE_SECONDS
 
 PATIENCE_SECONDS = 30.0
-OFTEN = 4  # messages are many, and each harm takes little time
+OFTEN = 8  # messages are many, and each harm takes little time
 ROUTES = ("", "claim", "report", "finish")
 
 

@@ -49,19 +49,20 @@ def cut(arena: Arena, path: Path) -> None:
 def go_on(arena: Arena, copied: Arena) -> None:
     """Run what was copied to its end, and check it."""
     copied.studies = [name for name in arena.studies if copied.state(name) != "missing"]
+    copied.cancelled = set(arena.cancelled)
     copied.start()
     run_to_the_end(copied)
     copied.clear()
     arena.violations += [f"after the power cut: {sentence}" for sentence in copied.violations]
 
 
-@fault("the power goes")
+@fault("the power goes", weight=1)
 def copy_running(arena: Arena) -> None:
     """The files of one moment are opened elsewhere, by other services and other workers."""
     go_on(arena, copy(arena, arena.folder / f"copy-{arena.next_number()}"))
 
 
-@fault("the power goes and the database loses its latest writes", database="sqlite")
+@fault("the power goes and the database loses its latest writes", database="sqlite", weight=1)
 def lose_latest(arena: Arena) -> None:
     """SQLite's log ends at any byte: what was committed last is gone, as `synchronous=NORMAL` allows."""
     copied = copy(arena, arena.folder / f"copy-{arena.next_number()}")
@@ -71,7 +72,7 @@ def lose_latest(arena: Arena) -> None:
     go_on(arena, copied)
 
 
-@fault("the power goes and files of the store lose their ends")
+@fault("the power goes and files of the store lose their ends", weight=1)
 def cut_files(arena: Arena) -> None:
     """Checkpoints, weights and logs."""
     copied = copy(arena, arena.folder / f"copy-{arena.next_number()}")

@@ -8,7 +8,7 @@ from tests.faults import points
 from tests.faults.arena import PATIENCE_SECONDS, Arena
 from tests.faults.kinds.registry import ALL_WORKERS, PROGRAMS, fault
 from tests.faults.service import LEASE_SECONDS
-from tests.support.waiting import gone
+from tests.support.waiting import gone, until
 
 
 @fault("a worker is killed", workers=ALL_WORKERS)
@@ -63,16 +63,21 @@ def end_service(arena: Arena) -> None:
 def kill_at(arena: Arena, point: points.Point) -> None:
     """Have a service killed where it comes to a point, and start it again."""
     with arena.disturbed():
+        deaths = arena.deaths()
         points.set_trap(arena.home, point)
-        if point.at_creation:
+        if point.act == "create":
             arena.create()  # the user sends it again
+        elif point.act == "cancel":
+            arena.cancel()
         deadline = time.monotonic() + PATIENCE_SECONDS
         while (arena.home / points.TRAP).exists():
             arena.busy()
             assert time.monotonic() < deadline, f"no service came to: {point.name}"
             time.sleep(0.02)
-        time.sleep(0.05)  # it has taken the trap away, and dies
+        until(lambda: arena.deaths() > deaths, PATIENCE_SECONDS, 0.01)
         arena.answered()
+        if point.act == "cancel":
+            arena.told_of_cancelled()
 
 
 def _fault_at(point: points.Point) -> None:

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.arena import Arena, Setting
+from tests.faults.arena import Arena
 from tests.faults.mounts import may_mount
+from tests.faults.setting import Setting
 
 ALL_WORKERS = ("scripted", "parents", "real")
 PROGRAMS = ("parents", "real")  # real workers with child processes
@@ -33,7 +34,7 @@ class Fault:
     workers: tuple[str, ...]
     services: tuple[int, ...]
     lack: Callable[[], str | None]
-    weight: int = 1
+    weight: int = 2
 
     def suits(self, setting: Setting) -> bool:
         """Return whether it can happen in a round."""
@@ -64,7 +65,7 @@ def fault(
     workers: tuple[str, ...] = ("scripted", "parents"),
     services: tuple[int, ...] = (1, 2),
     lack: Callable[[], str | None] = nothing,
-    weight: int = 1,
+    weight: int = 2,
 ) -> Callable[[Inject], Inject]:
     """Add a function to the list of faults."""
 

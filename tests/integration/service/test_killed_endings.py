@@ -1,0 +1,34 @@
+"""A study that was ended by a service which died right afterwards is ended for Optuna, too, and keeps no checkpoint."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.harness import Running, ScriptedWorker
+from tests.support.killed_request import exit_code
+
+pytestmark = [pytest.mark.both_databases, pytest.mark.full]
+
+
+def files(house: Running) -> set[str]:
+    return {path.name for path in house.settings.store_folder.glob("*/*")}
+
+
+def test_a_cancelled_study_whose_service_died_is_cancelled_for_optuna_too(
+    house: Running, worker: ScriptedWorker, database_url: str
+) -> None:
+    house.started(worker, parallel=2, budget={"trials": 4})
+    for a in (worker.take(), worker.take()):
+        worker.train(a, steps=1)
+    home: Path = house.settings.home
+    given: tuple[Any, ...] = ("luthier.service.api.studies.clean_up", 0, "POST", "/v1/studies/s1/cancel", {})
+    assert exit_code(home, database_url, *given) == -signal.SIGKILL
+    assert house.study()["state"] == "cancelled"
+    assert [trial.state.name for trial in house.optuna()] == ["RUNNING"] * 2
+    assert {"best-1", "resume-1"} <= files(house)
+    house.reap()
+    assert [trial.state.name for trial in house.optuna()] == ["FAIL"] * 2
+    assert [trial.intermediate_values.keys() for trial in house.optuna()] == [{1}, {1}]
+    assert not {"best-1", "resume-1"} & files(house)
