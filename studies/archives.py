@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from shutil import copyfileobj
 from typing import BinaryIO
 
-from luthier.studies.damage import damage
+from luthier.studies.damage import damage, is_of_archive
 
 MAX_MEMBERS = 10_000  # files and folders; a model has some ten
 MAX_DEPTH = 16  # folders in a member's path
@@ -54,6 +54,10 @@ def unpack_archive(archive: Path, target: Path) -> None:
                         raise ArchiveError(f"The model's archive is unsafe: it holds more than {MAX_MEMBERS} files.")
                     _extract(tar, member, target)
         except _DAMAGE as error:
+            raise ArchiveError(f"The model's archive cannot be unpacked: {damage(error)}.") from error
+        except OSError as error:
+            if not is_of_archive(error):
+                raise
             raise ArchiveError(f"The model's archive cannot be unpacked: {damage(error)}.") from error
 
 

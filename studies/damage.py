@@ -3,6 +3,7 @@
 What unpacks archives of models, data and studies asks it, and the readers of packed tables.
 """
 
+import errno
 import gzip
 import lzma
 import re
@@ -33,3 +34,11 @@ def damage(error: BaseException) -> str:
         return CUT
     reason = error.strerror if isinstance(error, OSError) else None
     return reason or CUT
+
+
+def is_of_archive(error: OSError) -> bool:
+    """Return whether an error of the system says that the archive is at fault, and not the disk.
+
+    bz2 raises an OSError of no number for damaged bytes; and a name in an archive can be one that no file can have.
+    """
+    return error.errno in (None, errno.ENAMETOOLONG, errno.EILSEQ)

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from luthier.studies.damage import damage
+from luthier.studies.damage import damage, is_of_archive
 from luthier.studies.unpacked_folder import MAX_RATIO, Bounded, DataArchiveError, UnpackedFolder
 from luthier.studies.uploads import FORMATS
 
@@ -59,6 +59,10 @@ def unpack_data(archive: Path, kind: str, target: Path, most_bytes: int) -> None
                 with _unpacked_tar(packed, kind.removeprefix("tar").removeprefix("."), out) as tar:
                     _unpack_tar(tar, out)
     except _DAMAGE as error:
+        raise DataArchiveError(f"The archive cannot be unpacked: {damage(error)}. Pack it anew.") from error
+    except OSError as error:
+        if not is_of_archive(error):
+            raise
         raise DataArchiveError(f"The archive cannot be unpacked: {damage(error)}. Pack it anew.") from error
     if not out.files:
         raise DataArchiveError("The archive holds no files; pack the folder with the data.")

@@ -60,8 +60,10 @@ class UnpackedFolder:
             raise DataArchiveError(f"The archive is unsafe: {shown} lies outside of it. Pack it with relative paths.")
         if "\\" in name:
             raise DataArchiveError(f"{shown} has a \\ in its name; pack the archive with / between folders.")
-        if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in name) or any(
-            len(part.encode()) > _NAME_BYTES for part in path.parts
+        if (
+            not name
+            or any(unicodedata.category(sign) in ("Cc", "Cs") for sign in name)
+            or any(len(part.encode()) > _NAME_BYTES for part in path.parts)
         ):
             raise DataArchiveError(f"{shown} is no name for a file: it is too long, or not readable text. Rename it.")
         if len(path.parts) > MAX_DEPTH:

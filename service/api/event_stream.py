@@ -25,7 +25,7 @@ from luthier.service.schemas import Fault
 from luthier.service.schemas.events import ResetEvent
 
 KINDS = ("study", "trial", "report", "log")
-ID = re.compile(r"(0|[1-9][0-9]{0,17})(?:;((?:[1-9][0-9]{0,17}:[0-9]{1,12},?){0,200}))?", re.ASCII)
+ID = re.compile(r"(0|[1-9][0-9]{0,17})(?:;((?:[1-9][0-9]{0,17}:[0-9]{1,12}(?:,|$)){0,200}))?", re.ASCII)
 RETRY_MILLISECONDS = 1_000  # until a client whose stream has ended comes again
 AGAIN_SECONDS = 1.0  # until a stream reads again what it could not read
 LATER = "The events after that id are not kept any more: read the studies and trials again."

@@ -116,7 +116,7 @@ def _read(open_file: Callable[..., Any], file: Path, name: str, selection: set[s
             if records := _records(schema, selection):
                 stream.seek(0)
                 _, whole = open_file(stream, {records})
-                batches = (pyarrow.RecordBatch.from_struct_array(batch.column(records)) for batch in whole)
+                batches = (pyarrow.RecordBatch.from_struct_array(_sound(batch, records)) for batch in whole)
                 header = [field.name for field in schema.field(records).type]
                 features = features.get(records) if isinstance(features, dict) else None
             check_unique(header, name, path)
@@ -125,10 +125,20 @@ def _read(open_file: Callable[..., Any], file: Path, name: str, selection: set[s
             for batch in batches:
                 rows += batch.num_rows
                 for column, values in columns.items():
-                    values.extend(batch.column(column).to_pylist())
+                    values.extend(_sound(batch, column).to_pylist())
     except (pyarrow.ArrowException, UnicodeDecodeError) as error:
         raise BadData(f"{name} cannot be read: {one_line(error).rstrip('.')}. Write the file anew.", *path) from None
     return Table(name, path, header, columns, rows, class_names(features))
+
+
+def _sound(batch: Any, column: str) -> Any:
+    """Return a column once its places were checked. Raises ArrowInvalid.
+
+    A file may say that a text lies anywhere: without a check Arrow reads what is there, in this process's memory.
+    """
+    values = batch.column(column)
+    values.validate(full=True)
+    return values
 
 
 def _records(schema: Any, selection: set[str]) -> str | None:

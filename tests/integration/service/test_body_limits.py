@@ -31,9 +31,7 @@ def routes(house: Running) -> list[tuple[str, str, int]]:
     for template, item in house.get("/openapi.json")["paths"].items():
         path = re.sub(r"\{[^}]*\}", "1", template)
         if path != "/v1/datasets" and not path.startswith("/v1/worker/files/"):  # they have limits of their own
-            messages = path.startswith("/v1/worker/") or path.endswith(
-                ("/report", "/tell")
-            )  # they bring lines of a log
+            messages = path.startswith("/v1/worker/") or path.endswith(("/report", "/tell"))  # with logs
             limit = REPORT_BYTES if messages else MAX_BYTES
             limit = house.settings.predict_bytes if path.endswith("/predict") else limit
             found += [(method.upper(), path, limit) for method in item if method != "get"]

@@ -164,3 +164,38 @@ def test_each_operation_names_the_tokens_that_it_asks_for(document: dict[str, An
                 assert operation["security"] == [{"user": []}, {"login": []}]
             assert ("401" in operation["responses"]) == bool(operation["security"])
             assert ("413" in operation["responses"]) >= ("requestBody" in operation)
+
+
+def parts(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield every object within a document."""
+    if isinstance(value, dict):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from parts(inner)
+
+
+def test_schemas_say_exactly_what_is_taken(document: dict[str, Any]) -> None:
+    for part in parts(document):
+        bounds = [part.get(key) for key in ("maximum", "minimum", "exclusiveMaximum", "exclusiveMinimum")]
+        assert not any(isinstance(bound, float) and bound.is_integer() for bound in bounds), "2**63 is no float"
+        assert part.get("type") != "integer" or not {"ge", "gt", "le", "lt"} & part.keys()
+        assert "patternProperties" not in part or part["additionalProperties"] is False
+    for item in document["paths"].values():
+        for operation in item.values():
+            for parameter in operation.get("parameters", []):
+                assert {"type": "null"} not in parameter["schema"].get("anyOf", []), "no query and no header is null"
+
+
+def test_links_lead_to_what_takes_the_named_thing(full: Running, document: dict[str, Any]) -> None:
+    operations = {
+        operation["operationId"]: (method, path)
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+    }
+    made = document["paths"]["/v1/studies"]["post"]["responses"]["201"]["links"]
+    assert {operations[link["operationId"]] for link in made.values()} == {
+        where for where in operations.values() if where[1].startswith("/v1/studies/{name}")
+    }
+    claimed = document["paths"]["/v1/worker/claim"]["post"]["responses"]["200"]["links"]
+    bodies = [link["requestBody"] for link in claimed.values() if "requestBody" in link]
+    assert bodies == [{"id": "$response.body#/id", "token": "$response.body#/token"}] * 3

@@ -23,6 +23,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 REFUSED = {
     "climbs out": ("a.zip", zipped({"../x": b"1"}), 422, "lies outside"),
     "a link": ("a.tar.gz", tarred({"a": b"1"}, l=b"2"), 422, "a link or a device"),
+    "damaged bz2": ("a.tar.bz2", b"BZh9" + bytes(60), 422, "cannot be unpacked"),
+    "a name that no disk takes": ("a.tar", tarred({"/".join(["x" * 255] * 16): b"1"}, "w"), 422, "cannot be unpacked"),
     "damaged": ("a.zip", b"PK\3\4", 422, "cannot be unpacked"),
     "explodes": ("a.zip", zipped({"a.csv": b"0" * 300_000}), 413, "unpacks to more than 200,000 bytes"),
     "no data": ("a.exe", b"1", 422, "is of no kind that is read. Tables: csv"),
