@@ -81,6 +81,9 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(
         30, ge=0.5, le=3600, description="A worker that is silent for so long loses its trial."
     )
+    audit_days: int = Field(
+        90, ge=1, le=3650, description="Days for which the log of actions, and tokens that have ended, are kept."
+    )
     predict_bytes: int = Field(2**30, ge=1, description="The most bytes of a table that is sent to be predicted.")
     max_losses: int = Field(
         3, ge=1, le=100, description="A trial fails after so many workers vanished while they trained it."

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Select, and_, or_, select
+from sqlalchemy import Select, and_, delete, or_, select
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import ColumnElement
 
@@ -158,11 +158,15 @@ def change(session: Session, creator: Caller, row: TokenRow, changes: dict[str, 
         setattr(row, column, value)
 
 
-def prune(session: Session, before: float) -> None:
-    """Remove the tokens that have opened nothing since an instant, in seconds since the epoch."""
-    ended = or_(TokenRow.revoked_at < before, TokenRow.expires_at < before)
-    for row in session.scalars(select(TokenRow).where(ended).limit(1_000)):
-        session.delete(row)
+def prune(database: Database, days: float) -> None:
+    """Remove tokens that have opened nothing for so many days."""
+    with database.reading() as session:
+        before = database.time(session) - days * 86_400
+        ended = or_(TokenRow.revoked_at < before, TokenRow.expires_at < before)
+        old = session.scalars(select(TokenRow.id).where(ended).limit(1_000)).all()
+    if old:
+        with database.transaction() as session:
+            session.execute(delete(TokenRow).where(TokenRow.id.in_(old), ended))
 
 
 def _wrong_end(message: str) -> Invalid:

@@ -15,6 +15,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from luthier.service import caller as callers
+from luthier.service.access.audit import AuditLog
+from luthier.service.api.audit_record import Record, Recorder
 from luthier.service.api.callers import NOBODY, Callers
 from luthier.service.api.credentials import COOKIE, COOKIE_SECONDS
 from luthier.service.api.needs import OPEN, Need
@@ -87,10 +89,18 @@ def _names_this_machine(host: str) -> bool:
 class GuardMiddleware:
     """Refuse requests as the guard says; a plain ASGI application, so that streams pass through untouched."""
 
-    def __init__(self, app: ASGIApp, guard: Guard, routes: FastAPI) -> None:
-        """Put `guard` before `app`; `routes`: the application whose routes it knows, all of them there by now."""
+    def __init__(self, app: ASGIApp, guard: Guard, log: AuditLog, routes: FastAPI) -> None:
+        """Put `guard` before `app`.
+
+        Args:
+            app: what it guards.
+            guard: decides.
+            log: of who did what.
+            routes: the application whose routes it knows, all of them there by now.
+        """
         self.app = app
         self.guard = guard
+        self.recorder = Recorder(log)
         self.table = RouteTable(routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,14 +110,22 @@ class GuardMiddleware:
             return
         request = Request(scope)
         route = self.table.find(scope["method"], scope["path"])
+        record = Record(request, route, send)
+        try:
+            await self._answer(request, route, receive, record.send)
+        finally:
+            await self.recorder.keep(record)
+
+    async def _answer(self, request: Request, route: KnownRoute, receive: Receive, send: Send) -> None:
         try:
             caller = await self.guard.admit(request, route)
         except Problem as problem:
-            await _refused(request, problem)(scope, receive, send)
+            await _refused(request, problem)(request.scope, receive, send)
             return
+        request.state.caller = caller
         request.state.may_write = callers.Scope.WRITE in caller.scopes
         with callers.acting(caller):
-            await self.app(scope, receive, send)
+            await self.app(request.scope, receive, send)
 
 
 def _refused(request: Request, problem: Problem) -> Response:
@@ -118,9 +136,9 @@ def _refused(request: Request, problem: Problem) -> Response:
     return problem.response()
 
 
-def install(app: FastAPI, guard: Guard) -> None:
-    """Put `guard` before all routes of `app`."""
-    app.add_middleware(GuardMiddleware, guard=guard, routes=app)
+def install(app: FastAPI, guard: Guard, log: AuditLog) -> None:
+    """Put `guard` before all routes of `app`, and what they do into a log."""
+    app.add_middleware(GuardMiddleware, guard=guard, log=log, routes=app)
 
 
 def local_path(path: str) -> str:

@@ -3,10 +3,11 @@
 The environment's tokens are looked at first, so that they open also while the database is away.
 """
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import anyio.to_thread
 from anyio import CapacityLimiter
@@ -18,6 +19,7 @@ from luthier.service.access.secrets import could_be_secret, digest_of
 from luthier.service.api.credentials import COOKIE, CookieSigner, bearer, is_equal, login_of
 from luthier.service.caller import Caller, Scope, with_included
 from luthier.service.errors import Unauthorized, Unavailable
+from luthier.service.settings import Settings
 from luthier.service.times import instant
 
 T = TypeVar("T")
@@ -31,18 +33,24 @@ NOBODY = Caller("anonymous", frozenset())  # whoever asks for what needs no toke
 
 
 @dataclass(frozen=True)
-class EnvironmentTokens:
+class Tokens:
     """The tokens that a service is started with; None where one is not set.
 
     Attributes:
-        user: LUTHIER_TOKEN.
-        worker: LUTHIER_WORKER_TOKEN.
-        fleet: of the workers that the service starts itself.
+        user: LUTHIER_TOKEN, for users and programs.
+        worker: LUTHIER_WORKER_TOKEN, for workers that others start.
+        fleet: for the workers that the service starts itself; random, made at the start.
     """
 
     user: str | None
     worker: str | None
-    fleet: str = field(repr=False)
+    fleet: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the tokens of `settings`, with a new one for the fleet."""
+        user, worker = settings.token, settings.worker_token
+        return cls(user.get_secret_value() if user else None, worker.get_secret_value() if worker else None)
 
     def caller(self, presented: str) -> Caller | None:
         """Return whose token this is; None where it is none of these."""
@@ -53,7 +61,7 @@ class EnvironmentTokens:
 class Callers:
     """Names the caller of a request. It belongs to no event loop, and threads may share it."""
 
-    def __init__(self, tokens: EnvironmentTokens, known: KnownTokens) -> None:
+    def __init__(self, tokens: Tokens, known: KnownTokens) -> None:
         """Take the environment's tokens, and what is known of those in the database."""
         self.tokens = tokens
         self.known = known
@@ -63,7 +71,7 @@ class Callers:
     async def of_worker(self, request: Request) -> Caller:
         """Return the caller of the worker protocol, by bearer tokens only. Raises Unauthorized, Unavailable."""
         presented = bearer(request)
-        caller = await self._of_bearer(presented)
+        caller = await self._of_bearer(request, presented)
         if caller is not None:
             return caller
         if self.tokens.worker is None and await self._is_open():
@@ -74,7 +82,7 @@ class Callers:
     async def of_user(self, request: Request) -> Caller:
         """Return the caller of anything else. Raises Unauthorized, Unavailable."""
         presented = bearer(request)
-        caller = await (self._of_bearer(presented) if presented else self._of_cookie(request))
+        caller = await (self._of_bearer(request, presented) if presented else self._of_cookie(request))
         if caller is not None:
             return caller
         if await self._is_open():
@@ -90,17 +98,13 @@ class Callers:
             return None
         return self._caller(token), self.cookies.sign(token.id, token.digest)
 
-    async def _of_bearer(self, presented: str) -> Caller | None:
+    async def _of_bearer(self, request: Request, presented: str) -> Caller | None:
         """Return whose bearer token this is; None for an unknown one. Raises Unauthorized for a dead one."""
         caller = self.tokens.caller(presented)
         if caller is not None:
             return caller
         token = await self._token(presented)
-        if token is None:
-            return None
-        if not token.is_live:
-            raise Unauthorized(_dead(token))
-        return self._caller(token)
+        return None if token is None else self._alive(request, token)
 
     async def _of_cookie(self, request: Request) -> Caller | None:
         """Return who has logged in; None for nobody. Raises Unauthorized where the login's token is dead."""
@@ -114,9 +118,14 @@ class Callers:
         token = await self._ask("id", login.token_id, partial(self.known.by_id, login.token_id))
         if token is None or not self.cookies.is_valid(cookie, login, token.digest):
             return None
-        if not token.is_live:
-            raise Unauthorized(f"{_dead(token)} This login has ended with it.")
-        return self._caller(token)
+        return self._alive(request, token, " This login has ended with it.")
+
+    def _alive(self, request: Request, token: KnownToken, more: str = "") -> Caller:
+        """Return the caller with a token. Raises Unauthorized for a dead one, under whose name the log has it."""
+        if token.is_live:
+            return self._caller(token)
+        request.state.caller = Caller(token.name, frozenset(), token.project, token.id)
+        raise Unauthorized(_dead(token) + more)
 
     async def _token(self, presented: str) -> KnownToken | None:
         if not could_be_secret(presented):

@@ -5,6 +5,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from luthier.service.access.audit import AuditLog
 from luthier.service.access.known_tokens import KnownTokens
 from luthier.service.api.drawings import Drawings
 from luthier.service.api.event_feed import Feed
@@ -31,6 +32,7 @@ class Service:
         line: the claims that wait for work.
         feed: the events, for streams.
         tokens: what is known of the tokens in the database.
+        audit: the log of who did what.
         drawings: draws plots, and keeps them.
     """
 
@@ -43,6 +45,7 @@ class Service:
     line: WaitingLine
     feed: Feed
     tokens: KnownTokens
+    audit: AuditLog
     drawings: Drawings = field(default_factory=Drawings)
 
 

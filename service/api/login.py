@@ -4,7 +4,6 @@ Tries are counted, so that nobody guesses at speed: wrong ones of the last minut
 tokens are not limited, for a worker with an old token would shut out the others behind its proxy.
 """
 
-import ipaddress
 import math
 import time
 from collections import deque
@@ -14,6 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.responses import Response
 
+from luthier.service.access.refusals import network_of
 from luthier.service.api.auth import COOKIE, COOKIE_SECONDS, Guard, local_path
 from luthier.service.api.pages import render
 from luthier.service.errors import Invalid, Unsupported
@@ -36,23 +36,14 @@ class Tries:
         now = time.monotonic()
         while self._wrong and self._wrong[0][0] <= now - WINDOW_SECONDS:
             self._wrong.popleft()
-        own = [at for at, network in self._wrong if network == _network(address)]
+        own = [at for at, network in self._wrong if network == network_of(address)]
         everybody = [at for at, _ in self._wrong]
         until = [times[-limit] for times, limit in ((own, TRIES), (everybody, ALL_TRIES)) if len(times) >= limit]
         return math.ceil(max(until) + WINDOW_SECONDS - now) if until else 0
 
     def add_wrong(self, address: str) -> None:
         """Count a wrong try."""
-        self._wrong.append((time.monotonic(), _network(address)))
-
-
-def _network(address: str) -> str:
-    """Return the address, or the /64 network of one of version 6: whoever has one such address has all of them."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    return str(ip) if ip.version == 4 else str(ipaddress.ip_network((ip, 64), strict=False))
+        self._wrong.append((time.monotonic(), network_of(address)))
 
 
 def install(app: FastAPI, guard: Guard) -> None:

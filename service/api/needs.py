@@ -144,6 +144,19 @@ PUT /v1/worker/files/{assignment_id}/{name}
 GET /v1/worker/files/{assignment_id}/{name}
 GET /v1/worker/datasets/{assignment_id}/{dataset_id}
 """
+_ADMIN = """
+GET /v1/audit
+GET /v1/tokens
+POST /v1/tokens
+PATCH /v1/tokens/{id}
+DELETE /v1/tokens/{id}
+PUT /v1/projects/{name}
+DELETE /v1/projects/{name}
+GET /projects
+POST /project
+POST /projects
+POST /projects/{name}/delete
+"""
 # The dashboard shows the studies of the caller's project; its routes take every method, and answer 405 but to GET.
 _DASHBOARD = """
 GET /studies/-/{number}
@@ -167,18 +180,6 @@ GET /api/studies/{optuna_id}/plot/{kind}
 * /api/artifacts
 * /api/artifacts/{path:path}
 """
-_ADMIN = """
-GET /v1/tokens
-POST /v1/tokens
-PATCH /v1/tokens/{id}
-DELETE /v1/tokens/{id}
-PUT /v1/projects/{name}
-DELETE /v1/projects/{name}
-GET /projects
-POST /project
-POST /projects
-POST /projects/{name}/delete
-"""
 _LINES = {
     Need.OPEN: _OPEN,
     Need.ANY: _ANY,
@@ -187,6 +188,27 @@ _LINES = {
     Need.WORKER: _WORKER,
     Need.ADMIN: _ADMIN,
 }
+# Not in the log of actions: messages of trials, of which there are too many, and what changes nothing.
+_QUIET = """
+POST /v1/worker/claim
+POST /v1/worker/report
+POST /v1/worker/renew
+POST /v1/worker/finish
+PUT /v1/worker/files/{assignment_id}/{name}
+POST /v1/studies/{name}/ask
+POST /v1/studies/{name}/report
+POST /v1/studies/{name}/tell
+POST /v1/plan
+POST /v1/studies:plan
+POST /new/plan
+"""
 EVERY_METHOD = "*"  # of a route that takes any
-NEEDS = {line: need for need, lines in _LINES.items() for line in lines.split("\n") if line}
-OPEN = tuple(dict.fromkeys(line.partition(" ")[2] for line in _OPEN.split("\n") if line))  # paths that need no token
+
+
+def _split(lines: str) -> tuple[str, ...]:
+    return tuple(line for line in lines.split("\n") if line)
+
+
+NEEDS = {line: need for need, lines in _LINES.items() for line in _split(lines)}
+OPEN = tuple(dict.fromkeys(line.partition(" ")[2] for line in _split(_OPEN)))  # paths that need no token
+QUIET = frozenset(_split(_QUIET))

@@ -28,6 +28,7 @@ from luthier.service.cli import (
     serve,
     steering,
     studies,
+    tokens,
     track,
     trials,
 )
@@ -44,7 +45,7 @@ app = typer.Typer(
 )
 for noun in (
     *(init, imports, run, bundles, plan, serve, studies, extension, predict, results, compare, look, trials, track),
-    *(schedules, steering, external, datasets, projects),
+    *(schedules, steering, external, datasets, projects, tokens),
 ):
     noun.register(app)
 

@@ -16,6 +16,7 @@ from luthier.service.client.predictions import PredictionMethods
 from luthier.service.client.projects import ProjectMethods
 from luthier.service.client.schedules import ScheduleMethods
 from luthier.service.client.steering import SteeringMethods
+from luthier.service.client.tokens import TokenMethods
 from luthier.service.client.trials import TrialMethods, study_path
 from luthier.service.client.watch import StudyWait
 from luthier.service.download import check_vacant
@@ -37,6 +38,7 @@ class Client(
     PredictionMethods,
     OnnxMethods,
     BundleMethods,
+    TokenMethods,
 ):
     """The service at a URL; a context manager that closes its connections.
 

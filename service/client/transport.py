@@ -134,13 +134,15 @@ def _check(response: httpx.Response) -> None:
         raise ServiceError(status, reason, f"{response.request.url} answered {status} {reason}.") from None
     detail = problem.detail or problem.title
     if response.status_code == 401:
-        detail = _locked(response)
+        detail = _locked(response, detail)
     raise ServiceError(response.status_code, problem.title, detail, problem.errors)
 
 
-def _locked(response: httpx.Response) -> str:
-    """Return why a service did not let the client in, and the cure."""
+def _locked(response: httpx.Response, detail: str) -> str:
+    """Return why a service did not let the client in, and the cure; `detail`: what it says itself."""
     url = str(response.request.url.copy_with(raw_path=b"/")).rstrip("/")
+    if detail.startswith("The token "):  # it was revoked, or has expired
+        return f"{url}: {detail}"
     if "authorization" in response.request.headers:
         return f"{url} refuses this token: it is not the service's. Put the service's token into LUTHIER_TOKEN."
     return f"{url} asks for a token, and none was sent. Put the service's token into LUTHIER_TOKEN."

@@ -3,11 +3,10 @@
 `serve`, `Embedded` and tests call `create_app`; tests and tools that need no HTTP call `build_core`.
 """
 
-import secrets
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
@@ -20,8 +19,11 @@ from starlette.types import ASGIApp
 
 from luthier import __version__
 from luthier.service import errors
+from luthier.service.access import upkeep
+from luthier.service.access.audit import AuditLog
 from luthier.service.access.known_tokens import KnownTokens
 from luthier.service.api import (
+    audit,
     auth,
     bundles,
     dashboard,
@@ -54,7 +56,7 @@ from luthier.service.api import onnx as onnx_routes
 from luthier.service.api import predictions as prediction_routes
 from luthier.service.api import tokens as token_routes
 from luthier.service.api.body_limit import BodyLimit
-from luthier.service.api.callers import Callers, EnvironmentTokens
+from luthier.service.api.callers import Callers, Tokens
 from luthier.service.api.context import Service
 from luthier.service.api.event_feed import Feed
 from luthier.service.api.hang_ups import HangUps
@@ -62,17 +64,15 @@ from luthier.service.api.notifier import Notifier
 from luthier.service.api.security_headers import HeadAsGet, SecurityHeaders
 from luthier.service.api.views import study_view
 from luthier.service.api.waiting_line import WaitingLine
-from luthier.service.background import Every
 from luthier.service.dispatch import onnx_files, predictions
 from luthier.service.dispatch.claims import Claims
 from luthier.service.dispatch.core import Core
-from luthier.service.dispatch.orphans import Orphans
-from luthier.service.dispatch.reaper import Reaper
 from luthier.service.dispatch.reports import Reports
 from luthier.service.dispatch.search_pool import SearchPool
 from luthier.service.schedules import champions
 from luthier.service.schedules.scheduler import Scheduler
 from luthier.service.schedules.webhook import Webhook
+from luthier.service.server.threads import background_threads
 from luthier.service.server.timings import DEFAULT, Timings
 from luthier.service.settings import Settings
 from luthier.service.storage.assignment_logs import AssignmentLogs
@@ -88,35 +88,11 @@ from luthier.studies.protocol import AssignmentKind
 # In this order: a path is looked up among the routes of each, and /v1/studies/{name}/{action} takes what is left.
 ROUTES = (
     *(plan, plots, events, trials, trial_verbs, external, extension, prediction_routes, onnx_routes, results, report),
-    *(studies, bundles, study_changes, schedules, datasets, projects, token_routes, worker, operations),
+    *(studies, bundles, study_changes, schedules, datasets, projects, token_routes, audit, worker, operations),
 )
+__all__ = ["Tokens", "build_core", "create_app"]
 SUMMARY = "Hyperparameter search for fine-tuning."
 THREADS = 40  # requests worked on at the same time; the rest wait on the event loop
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """The tokens that callers must present; None where no token is set.
-
-    Attributes:
-        user: for users and programs.
-        worker: for workers that others start.
-        fleet: for the workers that this service starts itself; random, made at the start.
-    """
-
-    user: str | None
-    worker: str | None
-    fleet: str = field(default_factory=lambda: secrets.token_urlsafe(24))
-
-    @classmethod
-    def of(cls, settings: Settings) -> "Tokens":
-        """Return the tokens of `settings`, with a new one for the fleet."""
-        user, worker = settings.token, settings.worker_token
-        return cls(user.get_secret_value() if user else None, worker.get_secret_value() if worker else None)
-
-    def guard(self, known: KnownTokens) -> auth.Guard:
-        """Return the guard that asks for these tokens, or for one of the database."""
-        return auth.Guard(Callers(EnvironmentTokens(self.user, self.worker, self.fleet), known))
 
 
 class _Application(FastAPI):
@@ -201,7 +177,8 @@ def create_app(
     line = WaitingLine(claims, notifier)
     feed = Feed(core, notifier, ChangeLog(core.database), timings.event_look_seconds, timings.event_stream_seconds)
     known = KnownTokens(core.database, timings.token_seconds)
-    service = Service(settings, core, claims, Reports(core), scheduler, notifier, line, feed, known)
+    log = AuditLog(core.database)
+    service = Service(settings, core, claims, Reports(core), scheduler, notifier, line, feed, known, log)
     app = _Application(
         title="Luthier",
         version=__version__,
@@ -213,9 +190,9 @@ def create_app(
     app.state.service = service
     error_handlers.install(app)
     openapi.install(app)
-    guard = tokens.guard(service.tokens)
+    guard = auth.Guard(Callers(tokens, service.tokens))
     app.add_middleware(BodyLimit, table_bytes=settings.predict_bytes)
-    auth.install(app, guard)
+    auth.install(app, guard, service.audit)
     login.install(app, guard)
     docs_page.install(app)
     icon.install(app)
@@ -229,7 +206,7 @@ def create_app(
 
 def _query_check(module: ModuleType) -> Callable[..., Awaitable[None]]:
     """Return the check of query parameters for the routes of a module: most of them take `?project=`."""
-    plain = module in (worker, operations)
+    plain = module in (worker, operations, audit)
     return query_parameters.check_query if plain else query_parameters.check_query_in_project
 
 
@@ -242,31 +219,22 @@ def _lifespan(service: Service, timings: Timings) -> Callable[[FastAPI], Abstrac
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
-        threads = _threads(service, timings)
+        threads = background_threads(service, timings)
         for thread in threads:
             thread.start()
         yield
         until = time.monotonic() + timings.thread_stop_seconds
+        rest = threading.Thread(
+            target=upkeep.store_rest, args=(service.audit, service.tokens), daemon=True
+        )  # the database may be away
+        rest.start()
         service.notifier.close()
         for thread in threads:
             thread.stop()
         for ended in (service.line.ended, service.feed.ended):
             await ended(max(until - time.monotonic(), 0.0))
         free = anyio.CapacityLimiter(1)  # requests that were cut off may still hold all usual threads
-        for close in (*(thread.join for thread in threads), app.state.dashboard.close, service.core.close):
+        for close in (*(thread.join for thread in (*threads, rest)), app.state.dashboard.close, service.core.close):
             await anyio.to_thread.run_sync(close, max(until - time.monotonic(), 0.0), limiter=free)
 
     return lifespan
-
-
-def _threads(service: Service, timings: Timings) -> list[Every]:
-    """Return the background threads, not started; an embedded service does one study's work, so it has no schedules."""
-    lease_seconds = service.settings.lease_seconds
-    threads = [Every("reaper", timings.reaper_interval(lease_seconds), Reaper(service.core).guarded_tick())]
-    threads.append(Every("orphans", timings.orphans_seconds, Orphans(service.core).sweep))
-    threads.append(Every("changes", timings.orphans_seconds, service.feed.log.prune))
-    threads.append(Every("tokens", timings.token_use_seconds, service.tokens.store_uses))
-    if service.core.only is None:
-        threads.append(Every("scheduler", timings.scheduler_seconds, service.scheduler.tick))
-        threads.append(Every("webhook", timings.scheduler_seconds, service.scheduler.deliver))
-    return threads
