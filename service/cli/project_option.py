@@ -25,9 +25,9 @@ def given_project() -> str:
 
 
 def with_project(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command with the option, if it has those that name a service and a token."""
+    """Return a command with the option, if it has those that name a service and a token, and none of its own."""
     signature = inspect.signature(command)
-    if not {"server", "token"} <= signature.parameters.keys():
+    if {"server", "token", "project"} & signature.parameters.keys() != {"server", "token"}:
         return command
 
     @wraps(command)
