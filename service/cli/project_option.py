@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from luthier.service.cli.completion import project_names
+
 Project = Annotated[
     str | None,
     typer.Option(
@@ -14,6 +16,7 @@ Project = Annotated[
         envvar="LUTHIER_PROJECT",
         metavar="PROJECT",
         help="The project; else the token's own.",
+        autocompletion=project_names,
     ),
 ]
 _given: list[str | None] = [None]  # by the one command of this process

@@ -8,11 +8,13 @@ import pytest
 from sqlalchemy import select
 
 from luthier.service.api.route_table import RouteTable
+from luthier.service.caller import acting, service_in
 from luthier.service.server.app import Tokens
 from luthier.service.storage.tables import StudyRow
 from luthier.studies.protocol import AssignmentKind
 from tests.support.event_streams import listening
 from tests.support.harness import Running, ScriptedWorker, optuna_trials, problem, running, spec
+from tests.support.many_rows import add_schedule
 from tests.support.nightly import Nightly, schedule
 from tests.support.projects import make_projects, working_in
 from tests.support.tokens import ask, made
@@ -56,12 +58,13 @@ def filled(line: str, dataset: str) -> str:
 
 
 @pytest.mark.both_databases
-def test_no_route_reaches_what_is_of_another_project(house: Running, worker: ScriptedWorker) -> None:
+def test_no_route_reaches_what_is_of_another_project(house: Running) -> None:
     make_projects(house, "one", "two")
     with working_in(house, "one"):
         dataset = upload(house)["id"]
         house.finished(budget={"trials": 1})
-        Nightly(house, worker).run("a")
+        with acting(service_in("one")):
+            add_schedule(house, "nightly", 2)
         own = ("/v1/studies/s1", "/v1/schedules/nightly", f"/v1/datasets/{dataset}")
         before = [house.get(path) for path in own]
     routes = routes_with_names(house)
@@ -167,6 +170,7 @@ def test_runs_of_a_schedule_are_of_its_project(house: Running, worker: ScriptedW
     assert house.get("/v1/studies")["items"] == house.get("/v1/schedules")["items"] == []
 
 
+@pytest.mark.full
 @pytest.mark.both_databases
 def test_streams_tell_of_their_own_project(house: Running, worker: ScriptedWorker) -> None:
     make_projects(house, "one", "two")
@@ -181,6 +185,7 @@ def test_streams_tell_of_their_own_project(house: Running, worker: ScriptedWorke
     assert {event.data.get("study", event.data.get("name")) for event in told} == {"own"}
 
 
+@pytest.mark.full
 @pytest.mark.both_databases
 def test_workers_and_the_dashboard_name_no_study_of_another_project(house: Running, worker: ScriptedWorker) -> None:
     make_projects(house, "one", "two")
