@@ -4,11 +4,12 @@
 """
 
 import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SecretsSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import PydanticBaseSettingsSource
 
@@ -81,6 +82,19 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(
         30, ge=0.5, le=3600, description="A worker that is silent for so long loses its trial."
     )
+    proxy_user_header: str | None = Field(
+        None,
+        pattern="^[A-Za-z0-9-]{1,64}$",
+        description="Header in which a reverse proxy names the person that it has logged in; off by default.",
+    )
+    proxy_trusted: str | None = Field(
+        None, description="Addresses or networks, separated by commas, of the proxies whose header counts."
+    )
+    proxy_admins: str = Field("", description="Names, separated by commas, of people whom the proxy names: admins.")
+    proxy_scope: Literal["none", "read", "write"] = Field(
+        "read", description="Scope of people whom the proxy names, who are no admins and have no token of their name."
+    )
+    proxy_project: str = Field("default", pattern="^[a-z0-9][a-z0-9-]{0,62}$", description="Their project.")
     audit_days: int = Field(
         90, ge=1, le=3650, description="Days for which the log of actions, and tokens that have ended, are kept."
     )
@@ -129,12 +143,42 @@ class Settings(BaseSettings):
             raise ValueError("must be an http or https URL")
         return value
 
+    @field_validator("proxy_trusted")
+    @classmethod
+    def _networks(cls, value: str | None) -> str | None:
+        for part in _listed(value or ""):
+            try:
+                ip_network(part)
+            except ValueError as error:
+                raise ValueError(f"{part} is no address or network: {error}") from None
+        return value
+
     @field_validator("token", "worker_token", "webhook_secret")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < 16:
             raise ValueError("must have at least 16 characters; `openssl rand -hex 24` makes one")
         return value
+
+    @model_validator(mode="after")
+    def _safe_proxy(self) -> Self:
+        if self.proxy_user_header is None:
+            return self
+        if not self.proxy_networks:
+            raise ValueError("LUTHIER_PROXY_USER_HEADER needs LUTHIER_PROXY_TRUSTED, the proxy's addresses")
+        if self.token is None:
+            raise ValueError("LUTHIER_PROXY_USER_HEADER needs LUTHIER_TOKEN, or whoever passes by the proxy is let in")
+        return self
+
+    @property
+    def proxy_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The networks of the proxies whose header counts. Raises ValueError."""
+        return tuple(ip_network(text) for text in _listed(self.proxy_trusted or ""))
+
+    @property
+    def proxy_admin_names(self) -> list[str]:
+        """The names of people whom the proxy names and who are admins."""
+        return [name.lower() for name in _listed(self.proxy_admins)]
 
     @property
     def sqlalchemy_url(self) -> str:
@@ -154,3 +198,8 @@ class Settings(BaseSettings):
     def loopback(self) -> bool:
         """True if the host is reachable from this machine only."""
         return is_loopback(self.host)
+
+
+def _listed(text: str) -> list[str]:
+    """Return the parts of a text that are separated by commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -6,6 +6,7 @@ route asks is in `needs.py`, who calls in `callers.py`; whatever runs for a requ
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -28,6 +29,7 @@ from luthier.studies.host import is_loopback
 
 __all__ = ["COOKIE", "COOKIE_SECONDS", "OPEN", "Guard", "GuardMiddleware", "install", "local_path"]
 
+ProblemPage = Callable[[Request, Problem], Response]
 WORKERS = "/v1/worker/"
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(:[0-9]*)?")  # a Host header: name or address, then perhaps a port
 CURES = {
@@ -89,17 +91,19 @@ def _names_this_machine(host: str) -> bool:
 class GuardMiddleware:
     """Refuse requests as the guard says; a plain ASGI application, so that streams pass through untouched."""
 
-    def __init__(self, app: ASGIApp, guard: Guard, log: AuditLog, routes: FastAPI) -> None:
+    def __init__(self, app: ASGIApp, guard: Guard, log: AuditLog, page: ProblemPage, routes: FastAPI) -> None:
         """Put `guard` before `app`.
 
         Args:
             app: what it guards.
             guard: decides.
             log: of who did what.
+            page: shows a browser why it is refused.
             routes: the application whose routes it knows, all of them there by now.
         """
         self.app = app
         self.guard = guard
+        self.page = page
         self.recorder = Recorder(log)
         self.table = RouteTable(routes)
 
@@ -120,25 +124,25 @@ class GuardMiddleware:
         try:
             caller = await self.guard.admit(request, route)
         except Problem as problem:
-            await _refused(request, problem)(request.scope, receive, send)
+            with callers.acting(NOBODY):
+                await self._refused(request, problem)(request.scope, receive, send)
             return
         request.state.caller = caller
         request.state.may_write = callers.Scope.WRITE in caller.scopes
         with callers.acting(caller):
             await self.app(request.scope, receive, send)
 
+    def _refused(self, request: Request, problem: Problem) -> Response:
+        """Return the answer to a refused request."""
+        browser = request.method == "GET" and "text/html" in request.headers.get("accept", "")
+        if browser and isinstance(problem, Unauthorized):
+            return RedirectResponse(f"/login?next={local_path(request.url.path)}", 303)
+        return self.page(request, problem) if browser else problem.response()
 
-def _refused(request: Request, problem: Problem) -> Response:
-    """Return the answer to a refused request."""
-    browser = request.method == "GET" and "text/html" in request.headers.get("accept", "")
-    if browser and isinstance(problem, Unauthorized):
-        return RedirectResponse(f"/login?next={local_path(request.url.path)}", 303)
-    return problem.response()
 
-
-def install(app: FastAPI, guard: Guard, log: AuditLog) -> None:
-    """Put `guard` before all routes of `app`, and what they do into a log."""
-    app.add_middleware(GuardMiddleware, guard=guard, log=log, routes=app)
+def install(app: FastAPI, guard: Guard, log: AuditLog, page: ProblemPage) -> None:
+    """Put `guard` before all routes of `app`, and what they do into a log; browsers are refused by a page."""
+    app.add_middleware(GuardMiddleware, guard=guard, log=log, page=page, routes=app)
 
 
 def local_path(path: str) -> str:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from luthier.service.access.known_tokens import KnownToken, KnownTokens
 from luthier.service.access.secrets import could_be_secret, digest_of
 from luthier.service.api.credentials import COOKIE, CookieSigner, bearer, is_equal, login_of
+from luthier.service.api.proxy_login import ProxyLogin
 from luthier.service.caller import Caller, Scope, with_included
 from luthier.service.errors import Unauthorized, Unavailable
 from luthier.service.settings import Settings
@@ -61,9 +62,10 @@ class Tokens:
 class Callers:
     """Names the caller of a request. It belongs to no event loop, and threads may share it."""
 
-    def __init__(self, tokens: Tokens, known: KnownTokens) -> None:
-        """Take the environment's tokens, and what is known of those in the database."""
+    def __init__(self, tokens: Tokens, known: KnownTokens, proxy: ProxyLogin | None = None) -> None:
+        """Take the environment's tokens, what is known of those in the database, and the login by a proxy, if any."""
         self.tokens = tokens
+        self._proxy = proxy
         self.known = known
         self.cookies = CookieSigner(tokens.user)
         self._threads: CapacityLimiter | None = None
@@ -82,7 +84,7 @@ class Callers:
     async def of_user(self, request: Request) -> Caller:
         """Return the caller of anything else. Raises Unauthorized, Unavailable."""
         presented = bearer(request)
-        caller = await (self._of_bearer(request, presented) if presented else self._of_cookie(request))
+        caller = await (self._of_bearer(request, presented) if presented else self._of_browser(request))
         if caller is not None:
             return caller
         if await self._is_open():
@@ -105,6 +107,22 @@ class Callers:
             return caller
         token = await self._token(presented)
         return None if token is None else self._alive(request, token)
+
+    async def _of_browser(self, request: Request) -> Caller | None:
+        """Return whom the proxy names, else who has logged in; None for nobody. Raises Unauthorized, Forbidden."""
+        name = None if self._proxy is None else self._proxy.name(request)
+        return await (self._of_cookie(request) if name is None else self._of_person(name))
+
+    async def _of_person(self, name: str) -> Caller:
+        """Return the caller whom a proxy names: an admin, or with the token of that name, or as the settings say."""
+        assert self._proxy is not None
+        if name in self._proxy.admins:
+            return Caller(name, with_included([Scope.ADMIN]), self._proxy.project)
+        token = await self._ask("name", name, partial(self.known.by_name, name))
+        if token is not None and token.is_live:
+            return self._caller(token)
+        scopes = with_included([self._proxy.scope] if self._proxy.scope else [])
+        return Caller(name, scopes, self._proxy.project)
 
     async def _of_cookie(self, request: Request) -> Caller | None:
         """Return who has logged in; None for nobody. Raises Unauthorized where the login's token is dead."""

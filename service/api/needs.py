@@ -72,23 +72,16 @@ GET /compare
 GET /data
 GET /data/{id}
 GET /data/{id}/preview
-GET /new
 GET /schedules
 GET /schedules/{name}
 GET /studies/{name}
-GET /studies/{name}/change
-GET /studies/{name}/dashboard
-GET /studies/{name}/enqueue
-GET /studies/{name}/extend
 GET /studies/{name}/live
 GET /studies/{name}/onnx
 GET /studies/{name}/predict
 GET /studies/{name}/results
-GET /studies/{name}/successor
 GET /studies/{name}/table
 GET /studies/{name}/timeline
 GET /studies/{name}/trials/{number}
-GET /studies/{name}/trials/{number}/again
 GET /studies/{name}/trials/{number}/live
 GET /studies/{name}/trials/{number}/log
 GET /workers
@@ -119,6 +112,12 @@ POST /v1/schedules/{name}/trigger
 POST /v1/schedules/{name}/rollback
 POST /v1/datasets
 DELETE /v1/datasets/{id}
+GET /new
+GET /studies/{name}/change
+GET /studies/{name}/enqueue
+GET /studies/{name}/extend
+GET /studies/{name}/successor
+GET /studies/{name}/trials/{number}/again
 POST /data
 POST /data/{id}/delete
 POST /new
@@ -150,6 +149,10 @@ GET /v1/tokens
 POST /v1/tokens
 PATCH /v1/tokens/{id}
 DELETE /v1/tokens/{id}
+GET /tokens
+POST /tokens
+POST /tokens/{id}/revoke
+GET /audit
 PUT /v1/projects/{name}
 DELETE /v1/projects/{name}
 GET /projects
@@ -160,6 +163,7 @@ POST /projects/{name}/delete
 # The dashboard shows the studies of the caller's project; its routes take every method, and answer 405 but to GET.
 _DASHBOARD = """
 GET /studies/-/{number}
+GET /studies/{name}/dashboard
 GET /api/studies/{optuna_id}/plot/{kind}
 * /dashboard
 * /dashboard/{path:path}

@@ -21,7 +21,7 @@ DASHBOARD = (
     "frame-ancestors 'none'"
 )
 POLICIES = (
-    (re.compile(r"/(login|compare|workers|new(/.*)?|data(/.*)?|studies/.*|schedules(/.*)?)?"), OUR_PAGES),
+    (re.compile(r"/(login|compare|workers|audit|(new|data|tokens|schedules)(/.*)?|studies/.*)?"), OUR_PAGES),
     (re.compile(r"/v1/(studies|schedules)/[^/]*/plots/.*"), plot_page.POLICY),
     (re.compile(r"/docs(/.*)?"), docs_page.POLICY),
     (re.compile(r"/(dashboard|static|csv|artifacts|incompatible-rdb-schema)(/.*)?"), DASHBOARD),

@@ -3,6 +3,7 @@
 `serve`, `Embedded` and tests call `create_app`; tests and tools that need no HTTP call `build_core`.
 """
 
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -61,7 +62,9 @@ from luthier.service.api.context import Service
 from luthier.service.api.event_feed import Feed
 from luthier.service.api.hang_ups import HangUps
 from luthier.service.api.notifier import Notifier
+from luthier.service.api.proxy_login import ProxyLogin, SocketPeer
 from luthier.service.api.security_headers import HeadAsGet, SecurityHeaders
+from luthier.service.api.site.page import problem_page
 from luthier.service.api.views import study_view
 from luthier.service.api.waiting_line import WaitingLine
 from luthier.service.dispatch import onnx_files, predictions
@@ -95,11 +98,16 @@ SUMMARY = "Hyperparameter search for fine-tuning."
 THREADS = 40  # requests worked on at the same time; the rest wait on the event loop
 
 
+def _trusted_proxies() -> str:
+    """Return the addresses of proxies whose X-Forwarded-For and -Proto count, as uvicorn does."""
+    return os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
+
+
 class _Application(FastAPI):
     """FastAPI with three layers around everything, so that they also hold for what its handlers of errors answer."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        return SecurityHeaders(HangUps(HeadAsGet(super().build_middleware_stack())))
+        return SocketPeer(SecurityHeaders(HangUps(HeadAsGet(super().build_middleware_stack()))), _trusted_proxies())
 
 
 def build_core(settings: Settings, only: str | None = None) -> Core:
@@ -190,9 +198,9 @@ def create_app(
     app.state.service = service
     error_handlers.install(app)
     openapi.install(app)
-    guard = auth.Guard(Callers(tokens, service.tokens))
+    guard = auth.Guard(Callers(tokens, service.tokens, ProxyLogin.of(settings)))
     app.add_middleware(BodyLimit, table_bytes=settings.predict_bytes)
-    auth.install(app, guard, service.audit)
+    auth.install(app, guard, service.audit, problem_page)
     login.install(app, guard)
     docs_page.install(app)
     icon.install(app)

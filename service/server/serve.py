@@ -132,6 +132,7 @@ def config(app: FastAPI, timings: Timings = DEFAULT) -> uvicorn.Config:
         timeout_graceful_shutdown=timings.request_stop_seconds,
         timeout_keep_alive=timings.keep_alive_seconds,
         server_header=False,
+        proxy_headers=False,  # the application reads them itself, and keeps the address of the socket's peer
         http=protocol(timings),
         ws="none",
     )

@@ -21,6 +21,7 @@ from luthier.service.api.site import (
     study,
     study_change,
     timeline,
+    tokens,
     trial,
     trial_table,
     workers,
@@ -32,5 +33,5 @@ _OF_A_STUDY = (study_change, extend, enqueue, predict, onnx, results, trial, tri
 def install(app: FastAPI) -> None:
     """Add the pages to `app`; fixed paths come before those that hold a name."""
     app.include_router(study.numbered)
-    for module in (studies, compare, data, new, workers, schedules, projects, *_OF_A_STUDY, study):
+    for module in (studies, compare, data, new, workers, schedules, projects, tokens, *_OF_A_STUDY, study):
         app.include_router(module.router)

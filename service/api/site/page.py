@@ -13,8 +13,8 @@ from fastapi.routing import APIRoute
 from sqlalchemy.exc import SQLAlchemyError
 
 from luthier.service.access import projects
-from luthier.service.api.auth import COOKIE
 from luthier.service.api.context import Service
+from luthier.service.api.credentials import COOKIE
 from luthier.service.api.pages import render
 from luthier.service.caller import Scope, current
 from luthier.service.errors import Forbidden, Problem, invalid
@@ -63,7 +63,7 @@ def show(request: Request, template: str, status: int = 200, **values: Any) -> H
         "may_write": may_write(request),
         "project": current().project,
         "projects": [] if is_part(request) else _projects(request),
-        "is_admin": Scope.ADMIN in current().scopes,
+        "may_admin": Scope.ADMIN in current().scopes,
         "live_seconds": LIVE_SECONDS,
         "poll_seconds": POLL_SECONDS,
         "events": None,
@@ -92,14 +92,15 @@ class PageRoute(APIRoute):
             try:
                 return await handler(request)
             except RequestValidationError as error:
-                return _problem(request, invalid(error, skip=1))
+                return problem_page(request, invalid(error, skip=1))
             except Problem as problem:
-                return _problem(request, problem)
+                return problem_page(request, problem)
 
         return answer
 
 
-def _problem(request: Request, problem: Problem) -> HTMLResponse:
+def problem_page(request: Request, problem: Problem) -> HTMLResponse:
+    """Answer with a page that shows a problem."""
     page = show(request, "problem.html", problem.status, problem=problem)
     if problem.retry_after:
         page.headers["Retry-After"] = str(problem.retry_after)

@@ -13,7 +13,6 @@ from luthier.service.access.audit import MORE, AuditLog, Entry
 from luthier.service.server.app import Tokens
 from luthier.service.storage.access_tables import AuditRow, TokenRow
 from tests.support.harness import Running, problem, running, spec
-from tests.support.projects import make_projects
 from tests.support.tokens import USER, ask, made
 
 ENTRY = Entry("anna", 1, "vision", "DELETE /v1/studies/{name}", "s1", 204, "192.0.2.1")
@@ -22,7 +21,6 @@ ENTRY = Entry("anna", 1, "vision", "DELETE /v1/studies/{name}", "s1", 204, "192.
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with running(tmp_path_factory.mktemp("home"), None, Tokens(USER, None)) as house:
-        make_projects(house, "vision")
         yield house
 
 

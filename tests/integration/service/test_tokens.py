@@ -223,3 +223,40 @@ def test_bearers_are_compared_as_they_are(guarded: Running) -> None:
     secret = made(guarded, "exact")["secret"]
     for wrong in (secret + "x", secret[:-1], secret.upper(), "luthier_", "luthier_" + "a" * 500):
         assert guarded.anyone.get("/v1/studies", headers=bearer(wrong)).status_code == 401
+
+
+def test_an_admin_makes_and_revokes_tokens_on_a_page(guarded: Running) -> None:
+    form = {"name": "by-page", "scope-read": "1", "project": "vision", "days": "2", "max_parallel": "", "extra": "x"}
+    page = guarded.client.post("/tokens", data=form)
+    assert page.status_code == 200, page.text
+    assert page.headers["cache-control"] == "no-store"
+    secret = page.text.partition('<code id="secret">')[2].partition("<")[0]
+    assert ask(guarded, "GET", "/v1/studies", secret).status_code == 200
+    shown = guarded.client.get("/tokens").text
+    assert "by-page" in shown
+    assert secret not in shown
+    token = listed(guarded, "by-page")
+    assert (token["scopes"], token["project"], token["max_parallel"]) == (["read"], "vision", None)
+    assert token["expires_at"] is not None
+    again = guarded.client.post("/tokens", data=form | {"days": "soon", "name": "Bad"})
+    assert again.status_code == 422
+    assert 'value="Bad" aria-invalid="true"' in again.text
+    assert guarded.client.post("/tokens", data=form).status_code == 409
+    revoked = guarded.client.post(f"/tokens/{token['id']}/revoke")
+    assert (revoked.status_code, revoked.headers["location"]) == (303, "/tokens")
+    assert ask(guarded, "GET", "/v1/studies", secret).status_code == 401
+    entries = guarded.client.get("/audit?caller=environment").text
+    assert "POST /tokens/{id}/revoke" in entries
+
+
+def test_a_page_that_is_refused_says_why(guarded: Running) -> None:
+    secret = made(guarded, "looker")["secret"]
+    html = bearer(secret) | {"Accept": "text/html"}
+    refused = guarded.anyone.get("/tokens", headers=html)
+    assert refused.status_code == 403
+    assert "needs the scope admin" in refused.text
+    home = guarded.anyone.get("/", headers=html).text
+    assert "/projects" not in home
+    assert "/tokens" not in home
+    assert 'href="/new"' not in home
+    assert 'href="/tokens"' in guarded.client.get("/", headers={"Accept": "text/html"}).text
