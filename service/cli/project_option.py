@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from luthier.service.cli.completion import project_names
+
 Project = Annotated[
     str | None,
     typer.Option(
@@ -14,6 +16,7 @@ Project = Annotated[
         envvar="LUTHIER_PROJECT",
         metavar="PROJECT",
         help="The project; else the token's own.",
+        autocompletion=project_names,
     ),
 ]
 _given: list[str | None] = [None]  # by the one command of this process
@@ -25,9 +28,9 @@ def given_project() -> str:
 
 
 def with_project(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command with the option, if it has those that name a service and a token."""
+    """Return a command with the option, if it has those that name a service and a token, and none of its own."""
     signature = inspect.signature(command)
-    if not {"server", "token"} <= signature.parameters.keys():
+    if {"server", "token", "project"} & signature.parameters.keys() != {"server", "token"}:
         return command
 
     @wraps(command)

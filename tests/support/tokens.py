@@ -14,7 +14,9 @@ def bearer(secret: str) -> dict[str, str]:
 
 
 def made(house: Running, name: str, **fields: Any) -> dict[str, Any]:
-    """Make a token, and return it with its secret."""
+    """Make a token, and the project that it is of, and return the token with its secret."""
+    if "project" in fields:
+        assert house.client.put(f"/v1/projects/{fields['project']}", json={}).is_success
     answer = house.client.post("/v1/tokens", json={"name": name, "scopes": ["read"]} | fields)
     assert answer.status_code == 201, answer.text
     return dict(answer.json())

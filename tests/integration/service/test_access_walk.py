@@ -43,7 +43,7 @@ def status(house: Running, method: str, path: str, secret: str, query: str = "")
     return ask(house, method, path + query, secret).status_code
 
 
-FULL = (Scope.ADMIN, Scope.WRITE)  # the dashboard is imported for an admin, which takes seconds
+FULL = (Scope.ADMIN, Scope.WRITE, Scope.READ)  # the dashboard is imported for them, which takes seconds
 
 
 @pytest.mark.parametrize("scope", [pytest.param(s, marks=pytest.mark.full if s in FULL else ()) for s in Scope])

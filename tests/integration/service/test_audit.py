@@ -45,7 +45,7 @@ def test_what_changes_something_is_logged_with_who_and_what(guarded: Running) ->
     ]
     assert {(e["project"], e["address"]) for e in entries} == {("vision", "127.0.0.1")}
     assert log(guarded, "&project=vision") == entries
-    (creation,) = log(guarded, "&caller=environment")
+    creation, _ = log(guarded, "&caller=environment")  # after the project
     assert (creation["action"], creation["token_id"]) == ("POST /v1/tokens", None)
     assert secret not in str(log(guarded))
 

@@ -10,7 +10,6 @@ from luthier.service.api.route_table import RouteTable
 from luthier.service.caller import Scope
 from luthier.service.server.app import Tokens
 from tests.support.harness import Running, problem, running
-from tests.support.projects import make_projects
 from tests.support.tokens import USER, WORKER, ask, made
 
 PEOPLE: dict[str, dict[str, Any]] = {"anna": {"project": "vision"}, "root": {"scopes": ["admin"]}}
@@ -19,7 +18,6 @@ PEOPLE: dict[str, dict[str, Any]] = {"anna": {"project": "vision"}, "root": {"sc
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with running(tmp_path_factory.mktemp("home"), None, Tokens(USER, WORKER)) as house:
-        make_projects(house, "vision")
         yield house
 
 

@@ -11,9 +11,17 @@ from typing import Any
 
 import pytest
 
-from luthier.service.cli.completion import dataset_ids, schedule_names, study_names, study_or_trial, trial_numbers
+from luthier.service.cli.completion import (
+    dataset_ids,
+    project_names,
+    schedule_names,
+    study_names,
+    study_or_trial,
+    trial_numbers,
+)
 from tests.support.command_line import COMMAND, without_luthier
 from tests.support.harness import Running, running
+from tests.support.projects import make_projects, working_in
 
 pytestmark = pytest.mark.full
 
@@ -30,6 +38,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         for _ in range(2):
             worker.train(worker.take())
         assert house.client.delete("/v1/studies/pets/trials/1").status_code == 204
+        make_projects(house, "one")
+        with working_in(house, "one"):
+            house.create("secret")
         yield house
 
 
@@ -55,6 +66,8 @@ def test_names_and_numbers_that_begin_so_are_offered(source: dict[str, Any]) -> 
     assert trial_numbers(context(name="nobody", **source), "") == []
     assert study_or_trial(context(**source), "p") == ["pets"]
     assert study_or_trial(context(**source), "pets/") == ["pets/0"]
+    assert study_names(context(project="one", **source), "") == ["secret"]
+    assert project_names(context(**source), "o") == ["one"]
     assert schedule_names(context(**source), "") == []
     assert dataset_ids(context(**source), "") == []
 

@@ -12,12 +12,14 @@ from luthier.service.cli.command import app
 from luthier.service.client import AsyncClient, Client, ServiceError
 from luthier.service.server.app import Tokens
 from tests.support.harness import Running, running, spec
+from tests.support.projects import make_projects
 from tests.support.tokens import USER, made
 
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with running(tmp_path_factory.mktemp("home"), None, Tokens(USER, None)) as house:
+        make_projects(house, "vision")
         yield house
 
 

@@ -256,7 +256,7 @@ def test_a_page_that_is_refused_says_why(guarded: Running) -> None:
     assert refused.status_code == 403
     assert "needs the scope admin" in refused.text
     home = guarded.anyone.get("/", headers=html).text
-    assert "/dashboard" not in home
+    assert "/projects" not in home
     assert "/tokens" not in home
     assert 'href="/new"' not in home
     assert 'href="/tokens"' in guarded.client.get("/", headers={"Accept": "text/html"}).text

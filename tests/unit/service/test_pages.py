@@ -25,7 +25,7 @@ FRAME: dict[str, Any] = {  # what `site.page.show` gives
         "events": None,
         "project": "default",
         "projects": ["default"],
-        "is_admin": True,
+        "may_admin": True,
     },
     **{"page": 1, "more": False, "there": {"nightly-2"}, "shown_buttons": []},
 }
