@@ -75,7 +75,9 @@ class Reports(Outcomes):
         if new and study.away is not None:
             self._note_success(study.id, row.worker)
         is_over = trial_time.is_over(study, row) and row.value is not None
-        decision = Decision.STOP if is_retrained or is_over else Decision.CONTINUE  # the end of a search ends no repetition
+        decision = (
+            Decision.STOP if is_retrained or is_over else Decision.CONTINUE
+        )  # the end of a search ends no repetition
         if row.kind == AssignmentKind.TRAIN:
             prune = value is not None and core.searches.report(study, row, report.step, value)
             is_over = is_over or (study.spec.budget.gpu_seconds is not None and self._is_budget_over(study.id, row))
