@@ -37,7 +37,6 @@ PAGES = [
         "/new?from=done",
         "/studies/alive/enqueue",
     ),
-    *("/tokens", "/audit"),
     *("/studies/done/change", "/data", f"/data/{DATA}", f"/data/{DATA}/preview", f"/new?data={DATA}"),
 ]
 LOOKS = [  # besides a phone in the dark
@@ -64,7 +63,6 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         changes = {"tags": [HOSTILE[:50], "german"], "notes": f"see {HOSTILE}"}
         house.client.patch("/v1/studies/done", json=changes).raise_for_status()
         upload(house, TABLE, f"{HOSTILE}.csv".replace("/", ""))
-        house.client.post("/v1/tokens", json={"name": "anna", "scopes": ["write"]}).raise_for_status()
         house.create("broken")
         inspection = worker.take(AssignmentKind.INSPECT)
         worker.finish(inspection, "failed", reason="bad_data", problem={"message": f"{HOSTILE} is no file."})
