@@ -51,7 +51,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield house
 
 
-@pytest.mark.parametrize("name", ["folder", "one.tar"])
+@pytest.mark.parametrize("name", ["folder", pytest.param("one.tar", marks=pytest.mark.full)])
 def test_a_backup_is_the_home_and_becomes_one(kept: Running, tmp_path: Path, name: str) -> None:
     target, home = tmp_path / name, tmp_path / "new"
     report = back_up(kept.settings, target)
@@ -111,7 +111,12 @@ def lead_outside(target: Path) -> None:
 
 @pytest.mark.parametrize(
     ("hurt", "words"),
-    [(damage, "missing or damaged"), (remove, "missing or damaged"), (shorten, "damaged"), (lead_outside, "outside")],
+    [
+        (damage, "missing or damaged"),
+        pytest.param(remove, "missing or damaged", marks=pytest.mark.full),
+        pytest.param(shorten, "damaged", marks=pytest.mark.full),
+        (lead_outside, "outside"),
+    ],
 )
 def test_a_damaged_backup_is_refused_before_anything_is_restored(
     kept: Running, tmp_path: Path, hurt: Any, words: str

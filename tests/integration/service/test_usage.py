@@ -212,6 +212,7 @@ def test_a_kill_in_the_middle_of_pruning_leaves_rows_and_files_consistent(
     assert len(files(house)) == 1
 
 
+@pytest.mark.full
 def test_the_page_shows_what_the_disk_is_used_for(house: Running) -> None:
     house.create()
     page = house.client.get("/usage").text
