@@ -1,6 +1,7 @@
 """Workers that fail at one thing after another: others do their work at no cost, until a probe goes well."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -400,3 +401,15 @@ def test_a_machine_of_sick_workers_costs_nothing_beside_another_one(house: Runni
         assert (study["state"], study["counts"]["complete"], study["counts"]["failed"]) == ("completed", 6, 0)
         assert [(trial.number, trial.state.name) for trial in house.optuna(name)] == [(n, "COMPLETE") for n in range(6)]
     assert {listed(house, each.name)["state"] for each in well} == {"idle"}
+
+
+def test_it_can_be_switched_off(tmp_path: Path) -> None:
+    with running(tmp_path / "home", None, quarantine=False) as house:
+        worker, other = house.worker(), house.worker("other")
+        inspected(house, worker, "a", "b", "c", parallel=1, budget={"trials": 1})
+        for _ in range(3):
+            a = worker.take()
+            other.claim_and_give_back()
+            fail(worker, a)
+            assert house.trials(a.study)[0]["state"] == "failed"
+        assert listed(house)["state"] == "idle"
