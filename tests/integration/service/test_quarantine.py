@@ -77,10 +77,11 @@ def test_a_probe_ends_it_or_prolongs_it(house: Running, worker: ScriptedWorker) 
     sick = ill(house, worker, "a", "b", "c")
     pause = FIRST_PAUSE
     for _ in range(8):
-        house.move_clock(pause - 2)
+        house.move_clock(pause / 2)
         worker.drain_one()
         assert sick.claim() is None, f"the pause of {pause} s is not over"
-        house.move_clock(3)
+        house.move_clock(pause / 2 + 1)
+        worker.claim_and_give_back()
         probe = sick.take()
         assert listed(house, "sick")["quarantine"]["probing"]
         assert sick.claim() is None, "one at a time"
@@ -151,7 +152,7 @@ def test_where_all_are_sick_users_are_told_and_probes_go_on(house: Running, work
         (warning,) = house.study(name)["warnings"]
         for part in ("The only worker is in quarantine", "comes in", "CUDA error", "`luthier fleet release w1`"):
             assert part in warning
-    assert house.client.get("/v1/studies").json()["items"][0]["warnings"] == [warning]
+    assert "in quarantine" in house.client.get("/v1/studies").json()["items"][0]["warnings"][0]
     failed = sum(house.study(name)["counts"]["failed"] for name in "ab")
     for probes in range(1, 3):
         house.move_clock(LONGEST_PAUSE + 1)
