@@ -103,6 +103,9 @@ class Settings(LimitSettings):
     max_losses: int = Field(
         3, ge=1, le=100, description="A trial fails after so many workers vanished while they trained it."
     )
+    quarantine: bool = Field(
+        True, description="Try failed work at another worker before it counts, and put workers that fail again aside."
+    )
 
     @classmethod
     def settings_customise_sources(

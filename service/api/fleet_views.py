@@ -22,8 +22,6 @@ from luthier.studies.hyperparameters import HYPERPARAMETERS
 from luthier.studies.protocol import AssignmentKind, TrialState
 from luthier.studies.task import Task
 
-quarantined = HealthRow.quarantined_at.is_not(None)
-
 
 def worker_views(session: Session, now: float, away_seconds: float) -> list[WorkerView]:
     """Return the workers that sent a message in the last day, by name. Other projects' studies are not named.
@@ -38,11 +36,10 @@ def worker_views(session: Session, now: float, away_seconds: float) -> list[Work
     running = select(AssignmentRow, name).join(StudyRow).where(AssignmentRow.state == TrialState.RUNNING)
     for row, study in session.execute(running):
         held[row.worker or ""] = (study, row)
-    workers = session.scalars(
-        select(WorkerRow).where(WorkerRow.seen_at > now - LISTED_SECONDS).order_by(WorkerRow.name)
-    ).all()
-    sick = {health.worker: health for health in session.scalars(select(HealthRow).where(quarantined))}
-    views = [_worker(row, held.get(row.name), sick.get(row.name), now, away_seconds) for row in workers]
+    health = (HealthRow.worker == WorkerRow.name) & HealthRow.quarantined_at.is_not(None)
+    workers = select(WorkerRow, HealthRow).outerjoin(HealthRow, health).order_by(WorkerRow.name)
+    rows = session.execute(workers.where(WorkerRow.seen_at > now - LISTED_SECONDS)).all()
+    views = [_worker(row, held.get(row.name), sick, now, away_seconds) for row, sick in rows]
     common = common_versions(view.libraries for view in views if view.state != "away")
     for view in views:
         view.notes = notes(view.version, view.libraries, __version__, common)

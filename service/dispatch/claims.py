@@ -93,8 +93,8 @@ class Claims(QueuedClaims):
         return None
 
     def _standing(self, session: Session, worker: str) -> quarantine.Standing | None:
-        """Return what a worker in quarantine may do now; an embedded service knows no quarantine."""
-        standing = None if self.core.only is not None else quarantine.standing(session, self.core.presence, worker)
+        """Return what a worker in quarantine may do now; None where there is none."""
+        standing = quarantine.standing(session, self.core.presence, worker) if self.core.judges_workers else None
         (self.apart.discard if standing is None else self.apart.add)(worker)
         return standing
 

@@ -28,6 +28,7 @@ class Core:
         logs: the logs in the store, which workers' messages extend.
         only: name of the one study whose work is handed out (an embedded service leaves other studies alone); None:
             all studies.
+        quarantine: workers that fail again and again are put aside, and their work is tried elsewhere first.
     """
 
     database: Database
@@ -38,10 +39,16 @@ class Core:
     room: DiskRoom
     logs: AssignmentLogs
     only: str | None = None
+    quarantine: bool = True
+
+    @property
+    def judges_workers(self) -> bool:
+        """Whether failures may be a worker's fault; an embedded service has workers of its own, and asks no others."""
+        return self.quarantine and self.only is None
 
     def standstill(self, session: Session) -> tuple[str | None, str | None]:
         """Return why no study goes on now: of all studies, and of those that our own workers do; None where they do."""
-        sick = quarantine.quarantined_all(session, self.presence) if self.only is None else None
+        sick = quarantine.quarantined_all(session, self.presence) if self.judges_workers else None
         return self.room.latest, None if sick is None else sick.message
 
     def close(self, wait_seconds: float = 0.0) -> None:

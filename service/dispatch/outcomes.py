@@ -88,7 +88,7 @@ class Outcomes:
                 outcome = absences.note(session, self.core.database, study, row, outcome)
             elif outcome.status in ("complete", "pruned"):
                 absences.note_success(study, row.worker)
-            if not is_away and self.core.only is None:
+            if not is_away and self.core.judges_workers:
                 outcome = second_tries.judged(session, self.core.presence, study, row, outcome)
             if outcome.micro_batch is not None:
                 study.micro_batch = min(study.micro_batch or outcome.micro_batch, outcome.micro_batch)

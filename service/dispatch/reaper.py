@@ -74,8 +74,8 @@ class Reaper:
             self._mend_ended()
 
     def look_at_workers(self) -> None:
-        """Put workers that are far slower than their like into quarantine; an embedded service knows none."""
-        if self.core.only is None:
+        """Put workers that are far slower than their like into quarantine, where there is one."""
+        if self.core.judges_workers:
             with self.core.database.transaction() as session:
                 speeds.look(session, self.core.presence)
 
@@ -146,7 +146,7 @@ class Reaper:
 
         The workers of a service end with it, through no fault of their own.
         """
-        if self.core.only is not None or (row.granted_at or 0.0) < since:
+        if not self.core.judges_workers or (row.granted_at or 0.0) < since:
             return True
         study = session.get_one(StudyRow, row.study_id)
         return second_tries.is_loss(session, self.core.presence, study, row)

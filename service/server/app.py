@@ -136,7 +136,8 @@ def build_core(settings: Settings, only: str | None = None) -> Core:
         searches = SearchPool(database, presence)
         if_refused.pop_all()
     room = DiskRoom(store.root, database, settings.disk_reserve)
-    return Core(database, leases, presence, searches, store, room, AssignmentLogs(store, room), only)
+    logs = AssignmentLogs(store, room)
+    return Core(database, leases, presence, searches, store, room, logs, only, settings.quarantine)
 
 
 def _prepare(database: Database, wait_seconds: float) -> None:

@@ -11,7 +11,8 @@ from tests.support.harness import Running, ScriptedWorker
 from tests.support.nightly import Nightly, template
 from tests.support.sick import fail
 
-SERIAL: dict[str, Any] = {"parallel": 1, "budget": {"trials": 12}}
+SPACE = {"learning_rate": {"low": 1e-6, "high": 1e-3, "log": True}, "batch_size": [8, 16], "epochs": 1}
+SERIAL: dict[str, Any] = {"parallel": 1, "budget": {"trials": 12}, "space": SPACE}
 
 
 def fail_times(worker: ScriptedWorker, times: int, text: str = "No such layer.") -> None:
@@ -48,6 +49,7 @@ def test_it_is_paused_with_the_commonest_reason_first(house: Running, worker: Sc
     assert [trial.number for trial in house.optuna()] == list(range(12))
 
 
+@pytest.mark.full
 def test_a_success_in_between_or_a_trial_that_diverged_breaks_the_row(house: Running, worker: ScriptedWorker) -> None:
     house.started(worker, **SERIAL)
     fail_times(worker, IN_A_ROW - 1)
@@ -82,6 +84,7 @@ def test_the_budget_of_failures_keeps_its_meaning(house: Running, worker: Script
     assert house.study()["error"].startswith("7 trials failed, which is the budget's limit.")
 
 
+@pytest.mark.full
 def test_one_of_several_workers_is_no_proof_until_it_is_much(house: Running, worker: ScriptedWorker) -> None:
     """Failures that are tried nowhere else: the trials ran out of time."""
     house.started(worker, parallel=1, budget={"trials": 30})
@@ -94,6 +97,7 @@ def test_one_of_several_workers_is_no_proof_until_it_is_much(house: Running, wor
     assert house.study()["state"] == "paused"
 
 
+@pytest.mark.full
 def test_at_two_workers_it_is_paused(house: Running, worker: ScriptedWorker) -> None:
     house.started(worker, parallel=1, budget={"trials": 30})
     other = house.worker("other")
@@ -105,6 +109,7 @@ def test_at_two_workers_it_is_paused(house: Running, worker: ScriptedWorker) -> 
     assert house.study()["state"] == "paused"
 
 
+@pytest.mark.full
 def test_a_schedules_study_which_nobody_resumes_fails(nightly: Callable[..., Nightly]) -> None:
     scheduled = nightly(study=template() | {"budget": {"trials": 12}, "parallel": 1})
     house, worker = scheduled.house, scheduled.worker
@@ -118,6 +123,7 @@ def test_a_schedules_study_which_nobody_resumes_fails(nightly: Callable[..., Nig
     assert study["error"].startswith("5 trials in a row failed, all with: No such layer (trial 0).")
 
 
+@pytest.mark.full
 def test_a_users_own_pause_says_nothing_of_failures(house: Running, worker: ScriptedWorker) -> None:
     house.started(worker, **SERIAL)
     fail_times(worker, IN_A_ROW)
