@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from luthier.service.dispatch.fair_share import Candidate, Flow, held_back, in_order
 from luthier.service.storage import limits, shares
@@ -88,24 +88,31 @@ def work_order(session: Session, database: Database, only: str | None) -> Order:
 
 def charge_start(session: Session, database: Database, study: StudyRow, gpu_seconds: float, at: float | None) -> None:
     """Charge a locked study and its project with a trial that was just handed out, at the instant `at`."""
-    of_study = Flow(study.priority, study.weight, study.virtual_time)
-    in_study, in_project = _running_beside(session, study)
-    clock = shares.study_clock(session, study.project, study.priority)
-    charged = of_study.charged(clock, gpu_seconds, in_study)
+    own = func.count().filter(AssignmentRow.study_id == study.id)
+    runs = select(own, func.count()).select_from(AssignmentRow).join(StudyRow)
+    runs = runs.where(AssignmentRow.state == TrialState.RUNNING, AssignmentRow.kind.in_(TRAINING))
+    in_study, in_project = session.execute(runs.where(StudyRow.project == study.project)).one()
+    of_project, study_clock, project_clock = _clocks(session, study)
+    charged = Flow(study.priority, study.weight, study.virtual_time).charged(study_clock, gpu_seconds, in_study - 1)
     study.virtual_time, study.virtual_start, study.served_at = charged.virtual_time, charged.virtual_start, at
-    of_project = _projects(session, {study.project})[study.project]
-    clock = shares.project_clock(session, of_project.priority)
-    charged = of_project.charged(clock, gpu_seconds, in_project)
+    charged = of_project.charged(project_clock, gpu_seconds, in_project - 1)
     shares.start_project(database, session, study.project, charged.virtual_start, gpu_seconds / of_project.weight)
 
 
-def _running_beside(session: Session, study: StudyRow) -> tuple[int, int]:
-    """Return how many trials of a study, and of its project, run beside the one that was just handed out."""
-    own = func.count().filter(AssignmentRow.study_id == study.id)
-    running = select(own, func.count()).select_from(AssignmentRow).join(StudyRow)
-    running = running.where(AssignmentRow.state == TrialState.RUNNING, AssignmentRow.kind.in_(TRAINING))
-    in_study, in_project = session.execute(running.where(StudyRow.project == study.project)).one()
-    return in_study - 1, in_project - 1
+def _clocks(session: Session, study: StudyRow) -> tuple[Flow, float, float]:
+    """Return a study's project, as it shares; the clock of the study, and that of the project; in one query."""
+    other = aliased(ProjectRow)
+    own = select(ProjectRow.priority).where(ProjectRow.name == study.project).scalar_subquery()
+    weight = select(ProjectRow.weight).where(ProjectRow.name == study.project).scalar_subquery()
+    charged = select(ShareRow.virtual_time).where(ShareRow.project == study.project).scalar_subquery()
+    of_studies = select(func.max(StudyRow.virtual_start))
+    of_studies = of_studies.where(StudyRow.project == study.project, StudyRow.priority == study.priority)
+    of_projects = select(func.max(ShareRow.virtual_start)).outerjoin(other, other.name == ShareRow.project)
+    of_projects = of_projects.where(func.coalesce(other.priority, 0) == func.coalesce(own, 0))
+    columns = (own, weight, charged, of_studies.scalar_subquery(), of_projects.scalar_subquery())
+    priority, share, virtual_time, study_clock, project_clock = session.execute(select(*columns)).one()
+    flow = Flow(priority or 0, share or 1.0, virtual_time or 0.0)
+    return flow, study_clock or 0.0, project_clock or 0.0
 
 
 def _counts(session: Session) -> tuple[dict[int, int], dict[int, int]]:

@@ -16,18 +16,6 @@ from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import USES
 
 
-def study_clock(session: Session, project: str, priority: int) -> float:
-    """Return the latest start of all studies of a project and a priority."""
-    latest = select(func.max(StudyRow.virtual_start))
-    return session.scalar(latest.where(StudyRow.project == project, StudyRow.priority == priority)) or 0.0
-
-
-def project_clock(session: Session, priority: int) -> float:
-    """Return the latest start of all projects of a priority."""
-    latest = select(func.max(ShareRow.virtual_start)).outerjoin(ProjectRow, ProjectRow.name == ShareRow.project)
-    return session.scalar(latest.where(func.coalesce(ProjectRow.priority, 0) == priority)) or 0.0
-
-
 def start_project(database: Database, session: Session, project: str, floor: float, amount: float) -> None:
     """Charge a project with a trial that starts now.
 
