@@ -41,6 +41,7 @@ class Arena:
         studies: the names of those that were created, but for the cancelled ones.
         cancelled: the names of those.
         journals_since: what workers wrote down before was lost with a database.
+        may_lack: a back-up was restored, and evaluations of trials that ran may be missing.
         excused: reasons for which trials may fail, since a fault made them.
         excused_errors: names of exceptions that a log may tell of, since a fault made them.
         cut_files: files of the store that a fault has cut, by their paths.
@@ -70,6 +71,7 @@ class Arena:
         self.database = database or templates.database(setting.database, self.home)
         self.uses_gpus = chance.random() < 0.5 if uses_gpus is None else uses_gpus
         self.quiet_since, self.journals_since = time.monotonic(), 0.0
+        self.may_lack = False
         self.excused: set[str] = set()
         self.excused_errors: set[str] = set()
         self.cut_files: set[str] = set()
@@ -222,7 +224,10 @@ class Arena:
 
     def opened_elsewhere(self, folder: Path, database: RoundDatabase) -> "Arena":
         """Return an arena over a copy of this one's home, store and database; it is not started."""
-        return Arena(self.templates, folder, self.setting, self.chance, database, self.uses_gpus)
+        copied = Arena(self.templates, folder, self.setting, self.chance, database, self.uses_gpus)
+        copied.cancelled, copied.may_lack = set(self.cancelled), self.may_lack
+        copied.excused, copied.excused_errors = set(self.excused), set(self.excused_errors)
+        return copied
 
     def close(self) -> None:
         """End everything: workers first, then services, which end as they are asked to."""

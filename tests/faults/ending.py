@@ -76,7 +76,7 @@ def gathered(arena: Arena, late: list[str]) -> Evidence:
         trials=arena.setting.trials,
         parallel=arena.setting.parallel,
         excused=frozenset(arena.excused),
-        may_lack=arena.journals_since > 0,
+        may_lack=arena.may_lack,
         cancelled=frozenset(arena.cancelled),
         excused_errors=frozenset(arena.excused_errors),
         cut_files=frozenset(arena.cut_files),

@@ -18,7 +18,7 @@ from tests.faults.templates import Templates
 @pytest.mark.timeout(600)
 def test_a_service_dies_at_every_point(templates: Templates, tmp_path: Path) -> None:
     """Each trap is stepped into once, and the process that did so ends by SIGKILL at that moment."""
-    arena = Arena(templates, tmp_path / "arena", Setting("sqlite"), random.Random(1))
+    arena = Arena(templates, tmp_path, Setting("sqlite"), random.Random(1))
     try:
         arena.start()
         for point in points.POINTS:

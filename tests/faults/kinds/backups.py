@@ -17,7 +17,7 @@ def restore(arena: Arena) -> None:
     time.sleep(arena.chance.uniform(0.2, 1.5))
     with arena.disturbed():
         arena.database.restore(file)
-        arena.journals_since = time.monotonic()
+        arena.journals_since, arena.may_lack = time.monotonic(), True
         arena.studies = [name for name in arena.studies if arena.state(name) != "missing"]
         arena.answered()
     arena.excused_errors |= BEHIND

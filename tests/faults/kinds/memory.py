@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.faults.arena import Arena
 from tests.faults.kinds.children import mischief
 from tests.faults.kinds.registry import fault, memory_cgroup
+from tests.support.waiting import until
 
 LIMIT_BYTES = 250 * 2**20
 
@@ -34,10 +35,14 @@ def group() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        deadline = time.monotonic() + 10
-        while (folder / "cgroup.procs").read_text().split() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(lambda: _removed(folder), 30)
+
+
+def _removed(folder: Path) -> bool:
+    """Remove a group; return False while a process of it has not quite ended."""
+    with contextlib.suppress(OSError):
         folder.rmdir()
+    return not folder.exists()
 
 
 @fault("the kernel kills a child that takes too much memory", workers=("parents",), lack=_no_cgroup)

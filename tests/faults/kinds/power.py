@@ -49,7 +49,6 @@ def cut(arena: Arena, path: Path) -> None:
 def go_on(arena: Arena, copied: Arena) -> None:
     """Run what was copied to its end, and check it."""
     copied.studies = [name for name in arena.studies if copied.state(name) != "missing"]
-    copied.cancelled = set(arena.cancelled)
     copied.start()
     run_to_the_end(copied)
     copied.clear()
