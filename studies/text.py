@@ -3,8 +3,9 @@
 The service and the workers call it to put an error's text into their own messages.
 """
 
-from urllib.parse import urlsplit
+import re
 
+_CREDENTIALS = re.compile(r"^((?:[A-Za-z][A-Za-z0-9+.-]*:)?//|)[^/?#]*@")
 ERROR_CHARACTERS = 300  # of an error's text within a sentence: its cause, not the page that some libraries print
 
 
@@ -20,8 +21,4 @@ def one_line(error: BaseException | str, limit: int | None = ERROR_CHARACTERS) -
 
 def without_credentials(url: str) -> str:
     """Return a URL without the user and the password that may stand before its host."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # it is no URL
-        return url.rpartition("@")[2]
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return _CREDENTIALS.sub(r"\1", url)

@@ -115,6 +115,7 @@ def wrong_tokens(served: Served) -> None:
 
 
 @pytest.mark.full
+@pytest.mark.timeout(240)
 def test_planted_secrets_are_found_nowhere(
     guarded: Served, tiny: Path, tmp_path: Path, postgres_url: Callable[[], str]
 ) -> None:
