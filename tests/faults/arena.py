@@ -157,12 +157,15 @@ class Arena:
         self.send("POST", f"/v1/studies/{name}/cancel")
 
     def told_of_cancelled(self) -> None:
-        """Return once Optuna knows the end of each trial of the cancelled studies."""
+        """Return once Optuna knows the end of each of our trials of the cancelled studies."""
         names = ", ".join(f"'{name}'" for name in self.cancelled)
+        ours = "SELECT name, number FROM luthier_assignment JOIN luthier_study ON luthier_study.id = study_id"
         running = (
-            "SELECT 1 FROM trials JOIN studies ON trials.study_id = studies.study_id WHERE trials.state = 'RUNNING'"
+            "SELECT 1 FROM trials JOIN studies ON trials.study_id = studies.study_id "
+            f"JOIN ({ours} WHERE kind = 'train') AS ours ON name = study_name AND ours.number = trials.number "
+            f"WHERE trials.state = 'RUNNING' AND study_name IN ({names})"
         )
-        until(lambda: not self.database.rows(f"{running} AND study_name IN ({names})"), PATIENCE_SECONDS, 0.1)
+        until(lambda: not self.database.rows(running), PATIENCE_SECONDS, 0.1)
 
     def state(self, name: str) -> str:
         """Return a study's state, past all wires."""

@@ -21,7 +21,9 @@ def files_are_whole(evidence: Evidence) -> Iterator[str]:
         elif hashlib.sha256(there[place].read_bytes()).hexdigest() != ref["sha256"]:
             yield f"{'/'.join(place)} is not what its row says"
     for place in there.keys() - named.keys():
-        if place[1] != "log.txt":
+        # A database that lost its latest writes never gave out the ids of some folders: they stay (decision 0035).
+        is_known = int(place[0].partition("-")[2]) <= max(row.id for row in evidence.assignments)
+        if place[1] != "log.txt" and is_known:
             yield f"{'/'.join(place)} is named by no row"
 
 

@@ -82,7 +82,7 @@ class Port:
 async def hang_up(writer: asyncio.StreamWriter) -> None:
     """Close a connection at once, whatever is still to be sent."""
     writer.transport.abort()
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, asyncio.CancelledError):
         await writer.wait_closed()
 
 
