@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from luthier import __version__
 from luthier.service.api.worker_notes import common_versions, notes
+from luthier.service.lifecycle import quarantine
 from luthier.service.schemas import ColumnView, HyperparameterView, MetricView, QuarantineView, TaskView, WorkerView
 from luthier.service.storage import damaged
 from luthier.service.storage.presence import LISTED_SECONDS
@@ -76,7 +77,7 @@ def _worker(
 
 def _quarantine(health: HealthRow, held: tuple[str | None, AssignmentRow] | None) -> QuarantineView:
     return QuarantineView(
-        reason=health.reason or "",
+        reason=quarantine.shown_reason(health),
         since=damaged.instant_or_epoch(health.quarantined_at),
         until=damaged.instant_or_epoch(health.until),
         probing=held is not None and held[1].id == health.probe,

@@ -96,7 +96,7 @@ class _Rows(Collector):
         quarantines = GaugeMetricFamily(
             "luthier_worker_quarantine_until_seconds",
             "When a worker in quarantine gets its next probe, in seconds since the epoch.",
-            labels=["worker", "reason"],
+            labels=["worker"],
         )
         losses = CounterMetricFamily("luthier_lost_leases", "Leases that ended because a worker vanished.")
         busy = CounterMetricFamily("luthier_worker_busy_seconds", "Time workers spent on assignments.")
@@ -134,7 +134,7 @@ class _Rows(Collector):
             states = [worker.state for worker in fleet]
             for sick in fleet:
                 if sick.quarantine is not None:
-                    quarantines.add_metric([sick.name, sick.quarantine.reason], sick.quarantine.until.timestamp())
+                    quarantines.add_metric([sick.name], sick.quarantine.until.timestamp())
             for state in sorted(set(states)):
                 workers.add_metric([state], states.count(state))
             uploads = _uploads(session)

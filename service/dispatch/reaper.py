@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -20,7 +20,7 @@ from luthier.service.dispatch.search_faults import Doing
 from luthier.service.lifecycle import second_tries, speeds, study_rows, transitions
 from luthier.service.storage.clock_watch import ClockWatch
 from luthier.service.storage.database import is_passing
-from luthier.service.storage.tables import AssignmentRow, StudyRow
+from luthier.service.storage.tables import AssignmentRow, StudyRow, named_in_search
 from luthier.studies.protocol import ENDED, AssignmentKind, TrialState
 
 log = logging.getLogger("luthier")
@@ -183,11 +183,13 @@ class Reaper:
 
         Such a study has trials that, for Optuna, have no end. Nobody asks about it any more, so nothing else finds it.
         """
-        names = self.core.searches.unfinished()
-        if not names:
+        named = [named_in_search(name) for name in self.core.searches.unfinished()]
+        if not named:
             return
         with self.core.database.reading() as session:
-            is_left = StudyRow.name.in_(names) & StudyRow.state.in_(ENDED) & ~StudyRow.transient
+            is_left = (
+                tuple_(StudyRow.project, StudyRow.name).in_(named) & StudyRow.state.in_(ENDED) & ~StudyRow.transient
+            )
             studies = session.scalars(select(StudyRow).where(is_left)).all()
         for study in studies:
             clean_up(self.core, study)

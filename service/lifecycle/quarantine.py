@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
+from luthier.service.caller import Scope, current
 from luthier.service.errors import Conflict, NotFound
 from luthier.service.storage.database import Database, changed_rows
 from luthier.service.storage.health import Record
@@ -29,6 +30,7 @@ FIRST_PAUSE = 60.0  # seconds until a worker in quarantine gets a probe; each ti
 LONGEST_PAUSE = 3600.0  # seconds
 MEMORY_SECONDS = 86_400.0  # a worker that is back in quarantine within a day begins with twice its last pause
 FORGOTTEN_SECONDS = 7 * 86_400.0  # since a worker's row last changed
+OF_STUDIES = ", at work of "  # what follows it in a reason is for admins
 TEXT_CHARACTERS = 200  # of an error, in a reason
 
 
@@ -112,7 +114,13 @@ def why(record: Record) -> str | None:
     of = f"{len(studies)} studies ({', '.join(studies[:3])}{', ...' if len(studies) > 3 else ''})"
     if len(studies) == 1:
         of = f"the study {studies[0]}, which other workers did well"
-    return f"It failed {len(counted)} times in a row, at work of {of}: {told}."
+    return f"It failed {len(counted)} times in a row{OF_STUDIES}{of}: {told}."
+
+
+def shown_reason(health: HealthRow) -> str:
+    """Return why a worker is in quarantine; studies and their errors may be another project's: admins see them."""
+    reason = health.reason or ""
+    return reason if Scope.ADMIN in current().scopes else f"{reason.partition(OF_STUDIES)[0].rstrip('.')}."
 
 
 def judge(health: HealthRow, record: Record, now: float, is_probe: bool = False) -> None:
@@ -212,6 +220,6 @@ def quarantined_all(session: Session, presence: Presence) -> AllQuarantined | No
     when = "is due" if seconds < 1 else f"comes in {seconds:.0f} s"
     message = (
         f"{subject} in quarantine, so nothing goes on but a probe now and then; the next {when}. Worker "
-        f"{first.worker}: {first.reason} Mend it, then `luthier fleet release {first.worker}`."
+        f"{first.worker}: {shown_reason(first)} Mend it, then `luthier fleet release {first.worker}`."
     )
     return AllQuarantined(message, seconds)

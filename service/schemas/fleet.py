@@ -9,7 +9,8 @@ class QuarantineView(BaseModel):
     """Why a worker gets no work, and until when.
 
     Attributes:
-        reason: what it failed at, the commonest error first; or how much slower it is than others like it.
+        reason: what it failed at, the commonest error first; or how much slower it is than others like it. Studies and
+            their errors are named to admins only.
         since: when it began.
         until: when it gets one piece of work as a probe, which ends the quarantine if it goes well.
         probing: it works on its probe now.

@@ -95,16 +95,16 @@ def test_a_database_that_is_away_is_told_with_when_to_come_again(guarded: Runnin
     guarded.app.state.service.tokens.forget()
     event.listen(guarded.core.database.engine, "before_cursor_execute", refuse)
     try:
-        refused = guarded.anyone.get("/v1/studies", headers=bearer(person))
+        refused = guarded.anyone.get("/v1/datasets", headers=bearer(person))
         assert "does not answer" in problem(refused, 503)["detail"]
         assert int(refused.headers["retry-after"]) > 0
-        assert guarded.anyone.get("/v1/studies", headers=bearer(USER)).status_code == 200  # the environment's works
+        assert guarded.anyone.get("/v1/datasets", headers=bearer(USER)).status_code == 200  # the environment's works
         claim = guarded.anyone.post("/v1/worker/claim", json={"worker": "w"}, headers=bearer(guarded.tokens.fleet))
         assert claim.status_code == 200
         assert guarded.anyone.post("/login", data={"token": person}).status_code == 503
     finally:
         event.remove(guarded.core.database.engine, "before_cursor_execute", refuse)
-    assert guarded.anyone.get("/v1/studies", headers=bearer(person)).status_code == 200
+    assert guarded.anyone.get("/v1/datasets", headers=bearer(person)).status_code == 200
 
 
 def test_totals_for_a_monitor_have_no_names(guarded: Running) -> None:

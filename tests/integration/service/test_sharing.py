@@ -45,6 +45,12 @@ def claimed(house: Running, count: int = 8) -> list[tuple[ScriptedWorker, Assign
     return [(worker, a) for worker, a in got if a is not None]
 
 
+def done(worker: ScriptedWorker, a: Assignment, seconds: float) -> None:
+    """Have a worker end a trial well after so many seconds."""
+    worker.report(a, 1, 0.5, seconds=min(seconds, 1.0))
+    worker.finish(a, seconds=seconds)
+
+
 def played(house: Running, seconds: float, rounds: int, crew: int = 4, **of: float) -> Counter[str]:
     """Have a crew run trials, the oldest of them ending first; return study -> GPU seconds.
 
@@ -54,7 +60,7 @@ def played(house: Running, seconds: float, rounds: int, crew: int = 4, **of: flo
     for _ in range(rounds):
         worker, a = held.pop(0)
         took = of.get(a.study, seconds)
-        worker.finish(a, seconds=took)
+        done(worker, a, took)
         used[a.study] += int(took)
         again = worker.claim()
         assert again is not None
@@ -88,7 +94,7 @@ def test_projects_share_by_theirs_over_two_services(house: Running, worker: Scri
         for i in range(40):
             held = first if i % 2 else second
             worker, a = held.pop(0)
-            worker.finish(a, seconds=10.0)
+            done(worker, a, 10.0)
             used[a.study] += 10
             again = worker.claim()
             assert again is not None
@@ -179,15 +185,15 @@ def test_gpu_seconds_of_a_project_are_reserved_and_settled(house: Running, worke
     held = claimed(house)
     assert len(held) == 3
     for one, a in held[1:]:
-        one.finish(a, seconds=30.0)
+        done(one, a, 30.0)
     assert worker.claim() is None, "30 are reserved and 60 are used"
-    held[0][0].finish(held[0][1], seconds=10.0)
+    done(held[0][0], held[0][1], 10.0)
     held = claimed(house)
     assert len(held) == 1, "70 are used, and a trial may use 30"
-    held[0][0].finish(held[0][1], seconds=29.0)
+    done(held[0][0], held[0][1], 29.0)
     held = claimed(house)
     assert len(held) == 1, "nothing runs, and 1 is left"
-    held[0][0].finish(held[0][1], seconds=30.0)
+    done(held[0][0], held[0][1], 30.0)
     assert claimed(house) == []
     assert house.study("a")["gpu_seconds"] == pytest.approx(129.0), "one trial beyond, of eight that could run"
     assert house.study("a")["state"] == "running"
@@ -220,7 +226,7 @@ def test_eight_at_once_pass_a_budget_by_one_trial_at_most(house: Running, worker
             break
         one, a = held.pop(0)
         one.report(a, 1, 0.6, seconds=9.0)
-        one.finish(a, seconds=9.0)
+        done(one, a, 9.0)
     used = house.study("a")["gpu_seconds"]
     assert 100 <= used <= 109, "eight trials that start together would have used up to 72 beyond"
     assert house.study("a")["message"].startswith("The 100 GPU seconds are used up.")
@@ -276,10 +282,10 @@ def test_what_waits_says_why_and_for_how_long(house: Running, worker: ScriptedWo
     project(house)
     user(house, "ann", max_gpu_seconds=0.5)
     assert house.study("b")["waiting"] is not None
-    worker.finish(a, seconds=40.0)
+    done(worker, a, 40.0)
     b = worker.take()
     assert b.study == "b", "nothing of ann's runs, and half a second is left"
-    worker.finish(b, seconds=2.0)
+    done(worker, b, 2.0)
     assert house.study("b")["waiting"] == {
         "reason": "gpu_seconds",
         "message": "User ann has used up its 0.5 GPU seconds: it goes on once max_gpu_seconds is raised.",
