@@ -31,9 +31,7 @@ def test_a_cancelled_study_whose_service_died_is_cancelled_for_optuna_too(
         given: tuple[Any, ...] = ("luthier.service.api.studies.clean_up", 0, "POST", path, {})
         assert exit_code(home, database_url, *given) == -signal.SIGKILL
         assert house.study()["state"] == "cancelled"
-    assert "RUNNING" in [
-        trial.state.name for trial in house.optuna(search)
-    ]  # its reaper may have come to the other one
+    assert "RUNNING" in [trial.state.name for trial in house.optuna(search)]  # its reaper may have met one
     assert {"best-1", "resume-1"} <= files(house)
     house.reap()
     assert [trial.state.name for trial in house.optuna(search)] == ["FAIL"] * 2
