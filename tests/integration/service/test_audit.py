@@ -1,5 +1,6 @@
 """The log of actions: what gets there, what does not, how it is bounded, and that it fails no request."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def test_refused_requests_of_an_address_are_counted_beyond_a_few(
     guarded: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count = AuditLog(guarded.core.database)
-    clock = {"now": 1000.0}
+    clock = {"now": time.monotonic()}
     monkeypatch.setattr(refusals.time, "monotonic", lambda: clock["now"])
     few = refusals.Refusals()
     monkeypatch.setattr(count, "_refused", few)
