@@ -65,6 +65,7 @@ def broken(found: Evidence) -> set[str]:
     return {sentence.partition(":")[0] for sentence in invariants.violations(found)}
 
 
+@pytest.mark.full
 def test_nothing_is_broken_in_an_undisturbed_study(home: Path) -> None:
     found = read(home)
     assert invariants.violations(found) == []

@@ -90,6 +90,7 @@ def test_a_service_that_stops_ends_its_streams(tmp_path: Path) -> None:
             problem(house.client.get(EVENTS), 503)
 
 
+@pytest.mark.full
 def test_a_client_that_hangs_up_while_events_are_written_is_no_error(few: tuple[Running, Feed]) -> None:
     house, feed = few
     for number in range(2, 40):

@@ -76,6 +76,7 @@ def test_a_study_in_which_nothing_ever_fitted_is_paused_later(house: Running, wo
     assert study["message"].startswith("20 trials in a row failed, 10 of them with: The loss became NaN (trial 0);")
 
 
+@pytest.mark.full
 def test_the_budget_of_failures_keeps_its_meaning(house: Running, worker: ScriptedWorker) -> None:
     house.started(worker, parallel=1, budget={"trials": 12, "failures": IN_A_ROW + 2})
     fail_times(worker, IN_A_ROW + 1)

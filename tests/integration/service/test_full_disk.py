@@ -134,6 +134,7 @@ def test_a_log_that_cannot_be_written_fails_no_message(
     assert house.trials()[0]["state"] == "complete"
 
 
+@pytest.mark.full
 def test_work_stops_before_the_disk_is_full_and_goes_on_by_itself(disk: SmallDisk, database_url: str) -> None:
     with running(disk.folder / "home", database_url, disk_reserve="6MiB") as house:
         worker, idle = house.worker("w1"), house.worker("w2")

@@ -138,6 +138,7 @@ def test_wrong_tokens_are_limited_and_right_ones_pass(
         assert house.anyone.get("/v1/studies", headers={"Authorization": "Bearer guess"}).status_code == 401
 
 
+@pytest.mark.full
 def test_the_client_waits_as_long_as_it_is_told_and_not_for_what_takes_long(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -175,6 +176,7 @@ def promised(house: Running, a: Assignment, size: int) -> tuple[int, bytes]:
         return answer(line)
 
 
+@pytest.mark.full
 def test_a_worker_may_send_no_more_than_a_trials_files_may_take(tmp_path: Path) -> None:
     with running(tmp_path, None, trial_disk="1MiB") as house:
         worker = house.worker()

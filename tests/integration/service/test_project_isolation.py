@@ -79,6 +79,7 @@ def test_no_route_reaches_what_is_of_another_project(house: Running) -> None:
         assert known.count(200) > 25, "its own people reach it by the same routes"
 
 
+@pytest.mark.full
 @pytest.mark.both_databases
 def test_a_name_is_free_in_each_project(house: Running) -> None:
     make_projects(house, "one")

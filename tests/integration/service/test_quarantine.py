@@ -100,6 +100,7 @@ def test_a_probe_ends_it_or_prolongs_it(house: Running, worker: ScriptedWorker) 
     assert all(trial["state"] != "failed" for name in "abc" for trial in house.trials(name))
 
 
+@pytest.mark.full
 def test_a_user_ends_it(house: Running, worker: ScriptedWorker) -> None:
     sick = ill(house, worker, "a", "b", "c")
     assert sick.claim() is None
@@ -117,6 +118,7 @@ def test_a_user_ends_it(house: Running, worker: ScriptedWorker) -> None:
         client.release_worker("sick")
 
 
+@pytest.mark.full
 def test_what_fails_at_two_workers_is_the_configurations_fault(house: Running, worker: ScriptedWorker) -> None:
     names = ("a", "b", "c", "d")
     inspected(house, worker, *names, parallel=1, budget={"trials": 1})
@@ -405,6 +407,7 @@ def test_a_machine_of_sick_workers_costs_nothing_beside_another_one(house: Runni
     assert {listed(house, each.name)["state"] for each in well} == {"idle"}
 
 
+@pytest.mark.full
 def test_it_can_be_switched_off(tmp_path: Path) -> None:
     with running(tmp_path / "home", None, quarantine=False) as house:
         worker, other = house.worker(), house.worker("other")

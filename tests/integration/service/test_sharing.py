@@ -148,6 +148,7 @@ def test_a_limit_on_parallel_trials_holds_and_others_go_on(house: Running, worke
     assert again.study == a.study, "what was given back goes first"
 
 
+@pytest.mark.full
 @pytest.mark.locks
 def test_claims_at_the_same_moment_never_pass_a_limit(
     house: Running, worker: ScriptedWorker, database_url: str, tmp_path: Path
@@ -176,6 +177,7 @@ def test_claims_at_the_same_moment_never_pass_a_limit(
     assert counts["s0"] + counts["s2"] <= 2
 
 
+@pytest.mark.full
 def test_gpu_seconds_of_a_project_are_reserved_and_settled(house: Running, worker: ScriptedWorker) -> None:
     """Trials of 30 s under a limit of 100: three at once, then one more as something is left, and then none."""
     limited = {"budget": {"trials": 500, "trial_seconds": 30}, "parallel": 8}
@@ -232,6 +234,7 @@ def test_eight_at_once_pass_a_budget_by_one_trial_at_most(house: Running, worker
     assert house.study("a")["message"].startswith("The 100 GPU seconds are used up.")
 
 
+@pytest.mark.full
 def test_trials_that_take_longer_than_expected_give_way(house: Running, worker: ScriptedWorker) -> None:
     """Eight that take ten seconds to each evaluation, and were expected to take three in all, would use 160 of 100."""
     found = worker.inspection.model_dump(mode="json")

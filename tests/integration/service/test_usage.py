@@ -220,6 +220,7 @@ def test_the_page_shows_what_the_disk_is_used_for(house: Running) -> None:
     assert "Database" in page
 
 
+@pytest.mark.full
 def test_the_commands_show_the_disk_and_free_it_after_a_question(house: Running, worker: ScriptedWorker) -> None:
     def run(*words: str) -> Result:
         return CliRunner().invoke(app, [*words], env={"LUTHIER_SERVER": house.url, "LUTHIER_TOKEN": ""})
