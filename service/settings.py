@@ -75,7 +75,10 @@ class Settings(LimitSettings):
         ge=1,
         description="Bytes that an uploaded data set may have, as it is sent and unpacked.",
     )
-    data_roots: str | None = Field(None, description="Folders, separated by colons, that data and models may lie in.")
+    data_roots: str | None = Field(
+        None,
+        description="Folders, separated by colons, that data and models may lie in; {project} is the study's project.",
+    )
     webhook_url: SecretStr | None = Field(
         None, description="URL that is told of runs of schedules and of ends of studies, by HTTP POST."
     )

@@ -1,7 +1,8 @@
 """Local paths that a spec names: resolved, and required to lie inside the data roots.
 
 All paths to data and models are resolved by it. The data roots are the folders of LUTHIER_DATA_ROOTS, separated by
-colons; symbolic links are resolved first. `/` allows every file that the user may read, and so does a missing variable,
+colons; symbolic links are resolved first. `{project}` in one stands for the project of the study that is worked on, so
+that its people reach no files of others. `/` allows every file that the user may read, and so does a missing variable,
 but a worker always sets it. URLs are refused, and nothing is ever downloaded.
 """
 
@@ -23,6 +24,8 @@ OTHERS = (
 """Suffixes of files that people have instead; a message says how to convert them."""
 _PACKED = (".gz", ".bz2", ".xz")
 _UPLOADED: dict[str, Path] = {}  # id of an uploaded data set -> the folder on this machine that holds its files
+_PROJECT = "{project}"  # in a data root
+_at_work = {"project": "default"}  # the project of the assignment that is worked on
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -68,6 +71,11 @@ def local_path(text: str, *path: str) -> Path | None:
         cure = " `luthier dataset upload` brings a file to every worker." if path[:1] == ("dataset",) else ""
         raise BadData(f"{text} does not exist on this worker; check the path{place}.{cure}", *path)
     return resolved
+
+
+def set_project(project: str | None) -> None:
+    """Say which project the study of an assignment is in, None: `default`; it fills the place in the data roots."""
+    _at_work["project"] = project or "default"
 
 
 def set_uploaded(folders: Mapping[str, str]) -> None:
@@ -123,4 +131,7 @@ def is_inside_roots(resolved: Path) -> bool:
 def _roots() -> list[Path] | None:
     """Return the data roots; None where the variable is missing."""
     roots = os.environ.get("LUTHIER_DATA_ROOTS")
-    return None if roots is None else [Path(root).expanduser().resolve() for root in roots.split(":") if root]
+    if roots is None:
+        return None
+    own = roots.replace(_PROJECT, _at_work["project"])
+    return [Path(root).expanduser().resolve() for root in own.split(":") if root]

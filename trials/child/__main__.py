@@ -22,7 +22,7 @@ from luthier.trials.child.messages import End, Ready, Result, Unfit
 from luthier.trials.errors import Away, BadData, CannotWork, DamagedFile, Ended, NotReproduced
 from luthier.trials.files import disk_problem, size_problem
 from luthier.trials.memory import give_back_gpu_memory, limit_gpu_memory, out_of_memory, resident_bytes, told_limit
-from luthier.trials.paths import set_uploaded
+from luthier.trials.paths import set_project, set_uploaded
 from luthier.trials.session import Session, with_room
 
 HOLD_SECONDS = 600.0
@@ -60,6 +60,7 @@ def serve(descriptor: int, prepare: "Callable[[], tuple[Jobs, ModelCache]]") -> 
         start = connection.inbox.get()
         session = PipedSession(start.assignment.id, Path(start.folder), connection, warm.micro_batch)
         connection.session = session
+        set_project(start.assignment.project)
         set_uploaded(start.datasets)
         result, replace = perform(jobs[start.assignment.kind], start.assignment, session, warm)
         connection.session = None

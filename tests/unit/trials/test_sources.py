@@ -12,7 +12,7 @@ from luthier.trials.data.located import HubDataset, LocalFile, LocalFolder, loca
 from luthier.trials.data.readers import FILE_READERS
 from luthier.trials.data.sources import source_stamps
 from luthier.trials.errors import BadData
-from luthier.trials.paths import FORMATS, local_path, set_uploaded
+from luthier.trials.paths import FORMATS, local_path, set_project, set_uploaded
 from tests.support.data import load_data
 from tests.support.tiny import tiny_csv
 
@@ -104,6 +104,27 @@ def test_stamps_of_files_and_of_data_that_is_elsewhere(tmp_path: Path) -> None:
     files = SplitFiles(train=str(file), test=str(tmp_path / "absent.csv"))
     assert source_stamps(files) == (*source_stamps(str(file)), None)
     assert source_stamps("someone/some-data") == (None,)
+
+
+@pytest.mark.parametrize("own", [None, "default", "vision"])
+def test_a_project_reads_its_own_folder_and_what_all_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str | None
+) -> None:
+    for folder in ("all", "teams/default", "teams/vision", "teams/vision-2"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "d.csv").write_text("text,label\na,b\n")
+    monkeypatch.setenv("LUTHIER_DATA_ROOTS", f"{tmp_path}/all:{tmp_path}/teams/{{project}}")
+    set_project(own)
+    try:
+        for folder in ("all", f"teams/{own or 'default'}"):
+            assert local_path(str(tmp_path / folder / "d.csv")) == tmp_path / folder / "d.csv"
+        other = "default" if own == "vision" else "vision"
+        (tmp_path / "all" / "link.csv").symlink_to(tmp_path / "teams" / other / "d.csv")
+        for foreign in (f"teams/{other}/d.csv", "teams/vision-2/d.csv", f"all/../teams/{other}/d.csv", "all/link.csv"):
+            with pytest.raises(BadData, match="lies outside the folders"):
+                local_path(str(tmp_path / foreign))
+    finally:
+        set_project(None)
 
 
 ID = "0123456789abcdef"
