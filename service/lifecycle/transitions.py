@@ -246,7 +246,10 @@ def settle(session: Session, leases: Leases, study: StudyRow) -> TrialCounts | N
     Returns:
         The study's trials by state while it wants more of them, else None.
     """
-    if study.state in ENDED or study.transient or study.state == StudyState.QUEUED:
+    if study.state in ENDED:
+        leases.cancel(session, study.id, started=False)  # one that was being drawn when the study was ended
+        return None
+    if study.transient or study.state == StudyState.QUEUED:
         return None
     if study.ending is None:
         counts = TrialCounts.of(session, study.id)

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from luthier.service.lifecycle import study_rows
+from luthier.studies.search.search import Search
 from tests.support.harness import Running, ScriptedWorker, running
 from tests.support.several_services import Together, check_exact, create, most_at_once, processes
 
@@ -81,6 +82,25 @@ def test_a_trial_that_optuna_has_and_we_lack_is_adopted(house: Running, worker: 
     worker.drain()
     assert [trial.state.name for trial in house.optuna()] == ["COMPLETE"] * 3
     assert house.study()["state"] == "completed"
+
+
+def test_a_trial_that_is_drawn_while_its_study_is_cancelled_is_cancelled_too(
+    house: Running, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.started(worker, budget={"trials": 3})
+    worker.train(worker.take())
+    ask = Search.ask
+
+    def ask_while_it_is_cancelled(search: Search, number: int) -> object:
+        asked = ask(search, number)
+        assert house.client.post("/v1/studies/s1/cancel").status_code == 200
+        return asked
+
+    monkeypatch.setattr(Search, "ask", ask_while_it_is_cancelled)
+    assert worker.claim() is None
+    assert [trial["state"] for trial in house.trials()] == ["complete", "cancelled"]
+    house.reap()
+    assert [trial.state.name for trial in house.optuna()] == ["COMPLETE", "FAIL"]
 
 
 def test_a_turn_left_behind_runs_out(house: Running, worker: ScriptedWorker) -> None:
