@@ -88,7 +88,7 @@ def test_a_service_that_stops_hands_out_no_work_and_sends_those_who_plan_away(tm
         assert house.study()["state"] == "queued"
 
 
-@pytest.mark.parametrize("after_seconds", [0.6, pytest.param(1.2, marks=pytest.mark.full)])
+@pytest.mark.parametrize("after_seconds", [0.1, 0.6, pytest.param(1.2, marks=pytest.mark.full)])
 @pytest.mark.parametrize("number", [TERM, INT])
 def test_a_start_is_ended_by_a_signal(tmp_path: Path, number: signal.Signals, after_seconds: float) -> None:
     environment = without_luthier() | {
@@ -97,8 +97,11 @@ def test_a_start_is_ended_by_a_signal(tmp_path: Path, number: signal.Signals, af
         "LUTHIER_DATABASE_WAIT_SECONDS": "60",
     }
     heard = f"import signal; signal.signal({INT:d}, signal.default_int_handler); "  # also where a suite ignores it
-    command = [*COMMAND[:-1], heard + COMMAND[-1], "serve", "--port", "0"]
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    command = [*COMMAND[:-1], f"{heard}print('up', flush=True); {COMMAND[-1]}", "serve", "--port", "0"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, env=environment, text=True, **pipes)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
     time.sleep(after_seconds)
     process.send_signal(number)
     _, said = process.communicate(timeout=10)
