@@ -8,7 +8,7 @@ import pytest
 from luthier.service.server.app import Tokens
 from luthier.service.storage import shares
 from luthier.studies.protocol import AssignmentKind
-from tests.support.harness import Running, running
+from tests.support.harness import Running, running, spec
 from tests.support.nightly import schedule
 from tests.support.projects import make_projects, working_in
 from tests.support.tokens import USER, ask, made
@@ -66,3 +66,15 @@ def test_what_low_priorities_are_owed_goes_to_each_project_in_turn(tmp_path: Pat
             shares.owe(house.core.database, session, 1e6)
         handed = [one.claim() for _ in range(4)]
         assert [assignment.study for assignment in handed if assignment] == ["a", "c", "b", "first"]
+
+
+def test_the_limit_of_who_is_shut_out_stays(tmp_path: Path) -> None:
+    with running(tmp_path / "home", None, Tokens(USER, None)) as house:
+        ann = made(house, "ann", scopes=["write"], project="p", max_parallel=1)
+        workers = [house.worker(f"w{i}") for i in range(3)]
+        assert ask(house, "POST", "/v1/studies", ann["secret"], json=spec(parallel=3)).status_code == 201
+        workers[0].inspect(workers[0].take(AssignmentKind.INSPECT))
+        assert house.client.delete(f"/v1/tokens/{ann['id']}").status_code == 204
+        assert [worker.claim() is not None for worker in workers] == [True, False, False]
+        made(house, "ann", scopes=["write"], project="p")
+        assert workers[1].claim() is not None, "another token of the name lifts it"
