@@ -67,7 +67,7 @@ class Claims(QueuedClaims):
             if standing is not None and not standing.is_due:
                 return None
             placement = replace(placement, standing=standing)
-            favoured = {project for project, count in self.favoured.items() if count >= IN_A_ROW}
+            favoured = {project for project, count in list(self.favoured.items()) if count >= IN_A_ROW}
             assignment = self.lease_urgent(session, placement, outcomes, favoured)
             order = Order() if assignment is not None else self._order(session)
             others = of_others(session, order, favoured)
