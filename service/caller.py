@@ -59,9 +59,14 @@ def current() -> Caller:
     return _current.get()
 
 
-def service_in(project: str) -> Caller:
-    """Return the service itself as the caller of work for a project that no request asks for, as a schedule's runs."""
-    return replace(SERVICE, project=project)
+def service_in(project: str, owner: str | None = None) -> Caller:
+    """Return the service as the caller of work for a project that no request asks for, as a schedule's runs.
+
+    Args:
+        project: the project's name.
+        owner: whose limits hold for the studies that it creates; None for nobody's.
+    """
+    return replace(SERVICE, project=project, name=owner or SERVICE.name)
 
 
 @contextmanager

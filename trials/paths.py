@@ -3,12 +3,14 @@
 All paths to data and models are resolved by it. The data roots are the folders of LUTHIER_DATA_ROOTS, separated by
 colons; symbolic links are resolved first. `{project}` in one stands for the project of the study that is worked on, so
 that its people reach no files of others. `/` allows every file that the user may read, and so does a missing variable,
-but a worker always sets it. URLs are refused, and nothing is ever downloaded.
+but a worker always sets it. The folder of a service's own files is refused wherever it lies: it holds those of every
+project. URLs are refused, and nothing is ever downloaded.
 """
 
 import os
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from luthier.studies import uploads
@@ -23,6 +25,8 @@ OTHERS = (
 )
 """Suffixes of files that people have instead; a message says how to convert them."""
 _PACKED = (".gz", ".bz2", ".xz")
+STORE_MARK = ".mark"  # the file by which a worker knows the service's own folder of files
+_MARK = re.compile(rb"[0-9a-f]{32}")
 _UPLOADED: dict[str, Path] = {}  # id of an uploaded data set -> the folder on this machine that holds its files
 _PROJECT = "{project}"  # in a data root
 _at_work = {"project": "default"}  # the project of the assignment that is worked on
@@ -115,9 +119,12 @@ def check_inside_roots(resolved: Path, text: str, *path: str) -> None:
         path: The spec's field, for errors.
 
     Raises:
-        BadData: LUTHIER_DATA_ROOTS is set, and `resolved` lies in none of its folders.
+        BadData: LUTHIER_DATA_ROOTS is set, and `resolved` lies in none of its folders, or in the service's own files.
     """
     if not is_inside_roots(resolved):
+        if any(map(_is_store, resolved.parents)):
+            text = f"{text} lies in the folder where the service keeps the files of all its studies, which no spec may"
+            raise BadData(f"{text} read: download a model (`luthier model`), or copy a file to another folder.", *path)
         listed = ", ".join(map(str, _roots() or ())) or "none"
         raise BadData(f"{text} lies outside the folders data may be read from (LUTHIER_DATA_ROOTS: {listed}).", *path)
 
@@ -125,7 +132,25 @@ def check_inside_roots(resolved: Path, text: str, *path: str) -> None:
 def is_inside_roots(resolved: Path) -> bool:
     """Return whether a path without symbolic links lies inside the data roots, or there are none."""
     folders = _roots()
-    return folders is None or any(resolved.is_relative_to(folder) for folder in (*folders, *_UPLOADED.values()))
+    if folders is None or any(resolved.is_relative_to(folder) for folder in _UPLOADED.values()):
+        return True
+    return any(resolved.is_relative_to(folder) and not _in_store(resolved, folder) for folder in folders)
+
+
+def _in_store(resolved: Path, root: Path) -> bool:
+    """Return whether a path lies in a store of a service below a data root; its files are of all its projects."""
+    depth = len(root.parts)
+    return any(_is_store(folder) for folder in (resolved, *resolved.parents) if len(folder.parts) >= depth)
+
+
+@lru_cache(maxsize=4096)  # a table may name many files of a folder
+def _is_store(folder: Path) -> bool:
+    """Return whether a folder bears the mark of a service's store."""
+    try:
+        with (folder / STORE_MARK).open("rb") as file:
+            return _MARK.fullmatch(file.read(100)) is not None
+    except OSError:
+        return False
 
 
 def _roots() -> list[Path] | None:

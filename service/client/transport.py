@@ -3,6 +3,7 @@
 `Client` alone uses it. It knows no route.
 """
 
+import math
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from luthier.service.client.errors import Blocked, ServiceError, Unreachable
 from luthier.service.client.patience import Patience
-from luthier.service.schemas import Page, ProblemView
+from luthier.service.schemas import Fault, Page, ProblemView
 from luthier.studies.reach import BadWay, Way
 from luthier.studies.text import without_credentials
 
@@ -74,7 +75,11 @@ class Transport:
         """Send a request (`options` are httpx's) and return the successful answer. Raises ServiceError.
 
         It is sent again after the pause that the service asks for, unless that is long, or its body can be read once.
+        A number that JSON cannot hold is refused here, as the service would.
         """
+        faults = _not_finite(options.get("json"))
+        if faults:
+            raise ServiceError(422, "Invalid", "; ".join(map(str, faults)), faults)
         patience = Patience(method)
         while True:
             with self._reaching():
@@ -190,3 +195,11 @@ def _locked(response: httpx.Response, detail: str) -> str:
     if "authorization" in response.request.headers:
         return f"{url} refuses this token: it is not the service's. Put the service's token into LUTHIER_TOKEN."
     return f"{url} asks for a token, and none was sent. Put the service's token into LUTHIER_TOKEN."
+
+
+def _not_finite(value: Any, path: str = "") -> list[Fault]:
+    """Return the numbers of a body that are infinite or none at all."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return [Fault(path=path, message="must be a finite number")]
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [fault for key, item in items for fault in _not_finite(item, f"{path}.{key}" if path else str(key))]

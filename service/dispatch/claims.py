@@ -7,6 +7,7 @@ never exceed the budget. A turn that a crash left behind expires; the next reque
 drawn.
 """
 
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -18,12 +19,12 @@ from luthier.service.dispatch import waiting_trials
 from luthier.service.dispatch.failed_draws import note_failed_draw, note_message
 from luthier.service.dispatch.fair_share import owed_change
 from luthier.service.dispatch.placement import Placement
-from luthier.service.dispatch.queued_claims import QueuedClaims
+from luthier.service.dispatch.queued_claims import IN_A_ROW, QueuedClaims
 from luthier.service.dispatch.requests import Drawn
 from luthier.service.dispatch.search_faults import Doing
 from luthier.service.dispatch.search_openings import PATIENCE_SECONDS, SearchOpening
 from luthier.service.dispatch.search_pool import resolved_space
-from luthier.service.dispatch.work_order import Order, work_order
+from luthier.service.dispatch.work_order import Order, of_others, work_order
 from luthier.service.errors import Unavailable
 from luthier.service.lifecycle import absences, quarantine, second_tries, study_rows, transitions
 from luthier.service.storage import shares
@@ -42,14 +43,17 @@ class Claims(QueuedClaims):
 
     Attributes:
         apart: the workers that were in quarantine at their latest claim: what they find tells nothing of others.
+        turns: project -> when it had a trial of what is owed to lower priorities, by the monotonic clock.
     """
 
     apart: set[str] = field(default_factory=set)
+    turns: dict[str, float] = field(default_factory=dict)
 
     def claim(self, claim: Claim) -> Assignment | None:
         """Lease queued work to a worker, else draw a new trial for it; None when there is nothing to do now.
 
-        There is nothing to do either while a disk of the service is full, or nearly so.
+        There is nothing to do either while a disk of the service is full, or nearly so. A project that had
+        several urgent assignments in a row lets others go first once: no flood of predictions or studies stops these.
         """
         if self.core.room.shortage() is not None:
             with suppress(SQLAlchemyError), self.core.database.transaction() as session:
@@ -63,20 +67,34 @@ class Claims(QueuedClaims):
             if standing is not None and not standing.is_due:
                 return None
             placement = replace(placement, standing=standing)
-            assignment = self.lease_queued(session, placement, outcomes, Part.URGENT)
-            order = Order() if assignment is not None else work_order(session, self.core.database, self.core.only)
-        self._note(outcomes)
-        if assignment is not None:
-            return assignment
+            favoured = {project for project, count in list(self.favoured.items()) if count >= IN_A_ROW}
+            assignment = self.lease_urgent(session, placement, outcomes, favoured)
+            order = Order() if assignment is not None else self._order(session)
+            others = of_others(session, order, favoured)
         # A worker that waits is woken again; another one would find nothing.
         patience = PATIENCE_SECONDS if claim.wait_seconds else DRAWING_SECONDS
-        assignment = self._start_new(order, placement, patience)
-        if assignment is not None and order.held:
-            self._owe(order, assignment)
-        return assignment
+        assignment = assignment or self._start_new(others, placement, patience)
+        if assignment is None and favoured:
+            self.favoured.clear()
+            with self.core.database.transaction() as session:
+                assignment = self.lease_urgent(session, placement, outcomes)
+        self._note(outcomes)
+        return assignment or self._start_new(order, placement, patience)
+
+    def _order(self, session: Session) -> Order:
+        return work_order(session, self.core.database, self.core.only, self.turns)
 
     def _start_new(self, order: Order, placement: Placement, patience: float) -> Assignment | None:
         """Start the first trial that suits the worker, of the studies in their order; None when none does."""
+        assignment = self._first_new(order, placement, patience)
+        if assignment is not None:
+            self.favoured.clear()
+            if order.held:
+                self._owe(order, assignment)
+        return assignment
+
+    def _first_new(self, order: Order, placement: Placement, patience: float) -> Assignment | None:
+        """Start a trial as `_start_new` does, without the accounts."""
         busy: list[int] = []
         for candidate in order.candidates:
             study_id = candidate.study_id
@@ -112,6 +130,8 @@ class Claims(QueuedClaims):
             row = session.get(AssignmentRow, assignment.id)
             if row is not None:
                 amount = owed_change(row.study_id, order.held, row.gpu_seconds_charged or 0.0)
+                served = [one.project for one in order.held if one.study_id == row.study_id]
+                self.turns.update(dict.fromkeys(served, time.monotonic()))
                 shares.owe(self.core.database, session, amount)
 
     def _note(self, outcomes: Mapping[int, Exception | None]) -> None:

@@ -6,8 +6,9 @@ its weight, its virtual time; who is behind, goes first. Among the studies of a 
 nothing to do meanwhile goes on where the clock is: the latest of all starts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 GUARANTEED = 0.05
 """Lower priorities are owed this share of the GPU seconds that higher ones get while lower ones wait."""
@@ -67,12 +68,14 @@ class Candidate:
     waits_since: float = 0.0
 
 
-def in_order(candidates: Sequence[Candidate], owed: float) -> list[Candidate]:
+def in_order(candidates: Sequence[Candidate], owed: float, turns: Mapping[str, float] = {}) -> list[Candidate]:
     """Return the studies in the order in which the next worker is offered to them.
 
     Args:
         candidates: all studies that could start a trial now.
-        owed: GPU seconds that those held back by a priority are owed; above 0 the one that waits longest goes first.
+        owed: GPU seconds that those held back by a priority are owed; above 0 one of them goes first: of the project
+            whose turn was longest ago, the one that waits longest.
+        turns: project -> when it had such a turn, on any clock; one that had none comes first.
     """
 
     def rank(candidate: Candidate) -> tuple[float, ...]:
@@ -85,7 +88,7 @@ def in_order(candidates: Sequence[Candidate], owed: float) -> list[Candidate]:
     order = [candidate for group in by_project.values() for candidate in group]
     waiting = held_back(candidates)
     if owed > 0 and waiting:
-        first = min(waiting, key=lambda candidate: (candidate.waits_since, candidate.study_id))
+        first = min(waiting, key=lambda one: (turns.get(one.project, -inf), one.waits_since, one.study_id))
         order.remove(first)
         order.insert(0, first)
     return order

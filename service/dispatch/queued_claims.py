@@ -3,7 +3,8 @@
 `claims.py` is made of it, and draws a trial where nothing that is queued suits the worker.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy.orm import Session
@@ -23,6 +24,7 @@ from luthier.service.storage.work_queue import Part, has_free_slot, list_queued
 from luthier.studies.protocol import TRAINING, Assignment, AssignmentKind
 
 KINDS = frozenset(AssignmentKind)  # a newer version's row may have another
+IN_A_ROW = 4  # urgent assignments of a project, before a new trial of another one goes first
 UNKNOWN_SECONDS = 60.0  # that a trial is charged with in advance where nothing is known of its time
 
 
@@ -37,10 +39,12 @@ class QueuedClaims:
     Attributes:
         core: the service's parts.
         payloads: by kind, the maker of those fields of an assignment's message that only its kind has.
+        favoured: project -> how much urgent work of it was handed out since the latest new trial.
     """
 
     core: Core
     payloads: Mapping[AssignmentKind, Payload] = field(default_factory=dict)
+    favoured: Counter[str] = field(default_factory=Counter)
 
     def lease_queued(
         self,
@@ -49,6 +53,7 @@ class QueuedClaims:
         outcomes: dict[int, Exception | None],
         part: Part,
         study_id: int | None = None,
+        without_projects: Collection[str] = (),
     ) -> Assignment | None:
         """Lease the first queued assignment that the worker may have; None when there is none.
 
@@ -58,10 +63,11 @@ class QueuedClaims:
             outcomes: gets, for each study that was tried, what handing out raised, so that it stays queued; or None.
             part: of the queue.
             study_id: of the one study to look at; None: all.
+            without_projects: names of projects whose work is left out.
         """
         passed: set[int] = set()  # studies whose work cannot be handed out now: it must not hide that of others
         left: set[int] = set()  # nor must the work that this worker leaves to others
-        while rows := list_queued(session, part, self.core.only, passed, study_id, left):
+        while rows := list_queued(session, part, self.core.only, passed, study_id, left, without_projects):
             unusable = {row.study_id for row in rows if not self._can_hand_out(session, row, placement.worker)}
             unfit = placement.left_to_others(session, rows)
             if not unusable and not unfit:
@@ -73,6 +79,23 @@ class QueuedClaims:
             passed |= unusable
             left |= unfit
         return None
+
+    def lease_urgent(
+        self,
+        session: Session,
+        placement: Placement,
+        outcomes: dict[int, Exception | None],
+        without_projects: Collection[str] = (),
+    ) -> Assignment | None:
+        """Lease urgent work of any project but some, and note whose it was; None when there is none.
+
+        The arguments are those of `lease_queued`.
+        """
+        assignment = self.lease_queued(session, placement, outcomes, Part.URGENT, without_projects=without_projects)
+        if assignment is not None:
+            row = session.get_one(AssignmentRow, assignment.id)
+            self.favoured[session.get_one(StudyRow, row.study_id).project] += 1
+        return assignment
 
     def _can_hand_out(self, session: Session, row: AssignmentRow, worker: str) -> bool:
         """Return whether a queued row can be read, and its study's work has not just failed: here, or at the worker."""

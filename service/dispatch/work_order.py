@@ -4,7 +4,7 @@
 that is passed over, as there is no room for it on this GPU, keeps its place. Nothing is locked here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
@@ -35,8 +35,15 @@ class Order:
     held: Sequence[Candidate] = ()
 
 
-def work_order(session: Session, database: Database, only: str | None) -> Order:
-    """Return the studies that could start a trial now, in order; `only`: the name of the one study to consider."""
+def work_order(session: Session, database: Database, only: str | None, turns: Mapping[str, float]) -> Order:
+    """Return the studies that could start a trial now, in order.
+
+    Args:
+        session: the caller's transaction.
+        database: of the session.
+        only: the name of the one study to consider; None: all.
+        turns: as for `in_order`.
+    """
     working = (
         select(
             StudyRow.id,
@@ -83,7 +90,17 @@ def work_order(session: Session, database: Database, only: str | None) -> Order:
     ]
     held = held_back(candidates)
     owed = session.scalar(select(ShareRow.owed).where(ShareRow.project == FLEET)) if held else None
-    return Order(in_order(candidates, owed or 0.0), has_queued, held)
+    return Order(in_order(candidates, owed or 0.0, turns), has_queued, held)
+
+
+def of_others(session: Session, order: Order, projects: Collection[str]) -> Order:
+    """Return the order without the studies of some projects, and those of a lower priority than all of these."""
+    if not projects or all(candidate.project in projects for candidate in order.candidates):
+        return Order()
+    flows = _projects(session, {*projects, *(candidate.project for candidate in order.candidates)})
+    least = min(flows[name].priority for name in projects)
+    others = [one for one in order.candidates if one.project not in projects and flows[one.project].priority >= least]
+    return Order(others, order.queued, order.held)
 
 
 def charge_start(session: Session, database: Database, study: StudyRow, gpu_seconds: float, at: float | None) -> None:

@@ -60,7 +60,7 @@ def _fire_batch(core: Core, session: Session, schedule_id: int, now: float, ende
     is_last_batch = len(times) <= BATCH
     times = times[:BATCH]
     active = running(session, schedule)
-    with acting(service_in(schedule.project)):
+    with acting(service_in(schedule.project, schedule.owner)):
         for due in decide(schedule.spec, times, now, is_last_batch, has_active_run=bool(active)):
             if due.skip is None and schedule.spec.concurrency == "replace":
                 ended += _replace(core, session, active)

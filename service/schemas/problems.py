@@ -11,6 +11,7 @@ from luthier.studies.spec_keys import NAME_PATTERN
 from luthier.studies.wire import METRIC_NAME, WORKER_NAME
 
 _MAPPING = "must be a mapping of keys to values"
+_TIME = "must be a time with its zone, as 2027-01-31T12:00:00Z"
 _WORDS = {  # pydantic's type of an error -> what would be right, where its own message speaks of Python
     "extra_forbidden": "unknown key",
     "missing": "is missing",
@@ -35,6 +36,10 @@ _WORDS = {  # pydantic's type of an error -> what would be right, where its own 
     "multiple_of": "must be a multiple of {multiple_of}",
     "string_too_short": "must not be empty",
     "string_too_long": "must have at most {max_length} characters",
+    "timezone_aware": _TIME,
+    "datetime_parsing": _TIME,
+    "datetime_from_date_parsing": _TIME,
+    "datetime_type": _TIME,
     "too_short": "must have at least {min_length} entries, and has {actual_length}",
     "too_long": "must have at most {max_length} entries, and has {actual_length}",
 }

@@ -1,13 +1,14 @@
 """Limits of projects and users: what they say, and how much of them is taken. Nothing is changed here.
 
 Claims call it, and whoever tells why a study waits. A user is the name of the tokens that created a study
-(`StudyRow.owner`); of several live tokens with one name the smallest limit counts. A project without a row has none.
+(`StudyRow.owner`); of several live tokens with one name the smallest limit counts, and where none is live, that of the
+last one: whoever is shut out gets no more of the fleet by it. A project without a row has none.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import ColumnElement
 
@@ -88,8 +89,9 @@ def all_limits(
     if names == []:
         return limits
     parallel, seconds = func.min(TokenRow.max_parallel), func.min(TokenRow.max_gpu_seconds)
-    is_live = TokenRow.expires_at.is_(None) | (TokenRow.expires_at > database.now())
-    of_owners = select(TokenRow.name, parallel, seconds).where(TokenRow.revoked_at.is_(None), is_live)
+    live = TokenRow.revoked_at.is_(None) & (TokenRow.expires_at.is_(None) | (TokenRow.expires_at > database.now()))
+    last = select(func.max(TokenRow.id)).group_by(TokenRow.name).having(func.max(case((live, 1), else_=0)) == 0)
+    of_owners = select(TokenRow.name, parallel, seconds).where(live | TokenRow.id.in_(last))
     of_owners = of_owners.where(TokenRow.max_parallel.is_not(None) | TokenRow.max_gpu_seconds.is_not(None))
     if names is not None:
         of_owners = of_owners.where(TokenRow.name.in_(names))

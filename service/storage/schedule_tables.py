@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Double, ForeignKey, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
+from luthier.service.caller import current
 from luthier.service.storage.column_types import (
     PydanticJson,
     PydanticText,
@@ -33,6 +34,8 @@ class ScheduleRow(OfProject, Base):
     next_at: Mapped[float | None] = mapped_column(Double, index=True)  # the next due time; None: max_runs is reached
     fired: Mapped[int] = mapped_column(default=0)  # runs so far, without the skipped ones
     champion_id: Mapped[int | None] = mapped_column(BigInteger)  # the model in use
+    owner: Mapped[str | None] = mapped_column(String(64), default=lambda: current().name)
+    """The name of the caller who created it, and whose limits hold for its runs; None: of an older version."""
 
 
 class RunRow(Base):

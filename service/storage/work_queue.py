@@ -68,6 +68,7 @@ def list_queued(
     without: Collection[int] = (),
     study_id: int | None = None,
     left: Collection[int] = (),
+    without_projects: Collection[str] = (),
 ) -> list[AssignmentRow]:
     """Return the assignments to hand out next: the most urgent kind first, then the oldest. No row is locked.
 
@@ -80,12 +81,15 @@ def list_queued(
         without: ids of studies to leave out.
         study_id: of the one study to look at; None: all.
         left: ids of assignments to leave out.
+        without_projects: names of projects to leave out.
     """
     queued = _queued(only, part)
     if study_id is not None:
         queued = queued.where(AssignmentRow.study_id == study_id)
     if left:
         queued = queued.where(AssignmentRow.id.not_in(left))
+    if without_projects:
+        queued = queued.where(StudyRow.project.not_in(without_projects))
     return list(session.scalars(queued.where(AssignmentRow.study_id.not_in(without)) if without else queued))
 
 

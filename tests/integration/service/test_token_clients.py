@@ -55,6 +55,17 @@ def test_a_wrong_end_is_told(guarded: Running, when: str) -> None:
     assert f"--expires {when}: give 90m" in str(done.exception)
 
 
+def test_a_number_that_is_none_is_told_with_its_field(guarded: Running) -> None:
+    guarded.create("s1")
+    commands = (("token", "create", "x", "-s", "read", "--max-gpu-seconds"), ("update", "s1", "--weight"))
+    for words, field in zip(commands, ("max_gpu_seconds", "weight"), strict=True):
+        for number in ("nan", "inf"):
+            done = luthier(guarded, *words, number)
+            assert isinstance(done.exception, ServiceError), done.exception
+            assert str(done.exception) == f"{field}: must be a finite number"
+            assert [fault.path for fault in done.exception.errors] == [field]
+
+
 def test_both_clients_manage_tokens(guarded: Running) -> None:
     end = datetime.now(UTC) + timedelta(hours=1)
     with Client(guarded.url, USER) as admin:

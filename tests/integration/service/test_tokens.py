@@ -96,6 +96,9 @@ def test_what_cannot_be_a_token_is_refused_by_its_field(guarded: Running) -> Non
     for changes, path in cases:
         assert paths(guarded.client.post("/v1/tokens", json=good | changes)) == {path}, changes
     assert paths(guarded.client.post("/v1/tokens", json={"name": "good"})) == {"scopes"}
+    for end in ("2999-01-01T00:00:00", "tomorrow", "", [1], 1e18):
+        told = problem(guarded.client.post("/v1/tokens", json=good | {"expires_at": end}), 422)
+        assert told["detail"] == "expires_at: must be a time with its zone, as 2027-01-31T12:00:00Z", end
 
 
 def test_a_revoked_token_opens_nothing_at_once(guarded: Running) -> None:

@@ -45,6 +45,7 @@ class Fleet:
         self.longest_wait: defaultdict[int, float] = defaultdict(float)
         self.random = random.Random(7)
         self.claims = 0
+        self.turns: dict[str, float] = {}
 
     def run(self, until: float) -> None:
         """Let time pass; every worker that is free takes the next trial."""
@@ -67,11 +68,14 @@ class Fleet:
         candidates = [self._candidate(i) for i, study in enumerate(self.studies) if self._is_ready(study)]
         if not candidates:
             return False
-        first = in_order(candidates, self.owed)[0]
+        first = in_order(candidates, self.owed, self.turns)[0]
         i, study = first.study_id, self.studies[first.study_id]
         took = self.random.expovariate(1 / study.seconds)
         expected = study.seconds * study.guess
-        self.owed += owed_change(i, held_back(candidates), expected)
+        held = held_back(candidates)
+        self.owed += owed_change(i, held, expected)
+        if first in held:
+            self.turns[study.project] = float(self.claims)
         clock = max(
             other.flow.virtual_start
             for other in self.studies
@@ -172,6 +176,17 @@ def test_a_higher_priority_goes_first_and_nobody_starves() -> None:
     assert min(shares[2:]) > 0.01
     # Three wait for a twentieth of 8 workers: each has a trial of 10 s in turn, about every 75 s.
     assert max(fleet.longest_wait[i] for i in (2, 3, 4)) < 300
+
+
+def test_what_lower_priorities_are_owed_goes_round_among_projects() -> None:
+    """Many studies get their project no more of it, nor do those that a high project holds back itself."""
+    high = [Study("high"), *(Study("high", Flow(priority=-1)) for _ in range(20))]
+    many = [Study("many") for _ in range(20)]
+    fleet = Fleet([*high, *many, Study("low")], {"high": Flow(priority=1), "many": Flow(), "low": Flow()})
+    fleet.run(6_000)
+    first, *others = fleet.shares()
+    assert first == pytest.approx(0.95, rel=0.02)
+    assert (sum(others[:20]), sum(others[20:40]), others[40]) == pytest.approx([0.05 / 3] * 3, rel=0.25)
 
 
 def test_a_priority_of_a_study_is_one_within_its_project() -> None:

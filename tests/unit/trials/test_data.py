@@ -9,9 +9,11 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from luthier.service.storage.file_store import FileStore
 from luthier.studies.dataset import Dataset
 from luthier.trials.data.load import Data
 from luthier.trials.errors import BadData
+from luthier.trials.paths import local_path, set_uploaded
 from tests.support.data import load_data
 from tests.support.tiny import tiny_csv, tiny_rows
 
@@ -263,3 +265,31 @@ def test_paths_must_lie_inside_the_data_roots(tmp_path: Path, monkeypatch: pytes
             load(wrong)
     monkeypatch.setenv("LUTHIER_DATA_ROOTS", "/")
     assert load(outside / "d.csv").rows["train"] > 0
+
+
+def test_no_spec_reads_the_files_of_other_studies_from_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FileStore(tmp_path / "luthier-data" / "store")  # below the working directory, as by default
+    others = store.folder(1, 2)
+    others.mkdir()
+    tiny_csv(others / "predictions.csv")
+    (tmp_path / "link").symlink_to(store.root)
+    uploaded = store.root / "dataset-1"
+    uploaded.mkdir()
+    own = tiny_csv(uploaded / "data.csv")
+    for roots in (str(tmp_path), str(store.root), "/"):
+        monkeypatch.setenv("LUTHIER_DATA_ROOTS", roots)
+        for wrong in (others / "predictions.csv", others, tmp_path / "link" / "1-2" / "predictions.csv", own):
+            with pytest.raises(BadData, match=r"keeps the files of all its studies.*copy a file") as refused:
+                local_path(str(wrong), "dataset", "source")
+            assert refused.value.path == ["dataset", "source"]
+        with pytest.raises(BadData, match="keeps the files of all its studies"):
+            local_path(str(others), "model")
+    set_uploaded({"1" * 16: str(uploaded)})
+    try:
+        assert local_path(f"dataset:{'1' * 16}", "dataset", "source") == own, "one's own data set is there"
+    finally:
+        set_uploaded({})
+    (tmp_path / ".mark").write_text("a note of somebody")
+    assert local_path(str(tiny_csv(tmp_path / "d.csv")), "dataset", "source") == tmp_path / "d.csv"
