@@ -75,9 +75,8 @@ class KnownTokens:
         return self._asked(("id", token_id), lambda session: self._find(session, TokenRow.id == token_id))
 
     def by_name(self, name: str) -> KnownToken | None:
-        """Return the live token of a name. Raises SQLAlchemyError."""
-        wanted = and_(TokenRow.name == name, is_live(self._database))
-        return self._asked(("name", name), lambda session: self._find(session, wanted))
+        """Return the newest token of a name, dead or alive: no other one of it is live. Raises SQLAlchemyError."""
+        return self._asked(("name", name), lambda session: self._find(session, TokenRow.name == name))
 
     def any_admin(self) -> bool:
         """Return whether a live token has the scope admin. Raises SQLAlchemyError."""

@@ -19,7 +19,7 @@ from luthier.service.access.secrets import could_be_secret, digest_of
 from luthier.service.api.credentials import COOKIE, CookieSigner, bearer, is_equal, login_of
 from luthier.service.api.proxy_login import ProxyLogin
 from luthier.service.caller import Caller, Scope, with_included
-from luthier.service.errors import Unauthorized, Unavailable
+from luthier.service.errors import Forbidden, Unauthorized, Unavailable
 from luthier.service.settings import Settings
 from luthier.service.times import instant
 
@@ -114,13 +114,18 @@ class Callers:
         return await (self._of_cookie(request) if name is None else self._of_person(name))
 
     async def _of_person(self, name: str) -> Caller:
-        """Return the caller whom a proxy names: an admin, or with the token of that name, or as the settings say."""
+        """Return the caller whom a proxy names: an admin, or with the token of that name, or as the settings say.
+
+        Raises Forbidden where the last token of that name was revoked or has expired: the name alone opens less then.
+        """
         assert self._proxy is not None
         if name in self._proxy.admins:
             return Caller(name, with_included([Scope.ADMIN]), self._proxy.project)
         token = await self._ask("name", name, partial(self.known.by_name, name))
         if token is not None and token.is_live:
             return self._caller(token)
+        if token is not None:
+            raise Forbidden(f"{_dead(token)} Until {name} has another one, nothing is open.")
         scopes = with_included([self._proxy.scope] if self._proxy.scope else [])
         return Caller(name, scopes, self._proxy.project)
 

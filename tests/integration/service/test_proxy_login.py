@@ -48,6 +48,15 @@ def test_people_are_admins_or_have_a_token_of_their_name_or_may_read(proxied: Ru
     assert entries == [("guest", "guests", 403), ("guest", "guests", 403), ("anna@example.org", "vision", 201)]
 
 
+def test_a_person_whose_token_was_revoked_does_not_come_back_by_the_proxy(proxied: Running) -> None:
+    token = made(proxied, "leaver@example.org", scopes=["write"])
+    assert as_person(proxied, "leaver@example.org").status_code == 200
+    assert proxied.client.delete(f"/v1/tokens/{token['id']}").status_code == 204
+    assert "revoked" in problem(as_person(proxied, "leaver@example.org"), 403)["detail"]
+    made(proxied, "leaver@example.org", scopes=["read"])
+    assert as_person(proxied, "leaver@example.org").status_code == 200
+
+
 def test_the_header_of_anybody_else_is_passed_over(proxied: Running) -> None:
     elsewhere = httpx.HTTPTransport(local_address="127.0.0.2")
     with httpx.Client(base_url=proxied.url, transport=elsewhere) as other:
