@@ -161,3 +161,11 @@ def test_a_gpu_that_torch_cannot_use_is_told_with_the_cure(monkeypatch: pytest.M
         check_gpu("NVIDIA H200")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     check_gpu("NVIDIA H200")
+
+
+@pytest.mark.parametrize("name", ["bad/worker one", "", "-x", "x" * 129, "é", "x\n"])
+def test_a_name_that_no_service_takes_is_refused_at_once(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.main(["--server", "http://127.0.0.1:9", f"--name={name}"])
+    assert ended.value.code == 2
+    assert "is no name of a worker" in capsys.readouterr().err
