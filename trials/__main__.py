@@ -13,6 +13,9 @@ import re
 import sys
 from importlib import metadata
 from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
 
 from luthier.studies.gpus import CPU, find_gpu
 from luthier.studies.host import usable_cores
@@ -105,6 +108,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 def _url(text: str) -> str:
     if not text.startswith(("http://", "https://")):
         raise argparse.ArgumentTypeError(f"{text} is not a URL; it starts with http:// or https://")
+    try:
+        is_whole = bool(httpx.URL(text).host and urlsplit(text).hostname)
+    except (httpx.InvalidURL, ValueError):
+        is_whole = False
+    if not is_whole:
+        raise argparse.ArgumentTypeError("the URL of the service must be as http://HOST:PORT")
     return text
 
 
