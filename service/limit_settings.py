@@ -8,9 +8,8 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings
 
-from luthier.studies.sizes import size_of
+from luthier.studies.sizes import LEAST_TRIAL_DISK, LEAST_TRIAL_MEMORY, size_of
 
-LEAST_MEMORY = 2**28  # a child that has imported torch holds more
 Size = Annotated[int, BeforeValidator(lambda value: size_of(value) if isinstance(value, str) else value)]
 
 
@@ -19,13 +18,13 @@ class LimitSettings(BaseSettings):
 
     trial_memory: Size | None = Field(
         None,
-        ge=LEAST_MEMORY,
+        ge=LEAST_TRIAL_MEMORY,
         description="Memory (bytes, or as 8GiB) of the process that trains, on each worker of this machine. "
         "Default: no limit.",
     )
     trial_disk: Size | None = Field(
         None,
-        ge=2**20,
+        ge=LEAST_TRIAL_DISK,
         description="Bytes (or as 20GiB) that one trial's files may take at the same time. Default: no limit.",
     )
     disk_reserve: Size | None = Field(

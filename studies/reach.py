@@ -179,7 +179,10 @@ def _public_authorities() -> ssl.SSLContext:
 
 def _authorities(place: str) -> ssl.SSLContext:
     """Return a context that trusts the authorities in a file or a folder, and no others. Raises BadWay."""
-    path = Path(place).expanduser()
+    try:
+        path = Path(place).expanduser()
+    except RuntimeError:  # the home of nobody
+        raise BadWay(f"{CA} names {place}, whose ~ leads nowhere: name the whole path.") from None
     context = ssl.create_default_context(cadata=None, capath=str(path)) if path.is_dir() else _empty_context()
     try:
         files = sorted(file for file in path.iterdir() if file.suffix in PEM_ENDINGS) if path.is_dir() else [path]
@@ -213,8 +216,8 @@ def _checked_proxy(proxy: str) -> str:
     whole = proxy if "://" in proxy else f"http://{proxy}"
     try:
         parts = urlsplit(whole)
-        usable = parts.scheme in PROXY_SCHEMES and parts.hostname and parts.port != 0
-    except ValueError:  # its text holds a part of the address
+        usable = parts.scheme in PROXY_SCHEMES and parts.hostname and parts.port != 0 and httpx.URL(whole).host
+    except (ValueError, httpx.InvalidURL):  # its text holds a part of the address
         usable, parts = False, urlsplit("")
     if not usable:
         raise BadWay("The proxy is no URL: HTTPS_PROXY, HTTP_PROXY or `proxy` must be http://HOST:PORT.")

@@ -11,6 +11,9 @@ UNITS = {"": 1, "B": 1} | {
     for power, letter in enumerate("kMGTP", 1)
 }
 FOLDED = {unit.lower(): factor for unit, factor in UNITS.items()}
+LEAST_TRIAL_MEMORY = 2**28  # a process that has imported torch holds more
+LEAST_TRIAL_DISK = 2**20
+MOST = 2**63 - 1  # the largest number that the kernel takes as a limit
 SIZE = re.compile(r"([0-9]+(?:\.[0-9]*)?)\s*([A-Za-z]*)")
 
 
@@ -24,7 +27,12 @@ def size_of(text: str) -> int:
     factor = FOLDED.get(match[2].lower()) if match else None
     if match is None or factor is None:
         raise ValueError(f"must be a number of bytes, or one with a unit, as 8000000000, 8GB or 8GiB, not {text!r}")
-    return int(float(match[1]) * factor) if "." in match[1] else int(match[1]) * factor
+    if len(match[1].partition(".")[0].lstrip("0")) > len(str(MOST)):
+        raise ValueError(f"must be less than {told(MOST)}")
+    size = int(float(match[1]) * factor) if "." in match[1] else int(match[1]) * factor
+    if size > MOST:
+        raise ValueError(f"must be less than {told(MOST)}, not {text!r}")
+    return size
 
 
 def told(size: int) -> str:

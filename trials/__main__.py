@@ -13,11 +13,15 @@ import re
 import sys
 from importlib import metadata
 from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
 
 from luthier.studies.gpus import CPU, find_gpu
 from luthier.studies.host import usable_cores
 from luthier.studies.protocol import Gpu
 from luthier.studies.versions import installed
+from luthier.studies.wire import WORKER_NAME
 from luthier.trials.worker.loop import Worker
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
@@ -92,7 +96,9 @@ def _global_id(chosen: str) -> str:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m luthier.trials", description=__doc__)
     parser.add_argument("--server", required=True, type=_url, help="the service's URL, as http://localhost:8000")
-    parser.add_argument("--name", help="this worker's name; default: the host's name and the process's number")
+    parser.add_argument(
+        "--name", type=_name, help="this worker's name; default: the host's name and the process's number"
+    )
     parser.add_argument("--gpu", help="a GPU's index or UUID, or cpu; default: what CUDA_VISIBLE_DEVICES shows")
     parser.add_argument("--threads", type=_count, help="CPU threads; default: OMP_NUM_THREADS, else all cores")
     parser.add_argument("--exit-on-eof", action="store_true", help="end at once when standard input ends")
@@ -102,6 +108,20 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 def _url(text: str) -> str:
     if not text.startswith(("http://", "https://")):
         raise argparse.ArgumentTypeError(f"{text} is not a URL; it starts with http:// or https://")
+    try:
+        is_whole = bool(httpx.URL(text).host and urlsplit(text).hostname)
+    except (httpx.InvalidURL, ValueError):
+        is_whole = False
+    if not is_whole:
+        raise argparse.ArgumentTypeError("the URL of the service must be as http://HOST:PORT")
+    return text
+
+
+def _name(text: str) -> str:
+    if re.fullmatch(WORKER_NAME, text) is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no name of a worker; it has 1 to 128 letters, digits and . _ : @ -, a letter or digit first"
+        )
     return text
 
 

@@ -42,6 +42,8 @@ def backup(
         report = backups.back_up(load_settings(), target, data)
         for fault in report.faults[:SHOWN]:
             tell(f"{fault} in the home itself; its study cannot use it.")
+        if len(report.faults) > SHOWN:
+            tell(f"So it is with {len(report.faults) - SHOWN:,} more files.")
         told = f"{report.files:,} files, {size(report.bytes)}; the service waited {report.waited_seconds:.2f} s"
         tell(f"Backed up to {target}: {told}.")
     if verify:

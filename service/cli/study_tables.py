@@ -79,4 +79,6 @@ def _fault(study: "StudyView") -> str:
     """Return what is wrong with a study, in a table's cell: why it failed or waits, else the heads of its warnings."""
     if study.error is None and study.waiting is not None:
         return cell(f"waits: {study.waiting.message}")
+    if study.error is None and study.state == "paused" and study.message is not None:
+        return cell(study.message)
     return cell(study.error or "; ".join(re.split(r"[:.] ", warning)[0] for warning in study.warnings))

@@ -3,6 +3,7 @@
 `Client.events` and `AsyncClient.events` read the bytes; what they mean, and whether to come again, is decided here.
 """
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from luthier.service.client.trials import study_path
 from luthier.service.schemas import StudyView
 from luthier.service.schemas.events import LogEvent, ReportEvent, ResetEvent, StudyGone, TrialEvent, TrialGone
 from luthier.studies.protocol import ENDED
+
+log = logging.getLogger(__name__)
 
 AWAY_SECONDS = 60.0  # a service that restarts is waited for
 SILENT_SECONDS = 40.0  # the service sends a sign of life every 15 s
@@ -63,6 +66,7 @@ class Following:
         self._id = "" if last_event_id is None else last_event_id
         self._heard = time.monotonic()
         self._rest = b""
+        self._told = ""  # why a stream was refused
         self._ended = False  # the study has
         self._logs: set[int] = set()  # trials whose logs go on
         self._wants_logs = not kinds or "log" in kinds
@@ -93,6 +97,9 @@ class Following:
         is_away = isinstance(error, Unreachable) or error.status in (429, 503)
         if not is_away or time.monotonic() - self._heard > AWAY_SECONDS:
             raise error
+        if not isinstance(error, Unreachable) and self._told != str(error):
+            self._told = str(error)
+            log.warning("%s It asks again.", error)
 
     def _event(self, block: str) -> Event | None:
         """Return the event of a block of lines; None where it has no data, or is of a kind that came later."""

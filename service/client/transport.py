@@ -7,6 +7,7 @@ import math
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -54,6 +55,10 @@ class Transport:
         self.url = without_credentials(whole)  # for people, and for messages
         with self._reaching():
             httpx.URL(whole)
+        try:
+            urlsplit(whole)
+        except ValueError as error:
+            raise Unreachable(f"No service can be reached at {self.url}: {error}.") from None
         try:
             self._way = Way.to(whole, ca, certificate, proxy)
             self._options: dict[str, Any] = {

@@ -107,7 +107,7 @@ def _goes_elsewhere(
         quarantine.judge(health, record, now, is_probe)
         return False
     is_doubtful = _is_doubtful(health, record, study)
-    quarantine.judge(health, record.with_failure(_failure(study, row, text, outcome, now)), now, is_probe)
+    quarantine.judge(health, record.with_failure(_failure(session, study, row, text, outcome, now)), now, is_probe)
     is_alone = not _others(presence.able(session), study, worker)
     if is_alone or (before is not None and before.is_free):
         return False
@@ -127,10 +127,23 @@ def _is_doubtful(health: HealthRow, record: Record, study: StudyRow) -> bool:
     return others or (health.quarantined_at is not None and not health.is_slow)
 
 
-def _failure(study: StudyRow, row: AssignmentRow, text: str, outcome: Outcome, now: float) -> Failure:
+def _failure(session: Session, study: StudyRow, row: AssignmentRow, text: str, outcome: Outcome, now: float) -> Failure:
     said_failed = outcome.status == "failed"
     is_weak = said_failed and (row.kind in WEAK or outcome.reason is Reason.BAD_DATA)
+    if said_failed and outcome.reason in COSTLY and not _is_done_in_time(session, study):
+        is_weak = True  # the study's limit may be too short for any worker
     return Failure(assignment=row.id, study=study.id, name=study.name, text=text, at=now, is_weak=is_weak)
+
+
+def _is_done_in_time(session: Session, study: StudyRow) -> bool:
+    """Return whether a trial of a study ended well, and not for its time."""
+    done = select(AssignmentRow.id).where(
+        AssignmentRow.study_id == study.id,
+        AssignmentRow.kind.in_(TRAINING),
+        AssignmentRow.state == TrialState.COMPLETE,
+        AssignmentRow.reason.is_(None) | (AssignmentRow.reason != Reason.TIMEOUT),
+    )
+    return session.scalar(done.limit(1)) is not None
 
 
 def _others(able: Iterable[WorkerRow], study: StudyRow, worker: str) -> list[WorkerRow]:

@@ -8,7 +8,6 @@ pinned by hard links (`backup_pins.py`). The service waits for that moment only;
 import contextlib
 import os
 import sqlite3
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -20,12 +19,25 @@ from sqlalchemy.engine import make_url
 
 from luthier import __version__
 from luthier.errors import LuthierError
-from luthier.service.server.backup_archive import DATA, DATABASE, MANIFEST, STORE, BackedUp, Manifest, Writer, writing
+from luthier.service.server.backup_archive import (
+    DATA,
+    DATABASE,
+    MANIFEST,
+    STORE,
+    BackedUp,
+    Manifest,
+    Writer,
+    identity_of,
+    workplace,
+    writing,
+)
 from luthier.service.server.backup_names import Named, named_files
 from luthier.service.server.backup_pins import Pins
 from luthier.service.settings import Settings
 from luthier.service.storage.dataset_store import DatasetStore
+from luthier.studies.disk import disk_of, is_full
 
+PACKED = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip")  # endings of archives that a backup never is
 LOCK_SECONDS = 60.0  # to wait for the database's write lock
 POSTGRES = (
     "This home's database is Postgres, which has a back-up of its own: stop the service, or do it in this order: first "
@@ -72,31 +84,53 @@ def back_up(settings: Settings, target: Path, with_data: bool = True) -> Report:
         with_data: the folder `data` of the home too, from which specs may name files.
 
     Raises:
-        BackupError: there is no such home, its database is Postgres, or the target exists.
+        BackupError: there is no such home, its database is Postgres, or the target exists, or cannot be one.
         OSError: a disk refuses something.
     """
+    try:
+        return _back_up(settings, target, with_data)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        place = target.parent if error.filename is None else Path(error.filename)
+        raise BackupError(
+            f"No backup was made: no room on {disk_of(place)}. Make some, or name another disk."
+        ) from None
+
+
+def _back_up(settings: Settings, target: Path, with_data: bool) -> Report:
+    """Do what `back_up` says; a full disk is an OSError."""
     database, store = database_file(settings), settings.store_folder.resolve()
     if not database.is_file() or not store.is_dir():
         raise BackupError(f"{settings.home} holds no studies of Luthier; name its home with LUTHIER_HOME.")
-    if target.exists():
-        raise BackupError(f"{target} exists already; name another one.")
-    if target.resolve().is_relative_to(store):
-        raise BackupError(f"{target} lies in the store that is backed up; name a place outside of it.")
+    _refuse(target, store, settings.home / DATA if with_data else None)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with DatasetStore(store).upload() as scratch, tempfile.TemporaryDirectory(dir=target.parent) as beside:
+    with DatasetStore(store).upload() as scratch, workplace(target) as beside:
         pins = Pins(store, scratch)
         pins.update()
-        copy = Path(beside, DATABASE)
+        copy = beside / DATABASE
         with _quiet(database) as seconds:
             _copy_database(database, copy)
             pins.update()
         check_database(copy)
-        with writing(target) as writer:
+        with writing(target, beside) as writer:
             files = list(_write(writer, copy, pins, settings.home / DATA if with_data else None))
-            faults = lacking(named_files(copy), files)
+            faults = lacking(named_files(copy, beside), files)
             made = datetime.now(UTC).isoformat(timespec="seconds")
             writer.add_text(MANIFEST, Manifest(luthier=__version__, created_at=made, files=files).model_dump_json())
     return Report(len(files), sum(file.bytes for file in files), seconds[0], faults)
+
+
+def _refuse(target: Path, store: Path, data: Path | None) -> None:
+    """Raise BackupError where a backup cannot be at a place, or would hold itself there."""
+    if target.exists():
+        raise BackupError(f"{target} exists already; name another one.")
+    if target.suffix in PACKED:
+        raise BackupError(f"{target}: a backup is a folder, or a file that ends in .tar; pack that yourself.")
+    if target.resolve().is_relative_to(store):
+        raise BackupError(f"{target} lies in the store that is backed up; name a place outside of it.")
+    if data is not None and target.resolve().is_relative_to(data.resolve()):
+        raise BackupError(f"{target} lies in {data}, which is backed up; name a place outside of it, or add --no-data.")
 
 
 @contextmanager
@@ -135,15 +169,15 @@ def check_database(database: Path) -> None:
 
 def _write(writer: Writer, copy: Path, pins: Pins, data: Path | None) -> Iterator[BackedUp]:
     """Yield the files of a backup as they are written."""
-    yield writer.add(DATABASE, copy, copy.stat().st_ino)
+    yield writer.add(DATABASE, copy, identity_of(copy.stat()))
     for name, pin in pins.files.items():
-        yield writer.add(f"{STORE}/{name}", pin.path, pin.inode)
+        yield writer.add(f"{STORE}/{name}", pin.path, pin.identity)
     for above, _, names in os.walk(data) if data is not None and data.is_dir() else ():
         for path in (Path(above, name) for name in sorted(names)):
             if path.is_file():
                 with contextlib.suppress(FileNotFoundError):
                     name = path.relative_to(data).as_posix() if data is not None else ""
-                    yield writer.add(f"{DATA}/{name}", path, path.stat().st_ino)
+                    yield writer.add(f"{DATA}/{name}", path, identity_of(path.stat()))
 
 
 def lacking(named: Iterable[Named], files: Iterable[BackedUp]) -> list[str]:

@@ -1,14 +1,20 @@
 """The forms of a backup: a folder, or one .tar file. Each is written whole under a name of its own, then renamed.
 
 `backup.py` writes them, `restore.py` reads them. Both hold `manifest.json`, the database, and files under `store/` and
-`data/`. A file that has two names is stored once.
+`data/`. A file that has two names is stored once. Each backup has a locked folder beside its target until it ends; what
+a killed one left is removed by the next.
 """
 
+import contextlib
+import errno
+import fcntl
 import hashlib
 import io
 import os
 import shutil
 import tarfile
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +26,8 @@ from luthier.studies.files import HashingWriter, sync_descriptor
 
 MANIFEST, DATABASE, STORE, DATA = "manifest.json", "luthier.db", "store", "data"
 CHUNK_BYTES = 2**20
+WORKPLACE = ".luthier-backup"  # how the name of a folder ends in which a backup is written
+YOUNG_SECONDS = 60.0  # a workplace is locked long before it is so old
 
 
 class BackedUp(BaseModel):
@@ -44,11 +52,19 @@ class Manifest(BaseModel):
     files: list[BackedUp]
 
 
+Identity = tuple[int, int]  # of a file: its device and its inode, as two disks may have files of one inode
+
+
+def identity_of(status: os.stat_result) -> Identity:
+    """Return which file a status is of."""
+    return status.st_dev, status.st_ino
+
+
 class Writer(Protocol):
     """What takes the files of a backup."""
 
-    def add(self, name: str, path: Path, inode: int) -> BackedUp:
-        """Copy a file; `inode` tells which one it is, so that further names of it cost nothing."""
+    def add(self, name: str, path: Path, identity: Identity) -> BackedUp:
+        """Copy a file; further names of the same one cost nothing."""
 
     def add_text(self, name: str, text: str) -> None:
         """Write a small file."""
@@ -60,13 +76,13 @@ class FolderWriter:
     def __init__(self, root: Path) -> None:
         """Write below `root`."""
         self._root = root
-        self._first: dict[int, tuple[Path, BackedUp]] = {}
+        self._first: dict[Identity, tuple[Path, BackedUp]] = {}
 
-    def add(self, name: str, path: Path, inode: int) -> BackedUp:
+    def add(self, name: str, path: Path, identity: Identity) -> BackedUp:
         """Copy a file, or link it to the copy of its other name."""
         target = self._root / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        first = self._first.get(inode)
+        first = self._first.get(identity)
         if first is not None:
             os.link(first[0], target)
             return first[1].model_copy(update={"path": name})
@@ -77,7 +93,7 @@ class FolderWriter:
             file.flush()
             sync_descriptor(file.fileno())
             done = BackedUp(path=name, bytes=file.tell(), sha256=writer.sha256)
-        self._first[inode] = (target, done)
+        self._first[identity] = (target, done)
         return done
 
     def add_text(self, name: str, text: str) -> None:
@@ -103,13 +119,13 @@ class TarWriter:
     def __init__(self, tar: tarfile.TarFile) -> None:
         """Write to an open archive."""
         self._tar = tar
-        self._first: dict[int, BackedUp] = {}
+        self._first: dict[Identity, BackedUp] = {}
 
-    def add(self, name: str, path: Path, inode: int) -> BackedUp:
+    def add(self, name: str, path: Path, identity: Identity) -> BackedUp:
         """Add a file, or a link to its other name."""
         entry = tarfile.TarInfo(name)
         entry.mode = 0o600
-        first = self._first.get(inode)
+        first = self._first.get(identity)
         if first is not None:
             entry.type, entry.linkname = tarfile.LNKTYPE, first.path
             self._tar.addfile(entry)
@@ -119,7 +135,7 @@ class TarWriter:
             reader = _HashingReader(file)
             self._tar.addfile(entry, reader)
         done = BackedUp(path=name, bytes=entry.size, sha256=reader.digest.hexdigest())
-        self._first[inode] = done
+        self._first[identity] = done
         return done
 
     def add_text(self, name: str, text: str) -> None:
@@ -131,32 +147,63 @@ class TarWriter:
 
 
 @contextmanager
-def writing(target: Path) -> Iterator[Writer]:
-    """Write a backup that is whole at `target` once the block has ended, and not there after an error. Raises OSError.
-
-    A name that ends in .tar is a file, any other a folder.
-    """
-    part = target.with_name(f".{target.name}.part")
-    _remove(part)
+def workplace(target: Path) -> Iterator[Path]:
+    """Give a folder on the disk of a backup's target, which nobody else uses and which goes. Raises OSError."""
+    for left in target.parent.glob(f".*{WORKPLACE}"):
+        _sweep(left)
+    folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name[:100]}.", suffix=WORKPLACE))
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        if target.suffix == ".tar":
-            with part.open("xb") as file:
-                os.fchmod(file.fileno(), 0o600)
-                with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
-                    yield TarWriter(tar)
-                file.flush()
-                sync_descriptor(file.fileno())
-        else:
-            part.mkdir(mode=0o700)
-            yield FolderWriter(part)
-        part.rename(target)
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            sync_descriptor(folder)
-        finally:
-            os.close(folder)
+        with contextlib.suppress(OSError):  # a file system without locks: nobody can tell that it is in use, or not
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield folder
     finally:
-        _remove(part)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the workplace of a backup that was killed."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            if time.time() - os.fstat(descriptor).st_mtime > YOUNG_SECONDS:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def writing(target: Path, beside: Path) -> Iterator[Writer]:
+    """Write a backup that is whole at `target` once the block has ended, and not there after an error.
+
+    Args:
+        target: a name that ends in .tar is a file, any other a folder.
+        beside: its workplace.
+
+    Raises:
+        OSError: a disk refuses something, or another backup has taken the name meanwhile.
+    """
+    part = beside / "whole"
+    if target.suffix == ".tar":
+        with part.open("xb") as file:
+            os.fchmod(file.fileno(), 0o600)
+            with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+                yield TarWriter(tar)
+            file.flush()
+            sync_descriptor(file.fileno())
+    else:
+        part.mkdir(mode=0o700)
+        yield FolderWriter(part)
+    if target.exists():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    part.rename(target)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        sync_descriptor(folder)
+    finally:
+        os.close(folder)
 
 
 def unpacked(source: Path, into: Path) -> Path:
@@ -166,10 +213,3 @@ def unpacked(source: Path, into: Path) -> Path:
     with tarfile.open(source, "r:") as tar:
         tar.extractall(into, filter="data")
     return into
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -3,6 +3,8 @@
 `backup.py` and `restore.py` call it on a copy of a database.
 """
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +15,7 @@ from sqlalchemy.orm import Session
 from luthier.service.storage.column_types import Unreadable
 from luthier.service.storage.database import Database
 from luthier.service.storage.file_store import FileStore, Place
+from luthier.service.storage.migrations import upgrade
 from luthier.service.storage.schedule_tables import ChampionRow, ScheduleRow
 from luthier.service.storage.service_tables import DatasetRow
 from luthier.service.storage.tables import AssignmentRow, PredictionRow, StudyRow
@@ -29,14 +32,27 @@ class Named(NamedTuple):
     bytes: int
 
 
-def named_files(database: Path) -> list[Named]:
-    """Return the files that the rows of a SQLite database name, without those that may have been removed since."""
-    opened = Database(f"sqlite:///{database}")
-    try:
-        with opened.reading() as session:
-            return [*_of_assignments(session), *_of_studies(session), *_of_schedules(session), *_uploaded(session)]
-    finally:
-        opened.dispose()
+def named_files(database: Path, beside: Path) -> list[Named]:
+    """Return the files that the rows of a SQLite database name, without those that may have been removed since.
+
+    Args:
+        database: closed, and not changed: another version may have written it, and its disk may be read only.
+        beside: a folder for a copy of it for a while, which gets this version's schema.
+
+    Raises:
+        NewerSchema: a newer version wrote it.
+        OSError: a disk refuses something.
+    """
+    with tempfile.TemporaryDirectory(dir=beside, prefix=".named-") as scratch:
+        copy = Path(scratch, database.name)
+        shutil.copyfile(database, copy)
+        opened = Database(f"sqlite:///{copy}")
+        try:
+            upgrade(opened.engine)
+            with opened.reading() as session:
+                return [*_of_assignments(session), *_of_studies(session), *_of_schedules(session), *_uploaded(session)]
+        finally:
+            opened.dispose()
 
 
 def _named(place: Place, ref: FileRef) -> Named:

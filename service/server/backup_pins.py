@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from luthier.service.server.backup_archive import Identity, identity_of
 from luthier.service.storage.dataset_store import DATASET_FOLDER
 from luthier.service.storage.file_store import ASSIGNMENT_FOLDER, SCHEDULE_FOLDER
 from luthier.service.storage.store_listing import WHOLE
@@ -24,11 +25,11 @@ class Pin(NamedTuple):
     """A file of the store.
 
     Attributes:
-        inode: it is the same file as long as its place has it.
+        identity: it is the same file as long as its place has it.
         path: where its link lies.
     """
 
-    inode: int
+    identity: Identity
     path: Path
 
 
@@ -51,12 +52,12 @@ class Pins:
                 if not stat.S_ISREG(status.st_mode):
                     continue
                 before = self.files.get(name)
-                if before is None or before.inode != status.st_ino:
-                    before = self._pin(path, status.st_ino)
+                if before is None or before.identity != identity_of(status):
+                    before = self._pin(path, identity_of(status))
                 present[name] = before
         self.files = present
 
-    def _pin(self, path: Path, inode: int) -> Pin:
+    def _pin(self, path: Path, identity: Identity) -> Pin:
         self._made += 1
         link = self._folder / str(self._made)
         try:
@@ -65,7 +66,7 @@ class Pins:
             if error.errno not in NO_LINKS:
                 raise
             shutil.copyfile(path, link)
-        return Pin(inode, link)
+        return Pin(identity, link)
 
 
 def _stored(store: Path) -> Iterator[Path]:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from luthier.studies.sizes import size_of, told
+from luthier.studies.sizes import LEAST_TRIAL_DISK, LEAST_TRIAL_MEMORY, size_of, told
 from luthier.trials.worker.memory_groups import MemoryGroup
 
 log = logging.getLogger(__name__)
@@ -43,13 +43,15 @@ class ChildLimits:
     @classmethod
     def of(cls, environment: Mapping[str, str], has_gpu: bool) -> "ChildLimits":
         """Return the limits that the environment sets. Raises WrongLimit."""
-        sizes = {}
-        for name in (MEMORY, DISK):
+        sizes: dict[str, int | None] = {}
+        for name, least in ((MEMORY, LEAST_TRIAL_MEMORY), (DISK, LEAST_TRIAL_DISK)):
             text = environment.get(name, "").strip()
             try:
                 sizes[name] = size_of(text) if text else None
             except ValueError as error:
                 raise WrongLimit(f"{name} {error}.") from None
+            if (size := sizes[name]) is not None and size < least:
+                raise WrongLimit(f"{name} is {told(size)}; no trial can do with less than {told(least)}.")
         return cls(sizes[MEMORY], sizes[DISK], has_gpu)
 
     def confine(self, pid: int) -> "Confinement":

@@ -173,7 +173,7 @@ class Worker:
             except ChildDied as death:
                 self._failed_starts += 1
                 if self._failed_starts == STARTS:
-                    text = f"The process that trains cannot start: {death}. What it printed says why."
+                    text = f"The process that trains cannot start: {str(death).rstrip('.')}. What it printed says why."
                     raise CannotStart(text) from None
                 continue
             if time.monotonic() - asked < IDLE_SECONDS:

@@ -217,8 +217,20 @@ def test_what_is_no_workers_fault_counts_against_none(house: Running, worker: Sc
         else:
             fail(worker, a, status)
     other.train(first)
-    expected = {"diverged": "idle", "bad_data": "idle", "timeout": "quarantined"}
-    assert listed(house)["state"] == expected[status]
+    assert listed(house)["state"] == "idle"
+
+
+@pytest.mark.parametrize("is_done", [True, pytest.param(False, marks=pytest.mark.full)])
+def test_too_slow_is_who_fails_where_others_were_in_time(house: Running, worker: ScriptedWorker, is_done: bool) -> None:
+    """Limits that no trial keeps are their users', and put no worker aside."""
+    inspected(house, worker, "a", "b", "c", parallel=2, budget={"trials": 4}, space=ONE_SPEED)
+    if is_done:
+        other = house.worker("other")
+        for _ in range(3):
+            other.train(other.take())
+    for a in [worker.take() for _ in range(3)]:
+        fail(worker, a, "timeout")
+    assert listed(house)["state"] == ("quarantined" if is_done else "idle")
 
 
 @pytest.mark.full

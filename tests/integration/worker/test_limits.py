@@ -174,6 +174,12 @@ def test_a_wrong_size_ends_the_worker_with_a_sentence(service: Service, start: S
         ChildLimits.of({"LUTHIER_TRIAL_DISK": "x"}, has_gpu=False)
 
 
+@pytest.mark.parametrize(("name", "size"), [("LUTHIER_TRIAL_MEMORY", "100MB"), ("LUTHIER_TRIAL_DISK", "0")])
+def test_a_limit_under_which_nothing_can_train_is_refused(name: str, size: str) -> None:
+    with pytest.raises(WrongLimit, match=f"{name} is .*; no trial can do with less than"):
+        ChildLimits.of({name: size}, has_gpu=False)
+
+
 @pytest.mark.full
 def test_time_counts_over_all_attempts_and_the_child_is_kept(service: Service, start: Starts) -> None:
     budget = {"budget": {"trials": 1, "trial_seconds": 60.0}, "semantics": 5}

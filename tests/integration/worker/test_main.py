@@ -161,3 +161,21 @@ def test_a_gpu_that_torch_cannot_use_is_told_with_the_cure(monkeypatch: pytest.M
         check_gpu("NVIDIA H200")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     check_gpu("NVIDIA H200")
+
+
+@pytest.mark.parametrize("name", ["bad/worker one", "", "-x", "x" * 129, "é", "x\n"])
+def test_a_name_that_no_service_takes_is_refused_at_once(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.main(["--server", "http://127.0.0.1:9", f"--name={name}"])
+    assert ended.value.code == 2
+    assert "is no name of a worker" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("url", ["http://[", "http://h:x", "http://", "http://u:secret@h:1:2"])
+def test_a_server_that_is_no_url_is_refused_at_once(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.main(["--server", url])
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert "must be as http://HOST:PORT" in told
+    assert "secret" not in told

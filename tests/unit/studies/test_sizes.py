@@ -20,6 +20,12 @@ def test_anything_else_is_refused_with_the_right_form(text: str) -> None:
         size_of(text)
 
 
+@pytest.mark.parametrize("text", ["99999999999PB", "9" * 400 + ".0PB", "9" * 5000, "9" * 19])
+def test_more_than_a_kernel_takes_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="must be less than 8192 PiB"):
+        size_of(text)
+
+
 def test_settings_take_both(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LUTHIER_TRIAL_MEMORY", "8GiB")
     monkeypatch.setenv("LUTHIER_DISK_RESERVE", "0")
