@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.expression import ColumnElement
 
 from luthier.service.access import projects
 from luthier.service.errors import Conflict
@@ -82,7 +83,7 @@ def queue_trial(
     study: StudyRow,
     number: int,
     params: dict[str, Any],
-    now: float,
+    now: float | ColumnElement[float],
     own_seed: int | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> AssignmentRow:
