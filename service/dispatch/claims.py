@@ -206,7 +206,7 @@ class Claims(QueuedClaims):
                     assignment = None
                 else:
                     assignment = self.lease(session, study, row, placement, is_locked=True)
-                self._turns.free(study)
+                Turns.free(study)
                 return assignment
 
     def _next_number(self, session: Session, study: StudyRow, placement: Placement) -> int | None:

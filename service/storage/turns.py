@@ -126,10 +126,10 @@ class Turns:
         """Return whether the turn is still the one of this token. The row must be locked, and read under that lock."""
         return bool(getattr(row, self.token.key) == token)
 
-    def free(self, row: StudyRow | RunRow) -> None:
-        """Free the turn of a locked row, which the caller has, by the UPDATE that stores the row's other changes."""
-        setattr(row, self.token.key, None)
-        setattr(row, self.expires_at.key, None)
+    @staticmethod
+    def free(study: StudyRow) -> None:
+        """Free the turn to ask of a locked study, which the caller has; one UPDATE stores it with the study's rest."""
+        study.ask_token = study.ask_expires_at = None
 
     def give_back(self, session: Session, row_id: int, token: str) -> None:
         """Free the turn. Nothing changes when it has expired and is another request's."""
